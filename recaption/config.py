@@ -1,0 +1,249 @@
+"""A pipeline: one YAML file in `pipelines/`, validated here. The only place where its keys and defaults are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recaption.errors import ConfigError
+from recaption.resources import find
+from recaption.types import Granularity
+
+_ID = r"^[a-z][a-z0-9_]{0,31}$"
+Id = Annotated[str, Field(pattern=_ID)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Limits(_Section):
+    """What an image must be. Checked on the header; what fails becomes a reject with a reason."""
+
+    min_side: int = Field(16, ge=1, description="pixels, of the shorter side")
+    max_pixels: int = Field(
+        100_000_000, ge=1, description="width x height as stored; guards against decompression bombs"
+    )
+    max_aspect: float = Field(20.0, ge=1, description="longer side / shorter side")
+
+
+class Source(_Section):
+    """Where images come from."""
+
+    path: str = Field(description="file, folder, glob or brace pattern; local or an fsspec URL")
+    format: Literal["auto", "webdataset", "parquet", "folder"] = "auto"
+    raw_caption: str | None = Field("caption", description="column with the caption that came along; null: none")
+    image: str | None = Field(None, description="Parquet: image column; default: image or jpg, whichever there is")
+    key: str | None = Field(None, description="Parquet: key column; default: key where there is one")
+    captions: str | None = Field(None, description="folder: a CSV, JSONL or Parquet table with a file_name column")
+    exclude: str | None = Field(None, description="Parquet with a sha256 column: images never to be asked about")
+    limits: Limits = Field(default_factory=Limits)
+
+
+class Model(_Section):
+    """A model and how it is run. Batch settings in engine_args are provenance, not identity."""
+
+    engine: Literal["vllm", "transformers", "replay"]
+    model: str | None = Field(None, description="hub id or local folder; `scene` is the embedded captioner")
+    revision: str | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: str | None = None
+    max_pixels: int | None = Field(None, ge=1, description="pixel budget: larger images are scaled down to it")
+    max_model_len: int | None = Field(None, ge=16, description="tokens")
+    replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    tensor_parallel: int = Field(1, ge=1)
+    cpus: float = Field(1, ge=0, description="CPU cores that Ray reserves for one replica")
+    engine_args: dict[str, Any] = Field(default_factory=dict, description="passed to the engine as they are")
+
+    @model_validator(mode="after")
+    def _model_is_named(self) -> Model:
+        if self.engine != "replay" and not self.model:
+            raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
+        return self
+
+
+class SamplingConfig(_Section):
+    """How the model draws tokens."""
+
+    max_tokens: int = Field(320, ge=1)
+    temperature: float = Field(0.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0, description="0: no cut")
+    seed: int = Field(0, ge=0)
+    stop: tuple[str, ...] = ()
+
+
+class Ask(_Section):
+    """One generation: a question put to every image."""
+
+    id: Id
+    model: str
+    prompt: str | None = Field(None, description="name or path of a prompt file")
+    column: str | None = Field(None, description="replay: the source column that holds the answers")
+    kind: Granularity | None = Field(None, description="default: the prompt's kind; replay: long")
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    attempts: int = Field(3, ge=1, le=10, description="times a refused or failed request is put before it is a reject")
+
+
+class Annotate(_Section):
+    """How captions are cut and tagged."""
+
+    splitter: Literal["spacy", "flair_regex"] = "spacy"
+    spacy_model: str | None = Field(
+        None, description="any installed spaCy pipeline with Penn tags; default: the shipped one"
+    )
+    tokenizers: tuple[str, ...] = Field(
+        (), description="count tokens under these: a tokenizers JSON, a model folder or a hub id"
+    )
+
+
+class Holdout(_Section):
+    """Images kept out of training, chosen by their sha256."""
+
+    fraction: float = Field(ge=0, lt=1)
+
+
+class SamplingPolicy(_Section):
+    """What a trainer is advised to draw by; written into the manifest."""
+
+    policy: Literal["weighted", "flair", "dreamlip", "long", "short", "raw"] = "weighted"
+    k: int = Field(8, ge=1)
+    max_merge: int = Field(3, ge=1)
+    p_raw: float = Field(0.1, ge=0, le=1)
+
+
+class Output(_Section):
+    """Where and in which form the dataset is written."""
+
+    path: str
+    format: Literal["auto", "sidecar", "webdataset", "parquet"] = Field(
+        "auto", description="auto: sidecar for tars, else parquet"
+    )
+    images: Literal["jpeg", "passthrough"] = Field("jpeg", description="jpeg: other formats are transcoded once")
+    require: tuple[str, ...] = Field(
+        (), description="generations without whose answer an image is rejected; default: the first"
+    )
+    primary: tuple[str, ...] = Field(
+        (), description="order in which the text for .txt is chosen; default: as asked, then raw"
+    )
+    holdout: Holdout | None = None
+    sampling: SamplingPolicy = Field(default_factory=SamplingPolicy)
+    max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
+
+
+class Pipeline(_Section):
+    """source, models, generations, annotation, output."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    source: Source
+    models: dict[Id, Model] = Field(min_length=1)
+    generate: tuple[Ask, ...] = Field(min_length=1)
+    annotate: Annotate = Field(default_factory=Annotate)
+    output: Output
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Pipeline:
+        ids = [ask.id for ask in self.generate]
+        known = [*ids, "raw"]
+        if "raw" in ids:
+            raise ValueError("generate: the id raw is taken by the captions that came with the images")
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"generate: ids must differ, got {', '.join(ids)}")
+        for ask in self.generate:
+            if ask.model not in self.models:
+                raise ValueError(f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(self.models)}")
+            replay = self.models[ask.model].engine == "replay"
+            if replay and not ask.column:
+                raise ValueError(
+                    f"generate {ask.id}: engine replay needs `column`, the source column that holds the captions"
+                )
+            if not replay and (ask.column or not ask.prompt):
+                raise ValueError(f"generate {ask.id}: needs `prompt`, and `column` only goes with engine replay")
+        for name in ("require", "primary"):
+            unknown = [g for g in getattr(self.output, name) if g not in known]
+            if unknown:
+                raise ValueError(f"output.{name}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        return self
+
+    @property
+    def require(self) -> tuple[str, ...]:
+        return self.output.require or (self.generate[0].id,)
+
+    @property
+    def primary(self) -> tuple[str, ...]:
+        return self.output.primary or (*(ask.id for ask in self.generate), "raw")
+
+
+def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
+    """Read, override (`key.path=value`, values as YAML) and validate a pipeline. Returns it with its file's path.
+
+    Raises ConfigError: every problem of the file in one message, each with the key, what was given and what is allowed.
+    """
+    path = find("pipelines", name, ".yaml")
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a mapping with name, source, models, generate and output")
+    for override in overrides:
+        _set(data, override)
+    return validate(data, str(path)), path
+
+
+def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
+    """The pipeline in `data`. Raises ConfigError as `load` does."""
+    try:
+        return Pipeline.model_validate(data)
+    except ValidationError as error:
+        raise ConfigError("\n".join([f"{where} is not a valid pipeline:", *map(_explain, error.errors())])) from error
+
+
+def _set(data: dict[str, Any], override: str) -> None:
+    keys, equals, text = override.partition("=")
+    if not equals or not keys:
+        raise ConfigError(f"--set {override!r}: expected key.path=value, e.g. output.path=out/demo")
+    *parents, last = keys.split(".")
+    node: Any = data
+    for parent in [*parents, last]:
+        index = int(parent) if isinstance(node, list) and parent.isdigit() else parent
+        try:
+            value = yaml.safe_load(text)
+            if parent is last:
+                node[index] = value
+            else:
+                if isinstance(node, dict):
+                    node.setdefault(index, {})
+                node = node[index]
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
+        except (TypeError, IndexError, KeyError) as error:
+            raise ConfigError(f"--set {override!r}: {parent!r} cannot be set here: {error}") from error
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "pipeline"
+    given = error.get("input")
+    text = f"  {where}: {error['msg']}"
+    if error["type"] == "extra_forbidden":
+        owner = _section(error["loc"][:-1])
+        allowed = f"; allowed here: {', '.join(owner.model_fields)}" if owner else ""
+        return f"  {where}: unknown key{allowed}"
+    if error["type"] != "missing" and not isinstance(given, dict | list | BaseModel):
+        text += f" (given: {given!r})"
+    return text.replace("Value error, ", "")
+
+
+def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
+    """The section that a location in the file belongs to."""
+    top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": Ask}
+    deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
+    names = tuple(part for part in loc if isinstance(part, str))
+    if not names:
+        return Pipeline
+    if names[0] == "generate" and names[-1] == "sampling":
+        return SamplingConfig
+    return deep.get(names[:2], top.get(names[0]))  # type: ignore[return-value, arg-type]

@@ -1,0 +1,110 @@
+"""What an engine is. The actor above it keeps `capacity` requests in flight and knows nothing else about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from recaption.types import FinishReason, Sampling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLimits:
+    """What an image must be to reach a model. Checked on the header, before anything is decoded."""
+
+    min_side: int = 1  # pixels, of the shorter side
+    max_pixels: int = 178_956_970  # width x height as stored: twice Pillow's own warning level, its error level
+    max_aspect: float = 200.0  # longer side / shorter side; Qwen2-VL's processor refuses above 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One question: an image's bytes, a filled-in prompt, and how to sample.
+
+    `sha256` is the image's; engines key their small decode caches by it, so that an image asked several prompts back
+    to back is decoded once.
+    """
+
+    image: bytes
+    sha256: str
+    prompt: str
+    sampling: Sampling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendered:
+    """A request turned into an engine's own input, ready to be generated from."""
+
+    engine_input: Any
+    sampling: Sampling
+    nbytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """What an engine made of one request. `finish_reason` is the engine's: the retry ladder above judges the text."""
+
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineSpec:
+    """All that is needed to build an engine in another process; plain picklable values.
+
+    `model` is a local folder by the time an engine sees it, or the name that the engine itself resolves.
+    """
+
+    engine: str  # "vllm" | "transformers"
+    model: str
+    revision: str | None = None
+    dtype: str = "auto"
+    max_model_len: int | None = None  # tokens
+    max_pixels: int | None = None  # pixel budget: larger images are scaled down to it before the processor
+    tensor_parallel: int = 1
+    limits: ImageLimits = ImageLimits()
+    engine_args: tuple[tuple[str, Any], ...] = ()  # passed on as they are; batch settings, never identity
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Turns requests into engine inputs, in CPU processes beside the engine.
+
+    Raises ImageError for an image that cannot be used, RequestError for a request that cannot be rendered.
+    """
+
+    def render(self, request: Request) -> Rendered: ...
+
+
+class RendererSpec(Protocol):
+    """A picklable recipe for a Renderer."""
+
+    def build(self) -> Renderer: ...
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A model that answers requests, many at a time.
+
+    `capacity` (requests it wants in flight) is valid after `start`. `generate` raises ImageError for an unusable
+    image, RequestError for a refused request, EngineDead when the engine is gone. `renderer` is None for an engine
+    that takes Requests as they are.
+    """
+
+    capacity: int
+
+    def renderer(self) -> RendererSpec | None: ...
+
+    async def start(self) -> None: ...
+
+    async def generate(self, work: Request | Rendered) -> Completion: ...
+
+    async def drain(self, deadline: float) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def provenance(self) -> dict[str, str]:
+        """Name and version of the engine and what it runs on; recorded in metrics and manifest, never identity."""
+        ...

@@ -1,0 +1,107 @@
+"""Everything recaption raises on purpose.
+
+ValueError
+  `- UserError            the user's input is wrong: what was given, what is allowed, what to do    (exit 2)
+       |- ConfigError     a pipeline or a prompt
+       `- SourceError     the source cannot be used at all: nothing matches, no such column
+RecaptionError            data or infrastructure failed; carries key and shard where there are any
+  |- ImageError           this image cannot be used (has a `reason` of types.Reason)        -> a reject
+  |- RequestError         the engine refused this request                                   -> retried, then a reject
+  |- ShardError           a source shard cannot be read
+  |- StoreError           the store failed, after retries                                   (exit 3)
+  |- EngineDead           the engine is gone; its actor exits and is restarted              (exit 3 if it keeps dying)
+  |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
+  `- Interrupted          stopped on request; run it again                                  (exit 75)
+ImportError
+  `- MissingExtra         an optional package is not installed; says the one line that installs it
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from recaption.types import Reason
+
+
+class UserError(ValueError):
+    """What the user gave is wrong. The message says what was given, what is allowed and what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ConfigError(UserError):
+    """A pipeline, a prompt or a setting."""
+
+
+class SourceError(UserError):
+    """The source as a whole: no file matches, a column is missing."""
+
+
+class RecaptionError(Exception):
+    """Data or infrastructure failed. `key` and `shard` say where, when known."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, *, key: str | None = None, shard: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.shard = shard
+
+    def __str__(self) -> str:
+        where = ", ".join(f"{name} {value}" for name, value in (("shard", self.shard), ("key", self.key)) if value)
+        return f"{super().__str__()} ({where})" if where else super().__str__()
+
+    def __reduce__(self) -> tuple[Any, ...]:  # keyword-only arguments survive a trip through Ray
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[RecaptionError], args: tuple[Any, ...], state: dict[str, Any]) -> RecaptionError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class ImageError(RecaptionError):
+    """This image cannot be used; becomes a reject with `reason`."""
+
+    def __init__(self, reason: Reason, message: str, *, key: str | None = None, shard: str | None = None) -> None:
+        super().__init__(message, key=key, shard=shard)
+        self.reason: Reason = reason
+
+
+class RequestError(RecaptionError):
+    """The engine refused one request (too long, malformed); the engine itself is well."""
+
+
+class ShardError(RecaptionError):
+    """A source shard cannot be read."""
+
+
+class StoreError(RecaptionError):
+    """The output store failed after retries; what was put stays valid."""
+
+
+class EngineDead(RecaptionError):
+    """The engine is gone. Its actor exits, Ray restarts it, and what was unanswered is asked again."""
+
+
+class DatasetError(RecaptionError):
+    """A dataset on disk is not what it says it is."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class Interrupted(RecaptionError):
+    """Stopped on request; the same command continues."""
+
+    exit_code: ClassVar[int] = 75
+
+
+class MissingExtra(ImportError):
+    """An optional package is not installed."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed. Install it with: pip install 'recaption[{extra}]'")

@@ -1,0 +1,112 @@
+"""Prompts: one Markdown file each, YAML front matter and Jinja text, filled in with an image's columns."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import yaml
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recaption.errors import ConfigError, RequestError
+from recaption.resources import find
+from recaption.types import Granularity
+
+_FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
+
+# Sandboxed: prompts are code of the user, but columns come from the web and a template must not reach through them.
+_ENVIRONMENT = ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
+)
+
+
+class FrontMatter(BaseModel):
+    """The YAML head of a prompt file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=r"^[a-z0-9_]+$")
+    version: int = Field(ge=1)
+    kind: Granularity
+    stop: tuple[str, ...] = ()
+    notes: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A prompt file. `sha256` is of its bytes and part of the fingerprint."""
+
+    id: str
+    version: int
+    kind: Granularity
+    stop: tuple[str, ...]
+    template: str
+    sha256: str
+    path: Path
+
+    @cached_property
+    def columns(self) -> frozenset[str]:
+        """Names that the template takes from the image's columns."""
+        return frozenset(jinja2.meta.find_undeclared_variables(_ENVIRONMENT.parse(self.template)))
+
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        return _ENVIRONMENT.from_string(self.template)
+
+    def fill_in(self, columns: Mapping[str, Any]) -> str:
+        """The text put to the model. Raises RequestError when a value is missing or the template fails on it."""
+        try:
+            return self._compiled.render(dict(columns)).strip()
+        except jinja2.TemplateError as error:
+            raise RequestError(f"prompt {self.id} cannot be filled in: {error}") from error
+        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+            raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
+
+    def missing(self, available: Iterable[str]) -> list[str]:
+        """Template columns that are not among `available`, sorted."""
+        return sorted(self.columns - set(available))
+
+
+def load(name: str, folder: Path | None = None) -> Prompt:
+    """Read a prompt by path or by name (`prompts/<name>.md` beside the pipeline, else a shipped one).
+
+    Raises ConfigError with what was given and what there is.
+    """
+    path = find("prompts", name, ".md", folder)
+    data = path.read_bytes()
+    try:
+        match = _FRONT_MATTER.match(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"prompt {path} is not UTF-8: {error}") from error
+    if match is None:
+        raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, kind, ---")
+    try:
+        head = FrontMatter.model_validate(yaml.safe_load(match[1]) or {})
+        template = match[2].strip()
+        _ENVIRONMENT.parse(template)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"front matter of prompt {path} is not YAML: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"front matter of prompt {path}: {problems}") from error
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigError(f"prompt {path}, line {error.lineno} of its text: {error.message}") from error
+    if not template:
+        raise ConfigError(f"prompt {path} has no text below its front matter")
+    return Prompt(
+        id=head.id,
+        version=head.version,
+        kind=head.kind,
+        stop=head.stop,
+        template=template,
+        sha256=hashlib.sha256(data).hexdigest(),
+        path=path,
+    )

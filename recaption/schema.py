@@ -1,0 +1,202 @@
+"""The tables on disk as Arrow schemas: the one place where their columns are named. `schemas/*.json` says the same.
+
+Every Parquet file carries `recaption.schema_version` and `recaption.table` in its metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from recaption.errors import DatasetError
+from recaption.types import SCHEMA_VERSION
+
+VERSION_KEY = b"recaption.schema_version"
+TABLE_KEY = b"recaption.table"
+
+_STR, _I32, _I64, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.bool_()
+
+
+def _f(name: str, kind: pa.DataType, description: str, *, null: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=null, metadata={"description": description})
+
+
+def _table(name: str, fields: Sequence[pa.Field]) -> pa.Schema:
+    return pa.schema(fields, metadata={VERSION_KEY: SCHEMA_VERSION.encode(), TABLE_KEY: name.encode()})
+
+
+INDEX = _table(
+    "index",
+    [
+        _f("row", _I64, "position among the samples of the source shard, 0-based"),
+        _f("key", _STR, "key in the dataset"),
+        _f("source_key", _STR, "key as the source has it"),
+        _f("sha256", _STR, "hex, of the image's bytes; empty where there are none"),
+        _f("path", _STR, "file that holds the bytes"),
+        _f("member", _STR, "tar member name", null=True),
+        _f("offset", _I64, "of the first byte in a tar or file, in bytes"),
+        _f("size", _I64, "bytes of the image"),
+        _f("file_row", _I64, "row in a Parquet file", null=True),
+        _f("url", _STR, "where the image came from", null=True),
+        _f("raw_caption", _STR, "caption that came with the image, as the source has it", null=True),
+        _f("columns", _STR, "the other source columns, a JSON object"),
+        _f("reason", _STR, "why the source itself rejects the row", null=True),
+        _f("detail", _STR, "the reason in words", null=True),
+    ],
+)
+
+_ATTEMPT = pa.struct(
+    [
+        _f("seed", _I64, "seed of the attempt"),
+        _f("temperature", pa.float64(), "temperature of the attempt"),
+        _f("finish_reason", _STR, "how it ended"),
+        _f("output_tokens", _I32, "tokens made"),
+        _f("detail", _STR, "error text, if any", null=True),
+    ]
+)
+
+ANSWERS = _table(
+    "answers",
+    [
+        _f("key", _STR, "key in the dataset"),
+        _f("row", _I64, "row in the source shard"),
+        _f("sha256", _STR, "of the image that was shown"),
+        _f("text", _STR, "the model's own string, not normalised"),
+        _f("finish_reason", _STR, "stop | length | repetition | empty | refusal | error"),
+        _f("prompt_tokens", _I32, "tokens of the prompt, image tokens included"),
+        _f("output_tokens", _I32, "tokens of the answer that was kept"),
+        _f("prompt_sha256", _STR, "of the filled-in prompt"),
+        _f("attempts", pa.list_(_ATTEMPT), "every time the question was asked, the kept one last"),
+    ],
+)
+
+REJECTS = _table(
+    "rejects",
+    [
+        _f("key", _STR, "key in the dataset"),
+        _f("source_key", _STR, "key as the source has it"),
+        _f("shard", _STR, "source shard id"),
+        _f("row", _I64, "row in the source shard"),
+        _f("sha256", _STR, "of the image's bytes; empty where there are none"),
+        _f("stage", _STR, "source | decode | generate | build"),
+        _f("generation", _STR, "generation asked; null: the image itself", null=True),
+        _f("reason", _STR, "from the closed list in types.Reason"),
+        _f("detail", _STR, "the reason in words"),
+        _f("attempts", _I32, "times asked"),
+    ],
+)
+
+CAPTIONS = _table(
+    "captions",
+    [
+        _f("caption_id", _STR, "<key>/<raw | generation>/<n>"),
+        _f("key", _STR, "key of the image"),
+        _f("shard", _STR, "dataset shard"),
+        _f("split", _STR, "train | val"),
+        _f("generation", _STR, "raw or the generation's id"),
+        _f("source", _STR, "raw or <model>:<prompt>"),
+        _f("granularity", _STR, "raw | short | long | region | aspect | fused"),
+        _f("text", _STR, "normalised text; spans count code points in it"),
+        _f("n_words", _I32, "words"),
+        _f("n_sub_captions", _I32, "sub-captions"),
+        _f("finish_reason", _STR, "how the model ended; null for raw captions", null=True),
+        _f("lang", _STR, "language, BCP 47", null=True),
+    ],
+)
+
+TAGS = _table(
+    "tags",
+    [
+        _f("sub_id", _STR, "sub-caption that names the object"),
+        _f("key", _STR, "key of the image"),
+        _f("lemma", _STR, "head lemma, compounds whole"),
+        _f("label", _STR, "label of the pipeline's vocabulary", null=True),
+        _f("text", _STR, "surface span"),
+        _f("char_start", _I32, "into the caption's text, code points"),
+        _f("char_end", _I32, "half-open"),
+        _f("attributes", pa.list_(_STR), "colour, size, material, state, as said"),
+        _f("count", _I32, "number as said", null=True),
+    ],
+)
+
+TAG_STRUCT = pa.struct([f for f in TAGS if f.name not in ("sub_id", "key")])
+
+_SUB_HEAD = [
+    _f("sub_id", _STR, "<caption_id>#<idx>"),
+    _f("caption_id", _STR, "caption that it is a span of"),
+    _f("key", _STR, "key of the image"),
+    _f("shard", _STR, "dataset shard"),
+    _f("generation", _STR, "raw or the generation's id"),
+    _f("source", _STR, "raw or <model>:<prompt>"),
+    _f("granularity", _STR, "of the caption"),
+    _f("idx", _I32, "position in the caption, 0-based"),
+    _f("text", _STR, "caption.text[char_start:char_end]"),
+    _f("char_start", _I32, "code points, half-open"),
+    _f("char_end", _I32, "code points, half-open"),
+    _f("n_words", _I32, "words"),
+]
+_SUB_TAIL = [
+    _f("tag_lemmas", pa.list_(_STR), "lemmas of its tags, in order"),
+    _f("is_first", _BOOL, "first of its caption"),
+    _f("is_last", _BOOL, "last of its caption"),
+    _f("is_fragment", _BOOL, "cut off, or no sentence"),
+    _f("is_negation", _BOOL, "says what is not there"),
+    _f("is_meta", _BOOL, "speaks about the picture or the description"),
+    _f("is_boilerplate", _BOOL, "begins with an opener; content_start says where the content begins"),
+    _f("content_start", _I32, "into the caption's text, code points"),
+    _f("dup_of", _STR, "sub_id of an earlier, nearly equal one of the image", null=True),
+    _f("lang", _STR, "language, BCP 47", null=True),
+    _f("weight", pa.float64(), "in [0, 1]; what the weighted policy draws by"),
+]
+
+
+def _token_fields(tokenizers: Sequence[str]) -> list[pa.Field]:
+    return [_f(f"n_tokens_{name}", _I32, f"tokens under {name}, start and end included") for name in tokenizers]
+
+
+def sub_captions(tokenizers: Sequence[str] = ()) -> pa.Schema:
+    """The flat sub-caption table; one `n_tokens_<name>` column per tokenizer of the pipeline."""
+    return _table("sub_captions", [*_SUB_HEAD, *_token_fields(tokenizers), *_SUB_TAIL])
+
+
+def _nested_captions(tokenizers: Sequence[str]) -> pa.DataType:
+    outer = {"caption_id", "key", "shard", "generation", "source", "granularity"}
+    sub = [f for f in sub_captions(tokenizers) if f.name not in outer]
+    sub.append(_f("tags", pa.list_(TAG_STRUCT), "objects named"))
+    keep = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
+    fields = [CAPTIONS.field(name) for name in keep]
+    return pa.list_(pa.struct([*fields, _f("sub_captions", pa.list_(pa.struct(sub)), "in order")]))
+
+
+def records(tokenizers: Sequence[str] = (), *, image: bool = False) -> pa.Schema:
+    """The nested table of `data/`: a row per sample. With `image`, the bytes and what a reader of pixels needs."""
+    fields = [
+        _f("key", _STR, "key, unique in the dataset"),
+        _f("source_key", _STR, "key as the source has it"),
+        _f("shard", _STR, "dataset shard"),
+        _f("row", _I64, "row in the source shard"),
+        _f("sha256", _STR, "of the image's bytes as they lie in the source"),
+        _f("status", _STR, "ok | partial | reject | excluded"),
+        _f("reason", _STR, "why not ok", null=True),
+        _f("split", _STR, "train | val"),
+        _f("url", _STR, "where the image came from", null=True),
+        _f("width", _I32, "pixels", null=True),
+        _f("height", _I32, "pixels", null=True),
+        _f("captions", _nested_captions(tokenizers), "in pipeline order, raw first"),
+    ]
+    if image:
+        stored = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+        fields.insert(0, _f("image", stored, "bytes and file name, as Hugging Face's Image feature has it"))
+    return _table("records", fields)
+
+
+def check_version(schema: pa.Schema, path: str) -> None:
+    """Raises DatasetError when a file was written by a newer major version, or is not ours."""
+    version = (schema.metadata or {}).get(VERSION_KEY)
+    if version is None:
+        raise DatasetError(f"{path} was not written by recaption: its metadata has no {VERSION_KEY.decode()}")
+    if int(version.split(b".")[0]) > int(SCHEMA_VERSION.split(".")[0]):
+        raise DatasetError(
+            f"{path} has schema version {version.decode()}; this recaption reads up to {SCHEMA_VERSION}. Upgrade it"
+        )

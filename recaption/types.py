@@ -1,0 +1,244 @@
+"""The values that flow through recaption, from a source to a dataset.
+
+    SourceShard -> Image -> Answer -> Caption -> SubCaption -> Tag -> Record
+                        `-> Reject
+
+All are frozen, keyword-only and slotted; none imports anything of ours. Their form on disk is in `schemas/`
+(`recaption.schema` holds the two equal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+SCHEMA_VERSION: Final = "1.0"
+"""MAJOR.MINOR of everything on disk. Minor adds nullable columns or tables; readers refuse a newer major."""
+
+FinishReason = Literal["stop", "length", "repetition", "empty", "refusal", "error"]
+Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
+Status = Literal["ok", "partial", "reject", "excluded"]
+Stage = Literal["source", "decode", "generate", "build"]
+
+Reason = Literal[
+    # source: seen while a shard is listed or read
+    "missing_image",  # a sample without an image member or with a null image
+    "source_failed",  # the source itself marks the row as failed (img2dataset: status != success)
+    "unreadable",  # the shard is broken from here on: truncated archive, corrupt row group
+    "changed",  # the bytes are no longer those that the index saw (sha256 differs)
+    # decode: the image itself
+    "empty",  # no bytes
+    "undecodable",  # not an image, or of a format that is not taken
+    "truncated",  # starts as an image but ends too early
+    "too_small",  # a side below the limit (the model's patches)
+    "too_many_pixels",  # above the pixel limit, seen in the header before anything is decoded
+    "extreme_aspect",  # longer side / shorter side above the limit
+    # generate: what the model made of it
+    "empty_answer",
+    "repetition",
+    "refusal",
+    "truncated_answer",
+    "request_error",  # the engine refused the request
+    "poison",  # alone kills a fresh engine twice
+    # build
+    "decontaminated",  # listed in source.exclude
+    "missing_required",  # no answer of a generation named in output.require
+]
+REASONS: Final[frozenset[str]] = frozenset(get_args(Reason))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceShard:
+    """One file of the source, or a virtual cut of up to 5,000 images of a folder or Parquet source.
+
+    `id` is unique in the source and a pure function of the shard's place in it; dataset shards are named by it.
+    `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file).
+    """
+
+    id: str
+    number: int  # position among the source's shards, 0-based
+    path: str  # local path or fsspec URL; for a folder source the folder
+    first: int = 0
+    count: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Locator:
+    """Where an image's bytes lie: a byte range of a tar or file, or a row of a Parquet file.
+
+    tar:     path, member, offset, size    (offset: of the member's data, in bytes)
+    parquet: path, row, size               (row: within the file)
+    folder:  path, size                    (offset 0)
+    """
+
+    path: str
+    size: int
+    member: str | None = None
+    offset: int = 0
+    row: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """A picture and what came with it, without its bytes.
+
+    `row` is its position among the samples of its source shard. When `reason` is set the source itself already shows
+    that it cannot be used; `sha256` is then "" if there are no bytes.
+    """
+
+    key: str  # [A-Za-z0-9_-]{1,128}, unique in the dataset
+    source_key: str  # as the source has it
+    shard: str  # SourceShard.id
+    row: int
+    sha256: str  # hex, of the bytes as they lie in the source
+    locator: Locator
+    url: str | None = None
+    raw_caption: str | None = None
+    columns: Mapping[str, Any] = field(default_factory=dict)  # the other columns, JSON values; prompts may use them
+    reason: Reason | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """How an engine draws tokens. temperature 0 is greedy; top_k 0 and top_p 1 mean no cut."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False  # benchmarks only
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generation:
+    """One question asked of every image: model x prompt x sampling. `fingerprint` is its identity (16 hex digits)."""
+
+    id: str
+    model: str  # the model's name in the pipeline
+    kind: Granularity
+    fingerprint: str
+    prompt: str | None = None  # prompt id; None for an engine that replays a column
+    column: str | None = None  # replay: the source column that holds the answers
+    sampling: Sampling | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One time that a question was put to an engine; an answer or reject keeps all of them."""
+
+    seed: int
+    temperature: float
+    finish_reason: FinishReason
+    output_tokens: int
+    detail: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a model said to one image for one generation. `text` is the model's own string, never normalised."""
+
+    key: str
+    sha256: str
+    row: int
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int
+    output_tokens: int
+    prompt_sha256: str  # of the filled-in prompt
+    attempts: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """An image or an answer that could not be used."""
+
+    key: str
+    source_key: str
+    shard: str
+    row: int
+    sha256: str
+    stage: Stage
+    generation: str | None  # None: the image itself, for all generations
+    reason: Reason
+    detail: str
+    attempts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tag:
+    """An object in a sub-caption. Offsets are code points into the caption's text, half-open."""
+
+    lemma: str
+    text: str
+    char_start: int
+    char_end: int
+    label: str | None = None  # of a closed vocabulary, if the pipeline names one
+    attributes: tuple[str, ...] = ()
+    count: int | None = None  # as said: "two dogs" 2, "a dog" 1, "dogs" None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubCaption:
+    """A span of a caption, usually one sentence: `caption.text[char_start:char_end] == text`, always.
+
+    `content_start` is where the content begins behind a boilerplate opener (offset into the caption's text; equal to
+    `char_start` without one). `dup_of` names the sub_id of an earlier, nearly equal one of the same image.
+    """
+
+    sub_id: str  # <caption_id>#<idx>
+    idx: int
+    text: str
+    char_start: int
+    char_end: int
+    n_words: int
+    content_start: int
+    is_first: bool = False
+    is_last: bool = False
+    is_fragment: bool = False
+    is_negation: bool = False
+    is_meta: bool = False
+    is_boilerplate: bool = False
+    dup_of: str | None = None
+    lang: str | None = None
+    weight: float = 1.0
+    n_tokens: Mapping[str, int] = field(default_factory=dict)  # tokenizer name -> count, with start and end tokens
+    tags: tuple[Tag, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caption:
+    """A text about an image: an answer, or the raw caption that came with it.
+
+    `text` is normalised once on intake (`recaption.text.normalise`); offsets below count code points in it.
+    """
+
+    caption_id: str  # <key>/<raw | generation>/<n>
+    generation: str  # "raw" or the generation's id
+    source: str  # "raw" or "<model>:<prompt>"
+    granularity: Granularity
+    text: str
+    finish_reason: FinishReason | None = None  # None for raw captions
+    lang: str | None = None
+    sub_captions: tuple[SubCaption, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One sample of the dataset: an image with all of its captions, or the reason why it has none."""
+
+    key: str
+    source_key: str
+    shard: str
+    row: int
+    sha256: str
+    status: Status
+    split: str = "train"
+    reason: Reason | None = None
+    url: str | None = None
+    width: int | None = None  # pixels, as decoded from the header; None where the header is broken
+    height: int | None = None
+    captions: tuple[Caption, ...] = ()
