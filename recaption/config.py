@@ -24,9 +24,7 @@ class Limits(_Section):
     """What an image must be. Checked on the header; what fails becomes a reject with a reason."""
 
     min_side: int = Field(16, ge=1, description="pixels, of the shorter side")
-    max_pixels: int = Field(
-        100_000_000, ge=1, description="width x height as stored; guards against decompression bombs"
-    )
+    max_pixels: int = Field(100_000_000, ge=1, description="width x height as stored, against decompression bombs")
     max_aspect: float = Field(20.0, ge=1, description="longer side / shorter side")
 
 
@@ -40,7 +38,7 @@ class Source(_Section):
     key: str | None = Field(None, description="Parquet: key column; default: key where there is one")
     captions: str | None = Field(None, description="folder: a CSV, JSONL or Parquet table with a file_name column")
     exclude: str | None = Field(None, description="Parquet with a sha256 column: images never to be asked about")
-    limits: Limits = Field(default_factory=Limits)
+    limits: Limits = Limits()
 
 
 class Model(_Section):
@@ -84,7 +82,7 @@ class Ask(_Section):
     prompt: str | None = Field(None, description="name or path of a prompt file")
     column: str | None = Field(None, description="replay: the source column that holds the answers")
     kind: Granularity | None = Field(None, description="default: the prompt's kind; replay: long")
-    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    sampling: SamplingConfig = SamplingConfig()
     attempts: int = Field(3, ge=1, le=10, description="times a refused or failed request is put before it is a reject")
 
 
@@ -123,14 +121,10 @@ class Output(_Section):
         "auto", description="auto: sidecar for tars, else parquet"
     )
     images: Literal["jpeg", "passthrough"] = Field("jpeg", description="jpeg: other formats are transcoded once")
-    require: tuple[str, ...] = Field(
-        (), description="generations without whose answer an image is rejected; default: the first"
-    )
-    primary: tuple[str, ...] = Field(
-        (), description="order in which the text for .txt is chosen; default: as asked, then raw"
-    )
+    require: tuple[str, ...] = Field((), description="without these an image is rejected; default: the first")
+    primary: tuple[str, ...] = Field((), description="order of choice for .txt; default: as asked, then raw")
     holdout: Holdout | None = None
-    sampling: SamplingPolicy = Field(default_factory=SamplingPolicy)
+    sampling: SamplingPolicy = SamplingPolicy()
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 
@@ -141,7 +135,7 @@ class Pipeline(_Section):
     source: Source
     models: dict[Id, Model] = Field(min_length=1)
     generate: tuple[Ask, ...] = Field(min_length=1)
-    annotate: Annotate = Field(default_factory=Annotate)
+    annotate: Annotate = Annotate()
     output: Output
 
     @model_validator(mode="after")

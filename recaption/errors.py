@@ -5,11 +5,11 @@ ValueError
        |- ConfigError     a pipeline or a prompt
        `- SourceError     the source cannot be used at all: nothing matches, no such column
 RecaptionError            data or infrastructure failed; carries key and shard where there are any
-  |- ImageError           this image cannot be used (has a `reason` of types.Reason)        -> a reject
-  |- RequestError         the engine refused this request                                   -> retried, then a reject
+  |- ImageError           this image cannot be used (has a `reason` of types.Reason)   -> a reject
+  |- RequestError         the engine refused this request   -> retried, then a reject
   |- ShardError           a source shard cannot be read
   |- StoreError           the store failed, after retries                                   (exit 3)
-  |- EngineDead           the engine is gone; its actor exits and is restarted              (exit 3 if it keeps dying)
+  |- EngineDead           the engine is gone; its actor exits and is restarted   (exit 3 if it keeps dying)
   |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
 ImportError

@@ -115,7 +115,7 @@ class LocalStore:
             except FileExistsError:
                 return False
         else:
-            os.replace(temporary, target)
+            temporary.replace(target)
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
