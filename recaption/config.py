@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from recaption.errors import ConfigError
 from recaption.resources import find
@@ -14,6 +16,18 @@ from recaption.types import Granularity
 
 _ID = r"^[a-z][a-z0-9_]{0,31}$"
 Id = Annotated[str, Field(pattern=_ID)]
+
+
+def _known_engine(name: str) -> str:
+    if not re.fullmatch(ENGINE_PATTERN, name):
+        raise ValueError(f"unknown engine {name!r}; allowed are vllm, transformers, replay and package.module:Class")
+    return name
+
+
+ENGINE_PATTERN = r"vllm|transformers|replay|[\w.]+:\w+"
+EngineName = Annotated[
+    str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "pattern": f"^({ENGINE_PATTERN})$"})
+]
 
 
 class _Section(BaseModel):
@@ -44,7 +58,9 @@ class Source(_Section):
 class Model(_Section):
     """A model and how it is run. Batch settings in engine_args are provenance, not identity."""
 
-    engine: Literal["vllm", "transformers", "replay"]
+    engine: EngineName = Field(
+        description="vllm, transformers, replay (captions that exist in a column), or package.module:Class of your own"
+    )
     model: str | None = Field(None, description="hub id or local folder; `scene` is the embedded captioner")
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -193,7 +209,7 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
     try:
         return Pipeline.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join([f"{where} is not a valid pipeline:", *map(_explain, error.errors())])) from error
+        raise ConfigError("\n".join([f"{where} is not a valid pipeline:", *_explain(error.errors())])) from error
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -218,17 +234,27 @@ def _set(data: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override!r}: {parent!r} cannot be set here: {error}") from error
 
 
-def _explain(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"]) or "pipeline"
-    given = error.get("input")
-    text = f"  {where}: {error['msg']}"
-    if error["type"] == "extra_forbidden":
-        owner = _section(error["loc"][:-1])
-        allowed = f"; allowed here: {', '.join(owner.model_fields)}" if owner else ""
-        return f"  {where}: unknown key{allowed}"
-    if error["type"] != "missing" and not isinstance(given, dict | list | BaseModel):
-        text += f" (given: {given!r})"
-    return text.replace("Value error, ", "")
+def _explain(errors: list[Any]) -> list[str]:
+    """A line per problem; what pydantic says of each branch of a union is joined into one."""
+    lines: dict[str, list[str]] = {}
+    for error in errors:
+        below = [other["loc"] for other in errors if len(other["loc"]) > len(error["loc"])]
+        if error["type"] == "too_short" and any(loc[: len(error["loc"])] == error["loc"] for loc in below):
+            continue  # an item was there, it was just wrong: the other line says how
+        loc = tuple(part for part in error["loc"] if not _is_branch(part))
+        where = ".".join(str(part) for part in loc) or "pipeline"
+        text = str(error["msg"]).removeprefix("Value error, ")
+        if error["type"] == "extra_forbidden":
+            owner = _section(loc[:-1])
+            text = "unknown key" + (f"; allowed here: {', '.join(owner.model_fields)}" if owner else "")
+        elif error["type"] not in ("missing", "value_error") and not isinstance(error["input"], dict | list):
+            text += f" (given: {error['input']!r})"
+        lines.setdefault(where, []).append(text)
+    return [f"  {where}: {', or '.join(dict.fromkeys(texts))}" for where, texts in lines.items()]
+
+
+def _is_branch(part: Any) -> bool:
+    return isinstance(part, str) and (part.startswith(("literal[", "constrained-", "function-")) or part == "int")
 
 
 def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
@@ -241,3 +267,14 @@ def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
     if names[0] == "generate" and names[-1] == "sampling":
         return SamplingConfig
     return deep.get(names[:2], top.get(names[0]))  # type: ignore[return-value, arg-type]
+
+
+def schema_json() -> str:
+    """The JSON Schema of a pipeline file; `schemas/pipeline.schema.json` holds it, a test keeps that current."""
+    schema = Pipeline.model_json_schema()
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "pipeline.schema.json"}
+    return json.dumps({**head, **schema}, indent=2) + "\n"
+
+
+if __name__ == "__main__":  # python -m recaption.config
+    (Path(__file__).parent.parent / "schemas" / "pipeline.schema.json").write_text(schema_json(), "utf-8")

@@ -105,6 +105,25 @@ CAPTIONS = _table(
     ],
 )
 
+IMAGES = _table(
+    "images",
+    [
+        _f("key", _STR, "key, unique in the dataset"),
+        _f("source_key", _STR, "key as the source has it"),
+        _f("shard", _STR, "dataset shard"),
+        _f("row", _I64, "row in the source shard"),
+        _f("sha256", _STR, "of the image's bytes as they lie in the source"),
+        _f("status", _STR, "ok | partial | reject | excluded"),
+        _f("reason", _STR, "why not ok", null=True),
+        _f("split", _STR, "train | val"),
+        _f("url", _STR, "where the image came from", null=True),
+        _f("width", _I32, "pixels", null=True),
+        _f("height", _I32, "pixels", null=True),
+        _f("n_captions", _I32, "captions, raw included"),
+        _f("n_sub_captions", _I32, "sub-captions of all captions"),
+    ],
+)
+
 TAGS = _table(
     "tags",
     [
@@ -171,23 +190,16 @@ def _nested_captions(tokenizers: Sequence[str]) -> pa.DataType:
 
 def records(tokenizers: Sequence[str] = (), *, image: bool = False) -> pa.Schema:
     """The nested table of `data/`: a row per sample. With `image`, the bytes and what a reader of pixels needs."""
-    fields = [
-        _f("key", _STR, "key, unique in the dataset"),
-        _f("source_key", _STR, "key as the source has it"),
-        _f("shard", _STR, "dataset shard"),
-        _f("row", _I64, "row in the source shard"),
-        _f("sha256", _STR, "of the image's bytes as they lie in the source"),
-        _f("status", _STR, "ok | partial | reject | excluded"),
-        _f("reason", _STR, "why not ok", null=True),
-        _f("split", _STR, "train | val"),
-        _f("url", _STR, "where the image came from", null=True),
-        _f("width", _I32, "pixels", null=True),
-        _f("height", _I32, "pixels", null=True),
-        _f("captions", _nested_captions(tokenizers), "in pipeline order, raw first"),
-    ]
+    fields = [f for f in IMAGES if f.name not in ("n_captions", "n_sub_captions")]
+    fields.append(_f("captions", _nested_captions(tokenizers), "in pipeline order, raw first"))
     if image:
         stored = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
         fields.insert(0, _f("image", stored, "bytes and file name, as Hugging Face's Image feature has it"))
+        fields += [
+            _f("image_format", _STR, "of the bytes in image: jpeg | png | webp"),
+            _f("image_sha256", _STR, "of the bytes in image; equal to sha256 where they are the source's"),
+            _f("source_format", _STR, "of the source's bytes: jpeg, png, webp, gif, …"),
+        ]
     return _table("records", fields)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -46,6 +47,14 @@ class Store(Protocol):
 
     def local(self, path: str) -> Path | None:
         """Where the file lies on this machine's disk; None on object stores."""
+        ...
+
+    def scratch(self) -> Path:
+        """A fresh temporary file path on this machine, to be written and handed to `adopt`."""
+        ...
+
+    def adopt(self, source: Path, path: str) -> bool:
+        """Put a finished file made under `scratch`, whole, without holding it in memory; `source` is gone after it."""
         ...
 
 
@@ -197,6 +206,16 @@ class ObjectStore:
             self._retried(f"write {self.url}/{path}", lambda: self.fs.pipe_file(self._at(path), data, **options))
         except FileExistsError:
             return False
+        return True
+
+    def scratch(self) -> Path:
+        return Path(tempfile.gettempdir()) / f"{_TMP}recaption-{uuid.uuid4().hex}"
+
+    def adopt(self, source: Path, path: str) -> bool:
+        try:  # one PUT or a completed multipart upload: it appears when it is whole
+            self._retried(f"write {self.url}/{path}", lambda: self.fs.put_file(str(source), self._at(path)))
+        finally:
+            source.unlink(missing_ok=True)
         return True
 
     def get(self, path: str) -> bytes:

@@ -101,6 +101,15 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ImageLimits:
+    """What an image must be to reach a model. Checked on the header, before anything is decoded."""
+
+    min_side: int = 1  # pixels, of the shorter side
+    max_pixels: int = 178_956_970  # width x height as stored: twice Pillow's own warning level, its error level
+    max_aspect: float = 200.0  # longer side / shorter side; Qwen2-VL's processor refuses above 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
     """How an engine draws tokens. temperature 0 is greedy; top_k 0 and top_p 1 mean no cut."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from recaption.engine.base import Completion, Engine, EngineSpec, ImageLimits, Rendered, Request
 from recaption.errors import ConfigError
 
@@ -19,7 +21,16 @@ def build(spec: EngineSpec) -> Engine:
         from recaption.engine.transformers import TransformersEngine
 
         return TransformersEngine(spec)
-    raise ConfigError(f"unknown engine {spec.engine!r}: allowed are {', '.join(ENGINES)} and replay")
+    if ":" in spec.engine:
+        module, _, name = spec.engine.partition(":")
+        try:
+            engine: Engine = getattr(importlib.import_module(module), name)(spec)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"engine {spec.engine!r} cannot be imported: {error}") from error
+        return engine
+    raise ConfigError(
+        f"unknown engine {spec.engine!r}: allowed are {', '.join(ENGINES)}, replay and package.module:Class"
+    )
 
 
 __all__ = ["ENGINES", "Completion", "Engine", "EngineSpec", "ImageLimits", "Rendered", "Request", "build"]

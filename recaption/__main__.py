@@ -1,0 +1,7 @@
+"""`python -m recaption` is the command line."""
+
+import sys
+
+from recaption.cli import main
+
+sys.exit(main())

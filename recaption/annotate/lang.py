@@ -1,0 +1,55 @@
+"""A cheap guess at the language: by script, then by function words among a few languages in Latin letters.
+
+It is meant for "is this English?", so that the English tagger keeps away from other texts; it is no language
+identification. Short texts in Latin letters count as English. Tags are BCP 47.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_SCRIPTS = re.compile(
+    "(?P<ja>[\u3040-\u30ff\uff66-\uff9f])|(?P<zh>[\u3400-\u4dbf\u4e00-\u9fff])|(?P<ko>[\uac00-\ud7af\u1100-\u11ff])"
+    "|(?P<ru>[\u0400-\u04ff])|(?P<ar>[\u0600-\u06ff])|(?P<hi>[\u0900-\u097f])|(?P<bn>[\u0980-\u09ff])|(?P<th>[\u0e00-\u0e7f])"
+    "|(?P<he>[\u0590-\u05ff])|(?P<el>[\u0370-\u03ff])|(?P<ta>[\u0b80-\u0bff])|(?P<hy>[\u0530-\u058f])|(?P<ka>[\u10a0-\u10ff])"
+    "|(?P<en>[A-Za-z\u00c0-\u024f])"
+)
+_WORDS = {
+    "en": "the a an of and in is are on with to at there its it this that by from has for",
+    "de": "der die das und ist ein eine mit auf im von den dem einer einem sind zu auch sich vor",
+    "fr": "le la les un une des et est dans sur avec du sont au qui à en d'une l'image ses",
+    "es": "el la los las un una de y en con es que se del está por hay su al imagen",
+    "pt": "o a os as um uma de e em com é que do da no na está por há imagem",
+    "it": "il lo la gli un una di e in con è che del della sono nel su al si",
+    "nl": "de het een van en in is met op zijn er dat die voor aan naar bij wordt",
+}
+_INDEX: dict[str, list[str]] = {}
+for _lang, _words in _WORDS.items():
+    for _word in _words.split():
+        _INDEX.setdefault(_word, []).append(_lang)
+_LOOK = 2000  # characters
+_MIN_WORDS = 6
+
+
+def guess(text: str) -> str:
+    """The language of `text` as far as its letters and function words show it; "und" without letters."""
+    text = text[:_LOOK]
+    scripts = Counter(match.lastgroup or "en" for match in _SCRIPTS.finditer(text))
+    if not scripts:
+        return "und"
+    # one ideograph says as much as a few letters; kana make it Japanese
+    weights = {script: n * (3 if script in ("zh", "ja", "ko") else 1) for script, n in scripts.items()}
+    if "ja" in weights and "zh" in weights:
+        weights["ja"] += weights.pop("zh")
+    best = max(sorted(weights), key=lambda script: weights[script])
+    return _latin(text) if best == "en" else best
+
+
+def _latin(text: str) -> str:
+    words = text.lower().split()
+    votes = Counter(lang for word in words for lang in _INDEX.get(word.strip(".,;:!?"), ()))
+    if len(words) < _MIN_WORDS or not votes:
+        return "en"
+    best = max(sorted(votes), key=lambda lang: votes[lang])
+    return best if votes[best] > 1.5 * votes["en"] + 1 else "en"

@@ -1,0 +1,207 @@
+"""The command line: parse, call, print.
+
+Exit codes: 0 done; 1 done, but more was rejected than the pipeline allows, or a check failed; 2 the input was wrong;
+3 infrastructure failed; 75 interrupted, run it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+import recaption
+from recaption.errors import Interrupted, MissingExtra, RecaptionError, UserError
+
+if TYPE_CHECKING:
+    from recaption.run import Outcome
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Errors are one message on standard error, never a traceback."""
+    arguments = parser().parse_args(argv)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        return int(arguments.command(arguments))
+    except (UserError, RecaptionError, MissingExtra) as error:
+        style = "yellow" if isinstance(error, Interrupted) else "red"
+        word = "interrupted" if isinstance(error, Interrupted) else "error"
+        errors.print(f"[{style}]{word}:[/] ", end="")
+        errors.print(str(error), markup=False)
+        return error.exit_code
+    except KeyboardInterrupt:
+        errors.print("[yellow]interrupted:[/] stopped at once; run the same command again to continue")
+        return Interrupted.exit_code
+    except BrokenPipeError:  # `recaption inspect … | head`
+        sys.stderr.close()
+        return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and options."""
+    top = argparse.ArgumentParser(
+        prog="recaption",
+        description="Images in, fine-grained captions out: sub-captions with object tags, in shards trainers read.",
+        epilog="Start with: recaption init DIR, then recaption run DIR/pipelines/demo.yaml",
+    )
+    top.add_argument("--version", action="version", version=f"recaption {recaption.__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    for name, text in (
+        ("run", "caption, annotate and write: the whole job; run it again and it continues"),
+        ("generate", "only ask the models; answers are kept"),
+        ("build", "only annotate and write, from answers that are there; needs no GPU"),
+    ):
+        command = _add(commands, name, _run, text)
+        command.add_argument("pipeline", help="a pipeline file, or the name of a shipped one (demo, flair, replay)")
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. output.path=out/x")
+        command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
+        command.add_argument("--takeover", action="store_true", help="take the output from a run that is surely dead")
+        command.add_argument("--quiet", action="store_true", help="no progress and no summary")
+        command.set_defaults(half=name)
+
+    command = _add(commands, "download", _download, "fetch the images of a URL list with img2dataset")
+    command.add_argument("urls", help="txt, csv, tsv, json, jsonl or parquet with URLs")
+    command.add_argument("out", help="folder for the shards")
+    command.add_argument("--user-agent-token", metavar="NAME", help="who you are, for the sites you ask (required)")
+    command.add_argument("--url-column", default="url", metavar="NAME")
+    command.add_argument("--caption-column", default="caption", metavar="NAME")
+    command.add_argument("--format", choices=("webdataset", "parquet"), default="webdataset")
+    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N")
+    command.add_argument("--threads", type=_positive, default=64, metavar="N", help="requests at a time")
+    command.add_argument("--timeout", type=_positive, default=10, metavar="SECONDS")
+    command.add_argument("--ignore-opt-out", action="store_true", help="take images whose servers ask not to be used")
+
+    command = _add(commands, "inspect", _inspect, "look into an output with DuckDB")
+    command.add_argument("out", help="an output folder, of a finished run or one in progress")
+    command.add_argument("sql", nargs="?", help="a query over the views; without it: a first look")
+
+    command = _add(commands, "init", _init, "copy the shipped pipelines and prompts, to start from")
+    command.add_argument("dir", help="a new or empty folder")
+    return top
+
+
+def _add(commands: argparse._SubParsersAction, name: str, call: Command, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    command.set_defaults(command=call)
+    return command
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return value
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from recaption.config import load
+
+    console = Console()
+    pipeline, path = load(arguments.pipeline, tuple(arguments.set))
+    try:
+        from recaption.progress import Display
+        from recaption.run import run
+    except ImportError as error:
+        if error.name and error.name.split(".")[0] == "recaption":
+            raise
+        raise MissingExtra(error.name or "a package", "run") from error
+    with Display(console, quiet=arguments.quiet) as display:
+        display.say(f"[bold]{pipeline.name}[/]  {pipeline.source.path} → {pipeline.output.path}")
+        outcome = run(pipeline, path, display, half=arguments.half, limit=arguments.limit, takeover=arguments.takeover)
+    if not arguments.quiet:
+        _report(outcome, pipeline.name, console)
+    limit = pipeline.output.max_reject_share
+    if outcome.reject_share > limit:
+        raise_above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
+        Console(stderr=True).print(f"[red]error:[/] {raise_above}", highlight=False)
+        return 1
+    return 0
+
+
+def _report(outcome: Outcome, name: str, console: Console) -> None:
+    """What came out, and what to type next."""
+    from recaption.inspect import print_summary, summarise
+
+    out = outcome.store_url
+    if not outcome.changed:
+        console.print(f"Nothing to do: {name} is complete and published in {out}", markup=False, highlight=False)
+    if outcome.build is None:
+        console.print(f"{outcome.answered} answers in {outcome.seconds:.1f} s; next: recaption build", highlight=False)
+        return
+    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
+    summary = summarise(out, seconds=outcome.seconds if rate else None, captions_per_second=rate)
+    print_summary(
+        summary,
+        console,
+        (
+            f"recaption inspect {shlex.quote(out)}  # a first look",
+            f'recaption inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM tags GROUP BY ALL ORDER BY 2 DESC"',
+            "recaption init my-captions  # pipelines and prompts to start from",
+        ),
+    )
+
+
+def _download(arguments: argparse.Namespace) -> int:
+    from recaption.source.download import download
+
+    console = Console()
+    summary = download(
+        arguments.urls,
+        arguments.out,
+        user_agent_token=arguments.user_agent_token,
+        url_column=arguments.url_column,
+        caption_column=arguments.caption_column,
+        format=arguments.format,
+        samples_per_shard=arguments.samples_per_shard,
+        threads=arguments.threads,
+        timeout=arguments.timeout,
+        respect_opt_out=not arguments.ignore_opt_out,
+        report=lambda line: console.print(line, markup=False, highlight=False),
+    )
+    console.print()
+    for line in summary.lines():
+        console.print(line, markup=False, highlight=False)
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from recaption import inspect
+
+    console = Console()
+    if arguments.sql is None:
+        inspect.first_look(arguments.out, console)
+    else:
+        inspect.print_sql(inspect.connect(arguments.out), arguments.sql, console)
+    return 0
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from recaption.resources import shipped
+
+    target = Path(arguments.dir)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} is not an empty folder; name a new one, so that nothing of yours is overwritten")
+    for kind in ("pipelines", "prompts", "schemas"):
+        shutil.copytree(shipped(kind), target / kind)
+    console = Console(highlight=False)
+    console.print(f"{target} has the shipped pipelines, prompts and schemas. Edit one and run it:")
+    console.print(f"  recaption run {target / 'pipelines' / 'demo.yaml'}", markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""How a scene looks: backgrounds, shapes, fills, noise. Needs Pillow only.
+
+Lengths are fractions of the image's side, so a scene looks alike at every size. What the model sees is 144 px wide:
+a small object is then about 22 px across and a stripe 3 px, which was checked by eye to be told apart.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+from PIL import Image, ImageChops, ImageDraw
+
+RGB = tuple[int, int, int]
+
+COLOURS: dict[str, RGB] = {
+    "red": (216, 32, 40),
+    "orange": (250, 140, 20),
+    "yellow": (245, 220, 40),
+    "green": (40, 160, 60),
+    "blue": (40, 90, 220),
+    "purple": (130, 50, 170),
+    "pink": (250, 135, 190),
+    "brown": (115, 68, 30),
+}
+RADII = {"small": 0.078, "large": 0.130}  # of the side; a cell's half width is 0.167
+PERIOD = 0.044  # of stripes and spots, of the side
+
+
+def background(kind: str, side: int, rng: random.Random) -> Image.Image:
+    """An RGB image of `side` x `side` pixels with the background `kind`."""
+    if kind == "white":
+        return Image.new("RGB", (side, side), _shade((246, 246, 246), rng, 6))
+    if kind == "black":
+        return Image.new("RGB", (side, side), _shade((22, 22, 24), rng, 6))
+    if kind == "gradient":
+        return _gradient(side, rng)
+    if kind == "tablecloth":
+        return _checks(side, rng)
+    if kind == "wood":
+        return _wood(side, rng)
+    raise ValueError(f"no background {kind!r}")
+
+
+def _shade(colour: RGB, rng: random.Random, spread: int) -> RGB:
+    """`colour`, lighter or darker as a whole and shifted a little in each channel, both by up to `spread`."""
+    all_of_it = rng.randint(-spread, spread)
+    r, g, b = (max(0, min(255, c + all_of_it + rng.randint(-spread // 2, spread // 2))) for c in colour)
+    return r, g, b
+
+
+def _mix(a: RGB, b: RGB, share: float) -> RGB:
+    """`share` of `b` in `a`."""
+    r, g, b_ = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return r, g, b_
+
+
+def _gradient(side: int, rng: random.Random) -> Image.Image:
+    low, high = rng.randint(95, 120), rng.randint(175, 205)
+    ramp = Image.linear_gradient("L").point(lambda v: low + (high - low) * v // 255)
+    if rng.random() < 0.5:
+        ramp = ramp.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    return ramp.resize((side, side), Image.Resampling.BILINEAR).convert("RGB")
+
+
+def _checks(side: int, rng: random.Random) -> Image.Image:
+    light, dark = _shade((236, 240, 240), rng, 6), _shade((176, 204, 206), rng, 8)
+    image = Image.new("RGB", (side, side), light)
+    pen = ImageDraw.Draw(image)
+    step = side / 12
+    shift = rng.randrange(2)
+    for row in range(12):
+        for column in range((row + shift) % 2, 12, 2):
+            pen.rectangle((column * step, row * step, (column + 1) * step - 1, (row + 1) * step - 1), fill=dark)
+    return image
+
+
+def _wood(side: int, rng: random.Random) -> Image.Image:
+    image = Image.new("RGB", (side, side))
+    pen = ImageDraw.Draw(image)
+    top, seam = 0.0, _shade((168, 132, 92), rng, 8)
+    while top < side:
+        height = side * rng.uniform(0.13, 0.2)
+        pen.rectangle((0, top, side, top + height), fill=_shade((214, 182, 140), rng, 9))
+        pen.rectangle((0, top, side, top + side / 160), fill=seam)
+        top += height
+    return image
+
+
+def outline(shape: str, x: float, y: float, radius: float, angle: float) -> list[tuple[float, float]]:
+    """The corners of `shape` around (x, y); `angle` in radians, y pointing down. A circle has 48."""
+    up = -math.pi / 2
+    if shape == "circle":
+        polar = [(math.tau * k / 48, 0.95) for k in range(48)]
+    elif shape == "square":
+        polar = [(math.pi / 4 + math.pi / 2 * k, 1.18) for k in range(4)]
+    elif shape == "diamond":
+        polar = [(up + math.pi / 2 * k, 1.15 if k % 2 == 0 else 0.82) for k in range(4)]
+    elif shape == "triangle":
+        polar = [(up + math.tau * k / 3, 1.15) for k in range(3)]
+    elif shape == "star":
+        polar = [(up + math.pi / 5 * k, 1.15 if k % 2 == 0 else 0.5) for k in range(10)]
+    elif shape == "heart":
+        polar = _heart()
+    else:
+        raise ValueError(f"no shape {shape!r}")
+    return [(x + radius * r * math.cos(a + angle), y + radius * r * math.sin(a + angle)) for a, r in polar]
+
+
+def _heart() -> list[tuple[float, float]]:
+    """The usual parametric heart, 48 corners as (angle, distance)."""
+    corners = []
+    for k in range(48):
+        t = math.tau * k / 48
+        hx = 16 * math.sin(t) ** 3 / 15
+        hy = -(13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)) / 15 - 0.1
+        corners.append((math.atan2(hy, hx), math.hypot(hx, hy)))
+    return corners
+
+
+def item(
+    image: Image.Image, shape: str, colour: str, fill: str, size: str, row: int, column: int, rng: random.Random
+) -> None:
+    """Draw one object into its cell of `image`, with its own jitter."""
+    side = image.width
+    x = side * ((column + 0.5) / 3 + rng.uniform(-0.018, 0.018))
+    y = side * ((row + 0.5) / 3 + rng.uniform(-0.018, 0.018))
+    radius = side * RADII[size] * rng.uniform(0.92, 1.08)
+    angle = math.radians(rng.uniform(-8, 8))
+    paint = _shade(COLOURS[colour], rng, 12)
+    dark, light = _mix(paint, (0, 0, 0), 0.35), _mix(paint, (255, 255, 255), 0.78)
+    pen = ImageDraw.Draw(image)
+    edge = max(1.0, side * 0.007)
+    # Enlarged about the centre rather than stroked: Pillow's strokes are neither joined nor antialiased well.
+    pen.polygon(outline(shape, x, y, radius, angle), fill=dark)
+    inner = radius - edge * (1.5 if shape in ("triangle", "star") else 1.0)
+    corners = outline(shape, x, y, inner, angle)
+    if fill == "hollow":
+        pen.polygon(corners, fill=paint)
+        _hole(image, outline(shape, x, y, radius * 0.55, angle), light)
+        return
+    pen.polygon(corners, fill=paint)
+    if fill in ("striped", "spotted"):
+        _texture(image, corners, fill, light, rng)
+
+
+def _hole(image: Image.Image, corners: list[tuple[float, float]], light: RGB) -> None:
+    """A hole through which a pale tint is seen."""
+    ImageDraw.Draw(image).polygon(corners, fill=light)
+
+
+def _texture(image: Image.Image, corners: list[tuple[float, float]], fill: str, light: RGB, rng: random.Random) -> None:
+    """Pale stripes (any of four directions) or pale spots, cut to the polygon `corners`."""
+    left, top = math.floor(min(c[0] for c in corners)), math.floor(min(c[1] for c in corners))
+    right, bottom = math.ceil(max(c[0] for c in corners)) + 1, math.ceil(max(c[1] for c in corners)) + 1
+    box = (right - left, bottom - top)
+    inside = Image.new("L", box)
+    ImageDraw.Draw(inside).polygon([(cx - left, cy - top) for cx, cy in corners], fill=255)
+    pattern = Image.new("L", box)
+    pen = ImageDraw.Draw(pattern)
+    period = image.width * PERIOD
+    start = rng.random() * period
+    reach = box[0] + box[1]
+    steps = range(-int(reach / period) - 2, int(reach / period) + 2)
+    if fill == "striped":
+        slope = rng.choice(((1, 0), (0, 1), (1, 1), (1, -1)))
+        wide = period if 0 in slope else period * math.sqrt(2)
+        half = wide / 4
+        for k in steps:
+            at = start + k * wide
+            if slope == (1, 0):
+                pen.rectangle((at - half, 0, at + half, box[1]), fill=255)
+            elif slope == (0, 1):
+                pen.rectangle((0, at - half, box[0], at + half), fill=255)
+            else:
+                lean = box[1] * slope[1]
+                pen.polygon(
+                    [(at - half, 0), (at + half, 0), (at + half + lean, box[1]), (at - half + lean, box[1])], fill=255
+                )
+    else:
+        dot, pitch = period * 0.33, period * 1.05
+        for m in range(int(box[1] / pitch) + 3):
+            for k in range(int(box[0] / pitch) + 3):
+                cx = start + (k - 1 + 0.5 * (m % 2)) * pitch
+                cy = start + (m - 1) * pitch * 0.87
+                pen.ellipse((cx - dot, cy - dot, cx + dot, cy + dot), fill=255)
+    image.paste(light, (left, top), ImageChops.multiply(inside, pattern))
+
+
+def add_noise(image: Image.Image, rng: random.Random) -> Image.Image:
+    """Grain: each pixel lighter or darker by up to 0 to 10 of 255, evenly in the three channels."""
+    reach = rng.randint(0, 10)
+    if not reach:
+        return image
+    grain = Image.frombytes("L", image.size, rng.randbytes(image.width * image.height))
+    grain = grain.point(lambda v: v * (2 * reach + 1) // 256)
+    return ImageChops.add(image, Image.merge("RGB", (grain, grain, grain)), 1.0, -reach)

@@ -1,0 +1,152 @@
+"""Scenes as the shards that img2dataset writes, so that the demo starts from what users have.
+
+`<00000>.tar` with `<9-digit key>.jpg`, `.json`, `.txt`, and beside it `<00000>.parquet` (if pyarrow is there) and
+`<00000>_stats.json`. Names, fields and their order are img2dataset 1.47.0's (img2dataset/writer.py, downloader.py,
+logger.py) with `compute_hash=sha256` and one additional column, `scene_seed`, from which a scene can be had again. The
+same arguments give the same bytes: no time of day is in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recaption.demo.scenes import Scene, render, sample_scene
+
+FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS: unseen in training
+SEEDS_APART = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One image of a shard: its key, JPEG bytes, raw caption and img2dataset's metadata."""
+
+    key: str
+    jpeg: bytes
+    caption: str
+    meta: dict[str, Any]
+
+
+def alt_text(scene: Scene) -> str:
+    """What a web page might have said about it: short, noisy, seldom the whole truth."""
+    rng = random.Random(f"alt/{scene.seed}")
+    item = rng.choice(scene.objects)
+    return rng.choice(
+        (
+            f"{item.colour} {item.shape}",
+            f"{item.colour.title()} {item.shape} clipart",
+            f"{item.shape}s and more - free vector",
+            f"IMG_{rng.randint(1000, 9999)}.jpg",
+            f"{item.size} {item.colour} {item.shape} | stock image #{rng.randint(10000, 99999)}",
+            f"Geometric shapes, {item.shape}, {scene.background}",
+            "Buy 2 get 1 free!! shapes poster",
+            f"kids learning colours: {item.colour}",
+        )
+    )
+
+
+def make_sample(seed: int, key: str, size: int = 256) -> Sample:
+    """Render one scene as a JPEG of `size` x `size` px with its metadata."""
+    scene = sample_scene(seed)
+    buffer = io.BytesIO()
+    render(scene, size).save(buffer, "JPEG", quality=90)
+    jpeg, caption = buffer.getvalue(), alt_text(scene)
+    meta = {
+        "url": f"https://scenes.example/{seed}.jpg",
+        "caption": caption,
+        "scene_seed": seed,
+        "key": key,
+        "status": "success",
+        "error_message": None,
+        "width": size,
+        "height": size,
+        "original_width": size,
+        "original_height": size,
+        "exif": "{}",
+        "sha256": hashlib.sha256(jpeg).hexdigest(),
+    }
+    return Sample(key=key, jpeg=jpeg, caption=caption, meta=meta)
+
+
+def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: int = 0, size: int = 256) -> list[Path]:
+    """Write `n` scenes into tars of `per_shard` and return the tars' paths. Each file appears whole or not at all."""
+    if n < 1 or not 1 <= per_shard <= 10_000:
+        raise ValueError(f"n={n}, per_shard={per_shard}: at least one scene, and 1 to 10000 in a shard")
+    out = Path(out_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    first = FIRST_SEED + seed * SEEDS_APART
+    tars = []
+    for shard, start in enumerate(range(0, n, per_shard)):
+        samples = [
+            make_sample(first + i, f"{shard:05d}{i - start:04d}", size) for i in range(start, min(n, start + per_shard))
+        ]
+        _put(out / f"{shard:05d}.parquet", _parquet(samples))
+        _put(out / f"{shard:05d}_stats.json", _stats(len(samples)))
+        tars.append(out / f"{shard:05d}.tar")
+        _put(tars[-1], _tar(samples))
+    return tars
+
+
+def _tar(samples: list[Sample]) -> bytes:
+    """The samples in webdataset.TarWriter's order and with its owner and mode, at time 0."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample in samples:
+            text = json.dumps(sample.meta, indent=4).encode()
+            for suffix, data in (("jpg", sample.jpeg), ("json", text), ("txt", sample.caption.encode())):
+                member = tarfile.TarInfo(f"{sample.key}.{suffix}")
+                member.size, member.mode, member.mtime = len(data), 0o444, 0
+                member.uname = member.gname = "bigdata"
+                tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def _stats(count: int) -> bytes:
+    """What marks a finished shard; times are 0 so that the bytes stay the same."""
+    stats = {
+        "count": count,
+        "successes": count,
+        "failed_to_download": 0,
+        "failed_to_resize": 0,
+        "duration": 0.0,
+        "start_time": 0.0,
+        "end_time": 0.0,
+        "status_dict": {"success": count},
+    }
+    return json.dumps(stats, indent=4).encode()
+
+
+def _parquet(samples: list[Sample]) -> bytes | None:
+    """The metadata as a table, or None without pyarrow."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        return None
+    whole = {
+        "scene_seed": pa.int64(),
+        **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
+    }
+    schema = pa.schema([(name, whole.get(name, pa.string())) for name in samples[0].meta])
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([s.meta for s in samples], schema=schema), buffer)
+    return buffer.getvalue()
+
+
+def _put(path: Path, data: bytes | None) -> None:
+    """`data` at `path` through a temporary name; nothing if there is none."""
+    if data is None:
+        return
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,171 @@
+"""Train the embedded scene captioner: `python -m recaption.demo.train --work DIR`, or `make scene-model`.
+
+Two stages. First vision encoder and connector learn, with a linear head on each image token, what stands in each cell:
+minutes, where the language loss alone sits on a plateau of fluent sentences that have nothing to do with the picture.
+Then everything learns to answer, and the first stage's loss stays with a small weight. AdamW, warm-up, cosine to zero.
+Interrupted, the same command goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recaption.demo import model_path
+from recaption.demo.batches import Sampler
+from recaption.demo.build import build_model, build_processor, build_tokenizer
+from recaption.demo.export import export
+from recaption.demo.learner import Learner
+from recaption.demo.pool import load_pool
+
+AUXILIARY = 0.2  # weight of the first stage's loss in the second
+# In the second stage one image in two is described. Describing costs twice what seeing does (0.6 s a batch of 64 on two
+# cores against 0.3 s) and is learnt from fewer samples, so this buys half as many steps again.
+SPEAK_EVERY = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How to train. `steps` counts both stages; with `minutes` the schedule follows the clock instead."""
+
+    out: Path
+    work: Path
+    seed: int = 0
+    threads: int = 2
+    batch_size: int = 64
+    pool: int = 48_000
+    rate: float = 1e-3
+    minutes: float | None = None
+    steps: int | None = None
+    see_share: float = 0.15
+    save_every: float = 300.0
+    log_every: int = 50
+
+
+@dataclass(kw_only=True, slots=True)
+class Clock:
+    """How far training is: steps done and seconds spent, over all of its runs."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+    def progress(self, plan: Plan) -> float:
+        """0 at the start, 1 at the end."""
+        if plan.steps is not None:
+            return self.step / plan.steps
+        assert plan.minutes is not None
+        return self.seconds / (60 * plan.minutes)
+
+
+def rate_at(progress: float, plan: Plan, warm_up: float = 0.01) -> float:
+    """Warm-up, full rate while the eyes are trained, then half a cosine down to zero."""
+    if progress < warm_up:
+        return plan.rate * max(progress, 1e-4) / warm_up
+    after = max(0.0, progress - plan.see_share) / (1 - plan.see_share)
+    return plan.rate * 0.5 * (1 + math.cos(math.pi * min(1.0, after)))
+
+
+def save(learner: Learner, optimiser: torch.optim.Optimizer, clock: Clock, path: Path) -> None:
+    """The checkpoint, whole or not at all."""
+    state = {
+        "learner": learner.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": clock.step,
+        "seconds": clock.seconds,
+    }
+    torch.save(state, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)
+
+
+def train(plan: Plan) -> None:
+    """Run `plan` to its end; exports to `plan.out` every `save_every` seconds and at the end."""
+    plan.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(plan.threads)
+    torch.manual_seed(plan.seed)
+    tokenizer = build_tokenizer()
+    processor = build_processor(tokenizer)
+    learner = Learner(build_model(tokenizer))
+    optimiser = torch.optim.AdamW(learner.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    clock, checkpoint = Clock(), plan.work / "checkpoint.pt"
+    if checkpoint.exists():
+        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
+        learner.load_state_dict(state["learner"])
+        optimiser.load_state_dict(state["optimiser"])
+        clock = Clock(step=state["step"], seconds=state["seconds"])
+    pool, scenes = load_pool(plan.work / "pool.npy", plan.pool, plan.seed)
+    sampler = Sampler(pool, scenes, tokenizer, batch_size=plan.batch_size, seed=hash((plan.seed, clock.step)))
+    log = (plan.work / "train.log").open("a", encoding="utf-8")
+    size = sum(p.numel() for p in learner.model.parameters())
+    print(f"# parameters {size}  plan {plan}  from step {clock.step}", file=log, flush=True)
+
+    learner.train()
+    last = saved = time.monotonic()
+    sums, seen = torch.zeros(4), 0
+    for batch in sampler:
+        progress = clock.progress(plan)
+        if progress >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(progress, plan)
+        speaking = progress >= plan.see_share
+        kind = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)[clock.step % 10]
+        tokens = learner.see(batch.pixels, kind)
+        auxiliary, right = learner.look_up(tokens, batch)
+        asked = batch.every(SPEAK_EVERY)
+        spoken = learner.describe(tokens[::SPEAK_EVERY], asked) if speaking else torch.zeros(())
+        loss = spoken + AUXILIARY * auxiliary if speaking else auxiliary
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in learner.parameters() if p.grad is not None], 1.0)
+        optimiser.step()
+
+        now = time.monotonic()
+        clock.step, clock.seconds, last = clock.step + 1, clock.seconds + now - last, now
+        sums += torch.stack([spoken.detach(), auxiliary.detach(), right[0], right[1]])
+        seen += 1
+        if clock.step % plan.log_every == 0:
+            words, eyes, cells, grounds = (sums / seen).tolist()
+            print(
+                f"step {clock.step}  minutes {clock.seconds / 60:.1f}  rate {rate_at(progress, plan):.1e}"
+                f"  words {words:.4f}  eyes {eyes:.4f}  objects {cells:.4f}  backgrounds {grounds:.4f}",
+                file=log,
+                flush=True,
+            )
+            sums, seen = torch.zeros(4), 0
+        if now - saved > plan.save_every:
+            save(learner, optimiser, clock, checkpoint)
+            export(learner.model, processor, plan.out)
+            saved = time.monotonic()
+    save(learner, optimiser, clock, checkpoint)
+    export(learner.model, processor, plan.out)
+    print(f"# done at step {clock.step} after {clock.seconds / 60:.1f} minutes", file=log, flush=True)
+    log.close()
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m recaption.demo.train", description=__doc__)
+    parser.add_argument("--out", type=Path, default=model_path(), help="where the model is exported to")
+    parser.add_argument("--work", type=Path, required=True, help="checkpoint, pool and log; outside the repository")
+    parser.add_argument("--minutes", type=float, help="of training, pool apart (default: 75, unless --steps is given)")
+    parser.add_argument("--steps", type=int, help="train for so many steps instead: reproducible on the same machine")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--pool", type=int, default=48_000, help="scenes drawn ahead (62 kB each)")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--see-share", type=float, default=0.15, help="of training spent on the first stage")
+    args = vars(parser.parse_args(argv))
+    if args["minutes"] is None and args["steps"] is None:
+        args["minutes"] = 75.0
+    train(Plan(**args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Answers that exist already: captions in a column of the source (CC3M-recap, PixelProse). No model, no pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from recaption.types import Answer, Image, Reason, Reject
+
+
+def replay(images: Sequence[Image], column: str, generation: str) -> list[Answer | Reject]:
+    """One answer or reject for each image, in order: the text in its `column`, exactly as the source has it.
+
+    Such an answer has finish reason stop, no tokens and no attempts; `asked` stands in place of a filled-in prompt. A column that is missing, null, or nothing but white space is an `empty_answer`; what is not a text is a
+    `request_error`. The caller leaves out images that the source itself rejects (`Image.reason`).
+    """
+    results: list[Answer | Reject] = []
+    for image in images:
+        value = image.columns.get(column)
+        if value is None:
+            what = "is null" if column in image.columns else "is missing"
+            results.append(_reject(image, generation, "empty_answer", f"column {column!r} {what}"))
+        elif not isinstance(value, str):
+            detail = f"column {column!r} holds {type(value).__name__}, not a text"
+            results.append(_reject(image, generation, "request_error", detail))
+        elif not value.strip():
+            results.append(_reject(image, generation, "empty_answer", f"column {column!r} is empty"))
+        else:
+            results.append(
+                Answer(
+                    key=image.key,
+                    sha256=image.sha256,
+                    row=image.row,
+                    text=value,
+                    finish_reason="stop",
+                    prompt_tokens=0,
+                    output_tokens=0,
+                    prompt_sha256=asked(image, column),
+                )
+            )
+    return results
+
+
+def asked(image: Image, column: str) -> str:
+    """sha256 of the column's name and value: two images with equal bytes may have different captions."""
+    value = image.columns.get(column)
+    return hashlib.sha256(f"column:{column}:{value!r}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _reject(image: Image, generation: str, reason: Reason, detail: str) -> Reject:
+    return Reject(
+        key=image.key,
+        source_key=image.source_key,
+        shard=image.shard,
+        row=image.row,
+        sha256=image.sha256,
+        stage="generate",
+        generation=generation,
+        reason=reason,
+        detail=detail,
+    )

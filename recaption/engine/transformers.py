@@ -1,0 +1,268 @@
+"""Any image-text-to-text model of transformers, micro-batched: for models that vLLM lacks, and for small machines.
+
+engine_args: `batch_size` (16), `wait_ms` (5: how long a batch that is not full waits for more), `threads` (torch's CPU
+threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu); what else is
+given goes to `from_pretrained`. Of the model's own generation settings (temperature, repetition penalty, ...) only the
+end tokens count, as in vLLM with `generation_config="vllm"`, so that both engines give the same answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recaption.decode import Decoder
+from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request
+from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Job:
+    request: Request
+    image: Any  # PIL.Image.Image, RGB
+    answer: asyncio.Future[Completion]
+
+
+class TransformersEngine:
+    """See `engine.base.Engine`. The model runs in a thread of its own; the event loop is never blocked."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        args = dict(spec.engine_args)
+        self.spec = spec
+        self.batch_size = _positive(args.pop("batch_size", 16), "batch_size")
+        self.wait = _positive(args.pop("wait_ms", 5), "wait_ms") / 1000
+        threads = args.pop("threads", None)
+        self.threads = None if threads is None else _positive(threads, "threads")
+        self.device: str | None = args.pop("device", None)
+        self.load_args = args
+        self.capacity = 2 * self.batch_size
+        self._decoder = Decoder(spec.limits, spec.max_pixels, keep=self.capacity)
+        self._model: Any = None
+        self._processor: Any = None
+        self._in_flight: set[asyncio.Future[Completion]] = set()
+        self._waiting: list[_Job] = []
+        self._more = asyncio.Event()
+        self._halt = threading.Event()
+        self._worker: ThreadPoolExecutor | None = None
+        self._collector: asyncio.Task[None] | None = None
+        self._closed: RecaptionError | None = None
+
+    def renderer(self) -> RendererSpec | None:
+        return None
+
+    async def start(self) -> None:
+        """Load the model. Raises ConfigError where it cannot be one, MissingExtra, EngineDead when out of memory."""
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
+        await asyncio.get_running_loop().run_in_executor(self._worker, self._load)
+        self._collector = asyncio.create_task(self._collect())
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        if isinstance(work, Rendered):
+            raise RequestError("the transformers engine takes requests as they are, not rendered ones")
+        if self._closed is not None:
+            raise _again(self._closed)
+        if self._collector is None:
+            raise EngineDead("the engine is not started")
+        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._in_flight.add(answer)
+        try:
+            # Beside the worker, so that the model does not wait for it.
+            image = await asyncio.to_thread(self._decoder.decode, work.image, work.sha256)
+            if not answer.done():
+                self._waiting.append(_Job(request=work, image=image, answer=answer))
+                self._more.set()
+            return await answer
+        finally:
+            self._in_flight.discard(answer)
+            answer.cancel()  # given up by the caller: the collector leaves it out
+
+    async def drain(self, deadline: float) -> None:
+        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
+        if self._in_flight:
+            await asyncio.wait(list(self._in_flight), timeout=deadline)
+
+    async def stop(self) -> None:
+        self._close(self._closed or Interrupted("the engine was stopped"))
+        self._halt.set()
+        if self._collector is not None:
+            self._collector.cancel()
+            await asyncio.gather(self._collector, return_exceptions=True)
+            self._collector = None
+        if self._worker is not None:
+            await asyncio.to_thread(self._worker.shutdown, cancel_futures=True)
+            self._worker = None
+        self._model = self._processor = None
+
+    def provenance(self) -> dict[str, str]:
+        import torch
+        import transformers
+
+        device = self.device or "cpu"
+        return {
+            "engine": "transformers",
+            "engine_version": transformers.__version__,
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+            "dtype": str(getattr(self._model, "dtype", self.spec.dtype)).removeprefix("torch."),
+        }
+
+    def _close(self, why: RecaptionError) -> None:
+        self._closed = why
+        self._waiting.clear()
+        for answer in self._in_flight:
+            if not answer.done():
+                answer.set_exception(_again(why))
+
+    async def _collect(self) -> None:
+        """Hand batches to the worker, one at a time; while one runs, the next one gathers."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._more.wait()
+            if len(self._waiting) < self.batch_size:
+                await asyncio.sleep(self.wait)
+            wanted = [job for job in self._waiting if not job.answer.done()]
+            batch, self._waiting = wanted[: self.batch_size], wanted[self.batch_size :]
+            if not self._waiting:
+                self._more.clear()
+            if not batch:
+                continue
+            try:
+                results = await loop.run_in_executor(self._worker, self._answer, batch)
+            except EngineDead as error:
+                self._close(error)
+                return
+            except Exception as error:  # ours: nobody may wait for ever because of it
+                self._close(EngineDead(f"{type(error).__name__}: {error}"))
+                raise
+            for job, result in zip(batch, results, strict=True):
+                if job.answer.done():
+                    continue
+                if isinstance(result, RecaptionError):
+                    job.answer.set_exception(result)
+                else:
+                    job.answer.set_result(result)
+
+    def _load(self) -> None:
+        try:
+            import torch
+            from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+        except ImportError as error:
+            raise MissingExtra("transformers", "transformers") from error
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        self.device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        name = self.spec.model
+        origin: dict[str, Any] = {"revision": self.spec.revision}
+        if Path(name).is_dir():
+            origin = {"local_files_only": True}
+        try:
+            processor = AutoProcessor.from_pretrained(name, **origin)
+            model = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=self.spec.dtype, **origin, **self.load_args
+            ).to(self.device)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise EngineDead(f"out of memory while loading {name}: {error}") from error
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"transformers cannot load model {name!r}: {error}") from error
+        if not getattr(processor, "chat_template", None):
+            raise ConfigError(f"model {name!r} has no chat template: use an instruction-tuned one")
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        ends = model.generation_config.eos_token_id
+        self._end = frozenset(
+            token
+            for token in (*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id)
+            if token is not None
+        )
+        # Without an end token of its own: rows.Follow ends each row by itself.
+        model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_token_id)
+        length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self._length: int = self.spec.max_model_len or length or 1 << 30
+        self._processor, self._model = processor, model.eval()
+
+    def _answer(self, jobs: Sequence[_Job]) -> list[Completion | RecaptionError]:
+        """Answer a batch; if it fails, each of its requests by itself. In the worker thread."""
+        import torch
+
+        try:
+            return list(self._batch(jobs))
+        except RequestError as error:
+            if len(jobs) == 1:
+                return [error]
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            if len(jobs) == 1:
+                raise EngineDead(f"out of memory with a single request: {error}") from error
+            if str(self.device).startswith("cuda"):
+                torch.cuda.empty_cache()
+        except Exception as error:  # noqa: BLE001  a model may raise anything; whose fault it is shows one by one
+            if isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error):
+                raise EngineDead(f"the device failed: {error}") from error
+            if len(jobs) == 1:
+                return [RequestError(f"{type(error).__name__}: {str(error)[:500]}")]
+        return [self._answer([job])[0] for job in jobs]
+
+    def _batch(self, jobs: Sequence[_Job]) -> list[Completion]:
+        import torch
+
+        from recaption.engine.rows import Choose, Follow, Row
+
+        tokenizer = self._processor.tokenizer
+        inputs = self._processor.apply_chat_template(
+            [[{"role": "user", "content": _content(job)}] for job in jobs],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            processor_kwargs={"padding": True, "return_tensors": "pt"},
+        ).to(self.device, dtype=self._model.dtype)
+        asked = inputs["attention_mask"].sum(-1).tolist()
+        if max(asked) >= self._length:
+            raise RequestError(f"the prompt has {max(asked)} tokens with its image, the model takes {self._length}")
+        rows = [
+            Row(sampling=job.request.sampling, max_tokens=min(job.request.sampling.max_tokens, self._length - length))
+            for job, length in zip(jobs, asked, strict=True)
+        ]
+
+        def text(tokens: list[int]) -> str:
+            return str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+        with torch.inference_mode():
+            self._model.generate(
+                **inputs,
+                do_sample=False,
+                max_new_tokens=max(row.max_tokens for row in rows),
+                logits_processor=[Choose(rows)],
+                stopping_criteria=[Follow(rows, self._end, text, self._halt)],
+            )
+        return [
+            Completion(
+                text=text(row.tokens) if row.text is None else row.text,
+                finish_reason=row.finish_reason or "length",
+                prompt_tokens=length,
+                output_tokens=len(row.tokens),
+            )
+            for row, length in zip(rows, asked, strict=True)
+        ]
+
+
+def _content(job: _Job) -> list[dict[str, Any]]:
+    """The image first: requests about one image then share the longest prefix."""
+    return [{"type": "image", "image": job.image}, {"type": "text", "text": job.request.prompt}]
+
+
+def _again(error: RecaptionError) -> RecaptionError:
+    """A new one for each caller: one raised in many tasks would gather all of their tracebacks."""
+    return type(error)(*error.args)
+
+
+def _positive(value: Any, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"engine_args.{name}: {value!r} given, a whole number from 1 on is allowed")
+    return value

@@ -1,0 +1,175 @@
+"""A shard's index, and what of it is still to be asked, cut into chunks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption.engine import replay
+from recaption.errors import RequestError
+from recaption.generate.parts import finished, table_bytes
+from recaption.generate.plan import Question
+from recaption.schema import INDEX, REJECTS, check_version
+from recaption.source import Source
+from recaption.source.index import index_digest, index_from_table, index_to_table
+from recaption.store import Store
+from recaption.types import Image, Reject, SourceShard
+
+CHUNK_SIZE = 256  # images
+
+_SIGNATURE = b"recaption.source_signature"
+_DIGEST = b"recaption.index_digest"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """The unit of work: up to 256 consecutive images of one shard, with all questions of one model still missing.
+
+    `missing` has a bit per image for each question, by position in the model's plan: bit i is row `first + i`.
+    About a hundred bytes when pickled, so the driver can hold very many.
+    """
+
+    shard: SourceShard
+    digest: str
+    number: int
+    first: int
+    missing: tuple[int, ...]
+
+    @property
+    def place(self) -> str:
+        """Where its parts lie."""
+        return f"{self.shard.id}@{self.digest}"
+
+    @property
+    def requests(self) -> int:
+        return sum(mask.bit_count() for mask in self.missing)
+
+    def rows(self) -> list[int]:
+        """Rows with anything missing, ascending."""
+        union = 0
+        for mask in self.missing:
+            union |= mask
+        return [self.first + i for i in range(union.bit_length()) if union >> i & 1]
+
+    def asks(self, row: int, question: int) -> bool:
+        return bool(self.missing[question] >> (row - self.first) & 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What the driver learns of a shard: numbers and chunks, never images."""
+
+    shard: SourceShard
+    digest: str
+    images: int  # rows of the shard within the run's scope
+    usable: int  # of them, those that can be asked about
+    done: tuple[int, ...]  # per question of the model: images answered or rejected before this run
+    chunks: tuple[Chunk, ...]
+
+
+def load_index(store: Store, source: Source, shard: SourceShard, *, refresh: bool = False) -> tuple[list[Image], str]:
+    """The shard's images and the digest of its index, from `index/<shard>` or by reading the shard once.
+
+    An index is used again while the source file's size and time of change are what they were. With `refresh` unset
+    and no way to tell (folders), the index on disk is only used by those who come after the listing.
+    """
+    path = f"index/{shard.id}.parquet"
+    signature = source.signature(shard)
+    if not refresh and store.exists(path):
+        table = pq.read_table(pa.BufferReader(store.get(path)))
+        check_version(table.schema, path)
+        metadata = table.schema.metadata or {}
+        if signature is None or metadata.get(_SIGNATURE, b"").decode() == signature:
+            return index_from_table(table, shard.id), metadata[_DIGEST].decode()
+    images = source.index(shard)
+    digest = index_digest(images)
+    metadata = {**(INDEX.metadata or {}), _SIGNATURE: (signature or "").encode(), _DIGEST: digest.encode()}
+    store.put(path, table_bytes(index_to_table(images).replace_schema_metadata(metadata)))
+    return images, digest
+
+
+def list_shard(
+    store: Store,
+    source: Source,
+    shard: SourceShard,
+    questions: Sequence[Question],
+    excluded: frozenset[str],
+    limit: int | None = None,
+) -> Listing:
+    """Index a shard, put its source-level rejects, and cut what is still missing into chunks."""
+    images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None)
+    images = images[:limit]
+    _put_source_rejects(store, shard, digest, images)
+    usable = [image for image in images if image.reason is None and image.sha256 not in excluded]
+    masks: list[dict[int, int]] = []  # per question: chunk number -> bits
+    done = []
+    for question in questions:
+        stored = finished(store, question, shard.id, f"{shard.id}@{digest}")
+        asked: set[tuple[str, str]] = set()
+        bits: dict[int, int] = {}
+        for image in usable:
+            identity = image.sha256, prompt_sha256(question, image)
+            if identity in stored.answers or image.sha256 in stored.rejects or identity in asked:
+                continue
+            asked.add(identity)  # the same image under the same prompt is asked once and fanned out when built
+            number, offset = divmod(image.row, CHUNK_SIZE)
+            bits[number] = bits.get(number, 0) | 1 << offset
+        masks.append(bits)
+        done.append(len(usable) - len(asked))
+    numbers = sorted({number for bits in masks for number in bits})
+    chunks = tuple(
+        Chunk(
+            shard=shard,
+            digest=digest,
+            number=number,
+            first=number * CHUNK_SIZE,
+            missing=tuple(bits.get(number, 0) for bits in masks),
+        )
+        for number in numbers
+    )
+    return Listing(shard=shard, digest=digest, images=len(images), usable=len(usable), done=tuple(done), chunks=chunks)
+
+
+def prompt_sha256(question: Question, image: Image) -> str:
+    """sha256 of the question's prompt as filled in for the image; "" where it cannot be (the actor rejects it)."""
+    if question.prompt is None:
+        assert question.generation.column is not None
+        return replay.asked(image, question.generation.column)
+    if not question.prompt.columns:
+        return _sha256(question.prompt.fill_in({}))
+    try:
+        return _sha256(question.prompt.fill_in(image.columns))
+    except RequestError:
+        return ""
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: Sequence[Image]) -> None:
+    rejects = [asdict(source_reject(image)) for image in images if image.reason is not None]
+    path = f"rejects/source/{shard.id}.parquet"
+    if rejects:
+        store.put(path, table_bytes(pa.Table.from_pylist(rejects, schema=REJECTS)))
+    else:
+        store.delete(path)  # of an earlier state of the shard
+
+
+def source_reject(image: Image, excluded: bool = False) -> Reject:
+    """The reject of an image that its source already rules out."""
+    return Reject(
+        key=image.key,
+        source_key=image.source_key,
+        shard=image.shard,
+        row=image.row,
+        sha256=image.sha256,
+        stage="build" if excluded else "source",
+        generation=None,
+        reason="decontaminated" if excluded else image.reason or "unreadable",
+        detail="listed in source.exclude" if excluded else image.detail or "",
+    )

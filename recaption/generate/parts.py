@@ -1,0 +1,152 @@
+"""The answer store: small immutable parts while a shard is in progress, one sorted file when it is done.
+
+    answers/<generation>-<fingerprint>/.parts/<shard>@<index digest>/<chunk>.<epoch>-<n>.parquet
+    answers/<generation>-<fingerprint>/<shard>.parquet        then <shard>.1.parquet, … for later answers
+    rejects/…                                                 the same, of rejects
+
+Parts are the record of what is done: whoever wants to know reads them. Names carry the epoch of the run's lease, so a
+zombie of an older run can add parts but never change one; the first part in name order wins.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption.generate.plan import Question
+from recaption.schema import ANSWERS, REJECTS, check_version
+from recaption.store import Store
+from recaption.types import Answer, Attempt, Reject
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """What is stored of one shard for one question.
+
+    Answers are found by what was asked, (image sha256, filled-in prompt's sha256), not by row or key: a source that
+    is re-packed or re-keyed gets the answers it paid for, and a changed image never gets another's.
+    """
+
+    answers: dict[tuple[str, str], Answer]
+    rejects: dict[str, Reject]  # by image sha256
+
+
+def put_part(
+    store: Store, question: Question, place: str, name: str, answers: Sequence[Answer], rejects: Sequence[Reject]
+) -> None:
+    """Put finished items of one chunk. `place` is `<shard>@<digest>`; each file appears whole or not at all."""
+    if answers:
+        _put(store, f"answers/{question.folder}/.parts/{place}/{name}.parquet", _table(answers, ANSWERS))
+    if rejects:
+        _put(store, f"rejects/{question.folder}/.parts/{place}/{name}.parquet", _table(rejects, REJECTS))
+
+
+def finished(store: Store, question: Question, shard: str, place: str) -> Finished:
+    """Everything stored for a shard: compacted files first, then parts in name order; the first of each wins."""
+    answers: dict[tuple[str, str], Answer] = {}
+    rejects: dict[str, Reject] = {}
+    for path in [*compacted(store, "answers", question, shard), *_parts(store, "answers", question, place)]:
+        for answer in read_answers(store, path):
+            answers.setdefault(_identity(answer), answer)
+    answered = {answer.sha256 for answer in answers.values()}
+    for path in [*compacted(store, "rejects", question, shard), *_parts(store, "rejects", question, place)]:
+        for reject in read_rejects(store, path):
+            if reject.sha256 not in answered:  # asked again later and answered: the answer counts
+                rejects.setdefault(reject.sha256, reject)
+    return Finished(answers=answers, rejects=rejects)
+
+
+def compact(store: Store, question: Question, shard: str, place: str) -> None:
+    """Turn a finished shard's parts into one sorted file each of answers and rejects, then delete the parts.
+
+    Safe to repeat and to be killed anywhere: the file is put if absent before any part goes, and what it already
+    holds is not put again.
+    """
+    for kind in ("answers", "rejects"):
+        parts = _parts(store, kind, question, place)
+        if not parts:
+            continue
+        read = read_answers if kind == "answers" else read_rejects
+        schema = ANSWERS if kind == "answers" else REJECTS
+        earlier = compacted(store, kind, question, shard)
+        known = {_identity(item) for path in earlier for item in read(store, path)}
+        fresh: dict[tuple[str, str], Answer | Reject] = {}
+        for path in parts:
+            for item in read(store, path):
+                if _identity(item) not in known:
+                    fresh.setdefault(_identity(item), item)
+        if fresh:
+            table = _table(sorted(fresh.values(), key=lambda item: (item.row, *_identity(item))), schema)
+            number = len(earlier)
+            while not _put(store, _compacted_name(kind, question, shard, number), table, if_absent=True):
+                number += 1
+        for path in parts:
+            store.delete(path)
+
+
+def compacted(store: Store, kind: str, question: Question, shard: str) -> list[str]:
+    """Compacted files of a shard, oldest first."""
+    found = []
+    number = 0
+    while store.exists(path := _compacted_name(kind, question, shard, number)):
+        found.append(path)
+        number += 1
+    return found
+
+
+def read_answers(store: Store, path: str) -> list[Answer]:
+    """The answers in a part or compacted file."""
+    rows = _read(store, path).to_pylist()
+    for row in rows:
+        row["attempts"] = tuple(Attempt(**attempt) for attempt in row["attempts"])
+    return [Answer(**row) for row in rows]
+
+
+def read_rejects(store: Store, path: str) -> list[Reject]:
+    """The rejects in a part or compacted file."""
+    return [Reject(**row) for row in _read(store, path).to_pylist()]
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A Parquet file of `table`; the same bytes for the same table."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=False)
+    return sink.getvalue()
+
+
+def _identity(item: Answer | Reject) -> tuple[str, str]:
+    return item.sha256, item.prompt_sha256 if isinstance(item, Answer) else ""
+
+
+def _compacted_name(kind: str, question: Question, shard: str, number: int) -> str:
+    return f"{kind}/{question.folder}/{shard}{f'.{number}' if number else ''}.parquet"
+
+
+_PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
+
+
+def _parts(store: Store, kind: str, question: Question, place: str) -> list[str]:
+    def order(path: str) -> tuple[int, ...]:
+        match = _PART.search(path)
+        return tuple(map(int, match.groups())) if match else (1 << 62,)
+
+    return sorted(store.list(f"{kind}/{question.folder}/.parts/{place}"), key=lambda path: (order(path), path))
+
+
+def _table(items: Iterable[Answer | Reject], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([asdict(item) for item in items], schema=schema)
+
+
+def _put(store: Store, path: str, table: pa.Table, *, if_absent: bool = False) -> bool:
+    return store.put(path, table_bytes(table), if_absent=if_absent)
+
+
+def _read(store: Store, path: str) -> pa.Table:
+    table = pq.read_table(pa.BufferReader(store.get(path)))
+    check_version(table.schema, path)
+    return table

@@ -1,0 +1,180 @@
+"""From a pipeline to what is to be done: generations with their fingerprints, and the engines that answer them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recaption.config import Ask, Model, Pipeline
+from recaption.engine import EngineSpec
+from recaption.engine.base import ImageLimits
+from recaption.errors import ConfigError
+from recaption.models import ResolvedModel, resolve
+from recaption.prompt import Prompt
+from recaption.prompt import load as load_prompt
+from recaption.source import open_source
+from recaption.types import Generation, Sampling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """A generation with all that is needed to put it to an engine; travels to the actors."""
+
+    generation: Generation
+    prompt: Prompt | None  # None: replayed from `generation.column`
+    attempts: int
+
+    @property
+    def id(self) -> str:
+        return self.generation.id
+
+    @property
+    def folder(self) -> str:
+        """Where its answers lie, under `answers/` and `rejects/`."""
+        return f"{self.generation.id}-{self.generation.fingerprint}"
+
+    @property
+    def source(self) -> str:
+        """`source` of the captions made from its answers."""
+        asked = self.prompt.id if self.prompt else self.generation.column
+        return f"{self.generation.model}:{asked}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelPlan:
+    """One model of the pipeline with its questions, in pipeline order."""
+
+    name: str
+    config: Model
+    engine: EngineSpec | None  # None: replay
+    commit: str | None
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run has to do. Made before any model is loaded; whatever can be found wrong is found here."""
+
+    pipeline: Pipeline
+    models: tuple[ModelPlan, ...]
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """In the order in which the pipeline asks them."""
+        by_id = {q.id: q for model in self.models for q in model.questions}
+        return tuple(by_id[ask.id] for ask in self.pipeline.generate)
+
+
+def fingerprint(parts: dict[str, Any]) -> str:
+    """16 hex digits over canonical JSON: stable across machines and Python versions."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def make_plan(pipeline: Pipeline, path: Path | None = None) -> Plan:
+    """Resolve prompts, models and columns. `path` is the pipeline's file: prompts beside it win over shipped ones.
+
+    Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
+    that the source lacks, a model out of reach.
+    """
+    folder = path.parent.parent / "prompts" if path else None
+    columns = open_source(pipeline.source).columns()
+    models = []
+    for name, config in pipeline.models.items():
+        asks = [ask for ask in pipeline.generate if ask.model == name]
+        if not asks:
+            continue
+        resolved = resolve(config.model, config.revision) if config.model and config.engine != "replay" else None
+        questions = tuple(_question(ask, config, resolved, folder, columns) for ask in asks)
+        engine = _engine_spec(pipeline, config, resolved, len(questions)) if resolved else None
+        models.append(
+            ModelPlan(
+                name=name,
+                config=config,
+                engine=engine,
+                commit=resolved.commit if resolved else None,
+                questions=questions,
+            )
+        )
+    return Plan(pipeline=pipeline, models=tuple(models))
+
+
+def _question(
+    ask: Ask, config: Model, resolved: ResolvedModel | None, folder: Path | None, columns: frozenset[str]
+) -> Question:
+    if resolved is None:
+        if ask.column not in columns:
+            raise ConfigError(
+                f"generate {ask.id}: the source has no column {ask.column!r}; it has {', '.join(sorted(columns))}"
+            )
+        generation = Generation(
+            id=ask.id,
+            model=ask.model,
+            kind=ask.kind or "long",
+            fingerprint=fingerprint({"replay": ask.column}),
+            column=ask.column,
+        )
+        return Question(generation=generation, prompt=None, attempts=1)
+    assert ask.prompt is not None  # checked by Pipeline
+    prompt = load_prompt(ask.prompt, folder)
+    if missing := prompt.missing(columns):
+        raise ConfigError(
+            f"generate {ask.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
+            f"its columns are {', '.join(sorted(columns)) or 'none'}"
+        )
+    s = ask.sampling
+    sampling = Sampling(
+        max_tokens=s.max_tokens,
+        temperature=s.temperature,
+        top_p=s.top_p,
+        top_k=s.top_k,
+        seed=s.seed,
+        stop=(*prompt.stop, *s.stop),
+    )
+    # The closed list of the design. Engine name, GPU and batch settings are provenance, not identity.
+    identity = {
+        "model": config.model if not resolved.local else None,
+        "commit": resolved.commit,
+        "dtype": config.dtype,
+        "quantization": config.quantization,
+        "chat_template": resolved.chat_template_sha256,
+        "prompt": prompt.sha256,
+        "sampling": s.model_dump(mode="json"),
+        "attempts": ask.attempts,
+        "max_pixels": config.max_pixels,
+        "max_model_len": config.max_model_len,
+        "output_schema": None,
+    }
+    generation = Generation(
+        id=ask.id,
+        model=ask.model,
+        kind=ask.kind or prompt.kind,
+        fingerprint=fingerprint(identity),
+        prompt=prompt.id,
+        sampling=sampling,
+    )
+    return Question(generation=generation, prompt=prompt, attempts=ask.attempts)
+
+
+def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: int) -> EngineSpec:
+    limits = pipeline.source.limits
+    args = dict(config.engine_args)
+    if config.engine == "vllm":
+        # One prompt an image: nothing is reused, and both caches only cost. Several: the image's prefix is.
+        args.setdefault("enable_prefix_caching", questions > 1)
+        if config.quantization:
+            args.setdefault("quantization", config.quantization)
+    return EngineSpec(
+        engine=config.engine,
+        model=resolved.path_or_id,
+        revision=config.revision,
+        dtype=config.dtype,
+        max_model_len=config.max_model_len,
+        max_pixels=config.max_pixels,
+        tensor_parallel=config.tensor_parallel,
+        limits=ImageLimits(min_side=limits.min_side, max_pixels=limits.max_pixels, max_aspect=limits.max_aspect),
+        engine_args=tuple(sorted(args.items())),
+    )

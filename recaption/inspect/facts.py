@@ -1,0 +1,136 @@
+"""What a first look shows, asked of the views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from recaption.inspect.layout import Layout
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+_USABLE = "status IN ('ok', 'partial')"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """Words per caption of one generation: median, and the range that nine of ten captions lie in."""
+
+    generation: str
+    source: str
+    captions: int
+    median: float
+    low: float  # 5 % lie below
+    high: float  # 5 % lie above
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A caption of a sample. `spans` are its sub-captions, `tags` the objects in them: code points, half-open."""
+
+    generation: str
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    tags: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One image: its captions, and its tags as lemma with the attributes that were said of it."""
+
+    key: str
+    captions: tuple[Shown, ...]
+    tags: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """A dataset beyond the counts of its manifest."""
+
+    words: tuple[Words, ...]
+    subs_per_image: tuple[tuple[int, int], ...]  # (sub-captions, images that have so many), usable images only
+    top_tags: tuple[tuple[str, int], ...]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """A run that has no build yet, counted in images."""
+
+    listed: int  # in the index so far
+    answers: tuple[tuple[str, int], ...]  # by generation
+    rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
+
+
+def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: int = 3) -> Facts:
+    """Ask the views of a build for `tags` most frequent tags and `samples` images, the same ones every time."""
+
+    def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        return connection.execute(sql, list(values)).fetchall()
+
+    words = rows(
+        "SELECT generation, first(source), count(*), median(n_words) AS middle, quantile_cont(n_words, 0.05), "
+        "quantile_cont(n_words, 0.95) FROM captions GROUP BY generation ORDER BY generation = 'raw', middle DESC, 1"
+    )
+    keys = rows(f"SELECT key FROM images WHERE {_USABLE} AND n_captions > 0 ORDER BY md5(key) LIMIT ?", samples)
+    return Facts(
+        words=tuple(
+            Words(generation=g, source=s, captions=n, median=m, low=low, high=high) for g, s, n, m, low, high in words
+        ),
+        subs_per_image=tuple(
+            rows(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL ORDER BY ALL")
+        ),
+        top_tags=tuple(rows("SELECT lemma, count(*) AS n FROM tags GROUP BY ALL ORDER BY n DESC, lemma LIMIT ?", tags)),
+        samples=tuple(_sample(connection, key) for (key,) in keys),
+    )
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, key: str) -> Sample:
+    captions = connection.execute(
+        "SELECT caption_id, generation, text FROM captions WHERE key = ? ORDER BY generation = 'raw', n_words DESC",
+        [key],
+    ).fetchall()
+    spans = connection.execute(
+        "SELECT caption_id, char_start, char_end FROM sub_captions WHERE key = ? ORDER BY caption_id, idx", [key]
+    ).fetchall()
+    tags = connection.execute(
+        "SELECT regexp_replace(sub_id, '#[0-9]+$', ''), char_start, char_end, lemma, attributes FROM tags "
+        "WHERE key = ? ORDER BY ALL",
+        [key],
+    ).fetchall()
+    said: dict[str, list[str]] = {}
+    for _, _, _, lemma, attributes in tags:
+        known = said.setdefault(lemma, [])
+        known += [a for a in attributes or () if a not in known]
+    return Sample(
+        key=key,
+        captions=tuple(
+            Shown(
+                generation=generation,
+                text=text,
+                spans=tuple((start, end) for owner, start, end in spans if owner == caption_id),
+                tags=tuple((start, end) for owner, start, end, *_ in tags if owner == caption_id),
+            )
+            for caption_id, generation, text in captions
+        ),
+        tags=tuple((lemma, tuple(attributes)) for lemma, attributes in said.items()),
+    )
+
+
+def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
+    """What a run without a build has done so far."""
+    return Progress(
+        listed=sum(pq.read_metadata(file).num_rows for file in layout.of_run("index")),
+        answers=tuple(
+            connection.execute("SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation").fetchall()
+        ),
+        rejects=tuple(
+            connection.execute(
+                "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason"
+            ).fetchall()
+        ),
+    )

@@ -1,0 +1,213 @@
+"""The first look: what `recaption inspect OUT` prints when no SQL is given."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from recaption.inspect.connection import open_layout
+from recaption.inspect.facts import Facts, Progress, Sample, Shown, Words, gather, progress
+from recaption.inspect.layout import Layout, find
+from recaption.inspect.safe import clean
+from recaption.inspect.summary import Summary, from_manifest, read_manifest
+from recaption.inspect.views import VIEWS
+
+_COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both can be read on dark and on light ground
+_NUMERALS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LONGEST = 1200  # characters of a caption; whoever wants more asks with SQL
+_TRIES = (
+    "SELECT lemma, count(*) AS n FROM tags GROUP BY ALL ORDER BY n DESC LIMIT 20",
+    "SELECT key, text FROM sub_captions WHERE list_contains(tag_lemmas, '{tag}') LIMIT 20",
+    "SELECT reason, count(*) AS n, any_value(detail) AS example FROM rejects GROUP BY ALL ORDER BY n DESC",
+    "SUMMARIZE sub_captions",
+)
+
+
+def first_look(path: str, console: Console) -> None:
+    """Print what the dataset at `path` is and holds, a few samples, and what to ask next.
+
+    A run that has no build yet is shown as far as it has come. Raises UserError and DatasetError as `connect` and
+    `summarise` do.
+    """
+    layout = find(path)
+    with open_layout(layout) as connection:
+        if layout.build is None:
+            _print_progress(progress(connection, layout), layout, console)
+            tag = "dog"
+        else:
+            summary, facts = from_manifest(read_manifest(layout)), gather(connection)
+            _print_build(summary, facts, console)
+            # Tags are a model's words, and the hint is there to be pasted into a shell: letters only.
+            tag = next((lemma for lemma, _ in facts.top_tags if lemma.replace(" ", "").isalpha()), "dog")
+    _print_next(path, tag, console, built=layout.build is not None)
+
+
+def _print_build(summary: Summary, facts: Facts, console: Console) -> None:
+    title = Text.assemble(
+        (clean(summary.name), "bold"),
+        f" · {clean(summary.format)} · build {clean(summary.build)} · schema {clean(summary.schema_version)}",
+    )
+    console.print(title)
+    pipeline = " · ".join(f"{clean(w.generation)} ← {clean(w.source)}" for w in facts.words if w.generation != "raw")
+    if pipeline:
+        console.print(Text(pipeline, style="dim"))
+    console.print()
+    console.print(_counts(summary))
+    console.print()
+    console.print(Text(summary.sum))
+    for asked in summary.generations:
+        console.print(Text(asked.sum))
+    _section(console, "words per caption", _words(facts.words))
+    _section(console, "sub-captions per image", _histogram(facts.subs_per_image, console))
+    _section(console, "tags, most frequent first", _bars(facts.top_tags, "green", console))
+    _section(console, "rejected and excluded images, by reason", _bars(summary.rejects, "red", console))
+    lost = [(f"{a.generation}: {reason}", n) for a in summary.generations for reason, n in a.rejects]
+    _section(console, "rejected answers, by reason", _bars(lost, "red", console))
+    if facts.samples:
+        _section(console, f"{len(facts.samples)} of the images", Group(*map(_sample, facts.samples)))
+
+
+def _print_progress(done: Progress, layout: Layout, console: Console) -> None:
+    console.print(Text.assemble((clean(layout.given), "bold"), " · a run that has no build yet"))
+    console.print()
+    console.print(Text(f"{done.listed:,} images listed so far"))
+    _section(console, "answers", _bars(done.answers, "green", console, out_of=done.listed))
+    _section(console, "rejects, by reason", _bars(done.rejects, "red", console))
+
+
+def _counts(s: Summary) -> Table:
+    grid = Table.grid(padding=(0, 3, 0, 0))
+    names, numbers = ("images", "captions", "sub-captions", "tags"), (s.images, s.captions, s.sub_captions, s.tags)
+    for _ in names:
+        grid.add_column(justify="right")
+    grid.add_row(*(Text(f"{number:,}", style="bold") for number in numbers))
+    grid.add_row(*(Text(name, style="dim") for name in names))
+    return grid
+
+
+def _words(words: Sequence[Words]) -> Table | None:
+    if not words:
+        return None
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
+    for _ in range(2):
+        grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_row("", *(Text(head, style="dim") for head in ("captions", "median", "middle 90 %")))
+    for w in words:
+        grid.add_row(
+            Text(clean(w.generation)),
+            f"{w.captions:,}",
+            Text(f"{w.median:.0f}", style="bold"),
+            f"{w.low:.0f}–{w.high:.0f}",
+        )
+    return grid
+
+
+def _histogram(counts: Sequence[tuple[int, int]], console: Console) -> Table | None:
+    """At most eight rows: where images differ more than that, neighbouring numbers share one."""
+    if not counts:
+        return None
+    low, high = counts[0][0], counts[-1][0]
+    step = -(-(high - low + 1) // 8)
+    rows: dict[str, int] = {}
+    for first in range(low, high + 1, step):
+        last = min(first + step - 1, high)
+        name = f"{first}" if first == last else f"{first}–{last}"
+        rows[name] = sum(n for value, n in counts if first <= value <= last)
+    return _bars(list(rows.items()), "blue", console, right=True)
+
+
+def _bars(
+    counts: Sequence[tuple[str, int]], style: str, console: Console, *, out_of: int = 0, right: bool = False
+) -> Table | None:
+    if not counts:
+        return None
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=28, justify="right" if right else "left")
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="crop")
+    longest = max(out_of, *(n for _, n in counts), 1)
+    room = max(0, min(40, console.width - 44))
+    for name, n in counts:
+        number = f"{n:,} of {out_of:,}" if out_of else f"{n:,}"
+        grid.add_row(Text(clean(name)), number, Text(_bar(n / longest, room), style=style))
+    return grid
+
+
+def _bar(share: float, room: int) -> str:
+    eighths = round(share * room * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def _sample(sample: Sample) -> Group:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", max_width=12, style="dim")
+    grid.add_column()
+    for caption in sample.captions:
+        grid.add_row(Text(clean(caption.generation)), caption_text(caption))
+    if sample.tags:
+        tags = Text()
+        for i, (lemma, attributes) in enumerate(sample.tags):
+            tags.append(" · " if i else "", style="dim")
+            tags.append(clean(lemma), style="underline")
+            tags.append(f" ({', '.join(map(clean, attributes))})" if attributes else "")
+        grid.add_row(Text("tags"), tags)
+    return Group(Text(clean(sample.key), style="bold"), grid, Text())
+
+
+def caption_text(caption: Shown) -> Text:
+    """The caption with its sub-captions numbered and coloured in turn, tags underlined, what no span covers dim.
+
+    Offsets hold in the stored text, so it is cut first and made safe piece by piece.
+    """
+    line = Text()
+    at, end = 0, min(len(caption.text), _LONGEST)
+    for i, (start, stop) in enumerate(caption.spans):
+        if start >= end:
+            break
+        line.append(clean(caption.text[at:start]), style="dim")
+        colour = _COLOURS[i % 2]
+        if len(caption.spans) > 1:
+            line.append(str(i + 1).translate(_NUMERALS), style="dim")
+        at = start
+        for tag_start, tag_stop in sorted(t for t in caption.tags if start <= t[0] and t[1] <= min(stop, end)):
+            if tag_start >= at:  # tags may overlap: the first keeps its line
+                line.append(clean(caption.text[at:tag_start]), style=colour)
+                line.append(clean(caption.text[tag_start:tag_stop]), style=f"{colour} underline")
+                at = tag_stop
+        line.append(clean(caption.text[at : min(stop, end)]), style=colour)
+        at = stop
+    line.append(clean(caption.text[at:end]), style="dim")
+    line.append("…" if end < len(caption.text) else "", style="dim")
+    return line
+
+
+def _print_next(path: str, tag: str, console: Console, *, built: bool) -> None:
+    tries = [sql.replace("{tag}", tag) for sql in _TRIES]
+    if not built:
+        tries = [
+            "SELECT generation, finish_reason, count(*) AS n FROM answers GROUP BY ALL",
+            "SELECT key, text FROM answers LIMIT 5",
+            tries[2],
+        ]
+    out = shlex.quote(path) if clean(path) == path else "OUT"
+    console.print()
+    console.print(Text("next", style="bold"))
+    for sql in tries:
+        command = f'  recaption inspect {out} "{sql}"'
+        console.print(Text(command, style="cyan"), soft_wrap=True)  # one line each: they are there to be copied
+    console.print(Text(f"views: {', '.join(VIEWS)}", style="dim"))
+
+
+def _section(console: Console, title: str, body: Table | Group | None) -> None:
+    if body is None:
+        return
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(Padding(body, (0, 0, 0, 2), expand=False))

@@ -1,0 +1,31 @@
+"""Texts from models and from the web, made safe to print.
+
+A caption can hold terminal escapes (moving the cursor, setting the window's title), direction overrides that make a
+line read otherwise than it is stored, and characters nobody sees. None of them is ever wanted on a terminal. Rich
+markup is no danger where texts are printed as `rich.text.Text`, which is what this package does everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# ECMA-48: CSI (ESC [ … final byte), OSC/DCS/APC/PM/SOS (… until BEL or ST), and two-character escapes; C1 forms too.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]"
+)
+_KEPT_FORMAT = "\u200c\u200d"  # joiners: scripts and emoji need them
+_BREAKS = re.compile("[\r\n\t\x0b\x0c\x85\u2028\u2029]+")
+
+
+def clean(text: str) -> str:
+    """The text on one line, without escapes, control characters, direction overrides and invisible format characters.
+
+    Line ends and tabs become a space. The result is never longer than `text`; offsets into `text` do not hold in it.
+    """
+    text = _BREAKS.sub(" ", _ESCAPES.sub("", text))
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c for c in text if c in _KEPT_FORMAT or unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Cn"})

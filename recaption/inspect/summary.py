@@ -1,0 +1,202 @@
+"""What a build came to, from its manifest: printed at the end of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from recaption.errors import DatasetError, UserError
+from recaption.inspect.connection import open_layout
+from recaption.inspect.layout import Layout, find
+from recaption.inspect.safe import clean
+from recaption.types import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """How often one generation's question was asked, and with what success, counted in images."""
+
+    generation: str
+    asked: int
+    answered: int
+    rejected: int
+    rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
+
+    @property
+    def sum(self) -> str:
+        return f"{self.generation}: asked {self.asked:,} = answered {self.answered:,} + rejected {self.rejected:,}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """A build in numbers. images = ok + partial + rejected + excluded; per generation asked = answered + rejected."""
+
+    name: str
+    schema_version: str
+    build: str
+    format: str
+    images: int
+    ok: int
+    partial: int
+    rejected: int
+    excluded: int
+    captions: int  # raw ones included
+    sub_captions: int
+    tags: int
+    generations: tuple[Asked, ...]  # in pipeline order
+    rejects: tuple[tuple[str, int], ...]  # rejected and excluded images by reason, most frequent first
+    top_tags: tuple[tuple[str, int], ...]  # (lemma, mentions), most frequent first, up to three
+    seconds: float | None = None  # of the run
+    captions_per_second: float | None = None
+
+    @property
+    def sum(self) -> str:
+        return (
+            f"images in {self.images:,} = ok {self.ok:,} + partial {self.partial:,} + rejected {self.rejected:,} "
+            f"+ excluded {self.excluded:,}"
+        )
+
+
+def summarise(path: str, *, seconds: float | None = None, captions_per_second: float | None = None) -> Summary:
+    """Read the manifest of the build at `path` (an output folder or a build).
+
+    The rates are the caller's: builds hold nothing that differs from run to run. Raises UserError when there is no
+    build, DatasetError when its manifest is broken, newer than this recaption, or its sums do not hold.
+    """
+    layout = find(path)
+    summary = from_manifest(read_manifest(layout), top_tags=_top_tags(layout))
+    return replace(summary, seconds=seconds, captions_per_second=captions_per_second)
+
+
+def read_manifest(layout: Layout) -> dict[str, Any]:
+    """The manifest as it lies in the build. Raises UserError without a build, DatasetError if it is broken or newer."""
+    if layout.manifest is None:
+        raise UserError(f"{layout.given} has no build yet. Finish it: recaption run, or recaption build, its pipeline")
+    try:
+        manifest = json.loads(layout.manifest.read_bytes())
+        major = int(manifest["schema_version"].split(".")[0])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{layout.manifest} is not a manifest: {type(error).__name__}: {error}") from error
+    if major > int(SCHEMA_VERSION.split(".")[0]):
+        raise DatasetError(
+            f"{layout.manifest} has schema version {manifest['schema_version']}; this recaption reads up to "
+            f"{SCHEMA_VERSION}. Upgrade it"
+        )
+    return dict(manifest)
+
+
+def from_manifest(manifest: dict[str, Any], *, top_tags: tuple[tuple[str, int], ...] = ()) -> Summary:
+    """The numbers of a manifest (schemas/manifest.schema.json). Raises DatasetError when the sums do not hold."""
+    try:
+        counts = manifest["counts"]
+        summary = Summary(
+            name=manifest["name"],
+            schema_version=manifest["schema_version"],
+            build=manifest["build"],
+            format=manifest["format"],
+            images=counts["images"],
+            ok=counts["ok"],
+            partial=counts["partial"],
+            rejected=counts["reject"],
+            excluded=counts["excluded"],
+            captions=counts["captions"],
+            sub_captions=counts["sub_captions"],
+            tags=counts["tags"],
+            generations=tuple(
+                Asked(
+                    generation=g["id"],
+                    asked=g["asked"],
+                    answered=g["answered"],
+                    rejected=g["rejected"],
+                    rejects=_ranked(g["rejects"]),
+                )
+                for g in manifest["generations"]
+            ),
+            rejects=_ranked(manifest["rejects"]),
+            top_tags=top_tags,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"the manifest is broken: {type(error).__name__}: {error}") from error
+    if summary.images != summary.ok + summary.partial + summary.rejected + summary.excluded:
+        raise DatasetError(f"the manifest's sum does not hold: {summary.sum}")
+    for g in summary.generations:
+        if g.asked != g.answered + g.rejected:
+            raise DatasetError(f"the manifest's sum does not hold: {g.sum}")
+    return summary
+
+
+def print_summary(summary: Summary, console: Console, next_steps: Sequence[str]) -> None:
+    """The summary, the sums, and what to type next. A step is a command, with `  # what for` behind it if wanted."""
+    from rich.table import Table
+    from rich.text import Text
+
+    build = f" · {clean(summary.format)} build {clean(summary.build)}"
+    console.print(Text.assemble((clean(summary.name), "bold"), build))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column()
+    grid.add_column(justify="right")
+    grid.add_column()
+    for name, number, remark in _lines(summary):
+        grid.add_row(Text(name), Text(number, style="bold"), Text(remark, style="dim"))
+    console.print(grid)
+    console.print()
+    for line in (summary.sum, *(g.sum for g in summary.generations)):
+        console.print(Text(line))
+    if next_steps:
+        console.print()
+        console.print(Text("next", style="bold"))
+    for step in next_steps:
+        command, mark, remark = step.partition("  #")
+        # One line each, however narrow the terminal: they are there to be copied.
+        console.print(Text.assemble("  ", (command, "cyan"), (mark + remark, "dim")), soft_wrap=True)
+
+
+def _lines(s: Summary) -> list[tuple[str, str, str]]:
+    usable = s.ok + s.partial
+    rates = [f"{s.captions_per_second:,.1f} a second"] if s.captions_per_second is not None else []
+    rates += [f"in {duration(s.seconds)}"] if s.seconds is not None else []
+    unusable = s.rejected + s.excluded
+    lines = [
+        ("images", f"{s.images:,}", f"{usable:,} usable"),
+        ("captions", f"{s.captions:,}", ", ".join(rates)),
+        ("sub-captions", f"{s.sub_captions:,}", f"{s.sub_captions / usable:.1f} per usable image" if usable else ""),
+        ("rejects", f"{unusable:,}", listed(s.rejects)),
+    ]
+    lines += [
+        (f"  of {clean(g.generation)}", f"{g.rejected:,}", listed(g.rejects)) for g in s.generations if g.rejected
+    ]
+    return [*lines, ("tags", f"{s.tags:,}", listed(s.top_tags))]
+
+
+def listed(counts: Sequence[tuple[str, int]]) -> str:
+    """`truncated 3 · undecodable 1`, safe to print."""
+    return " · ".join(f"{clean(name)} {n:,}" for name, n in counts)
+
+
+def duration(seconds: float) -> str:
+    """`8.3 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, name, small, less in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
+        if whole >= size:
+            return f"{whole // size} {name} {whole % size // small} {less}"
+    return f"{whole // 60} min {whole % 60} s"
+
+
+def _ranked(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _top_tags(layout: Layout) -> tuple[tuple[str, int], ...]:
+    with open_layout(layout) as connection:
+        return tuple(
+            connection.execute(
+                "SELECT lemma, count(*) AS n FROM tags GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3"
+            ).fetchall()
+        )

@@ -1,0 +1,149 @@
+"""Prints what a query answered: a table on a terminal, tab-separated lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from recaption.inspect.query import COUNTED, SHOWN, Answered, run_sql, stream_sql
+from recaption.inspect.safe import clean
+
+if TYPE_CHECKING:
+    import duckdb
+    from rich.console import Console
+
+_NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)$")
+_LEAST = 10  # cells that a text column is not cut below, so that one still sees what it is
+_UPRIGHT = 3  # so many rows are shown one column a line when they do not fit side by side
+_GAP = 2  # cells between columns
+
+
+def print_sql(connection: duckdb.DuckDBPyConnection, sql: str, console: Console, *, limit: int | None = None) -> None:
+    """Run and print: a table on a terminal (the first 50 rows unless `limit` says otherwise), else tab-separated lines.
+
+    Tab-separated: the names first, then every row; tabs, line ends and control characters in values become spaces or
+    vanish, null is empty. Raises UserError as `run_sql` does.
+    """
+    if console.is_terminal:
+        print_answer(run_sql(connection, sql, limit=limit or SHOWN), console)
+        return
+    columns, _, batches = stream_sql(connection, sql)
+    left = limit
+    console.file.write("\t".join(map(clean, columns)) + "\n")
+    for batch in batches:
+        rows = batch if left is None else batch[:left]
+        console.file.writelines("\t".join("" if v is None else shown(v) for v in row) + "\n" for row in rows)
+        if left is not None and (left := left - len(rows)) <= 0:
+            break
+
+
+def print_answer(answer: Answered, console: Console) -> None:
+    """The rows as a table: numbers to the right, a row a line, long texts cut to the terminal's width.
+
+    Where the columns cannot all be shown, up to three rows are printed a column a line; else the last columns are
+    left out and named below.
+    """
+    cells = [["null" if v is None else shown(v) for v in row] for row in answer.rows]
+    names = [clean(name) for name in answer.columns]
+    numbers = [_NUMBERS.match(kind) is not None for kind in answer.types]
+    natural = [max(cell_len(text) for text in (name, *column)) for name, column in _columns(names, cells)]
+    least = [n if number else min(n, _LEAST) for n, number in zip(natural, numbers, strict=True)]
+    kept = _fitting(least, console.width)
+    if kept < len(names) and 0 < len(cells) <= _UPRIGHT:
+        _print_upright(names, cells, console)
+    else:
+        widths = _widths(natural[:kept], least[:kept], console.width)
+        console.print(_line(names, widths, numbers, ["bold"] * kept))
+        console.print(Text("─" * min(console.width, sum(widths) + _GAP * (kept - 1)), style="dim"))
+        for row, values in zip(cells, answer.rows, strict=True):
+            console.print(_line(row, widths, numbers, ["dim" if value is None else "" for value in values]))
+        if kept < len(names):
+            left_out = f"not shown, for lack of width: {', '.join(names[kept:])}. SELECT the columns you want"
+            console.print(Text(left_out, style="dim"))
+    console.print(Text(_counted(answer), style="dim"))
+
+
+def shown(value: Any) -> str:
+    """A value on one line, safe to print: lists and structs as JSON, floats with six significant digits."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.15g}"
+    if isinstance(value, dict | list | tuple):
+        return clean(json.dumps(value, ensure_ascii=False, default=str))
+    if isinstance(value, bytes):
+        return f"<{len(value):,} bytes>"
+    return clean(str(value))
+
+
+def _columns(names: list[str], cells: list[list[str]]) -> list[tuple[str, list[str]]]:
+    return [(name, [row[i] for row in cells]) for i, name in enumerate(names)]
+
+
+def _fitting(least: Sequence[int], width: int) -> int:
+    """How many of the first columns can be shown at all; at least one."""
+    used, kept = -_GAP, 0
+    for n in least:
+        used += n + _GAP
+        if kept and used > width:
+            break
+        kept += 1
+    return kept
+
+
+def _widths(natural: list[int], least: list[int], width: int) -> list[int]:
+    """Widths that fit: the widest columns are lowered to one level, and none below its least."""
+    room = width - _GAP * (len(natural) - 1)
+
+    def at(level: int) -> list[int]:
+        return [max(low, min(n, level)) for n, low in zip(natural, least, strict=True)]
+
+    low, high = 1, max(natural, default=1)
+    while low < high:
+        level = (low + high + 1) // 2
+        low, high = (level, high) if sum(at(level)) <= room else (low, level - 1)
+    return [min(n, room) for n in at(low)]
+
+
+def _line(row: Sequence[str], widths: Sequence[int], numbers: Sequence[bool], styles: Sequence[str]) -> Text:
+    line = Text(no_wrap=True, overflow="crop")
+    for i, (text, width, number, style) in enumerate(zip(row, widths, numbers, styles, strict=False)):
+        shortened = _cut(text, width)
+        blank = " " * (width - cell_len(shortened))
+        line.append(" " * _GAP if i else "")
+        line.append(blank + shortened if number else shortened + blank, style=style)
+    return line
+
+
+def _cut(text: str, width: int) -> str:
+    if cell_len(text) <= width:
+        return text
+    cut = Text(text)
+    cut.truncate(width, overflow="ellipsis")
+    return cut.plain
+
+
+def _print_upright(names: list[str], cells: list[list[str]], console: Console) -> None:
+    wide = max(map(cell_len, names))
+    for row in cells:
+        grid = Table.grid(padding=(0, _GAP, 0, 0))
+        grid.add_column(width=wide, style="bold")
+        grid.add_column(overflow="fold")
+        for name, text in zip(names, row, strict=True):
+            grid.add_row(Text(name), Text(text))
+        console.print(grid)
+        console.print()
+
+
+def _counted(answer: Answered) -> str:
+    kept = len(answer.rows)
+    if answer.total is None:
+        return f"first {kept:,} of more than {COUNTED:,} rows"
+    rows = "1 row" if answer.total == 1 else f"{answer.total:,} rows"
+    return rows if kept == answer.total else f"first {kept:,} of {rows}"

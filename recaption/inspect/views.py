@@ -1,0 +1,173 @@
+"""The SQL of the views. `schemas/views.sql` is the same for plain DuckDB, with globs; a test keeps the columns equal.
+
+Files are named one by one here: a glob would not work in a folder whose name has `[` or `*` in it, and would see
+only finished files of a run in progress.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption import schema
+from recaption.errors import DatasetError
+from recaption.inspect.layout import Layout
+
+VIEWS = ("images", "captions", "sub_captions", "tags", "rejects", "shards", "answers", "runs")
+"""What a user is told of; `records` is another name for `images`."""
+
+_ANSWERS = pa.schema([pa.field("generation", pa.string()), pa.field("fingerprint", pa.string()), *schema.ANSWERS])
+_RUNS = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("v", "run", "command")),
+        *(pa.field(name, pa.timestamp("us")) for name in ("started", "finished")),
+        pa.field("exit_code", pa.int64()),
+    ]
+)
+_COUNTS = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words")
+_FILE = 'STRUCT(path VARCHAR, "table" VARCHAR, split VARCHAR, "rows" BIGINT, bytes BIGINT, sha256 VARCHAR)'
+_SHARD = (
+    f"STRUCT(name VARCHAR, files {_FILE}[], counts STRUCT({', '.join(f'{name} BIGINT' for name in _COUNTS)}), "
+    f"splits STRUCT(train BIGINT, val BIGINT))"
+)
+
+
+def statements(layout: Layout) -> list[str]:
+    """One CREATE VIEW per view. A table that has no files yet becomes an empty view with the columns it will have.
+
+    Raises DatasetError when a table was written by a newer major version, or is not ours.
+    """
+    bodies = {
+        "images": _build_table(layout, "images", schema.IMAGES),
+        "records": "SELECT * FROM images",
+        "captions": _build_table(layout, "captions", schema.CAPTIONS),
+        "sub_captions": _build_table(layout, "sub_captions", schema.sub_captions()),
+        "tags": _build_table(layout, "tags", schema.TAGS),
+        "shards": _shards(layout),
+        "answers": _answers(layout),
+        "rejects": _build_table(layout, "rejects", schema.REJECTS) if layout.build else _run_rejects(layout),
+        "runs": _runs(layout),
+    }
+    return [f"CREATE VIEW {name} AS {body}" for name, body in bodies.items()]
+
+
+def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
+    files = layout.of_build(name)
+    return f"SELECT * FROM {_read(files)}" if files else _empty(columns)
+
+
+def _answers(layout: Layout) -> str:
+    """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
+    done, parts = layout.of_run("answers"), layout.parts("answers")
+    columns = ", ".join(schema.ANSWERS.names)
+    named = [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True)}"] if done else []
+    if parts:
+        same = "generation, fingerprint, sha256, prompt_sha256"
+        fresh = (
+            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True)} "
+            f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY filename) = 1"
+        )
+        if done:
+            fresh = f"SELECT * FROM ({fresh}) WHERE ({same}) NOT IN (SELECT ({same}) FROM ({named[0]}))"
+        named.append(fresh)
+    return " UNION ALL BY NAME ".join(f"({part})" for part in named) if named else _empty(_ANSWERS)
+
+
+def _run_rejects(layout: Layout) -> str:
+    """Rejects before there is a build: each once, and not those that were asked again and answered."""
+    files = [*layout.of_run("rejects"), *layout.parts("rejects")]
+    if not files:
+        return _empty(schema.REJECTS)
+    columns = ", ".join(schema.REJECTS.names)
+    return (
+        f"SELECT {columns} FROM {_read(files, filename=True)} r "
+        f"WHERE r.generation IS NULL OR NOT EXISTS "
+        f"(SELECT 1 FROM answers a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
+        f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
+    )
+
+
+def _shards(layout: Layout) -> str:
+    columns = ", ".join(f"shard.counts.{name} AS {name}" for name in _COUNTS)
+    select = (
+        f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "
+        f"list_sum([f.bytes FOR f IN shard.files]) AS bytes, shard.files AS files"
+    )
+    if layout.build is None:
+        return f"{select} FROM (SELECT NULL::{_SHARD} AS shard) WHERE false"
+    manifest = _quoted(str(layout.build / "manifest.json"))
+    return (
+        f"{select} FROM (SELECT unnest(shards) AS shard FROM read_json({manifest}, "
+        f"maximum_object_size = 1073741824, columns = {{'shards': {_quoted(_SHARD + '[]')}}}))"
+    )
+
+
+def _runs(layout: Layout) -> str:
+    files: list[Path] = []
+    found: set[str] = set()
+    for file in layout.metrics():
+        try:
+            content = json.loads(file.read_bytes())
+        except (OSError, ValueError):  # being written, or cut off when the machine died: the other runs still count
+            continue
+        if isinstance(content, dict) and "run" in content:
+            files.append(file)
+            found |= content.keys()
+    if not files:
+        return _empty(_RUNS)
+    times = [f"TRY_CAST({name} AS TIMESTAMP) AS {name}" for name in ("started", "finished") if name in found]
+    typed = f" REPLACE ({', '.join(times)})" if times else ""
+    lacking = "".join(f", NULL::{_type(f.type)} AS {f.name}" for f in _RUNS if f.name not in found)
+    names = ", ".join(_quoted(str(file)) for file in files)
+    return f"SELECT *{typed}{lacking} FROM read_json([{names}], format = 'auto', union_by_name = true)"
+
+
+def _folder() -> str:
+    """The generation and its fingerprint out of `answers/<generation>-<fingerprint>/…`."""
+    folder = r"regexp_extract(filename, '/answers/([a-z][a-z0-9_]*)-([^/]*)/[^/]*(?:/[^/]*/[^/]*)?$', {})"
+    return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
+
+
+def _read(files: Sequence[Path], *, filename: bool = False) -> str:
+    try:
+        found = pq.read_schema(files[0])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{files[0]} cannot be read as Parquet: {error}") from error
+    schema.check_version(found, str(files[0]))
+    names = ", ".join(_quoted(str(file)) for file in files)
+    return f"read_parquet([{names}], union_by_name = true{', filename = true' if filename else ''})"
+
+
+def _empty(columns: Iterable[pa.Field]) -> str:
+    return f"SELECT {', '.join(f'NULL::{_type(f.type)} AS {_name(f.name)}' for f in columns)} WHERE false"
+
+
+def _type(kind: pa.DataType) -> str:
+    """The DuckDB type that an Arrow column has when DuckDB reads it from Parquet."""
+    if pa.types.is_list(kind):
+        return f"{_type(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{_name(f.name)} {_type(f.type)}' for f in kind)})"
+    names = {
+        pa.string(): "VARCHAR",
+        pa.int32(): "INTEGER",
+        pa.int64(): "BIGINT",
+        pa.float64(): "DOUBLE",
+        pa.bool_(): "BOOLEAN",
+        pa.timestamp("us"): "TIMESTAMP",
+    }
+    if kind not in names:
+        raise DatasetError(f"no DuckDB type is known for Arrow's {kind}")
+    return names[kind]
+
+
+def _name(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

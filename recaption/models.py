@@ -1,0 +1,246 @@
+"""Which model is meant, exactly: a name becomes a place and a commit, before anything heavy is loaded.
+
+The commit goes into the fingerprint of every generation, so it is never a branch name: for a model of the hub it is the
+git commit, for a local folder `sha256:` over the names and the whole content of all files that models are made of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recaption.errors import ConfigError
+
+SCENE = "scene"
+"""The captioner that comes with recaption and describes rendered scenes."""
+
+_PARTS = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".safetensors", ".bin", ".pt", ".pth"})
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+_REMEMBERED = 64 * 2**20  # bytes; hashes of files from this size on are remembered between runs
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolvedModel:
+    """A model pinned down.
+
+    `path_or_id` is a local folder where the whole model is on this machine, else the hub id, which an engine loads at
+    revision `commit`. `chat_template_sha256` is of the template's text, None for a model that has none of its own.
+    """
+
+    path_or_id: str
+    commit: str
+    chat_template_sha256: str | None
+    local: bool  # path_or_id is a folder
+
+
+def resolve(model: str, revision: str | None = None) -> ResolvedModel:
+    """Find `model`: `scene`, a local folder, or a hub id.
+
+    A hub id is looked for in the local Hugging Face cache first and then asked of the hub, so that a run that is
+    continued stays with the commit it began with; give `revision` to move to another. Raises ConfigError: no such
+    model, not reachable and not in the cache, a folder without a model, a revision for a local folder.
+    """
+    if model == SCENE:
+        from recaption.demo import model_path
+
+        return _folder(Path(model_path()))
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise ConfigError(f"model {model!r} is a local folder, and revision {revision!r} only goes with a hub id")
+        return _folder(folder)
+    if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
+        raise ConfigError(
+            f"model {model!r} is not there: there is no such folder. Allowed are a local folder, a hub id such as "
+            f"Qwen/Qwen2.5-VL-7B-Instruct, or {SCENE}"
+        )
+    return _hub(model, revision)
+
+
+def hash_folder(folder: Path) -> str:
+    """`sha256:<hex>` over name and sha256 of every configuration, tokenizer, processor, code and weight file in it.
+
+    Weights are read whole (files side by side); the hash of a large file is remembered in the user's cache folder by
+    path, size, time of change and inode, so the second run of the same model reads none of it.
+    """
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix in _PARTS
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    memory = _Memory.read()
+    with ThreadPoolExecutor(min(8, len(files) or 1)) as pool:  # hashlib lets other threads run
+        digests = list(pool.map(memory.hash, files))
+    memory.write()
+    total = hashlib.sha256()
+    for path, digest in zip(files, digests, strict=True):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{digest}\n".encode())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _folder(folder: Path) -> ResolvedModel:
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model folder {folder} has no config.json: give a folder as save_pretrained writes it")
+    if not _has_weights(folder):
+        raise ConfigError(f"model folder {folder} has no or not all weights: expected *.safetensors or *.bin files")
+    return ResolvedModel(
+        path_or_id=str(folder.resolve()),
+        commit=hash_folder(folder),
+        chat_template_sha256=_chat_template(lambda name: folder / name if (folder / name).is_file() else None),
+        local=True,
+    )
+
+
+def _hub(model: str, revision: str | None) -> ResolvedModel:
+    try:
+        from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ConfigError(f"model {model!r}: hub ids need huggingface_hub (pip install huggingface_hub)") from error
+
+    commit = revision if revision and _COMMIT.fullmatch(revision) else None
+    cached = try_to_load_from_cache(model, "config.json", revision=commit or revision or "main")
+    if isinstance(cached, str):
+        commit = Path(cached).parent.name
+    if commit is None or not isinstance(cached, str):
+        commit = _ask_hub(model, commit or revision)
+    try:
+        snapshot = Path(snapshot_download(model, revision=commit, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError):
+        snapshot = None
+    whole = snapshot is not None and (snapshot / "config.json").is_file() and _has_weights(snapshot)
+
+    def get(name: str) -> Path | None:
+        if whole and snapshot is not None:
+            return snapshot / name if (snapshot / name).is_file() else None
+        try:
+            return Path(hf_hub_download(model, name, revision=commit))
+        except LocalEntryNotFoundError as error:
+            raise ConfigError(
+                f"model {model!r}: only a part of commit {commit} is in the Hugging Face cache, and the hub is out of "
+                f"reach. Download the rest where there is a network: hf download {model} --revision {commit}"
+            ) from error
+        except EntryNotFoundError:
+            return None
+
+    return ResolvedModel(
+        path_or_id=str(snapshot) if whole else model,
+        commit=commit,
+        chat_template_sha256=_chat_template(get),
+        local=whole,
+    )
+
+
+def _ask_hub(model: str, revision: str | None) -> str:
+    """The commit that the hub has for `revision`. Raises ConfigError with what is wrong and what to do."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    given = f"model {model!r}" + (f" at revision {revision!r}" if revision else "")
+    try:
+        sha = HfApi().model_info(model, revision=revision, timeout=20).sha
+    except GatedRepoError as error:
+        raise ConfigError(f"{given} is gated: accept its terms on the hub, then log in with: hf auth login") from error
+    except RevisionNotFoundError as error:
+        raise ConfigError(f"{given} is not on the hub: give a branch, tag or commit that it has") from error
+    except RepositoryNotFoundError as error:
+        raise ConfigError(
+            f"{given} is not on the hub (or private, then: hf auth login), nor is there such a local folder. "
+            f"Allowed are a local folder, a hub id, or {SCENE}"
+        ) from error
+    except Exception as error:  # every HTTP stack has errors of its own for an unreachable host
+        raise ConfigError(
+            f"{given} is neither a local folder nor in the Hugging Face cache, and the hub cannot be asked "
+            f"({type(error).__name__}: {str(error)[:200]}). Allowed are a local folder, a hub id, or {SCENE}. Download "
+            f"it where there is a network (hf download {model}) and point HF_HOME at that cache, or give its folder"
+        ) from error
+    if not sha:
+        raise ConfigError(f"{given}: the hub names no commit for it; give one as `revision`")
+    return sha
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether the weights are there, and all of them where an index names them."""
+    for index in folder.glob("*.index.json"):
+        try:
+            named = set(json.loads(index.read_bytes())["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError):
+            continue
+        if named:
+            return all((folder / name).is_file() for name in named)
+    return any(any(folder.glob(pattern)) for pattern in _WEIGHTS)
+
+
+def _chat_template(get: Callable[[str], Path | None]) -> str | None:
+    """sha256 of the chat template, looked for as transformers does (ProcessorMixin.from_pretrained)."""
+    plain = get("chat_template.jinja")
+    if plain is not None:
+        return hashlib.sha256(plain.read_bytes()).hexdigest()
+    for name in ("chat_template.json", "processor_config.json", "tokenizer_config.json"):
+        path = get(name)
+        if path is None:
+            continue
+        try:
+            template = json.loads(path.read_bytes()).get("chat_template")
+        except (ValueError, AttributeError):
+            continue
+        if template:
+            text = template if isinstance(template, str) else json.dumps(template, sort_keys=True)
+            return hashlib.sha256(text.encode()).hexdigest()
+    return None
+
+
+class _Memory:
+    """Hashes of large files from earlier runs, in the user's cache folder; losing it costs time, nothing else."""
+
+    def __init__(self, path: Path, known: dict[str, Any]) -> None:
+        self.path, self.known, self.changed = path, known, False
+
+    @classmethod
+    def read(cls) -> _Memory:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        path = base / "recaption" / "file-hashes.json"
+        try:
+            known = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            known = {}
+        return cls(path, known if isinstance(known, dict) else {})
+
+    def hash(self, path: Path) -> str:
+        stat = path.stat()
+        name = str(path.resolve())
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        known = self.known.get(name)
+        if isinstance(known, list) and known[:3] == state and len(known) == 4:
+            return str(known[3])
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        # A file changed this very moment may change again without its time showing it.
+        if stat.st_size >= _REMEMBERED and time.time() - stat.st_mtime > 2:
+            self.known[name] = [*state, digest]
+            self.changed = True
+        return digest
+
+    def write(self) -> None:
+        if not self.changed:
+            return
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
+                json.dump(self.known, file)
+            Path(file.name).replace(self.path)
+        except OSError:  # a read-only home: it is hashed again next time
+            return

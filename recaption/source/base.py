@@ -1,0 +1,151 @@
+"""What a source is, and what all kinds of sources share: keys, image suffixes, the check of bytes that were read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from recaption.config import Source as SourceConfig
+from recaption.errors import ImageError, SourceError
+from recaption.source import columns as values
+from recaption.types import Image, Locator, Reason, SourceShard
+
+SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
+"""Suffixes of images, by preference where a tar sample has several; all are read by Pillow 11 and later."""
+
+PART_SIZE: Final = 5_000
+"""Images in a virtual cut of a folder or Parquet file, at most."""
+
+INDEX_VERSION: Final = 1
+"""Counts up when the same source gives another index, so that stored ones are made again."""
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class Source(Protocol):
+    """Where images come from. Picklable: it travels to the workers, which read by locator."""
+
+    kind: str  # "webdataset" | "parquet" | "folder"
+
+    def shards(self) -> Iterator[SourceShard]:
+        """All shards in a deterministic order, listed as they are asked for. Raises SourceError, ShardError."""
+        ...
+
+    def columns(self) -> frozenset[str]:
+        """Names of `Image.columns` as the head of the first shard with any images has them."""
+        ...
+
+    def signature(self, shard: SourceShard) -> str | None:
+        """A short text that changes when the shard's index may; None when only reading it can tell."""
+        ...
+
+    def index(self, shard: SourceShard) -> list[Image]:
+        """All rows of a shard in order, read once; rows without a usable image have a `reason`.
+
+        Raises ShardError when the shard cannot be read (worth another try), SourceError when it is not what the
+        pipeline says it is.
+        """
+        ...
+
+    def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
+        """The images' bytes as they lie in the source. Every image given comes back once, in the order given.
+
+        Takes images of one shard in row order, none with a `reason`. An image that cannot be read, or whose bytes
+        changed since it was indexed, comes back with an ImageError. Raises ShardError when the whole file is gone.
+        """
+        ...
+
+
+@dataclass(kw_only=True, slots=True)
+class Row:
+    """A row on its way to become an Image, before its key is known."""
+
+    source_key: str
+    locator: Locator
+    sha256: str = ""
+    columns: dict[str, Any] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
+    reason: Reason | None = None
+    detail: str | None = None
+
+
+def images(shard: SourceShard, rows: Sequence[Row], raw_caption: str | None) -> list[Image]:
+    """The shard's index: keys are given, columns bounded, captions and URLs picked out."""
+    keys = assign_keys(shard.number, [row.source_key for row in rows])
+    made = []
+    for position, (key, row) in enumerate(zip(keys, rows, strict=True)):
+        columns = values.bounded(row.columns, row.dropped)
+        made.append(
+            Image(
+                key=key,
+                source_key=row.source_key,
+                shard=shard.id,
+                row=position,
+                sha256=row.sha256,
+                locator=row.locator,
+                url=values.url(columns),
+                raw_caption=values.raw_caption(columns, raw_caption),
+                columns=columns,
+                reason=row.reason,
+                detail=row.detail,
+            )
+        )
+    return made
+
+
+def assign_keys(shard_number: int, source_keys: Sequence[str]) -> list[str]:
+    """Keys of a shard's rows: the source's where it is plain and unique in the shard, else `<shard>_<row>`.
+
+    A plain source key that equals the positional key of another row gives way, so keys are unique whatever comes in.
+    """
+    counts = Counter(source_keys)
+    positional = [f"{shard_number:06d}_{row:06d}" for row in range(len(source_keys))]
+    rows_of = {key: row for row, key in enumerate(source_keys)}
+    own = [counts[key] == 1 and _KEY.fullmatch(key) is not None for key in source_keys]
+    waiting = [row for row, kept in enumerate(own) if not kept]
+    while waiting:
+        rival = rows_of.get(positional[waiting.pop()])
+        if rival is not None and own[rival] and source_keys[rival] != positional[rival]:
+            own[rival] = False
+            waiting.append(rival)
+    return [key if kept else positional[row] for row, (key, kept) in enumerate(zip(source_keys, own, strict=True))]
+
+
+def checked(image: Image, data: bytes | None) -> bytes | ImageError:
+    """The bytes, if they are those that the index saw."""
+    if data is None or hashlib.sha256(data).hexdigest() != image.sha256:
+        seen = "are missing" if data is None else f"({len(data)} of them) have another sha256"
+        return ImageError(
+            "changed",
+            f"the image's bytes {seen} since {image.locator.path} was indexed",
+            key=image.key,
+            shard=image.shard,
+        )
+    return data
+
+
+def unreadable(image: Image, error: BaseException) -> ImageError:
+    """The row that becomes of an image whose bytes the store does not give."""
+    return ImageError("unreadable", str(error) or type(error).__name__, key=image.key, shard=image.shard)
+
+
+def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
+    """What of the pipeline a shard's index depends on, besides the files: 8 hex digits."""
+    parts: Mapping[str, Any] = config.model_dump(include={"raw_caption", "image", "key", "captions"})
+    text = repr((INDEX_VERSION, sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def check_caption(config: SourceConfig, names: Iterable[str], where: str) -> None:
+    """Raises SourceError when a caption column was named (not left at its default) that the source does not have."""
+    name = config.raw_caption
+    known = sorted(names)
+    if name not in (None, "caption", *known):
+        raise SourceError(
+            f"source.raw_caption: {where} has no column {name!r}; it has {', '.join(known) or 'none'}. "
+            "Name one of them, or null for no captions"
+        )

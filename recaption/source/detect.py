@@ -1,0 +1,108 @@
+"""Which kind of source a path is, by its suffix or by what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from recaption.config import Source as SourceConfig
+from recaption.errors import ShardError, SourceError
+from recaption.source import files, parquet
+from recaption.source.folder import is_image
+from recaption.source.layout import has_image
+from recaption.source.listing import absolute_patterns, list_files
+from recaption.source.paths import is_pattern, split_patterns
+
+_PARQUET = parquet.SUFFIXES
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
+_ALLOWED = "img2dataset or WebDataset tars, Parquet files with images inside, or a folder of image files"
+
+
+def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
+    """The kind, and the config with an absolute path that names files (or, for kind folder, the folder).
+
+    Raises SourceError: what was given, what is allowed, what to do.
+    """
+    path = absolute_patterns(config.path)
+    patterns = split_patterns(path)
+    for pattern in patterns:
+        if pattern.lower().endswith(_COMPRESSED):
+            raise SourceError(
+                f"source.path {pattern!r}: compressed tars have no byte ranges to read images by, and JPEGs do not get "
+                "smaller. Decompress them to plain .tar files"
+            )
+    folders = [not is_pattern(pattern) and files.is_folder(pattern) for pattern in patterns]
+    kind: str = config.format
+    if kind == "auto":
+        kind = _kind_of_folder(patterns[0], config) if folders[0] else _kind_of_file(patterns[0], path)
+    if kind == "folder":
+        if len(patterns) > 1 or not folders[0]:
+            raise SourceError(f"source.path {config.path!r}: format folder takes one folder, which must exist")
+        made = {"path": path}
+        if config.captions and files.is_file(captions := files.absolute(config.captions)):
+            made["captions"] = captions
+        return kind, config.model_copy(update=made)
+    named = [_within(pattern, kind) if is_dir else pattern for pattern, is_dir in zip(patterns, folders, strict=True)]
+    return kind, config.model_copy(update={"path": "::".join(named)})
+
+
+def _within(folder: str, kind: str) -> str:
+    """The files of that kind in a folder, as a pattern. A folder's name may hold glob characters."""
+    suffixes = (".tar",) if kind == "webdataset" else _PARQUET
+    if is_pattern(folder):
+        raise SourceError(f"source.path {folder!r}: rename the folder, its name holds one of * ? [ {{")
+    present = [suffix for suffix in suffixes if any(path.endswith(suffix) for path in files.entries(folder))]
+    if not present:
+        raise SourceError(
+            f"source.path: no {' or '.join(suffixes)} file in {folder!r}. "
+            f"Files in folders below are taken with {folder}/**/*{suffixes[0]}"
+        )
+    return "::".join(f"{folder.rstrip('/')}/*{suffix}" for suffix in present)
+
+
+def _kind_of_folder(folder: str, config: SourceConfig) -> str:
+    names = files.entries(folder)
+    if any(name.endswith(".tar") for name in names):
+        return "webdataset"  # img2dataset's .parquet beside each .tar holds no images
+    tables = [name for name in names if name.endswith(_PARQUET)]
+    if tables and _holds_images(tables[0], config):
+        return "parquet"
+    if config.captions or any(map(is_image, files.walk(folder))):
+        return "folder"
+    if tables:
+        return "parquet"  # which says what columns it lacks
+    raise SourceError(
+        f"source.path: nothing usable in {folder!r}. Allowed: {_ALLOWED}. "
+        f"Tars in folders below are taken with {folder}/**/*.tar"
+    )
+
+
+def _holds_images(path: str, config: SourceConfig) -> bool:
+    try:
+        schema = parquet.schema(path)
+    except ShardError:
+        return False
+    return schema is not None and has_image(schema, config)
+
+
+def _kind_of_file(pattern: str, path: str) -> str:
+    for end in _ends(pattern):
+        if end.endswith(".tar"):
+            return "webdataset"
+        if end.endswith(_PARQUET):
+            return "parquet"
+        if is_image(end):
+            raise SourceError(
+                f"source.path {pattern!r} names image files. Give the folder that they lie in; a table in "
+                "source.captions can choose among them"
+            )
+    first = list_files(path, ())[0].path
+    head = files.read_range(first, 0, 512)
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head[257:262] == b"ustar":
+        return "webdataset"
+    raise SourceError(f"source.path {pattern!r}: {first} is neither a tar nor a Parquet file. Allowed: {_ALLOWED}")
+
+
+def _ends(pattern: str) -> Iterator[str]:
+    yield pattern.lower().rstrip("}")  # {a,b}.tar, and {a.tar,b.tar}

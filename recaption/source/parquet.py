@@ -1,0 +1,280 @@
+"""Parquet files with images inside: img2dataset's and Hugging Face's. Read in batches, so memory stays bounded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recaption.config import Source as SourceConfig
+from recaption.errors import ImageError, ShardError, SourceError
+from recaption.source.base import PART_SIZE, Row, check_caption, checked, config_stamp, images, unreadable
+from recaption.source.columns import clean
+from recaption.source.files import failed, is_url, open_stream, stamp
+from recaption.source.layout import Layout, find_layout
+from recaption.source.listing import list_files
+from recaption.source.paths import looks_like_part, part_id
+from recaption.types import Image, Locator, SourceShard
+
+SUFFIXES = (".parquet", ".pq")
+_BATCH = 64  # rows decoded at once; images of 10 MB then take 640 MB
+_BUFFER = 1 << 20  # bytes read at once of a column
+
+
+class _Corrupt(Exception):
+    """The file's content cannot be taken apart; its bytes can be read."""
+
+
+class ParquetSource:
+    """Parquet files by pattern, cut at row groups into shards of up to 5,000 rows. Locators are row numbers."""
+
+    kind = "parquet"
+
+    def __init__(self, config: SourceConfig) -> None:
+        self.config = config
+
+    def shards(self) -> Iterator[SourceShard]:
+        number = 0
+        for file in list_files(self.config.path, SUFFIXES):
+            try:
+                with _open(file.path) as parquet:
+                    cuts = cut(_group_sizes(parquet))
+            except _Corrupt:
+                cuts = []  # index() says what is wrong with it
+            if len(cuts) <= 1 and not looks_like_part(file.id):
+                yield SourceShard(id=file.id, number=number, path=file.path)
+                number += 1
+                continue
+            for part, (first, count) in enumerate(cuts or [(0, None)]):
+                name = part_id(file.id, part)
+                yield SourceShard(id=name, number=number, path=file.path, first=first, count=count)
+                number += 1
+
+    def columns(self) -> frozenset[str]:
+        for file in list_files(self.config.path, SUFFIXES):
+            try:
+                with _open(file.path) as parquet:
+                    layout = find_layout(parquet.schema_arrow, self.config, file.path)
+            except _Corrupt:
+                continue
+            check_caption(self.config, layout.others, file.path)
+            return frozenset(layout.others)
+        raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
+
+    def signature(self, shard: SourceShard) -> str | None:
+        file = stamp(shard.path)
+        return file and f"{file}-{config_stamp(self.config, shard)}"
+
+    def index(self, shard: SourceShard) -> list[Image]:
+        """A row per row of the file; those that cannot be decoded, and failed ones, have a reason."""
+        try:
+            with _open(shard.path) as parquet:
+                layout = find_layout(parquet.schema_arrow, self.config, shard.path)
+                rows = list(_rows(parquet, layout, shard))
+        except _Corrupt as error:
+            rows = [_unreadable(shard.path, None, str(error))]
+        return images(shard, rows, self.config.raw_caption)
+
+    def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
+        """Only the image column of the row groups that hold the rows is read."""
+        assert len({image.locator.path for image in images}) <= 1, "images of one shard"
+        if not images:
+            return
+        path = images[0].locator.path
+        try:
+            with _open(path) as parquet:
+                layout = find_layout(parquet.schema_arrow, self.config, path)
+                yield from _read(parquet, layout, images)
+        except (_Corrupt, SourceError) as error:  # replaced since it was indexed
+            raise ShardError(f"{path} is not what was indexed: {error}", shard=images[0].shard) from error
+
+
+def schema(path: str) -> pa.Schema | None:
+    """The file's columns; None when it is no Parquet file. Raises ShardError."""
+    try:
+        with _open(path) as parquet:
+            return parquet.schema_arrow
+    except _Corrupt:
+        return None
+
+
+def cut(group_sizes: Sequence[int], size: int = PART_SIZE) -> list[tuple[int, int]]:
+    """(first row, rows) of each part: whole row groups where they fit, so none is read twice; larger ones are cut."""
+    parts: list[tuple[int, int]] = []
+    at = 0
+    for rows in group_sizes:
+        if rows == 0:
+            continue
+        if parts and parts[-1][1] + rows <= size:
+            parts[-1] = (parts[-1][0], parts[-1][1] + rows)
+        else:
+            parts += [(at + i, min(size, rows - i)) for i in range(0, rows, size)]
+        at += rows
+    return parts
+
+
+@contextmanager
+def _open(path: str) -> Iterator[pq.ParquetFile]:
+    """Raises _Corrupt, ShardError."""
+    try:
+        source = open_stream(path, sequential=False) if is_url(path) else pa.OSFile(path)
+    except OSError as error:
+        raise failed(path, error) from error
+    with source:
+        with _reading(path):
+            parquet = pq.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER)
+        with parquet:
+            yield parquet
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Tells apart what is wrong with a file's content from what is wrong with its reading."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise _Corrupt(f"{path} cannot be decoded: {error}") from error
+    except OSError as error:
+        if type(error) is OSError and error.errno is None:  # how Arrow reports corrupt pages and thrift
+            raise _Corrupt(f"{path} cannot be decoded: {error}") from error
+        raise failed(path, error) from error
+    except ShardError:
+        raise
+    except Exception as error:
+        raise failed(path, error) from error
+
+
+def _group_sizes(parquet: pq.ParquetFile) -> list[int]:
+    metadata = parquet.metadata
+    return [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+
+
+def _batches(parquet: pq.ParquetFile, path: str, group: int, skip: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Batches of a row group from its row `skip` on. Raises _Corrupt, ShardError."""
+    with _reading(path):
+        batches = parquet.iter_batches(batch_size=_BATCH, row_groups=[group], columns=columns)
+    while True:
+        with _reading(path):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        if skip < batch.num_rows:
+            yield batch.slice(skip)
+        skip = max(0, skip - batch.num_rows)
+
+
+def _rows(parquet: pq.ParquetFile, layout: Layout, shard: SourceShard) -> Iterator[Row]:
+    start = 0
+    end = shard.first + shard.count if shard.count is not None else parquet.metadata.num_rows
+    wanted = [*layout.others, *layout.image_leaves]
+    for group, size in enumerate(_group_sizes(parquet)):
+        at, last = max(start, shard.first), min(start + size, end)
+        if at < last:
+            try:
+                for batch in _batches(parquet, shard.path, group, at - start, wanted):
+                    with _reading(shard.path):
+                        made = list(_batch_rows(batch.slice(0, last - at), layout, shard.path, at))
+                    yield from made
+                    at += len(made)
+                    if at >= last:
+                        break
+                if at < last:
+                    raise _Corrupt(f"{shard.path}: row group {group} has fewer rows than it says")
+            except _Corrupt as error:  # the footer says how many rows there are: each keeps its place
+                yield from (_unreadable(shard.path, row, str(error)) for row in range(at, last))
+        start += size
+
+
+def _batch_rows(batch: pa.RecordBatch, layout: Layout, path: str, first: int) -> Iterator[Row]:
+    data, names = _bytes(batch, layout), _names(batch, layout)
+    columns = {name: _values(batch.column(name)) for name in layout.others}
+    keys = columns[layout.key] if layout.key else names
+    for i in range(batch.num_rows):
+        file_row = first + i
+        row = Row(
+            source_key="" if keys[i] is None else str(keys[i]),
+            locator=Locator(path=path, size=0, row=file_row),
+            columns={name: column[i] for name, column in columns.items()},
+        )
+        buffer = data[i].as_buffer()
+        if layout.has_status and columns["status"][i] != "success":
+            row.reason = "source_failed"
+            row.detail = str(columns["error_message"][i] or f"status {columns['status'][i]}")
+        elif buffer is None:
+            row.reason = "missing_image"
+            row.detail = f"column {layout.image} is null"
+            if names[i] is not None:
+                row.detail = f"only the path {names[i]!r} is in the file, not the bytes"
+        elif buffer.size == 0:
+            row.reason, row.detail = "empty", f"column {layout.image} has no bytes"
+        else:
+            row.sha256 = hashlib.sha256(buffer).hexdigest()
+            row.locator = Locator(path=path, size=buffer.size, row=file_row)
+        yield row
+
+
+def _bytes(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
+    column = batch.column(layout.image)
+    return pc.struct_field(column, "bytes") if layout.nested else column
+
+
+def _names(batch: pa.RecordBatch, layout: Layout) -> list[str | None]:
+    """Hugging Face's file names, where there are any."""
+    if not layout.has_path:
+        return [None] * batch.num_rows
+    return _values(pc.struct_field(batch.column(layout.image), "path"))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.string())  # nanoseconds do not fit into datetime
+    try:
+        return [clean(value) for value in column.to_pylist()]
+    except UnicodeDecodeError:  # Arrow does not check that text is UTF-8
+        return [None if v.as_buffer() is None else bytes(v.as_buffer()).decode("utf-8", "replace") for v in column]
+    except ValueError:  # nested nanoseconds
+        return [None] * len(column)
+
+
+def _unreadable(path: str, row: int | None, detail: str) -> Row:
+    return Row(source_key="", locator=Locator(path=path, size=0, row=row), reason="unreadable", detail=detail)
+
+
+def _read(
+    parquet: pq.ParquetFile, layout: Layout, images: Sequence[Image]
+) -> Iterator[tuple[Image, bytes | ImageError]]:
+    start = 0
+    waiting = list(images)[::-1]
+    for group, size in enumerate(_group_sizes(parquet)):
+        mine = []
+        while waiting and (waiting[-1].locator.row or 0) < start + size:
+            mine.append(waiting.pop())
+        if mine:
+            yield from _read_group(parquet, layout, group, start, mine)
+        start += size
+    yield from ((image, checked(image, None)) for image in reversed(waiting))  # the file has fewer rows by now
+
+
+def _read_group(
+    parquet: pq.ParquetFile, layout: Layout, group: int, start: int, images: Sequence[Image]
+) -> Iterator[tuple[Image, bytes | ImageError]]:
+    waiting = list(images)[::-1]
+    path = images[0].locator.path
+    at = images[0].locator.row or 0
+    try:
+        for batch in _batches(parquet, path, group, at - start, [layout.bytes_leaf]):
+            data = _bytes(batch, layout)
+            while waiting and (row := waiting[-1].locator.row or 0) < at + batch.num_rows:
+                image = waiting.pop()
+                yield image, checked(image, data[row - at].as_py())
+            at += batch.num_rows
+            if not waiting:
+                return
+        raise _Corrupt(f"{path}: row group {group} has fewer rows than it says")
+    except _Corrupt as error:
+        yield from ((image, unreadable(image, error)) for image in reversed(waiting))

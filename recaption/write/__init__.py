@@ -1,0 +1,37 @@
+"""From answers to a dataset on disk; its format is in `schemas/README.md`.
+
+    images, answers, rejects ──► assemble_shard ──► (annotate) ──► write_shard ──► write_manifest ──► publish
+                                 records, asked                    one per shard    sums checked       one rename
+
+All of it works on one shard at a time and needs no engine: build again over the same answers with another splitter,
+weighting or format as often as you like.
+"""
+
+from recaption.write.assemble import Asked, Assembled, assemble, assemble_shard, split_of
+from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.manifest import read_manifest, views_sql, write_manifest
+from recaption.write.pixels import ImageMode, Stored, recognise, store_image
+from recaption.write.publish import current_build, publish
+from recaption.write.shard import Format, write_shard, written_shard
+
+__all__ = [
+    "Asked",
+    "Assembled",
+    "FileEntry",
+    "Format",
+    "ImageMode",
+    "ShardEntry",
+    "Stored",
+    "assemble",
+    "assemble_shard",
+    "current_build",
+    "publish",
+    "read_manifest",
+    "recognise",
+    "split_of",
+    "store_image",
+    "views_sql",
+    "write_manifest",
+    "write_shard",
+    "written_shard",
+]

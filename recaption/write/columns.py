@@ -1,0 +1,141 @@
+"""Records as columns: one pass over the objects fills the arrays of the nested table and of all flat ones.
+
+Built from column lists, not from row dicts: `Table.from_pylist` costs as much as the compression after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recaption import schema
+from recaption.types import Caption, Record, SubCaption, Tag
+
+_CAPTION = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
+_SUB = ("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start", "dup_of", "lang", "weight")
+_FLAGS = ("is_first", "is_last", "is_fragment", "is_negation", "is_meta", "is_boilerplate")
+_TAG = ("lemma", "label", "text", "char_start", "char_end", "count")
+
+
+class Columns:
+    """The tables of some records. Arrays are shared between the tables, so asking for all of them costs little more."""
+
+    def __init__(self, records: Sequence[Record], tokenizers: Sequence[str] = ()) -> None:
+        self.records = records
+        self.tokenizers = tuple(tokenizers)
+        self.captions_of: list[Caption] = [c for r in records for c in r.captions]
+        self.subs: list[SubCaption] = [s for c in self.captions_of for s in c.sub_captions]
+        self.tags_of: list[Tag] = [t for s in self.subs for t in s.tags]
+        self.per_record = [len(r.captions) for r in records]
+        self.per_caption = [len(c.sub_captions) for c in self.captions_of]
+        self.per_sub = [len(s.tags) for s in self.subs]
+
+    # columns, by name, as long as there are items of the kind
+
+    @cached_property
+    def _record(self) -> dict[str, pa.Array]:
+        return _arrays(self.records, schema.IMAGES, [n for n in schema.IMAGES.names if not n.startswith("n_")])
+
+    @cached_property
+    def _caption(self) -> dict[str, pa.Array]:
+        made = _arrays(self.captions_of, schema.CAPTIONS, _CAPTION)
+        made["n_words"] = pa.array([len(c.text.split()) for c in self.captions_of], pa.int32())
+        made["n_sub_captions"] = pa.array(self.per_caption, pa.int32())
+        return made
+
+    @cached_property
+    def _sub(self) -> dict[str, pa.Array]:
+        made = _arrays(self.subs, schema.sub_captions(), (*_SUB, *_FLAGS))
+        for name in self.tokenizers:
+            made[f"n_tokens_{name}"] = pa.array([s.n_tokens[name] for s in self.subs], pa.int32())
+        made["tag_lemmas"] = _lists(self.per_sub, self._tag["lemma"], schema.sub_captions().field("tag_lemmas").type)
+        return made
+
+    @cached_property
+    def _tag(self) -> dict[str, pa.Array]:
+        made = _arrays(self.tags_of, schema.TAGS, _TAG)
+        attributes = [a for t in self.tags_of for a in t.attributes]
+        lengths = [len(t.attributes) for t in self.tags_of]
+        made["attributes"] = _lists(lengths, pa.array(attributes, pa.string()), schema.TAGS.field("attributes").type)
+        return made
+
+    # tables
+
+    def nested(self) -> pa.Table:
+        """The records as in format sidecar: `schema.records(tokenizers)`, a row per record, in order."""
+        target = schema.records(self.tokenizers)
+        captions = target.field("captions").type
+        subs = captions.value_field.type.field("sub_captions").type
+        tags = subs.value_field.type.field("tags").type
+        sub = {**self._sub, "tags": _lists(self.per_sub, _struct(self._tag, tags), tags)}
+        caption = {**self._caption, "sub_captions": _lists(self.per_caption, _struct(sub, subs), subs)}
+        made = {**self._record, "captions": _lists(self.per_record, _struct(caption, captions), captions)}
+        return pa.table([made[name] for name in target.names], schema=target)
+
+    def images(self) -> pa.Table:
+        """A row per record, in order, without texts."""
+        subs = [sum(len(c.sub_captions) for c in r.captions) for r in self.records]
+        counts = {"n_captions": pa.array(self.per_record, pa.int32()), "n_sub_captions": pa.array(subs, pa.int32())}
+        return _table({**self._record, **counts}, schema.IMAGES)
+
+    def captions(self) -> pa.Table:
+        """A row per image x caption, sorted by key."""
+        up = _parents(self.per_record)
+        above = {name: self._record[name].take(up) for name in ("key", "shard", "split")}
+        return _by_key(_table({**self._caption, **above}, schema.CAPTIONS))
+
+    def sub_captions(self) -> pa.Table:
+        """A row per sub-caption, sorted by key."""
+        up = _parents(self.per_caption)
+        above = {name: self._caption[name].take(up) for name in ("caption_id", "generation", "source", "granularity")}
+        top = _parents(self.per_record).take(up)
+        above |= {name: self._record[name].take(top) for name in ("key", "shard")}
+        return _by_key(_table({**self._sub, **above}, schema.sub_captions(self.tokenizers)))
+
+    def tags(self) -> pa.Table:
+        """A row per tag, sorted by key."""
+        up = _parents(self.per_sub)
+        top = _parents(self.per_record).take(_parents(self.per_caption).take(up))
+        above = {"sub_id": self._sub["sub_id"].take(up), "key": self._record["key"].take(top)}
+        return _by_key(_table({**self._tag, **above}, schema.TAGS))
+
+
+def _arrays(items: Sequence[Any], target: pa.Schema, names: Iterable[str]) -> dict[str, pa.Array]:
+    return {name: pa.array([getattr(item, name) for item in items], target.field(name).type) for name in names}
+
+
+def _lists(lengths: Sequence[int], values: pa.Array, kind: pa.DataType) -> pa.Array:
+    offsets = pa.array([0, *accumulate(lengths)], pa.int32())
+    return pa.ListArray.from_arrays(offsets, values, type=kind)
+
+
+def _struct(columns: dict[str, pa.Array], kind: pa.DataType) -> pa.Array:
+    """The element array of list type `kind`."""
+    fields = list(kind.value_type)
+    return pa.StructArray.from_arrays([columns[f.name] for f in fields], fields=fields)
+
+
+def _parents(lengths: Sequence[int]) -> pa.Array:
+    """For each child the position of its parent."""
+    return pa.array([i for i, n in enumerate(lengths) for _ in range(n)], pa.int32())
+
+
+def _table(columns: dict[str, pa.Array], target: pa.Schema) -> pa.Table:
+    return pa.table([columns[name] for name in target.names], schema=target)
+
+
+def _by_key(table: pa.Table) -> pa.Table:
+    """Sorted by key; rows with equal keys keep their order. Keys mostly are in order already: then nothing is moved."""
+    keys = table["key"].combine_chunks()
+    if len(keys) < 2 or pc.all(pc.less_equal(keys[:-1], keys[1:])).as_py():
+        return table
+    order = pc.sort_indices(
+        pa.table({"key": keys, "row": pa.array(range(len(keys)), pa.int64())}),
+        sort_keys=[("key", "ascending"), ("row", "ascending")],
+    )
+    return table.take(order)

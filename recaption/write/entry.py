@@ -1,0 +1,117 @@
+"""What the manifest says about one shard: its files, counts and what came of each generation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
+
+from recaption.types import Record, Status
+from recaption.write.assemble import Asked
+
+AMOUNTS = ("captions", "sub_captions", "tags", "words")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileEntry:
+    """One file of a shard. `split` is None where the file holds all of them."""
+
+    path: str  # relative to the build
+    table: str  # data | tar_index | images | captions | sub_captions | tags | rejects
+    split: str | None
+    rows: int  # of a table; samples of a tar
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardEntry:
+    """A written shard. `counts` has images, the statuses, captions, sub_captions, tags and words; `splits` counts
+    usable images (ok + partial); `distinct_texts` maps a number of different texts to the images that have so many."""
+
+    name: str
+    files: tuple[FileEntry, ...]
+    counts: Mapping[str, int]
+    splits: Mapping[str, int]
+    rejects: Mapping[str, int] = field(default_factory=dict)
+    generations: Mapping[str, Asked] = field(default_factory=dict)
+    distinct_texts: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def samples(self) -> int:
+        """Usable images."""
+        return self.counts["ok"] + self.counts["partial"]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the manifest."""
+        generations = {
+            name: {"asked": a.asked, "answered": a.answered, "rejected": a.rejected, "rejects": dict(a.reasons)}
+            for name, a in self.generations.items()
+        }
+        return {
+            "name": self.name,
+            "files": [asdict(file) for file in self.files],
+            "counts": dict(self.counts),
+            "splits": dict(self.splits),
+            "rejects": dict(self.rejects),
+            "generations": generations,
+            "distinct_texts": {str(n): images for n, images in self.distinct_texts.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ShardEntry:
+        """The entry in a manifest."""
+        generations = {
+            name: Asked(asked=a["asked"], answered=a["answered"], rejected=a["rejected"], reasons=a["rejects"])
+            for name, a in data["generations"].items()
+        }
+        return cls(
+            name=data["name"],
+            files=tuple(FileEntry(**file) for file in data["files"]),
+            counts=data["counts"],
+            splits=data["splits"],
+            rejects=data["rejects"],
+            generations=generations,
+            distinct_texts={int(n): images for n, images in data["distinct_texts"].items()},
+        )
+
+
+def tally(
+    name: str, records: Sequence[Record], files: Iterable[FileEntry], generations: Mapping[str, Asked]
+) -> ShardEntry:
+    """Count what was written."""
+    statuses = Counter(record.status for record in records)
+    usable = [record for record in records if record.status in ("ok", "partial")]
+    captions = [caption for record in records for caption in record.captions]
+    subs = [sub for caption in captions for sub in caption.sub_captions]
+    splits = Counter(record.split for record in usable)
+    reasons = Counter(str(r.reason) for r in records if r.status in ("reject", "excluded"))
+    histogram = Counter(distinct_texts(record) for record in usable)
+    return ShardEntry(
+        name=name,
+        files=tuple(files),
+        counts={
+            "images": len(records),
+            **{status: statuses[status] for status in get_args(Status)},
+            "captions": len(captions),
+            "sub_captions": len(subs),
+            "tags": sum(len(sub.tags) for sub in subs),
+            "words": sum(len(caption.text.split()) for caption in captions),
+        },
+        splits={"train": splits["train"], "val": splits["val"]},
+        rejects=dict(sorted(reasons.items())),
+        generations=generations,
+        distinct_texts=dict(sorted(histogram.items())),
+    )
+
+
+def distinct_texts(record: Record) -> int:
+    """How many different texts can be drawn from an image: sub-captions without the near-duplicates of earlier ones,
+    and whole captions that have none."""
+    texts = {sub.text for c in record.captions for sub in c.sub_captions if sub.dup_of is None}
+    return len(texts | {c.text for c in record.captions if not c.sub_captions})

@@ -1,0 +1,205 @@
+"""The files that describe a build: the manifest, written last, and what other readers look for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import PurePosixPath
+from typing import Any
+
+import orjson
+
+from recaption.errors import DatasetError
+from recaption.resources import shipped
+from recaption.store import Store
+from recaption.types import SCHEMA_VERSION, Generation
+from recaption.write.assemble import Asked
+from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.pixels import ImageMode
+from recaption.write.shard import Format, forget_shards
+
+
+def write_manifest(
+    store: Store,
+    prefix: str,
+    *,
+    name: str,
+    build: str,
+    format: Format,
+    image_mode: ImageMode,
+    shards: Sequence[ShardEntry],
+    generations: Sequence[Generation],
+    require: Sequence[str],
+    primary: Sequence[str],
+    sampling: Mapping[str, Any],
+    tokenizers: Sequence[str] = (),
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, then `manifest.json`.
+
+    `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
+    from run to run. Raises DatasetError, and writes nothing, when a sum does not hold. Returns the manifest.
+    """
+    entries = list(shards)
+    check_sums(entries, generations)
+    counts: Counter[str] = Counter()
+    histogram: Counter[int] = Counter()
+    rejects: Counter[str] = Counter()
+    for entry in entries:
+        counts.update(entry.counts)
+        histogram.update(entry.distinct_texts)
+        rejects.update(entry.rejects)
+    order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words")
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "build": build,
+        "format": format,
+        "images": None if format == "sidecar" else image_mode,
+        "counts": {**{key: counts[key] for key in order}, "bytes": sum(entry.bytes for entry in entries)},
+        "splits": {split: sum(entry.splits[split] for entry in entries) for split in ("train", "val")},
+        "rejects": dict(sorted(rejects.items())),
+        "generations": [_generation(generation, entries) for generation in generations],
+        "require": list(require),
+        "primary": list(primary),
+        "tokenizers": list(tokenizers),
+        "sampling": dict(sampling),
+        "distinct_texts": {str(n): images for n, images in sorted(histogram.items())},
+        "provenance": dict(provenance or {}),
+    }
+    for path, body in _beside(entries).items():
+        store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    store.put(f"{prefix}/views.sql", views_sql().encode())
+    manifest = {**head, "shards": [entry.to_json() for entry in entries]}
+    store.put(f"{prefix}/manifest.json", _render(manifest))
+    forget_shards(store, prefix)
+    return manifest
+
+
+def read_manifest(store: Store, prefix: str) -> dict[str, Any]:
+    """The manifest of a finished build. Raises DatasetError for an unfinished build or a newer major version."""
+    try:
+        manifest = orjson.loads(store.get(f"{prefix}/manifest.json"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{store.url}/{prefix} has no manifest.json: the build is not finished") from error
+    except orjson.JSONDecodeError as error:
+        raise DatasetError(f"{store.url}/{prefix}/manifest.json is not JSON: {error}") from error
+    version = str(manifest.get("schema_version") if isinstance(manifest, dict) else None)
+    if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise DatasetError(
+            f"{prefix}/manifest.json has schema version {version}; this recaption reads {SCHEMA_VERSION}"
+        )
+    return manifest
+
+
+def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) -> None:
+    """Raises DatasetError, naming the shard, where images or answers are unaccounted for."""
+    seen: set[str] = set()
+    for entry in shards:
+        if entry.name in seen:
+            raise DatasetError("the shard is there twice", shard=entry.name)
+        seen.add(entry.name)
+        counts = entry.counts
+        parts = counts["ok"] + counts["partial"] + counts["reject"] + counts["excluded"]
+        if counts["images"] != parts:
+            raise DatasetError(
+                f"{counts['images']} images came in, but ok {counts['ok']} + partial {counts['partial']} + rejected "
+                f"{counts['reject']} + excluded {counts['excluded']} = {parts}",
+                shard=entry.name,
+            )
+        if sum(entry.splits.values()) != entry.samples:
+            raise DatasetError(f"{entry.samples} usable images, but splits {dict(entry.splits)}", shard=entry.name)
+        for generation in generations:
+            _check_asked(generation.id, entry)
+
+
+def _check_asked(generation: str, entry: ShardEntry) -> None:
+    asked = entry.generations.get(generation)
+    if asked is None:
+        raise DatasetError(f"no counts of generation {generation}: pass `asked` to write_shard", shard=entry.name)
+    missing = asked.asked - asked.answered - asked.rejected
+    if missing:
+        raise DatasetError(
+            f"generation {generation}: asked {asked.asked}, but answered {asked.answered} + rejected {asked.rejected}; "
+            + (
+                f"{missing} images have neither. Run the pipeline again to generate what is missing"
+                if missing > 0
+                else f"{-missing} are counted twice"
+            ),
+            shard=entry.name,
+        )
+    if asked.asked > entry.counts["images"] - entry.counts["excluded"]:
+        raise DatasetError(f"generation {generation}: asked {asked.asked}, more than images came in", shard=entry.name)
+
+
+def views_sql(build: str = ".", out: str = "../..") -> str:
+    """`schemas/views.sql` for a build at `build` in the output `out`, both seen from where DuckDB runs."""
+    text = (shipped("schemas") / "views.sql").read_text("utf-8")
+    quoted = {"{build}": build.replace("'", "''"), "{out}": out.replace("'", "''")}
+    head, body = text.split("\n\n", 1)  # the head speaks about the two placeholders
+    for placeholder, path in quoted.items():
+        body = body.replace(placeholder, path)
+    return f"{head}\n\n{body}"
+
+
+def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
+    asked = [entry.generations.get(generation.id, Asked()) for entry in shards]
+    reasons: Counter[str] = Counter()
+    for one in asked:
+        reasons.update(one.reasons)
+    return {
+        "id": generation.id,
+        "fingerprint": generation.fingerprint,
+        "model": generation.model,
+        "kind": generation.kind,
+        "prompt": generation.prompt,
+        "column": generation.column,
+        "sampling": asdict(generation.sampling) if generation.sampling else None,
+        "asked": sum(one.asked for one in asked),
+        "answered": sum(one.answered for one in asked),
+        "rejected": sum(one.rejected for one in asked),
+        "rejects": dict(sorted(reasons.items())),
+    }
+
+
+def _beside(shards: Sequence[ShardEntry]) -> dict[str, Any]:
+    """`sizes.json` (open_clip looks in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
+    reader_wds looks in the folder it is given and reads file names relative to it)."""
+    files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}
+    for entry in shards:
+        for file in entry.files:
+            if file.table == "data" and file.split:
+                files[file.split].append((file, file.rows))
+            elif file.table == "data":  # a sidecar holds both splits
+                for split in files:
+                    if entry.splits[split] or split == "train":
+                        files[split].append((file, entry.splits[split]))
+    splits = {
+        split: {
+            "name": split,
+            "num_samples": sum(rows for _, rows in listed),
+            "filenames": [file.path for file, _ in listed],
+            "shard_lengths": [rows for _, rows in listed],
+        }
+        for split, listed in files.items()
+        if listed or split == "train"
+    }
+    made: dict[str, Any] = {"_info.json": {"splits": splits}}
+    by_folder: dict[str, dict[str, int]] = {}
+    for listed in files.values():
+        for file, rows in listed:
+            path = PurePosixPath(file.path)
+            sizes = by_folder.setdefault(str(path.parent), {})
+            sizes[path.name] = sizes.get(path.name, 0) + rows
+    made |= {f"{folder}/sizes.json": sizes for folder, sizes in by_folder.items()}
+    made["sizes.json"] = by_folder.get("data", {})
+    return made
+
+
+def _render(manifest: Mapping[str, Any]) -> bytes:
+    """Indented, but with one line per shard: readable at the top, compact where there are thousands."""
+    head = orjson.dumps({**manifest, "shards": []}, option=orjson.OPT_INDENT_2)
+    start, _, _ = head.rpartition(b"[]")
+    lines = b",\n    ".join(orjson.dumps(entry) for entry in manifest["shards"])
+    return start + b"[\n    " + lines + b"\n  ]\n}\n"

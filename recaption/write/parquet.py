@@ -1,0 +1,79 @@
+"""Shards in Parquet form: the nested record with the image bytes, as Hugging Face's viewer and `datasets` want it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption import schema
+from recaption.store import Store
+from recaption.types import Record
+from recaption.write.columns import Columns
+from recaption.write.outfile import Sink
+from recaption.write.pixels import Stored
+from recaption.write.tables import NESTED_ROWS, file_writer, with_features
+
+GROUP_BYTES: Final = 60_000_000
+"""Image bytes of a row group; with the texts it stays below 64 MB. Groups of 1,000 images made viewers run out of
+memory (huggingface/dataset-viewer#1957)."""
+
+
+class RowWriter:
+    """Appends samples to one file, a row group at a time; memory holds one row group."""
+
+    def __init__(self, writer: pq.ParquetWriter, target: pa.Schema, tokenizers: Sequence[str]) -> None:
+        self._writer, self._target, self._tokenizers = writer, target, tokenizers
+        self._group: list[tuple[Record, Stored]] = []
+        self._held = 0
+
+    def add(self, record: Record, image: Stored) -> None:
+        if self._held + len(image.data) > GROUP_BYTES or len(self._group) == NESTED_ROWS:
+            self.flush()
+        self._group.append((record, image))
+        self._held += len(image.data)
+
+    def flush(self) -> None:
+        """Write what is held as a row group of its own."""
+        if self._group:
+            table = _table(self._group, self._tokenizers, self._target)
+            self._writer.write_table(table, row_group_size=len(self._group))
+        self._group, self._held = [], 0
+
+
+@contextmanager
+def parquet_writer(
+    store: Store, path: str, *, tokenizers: Sequence[str] = ()
+) -> Iterator[tuple[RowWriter, dict[str, Sink]]]:
+    """A writer of `path`; when the block has ended well the file is there and the dict holds its closed sink."""
+    target = with_features(schema.records(tokenizers, image=True))
+    sinks: dict[str, Sink] = {}
+    with file_writer(store, path, target) as (writer, sink):
+        rows = RowWriter(writer, target, tokenizers)
+        yield rows, sinks
+        rows.flush()
+    sinks[path] = sink
+
+
+def _table(group: Sequence[tuple[Record, Stored]], tokenizers: Sequence[str], target: pa.Schema) -> pa.Table:
+    records = [r if i.width is None else replace(r, width=i.width, height=i.height) for r, i in group]
+    images = [image for _, image in group]
+    stored = pa.StructArray.from_arrays(
+        [
+            pa.array([image.data for image in images], pa.binary()),
+            pa.array([f"{record.key}.{image.suffix}" for record, image in group], pa.string()),
+        ],
+        fields=list(target.field("image").type),
+    )
+    nested = Columns(records, tokenizers).nested()
+    own = {
+        "image": stored,
+        "image_format": pa.array([image.format for image in images], pa.string()),
+        "image_sha256": pa.array([image.sha256 for image in images], pa.string()),
+        "source_format": pa.array([image.source_format for image in images], pa.string()),
+    }
+    return pa.table([own[name] if name in own else nested[name] for name in target.names], schema=target)

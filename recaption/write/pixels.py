@@ -1,0 +1,140 @@
+"""Image bytes on their way into a dataset: recognised by content, JPEG never touched, other formats transcoded once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from recaption.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image as Pil
+
+ImageMode = Literal["jpeg", "passthrough"]
+QUALITY: Final = 95  # of transcoded images; 4:4:4 chroma, so that thin coloured lines of PNGs survive
+SUFFIXES: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """Image bytes as the dataset holds them. `width` and `height` are of the stored pixels, from the header."""
+
+    data: bytes
+    format: str
+    sha256: str
+    source_format: str
+    source_sha256: str
+    width: int | None
+    height: int | None
+
+    @property
+    def suffix(self) -> str:
+        return SUFFIXES[self.format]
+
+
+def recognise(data: bytes) -> str | None:
+    """The image format that the first bytes belong to, whatever the file's name says; None for anything else."""
+    if data[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if data[:2] == b"BM":
+        return "bmp"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "tiff"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "avif"
+    return None
+
+
+def store_image(data: bytes, sha256: str, mode: ImageMode, *, key: str, shard: str) -> Stored:
+    """The bytes to be stored for an image whose source bytes are `data`.
+
+    mode jpeg: JPEG stays as it is, anything else becomes JPEG (quality 95, RGB, upright, transparency over white).
+    mode passthrough: all bytes stay; only JPEG, PNG and WebP are taken.
+    Raises ImageError: `changed` when the bytes are not those with this sha256, `missing_image`, `undecodable`.
+    """
+    if not data:
+        raise ImageError("missing_image", "the source has no bytes any more", key=key, shard=shard)
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ImageError("changed", f"sha256 was {sha256} when it was listed, now {found}", key=key, shard=shard)
+    source = recognise(data)
+    if source is None:
+        raise ImageError("undecodable", f"not an image: begins with {data[:8]!r}", key=key, shard=shard)
+    if mode == "passthrough" and source not in SUFFIXES:
+        message = f"{source} is not stored as it is; set output.images: jpeg"
+        raise ImageError("undecodable", message, key=key, shard=shard)
+    if source == "jpeg" or mode == "passthrough":
+        width, height = _size(data)
+        return Stored(
+            data=data,
+            format=source,
+            sha256=found,
+            source_format=source,
+            source_sha256=found,
+            width=width,
+            height=height,
+        )
+    try:
+        made, (width, height) = _transcode(data)
+    except Exception as error:  # Pillow's decoders raise whatever their C libraries do
+        raise ImageError("undecodable", f"{source}: {type(error).__name__}: {error}", key=key, shard=shard) from error
+    return Stored(
+        data=made,
+        format="jpeg",
+        sha256=hashlib.sha256(made).hexdigest(),
+        source_format=source,
+        source_sha256=found,
+        width=width,
+        height=height,
+    )
+
+
+def _size(data: bytes) -> tuple[int, int] | tuple[None, None]:
+    """Width and height from the header, nothing decoded; (None, None) where the header is broken."""
+    from PIL import Image as Pil
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a bomb warning: limits were checked long before
+            with Pil.open(io.BytesIO(data)) as image:
+                return image.size
+    except Exception:  # noqa: BLE001 - as in transcoding; the bytes are stored whatever the header says
+        return None, None
+
+
+def _transcode(data: bytes) -> tuple[bytes, tuple[int, int]]:
+    from PIL import Image as Pil
+    from PIL import ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # e.g. palette transparency as bytes: handled below
+        with Pil.open(io.BytesIO(data)) as opened:
+            profile = opened.info.get("icc_profile")
+            image = _rgb(ImageOps.exif_transpose(opened))
+    out = io.BytesIO()
+    options = {"icc_profile": profile} if profile else {}
+    image.save(out, "JPEG", quality=QUALITY, subsampling=0, **options)
+    return out.getvalue(), image.size
+
+
+def _rgb(image: Pil.Image) -> Pil.Image:
+    """RGB, with transparency over white: training code that drops alpha would show the junk colours below it."""
+    from PIL import Image as Pil
+
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Pil.new("RGB", image.size, (255, 255, 255))
+        white.paste(image, mask=image.getchannel("A"))
+        return white
+    return image.convert("RGB")

@@ -1,0 +1,192 @@
+"""Writes one shard of a build: its data in the chosen format, its flat tables, and its entry for the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+import orjson
+
+from recaption.errors import ConfigError, DatasetError, ImageError
+from recaption.store import Store
+from recaption.types import Image, Record, Reject
+from recaption.write.assemble import Asked
+from recaption.write.columns import Columns
+from recaption.write.entry import FileEntry, ShardEntry, tally
+from recaption.write.flat import write_flat
+from recaption.write.outfile import Sink
+from recaption.write.parquet import parquet_writer
+from recaption.write.pixels import ImageMode, Stored, store_image
+from recaption.write.sidecar import write_sidecar
+from recaption.write.webdataset import tar_writer
+
+Format = Literal["sidecar", "webdataset", "parquet"]
+Images = Callable[[], Iterable[tuple[Image, bytes]]]
+"""Gives the images of the shard with their bytes, in source order; those of rejected samples may be left out."""
+
+
+class _Writer(Protocol):
+    def add(self, record: Record, image: Stored) -> None: ...
+
+
+def write_shard(
+    store: Store,
+    prefix: str,
+    shard: str,
+    records: Sequence[Record],
+    images: Images,
+    *,
+    format: Format,
+    tokenizers: Sequence[str] = (),
+    primary: Sequence[str] = (),
+    image_mode: ImageMode = "jpeg",
+    rejects: Sequence[Reject] = (),
+    asked: Mapping[str, Asked] | None = None,
+) -> ShardEntry:
+    """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
+
+    `rejects` and `asked` are those of `assemble_shard`. Bytes are read (`images` is called) only for formats that hold
+    them; memory holds the records and one sample (webdataset) or row group (parquet). An image whose bytes are no
+    longer those that were asked about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
+    The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
+    Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
+    """
+    made = list(records)
+    _check(made, shard)
+    if format == "sidecar":
+        columns = Columns(made, tokenizers)
+        path = f"data/{shard}.parquet"
+        sink = write_sidecar(store, f"{prefix}/{path}", columns)
+        files = [_file(path, "data", None, len(made), sink)]
+        late: list[Reject] = []
+    elif format in ("webdataset", "parquet"):
+        made, late, files = _write_pixels(store, prefix, shard, made, images, format, tokenizers, primary, image_mode)
+        columns = Columns(made, tokenizers)
+    else:
+        raise ConfigError(f"output.format is {format!r}; it can be sidecar, webdataset or parquet")
+    flat = write_flat(store, prefix, shard, columns, sorted([*rejects, *late], key=lambda reject: reject.row))
+    files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
+    entry = tally(shard, made, files, asked or {})
+    store.put(_entry_path(prefix, shard), orjson.dumps(entry.to_json()))
+    return entry
+
+
+def written_shard(store: Store, prefix: str, shard: str) -> ShardEntry | None:
+    """The entry of a shard that an earlier, interrupted run of the same build has finished."""
+    try:
+        return ShardEntry.from_json(orjson.loads(store.get(_entry_path(prefix, shard))))
+    except FileNotFoundError:
+        return None
+
+
+def forget_shards(store: Store, prefix: str) -> None:
+    """Remove the entries of finished shards, once the manifest holds them."""
+    for path in list(store.list(f"{prefix}/.shards")):
+        store.delete(path)
+    folder = store.local(f"{prefix}/.shards")
+    if folder is not None and folder.is_dir():
+        folder.rmdir()
+
+
+def _entry_path(prefix: str, shard: str) -> str:
+    return f"{prefix}/.shards/{shard}.json"
+
+
+def _check(records: Sequence[Record], shard: str) -> None:
+    """Our own bugs, caught before they are on disk: keys twice, texts of images that may not be used."""
+    seen: set[str] = set()
+    for record in records:
+        if record.key in seen:
+            raise DatasetError("the key is there twice", key=record.key, shard=shard)
+        seen.add(record.key)
+        usable = record.status in ("ok", "partial")
+        if bool(record.captions) != usable:
+            raise DatasetError(f"{record.status}, with {len(record.captions)} captions", key=record.key, shard=shard)
+
+
+def _write_pixels(
+    store: Store,
+    prefix: str,
+    shard: str,
+    records: list[Record],
+    images: Images,
+    format: str,
+    tokenizers: Sequence[str],
+    primary: Sequence[str],
+    image_mode: ImageMode,
+) -> tuple[list[Record], list[Reject], list[FileEntry]]:
+    """Train samples go to `data/<shard>`, val ones to `data/val/<shard>`, which is there only if there are any."""
+    suffix = "tar" if format == "webdataset" else "parquet"
+    paths = {"train": f"data/{shard}.{suffix}", "val": f"data/val/{shard}.{suffix}"}
+    writers: dict[str, _Writer] = {}
+    sinks: dict[str, dict[str, Sink]] = {}
+    rows = {"train": 0, "val": 0}
+    late: list[Reject] = []
+
+    with ExitStack() as stack:
+
+        def writer(split: str) -> _Writer:
+            if split not in writers:
+                path = f"{prefix}/{paths[split]}"
+                opened: AbstractContextManager[Any] = (
+                    tar_writer(store, path, tokenizers=tokenizers, primary=primary)
+                    if format == "webdataset"
+                    else parquet_writer(store, path, tokenizers=tokenizers)
+                )
+                writers[split], sinks[split] = stack.enter_context(opened)
+            return writers[split]
+
+        writer("train")  # always there, if with no samples: a pattern like {00000..00575}.tar must have no gaps
+        for at, image, data in _usable(records, images, shard):
+            record = records[at]
+            try:
+                stored = store_image(data, record.sha256, image_mode, key=record.key, shard=shard)
+            except ImageError as error:
+                records[at] = replace(record, status="reject", reason=error.reason, captions=())
+                late.append(_reject(image, error))
+                continue
+            if stored.width is not None:
+                records[at] = record = replace(record, width=stored.width, height=stored.height)
+            writer(record.split).add(record, stored)
+            rows[record.split] += 1
+
+    files = []
+    for split, by_path in sinks.items():
+        for path, sink in by_path.items():
+            table = "tar_index" if path.endswith(".idx") else "data"
+            files.append(_file(path.removeprefix(f"{prefix}/"), table, split, rows[split], sink))
+    return records, late, files
+
+
+def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[tuple[int, Image, bytes]]:
+    """The usable records' positions with their images; both run in source order, `images` may have gaps and extras."""
+    waiting = {record.key: at for at, record in enumerate(records) if record.status in ("ok", "partial")}
+    for image, data in images() if waiting else ():
+        at = waiting.pop(image.key, None)
+        if at is not None:
+            yield at, image, data
+        if not waiting:
+            return
+    if waiting:
+        key = next(iter(waiting))
+        raise DatasetError(f"the source gave no image for {len(waiting)} usable records", key=key, shard=shard)
+
+
+def _reject(image: Image, error: ImageError) -> Reject:
+    return Reject(
+        key=image.key,
+        source_key=image.source_key,
+        shard=image.shard,
+        row=image.row,
+        sha256=image.sha256,
+        stage="build",
+        generation=None,
+        reason=error.reason,
+        detail=error.args[0],
+    )
+
+
+def _file(path: str, table: str, split: str | None, rows: int, sink: Sink) -> FileEntry:
+    return FileEntry(path=path, table=table, split=split, rows=rows, bytes=sink.size, sha256=sink.sha256())

@@ -1,0 +1,42 @@
+"""Fixtures shared by the tests: small sources, and one Ray for the session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from samples import jpeg, sample, write_tar
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+
+
+@pytest.fixture
+def make_source(tmp_path: Path) -> Callable[..., Path]:
+    """Writes `shards` tars of `per_shard` images each and returns their folder."""
+
+    def make(shards: int = 2, per_shard: int = 20, folder: str = "source") -> Path:
+        for shard in range(shards):
+            samples = [
+                sample(f"{shard:05d}{i:04d}", jpeg(1000 * shard + i), f"alt text {i} of {shard}", title=f"T{i}")
+                for i in range(per_shard)
+            ]
+            write_tar(tmp_path / folder / f"{shard:05d}.tar", samples)
+        return tmp_path / folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray for all tests that want one; its workers can import the tests' fake engine."""
+    import ray
+
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), str(ROOT), os.environ.get("PYTHONPATH")]))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR", object_store_memory=2**28)
+    yield
+    ray.shutdown()

@@ -1,0 +1,98 @@
+"""Scenes: pure functions of their seed, captions of five to nine sentences."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from recaption.demo import draw, scenes
+from recaption.demo.check import check_long, check_short, split
+from recaption.demo.scenes import Scene, SceneObject, describe_long, describe_short, render, sample_scene
+
+SEEDS = range(300)
+
+
+def test_a_seed_is_a_scene():
+    assert sample_scene(7) == sample_scene(7)
+    assert len({sample_scene(seed) for seed in SEEDS}) == len(SEEDS)
+
+
+def test_everything_occurs():
+    drawn = [sample_scene(seed) for seed in SEEDS]
+    items = [o for s in drawn for o in s.objects]
+    assert {s.background for s in drawn} == set(scenes.BACKGROUNDS)
+    assert {len(s.objects) for s in drawn} == {1, 2, 3, 4, 5}
+    assert {o.shape for o in items} == set(scenes.SHAPES)
+    assert {o.colour for o in items} == set(scenes.COLOURS) == set(draw.COLOURS)
+    assert {o.size for o in items} == set(scenes.SIZES)
+    assert {o.fill for o in items} == set(scenes.FILLS)
+    assert {o.cell for o in items} == set(range(9))
+
+
+def test_objects_are_in_reading_order_and_have_names_of_their_own():
+    for scene in map(sample_scene, SEEDS):
+        assert [o.cell for o in scene.objects] == sorted({o.cell for o in scene.objects})
+        assert len({o.name for o in scene.objects}) == len(scene.objects)
+
+
+def test_rendering_is_repeatable_at_any_size():
+    scene = sample_scene(3)
+    assert render(scene, 96).tobytes() == render(scene, 96).tobytes()
+    assert render(scene, 200).size == (200, 200)
+    assert render(scene, 200).mode == "RGB"
+
+
+@pytest.mark.parametrize("shape", scenes.SHAPES)
+@pytest.mark.parametrize("fill", scenes.FILLS)
+def test_an_object_stays_in_its_cell(shape, fill):
+    """Nothing of a large object in the centre reaches the middle of a neighbouring cell."""
+    item = SceneObject(cell=4, size="large", colour="red", fill=fill, shape=shape)
+    full = render(Scene(seed=11, background="white", objects=(item,)), 96)
+    bare = render(Scene(seed=11, background="white", objects=()), 96)
+    red = [
+        x
+        for x in range(96)
+        for y in range(96)
+        if sum(abs(a - b) for a, b in zip(full.getpixel((x, y)), bare.getpixel((x, y)), strict=True)) > 120
+    ]
+    assert red and min(red) > 24 and max(red) < 72
+
+
+def test_long_captions_have_five_to_nine_sentences_and_are_true():
+    for scene in map(sample_scene, SEEDS):
+        caption = describe_long(scene)
+        assert 5 <= len(split(caption)) <= 9
+        verdict = check_long(caption, scene)
+        assert verdict.right
+        assert sum(s.kind == "object" for s in verdict.statements) == len(scene.objects)
+
+
+def test_short_captions_are_one_sentence_and_true():
+    for scene in map(sample_scene, SEEDS):
+        assert len(split(describe_short(scene))) == 1
+        assert check_short(describe_short(scene), scene)
+
+
+def test_captions_depend_on_what_is_seen_only():
+    scene = sample_scene(5)
+    again = Scene(seed=99, background=scene.background, objects=scene.objects)
+    assert describe_long(scene) == describe_long(again)
+    assert describe_short(scene) == describe_short(again)
+
+
+def test_unknown_words_are_refused():
+    with pytest.raises(ValueError, match="background"):
+        draw.background("sea", 32, __import__("random").Random(0))
+    with pytest.raises(ValueError, match="shape"):
+        draw.outline("cube", 0, 0, 1, 0)
+
+
+def test_importing_scenes_is_light():
+    code = (
+        "import sys, recaption.demo.scenes, recaption.demo.shards, recaption.demo.check;"
+        "heavy = {'torch', 'transformers', 'numpy', 'pyarrow', 'vllm', 'ray'} & set(sys.modules);"
+        "sys.exit(', '.join(sorted(heavy)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

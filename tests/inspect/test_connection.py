@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recaption import schema
+from recaption.errors import DatasetError, UserError
+from recaption.inspect import connect
+from recaption.inspect.views import VIEWS, _type
+from recaption.resources import shipped
+
+from .conftest import BUILD, FINGERPRINT, LONG, answer, reject, write_build
+
+
+def columns(connection: duckdb.DuckDBPyConnection, view: str) -> list[tuple[str, str]]:
+    rows = connection.execute(f"DESCRIBE {view}").fetchall()
+    return [(row[0], row[1]) for row in rows]
+
+
+def count(connection: duckdb.DuckDBPyConnection, view: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {view}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+COUNTS = {
+    "images": 6,
+    "captions": 8,
+    "sub_captions": 12,
+    "tags": 10,
+    "rejects": 2,
+    "shards": 2,
+    "answers": 4,
+    "runs": 1,
+}
+
+
+@pytest.mark.parametrize("below", ["", "dataset", f"builds/{BUILD}"])
+def test_views_over_an_output_and_over_a_build(dataset: Path, below: str) -> None:
+    with connect(str(dataset / below)) as connection:
+        assert {view: count(connection, view) for view in VIEWS} == COUNTS
+        assert count(connection, "records") == 6
+
+
+def test_relative_paths_and_a_build_copied_elsewhere(dataset: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (dataset / "dataset").resolve().rename(tmp_path / "copy")
+    monkeypatch.chdir(tmp_path)
+    with connect("copy") as connection:
+        expected = COUNTS | {"answers": 0, "runs": 0}
+        assert {view: count(connection, view) for view in VIEWS} == expected
+
+
+def test_views_agree_with_each_other(dataset: Path) -> None:
+    with connect(str(dataset)) as connection:
+        joined = connection.execute(
+            "SELECT count(*) FROM sub_captions s JOIN captions c USING (caption_id) JOIN answers a "
+            "ON a.key = c.key AND a.generation = c.generation "
+            "WHERE substr(c.text, s.char_start + 1, s.char_end - s.char_start) = s.text AND a.fingerprint = ?",
+            [FINGERPRINT],
+        ).fetchone()
+        assert joined == (8,)  # every sub-caption of a long caption
+        sums = connection.execute("SELECT sum(images), sum(ok + partial + reject + excluded) FROM shards").fetchone()
+        assert sums == (6, 6)
+
+
+def test_a_run_in_progress_has_every_view_with_the_right_columns(run_only: Path, dataset: Path) -> None:
+    with connect(str(run_only)) as started, connect(str(dataset)) as built:
+        assert count(started, "answers") == 4
+        assert count(started, "rejects") == 2
+        for view in VIEWS:
+            if view != "runs":  # metrics may have more columns than the fixed ones
+                assert columns(started, view) == columns(built, view), view
+        assert count(started, "captions") == count(started, "shards") == 0
+
+
+def test_empty_views_have_the_types_that_duckdb_reads_from_parquet(tmp_path: Path) -> None:
+    tables = [schema.INDEX, schema.ANSWERS, schema.REJECTS, schema.IMAGES, schema.CAPTIONS, schema.TAGS]
+    for number, table in enumerate([*tables, schema.sub_captions(["clip"]), schema.records(["clip"])]):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(table.empty_table(), path)
+        read = duckdb.sql(f"SELECT * FROM '{path}'")
+        assert [(n, str(t)) for n, t in zip(read.columns, read.types, strict=True)] == [
+            (field.name, str(duckdb.sqltype(_type(field.type)))) for field in table
+        ]
+
+
+def test_columns_are_those_of_the_shipped_views_sql(dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "plain"
+    dataset.rename(out)  # plain DuckDB takes globs, which the fixture's name would break
+    text = (shipped("schemas") / "views.sql").read_text("utf-8")
+    text = text.replace("{build}", str(out / "dataset")).replace("{out}", str(out))
+    (out / "metrics" / "torn.json").unlink()
+    with duckdb.connect() as plain, connect(str(out)) as ours:
+        plain.execute(text)
+        for view in ("images", "records", "captions", "sub_captions", "tags", "rejects", "shards"):
+            assert columns(ours, view) == columns(plain, view), view
+            assert count(ours, view) == count(plain, view), view
+        for view in ("answers", "runs"):  # ours have columns more
+            assert {name for name, _ in columns(plain, view)} <= {name for name, _ in columns(ours, view)}, view
+
+
+def test_parts_of_a_run_count_once(run_only: Path, add_part: Callable[..., None]) -> None:
+    seen, fresh = answer("b0", LONG["b0"], 0), answer("b9", "A new one.", 9)
+    add_part(run_only, "answers", "0.1-0", [seen, fresh])  # b0 is in the finished file already
+    add_part(run_only, "answers", "0.2-0", [fresh])  # and a second run answered b9 again
+    with connect(str(run_only)) as connection:
+        rows = connection.execute("SELECT key, generation FROM answers ORDER BY key").fetchall()
+    assert rows == [(key, "long") for key in ("a0", "a1", "b0", "b1", "b9")]
+
+
+def test_rejects_that_were_answered_later_are_none(run_only: Path, add_part: Callable[..., None]) -> None:
+    add_part(run_only, "rejects", "0.1-0", [reject("b2", "000001", 2, "repetition", "long")])
+    with connect(str(run_only)) as connection:
+        assert connection.execute("SELECT key FROM rejects ORDER BY key").fetchall() == [("a2",), ("b2",)]
+    add_part(run_only, "answers", "0.2-0", [answer("b2", "At last.", 2)])
+    with connect(str(run_only)) as connection:
+        assert connection.execute("SELECT key FROM rejects").fetchall() == [("a2",)]
+
+
+def test_only_parts_and_nothing_yet(tmp_path: Path, add_part: Callable[..., None]) -> None:
+    (tmp_path / "index").mkdir()
+    with connect(str(tmp_path)) as connection:
+        assert {count(connection, view) for view in VIEWS} == {0}
+    add_part(tmp_path, "answers", "0.1-0", [answer("a0", "One.")])
+    with connect(str(tmp_path)) as connection:
+        assert connection.execute("SELECT key, generation, fingerprint FROM answers").fetchall() == [
+            ("a0", "long", FINGERPRINT)
+        ]
+
+
+def test_temporary_files_are_no_tables(dataset: Path) -> None:
+    for folder in (dataset / "dataset" / "captions", dataset / "index"):
+        (folder / ".tmp-1.parquet").write_bytes(b"half a file")
+    with connect(str(dataset)) as connection:
+        assert count(connection, "captions") == 8
+
+
+def test_runs_skip_what_is_torn_and_keep_times(dataset: Path) -> None:
+    with connect(str(dataset)) as connection:
+        rows = connection.execute("SELECT run, started, finished, exit_code, captions_per_second FROM runs").fetchall()
+    assert [(r[0], r[1].isoformat(), *r[2:]) for r in rows] == [("r1", "2026-01-02T03:04:05", None, None, 2.5)]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a-file", "empty"])
+def test_what_is_no_output(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a-file").write_text("x")
+    with pytest.raises(UserError, match=r"output\.path"):
+        connect(str(tmp_path / name))
+
+
+def test_an_object_store_is_refused_with_a_way_out() -> None:
+    with pytest.raises(UserError, match="Copy the build"):
+        connect("s3://bucket/out")
+
+
+def test_several_builds_and_none_published(tmp_path: Path) -> None:
+    write_build(tmp_path, "one", publish=False)
+    with connect(str(tmp_path)) as connection:
+        assert count(connection, "captions") == 8
+    write_build(tmp_path, "two", publish=False)
+    with pytest.raises(UserError, match=r"builds/one.*builds/two"):
+        connect(str(tmp_path))
+    (tmp_path / "CURRENT").write_text("two\n")
+    with connect(str(tmp_path)) as connection:
+        assert count(connection, "captions") == 8
+
+
+def test_a_link_to_a_build_that_is_gone(dataset: Path) -> None:
+    (dataset / "dataset" / "manifest.json").unlink()
+    with pytest.raises(DatasetError, match=r"no manifest\.json"):
+        connect(str(dataset))
+
+
+def test_newer_foreign_and_broken_files_are_refused(dataset: Path) -> None:
+    path = dataset / "dataset" / "captions" / "000000.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({schema.VERSION_KEY: b"2.0"}), path)
+    with pytest.raises(DatasetError, match="Upgrade"):
+        connect(str(dataset))
+    pq.write_table(pa.table({"key": ["a"]}), path)
+    with pytest.raises(DatasetError, match="not written by recaption"):
+        connect(str(dataset))
+    path.write_bytes(b"PAR1 nothing")
+    with pytest.raises(DatasetError, match="000000"):
+        connect(str(dataset))
+
+
+def test_importing_recaption_imports_no_duckdb() -> None:
+    code = "import sys, recaption; sys.exit('duckdb' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys, recaption.inspect, json; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert not {"torch", "ray", "vllm", "spacy", "duckdb"} & set(json.loads(out))

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recaption.errors import SourceError
+from recaption.source.paths import (
+    expand_braces,
+    fixed_part,
+    looks_like_part,
+    part_id,
+    relative_to,
+    shard_id,
+    split_patterns,
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a/x.tar", ["a/x.tar"]),
+        ("{00008..00011}.tar", ["00008.tar", "00009.tar", "00010.tar", "00011.tar"]),
+        ("{8..11}", ["8", "9", "10", "11"]),
+        ("{2..0}", ["2", "1", "0"]),
+        ("{0..10..5}", ["0", "5", "10"]),
+        ("{a..c}", ["a", "b", "c"]),
+        ("{b,a}/{0..1}.tar", ["b/0.tar", "b/1.tar", "a/0.tar", "a/1.tar"]),
+        ("{x,y{1..2}}.tar", ["x.tar", "y1.tar", "y2.tar"]),
+        ("{a}/x{}.tar", ["{a}/x{}.tar"]),
+        ("{a}{0..1}", ["{a}0", "{a}1"]),
+    ],
+)
+def test_braces_expand_as_in_bash(pattern: str, expected: list[str]) -> None:
+    assert list(expand_braces(pattern)) == expected
+
+
+def test_a_brace_range_is_expanded_lazily() -> None:
+    assert next(expand_braces("{000000000..999999999}.tar")) == "000000000.tar"
+
+
+def test_an_open_brace_is_named() -> None:
+    with pytest.raises(SourceError, match="character 3 is not closed"):
+        list(expand_braces("a/{00..11.tar"))
+
+
+def test_pipes_and_empty_alternatives_are_refused() -> None:
+    assert split_patterns("a.tar::b.tar") == ["a.tar", "b.tar"]
+    with pytest.raises(SourceError, match="shell commands are not run"):
+        split_patterns("pipe:aws s3 cp s3://b/{0..1}.tar -")
+    with pytest.raises(SourceError, match="one side"):
+        split_patterns("a.tar::")
+
+
+@pytest.mark.parametrize(
+    ("patterns", "folder"),
+    [
+        (["/d/cc3m/{00000..00575}.tar"], "/d/cc3m"),
+        (["/d/{a,b}/{0..3}.tar"], "/d"),
+        (["/d/**/*.tar"], "/d"),
+        (["/d/x.tar"], "/d"),
+        (["/d/a/*.tar", "/d/b/*.tar"], "/d"),
+        (["s3://bucket/x/*.tar"], "s3://bucket/x"),
+    ],
+)
+def test_fixed_part(patterns: list[str], folder: str) -> None:
+    assert fixed_part(patterns) == folder
+
+
+@pytest.mark.parametrize(
+    ("relative", "expected"),
+    [
+        ("00000.tar", "00000"),
+        ("a/b_1/00000.tar", "a__b_1__00000"),
+        ("train-000001.tar", "train-000001"),
+    ],
+)
+def test_plain_names_are_ids_as_they_are(relative: str, expected: str) -> None:
+    assert shard_id(relative, (".tar",)) == expected
+
+
+@pytest.mark.parametrize("relative", ["a__b.tar", "_a.tar", "ä.tar", "a b.tar", "a.b.tar", "00000", "x.TAR", "a" * 300])
+def test_other_names_are_sanitised_and_hashed(relative: str) -> None:
+    made = shard_id(relative, (".tar",))
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,150}-[0-9a-f]{8}", made)
+
+
+def test_ids_are_those_of_the_place_alone() -> None:
+    assert shard_id(relative_to("/d/a/0.tar", "/d"), (".tar",)) == "a__0"
+    assert relative_to("/other/0.tar", "/d") == "other/0.tar"
+
+
+NAMES = st.text(alphabet="ab_-0 .ä/", min_size=1, max_size=8).map(lambda s: s + ".tar")
+
+
+@given(st.lists(NAMES, unique=True, min_size=2, max_size=20))
+def test_ids_are_injective_and_safe_as_file_names(relatives: list[str]) -> None:
+    ids = [shard_id(relative, (".tar",)) for relative in relatives]
+    assert len(set(ids)) == len(ids)
+    assert all(set(name) <= set(string.ascii_letters + string.digits + "_-") for name in ids)
+
+
+def test_a_cut_is_never_mistaken_for_a_file() -> None:
+    assert part_id("a", 1) == "a-000001"
+    assert looks_like_part("a-000001")
+    assert not looks_like_part("train-00000-of-00010")

@@ -1,0 +1,130 @@
+"""Pipelines: what is accepted, and that everything wrong is said in one message."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from recaption import config
+from recaption.errors import ConfigError
+from recaption.resources import shipped
+
+GOOD = {
+    "name": "x",
+    "source": {"path": "a.tar"},
+    "models": {"m": {"engine": "transformers", "model": "scene"}},
+    "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+    "output": {"path": "out/x"},
+}
+
+
+def changed(path: str, value: object) -> dict:
+    data = copy.deepcopy(GOOD)
+    node: object = data
+    *parents, last = path.split(".")
+    for part in parents:
+        node = node[int(part) if isinstance(node, list) else part]  # type: ignore[index]
+    node[last] = value  # type: ignore[index]
+    return data
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("source.foo", 1, r"source\.foo: unknown key; allowed here: path, format"),
+        ("source.limits", {"x": 1}, r"source\.limits\.x: unknown key; allowed here: min_side"),
+        ("models.m.engine", "vlm", r"models\.m\.engine: unknown engine 'vlm'; allowed are vllm, transformers, replay"),
+        ("models.m.model", None, "needs `model`"),
+        ("models.m.replicas", 0, r"models\.m\.replicas: .*'auto'.*or.*greater than or equal to 1"),
+        ("generate.0.model", "q", r"unknown model 'q'; models are m"),
+        ("generate.0.prompt", None, "needs `prompt`"),
+        ("generate.0.id", "raw", "raw is taken"),
+        ("generate.0.id", "No Good", r"generate\.0\.id"),
+        ("generate.0.sampling", {"max_token": 3}, r"sampling\.max_token: unknown key; allowed here: max_tokens"),
+        ("generate.0.sampling", {"temperature": 9}, r"less than or equal to 2 \(given: 9\)"),
+        ("output.require", ["shrt"], r"output\.require: unknown shrt; known are long, raw"),
+        ("output.format", "lance", r"output\.format: .*'sidecar'.*given: 'lance'"),
+        ("name", "../evil", "name: "),
+        ("generate", [], "generate: "),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_allowed(path: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config.validate(changed(path, value))
+
+
+def test_all_problems_come_in_one_message() -> None:
+    data = changed("source.foo", 1)
+    data["output"]["fromat"] = "parquet"
+    data["models"]["m"]["engine"] = "vlm"
+    with pytest.raises(ConfigError) as caught:
+        config.validate(data)
+    for where in ("source.foo", "output.fromat", "models.m.engine"):
+        assert where in str(caught.value)
+
+
+def test_replay_needs_a_column_and_no_prompt() -> None:
+    data = changed("models.m", {"engine": "replay"})
+    with pytest.raises(ConfigError, match="needs `column`"):
+        config.validate(data)
+    data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
+    assert config.validate(data).generate[0].column == "recap"
+
+
+def test_overrides_reach_any_key(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(GOOD))
+    pipeline, path = config.load(
+        str(file), ("output.path=/data/x", "generate.0.sampling.max_tokens=7", "source.limits.min_side=3")
+    )
+    assert path == file
+    assert pipeline.output.path == "/data/x"
+    assert pipeline.generate[0].sampling.max_tokens == 7
+    assert pipeline.source.limits.min_side == 3
+
+
+@pytest.mark.parametrize("override", ["output.path", "=1", "generate.5.id=x", "name.x=1", "name={"])
+def test_a_bad_override_is_named(tmp_path: Path, override: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(GOOD))
+    with pytest.raises(ConfigError, match="--set"):
+        config.load(str(file), (override,))
+
+
+def test_a_missing_pipeline_says_where_was_looked_and_what_there_is() -> None:
+    with pytest.raises(ConfigError, match=r"'nope' not found.*Known names: .*demo.*flair"):
+        config.load("nope")
+
+
+@pytest.mark.parametrize("text", ["- 1\n", "a: [", "", "\x00"])
+def test_a_file_that_is_no_pipeline(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError):
+        config.load(str(file))
+
+
+def test_defaults_that_depend_on_the_generations() -> None:
+    pipeline = config.validate(GOOD)
+    assert pipeline.require == ("long",)
+    assert pipeline.primary == ("long", "raw")
+
+
+def test_the_json_schema_is_current_and_the_shipped_pipelines_fit_it() -> None:
+    schema = json.loads(config.schema_json())
+    committed = (shipped("schemas") / "pipeline.schema.json").read_text("utf-8")
+    assert committed == config.schema_json(), "run: python -m recaption.config"
+    for file in sorted(shipped("pipelines").glob("*.yaml")):
+        data = yaml.safe_load(file.read_text("utf-8"))
+        jsonschema.validate(data, schema)
+        config.validate(data, file.name)
+
+
+def test_a_pipeline_survives_its_own_yaml() -> None:
+    pipeline = config.validate(GOOD)
+    assert config.validate(yaml.safe_load(yaml.safe_dump(pipeline.model_dump(mode="json")))) == pipeline

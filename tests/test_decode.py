@@ -1,0 +1,314 @@
+"""recaption.decode: what is taken, what is refused and why, and that nothing but ImageError ever comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, features
+
+from recaption import decode as module
+from recaption.decode import FORMATS, Decoder, ImageInfo, check_header, decode, to_rgb
+from recaption.errors import ImageError
+from recaption.types import REASONS, ImageLimits
+
+LIMITS = ImageLimits(min_side=8, max_pixels=100_000_000, max_aspect=20)
+
+
+def picture(size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Image.Image:
+    """Colours in three quarters and some texture, so that files have several hundred bytes of pixels."""
+    image = Image.radial_gradient("L").resize(size).convert("RGB")
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((0, 0, size[0] // 2, size[1] // 2), fill=(220, 30, 40))
+    pen.rectangle((size[0] // 2, 0, size[0], size[1] // 2), fill=(30, 60, 200))
+    return image.convert(mode)
+
+
+def encode(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def reason_of(data: bytes, limits: ImageLimits = LIMITS, call: Any = decode) -> str:
+    with pytest.raises(ImageError) as caught:
+        call(data, limits)
+    assert caught.value.reason in REASONS
+    return caught.value.reason
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A whole PNG whose header claims a size and whose pixels are a few bytes."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 100)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+SAVED = {
+    "JPEG": encode(picture(), "JPEG"),
+    "JPEG progressive": encode(picture(), "JPEG", progressive=True),
+    "PNG": encode(picture(), "PNG"),
+    "WEBP": encode(picture(), "WEBP"),
+    "WEBP lossless": encode(picture(), "WEBP", lossless=True),
+    "GIF": encode(picture(mode="P"), "GIF"),
+    "BMP": encode(picture(), "BMP"),
+    "TIFF": encode(picture(), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_every_format_is_taken_and_its_header_told(name: str) -> None:
+    info = check_header(SAVED[name], LIMITS)
+    assert (info.format, info.width, info.height) == (name.split()[0], 64, 48)
+    image = decode(SAVED[name], LIMITS)
+    assert (image.mode, image.size) == ("RGB", (64, 48))
+    red, green, blue = image.getpixel((8, 8))
+    assert red > 180 and green < 80 and blue < 90
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif() -> None:
+    data = encode(picture(), "AVIF")
+    assert check_header(data, LIMITS).format == "AVIF"
+    assert decode(data, LIMITS).size == (64, 48)
+    assert reason_of(data[: len(data) // 2]) in ("truncated", "undecodable")
+
+
+def test_info_is_of_the_stored_image() -> None:
+    data = encode(picture((640, 480), "L"), "JPEG")
+    assert check_header(data, LIMITS) == ImageInfo(format="JPEG", width=640, height=480, mode="L")
+
+
+@pytest.mark.parametrize("name", [name for name in SAVED if name.startswith(("JPEG", "PNG", "WEBP"))])
+def test_cut_anywhere_is_truncated(name: str) -> None:
+    data = SAVED[name]
+    reasons = {cut: reason_of(data[:cut]) for cut in range(1, len(data))}
+    assert {cut: reason for cut, reason in reasons.items() if reason != "truncated"} == {}
+    assert reason_of(data[: len(data) // 2], call=check_header) == "truncated"
+
+
+@pytest.mark.parametrize("name", ["GIF", "BMP", "TIFF"])
+def test_cut_in_the_middle_of_other_formats_is_refused(name: str) -> None:
+    assert reason_of(SAVED[name][: len(SAVED[name]) // 2]) == "truncated"
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_bytes_after_the_end_do_not_matter(name: str) -> None:
+    assert decode(SAVED[name] + b"\0trailing bytes", LIMITS).tobytes() == decode(SAVED[name], LIMITS).tobytes()
+
+
+def test_no_bytes_is_empty() -> None:
+    assert reason_of(b"") == reason_of(b"", call=check_header) == "empty"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<!DOCTYPE html><html><body>404 Not Found</body></html>",
+        b"\0" * 1000,
+        b"RIFF\x24\0\0\0WAVEfmt ",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",  # a format that Pillow would start Ghostscript for
+        b"8BPS\0\1" + bytes(100),
+        b"\xff\xd8\xff\xe0\0\x10JFIF\0" + b"\xff" * 40 + b"\xff\xda\0\2" + b"\xff\xd9",
+    ],
+)
+def test_what_is_no_image_is_undecodable(data: bytes) -> None:
+    assert reason_of(data) == reason_of(data, call=check_header) == "undecodable"
+
+
+def test_damaged_pixels_of_a_whole_file_are_undecodable() -> None:
+    data = bytearray(SAVED["PNG"])
+    at = data.index(b"IDAT") + 4
+    data[at : at + 40] = b"\x55" * 40
+    assert reason_of(bytes(data)) == "undecodable"
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [((64, 7), "too_small"), ((7, 64), "too_small"), ((400, 19), "extreme_aspect"), ((8, 160), None)],
+)
+def test_sides(size: tuple[int, int], reason: str | None) -> None:
+    data = encode(picture(size), "PNG")
+    if reason is None:
+        assert decode(data, LIMITS).size == size
+    else:
+        assert reason_of(data) == reason_of(data, call=check_header) == reason
+
+
+def test_a_bomb_is_seen_in_the_header_and_no_warning_is_given() -> None:
+    # Warnings are errors here: Pillow's own would be one from 89 million pixels on.
+    for width, height in ((10_001, 10_000), (12_000, 12_000), (50_000, 50_000)):
+        assert reason_of(png_claiming(width, height)) == "too_many_pixels"
+    info = check_header(png_claiming(9_900, 9_900), LIMITS)
+    assert (info.width, info.height) == (9_900, 9_900)
+    gif = b"GIF89a" + struct.pack("<HHBBB", 60_000, 60_000, 0, 0, 0) + b";"
+    assert reason_of(gif) in ("too_many_pixels", "truncated", "undecodable")
+
+
+def test_large_image_within_the_limits_needs_no_permission_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for name in ("JPEG", "PNG"):
+        assert decode(SAVED[name], LIMITS).size == (64, 48)
+    assert Image.MAX_IMAGE_PIXELS == 1000
+
+
+def test_transparency_is_laid_over_white() -> None:
+    clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    half = Image.new("RGBA", (16, 16), (255, 0, 0, 128))
+    palette = Image.new("P", (16, 16), 0)
+    palette.putpalette([0, 0, 0, 10, 200, 30])
+    key = Image.new("RGB", (16, 16), (1, 2, 3))
+    assert decode(encode(clear, "PNG"), LIMITS).getpixel((3, 3)) == (255, 255, 255)
+    assert decode(encode(clear, "WEBP", lossless=True), LIMITS).getpixel((3, 3)) == (255, 255, 255)
+    assert decode(encode(half, "PNG"), LIMITS).getpixel((3, 3)) == (255, 127, 127)
+    assert decode(encode(clear.convert("LA"), "PNG"), LIMITS).getpixel((3, 3)) == (255, 255, 255)
+    assert decode(encode(palette, "PNG", transparency=0), LIMITS).getpixel((3, 3)) == (255, 255, 255)
+    assert decode(encode(palette, "PNG", transparency=bytes([255, 0])), LIMITS).getpixel((3, 3)) == (0, 0, 0)
+    assert decode(encode(palette, "PNG"), LIMITS).getpixel((3, 3)) == (0, 0, 0)
+    assert decode(encode(key, "PNG", transparency=(1, 2, 3)), LIMITS).getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_other_pixel_layouts() -> None:
+    cmyk = decode(encode(picture(mode="CMYK"), "JPEG"), LIMITS).getpixel((8, 8))
+    assert cmyk[0] > 180 and cmyk[1] < 80
+    assert decode(encode(picture(mode="L"), "JPEG"), LIMITS).mode == "RGB"
+    assert decode(encode(picture(mode="1"), "PNG"), LIMITS).mode == "RGB"
+    wide = Image.new("I;16", (16, 16), 32768)
+    assert check_header(encode(wide, "PNG"), LIMITS).mode.startswith("I")
+    assert decode(encode(wide, "PNG"), LIMITS).getpixel((0, 0)) in ((127,) * 3, (128,) * 3)
+    assert to_rgb(Image.new("I", (4, 4), 200)).getpixel((0, 0)) == (200, 200, 200)
+    assert to_rgb(Image.new("F", (4, 4), 90.0)).getpixel((0, 0)) == (90, 90, 90)
+
+
+def test_of_an_animation_it_is_the_first_frame() -> None:
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "lime", "blue")]
+    for name, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})):
+        data = encode(frames[0], name, save_all=True, append_images=frames[1:], **options)
+        assert decode(data, LIMITS).getpixel((5, 5)) == (255, 0, 0), name
+
+
+def test_orientation_is_not_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    data = encode(picture(), "JPEG", exif=exif)
+    assert decode(data, LIMITS).tobytes() == Image.open(io.BytesIO(data)).convert("RGB").tobytes()
+    assert decode(data, LIMITS).size == (64, 48)
+
+
+def test_damaged_exif_costs_neither_the_image_nor_a_warning() -> None:
+    data = encode(picture(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x34" * 20)
+    assert decode(data, LIMITS).size == (64, 48)
+
+
+@pytest.mark.parametrize("name", [name for name in SAVED if name != "GIF"])
+def test_pixels_are_what_trainers_read(name: str) -> None:
+    assert decode(SAVED[name], LIMITS).tobytes() == Image.open(io.BytesIO(SAVED[name])).convert("RGB").tobytes()
+
+
+@given(width=st.integers(1, 3000), height=st.integers(1, 3000), budget=st.integers(1, 4_000_000))
+def test_fit_stays_within_the_budget_and_keeps_the_shape(width: int, height: int, budget: int) -> None:
+    w, h = module._fit(width, height, budget)
+    assert w >= 1 and h >= 1 and w * h <= max(budget, 1)
+    assert (w, h) == (width, height) or width * height > budget
+    assert w <= width and h <= height
+    if min(w, h) >= 8:
+        assert abs(w / h - width / height) <= 1.3 * max(width, height) / min(width, height) / min(w, h)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_budget(format: str) -> None:
+    data = encode(picture((1600, 1200)), format)
+    image = decode(data, LIMITS, max_pixels=100_000)
+    assert 95_000 < image.width * image.height <= 100_000
+    assert abs(image.width / image.height - 4 / 3) < 0.02
+    red, _, blue = image.getpixel((image.width // 4, image.height // 4))
+    assert red > 200 and blue < 60
+    assert decode(data, LIMITS, max_pixels=1600 * 1200).size == (1600, 1200)
+
+
+def test_jpeg_is_decoded_at_reduced_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def spy(image: Image.Image) -> Image.Image:
+        sizes.append(image.size)
+        return to_rgb(image)
+
+    monkeypatch.setattr(module, "to_rgb", spy)
+    data = encode(picture((1600, 1200)), "JPEG")
+    decode(data, LIMITS, max_pixels=200 * 150)
+    decode(data, LIMITS, max_pixels=210 * 160)
+    assert sizes == [(200, 150), (400, 300)]  # never below the target
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.binary(max_size=400))
+def test_random_bytes(data: bytes) -> None:
+    assert reason_of(data) in ("empty", "undecodable", "truncated")
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from(sorted(SAVED)), noise=st.data())
+def test_corrupted_files_give_an_image_or_an_image_error(name: str, noise: st.DataObject) -> None:
+    data = bytearray(SAVED[name])
+    for _ in range(noise.draw(st.integers(1, 6))):
+        at = noise.draw(st.integers(0, len(data) - 1))
+        data[at] = noise.draw(st.integers(0, 255))
+    cut = noise.draw(st.one_of(st.none(), st.integers(1, len(data))))
+    try:
+        image = decode(bytes(data[:cut]), ImageLimits(min_side=1, max_pixels=1_000_000), max_pixels=1000)
+    except ImageError as error:
+        assert error.reason in REASONS
+    else:
+        assert image.mode == "RGB" and image.width * image.height <= 1000
+
+
+def test_the_decoder_decodes_an_image_once() -> None:
+    decoder = Decoder(LIMITS, keep=2)
+    files = {hashlib.sha256(data).hexdigest(): data for data in (SAVED["JPEG"], SAVED["PNG"], SAVED["WEBP"])}
+    (a, first), (b, second), (c, third) = files.items()
+    assert decoder.decode(first, a) is decoder.decode(first, a)
+    assert decoder.decoded == 1
+    decoder.decode(second, b)
+    decoder.decode(first, a)
+    decoder.decode(third, c)  # forgets b, the least recently used
+    assert decoder.decoded == 3
+    decoder.decode(first, a)
+    assert decoder.decoded == 3
+    decoder.decode(second, b)
+    assert decoder.decoded == 4
+
+
+def test_the_decoder_remembers_errors_too_and_gives_each_caller_its_own() -> None:
+    decoder = Decoder(LIMITS)
+    errors = []
+    for _ in range(2):
+        with pytest.raises(ImageError) as caught:
+            decoder.decode(b"<html>", "a")
+        errors.append(caught.value)
+    assert decoder.decoded == 1
+    assert errors[0] is not errors[1] and errors[0].reason == errors[1].reason == "undecodable"
+
+
+def test_threads_share_one_decoding() -> None:
+    data = encode(picture((800, 600)), "PNG")
+    decoder = Decoder(LIMITS)
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(lambda _: decoder.decode(data, "x"), range(64)))
+    assert decoder.decoded == 1
+    assert all(image is images[0] for image in images)
+
+
+def test_formats_are_a_closed_list() -> None:
+    assert FORMATS == ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+    assert reason_of(encode(picture(), "PPM")) == "undecodable"

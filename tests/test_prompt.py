@@ -1,0 +1,77 @@
+"""Prompts: front matter, filling in, and what is said of broken ones."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from recaption import prompt
+from recaption.errors import ConfigError, RequestError
+
+HEAD = "---\nid: p\nversion: 1\nkind: long\n---\n"
+
+
+def write(folder: Path, text: str) -> str:
+    file = folder / "p.md"
+    file.write_text(text, "utf-8")
+    return str(file)
+
+
+def test_a_prompt_is_filled_in_with_columns(tmp_path: Path) -> None:
+    loaded = prompt.load(
+        write(tmp_path, HEAD + "Title: {{ title }}.\n{% if tags %}Tags: {{ tags | join(', ') }}{% endif %}\n")
+    )
+    assert loaded.columns == {"title", "tags"}
+    assert loaded.missing({"title"}) == ["tags"]
+    assert loaded.fill_in({"title": "Ünïcode {{ x }}", "tags": ["a", "b"]}) == "Title: Ünïcode {{ x }}.\nTags: a, b"
+
+
+def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, HEAD + "x")
+    assert prompt.load(path).sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{}, {"title": None}, {"title": 3}],
+    ids=["missing", "none", "wrong type"],
+)
+def test_a_value_that_does_not_fit_refuses_the_request(tmp_path: Path, columns: dict) -> None:
+    loaded = prompt.load(write(tmp_path, HEAD + "{{ title.upper() }}"))
+    with pytest.raises(RequestError, match="prompt p cannot be filled in"):
+        loaded.fill_in(columns)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ ''.__class__.__mro__ }}", "{{ x.__init__.__globals__ }}", "{{ cycler.__init__.__globals__ }}"]
+)
+def test_a_template_cannot_reach_into_python(tmp_path: Path, template: str) -> None:
+    loaded = prompt.load(write(tmp_path, HEAD + "a" + template))
+    with pytest.raises(RequestError):
+        loaded.fill_in({"x": "y"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no front matter", "has no front matter"),
+        ("---\nid: [\n---\nx", "not YAML"),
+        ("---\nid: p\nversion: 1\nkind: huge\n---\nx", "kind"),
+        ("---\nid: p\nversion: 1\nkind: long\nfoo: 1\n---\nx", "foo"),
+        (HEAD + "a\n{{ b", "line 2"),
+        (HEAD + "  \n", "no text"),
+    ],
+)
+def test_a_broken_prompt_is_named_with_its_fault(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        prompt.load(write(tmp_path, text))
+
+
+def test_a_path_wins_over_a_name_and_a_folder_over_the_shipped(tmp_path: Path) -> None:
+    assert prompt.load("describe_long").id == "describe_long"
+    (tmp_path / "describe_long.md").write_text(HEAD + "mine")
+    assert prompt.load("describe_long", tmp_path).template == "mine"
+    with pytest.raises(ConfigError, match=r"'nope' not found.*Known names: .*describe_short"):
+        prompt.load("nope", tmp_path)

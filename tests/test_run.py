@@ -1,0 +1,305 @@
+"""The main job through real Ray, with a deterministic fake engine: resume, bad input, sums, kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+from samples import jpeg, sample, write_tar
+
+from recaption import config
+from recaption.errors import EngineDead, UserError
+from recaption.progress import Display
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+TESTS = Path(__file__).parent
+
+
+def pipeline_data(source: str, out: Path, **engine_args: Any) -> dict[str, Any]:
+    return {
+        "name": "test",
+        "source": {"path": source},
+        "models": {"fake": {"engine": "fake_engine:FakeEngine", "model": "scene", "engine_args": engine_args}},
+        "generate": [
+            {"id": "long", "model": "fake", "prompt": "describe_long"},
+            {"id": "short", "model": "fake", "prompt": "describe_short"},
+        ],
+        "output": {"path": str(out), "format": "webdataset"},
+    }
+
+
+def run(data: dict[str, Any], **options: Any) -> Any:
+    from recaption.run import run as run_pipeline
+
+    pipeline = config.validate(data)
+    with Display(Console(quiet=True), quiet=True) as display:
+        return run_pipeline(pipeline, None, display, **options)
+
+
+def manifest(out: Path) -> dict[str, Any]:
+    return json.loads((out / "dataset" / "manifest.json").read_text())
+
+
+def answers(out: Path, generation: str) -> list[dict[str, Any]]:
+    files = [f for f in out.glob(f"answers/{generation}-*/*.parquet")]
+    return [row for f in sorted(files) for row in pq.read_table(f).to_pylist()]
+
+
+def test_images_in_dataset_out(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(shards=3, per_shard=20), tmp_path / "out"
+    outcome = run(pipeline_data(f"{source}/*.tar", out))
+    assert outcome.changed and outcome.answered == 120
+    found = manifest(out)
+    assert found["counts"]["images"] == found["counts"]["ok"] == 60
+    for generation in found["generations"]:
+        assert generation["asked"] == generation["answered"] == 60
+    assert [shard["name"] for shard in found["shards"]] == ["00000", "00001", "00002"]
+    assert not list(out.glob("answers/*/.parts/*/*")), "parts are gone once a shard is compacted"
+    rows = pq.read_table(out / "dataset" / "captions" / "00001.parquet").to_pylist()
+    assert Counter(row["generation"] for row in rows) == {"raw": 20, "long": 20, "short": 20}
+    assert all("red cup" in row["text"] for row in rows if row["generation"] != "raw")
+
+
+def test_a_finished_run_does_nothing_and_says_so(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    first = run(data)
+    before = {p: p.stat().st_mtime_ns for p in out.glob("builds/**/*") if p.is_file()}
+    second = run(data)
+    assert (second.changed, second.answered, second.build) == (False, 0, first.build)
+    assert {p: p.stat().st_mtime_ns for p in out.glob("builds/**/*") if p.is_file()} == before
+
+
+def test_a_new_generation_tops_up_and_a_changed_prompt_asks_again(
+    make_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    source, out = make_source(), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    data["generate"].pop()
+    run(data)
+    data = pipeline_data(f"{source}/*.tar", out)
+    assert run(data).answered == 40, "only the short ones are new"
+    prompt = tmp_path / "p.md"
+    prompt.write_text("---\nid: p\nversion: 1\nkind: short\n---\nTitle {{ title }}: one sentence, please.\n")
+    data["generate"][1]["prompt"] = str(prompt)
+    assert run(data).answered == 40
+    assert len(list(out.glob("builds/*/manifest.json"))) == 3, "former builds stay as they are"
+
+
+def test_new_images_are_noticed_and_asked_alone(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(shards=1), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    first = run(data)
+    write_tar(source / "00001.tar", [sample(f"new{i}", jpeg(90_000 + i)) for i in range(5)])
+    second = run(data)
+    assert second.answered == 10 and second.build != first.build
+    samples = [sample(f"00000{i:04d}", jpeg(i if i != 3 else 77_777), f"alt text {i} of 0") for i in range(20)]
+    time.sleep(0.01)
+    write_tar(source / "00000.tar", samples)
+    third = run(data)
+    assert third.answered == 2, "one image of the shard has other bytes: it is asked, the others keep their answers"
+    assert manifest(out)["counts"]["ok"] == 25
+
+
+def test_equal_images_are_asked_once_and_fanned_out(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_tar(tmp_path / "s" / "a.tar", [sample(f"k{i}", jpeg(i % 3)) for i in range(9)])
+    assert run(pipeline_data(f"{tmp_path}/s/a.tar", out)).answered == 6
+    assert manifest(out)["counts"]["ok"] == 9
+
+
+def test_bad_images_become_typed_rejects_and_the_others_are_unaffected(tmp_path: Path) -> None:
+    good = [sample(f"g{i}", jpeg(i)) for i in range(5)]
+    bomb = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x01\x86\xa0\x00\x01\x86\xa0\x08\x02\x00\x00\x00\x96\xb0\x8c\x94"
+    bad = [
+        sample("empty", b""),
+        sample("html", b"<html><body>404 not found</body></html>"),
+        sample("cut", jpeg(50)[:-400]),
+        sample("tiny", jpeg(51, (3, 3))),
+        sample("long", jpeg(52, (1600, 20))),
+        sample("bomb", bomb),
+        {"nopicture.json": b"{}", "nopicture.txt": b"x"},
+    ]
+    write_tar(tmp_path / "s" / "a.tar", [good[0], *bad, *good[1:]])
+    out = tmp_path / "out"
+    outcome = run(pipeline_data(f"{tmp_path}/s/a.tar", out))
+    found = manifest(out)
+    assert found["counts"]["images"] == 12
+    assert (found["counts"]["ok"], found["counts"]["reject"]) == (5, 7)
+    assert found["rejects"] == {
+        "empty": 1,
+        "extreme_aspect": 1,
+        "missing_image": 1,
+        "too_many_pixels": 1,
+        "too_small": 1,
+        "truncated": 1,
+        "undecodable": 1,
+    }
+    assert outcome.reject_share == pytest.approx(7 / 12)
+    assert run(pipeline_data(f"{tmp_path}/s/a.tar", out)).changed is False, "rejects are remembered"
+
+
+@pytest.mark.parametrize("form", ["sidecar", "parquet"])
+def test_the_other_formats(make_source: Callable[..., Path], tmp_path: Path, form: str) -> None:
+    source, out = make_source(), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    data["output"]["format"] = form
+    run(data)
+    table = pq.read_table(out / "dataset" / "data" / "00000.parquet")
+    assert table.num_rows == 20
+    assert ("image" in table.column_names) == (form == "parquet")
+
+
+def test_a_limit_counts_images_in_listing_order(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(shards=3, per_shard=20), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    assert run(data, limit=25).answered == 50
+    assert manifest(out)["counts"]["images"] == 25
+    assert run(data).answered == 70
+    assert manifest(out)["counts"]["images"] == 60
+
+
+def test_halves(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    with pytest.raises(UserError, match=r"answers are missing in shard 00000.*recaption generate"):
+        run(data, half="build")
+    assert run(data, half="generate").build is None
+    assert not (out / "dataset").exists()
+    assert run(data, half="build").build
+    data["annotate"] = {"splitter": "flair_regex"}
+    assert run(data, half="build").answered == 0
+    assert len(list(out.glob("builds/*/manifest.json"))) == 2
+
+
+def test_replay_needs_no_model(tmp_path: Path) -> None:
+    samples = [sample(f"k{i}", jpeg(i), recap=f"A cup. A table with {i} plates.") for i in range(4)]
+    samples += [sample("none", jpeg(9)), sample("same1", jpeg(1), recap="Another text for equal bytes.")]
+    write_tar(tmp_path / "s" / "a.tar", samples)
+    data = pipeline_data(f"{tmp_path}/s/a.tar", tmp_path / "out")
+    data["models"] = {"column": {"engine": "replay"}}
+    data["generate"] = [{"id": "long", "model": "column", "column": "recap"}]
+    run(data)
+    found = manifest(tmp_path / "out")
+    assert (found["counts"]["ok"], found["counts"]["reject"], found["rejects"]) == (5, 1, {"empty_answer": 1})
+    rows = pq.read_table(tmp_path / "out" / "dataset" / "captions" / "a.parquet").to_pylist()
+    texts = {row["key"]: row["text"] for row in rows if row["generation"] == "long"}
+    assert texts["same1"] == "Another text for equal bytes."
+    assert texts["k1"] == "A cup. A table with 1 plates."
+
+
+def test_an_engine_that_dies_is_replaced_and_nothing_is_lost(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    (faults / "die-60").touch()
+    source, out = make_source(shards=2, per_shard=100), tmp_path / "out"
+    run(pipeline_data(f"{source}/*.tar", out, faults=str(faults), latency=0.002))
+    assert not (faults / "die-60").exists(), "the fault was used"
+    for generation in ("long", "short"):
+        keys = [row["key"] for row in answers(out, generation)]
+        assert len(keys) == len(set(keys)) == 200
+
+
+def test_engines_that_keep_dying_stop_the_run_with_their_own_words(
+    make_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    (faults / "dead").touch()
+    data = pipeline_data(f"{make_source()}/*.tar", tmp_path / "out", faults=str(faults))
+    with pytest.raises(EngineDead, match=r"died 3 times.*no kernel image is available"):
+        run(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"source": {"path": "/nowhere/*.tar"}}, "/nowhere"),
+        ({"models": {"fake": {"engine": "vllm", "model": "no/such-model-anywhere"}}}, "no/such-model-anywhere"),
+        ({"models": {"fake": {"engine": "vllm", "model": "./nofolder"}}}, "nofolder"),
+        ({"generate": [{"id": "a", "model": "fake", "prompt": "nope"}]}, "'nope' not found"),
+    ],
+)
+def test_what_is_wrong_is_said_before_a_model_is_loaded(
+    make_source: Callable[..., Path], tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    data = {**pipeline_data(f"{make_source()}/*.tar", tmp_path / "out"), **change}
+    with pytest.raises(UserError, match=said):
+        run(data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_template_column_that_the_source_lacks(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    prompt = tmp_path / "p.md"
+    prompt.write_text("---\nid: p\nversion: 1\nkind: long\n---\nDescribe {{ artist }}.\n")
+    data = pipeline_data(f"{make_source()}/*.tar", tmp_path / "out")
+    data["generate"][0]["prompt"] = str(prompt)
+    with pytest.raises(UserError, match=r"uses artist, which the source lacks; its columns are .*title"):
+        run(data)
+
+
+def start(pipeline: Path) -> subprocess.Popen[str]:
+    """`recaption run` in a process (and Ray) of its own."""
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "RAY_ADDRESS": ""}
+    environment.pop("RAY_ADDRESS")
+    return subprocess.Popen(
+        [sys.executable, "-m", "recaption", "run", str(pipeline)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def asked(faults: Path) -> int:
+    return sum(len(log.read_text().splitlines()) for log in faults.glob("asked-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_continues_without_paying_twice(
+    make_source: Callable[..., Path], tmp_path: Path, how: signal.Signals
+) -> None:
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    source, out = make_source(shards=2, per_shard=300), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out, faults=str(faults), latency=0.05, capacity=16)
+    pipeline = tmp_path / "p.yaml"
+    pipeline.write_text(json.dumps(data))
+    first = start(pipeline)
+    deadline = time.monotonic() + 120
+    while asked(faults) < 300:
+        assert first.poll() is None, first.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    if how == signal.SIGKILL:
+        first.kill()
+        first.wait()
+    else:
+        first.terminate()
+        said, _ = first.communicate(timeout=60)
+        assert first.returncode == 75, said
+        assert "run the same command again" in said
+    time.sleep(2)  # what the dead driver's actors still finish is theirs
+    second = start(pipeline)
+    said, _ = second.communicate(timeout=200)
+    assert second.returncode == 0, said
+    for generation in ("long", "short"):
+        keys = [row["key"] for row in answers(out, generation)]
+        assert len(keys) == len(set(keys)) == 600
+    flush = 64 * 2 + 16  # not yet flushed, and in flight
+    assert asked(faults) <= 1200 + (flush if how == signal.SIGKILL else 0)
+    assert manifest(out)["counts"]["ok"] == 600

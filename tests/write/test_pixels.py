@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pil
+
+from recaption.errors import ImageError
+from recaption.write import recognise, store_image
+
+
+def stored(data: bytes, mode: Any = "jpeg") -> Any:
+    return store_image(data, hashlib.sha256(data).hexdigest(), mode, key="k", shard="s")
+
+
+def encoded(image: Pil.Image, format: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, format, **options)
+    return out.getvalue()
+
+
+def test_jpeg_bytes_are_never_touched(make: Any) -> None:
+    data = make.picture(0) + b"trailing bytes"
+    made = stored(data)
+    assert made.data is data and made.sha256 == made.source_sha256
+    assert (made.format, made.suffix, made.width, made.height) == ("jpeg", "jpg", 24, 16)
+
+
+@pytest.mark.parametrize(
+    ("format", "name"), [("PNG", "png"), ("WEBP", "webp"), ("GIF", "gif"), ("BMP", "bmp"), ("TIFF", "tiff")]
+)
+def test_other_formats_become_jpeg_with_both_hashes(make: Any, format: str, name: str) -> None:
+    data = make.picture(0, format)
+    assert recognise(data) == name
+    made = stored(data)
+    assert recognise(made.data) == "jpeg" and made.data == stored(data).data
+    assert (made.source_format, made.source_sha256) == (name, hashlib.sha256(data).hexdigest())
+    assert made.sha256 == hashlib.sha256(made.data).hexdigest() != made.source_sha256
+    with Pil.open(io.BytesIO(made.data)) as image:
+        assert image.mode == "RGB" and image.size == (made.width, made.height) == (24, 16)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_lies_over_white(mode: str) -> None:
+    image = Pil.new("RGBA", (16, 16), (255, 0, 0, 0)).convert(mode if mode != "P" else "RGBA")
+    options = {}
+    if mode == "P":
+        image = Pil.new("P", (16, 16), 0)
+        options["transparency"] = 0
+    made = np.asarray(Pil.open(io.BytesIO(stored(encoded(image, "PNG", **options)).data)))
+    assert made.min() > 250
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8).repeat(8, 0).repeat(8, 1)
+    made = np.asarray(Pil.open(io.BytesIO(stored(encoded(Pil.fromarray(ramp), "PNG")).data)))
+    assert abs(int(made[4, 4, 0])) < 4 and 100 < made.mean() < 155 and made[-4, -4, 0] > 250
+
+
+def test_transcoded_images_stand_upright() -> None:
+    image = Pil.new("RGB", (20, 10))
+    exif = image.getexif()
+    exif[0x0112] = 6  # turned by a quarter
+    made = stored(encoded(image, "PNG", exif=exif))
+    assert (made.width, made.height) == (10, 20)
+
+
+def test_passthrough_keeps_bytes_and_says_the_suffix(make: Any) -> None:
+    for format, suffix in (("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")):
+        data = make.picture(0, format)
+        made = stored(data, "passthrough")
+        assert made.data is data and made.suffix == suffix and (made.width, made.height) == (24, 16)
+    with pytest.raises(ImageError, match=r"output\.images: jpeg"):
+        stored(make.picture(0, "GIF"), "passthrough")
+
+
+@pytest.mark.parametrize(
+    ("data", "sha256", "reason"),
+    [
+        (b"", "", "missing_image"),
+        (b"\xff\xd8\xff", "0" * 64, "changed"),
+        (b"<html>", None, "undecodable"),
+        (b"\x89PNG\r\n\x1a\n broken", None, "undecodable"),
+    ],
+)
+def test_what_cannot_be_stored_says_why(data: bytes, sha256: str | None, reason: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        store_image(data, hashlib.sha256(data).hexdigest() if sha256 is None else sha256, "jpeg", key="k", shard="s")
+    assert caught.value.reason == reason and caught.value.key == "k" and caught.value.shard == "s"
+
+
+def test_a_jpeg_with_a_broken_header_is_stored_without_a_size() -> None:
+    made = stored(b"\xff\xd8\xff" + bytes(50))
+    assert made.width is None and made.height is None
