@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add(commands: argparse._SubParsersAction, name: str, call: Command, text: str) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+def _add(commands: argparse._SubParsersAction, name: str, call: Command, text: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text[0].upper() + text[1:] + "."
     )

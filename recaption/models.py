@@ -36,12 +36,14 @@ class ResolvedModel:
 
     `path_or_id` is a local folder where the whole model is on this machine, else the hub id, which an engine loads at
     revision `commit`. `chat_template_sha256` is of the template's text, None for a model that has none of its own.
+    `local` tells what was named, not where it lies now, so that it may stand in a fingerprint: a download later on does
+    not change it.
     """
 
     path_or_id: str
     commit: str
     chat_template_sha256: str | None
-    local: bool  # path_or_id is a folder
+    local: bool  # a folder (or `scene`) was named, and not a hub id
 
 
 def resolve(model: str, revision: str | None = None) -> ResolvedModel:
@@ -56,7 +58,7 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
 
         return _folder(Path(model_path()))
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():
         if revision is not None:
             raise ConfigError(f"model {model!r} is a local folder, and revision {revision!r} only goes with a hub id")
         return _folder(folder)
@@ -140,7 +142,7 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
         path_or_id=str(snapshot) if whole else model,
         commit=commit,
         chat_template_sha256=_chat_template(get),
-        local=whole,
+        local=False,
     )
 
 

@@ -62,7 +62,7 @@ class Display:
 
     def generating(self, state: Progress) -> None:
         """Captions done and captions/s, per generation of the model at work."""
-        seconds = time.monotonic() - state.started if state.started else 0.0
+        seconds = state.seconds
         lines = []
         for name, total in state.total.items():
             fresh = state.answers.get(name, 0) + state.rejects.get(name, 0)

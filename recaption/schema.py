@@ -194,7 +194,8 @@ def records(tokenizers: Sequence[str] = (), *, image: bool = False) -> pa.Schema
     fields.append(_f("captions", _nested_captions(tokenizers), "in pipeline order, raw first"))
     if image:
         stored = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
-        fields.insert(0, _f("image", stored, "bytes and file name, as Hugging Face's Image feature has it"))
+        # nullable, though never null: else `datasets` does not take it for its Image feature
+        fields.insert(0, _f("image", stored, "bytes and file name, as Hugging Face's Image feature has it", null=True))
         fields += [
             _f("image_format", _STR, "of the bytes in image: jpeg | png | webp"),
             _f("image_sha256", _STR, "of the bytes in image; equal to sha256 where they are the source's"),

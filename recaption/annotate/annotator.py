@@ -23,7 +23,9 @@ VERSION = "1"
 _BATCH = 64
 _ZONE = 1024  # captions per memory zone
 _OVERLONG = re.compile(r"\S{129,}")
-_WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\\W_](?:[^\\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|['’.,-](?=[^\\W_]))*")
+_WORD = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\\W_](?:[^\\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|['’.,-](?=[^\\W_]))*"
+)
 _VERBS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ", "MD"))
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from recaption.annotate.words import words
+
 Span = tuple[int, int]
 
 _BULLET = "-*+•·●○◦▪▫■□‣⁃–—∙➤➢►▶✓✔"
@@ -18,7 +20,9 @@ _LABEL = re.compile(r"(\*\*|__)(?!\s)([^*_\n]{1,80}?)(:?)\1(:?)(?=\s|$)")
 _GAP = re.compile(rf"(?:\s|[{_BULLET}#>|=_`~:]|\(?(?:\d{{1,3}}|[A-Za-z]|[ivx]{{1,4}})[.)])*")
 _HEADING = re.compile(r"[ \t]{0,8}#")
 _WRAPPED_AT = 40  # characters; shorter lines are lists of things, not wrapped prose
-_OPEN_END = frozenset("a an the of in on at with and or to by for from is are its their his her as that which".split())
+_OPEN_END = frozenset(words("""
+    a an the of in on at with and or to by for from is are its their his her as that which
+    """))
 
 
 def is_gap(text: str) -> bool:
@@ -83,7 +87,7 @@ def _labels(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def trim(text: str, start: int, end: int) -> Span:
-    """The span without markers at its start, white space at its ends and bold around all of it; empty for a bare marker."""
+    """The span without markers at its start, white space at its ends and bold around it; empty for a bare marker."""
     while start < end and text[start].isspace():
         start += 1
     marker = _MARKER.match(text, start, end)

@@ -2,17 +2,22 @@
 
 Two are the same when their content words are, in order: case, punctuation, openers and articles do not count, but
 numbers, places and negations do ("to the left of the dog" is not "to the right of the dog"). They are nearly the same
-when one has the other's words in order and at most a tenth more. Looking among those that begin or end alike keeps it linear.
+when one has the other's words in order and at most a tenth more. Only those that begin or end alike are compared,
+so the time is linear.
 """
 
 from __future__ import annotations
 
 import re
 
+from recaption.annotate.words import words
+
 _WORD = re.compile(r"[^\W_]+")
 _EMPTY = frozenset(
-    """a an the and also is are was were be been being it its this that these those there here which who of to has have
-    very quite some can seen visible appears seems we see image picture photo""".split()
+    words("""
+    a an the and also is are was were be been being it its this that these those there here which who of to has have
+    very quite some can seen visible appears seems we see image picture photo
+    """)
 )
 _MIN_NEAR = 10  # content words: in shorter ones a word more says something else
 _BUCKET = 16

@@ -10,11 +10,14 @@ import re
 
 from recaption.annotate.quotes import pairs
 
-_PICTURE = r"(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|screenshot)"
+_PICTURE = (
+    r"(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|screenshot)"
+)
 _SHOWS = r"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?|
     includes?|reveals?|consists\ of|is\ (?:a|an)\ (?:[a-z-]{3,20},?\ ){0,3}?(?:image|picture|photo(?:graph)?|view|shot|
     painting|illustration|close-?up)\ (?:of|showing|depicting|featuring)|is\ of|is\ set\ (?:in|on|at|against)|
-    is\ dominated\ by|is\ centered\ (?:on|around)|appears?\ to\ (?:show|be|depict|feature)|takes\ place\ (?:in|on|at))"""
+    is\ dominated\ by|is\ centered\ (?:on|around)|appears?\ to\ (?:show|be|depict|feature)
+    |takes\ place\ (?:in|on|at))"""
 _ADJ = r"(?:[a-z-]{3,20},?\ ){0,3}?"  # "a close-up, black-and-white photo"
 _OF = r"\ (?:of|showing|depicting|featuring|that\ (?:shows|depicts))\ "
 _SEE = r"(?:we|you|one|i)\ (?:can\ )?(?:also\ )?(?:clearly\ )?see\ (?:that\ )?"
@@ -24,7 +27,7 @@ _OPENER = re.compile(
     | (?:(?:overall|additionally|also|in\ (?:summary|addition)),?\ )?
       (?: (?:in|within)\ (?:the|this)\ {_ADJ}{_PICTURE},\ (?:{_SEE}|there\ (?:is|are)\ )?
         | (?:in|within)\ (?:the|this)\ {_ADJ}{_PICTURE}\ (?:{_SEE}|there\ (?:is|are)\ )
-        | (?:the|this)\ {_ADJ}{_PICTURE}\ (?:(?:also|prominently|clearly|vividly|mainly|primarily)\ )?{_SHOWS}\ 
+        | (?:the|this)\ {_ADJ}{_PICTURE}\ (?:(?:also|prominently|clearly|vividly|mainly|primarily)\ )?{_SHOWS}[ ]
         | (?:this|it|here)\ is\ (?:a|an)\ {_ADJ}{_PICTURE}{_OF}
         | (?:a|an|the)\ {_ADJ}{_PICTURE}{_OF}
         | {_SEE}
@@ -32,17 +35,19 @@ _OPENER = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_META_NOUN = r"""(?:image|picture|photo(?:graph)?|scene|composition|style|atmosphere|mood|lighting|perspective|angle|camera
-    |caption|description|color\ palette|colour\ palette|tone|aesthetic|overall\ \w{3,15}|depth\ of\ field|framing|focus|quality
-    |use\ of\ \w{3,15}|contrast|viewer|viewer's\ \w{3,12}|photographer|artist|ambiance|ambience|vibe|setting|effect)"""
+_META_NOUN = r"""(?:image|picture|photo(?:graph)?|scene|composition|style|atmosphere|mood|lighting|perspective|angle
+    |camera|caption|description|color\ palette|colour\ palette|tone|aesthetic|overall\ \w{3,15}|depth\ of\ field|framing
+    |focus|quality|use\ of\ \w{3,15}|contrast|viewer|viewer's\ \w{3,12}|photographer|artist|ambiance|ambience|vibe|setting|effect)"""
 _META = re.compile(
     rf"""(?:
       (?:overall|in\ (?:summary|conclusion|essence)|altogether),?\ (?:the|this|it|its)\b
-    | (?:the|this|its|it's)\ (?:[a-z-]{{3,20}},?\ (?:and\ )?){{0,3}}?{_META_NOUN}(?:\ (?:of|in|and)\ the\ [a-z-]{{3,20}}|\ as\ a\ whole)?\ 
+    | (?:the|this|its|it's)\ (?:[a-z-]{{3,20}},?\ (?:and\ )?){{0,3}}?{_META_NOUN}
+      (?:\ (?:of|in|and)\ the\ [a-z-]{{3,20}}|\ as\ a\ whole)?[ ]
       (?:is|are|was|has|have|appears?|seems?|conveys?|evokes?|creates?|suggests?|gives?|exudes?|reflects?|adds?|contributes?
-        |enhances?|draws?|provides?|emphasi[sz]es?|highlights?|invites?|captures\ (?:a|the)\ (?:moment|essence|sense|feeling)
-        |allows?|makes?|combines?|focuses)\b
-    | (?:the|this)\ (?:image|picture|photo(?:graph)?|description|caption)\b.{{0,40}}\b(?:taken|composed|focused|cropped|edited)\b
+        |enhances?|draws?|provides?|emphasi[sz]es?|highlights?|invites?
+        |captures\ (?:a|the)\ (?:moment|essence|sense|feeling)|allows?|makes?|combines?|focuses)\b
+    | (?:the|this)\ (?:image|picture|photo(?:graph)?|description|caption)\b.{{0,40}}\b
+      (?:taken|composed|focused|cropped|edited)\b
     | (?:i\ am|i'm)\ (?:sorry|unable|not\ able)\b
     | i\ (?:cannot|can't|do\ not|don't)\b
     | as\ an?\ (?:ai|language\ model)\b
@@ -55,16 +60,21 @@ _META = re.compile(
 _LABEL = re.compile(r"[^.!?\n]{1,60}:\Z")
 _NEGATION = re.compile(
     r"""\b(?:
-      there(?:\ (?:is|are|was|were|appears?\ to\ be|seems?\ to\ be)|'s)\ (?:also\ )?(?:no|not|n't|nothing|none|nobody|neither)\b
-    | (?:is|are|was|were)n't\b | (?:do|does|did)(?:\ not|n't)\b | (?:is|are|was|were)\ not\b(?!\ only) | can(?:not|'t|\ not)\b
+      there(?:\ (?:is|are|was|were|appears?\ to\ be|seems?\ to\ be)|'s)
+      \ (?:also\ )?(?:no|not|n't|nothing|none|nobody|neither)\b
+    | (?:is|are|was|were)n't\b | (?:do|does|did)(?:\ not|n't)\b | (?:is|are|was|were)\ not\b(?!\ only)
+    | can(?:not|'t|\ not)\b
     | (?:has|have|had|with|contains?|shows?|features?|displays?|includes?)\ no\b(?!\ (?:parking|smoking|entry))
     | no\ (?:[a-z-]{2,20}\ ){1,4}?(?:is|are|was|were|can|appears?|seems?)\b
-    | (?:devoid|absence|lack)\ of\b | lack(?:s|ing)\b | (?:is|are)\ (?:absent|missing)\b | nothing\b | nobody\b | none\ of\b
+    | (?:devoid|absence|lack)\ of\b | lack(?:s|ing)\b | (?:is|are)\ (?:absent|missing)\b
+    | nothing\b | nobody\b | none\ of\b
     | neither\b | without\ (?:any|a\ single)\b | free\ of\ (?:any\ )?[a-z]+
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_NO_FIRST = re.compile(r"(?:no|without any)\ (?!one\ else|doubt|parking|smoking|entry|longer)[a-z]", re.IGNORECASE | re.VERBOSE)
+_NO_FIRST = re.compile(
+    r"(?:no|without any)\ (?!one\ else|doubt|parking|smoking|entry|longer)[a-z]", re.IGNORECASE | re.VERBOSE
+)
 
 
 def unquoted(text: str) -> str:

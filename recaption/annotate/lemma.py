@@ -1,34 +1,40 @@
-"""Singular of English nouns: exceptions, then endings. Small on purpose; only what the tagger calls plural comes here."""
+"""Singular of English nouns: exceptions, then endings. Small on purpose; only what is tagged plural comes here."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
+from recaption.annotate.words import words
+
 _IRREGULAR = dict(
     pair.split(":")
-    for pair in """men:man women:woman children:child people:person feet:foot teeth:tooth geese:goose mice:mouse oxen:ox
-    lice:louse knives:knife wives:wife lives:life leaves:leaf loaves:loaf halves:half calves:calf wolves:wolf
-    shelves:shelf bookshelves:bookshelf scarves:scarf hooves:hoof thieves:thief elves:elf sheaves:sheaf selves:self
-    dwarves:dwarf wharves:wharf cacti:cactus fungi:fungus octopi:octopus stimuli:stimulus alumni:alumnus radii:radius
-    stadia:stadium media:medium criteria:criterion phenomena:phenomenon bacteria:bacterium data:data dice:die
-    buses:bus minibuses:minibus trolleybuses:trolleybus gases:gas lenses:lens viruses:virus cactuses:cactus
-    octopuses:octopus walruses:walrus campuses:campus canvases:canvas irises:iris crocuses:crocus hibiscuses:hibiscus
-    atlases:atlas platypuses:platypus hippopotamuses:hippopotamus rhinoceroses:rhinoceros trellises:trellis
-    christmases:christmas axes:axe crises:crisis bases:base oases:oasis analyses:analysis ellipses:ellipse
-    quizzes:quiz topazes:topaz waltzes:waltz movies:movie cookies:cookie pies:pie ties:tie neckties:necktie
-    bowties:bowtie zombies:zombie selfies:selfie brownies:brownie smoothies:smoothie hoodies:hoodie birdies:birdie
-    veggies:veggie prairies:prairie calories:calorie lies:lie magpies:magpie eyries:eyrie genies:genie hippies:hippie
-    aches:ache headaches:headache moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche
-    niches:niche brioches:brioche quiches:quiche creches:creche psyches:psyche shoes:shoe horseshoes:horseshoe
-    snowshoes:snowshoe toes:toe tiptoes:tiptoe canoes:canoe hoes:hoe oboes:oboe foes:foe does:doe floes:floe
-    tyres:tyre passersby:passerby mothers-in-law:mother-in-law photos:photo""".split()
+    for pair in words("""
+    men:man women:woman children:child people:person feet:foot teeth:tooth geese:goose mice:mouse oxen:ox lice:louse
+    knives:knife wives:wife lives:life leaves:leaf loaves:loaf halves:half calves:calf wolves:wolf shelves:shelf
+    bookshelves:bookshelf scarves:scarf hooves:hoof thieves:thief elves:elf sheaves:sheaf selves:self dwarves:dwarf
+    wharves:wharf cacti:cactus fungi:fungus octopi:octopus stimuli:stimulus alumni:alumnus radii:radius stadia:stadium
+    media:medium criteria:criterion phenomena:phenomenon bacteria:bacterium data:data dice:die buses:bus
+    minibuses:minibus trolleybuses:trolleybus gases:gas lenses:lens viruses:virus cactuses:cactus octopuses:octopus
+    walruses:walrus campuses:campus canvases:canvas irises:iris crocuses:crocus hibiscuses:hibiscus atlases:atlas
+    platypuses:platypus hippopotamuses:hippopotamus rhinoceroses:rhinoceros trellises:trellis christmases:christmas
+    axes:axe crises:crisis bases:base oases:oasis analyses:analysis ellipses:ellipse quizzes:quiz topazes:topaz
+    waltzes:waltz movies:movie cookies:cookie pies:pie ties:tie neckties:necktie bowties:bowtie zombies:zombie
+    selfies:selfie brownies:brownie smoothies:smoothie hoodies:hoodie birdies:birdie veggies:veggie prairies:prairie
+    calories:calorie lies:lie magpies:magpie eyries:eyrie genies:genie hippies:hippie aches:ache headaches:headache
+    moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche brioches:brioche
+    quiches:quiche creches:creche psyches:psyche shoes:shoe horseshoes:horseshoe snowshoes:snowshoe toes:toe
+    tiptoes:tiptoe canoes:canoe hoes:hoe oboes:oboe foes:foe does:doe floes:floe tyres:tyre passersby:passerby
+    mothers-in-law:mother-in-law photos:photo
+    """)
 )
 _UNCHANGED = frozenset(
-    """sheep deer fish moose bison aircraft spacecraft watercraft hovercraft series species scissors trousers pants jeans
+    words("""
+    sheep deer fish moose bison aircraft spacecraft watercraft hovercraft series species scissors trousers pants jeans
     shorts sunglasses eyeglasses goggles binoculars tongs pliers tweezers pajamas pyjamas leggings tights overalls
     headphones earphones earbuds clothes dungarees knickers sweatpants khakis slacks shears clippers suspenders
     swimming-trunks handcuffs surroundings headquarters gallows barracks crossroads outskirts stairs premises
-    groceries""".split()
+    groceries
+    """)
 )
 _IES_SHORT = 4  # pies, ties, dies: -ie; longer ones: -y
 

@@ -27,6 +27,7 @@ _STOP = re.compile(rf"[.!?…‥]+[{WIDE_STOPS}]*|[{WIDE_STOPS}]+[.!?…]*|[؛]|
 _CLOSERS = re.compile(r"(?:[\"'”’»›」』）】》\)\]\}]|\*{1,3}|__?){0,6}")
 _FACE = "[\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*"
 _EMOJI = re.compile(f"{_FACE}(?: ?{_FACE})*")
+_CANDIDATE = re.compile(f"{_STOP.pattern}|(?P<emoji>{_EMOJI.pattern})")
 _EMOJI_BEHIND = re.compile(f" ?{_EMOJI.pattern}")
 _SPACE = re.compile(r"\s*")
 _OPENERS = re.compile(r"(?:[\"'“‘«‹「『（【《\(\[\{]|\*{1,3}|__?){0,6}")
@@ -71,15 +72,15 @@ def _sentences(text: str, start: int, end: int, inside: bytearray, lower_style: 
     begin = pos = start
     numbered = re.match(r"\s*1[.)]\s", text[max(0, start - 4) : start][-4:]) is not None
     while pos < end:
-        match = _STOP.search(text, pos, end)
-        cut = _emoji_cut(text, pos, match.start() if match else end)
-        if cut is not None:
-            yield begin, cut
-            begin = pos = cut
-            continue
+        match = _CANDIDATE.search(text, pos, end)
         if match is None:
             break
         pos = match.end()
+        if match.lastgroup == "emoji":
+            if _starts_behind(text, pos, end) and begin < match.start():
+                yield begin, pos
+                begin = pos
+            continue
         if numbered and _is_next_item(text, match.start(), end, item):
             at = match.start() - len(str(item))
             yield begin, at
@@ -104,18 +105,15 @@ def _is_next_item(text: str, stop: int, end: int, item: int) -> bool:
         text[at:stop] == digits
         and text[at - 1 : at].isspace()
         and text[stop + 1 : stop + 2].isspace()
-        and bool((after := text[stop + 2 : min(end, stop + 3)]) and (after.isupper() or after in "\"“*("))
+        and bool((after := text[stop + 2 : min(end, stop + 3)]) and (after.isupper() or after in '"“*('))
     )
 
 
-def _emoji_cut(text: str, start: int, end: int) -> int | None:
-    """End of an emoji run that is followed by a capitalised sentence starter, where no full stop stands."""
-    for match in _EMOJI.finditer(text, start, end):
-        after = _SPACE.match(text, match.end(), end).end()  # type: ignore[union-attr]
-        word = _WORD.match(text, after, min(end, after + 24))
-        if after > match.end() and word and word[0] in STARTERS and text[start : match.start()].strip():
-            return match.end()
-    return None
+def _starts_behind(text: str, at: int, end: int) -> bool:
+    """Behind emoji, without a full stop: a space and a capitalised sentence starter."""
+    after = _SPACE.match(text, at, end).end()  # type: ignore[union-attr]
+    word = _WORD.match(text, after, min(end, after + 24))
+    return after > at and word is not None and word[0] in STARTERS
 
 
 def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower_style: bool) -> int | None:
@@ -152,7 +150,9 @@ def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower
 
 def _drop_openers(text: str, start: int, closed: int, end: int) -> int:
     """A straight quote or Markdown marker that opens the next sentence is no closer: `Stop."Go` against `Stop. "Go`."""
-    return start if closed < end and closed > start and text[closed].isalnum() and text[closed - 1] in "\"'*_" else closed
+    return (
+        start if closed < end and closed > start and text[closed].isalnum() and text[closed - 1] in "\"'*_" else closed
+    )
 
 
 def _with_emoji(text: str, at: int, end: int) -> int:
@@ -181,8 +181,10 @@ def _abbreviates(text: str, stop: int, head: str, word: str, lower_style: bool) 
         return not (starter and low in ("st", "mt", "ft") and _capital_before(text, match.start()))
     if low in CONTINUES:  # e.g. i.e. cf. vs.: never the last word
         return True
-    if low in NUMBERED or low in MONTHS:
-        return head.isdigit() or (low in MONTHS and not starter and not lower_style)
+    if head.isdigit() and (low in NUMBERED or low in MONTHS):
+        return True
+    if low in MONTHS:
+        return not starter and not lower_style
     if low in UNCERTAIN:
         return UNCERTAIN[low] and not starter
     if len(before) == 1 and before.isalpha():

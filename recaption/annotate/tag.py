@@ -1,6 +1,6 @@
 """Objects named in a sub-caption: heads of noun phrases found from Penn tags alone, by one scan from left to right.
 
-A parser brings nothing here (measured on three sets: head F1 .93 with it, .93 without) and costs half of the speed. What
+A parser brings nothing here (head F1 .93 with it, .93 without) and costs half of the speed. What
 helps is to know what is no object: words about the picture, places in it, abstractions, measures ("a pair of shoes").
 
 Counts are as said: "two dogs" 2, "a dog" 1, "the dog" and "dogs" None. What a sentence denies is not tagged.
@@ -187,7 +187,7 @@ class _Scan:
         return False
 
     def _is_object(self, nouns: list[Token], head: str, phrase: _Phrase) -> bool:
-        if len(head) < 2 or not head[0].isalpha() or head == "light" and not self._is_lamp(nouns, phrase):
+        if len(head) < 2 or not head[0].isalpha() or (head == "light" and not self._is_lamp(nouns, phrase)):
             return False
         if _name(nouns) in lex.KEPT_COMPOUNDS:
             return True

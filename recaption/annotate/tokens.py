@@ -60,7 +60,7 @@ def _load(name: str) -> tuple[Any, str]:
     path = _file(name)
     try:
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001  the library raises bare Exception
+    except Exception as error:
         raise ConfigError(f"annotate.tokenizers: {path} is not a tokenizers JSON file: {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -91,7 +91,7 @@ def _from_hub(name: str, hub_id: str) -> Path:
         raise MissingExtra("huggingface-hub", "annotate") from error
     try:
         return Path(hf_hub_download(hub_id, "tokenizer.json"))
-    except Exception as error:  # noqa: BLE001  its HTTP client's errors share no base class
+    except Exception as error:
         raise ConfigError(
             f"annotate.tokenizers: {name!r} could not be had from the hub ({hub_id}: {type(error).__name__}). Without "
             "network, give the path of a tokenizer.json, or leave it out of annotate.tokenizers"

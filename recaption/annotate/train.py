@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from recaption.annotate.train_sentences import Sentence, sentences
+from recaption.annotate.words import words
 
 WIDTH, DEPTH = 64, 3
 _CONFIG = {
@@ -44,8 +45,8 @@ _CONFIG = {
 }
 _MASC_TAGS = {"(": "-LRB-", ")": "-RRB-", "-": ":", "...": ":", "--": ":", ";": ":", '"': "''", "'": "''", "UH`": "UH"}
 _PENN = frozenset(
-    """$ '' , -LRB- -RRB- . : CC CD DT EX FW HYPH IN JJ JJR JJS LS MD NN NNP NNPS NNS PDT POS PRP PRP$ RB RBR RBS RP SYM
-    TO UH VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB ``""".split()
+    words("""$ '' , -LRB- -RRB- . : CC CD DT EX FW HYPH IN JJ JJR JJS LS MD NN NNP NNPS NNS PDT POS PRP PRP$ RB RBR RBS RP SYM
+    TO UH VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB ``""")
 )
 _HYPHENATED = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)+")
 

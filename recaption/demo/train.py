@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +106,14 @@ def train(plan: Plan) -> None:
     size = sum(p.numel() for p in learner.model.parameters())
     print(f"# parameters {size}  plan {plan}  from step {clock.step}", file=log, flush=True)
 
+    stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     learner.train()
     last = saved = time.monotonic()
     sums, seen = torch.zeros(4), 0
     for batch in sampler:
         progress = clock.progress(plan)
-        if progress >= 1:
+        if progress >= 1 or stop:
             break
         for group in optimiser.param_groups:
             group["lr"] = rate_at(progress, plan)
@@ -145,7 +148,7 @@ def train(plan: Plan) -> None:
             saved = time.monotonic()
     save(learner, optimiser, clock, checkpoint)
     export(learner.model, processor, plan.out)
-    print(f"# done at step {clock.step} after {clock.seconds / 60:.1f} minutes", file=log, flush=True)
+    print(f"# {'stopped' if stop else 'done'} at step {clock.step} after {clock.seconds / 60:.1f} minutes", file=log, flush=True)
     log.close()
 
 

@@ -11,7 +11,8 @@ from recaption.types import Answer, Image, Reason, Reject
 def replay(images: Sequence[Image], column: str, generation: str) -> list[Answer | Reject]:
     """One answer or reject for each image, in order: the text in its `column`, exactly as the source has it.
 
-    Such an answer has finish reason stop, no tokens and no attempts; `asked` stands in place of a filled-in prompt. A column that is missing, null, or nothing but white space is an `empty_answer`; what is not a text is a
+    Such an answer has finish reason stop, no tokens and no attempts; `asked` stands in place of a filled-in prompt's
+    hash. A column that is missing, null, or nothing but white space is an `empty_answer`; what is not a text is a
     `request_error`. The caller leaves out images that the source itself rejects (`Image.reason`).
     """
     results: list[Answer | Reject] = []

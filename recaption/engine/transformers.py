@@ -202,7 +202,7 @@ class TransformersEngine:
                 raise EngineDead(f"out of memory with a single request: {error}") from error
             if str(self.device).startswith("cuda"):
                 torch.cuda.empty_cache()
-        except Exception as error:  # noqa: BLE001  a model may raise anything; whose fault it is shows one by one
+        except Exception as error:  # a model may raise anything; whose fault it is shows one by one
             if isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error):
                 raise EngineDead(f"the device failed: {error}") from error
             if len(jobs) == 1:

@@ -85,6 +85,7 @@ class Pass:
                     last_report = time.monotonic()
                     self._poll()
                     self._report(self.progress)
+            self.progress.ended = time.monotonic()
             yield from self._scheduler.completed()
             self._poll(final=True)
             self._report(self.progress)
@@ -267,8 +268,8 @@ def _list(model: ModelPlan, job: Job, shard: SourceShard, limit: int | None = No
     return list_shard(store, job.source, shard, model.questions, job.excluded, limit)
 
 
-def get(ref: ray.ObjectRef) -> Any:
-    """The result, or the error as it was raised over there."""
+def get(ref: Any) -> Any:
+    """The result of a task (or of each of a list), or the error as it was raised over there."""
     try:
         return ray.get(ref)
     except RayTaskError as error:

@@ -69,24 +69,27 @@ def compact(store: Store, question: Question, shard: str, place: str) -> None:
     """
     for kind in ("answers", "rejects"):
         parts = _parts(store, kind, question, place)
-        if not parts:
-            continue
-        read = read_answers if kind == "answers" else read_rejects
-        schema = ANSWERS if kind == "answers" else REJECTS
-        earlier = compacted(store, kind, question, shard)
-        known = {_identity(item) for path in earlier for item in read(store, path)}
-        fresh: dict[tuple[str, str], Answer | Reject] = {}
-        for path in parts:
-            for item in read(store, path):
-                if _identity(item) not in known:
-                    fresh.setdefault(_identity(item), item)
-        if fresh:
-            table = _table(sorted(fresh.values(), key=lambda item: (item.row, *_identity(item))), schema)
-            number = len(earlier)
-            while not _put(store, _compacted_name(kind, question, shard, number), table, if_absent=True):
-                number += 1
+        while parts and not _merge(store, kind, question, shard, parts):
+            pass  # another process put the next file first: see what it holds, and look again
         for path in parts:
             store.delete(path)
+
+
+def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[str]) -> bool:
+    """Put what the parts hold beyond the files there are. False when somebody else put a file of that name."""
+    read = read_answers if kind == "answers" else read_rejects
+    earlier = compacted(store, kind, question, shard)
+    known = {_identity(item) for path in earlier for item in read(store, path)}
+    fresh: dict[tuple[str, str], Answer | Reject] = {}
+    for path in parts:
+        for item in read(store, path):
+            if _identity(item) not in known:
+                fresh.setdefault(_identity(item), item)
+    if not fresh:
+        return True
+    items = sorted(fresh.values(), key=lambda item: (item.row, *_identity(item)))
+    table = _table(items, ANSWERS if kind == "answers" else REJECTS)
+    return _put(store, _compacted_name(kind, question, shard, len(earlier)), table, if_absent=True)
 
 
 def compacted(store: Store, kind: str, question: Question, shard: str) -> list[str]:

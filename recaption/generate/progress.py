@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -21,4 +22,10 @@ class Progress:
     in_flight: int = 0
     all_listed: bool = False
     started: float | None = None  # monotonic seconds at which the first engine was ready
+    ended: float | None = None  # monotonic seconds at which the last answer was put
     provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last put; the start of engines is not in it."""
+        return (self.ended or time.monotonic()) - self.started if self.started else 0.0

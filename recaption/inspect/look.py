@@ -58,7 +58,6 @@ def _print_build(summary: Summary, facts: Facts, console: Console) -> None:
         console.print(Text(pipeline, style="dim"))
     console.print()
     console.print(_counts(summary))
-    console.print()
     console.print(Text(summary.sum))
     for asked in summary.generations:
         console.print(Text(asked.sum))
@@ -80,14 +79,9 @@ def _print_progress(done: Progress, layout: Layout, console: Console) -> None:
     _section(console, "rejects, by reason", _bars(done.rejects, "red", console))
 
 
-def _counts(s: Summary) -> Table:
-    grid = Table.grid(padding=(0, 3, 0, 0))
-    names, numbers = ("images", "captions", "sub-captions", "tags"), (s.images, s.captions, s.sub_captions, s.tags)
-    for _ in names:
-        grid.add_column(justify="right")
-    grid.add_row(*(Text(f"{number:,}", style="bold") for number in numbers))
-    grid.add_row(*(Text(name, style="dim") for name in names))
-    return grid
+def _counts(s: Summary) -> Text:
+    counts = (("images", s.images), ("captions", s.captions), ("sub-captions", s.sub_captions), ("tags", s.tags))
+    return Text(" · ").join(Text.assemble((f"{number:,}", "bold"), f" {name}") for name, number in counts)
 
 
 def _words(words: Sequence[Words]) -> Table | None:

@@ -30,7 +30,8 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
                 f"source.path {pattern!r}: compressed tars have no byte ranges to read images by, and JPEGs do not get "
                 "smaller. Decompress them to plain .tar files"
             )
-    folders = [not is_pattern(pattern) and files.is_folder(pattern) for pattern in patterns]
+    # A folder's own name may hold brackets; a remote pattern is not worth a request.
+    folders = [not (files.is_url(p) and is_pattern(p)) and files.is_folder(p) for p in patterns]
     kind: str = config.format
     if kind == "auto":
         kind = _kind_of_folder(patterns[0], config) if folders[0] else _kind_of_file(patterns[0], path)
@@ -46,7 +47,7 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
 
 
 def _within(folder: str, kind: str) -> str:
-    """The files of that kind in a folder, as a pattern. A folder's name may hold glob characters."""
+    """The files of that kind in a folder, as a pattern."""
     suffixes = (".tar",) if kind == "webdataset" else _PARQUET
     if is_pattern(folder):
         raise SourceError(f"source.path {folder!r}: rename the folder, its name holds one of * ? [ {{")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import time
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def filesystem(path: str) -> tuple[Any, str]:
         raise SourceError(f"cannot open {path!r}: {error}") from error
 
 
-def unstrip(fs: Any, path: str, like: str) -> str:
+def unstrip(path: str, like: str) -> str:
     """A path as the file system lists it, as a URL again."""
     return path if is_url(path) else f"{like.split('://', 1)[0]}://{path.lstrip('/')}"
 
@@ -111,11 +112,15 @@ def _remote(path: str, call: Any) -> Any:
 
 
 def is_file(path: str) -> bool:
-    return bool(filesystem(path)[0].isfile(path)) if is_url(path) else Path(path).is_file()
+    if is_url(path):
+        return bool(_remote(path, lambda fs, inner: fs.isfile(inner)))
+    return Path(path).is_file()
 
 
 def is_folder(path: str) -> bool:
-    return bool(filesystem(path)[0].isdir(path)) if is_url(path) else Path(path).is_dir()
+    if is_url(path):
+        return bool(_remote(path, lambda fs, inner: fs.isdir(inner)))
+    return Path(path).is_dir()
 
 
 def stamp(path: str) -> str | None:
@@ -135,12 +140,22 @@ def entries(folder: str) -> list[str]:
     """Full paths of the files directly in the folder, sorted, hidden ones left out."""
     if is_url(folder):
         found = _remote(folder, lambda fs, inner: [e["name"] for e in fs.ls(inner) if e["type"] == "file"])
-        fs, _ = filesystem(folder)
-        paths = [unstrip(fs, name, folder) for name in found]
+        paths = [unstrip(name, folder) for name in found]
     else:
-        with os.scandir(folder) as scan:
-            paths = [entry.path for entry in scan if entry.is_file()]
+        try:
+            with os.scandir(folder) as scan:
+                paths = [entry.path for entry in scan if entry.is_file()]
+        except OSError as error:
+            raise failed(folder, error) from error
     return sorted(path for path in paths if not path.rsplit("/", 1)[-1].startswith("."))
+
+
+def matches(pattern: str) -> list[str]:
+    """Full paths of the files that a glob matches, sorted. Raises ShardError."""
+    if not is_url(pattern):
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns
+        return sorted(path for path in found if Path(path).is_file())
+    return sorted(unstrip(path, pattern) for path in _remote(pattern, lambda fs, inner: fs.glob(inner)))
 
 
 def walk(folder: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.source.base import PART_SIZE, SUFFIXES, Row, check_caption, checked, images, unreadable
-from recaption.source.files import is_file, is_folder, read_all, walk
+from recaption.source.files import is_folder, read_all, walk
 from recaption.source.paths import part_id, shard_id
 from recaption.source.table import METADATA, Table, find_table, read_table
 from recaption.types import Image, Locator, SourceShard
@@ -85,13 +85,12 @@ class FolderSource:
         if name.startswith(("../", "/")) or name == "..":
             row.reason, row.detail = "missing_image", f"{name} leads out of the folder"
             return row
-        if name in self._table and not is_file(path):
-            row.reason, row.detail = "missing_image", f"the table names {name}, which is not in the folder"
-            return row
         try:
             data = read_all(path)
         except ShardError as error:
             row.reason, row.detail = "unreadable", str(error)
+            if name in self._table and isinstance(error.__cause__, FileNotFoundError):
+                row.reason, row.detail = "missing_image", f"the table names {name}, which is not in the folder"
             return row
         if not data:
             row.reason, row.detail = "empty", f"{name} has no bytes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def _expand(pattern: str) -> list[str]:
         raise _not_found(pattern, missing, len(alternatives))
     found = []
     for path, is_glob in zip(alternatives, globs, strict=True):
-        matches = _glob(path) if is_glob else [path]
+        matches = files.matches(path) if is_glob else [path]
         if not matches:
             raise SourceError(f"source.path: no file matches {path!r}. Check the path, or list what there is")
         found.extend(matches)
@@ -110,11 +109,3 @@ def _missing(paths: Iterable[str]) -> list[str]:
 def _remote_names(folder: str) -> Iterator[str]:
     if files.is_folder(folder):
         yield from (path.rpartition("/")[2] for path in files.entries(folder))
-
-
-def _glob(pattern: str) -> list[str]:
-    if not files.is_url(pattern):
-        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns
-        return sorted(path for path in found if Path(path).is_file())
-    fs, inner = files.filesystem(pattern)
-    return sorted(files.unstrip(fs, path, pattern) for path in fs.glob(inner))

@@ -1,7 +1,8 @@
 """WebDataset tars, such as img2dataset writes: files with the same name up to the first dot are one sample.
 
 Naming and grouping follow `base_plus_ext` and `group_by_keys` of webdataset/tariterators.py; the fields of `.json` are
-those of img2dataset/downloader.py. Indexing runs at 740 MB/s on a warm local tar of 100 kB images (one core).
+those of img2dataset/downloader.py. Indexing a warm local tar of 100 kB images takes about
+1.6 times the CPU of its sha256 alone (290 MB/s where sha256 runs at 450 MB/s), JSON and captions included.
 """
 
 from __future__ import annotations

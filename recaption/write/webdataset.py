@@ -92,6 +92,5 @@ def header(name: str, size: int) -> bytes:
 
 # What follows the size is the same for every member: time 0; type file; no link; ustar, version 00, no owner.
 _TIME = b"00000000000\0"
-_ZERO = b"0000000\0"
-_REST = struct.pack("<1s100s6s2s32s32s8s8s155s12x", b"0", b"", b"ustar\0", b"00", b"", b"", _ZERO, _ZERO, b"")
+_REST = struct.pack("<1s100s6s2s32s32s8s8s155s12x", b"0", b"", b"ustar\0", b"00", b"", b"", b"", b"", b"")
 _REST_SUM = sum(_REST) + 8 * 0x20  # the checksum field itself counts as spaces

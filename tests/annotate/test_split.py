@@ -111,7 +111,7 @@ def test_windows_line_ends_are_normalised_before() -> None:
     assert [text[a:b] for a, b in split(text)] == ["A dog sits.", "A cat lies", "A cow"]
 
 
-@pytest.mark.parametrize("text", ["Yes.", "Yes!\"", "(Yes.)", "是。", "Yes… ", "Yes. 🐶", "हाँ।", "**Yes.**", "🐶"])
+@pytest.mark.parametrize("text", ["Yes.", 'Yes!"', "(Yes.)", "是。", "Yes… ", "Yes. 🐶", "हाँ।", "**Yes.**", "🐶"])
 def test_has_end(text: str) -> None:
     assert has_end(text)
 
@@ -123,13 +123,27 @@ def test_has_no_end(text: str) -> None:
 
 # Text with many of the characters that the rules look at, and any others.
 _PIECES = st.sampled_from(
-    [*'.!?…。"\'“”‘’()[]*_#>-•|:;, \n\t', "Dr", "e.g", "U.S", "A", "The", "dog", "3", "1.", "12", "🐶", "\ufe0f", "\u202e"]
+    [
+        *".!?…。\"'“”‘’()[]*_#>-•|:;, \n\t",
+        "Dr",
+        "e.g",
+        "U.S",
+        "A",
+        "The",
+        "dog",
+        "3",
+        "1.",
+        "12",
+        "🐶",
+        "\ufe0f",
+        "\u202e",
+    ]
     + ["**", "\n\n", "</s>", "猫", "。」", "etc", "St", "(a)", "iv)", "\u200b", "\u00a0", "```", "---"]
 )
 _TEXTS = st.one_of(st.text(max_size=300), st.lists(_PIECES, max_size=80).map("".join))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_TEXTS)
 def test_spans_are_exact_ordered_and_cover_all_but_markers(raw: str) -> None:
     text = normalise(raw)
@@ -142,7 +156,7 @@ def test_spans_are_exact_ordered_and_cover_all_but_markers(raw: str) -> None:
     assert is_gap(text[end:])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(_TEXTS)
 def test_same_text_same_spans(raw: str) -> None:
     assert split(raw) == split(raw)
@@ -158,16 +172,14 @@ HARD = ["a. ", ".", "(", '"', "'a ", "**a", "1. A ", "- ", " ", "\n", "🐶 ", "
         "long enough to be wrapped lines and so on\n", "“", "。", "1) ", "|", "> ", "A 🐶 The "]  # fmt: skip
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", HARD)
 def test_time_is_linear(piece: str) -> None:
     def seconds(length: int) -> float:
         text = (piece * (length // len(piece) + 1))[:length]
-        best = 1e9
-        for _ in range(2):
-            start = time.process_time()
-            split(text)
-            best = min(best, time.process_time() - start)
-        return best
+        start = time.process_time()
+        split(text)
+        return time.process_time() - start
 
-    small, large = seconds(20_000), seconds(200_000)
-    assert large < 0.05 + 40 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"
+    small, large = seconds(3_000), seconds(30_000)
+    assert large < 0.05 + 30 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"

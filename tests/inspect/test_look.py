@@ -20,7 +20,10 @@ from .conftest import LONG
 
 def look(path: Path, width: int = 100, *, terminal: bool = False) -> str:
     file = io.StringIO()
-    first_look(str(path), Console(file=file, width=width, force_terminal=terminal, color_system="standard"))
+    first_look(
+        str(path),
+        Console(file=file, width=width, force_terminal=terminal, color_system="standard" if terminal else None),
+    )
     return file.getvalue()
 
 
@@ -29,6 +32,7 @@ def test_what_it_says_of_a_build(dataset: Path) -> None:
     for text in (
         "tiny · sidecar · build 0123456789abcdef · schema 1.0",
         "long ← qwen:describe_long",
+        "6 images · 8 captions · 12 sub-captions · 10 tags",
         "images in 6 = ok 4 + partial 0 + rejected 2 + excluded 0",
         "long: asked 5 = answered 4 + rejected 1",
         "missing_required",

@@ -50,7 +50,7 @@ def test_what_is_printed(dataset: Path) -> None:
     file = io.StringIO()
     summary = summarise(str(dataset), seconds=3725, captions_per_second=12.34)
     print_summary(
-        summary, Console(file=file, width=44), ["recaption inspect out/demo  # look into it, as long as this"]
+        summary, Console(file=file, width=46), ["recaption inspect out/demo  # look into it, as long as this"]
     )
     out = file.getvalue()
     assert [line.rstrip() for line in out.splitlines()] == [
@@ -63,8 +63,8 @@ def test_what_is_printed(dataset: Path) -> None:
         "  of long      1  repetition 1",
         "tags          10  dog 4 · ball 1 · cat 1",
         "",
-        "images in 6 = ok 4 + partial 0 + rejected 2",
-        "+ excluded 0",
+        "images in 6 = ok 4 + partial 0 + rejected 2 +",
+        "excluded 0",
         "long: asked 5 = answered 4 + rejected 1",
         "",
         "next",

@@ -8,7 +8,6 @@ import json
 import socket
 import tarfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -149,11 +148,11 @@ def dead_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def run(urls: Path, out: Path, **settings: Any) -> tuple[DownloadSummary, list[str]]:
+def run(urls: Path, out: Path | str, **settings: Any) -> tuple[DownloadSummary, list[str]]:
     lines: list[str] = []
     settings = {
-        "user_agent_token": "recaption-test", "processes": 1, "threads": 32, "timeout": 3.0, "max_seconds": 5.0, "pause": 0.0,
-        "max_bytes": 1 << 20, "report": lines.append, **settings,
+        "user_agent_token": "recaption-test", "processes": 1, "threads": 32, "timeout": 3.0, "max_seconds": 5.0,
+        "pause": 0.0, "max_bytes": 1 << 20, "report": lines.append, **settings,
     }  # fmt: skip
     return download(str(urls), str(out), **settings), lines
 
@@ -176,7 +175,6 @@ def bad_urls(web: Web) -> dict[str, str]:
         f"http://127.0.0.1:{dead_port()}/x.jpg": "connection",
         "file:///etc/hostname": "bad_url",
         "not a url": "bad_url",
-        "http://nowhere.invalid/x.jpg": "unknown_host",
     }
 
 
@@ -230,9 +228,7 @@ def test_everything_the_web_does(web: Web, tmp_path: Path) -> None:
     stored = pa.concat_tables([pq.read_table(out / f"0000{n}.parquet") for n in range(3)])
     assert stored["url"].to_pylist() == [url for url in urls if url in good]
     assert stored["score"].to_pylist() == [n / 2 for n, url in enumerate(urls) if url in good]
-    assert stored.schema.field("when").type == pa.timestamp("ms") or pa.types.is_timestamp(
-        stored.schema.field("when").type
-    )
+    assert pa.types.is_timestamp(stored.schema.field("when").type)
     assert set(stored["width"].to_pylist()) == {24}
     assert "input_width" in stored.column_names
     files = {name: data for n in range(3) for name, data in members(out / f"0000{n}.tar").items()}
@@ -290,7 +286,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not empty and is no download"):
         run(tmp_path / "list.txt", tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["00000.tar"]
-    for out, words in ((Path("s3://bucket/x"), "local folder"), (tmp_path / "a[1]", "patterns")):
+    for out, words in (("s3://bucket/x", "local folder"), (tmp_path / "a[1]", "patterns")):
         with pytest.raises(UserError, match=words):
             run(tmp_path / "list.txt", out)
 
@@ -309,14 +305,9 @@ def test_wrong_numbers(tmp_path: Path) -> None:
 
 def test_two_at_once(web: Web, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(web.url("/ok/1"))
-    seen: list[str] = []
 
     def second(line: str) -> None:
-        if not seen:
-            with pytest.raises(UserError, match="another process is downloading") as error:
-                run(tmp_path / "list.txt", tmp_path / "out")
-            seen.append(str(error.value))
+        run(tmp_path / "list.txt", tmp_path / "out")
 
-    started = time.monotonic()
-    summary, _ = run(tmp_path / "list.txt", tmp_path / "out", report=second)
-    assert seen and summary.downloaded == 1 and time.monotonic() - started < 60
+    with pytest.raises(UserError, match="another process is downloading"):
+        run(tmp_path / "list.txt", tmp_path / "out", report=second)

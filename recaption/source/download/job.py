@@ -75,8 +75,9 @@ def download(
 
     `urls`: txt (a URL per line), csv, tsv, jsonl, json, parquet, .gz, or a folder of one kind. `out`: a local folder.
     `threads`: per process. `timeout`: seconds without a byte; `max_seconds`: for all of a URL, redirects included,
-    None: six times `timeout`. `pause`: seconds before a second pass, which has a quarter of the threads and twice the timeout. `image_size`: pixels of the shorter side,
-    larger images are scaled down to it by img2dataset; None keeps every byte as it came. `max_bytes`: of one image.
+    None: six times `timeout`. `pause`: seconds before a second pass, which has a quarter of the threads and twice the
+    time. `image_size`: pixels of the shorter side, larger images are scaled down to it by img2dataset; None keeps every
+    byte as it came. `max_bytes`: of one image.
 
     Raises UserError (what was given cannot be done), MissingExtra (no img2dataset), StoreError (img2dataset keeps
     ending early, disk full), ShardError (a broken intermediate file; run again), Interrupted (stopped; run again).

@@ -92,7 +92,10 @@ def normalise(
     """
     if found.kind == "txt":
         url_column, caption_column = "url", None
-    schema = pa.unify_schemas([_schema(file, found.kind) for file in found.files], promote_options="permissive")
+    try:
+        schema = pa.unify_schemas([_schema(file, found.kind) for file in found.files], promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"the files of {found.files[0].parent} do not fit together: {error}") from error
     renamed, names = {}, []
     for name in schema.names:
         new = "url" if name == url_column else "caption" if name == caption_column else name
@@ -242,7 +245,7 @@ def _json_schema(path: Path) -> pa.Schema:
 
 def _common(known: pa.DataType | None, values: list[Any]) -> pa.DataType:
     try:
-        seen = pa.infer_type(values)
+        seen = pa.array(values).type  # infer_type alone takes the first kind that it sees
         if known is None:
             return seen
         schemas = [pa.schema([("x", known)]), pa.schema([("x", seen)])]

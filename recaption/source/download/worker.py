@@ -22,8 +22,10 @@ from typing import Any
 
 
 class _Late(ModuleType):
-    """Stands for a module until something of it is used. img2dataset imports wandb to log with it and albumentations to
-    resize with it; we do not log, and mostly keep images as they are: half of the seconds that a process takes to start.
+    """Stands for a module until something of it is used.
+
+    img2dataset imports wandb to log with it and albumentations to resize with it. We do not log, and keep images as
+    they are: this halves the seconds that each of its processes takes to start.
     """
 
     def __getattr__(self, name: str) -> Any:

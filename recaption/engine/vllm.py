@@ -1,0 +1,300 @@
+"""vLLM's AsyncLLM: continuous batching, with rendering beside the engine. The only module that imports vllm.
+
+Written against vLLM 0.32, tested on its CPU build; the names used are the same in 0.29 to 0.33. engine_args are the
+fields of `AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, enable_prefix_caching, ...). What is
+set here unless they say otherwise, and why:
+
+- max_num_seqs and max_num_batched_tokens: `AsyncLLM` alone falls back to 128 and 2048 even on an H200, because its
+  usage context is in none of the tables of arg_utils.py, and the second is also the image encoder's budget.
+- mm_processor_cache_gb 0: every image is seen once; with it off and enable_prefix_caching off, nothing is hashed.
+  Set enable_prefix_caching where one image is asked several prompts: their common prefix is the image.
+- generation_config "vllm": sampling is what the pipeline says, not what the model's author would like.
+- on a CPU: eager, in one process less (see `_prepare_cpu`), and a key-value cache of 1 GiB.
+
+An image is resized, patched and tokenised by a renderer (`VllmRendererSpec`, built in any process); the engine's own
+does it on one thread for all requests (vllm/renderers/base.py), which starves the GPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recaption.decode import Decoder
+from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request
+from recaption.engine.packing import Packed, pack, unpack
+from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
+from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
+from recaption.types import FinishReason, ImageLimits, Sampling
+
+_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "repetition"}
+_GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VllmRendererSpec:
+    """See `engine.base.RendererSpec`. `config` is the engine's own VllmConfig, pickled: renderers start in no time."""
+
+    config: bytes
+    model: str
+    limits: ImageLimits
+    max_pixels: int | None
+
+    def build(self) -> VllmRenderer:
+        return VllmRenderer(self)
+
+
+class VllmRenderer:
+    """Requests to vLLM's engine inputs; one thread at a time."""
+
+    def __init__(self, spec: VllmRendererSpec) -> None:
+        _prepare(spec.model)
+        import cloudpickle
+        from vllm.renderers import ChatParams, renderer_from_config
+
+        self._renderer = renderer_from_config(cloudpickle.loads(spec.config))
+        self._params = ChatParams(mm_processor_kwargs=None)
+        self._pixels = spec.max_pixels
+        self._decoder = Decoder(spec.limits, spec.max_pixels)
+        self._bos = getattr(self._renderer.get_tokenizer(), "bos_token", None)
+
+    def render(self, request: Request) -> Rendered:
+        """Raises ImageError, and RequestError for a prompt that is too long or that the model's template refuses."""
+        image = self._decoder.decode(request.image, request.sha256)
+        # The id stands for the pixels: requests that show the same ones at the same time share the encoder's work.
+        part = {"type": "image_pil", "image_pil": image, "uuid": f"{request.sha256}-{self._pixels}"}
+        content = [part, {"type": "text", "text": request.prompt}]
+        try:
+            _, prompt = self._renderer.render_messages([{"role": "user", "content": content}], self._params)
+            # As transformers' processors do it: a template that writes the first token itself gets no second one.
+            first = not (self._bos and str(prompt.get("prompt", "")).startswith(self._bos))
+            tokens = dataclasses.replace(self._renderer.default_chat_tok_params, add_special_tokens=first)
+            [engine_input] = self._renderer.render_cmpl([prompt], tokens, skip_mm_cache=True)
+        except Exception as error:
+            raise RequestError(f"{type(error).__name__}: {str(error)[:500]}") from error
+        packed = pack(engine_input)
+        return Rendered(engine_input=packed, sampling=request.sampling, nbytes=packed.nbytes)
+
+
+class VllmEngine:
+    """See `engine.base.Engine`. Takes Requests as well (rendered in a thread of its own) and Rendered."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self.spec = spec
+        self.capacity = 0
+        self._engine: Any = None
+        self._numbers = itertools.count()
+        self._in_flight: set[asyncio.Task[Completion]] = set()
+        self._closed: RecaptionError | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="vllm-render")
+
+    @cached_property
+    def _config(self) -> Any:
+        return _config(self.spec)
+
+    def renderer(self) -> RendererSpec:
+        import cloudpickle
+        from vllm.transformers_utils.config import maybe_register_config_serialize_by_value
+
+        config = self._config
+        maybe_register_config_serialize_by_value()
+        return VllmRendererSpec(
+            config=cloudpickle.dumps(config),
+            model=self.spec.model,
+            limits=self.spec.limits,
+            max_pixels=self.spec.max_pixels,
+        )
+
+    @cached_property
+    def _local(self) -> VllmRenderer:
+        return VllmRenderer(self.renderer())  # type: ignore[arg-type]
+
+    def _render(self, request: Request) -> Rendered:
+        return self._local.render(request)
+
+    async def start(self) -> None:
+        """Start the engine's process and load the model. Raises ConfigError, MissingExtra, EngineDead."""
+        config = await asyncio.to_thread(lambda: self._config)
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        try:
+            self._engine = await asyncio.to_thread(AsyncLLM.from_vllm_config, config, disable_log_stats=True)
+        except Exception as error:
+            raise EngineDead(f"vLLM could not start {self.spec.model}: {type(error).__name__}: {error}") from error
+        seqs = config.scheduler_config.max_num_seqs
+        self.capacity = seqs + max(8, seqs // 4)  # a full batch, and who comes next
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        if self._closed is not None:
+            raise type(self._closed)(*self._closed.args)
+        if self._engine is None:
+            raise EngineDead("the engine is not started")
+        task = asyncio.ensure_future(self._generate(work))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.cancelled() and self._closed is not None:  # by stop, not by the caller
+                raise type(self._closed)(*self._closed.args) from None
+            task.cancel()
+            raise
+
+    async def drain(self, deadline: float) -> None:
+        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
+        if self._in_flight:
+            await asyncio.wait(list(self._in_flight), timeout=deadline)
+
+    async def stop(self) -> None:
+        self._closed = self._closed or Interrupted("the engine was stopped")
+        for task in list(self._in_flight):
+            task.cancel()
+        await asyncio.gather(*self._in_flight, return_exceptions=True)
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.shutdown)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def provenance(self) -> dict[str, str]:
+        import torch
+        import vllm
+        from vllm.platforms import current_platform
+
+        config = self._config
+        return {
+            "engine": "vllm",
+            "engine_version": vllm.__version__,
+            "torch": torch.__version__,
+            "device": current_platform.get_device_name(),
+            "dtype": str(config.model_config.dtype).removeprefix("torch."),
+            "max_num_seqs": str(config.scheduler_config.max_num_seqs),
+            "max_num_batched_tokens": str(config.scheduler_config.max_num_batched_tokens),
+            "enable_prefix_caching": str(config.cache_config.enable_prefix_caching),
+        }
+
+    async def _generate(self, work: Request | Rendered) -> Completion:
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if isinstance(work, Request):
+            work = await asyncio.get_running_loop().run_in_executor(self._thread, self._render, work)
+        engine_input = work.engine_input
+        if isinstance(engine_input, Packed):
+            engine_input = unpack(engine_input)
+        last: Any = None
+        try:
+            sampling = sampling_params(work.sampling)
+            async for output in self._engine.generate(engine_input, sampling, str(next(self._numbers))):
+                last = output
+        except EngineDeadError as error:
+            raise EngineDead(f"vLLM's engine died: {error}") from error
+        except Exception as error:
+            if self._engine is None or self._engine.errored:
+                raise EngineDead(f"vLLM's engine died: {type(error).__name__}: {error}") from error
+            cause = error.__cause__ or error  # vLLM wraps what it did not expect
+            raise RequestError(f"{type(cause).__name__}: {str(cause)[:500]}") from error
+        if last is None or not last.outputs:
+            raise RequestError("vLLM ended the request without an output")
+        answer = last.outputs[0]
+        return Completion(
+            text=answer.text,
+            finish_reason=_FINISH.get(answer.finish_reason or "", "error"),
+            prompt_tokens=len(last.prompt_token_ids or ()),
+            output_tokens=len(answer.token_ids),
+        )
+
+
+def sampling_params(sampling: Sampling) -> Any:
+    """vLLM's SamplingParams: only the finished answer comes back, and a loop ends it (`engine.repetition`)."""
+    from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind, SamplingParams
+
+    loops = RepetitionDetectionParams(max_pattern_size=MAX_PATTERN, min_pattern_size=1, min_count=MIN_COUNT)
+    return SamplingParams(
+        max_tokens=sampling.max_tokens,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
+        top_k=sampling.top_k if sampling.temperature > 0 else 0,
+        seed=sampling.seed if sampling.temperature > 0 else None,
+        stop=list(sampling.stop) or None,
+        ignore_eos=sampling.ignore_eos,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+        repetition_detection=None if sampling.ignore_eos else loops,
+    )
+
+
+def _config(spec: EngineSpec) -> Any:
+    """vLLM's whole configuration of `spec`. Raises ConfigError with what vLLM says, MissingExtra without vLLM."""
+    _prepare(spec.model)
+    try:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+    except ImportError as error:
+        raise MissingExtra("vllm", "vllm") from error
+
+    given = dict(spec.engine_args)
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    if unknown := sorted(set(given) - known):
+        raise ConfigError(
+            f"engine_args {', '.join(unknown)}: vLLM has no such setting. Allowed are the fields of AsyncEngineArgs, "
+            "the names of `vllm serve --help` with _ for -"
+        )
+    args: dict[str, Any] = {
+        "model": spec.model,
+        "revision": None if Path(spec.model).is_dir() else spec.revision,
+        "dtype": spec.dtype,
+        "max_model_len": spec.max_model_len,
+        "tensor_parallel_size": spec.tensor_parallel,
+        "seed": 0,
+        "limit_mm_per_prompt": {"image": 1, "video": 0, "audio": 0},
+        "mm_processor_cache_gb": 0,
+        "enable_prefix_caching": False,
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+        "enable_log_requests": False,
+    }
+    if current_platform.is_cpu():
+        args |= _prepare_cpu(spec)
+    else:
+        large = current_platform.get_device_total_memory() >= 60 * _GIB
+        args |= {"max_num_seqs": 512 if large else 256, "max_num_batched_tokens": 16384 if large else 8192}
+    try:
+        return AsyncEngineArgs(**{**args, **given}).create_engine_config()
+    except (ValueError, TypeError, OSError, NotImplementedError) as error:
+        raise ConfigError(f"vLLM cannot run model {spec.model!r} as set: {error}") from error
+
+
+def _prepare(model: str) -> None:
+    """Environment variables that vLLM reads on import; those that are set already stay."""
+    quiet = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    }
+    if Path(model).is_dir():
+        quiet["HF_HUB_OFFLINE"] = "1"
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+
+
+def _prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
+    """Settings for a CPU. vLLM would start a worker process below the engine's and pin it to cores.
+
+    That costs one more import of vLLM (half of a short start), and two engines on a machine would be pinned to the same
+    cores. In one process, the number of threads is what is left to say: all cores but one, for the renderers, unless
+    OMP_NUM_THREADS says otherwise (Ray sets it to the actor's num_cpus).
+    """
+    args: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": True}
+    if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        args["kv_cache_memory_bytes"] = _GIB
+    if spec.tensor_parallel == 1:
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
+        args["distributed_executor_backend"] = "uni"
+    return args

@@ -1,0 +1,181 @@
+"""The main job: generate, annotate and write, overlapped. `generate_only` and `build_only` are its halves."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import ray
+import yaml
+
+import recaption
+from recaption.annotate import Annotator
+from recaption.config import Pipeline
+from recaption.errors import StoreError, UserError
+from recaption.generate import parts
+from recaption.generate.chunks import Listing
+from recaption.generate.driver import Job, Pass, Progress, get
+from recaption.generate.lease import claim
+from recaption.generate.plan import Question, make_plan
+from recaption.progress import Display
+from recaption.run.builder import Builder
+from recaption.run.local import ray_cluster, stop_requested
+from recaption.source import open_source
+from recaption.store import Store, open_store
+from recaption.types import SCHEMA_VERSION
+from recaption.write import read_manifest
+
+Half = Literal["run", "generate", "build"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run did. `build` is None when only answers were asked for; `changed` is False when nothing was to do."""
+
+    store_url: str
+    build: str | None
+    changed: bool
+    answered: int  # in this run
+    seconds: float  # of generating, engine start excluded
+    output_tokens: int
+    reject_share: float
+
+
+@dataclass(kw_only=True, slots=True)
+class _Tally:
+    answered: int = 0
+    rejected: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    models: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, progress: Progress) -> None:
+        self.answered += progress.answers.total()
+        self.rejected += progress.rejects.total()
+        self.output_tokens += progress.output_tokens.total()
+        self.seconds += progress.seconds
+        self.models[progress.model] = {
+            "seconds": round(progress.seconds, 3),
+            "answers": dict(progress.answers),
+            "rejects": dict(progress.rejects),
+            "retries": dict(progress.retries),
+            "output_tokens": dict(progress.output_tokens),
+            "engine": progress.provenance,
+        }
+
+
+def run(
+    pipeline: Pipeline,
+    path: Path | None,
+    display: Display,
+    *,
+    half: Half = "run",
+    limit: int | None = None,
+    takeover: bool = False,
+) -> Outcome:
+    """Do what is missing of a pipeline, and publish the dataset.
+
+    Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
+    Interrupted after SIGINT or SIGTERM, when everything paid for was put.
+    """
+    plan = make_plan(pipeline, path)
+    annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
+    store = open_store(pipeline.output.path)
+    _check_writable(store)
+    excluded = _excluded(pipeline)
+    started = datetime.now(UTC)
+    lease = claim(store, takeover=takeover)
+    try:
+        store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+        tally = _Tally()
+        with ray_cluster(plan), stop_requested() as stopping:
+            job = Job(
+                source=open_source(pipeline.source),
+                store_url=store.url,
+                epoch=lease.epoch,
+                excluded=excluded,
+                limit=limit,
+            )
+            builder = Builder(plan, job, store, annotator, limit) if annotator else None
+            try:
+                for model in plan.models:
+                    work = Pass(model, job, report=display.generating, stopping=stopping, answer=half != "build")
+                    compacting = []
+                    try:
+                        for listing in work.run():
+                            if builder and model is plan.models[-1]:
+                                builder.add(listing)  # which compacts first
+                            else:
+                                compacting.append(_compact.remote(model.questions, store.url, listing))
+                    finally:
+                        tally.add(work.progress)
+                    get(compacting)
+                build, changed = builder.finish(display, stopping) if builder else (None, tally.answered > 0)
+            finally:
+                _put_metrics(store, lease.epoch, half, started, tally)
+    finally:
+        lease.release()
+    counts = read_manifest(store, f"builds/{build}")["counts"] if build else None
+    return Outcome(
+        store_url=store.url,
+        build=build,
+        changed=changed or tally.answered + tally.rejected > 0,
+        answered=tally.answered,
+        seconds=tally.seconds,
+        output_tokens=tally.output_tokens,
+        reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
+    )
+
+
+@ray.remote(num_cpus=1, max_retries=2)
+def _compact(questions: tuple[Question, ...], store_url: str, listing: Listing) -> None:
+    store = open_store(store_url)
+    for question in questions:
+        parts.compact(store, question, listing.shard.id, f"{listing.shard.id}@{listing.digest}")
+
+
+def _check_writable(store: Store) -> None:
+    probe = f".probe-{os.getpid()}"
+    try:
+        store.put(probe, b"")
+        store.delete(probe)
+    except StoreError as error:
+        raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
+
+
+def _excluded(pipeline: Pipeline) -> frozenset[str]:
+    if pipeline.source.exclude is None:
+        return frozenset()
+    import pyarrow.parquet as pq
+
+    try:
+        return frozenset(pq.read_table(pipeline.source.exclude, columns=["sha256"])["sha256"].to_pylist())
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(
+            f"source.exclude {pipeline.source.exclude!r} cannot be read: {error}. "
+            "Expected a Parquet file with a column sha256 (hex)"
+        ) from error
+
+
+def _put_metrics(store: Store, epoch: int, half: Half, started: datetime, tally: _Tally) -> None:
+    """Times, hosts and rates: everything that differs from run to run lives here and nowhere else."""
+    name = f"run-{epoch:06d}"
+    data = {
+        "v": SCHEMA_VERSION,
+        "run": name,
+        "command": half,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "recaption": recaption.__version__,
+        "captions_per_second": round(tally.answered / tally.seconds, 3) if tally.seconds else None,
+        "models": tally.models,
+    }
+    with suppress(StoreError):  # it must not hide what ended the run
+        store.put(f"metrics/{name}.json", orjson.dumps(data, option=orjson.OPT_INDENT_2))

@@ -1,0 +1,311 @@
+"""The whole annotator: spans, flags, duplicates, weights, odd inputs, memory, provenance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from recaption.annotate import Annotator, count_words, flair
+from recaption.annotate.tokens import Counters, column_name
+from recaption.config import Annotate
+from recaption.demo.scenes import describe_long, sample_scene
+from recaption.errors import ConfigError
+from recaption.text import normalise
+from recaption.types import Caption, SubCaption
+
+Subs = Callable[..., tuple[SubCaption, ...]]
+Make = Callable[..., Caption]
+
+
+def test_ids_order_and_ends(subs: Subs) -> None:
+    done = subs("A dog sits. A cat lies. A cow stands.")
+    assert [s.sub_id for s in done] == ["k/long/0#0", "k/long/0#1", "k/long/0#2"]
+    assert [s.idx for s in done] == [0, 1, 2]
+    assert [s.is_first for s in done] == [True, False, False]
+    assert [s.is_last for s in done] == [False, False, True]
+    assert [s.n_words for s in done] == [3, 3, 3]
+    assert {s.lang for s in done} == {"en"}
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("The image shows a dog.", "a dog."),
+        ("In this image, we can see two dogs.", "two dogs."),
+        ("This is a close-up photo of a red car.", "a red car."),
+        ("The picture is a photograph of a cat.", "a cat."),
+        ("A black-and-white photo of a bridge.", "a bridge."),
+        ("The man shows his hand.", None),
+        ("The image shows", None),
+    ],
+)
+def test_opener(subs: Subs, text: str, content: str | None) -> None:
+    (sub,) = subs(text)
+    assert sub.is_boilerplate == (content is not None)
+    assert text[sub.content_start :] == (content or text)
+    assert not sub.is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are no people in the scene.",
+        "There is no text in the image.",
+        "The image does not contain any text.",
+        "No cars are visible.",
+        "There isn't a cloud in the sky.",
+        "The room is devoid of furniture.",
+    ],
+)
+def test_negation(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_negation
+
+
+@pytest.mark.parametrize(
+    "text", ['A sign says "No dogs" in red.', "A dog sits.", "Now a nose is seen.", "A 'no parking' sign."]
+)
+def test_no_negation(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_negation
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The composition is well balanced.",
+        "Overall, the scene conveys a sense of calm.",
+        "The lighting is soft and natural.",
+        "The image is well composed.",
+        "The photo was taken from a low angle.",
+        "The overall mood is cheerful.",
+        "I'm sorry, I can't help with that.",
+        "Foreground:",
+    ],
+)
+def test_meta(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text", ["The dog is calm.", "The image shows a dog.", "A camera lies on the table.", "The red car is fast."]
+)
+def test_not_meta(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
+
+
+def test_fragment(subs: Subs) -> None:
+    assert [s.is_fragment for s in subs("A dog sits. The cat is ly", finish="length")] == [False, True]
+    assert [s.is_fragment for s in subs("A dog sits. The cat is ly", finish="stop")] == [False, False]
+    assert [s.is_fragment for s in subs("A dog sits. The cat lies.", finish="length")] == [False, False]
+    assert [s.is_fragment for s in subs("a red car", finish=None)] == [True]
+
+
+def test_duplicates_across_the_captions_of_an_image(subs: Subs) -> None:
+    first, other, again = subs("The red dog sits on the mat. A cat lies.", "the red dog, sits on a mat!")
+    assert (first.dup_of, other.dup_of) == (None, None)
+    assert again.dup_of == first.sub_id
+    assert again.weight == 0
+
+
+def test_small_words_that_matter_are_no_duplicates(subs: Subs) -> None:
+    done = subs(
+        "The dog is to the left of the cat. The dog is to the right of the cat. The cat is to the left of the dog."
+    )
+    assert [s.dup_of for s in done] == [None, None, None]
+
+
+def test_nearly_the_same_is_a_duplicate(subs: Subs) -> None:
+    text = "A tall man in a dark blue coat walks two small white dogs along the narrow muddy path beside the river"
+    a, b = subs(f"{text}. {text} slowly.")
+    assert b.dup_of == a.sub_id
+
+
+def test_another_image_is_no_duplicate(annotator: Annotator, make: Make) -> None:
+    images = annotator.annotate([[make("A dog sits.")], [make("A dog sits.")]])
+    assert images[1][0].sub_captions[0].dup_of is None
+
+
+def test_weight_orders_good_before_junk(subs: Subs) -> None:
+    good, plain, meta, negation = subs(
+        "Two brown dogs sit on a bench. It looks nice today. The composition is balanced. There are no people."
+    )
+    assert 1 >= good.weight > plain.weight > meta.weight >= 0
+    assert plain.weight > negation.weight
+
+
+def test_other_languages_are_cut_but_not_tagged(subs: Subs) -> None:
+    zh = subs("一只狗坐着。一只猫。")
+    assert [(s.lang, s.tags, s.n_words) for s in zh] == [("zh", (), 5), ("zh", (), 3)]
+    (german,) = subs("Ein Hund sitzt auf der Bank und die Katze ist auf dem Dach.")
+    assert german.lang == "de" and german.tags == () and german.weight == 1.0
+
+
+def test_a_given_language_is_kept(annotator: Annotator, make: Make) -> None:
+    ((done,),) = annotator.annotate([[replace(make("A dog."), lang="en-GB")]])
+    assert done.lang == "en-GB" and done.sub_captions[0].lang == "en-GB" and done.sub_captions[0].tags
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "- ", "🐶🐱🐶", "\u202e\u202d", "....", "?!", "\u200b", "***", "((((", "a", "1."]
+)
+def test_odd_texts(subs: Subs, text: str) -> None:
+    for sub in subs(text):
+        assert text[sub.char_start : sub.char_end] == sub.text
+        assert 0 <= sub.weight <= 1
+
+
+def test_no_captions(annotator: Annotator) -> None:
+    assert annotator.annotate([]) == []
+    assert annotator.annotate([[], []]) == [(), ()]
+
+
+@pytest.mark.timeout(250)
+@pytest.mark.parametrize("piece", ["(", "x", "A dog sits on the mat. "])
+def test_long_texts(subs: Subs, piece: str) -> None:
+    text = normalise((piece * 100_000)[:100_000])
+    done = subs(text)
+    assert done[-1].char_end == len(text)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=st.text(max_size=200))
+def test_any_text(annotator: Annotator, make: Make, raw: str) -> None:
+    text = normalise(raw)
+    ((done,),) = annotator.annotate([[make(text)]])
+    for sub in done.sub_captions:
+        assert text[sub.char_start : sub.char_end] == sub.text
+        assert sub.char_start <= sub.content_start <= sub.char_end
+        for tag in sub.tags:
+            assert text[tag.char_start : tag.char_end] == tag.text
+
+
+def test_batching_and_repetition_change_nothing(annotator: Annotator, make: Make) -> None:
+    texts = [describe_long(sample_scene(seed)) for seed in range(70)]
+    together = annotator.annotate([[make(text)] for text in texts])
+    again = annotator.annotate([[make(text)] for text in texts])
+    one = [annotator.annotate([[make(text)]])[0] for text in texts[:5]]
+    assert together == again
+    assert together[:5] == one
+
+
+def test_the_vocabulary_does_not_grow(annotator: Annotator, make: Make) -> None:
+    nlp = annotator._nlp
+    annotator.annotate([[make("A dog sits.")]])
+    before = len(nlp.vocab.strings)
+    annotator.annotate([[make(f"A zqx{n} sits on a vbn{n}.")] for n in range(200)])
+    assert len(nlp.vocab.strings) == before
+
+
+_FLAIR = re.compile(r"\n|</s>|[.]")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([".", "\n", "</s>", " ", "A dog", "3.5", "!", "</", "\u3000"]), max_size=30).map("".join)
+)
+def test_flair_regex_is_flairs(text: str) -> None:
+    expected = [piece.strip() for piece in _FLAIR.split(text) if piece.strip()]
+    assert [text[a:b] for a, b in flair.split(text)] == expected
+
+
+def test_flair_splitter_is_used(make: Make) -> None:
+    own = Annotator(Annotate(splitter="flair_regex"))
+    ((done,),) = own.annotate([[make("It is 3.5 m tall. Really!")]])
+    assert [s.text for s in done.sub_captions] == ["It is 3", "5 m tall", "Really!"]
+    assert own.provenance()["splitter"] == "flair_regex-1"
+
+
+def test_provenance_names_what_matters(annotator: Annotator) -> None:
+    facts = annotator.provenance()
+    assert re.fullmatch(r"[0-9a-f]{64}", facts["spacy_model_sha256"])
+    assert {"spacy", "spacy_model", "spacy_model_version", "splitter", "annotator"} <= set(facts)
+    assert all(isinstance(value, str) for value in facts.values())
+
+
+@pytest.mark.parametrize("name", ["no_such_pipeline", "/no/such/folder"])
+def test_unknown_pipeline(name: str) -> None:
+    with pytest.raises(ConfigError, match="neither a folder nor an installed"):
+        Annotator(Annotate(spacy_model=name))
+
+
+def test_pipeline_without_penn_tags(tmp_path: Path) -> None:
+    import spacy
+
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(ConfigError, match="no tagger with Penn tags"):
+        Annotator(Annotate(spacy_model=str(tmp_path / "blank")))
+
+
+def _tokenizer(path: Path) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.WordLevel({"[S]": 0, "[E]": 1, "?": 2, "dog": 3}, unk_token="?"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[S] $A [E]", special_tokens=[("[S]", 0), ("[E]", 1)]
+    )
+    tokenizer.enable_truncation(3)
+    tokenizer.save(str(path))
+    return path
+
+
+def test_tokens_are_counted_with_ends_and_untruncated(tmp_path: Path, make: Make) -> None:
+    path = _tokenizer(tmp_path / "My Words.json")
+    own = Annotator(Annotate(tokenizers=(str(path),)))
+    ((done,),) = own.annotate([[make("A dog sits. Two dogs lie down.")]])
+    assert own.tokenizers == ("my_words",)
+    assert [s.n_tokens for s in done.sub_captions] == [{"my_words": 6}, {"my_words": 7}]
+    assert "tokenizer.my_words" in own.provenance()
+
+
+def test_tokenizer_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "siglip2"
+    folder.mkdir()
+    _tokenizer(folder / "tokenizer.json")
+    assert Counters([str(folder)]).count(["dog", ""]) == [{"siglip2": 3}, {"siglip2": 2}]
+
+
+def test_tokenizers_that_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(ConfigError, match="not a tokenizers JSON"):
+        Counters([str(tmp_path / "bad.json")])
+    with pytest.raises(ConfigError, match="Give a tokenizers JSON file"):
+        Counters([str(tmp_path / "none.json")])
+    good = str(_tokenizer(tmp_path / "a.json"))
+    with pytest.raises(ConfigError, match="share a column"):
+        Counters([good, good])
+
+
+def test_the_hub_out_of_reach_is_a_config_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match="could not be had from the hub"):
+        Counters(["owner/no-such-model"])
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("clip", "clip"), ("a/b/tokenizer.json", "b"), ("openai/clip-vit-base-patch32", "clip_vit_base_patch32")],
+)
+def test_column_names(given: str, name: str) -> None:
+    assert column_name(given) == name
+
+
+@pytest.mark.parametrize(("text", "n"), [("", 0), ("A dog's T-shirt.", 3), ("3.5 m", 2), ("猫と犬", 3), ("🐶 — !", 0)])
+def test_count_words(text: str, n: int) -> None:
+    assert count_words(text) == n
+
+
+def test_importing_loads_no_spacy() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, recaption.annotate; sys.exit('spacy' in sys.modules or 'tokenizers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,105 @@
+"""Tags of hand-labelled sentences in the manner of long captions, with the shipped tagger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from recaption.annotate.lemma import singular
+from recaption.annotate.tag import Token, join_hyphens
+from recaption.demo.scenes import describe_long, sample_scene
+from recaption.types import SubCaption
+
+Subs = Callable[..., tuple[SubCaption, ...]]
+
+# sentence -> its objects as "lemma", "lemma:attribute+attribute", "lemma*count"
+LABELLED = {
+    "Two brown dogs sit on a wooden bench.": "dog:brown*2 bench:wooden*1",
+    "A man in a red and white striped shirt stands next to a parked car.": "man*1 shirt:red+white+striped*1 car:parked*1",
+    "A cat, a dog and two birds share the rug.": "cat*1 dog*1 bird*2 rug",
+    "Red and white flags hang from the balcony.": "flag:red+white balcony",
+    "A pair of shoes lies beside a cup of coffee.": "shoe*2 cup*1 coffee",
+    "A coffee cup and a traffic light are visible.": "coffee_cup*1 traffic_light*1",
+    "A group of people walks along the beach.": "person beach",
+    "The sky is blue and clear.": "sky:blue",
+    "A large, brown horse grazes in the field.": "horse:large+brown*1 field",
+    "The woman's hat is made of straw.": "woman hat straw",
+    "A lamp hangs from the ceiling.": "lamp*1 ceiling",
+    "In the background, three children play with a kite.": "child*3 kite*1",
+    "On the left side of the image, there is a stone wall.": "wall:stone*1",
+    "At the top of the stairs stands a small girl.": "stairs girl:small*1",
+    "An orange cat sleeps on the sofa.": "cat:orange*1 sofa",
+    "He wears glasses and holds an umbrella.": "glass umbrella*1",
+    "The sign reads \"BEWARE of the dog\".": "sign",
+    "A white T-shirt hangs on the fence.": "t-shirt:white*1 fence",
+    "A double-decker bus passes a brick building.": "bus:double-decker*1 building:brick*1",
+    "Several knives and forks lie on the table.": "knife fork table",
+    "Fallen leaves cover the path.": "leaf:fallen path",
+    "The tall tower rises above the trees.": "tower:tall tree",
+    "There are no people in the street.": "street",
+    "A bowl without any fruit stands on the shelf.": "bowl*1 shelf",
+    "The mood is calm and the atmosphere conveys a sense of peace.": "",
+    "A dozen eggs are stacked in a basket.": "egg*12 basket*1",
+    "A busy street scene with many cars.": "street:busy*1 car",
+    "She leans against a wooden door.": "door:wooden*1",
+    "A single candle burns on the cake.": "candle*1 cake",
+    "Green plants line the window sill.": "plant:green window_sill",
+    "The boy is riding a blue bicycle.": "boy bicycle:blue*1",
+    "Both women carry black handbags.": "woman*2 handbag:black",
+}  # fmt: skip
+
+
+def _labels(sub: SubCaption) -> list[str]:
+    out = []
+    for tag in sub.tags:
+        label = tag.lemma.replace(" ", "_")
+        label += ":" + "+".join(tag.attributes) if tag.attributes else ""
+        out.append(label + (f"*{tag.count}" if tag.count is not None else ""))
+    return out
+
+
+@pytest.mark.parametrize("text", LABELLED)
+def test_labelled(subs: Subs, text: str) -> None:
+    (sub,) = subs(text)
+    assert _labels(sub) == LABELLED[text].split()
+
+
+def test_spans_are_into_the_caption(subs: Subs) -> None:
+    text = "🐶 A dog. Two small red cars stand by the old stone bridge."
+    for sub in subs(text):
+        for tag in sub.tags:
+            assert text[tag.char_start : tag.char_end] == tag.text
+            assert sub.char_start <= tag.char_start < tag.char_end <= sub.char_end
+    assert [tag.text for tag in subs(text)[-1].tags] == ["small red cars", "old stone bridge"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_object_of_a_scene_is_found(subs: Subs, seed: int) -> None:
+    scene = sample_scene(seed)
+    found = {(tag.lemma, tag.attributes) for sub in subs(describe_long(scene)) for tag in sub.tags}
+    for item in scene.objects:
+        assert (item.shape, (item.size, item.fill, item.colour)) in found
+    extra = {lemma for lemma, _ in found} - {item.shape for item in scene.objects}
+    assert extra <= {"tablecloth", "table"}
+
+
+@pytest.mark.parametrize(
+    ("plural", "expected"),
+    [("dogs", "dog"), ("knives", "knife"), ("people", "person"), ("policemen", "policeman"), ("trousers", "trousers")]
+    + [("buses", "bus"), ("cherries", "cherry"), ("pies", "pie"), ("shoes", "shoe"), ("dresses", "dress")]
+    + [("boxes", "box"), ("vases", "vase"), ("houses", "house"), ("glasses", "glass"), ("sheep", "sheep")]
+    + [("tomatoes", "tomato"), ("benches", "bench"), ("leaves", "leaf"), ("prizes", "prize"), ("cookies", "cookie")],
+)
+def test_singular(plural: str, expected: str) -> None:
+    assert singular(plural) == expected
+
+
+def test_hyphens_join_only_what_touches() -> None:
+    def token(text: str, tag: str, start: int) -> Token:
+        return Token(text, tag, start, start + len(text))
+
+    touching = [token("t", "NN", 0), token("-", "HYPH", 1), token("shirt", "NN", 2)]
+    assert [t.text for t in join_hyphens(touching)] == ["t-shirt"]
+    apart = [token("dog", "NN", 0), token("-", ":", 4), token("cat", "NN", 6)]
+    assert [t.text for t in join_hyphens(apart)] == ["dog", "-", "cat"]

@@ -1,0 +1,222 @@
+"""recaption.engine.transformers on a real (tiny, random) model."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption.engine import Completion, Engine, EngineSpec, Rendered, Request, build
+from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
+from recaption.types import ImageLimits, Sampling
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+MakeRequest = Callable[..., Request]
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
+
+
+def spec(model: Path, **settings: Any) -> EngineSpec:
+    args = {"threads": 1, "batch_size": 8, **settings.pop("engine_args", {})}
+    return EngineSpec(
+        engine="transformers", model=str(model), dtype="float32", engine_args=tuple(args.items()), **settings
+    )
+
+
+def with_engine(engine_spec: EngineSpec, use: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        engine = build(engine_spec)
+        await engine.start()
+        try:
+            return await use(engine)
+        finally:
+            await engine.stop()
+
+    return asyncio.run(run())
+
+
+def ask(engine_spec: EngineSpec, requests: list[Request]) -> list[Any]:
+    async def use(engine: Engine) -> list[Any]:
+        return list(await asyncio.gather(*(engine.generate(r) for r in requests), return_exceptions=True))
+
+    results: list[Any] = with_engine(engine_spec, use)
+    return results
+
+
+def test_it_is_an_engine(tiny_model: Path) -> None:
+    engine = build(spec(tiny_model))
+    assert isinstance(engine, Engine)
+    assert engine.renderer() is None
+    assert engine.capacity == 16
+    with pytest.raises(EngineDead, match="not started"):
+        asyncio.run(engine.generate(Request(image=b"", sha256="", prompt="", sampling=Sampling(max_tokens=1))))
+
+
+def test_a_batch_answers_as_each_request_alone(tiny_model: Path, request_for: MakeRequest) -> None:
+    requests = [request_for(n, "Describe." * (n + 1), max_tokens=6 + 3 * n) for n in range(4)]
+    requests += [request_for(1, temperature=1.0, seed=seed, max_tokens=12) for seed in (5, 6, 5)]
+
+    async def use(engine: Engine) -> tuple[list[Completion], list[Completion]]:
+        together = await asyncio.gather(*(engine.generate(r) for r in requests))
+        return list(together), [await engine.generate(r) for r in requests]
+
+    together, alone = with_engine(spec(tiny_model), use)
+    assert together == alone
+    assert together[4] == together[6] != together[5]
+    for request, answer in zip(requests, together, strict=True):
+        assert answer.output_tokens <= request.sampling.max_tokens
+        assert answer.finish_reason in ("length", "stop", "repetition")
+    assert together[0].prompt_tokens < together[1].prompt_tokens < together[2].prompt_tokens  # no padding counted
+
+
+def test_prompt_tokens_include_the_image(tiny_model: Path, request_for: MakeRequest) -> None:
+    from transformers import AutoTokenizer
+
+    from recaption.demo.build import prompt_text
+
+    (answer,) = ask(spec(tiny_model), [request_for(1)])
+    ids = AutoTokenizer.from_pretrained(tiny_model)(prompt_text("Describe this image in detail."))["input_ids"]
+    assert answer.prompt_tokens == len(ids)
+
+
+def test_ignore_eos_gives_as_many_tokens_as_asked(tiny_model: Path, request_for: MakeRequest) -> None:
+    answers = ask(spec(tiny_model), [request_for(n, ignore_eos=True, max_tokens=20 + n) for n in range(3)])
+    assert [(a.output_tokens, a.finish_reason) for a in answers] == [(20, "length"), (21, "length"), (22, "length")]
+
+
+def test_stop_strings(tiny_model: Path, request_for: MakeRequest) -> None:
+    plain = request_for(2, max_tokens=10)
+    (whole,) = ask(spec(tiny_model), [plain])
+    stop = whole.text[4:6]
+    cut = whole.text.index(stop)
+    (answer,) = ask(
+        spec(tiny_model), [dataclasses.replace(plain, sampling=Sampling(max_tokens=10, stop=(stop, "never")))]
+    )
+    assert (answer.text, answer.finish_reason) == (whole.text[:cut], "stop")
+    assert answer.output_tokens < whole.output_tokens
+
+
+def test_one_bad_request_fails_alone(tiny_model: Path, request_for: MakeRequest) -> None:
+    good = request_for(1)
+    bad = dataclasses.replace(good, image=b"<html>", sha256="1")
+    small = dataclasses.replace(request_for(2), sha256="2")
+    confused = dataclasses.replace(good, prompt="two <image> placeholders <image>")
+    endless = dataclasses.replace(good, prompt="word " * 3000)
+    results = ask(spec(tiny_model), [good, bad, confused, endless, small])
+    assert isinstance(results[0], Completion) and isinstance(results[4], Completion)
+    assert isinstance(results[1], ImageError) and results[1].reason == "undecodable"
+    assert isinstance(results[2], RequestError) and isinstance(results[3], RequestError)
+    assert "tokens" in str(results[3])
+    assert results[0] == ask(spec(tiny_model), [good])[0]
+
+
+def test_limits_and_model_length(tiny_model: Path, request_for: MakeRequest) -> None:
+    limited = spec(tiny_model, limits=ImageLimits(min_side=200), max_model_len=40)
+    (refused,) = ask(limited, [request_for(1)])
+    assert isinstance(refused, ImageError) and refused.reason == "too_small"
+    (answer,) = ask(spec(tiny_model, max_model_len=40), [request_for(1, max_tokens=500, ignore_eos=True)])
+    assert (answer.prompt_tokens + answer.output_tokens, answer.finish_reason) == (40, "length")
+
+
+def test_several_prompts_of_an_image_decode_it_once(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def use(engine: Any) -> int:
+        prompts = [request_for(1, prompt, max_tokens=2) for prompt in ("a", "b", "c")]
+        await asyncio.gather(*(engine.generate(r) for r in prompts))
+        return int(engine._decoder.decoded)
+
+    assert with_engine(spec(tiny_model), use) == 1
+
+
+def test_drain_lets_finish_and_takes_nothing_more(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def use(engine: Engine) -> None:
+        running = [asyncio.ensure_future(engine.generate(request_for(n))) for n in range(3)]
+        await asyncio.sleep(0)
+        await engine.drain(60)
+        assert all(task.done() or not task.cancelled() for task in running)
+        assert all(isinstance(answer, Completion) for answer in await asyncio.gather(*running))
+        with pytest.raises(Interrupted):
+            await engine.generate(request_for(1))
+
+    with_engine(spec(tiny_model), use)
+
+
+def test_stop_ends_what_runs_at_once(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def run() -> list[Any]:
+        engine = build(spec(tiny_model))
+        await engine.start()
+        running = [
+            asyncio.ensure_future(engine.generate(request_for(n, max_tokens=1900, ignore_eos=True))) for n in range(12)
+        ]
+        await asyncio.sleep(0.5)
+        await engine.stop()
+        return list(await asyncio.gather(*running, return_exceptions=True))
+
+    assert {type(result) for result in asyncio.run(run())} == {Interrupted}
+
+
+def test_a_request_that_is_given_up_harms_no_other(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def use(engine: Engine) -> Completion:
+        first = asyncio.ensure_future(engine.generate(request_for(1, max_tokens=30)))
+        second = asyncio.ensure_future(engine.generate(request_for(2)))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        return await second
+
+    assert isinstance(with_engine(spec(tiny_model), use), Completion)
+
+
+def test_a_dead_device_is_told_to_all(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def use(engine: Any) -> list[Any]:
+        def broken(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+        engine._model.generate = broken
+        results = await asyncio.gather(*(engine.generate(request_for(n)) for n in range(3)), return_exceptions=True)
+        try:
+            await engine.generate(request_for(1))
+        except EngineDead as error:
+            results.append(error)
+        return list(results)
+
+    results = with_engine(spec(tiny_model), use)
+    assert len(results) == 4 and {type(r) for r in results} == {EngineDead}
+
+
+def test_memory_that_suffices_for_one_only(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def use(engine: Any) -> list[Any]:
+        real = engine._model.generate
+
+        def hungry(**kwargs: Any) -> Any:
+            if len(kwargs["input_ids"]) > 1:
+                raise MemoryError("too much")
+            return real(**kwargs)
+
+        engine._model.generate = hungry
+        return list(await asyncio.gather(*(engine.generate(request_for(n)) for n in range(4))))
+
+    assert all(isinstance(answer, Completion) for answer in with_engine(spec(tiny_model), use))
+
+
+def test_what_it_cannot_take(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="batch_size"):
+        build(spec(tiny_model, engine_args={"batch_size": 0}))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="cannot load model"):
+        asyncio.run(build(spec(tmp_path)).start())
+    rendered = Rendered(engine_input=None, sampling=Sampling(max_tokens=1), nbytes=0)
+    with pytest.raises(RequestError):
+        asyncio.run(build(spec(tiny_model)).generate(rendered))
+
+
+def test_provenance(tiny_model: Path) -> None:
+    async def use(engine: Engine) -> dict[str, str]:
+        return engine.provenance()
+
+    found = with_engine(spec(tiny_model), use)
+    assert found["engine"] == "transformers" and found["dtype"] == "float32"
+    assert all(isinstance(value, str) and value for value in found.values())

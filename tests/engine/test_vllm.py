@@ -1,0 +1,169 @@
+"""recaption.engine.vllm on the real vLLM; the tests that start an engine are slow and share one start where they can."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption.engine import Completion, EngineSpec, Rendered, Request, build
+from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
+from recaption.types import Sampling
+
+pytest.importorskip("vllm", reason="vllm is not installed")
+
+MakeRequest = Callable[..., Request]
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("default")]  # vLLM and what it imports warn at will
+
+
+def spec(model: Path, **engine_args: Any) -> EngineSpec:
+    return EngineSpec(
+        engine="vllm", model=str(model), dtype="float32", max_model_len=512, engine_args=tuple(engine_args.items())
+    )
+
+
+def test_sampling_becomes_vllms() -> None:
+    from vllm.sampling_params import RequestOutputKind
+
+    from recaption.engine.vllm import sampling_params
+
+    greedy = sampling_params(Sampling(max_tokens=7, seed=3, stop=("x",)))
+    assert (greedy.max_tokens, greedy.temperature, greedy.seed, greedy.stop) == (7, 0.0, None, ["x"])
+    assert greedy.output_kind == RequestOutputKind.FINAL_ONLY
+    assert greedy.repetition_detection is not None
+    drawn = sampling_params(Sampling(max_tokens=7, temperature=0.5, top_p=0.9, top_k=5, seed=3, ignore_eos=True))
+    assert (drawn.temperature, drawn.top_p, drawn.top_k, drawn.seed) == (0.5, 0.9, 5, 3)
+    assert drawn.ignore_eos and drawn.repetition_detection is None
+
+
+def test_unknown_settings_are_named(tiny_model: Path) -> None:
+    with pytest.raises(ConfigError, match="max_num_seq:.*AsyncEngineArgs"):
+        asyncio.run(build(spec(tiny_model, max_num_seq=3)).start())
+
+
+def test_what_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="vLLM cannot run"):
+        asyncio.run(build(spec(tmp_path)).start())
+
+
+def render_elsewhere(pickled: bytes, requests: list[Request]) -> list[Any]:
+    """In a process that knows nothing but the spec."""
+    renderer = pickle.loads(pickled).build()
+    results: list[Any] = []
+    for request in requests:
+        try:
+            results.append(renderer.render(request))
+        except (ImageError, RequestError) as error:
+            results.append(error)
+    return results
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_an_engine_from_start_to_death(tiny_model: Path, request_for: MakeRequest) -> None:
+    import psutil
+
+    good = [request_for(n, max_tokens=8 + n, ignore_eos=True) for n in range(24)]
+    bad = [
+        dataclasses.replace(good[0], image=b"<html>", sha256="1"),
+        dataclasses.replace(good[0], prompt="word " * 1000),
+        dataclasses.replace(good[0], prompt="two <image> placeholders <image>"),
+    ]
+
+    async def run() -> None:
+        engine = build(spec(tiny_model, max_num_seqs=16))
+        renderer = engine.renderer()  # before the start: renderers are built beside it
+        assert renderer is not None
+        await engine.start()
+        assert engine.capacity == 24
+        assert engine.provenance()["engine"] == "vllm"
+
+        direct = await asyncio.gather(*(engine.generate(r) for r in [*good, *bad]), return_exceptions=True)
+        answers = [a for a in direct if isinstance(a, Completion)]
+        assert [(a.output_tokens, a.finish_reason) for a in answers] == [(8 + n, "length") for n in range(24)]
+        assert isinstance(direct[24], ImageError)
+        assert isinstance(direct[25], RequestError) and isinstance(direct[26], RequestError)
+
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rendered = await asyncio.to_thread(
+                pool.apply, render_elsewhere, (pickle.dumps(renderer), [*good[:4], *bad])
+            )
+        assert all(isinstance(item, Rendered) and item.nbytes > 100_000 for item in rendered[:4])
+        assert [type(item) for item in rendered[4:]] == [ImageError, RequestError, RequestError]
+        again = await asyncio.gather(*(engine.generate(item) for item in rendered[:4]))
+        assert [a.text for a in again] == [a.text for a in answers[:4]]
+
+        sampled = [request_for(1, temperature=1.0, seed=seed) for seed in (1, 2, 1)]
+        one, two, three = await asyncio.gather(*(engine.generate(r) for r in sampled))
+        assert one == three != two
+
+        running = [asyncio.ensure_future(engine.generate(r)) for r in good]
+        await asyncio.sleep(0.2)
+        for process in psutil.Process().children(recursive=True):
+            if "EngineCore" in process.name() or "EngineCore" in " ".join(process.cmdline()):
+                os.kill(process.pid, signal.SIGKILL)
+        results = await asyncio.gather(*running, return_exceptions=True)
+        assert {type(r) for r in results} <= {EngineDead, Completion} and EngineDead in {type(r) for r in results}
+        with pytest.raises(EngineDead):
+            await engine.generate(rendered[0])
+        await engine.stop()
+        with pytest.raises(Interrupted):
+            await engine.generate(rendered[0])
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_inside_a_ray_actor_it_answers_as_transformers_does(scene_model: Path, request_for: MakeRequest) -> None:
+    """Greedy answers in float32 to 64 scenes: equal for 99%, one by one."""
+    ray = pytest.importorskip("ray")
+
+    class Holder:
+        def __init__(self, engine_spec: EngineSpec) -> None:
+            self.engine = build(engine_spec)
+
+        async def start(self) -> int:
+            await self.engine.start()
+            return self.engine.capacity
+
+        async def ask(self, question: Request) -> Completion:
+            return await self.engine.generate(question)
+
+        async def stop(self) -> None:
+            await self.engine.stop()
+
+    requests = [request_for(1000 + n, max_tokens=192) for n in range(64)]
+
+    async def by_transformers() -> list[Completion]:
+        args = (("batch_size", 32), ("threads", 1))
+        engine = build(EngineSpec(engine="transformers", model=str(scene_model), dtype="float32", engine_args=args))
+        await engine.start()
+        answers = await asyncio.gather(*(engine.generate(r) for r in requests))
+        await engine.stop()
+        return list(answers)
+
+    expected = asyncio.run(by_transformers())
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        actor = ray.remote(num_cpus=1, max_concurrency=200)(Holder).remote(spec(scene_model))
+        assert ray.get(actor.start.remote()) > 64
+        found = ray.get([actor.ask.remote(r) for r in requests])
+        ray.get(actor.stop.remote())
+    finally:
+        ray.shutdown()
+    same = [a.text == b.text for a, b in zip(expected, found, strict=True)]
+    assert sum(same) >= 0.99 * len(same), [
+        (a.text, b.text) for a, b in zip(expected, found, strict=True) if a.text != b.text
+    ][:3]
+    assert [(a.prompt_tokens, a.finish_reason) for a in expected] == [(b.prompt_tokens, b.finish_reason) for b in found]
+    assert [a.output_tokens for a in expected] == [b.output_tokens for b in found]

@@ -1,0 +1,147 @@
+"""Parts and their compaction: the first of each wins, nothing is lost wherever it is killed, safe to repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recaption.generate import parts
+from recaption.generate.plan import Question
+from recaption.store import LocalStore
+from recaption.types import Answer, Attempt, Generation, Reject
+
+QUESTION = Question(
+    generation=Generation(id="long", model="m", kind="long", fingerprint="0123456789abcdef"), prompt=None, attempts=1
+)
+PLACE = "00000@abc"
+
+
+def answer(row: int, text: str = "A dog.", sha256: str | None = None, prompt: str = "p") -> Answer:
+    attempt = Attempt(seed=1, temperature=0.5, finish_reason="stop", output_tokens=3)
+    return Answer(
+        key=f"{row:09d}",
+        sha256=sha256 or f"{row:064x}",
+        row=row,
+        text=text,
+        finish_reason="stop",
+        prompt_tokens=9,
+        output_tokens=3,
+        prompt_sha256=prompt,
+        attempts=(attempt,),
+    )
+
+
+def reject(row: int) -> Reject:
+    return Reject(
+        key=f"{row:09d}",
+        source_key=f"{row:09d}",
+        shard="00000",
+        row=row,
+        sha256=f"{row:064x}",
+        stage="decode",
+        generation="long",
+        reason="truncated",
+        detail="ends early",
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+def put(store: LocalStore, name: str, *items: Answer | Reject) -> None:
+    answers = [item for item in items if isinstance(item, Answer)]
+    parts.put_part(store, QUESTION, PLACE, name, answers, [item for item in items if isinstance(item, Reject)])
+
+
+def texts(store: LocalStore) -> dict[int, str]:
+    found = parts.finished(store, QUESTION, "00000", PLACE).answers.values()
+    return {item.row: item.text for item in found}
+
+
+def test_what_is_put_comes_back_whole(store: LocalStore) -> None:
+    items = [answer(0, 'Ünïcode "quotes"\n\n- bullets 🐕'), answer(1, "")]
+    put(store, "000000.000001-0000-0", *items, reject(2))
+    found = parts.finished(store, QUESTION, "00000", PLACE)
+    assert list(found.answers.values()) == items
+    assert found.rejects == {reject(2).sha256: reject(2)}
+
+
+def test_the_first_part_in_name_order_wins(store: LocalStore) -> None:
+    put(store, "000000.000002-0000-0", answer(0, "of a later run"))
+    put(store, "000000.000001-0010-0", answer(0, "tenth"))
+    put(store, "000000.000001-0002-0", answer(0, "second"))
+    assert texts(store) == {0: "second"}
+    parts.compact(store, QUESTION, "00000", PLACE)
+    assert texts(store) == {0: "second"}
+
+
+def test_compaction_sorts_and_removes_the_parts(store: LocalStore) -> None:
+    put(store, "000001.000001-0000-0", answer(300), answer(256))
+    put(store, "000000.000001-0000-0", answer(7), reject(3))
+    before = parts.finished(store, QUESTION, "00000", PLACE)
+    parts.compact(store, QUESTION, "00000", PLACE)
+    assert [a.row for a in parts.read_answers(store, f"answers/{QUESTION.folder}/00000.parquet")] == [7, 256, 300]
+    assert parts.finished(store, QUESTION, "00000", PLACE) == before
+    assert not [p for p in store.root.rglob("*.parquet") if ".parts" in p.parts]
+    content = {p: p.read_bytes() for p in store.root.rglob("*.parquet")}
+    parts.compact(store, QUESTION, "00000", PLACE)
+    assert {p: p.read_bytes() for p in store.root.rglob("*.parquet")} == content
+
+
+def test_compaction_does_not_depend_on_how_the_answers_came(tmp_path: Path) -> None:
+    files = []
+    for name, split in (("a", 1), ("b", 3), ("c", 7)):
+        store = LocalStore(tmp_path / name)
+        items = [answer(row) for row in range(10)]
+        for number, start in enumerate(range(0, 10, split)):
+            put(store, f"000000.000001-{number:04d}-0", *reversed(items[start : start + split]))
+        parts.compact(store, QUESTION, "00000", PLACE)
+        files.append(store.get(f"answers/{QUESTION.folder}/00000.parquet"))
+    assert files[0] == files[1] == files[2]
+
+
+def test_killed_between_put_and_delete_nothing_is_lost_or_twice(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, "000000.000001-0000-0", answer(0), answer(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStore, "delete", lambda self, path: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            parts.compact(store, QUESTION, "00000", PLACE)
+    put(store, "000000.000002-0000-0", answer(2))
+    parts.compact(store, QUESTION, "00000", PLACE)
+    assert parts.compacted(store, "answers", QUESTION, "00000") == [
+        f"answers/{QUESTION.folder}/00000.parquet",
+        f"answers/{QUESTION.folder}/00000.1.parquet",
+    ]
+    assert sorted(texts(store)) == [0, 1, 2]
+    assert [a.row for a in parts.read_answers(store, f"answers/{QUESTION.folder}/00000.1.parquet")] == [2]
+
+
+def test_two_that_compact_at_once_put_nothing_twice(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "000000.000001-0000-0", answer(0))
+    real = LocalStore.put
+
+    def overtaken(self: LocalStore, path: str, data: bytes, *, if_absent: bool = False) -> bool:
+        if if_absent and path.endswith("00000.parquet"):
+            real(self, path, data, if_absent=True)  # the other one was quicker
+        return real(self, path, data, if_absent=if_absent)
+
+    monkeypatch.setattr(LocalStore, "put", overtaken)
+    parts.compact(store, QUESTION, "00000", PLACE)
+    assert parts.compacted(store, "answers", QUESTION, "00000") == [f"answers/{QUESTION.folder}/00000.parquet"]
+
+
+def test_answers_are_found_by_what_was_asked(store: LocalStore) -> None:
+    put(store, "000000.000001-0000-0", answer(0, "to one prompt", prompt="p"), answer(0, "to another", prompt="q"))
+    found = parts.finished(store, QUESTION, "00000", PLACE).answers
+    assert {identity[1]: item.text for identity, item in found.items()} == {"p": "to one prompt", "q": "to another"}
+
+
+def test_an_answer_outdates_a_reject(store: LocalStore) -> None:
+    put(store, "000000.000001-0000-0", reject(5))
+    put(store, "000000.000002-0000-0", answer(5))
+    assert parts.finished(store, QUESTION, "00000", PLACE).rejects == {}

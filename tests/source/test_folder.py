@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recaption.errors import ImageError, SourceError
+from recaption.source import Source
+from recaption.types import Image
+
+Build = Callable[..., Source]
+
+
+def rows(source: Source) -> list[Image]:
+    return [image for shard in source.shards() for image in source.index(shard)]
+
+
+@pytest.fixture
+def photos(tmp_path: Path, picture: Callable[..., bytes]) -> Path:
+    folder = tmp_path / "my photos"
+    for i, name in enumerate(["b.jpg", "a.PNG", "sub/c.webp", "sub-2/d.jpeg", ".hidden.jpg", ".git/x.jpg", "note.txt"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture(i))
+    return folder
+
+
+def test_a_folder(photos: Path, source: Build, picture: Callable[..., bytes]) -> None:
+    made = source(photos)
+    assert made.kind == "folder"
+    (shard,) = made.shards()
+    assert shard.id.startswith("my-photos-")
+    assert shard.id.endswith("-000000")
+    images = made.index(shard)
+    assert [(image.key, image.source_key) for image in images] == [
+        ("a", "a"),
+        ("b", "b"),
+        ("000000_000002", "sub/c"),
+        ("000000_000003", "sub-2/d"),
+    ]
+    assert images[1].sha256 == hashlib.sha256(picture(0)).hexdigest()
+    assert images[1].locator.path == f"{photos}/b.jpg"
+    assert [data for _, data in made.read(images)] == [picture(1), picture(0), picture(2), picture(3)]
+    assert made.columns() == frozenset()
+    assert images[0].raw_caption is None
+    assert list(pickle.loads(pickle.dumps(made)).shards()) == [shard]
+    assert source(str(photos) + "/").shards().__next__() == shard
+
+
+def test_a_folder_is_cut_into_virtual_shards(tmp_path: Path, source: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recaption.source.folder.PART_SIZE", 3)
+    folder = tmp_path / "photos[1]"
+    folder.mkdir()
+    for i in range(7):
+        (folder / f"{i:05d}.jpg").write_bytes(b"%d" % i)
+    made = source(folder)
+    shards = list(made.shards())
+    assert [(s.number, s.first, s.count) for s in shards] == [(0, 0, 3), (1, 3, 3), (2, 6, 1)]
+    assert [[image.key for image in made.index(shard)] for shard in shards[1:]] == [
+        ["00003", "00004", "00005"],
+        ["00006"],
+    ]
+
+
+TABLE = [
+    {"file_name": "a.PNG", "caption": "None", "n": "1"},
+    {"file_name": "./sub/c.webp", "caption": "a, \"quoted\"\nline", "n": "NA"},
+    {"file_name": "gone.jpg", "caption": "", "n": ""},
+    {"file_name": "note.txt", "caption": "007", "n": "x"},
+    {"file_name": "../secret.jpg", "caption": "x", "n": "x"},
+]  # fmt: skip
+
+
+def write_table(path: Path) -> None:
+    if path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, TABLE)) + "\n\n")
+    elif path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(TABLE), path)
+    else:
+        quoted = (",".join('"' + value.replace('"', '""') + '"' for value in row.values()) for row in TABLE)
+        path.write_text("\ufefffile_name,caption,n\r\n" + "\r\n".join(quoted), "utf-8")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("found", [True, False])
+def test_a_table_of_captions(
+    photos: Path, tmp_path: Path, source: Build, picture: Callable[..., bytes], suffix: str, found: bool
+) -> None:
+    path = (photos / "metadata" if found else tmp_path / "captions").with_suffix(suffix)
+    write_table(path)
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    made = source(photos) if found else source(photos, captions=str(path))
+    assert made.kind == "folder"
+    images = {image.source_key: image for image in rows(made)}
+    assert list(images) == ["../secret", "a", "b", "gone", "note", "sub/c", "sub-2/d"]
+    assert [image.raw_caption for image in images.values()] == [
+        "x", "None", None, None, "007", "a, \"quoted\"\nline", None
+    ]  # fmt: skip
+    assert images["sub/c"].columns == {"caption": "a, \"quoted\"\nline", "n": "NA"}  # fmt: skip
+    assert images["gone"].reason == images["../secret"].reason == "missing_image"
+    assert "leads out" in (images["../secret"].detail or "")
+    assert images["note"].sha256 == hashlib.sha256(picture(6)).hexdigest()
+    assert made.columns() == {"caption", "n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metadata.csv", "name,caption\na.PNG,x\n", "no column file_name; it has name, caption"),
+        ("metadata.csv", "file_name,caption\na.PNG,a red, round ball\n", "line 2: 3 cells for 2 columns"),
+        ("metadata.csv", "file_name,caption\na.PNG,x\n./a.PNG,y\n", "line 3: a.PNG is named a second time"),
+        ("metadata.csv", 'file_name,caption\na.PNG,"open\n', "line 2"),
+        ("metadata.jsonl", '{"file_name": "a.PNG"}\n{broken\n', "line 2 is not JSON"),
+        ("metadata.jsonl", '["a.PNG"]\n', "expected an object"),
+        ("metadata.jsonl", '{"file_name": 7}\n', "line 1: no text in file_name"),
+        ("metadata.parquet", "no parquet", "not a readable Parquet"),
+    ],
+)
+def test_malformed_tables_are_explained(photos: Path, source: Build, name: str, text: str, message: str) -> None:
+    (photos / name).write_text(text)
+    with pytest.raises(SourceError, match=message):
+        list(source(photos, format="folder").shards())
+
+
+def test_wrong_settings_are_explained(photos: Path, source: Build, tmp_path: Path) -> None:
+    (tmp_path / "captions.xlsx").write_bytes(b"")
+    for settings, message in (
+        ({"captions": "nowhere.csv"}, r"there is no file nowhere\.csv or .*my photos/nowhere\.csv"),
+        ({"captions": str(tmp_path / "captions.xlsx")}, r"allowed are \.csv"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            list(source(photos, **settings).shards())
+    (photos / "metadata.csv").write_text("file_name,text\na.PNG,x\n")
+    with pytest.raises(SourceError, match="no column 'alt'; it has text"):
+        source(photos, raw_caption="alt").columns()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match=r"nothing usable in .*Allowed"):
+        source(tmp_path / "empty")
+    with pytest.raises(SourceError, match=r"names image files\. Give the folder"):
+        source(photos / "*.jpg")
+    with pytest.raises(SourceError, match="there is no file"):
+        source(tmp_path / "nowhere")
+    with pytest.raises(SourceError, match="one folder"):
+        source(tmp_path / "nowhere", format="folder")
+    with pytest.raises(SourceError, match=r"no \.tar file in"):
+        source(photos, format="webdataset")
+
+
+def test_changes_between_index_and_read(photos: Path, source: Build) -> None:
+    (photos / "empty.jpg").write_bytes(b"")
+    made = source(photos)
+    images = rows(made)
+    assert [image.reason for image in images if image.source_key == "empty"] == ["empty"]
+    usable = [image for image in images if image.reason is None]
+    (photos / "a.PNG").unlink()
+    (photos / "b.jpg").write_bytes(b"other")
+    results = [data for _, data in made.read(usable)]
+    assert [getattr(result, "reason", None) for result in results] == ["unreadable", "changed", None, None]
+    assert all(isinstance(result, bytes | ImageError) for result in results)
+
+
+def test_urls(photos: Path, source: Build, picture: Callable[..., bytes]) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("b.jpg", "sub/c.webp"):
+        memory.pipe_file(f"/pics/all/{name}", (photos / name).read_bytes())
+    memory.pipe_file("/pics/all/metadata.csv", b"file_name,caption\nsub/c.webp,x\n")
+    made = source("memory://pics/all")
+    images = rows(made)
+    assert [(image.source_key, image.raw_caption) for image in images] == [("b", None), ("sub/c", "x")]
+    assert [data for _, data in made.read(images)] == [picture(0), picture(2)]
+    memory.rm("/pics", recursive=True)
