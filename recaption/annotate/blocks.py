@@ -20,9 +20,11 @@ _LABEL = re.compile(r"(\*\*|__)(?!\s)([^*_\n]{1,80}?)(:?)\1(:?)(?=\s|$)")
 _GAP = re.compile(rf"(?:\s|[{_BULLET}#>|=_`~:]|\(?(?:\d{{1,3}}|[A-Za-z]|[ivx]{{1,4}})[.)])*")
 _HEADING = re.compile(r"[ \t]{0,8}#")
 _WRAPPED_AT = 40  # characters; shorter lines are lists of things, not wrapped prose
-_OPEN_END = frozenset(words("""
+_OPEN_END = frozenset(
+    words("""
     a an the of in on at with and or to by for from is are its their his her as that which
-    """))
+    """)
+)
 
 
 def is_gap(text: str) -> bool:

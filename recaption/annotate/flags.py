@@ -37,13 +37,15 @@ _OPENER = re.compile(
 )
 _META_NOUN = r"""(?:image|picture|photo(?:graph)?|scene|composition|style|atmosphere|mood|lighting|perspective|angle
     |camera|caption|description|color\ palette|colour\ palette|tone|aesthetic|overall\ \w{3,15}|depth\ of\ field|framing
-    |focus|quality|use\ of\ \w{3,15}|contrast|viewer|viewer's\ \w{3,12}|photographer|artist|ambiance|ambience|vibe|setting|effect)"""
+    |focus|quality|use\ of\ \w{3,15}|contrast|viewer|viewer's\ \w{3,12}|photographer|artist|ambiance|ambience
+    |vibe|setting|effect)"""
 _META = re.compile(
     rf"""(?:
       (?:overall|in\ (?:summary|conclusion|essence)|altogether),?\ (?:the|this|it|its)\b
     | (?:the|this|its|it's)\ (?:[a-z-]{{3,20}},?\ (?:and\ )?){{0,3}}?{_META_NOUN}
       (?:\ (?:of|in|and)\ the\ [a-z-]{{3,20}}|\ as\ a\ whole)?[ ]
-      (?:is|are|was|has|have|appears?|seems?|conveys?|evokes?|creates?|suggests?|gives?|exudes?|reflects?|adds?|contributes?
+      (?:is|are|was|has|have|appears?|seems?|conveys?|evokes?|creates?|suggests?|gives?|exudes?|reflects?|adds?
+        |contributes?
         |enhances?|draws?|provides?|emphasi[sz]es?|highlights?|invites?
         |captures\ (?:a|the)\ (?:moment|essence|sense|feeling)|allows?|makes?|combines?|focuses)\b
     | (?:the|this)\ (?:image|picture|photo(?:graph)?|description|caption)\b.{{0,40}}\b

@@ -39,9 +39,11 @@ KEPT_COMPOUNDS: Final = frozenset(
 )
 """Objects although their head is a meta word."""
 
-PHYSICAL: Final = frozenset(words("""
+PHYSICAL: Final = frozenset(
+    words("""
     camera lens frame letter reflection text writing lettering inscription
-    """))
+    """)
+)
 """Meta words that are objects when they are counted or described: "two cameras", "white letters"."""
 
 MEASURES: Final = frozenset(

@@ -27,8 +27,8 @@ def load(name: str | None) -> Any:
     if not path.is_dir():
         if name is None or not is_package(name):
             raise ConfigError(
-                f"annotate.spacy_model: {name or SHIPPED} is neither a folder nor an installed spaCy pipeline. Install it "
-                f"(python -m spacy download {name or 'en_core_web_sm'}), or leave it out for the shipped one"
+                f"annotate.spacy_model: {name or SHIPPED} is neither a folder nor an installed spaCy pipeline. "
+                f"Install it (python -m spacy download {name or 'en_core_web_sm'}), or leave it out for the shipped one"
             )
         path = next(iter(sorted(get_package_path(name).glob(f"{name}-*/meta.json"))), Path()).parent
     try:
@@ -39,8 +39,8 @@ def load(name: str | None) -> Any:
     labels = {label for part in nlp.pipe_names for label in nlp.pipe_labels.get(part, ())}
     if not labels >= _PENN:
         raise ConfigError(
-            f"annotate.spacy_model: {nlp.meta['lang']}_{nlp.meta['name']} has no tagger with Penn tags (NN, NNS, JJ, …). "
-            "Use an English pipeline such as en_core_web_sm, or leave it out for the shipped one"
+            f"annotate.spacy_model: {nlp.meta['lang']}_{nlp.meta['name']} has no tagger with Penn tags (NN, NNS, "
+            "JJ, …). Use an English pipeline such as en_core_web_sm, or leave it out for the shipped one"
         )
     nlp.max_length = 1 << 40  # the limit guards parsers; a tagger's memory is linear
     return nlp

@@ -46,7 +46,7 @@ def pairs(text: str) -> list[Pair]:
 
 
 def _opener(mark: str, before: str, after: str, stack: list[tuple[str, int]]) -> str | None:
-    """ "" when `mark` opens, the marks that it would close, or None when it is neither (an apostrophe, an inch sign)."""
+    """ "" when `mark` opens, the marks that it would close, None when it is neither (apostrophe, inch sign)."""
     if mark in _OPENS:
         return ""
     if mark in _CLOSES:

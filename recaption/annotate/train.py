@@ -45,8 +45,10 @@ _CONFIG = {
 }
 _MASC_TAGS = {"(": "-LRB-", ")": "-RRB-", "-": ":", "...": ":", "--": ":", ";": ":", '"': "''", "'": "''", "UH`": "UH"}
 _PENN = frozenset(
-    words("""$ '' , -LRB- -RRB- . : CC CD DT EX FW HYPH IN JJ JJR JJS LS MD NN NNP NNPS NNS PDT POS PRP PRP$ RB RBR RBS RP SYM
-    TO UH VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB ``""")
+    words("""
+        $ '' , -LRB- -RRB- . : CC CD DT EX FW HYPH IN JJ JJR JJS LS MD NN NNP NNPS NNS PDT POS PRP PRP$ RB RBR RBS
+        RP SYM TO UH VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB ``
+    """)
 )
 _HYPHENATED = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)+")
 
@@ -155,6 +157,8 @@ def _fresh(tagger: bytes) -> Any:
     nlp = spacy.blank("en")
     nlp.add_pipe("tagger", config=_CONFIG)
     nlp.get_pipe("tagger").from_bytes(tagger, exclude=["vocab"])
+    for label in nlp.get_pipe("tagger").labels:
+        nlp.vocab.strings.add(label)
     return nlp
 
 

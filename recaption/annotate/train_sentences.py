@@ -5,7 +5,7 @@ in captions: bare noun openers, caption verbs that look like plural nouns ("hang
 verbs ("leaves", "lights"), colour nouns before nouns, lists of objects. They are made by rule and therefore silver: the
 model's card says so, and they are never used to measure anything.
 
-Format of a template: tokens as spaCy's English tokenizer cuts them, `word/TAG` or `{slot}`. A filler is such a string too.
+Format of a template: tokens as spaCy's English tokenizer cuts them, `word/TAG` or `{slot}`. So are fillers.
 """
 
 from __future__ import annotations
@@ -15,34 +15,47 @@ import re
 
 Sentence = list[tuple[str, str]]
 
-_NN = """dog cat car truck bus bicycle table chair bench lamp vase bottle cup plate bowl tree flower building house tower
-bridge boat kite ball hat shirt jacket dress umbrella backpack phone laptop book clock mirror painting poster sign fence
-wall roof window door street road path river lake mountain field beach horse cow sheep elephant zebra giraffe bird
-pigeon pizza cake sandwich banana apple man woman boy girl child person player cyclist vendor light leaf branch rug
-curtain pillow bed couch sofa television shelf drawer cabinet sink stove oven refrigerator candle basket box bag
-suitcase surfboard skateboard motorcycle train plane helicopter tractor statue fountain awning balcony chimney circle
-square triangle star heart tablecloth logo banner flag lantern necklace bracelet watch glove scarf boot sneaker"""
-_NNS = """dogs cats cars trucks buses bicycles tables chairs benches lamps vases bottles cups plates bowls trees flowers
-buildings houses boats kites balls hats shirts books clocks paintings posters signs windows doors mountains horses cows
-elephants zebras birds pigeons apples bananas men women boys girls children people players pedestrians lights leaves
-branches pillows shelves drawers candles baskets boxes bags lanterns flags stars hearts circles squares petals clouds
-waves rocks shadows glasses headphones trousers jeans boots shoes shelves tiles bricks stairs steps wheels headlights"""
-_JJ = """red blue green yellow white black brown grey gray pink purple orange beige golden large small tall short round
-square narrow wide bright dark wooden metallic metal plastic old young shiny rusty empty full modern vintage ornate striped
-spotted checkered fluffy smooth rough blurry clear tiny huge colorful plain open closed green leafy light pale overcast
-hollow solid"""
+_NN = """
+dog cat car truck bus bicycle table chair bench lamp vase bottle cup plate bowl tree flower building house tower
+bridge boat kite ball hat shirt jacket dress umbrella backpack phone laptop book clock mirror painting poster sign
+fence wall roof window door street road path river lake mountain field beach horse cow sheep elephant zebra giraffe
+bird pigeon pizza cake sandwich banana apple man woman boy girl child person player cyclist vendor light leaf branch
+rug curtain pillow bed couch sofa television shelf drawer cabinet sink stove oven refrigerator candle basket box bag
+suitcase surfboard skateboard motorcycle train plane helicopter tractor statue fountain awning balcony chimney
+circle square triangle star heart tablecloth logo banner flag lantern necklace bracelet watch glove scarf boot
+sneaker
+"""
+_NNS = """
+dogs cats cars trucks buses bicycles tables chairs benches lamps vases bottles cups plates bowls trees flowers
+buildings houses boats kites balls hats shirts books clocks paintings posters signs windows doors mountains horses
+cows elephants zebras birds pigeons apples bananas men women boys girls children people players pedestrians lights
+leaves branches pillows shelves drawers candles baskets boxes bags lanterns flags stars hearts circles squares
+petals clouds waves rocks shadows glasses headphones trousers jeans boots shoes shelves tiles bricks stairs steps
+wheels headlights
+"""
+_JJ = """
+red blue green yellow white black brown grey gray pink purple orange beige golden large small tall short round
+square narrow wide bright dark wooden metallic metal plastic old young shiny rusty empty full modern vintage ornate
+striped spotted checkered fluffy smooth rough blurry clear tiny huge colorful plain open closed green leafy light
+pale overcast hollow solid
+"""
 _ATTACHED = "parked/VBN stacked/VBN framed/VBN painted/VBN folded/VBN paved/VBN tiled/VBN weathered/JJ lit/VBN"
-_COMPOUNDS = """traffic/NN light/NN;coffee/NN cup/NN;stop/NN sign/NN;street/NN lamp/NN;fire/NN hydrant/NN;tennis/NN
+_COMPOUNDS = """
+traffic/NN light/NN;coffee/NN cup/NN;stop/NN sign/NN;street/NN lamp/NN;fire/NN hydrant/NN;tennis/NN
 racket/NN;baseball/NN cap/NN;parking/NN lot/NN;dining/NN table/NN;kitchen/NN counter/NN;picture/NN frame/NN;wine/NN
-glass/NN;cell/NN phone/NN;brick/NN wall/NN;stone/NN path/NN;glass/NN vase/NN;leather/NN jacket/NN;cowboy/NN hat/NN;train/NN
-station/NN;street/NN scene/NN;T/NN -/HYPH shirt/NN;window/NN sill/NN;palm/NN tree/NN;night/NN sky/NN;street/NN
-sign/NN;license/NN plate/NN;swimming/NN pool/NN;polka/NN dot/NN dress/NN;orange/NN cat/NN;table/NN top/NN"""
+glass/NN;cell/NN phone/NN;brick/NN wall/NN;stone/NN path/NN;glass/NN vase/NN;leather/NN jacket/NN;cowboy/NN
+hat/NN;train/NN station/NN;street/NN scene/NN;T/NN -/HYPH shirt/NN;window/NN sill/NN;palm/NN tree/NN;night/NN
+sky/NN;street/NN sign/NN;license/NN plate/NN;swimming/NN pool/NN;polka/NN dot/NN dress/NN;orange/NN cat/NN;table/NN
+top/NN
+"""
 _VBZ = "hangs sits stands rests lies leans features faces towers looms stretches extends shows holds wears carries"
 _VBP = "hang sit stand rest lie lean feature face tower stretch extend line dot cover flank frame hold wear carry"
 _VBG = "standing sitting lying hanging leaning resting walking running holding wearing facing looking playing riding"
 _IN = "on in near behind beside above below under against inside around along across over by with"
-_PLACE = """left/JJ side/NN;right/JJ side/NN;background/NN;foreground/NN;center/NN;middle/NN;top/JJ left/JJ corner/NN;
-bottom/JJ right/JJ corner/NN;upper/JJ right/JJ corner/NN;distance/NN;far/JJ left/NN;far/JJ right/NN;lower/JJ left/NN"""
+_PLACE = """
+left/JJ side/NN;right/JJ side/NN;background/NN;foreground/NN;center/NN;middle/NN;top/JJ left/JJ corner/NN; bottom/JJ
+right/JJ corner/NN;upper/JJ right/JJ corner/NN;distance/NN;far/JJ left/NN;far/JJ right/NN;lower/JJ left/NN
+"""
 _IMAGE = "image picture photo photograph scene painting illustration"
 _CD = "two three four five six seven eight ten twelve"
 
@@ -59,10 +72,30 @@ _SLOTS: dict[str, list[str]] = {
     "place": [" ".join(p.split()) for p in _PLACE.split(";")],
     "image": [f"{w}/NN" for w in _IMAGE.split()],
     "cd": [f"{w}/CD" for w in _CD.split()],
-    "np": ["a/DT {n}", "the/DT {n}", "a/DT {j} {n}", "a/DT {j} {j} {n}", "the/DT {j} {n}", "{cd} {ns}", "{cd} {j} {ns}"]
-    + ["{j} {ns}", "a/DT {c}", "the/DT {c}", "a/DT {j} {c}", "several/JJ {ns}", "a/DT {vbn} {n}", "the/DT {ns}"]
-    + ["a/DT {j} and/CC {j} {n}", "a/DT {j} ,/, {j} {n}", "a/DT pair/NN of/IN {ns}", "a/DT row/NN of/IN {ns}"]
-    + ["its/PRP$ {n}", "their/PRP$ {ns}", "a/DT {n} 's/POS {n}", "a/DT {n} with/IN {j} {ns}"],
+    "np": [
+        "a/DT {n}",
+        "the/DT {n}",
+        "a/DT {j} {n}",
+        "a/DT {j} {j} {n}",
+        "the/DT {j} {n}",
+        "{cd} {ns}",
+        "{cd} {j} {ns}",
+        "{j} {ns}",
+        "a/DT {c}",
+        "the/DT {c}",
+        "a/DT {j} {c}",
+        "several/JJ {ns}",
+        "a/DT {vbn} {n}",
+        "the/DT {ns}",
+        "a/DT {j} and/CC {j} {n}",
+        "a/DT {j} ,/, {j} {n}",
+        "a/DT pair/NN of/IN {ns}",
+        "a/DT row/NN of/IN {ns}",
+        "its/PRP$ {n}",
+        "their/PRP$ {ns}",
+        "a/DT {n} 's/POS {n}",
+        "a/DT {n} with/IN {j} {ns}",
+    ],
     "sg": ["a/DT {n}", "the/DT {n}", "a/DT {j} {n}", "the/DT {j} {n}", "a/DT {c}", "the/DT {j} {c}", "another/DT {n}"],
     "pl": ["{cd} {ns}", "{j} {ns}", "the/DT {ns}", "several/JJ {j} {ns}", "many/JJ {ns}", "some/DT {ns}", "{ns}"],
 }

@@ -9,6 +9,7 @@ def words(text: str) -> list[str]:
     """The words of a list written as text."""
     return text.split()
 
+
 STARTERS: Final = frozenset(
     words("""
     A Above Across Additionally Adjacent All Along Alongside Also Although Among And Another Around As At Atop Because
@@ -52,11 +53,15 @@ UNCERTAIN: Final[dict[str, bool]] = {
     **dict.fromkeys(
         words("""
     inc ltd co corp bros jr sr a.m p.m u.s u.k u.s.a d.c ph.d m.d b.a m.a dept univ assn
-    """), True
+    """),
+        True,
     ),
     **dict.fromkeys(words("ave blvd rd ln pkwy sq hts bldg r.i.p a.d b.c b.c.e c.e ltda gmbh"), True),
-    **dict.fromkeys(words("""
+    **dict.fromkeys(
+        words("""
     etc et al in cm mm km kg lb lbs oz ml hr hrs sec mins mph gal qt yd yds in sq
-    """), False),
+    """),
+        False,
+    ),
 }
 """May end a sentence: True goes on unless a starter follows, False ends before any capital."""

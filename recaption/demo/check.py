@@ -102,7 +102,7 @@ def _check_object(sentence: str, found: re.Match[str], scene: Scene) -> Statemen
 
 
 def check_long(caption: str, scene: Scene) -> Verdict:
-    """Every sentence of a long caption, and the objects it does not mention. Mentioned twice is wrong the second time."""
+    """Every sentence of a long caption, and the objects it leaves out. To name one twice is wrong the second time."""
     statements: list[Statement] = []
     seen: set[int] = set()
     for sentence in split(caption):
@@ -117,7 +117,7 @@ def check_long(caption: str, scene: Scene) -> Verdict:
 
 
 def check_short(caption: str, scene: Scene) -> bool:
-    """Whether a short caption is one sentence that names each object and the background, and nothing that is not there."""
+    """Whether a short caption is one sentence with each object and the background, and nothing that is not there."""
     ending = f" {SHORT_BACKGROUND[scene.background]}."
     if not caption.endswith(ending) or len(split(caption)) != 1:
         return False

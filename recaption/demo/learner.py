@@ -12,10 +12,11 @@ from recaption.demo.scenes import BACKGROUNDS
 
 
 def position_maps(side: int) -> list[torch.Tensor]:
-    """The position ids transformers gives `side` x `side` patches in float32, bfloat16 and float16, int64 [side^2] each.
+    """The position ids transformers gives `side` x `side` patches in float32, bfloat16, float16: int64 [side^2] each.
 
-    It rounds row / side to the pixels' type before it looks for the bucket: of nine rows, bfloat16 then puts 5 on 4 and
-    7 on 6. vLLM computes in float32. The model trains on all three, so that it describes alike in any of them.
+    It rounds row / side to the pixels' type before it looks for the bucket (Idefics3VisionEmbeddings.forward): of six
+    rows, bfloat16 then puts 5 on 4. vLLM computes in float32. The model trains on all three, so that it describes alike
+    in any of them.
     """
     boundaries = torch.arange(1 / side, 1.0, 1 / side)
     exact = torch.arange(side, dtype=torch.float32) * (1.0 / torch.tensor([side]))

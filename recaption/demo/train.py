@@ -148,7 +148,11 @@ def train(plan: Plan) -> None:
             saved = time.monotonic()
     save(learner, optimiser, clock, checkpoint)
     export(learner.model, processor, plan.out)
-    print(f"# {'stopped' if stop else 'done'} at step {clock.step} after {clock.seconds / 60:.1f} minutes", file=log, flush=True)
+    print(
+        f"# {'stopped' if stop else 'done'} at step {clock.step} after {clock.seconds / 60:.1f} minutes",
+        file=log,
+        flush=True,
+    )
     log.close()
 
 

@@ -85,40 +85,47 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
             rows(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL ORDER BY ALL")
         ),
         top_tags=tuple(rows("SELECT lemma, count(*) AS n FROM tags GROUP BY ALL ORDER BY n DESC, lemma LIMIT ?", tags)),
-        samples=tuple(_sample(connection, key) for (key,) in keys),
+        samples=_samples(connection, [key for (key,) in keys]),
     )
 
 
-def _sample(connection: duckdb.DuckDBPyConnection, key: str) -> Sample:
+def _samples(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sample, ...]:
+    """Asked for all at once: a query opens the footers of all shards, whatever it is for."""
+    if not keys:
+        return ()
+    ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read
     captions = connection.execute(
-        "SELECT caption_id, generation, text FROM captions WHERE key = ? ORDER BY generation = 'raw', n_words DESC",
-        [key],
+        f"SELECT key, caption_id, generation, text FROM captions WHERE {ours} "
+        f"ORDER BY generation = 'raw', n_words DESC, caption_id",
+        keys,
     ).fetchall()
     spans = connection.execute(
-        "SELECT caption_id, char_start, char_end FROM sub_captions WHERE key = ? ORDER BY caption_id, idx", [key]
+        f"SELECT caption_id, char_start, char_end FROM sub_captions WHERE {ours} ORDER BY caption_id, idx", keys
     ).fetchall()
     tags = connection.execute(
-        "SELECT regexp_replace(sub_id, '#[0-9]+$', ''), char_start, char_end, lemma, attributes FROM tags "
-        "WHERE key = ? ORDER BY ALL",
-        [key],
+        f"SELECT key, regexp_replace(sub_id, '#[0-9]+$', ''), char_start, char_end, lemma, attributes FROM tags "
+        f"WHERE {ours} ORDER BY ALL",
+        keys,
     ).fetchall()
-    said: dict[str, list[str]] = {}
-    for _, _, _, lemma, attributes in tags:
-        known = said.setdefault(lemma, [])
-        known += [a for a in attributes or () if a not in known]
-    return Sample(
-        key=key,
-        captions=tuple(
+    samples = []
+    for key in keys:
+        said: dict[str, list[str]] = {}
+        for owner, _, _, _, lemma, attributes in tags:
+            if owner == key:
+                known = said.setdefault(lemma, [])
+                known += [a for a in attributes or () if a not in known]
+        shown = tuple(
             Shown(
                 generation=generation,
                 text=text,
                 spans=tuple((start, end) for owner, start, end in spans if owner == caption_id),
-                tags=tuple((start, end) for owner, start, end, *_ in tags if owner == caption_id),
+                tags=tuple((start, end) for _, owner, start, end, *_ in tags if owner == caption_id),
             )
-            for caption_id, generation, text in captions
-        ),
-        tags=tuple((lemma, tuple(attributes)) for lemma, attributes in said.items()),
-    )
+            for owner, caption_id, generation, text in captions
+            if owner == key
+        )
+        samples.append(Sample(key=key, captions=shown, tags=tuple((lemma, tuple(a)) for lemma, a in said.items())))
+    return tuple(samples)
 
 
 def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:

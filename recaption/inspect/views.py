@@ -16,9 +16,14 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
+from recaption.types import SCHEMA_VERSION
 
 VIEWS = ("images", "captions", "sub_captions", "tags", "rejects", "shards", "answers", "runs")
 """What a user is told of; `records` is another name for `images`."""
+
+# union_by_name opens every file before a query begins: seconds for a thousand shards. A build is written by one version
+# and needs it never; the files of a run do once a minor version has added a column that older ones lack.
+_MIXED = not SCHEMA_VERSION.endswith(".0")
 
 _ANSWERS = pa.schema([pa.field("generation", pa.string()), pa.field("fingerprint", pa.string()), *schema.ANSWERS])
 _RUNS = pa.schema(
@@ -64,11 +69,11 @@ def _answers(layout: Layout) -> str:
     """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
     done, parts = layout.of_run("answers"), layout.parts("answers")
     columns = ", ".join(schema.ANSWERS.names)
-    named = [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True)}"] if done else []
+    named = [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_MIXED)}"] if done else []
     if parts:
         same = "generation, fingerprint, sha256, prompt_sha256"
         fresh = (
-            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True)} "
+            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=_MIXED)} "
             f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY filename) = 1"
         )
         if done:
@@ -84,7 +89,7 @@ def _run_rejects(layout: Layout) -> str:
         return _empty(schema.REJECTS)
     columns = ", ".join(schema.REJECTS.names)
     return (
-        f"SELECT {columns} FROM {_read(files, filename=True)} r "
+        f"SELECT {columns} FROM {_read(files, filename=True, mixed=_MIXED)} r "
         f"WHERE r.generation IS NULL OR NOT EXISTS "
         f"(SELECT 1 FROM answers a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
         f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
@@ -132,14 +137,14 @@ def _folder() -> str:
     return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
 
 
-def _read(files: Sequence[Path], *, filename: bool = False) -> str:
+def _read(files: Sequence[Path], *, filename: bool = False, mixed: bool = False) -> str:
     try:
         found = pq.read_schema(files[0])
     except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"{files[0]} cannot be read as Parquet: {error}") from error
     schema.check_version(found, str(files[0]))
     names = ", ".join(_quoted(str(file)) for file in files)
-    return f"read_parquet([{names}], union_by_name = true{', filename = true' if filename else ''})"
+    return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
 
 
 def _empty(columns: Iterable[pa.Field]) -> str:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Answers = Mapping[str, Mapping[str, Answer]]
-"""generation id -> image sha256 -> answer: images with equal bytes share one."""
+"""generation id -> image key -> answer. Images that were asked the same share one; who reads the store pairs them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +164,7 @@ class _Shard:
 
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
         self.asked[generation.id] += 1
-        answer = self.answers.get(generation.id, {}).get(image.sha256)
+        answer = self.answers.get(generation.id, {}).get(image.key)
         if answer is not None and answer.sha256 != image.sha256:
             log.warning("shard %s, key %s: an answer of another image is not used", self.name, image.key)
             answer = None

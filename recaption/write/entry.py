@@ -37,6 +37,7 @@ class ShardEntry:
     rejects: Mapping[str, int] = field(default_factory=dict)
     generations: Mapping[str, Asked] = field(default_factory=dict)
     distinct_texts: Mapping[int, int] = field(default_factory=dict)
+    inputs: str = ""  # identity of what the shard was built from; equal inputs need no second build
 
     @property
     def samples(self) -> int:
@@ -61,6 +62,7 @@ class ShardEntry:
             "rejects": dict(self.rejects),
             "generations": generations,
             "distinct_texts": {str(n): images for n, images in self.distinct_texts.items()},
+            "inputs": self.inputs,
         }
 
     @classmethod
@@ -78,6 +80,7 @@ class ShardEntry:
             rejects=data["rejects"],
             generations=generations,
             distinct_texts={int(n): images for n, images in data["distinct_texts"].items()},
+            inputs=data["inputs"],
         )
 
 

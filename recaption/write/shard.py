@@ -23,8 +23,9 @@ from recaption.write.sidecar import write_sidecar
 from recaption.write.webdataset import tar_writer
 
 Format = Literal["sidecar", "webdataset", "parquet"]
-Images = Callable[[], Iterable[tuple[Image, bytes]]]
-"""Gives the images of the shard with their bytes, in source order; those of rejected samples may be left out."""
+Images = Callable[[], Iterable[tuple[Image, bytes | ImageError]]]
+"""Gives the images of the shard with their bytes, in source order, or with the error of one that cannot be read (any
+more); those of rejected samples may be left out."""
 
 
 class _Writer(Protocol):
@@ -44,6 +45,7 @@ def write_shard(
     image_mode: ImageMode = "jpeg",
     rejects: Sequence[Reject] = (),
     asked: Mapping[str, Asked] | None = None,
+    inputs: str = "",
 ) -> ShardEntry:
     """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
 
@@ -68,7 +70,7 @@ def write_shard(
         raise ConfigError(f"output.format is {format!r}; it can be sidecar, webdataset or parquet")
     flat = write_flat(store, prefix, shard, columns, sorted([*rejects, *late], key=lambda reject: reject.row))
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
-    entry = tally(shard, made, files, asked or {})
+    entry = replace(tally(shard, made, files, asked or {}), inputs=inputs)
     store.put(_entry_path(prefix, shard), orjson.dumps(entry.to_json()))
     return entry
 
@@ -142,6 +144,8 @@ def _write_pixels(
         for at, image, data in _usable(records, images, shard):
             record = records[at]
             try:
+                if isinstance(data, ImageError):
+                    raise data
                 stored = store_image(data, record.sha256, image_mode, key=record.key, shard=shard)
             except ImageError as error:
                 records[at] = replace(record, status="reject", reason=error.reason, captions=())
@@ -160,7 +164,7 @@ def _write_pixels(
     return records, late, files
 
 
-def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[tuple[int, Image, bytes]]:
+def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[tuple[int, Image, bytes | ImageError]]:
     """The usable records' positions with their images; both run in source order, `images` may have gaps and extras."""
     waiting = {record.key: at for at, record in enumerate(records) if record.status in ("ok", "partial")}
     for image, data in images() if waiting else ():

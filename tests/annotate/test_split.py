@@ -18,7 +18,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "question": ("What is it? A dog.", ["What is it?", "A dog."]),
     "interrobang": ("What?! No way. Yes!!", ["What?!", "No way.", "Yes!!"]),
     "two spaces": ("A dog.  A cat.", ["A dog.", "A cat."]),
-    "title": ("Dr. Smith stands beside Mrs. Jones. They smile.", ["Dr. Smith stands beside Mrs. Jones.", "They smile."]),
+    "title": ("Dr. Smith stands beside Mrs. Jones. They smile.",
+        ["Dr. Smith stands beside Mrs. Jones.", "They smile."]),
     "saint": ("St. Mary's Church rises. It is old.", ["St. Mary's Church rises.", "It is old."]),
     "street": ("It is on Main St. The dog sits.", ["It is on Main St.", "The dog sits."]),
     "street goes on": ("The Elm St. Bakery is open. Yes.", ["The Elm St. Bakery is open.", "Yes."]),
@@ -27,7 +28,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "company ends": ("The logo says Acme Inc. The truck is red.", ["The logo says Acme Inc.", "The truck is red."]),
     "latin": ("Fruit, e.g. Apples, i.e. Red ones, lie here. So what.",
               ["Fruit, e.g. Apples, i.e. Red ones, lie here.", "So what."]),
-    "etc ends": ("There are cups, plates, etc. The table is full.", ["There are cups, plates, etc.", "The table is full."]),
+    "etc ends": ("There are cups, plates, etc. The table is full.",
+        ["There are cups, plates, etc.", "The table is full."]),
     "etc goes on": ("Cups, plates, etc. are on it.", ["Cups, plates, etc. are on it."]),
     "versus": ("A sign says Bulls vs. Heat. It glows.", ["A sign says Bulls vs. Heat.", "It glows."]),
     "acronym": ("A U.S. flag hangs. It waves.", ["A U.S. flag hangs.", "It waves."]),
@@ -35,8 +37,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "acronym ends": ("The map shows the U.S. The border is red.", ["The map shows the U.S.", "The border is red."]),
     "initials": ("A book by J.R.R. Tolkien and C. S. Lewis. It is old.",
                  ["A book by J.R.R. Tolkien and C. S. Lewis.", "It is old."]),
-    "drive": ("The F.D.R. Drive runs along the river. Cars pass.", ["The F.D.R. Drive runs along the river.", "Cars pass."]),
-    "letter ends": ("It is rich in vitamin C. The bottle is orange.", ["It is rich in vitamin C.", "The bottle is orange."]),
+    "drive": ("The F.D.R. Drive runs along the river. Cars pass.",
+        ["The F.D.R. Drive runs along the river.", "Cars pass."]),
+    "letter ends": ("It is rich in vitamin C. The bottle is orange.",
+        ["It is rich in vitamin C.", "The bottle is orange."]),
     "time": ("At 5 p.m. The shop closes. At 6 a.m. Monday it opens.",
              ["At 5 p.m.", "The shop closes.", "At 6 a.m. Monday it opens."]),
     "number": ("Bus No. 5 and Fig. 3 are here. Next.", ["Bus No. 5 and Fig. 3 are here.", "Next."]),
@@ -45,8 +49,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "year ends": ("It was built in 1990. The roof is red.", ["It was built in 1990.", "The roof is red."]),
     "unit ends": ("The bag weighs 5 kg. The label is white.", ["The bag weighs 5 kg.", "The label is white."]),
     "unit goes on": ("It is approx. 6 ft. tall. Nice.", ["It is approx. 6 ft. tall.", "Nice."]),
-    "feet and inches": ("A 12\" pipe beside a 5' 3\" man. He stands.", ["A 12\" pipe beside a 5' 3\" man.", "He stands."]),
-    "url": ("The site www.example.com/a.b?c=d. is shown. Yes.", ["The site www.example.com/a.b?c=d. is shown.", "Yes."]),
+    "feet and inches": ("A 12\" pipe beside a 5' 3\" man. He stands.",
+        ["A 12\" pipe beside a 5' 3\" man.", "He stands."]),
+    "url": ("The site www.example.com/a.b?c=d. is shown. Yes.",
+        ["The site www.example.com/a.b?c=d. is shown.", "Yes."]),
     "url ends": ("It reads example.com. The rest is blue.", ["It reads example.com.", "The rest is blue."]),
     "email": ("Write to a.b@c.org today. Bye.", ["Write to a.b@c.org today.", "Bye."]),
     "file": ("A file named IMG_1.Final.JPG is open. Yes.", ["A file named IMG_1.Final.JPG is open.", "Yes."]),
@@ -64,7 +70,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
                     ["The sign reads \"STOP.", "The car waits.", "It is red."]),
     "brackets": ("A dog (it is old. It sleeps.) sits. A cat.", ["A dog (it is old. It sleeps.) sits.", "A cat."]),
     "sentence in brackets": ("A dog. (It is old.) A cat.", ["A dog.", "(It is old.)", "A cat."]),
-    "possessive": ("The dogs' bowls are full. The cats' are empty.", ["The dogs' bowls are full.", "The cats' are empty."]),
+    "possessive": ("The dogs' bowls are full. The cats' are empty.",
+        ["The dogs' bowls are full.", "The cats' are empty."]),
     "semicolon": ("A man sits; a dog lies. Yes.", ["A man sits; a dog lies.", "Yes."]),
     "colon": ("Three things: a cup, a hat. Yes.", ["Three things: a cup, a hat.", "Yes."]),
     "lines": ("A dog sits\nA cat lies", ["A dog sits", "A cat lies"]),
@@ -122,24 +129,9 @@ def test_has_no_end(text: str) -> None:
 
 
 # Text with many of the characters that the rules look at, and any others.
-_PIECES = st.sampled_from(
-    [
-        *".!?…。\"'“”‘’()[]*_#>-•|:;, \n\t",
-        "Dr",
-        "e.g",
-        "U.S",
-        "A",
-        "The",
-        "dog",
-        "3",
-        "1.",
-        "12",
-        "🐶",
-        "\ufe0f",
-        "\u202e",
-    ]
-    + ["**", "\n\n", "</s>", "猫", "。」", "etc", "St", "(a)", "iv)", "\u200b", "\u00a0", "```", "---"]
-)
+_ODD = [*".!?…。\"'“”‘’()[]*_#>-•|:;, \n\t", "Dr", "e.g", "U.S", "A", "The", "dog", "3", "1.", "12", "🐶", "\ufe0f"]
+_ODD += ["**", "\n\n", "</s>", "猫", "。」", "etc", "St", "(a)", "iv)", "\u200b", "\u202e", "\u00a0", "```", "---"]
+_PIECES = st.sampled_from(_ODD)
 _TEXTS = st.one_of(st.text(max_size=300), st.lists(_PIECES, max_size=80).map("".join))
 
 

@@ -54,7 +54,7 @@ def request_for() -> MakeRequest:
 
     def make(scene: int, prompt: str = "Describe this image in detail.", **sampling: Any) -> Request:
         buffer = io.BytesIO()
-        render(sample_scene(scene), 96).save(buffer, "PNG")
+        render(sample_scene(scene), 144).save(buffer, "PNG")
         data = buffer.getvalue()
         return Request(
             image=data,

@@ -1,4 +1,4 @@
-"""recaption.engine.vllm on the real vLLM; the tests that start an engine are slow and share one start where they can."""
+"""recaption.engine.vllm on the real vLLM; the tests that start an engine are slow and do much with each start."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_sampling_becomes_vllms() -> None:
 
 
 def test_unknown_settings_are_named(tiny_model: Path) -> None:
-    with pytest.raises(ConfigError, match="max_num_seq:.*AsyncEngineArgs"):
+    with pytest.raises(ConfigError, match=r"max_num_seq:.*AsyncEngineArgs"):
         asyncio.run(build(spec(tiny_model, max_num_seq=3)).start())
 
 

@@ -184,6 +184,8 @@ def rejects_of(images: list[Image]) -> list[Reject]:
 
 def annotate(record: Record, scene: Scene) -> Record:
     """Sub-captions and tags by hand: a sub-caption per line of the scene's texts."""
+    if scene.same_as is not None:
+        scene = SCENES[scene.same_as]
     captions: list[Caption] = []
     earlier: dict[str, str] = {}
     for caption in record.captions:
@@ -278,9 +280,10 @@ def make(folder: Path) -> Path:
             put_table(store, f"rejects/{place}/{shard}.parquet", rows, schema.REJECTS)
         rows = [asdict(reject) for reject in rejects if reject.generation is None]
         put_table(store, f"rejects/source/{shard}.parquet", rows, schema.REJECTS)
+        paired = {g: {i.key: found[i.sha256] for i in images if i.sha256 in found} for g, found in answers.items()}
         assembled = assemble_shard(
             images,
-            answers,
+            paired,
             rejects,
             GENERATIONS,
             require=["long"],
@@ -301,6 +304,7 @@ def make(folder: Path) -> Path:
                 primary=["short", "long", "raw"],
                 rejects=assembled.rejects,
                 asked=assembled.asked,
+                inputs=hashlib.sha256(tar).hexdigest()[:16],
             )
             entries[format].append(entry)
     for format in FORMATS:

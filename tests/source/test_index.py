@@ -38,7 +38,7 @@ IMAGES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(IMAGES, max_size=3))
 def test_an_index_comes_back_as_it_was(images: list[Image]) -> None:
     out = io.BytesIO()

@@ -149,8 +149,8 @@ def shard() -> Callable[..., Shard]:
             pairs.append((image_of(row, data, url=f"https://example.org/{row}"), data))
         images = [image for image, _ in pairs]
         answers = {
-            "long": {i.sha256: answer_of(i, f"A dog runs by {i.row}. It barks twice.") for i in images if i.row != 1},
-            "short": {i.sha256: answer_of(i, f"Dog {i.row}.") for i in images if i.row != 2},
+            "long": {i.key: answer_of(i, f"A dog runs by {i.row}. It barks twice.") for i in images if i.row != 1},
+            "short": {i.key: answer_of(i, f"Dog {i.row}.") for i in images if i.row != 2},
         }
         rejects = [reject_of(images[1], "repetition", "long", attempts=3)] if n > 1 else []
         rejects += [reject_of(images[2], "refusal", "short")] if n > 2 else []

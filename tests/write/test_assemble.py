@@ -34,7 +34,7 @@ def test_text_is_normalised_once(shard: Any, make: Any) -> None:
     one = shard(1)
     image = replace(one.pairs[0][0], raw_caption="a\0b\r\nc\ud800 ")
     one.pairs[0] = (image, one.pairs[0][1])
-    one.answers["long"] = {image.sha256: make.answer(image, "\n cafe\u0301 \u2028x\n")}
+    one.answers["long"] = {image.key: make.answer(image, "\n cafe\u0301 \u2028x\n")}
     raw, long, _ = records(one)[0].captions
     assert raw.text == "ab\nc\ufffd" and long.text == "caf\u00e9 \nx"
 
@@ -42,7 +42,7 @@ def test_text_is_normalised_once(shard: Any, make: Any) -> None:
 def test_an_answer_of_another_image_is_never_used(shard: Any, make: Any) -> None:
     one = shard(4)
     image, other = one.pairs[3][0], one.pairs[0][0]
-    one.answers["long"][image.sha256] = make.answer(other, "words about another image")
+    one.answers["long"][image.key] = make.answer(other, "words about another image")
     made = one.assembled()
     assert made.records[3].status == "reject" and made.records[3].reason == "missing_required"
     assert not any("another image" in c.text for r in made.records for c in r.captions)
@@ -54,7 +54,7 @@ def test_images_with_equal_bytes_share_answers_and_rejects(make: Any) -> None:
     first, second = make.image(0, data), make.image(1, data)
     one = make.Shard(
         pairs=[(first, data), (second, data)],
-        answers={"long": {first.sha256: make.answer(first)}},
+        answers={"long": {first.key: make.answer(first), second.key: make.answer(first)}},
         rejects=[make.reject(first, "refusal", "short")],
     )
     made = one.assembled()
@@ -66,7 +66,7 @@ def test_images_with_equal_bytes_share_answers_and_rejects(make: Any) -> None:
 def test_an_answer_that_is_empty_once_normalised_is_missing(shard: Any, make: Any) -> None:
     one = shard(1)
     image = one.pairs[0][0]
-    one.answers["long"] = {image.sha256: make.answer(image, " \0\n ")}
+    one.answers["long"] = {image.key: make.answer(image, " \0\n ")}
     made = one.assembled()
     assert made.records[0].status == "reject" and made.records[0].reason == "empty_answer"
     assert [(r.stage, r.generation, r.reason) for r in made.rejects] == [("build", "long", "empty_answer")]
@@ -169,6 +169,6 @@ def test_holdout_is_a_share_of_all_images_and_a_function_of_their_bytes() -> Non
 def test_lone_surrogates_in_names_can_be_stored(make: Any) -> None:
     data = make.picture(0)
     image = make.image(0, data, source_key="a\udcff", url="http://x/\udc80")
-    one = make.Shard(pairs=[(image, data)], answers={"long": {image.sha256: make.answer(image)}}, rejects=[])
+    one = make.Shard(pairs=[(image, data)], answers={"long": {image.key: make.answer(image)}}, rejects=[])
     record = records(one)[0]
     assert record.source_key == "a\ufffd" and record.url == "http://x/\ufffd"

@@ -133,7 +133,7 @@ def test_sums_that_do_not_hold_stop_the_build(store: LocalStore, shard: Any, wha
 
 def test_an_incomplete_generation_is_not_passed_off_as_a_dataset(store: LocalStore, shard: Any) -> None:
     one = shard(6)
-    del one.answers["short"][one.pairs[4][0].sha256]  # neither answered nor rejected
+    del one.answers["short"][one.pairs[4][0].key]  # neither answered nor rejected
     with pytest.raises(DatasetError, match=r"short: asked 6, but answered 4 \+ rejected 1"):
         describe(store, [write(store, one)], one)
 

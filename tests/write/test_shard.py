@@ -34,7 +34,7 @@ def test_changed_and_broken_images_become_rejects_not_samples(store: LocalStore,
     good, changed, broken = make.picture(0), make.picture(1), b"\x89PNG\r\n\x1a\n not really"
     datas = [good, changed, broken, make.picture(3)]
     images = [make.image(row, data) for row, data in enumerate(datas)]
-    answers = {g: {i.sha256: make.answer(i) for i in images} for g in ("long", "short")}
+    answers = {g: {i.key: make.answer(i) for i in images} for g in ("long", "short")}
     now = [good, make.picture(9), broken, b""]
     one = make.Shard(pairs=list(zip(images, now, strict=True)), answers=answers, rejects=[])
     entry = write(store, one, format, tokenizers=["clip"])
@@ -110,7 +110,7 @@ def test_memory_holds_one_sample_at_a_time(store: LocalStore, make: Any) -> None
 
     datas = [make.picture(row) + bytes(1_000_000) for row in range(40)]
     images = [make.image(row, data) for row, data in enumerate(datas)]
-    answers = {"long": {i.sha256: make.answer(i) for i in images}}
+    answers = {"long": {i.key: make.answer(i) for i in images}}
     one = make.Shard(pairs=[(i, b"") for i in images], answers=answers, rejects=[], generations=[make.LONG])
     records = one.records()
     one.images = lambda: ((i, make.picture(i.row) + bytes(1_000_000)) for i in images)

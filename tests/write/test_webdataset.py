@@ -116,7 +116,7 @@ HOSTILE = [
 def test_hostile_texts_survive(store: LocalStore, make: Any, text: str) -> None:
     data = make.picture(0)
     image = make.image(0, data, raw=text)
-    one = make.Shard(pairs=[(image, data)], answers={"long": {image.sha256: make.answer(image, text)}}, rejects=[])
+    one = make.Shard(pairs=[(image, data)], answers={"long": {image.key: make.answer(image, text)}}, rejects=[])
     write(store, one, records=list(one.assembled().records), tokenizers=[], primary=["long"])
     (_, _), (_, txt), (_, js) = members(store.root / "b/data/00000.tar")
     sample = json.loads(js)
@@ -153,7 +153,7 @@ def test_headers_are_those_of_tarfile_for_every_length_of_key(length: int) -> No
 def test_long_keys_are_read_back(store: LocalStore, make: Any) -> None:
     data = make.picture(0)
     image = make.image(0, data, key="k" * 128)
-    write(store, make.Shard(pairs=[(image, data)], answers={"long": {image.sha256: make.answer(image)}}, rejects=[]))
+    write(store, make.Shard(pairs=[(image, data)], answers={"long": {image.key: make.answer(image)}}, rejects=[]))
     assert members(store.root / "b/data/00000.tar")[0][0].name == "k" * 128 + ".jpg"
 
 

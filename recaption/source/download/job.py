@@ -166,8 +166,6 @@ class _Job:
             },
         )
         remove(self.work)
-        for line in summary.lines():
-            self.report(line)
         return summary
 
     def _list(self, found: lists.UrlList) -> int:

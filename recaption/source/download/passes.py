@@ -34,6 +34,7 @@ from recaption.source.download.optout import DIRECTIVES
 from recaption.source.download.reasons import split
 
 _FILE_ROWS: Final = 500_000  # img2dataset holds a file of its input in memory
+_ROOT: Final = Path(__file__).parents[3]
 _STARTS: Final = 3  # times that img2dataset is started before a pass without progress is given up
 _URL_SCHEMA: Final = pa.schema([("row", pa.int64()), ("url", pa.string())])
 
@@ -123,6 +124,8 @@ class Pass:
             "WANDB_MODE": "disabled",
             "PYTHONWARNINGS": "ignore",
             "OMP_NUM_THREADS": "1",
+            # a checkout that is not installed is found too, whatever the working folder
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
         }
         with open(self._log(), "ab") as log:
             process = subprocess.Popen(
