@@ -181,7 +181,8 @@ def remove_broken_torch_family() -> None:
     for name in TORCH_FAMILY:
         present = quiet([str(PYTHON), "-m", "pip", "show", "-qq", name])
         if present and not quiet([str(PYTHON), "-c", f"import {name}"]):
-            say(f"{name} does not import beside this torch: removing it (image processors fall back to Pillow's)")
+            note = "; image processors fall back to Pillow's" if name == "torchvision" else ""
+            say(f"{name} does not import beside this torch: removing it{note}")
             pip(f"removing {name}", "uninstall", "-y", name)
 
 

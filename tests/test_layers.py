@@ -21,13 +21,14 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("resources", "text", "demo", "__init__"),
-    ("config", "prompt", "schema", "store", "decode", "models", "progress"),
+    ("config", "prompt", "schema", "store", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),
-    ("build", "run", "summary"),
+    ("progress",),
+    ("run",),
     ("cli", "__main__", "demo.__main__"),
 )
-NEIGHBOURS_ALLOWED = {0, 1, 2, 5, 6}
+NEIGHBOURS_ALLOWED = {0, 1, 2, 5, 7}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -120,9 +122,19 @@ def test_equal_images_are_asked_once_and_fanned_out(tmp_path: Path) -> None:
     assert manifest(out)["counts"]["ok"] == 9
 
 
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says it has so many pixels: a decompression bomb in a few bytes."""
+
+    def block(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = block(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + block(b"IDAT", zlib.compress(bytes(1000))) + block(b"IEND", b"")
+
+
 def test_bad_images_become_typed_rejects_and_the_others_are_unaffected(tmp_path: Path) -> None:
     good = [sample(f"g{i}", jpeg(i)) for i in range(5)]
-    bomb = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x01\x86\xa0\x00\x01\x86\xa0\x08\x02\x00\x00\x00\x96\xb0\x8c\x94"
+    bomb = png_of(100_000, 100_000)
     bad = [
         sample("empty", b""),
         sample("html", b"<html><body>404 not found</body></html>"),

@@ -97,15 +97,22 @@ NOT_ATTRIBUTES: Final = frozenset(
 
 CAPTION_VERBS: Final = frozenset(
     words("""
-    hangs sits stands rests lies leans features shows displays faces towers looms stretches extends holds wears
-    carries covers lines frames flanks walks runs rides plays looks gazes smiles waits drinks eats depicts captures
-    reads
+    grazes rises burns shines glows sleeps swims flies hovers dangles perches emerges approaches crosses floats adorns
+    occupies dominates overlooks surrounds contrasts complements hangs sits stands rests lies leans features shows
+    displays faces towers looms stretches extends holds wears carries covers lines frames flanks walks runs rides
+    plays looks gazes smiles waits drinks eats depicts captures reads
     """)
 )
 """Taken for plural nouns by taggers."""
 
 COPULAS: Final = frozenset(words("is are was were appears appear looks look seems seem 's"))
 
+_MORE_ABSTRACT = frozenset(
+    words("""
+    peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery comfort
+    leisure style character fun love fashion nature culture history
+    """)
+)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = frozenset(
     words("""
@@ -122,6 +129,6 @@ def abstract_nouns() -> frozenset[str]:
 
 def is_abstract(lemma: str) -> bool:
     """Whether a noun names nothing that can be seen as a thing."""
-    if lemma in abstract_nouns():
+    if lemma in abstract_nouns() or lemma in _MORE_ABSTRACT:
         return True
     return lemma.endswith(_ABSTRACT_ENDINGS) and len(lemma) > 6 and lemma not in _NOT_ABSTRACT

@@ -68,6 +68,7 @@ class _Scan:
         self.text = text
         self.found: list[Tag] = []
         self.negative = False  # a "not" or "without" was read in this clause
+        self.verbs: set[int] = set()  # indices of verbs that were tagged as nouns
         self.measured: int | None = None  # count carried over "of": "a pair of shoes"
 
     def run(self) -> list[Tag]:
@@ -76,7 +77,7 @@ class _Scan:
             token = self.tokens[i]
             kind = self._kind(i)
             if kind == "noun":
-                end = self._end_of_nouns(i)
+                end = self._end_of_nouns(i, phrase)
                 denied = self._close(phrase, i, end)
                 phrase = _Phrase(denied=denied and end < n and self.tokens[end].text in (",", "or", "nor", "/"))
                 i = end
@@ -101,8 +102,10 @@ class _Scan:
         """noun, adjective, number, determiner, skip (inside a phrase), other (ends it)."""
         token = self.tokens[i]
         tag = token.tag
+        if i in self.verbs:
+            return "other"
         if tag in _NOUN and token.text[:1].isalnum():
-            if token.text in lex.COLOURS and tag == "NN" and self._coordinates(i + 1):
+            if token.text in lex.COLOURS and self._coordinates(i + 1):
                 return "adjective"
             return "noun"
         if tag in _ADJECTIVE:
@@ -118,8 +121,8 @@ class _Scan:
             return "adjective" if led or (tag == "VBN" and not before) or "-" in token.text else "other"
         if tag in ("RB", "RBR", "RBS") and following in ("JJ", "VBN", "RB", "JJR"):
             return "skip"
-        if tag in (",", "CC") and before in _ADJECTIVE | {"NN", "VBN"} and self._coordinates(i):
-            return "skip" if i and self._kind(i - 1) == "adjective" else "other"
+        if tag in (",", "CC") and i and self._coordinates(i) and self._kind(i - 1) == "adjective":
+            return "skip"
         return "other"
 
     def _coordinates(self, i: int) -> bool:
@@ -138,15 +141,21 @@ class _Scan:
         denied = word == "no" or (word == "any" and self.negative) or phrase.denied
         return _Phrase(count=count, denied=denied)
 
-    def _end_of_nouns(self, i: int) -> int:
+    def _end_of_nouns(self, i: int, phrase: _Phrase) -> int:
         end = i + 1
         while end < len(self.tokens) and self._kind(end) == "noun":
             end += 1
         last = self.tokens[end - 1]
         following = self.tokens[end].tag if end < len(self.tokens) else ""
         if end - i > 1 and last.text in lex.CAPTION_VERBS and following in ("IN", "DT", "RB", "PRP$", "CD", "TO", "JJ"):
-            end -= 1  # "A lamp hangs from": a verb that looks like a plural
+            end = self._verb(end - 1)  # "The lamp hangs from": a verb that looks like a plural
+        elif end - i > 1 and phrase.count == 1 and last.tag == "NNS" and self.tokens[end - 2].tag == "NN":
+            end = self._verb(end - 1)  # "a horse grazes": after "a" no plural can follow
         return end
+
+    def _verb(self, i: int) -> int:
+        self.verbs.add(i)
+        return i
 
     def _close(self, phrase: _Phrase, i: int, end: int) -> bool:
         """Tag the phrase whose nouns are tokens[i:end]; returns whether it is denied."""

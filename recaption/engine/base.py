@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from recaption.errors import RequestError
 from recaption.types import FinishReason, ImageLimits, Sampling
 
 
@@ -57,6 +59,17 @@ class EngineSpec:
     tensor_parallel: int = 1
     limits: ImageLimits = field(default_factory=ImageLimits)
     engine_args: tuple[tuple[str, Any], ...] = ()  # passed on as they are; batch settings, never identity
+
+
+def check_prompt(prompt: str, special: Iterable[str]) -> None:
+    """Refuse a prompt that holds one of the tokenizer's `special` tokens as text. Raises RequestError.
+
+    Columns come from the web: "<image>" in an alt text would be taken for a second picture, and an end token in it
+    would speak in the model's name.
+    """
+    for token in special:
+        if token and token in prompt:
+            raise RequestError(f"the filled-in prompt holds {token!r}, which is a special token of the model")
 
 
 @runtime_checkable

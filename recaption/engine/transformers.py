@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recaption.decode import Decoder
-from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request
+from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request, check_prompt
 from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
 
 
@@ -68,6 +68,7 @@ class TransformersEngine:
             raise _again(self._closed)
         if self._collector is None:
             raise EngineDead("the engine is not started")
+        check_prompt(work.prompt, self._processor.tokenizer.all_special_tokens)
         answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self._in_flight.add(answer)
         try:

@@ -1,8 +1,9 @@
 """vLLM's AsyncLLM: continuous batching, with rendering beside the engine. The only module that imports vllm.
 
-Written against vLLM 0.32, tested on its CPU build; the names used are the same in 0.29 to 0.33. engine_args are the
-fields of `AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, enable_prefix_caching, ...). What is
-set here unless they say otherwise, and why:
+Written against vLLM 0.32 and tested with its CPU build. The renderer interface is not declared stable: run
+tests/engine/test_vllm.py with another version before pyproject.toml allows it. engine_args are the fields of
+`AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, enable_prefix_caching, ...). What is set here
+unless they say otherwise, and why:
 
 - max_num_seqs and max_num_batched_tokens: `AsyncLLM` alone falls back to 128 and 2048 even on an H200, because its
   usage context is in none of the tables of arg_utils.py, and the second is also the image encoder's budget.
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from recaption.decode import Decoder
-from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request
+from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request, check_prompt
 from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
 from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
@@ -60,13 +61,16 @@ class VllmRenderer:
         from vllm.renderers import ChatParams, renderer_from_config
 
         self._renderer = renderer_from_config(cloudpickle.loads(spec.config))
-        self._params = ChatParams(mm_processor_kwargs=None)
+        self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
         self._pixels = spec.max_pixels
         self._decoder = Decoder(spec.limits, spec.max_pixels)
-        self._bos = getattr(self._renderer.get_tokenizer(), "bos_token", None)
+        tokenizer = self._renderer.get_tokenizer()
+        self._bos = getattr(tokenizer, "bos_token", None)
+        self._special = tuple(getattr(tokenizer, "all_special_tokens", ()))
 
     def render(self, request: Request) -> Rendered:
         """Raises ImageError, and RequestError for a prompt that is too long or that the model's template refuses."""
+        check_prompt(request.prompt, self._special)
         image = self._decoder.decode(request.image, request.sha256)
         # The id stands for the pixels: requests that show the same ones at the same time share the encoder's work.
         part = {"type": "image_pil", "image_pil": image, "uuid": f"{request.sha256}-{self._pixels}"}

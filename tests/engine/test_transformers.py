@@ -111,7 +111,7 @@ def test_one_bad_request_fails_alone(tiny_model: Path, request_for: MakeRequest)
     assert isinstance(results[0], Completion) and isinstance(results[4], Completion)
     assert isinstance(results[1], ImageError) and results[1].reason == "undecodable"
     assert isinstance(results[2], RequestError) and isinstance(results[3], RequestError)
-    assert "tokens" in str(results[3])
+    assert "'<image>'" in str(results[2]) and "tokens" in str(results[3])
     assert results[0] == ask(spec(tiny_model), [good])[0]
 
 

@@ -55,6 +55,37 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         asyncio.run(build(spec(tmp_path)).start())
 
 
+def test_a_rendered_prompt_is_what_transformers_makes_of_it(tiny_model: Path, request_for: MakeRequest) -> None:
+    from transformers import AutoProcessor
+
+    from recaption.decode import decode
+    from recaption.engine.packing import unpack
+    from recaption.types import ImageLimits
+
+    question = request_for(3, "Describe this image in one sentence.")
+    renderer = build(spec(tiny_model)).renderer().build()  # type: ignore[union-attr]
+    rendered = renderer.render(question)
+    found = unpack(rendered.engine_input)
+    image = decode(question.image, ImageLimits())
+    content = [{"type": "image", "image": image}, {"type": "text", "text": question.prompt}]
+    expected = AutoProcessor.from_pretrained(tiny_model).apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        processor_kwargs={"return_tensors": "pt"},
+    )
+    assert list(found["prompt_token_ids"]) == expected["input_ids"][0].tolist()
+    (item,) = found["mm_kwargs"]["image"]
+    assert item["pixel_values"].data.reshape(-1).tolist() == expected["pixel_values"].reshape(-1).tolist()
+    assert rendered.nbytes > expected["pixel_values"].nbytes
+    for text in ("two <image> placeholders", "<end_of_utterance>", "word " * 1000):
+        with pytest.raises(RequestError):
+            renderer.render(dataclasses.replace(question, prompt=text))
+    with pytest.raises(ImageError):
+        renderer.render(dataclasses.replace(question, image=b"", sha256="0"))
+
+
 def render_elsewhere(pickled: bytes, requests: list[Request]) -> list[Any]:
     """In a process that knows nothing but the spec."""
     renderer = pickle.loads(pickled).build()

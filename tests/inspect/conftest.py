@@ -191,7 +191,7 @@ def write_build(out: Path, build: str = BUILD, *, publish: bool = True) -> Path:
                 "counts": counts,
                 "splits": {"train": 2, "val": 0},
             }
-            | {"rejects": {}, "generations": {}, "distinct_texts": {}}
+            | {"rejects": {}, "generations": {}, "distinct_texts": {}, "inputs": "i" * 16}
         )
     (folder / "manifest.json").write_text(json.dumps(manifest(build, dict(totals), shards)))
     if publish:
