@@ -22,7 +22,7 @@ SHIPPED = ("pipelines", "prompts", "schemas")
 # Import name → distribution, where they differ.
 DISTRIBUTION = {"PIL": "pillow", "yaml": "pyyaml", "cv2": "opencv-python-headless"}
 # Imported, but brought along by what is named: these are a library's own dependencies and follow its version.
-COMES_WITH = {"tokenizers": "transformers", "safetensors": "transformers", "thinc": "spacy"}
+COMES_WITH = {"tokenizers": "transformers", "safetensors": "transformers", "thinc": "spacy", "cloudpickle": "vllm"}
 # Started as a process of its own, which only an extra's library can serve.
 OWN_PROCESS = {ROOT / "recaption/source/download/worker.py"}
 

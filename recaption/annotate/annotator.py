@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -84,17 +84,17 @@ class Annotator:
             with self._nlp.memory_zone():
                 texts = [_OVERLONG.sub(_blank, caption.text) for caption in zone]
                 for caption, doc in zip(zone, self._nlp.pipe(texts, batch_size=_BATCH), strict=True):
-                    sentences.append(list(_cut(self._splitter.split(caption.text), doc)))
+                    sentences.append(list(_cut(caption.text, self._splitter.split(caption.text), doc)))
             yield from sentences
 
     def _caption(self, caption: Caption, sentences: list[_Sentence], seen: Seen) -> Caption:
         spoken = caption.lang or lang.guess(caption.text)
         counts = self._counters.count([caption.text[s.start : s.end] for s in sentences])
-        subs = []
-        for idx, sentence in enumerate(sentences):
-            sub = _sub_caption(caption, idx, sentence, spoken, last=idx == len(sentences) - 1)
-            dup_of = seen.add(sub.sub_id, caption.text[sub.content_start : sub.char_end])
-            subs.append(_weighed(replace(sub, dup_of=dup_of, n_tokens=counts[idx])))
+        last = len(sentences) - 1
+        subs = [
+            _sub_caption(caption, idx, sentence, spoken, idx == last, seen, counts[idx])
+            for idx, sentence in enumerate(sentences)
+        ]
         return replace(caption, lang=spoken, sub_captions=tuple(subs))
 
 
@@ -102,8 +102,14 @@ def _blank(match: re.Match[str]) -> str:
     return " " * len(match[0])  # no words, and the tokenizer's time grows with the square of such a run
 
 
-def _cut(spans: Sequence[tuple[int, int]], doc: Any) -> Iterator[_Sentence]:
-    tokens = iter([Token(t.lower_, t.tag_, t.idx, t.idx + len(t)) for t in doc if not t.is_space])
+def _cut(text: str, spans: Sequence[tuple[int, int]], doc: Any) -> Iterator[_Sentence]:
+    from spacy.attrs import IDX, LENGTH, TAG
+
+    # a table of numbers is several times faster than spaCy's token objects
+    rows = doc.to_array([TAG, IDX, LENGTH]).tolist()
+    names = {tag: doc.vocab.strings[tag] for tag in {row[0] for row in rows}}
+    words = ((text[at : at + size].lower(), names[tag], at, at + size) for tag, at, size in rows)
+    tokens = iter([Token(*word) for word in words if word[0] and not word[0].isspace()])
     token = next(tokens, None)
     for start, end in spans:
         inside = []
@@ -114,45 +120,61 @@ def _cut(spans: Sequence[tuple[int, int]], doc: Any) -> Iterator[_Sentence]:
         yield _Sentence(start, end, inside)
 
 
-def _sub_caption(caption: Caption, idx: int, sentence: _Sentence, spoken: str, *, last: bool) -> SubCaption:
+def _sub_caption(
+    caption: Caption,
+    idx: int,
+    sentence: _Sentence,
+    spoken: str,
+    is_last: bool,
+    seen: Seen,
+    n_tokens: Mapping[str, int],
+) -> SubCaption:
     text = caption.text[sentence.start : sentence.end]
+    sub_id = f"{caption.caption_id}#{idx}"
     english = spoken.split("-")[0] == "en"
     content = flags.content_start(text) if english else 0
     begin = sentence.start + content
-    words = [token for token in sentence.tokens if token.start >= begin]
-    quoted = [(sentence.start + a, sentence.start + b) for a, b, is_quote in pairs(text) if is_quote]
-    if quoted:
-        words = [token for token in words if not any(a <= token.start <= b for a, b in quoted)]
-    found = tags(words, caption.text) if english else ()
-    ended = split.has_end(text)
+    found = tags(_spoken(sentence, text, begin), caption.text) if english else ()
     verb = not english or any(token.tag in _VERBS for token in sentence.tokens)
+    n_words = count_words(text)
+    dup_of = seen.add(sub_id, text[content:])
+    is_fragment = not split.has_end(text) and ((is_last and caption.finish_reason == "length") or not verb)
+    is_negation = english and flags.is_negation(text)
+    is_meta = english and flags.is_meta(text, has_content=content > 0 and bool(found))
     return SubCaption(
-        sub_id=f"{caption.caption_id}#{idx}",
+        sub_id=sub_id,
         idx=idx,
         text=text,
         char_start=sentence.start,
         char_end=sentence.end,
-        n_words=count_words(text),
+        n_words=n_words,
         content_start=begin,
         is_first=idx == 0,
-        is_last=last,
-        is_fragment=not ended and ((last and caption.finish_reason == "length") or not verb),
-        is_negation=english and flags.is_negation(text),
-        is_meta=english and flags.is_meta(text, has_content=content > 0 and bool(found)),
+        is_last=is_last,
+        is_fragment=is_fragment,
+        is_negation=is_negation,
+        is_meta=is_meta,
         is_boilerplate=content > 0,
+        dup_of=dup_of,
         lang=spoken,
+        weight=weight(
+            n_words=n_words,
+            tags=found if english else None,
+            is_dup=dup_of is not None,
+            is_fragment=is_fragment,
+            is_negation=is_negation,
+            is_meta=is_meta,
+            is_boilerplate=content > 0,
+        ),
+        n_tokens=n_tokens,
         tags=found,
     )
 
 
-def _weighed(sub: SubCaption) -> SubCaption:
-    value = weight(
-        n_words=sub.n_words,
-        tags=sub.tags if (sub.lang or "").split("-")[0] == "en" else None,
-        is_dup=sub.dup_of is not None,
-        is_fragment=sub.is_fragment,
-        is_negation=sub.is_negation,
-        is_meta=sub.is_meta,
-        is_boilerplate=sub.is_boilerplate,
-    )
-    return replace(sub, weight=value)
+def _spoken(sentence: _Sentence, text: str, begin: int) -> list[Token]:
+    """Its tokens behind the opener and outside quotes."""
+    words = [token for token in sentence.tokens if token.start >= begin]
+    quoted = [(sentence.start + a, sentence.start + b) for a, b, is_quote in pairs(text) if is_quote]
+    if not quoted:
+        return words
+    return [token for token in words if not any(a <= token.start <= b for a, b in quoted)]

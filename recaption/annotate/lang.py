@@ -35,6 +35,8 @@ _MIN_WORDS = 6
 def guess(text: str) -> str:
     """The language of `text` as far as its letters and function words show it; "und" without letters."""
     text = text[:_LOOK]
+    if text.isascii():
+        return _latin(text) if any(map(str.isalpha, text)) else "und"
     scripts = Counter(match.lastgroup or "en" for match in _SCRIPTS.finditer(text))
     if not scripts:
         return "und"

@@ -198,9 +198,9 @@ class _Scan:
     def _is_object(self, nouns: list[Token], head: str, phrase: _Phrase) -> bool:
         if len(head) < 2 or not head[0].isalpha() or (head == "light" and not self._is_lamp(nouns, phrase)):
             return False
-        if _name(nouns) in lex.KEPT_COMPOUNDS:
-            return True
         if head in lex.META:
+            if _name(nouns) in lex.KEPT_COMPOUNDS:
+                return True
             described = phrase.count is not None or nouns[-1].tag in _PLURAL
             return head in lex.PHYSICAL and described and nouns[-1].text != "focus"
         return not lex.is_abstract(head)

@@ -1,4 +1,4 @@
-"""`make demo`: render scenes into img2dataset-style shards, then run the main job on them with the embedded captioner."""
+"""`make demo`: render scenes into img2dataset-style shards, then run the main job on them, captioner embedded."""
 
 from __future__ import annotations
 

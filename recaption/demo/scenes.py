@@ -69,7 +69,7 @@ NEGATIONS = {
     "tablecloth": "There are no people in the scene.",
     "wood": "There are no people in the scene.",
 }
-RELATIONS = ("to the left of", "to the right of", "above", "below", "directly above", "directly below")
+RELATIONS = ("to the left of", "to the right of", "above", "below")
 ONLY = "It is the only object in the picture."
 
 
@@ -144,8 +144,7 @@ def relation(a: SceneObject, b: SceneObject) -> str:
     """Where `a` is as seen from `b`: beside it in its row, else above or below it."""
     if a.row == b.row:
         return "to the left of" if a.column < b.column else "to the right of"
-    direct = "directly " if a.column == b.column else ""
-    return direct + ("above" if a.row < b.row else "below")
+    return "above" if a.row < b.row else "below"
 
 
 def related(scene: Scene) -> list[tuple[SceneObject, SceneObject]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from recaption.demo import model_path
 from recaption.demo.batches import Sampler
@@ -27,9 +28,6 @@ from recaption.demo.learner import Learner
 from recaption.demo.pool import load_pool
 
 AUXILIARY = 0.2  # weight of the first stage's loss in the second
-# In the second stage one image in two is described. Describing costs twice what seeing does (0.6 s a batch of 64 on two
-# cores against 0.3 s) and is learnt from fewer samples, so this buys half as many steps again.
-SPEAK_EVERY = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +44,9 @@ class Plan:
     minutes: float | None = None
     steps: int | None = None
     see_share: float = 0.15
+    # In the second stage one image in so many is described. Describing costs twice what seeing does (0.6 s a batch of 64
+    # on two cores against 0.3 s), and is learnt from fewer samples.
+    speak_every: int = 2
     save_every: float = 300.0
     log_every: int = 50
 
@@ -85,12 +86,20 @@ def save(learner: Learner, optimiser: torch.optim.Optimizer, clock: Clock, path:
     path.with_suffix(".tmp").replace(path)
 
 
+def tokenizer_of(plan: Plan) -> PreTrainedTokenizerFast:
+    """The tokenizer that the run in `plan.work` began with: captions may have changed since, its tokens must not."""
+    folder = plan.work / "tokenizer"
+    if not folder.exists():
+        build_tokenizer().save_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
 def train(plan: Plan) -> None:
     """Run `plan` to its end; exports to `plan.out` every `save_every` seconds and at the end."""
     plan.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(plan.threads)
     torch.manual_seed(plan.seed)
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer_of(plan)
     processor = build_processor(tokenizer)
     learner = Learner(build_model(tokenizer))
     optimiser = torch.optim.AdamW(learner.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
@@ -121,8 +130,8 @@ def train(plan: Plan) -> None:
         kind = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)[clock.step % 10]
         tokens = learner.see(batch.pixels, kind)
         auxiliary, right = learner.look_up(tokens, batch)
-        asked = batch.every(SPEAK_EVERY)
-        spoken = learner.describe(tokens[::SPEAK_EVERY], asked) if speaking else torch.zeros(())
+        asked = batch.every(plan.speak_every)
+        spoken = learner.describe(tokens[:: plan.speak_every], asked) if speaking else torch.zeros(())
         loss = spoken + AUXILIARY * auxiliary if speaking else auxiliary
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -159,7 +168,7 @@ def train(plan: Plan) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m recaption.demo.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=model_path(), help="where the model is exported to")
-    parser.add_argument("--work", type=Path, required=True, help="checkpoint, pool and log; outside the repository")
+    parser.add_argument("--work", type=Path, default=Path(".demo/scene-model"), help="for checkpoint, pool, log")
     parser.add_argument("--minutes", type=float, help="of training, pool apart (default: 75, unless --steps is given)")
     parser.add_argument("--steps", type=int, help="train for so many steps instead: reproducible on the same machine")
     parser.add_argument("--seed", type=int, default=0)
@@ -168,6 +177,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pool", type=int, default=48_000, help="scenes drawn ahead (62 kB each)")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--see-share", type=float, default=0.15, help="of training spent on the first stage")
+    parser.add_argument("--speak-every", type=int, default=2, help="describe one image in so many in the second stage")
     args = vars(parser.parse_args(argv))
     if args["minutes"] is None and args["steps"] is None:
         args["minutes"] = 75.0
