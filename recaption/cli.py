@@ -112,6 +112,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
     console = Console()
     pipeline, path = load(arguments.pipeline, tuple(arguments.set))
+    if arguments.pipeline == "demo":
+        from recaption.demo.shards import ensure_shards
+
+        ensure_shards(Path(pipeline.source.path).parent)
     try:
         from recaption.progress import Display
         from recaption.run import run

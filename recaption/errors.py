@@ -9,6 +9,7 @@ RecaptionError            data or infrastructure failed; carries key and shard w
   |- RequestError         the engine refused this request   -> retried, then a reject
   |- ShardError           a source shard cannot be read
   |- StoreError           the store failed, after retries                                   (exit 3)
+  |- ClusterError         Ray did not start or cannot be reached   (exit 3)
   |- EngineDead           the engine is gone; its actor exits and is restarted   (exit 3 if it keeps dying)
   |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
@@ -84,6 +85,10 @@ class StoreError(RecaptionError):
 
 class EngineDead(RecaptionError):
     """The engine is gone. Its actor exits, Ray restarts it, and what was unanswered is asked again."""
+
+
+class ClusterError(RecaptionError):
+    """Ray did not start on this machine, or the cluster at RAY_ADDRESS cannot be reached."""
 
 
 class DatasetError(RecaptionError):

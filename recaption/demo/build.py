@@ -127,7 +127,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast) -> Idefics3Processor:
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGeneration:
     """A model with fresh weights; seed torch first."""
-    from transformers import Idefics3Config, Idefics3ForConditionalGeneration
+    from transformers import GenerationConfig, Idefics3Config, Idefics3ForConditionalGeneration
 
     ids: dict[str, Any] = {
         "pad_token_id": tokenizer.pad_token_id,
@@ -162,8 +162,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Idefics3ForConditionalGen
         **ids,
     )
     model = Idefics3ForConditionalGeneration(config)
-    generation = model.generation_config
-    generation.update(**ids, do_sample=False, max_new_tokens=192)
+    model.generation_config = GenerationConfig(**ids, do_sample=False, max_new_tokens=192)
     return model
 
 

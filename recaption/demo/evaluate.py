@@ -63,7 +63,8 @@ def transformers_captioner(path: Path, *, dtype: str = "float32", batch_size: in
 def evaluate(caption: Captioner, scenes: Sequence[Scene], images: Sequence[Image.Image]) -> dict[str, Any]:
     """Shares of what is right in the long and short captions of `scenes`, and the counts they come from."""
     sentences, wrong, attributes = Counter[str](), Counter[str](), Counter[str]()
-    right, exact, missed, examples = 0, 0, 0, []
+    right, exact, missed = 0, 0, 0
+    examples: list[dict[str, Any]] = []
     by_count, of_count = Counter[int](), Counter[int]()
     for scene, text in zip(scenes, caption(images, LONG_PROMPTS[0]), strict=True):
         verdict = check_long(text, scene)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +27,3 @@ def export(model: Idefics3ForConditionalGeneration, processor: Idefics3Processor
         for path in sorted(Path(folder).iterdir()):
             path.chmod(0o644)
             path.replace(out / path.name)
-
-
-def copy_log(log: Path, out: Path) -> None:
-    """The training log beside the code."""
-    shutil.copyfile(log, out)

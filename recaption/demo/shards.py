@@ -94,6 +94,12 @@ def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: in
     return tars
 
 
+def ensure_shards(out_dir: Path) -> None:
+    """The demo's scenes, unless `out_dir` has tars already."""
+    if not any(out_dir.glob("*.tar")):
+        write_shards(out_dir)
+
+
 def _tar(samples: list[Sample]) -> bytes:
     """The samples in webdataset.TarWriter's order and with its owner and mode, at time 0."""
     buffer = io.BytesIO()

@@ -1,9 +1,9 @@
-"""Train the embedded scene captioner: `python -m recaption.demo.train --work DIR`, or `make scene-model`.
+"""Train the embedded scene captioner: `python -m recaption.demo.train`, or `make scene-model`.
 
 Two stages. First vision encoder and connector learn, with a linear head on each image token, what stands in each cell:
 minutes, where the language loss alone sits on a plateau of fluent sentences that have nothing to do with the picture.
 Then everything learns to answer, and the first stage's loss stays with a small weight. AdamW, warm-up, cosine to zero.
-Interrupted, the same command goes on from the last checkpoint.
+Interrupted (SIGTERM, or killed), the same command goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,15 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from recaption.demo import model_path
-from recaption.demo.batches import Sampler
+from recaption.demo.batches import Batch, Sampler
 from recaption.demo.build import build_model, build_processor, build_tokenizer
 from recaption.demo.export import export
 from recaption.demo.learner import Learner
 from recaption.demo.pool import load_pool
 
 AUXILIARY = 0.2  # weight of the first stage's loss in the second
+# Which of transformers' position ids a step sees, by its number modulo ten: see learner.position_maps.
+KINDS = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +46,8 @@ class Plan:
     minutes: float | None = None
     steps: int | None = None
     see_share: float = 0.15
-    # In the second stage one image in so many is described. Describing costs twice what seeing does (0.6 s a batch of 64
-    # on two cores against 0.3 s), and is learnt from fewer samples.
+    # In the second stage one image in so many is described. Describing costs twice what seeing does (0.6 s a batch of
+    # 64 on two cores against 0.3 s), and is learnt from fewer samples.
     speak_every: int = 2
     save_every: float = 300.0
     log_every: int = 50
@@ -64,6 +66,24 @@ class Clock:
             return self.step / plan.steps
         assert plan.minutes is not None
         return self.seconds / (60 * plan.minutes)
+
+
+@dataclass(kw_only=True, slots=True)
+class Means:
+    """Means since the last line of the log: losses of words and eyes, shares of objects and backgrounds right."""
+
+    sums: torch.Tensor = field(default_factory=lambda: torch.zeros(4))
+    n: int = 0
+
+    def add(self, figures: torch.Tensor) -> None:
+        self.sums += figures
+        self.n += 1
+
+    def take(self) -> str:
+        """The means in words; starts over."""
+        words, eyes, objects, backgrounds = (self.sums / max(1, self.n)).tolist()
+        self.sums, self.n = torch.zeros(4), 0
+        return f"words {words:.4f}  eyes {eyes:.4f}  objects {objects:.4f}  backgrounds {backgrounds:.4f}"
 
 
 def rate_at(progress: float, plan: Plan, warm_up: float = 0.01) -> float:
@@ -86,12 +106,39 @@ def save(learner: Learner, optimiser: torch.optim.Optimizer, clock: Clock, path:
     path.with_suffix(".tmp").replace(path)
 
 
+def resume(learner: Learner, optimiser: torch.optim.Optimizer, path: Path) -> Clock:
+    """What `save` wrote, if anything: puts it into `learner` and `optimiser`."""
+    if not path.exists():
+        return Clock()
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    learner.load_state_dict(state["learner"])
+    optimiser.load_state_dict(state["optimiser"])
+    return Clock(step=state["step"], seconds=state["seconds"])
+
+
 def tokenizer_of(plan: Plan) -> PreTrainedTokenizerFast:
     """The tokenizer that the run in `plan.work` began with: captions may have changed since, its tokens must not."""
     folder = plan.work / "tokenizer"
     if not folder.exists():
         build_tokenizer().save_pretrained(folder)
     return PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def learn(
+    learner: Learner, optimiser: torch.optim.Optimizer, batch: Batch, kind: int, speak_every: int
+) -> torch.Tensor:
+    """One step; words are left out if `speak_every` is 0. Returns the figures for `Means`, float [4]."""
+    tokens = learner.see(batch.pixels, kind)
+    auxiliary, right = learner.look_up(tokens, batch)
+    spoken, loss = torch.zeros(()), auxiliary
+    if speak_every:
+        spoken = learner.describe(tokens[::speak_every], batch.every(speak_every))
+        loss = spoken + AUXILIARY * auxiliary
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for p in learner.parameters() if p.grad is not None], 1.0)
+    optimiser.step()
+    return torch.stack([spoken.detach(), auxiliary.detach(), right[0], right[1]])
 
 
 def train(plan: Plan) -> None:
@@ -101,74 +148,49 @@ def train(plan: Plan) -> None:
     torch.manual_seed(plan.seed)
     tokenizer = tokenizer_of(plan)
     processor = build_processor(tokenizer)
-    learner = Learner(build_model(tokenizer))
+    learner = Learner(build_model(tokenizer)).train()
     optimiser = torch.optim.AdamW(learner.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    clock, checkpoint = Clock(), plan.work / "checkpoint.pt"
-    if checkpoint.exists():
-        state: dict[str, Any] = torch.load(checkpoint, weights_only=True)
-        learner.load_state_dict(state["learner"])
-        optimiser.load_state_dict(state["optimiser"])
-        clock = Clock(step=state["step"], seconds=state["seconds"])
+    checkpoint = plan.work / "checkpoint.pt"
+    clock = resume(learner, optimiser, checkpoint)
     pool, scenes = load_pool(plan.work / "pool.npy", plan.pool, plan.seed)
+    # Another seed after each resumption, or it would see the same batches again.
     sampler = Sampler(pool, scenes, tokenizer, batch_size=plan.batch_size, seed=hash((plan.seed, clock.step)))
-    log = (plan.work / "train.log").open("a", encoding="utf-8")
-    size = sum(p.numel() for p in learner.model.parameters())
-    print(f"# parameters {size}  plan {plan}  from step {clock.step}", file=log, flush=True)
-
     stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    learner.train()
-    last = saved = time.monotonic()
-    sums, seen = torch.zeros(4), 0
-    for batch in sampler:
-        progress = clock.progress(plan)
-        if progress >= 1 or stop:
-            break
-        for group in optimiser.param_groups:
-            group["lr"] = rate_at(progress, plan)
-        speaking = progress >= plan.see_share
-        kind = (0, 0, 0, 0, 0, 0, 0, 0, 1, 2)[clock.step % 10]
-        tokens = learner.see(batch.pixels, kind)
-        auxiliary, right = learner.look_up(tokens, batch)
-        asked = batch.every(plan.speak_every)
-        spoken = learner.describe(tokens[:: plan.speak_every], asked) if speaking else torch.zeros(())
-        loss = spoken + AUXILIARY * auxiliary if speaking else auxiliary
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for p in learner.parameters() if p.grad is not None], 1.0)
-        optimiser.step()
+    before = signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
 
-        now = time.monotonic()
-        clock.step, clock.seconds, last = clock.step + 1, clock.seconds + now - last, now
-        sums += torch.stack([spoken.detach(), auxiliary.detach(), right[0], right[1]])
-        seen += 1
-        if clock.step % plan.log_every == 0:
-            words, eyes, cells, grounds = (sums / seen).tolist()
-            print(
-                f"step {clock.step}  minutes {clock.seconds / 60:.1f}  rate {rate_at(progress, plan):.1e}"
-                f"  words {words:.4f}  eyes {eyes:.4f}  objects {cells:.4f}  backgrounds {grounds:.4f}",
-                file=log,
-                flush=True,
-            )
-            sums, seen = torch.zeros(4), 0
-        if now - saved > plan.save_every:
-            save(learner, optimiser, clock, checkpoint)
-            export(learner.model, processor, plan.out)
-            saved = time.monotonic()
-    save(learner, optimiser, clock, checkpoint)
-    export(learner.model, processor, plan.out)
-    print(
-        f"# {'stopped' if stop else 'done'} at step {clock.step} after {clock.seconds / 60:.1f} minutes",
-        file=log,
-        flush=True,
-    )
-    log.close()
+    with (plan.work / "train.log").open("a", encoding="utf-8", buffering=1) as log:
+        size = sum(p.numel() for p in learner.model.parameters())
+        print(f"# parameters {size}  plan {plan}  from step {clock.step}", file=log)
+        means, last = Means(), time.monotonic()
+        saved = last
+        for batch in sampler:
+            progress = clock.progress(plan)
+            if progress >= 1 or stop:
+                break
+            for group in optimiser.param_groups:
+                group["lr"] = rate_at(progress, plan)
+            speak_every = plan.speak_every if progress >= plan.see_share else 0
+            means.add(learn(learner, optimiser, batch, KINDS[clock.step % len(KINDS)], speak_every))
+            now = time.monotonic()
+            clock.step, clock.seconds, last = clock.step + 1, clock.seconds + now - last, now
+            if clock.step % plan.log_every == 0:
+                when = f"step {clock.step}  minutes {clock.seconds / 60:.1f}  rate {rate_at(progress, plan):.1e}"
+                print(f"{when}  {means.take()}", file=log)
+            if now - saved > plan.save_every:
+                save(learner, optimiser, clock, checkpoint)
+                export(learner.model, processor, plan.out)
+                saved = now
+        save(learner, optimiser, clock, checkpoint)
+        export(learner.model, processor, plan.out)
+        end = "stopped" if stop else "done"
+        print(f"# {end} at step {clock.step} after {clock.seconds / 60:.1f} minutes", file=log)
+    signal.signal(signal.SIGTERM, before)
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m recaption.demo.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=model_path(), help="where the model is exported to")
-    parser.add_argument("--work", type=Path, default=Path(".demo/scene-model"), help="for checkpoint, pool, log")
+    parser.add_argument("--work", type=Path, default=Path(".demo/scene-model"), help="for checkpoint, pool and log")
     parser.add_argument("--minutes", type=float, help="of training, pool apart (default: 75, unless --steps is given)")
     parser.add_argument("--steps", type=int, help="train for so many steps instead: reproducible on the same machine")
     parser.add_argument("--seed", type=int, default=0)

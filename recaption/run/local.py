@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 
+from recaption.errors import ClusterError
 from recaption.generate.plan import Plan
 
 
@@ -28,11 +29,24 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         # Next to the engines there is always a core's worth of room for indexing and writing, or they would starve.
         options["num_cpus"] = max(os.cpu_count() or 1, int(engines) + 1)
         options["object_store_memory"] = 256 * 1024 * 1024  # bytes; no data travels through it
-    ray.init(logging_level="ERROR", **options)
+    _start(options)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(options: dict[str, Any]) -> None:
+    """ray.init, twice if need be: its daemons get 30 s to come up, which a machine at its limits may miss once."""
+    for attempt in (1, 2):
+        try:
+            ray.init(logging_level="ERROR", **options)
+            return
+        except Exception as error:  # noqa: BLE001  # Ray raises plain ones here
+            ray.shutdown()
+            if attempt == 2 or os.environ.get("RAY_ADDRESS"):
+                where = os.environ.get("RAY_ADDRESS") or "this machine (its logs: /tmp/ray/session_latest/logs)"
+                raise ClusterError(f"Ray cannot be used on {where}: {error}") from error
 
 
 def _local_replicas(replicas: Any) -> int:
