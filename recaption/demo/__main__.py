@@ -1,4 +1,4 @@
-"""`make demo`: the shipped pipeline `demo`, with vLLM where it is installed. It renders its scenes when there are none."""
+"""`make demo`: the shipped pipeline `demo`, with vLLM where it is installed. It renders its own scenes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m recaption.demo", description=__doc__)
     parser.add_argument("--engine", choices=("auto", "vllm", "transformers"), default="auto")
     parser.add_argument(
-        "--out", default="out", metavar="DIR", help="scenes go to DIR/demo-scenes, the rest to DIR/demo"
+        "--out", default="out", metavar="DIR", help="for DIR/demo-scenes and DIR/demo"
     )
     arguments = parser.parse_args()
     engine = arguments.engine

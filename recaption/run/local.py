@@ -42,7 +42,7 @@ def _start(options: dict[str, Any]) -> None:
         try:
             ray.init(logging_level="ERROR", **options)
             return
-        except Exception as error:  # noqa: BLE001  # Ray raises plain ones here
+        except Exception as error:  # Ray raises plain ones here
             ray.shutdown()
             if attempt == 2 or os.environ.get("RAY_ADDRESS"):
                 where = os.environ.get("RAY_ADDRESS") or "this machine (its logs: /tmp/ray/session_latest/logs)"
