@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 import recaption
 from recaption.errors import Interrupted, MissingExtra, RecaptionError, UserError
@@ -124,7 +125,7 @@ def _run(arguments: argparse.Namespace) -> int:
             raise
         raise MissingExtra(error.name or "a package", "run") from error
     with Display(console, quiet=arguments.quiet) as display:
-        display.say(f"[bold]{pipeline.name}[/]  {pipeline.source.path} → {pipeline.output.path}")
+        display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
         outcome = run(pipeline, path, display, half=arguments.half, limit=arguments.limit, takeover=arguments.takeover)
     if not arguments.quiet:
         _report(outcome, pipeline.name, console)
@@ -142,9 +143,11 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
 
     out = outcome.store_url
     if not outcome.changed:
-        console.print(f"Nothing to do: {name} is complete and published in {out}", markup=False, highlight=False)
+        done = "is complete and published" if outcome.build else "has all its answers"
+        console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
     if outcome.build is None:
-        console.print(f"{outcome.answered} answers in {outcome.seconds:.1f} s; next: recaption build", highlight=False)
+        for line in (*outcome.sums, "next: recaption build, with the same arguments"):
+            console.print(line, markup=False, highlight=False)
         return
     rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
     summary = summarise(out, seconds=outcome.seconds if rate else None, captions_per_second=rate)

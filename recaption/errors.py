@@ -110,3 +110,7 @@ class MissingExtra(ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed. Install it with: pip install 'recaption[{extra}]'")
+        self._given = package, extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given

@@ -84,6 +84,7 @@ REJECTS = _table(
         _f("reason", _STR, "from the closed list in types.Reason"),
         _f("detail", _STR, "the reason in words"),
         _f("attempts", _I32, "times asked"),
+        _f("prompt_sha256", _STR, "of the filled-in prompt; null: the image itself is to blame", null=True),
     ],
 )
 

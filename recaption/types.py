@@ -175,6 +175,7 @@ class Reject:
     reason: Reason
     detail: str
     attempts: int = 0
+    prompt_sha256: str | None = None  # of the filled-in prompt, when it was the question that failed, not the image
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

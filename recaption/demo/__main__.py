@@ -13,9 +13,7 @@ def main() -> int:
     """Returns the exit code of `recaption run demo`."""
     parser = argparse.ArgumentParser(prog="python -m recaption.demo", description=__doc__)
     parser.add_argument("--engine", choices=("auto", "vllm", "transformers"), default="auto")
-    parser.add_argument(
-        "--out", default="out", metavar="DIR", help="for DIR/demo-scenes and DIR/demo"
-    )
+    parser.add_argument("--out", default="out", metavar="DIR", help="for DIR/demo-scenes and DIR/demo")
     arguments = parser.parse_args()
     engine = arguments.engine
     if engine == "auto":

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Callable
 
 from recaption.engine.base import Completion, Engine, EngineSpec, ImageLimits, Rendered, Request
-from recaption.errors import ConfigError
+from recaption.errors import ConfigError, MissingExtra
 
 ENGINES = ("vllm", "transformers")
 """Engines with a model behind them. `replay` needs none: it is answered from the index (see `engine.replay`)."""
+
+
+def check(engine: str) -> None:
+    """Raises MissingExtra or ConfigError when an engine of that name could not be built here; loads nothing heavy."""
+    needs = {"vllm": ("vllm", "vllm"), "transformers": ("torch", "transformers")}
+    if engine in needs:
+        package, extra = needs[engine]
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(package, extra)
+    elif ":" in engine:
+        _imported(engine)
+    elif engine != "replay":
+        raise _unknown(engine)
 
 
 def build(spec: EngineSpec) -> Engine:
@@ -22,15 +37,22 @@ def build(spec: EngineSpec) -> Engine:
 
         return TransformersEngine(spec)
     if ":" in spec.engine:
-        module, _, name = spec.engine.partition(":")
-        try:
-            engine: Engine = getattr(importlib.import_module(module), name)(spec)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"engine {spec.engine!r} cannot be imported: {error}") from error
+        engine: Engine = _imported(spec.engine)(spec)
         return engine
-    raise ConfigError(
-        f"unknown engine {spec.engine!r}: allowed are {', '.join(ENGINES)}, replay and package.module:Class"
-    )
+    raise _unknown(spec.engine)
 
 
-__all__ = ["ENGINES", "Completion", "Engine", "EngineSpec", "ImageLimits", "Rendered", "Request", "build"]
+def _imported(name: str) -> Callable[[EngineSpec], Engine]:
+    module, _, attribute = name.partition(":")
+    try:
+        made: Callable[[EngineSpec], Engine] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"engine {name!r} cannot be imported: {error}") from error
+    return made
+
+
+def _unknown(name: str) -> ConfigError:
+    return ConfigError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}, replay and package.module:Class")
+
+
+__all__ = ["ENGINES", "Completion", "Engine", "EngineSpec", "ImageLimits", "Rendered", "Request", "build", "check"]

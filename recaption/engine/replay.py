@@ -20,12 +20,12 @@ def replay(images: Sequence[Image], column: str, generation: str) -> list[Answer
         value = image.columns.get(column)
         if value is None:
             what = "is null" if column in image.columns else "is missing"
-            results.append(_reject(image, generation, "empty_answer", f"column {column!r} {what}"))
+            results.append(_reject(image, column, generation, "empty_answer", f"column {column!r} {what}"))
         elif not isinstance(value, str):
             detail = f"column {column!r} holds {type(value).__name__}, not a text"
-            results.append(_reject(image, generation, "request_error", detail))
+            results.append(_reject(image, column, generation, "request_error", detail))
         elif not value.strip():
-            results.append(_reject(image, generation, "empty_answer", f"column {column!r} is empty"))
+            results.append(_reject(image, column, generation, "empty_answer", f"column {column!r} is empty"))
         else:
             results.append(
                 Answer(
@@ -48,7 +48,7 @@ def asked(image: Image, column: str) -> str:
     return hashlib.sha256(f"column:{column}:{value!r}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _reject(image: Image, generation: str, reason: Reason, detail: str) -> Reject:
+def _reject(image: Image, column: str, generation: str, reason: Reason, detail: str) -> Reject:
     return Reject(
         key=image.key,
         source_key=image.source_key,
@@ -59,4 +59,5 @@ def _reject(image: Image, generation: str, reason: Reason, detail: str) -> Rejec
         generation=generation,
         reason=reason,
         detail=detail,
+        prompt_sha256=asked(image, column),
     )

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.engine import replay
-from recaption.errors import RequestError
+from recaption.errors import RequestError, SourceError
 from recaption.generate.parts import finished, table_bytes
 from recaption.generate.plan import Question
+from recaption.generate.retry import unfilled_sha256
 from recaption.schema import INDEX, REJECTS, check_version
 from recaption.source import Source
 from recaption.source.index import index_digest, index_from_table, index_to_table
@@ -40,11 +41,6 @@ class Chunk:
     missing: tuple[int, ...]
 
     @property
-    def place(self) -> str:
-        """Where its parts lie."""
-        return f"{self.shard.id}@{self.digest}"
-
-    @property
     def requests(self) -> int:
         return sum(mask.bit_count() for mask in self.missing)
 
@@ -68,6 +64,7 @@ class Listing:
     images: int  # rows of the shard within the run's scope
     usable: int  # of them, those that can be asked about
     done: tuple[int, ...]  # per question of the model: images answered or rejected before this run
+    first_key: str | None  # of the shard's first row: shards whose keys begin alike are told early
     chunks: tuple[Chunk, ...]
 
 
@@ -108,12 +105,12 @@ def list_shard(
     masks: list[dict[int, int]] = []  # per question: chunk number -> bits
     done = []
     for question in questions:
-        stored = finished(store, question, shard.id, f"{shard.id}@{digest}")
+        stored = finished(store, question, shard.id)
         asked: set[tuple[str, str]] = set()
         bits: dict[int, int] = {}
         for image in usable:
             identity = image.sha256, prompt_sha256(question, image)
-            if identity in stored.answers or image.sha256 in stored.rejects or identity in asked:
+            if identity in asked or stored.has(*identity):
                 continue
             asked.add(identity)  # the same image under the same prompt is asked once and fanned out when built
             number, offset = divmod(image.row, CHUNK_SIZE)
@@ -131,11 +128,19 @@ def list_shard(
         )
         for number in numbers
     )
-    return Listing(shard=shard, digest=digest, images=len(images), usable=len(usable), done=tuple(done), chunks=chunks)
+    return Listing(
+        shard=shard,
+        digest=digest,
+        images=len(images),
+        usable=len(usable),
+        done=tuple(done),
+        first_key=images[0].key if images else None,
+        chunks=chunks,
+    )
 
 
 def prompt_sha256(question: Question, image: Image) -> str:
-    """sha256 of the question's prompt as filled in for the image; "" where it cannot be (the actor rejects it)."""
+    """sha256 of the question's prompt as filled in for the image, or of what stands for it."""
     if question.prompt is None:
         assert question.generation.column is not None
         return replay.asked(image, question.generation.column)
@@ -144,7 +149,7 @@ def prompt_sha256(question: Question, image: Image) -> str:
     try:
         return _sha256(question.prompt.fill_in(image.columns))
     except RequestError:
-        return ""
+        return unfilled_sha256(question.prompt, image)
 
 
 def _sha256(text: str) -> str:
@@ -172,4 +177,12 @@ def source_reject(image: Image, excluded: bool = False) -> Reject:
         generation=None,
         reason="decontaminated" if excluded else image.reason or "unreadable",
         detail="listed in source.exclude" if excluded else image.detail or "",
+    )
+
+
+def duplicate_keys(key: str, shard: str, other: str) -> SourceError:
+    """Two shards have the same key."""
+    return SourceError(
+        f"key {key!r} is in shard {shard} and in shard {other}; keys must be unique in a dataset. "
+        "Set source.keys=positional to number them by shard and row; answers that exist are kept"
     )

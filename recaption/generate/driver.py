@@ -10,10 +10,19 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from recaption.errors import EngineDead, Interrupted, RecaptionError, UserError
+from recaption.errors import (
+    ClusterError,
+    DatasetError,
+    EngineDead,
+    Interrupted,
+    RecaptionError,
+    ShardError,
+    StoreError,
+    UserError,
+)
 from recaption.generate import parts
 from recaption.generate.actor import Counters, EngineHost, HostSpec
-from recaption.generate.chunks import CHUNK_SIZE, Listing, list_shard, load_index
+from recaption.generate.chunks import CHUNK_SIZE, Listing, duplicate_keys, list_shard, load_index
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import Progress
 from recaption.generate.scheduler import Assignment, Scheduler
@@ -24,7 +33,9 @@ from recaption.types import Answer, Reject, SourceShard
 LIST_AHEAD = 4  # shards being indexed at once
 HORIZON = 16 * CHUNK_SIZE  # requests: below this more shards are listed
 MAX_BARREN_DEATHS = 3  # engines in a row that died without finishing a chunk: the run stops
-DRAIN_SECONDS = 20.0
+MAX_ATTEMPTS = 5  # of one chunk: what breaks so many engines, or cannot be read so often, stops the run
+DRAIN_SECONDS = 15.0  # SIGKILL follows SIGTERM after 30 s on Slurm and Kubernetes
+FLUSH_SECONDS = 5.0  # given to the other chunks of a dead engine to put what they have
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +72,8 @@ class Pass:
         self._spawned = 0
         self._barren = 0  # deaths since a chunk was last finished
         self._lost = Counters()  # of actors that are gone
+        self._first_keys: dict[str, str] = {}  # key of a shard's first row -> shard
+        self.images = 0  # rows of the shards listed so far
         self._polls: dict[int, tuple[ray.ObjectRef, Counters]] = {}
         self.progress = Progress(
             model=model.name,
@@ -89,8 +102,24 @@ class Pass:
             yield from self._scheduler.completed()
             self._poll(final=True)
             self._report(self.progress)
+            self._check_sums()
+        except Interrupted:
+            raise
+        except Exception:
+            self._drain()  # what the other engines have is paid for
+            raise
         finally:
             self._stop()
+
+    def _check_sums(self) -> None:
+        """What was asked is answered or rejected. Actors that died may have put more than they could still report."""
+        if self._spawned > 1 or self._model.engine is None:
+            return
+        p = self.progress
+        for name, total in p.total.items():
+            settled = p.resumed[name] + p.answers[name] + p.rejects[name]
+            if settled != total:
+                raise DatasetError(f"generation {name}: asked {total}, but {settled} are answered or rejected")
 
     def _list_shards(self) -> None:
         while (
@@ -118,12 +147,20 @@ class Pass:
                     f"{missing} answers are missing in shard {listing.shard.id}, and a build asks no model. "
                     "Make them first with recaption generate, or do both with recaption run"
                 )
+            self._check_keys(listing)
             self._scheduler.listed(listing)
+            self.images += listing.images
             for question, done in zip(self._model.questions, listing.done, strict=True):
                 self.progress.total[question.id] += listing.usable
                 self.progress.resumed[question.id] += done
             if self._remaining == 0:
                 self._listing.clear()
+
+    def _check_keys(self, listing: Listing) -> None:
+        """Shards that each count from the same key are told here, before a model is asked; the rest when built."""
+        key, shard = listing.first_key, listing.shard.id
+        if key is not None and (other := self._first_keys.setdefault(key, shard)) != shard:
+            raise duplicate_keys(key, other, shard)
 
     def _start_engines(self) -> None:
         """Engines are started only when there is something to ask."""
@@ -138,11 +175,17 @@ class Pass:
                 self.progress.phase = "starting engine"
 
     def _replicas(self) -> int:
-        replicas = self._model.config.replicas
-        if replicas != "auto":
-            return replicas
-        gpus = int(ray.cluster_resources().get("GPU", 0))
-        return max(1, gpus // self._model.config.tensor_parallel)
+        """Engines to run: as the pipeline says, or what the nodes have GPUs for. Raises UserError for none."""
+        config = self._model.config
+        gpus = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+        fits = sum(count // config.tensor_parallel for count in gpus)
+        if any(gpus) and not fits:
+            raise UserError(
+                f"models.{self._model.name}.tensor_parallel is {config.tensor_parallel}, but no node has so many GPUs "
+                f"(the largest has {max(gpus)}). One engine lives on one node: lower it"
+            )
+        replicas = max(1, fits) if config.replicas == "auto" else config.replicas
+        return min(replicas, fits) if fits else replicas
 
     def _hand_out(self) -> None:
         for assignment in self._scheduler.assign():
@@ -177,7 +220,18 @@ class Pass:
         try:
             get(ref)
         except (RayActorError, EngineDead) as error:
+            if assignment.attempt + 1 >= MAX_ATTEMPTS:
+                said = f"The last one said: {_last_words(error)}"
+                raise EngineDead(
+                    f"chunk {assignment.chunk.number} broke {MAX_ATTEMPTS} engines. {said}",
+                    shard=assignment.chunk.shard.id,
+                ) from error
             self._actor_died(assignment.actor, error)
+            return
+        except ShardError:
+            if assignment.attempt + 1 >= MAX_ATTEMPTS:
+                raise
+            self._scheduler.chunk_failed(assignment.actor, assignment.chunk)
             return
         self._barren = 0
         self._scheduler.chunk_done(assignment.actor, assignment.chunk)
@@ -186,6 +240,9 @@ class Pass:
         actor = self._actors.pop(number, None)
         if actor is None:
             return  # seen already, through another of its chunks
+        others = [ref for ref, a in self._running.items() if a.actor == number]
+        if others and not isinstance(error, RayActorError):
+            ray.wait(others, num_returns=len(others), timeout=FLUSH_SECONDS)
         ray.kill(actor)
         self._scheduler.lost(number)
         self._running = {ref: a for ref, a in self._running.items() if a.actor != number}
@@ -217,15 +274,18 @@ class Pass:
             setattr(self.progress, name, getattr(total, name))
 
     def _drain(self) -> None:
-        refs = [actor.drain.remote(DRAIN_SECONDS) for number, actor in self._actors.items()]
-        ray.wait(refs, num_returns=len(refs), timeout=DRAIN_SECONDS) if refs else None
-        running = list(self._running)
-        ray.wait(running, num_returns=len(running), timeout=10) if running else None
+        """Let every engine finish what it has, at most for DRAIN_SECONDS, and put it."""
+        ready = [actor for number, actor in self._actors.items() if number not in self._starting.values()]
+        refs = [*(actor.drain.remote(DRAIN_SECONDS) for actor in ready), *self._running]
+        if refs:
+            ray.wait(refs, num_returns=len(refs), timeout=DRAIN_SECONDS + FLUSH_SECONDS)
 
     def _stop(self) -> None:
-        for number, actor in self._actors.items():
-            if number not in self._starting.values():
-                ray.wait([actor.stop.remote()], timeout=10)
+        ready = [actor for number, actor in self._actors.items() if number not in self._starting.values()]
+        stops = [actor.stop.remote() for actor in ready]
+        if stops:
+            ray.wait(stops, num_returns=len(stops), timeout=5)
+        for actor in self._actors.values():
             ray.kill(actor)
         self._actors.clear()
 
@@ -247,7 +307,8 @@ def _spawn(model: ModelPlan, job: Job, number: int) -> Any:
     return remote.remote(spec)
 
 
-@ray.remote(num_cpus=1, max_retries=2)
+# No cores reserved: LIST_AHEAD bounds them, and they must not wait behind the writing of shards while engines idle.
+@ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[ShardError, StoreError])
 def _list(model: ModelPlan, job: Job, shard: SourceShard, limit: int | None = None) -> Listing:
     """List one shard; a model that only replays a column is answered on the spot."""
     from recaption.engine.replay import replay
@@ -264,7 +325,7 @@ def _list(model: ModelPlan, job: Job, shard: SourceShard, limit: int | None = No
             items = replay(wanted, question.generation.column, question.id)
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
-            parts.put_part(store, question, chunk.place, f"{chunk.number:06d}.{job.epoch:06d}-0000", answers, rejects)
+            parts.put_part(store, question, shard.id, f"{chunk.number:06d}.{job.epoch:06d}-0000", answers, rejects)
     return list_shard(store, job.source, shard, model.questions, job.excluded, limit)
 
 
@@ -272,11 +333,14 @@ def get(ref: Any) -> Any:
     """The result of a task (or of each of a list), or the error as it was raised over there."""
     try:
         return ray.get(ref)
-    except RayTaskError as error:
-        cause = error.cause if isinstance(error.cause, Exception) else error
-        if isinstance(cause, RecaptionError | ValueError | ImportError | OSError):
-            raise cause from None
+    except RayActorError:
         raise
+    except RayTaskError as error:
+        if isinstance(error.cause, RecaptionError | UserError | ImportError):
+            raise error.cause from None
+        raise
+    except RayError as error:
+        raise ClusterError(f"Ray lost a task: {_last_words(error)} (its logs: /tmp/ray/session_latest/logs)") from error
 
 
 def _get_or(ref: ray.ObjectRef, otherwise: Counters) -> Counters:

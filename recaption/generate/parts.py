@@ -1,6 +1,6 @@
 """The answer store: small immutable parts while a shard is in progress, one sorted file when it is done.
 
-    answers/<generation>-<fingerprint>/.parts/<shard>@<index digest>/<chunk>.<epoch>-<n>.parquet
+    answers/<generation>-<fingerprint>/.parts/<shard>/<chunk>.<epoch>-<n>.parquet
     answers/<generation>-<fingerprint>/<shard>.parquet        then <shard>.1.parquet, … for later answers
     rejects/…                                                 the same, of rejects
 
@@ -33,42 +33,52 @@ class Finished:
     """
 
     answers: dict[tuple[str, str], Answer]
-    rejects: dict[str, Reject]  # by image sha256
+    rejects: dict[tuple[str, str], Reject]  # the prompt's sha256 is "" where the image itself is to blame
+
+    def reject(self, sha256: str, prompt_sha256: str) -> Reject | None:
+        """Why the image under this prompt was rejected, if it was."""
+        return self.rejects.get((sha256, prompt_sha256)) or self.rejects.get((sha256, ""))
+
+    def has(self, sha256: str, prompt_sha256: str) -> bool:
+        """Whether the question is settled, one way or the other."""
+        return (sha256, prompt_sha256) in self.answers or self.reject(sha256, prompt_sha256) is not None
 
 
 def put_part(
-    store: Store, question: Question, place: str, name: str, answers: Sequence[Answer], rejects: Sequence[Reject]
+    store: Store, question: Question, shard: str, name: str, answers: Sequence[Answer], rejects: Sequence[Reject]
 ) -> None:
-    """Put finished items of one chunk. `place` is `<shard>@<digest>`; each file appears whole or not at all."""
+    """Put finished items of one chunk; each file appears whole or not at all."""
     if answers:
-        _put(store, f"answers/{question.folder}/.parts/{place}/{name}.parquet", _table(answers, ANSWERS))
+        _put(store, f"answers/{question.folder}/.parts/{shard}/{name}.parquet", _table(answers, ANSWERS))
     if rejects:
-        _put(store, f"rejects/{question.folder}/.parts/{place}/{name}.parquet", _table(rejects, REJECTS))
+        _put(store, f"rejects/{question.folder}/.parts/{shard}/{name}.parquet", _table(rejects, REJECTS))
 
 
-def finished(store: Store, question: Question, shard: str, place: str) -> Finished:
+def finished(store: Store, question: Question, shard: str) -> Finished:
     """Everything stored for a shard: compacted files first, then parts in name order; the first of each wins."""
     answers: dict[tuple[str, str], Answer] = {}
-    rejects: dict[str, Reject] = {}
-    for path in [*compacted(store, "answers", question, shard), *_parts(store, "answers", question, place)]:
+    rejects: dict[tuple[str, str], Reject] = {}
+    for path in [*compacted(store, "answers", question, shard), *_parts(store, "answers", question, shard)]:
         for answer in read_answers(store, path):
             answers.setdefault(_identity(answer), answer)
     answered = {answer.sha256 for answer in answers.values()}
-    for path in [*compacted(store, "rejects", question, shard), *_parts(store, "rejects", question, place)]:
+    for path in [*compacted(store, "rejects", question, shard), *_parts(store, "rejects", question, shard)]:
         for reject in read_rejects(store, path):
-            if reject.sha256 not in answered:  # asked again later and answered: the answer counts
-                rejects.setdefault(reject.sha256, reject)
+            sha256, prompt = _identity(reject)
+            if (sha256, prompt) in answers or (not prompt and sha256 in answered):
+                continue  # asked again later and answered: the answer counts
+            rejects.setdefault((sha256, prompt), reject)
     return Finished(answers=answers, rejects=rejects)
 
 
-def compact(store: Store, question: Question, shard: str, place: str) -> None:
+def compact(store: Store, question: Question, shard: str) -> None:
     """Turn a finished shard's parts into one sorted file each of answers and rejects, then delete the parts.
 
     Safe to repeat and to be killed anywhere: the file is put if absent before any part goes, and what it already
     holds is not put again.
     """
     for kind in ("answers", "rejects"):
-        parts = _parts(store, kind, question, place)
+        parts = _parts(store, kind, question, shard)
         while parts and not _merge(store, kind, question, shard, parts):
             pass  # another process put the next file first: see what it holds, and look again
         for path in parts:
@@ -123,7 +133,7 @@ def table_bytes(table: pa.Table) -> bytes:
 
 
 def _identity(item: Answer | Reject) -> tuple[str, str]:
-    return item.sha256, item.prompt_sha256 if isinstance(item, Answer) else ""
+    return item.sha256, item.prompt_sha256 or ""
 
 
 def _compacted_name(kind: str, question: Question, shard: str, number: int) -> str:
@@ -133,12 +143,12 @@ def _compacted_name(kind: str, question: Question, shard: str, number: int) -> s
 _PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
 
 
-def _parts(store: Store, kind: str, question: Question, place: str) -> list[str]:
+def _parts(store: Store, kind: str, question: Question, shard: str) -> list[str]:
     def order(path: str) -> tuple[int, ...]:
         match = _PART.search(path)
         return tuple(map(int, match.groups())) if match else (1 << 62,)
 
-    return sorted(store.list(f"{kind}/{question.folder}/.parts/{place}"), key=lambda path: (order(path), path))
+    return sorted(store.list(f"{kind}/{question.folder}/.parts/{shard}"), key=lambda path: (order(path), path))
 
 
 def _table(items: Iterable[Answer | Reject], schema: pa.Schema) -> pa.Table:

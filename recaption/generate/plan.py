@@ -10,6 +10,7 @@ from typing import Any
 
 from recaption.config import Ask, Model, Pipeline
 from recaption.engine import EngineSpec
+from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
 from recaption.errors import ConfigError
 from recaption.models import ResolvedModel, resolve
@@ -87,6 +88,7 @@ def make_plan(pipeline: Pipeline, path: Path | None = None) -> Plan:
         asks = [ask for ask in pipeline.generate if ask.model == name]
         if not asks:
             continue
+        check_engine(config.engine)
         resolved = resolve(config.model, config.revision) if config.model and config.engine != "replay" else None
         questions = tuple(_question(ask, config, resolved, folder, columns) for ask in asks)
         engine = _engine_spec(pipeline, config, resolved, len(questions)) if resolved else None

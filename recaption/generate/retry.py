@@ -10,6 +10,7 @@ from dataclasses import replace
 from recaption.engine.base import Completion, Request
 from recaption.errors import ImageError, RequestError
 from recaption.generate.plan import Question
+from recaption.prompt import Prompt
 from recaption.types import Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling
 
 Ask = Callable[[Request], Awaitable[Completion]]
@@ -33,7 +34,8 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
     try:
         prompt = question.prompt.fill_in(image.columns)
     except RequestError as error:
-        return reject(question, image, "request_error", str(error), attempts)
+        return reject(question, image, "request_error", str(error), attempts, unfilled_sha256(question.prompt, image))
+    prompt_sha256 = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
     base = question.generation.sampling
     for number in range(question.attempts):
         sampling = _sampling(base, image.sha256, question.id, number)
@@ -56,12 +58,18 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
                 finish_reason=finish,
                 prompt_tokens=completion.prompt_tokens,
                 output_tokens=completion.output_tokens,
-                prompt_sha256=hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest(),
+                prompt_sha256=prompt_sha256,
                 attempts=tuple(attempts),
             )
     last = attempts[-1]
     detail = last.detail or f"the answer was of kind {last.finish_reason!r} in each of {len(attempts)} attempts"
-    return reject(question, image, _REASONS[last.finish_reason], detail, attempts)
+    return reject(question, image, _REASONS[last.finish_reason], detail, attempts, prompt_sha256)
+
+
+def unfilled_sha256(prompt: Prompt, image: Image) -> str:
+    """In place of a filled-in prompt where there is none: of the prompt and of the columns that did not fit it."""
+    values = {name: image.columns.get(name) for name in sorted(prompt.columns)}
+    return hashlib.sha256(f"{prompt.sha256}:{values!r}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def judge(completion: Completion) -> FinishReason:
@@ -69,8 +77,15 @@ def judge(completion: Completion) -> FinishReason:
     return "empty" if not completion.text.strip() else completion.finish_reason
 
 
-def reject(question: Question, image: Image, reason: Reason, detail: str, attempts: list[Attempt]) -> Reject:
-    """The reject of one image under one question."""
+def reject(
+    question: Question,
+    image: Image,
+    reason: Reason,
+    detail: str,
+    attempts: list[Attempt],
+    prompt_sha256: str | None = None,
+) -> Reject:
+    """The reject of one image under one question; `prompt_sha256` is None when the image itself is to blame."""
     decode = reason in ("empty", "undecodable", "truncated", "too_small", "too_many_pixels", "extreme_aspect")
     return Reject(
         key=image.key,
@@ -83,6 +98,7 @@ def reject(question: Question, image: Image, reason: Reason, detail: str, attemp
         reason=reason,
         detail=detail[:500],
         attempts=len(attempts),
+        prompt_sha256=prompt_sha256,
     )
 
 

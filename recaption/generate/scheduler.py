@@ -17,6 +17,9 @@ from recaption.generate.chunks import Chunk, Listing
 AHEAD = 2
 """Requests kept at an actor, in units of its capacity: one lot in the engine, one ready behind it."""
 
+MAX_CHUNKS = 64
+"""Chunks at one actor: after a resume they may have an image each, and every one costs the actor memory and calls."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
@@ -35,6 +38,10 @@ class _Actor:
     @property
     def requests(self) -> int:
         return sum(assignment.chunk.requests for assignment in self.running.values())
+
+    @property
+    def load(self) -> tuple[bool, float]:
+        return len(self.running) >= MAX_CHUNKS, self.requests / self.capacity
 
 
 @dataclass(kw_only=True, slots=True)
@@ -76,6 +83,11 @@ class Scheduler:
         self._shards[chunk.shard.id].open.discard(chunk.number)
         self._close_if_done(chunk.shard.id)
 
+    def chunk_failed(self, actor: int, chunk: Chunk) -> None:
+        """The actor is well but could not finish the chunk: it goes to the end of the queue."""
+        assignment = self._actors[actor].running.pop((chunk.shard.id, chunk.number))
+        self._queue.append((chunk, assignment.attempt + 1))
+
     def lost(self, actor: int) -> list[Assignment]:
         """An actor is gone: what it had goes back to the head of the queue. Returns what it was working on."""
         gone = self._actors.pop(actor, None)
@@ -89,9 +101,9 @@ class Scheduler:
         """Chunks to hand out now: every actor is filled up to AHEAD times its capacity, the emptiest first."""
         assignments: list[Assignment] = []
         while self._queue and self._actors:
-            number = min(self._actors, key=lambda n: (self._actors[n].requests / self._actors[n].capacity, n))
+            number = min(self._actors, key=lambda n: (*self._actors[n].load, n))
             actor = self._actors[number]
-            if actor.requests >= AHEAD * actor.capacity:
+            if actor.requests >= AHEAD * actor.capacity or len(actor.running) >= MAX_CHUNKS:
                 break
             chunk, attempt = self._queue.popleft()
             assignment = Assignment(actor=number, chunk=chunk, attempt=attempt)

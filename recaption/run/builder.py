@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,12 @@ import ray
 import recaption
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
-from recaption.errors import Interrupted
+from recaption.errors import DatasetError, Interrupted, ShardError, StoreError
 from recaption.generate.chunks import Listing
 from recaption.generate.driver import Job, get
 from recaption.generate.plan import Plan, fingerprint
 from recaption.progress import Display
-from recaption.run.shard import BuildSpec, Built, finish_shard
+from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, SourceShard
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, write_manifest
@@ -51,14 +52,28 @@ class Builder:
             prefix=f"builds/{self.build}",
             format=_format(plan.pipeline, job.source.kind),
         )
-        self._tasks: list[ray.ObjectRef] = []
+        self._shared = ray.put(self._spec)  # once, not with every task
+        self._waiting: deque[tuple[SourceShard, int, str | None]] = deque()
+        self._running: list[ray.ObjectRef] = []
+        self._built: list[Built] = []
         self._order: dict[str, int] = {}
+        self._images = 0
 
     def add(self, listing: Listing) -> None:
-        """A shard has all its answers. Returns at once; Ray queues the work behind the cores there are."""
+        """A shard has all its answers. Returns at once."""
         self._order[listing.shard.id] = listing.shard.number
-        inputs = self._published.get(listing.shard.id)
-        self._tasks.append(_finish.remote(self._spec, listing.shard, listing.images, inputs))
+        self._images += listing.images
+        self._waiting.append((listing.shard, listing.images, self._published.get(listing.shard.id)))
+        self.poll()
+
+    def poll(self, timeout: float = 0.0) -> None:
+        """Keep a shard at work for each core there is, and take in what is done. Raises what failed."""
+        cores = int(ray.cluster_resources().get("CPU", 1))
+        while self._waiting and len(self._running) < cores:
+            self._running.append(_finish.remote(self._shared, *self._waiting.popleft()))
+        if self._running:
+            ready, self._running = ray.wait(self._running, num_returns=len(self._running), timeout=timeout)
+            self._built.extend(get(ref) for ref in ready)
 
     def finish(self, display: Display, stopping: Callable[[], bool]) -> tuple[str, bool]:
         """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new."""
@@ -68,11 +83,15 @@ class Builder:
             if current_build(self._store) != self._newest:
                 publish(self._store, self._newest)
             return self._newest, False
-        again = [b for b in built if b.entry is None]  # the published build has them, the new one needs them too
-        self._tasks = [_finish.remote(self._spec, b.shard, b.limit, None) for b in again]
+        # The published build has some of the shards already; the new one needs them too.
+        self._waiting.extend((b.shard, b.limit, None) for b in built if b.entry is None)
         built = [*(b for b in built if b.entry is not None), *self._collect(display, stopping)]
         built.sort(key=lambda b: self._order[b.shard.id])
         entries = [b.entry for b in built if b.entry is not None]
+        written = sum(entry.counts["images"] for entry in entries)
+        if written != self._images or len(entries) != len(self._order):
+            raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
+        get(_check_keys.remote(self._shared, [entry.name for entry in entries]))
         self._write_manifest(entries)
         publish(self._store, self.build)
         return self.build, True
@@ -96,21 +115,25 @@ class Builder:
         )
 
     def _collect(self, display: Display, stopping: Callable[[], bool]) -> list[Built]:
-        built: list[Built] = []
-        waiting, self._tasks = self._tasks, []
-        total = len(waiting)
-        while waiting:
+        """Wait for everything that was added."""
+        total = len(self._built) + len(self._waiting) + len(self._running)
+        while self._waiting or self._running:
             if stopping():
                 raise Interrupted("stopped on request; run the same command again to continue")
-            ready, waiting = ray.wait(waiting, timeout=0.5)
-            built.extend(get(ref) for ref in ready)
-            display.building(len(built), total)
+            self.poll(timeout=0.5)
+            display.building(len(self._built), total)
+        built, self._built = self._built, []
         return built
 
 
-@ray.remote(num_cpus=1, max_retries=2)
-def _finish(spec: BuildSpec, shard: SourceShard, limit: int | None, published_inputs: str | None) -> Built:
+@ray.remote(num_cpus=1, max_retries=2, retry_exceptions=[ShardError, StoreError])
+def _finish(spec: BuildSpec, shard: SourceShard, limit: int, published_inputs: str | None) -> Built:
     return finish_shard(spec, shard, limit, published_inputs)
+
+
+@ray.remote(num_cpus=0)
+def _check_keys(spec: BuildSpec, shards: list[str]) -> None:
+    check_keys(spec, shards)
 
 
 def _name(base: str, revision: int) -> str:

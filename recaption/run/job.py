@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +20,6 @@ from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import StoreError, UserError
 from recaption.generate import parts
-from recaption.generate.chunks import Listing
 from recaption.generate.driver import Job, Pass, Progress, get
 from recaption.generate.lease import claim
 from recaption.generate.plan import Question, make_plan
@@ -45,6 +45,7 @@ class Outcome:
     seconds: float  # of generating, engine start excluded
     output_tokens: int
     reject_share: float
+    sums: tuple[str, ...]  # per generation, in words: asked = answered before + answered now + rejected now
 
 
 @dataclass(kw_only=True, slots=True)
@@ -54,12 +55,18 @@ class _Tally:
     output_tokens: int = 0
     seconds: float = 0.0
     models: dict[str, Any] = field(default_factory=dict)
+    sums: list[str] = field(default_factory=list)
 
     def add(self, progress: Progress) -> None:
         self.answered += progress.answers.total()
         self.rejected += progress.rejects.total()
         self.output_tokens += progress.output_tokens.total()
         self.seconds += progress.seconds
+        self.sums += [
+            f"{name}: asked {total} = settled before {progress.resumed[name]} + answered {progress.answers[name]} "
+            f"+ rejected {progress.rejects[name]}"
+            for name, total in progress.total.items()
+        ]
         self.models[progress.model] = {
             "seconds": round(progress.seconds, 3),
             "answers": dict(progress.answers),
@@ -104,15 +111,21 @@ def run(
             )
             builder = Builder(plan, job, store, annotator, limit) if annotator else None
             try:
+
+                def report(progress: Progress) -> None:
+                    display.generating(progress)
+                    if builder:
+                        builder.poll()
+
                 for model in plan.models:
-                    work = Pass(model, job, report=display.generating, stopping=stopping, answer=half != "build")
+                    work = Pass(model, job, report=report, stopping=stopping, answer=half != "build")
                     compacting = []
                     try:
                         for listing in work.run():
                             if builder and model is plan.models[-1]:
                                 builder.add(listing)  # which compacts first
                             else:
-                                compacting.append(_compact.remote(model.questions, store.url, listing))
+                                compacting.append(_compact.remote(model.questions, store.url, listing.shard.id))
                     finally:
                         tally.add(work.progress)
                     get(compacting)
@@ -120,7 +133,8 @@ def run(
             finally:
                 _put_metrics(store, lease.epoch, half, started, tally)
     finally:
-        lease.release()
+        with suppress(StoreError):
+            lease.release()
     counts = read_manifest(store, f"builds/{build}")["counts"] if build else None
     return Outcome(
         store_url=store.url,
@@ -130,14 +144,15 @@ def run(
         seconds=tally.seconds,
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
+        sums=tuple(tally.sums),
     )
 
 
-@ray.remote(num_cpus=1, max_retries=2)
-def _compact(questions: tuple[Question, ...], store_url: str, listing: Listing) -> None:
+@ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[StoreError])
+def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> None:
     store = open_store(store_url)
     for question in questions:
-        parts.compact(store, question, listing.shard.id, f"{listing.shard.id}@{listing.digest}")
+        parts.compact(store, question, shard)
 
 
 def _check_writable(store: Store) -> None:
@@ -150,17 +165,23 @@ def _check_writable(store: Store) -> None:
 
 
 def _excluded(pipeline: Pipeline) -> frozenset[str]:
-    if pipeline.source.exclude is None:
+    """The sha256 of images that must not be asked about, in lower-case hex."""
+    path = pipeline.source.exclude
+    if path is None:
         return frozenset()
     import pyarrow.parquet as pq
 
     try:
-        return frozenset(pq.read_table(pipeline.source.exclude, columns=["sha256"])["sha256"].to_pylist())
+        values = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
     except (OSError, KeyError, ValueError) as error:
         raise UserError(
-            f"source.exclude {pipeline.source.exclude!r} cannot be read: {error}. "
-            "Expected a Parquet file with a column sha256 (hex)"
+            f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column sha256"
         ) from error
+    hashes = {value.hex() if isinstance(value, bytes) else str(value).lower() for value in values}
+    for value in hashes:
+        if not re.fullmatch("[0-9a-f]{64}", value):
+            raise UserError(f"source.exclude {path!r}: {value!r} is not a sha256; expected 64 hex digits or 32 bytes")
+    return frozenset(hashes)
 
 
 def _put_metrics(store: Store, epoch: int, half: Half, started: datetime, tally: _Tally) -> None:

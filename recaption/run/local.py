@@ -25,6 +25,7 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": True}
     if not os.environ.get("RAY_ADDRESS"):
+        options["address"] = "local"  # not a cluster that happens to run on this machine: it was not asked for
         engines = max((m.config.cpus * _local_replicas(m.config.replicas) for m in plan.models if m.engine), default=0)
         # Next to the engines there is always a core's worth of room for indexing and writing, or they would starve.
         options["num_cpus"] = max(os.cpu_count() or 1, int(engines) + 1)

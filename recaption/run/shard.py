@@ -7,10 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from recaption.annotate import Annotator
 from recaption.config import Annotate, Pipeline
+from recaption.errors import DatasetError
 from recaption.generate import parts
-from recaption.generate.chunks import load_index, prompt_sha256
+from recaption.generate.chunks import duplicate_keys, load_index, prompt_sha256
 from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import Store, open_store
@@ -36,41 +41,73 @@ class Built:
     """A shard of a build. `entry` is None where the published build already holds it made from the same inputs."""
 
     shard: SourceShard
-    limit: int | None
+    limit: int
     inputs: str
     entry: ShardEntry | None
 
 
-def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int | None, published_inputs: str | None) -> Built:
+def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inputs: str | None) -> Built:
     """Compact a shard's parts and, unless a published build has it from the same inputs, annotate and write it.
 
     A shard already written into the unpublished build from the same inputs is taken as it is: that is the resume.
     """
     store = open_store(spec.store_url)
-    images, digest = load_index(store, spec.source, shard)
-    place = f"{shard.id}@{digest}"
+    images, _ = load_index(store, spec.source, shard)
+    images = images[:limit]
     for question in spec.questions:
-        parts.compact(store, question, shard.id, place)
-    inputs = _inputs(store, spec, shard, digest, limit)
+        parts.compact(store, question, shard.id)
+    inputs = _inputs(store, spec, shard, images)
     if inputs == published_inputs:
         return Built(shard=shard, limit=limit, inputs=inputs, entry=None)
     entry = written_shard(store, spec.prefix, shard.id)
     if entry is None or entry.inputs != inputs:
-        entry = _write(store, spec, images[:limit], shard, place, inputs)
+        entry = _write(store, spec, images, shard, inputs)
     return Built(shard=shard, limit=limit, inputs=inputs, entry=entry)
 
 
-def _write(
-    store: Store, spec: BuildSpec, images: Sequence[Image], shard: SourceShard, place: str, inputs: str
-) -> ShardEntry:
+def check_keys(spec: BuildSpec, shards: Sequence[str]) -> None:
+    """Raises UserError when two shards of the build share a key. Eight bytes a key are kept, no key itself."""
+    store = open_store(spec.store_url)
+    hashes: list[np.ndarray] = []
+    for shard in shards:
+        keys = _keys(store, spec, shard)
+        hashes.append(np.array([_hash(key) for key in keys], dtype=np.uint64))
+    everything = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
+    values, counts = np.unique(everything, return_counts=True)
+    twice = set(values[counts > 1].tolist())
+    seen: dict[str, str] = {}
+    for shard, found in zip(shards, hashes, strict=True) if twice else ():
+        if not twice.intersection(found.tolist()):
+            continue
+        for key in _keys(store, spec, shard):
+            if _hash(key) in twice and (other := seen.setdefault(key, shard)) != shard:
+                raise duplicate_keys(key, other, shard)
+
+
+def _keys(store: Store, spec: BuildSpec, shard: str) -> list[str]:
+    data = store.get(f"{spec.prefix}/images/{shard}.parquet")
+    keys: list[str] = pq.read_table(pa.BufferReader(data), columns=["key"])["key"].to_pylist()
+    return keys
+
+
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+
+
+def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: SourceShard, inputs: str) -> ShardEntry:
     pipeline = spec.pipeline
     answers: dict[str, dict[str, Answer]] = {}
     rejects: list[Reject] = []
     for question in spec.questions:
-        stored = parts.finished(store, question, shard.id, place)
-        asked = {image.key: (image.sha256, prompt_sha256(question, image)) for image in images}
-        answers[question.id] = {key: stored.answers[what] for key, what in asked.items() if what in stored.answers}
-        rejects.extend(stored.rejects.values())
+        stored = parts.finished(store, question, shard.id)
+        answers[question.id] = {}
+        for image in images:
+            asked = image.sha256, prompt_sha256(question, image)
+            if answer := stored.answers.get(asked):
+                answers[question.id][image.key] = answer
+            elif found := stored.reject(*asked):
+                named = replace(found, key=image.key, source_key=image.source_key, shard=shard.id, row=image.row)
+                rejects.append(named)
     holdout = pipeline.output.holdout
     assembled = assemble_shard(
         images,
@@ -82,6 +119,9 @@ def _write(
         excluded=spec.excluded,
         shard_name=shard.id,
     )
+    for generation, asked_of in assembled.asked.items():
+        if missing := asked_of.asked - asked_of.answered - asked_of.rejected:
+            raise DatasetError(f"{missing} images have neither answer nor reject of {generation}", shard=shard.id)
     annotator = _annotator(pipeline.annotate)
     annotated = annotator.annotate([record.captions for record in assembled.records])
     records = [
@@ -110,12 +150,13 @@ def _annotator(settings: Annotate) -> Annotator:
     return Annotator(settings)
 
 
-def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, digest: str, limit: int | None) -> str:
+def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> str:
     """Identity of all that a shard is built from. Compacted files are immutable, so their names stand for them."""
-    names = [
-        path
-        for question in spec.questions
-        for kind in ("answers", "rejects")
-        for path in parts.compacted(store, kind, question, shard.id)
-    ]
-    return hashlib.sha256("\n".join([digest, str(limit), *names]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for image in images:
+        row = image.row, image.key, image.source_key, image.sha256, image.url, image.raw_caption, image.reason
+        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+    for question in spec.questions:
+        for kind in ("answers", "rejects"):
+            digest.update("\n".join(parts.compacted(store, kind, question, shard.id)).encode())
+    return digest.hexdigest()[:16]

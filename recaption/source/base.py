@@ -73,9 +73,10 @@ class Row:
     detail: str | None = None
 
 
-def images(shard: SourceShard, rows: Sequence[Row], raw_caption: str | None) -> list[Image]:
+def images(shard: SourceShard, rows: Sequence[Row], config: SourceConfig) -> list[Image]:
     """The shard's index: keys are given, columns bounded, captions and URLs picked out."""
-    keys = assign_keys(shard.number, [row.source_key for row in rows])
+    own = config.keys == "source"
+    keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])
     made = []
     for position, (key, row) in enumerate(zip(keys, rows, strict=True)):
         columns = values.bounded(row.columns, row.dropped)
@@ -88,7 +89,7 @@ def images(shard: SourceShard, rows: Sequence[Row], raw_caption: str | None) -> 
                 sha256=row.sha256,
                 locator=row.locator,
                 url=values.url(columns),
-                raw_caption=values.raw_caption(columns, raw_caption),
+                raw_caption=values.raw_caption(columns, config.raw_caption),
                 columns=columns,
                 reason=row.reason,
                 detail=row.detail,
@@ -135,7 +136,7 @@ def unreadable(image: Image, error: BaseException) -> ImageError:
 
 def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
     """What of the pipeline a shard's index depends on, besides the files: 8 hex digits."""
-    parts: Mapping[str, Any] = config.model_dump(include={"raw_caption", "image", "key", "captions"})
+    parts: Mapping[str, Any] = config.model_dump(include={"raw_caption", "image", "key", "keys", "captions"})
     text = repr((INDEX_VERSION, sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -73,7 +73,7 @@ class FolderSource:
     def index(self, shard: SourceShard) -> list[Image]:
         end = None if shard.count is None else shard.first + shard.count
         rows = [self._row(name) for name in self._names[shard.first : end]]
-        return images(shard, rows, self.config.raw_caption)
+        return images(shard, rows, self.config)
 
     def _row(self, name: str) -> Row:
         path = f"{self.folder}/{name}"

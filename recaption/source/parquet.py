@@ -78,7 +78,7 @@ class ParquetSource:
                 rows = list(_rows(parquet, layout, shard))
         except _Corrupt as error:
             rows = [_unreadable(shard.path, None, str(error))]
-        return images(shard, rows, self.config.raw_caption)
+        return images(shard, rows, self.config)
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
         """Only the image column of the row groups that hold the rows is read."""

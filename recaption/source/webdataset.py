@@ -58,7 +58,7 @@ class WebDatasetSource:
     def columns(self) -> frozenset[str]:
         for shard in self.shards():
             rows = itertools.islice(_rows(shard), _HEAD)
-            made = images(shard, list(rows), self.config.raw_caption)
+            made = images(shard, list(rows), self.config)
             if any(image.columns for image in made):
                 names = frozenset(name for image in made for name in image.columns) - {values.DROPPED}
                 check_caption(self.config, names, shard.path)
@@ -74,7 +74,7 @@ class WebDatasetSource:
 
     def index(self, shard: SourceShard) -> list[Image]:
         """Rows for all samples. A broken archive keeps the rows before the break and gets one `unreadable` row."""
-        return images(shard, list(_rows(shard)), self.config.raw_caption)
+        return images(shard, list(_rows(shard)), self.config)
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
         return read_ranges(images)

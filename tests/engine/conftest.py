@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def scene_model() -> Path:
-    """The embedded captioner, trained; its greedy answers have no near ties."""
+def scene_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the embedded captioner: two engines that are compared read the same bytes, even while it is trained."""
     from recaption.demo import model_path
 
     if not (model_path() / "model.safetensors").is_file():
         pytest.skip("the embedded model is not built yet")
-    return model_path()
+    return Path(shutil.copytree(model_path(), tmp_path_factory.mktemp("scene") / "model"))
 
 
 @pytest.fixture(scope="session")

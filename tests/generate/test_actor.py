@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Rendered, Request
-from recaption.errors import EngineDead, Interrupted
+from recaption.errors import ConfigError, EngineDead, Interrupted, StoreError
 from recaption.generate import parts
 from recaption.generate.actor import EngineHost, HostSpec
 from recaption.generate.chunks import list_shard
@@ -89,8 +91,8 @@ def stored(spec: HostSpec, name: str) -> list[int]:
     shard = next(iter(spec.source.shards()))
     store = LocalStore(spec.store_url)
     wanted = next(q for q in spec.questions if q.id == name)
-    place = next((Path(spec.store_url) / "answers" / wanted.folder / ".parts").iterdir()).name
-    rows = [a.row for p in store.list(f"answers/{wanted.folder}/.parts/{place}") for a in parts.read_answers(store, p)]
+    folder = f"answers/{wanted.folder}/.parts/{shard.id}"
+    rows = [a.row for path in store.list(folder) for a in parts.read_answers(store, path)]
     assert len(rows) == len(set(rows)), f"{shard.id} has a row twice"
     return sorted(rows)
 
@@ -148,3 +150,61 @@ def test_a_drain_stops_intake_and_keeps_what_was_paid_for(spec: HostSpec) -> Non
     asyncio.run(work())
     assert 40 <= engine.asked < 300
     assert len(stored(spec, "long")) + len(stored(spec, "short")) == engine.asked
+
+
+def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
+    spec: HostSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The regular flush is cut off when a chunk ends; what it had taken must not be lost or come late."""
+    real = parts.put_part
+
+    def slow(*args: Any) -> None:
+        time.sleep(0.15)
+        real(*args)
+
+    monkeypatch.setattr(parts, "put_part", slow)
+    monkeypatch.setattr("recaption.generate.actor.FLUSH_SECONDS", 0.01)
+
+    async def work() -> None:
+        host = EngineHost(spec, Engine())
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(chunk)
+
+    asyncio.run(work())
+    assert stored(spec, "long") == stored(spec, "short") == list(range(150))
+
+
+def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
+    spec: HostSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = parts.put_part, iter([True])
+
+    def flaky(*args: Any) -> None:
+        if next(failures, False):
+            raise StoreError("No space left on device")
+        real(*args)
+
+    monkeypatch.setattr(parts, "put_part", flaky)
+
+    async def work() -> None:
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        with pytest.raises(StoreError, match="No space left"):
+            await host.run_chunk(chunk)
+
+    engine = Engine()
+    asyncio.run(work())
+    assert len(stored(spec, "long")) >= 64, "the batch whose put failed was put by the last flush"
+
+
+def test_a_broken_engine_is_dead_and_a_wrong_setting_is_the_users(spec: HostSpec) -> None:
+    class Broken(Engine):
+        async def start(self) -> None:
+            raise RuntimeError("CUDA driver version is insufficient")
+
+    with pytest.raises(EngineDead, match="did not start: RuntimeError: CUDA driver"):
+        asyncio.run(EngineHost(spec, Broken()).start())
+    with pytest.raises(ConfigError, match="'x:Y' cannot be imported"):
+        asyncio.run(EngineHost(spec).start())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from recaption.types import Answer, Attempt, Generation, Reject
 QUESTION = Question(
     generation=Generation(id="long", model="m", kind="long", fingerprint="0123456789abcdef"), prompt=None, attempts=1
 )
-PLACE = "00000@abc"
 
 
 def answer(row: int, text: str = "A dog.", sha256: str | None = None, prompt: str = "p") -> Answer:
@@ -53,20 +53,21 @@ def store(tmp_path: Path) -> LocalStore:
 
 def put(store: LocalStore, name: str, *items: Answer | Reject) -> None:
     answers = [item for item in items if isinstance(item, Answer)]
-    parts.put_part(store, QUESTION, PLACE, name, answers, [item for item in items if isinstance(item, Reject)])
+    parts.put_part(store, QUESTION, "00000", name, answers, [item for item in items if isinstance(item, Reject)])
 
 
 def texts(store: LocalStore) -> dict[int, str]:
-    found = parts.finished(store, QUESTION, "00000", PLACE).answers.values()
+    found = parts.finished(store, QUESTION, "00000").answers.values()
     return {item.row: item.text for item in found}
 
 
 def test_what_is_put_comes_back_whole(store: LocalStore) -> None:
     items = [answer(0, 'Ünïcode "quotes"\n\n- bullets 🐕'), answer(1, "")]
     put(store, "000000.000001-0000-0", *items, reject(2))
-    found = parts.finished(store, QUESTION, "00000", PLACE)
+    found = parts.finished(store, QUESTION, "00000")
     assert list(found.answers.values()) == items
-    assert found.rejects == {reject(2).sha256: reject(2)}
+    assert list(found.rejects.values()) == [reject(2)]
+    assert found.has(reject(2).sha256, "any prompt") and not found.has("f" * 64, "p")
 
 
 def test_the_first_part_in_name_order_wins(store: LocalStore) -> None:
@@ -74,20 +75,20 @@ def test_the_first_part_in_name_order_wins(store: LocalStore) -> None:
     put(store, "000000.000001-0010-0", answer(0, "tenth"))
     put(store, "000000.000001-0002-0", answer(0, "second"))
     assert texts(store) == {0: "second"}
-    parts.compact(store, QUESTION, "00000", PLACE)
+    parts.compact(store, QUESTION, "00000")
     assert texts(store) == {0: "second"}
 
 
 def test_compaction_sorts_and_removes_the_parts(store: LocalStore) -> None:
     put(store, "000001.000001-0000-0", answer(300), answer(256))
     put(store, "000000.000001-0000-0", answer(7), reject(3))
-    before = parts.finished(store, QUESTION, "00000", PLACE)
-    parts.compact(store, QUESTION, "00000", PLACE)
+    before = parts.finished(store, QUESTION, "00000")
+    parts.compact(store, QUESTION, "00000")
     assert [a.row for a in parts.read_answers(store, f"answers/{QUESTION.folder}/00000.parquet")] == [7, 256, 300]
-    assert parts.finished(store, QUESTION, "00000", PLACE) == before
+    assert parts.finished(store, QUESTION, "00000") == before
     assert not [p for p in store.root.rglob("*.parquet") if ".parts" in p.parts]
     content = {p: p.read_bytes() for p in store.root.rglob("*.parquet")}
-    parts.compact(store, QUESTION, "00000", PLACE)
+    parts.compact(store, QUESTION, "00000")
     assert {p: p.read_bytes() for p in store.root.rglob("*.parquet")} == content
 
 
@@ -98,7 +99,7 @@ def test_compaction_does_not_depend_on_how_the_answers_came(tmp_path: Path) -> N
         items = [answer(row) for row in range(10)]
         for number, start in enumerate(range(0, 10, split)):
             put(store, f"000000.000001-{number:04d}-0", *reversed(items[start : start + split]))
-        parts.compact(store, QUESTION, "00000", PLACE)
+        parts.compact(store, QUESTION, "00000")
         files.append(store.get(f"answers/{QUESTION.folder}/00000.parquet"))
     assert files[0] == files[1] == files[2]
 
@@ -110,9 +111,9 @@ def test_killed_between_put_and_delete_nothing_is_lost_or_twice(
     with monkeypatch.context() as patch:
         patch.setattr(LocalStore, "delete", lambda self, path: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            parts.compact(store, QUESTION, "00000", PLACE)
+            parts.compact(store, QUESTION, "00000")
     put(store, "000000.000002-0000-0", answer(2))
-    parts.compact(store, QUESTION, "00000", PLACE)
+    parts.compact(store, QUESTION, "00000")
     assert parts.compacted(store, "answers", QUESTION, "00000") == [
         f"answers/{QUESTION.folder}/00000.parquet",
         f"answers/{QUESTION.folder}/00000.1.parquet",
@@ -131,17 +132,28 @@ def test_two_that_compact_at_once_put_nothing_twice(store: LocalStore, monkeypat
         return real(self, path, data, if_absent=if_absent)
 
     monkeypatch.setattr(LocalStore, "put", overtaken)
-    parts.compact(store, QUESTION, "00000", PLACE)
+    parts.compact(store, QUESTION, "00000")
     assert parts.compacted(store, "answers", QUESTION, "00000") == [f"answers/{QUESTION.folder}/00000.parquet"]
 
 
 def test_answers_are_found_by_what_was_asked(store: LocalStore) -> None:
     put(store, "000000.000001-0000-0", answer(0, "to one prompt", prompt="p"), answer(0, "to another", prompt="q"))
-    found = parts.finished(store, QUESTION, "00000", PLACE).answers
+    found = parts.finished(store, QUESTION, "00000").answers
     assert {identity[1]: item.text for identity, item in found.items()} == {"p": "to one prompt", "q": "to another"}
 
 
 def test_an_answer_outdates_a_reject(store: LocalStore) -> None:
     put(store, "000000.000001-0000-0", reject(5))
     put(store, "000000.000002-0000-0", answer(5))
-    assert parts.finished(store, QUESTION, "00000", PLACE).rejects == {}
+    assert parts.finished(store, QUESTION, "00000").rejects == {}
+
+
+def test_of_equal_images_one_may_be_answered_and_the_other_rejected(store: LocalStore) -> None:
+    """Equal bytes, other columns: the reject of one question does not speak for the other."""
+    bad = replace(reject(1), sha256=answer(0).sha256, stage="generate", reason="empty_answer", prompt_sha256="q")
+    put(store, "000000.000001-0000-0", answer(0, prompt="p"), bad)
+    for _ in range(2):
+        found = parts.finished(store, QUESTION, "00000")
+        assert found.has(answer(0).sha256, "p") and found.has(answer(0).sha256, "q")
+        assert found.reject(answer(0).sha256, "p") is None
+        parts.compact(store, QUESTION, "00000")

@@ -252,7 +252,7 @@ def add_part() -> Callable[..., None]:
 
     def put(out: Path, kind: str, name: str, rows: list[dict[str, Any]]) -> None:
         columns = schema.ANSWERS if kind == "answers" else schema.REJECTS
-        place = out / kind / f"long-{FINGERPRINT}" / ".parts" / "000001@abcd"
+        place = out / kind / f"long-{FINGERPRINT}" / ".parts" / "000001"
         write(place / f"{name}.parquet", rows, columns)
 
     return put
