@@ -216,6 +216,7 @@ def test_pixels_are_what_trainers_read(name: str) -> None:
     assert decode(SAVED[name], LIMITS).tobytes() == Image.open(io.BytesIO(SAVED[name])).convert("RGB").tobytes()
 
 
+@settings(deadline=None)
 @given(width=st.integers(1, 3000), height=st.integers(1, 3000), budget=st.integers(1, 4_000_000))
 def test_fit_stays_within_the_budget_and_keeps_the_shape(width: int, height: int, budget: int) -> None:
     w, h = module._fit(width, height, budget)

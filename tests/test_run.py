@@ -262,18 +262,18 @@ def test_a_template_column_that_the_source_lacks(make_source: Callable[..., Path
         run(data)
 
 
-def start(pipeline: Path) -> subprocess.Popen[str]:
-    """`recaption run` in a process (and Ray) of its own."""
+def start(pipeline: Path, log: Path) -> subprocess.Popen[bytes]:
+    """`recaption run` in a process (and Ray) of its own. Its daemons inherit the log: a pipe would outlive it."""
     environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "RAY_ADDRESS": ""}
     environment.pop("RAY_ADDRESS")
-    return subprocess.Popen(
-        [sys.executable, "-m", "recaption", "run", str(pipeline)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "recaption", "run", str(pipeline)],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def asked(faults: Path) -> int:
@@ -291,24 +291,20 @@ def test_a_killed_run_continues_without_paying_twice(
     data = pipeline_data(f"{source}/*.tar", out, faults=str(faults), latency=0.05, capacity=16)
     pipeline = tmp_path / "p.yaml"
     pipeline.write_text(json.dumps(data))
-    first = start(pipeline)
+    log = tmp_path / "log"
+    first = start(pipeline, log)
     deadline = time.monotonic() + 120
     while asked(faults) < 300:
-        assert first.poll() is None, first.communicate()[0]
+        assert first.poll() is None, log.read_text()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    if how == signal.SIGKILL:
-        first.kill()
-        first.wait()
-    else:
-        first.terminate()
-        said, _ = first.communicate(timeout=60)
-        assert first.returncode == 75, said
-        assert "run the same command again" in said
+    first.send_signal(how)
+    code = first.wait(timeout=60)
+    if how == signal.SIGTERM:
+        assert code == 75, log.read_text()
+        assert "run the same command again" in log.read_text()
     time.sleep(2)  # what the dead driver's actors still finish is theirs
-    second = start(pipeline)
-    said, _ = second.communicate(timeout=200)
-    assert second.returncode == 0, said
+    assert start(pipeline, log).wait(timeout=200) == 0, log.read_text()
     for generation in ("long", "short"):
         keys = [row["key"] for row in answers(out, generation)]
         assert len(keys) == len(set(keys)) == 600

@@ -172,7 +172,7 @@ def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, que
     return EngineSpec(
         engine=config.engine,
         model=resolved.path_or_id,
-        revision=config.revision,
+        revision=None if Path(resolved.path_or_id).is_dir() else resolved.commit,  # never a branch that may move
         dtype=config.dtype,
         max_model_len=config.max_model_len,
         max_pixels=config.max_pixels,
