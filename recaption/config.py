@@ -79,6 +79,8 @@ class Model(_Section):
     def _model_is_named(self) -> Model:
         if self.engine != "replay" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
+        if self.engine == "transformers" and (self.quantization or self.tensor_parallel > 1):
+            raise ValueError("quantization and tensor_parallel are vLLM's; with transformers, name a quantised model")
         return self
 
 

@@ -156,6 +156,10 @@ def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> Non
 
 
 def _check_writable(store: Store) -> None:
+    if store.url.startswith("memory://"):
+        raise UserError(
+            f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
+        )
     probe = f".probe-{os.getpid()}"
     try:
         store.put(probe, b"")

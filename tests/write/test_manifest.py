@@ -186,7 +186,8 @@ def test_views_open_the_build(store: LocalStore, shard: Any, format: str) -> Non
     assert con.execute("SELECT shard, images, ok, train + val, bytes FROM shards").fetchall() == [
         ("00000", 20, counts["ok"], entry.samples, entry.bytes)
     ]
-    assert con.execute("SELECT DISTINCT generation FROM answers ORDER BY 1").fetchall() == [("long-1",), ("short-2",)]
+    made_by = con.execute("SELECT DISTINCT generation, fingerprint FROM answers ORDER BY 1").fetchall()
+    assert made_by == [("long", "1"), ("short", "2")]
     wrong = """SELECT count(*) FROM sub_captions s JOIN captions c USING (caption_id)
                WHERE substr(c.text, s.char_start + 1, s.char_end - s.char_start) <> s.text"""
     assert con.execute(wrong).fetchone() == (0,)

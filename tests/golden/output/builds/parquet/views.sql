@@ -26,9 +26,12 @@ FROM (
 
 -- second group: the rest of the output
 
--- answers: what the models said, word for word; generation is the folder's name, <generation>-<fingerprint>
+-- answers: what the models said, word for word; the folder's name is <generation>-<fingerprint>
 CREATE OR REPLACE VIEW answers AS
-SELECT parse_filename(parse_dirpath(filename)) AS generation, * EXCLUDE (filename)
+SELECT
+  split_part(parse_filename(parse_dirpath(filename)), '-', 1) AS generation,
+  split_part(parse_filename(parse_dirpath(filename)), '-', 2) AS fingerprint,
+  * EXCLUDE (filename)
 FROM read_parquet('../../answers/*/*.parquet', union_by_name = true, filename = true);
 
 -- runs: times, hosts and rates

@@ -1,0 +1,28 @@
+"""Names of shipped files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recaption.errors import ConfigError
+from recaption.resources import find, shipped
+
+
+def test_what_ships_is_there() -> None:
+    assert (shipped("pipelines") / "demo.yaml").is_file()
+    assert (shipped("schemas") / "views.sql").is_file()
+
+
+def test_a_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find("pipelines", "demo", ".yaml") == shipped("pipelines") / "demo.yaml"
+    Path("demo").write_text("name: mine")
+    assert find("pipelines", "demo", ".yaml") == Path("demo")
+
+
+@pytest.mark.parametrize("name", ["../pipelines/demo", "nope.yaml", "", "a/b"])
+def test_what_is_no_name_is_not_found(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"not found.*Known names: demo, flair, replay"):
+        find("pipelines", name, ".yaml")
