@@ -20,7 +20,9 @@ def listing(number: int, sizes: list[int]) -> Listing:
         for i, size in enumerate(sizes)
         if size
     )
-    return Listing(shard=shard, digest="d", images=256 * len(sizes), usable=sum(sizes), done=(0,), chunks=chunks)
+    return Listing(
+        shard=shard, digest="d", images=256 * len(sizes), usable=sum(sizes), done=(0,), first_key=None, chunks=chunks
+    )
 
 
 def test_an_actor_is_kept_ahead_by_twice_its_capacity() -> None:

@@ -135,6 +135,7 @@ def test_flat_tables_are_sorted_by_key_and_say_so(store: LocalStore, shard: Any,
     one = shard(8)
     keys = ["m", "z9", "a", "K", "_", "b-1", "b0", "0"]
     one.pairs = [(make.image(i.row, d, key=keys[i.row]), d) for i, d in one.pairs]
+    one.answers = {g: {keys[answer.row]: answer for answer in found.values()} for g, found in one.answers.items()}
     write(store, one, "sidecar")
     for name in ("captions", "sub_captions", "tags"):
         file = pq.ParquetFile(store.root / f"b/{name}/00000.parquet")
