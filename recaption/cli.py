@@ -141,7 +141,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
     """What came out, and what to type next."""
     from recaption.inspect import print_summary, summarise
 
-    out = outcome.store_url
+    out, command = _short(outcome.store_url), _command()
     if not outcome.changed:
         done = "is complete and published" if outcome.build else "has all its answers"
         console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
@@ -150,16 +150,29 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
             console.print(line, markup=False, highlight=False)
         return
     rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
-    summary = summarise(out, seconds=outcome.seconds if rate else None, captions_per_second=rate)
+    summary = summarise(outcome.store_url, seconds=outcome.seconds if rate else None, captions_per_second=rate)
     print_summary(
         summary,
         console,
         (
-            f"recaption inspect {shlex.quote(out)}  # a first look",
-            f'recaption inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM tags GROUP BY ALL ORDER BY 2 DESC"',
-            "recaption init my-captions  # pipelines and prompts to start from",
+            f"{command} inspect {shlex.quote(out)}  # a first look",
+            f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM tags GROUP BY ALL ORDER BY 2 DESC"',
+            f"{command} init my-captions  # pipelines and prompts to start from",
         ),
     )
+
+
+def _command() -> str:
+    """How this command is called from here: its bare name only where the shell would find it."""
+    if shutil.which("recaption"):
+        return "recaption"
+    script = Path(sys.executable).parent / "recaption"
+    return shlex.quote(_short(str(script))) if script.is_file() else "python -m recaption"
+
+
+def _short(path: str) -> str:
+    """A local path below the current folder as one would type it."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
 
 
 def _download(arguments: argparse.Namespace) -> int:
