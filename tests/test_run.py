@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import random
 import signal
 import struct
 import subprocess
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
@@ -183,6 +186,85 @@ def test_a_limit_counts_images_in_listing_order(make_source: Callable[..., Path]
     assert manifest(out)["counts"]["images"] == 60
 
 
+def test_shards_that_count_from_the_same_key_are_told_before_a_model_is_asked(tmp_path: Path) -> None:
+    for shard in range(2):
+        write_tar(tmp_path / "s" / f"{shard}.tar", [sample(f"{i:04d}", jpeg(10 * shard + i)) for i in range(3)])
+    data = pipeline_data(f"{tmp_path}/s/*.tar", tmp_path / "out")
+    with pytest.raises(UserError, match=r"key '0000' is in shard 0 and in shard 1.*source.keys=positional"):
+        run(data)
+    assert answers(tmp_path / "out", "long") == []
+    data["source"]["keys"] = "positional"
+    run(data)
+    keys = pq.read_table(tmp_path / "out" / "dataset" / "images" / "1.parquet")["key"].to_pylist()
+    assert keys == ["000001_000000", "000001_000001", "000001_000002"]
+
+
+def test_a_key_that_two_shards_share_is_found_when_built_and_nothing_is_paid_again(tmp_path: Path) -> None:
+    for shard, keys in enumerate((["a", "b"], ["c", "b"])):
+        write_tar(tmp_path / "s" / f"{shard}.tar", [sample(key, jpeg(10 * shard + i)) for i, key in enumerate(keys)])
+    data = pipeline_data(f"{tmp_path}/s/*.tar", tmp_path / "out")
+    with pytest.raises(UserError, match=r"key 'b' is in shard 0 and in shard 1"):
+        run(data)
+    data["source"]["keys"] = "positional"
+    assert run(data).answered == 0
+    assert manifest(tmp_path / "out")["counts"]["ok"] == 4
+
+
+def test_excluded_images_are_never_asked_about(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s" / "a.tar", [sample(f"k{i}", jpeg(i)) for i in range(4)])
+    listed = tmp_path / "test-set.parquet"
+    hashes = [hashlib.sha256(jpeg(i)).hexdigest() for i in (1, 2)]
+    pq.write_table(pa.table({"sha256": [hashes[0], hashes[1].upper()]}), listed)
+    data = pipeline_data(f"{tmp_path}/s/a.tar", tmp_path / "out")
+    data["source"]["exclude"] = str(listed)
+    assert run(data).answered == 4
+    counts = manifest(tmp_path / "out")["counts"]
+    assert (counts["ok"], counts["excluded"]) == (2, 2)
+    pq.write_table(pa.table({"sha256": ["nonsense"]}), listed)
+    with pytest.raises(UserError, match="'nonsense' is not a sha256"):
+        run(data)
+
+
+def test_new_raw_captions_make_a_new_build_and_ask_nothing(tmp_path: Path) -> None:
+    data = pipeline_data(f"{tmp_path}/s/a.tar", tmp_path / "out")
+    write_tar(tmp_path / "s" / "a.tar", [sample("k", jpeg(1), "old words")])
+    first = run(data)
+    time.sleep(0.01)
+    write_tar(tmp_path / "s" / "a.tar", [sample("k", jpeg(1), "new words")])
+    second = run(data)
+    assert second.answered == 0 and second.build != first.build
+    texts = pq.read_table(tmp_path / "out" / "dataset" / "captions" / "a.parquet")["text"].to_pylist()
+    assert "new words" in texts and "old words" not in texts
+
+
+def test_two_models_one_after_the_other(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    data = pipeline_data(f"{make_source()}/*.tar", tmp_path / "out")
+    data["models"]["other"] = dict(data["models"]["fake"], dtype="float32")
+    data["generate"][1]["model"] = "other"
+    assert run(data).answered == 80
+    assert [g["model"] for g in manifest(tmp_path / "out")["generations"]] == ["fake", "other"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "parquet"])
+def test_folders_and_parquet_files(tmp_path: Path, kind: str) -> None:
+    if kind == "folder":
+        (tmp_path / "s" / "deep").mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "s" / "deep" / f"{i}.jpg").write_bytes(jpeg(i))
+        path = str(tmp_path / "s")
+    else:
+        images = [{"bytes": jpeg(i), "path": f"{i}.jpg"} for i in range(3)]
+        (tmp_path / "s").mkdir()
+        pq.write_table(pa.table({"image": images, "caption": ["a", "b", None]}), tmp_path / "s" / "x.parquet")
+        path = str(tmp_path / "s" / "x.parquet")
+    data = pipeline_data(path, tmp_path / "out")
+    data["output"]["format"] = "auto"
+    run(data)
+    assert manifest(tmp_path / "out")["counts"]["ok"] == 3
+    assert manifest(tmp_path / "out")["format"] == "parquet"
+    assert run(data).changed is False
+
+
 def test_halves(make_source: Callable[..., Path], tmp_path: Path) -> None:
     source, out = make_source(), tmp_path / "out"
     data = pipeline_data(f"{source}/*.tar", out)
@@ -280,34 +362,57 @@ def asked(faults: Path) -> int:
     return sum(len(log.read_text().splitlines()) for log in faults.glob("asked-*"))
 
 
+def run_with_kills(source: Path, tmp_path: Path, kills: list[tuple[signal.Signals, int]]) -> tuple[Path, int]:
+    """Runs that are each stopped once so many more requests were asked, then one to the end. Returns OUT, requests."""
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    out, log, pipeline = tmp_path / "out", tmp_path / "log", tmp_path / "p.yaml"
+    data = pipeline_data(f"{source}/*.tar", out, faults=str(faults), latency=0.05, capacity=16)
+    pipeline.write_text(json.dumps(data))
+    for how, after in kills:
+        before = asked(faults)
+        running = start(pipeline, log)
+        deadline = time.monotonic() + 120
+        while asked(faults) < before + after:
+            assert running.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(how)
+        code = running.wait(timeout=60)
+        if how == signal.SIGTERM:
+            assert code == 75, log.read_text()
+            assert "run the same command again" in log.read_text()
+        time.sleep(2)  # what the dead driver's actors still finish is theirs
+    assert start(pipeline, log).wait(timeout=200) == 0, log.read_text()
+    return out, asked(faults)
+
+
+FLUSH = 64 * 2 + 16  # requests not yet flushed, of two generations, and in flight: what a kill may cost
+
+
+def check_complete(out: Path, images: int) -> None:
+    for generation in ("long", "short"):
+        keys = [row["key"] for row in answers(out, generation)]
+        assert len(keys) == len(set(keys)) == images
+    assert manifest(out)["counts"]["ok"] == images
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_run_continues_without_paying_twice(
     make_source: Callable[..., Path], tmp_path: Path, how: signal.Signals
 ) -> None:
-    faults = tmp_path / "faults"
-    faults.mkdir()
-    source, out = make_source(shards=2, per_shard=300), tmp_path / "out"
-    data = pipeline_data(f"{source}/*.tar", out, faults=str(faults), latency=0.05, capacity=16)
-    pipeline = tmp_path / "p.yaml"
-    pipeline.write_text(json.dumps(data))
-    log = tmp_path / "log"
-    first = start(pipeline, log)
-    deadline = time.monotonic() + 120
-    while asked(faults) < 300:
-        assert first.poll() is None, log.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    first.send_signal(how)
-    code = first.wait(timeout=60)
-    if how == signal.SIGTERM:
-        assert code == 75, log.read_text()
-        assert "run the same command again" in log.read_text()
-    time.sleep(2)  # what the dead driver's actors still finish is theirs
-    assert start(pipeline, log).wait(timeout=200) == 0, log.read_text()
-    for generation in ("long", "short"):
-        keys = [row["key"] for row in answers(out, generation)]
-        assert len(keys) == len(set(keys)) == 600
-    flush = 64 * 2 + 16  # not yet flushed, and in flight
-    assert asked(faults) <= 1200 + (flush if how == signal.SIGKILL else 0)
-    assert manifest(out)["counts"]["ok"] == 600
+    out, requests = run_with_kills(make_source(shards=2, per_shard=300), tmp_path, [(how, 300)])
+    check_complete(out, 600)
+    assert requests <= 1200 + (FLUSH if how == signal.SIGKILL else 0)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(12))
+def test_runs_killed_again_and_again(make_source: Callable[..., Path], tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    kills = [(rng.choice([signal.SIGKILL, signal.SIGTERM]), rng.randint(1, 350)) for _ in range(3)]
+    out, requests = run_with_kills(make_source(shards=3, per_shard=200), tmp_path, kills)
+    check_complete(out, 600)
+    assert requests <= 1200 + FLUSH * len(kills)

@@ -1,0 +1,96 @@
+"""Plans: what is identity and what is not, and what is found wrong before a model is loaded."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption import config
+from recaption.errors import ConfigError, MissingExtra
+from recaption.generate.plan import fingerprint, make_plan
+
+
+@pytest.fixture
+def data(make_source: Callable[..., Path], tmp_path: Path) -> dict[str, Any]:
+    return {
+        "name": "x",
+        "source": {"path": f"{make_source(shards=1, per_shard=2)}/*.tar"},
+        "models": {"m": {"engine": "fake_engine:FakeEngine", "model": "scene"}},
+        "generate": [{"id": "long", "model": "m", "prompt": "describe_long", "sampling": {"max_tokens": 50}}],
+        "output": {"path": str(tmp_path / "out")},
+    }
+
+
+def changed(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    data = copy.deepcopy(data)
+    node: Any = data
+    *parents, last = path.split(".")
+    for part in parents:
+        node = node[int(part)] if isinstance(node, list) else node.setdefault(part, {})
+    node[last] = value
+    return data
+
+
+def identity(data: dict[str, Any]) -> str:
+    (question,) = make_plan(config.validate(data)).questions
+    return question.generation.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("generate.0.prompt", "describe_short"),
+        ("generate.0.sampling.max_tokens", 51),
+        ("generate.0.sampling.temperature", 0.5),
+        ("generate.0.sampling.seed", 1),
+        ("generate.0.attempts", 2),
+        ("models.m.dtype", "float32"),
+        ("models.m.max_pixels", 500_000),
+        ("models.m.max_model_len", 1024),
+    ],
+)
+def test_what_changes_the_answers_changes_the_fingerprint(data: dict[str, Any], path: str, value: Any) -> None:
+    assert identity(changed(data, path, value)) != identity(data)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("models.m.engine", "transformers"),
+        ("models.m.engine_args", {"batch_size": 4}),
+        ("models.m.replicas", 3),
+        ("models.m.cpus", 0.5),
+        ("output.format", "sidecar"),
+        ("annotate.splitter", "flair_regex"),
+        ("name", "other"),
+    ],
+)
+def test_provenance_is_not_identity(data: dict[str, Any], path: str, value: Any) -> None:
+    assert identity(changed(data, path, value)) == identity(data)
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_its_parts() -> None:
+    assert fingerprint({"a": 1, "b": [2, None]}) == fingerprint({"b": [2, None], "a": 1})
+    assert len(fingerprint({})) == 16
+
+
+def test_an_engine_that_is_not_installed_is_said_at_once(data: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'recaption\[vllm\]'"):
+        make_plan(config.validate(changed(data, "models.m.engine", "vllm")))
+
+
+def test_an_engine_of_ones_own_that_is_not_there(data: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="'no_such_module:Engine' cannot be imported"):
+        make_plan(config.validate(changed(data, "models.m.engine", "no_such_module:Engine")))
+
+
+def test_a_column_to_replay_must_be_there(data: dict[str, Any]) -> None:
+    data["models"] = {"m": {"engine": "replay"}}
+    data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
+    with pytest.raises(ConfigError, match=r"no column 'recap'; it has .*caption.*title"):
+        make_plan(config.validate(data))
