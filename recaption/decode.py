@@ -142,7 +142,7 @@ class Decoder:
 def _open(data: bytes) -> ImageFile.ImageFile:
     if not data:
         raise ImageError("empty", "the image has no bytes")
-    kind = _sniff(data)
+    kind = sniff(data)
     if kind is None:
         if any(magic.startswith(data) for magic in (_PNG, _JPEG, b"RIFF", b"GIF8")):
             raise ImageError("truncated", f"the image ends after {len(data)} bytes")
@@ -156,7 +156,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         raise _explain(error, kind, data) from error
 
 
-def _sniff(data: bytes) -> str | None:
+def sniff(data: bytes) -> str | None:
     """The format by its first bytes."""
     if data.startswith(_JPEG):
         return "JPEG"

@@ -177,6 +177,33 @@ class Reject:
     attempts: int = 0
     prompt_sha256: str | None = None  # of the filled-in prompt, when it was the question that failed, not the image
 
+    @classmethod
+    def of(
+        cls,
+        image: Image,
+        *,
+        stage: Stage,
+        reason: Reason,
+        detail: str,
+        generation: str | None = None,
+        attempts: int = 0,
+        prompt_sha256: str | None = None,
+    ) -> Reject:
+        """The reject of an image."""
+        return cls(
+            key=image.key,
+            source_key=image.source_key,
+            shard=image.shard,
+            row=image.row,
+            sha256=image.sha256,
+            stage=stage,
+            generation=generation,
+            reason=reason,
+            detail=detail,
+            attempts=attempts,
+            prompt_sha256=prompt_sha256,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:

@@ -49,12 +49,8 @@ def asked(image: Image, column: str) -> str:
 
 
 def _reject(image: Image, column: str, generation: str, reason: Reason, detail: str) -> Reject:
-    return Reject(
-        key=image.key,
-        source_key=image.source_key,
-        shard=image.shard,
-        row=image.row,
-        sha256=image.sha256,
+    return Reject.of(
+        image,
         stage="generate",
         generation=generation,
         reason=reason,

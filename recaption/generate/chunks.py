@@ -167,12 +167,8 @@ def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: S
 
 def source_reject(image: Image, excluded: bool = False) -> Reject:
     """The reject of an image that its source already rules out."""
-    return Reject(
-        key=image.key,
-        source_key=image.source_key,
-        shard=image.shard,
-        row=image.row,
-        sha256=image.sha256,
+    return Reject.of(
+        image,
         stage="build" if excluded else "source",
         generation=None,
         reason="decontaminated" if excluded else image.reason or "unreadable",

@@ -87,12 +87,8 @@ def reject(
 ) -> Reject:
     """The reject of one image under one question; `prompt_sha256` is None when the image itself is to blame."""
     decode = reason in ("empty", "undecodable", "truncated", "too_small", "too_many_pixels", "extreme_aspect")
-    return Reject(
-        key=image.key,
-        source_key=image.source_key,
-        shard=image.shard,
-        row=image.row,
-        sha256=image.sha256,
+    return Reject.of(
+        image,
         stage="decode" if decode else "source" if reason in ("changed", "unreadable") else "generate",
         generation=question.id,
         reason=reason,

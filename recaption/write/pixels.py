@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from recaption.errors import ImageError
 
 if TYPE_CHECKING:
-    from PIL import Image as Pil
+    pass
 
 ImageMode = Literal["jpeg", "passthrough"]
 QUALITY: Final = 95  # of transcoded images; 4:4:4 chroma, so that thin coloured lines of PNGs survive
@@ -37,27 +37,16 @@ class Stored:
 
 def recognise(data: bytes) -> str | None:
     """The image format that the first bytes belong to, whatever the file's name says; None for anything else."""
-    if data[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "webp"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    if data[:2] == b"BM":
-        return "bmp"
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return "tiff"
-    if data[4:12] in (b"ftypavif", b"ftypavis"):
-        return "avif"
-    return None
+    from recaption.decode import sniff
+
+    kind = sniff(data)
+    return kind.lower() if kind else None
 
 
 def store_image(data: bytes, sha256: str, mode: ImageMode, *, key: str, shard: str) -> Stored:
     """The bytes to be stored for an image whose source bytes are `data`.
 
-    mode jpeg: JPEG stays as it is, anything else becomes JPEG (quality 95, RGB, upright, transparency over white).
+    mode jpeg: JPEG stays as it is, anything else becomes JPEG (quality 95, RGB, transparency over white).
     mode passthrough: all bytes stay; only JPEG, PNG and WebP are taken.
     Raises ImageError: `changed` when the bytes are not those with this sha256, `missing_image`, `undecodable`.
     """
@@ -113,28 +102,15 @@ def _size(data: bytes) -> tuple[int, int] | tuple[None, None]:
 
 def _transcode(data: bytes) -> tuple[bytes, tuple[int, int]]:
     from PIL import Image as Pil
-    from PIL import ImageOps
+
+    from recaption.decode import to_rgb
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # e.g. palette transparency as bytes: handled below
         with Pil.open(io.BytesIO(data)) as opened:
             profile = opened.info.get("icc_profile")
-            image = _rgb(ImageOps.exif_transpose(opened))
-    out = io.BytesIO()
-    options = {"icc_profile": profile} if profile else {}
-    image.save(out, "JPEG", quality=QUALITY, subsampling=0, **options)
-    return out.getvalue(), image.size
-
-
-def _rgb(image: Pil.Image) -> Pil.Image:
-    """RGB, with transparency over white: training code that drops alpha would show the junk colours below it."""
-    from PIL import Image as Pil
-
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips instead of scaling
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Pil.new("RGB", image.size, (255, 255, 255))
-        white.paste(image, mask=image.getchannel("A"))
-        return white
-    return image.convert("RGB")
+            image = to_rgb(opened)  # not turned by EXIF: these are the pixels that the model was shown
+            out = io.BytesIO()
+            options = {"icc_profile": profile} if profile else {}
+            image.save(out, "JPEG", quality=QUALITY, subsampling=0, exif=b"", **options)
+            return out.getvalue(), image.size

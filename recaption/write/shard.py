@@ -179,12 +179,8 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
 
 
 def _reject(image: Image, error: ImageError) -> Reject:
-    return Reject(
-        key=image.key,
-        source_key=image.source_key,
-        shard=image.shard,
-        row=image.row,
-        sha256=image.sha256,
+    return Reject.of(
+        image,
         stage="build",
         generation=None,
         reason=error.reason,
