@@ -20,11 +20,13 @@ Id = Annotated[str, Field(pattern=_ID)]
 
 def _known_engine(name: str) -> str:
     if not re.fullmatch(ENGINE_PATTERN, name):
-        raise ValueError(f"unknown engine {name!r}; allowed are vllm, transformers, replay and package.module:Class")
+        raise ValueError(
+            f"unknown engine {name!r}; allowed are vllm, transformers, openai, replay and package.module:Class"
+        )
     return name
 
 
-ENGINE_PATTERN = r"vllm|transformers|replay|[\w.]+:\w+"
+ENGINE_PATTERN = r"vllm|transformers|openai|replay|[\w.]+:\w+"
 EngineName = Annotated[
     str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "pattern": f"^({ENGINE_PATTERN})$"})
 ]
@@ -62,9 +64,12 @@ class Model(_Section):
     """A model and how it is run. Batch settings in engine_args are provenance, not identity."""
 
     engine: EngineName = Field(
-        description="vllm, transformers, replay (captions that exist in a column), or package.module:Class of your own"
+        description="vllm, transformers, openai (any server that speaks its chat API; engine_args.base_url), "
+        "replay (captions that exist in a column), or package.module:Class of your own"
     )
-    model: str | None = Field(None, description="hub id or local folder; `scene` is the embedded captioner")
+    model: str | None = Field(
+        None, description="hub id or local folder; `scene` is the embedded captioner; openai: the server's name for it"
+    )
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: str | None = None
@@ -73,6 +78,15 @@ class Model(_Section):
     replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     tensor_parallel: int = Field(1, ge=1)
     cpus: float = Field(1, ge=0, description="CPU cores that Ray reserves for one replica")
+    renderers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="processes that decode and render beside each replica; auto: as many as keep its queue full"
+    )
+    hang_seconds: float = Field(
+        300, gt=0, description="an engine that makes no token for so long while requests run is restarted"
+    )
+    host_memory_gib: float | None = Field(
+        None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"
+    )
     engine_args: dict[str, Any] = Field(default_factory=dict, description="passed to the engine as they are")
 
     @model_validator(mode="after")
@@ -95,6 +109,27 @@ class SamplingConfig(_Section):
     stop: tuple[str, ...] = ()
 
 
+class Retry(_Section):
+    """What is asked again, and how: first with a new seed and temperature, then with fewer pixels as well."""
+
+    on: tuple[Literal["error", "empty", "repetition", "refusal", "length"], ...] = Field(
+        ("error", "empty", "repetition", "refusal"),
+        description="length: answers that end at max_tokens; without it they are kept as they are",
+    )
+    temperature: float = Field(0.7, ge=0, le=2, description="of later attempts, at least")
+    pixel_share: float = Field(0.5, gt=0, le=1, description="of the pixels of the attempt before, from the third on")
+
+
+class Breaker(_Section):
+    """Stops a run that goes wrong early, not after days."""
+
+    window: int = Field(1000, ge=10, description="the last so many images x generations are looked at")
+    rejects: float = Field(0.5, gt=0, le=1, description="largest share of them that may be rejected")
+    degenerate: float = Field(
+        0.5, gt=0, le=1, description="largest share that may need another attempt: empty, repetition, refusal"
+    )
+
+
 class Ask(_Section):
     """One generation: a question put to every image."""
 
@@ -105,6 +140,7 @@ class Ask(_Section):
     kind: Granularity | None = Field(None, description="default: the prompt's kind; replay: long")
     sampling: SamplingConfig = SamplingConfig()
     attempts: int = Field(3, ge=1, le=10, description="times a refused or failed request is put before it is a reject")
+    retry: Retry = Retry()
 
 
 class Annotate(_Section):
@@ -156,6 +192,10 @@ class Pipeline(_Section):
     source: Source
     models: dict[Id, Model] = Field(min_length=1)
     generate: tuple[Ask, ...] = Field(min_length=1)
+    dedupe: Literal["shard", "none"] = Field(
+        "shard", description="shard: equal images under equal prompts are asked once in a shard; none: each for itself"
+    )
+    breaker: Breaker = Breaker()
     annotate: Annotate = Annotate()
     output: Output
 
@@ -265,12 +305,13 @@ def _is_branch(part: Any) -> bool:
 def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
     """The section that a location in the file belongs to."""
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": Ask}
+    top["breaker"] = Breaker
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
     names = tuple(part for part in loc if isinstance(part, str))
     if not names:
         return Pipeline
-    if names[0] == "generate" and names[-1] == "sampling":
-        return SamplingConfig
+    if names[0] == "generate" and names[-1] in ("sampling", "retry"):
+        return SamplingConfig if names[-1] == "sampling" else Retry
     return deep.get(names[:2], top.get(names[0]))  # type: ignore[return-value, arg-type]
 
 

@@ -11,6 +11,7 @@ RecaptionError            data or infrastructure failed; carries key and shard w
   |- StoreError           the store failed, after retries                                   (exit 3)
   |- ClusterError         Ray did not start or cannot be reached   (exit 3)
   |- EngineDead           the engine is gone; its actor exits and is restarted   (exit 3 if it keeps dying)
+  |- CircuitOpen          too much of what was asked last was rejected or degenerate           (exit 3)
   |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
 ImportError
@@ -84,7 +85,16 @@ class StoreError(RecaptionError):
 
 
 class EngineDead(RecaptionError):
-    """The engine is gone. Its actor exits, Ray restarts it, and what was unanswered is asked again."""
+    """The engine is gone. Its actor is replaced, and what was unanswered is asked again.
+
+    `rows` are those of the chunk at hand that were in the engine when it died; None where that is not known.
+    """
+
+    rows: tuple[int, ...] | None = None
+
+
+class CircuitOpen(RecaptionError):
+    """Too large a share of what was asked last was rejected or degenerate: the run stops before it costs days."""
 
 
 class ClusterError(RecaptionError):

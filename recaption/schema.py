@@ -53,6 +53,7 @@ _ATTEMPT = pa.struct(
         _f("finish_reason", _STR, "how it ended"),
         _f("output_tokens", _I32, "tokens made"),
         _f("detail", _STR, "error text, if any", null=True),
+        _f("pixel_share", pa.float64(), "of the image's usual pixels, where fewer were shown; null: all", null=True),
     ]
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 
@@ -17,6 +18,11 @@ def normalise(text: str) -> str:
     text = _LINE_ENDS.sub("\n", text).replace("\0", "")
     text = _SURROGATES.sub("\ufffd", text)
     return unicodedata.normalize("NFC", text).strip()
+
+
+def sha256(text: str) -> str:
+    """In hex; lone surrogates, which columns from the web may hold, count as they are."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def fold(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 """MAJOR.MINOR of everything on disk. Minor adds nullable columns or tables; readers refuse a newer major."""
 
 FinishReason = Literal["stop", "length", "repetition", "empty", "refusal", "error"]
@@ -144,6 +144,7 @@ class Attempt:
     finish_reason: FinishReason
     output_tokens: int
     detail: str | None = None
+    pixel_share: float | None = None  # of the image's usual pixels, where fewer were shown; None: all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from recaption.engine.base import Completion, Engine, EngineSpec, ImageLimits, Rendered, Request
 from recaption.errors import ConfigError, MissingExtra
 
-ENGINES = ("vllm", "transformers")
+ENGINES = ("vllm", "transformers", "openai")
 """Engines with a model behind them. `replay` needs none: it is answered from the index (see `engine.replay`)."""
 
 
 def check(engine: str) -> None:
     """Raises MissingExtra or ConfigError when an engine of that name could not be built here; loads nothing heavy."""
-    needs = {"vllm": ("vllm", "vllm"), "transformers": ("torch", "transformers")}
+    needs = {"vllm": ("vllm", "vllm"), "transformers": ("torch", "transformers"), "openai": ("aiohttp", "run")}
     if engine in needs:
         package, extra = needs[engine]
         if importlib.util.find_spec(package) is None:
@@ -36,6 +36,10 @@ def build(spec: EngineSpec) -> Engine:
         from recaption.engine.transformers import TransformersEngine
 
         return TransformersEngine(spec)
+    if spec.engine == "openai":
+        from recaption.engine.openai import OpenAIEngine
+
+        return OpenAIEngine(spec)
     if ":" in spec.engine:
         engine: Engine = _imported(spec.engine)(spec)
         return engine

@@ -15,13 +15,15 @@ class Request:
     """One question: an image's bytes, a filled-in prompt, and how to sample.
 
     `sha256` is the image's; engines key their small decode caches by it, so that an image asked several prompts back
-    to back is decoded once.
+    to back is decoded once. `pixel_share` is the share of its usual pixels that the image is shown with: below 1 on the
+    later rungs of the retry ladder.
     """
 
     image: bytes
     sha256: str
     prompt: str
     sampling: Sampling
+    pixel_share: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,6 +33,8 @@ class Rendered:
     engine_input: Any
     sampling: Sampling
     nbytes: int
+    decode_seconds: float = 0.0  # of a core, 0 where the image was decoded for an earlier prompt
+    render_seconds: float = 0.0  # of a core, decoding left out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +45,24 @@ class Completion:
     finish_reason: FinishReason
     prompt_tokens: int
     output_tokens: int
+    cached_tokens: int = 0  # of the prompt's, those that the engine had computed before (prefix caching)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gauge:
+    """What an engine is doing now, and what it has done since it started.
+
+    `least_waiting` is the smallest length that the engine's own waiting queue had since the last call of `gauge`:
+    above 0, the engine had more to do than it could take on at every moment of that window, so the window shows what
+    the engine can do by itself.
+    """
+
+    running: int  # requests
+    waiting: int  # requests
+    least_waiting: int  # requests
+    requests: int  # finished
+    prompt_tokens: int
+    output_tokens: int  # grows while requests run: the sign that an engine is alive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +72,7 @@ class EngineSpec:
     `model` is a local folder by the time an engine sees it, or the name that the engine itself resolves.
     """
 
-    engine: str  # "vllm" | "transformers"
+    engine: str  # "vllm" | "transformers" | "openai" | "package.module:Class"
     model: str
     revision: str | None = None
     dtype: str = "auto"
@@ -110,6 +132,10 @@ class Engine(Protocol):
     async def drain(self, deadline: float) -> None: ...
 
     async def stop(self) -> None: ...
+
+    def gauge(self) -> Gauge | None:
+        """None for an engine that cannot tell how long its own queue is. Cheap; called about once a second."""
+        ...
 
     def provenance(self) -> dict[str, str]:
         """Name and version of the engine and what it runs on; recorded in metrics and manifest, never identity."""

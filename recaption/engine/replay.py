@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
+from recaption.text import sha256
 from recaption.types import Answer, Image, Reason, Reject
 
 
@@ -45,7 +45,7 @@ def replay(images: Sequence[Image], column: str, generation: str) -> list[Answer
 def asked(image: Image, column: str) -> str:
     """sha256 of the column's name and value: two images with equal bytes may have different captions."""
     value = image.columns.get(column)
-    return hashlib.sha256(f"column:{column}:{value!r}".encode("utf-8", "surrogatepass")).hexdigest()
+    return sha256(f"column:{column}:{value!r}")
 
 
 def _reject(image: Image, column: str, generation: str, reason: Reason, detail: str) -> Reject:

@@ -1,255 +1,391 @@
-"""The actor that holds one engine: reads a chunk's images, asks, and puts the parts itself.
+"""The actor that holds one engine: reads a chunk's images, has them rendered, asks, and puts the parts itself.
 
-Plain asyncio, no Ray in it: `driver` turns `EngineHost` into a Ray actor, tests run it as it is.
+Plain asyncio, no Ray in it: `transport` turns `EngineHost` into a Ray actor, tests run it as it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
+import os
 import time
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from recaption import engine as engines
-from recaption.engine.base import Completion, Engine, EngineSpec, Request
-from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, ShardError, UserError
-from recaption.generate import parts
-from recaption.generate.chunks import Chunk, load_index, prompt_sha256
+from recaption.engine.base import Completion, Engine, Gauge, Rendered, RendererSpec, Request
+from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, RequestError, ShardError, UserError
+from recaption.generate import render
+from recaption.generate.chunks import Chunk
+from recaption.generate.intake import Intake
+from recaption.generate.meter import Meter, Where
 from recaption.generate.plan import Question
-from recaption.generate.retry import ask_until_answered, reject
-from recaption.source import Source
+from recaption.generate.retry import DEGENERATE, ask_until_answered, reject
+from recaption.generate.scheduler import Assignment
+from recaption.generate.work import Buffer, HostSpec, Item, Work
 from recaption.store import Store, open_store
-from recaption.types import Answer, Image, Reject
+from recaption.types import Answer, Reject
 
-FLUSH_COUNT = 64  # answers
-FLUSH_SECONDS = 5.0
 READ_ATTEMPTS = 3  # times that an image which cannot be read is tried before it is a reject
-INDEXES_KEPT = 4  # shards
-READ_AHEAD = 2  # images held beside those in the engine, in units of its capacity
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HostSpec:
-    """What an actor needs to know; plain picklable values."""
-
-    engine: EngineSpec
-    questions: tuple[Question, ...]
-    source: Source
-    store_url: str
-    epoch: int
-    actor: int
+WINDOW = 1.0  # seconds of the meter and the watchdogs
+Launch = Callable[[RendererSpec], render.Worker]
 
 
 @dataclass(kw_only=True, slots=True)
 class Counters:
-    """What an actor has done since it started, per question; the progress display adds them up."""
+    """What was done for each question; actors' sums are added up by the driver."""
 
     answers: Counter[str] = field(default_factory=Counter)
-    rejects: Counter[str] = field(default_factory=Counter)
+    rejects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (question, reason)
     retries: Counter[str] = field(default_factory=Counter)
+    degenerate: Counter[str] = field(default_factory=Counter)  # questions that needed another attempt for their text
+    prompt_tokens: Counter[str] = field(default_factory=Counter)
+    cached_tokens: Counter[str] = field(default_factory=Counter)
     output_tokens: Counter[str] = field(default_factory=Counter)
-    in_flight: int = 0
 
     def count(self, item: Answer | Reject, question: str) -> None:
         if isinstance(item, Answer):
             self.answers[question] += 1
-            self.output_tokens[question] += item.output_tokens
             self.retries[question] += len(item.attempts) - 1
+            self.degenerate[question] += any(a.finish_reason in DEGENERATE for a in item.attempts[:-1])
         else:
-            self.rejects[question] += 1
+            self.rejects[question, item.reason] += 1
             self.retries[question] += max(0, item.attempts - 1)
+            self.degenerate[question] += item.reason in ("empty_answer", "repetition", "refusal")
+
+    def add(self, other: Counters) -> None:
+        for each in dataclasses.fields(self):
+            getattr(self, each.name).update(getattr(other, each.name))
+
+    @property
+    def settled(self) -> int:
+        return self.answers.total() + self.rejects.total()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Poll:
+    """How an actor is doing: a few hundred bytes."""
+
+    counters: Counters
+    meter: Meter
+    open: dict[int, tuple[int, int]]  # assignment -> requests not settled, of them not begun
+    in_flight: int  # requests
+    renderers: int
+    host_bytes: int  # memory of the engine's processes and its renderers
+    bloated: bool = False  # more than it may take
+
+    @classmethod
+    def nothing(cls) -> Poll:
+        """Of an engine that never told."""
+        return cls(counters=Counters(), meter=Meter(), open={}, in_flight=0, renderers=0, host_bytes=0)
 
 
 class EngineHost:
     """One engine and the work around it. `run_chunk` may be called many times at once."""
 
-    def __init__(self, spec: HostSpec, engine: Engine | None = None) -> None:
+    def __init__(self, spec: HostSpec, engine: Engine | None = None, launch: Launch = render.RayWorker) -> None:
         self._spec = spec
         self._store: Store = open_store(spec.store_url)
-        self._given = engine
-        self._counters = Counters()
+        self._given, self._launch = engine, launch
+        self._counters, self._meter = Counters(), Meter()
+        self._works: dict[int, Work] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._least_in_flight = 0
+        self._completed = 0
         self._draining = False
-        self._buffers: set[_Buffer] = set()
-        self._indexes: OrderedDict[tuple[str, str], list[Image]] = OrderedDict()
+        self._dead: EngineDead | None = None
+        self._pool: render.RenderPool | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._host_bytes = 0
+        self._may_take = spec.host_bytes or 0.8 * node_bytes() / spec.neighbours
 
     async def start(self) -> tuple[int, dict[str, str]]:
-        """Start the engine. Returns its capacity (requests in flight) and its provenance.
+        """Start the engine and its renderers. Returns its capacity (requests in flight) and its provenance.
 
         Raises what the user can mend as it is (ConfigError, MissingExtra), everything else as EngineDead.
         """
         try:
             self._engine: Engine = self._given or engines.build(self._spec.engine)
-            await self._engine.start()
+            rendering = asyncio.create_task(self._start_renderers())
+            try:
+                await self._engine.start()
+                await rendering
+            finally:
+                rendering.cancel()
         except (RecaptionError, UserError, ImportError):
             raise
         except Exception as error:
             raise EngineDead(f"the engine did not start: {type(error).__name__}: {error}") from error
-        capacity = self._engine.capacity
-        self._images = asyncio.Semaphore(READ_AHEAD * capacity)  # images in memory, all chunks together
-        self._slots = asyncio.Semaphore(capacity)  # requests in the engine
-        return capacity, self._engine.provenance()
+        self._capacity = self._engine.capacity
+        self._intake = Intake(self._spec, self._store, self._capacity, self._pool, self._meter)
+        self._intake.on_ready = self._pump
+        self._intake.on_unusable = self._unusable
+        self._intake.on_broken = self._abort
+        self._intake.start()
+        self._watching = asyncio.create_task(self._watch())
+        self._watching.add_done_callback(self._answered)
+        return self._capacity, {**self._engine.provenance(), "capacity": str(self._capacity)}
 
-    async def run_chunk(self, chunk: Chunk, attempt: int = 0) -> None:
+    async def run_chunk(self, assignment: Assignment) -> Chunk:
         """Answer or reject everything that the chunk misses, and put it: when this returns, it lies in the store.
 
-        Raises EngineDead, StoreError, ShardError (the source cannot be read now), Interrupted (drained).
+        Returns the chunk without what was given back. Raises EngineDead, StoreError, ShardError (the source cannot be
+        read now), Interrupted (drained); what was answered is put all the same.
         """
-        images = await asyncio.to_thread(self._index, chunk)
-        pending = await asyncio.to_thread(self._pending, chunk, images, attempt)
-        buffer = _Buffer(self._store, self._spec, chunk)
-        self._buffers.add(buffer)
+        questions, chunk = self._spec.questions, assignment.chunk
+        stem = f"{chunk.number:06d}.{self._spec.epoch:06d}"
+        writer = f"{self._spec.actor}_{assignment.id}"
+        buffer = Buffer(self._store, questions, chunk, stem, writer, self._meter)
+        work = Work(assignment, questions, buffer)
+        if self._dead or self._draining:
+            raise self._again(self._dead) if self._dead else Interrupted("drained on request")
+        self._works[assignment.id] = work
+        flusher = asyncio.create_task(buffer.flush_regularly())
+        ended = asyncio.create_task(work.ended.wait())
         try:
-            async with asyncio.TaskGroup() as tasks:
-                flusher = tasks.create_task(buffer.flush_regularly())
-                asked = [
-                    tasks.create_task(self._one_image(image, data, pending[image.row], buffer, attempt))
-                    async for image, data in self._read([images[row] for row in sorted(pending)])
-                ]
-                await asyncio.gather(*asked)
-                flusher.cancel()
-        except BaseExceptionGroup as group:
-            raise group.exceptions[0] from None  # the first failure of an engine or store; the others follow from it
+            self._intake.add(work)
+            await asyncio.wait({flusher, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if flusher.done() and not flusher.cancelled() and (failed := flusher.exception()):
+                raise failed
         finally:
-            await buffer.flush()  # what was paid for is kept, whatever else went wrong
-            self._buffers.discard(buffer)
-        if self._draining:
-            raise Interrupted("drained on request")
+            flusher.cancel()
+            ended.cancel()
+            try:
+                await buffer.flush()  # what was paid for is kept, whatever else went wrong
+            finally:
+                del self._works[assignment.id]
+        if isinstance(work.error, EngineDead):
+            raise self._again(work.error, work.suspects)
+        if work.error is not None:
+            raise work.error
+        return work.chunk
 
-    async def counters(self) -> Counters:
-        return self._counters
+    async def give_back(self, assignment: int, requests: int) -> Chunk | None:
+        """Take up to so many requests of an assignment back that have not begun; None when there are none."""
+        work = self._works.get(assignment)
+        return None if work is None or self._draining else work.give_back(requests)
+
+    async def poll(self) -> Poll:
+        return Poll(
+            counters=self._counters,
+            meter=self._meter,
+            open={n: work.open for n, work in self._works.items()},
+            in_flight=self._in_flight,
+            renderers=self._pool.size if self._pool else 0,
+            host_bytes=self._host_bytes,
+            bloated=self._host_bytes > self._may_take,
+        )
 
     async def drain(self, deadline: float) -> None:
         """Take in nothing more, wait at most `deadline` seconds for what is in the engine, and put what is answered."""
         self._draining = True
+        self._intake.stop()
         until = time.monotonic() + deadline
-        while self._counters.in_flight and time.monotonic() < until:
+        while self._asking and time.monotonic() < until:
             await asyncio.sleep(0.05)
-        await asyncio.gather(*(buffer.flush() for buffer in list(self._buffers)))
+        works = list(self._works.values())
+        await asyncio.gather(*(work.buffer.flush() for work in works))
+        for work in works:
+            work.abort(Interrupted("drained on request"))
 
     async def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+        self._intake.stop()
         await self._engine.stop()
 
-    def _index(self, chunk: Chunk) -> list[Image]:
-        """The shard's images; the last few shards are kept, chunks of one shard come one after another."""
-        place = chunk.shard.id, chunk.digest
-        if place not in self._indexes:
-            images, digest = load_index(self._store, self._spec.source, chunk.shard)
-            if digest != chunk.digest:
-                raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
-            self._indexes[place] = images
-            while len(self._indexes) > INDEXES_KEPT:
-                self._indexes.popitem(last=False)
-        return self._indexes[place]
+    # images on their way
 
-    def _pending(self, chunk: Chunk, images: list[Image], attempt: int) -> dict[int, list[Question]]:
-        """Row -> questions to ask; after a lost actor, without what that one had put already."""
-        pending = {row: [q for i, q in enumerate(self._spec.questions) if chunk.asks(row, i)] for row in chunk.rows()}
-        if attempt == 0:
-            return pending
-        for question in self._spec.questions:
-            done = parts.finished(self._store, question, chunk.shard.id)
-            for row, questions in pending.items():
-                if question in questions and done.has(images[row].sha256, prompt_sha256(question, images[row])):
-                    questions.remove(question)
-        return {row: questions for row, questions in pending.items() if questions}
-
-    async def _read(self, images: list[Image]) -> AsyncIterator[tuple[Image, bytes | ImageError]]:
-        """Images with their bytes, read in a thread; never more in memory than the bound allows."""
-        reading = self._spec.source.read(images)
-        for _ in images:
-            await self._images.acquire()
-            found = None if self._draining else await asyncio.to_thread(next, reading, None)
-            if found is None:
-                self._images.release()
-                assert self._draining, "a source must give back every image it was asked for"
+    def _pump(self) -> None:
+        """Fill the engine up with what is ready, all prompts of an image back to back."""
+        ready = self._intake.ready
+        while ready and not self._draining and self._dead is None:
+            item = ready[0]
+            if item.wanted and self._in_flight and self._in_flight + len(item.questions) > self._capacity:
                 return
-            yield found
+            ready.popleft()
+            task = asyncio.create_task(self._answer(item) if item.wanted else self._intake.taken(item))
+            if item.wanted:
+                self._meter.spent("queue", time.monotonic() - item.since)
+                item.work.begin(item.image.row)
+                self._in_flight += len(item.questions)
+            self._asking.add(task)
+            task.add_done_callback(self._answered)
 
-    async def _one_image(
-        self, image: Image, data: bytes | ImageError, questions: list[Question], buffer: _Buffer, attempt: int
-    ) -> None:
-        """All prompts of one image back to back, so that an engine can reuse what it computed for the image."""
+    def _answered(self, task: asyncio.Task[None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._abort(error if isinstance(error, RecaptionError) else EngineDead(f"{type(error).__name__}: {error}"))
+
+    async def _answer(self, item: Item) -> None:
         try:
-            if isinstance(data, ImageError):
-                if data.reason == "unreadable" and attempt < READ_ATTEMPTS - 1:
-                    raise ShardError(str(data), shard=image.shard)  # it may pass: the chunk is tried again
-                items: list[Any] = [reject(q, image, data.reason, str(data), []) for q in questions]
-            else:
-                asked = (ask_until_answered(q, image, data, self._ask) for q in questions)
-                items = await asyncio.gather(*asked, return_exceptions=True)
-            for question, item in zip(questions, items, strict=True):
-                if not isinstance(item, BaseException):
-                    self._counters.count(item, question.id)
-                    await buffer.add(question, item)
-            for item in items:
-                if isinstance(item, BaseException) and not isinstance(item, Interrupted):
-                    raise item
+            await asyncio.gather(*(self._answer_question(item, question) for question in item.questions))
         finally:
-            self._images.release()
+            await self._intake.taken(item)
+        item.work.settle(item.image.row)
 
-    async def _ask(self, request: Request) -> Completion:
-        async with self._slots:
-            if self._draining:
-                raise Interrupted("drained on request")
-            self._counters.in_flight += 1
-            try:
-                return await self._engine.generate(request)
-            except (RecaptionError, asyncio.CancelledError):
-                raise
-            except Exception as error:
-                raise EngineDead(f"the engine failed: {type(error).__name__}: {error}") from error
-            finally:
-                self._counters.in_flight -= 1
+    async def _answer_question(self, item: Item, question: Question) -> None:
+        async def ask(request: Request) -> Completion:
+            return await self._ask(item, question, request)
+
+        try:
+            result = await ask_until_answered(question, item.image, item.data, ask)
+        finally:
+            self._in_flight -= 1
+            self._pump()
+            self._least_in_flight = min(self._least_in_flight, self._in_flight)
+        item.work.answered(item.image.row)
+        self._counters.count(result, question.id)
+        self._completed += 1
+        await item.work.buffer.add(question, result)
+
+    async def _ask(self, item: Item, question: Question, request: Request) -> Completion:
+        work: Request | Rendered = request
+        if self._pool is not None:
+            rendered = item.rendered[question.id]
+            if request.pixel_share != 1.0:
+                rendered = await self._intake.again(request)
+            if isinstance(rendered, ImageError):
+                raise ImageError(rendered.reason, rendered.args[0])
+            if isinstance(rendered, RecaptionError):
+                raise RequestError(rendered.args[0])
+            work = dataclasses.replace(rendered, sampling=request.sampling)
+        started = time.monotonic()
+        try:
+            completion = await self._engine.generate(work)
+        except (RecaptionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            raise EngineDead(f"the engine failed: {type(error).__name__}: {error}") from error
+        self._meter.spent("engine", time.monotonic() - started)
+        self._counters.prompt_tokens[question.id] += completion.prompt_tokens
+        self._counters.cached_tokens[question.id] += completion.cached_tokens
+        self._counters.output_tokens[question.id] += completion.output_tokens
+        return completion
+
+    def _unusable(self, item: Item, error: ImageError) -> None:
+        """An image that could not be read: a reject, or a reason to try the chunk again later."""
+        work = item.work
+        if error.reason == "unreadable" and work.assignment.attempt < READ_ATTEMPTS - 1:
+            work.skip(item.image.row, ShardError(str(error), shard=item.image.shard))
+            return
+        work.begin(item.image.row)
+        task = asyncio.create_task(self._reject(item, error))
+        self._asking.add(task)
+        task.add_done_callback(self._answered)
+
+    async def _reject(self, item: Item, error: ImageError) -> None:
+        for question in item.questions:
+            found = reject(question, item.image, error.reason, str(error), [])
+            self._counters.count(found, question.id)
+            await item.work.buffer.add(question, found)
+        item.work.settle(item.image.row)
+
+    def _abort(self, error: RecaptionError) -> None:
+        """The engine, the store or the renderers failed: every open chunk ends with it."""
+        if isinstance(error, Interrupted) and self._draining:
+            return
+        if isinstance(error, EngineDead) and self._dead is None:
+            self._dead = error
+            self._intake.stop()
+        for work in list(self._works.values()):
+            work.abort(error)
+
+    @staticmethod
+    def _again(error: EngineDead, rows: tuple[int, ...] = ()) -> EngineDead:
+        """The same death, told for another chunk, with the rows of it that were in the engine."""
+        told = EngineDead(*error.args)
+        told.rows = rows
+        return told
+
+    # renderers and watchdogs
+
+    async def _start_renderers(self) -> None:
+        if self._spec.renderers == 0:
+            return
+        spec = await asyncio.to_thread(self._engine.renderer)
+        if spec is None:
+            return
+        size = 1 if self._spec.renderers is None else self._spec.renderers
+        self._pool = render.RenderPool(lambda: self._launch(spec), size)
+        await self._pool.start()
+
+    async def _watch(self) -> None:
+        """Once a second: feed the meter, size the renderers, see that the engine lives and does not grow for ever."""
+        scale = render.RenderScale(max(1, (os.cpu_count() or 2) // self._spec.neighbours - 1))
+        before, last = self._gauge(), time.monotonic()
+        alive, sign = last, (before.output_tokens, self._completed)
+        self._least_in_flight = self._in_flight
+        while self._dead is None:
+            await asyncio.sleep(WINDOW)
+            now, gauge = time.monotonic(), self._gauge()
+            # An engine that cannot tell is busy while as many requests are in flight as it wants.
+            full = self._least_in_flight + len(self._spec.questions) > self._capacity
+            saturated = gauge.least_waiting > 0 if gauge.running >= 0 else full
+            where = self._where()
+            if self._counters.settled or self._in_flight:
+                tokens, requests = gauge.output_tokens - before.output_tokens, gauge.requests - before.requests
+                self._meter.window(now - last, tokens, requests, saturated=saturated, where=where)
+            if self._pool is not None and self._spec.renderers is None:
+                change = scale.decide(
+                    now,
+                    self._pool.size,
+                    starved=not saturated,
+                    waiting=self._intake.waiting,
+                    ready=where.ready,
+                    busy=self._pool.busy,
+                )
+                if change:
+                    await self._pool.resize(change)
+            if (gauge.output_tokens, self._completed) != sign or not self._in_flight:
+                alive, sign = now, (gauge.output_tokens, self._completed)
+            elif now - alive > self._spec.hang_seconds:
+                self._abort(EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests run"))
+            self._host_bytes = await asyncio.to_thread(host_bytes)
+            before, last = gauge, now
+            self._least_in_flight = self._in_flight
+
+    def _gauge(self) -> Gauge:
+        found = self._engine.gauge()
+        if found is not None:
+            return found
+        tokens = self._counters.output_tokens.total()
+        return Gauge(
+            running=-1, waiting=0, least_waiting=0, requests=self._completed, prompt_tokens=0, output_tokens=tokens
+        )
+
+    def _where(self) -> Where:
+        decode, rendering = self._meter.stages["decode"], self._meter.stages["render"]
+        return Where(
+            reading=self._intake.reading,
+            rendering=self._intake.waiting,
+            ready=len(self._intake.ready),
+            decode_share=decode / (decode + rendering) if decode else 0.0,
+        )
 
 
-class _Buffer:
-    """Finished items of one chunk on their way into parts: put every 64 of a question, or after 5 s."""
+def node_bytes() -> float:
+    """Memory of this machine; infinite where nobody can tell."""
+    try:
+        import psutil
+    except ImportError:
+        return float("inf")
+    return float(psutil.virtual_memory().total)
 
-    def __init__(self, store: Store, spec: HostSpec, chunk: Chunk) -> None:
-        self._store, self._spec, self._chunk = store, spec, chunk
-        self._items: dict[str, list[Answer | Reject]] = {question.id: [] for question in spec.questions}
-        self._number = 0
-        self._lock = asyncio.Lock()
-        self._puts: set[asyncio.Task[None]] = set()
 
-    async def add(self, question: Question, item: Answer | Reject) -> None:
-        self._items[question.id].append(item)
-        if len(self._items[question.id]) >= FLUSH_COUNT:
-            await self.flush()
-
-    async def flush_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Put what is there. A caller that is cancelled leaves the put running; the next flush waits for it."""
-        put = asyncio.ensure_future(self._put())
-        self._puts.add(put)
-        put.add_done_callback(self._ended)
-        await asyncio.shield(put)
-
-    def _ended(self, put: asyncio.Task[None]) -> None:
-        self._puts.discard(put)
-        if not put.cancelled():
-            put.exception()  # seen: if nobody waits for it any more, the next flush meets the same trouble
-
-    async def _put(self) -> None:
-        async with self._lock:
-            for question in self._spec.questions:
-                items, self._items[question.id] = self._items[question.id], []
-                if not items:
-                    continue
-                name = f"{self._chunk.number:06d}.{self._spec.epoch:06d}-{self._number:04d}-{self._spec.actor}"
-                self._number += 1
-                answers = [item for item in items if isinstance(item, Answer)]
-                rejects = [item for item in items if isinstance(item, Reject)]
-                try:
-                    await asyncio.to_thread(
-                        parts.put_part, self._store, question, self._chunk.shard.id, name, answers, rejects
-                    )
-                except BaseException:
-                    self._items[question.id][:0] = items
-                    raise
+def host_bytes() -> int:
+    """Memory of this process and those below it, without what they share (weights in shared memory, Ray's objects)."""
+    try:
+        import psutil
+    except ImportError:
+        return 0
+    total = 0
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            memory = process.memory_info()
+            total += memory.rss - getattr(memory, "shared", 0)
+    return total

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.engine import replay
-from recaption.errors import RequestError, SourceError
-from recaption.generate.parts import finished, table_bytes
-from recaption.generate.plan import Question
+from recaption.errors import RequestError, ShardError, SourceError
+from recaption.generate.parts import finished, put_part, table_bytes
+from recaption.generate.plan import Identity, Question
 from recaption.generate.retry import unfilled_sha256
 from recaption.schema import INDEX, REJECTS, check_version
 from recaption.source import Source
 from recaption.source.index import index_digest, index_from_table, index_to_table
 from recaption.store import Store
+from recaption.text import sha256
 from recaption.types import Image, Reject, SourceShard
 
 CHUNK_SIZE = 256  # images
@@ -53,6 +53,21 @@ class Chunk:
 
     def asks(self, row: int, question: int) -> bool:
         return bool(self.missing[question] >> (row - self.first) & 1)
+
+    def only(self, rows: Collection[int]) -> Chunk:
+        """The same chunk with nothing missing but what these rows miss."""
+        mask = 0
+        for row in rows:
+            mask |= 1 << row - self.first
+        return replace(self, missing=tuple(bits & mask for bits in self.missing))
+
+    def minus(self, other: Chunk) -> Chunk:
+        """The same chunk without what `other`, a part of it, misses."""
+        return replace(self, missing=tuple(a & ~b for a, b in zip(self.missing, other.missing, strict=True)))
+
+    def without(self, rows: Collection[int]) -> Chunk:
+        """The same chunk without what these rows miss."""
+        return self.minus(self.only(rows))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +111,7 @@ def list_shard(
     questions: Sequence[Question],
     excluded: frozenset[str],
     limit: int | None = None,
+    redrive: frozenset[str] = frozenset(),
 ) -> Listing:
     """Index a shard, put its source-level rejects, and cut what is still missing into chunks."""
     images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None)
@@ -105,12 +121,12 @@ def list_shard(
     masks: list[dict[int, int]] = []  # per question: chunk number -> bits
     done = []
     for question in questions:
-        stored = finished(store, question, shard.id)
-        asked: set[tuple[str, str]] = set()
+        stored = finished(store, question, shard.id, redrive)
+        asked: set[Identity] = set()
         bits: dict[int, int] = {}
         for image in usable:
-            identity = image.sha256, prompt_sha256(question, image)
-            if identity in asked or stored.has(*identity):
+            identity = question.identity(image, prompt_sha256(question, image))
+            if identity in asked or stored.has(identity):
                 continue
             asked.add(identity)  # the same image under the same prompt is asked once and fanned out when built
             number, offset = divmod(image.row, CHUNK_SIZE)
@@ -139,21 +155,64 @@ def list_shard(
     )
 
 
+def narrow(
+    store: Store,
+    source: Source,
+    chunk: Chunk,
+    questions: Sequence[Question],
+    redrive: frozenset[str] = frozenset(),
+    epoch: int | None = None,
+) -> Chunk:
+    """What is still missing of a chunk, after whoever worked on it put what it had. Raises ShardError, StoreError."""
+    images, digest = load_index(store, source, chunk.shard)
+    if digest != chunk.digest:
+        raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
+    missing = []
+    for bits, question in zip(chunk.missing, questions, strict=True):
+        stored = finished(store, question, chunk.shard.id, redrive, epoch)
+        for row in Chunk.rows(replace(chunk, missing=(bits,))):
+            if stored.has(question.identity(images[row], prompt_sha256(question, images[row]))):
+                bits &= ~(1 << row - chunk.first)
+        missing.append(bits)
+    return replace(chunk, missing=tuple(missing))
+
+
+def reject_poison(
+    store: Store, source: Source, chunk: Chunk, questions: Sequence[Question], name: str, detail: str
+) -> int:
+    """Put a `poison` reject for everything that `chunk` misses. Returns how many."""
+    images, _ = load_index(store, source, chunk.shard)
+    count = 0
+    for i, question in enumerate(questions):
+        rows = [row for row in chunk.rows() if chunk.asks(row, i)]
+        rejects = [
+            Reject.of(
+                images[row],
+                stage="generate",
+                generation=question.id,
+                reason="poison",
+                detail=detail[:500],
+                attempts=1,
+                prompt_sha256=prompt_sha256(question, images[row]),
+            )
+            for row in rows
+        ]
+        put_part(store, question, chunk.shard.id, name, [], rejects)
+        count += len(rejects)
+    return count
+
+
 def prompt_sha256(question: Question, image: Image) -> str:
     """sha256 of the question's prompt as filled in for the image, or of what stands for it."""
     if question.prompt is None:
         assert question.generation.column is not None
         return replay.asked(image, question.generation.column)
     if not question.prompt.columns:
-        return _sha256(question.prompt.fill_in({}))
+        return sha256(question.prompt.fill_in({}))
     try:
-        return _sha256(question.prompt.fill_in(image.columns))
+        return sha256(question.prompt.fill_in(image.columns))
     except RequestError:
         return unfilled_sha256(question.prompt, image)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: Sequence[Image]) -> None:

@@ -1,56 +1,49 @@
-"""Generation on Ray: the driver hands out chunk names, actors read, ask and put. Data never travels through it."""
+"""One model's pass over the source: the driver hands out chunk names, actors read, ask and put.
+
+Data never travels through it; it sees about a hundred bytes a chunk. All decisions are the scheduler's; here they are
+carried to the cluster (`transport`), and what comes back is carried to the scheduler.
+"""
 
 from __future__ import annotations
 
-import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
-
-from recaption.errors import (
-    ClusterError,
-    DatasetError,
-    EngineDead,
-    Interrupted,
-    RecaptionError,
-    ShardError,
-    StoreError,
-    UserError,
-)
-from recaption.generate import parts
-from recaption.generate.actor import Counters, EngineHost, HostSpec
-from recaption.generate.chunks import CHUNK_SIZE, Listing, duplicate_keys, list_shard, load_index
+from recaption.errors import DatasetError, EngineDead, Interrupted, ShardError, UserError
+from recaption.generate.actor import Counters, Poll
+from recaption.generate.breaker import CircuitBreaker
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, duplicate_keys
+from recaption.generate.fleet import Fleet
+from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import Progress
 from recaption.generate.scheduler import Assignment, Scheduler
-from recaption.source import Source
-from recaption.store import open_store
-from recaption.types import Answer, Reject, SourceShard
+from recaption.generate.tasks import Job, list_one, narrow_one, poison_one
+from recaption.generate.transport import ActorLost, Outcome, RayTransport, Transport, last_words
 
-LIST_AHEAD = 4  # shards being indexed at once
-HORIZON = 16 * CHUNK_SIZE  # requests: below this more shards are listed
-MAX_BARREN_DEATHS = 3  # engines in a row that died without finishing a chunk: the run stops
-MAX_ATTEMPTS = 5  # of one chunk: what breaks so many engines, or cannot be read so often, stops the run
+HORIZON = 16 * CHUNK_SIZE  # requests, at least: below this more shards are listed
+LIST_AHEAD = 4, 64  # shards being indexed at once: at least, at most
+MAX_ATTEMPTS = 5  # of one chunk whose images cannot be read: then the run stops
 DRAIN_SECONDS = 15.0  # SIGKILL follows SIGTERM after 30 s on Slurm and Kubernetes
 FLUSH_SECONDS = 5.0  # given to the other chunks of a dead engine to put what they have
+ROUND = 0.2  # seconds that a round waits for something to happen
+
+Handler = Callable[[Outcome], None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Job:
-    """What every part of one run shares."""
+@dataclass(kw_only=True, slots=True)
+class _Death:
+    """An engine that died, or is recycled, and whose actor still tells what it was at."""
 
-    source: Source
-    store_url: str
-    epoch: int
-    excluded: frozenset[str] = frozenset()
-    limit: int | None = None  # images, over all shards in listing order
+    error: BaseException | None  # None: it was drained in order
+    deadline: float
+    suspects: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Pass:
-    """One model's pass over the source. `run` yields each shard's listing as soon as nothing of it is missing."""
+    """`run` yields each shard's listing as soon as nothing of it is missing."""
 
     def __init__(
         self,
@@ -60,21 +53,28 @@ class Pass:
         report: Callable[[Progress], None] = lambda progress: None,
         stopping: Callable[[], bool] = lambda: False,
         answer: bool = True,
+        breaker: CircuitBreaker | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
-        self._scheduler = Scheduler()
+        self._transport: Transport = transport or RayTransport()
+        self._breaker = breaker
+        self.scheduler = Scheduler()
+        self.fleet = Fleet(model, job, self._transport)
+        self._handlers: dict[int, Handler] = {}
         self._shards = iter(job.source.shards())
-        self._listing: list[ray.ObjectRef] = []  # in listing order
+        self._listing: deque[int] = deque()  # tickets, in listing order
+        self._listed: dict[int, Listing] = {}
         self._remaining = job.limit
-        self._running: dict[ray.ObjectRef, Assignment] = {}
-        self._actors: dict[int, Any] = {}
-        self._starting: dict[ray.ObjectRef, int] = {}
-        self._spawned = 0
-        self._barren = 0  # deaths since a chunk was last finished
-        self._lost = Counters()  # of actors that are gone
+        self._chunks: dict[int, Assignment] = {}  # ticket -> what runs
+        self._running: Counter[int] = Counter()  # actor -> chunks
+        self._narrowing: set[int] = set()
+        self._deaths: dict[int, _Death] = {}
+        self._verdicts: list[Chunk] = []  # poison, held back until an engine has shown that it works
+        self._last_error = ""
+        self._poisoned = 0
+        self._lost, self._lost_meter = Counters(), Meter()  # of actors that are gone
         self._first_keys: dict[str, str] = {}  # key of a shard's first row -> shard
-        self.images = 0  # rows of the shards listed so far
-        self._polls: dict[int, tuple[ray.ObjectRef, Counters]] = {}
         self.progress = Progress(
             model=model.name,
             total={q.id: 0 for q in model.questions},
@@ -82,25 +82,30 @@ class Pass:
         )
 
     def run(self) -> Iterator[Listing]:
-        """Raises EngineDead when engines keep dying, Interrupted when asked to stop, StoreError, ShardError."""
+        """Raises EngineDead when engines keep dying, Interrupted when asked to stop, CircuitOpen, StoreError, …"""
+        now, at_once = self._transport.now, False
         try:
-            last_report = 0.0
-            while not self._scheduler.finished:
+            last_report = float("-inf")
+            while not self.scheduler.finished:
                 if self._stopping():
                     self._drain()
                     raise Interrupted("stopped on request; run the same command again to continue")
                 self._list_shards()
                 self._start_engines()
                 self._hand_out()
-                yield from self._scheduler.completed()
-                self._wait(0.2)
-                if time.monotonic() - last_report > 0.5:
-                    last_report = time.monotonic()
-                    self._poll()
+                yield from self.scheduler.completed()
+                for outcome in self._transport.wait(ROUND):
+                    self._handlers.pop(outcome.ticket)(outcome)
+                self._bury()
+                self._poll()
+                if now() - last_report > 0.5:
+                    last_report = now()
+                    self._sum_up()
                     self._report(self.progress)
-            self.progress.ended = time.monotonic()
-            yield from self._scheduler.completed()
-            self._poll(final=True)
+            self.progress.ended = now() if self.progress.started else None
+            yield from self.scheduler.completed()
+            self._last_poll()
+            self.progress.phase = "done"
             self._report(self.progress)
             self._check_sums()
         except Interrupted:
@@ -108,254 +113,264 @@ class Pass:
         except Exception:
             self._drain()  # what the other engines have is paid for
             raise
+        except BaseException:  # a second SIGINT: now means now
+            at_once = True
+            raise
         finally:
-            self._stop()
+            self.fleet.stop(at_once=at_once)
+
+    def _expect(self, ticket: int, handler: Handler) -> None:
+        self._handlers[ticket] = handler
+
+    # listing
+
+    def _list_shards(self) -> None:
+        horizon = max(HORIZON, 2 * self.fleet.capacity)
+        ahead = min(max(LIST_AHEAD[0], len(self.fleet) // 8), LIST_AHEAD[1])
+        while (
+            len(self._listing) < ahead
+            and self._remaining != 0
+            and self.scheduler.wants_shards(horizon)
+            and (shard := next(self._shards, None)) is not None
+        ):
+            self._list(shard)
+        if not self._listing and not self.progress.all_listed and self.scheduler.wants_shards(horizon):
+            self.scheduler.all_listed()
+            self.progress.all_listed = True
+        # In listing order: a limit on the number of images counts along it.
+        while self._listing and self._listing[0] in self._listed:
+            self._take_listing(self._listed.pop(self._listing.popleft()))
+
+    def _list(self, shard: Any, limit: int | None = None) -> None:
+        replayed = self._model.engine is None
+        ticket = self._transport.task(list_one, self._model.questions, self._job, shard, limit, replayed)
+        if limit is None:
+            self._listing.append(ticket)
+        else:
+            self._listing.appendleft(ticket)
+
+        def listed(outcome: Outcome) -> None:
+            if ticket in self._listing:  # else it lies beyond the limit
+                self._listed[ticket] = _value(outcome)
+
+        self._expect(ticket, listed)
+
+    def _take_listing(self, listing: Listing) -> None:
+        if self._remaining is not None:
+            if listing.images > self._remaining:
+                self._list(listing.shard, self._remaining)
+                return
+            self._remaining -= listing.images
+        if listing.chunks and not self._answer:
+            missing = sum(chunk.requests for chunk in listing.chunks)
+            raise UserError(
+                f"{missing} answers are missing in shard {listing.shard.id}, and a build asks no model. "
+                "Make them first with recaption generate, or do both with recaption run"
+            )
+        key, shard = listing.first_key, listing.shard.id
+        # Shards that each count from the same key are told here, before a model is asked; the rest when built.
+        if key is not None and (other := self._first_keys.setdefault(key, shard)) != shard:
+            raise duplicate_keys(key, other, shard)
+        self.scheduler.listed(listing)
+        self.progress.images += listing.images
+        for question, done in zip(self._model.questions, listing.done, strict=True):
+            self.progress.total[question.id] += listing.usable
+            self.progress.resumed[question.id] += done
+        if self._remaining == 0:
+            self._listing.clear()
+            self._listed.clear()
+
+    # engines
+
+    def _start_engines(self) -> None:
+        """Engines are started only when there is something to ask."""
+        if not self.scheduler.waiting:
+            return
+        for number, ticket in self.fleet.grow():
+            self._expect(ticket, lambda outcome, number=number: self._engine_started(number, outcome))  # type: ignore[misc]
+            if self.progress.phase == "listing":
+                self.progress.phase = "starting engine"
+
+    def _engine_started(self, number: int, outcome: Outcome) -> None:
+        if isinstance(outcome.error, EngineDead | ActorLost):
+            self._actor_gone(number, outcome.error, None)
+            return
+        capacity, provenance = _value(outcome)
+        self.fleet.started(number, capacity)
+        self.scheduler.actor_ready(number, capacity)
+        self.progress.phase = "generating"
+        self.progress.provenance = provenance
+        self.progress.started = self.progress.started or self._transport.now()
+
+    def _hand_out(self) -> None:
+        for assignment in self.scheduler.assign():
+            self._running[assignment.actor] += 1
+            ticket = self._transport.call(assignment.actor, "run_chunk", assignment)
+            self._chunks[ticket] = assignment
+            self._expect(ticket, self._chunk_ended)
+        for steal in self.scheduler.steals():
+            victim = steal.assignment
+            ticket = self._transport.call(victim.actor, "give_back", victim.id, steal.requests)
+            self._expect(ticket, lambda outcome, a=victim: self._gave_back(a, outcome))  # type: ignore[misc]
+        for assignment in self.scheduler.narrowing():
+            if assignment.id not in self._narrowing:
+                self._narrowing.add(assignment.id)
+                ticket = self._transport.task(narrow_one, self._model.questions, self._job, assignment.chunk)
+                self._expect(ticket, lambda outcome, a=assignment: self._narrowed(a, outcome))  # type: ignore[misc]
+        self._verdicts += self.scheduler.poison()
+        if self.fleet.proven or not (self.scheduler.waiting or self._running.total()):
+            for chunk in self._verdicts:
+                self._reject_poison(chunk)
+            self._verdicts.clear()
+
+    def _gave_back(self, victim: Assignment, outcome: Outcome) -> None:
+        lost = isinstance(outcome.error, ActorLost)
+        self.scheduler.gave_back(victim, None if lost else _value(outcome))
+
+    def _narrowed(self, assignment: Assignment, outcome: Outcome) -> None:
+        self._narrowing.discard(assignment.id)
+        self.scheduler.narrowed(assignment, _value(outcome))
+
+    def _reject_poison(self, chunk: Chunk) -> None:
+        detail = f"asked alone, it killed two fresh engines. The last one said: {self._last_error}"
+        number, self._poisoned = self._poisoned, self._poisoned + 1
+        ticket = self._transport.task(poison_one, self._model.questions, self._job, chunk, number, detail)
+
+        def put(outcome: Outcome) -> None:
+            for question, count in _value(outcome).items():
+                self._lost.rejects[question, "poison"] += count
+            self.scheduler.settled(chunk)
+
+        self._expect(ticket, put)
+
+    def _chunk_ended(self, outcome: Outcome) -> None:
+        assignment, error = self._chunks.pop(outcome.ticket), outcome.error
+        self._running[assignment.actor] -= 1
+        if error is None:
+            self.fleet.useful(assignment.actor)
+            self.scheduler.done(assignment, outcome.value)
+        elif isinstance(error, ActorLost):
+            self._actor_gone(assignment.actor, error, None)
+        elif isinstance(error, EngineDead):
+            deadline = self._transport.now() + FLUSH_SECONDS
+            death = self._deaths.setdefault(assignment.actor, _Death(error=error, deadline=deadline))
+            if error.rows is not None:
+                death.suspects[assignment.id] = error.rows
+        elif isinstance(error, ShardError) and assignment.attempt + 1 < MAX_ATTEMPTS:
+            self.scheduler.failed(assignment)
+        elif isinstance(error, Interrupted):
+            self.scheduler.returned(assignment)
+        else:
+            raise error
+
+    def _bury(self) -> None:
+        """Take leave of engines that died, once all their chunks have told what they were at."""
+        for number, death in list(self._deaths.items()):
+            if not self._running[number] or self._transport.now() > death.deadline:
+                del self._deaths[number]
+                if death.error is not None:
+                    self._actor_gone(number, death.error, death.suspects)
+                elif (poll := self.fleet.remove(number)) is not None:
+                    self._forget(poll)
+                    self.scheduler.lost(number, {})
+        for number in self.fleet.silent():
+            hung = EngineDead(f"the engine's process has not answered for {self._model.config.hang_seconds:g} s")
+            self._actor_gone(number, hung, None)
+
+    def _actor_gone(self, number: int, error: BaseException, suspects: dict[int, tuple[int, ...]] | None) -> None:
+        useful = self.fleet.was_useful(number)
+        poll = self.fleet.remove(number)
+        if poll is None:
+            return  # seen already, through another of its chunks
+        self._deaths.pop(number, None)
+        self._forget(poll)
+        del self._running[number]
+        returned = self.scheduler.lost(number, suspects)
+        self.progress.deaths += 1
+        self._last_error = last_words(error)
+        self.fleet.died(useful=useful, quarantined=any(a.quarantined for a in returned), said=self._last_error)
+
+    def _forget(self, poll: Poll) -> None:
+        self._lost.add(poll.counters)
+        self._lost_meter.add(poll.meter)
+
+    # how far they are
+
+    def _poll(self) -> None:
+        """Ask the actors how far they are, without waiting for them."""
+        for number, ticket in self.fleet.poll(often=not self.scheduler.waiting):
+            self._expect(ticket, lambda outcome, number=number: self._polled(number, outcome))  # type: ignore[misc]
+
+    def _polled(self, number: int, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            if not isinstance(outcome.error, ActorLost):
+                raise outcome.error
+            self._actor_gone(number, outcome.error, None)
+            return
+        self.fleet.polled(number, outcome.value)
+        self.scheduler.polled(number, outcome.value.open)
+        if outcome.value.bloated and self.fleet.recycle(number):
+            self.scheduler.retire(number)
+            ticket = self._transport.call(number, "drain", self._model.config.hang_seconds)
+            self._expect(ticket, lambda outcome: self._recycled(number, outcome))
+
+    def _recycled(self, number: int, outcome: Outcome) -> None:
+        """A replica that took too much memory has put what it had: another takes its place."""
+        deadline = self._transport.now() + FLUSH_SECONDS
+        self._deaths.setdefault(number, _Death(error=outcome.error, deadline=deadline))
+
+    def _sum_up(self) -> None:
+        p = self.progress
+        p.counters, p.meter = Counters(), Meter()
+        p.counters.add(self._lost)
+        p.meter.add(self._lost_meter)
+        polls = self.fleet.polls()
+        for poll in polls:
+            p.counters.add(poll.counters)
+            p.meter.add(poll.meter)
+        p.in_flight, p.renderers = sum(poll.in_flight for poll in polls), sum(poll.renderers for poll in polls)
+        p.engines, p.quarantined = self.fleet.ready, self.scheduler.in_quarantine
+        if self._breaker is not None:
+            reasons: Counter[str] = Counter()
+            for (_, reason), count in p.counters.rejects.items():
+                reasons[reason] += count
+            self._breaker.observe(p.counters.settled, p.counters.degenerate.total(), reasons)
+
+    def _last_poll(self) -> None:
+        tickets = {self._transport.call(number, "poll"): number for number in self.fleet.numbers()}
+        deadline = self._transport.now() + 5
+        while tickets and self._transport.now() < deadline:
+            for outcome in self._transport.wait(ROUND):
+                number = tickets.pop(outcome.ticket, None)
+                if number is not None and outcome.error is None:
+                    self.fleet.polled(number, outcome.value)
+        self._sum_up()
 
     def _check_sums(self) -> None:
         """What was asked is answered or rejected. Actors that died may have put more than they could still report."""
-        if self._spawned > 1 or self._model.engine is None:
-            return
         p = self.progress
+        if p.deaths or self._model.engine is None:
+            return
         for name, total in p.total.items():
             settled = p.resumed[name] + p.answers[name] + p.rejects[name]
             if settled != total:
                 raise DatasetError(f"generation {name}: asked {total}, but {settled} are answered or rejected")
 
-    def _list_shards(self) -> None:
-        while (
-            len(self._listing) < LIST_AHEAD
-            and self._remaining != 0
-            and self._scheduler.wants_shards(HORIZON)
-            and (shard := next(self._shards, None)) is not None
-        ):
-            self._listing.append(_list.remote(self._model, self._job, shard))
-        if not self._listing:
-            if not self.progress.all_listed and self._scheduler.wants_shards(HORIZON):
-                self._scheduler.all_listed()
-                self.progress.all_listed = True
-            return
-        # In listing order: a limit on the number of images counts along it.
-        while self._listing and ray.wait([self._listing[0]], timeout=0)[0]:
-            listing: Listing = get(self._listing.pop(0))
-            if self._remaining is not None:
-                if listing.images > self._remaining:
-                    listing = get(_list.remote(self._model, self._job, listing.shard, self._remaining))
-                self._remaining -= listing.images
-            if listing.chunks and not self._answer:
-                missing = sum(chunk.requests for chunk in listing.chunks)
-                raise UserError(
-                    f"{missing} answers are missing in shard {listing.shard.id}, and a build asks no model. "
-                    "Make them first with recaption generate, or do both with recaption run"
-                )
-            self._check_keys(listing)
-            self._scheduler.listed(listing)
-            self.images += listing.images
-            for question, done in zip(self._model.questions, listing.done, strict=True):
-                self.progress.total[question.id] += listing.usable
-                self.progress.resumed[question.id] += done
-            if self._remaining == 0:
-                self._listing.clear()
-
-    def _check_keys(self, listing: Listing) -> None:
-        """Shards that each count from the same key are told here, before a model is asked; the rest when built."""
-        key, shard = listing.first_key, listing.shard.id
-        if key is not None and (other := self._first_keys.setdefault(key, shard)) != shard:
-            raise duplicate_keys(key, other, shard)
-
-    def _start_engines(self) -> None:
-        """Engines are started only when there is something to ask."""
-        wanted = self._replicas() if self._scheduler.queued or self._running else 0
-        while len(self._actors) < wanted and self._scheduler.queued:
-            number = self._spawned
-            self._spawned += 1
-            actor = _spawn(self._model, self._job, number)
-            self._actors[number] = actor
-            self._starting[actor.start.remote()] = number
-            if self.progress.phase == "listing":
-                self.progress.phase = "starting engine"
-
-    def _replicas(self) -> int:
-        """Engines to run: as the pipeline says, or what the nodes have GPUs for. Raises UserError for none."""
-        config = self._model.config
-        gpus = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
-        fits = sum(count // config.tensor_parallel for count in gpus)
-        if any(gpus) and not fits:
-            raise UserError(
-                f"models.{self._model.name}.tensor_parallel is {config.tensor_parallel}, but no node has so many GPUs "
-                f"(the largest has {max(gpus)}). One engine lives on one node: lower it"
-            )
-        replicas = max(1, fits) if config.replicas == "auto" else config.replicas
-        return min(replicas, fits) if fits else replicas
-
-    def _hand_out(self) -> None:
-        for assignment in self._scheduler.assign():
-            ref = self._actors[assignment.actor].run_chunk.remote(assignment.chunk, assignment.attempt)
-            self._running[ref] = assignment
-
-    def _wait(self, timeout: float) -> None:
-        refs = [*self._starting, *self._running, *self._listing[:1]]
-        if not refs:
-            return
-        ready, _ = ray.wait(refs, num_returns=1, timeout=timeout)
-        for ref in ready:
-            if ref in self._starting:
-                self._engine_started(ref)
-            elif ref in self._running:
-                self._chunk_ended(ref)
-
-    def _engine_started(self, ref: ray.ObjectRef) -> None:
-        number = self._starting.pop(ref)
-        try:
-            capacity, provenance = get(ref)
-        except (RayActorError, EngineDead) as error:
-            self._actor_died(number, error)
-            return
-        self._scheduler.actor_ready(number, capacity)
-        self.progress.phase = "generating"
-        self.progress.provenance = provenance
-        self.progress.started = self.progress.started or time.monotonic()
-
-    def _chunk_ended(self, ref: ray.ObjectRef) -> None:
-        assignment = self._running.pop(ref)
-        try:
-            get(ref)
-        except (RayActorError, EngineDead) as error:
-            if assignment.attempt + 1 >= MAX_ATTEMPTS:
-                said = f"The last one said: {_last_words(error)}"
-                raise EngineDead(
-                    f"chunk {assignment.chunk.number} broke {MAX_ATTEMPTS} engines. {said}",
-                    shard=assignment.chunk.shard.id,
-                ) from error
-            self._actor_died(assignment.actor, error)
-            return
-        except ShardError:
-            if assignment.attempt + 1 >= MAX_ATTEMPTS:
-                raise
-            self._scheduler.chunk_failed(assignment.actor, assignment.chunk)
-            return
-        self._barren = 0
-        self._scheduler.chunk_done(assignment.actor, assignment.chunk)
-
-    def _actor_died(self, number: int, error: Exception) -> None:
-        actor = self._actors.pop(number, None)
-        if actor is None:
-            return  # seen already, through another of its chunks
-        others = [ref for ref, a in self._running.items() if a.actor == number]
-        if others and not isinstance(error, RayActorError):
-            ray.wait(others, num_returns=len(others), timeout=FLUSH_SECONDS)
-        ray.kill(actor)
-        self._scheduler.lost(number)
-        self._running = {ref: a for ref, a in self._running.items() if a.actor != number}
-        if number in self._polls:
-            _add(self._lost, self._polls.pop(number)[1])
-        self._barren += 1
-        if self._barren >= MAX_BARREN_DEATHS:
-            raise EngineDead(
-                f"the engine of model {self._model.name} died {self._barren} times without finishing any work. "
-                f"Its own last words: {_last_words(error)}"
-            ) from error
-
-    def _poll(self, *, final: bool = False) -> None:
-        """Ask the actors how far they are, without waiting (but for the last time)."""
-        for number, actor in self._actors.items():
-            if number in self._starting.values():
-                continue
-            ref, known = self._polls.get(number, (None, Counters()))
-            if ref is not None and (final or ray.wait([ref], timeout=0)[0]):
-                known = _get_or(ref, known)
-                ref = None
-            if final:
-                known = _get_or(actor.counters.remote(), known)
-            self._polls[number] = (ref or actor.counters.remote(), known)
-        total = Counters()
-        for counters in (self._lost, *(known for _, known in self._polls.values())):
-            _add(total, counters)
-        for name in ("answers", "rejects", "retries", "output_tokens", "in_flight"):
-            setattr(self.progress, name, getattr(total, name))
+    # the end
 
     def _drain(self) -> None:
         """Let every engine finish what it has, at most for DRAIN_SECONDS, and put it."""
-        ready = [actor for number, actor in self._actors.items() if number not in self._starting.values()]
-        refs = [*(actor.drain.remote(DRAIN_SECONDS) for actor in ready), *self._running]
-        if refs:
-            ray.wait(refs, num_returns=len(refs), timeout=DRAIN_SECONDS + FLUSH_SECONDS)
-
-    def _stop(self) -> None:
-        ready = [actor for number, actor in self._actors.items() if number not in self._starting.values()]
-        stops = [actor.stop.remote() for actor in ready]
-        if stops:
-            ray.wait(stops, num_returns=len(stops), timeout=5)
-        for actor in self._actors.values():
-            ray.kill(actor)
-        self._actors.clear()
+        tickets = {self._transport.call(number, "drain", DRAIN_SECONDS) for number in self.fleet.numbers()}
+        tickets |= self._chunks.keys()
+        deadline = self._transport.now() + DRAIN_SECONDS + FLUSH_SECONDS
+        while tickets and self._transport.now() < deadline:
+            tickets -= {outcome.ticket for outcome in self._transport.wait(ROUND)}
+        if self.fleet.ready:
+            self._last_poll()
+            self._report(self.progress)
 
 
-def _spawn(model: ModelPlan, job: Job, number: int) -> Any:
-    assert model.engine is not None
-    spec = HostSpec(
-        engine=model.engine,
-        questions=model.questions,
-        source=job.source,
-        store_url=job.store_url,
-        epoch=job.epoch,
-        actor=number,
-    )
-    gpus = model.config.tensor_parallel if ray.cluster_resources().get("GPU", 0) else 0
-    remote = ray.remote(EngineHost).options(
-        num_cpus=model.config.cpus, num_gpus=gpus, max_concurrency=1000, max_restarts=0, name=None
-    )
-    return remote.remote(spec)
-
-
-# No cores reserved: LIST_AHEAD bounds them, and they must not wait behind the writing of shards while engines idle.
-@ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[ShardError, StoreError])
-def _list(model: ModelPlan, job: Job, shard: SourceShard, limit: int | None = None) -> Listing:
-    """List one shard; a model that only replays a column is answered on the spot."""
-    from recaption.engine.replay import replay
-
-    store = open_store(job.store_url)
-    listing = list_shard(store, job.source, shard, model.questions, job.excluded, limit)
-    if model.engine is not None or not listing.chunks:
-        return listing
-    images, _ = load_index(store, job.source, shard)
-    for chunk in listing.chunks:
-        for i, question in enumerate(model.questions):
-            assert question.generation.column is not None
-            wanted = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
-            items = replay(wanted, question.generation.column, question.id)
-            answers = [item for item in items if isinstance(item, Answer)]
-            rejects = [item for item in items if isinstance(item, Reject)]
-            parts.put_part(store, question, shard.id, f"{chunk.number:06d}.{job.epoch:06d}-0000", answers, rejects)
-    return list_shard(store, job.source, shard, model.questions, job.excluded, limit)
-
-
-def get(ref: Any) -> Any:
-    """The result of a task (or of each of a list), or the error as it was raised over there."""
-    try:
-        return ray.get(ref)
-    except RayActorError:
-        raise
-    except RayTaskError as error:
-        if isinstance(error.cause, RecaptionError | UserError | ImportError):
-            raise error.cause from None
-        raise
-    except RayError as error:
-        raise ClusterError(f"Ray lost a task: {_last_words(error)} (its logs: /tmp/ray/session_latest/logs)") from error
-
-
-def _get_or(ref: ray.ObjectRef, otherwise: Counters) -> Counters:
-    try:
-        return ray.get(ref, timeout=5)
-    except (RayError, TimeoutError):
-        return otherwise
-
-
-def _add(total: Counters, more: Counters) -> None:
-    for name in ("answers", "rejects", "retries", "output_tokens"):
-        getattr(total, name).update(getattr(more, name))
-    total.in_flight += more.in_flight
-
-
-def _last_words(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _value(outcome: Outcome) -> Any:
+    if outcome.error is not None:
+        raise outcome.error
+    return outcome.value

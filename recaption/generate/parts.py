@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recaption.generate.plan import Question
+from recaption.generate.plan import Identity, Question
 from recaption.schema import ANSWERS, REJECTS, check_version
 from recaption.store import Store
 from recaption.types import Answer, Attempt, Reject
@@ -32,16 +32,17 @@ class Finished:
     is re-packed or re-keyed gets the answers it paid for, and a changed image never gets another's.
     """
 
-    answers: dict[tuple[str, str], Answer]
-    rejects: dict[tuple[str, str], Reject]  # the prompt's sha256 is "" where the image itself is to blame
+    answers: dict[Identity, Answer]
+    rejects: dict[Identity, Reject]  # the prompt's sha256 is "" where the image itself is to blame
 
-    def reject(self, sha256: str, prompt_sha256: str) -> Reject | None:
+    def reject(self, identity: Identity) -> Reject | None:
         """Why the image under this prompt was rejected, if it was."""
-        return self.rejects.get((sha256, prompt_sha256)) or self.rejects.get((sha256, ""))
+        sha256, _, key = identity
+        return self.rejects.get(identity) or self.rejects.get((sha256, "", key))
 
-    def has(self, sha256: str, prompt_sha256: str) -> bool:
+    def has(self, identity: Identity) -> bool:
         """Whether the question is settled, one way or the other."""
-        return (sha256, prompt_sha256) in self.answers or self.reject(sha256, prompt_sha256) is not None
+        return identity in self.answers or self.reject(identity) is not None
 
 
 def put_part(
@@ -54,20 +55,27 @@ def put_part(
         _put(store, f"rejects/{question.folder}/.parts/{shard}/{name}.parquet", _table(rejects, REJECTS))
 
 
-def finished(store: Store, question: Question, shard: str) -> Finished:
-    """Everything stored for a shard: compacted files first, then parts in name order; the first of each wins."""
-    answers: dict[tuple[str, str], Answer] = {}
-    rejects: dict[tuple[str, str], Reject] = {}
+def finished(
+    store: Store, question: Question, shard: str, redrive: frozenset[str] = frozenset(), epoch: int | None = None
+) -> Finished:
+    """Everything stored for a shard: compacted files first, then parts in name order; the first of each wins.
+
+    Rejects for a reason in `redrive` do not count, but for those that the run of this `epoch` made itself.
+    """
+    answers: dict[Identity, Answer] = {}
+    rejects: dict[Identity, Reject] = {}
     for path in [*compacted(store, "answers", question, shard), *_parts(store, "answers", question, shard)]:
         for answer in read_answers(store, path):
-            answers.setdefault(_identity(answer), answer)
-    answered = {answer.sha256 for answer in answers.values()}
+            answers.setdefault(_identity(question, answer), answer)
+    answered = {(sha256, key) for sha256, _, key in answers}
     for path in [*compacted(store, "rejects", question, shard), *_parts(store, "rejects", question, shard)]:
+        mine = _epoch(path) == epoch
         for reject in read_rejects(store, path):
-            sha256, prompt = _identity(reject)
-            if (sha256, prompt) in answers or (not prompt and sha256 in answered):
+            identity = sha256, prompt, key = _identity(question, reject)
+            if identity in answers or (not prompt and (sha256, key) in answered):
                 continue  # asked again later and answered: the answer counts
-            rejects.setdefault((sha256, prompt), reject)
+            if reject.reason not in redrive or mine:
+                rejects.setdefault(identity, reject)
     return Finished(answers=answers, rejects=rejects)
 
 
@@ -89,15 +97,16 @@ def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[
     """Put what the parts hold beyond the files there are. False when somebody else put a file of that name."""
     read = read_answers if kind == "answers" else read_rejects
     earlier = compacted(store, kind, question, shard)
-    known = {_identity(item) for path in earlier for item in read(store, path)}
-    fresh: dict[tuple[str, str], Answer | Reject] = {}
+    known = {_identity(question, item) for path in earlier for item in read(store, path)}
+    fresh: dict[Identity, Answer | Reject] = {}
     for path in parts:
         for item in read(store, path):
-            if _identity(item) not in known:
-                fresh.setdefault(_identity(item), item)
+            identity = _identity(question, item)
+            if identity not in known:
+                fresh.setdefault(identity, item)
     if not fresh:
         return True
-    items = sorted(fresh.values(), key=lambda item: (item.row, *_identity(item)))
+    items = sorted(fresh.values(), key=lambda item: (item.row, *_identity(question, item)))
     table = _table(items, ANSWERS if kind == "answers" else REJECTS)
     return _put(store, _compacted_name(kind, question, shard, len(earlier)), table, if_absent=True)
 
@@ -132,8 +141,8 @@ def table_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _identity(item: Answer | Reject) -> tuple[str, str]:
-    return item.sha256, item.prompt_sha256 or ""
+def _identity(question: Question, item: Answer | Reject) -> Identity:
+    return question.identity(item, item.prompt_sha256 or "")
 
 
 def _compacted_name(kind: str, question: Question, shard: str, number: int) -> str:
@@ -141,6 +150,11 @@ def _compacted_name(kind: str, question: Question, shard: str, number: int) -> s
 
 
 _PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
+
+
+def _epoch(path: str) -> int | None:
+    match = _PART.search(path)
+    return int(match.group(2)) if match else None
 
 
 def _parts(store: Store, kind: str, question: Question, shard: str) -> list[str]:

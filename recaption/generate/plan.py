@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.config import Ask, Model, Pipeline
+from recaption.config import Ask, Model, Pipeline, Retry
 from recaption.engine import EngineSpec
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
+from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError
 from recaption.models import ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import open_source
-from recaption.types import Generation, Sampling
+from recaption.types import Answer, Generation, Image, Reject, Sampling
+
+Identity = tuple[str, str, str]
+_LADDER = Retry()  # as it always was
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,10 +31,16 @@ class Question:
     generation: Generation
     prompt: Prompt | None  # None: replayed from `generation.column`
     attempts: int
+    retry: Retry = _LADDER
+    dedupe: bool = True  # equal images under equal prompts of a shard are asked once
 
     @property
     def id(self) -> str:
         return self.generation.id
+
+    def identity(self, image: Image | Answer | Reject, prompt_sha256: str) -> Identity:
+        """What an answer is found by: the image's and the filled-in prompt's sha256, and without dedupe its key."""
+        return image.sha256, prompt_sha256, "" if self.dedupe else image.key
 
     @property
     def folder(self) -> str:
@@ -89,15 +99,15 @@ def make_plan(pipeline: Pipeline, path: Path | None = None) -> Plan:
         if not asks:
             continue
         check_engine(config.engine)
-        resolved = resolve(config.model, config.revision) if config.model and config.engine != "replay" else None
-        questions = tuple(_question(ask, config, resolved, folder, columns) for ask in asks)
+        resolved = _resolved(config)
+        questions = tuple(_question(ask, config, resolved, folder, columns, pipeline.dedupe == "shard") for ask in asks)
         engine = _engine_spec(pipeline, config, resolved, len(questions)) if resolved else None
         models.append(
             ModelPlan(
                 name=name,
                 config=config,
                 engine=engine,
-                commit=resolved.commit if resolved else None,
+                commit=(resolved.commit or None) if resolved else None,
                 questions=questions,
             )
         )
@@ -105,7 +115,12 @@ def make_plan(pipeline: Pipeline, path: Path | None = None) -> Plan:
 
 
 def _question(
-    ask: Ask, config: Model, resolved: ResolvedModel | None, folder: Path | None, columns: frozenset[str]
+    ask: Ask,
+    config: Model,
+    resolved: ResolvedModel | None,
+    folder: Path | None,
+    columns: frozenset[str],
+    dedupe: bool,
 ) -> Question:
     if resolved is None:
         if ask.column not in columns:
@@ -150,6 +165,12 @@ def _question(
         "max_model_len": config.max_model_len,
         "output_schema": None,
     }
+    if config.engine == "openai":  # what its requests say beside the sampling; nothing about the server
+        identity |= OpenAISettings.of(config.engine_args).identity()
+    if ask.retry != _LADDER:  # where it is as it always was, answers from before there was a choice stay good
+        identity["retry"] = ask.retry.model_dump(mode="json")
+    if not dedupe:
+        identity["dedupe"] = "none"
     generation = Generation(
         id=ask.id,
         model=ask.model,
@@ -158,7 +179,19 @@ def _question(
         prompt=prompt.id,
         sampling=sampling,
     )
-    return Question(generation=generation, prompt=prompt, attempts=ask.attempts)
+    return Question(generation=generation, prompt=prompt, attempts=ask.attempts, retry=ask.retry, dedupe=dedupe)
+
+
+def _resolved(config: Model) -> ResolvedModel | None:
+    """The model pinned down as far as can be: one that a server runs is known by its name there, and by `revision`."""
+    if config.engine == "replay" or not config.model:
+        return None
+    if config.engine == "openai":
+        OpenAISettings.of(config.engine_args)  # what is wrong there is said now
+        return ResolvedModel(
+            path_or_id=config.model, commit=config.revision or "", chat_template_sha256=None, local=False
+        )
+    return resolve(config.model, config.revision)
 
 
 def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: int) -> EngineSpec:
@@ -172,7 +205,8 @@ def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, que
     return EngineSpec(
         engine=config.engine,
         model=resolved.path_or_id,
-        revision=None if Path(resolved.path_or_id).is_dir() else resolved.commit,  # never a branch that may move
+        # Never a branch that may move.
+        revision=None if Path(resolved.path_or_id).is_dir() else resolved.commit or None,
         dtype=config.dtype,
         max_model_len=config.max_model_len,
         max_pixels=config.max_pixels,

@@ -1,31 +1,89 @@
-"""Where a pass stands: plain numbers, for whoever shows them."""
+"""Where a pass stands: plain numbers, for whoever shows or keeps them."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
+
+from recaption.generate.actor import Counters
+from recaption.generate.meter import Meter
 
 
 @dataclass(kw_only=True, slots=True)
 class Progress:
-    """Where one model's pass stands; handed to `report` about once a second."""
+    """Where one model's pass stands; handed to `report` about twice a second."""
 
     model: str
-    phase: str = "listing"  # listing | starting engine | generating
+    phase: str = "listing"  # listing | starting engine | generating | done
     total: dict[str, int] = field(default_factory=dict)  # question -> images to answer, of the shards listed so far
     resumed: dict[str, int] = field(default_factory=dict)  # question -> done before this run
-    answers: Counter[str] = field(default_factory=Counter)  # question -> answered in this run
-    rejects: Counter[str] = field(default_factory=Counter)
-    retries: Counter[str] = field(default_factory=Counter)
-    output_tokens: Counter[str] = field(default_factory=Counter)
+    counters: Counters = field(default_factory=Counters)  # of this run
+    meter: Meter = field(default_factory=Meter)
     in_flight: int = 0
+    engines: int = 0  # that have started and are not gone
+    renderers: int = 0
+    deaths: int = 0  # of engines
+    quarantined: int = 0  # images
+    images: int = 0  # rows of the shards listed so far
     all_listed: bool = False
     started: float | None = None  # monotonic seconds at which the first engine was ready
     ended: float | None = None  # monotonic seconds at which the last answer was put
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property
+    def answers(self) -> Counter[str]:
+        return self.counters.answers
+
+    @property
+    def rejects(self) -> Counter[str]:
+        """By question."""
+        found: Counter[str] = Counter()
+        for (question, _), count in self.counters.rejects.items():
+            found[question] += count
+        return found
+
+    @property
+    def retries(self) -> Counter[str]:
+        return self.counters.retries
+
+    @property
+    def output_tokens(self) -> Counter[str]:
+        return self.counters.output_tokens
+
+    @property
     def seconds(self) -> float:
         """From the first request to the last put; the start of engines is not in it."""
         return (self.ended or time.monotonic()) - self.started if self.started else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in `metrics/`, under the model's name."""
+        c = self.counters
+        return {
+            "phase": self.phase,
+            "all_listed": self.all_listed,
+            "images": self.images,
+            "seconds": round(self.seconds, 3),
+            "in_flight": self.in_flight,
+            "engines": self.engines,
+            "renderers": self.renderers,
+            "engine_deaths": self.deaths,
+            "quarantined": self.quarantined,
+            "generations": {
+                name: {
+                    "total": total,
+                    "resumed": self.resumed[name],
+                    "answers": c.answers[name],
+                    "retries": c.retries[name],
+                    "degenerate": c.degenerate[name],
+                    "rejects": {reason: n for (question, reason), n in sorted(c.rejects.items()) if question == name},
+                    "prompt_tokens": c.prompt_tokens[name],
+                    "cached_tokens": c.cached_tokens[name],
+                    "output_tokens": c.output_tokens[name],
+                }
+                for name, total in self.total.items()
+            },
+            "engine": self.provenance,
+            "meter": self.meter.report(max(1, self.engines)),
+        }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from recaption.engine.base import Completion, Request
 from recaption.errors import ImageError, RequestError
 from recaption.generate.plan import Question
 from recaption.prompt import Prompt
+from recaption.text import sha256 as text_sha256
 from recaption.types import Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling
 
 Ask = Callable[[Request], Awaitable[Completion]]
@@ -22,12 +24,25 @@ _REASONS: dict[FinishReason, Reason] = {
     "length": "truncated_answer",
     "error": "request_error",
 }
-RETRY_TEMPERATURE = 0.7
-"""A greedy answer that failed would fail again; later attempts draw at no less than this."""
+DEGENERATE: frozenset[FinishReason] = frozenset({"empty", "repetition", "refusal"})
+"""Finishes that say that something is wrong with the text: what the circuit breaker counts."""
+
+_REFUSAL = re.compile(
+    r"(?:i['’]m|i am|we['’]re)? ?(?:very |really |so )?(?:sorry|afraid)\b.{0,60}?"
+    r"\b(?:can(?:no|['’])t|unable|not able|cannot)\b"
+    r"|as an ai\b|i (?:can(?:no|['’])t|cannot|am unable to|am not able to|won['’]t|will not|must decline to) "
+    r"(?:help|assist|describe|provide|comply|identify|process|view|see|do|answer|fulfil|fulfill|generate|create|discuss)",
+    re.IGNORECASE,
+)
+_REFUSAL_WORDS = 60  # a longer text that begins so has said something all the same
 
 
 async def ask_until_answered(question: Question, image: Image, data: bytes, ask: Ask) -> Answer | Reject:
-    """Put a question about one image, at most `question.attempts` times. EngineDead passes through."""
+    """Put a question about one image, at most `question.attempts` times. EngineDead passes through.
+
+    The ladder: as the pipeline says; then with another seed and a higher temperature; then with fewer pixels as well.
+    Every attempt is kept with the answer.
+    """
     assert question.prompt is not None
     assert question.generation.sampling is not None
     attempts: list[Attempt] = []
@@ -35,20 +50,24 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
         prompt = question.prompt.fill_in(image.columns)
     except RequestError as error:
         return reject(question, image, "request_error", str(error), attempts, unfilled_sha256(question.prompt, image))
-    prompt_sha256 = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()
-    base = question.generation.sampling
+    prompt_sha256 = text_sha256(prompt)
     for number in range(question.attempts):
-        sampling = _sampling(base, image.sha256, question.id, number)
+        request = _request(question, image, data, prompt, number)
+        sampling, share = request.sampling, request.pixel_share if request.pixel_share < 1 else None
         try:
-            completion = await ask(Request(image=data, sha256=image.sha256, prompt=prompt, sampling=sampling))
+            completion = await ask(request)
         except ImageError as error:
             return reject(question, image, error.reason, str(error), attempts)
         except RequestError as error:
-            attempts.append(_attempt(sampling, "error", 0, str(error)))
+            attempts.append(_attempt(sampling, share, "error", 0, str(error)))
+            if "error" not in question.retry.on:
+                break
             await asyncio.sleep(0)
             continue
         finish = judge(completion)
-        attempts.append(_attempt(sampling, finish, completion.output_tokens, None))
+        attempts.append(_attempt(sampling, share, finish, completion.output_tokens, None))
+        if finish in question.retry.on:
+            continue
         if finish in ("stop", "length"):
             return Answer(
                 key=image.key,
@@ -61,20 +80,52 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
                 prompt_sha256=prompt_sha256,
                 attempts=tuple(attempts),
             )
+        break
     last = attempts[-1]
     detail = last.detail or f"the answer was of kind {last.finish_reason!r} in each of {len(attempts)} attempts"
     return reject(question, image, _REASONS[last.finish_reason], detail, attempts, prompt_sha256)
 
 
+def first_request(question: Question, image: Image, data: bytes) -> Request:
+    """What the first attempt asks. Raises RequestError where the prompt cannot be filled in."""
+    assert question.prompt is not None
+    return _request(question, image, data, question.prompt.fill_in(image.columns), 0)
+
+
+def _request(question: Question, image: Image, data: bytes, prompt: str, number: int) -> Request:
+    """One attempt; its seed is a pure function of (pipeline's seed, image, question, attempt)."""
+    base, retry = question.generation.sampling, question.retry
+    assert base is not None
+    whose = image.sha256 if question.dedupe else f"{image.sha256}/{image.key}"
+    digest = hashlib.sha256(f"{base.seed}/{whose}/{question.id}/{number}".encode()).digest()
+    temperature = base.temperature if number == 0 else max(base.temperature, retry.temperature)
+    sampling = replace(base, seed=int.from_bytes(digest[:4], "little") >> 1, temperature=temperature)
+    share = retry.pixel_share ** max(0, number - 1)
+    return Request(image=data, sha256=image.sha256, prompt=prompt, sampling=sampling, pixel_share=share)
+
+
 def unfilled_sha256(prompt: Prompt, image: Image) -> str:
     """In place of a filled-in prompt where there is none: of the prompt and of the columns that did not fit it."""
     values = {name: image.columns.get(name) for name in sorted(prompt.columns)}
-    return hashlib.sha256(f"{prompt.sha256}:{values!r}".encode("utf-8", "surrogatepass")).hexdigest()
+    return text_sha256(f"{prompt.sha256}:{values!r}")
 
 
 def judge(completion: Completion) -> FinishReason:
-    """How a completion counts: the engine's own word, but an answer without text is empty."""
-    return "empty" if not completion.text.strip() else completion.finish_reason
+    """How a completion counts: the engine's own word, but no text is empty, and a text may be a refusal."""
+    text = completion.text.strip()
+    if not text:
+        return "empty"
+    if completion.finish_reason in ("stop", "length") and refuses(text):
+        return "refusal"
+    return completion.finish_reason
+
+
+def refuses(text: str) -> bool:
+    """Whether an answer says that it will not answer: short, and its first words are of that kind.
+
+    A caption may hold such words ("a sign that says: I can't help falling in love"), but does not begin with them.
+    """
+    return len(text.split()) <= _REFUSAL_WORDS and _REFUSAL.match(text.lstrip("\"'*“ ")) is not None
 
 
 def reject(
@@ -98,18 +149,12 @@ def reject(
     )
 
 
-def _sampling(base: Sampling, sha256: str, question: str, number: int) -> Sampling:
-    """The sampling of one attempt; its seed is a pure function of (pipeline's seed, image, question, attempt)."""
-    digest = hashlib.sha256(f"{base.seed}/{sha256}/{question}/{number}".encode()).digest()
-    temperature = base.temperature if number == 0 else max(base.temperature, RETRY_TEMPERATURE)
-    return replace(base, seed=int.from_bytes(digest[:4], "little") >> 1, temperature=temperature)
-
-
-def _attempt(sampling: Sampling, finish: FinishReason, tokens: int, detail: str | None) -> Attempt:
+def _attempt(sampling: Sampling, share: float | None, finish: FinishReason, tokens: int, detail: str | None) -> Attempt:
     return Attempt(
         seed=sampling.seed,
         temperature=sampling.temperature,
         finish_reason=finish,
         output_tokens=tokens,
         detail=detail[:500] if detail else None,
+        pixel_share=share,
     )

@@ -1,71 +1,118 @@
 """Who asks what next: a pure state machine. Events go in, assignments come out; Ray is only its transport.
 
-    listed(shard's chunks) ──► queue ──► assign() ──► running on an actor ──► chunk_done()
-                                 ▲                            │
-                                 └────────── lost(actor) ─────┘
+    listed(shard's chunks) ──► queue ──► assign() ──► running on an actor ──► done()
+                                 ▲                     │            │
+                                 │                  lost()       gave_back()
+                                 │                     ▼            │
+                                 └── narrowed() ◄── suspects        │
+                                 └──────────────────────────────────┘
+    two strikes ──► quarantine: small groups on one actor ──► alone ──► poison()
 
-It sees about a hundred bytes per chunk, never an image.
+It sees about a hundred bytes per chunk, never an image. Its cost per chunk does not grow with the number of actors.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from recaption.generate.chunks import Chunk, Listing
 
-AHEAD = 2
-"""Requests kept at an actor, in units of its capacity: one lot in the engine, one ready behind it."""
+AHEAD = 3
+"""Requests kept at an actor, in units of its capacity: one lot in the engine, two ready behind it."""
 
 MAX_CHUNKS = 64
 """Chunks at one actor: after a resume they may have an image each, and every one costs the actor memory and calls."""
 
+STRIKES = 2  # deaths of engines that an image may have been at before it is asked in quarantine
+GROUP = 16  # images asked together in quarantine; a group that kills its engine is asked one by one
+ALONE = 2  # fresh engines that an image must have killed alone to be poison
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """A chunk for an actor. `attempt` counts from 0; above 0, parts of an earlier attempt may be there already."""
+    """A chunk, or what is left of one, for an actor. `attempt` counts how often its shard could not be read before."""
 
+    id: int
     actor: int
     chunk: Chunk
-    attempt: int
+    attempt: int = 0
+    strikes: int = 0
+    quarantined: bool = False
+    kills: int = 0  # engines that it killed when it was a single image in quarantine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steal:
+    """Ask `assignment`'s actor to give back up to `requests` that it has not begun."""
+
+    assignment: Assignment
+    requests: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Piece:
+    """What waits: an assignment without an actor."""
+
+    chunk: Chunk
+    attempt: int = 0
+    strikes: int = 0
+    kills: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
 class _Actor:
     capacity: int
-    running: dict[tuple[str, int], Assignment] = field(default_factory=dict)
+    running: dict[int, Assignment] = field(default_factory=dict)
+    open: dict[int, tuple[int, int]] = field(default_factory=dict)  # assignment -> unsettled, of them not begun
+    outstanding: int = 0  # requests, as far as is known
+    retiring: bool = False
+    asked_back: bool = False  # a steal is under way
+    stamp: int = 0  # entries of the heap with another one are out of date
 
-    @property
-    def requests(self) -> int:
-        return sum(assignment.chunk.requests for assignment in self.running.values())
+    def count(self) -> None:
+        self.outstanding = sum(
+            self.open.get(n, (assignment.chunk.requests, 0))[0] for n, assignment in self.running.items()
+        )
 
-    @property
-    def load(self) -> tuple[bool, float]:
-        return len(self.running) >= MAX_CHUNKS, self.requests / self.capacity
+    def not_begun(self, assignment: Assignment) -> int:
+        return self.open.get(assignment.id, (0, assignment.chunk.requests))[1]
 
 
 @dataclass(kw_only=True, slots=True)
 class _Shard:
     listing: Listing
-    open: set[int]  # chunk numbers not done
+    open: int  # pieces not done
 
 
 class Scheduler:
     """State of one model's pass over the source."""
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Chunk, int]] = deque()  # chunk, attempt
+        self._queue: deque[_Piece] = deque()
+        self._quarantine: deque[_Piece] = deque()
+        self._poisoned: list[Chunk] = []
+        self._narrowing: dict[int, tuple[Assignment, bool]] = {}
         self._actors: dict[int, _Actor] = {}
+        self._ward: int | None = None  # the actor that takes what is in quarantine
+        self._heap: list[tuple[float, int, int]] = []
         self._shards: dict[str, _Shard] = {}
         self._complete: list[Listing] = []
         self._all_listed = False
+        self._ids = itertools.count()
+        self.queued = 0
+        """Requests that wait for an actor; quarantine left out."""
 
     # events
 
     def listed(self, listing: Listing) -> None:
         """A shard was indexed; its missing chunks join the queue."""
-        self._shards[listing.shard.id] = _Shard(listing=listing, open={chunk.number for chunk in listing.chunks})
-        self._queue.extend((chunk, 0) for chunk in listing.chunks)
+        self._shards[listing.shard.id] = _Shard(listing=listing, open=len(listing.chunks))
+        for chunk in listing.chunks:
+            self._push(_Piece(chunk=chunk))
         self._close_if_done(listing.shard.id)
 
     def all_listed(self) -> None:
@@ -76,63 +123,284 @@ class Scheduler:
         """An engine has started and wants `capacity` requests in flight."""
         assert capacity > 0
         self._actors[actor] = _Actor(capacity=capacity)
+        self._offer(actor)
 
-    def chunk_done(self, actor: int, chunk: Chunk) -> None:
-        """All of a chunk's images are answered or rejected, and put."""
-        del self._actors[actor].running[chunk.shard.id, chunk.number]
-        self._shards[chunk.shard.id].open.discard(chunk.number)
-        self._close_if_done(chunk.shard.id)
+    def polled(self, actor: int, open: Mapping[int, tuple[int, int]]) -> None:
+        """How far an actor is: assignment -> requests not settled, and of them those that it has not begun."""
+        state = self._actors.get(actor)
+        if state is not None:
+            state.open = {n: counts for n, counts in open.items() if n in state.running}
+            state.count()
+            self._offer(actor)
 
-    def chunk_failed(self, actor: int, chunk: Chunk) -> None:
-        """The actor is well but could not finish the chunk: it goes to the end of the queue."""
-        assignment = self._actors[actor].running.pop((chunk.shard.id, chunk.number))
-        self._queue.append((chunk, assignment.attempt + 1))
+    def done(self, assignment: Assignment, covered: Chunk) -> None:
+        """The actor has answered or rejected `covered`, and put it: all of the assignment but what it gave back."""
+        current = self._take(assignment)
+        if current is None:
+            return
+        given_back = current.chunk.minus(covered)
+        if given_back.requests:  # the reply that says so is still on its way, and will find the assignment gone
+            self._shards[covered.shard.id].open += 1
+            self._push(_Piece(chunk=given_back, attempt=current.attempt, strikes=current.strikes), first=True)
+        self._settled(covered)
 
-    def lost(self, actor: int) -> list[Assignment]:
-        """An actor is gone: what it had goes back to the head of the queue. Returns what it was working on."""
+    def failed(self, assignment: Assignment) -> None:
+        """The actor is well, but could not read all of it: what is missing goes to the end of the queue (narrowed)."""
+        current = self._take(assignment)
+        if current is not None:
+            self._narrowing[current.id] = replace(current, attempt=current.attempt + 1), False
+
+    def returned(self, assignment: Assignment) -> None:
+        """The actor gave it up, in order (it was drained): it goes back to the queue (narrowed), no strike."""
+        current = self._take(assignment)
+        if current is not None:
+            self._narrowing[current.id] = current, False
+
+    def retire(self, actor: int) -> None:
+        """Give an actor nothing more."""
+        if actor in self._actors:
+            self._actors[actor].retiring = True
+            if self._ward == actor:
+                self._ward = None
+
+    def lost(self, actor: int, suspects: Mapping[int, Collection[int]] | None = None) -> list[Assignment]:
+        """An actor is gone. `suspects`: assignment -> rows that were in its engine when it died, if it could tell.
+
+        Returns what it was working on; each has to come back through `narrowed`. Where the actor could not tell, all
+        that is unanswered of the assignments it had begun is suspect, and of the first one in any case.
+        """
         gone = self._actors.pop(actor, None)
-        returned = list(gone.running.values()) if gone else []
-        self._queue.extendleft((a.chunk, a.attempt + 1) for a in reversed(returned))
+        if self._ward == actor:
+            self._ward = None
+        if gone is None:
+            return []
+        returned = []
+        for position, assignment in enumerate(gone.running.values()):
+            if suspects is not None and not assignment.quarantined:
+                rows = suspects.get(assignment.id, ())
+                struck = assignment.chunk.only(rows)
+                rest = assignment.chunk.without(rows)
+                parts = [(part, hit) for part, hit in ((struck, True), (rest, False)) if part.requests]
+                self._shards[assignment.chunk.shard.id].open += len(parts) - 1
+            else:
+                begun = gone.not_begun(assignment) < assignment.chunk.requests
+                parts = [(assignment.chunk, position == 0 or begun or assignment.quarantined)]
+            for chunk, hit in parts:
+                piece = replace(assignment, id=next(self._ids), chunk=chunk)
+                self._narrowing[piece.id] = piece, hit
+                returned.append(piece)
         return returned
+
+    def narrowed(self, assignment: Assignment, chunk: Chunk) -> None:
+        """What was looked up in the store: `chunk` is what is still missing of `assignment`."""
+        assignment, struck = self._narrowing.pop(assignment.id)
+        if not chunk.requests:
+            self._settled(chunk)
+            return
+        strikes = assignment.strikes + struck
+        piece = _Piece(chunk=chunk, attempt=assignment.attempt, strikes=strikes, kills=assignment.kills)
+        if assignment.quarantined and struck:
+            self._judge(piece, single=len(assignment.chunk.rows()) == 1)
+        elif strikes >= STRIKES:
+            self._regroup(piece, GROUP)
+        elif assignment.attempt and not struck:
+            self._push(piece)  # what could not be read gets some time
+        else:
+            self._push(piece, first=True)
+
+    def gave_back(self, assignment: Assignment, chunk: Chunk | None) -> None:
+        """The actor gave back `chunk`, a part of what it had not begun (None: nothing)."""
+        actor = self._actors.get(assignment.actor)
+        if actor is not None:
+            actor.asked_back = False
+        if chunk is None or not chunk.requests:
+            return
+        current = actor.running.get(assignment.id) if actor else None
+        if actor is None or current is None:
+            return  # lost meanwhile: all of it is on its way back
+        actor.running[assignment.id] = replace(current, chunk=current.chunk.minus(chunk))
+        unsettled, not_begun = actor.open.get(assignment.id, (current.chunk.requests, current.chunk.requests))
+        left = max(0, unsettled - chunk.requests), max(0, not_begun - chunk.requests)
+        actor.open[assignment.id] = left
+        actor.count()
+        self._offer(assignment.actor)
+        self._shards[chunk.shard.id].open += 1
+        self._push(_Piece(chunk=chunk, attempt=current.attempt, strikes=current.strikes), first=True)
 
     # questions
 
     def assign(self) -> list[Assignment]:
         """Chunks to hand out now: every actor is filled up to AHEAD times its capacity, the emptiest first."""
         assignments: list[Assignment] = []
-        while self._queue and self._actors:
-            number = min(self._actors, key=lambda n: (*self._actors[n].load, n))
-            actor = self._actors[number]
-            if actor.requests >= AHEAD * actor.capacity or len(actor.running) >= MAX_CHUNKS:
-                break
-            chunk, attempt = self._queue.popleft()
-            assignment = Assignment(actor=number, chunk=chunk, attempt=attempt)
-            actor.running[chunk.shard.id, chunk.number] = assignment
-            assignments.append(assignment)
+        self._attend(assignments)
+        while self._queue and self._heap:
+            load, number, stamp = self._heap[0]
+            actor = self._actors.get(number)
+            if actor is None or actor.stamp != stamp or actor.retiring or number == self._ward:
+                heapq.heappop(self._heap)
+                continue
+            if load >= AHEAD or len(actor.running) >= MAX_CHUNKS:
+                if load >= AHEAD:
+                    break
+                heapq.heappop(self._heap)  # offered again when one of its chunks is done
+                continue
+            piece = self._queue.popleft()
+            self.queued -= piece.chunk.requests
+            assignments.append(self._give(number, piece))
         return assignments
+
+    def steals(self) -> list[Steal]:
+        """What to ask back from busy actors for those that run dry, once nothing waits; one at a time from each."""
+        if self._queue or self._narrowing:
+            return []
+        # What is on its way already will feed that many.
+        under_way = sum(actor.asked_back for actor in self._actors.values())
+        able = [a for n, a in self._actors.items() if not a.retiring and n != self._ward]
+        hungry = sorted((a for a in able if a.outstanding < a.capacity), key=lambda a: a.outstanding / a.capacity)
+        if len(hungry) <= under_way:
+            return []
+        rich = []
+        for number, actor in self._actors.items():
+            spare = [(actor.not_begun(a), a) for a in actor.running.values() if not a.quarantined]
+            if spare and not actor.asked_back and number != self._ward:
+                most, assignment = max(spare, key=lambda pair: (pair[0], pair[1].id))
+                if most:
+                    rich.append((most, actor, assignment))
+        rich.sort(key=lambda found: found[0], reverse=True)
+        steals = []
+        for thief, (most, actor, assignment) in zip(hungry[under_way:], rich, strict=False):
+            if thief is actor:
+                continue
+            share = max(1, (actor.outstanding - thief.outstanding) // 2)
+            requests = min(most, share)
+            if actor.outstanding <= thief.outstanding:
+                continue
+            actor.asked_back = True
+            steals.append(Steal(assignment=assignment, requests=requests))
+        return steals
 
     def completed(self) -> list[Listing]:
         """Shards that became complete since the last call, in order of completion."""
         complete, self._complete = self._complete, []
         return complete
 
-    @property
-    def queued(self) -> int:
-        """Requests that wait for an actor."""
-        return sum(chunk.requests for chunk, _ in self._queue)
+    def poison(self) -> list[Chunk]:
+        """Images that were found to be poison since the last call; their rejects put, they are `settled`."""
+        found, self._poisoned = self._poisoned, []
+        return found
+
+    def settled(self, chunk: Chunk) -> None:
+        """The rejects of a poisonous image are put."""
+        self._settled(chunk)
+
+    def narrowing(self) -> list[Assignment]:
+        """Assignments that wait for `narrowed`."""
+        return [assignment for assignment, _ in self._narrowing.values()]
 
     @property
-    def idle(self) -> bool:
-        """Nothing waits and nothing runs."""
-        return not self._queue and not any(actor.running for actor in self._actors.values())
+    def waiting(self) -> bool:
+        """Whether there is work that no actor has yet."""
+        return bool(self._queue or self._quarantine or self._narrowing)
 
     @property
     def finished(self) -> bool:
-        return self._all_listed and self.idle and not self._shards
+        return self._all_listed and not self._shards
+
+    @property
+    def in_quarantine(self) -> int:
+        """Images that wait in quarantine or are asked there."""
+        asked = [a.chunk for actor in self._actors.values() for a in actor.running.values() if a.quarantined]
+        return sum(len(chunk.rows()) for chunk in (*asked, *(piece.chunk for piece in self._quarantine)))
 
     def wants_shards(self, horizon: int) -> bool:
         """Whether fewer than `horizon` requests wait, so that more shards should be listed."""
         return not self._all_listed and self.queued < horizon
+
+    # state
+
+    def _push(self, piece: _Piece, *, first: bool = False) -> None:
+        self.queued += piece.chunk.requests
+        if first:
+            self._queue.appendleft(piece)
+        else:
+            self._queue.append(piece)
+
+    def _give(self, number: int, piece: _Piece, *, quarantined: bool = False) -> Assignment:
+        assignment = Assignment(
+            id=next(self._ids),
+            actor=number,
+            chunk=piece.chunk,
+            attempt=piece.attempt,
+            strikes=piece.strikes,
+            quarantined=quarantined,
+            kills=piece.kills,
+        )
+        actor = self._actors[number]
+        actor.running[assignment.id] = assignment
+        actor.outstanding += piece.chunk.requests
+        self._offer(number)
+        return assignment
+
+    def _attend(self, assignments: list[Assignment]) -> None:
+        """Hand out what is in quarantine: to one actor that gets nothing else, a piece at a time.
+
+        With a single actor it waits until everything else is done: what may kill it comes last.
+        """
+        if not self._quarantine:
+            if self._ward is not None:
+                ward, self._ward = self._ward, None
+                self._offer(ward)
+            return
+        able = [number for number, actor in self._actors.items() if not actor.retiring]
+        if self._ward is None and able:
+            number = min(able, key=lambda n: (self._actors[n].outstanding, n))
+            if len(able) > 1 or not (self._queue or self._narrowing or self._actors[number].running):
+                self._ward = number
+        if self._ward is not None and not self._actors[self._ward].running:
+            assignments.append(self._give(self._ward, self._quarantine.popleft(), quarantined=True))
+
+    def _judge(self, piece: _Piece, *, single: bool) -> None:
+        """A piece killed its engine in quarantine, where it was alone."""
+        if not single:
+            self._regroup(piece, 1)
+        elif piece.kills + 1 < ALONE:
+            self._quarantine.appendleft(replace(piece, kills=piece.kills + 1))
+        else:
+            self._poisoned.append(piece.chunk)
+
+    def _regroup(self, piece: _Piece, size: int) -> None:
+        rows = piece.chunk.rows()
+        groups = [rows[at : at + size] for at in range(0, len(rows), size)]
+        self._shards[piece.chunk.shard.id].open += len(groups) - 1
+        # A group that killed again comes next; what is new waits its turn.
+        pieces = [replace(piece, chunk=piece.chunk.only(group), kills=0) for group in groups]
+        if size == 1:
+            self._quarantine.extendleft(reversed(pieces))
+        else:
+            self._quarantine.extend(pieces)
+
+    def _take(self, assignment: Assignment) -> Assignment | None:
+        actor = self._actors.get(assignment.actor)
+        if actor is None or assignment.id not in actor.running:
+            return None
+        current = actor.running.pop(assignment.id)
+        actor.open.pop(assignment.id, None)
+        actor.count()
+        self._offer(assignment.actor)
+        return current
+
+    def _offer(self, number: int) -> None:
+        """Put an actor into the heap with what it has now; older entries of it count no more."""
+        actor = self._actors[number]
+        actor.stamp += 1
+        heapq.heappush(self._heap, (actor.outstanding / actor.capacity, number, actor.stamp))
+        if len(self._heap) > 64 + 8 * len(self._actors):
+            self._heap = [(a.outstanding / a.capacity, n, a.stamp) for n, a in self._actors.items()]
+            heapq.heapify(self._heap)
+
+    def _settled(self, chunk: Chunk) -> None:
+        self._shards[chunk.shard.id].open -= 1
+        self._close_if_done(chunk.shard.id)
 
     def _close_if_done(self, shard: str) -> None:
         if not self._shards[shard].open:

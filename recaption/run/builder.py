@@ -14,8 +14,9 @@ from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import DatasetError, Interrupted, ShardError, StoreError
 from recaption.generate.chunks import Listing
-from recaption.generate.driver import Job, get
 from recaption.generate.plan import Plan, fingerprint
+from recaption.generate.tasks import Job
+from recaption.generate.transport import get
 from recaption.progress import Display
 from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard
 from recaption.store import Store

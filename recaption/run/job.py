@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import orjson
 import ray
 import yaml
 
-import recaption
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import StoreError, UserError
 from recaption.generate import parts
-from recaption.generate.driver import Job, Pass, Progress, get
+from recaption.generate.breaker import CircuitBreaker
+from recaption.generate.driver import Pass
 from recaption.generate.lease import claim
 from recaption.generate.plan import Question, make_plan
+from recaption.generate.progress import Progress
+from recaption.generate.tasks import Job
+from recaption.generate.transport import get
 from recaption.progress import Display
 from recaption.run.builder import Builder
-from recaption.run.local import ray_cluster, stop_requested
+from recaption.run.cluster import ray_cluster
+from recaption.run.metrics import RunLog
+from recaption.run.stop import stop_requested
 from recaption.source import open_source
 from recaption.store import Store, open_store
-from recaption.types import SCHEMA_VERSION
 from recaption.write import read_manifest
 
 Half = Literal["run", "generate", "build"]
@@ -54,7 +55,6 @@ class _Tally:
     rejected: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
-    models: dict[str, Any] = field(default_factory=dict)
     sums: list[str] = field(default_factory=list)
 
     def add(self, progress: Progress) -> None:
@@ -67,14 +67,6 @@ class _Tally:
             f"+ rejected {progress.rejects[name]}"
             for name, total in progress.total.items()
         ]
-        self.models[progress.model] = {
-            "seconds": round(progress.seconds, 3),
-            "answers": dict(progress.answers),
-            "rejects": dict(progress.rejects),
-            "retries": dict(progress.retries),
-            "output_tokens": dict(progress.output_tokens),
-            "engine": progress.provenance,
-        }
 
 
 def run(
@@ -85,8 +77,9 @@ def run(
     half: Half = "run",
     limit: int | None = None,
     takeover: bool = False,
+    redrive: frozenset[str] = frozenset(),
 ) -> Outcome:
-    """Do what is missing of a pipeline, and publish the dataset.
+    """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `redrive` are asked again.
 
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
@@ -96,11 +89,10 @@ def run(
     store = open_store(pipeline.output.path)
     _check_writable(store)
     excluded = _excluded(pipeline)
-    started = datetime.now(UTC)
-    lease = claim(store, takeover=takeover)
+    lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
-        tally = _Tally()
+        tally, log = _Tally(), RunLog(store, lease.epoch, half)
         with ray_cluster(plan), stop_requested() as stopping:
             job = Job(
                 source=open_source(pipeline.source),
@@ -108,17 +100,20 @@ def run(
                 epoch=lease.epoch,
                 excluded=excluded,
                 limit=limit,
+                redrive=redrive,
             )
             builder = Builder(plan, job, store, annotator, limit) if annotator else None
             try:
 
                 def report(progress: Progress) -> None:
                     display.generating(progress)
+                    log.observe(progress)
                     if builder:
                         builder.poll()
 
                 for model in plan.models:
-                    work = Pass(model, job, report=report, stopping=stopping, answer=half != "build")
+                    breaker = CircuitBreaker(pipeline.breaker)
+                    work = Pass(model, job, report=report, stopping=stopping, answer=half != "build", breaker=breaker)
                     compacting = []
                     try:
                         for listing in work.run():
@@ -130,8 +125,10 @@ def run(
                         tally.add(work.progress)
                     get(compacting)
                 build, changed = builder.finish(display, stopping) if builder else (None, tally.answered > 0)
-            finally:
-                _put_metrics(store, lease.epoch, half, started, tally)
+            except BaseException as error:
+                log.end(error)
+                raise
+            log.end(None)
     finally:
         with suppress(StoreError):
             lease.release()
@@ -186,21 +183,3 @@ def _excluded(pipeline: Pipeline) -> frozenset[str]:
         if not re.fullmatch("[0-9a-f]{64}", value):
             raise UserError(f"source.exclude {path!r}: {value!r} is not a sha256; expected 64 hex digits or 32 bytes")
     return frozenset(hashes)
-
-
-def _put_metrics(store: Store, epoch: int, half: Half, started: datetime, tally: _Tally) -> None:
-    """Times, hosts and rates: everything that differs from run to run lives here and nowhere else."""
-    name = f"run-{epoch:06d}"
-    data = {
-        "v": SCHEMA_VERSION,
-        "run": name,
-        "command": half,
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": socket.gethostname(),
-        "recaption": recaption.__version__,
-        "captions_per_second": round(tally.answered / tally.seconds, 3) if tally.seconds else None,
-        "models": tally.models,
-    }
-    with suppress(StoreError):  # it must not hide what ended the run
-        store.put(f"metrics/{name}.json", orjson.dumps(data, option=orjson.OPT_INDENT_2))

@@ -102,10 +102,10 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
         stored = parts.finished(store, question, shard.id)
         answers[question.id] = {}
         for image in images:
-            asked = image.sha256, prompt_sha256(question, image)
+            asked = question.identity(image, prompt_sha256(question, image))
             if answer := stored.answers.get(asked):
                 answers[question.id][image.key] = answer
-            elif found := stored.reject(*asked):
+            elif found := stored.reject(asked):
                 named = replace(found, key=image.key, source_key=image.source_key, shard=shard.id, row=image.row)
                 rejects.append(named)
     holdout = pipeline.output.holdout

@@ -15,9 +15,11 @@ from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Rendered, Request
 from recaption.errors import ConfigError, EngineDead, Interrupted, StoreError
 from recaption.generate import parts
-from recaption.generate.actor import EngineHost, HostSpec
-from recaption.generate.chunks import list_shard
+from recaption.generate.actor import EngineHost
+from recaption.generate.chunks import Chunk, list_shard, narrow
 from recaption.generate.plan import Question
+from recaption.generate.scheduler import Assignment
+from recaption.generate.work import HostSpec
 from recaption.prompt import load
 from recaption.source import open_source
 from recaption.store import LocalStore
@@ -58,6 +60,9 @@ class Engine:
     async def stop(self) -> None:
         return None
 
+    def gauge(self) -> None:
+        return None
+
     def provenance(self) -> dict[str, str]:
         return {}
 
@@ -87,6 +92,10 @@ def chunk_of(spec: HostSpec):  # type: ignore[no-untyped-def]
     return list_shard(LocalStore(spec.store_url), spec.source, shard, spec.questions, frozenset()).chunks
 
 
+def assignment(chunk: Chunk, actor: int = 0, id: int = 0) -> Assignment:
+    return Assignment(id=id, actor=actor, chunk=chunk)
+
+
 def stored(spec: HostSpec, name: str) -> list[int]:
     shard = next(iter(spec.source.shards()))
     store = LocalStore(spec.store_url)
@@ -104,10 +113,10 @@ def test_a_chunk_is_answered_within_the_bounds(spec: HostSpec) -> None:
         host = EngineHost(spec, engine)
         assert (await host.start())[0] == 8
         (chunk,) = chunk_of(spec)
-        await host.run_chunk(chunk)
-        counters = await host.counters()
-        assert counters.answers == {"long": 150, "short": 150}
-        assert counters.in_flight == 0
+        await host.run_chunk(assignment(chunk))
+        poll = await host.poll()
+        assert poll.counters.answers == {"long": 150, "short": 150}
+        assert (poll.in_flight, poll.open) == (0, {})
 
     asyncio.run(work())
     assert engine.most == 8
@@ -122,11 +131,14 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
     async def work() -> None:
         host = EngineHost(spec, first)
         await host.start()
-        with pytest.raises(EngineDead, match="out of memory"):
-            await host.run_chunk(chunk)
+        with pytest.raises(EngineDead, match="out of memory") as told:
+            await host.run_chunk(assignment(chunk))
+        left = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+        assert left.requests <= 300 - 199 + Engine.capacity
+        assert told.value.rows and set(told.value.rows) <= set(left.rows()), "those in the engine are suspect"
         after = EngineHost(replace(spec, actor=1), second)
         await after.start()
-        await after.run_chunk(chunk, attempt=1)
+        await after.run_chunk(assignment(left, actor=1))
 
     asyncio.run(work())
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
@@ -140,7 +152,7 @@ def test_a_drain_stops_intake_and_keeps_what_was_paid_for(spec: HostSpec) -> Non
         host = EngineHost(spec, engine)
         await host.start()
         (chunk,) = chunk_of(spec)
-        running = asyncio.create_task(host.run_chunk(chunk))
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
         while engine.asked < 40:
             await asyncio.sleep(0.001)
         await host.drain(5.0)
@@ -163,13 +175,13 @@ def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
         real(*args)
 
     monkeypatch.setattr(parts, "put_part", slow)
-    monkeypatch.setattr("recaption.generate.actor.FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr("recaption.generate.work.FLUSH_SECONDS", 0.01)
 
     async def work() -> None:
         host = EngineHost(spec, Engine())
         await host.start()
         (chunk,) = chunk_of(spec)
-        await host.run_chunk(chunk)
+        await host.run_chunk(assignment(chunk))
 
     asyncio.run(work())
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
@@ -192,7 +204,7 @@ def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
         await host.start()
         (chunk,) = chunk_of(spec)
         with pytest.raises(StoreError, match="No space left"):
-            await host.run_chunk(chunk)
+            await host.run_chunk(assignment(chunk))
 
     engine = Engine()
     asyncio.run(work())

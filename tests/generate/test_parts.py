@@ -67,7 +67,7 @@ def test_what_is_put_comes_back_whole(store: LocalStore) -> None:
     found = parts.finished(store, QUESTION, "00000")
     assert list(found.answers.values()) == items
     assert list(found.rejects.values()) == [reject(2)]
-    assert found.has(reject(2).sha256, "any prompt") and not found.has("f" * 64, "p")
+    assert found.has((reject(2).sha256, "any prompt", "")) and not found.has(("f" * 64, "p", ""))
 
 
 def test_the_first_part_in_name_order_wins(store: LocalStore) -> None:
@@ -154,6 +154,6 @@ def test_of_equal_images_one_may_be_answered_and_the_other_rejected(store: Local
     put(store, "000000.000001-0000-0", answer(0, prompt="p"), bad)
     for _ in range(2):
         found = parts.finished(store, QUESTION, "00000")
-        assert found.has(answer(0).sha256, "p") and found.has(answer(0).sha256, "q")
-        assert found.reject(answer(0).sha256, "p") is None
+        assert found.has((answer(0).sha256, "p", "")) and found.has((answer(0).sha256, "q", ""))
+        assert found.reject((answer(0).sha256, "p", "")) is None
         parts.compact(store, QUESTION, "00000")

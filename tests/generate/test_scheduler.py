@@ -33,7 +33,7 @@ def test_an_actor_is_kept_ahead_by_twice_its_capacity() -> None:
     assert [a.chunk.number for a in given_out] == [0, 1]
     assert sum(a.chunk.requests for a in given_out) >= AHEAD * 100
     assert scheduler.assign() == []
-    scheduler.chunk_done(7, given_out[0].chunk)
+    scheduler.done(given_out[0], given_out[0].chunk)
     assert [a.chunk.number for a in scheduler.assign()] == [2]
 
 
@@ -52,9 +52,9 @@ def test_a_shard_is_complete_when_its_last_chunk_is_or_when_nothing_was_missing(
     assert [done.shard.id for done in scheduler.completed()] == ["00001"]
     scheduler.actor_ready(0, capacity=10)
     first, second = scheduler.assign()
-    scheduler.chunk_done(0, second.chunk)
+    scheduler.done(second, second.chunk)
     assert scheduler.completed() == []
-    scheduler.chunk_done(0, first.chunk)
+    scheduler.done(first, first.chunk)
     assert [done.shard.id for done in scheduler.completed()] == ["00000"]
     assert not scheduler.finished
     scheduler.all_listed()

@@ -1,0 +1,251 @@
+"""Rendering beside an engine: workers in processes of their own, as many as keep the engine's queue from running empty.
+
+The actor that holds the engine owns them, on its own node: pixels cross as contiguous arrays through shared memory and
+never leave the machine. A worker that dies is replaced and what it had is rendered again; an image that ends two
+workers on its own is a reject.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from recaption.engine.base import Rendered, RendererSpec, Request
+from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError
+
+Result = Rendered | RecaptionError
+BATCH = 8  # requests that cross to a worker and back together
+AHEAD = 2  # batches at a worker: one in work, one ready
+GROW_AFTER = 2  # windows in a row in which the engine ran dry while images waited for a worker
+SETTLE = 10.0  # seconds that a new worker gets to show what it does
+SHRINK_AFTER = 60  # windows in a row in which fewer would have done
+
+
+class WorkerLost(Exception):
+    """A render worker's process is gone."""
+
+
+class Worker(Protocol):
+    """A process that renders, as the pool sees it."""
+
+    async def ready(self) -> None:
+        """Returns when it can render. Raises what its renderer's `build` raised."""
+        ...
+
+    async def render(self, requests: Sequence[Request]) -> list[Result]:
+        """Raises WorkerLost."""
+        ...
+
+    def kill(self) -> None: ...
+
+
+class RenderWorker:
+    """What runs in a worker's process."""
+
+    def __init__(self, spec: RendererSpec) -> None:
+        self._renderer = spec.build()
+
+    def ready(self) -> int:
+        """The process's number."""
+        return os.getpid()
+
+    def render(self, requests: Sequence[Request]) -> list[Result]:
+        """A result for each request, in order: rendered, or why not."""
+        results: list[Result] = []
+        for request in requests:
+            try:
+                results.append(self._renderer.render(request))
+            except RecaptionError as error:
+                results.append(error)
+            except Exception as error:  # noqa: BLE001 - one request's, whatever it is
+                results.append(RequestError(f"{type(error).__name__}: {str(error)[:500]}"))
+        return results
+
+
+class RenderScale:
+    """How many workers there should be, from what was measured; pure."""
+
+    def __init__(self, most: int) -> None:
+        self.most = max(1, most)
+        self._dry = self._idle = 0
+        self._changed = float("-inf")
+
+    def decide(self, now: float, size: int, *, starved: bool, waiting: int, ready: int, busy: float) -> int:
+        """+1, 0 or -1 workers, once a window. `starved`: the engine's queue ran empty; `waiting`, `ready`: images
+        before and behind the workers; `busy`: share of the workers that have something to do."""
+        self._dry = self._dry + 1 if starved and waiting and not ready else 0
+        self._idle = self._idle + 1 if ready and not starved and busy * size <= 0.8 * (size - 1) else 0
+        if now - self._changed < SETTLE:
+            return 0
+        if self._dry >= GROW_AFTER and size < self.most:
+            self._changed, self._dry = now, 0
+            return 1
+        if self._idle >= SHRINK_AFTER and size > 1:
+            self._changed, self._idle = now, 0
+            return -1
+        return 0
+
+
+class RenderPool:
+    """Workers and what they are at. `start` it before the engine: both take their time."""
+
+    def __init__(self, launch: Callable[[], Worker], size: int) -> None:
+        self._launch = launch
+        self._load: dict[Worker, int] = {}
+        self._free = asyncio.Condition()
+        self._wanted = max(1, size)
+        self._starting: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._broken: RecaptionError | None = None
+        self.lost = 0
+
+    @property
+    def size(self) -> int:
+        return self._wanted
+
+    @property
+    def busy(self) -> float:
+        """Share of the workers that have something to do."""
+        return sum(1 for load in self._load.values() if load) / max(1, len(self._load))
+
+    async def start(self) -> None:
+        """Raises what keeps the first worker from rendering at all."""
+        await asyncio.gather(*(self._add() for _ in range(self._wanted)))
+
+    async def resize(self, change: int) -> None:
+        """Add a worker, or let the least busy one go."""
+        self._wanted += change
+        if change > 0:
+            self._spawn()
+        elif change < 0 and len(self._load) > 1:
+            worker = min(self._load, key=lambda w: self._load[w])
+            if self._load[worker]:
+                self._wanted -= change  # all are at work after all
+                return
+            del self._load[worker]
+            worker.kill()
+
+    async def render(self, requests: Sequence[Request]) -> list[Result]:
+        """A result for each request, in order. Waits for a worker; a lost one's work is done again elsewhere."""
+        try:
+            return await self._at_a_worker(requests)
+        except WorkerLost:
+            if len(requests) > 1:  # which of them was it?
+                single = [await self.render([request]) for request in requests]
+                return [result for results in single for result in results]
+        try:
+            return await self._at_a_worker(requests)
+        except WorkerLost:
+            return [ImageError("undecodable", "rendering it ended two processes")]
+
+    async def place(self) -> None:
+        """Wait until a worker has room for another batch."""
+        async with self._free:
+            await self._free.wait_for(lambda: self._broken or any(n < AHEAD for n in self._load.values()))
+        if self._broken is not None:
+            raise self._broken
+
+    def stop(self) -> None:
+        for task in self._starting:
+            task.cancel()
+        for worker in self._load:
+            worker.kill()
+        self._load.clear()
+
+    async def _at_a_worker(self, requests: Sequence[Request]) -> list[Result]:
+        while True:
+            await self.place()
+            if self._load:
+                worker = min(self._load, key=lambda w: self._load[w])
+                break
+        self._load[worker] += 1
+        try:
+            results = await worker.render(requests)
+            self._failures = 0
+            return results
+        except WorkerLost:
+            if self._load.pop(worker, None) is not None:
+                self.lost += 1
+                worker.kill()
+                self._spawn()
+            raise
+        finally:
+            if worker in self._load:
+                self._load[worker] -= 1
+            async with self._free:
+                self._free.notify_all()
+
+    def _spawn(self) -> None:
+        task = asyncio.create_task(self._add_or_break())
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
+
+    async def _add_or_break(self) -> None:
+        """A worker that does not start is tried again, three times in a row; then rendering is broken."""
+        while True:
+            try:
+                await self._add()
+                return
+            except Exception as error:  # noqa: BLE001 - a renderer's own
+                self._failures += 1
+                if self._failures >= 3 and not self._load:
+                    self._broken = EngineDead(f"no renderer starts any more: {error}")
+                    async with self._free:
+                        self._free.notify_all()
+                    return
+                if self._failures >= 3:
+                    self._wanted = len(self._load)
+                    return
+
+    async def _add(self) -> None:
+        worker = self._launch()
+        try:
+            await worker.ready()
+        except BaseException:
+            worker.kill()
+            raise
+        self._load[worker] = 0
+        async with self._free:
+            self._free.notify_all()
+
+
+class RayWorker:
+    """A render worker as a Ray actor on this node; called from within the actor that holds the engine, its owner."""
+
+    def __init__(self, spec: RendererSpec) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        # No core is reserved: how many there are follows what is measured, not what is free on paper.
+        remote = ray.remote(RenderWorker).options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
+        self._actor: Any = remote.remote(spec)
+
+    async def ready(self) -> None:
+        await self._call("ready")
+
+    async def render(self, requests: Sequence[Request]) -> list[Result]:
+        results: list[Result] = await self._call("render", list(requests))
+        return results
+
+    def kill(self) -> None:
+        import ray
+
+        ray.kill(self._actor)
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        from ray.exceptions import RayActorError, RayError, RayTaskError
+
+        try:
+            return await getattr(self._actor, method).remote(*args)
+        except RayTaskError as error:
+            raise error.cause if isinstance(error.cause, Exception) else error from None
+        except RayActorError as error:
+            cause = getattr(error, "cause", None)
+            if isinstance(cause, Exception):  # its __init__ failed
+                raise cause from None
+            raise WorkerLost(str(error)) from error
+        except RayError as error:  # its results are gone with the shared memory they lay in
+            raise WorkerLost(str(error)) from error

@@ -1,0 +1,57 @@
+"""What runs in tasks on the cluster, near the data: listing a shard, looking up what is still missing of a chunk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recaption.engine.replay import replay
+from recaption.generate import parts
+from recaption.generate.chunks import Chunk, Listing, list_shard, load_index, narrow, reject_poison
+from recaption.generate.plan import Question
+from recaption.source import Source
+from recaption.store import open_store
+from recaption.types import Answer, Reject, SourceShard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What every part of one run shares."""
+
+    source: Source
+    store_url: str
+    epoch: int
+    excluded: frozenset[str] = frozenset()
+    limit: int | None = None  # images, over all shards in listing order
+    redrive: frozenset[str] = frozenset()  # rejects for these reasons are asked again
+
+
+def list_one(
+    questions: tuple[Question, ...], job: Job, shard: SourceShard, limit: int | None = None, replayed: bool = False
+) -> Listing:
+    """List one shard; what a model only replays from a column is answered on the spot."""
+    store = open_store(job.store_url)
+    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.redrive)
+    if not replayed or not listing.chunks:
+        return listing
+    images, _ = load_index(store, job.source, shard)
+    for chunk in listing.chunks:
+        for i, question in enumerate(questions):
+            assert question.generation.column is not None
+            wanted = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
+            items = replay(wanted, question.generation.column, question.id)
+            answers = [item for item in items if isinstance(item, Answer)]
+            rejects = [item for item in items if isinstance(item, Reject)]
+            parts.put_part(store, question, shard.id, f"{chunk.number:06d}.{job.epoch:06d}-0000", answers, rejects)
+    return list_shard(store, job.source, shard, questions, job.excluded, limit)
+
+
+def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> Chunk:
+    """What is still missing of a chunk whose actor is gone."""
+    return narrow(open_store(job.store_url), job.source, chunk, questions, job.redrive, job.epoch)
+
+
+def poison_one(questions: tuple[Question, ...], job: Job, chunk: Chunk, number: int, detail: str) -> dict[str, int]:
+    """Reject an image that kills engines. Returns question -> rejects."""
+    name = f"{chunk.number:06d}.{job.epoch:06d}-{number:04d}-poison"
+    reject_poison(open_store(job.store_url), job.source, chunk, questions, name, detail)
+    return {q.id: sum(chunk.asks(row, i) for row in chunk.rows()) for i, q in enumerate(questions)}

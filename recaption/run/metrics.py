@@ -1,0 +1,79 @@
+"""What a run leaves in `metrics/`: times, hosts, rates. Everything that differs from run to run is here, nowhere else.
+
+metrics/progress.json       of the newest run, rewritten every few seconds: what `recaption status` shows
+metrics/run-<epoch>.json    of every run, written when it ends
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+import recaption
+from recaption.errors import Interrupted, StoreError
+from recaption.generate.progress import Progress
+from recaption.store import Store
+from recaption.types import SCHEMA_VERSION
+
+EVERY = 5.0  # seconds between two states of progress.json
+
+
+class RunLog:
+    """Keeps what a run tells of itself and puts it; a store that fails here never hides what ended the run."""
+
+    def __init__(self, store: Store, epoch: int, command: str) -> None:
+        self._store = store
+        self._last = float("-inf")
+        self._progress: dict[str, Progress] = {}
+        self._data: dict[str, Any] = {
+            "v": SCHEMA_VERSION,
+            "run": f"run-{epoch:06d}",
+            "command": command,
+            "started": _now(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "recaption": recaption.__version__,
+        }
+
+    def observe(self, progress: Progress) -> None:
+        """How far a model's pass is; may be called as often as one likes."""
+        self._progress[progress.model] = progress
+        if time.monotonic() - self._last > EVERY:
+            self._last = time.monotonic()
+            self._put("progress", self._state("running"))
+
+    def end(self, error: BaseException | None) -> None:
+        """The run is over: done, interrupted, or failed with `error`."""
+        how: Literal["done", "interrupted", "failed"] = "done" if error is None else "failed"
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            how = "interrupted"
+        state = self._state(how, error)
+        self._put("progress", state)
+        self._put(self._data["run"], {**state, "finished": state["updated"]})
+
+    def _state(self, how: str, error: BaseException | None = None) -> dict[str, Any]:
+        passes = list(self._progress.values())
+        seconds = sum(progress.seconds for progress in passes)
+        answers = sum(progress.answers.total() for progress in passes)
+        return {
+            **self._data,
+            "state": how,
+            "error": None if error is None else str(error) or type(error).__name__,
+            "updated": _now(),
+            "captions_per_second": round(answers / seconds, 3) if seconds else None,
+            "models": {progress.model: progress.as_json() for progress in passes},
+        }
+
+    def _put(self, name: str, state: dict[str, Any]) -> None:
+        with suppress(StoreError):
+            self._store.put(f"metrics/{name}.json", orjson.dumps(state, option=orjson.OPT_INDENT_2))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

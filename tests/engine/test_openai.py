@@ -1,0 +1,880 @@
+"""recaption.engine.openai against a server of our own on loopback, and against a real `vllm serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import io
+import json
+import logging
+import os
+import pickle
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from samples import jpeg
+
+from recaption import config
+from recaption.decode import decode
+from recaption.engine import Completion, EngineSpec, ImageLimits, Rendered, Request, build
+from recaption.engine.chat_server import LONGEST_BACKOFF, LONGEST_RETRY_AFTER, Key, backoff, retry_after
+from recaption.engine.openai import OpenAIEngine, data_url, read
+from recaption.engine.openai_settings import OpenAISettings
+from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RecaptionError, RequestError
+from recaption.generate.plan import make_plan
+from recaption.types import Sampling
+
+KEY = 'sk-do/not"tell+4711'
+LIMITS = ImageLimits()
+
+
+@dataclass(kw_only=True, slots=True)
+class Response:
+    """What the server sends; a `content` that is not bytes goes out as JSON."""
+
+    content: Any
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True, slots=True)
+class Asked:
+    """What the server was sent."""
+
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def prompt(self) -> str:
+        content = self.body["messages"][0]["content"]
+        return content if isinstance(content, str) else content[1]["text"]
+
+
+def answer(text: str = "A red square.", finish: str = "stop", **message: Any) -> dict[str, Any]:
+    usage = {"prompt_tokens": 11, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 3}}
+    return {"choices": [{"message": {"content": text, **message}, "finish_reason": finish}], "usage": usage}
+
+
+class Server:
+    """`chat` answers a question; its n-th call has number n, from 0. `asked` are the questions, in order."""
+
+    def __init__(self) -> None:
+        self.chat: Callable[[int, Asked], Response] = lambda n, asked: Response(content=answer())
+        self.models = Response(content={"data": [{"id": "m", "owned_by": "us"}]})
+        self.asked: list[Asked] = []
+        self.running = self.most_running = 0
+        self.released = threading.Event()
+        self._lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._send(server.models)
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                asked = Asked(path=self.path, headers=dict(self.headers), body=body)
+                with server._lock:
+                    number = len(server.asked)
+                    server.asked.append(asked)
+                    server.running += 1
+                    server.most_running = max(server.most_running, server.running)
+                try:
+                    response = server.chat(number, asked)
+                finally:
+                    with server._lock:
+                        server.running -= 1
+                self._send(response)
+
+            def _send(self, response: Response) -> None:
+                content = response.content
+                raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(response.status)
+                for name, value in response.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *args: Any) -> None: ...
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A client that has given up is no news."""
+
+        self._http = Quiet(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def hang(self) -> Response:
+        """Answer nothing until the test is over."""
+        self.released.wait(60)
+        return Response(content=answer("too late"))
+
+    def close(self) -> None:
+        self.released.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    running = Server()
+    yield running
+    running.close()
+
+
+def spec(server: Server | str, **engine_args: Any) -> EngineSpec:
+    url = server if isinstance(server, str) else server.url
+    return EngineSpec(engine="openai", model="m", engine_args=tuple({"base_url": url, **engine_args}.items()))
+
+
+def question(prompt: str = "What is this?", image: bytes | None = None, **sampling: Any) -> Request:
+    return Request(
+        image=jpeg(1) if image is None else image,
+        sha256="0",
+        prompt=prompt,
+        sampling=Sampling(**{"max_tokens": 16, **sampling}),
+    )
+
+
+def ask(
+    engine_spec: EngineSpec, *requests: Request, waits: list[float] | None = None
+) -> list[Completion | BaseException]:
+    """What an engine that is started for them makes of the requests, all at once; it waits no time at all."""
+    waited = [] if waits is None else waits
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        await asyncio.sleep(0.001)
+
+    async def run() -> list[Completion | BaseException]:
+        engine = OpenAIEngine(engine_spec, sleep=sleep)
+        try:
+            await engine.start()
+            return await asyncio.gather(*(engine.generate(r) for r in requests), return_exceptions=True)
+        finally:
+            await engine.stop()
+
+    return asyncio.run(run())
+
+
+def shown(request: dict[str, Any]) -> bytes:
+    """The bytes of the picture in a request's body."""
+    url = request["messages"][0]["content"][0]["image_url"]["url"]
+    return base64.b64decode(url.partition(";base64,")[2])
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, kind, **options)
+    return sink.getvalue()
+
+
+def test_a_question_is_put_as_the_api_wants_it(server: Server) -> None:
+    sampling = {"temperature": 0.5, "top_p": 0.9, "seed": 7, "stop": ("\n",), "max_tokens": 20}
+    (found,) = ask(spec(server), question(**sampling))
+    assert found == Completion(
+        text="A red square.", finish_reason="stop", prompt_tokens=11, output_tokens=5, cached_tokens=3
+    )
+    (asked,) = server.asked
+    assert asked.path == "/v1/chat/completions"
+    assert "Authorization" not in asked.headers
+    (message,) = asked.body.pop("messages")
+    assert message["role"] == "user"
+    assert [part["type"] for part in message["content"]] == ["image_url", "text"]
+    assert message["content"][0]["image_url"]["url"].startswith("data:image/jpeg;base64,")
+    assert message["content"][1]["text"] == "What is this?"
+    assert asked.body == {**sampling, "model": "m", "stop": ["\n"]}
+
+
+def test_fields_that_not_every_server_knows_are_sent_only_where_they_are_set(server: Server) -> None:
+    extra = {"repetition_penalty": 1.1, "seed": None}
+    ask(spec(server, image_detail="low", extra_body=extra), question(top_k=5, ignore_eos=True))
+    (asked,) = server.asked
+    assert asked.body["messages"][0]["content"][0]["image_url"]["detail"] == "low"
+    del asked.body["messages"]
+    assert asked.body == {
+        "model": "m",
+        "max_tokens": 16,
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "top_k": 5,
+        "ignore_eos": True,
+        "repetition_penalty": 1.1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "finish"),
+    [
+        (answer(finish="length"), "A red square.", "length"),
+        (answer(finish="content_filter"), "A red square.", "refusal"),
+        (answer(finish="repetition"), "A red square.", "repetition"),
+        (answer(finish="tool_calls"), "A red square.", "error"),
+        ({"choices": [{"message": {"content": None, "refusal": "I cannot."}, "finish_reason": "stop"}]},
+         "I cannot.", "refusal"),
+        ({"choices": [{"message": {"content": None}, "finish_reason": "stop"}], "usage": None}, "", "stop"),
+        ({"choices": [{}]}, "", "error"),
+    ],
+)  # fmt: skip
+def test_how_an_answer_ended_is_told_in_our_words(reply: dict[str, Any], text: str, finish: str) -> None:
+    found = read(reply)
+    assert (found.text, found.finish_reason) == (text, finish)
+    assert found.output_tokens == (5 if reply.get("usage") else 0)
+
+
+def test_an_answer_that_is_no_text_is_refused() -> None:
+    with pytest.raises(RequestError, match="a list for a text"):
+        read({"choices": [{"message": {"content": ["a"]}, "finish_reason": "stop"}]})
+
+
+def test_a_picture_that_every_decoder_takes_alike_goes_out_as_it_came() -> None:
+    colour = Image.new("RGB", (40, 30), "red")
+    for kind in ("JPEG", "PNG", "WEBP"):
+        data = encoded(colour, kind)
+        url = data_url(question(image=data), LIMITS, None)
+        assert url == f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+
+
+def test_orientation_and_position_are_not_sent() -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "somewhere"
+    turned = encoded(Image.new("RGB", (40, 30), "red"), "JPEG", exif=exif)
+    assert b"somewhere" in turned
+    sent = base64.b64decode(data_url(question(image=turned), LIMITS, None).partition(";base64,")[2])
+    assert b"somewhere" not in sent and turned.endswith(sent[-200:])
+    assert Image.open(io.BytesIO(sent)).getexif().get(0x0112) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encoded(Image.new("RGBA", (40, 30), (255, 0, 0, 0)), "PNG"),
+        encoded(Image.new("RGBA", (40, 30), (255, 0, 0, 0)), "WEBP"),
+        encoded(Image.new("RGB", (40, 30), "red"), "PNG", transparency=(255, 0, 0)),
+        encoded(Image.new("P", (40, 30)), "GIF", transparency=0),
+        encoded(Image.new("RGB", (40, 30), "white"), "BMP"),
+    ],
+)
+def test_any_other_picture_goes_out_as_the_jpeg_that_other_engines_see(data: bytes) -> None:
+    url = data_url(question(image=data), LIMITS, None)
+    assert url.startswith("data:image/jpeg;base64,")
+    sent = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    assert sent.size == (40, 30) and sent.mode == "RGB"
+    lowest = min(low for low, _ in sent.getextrema())
+    assert lowest > 250, "transparency lies over white"
+
+
+@pytest.mark.parametrize(
+    ("share", "budget", "pixels"), [(1.0, 1000, 1000), (0.5, None, 2400), (0.5, 1000, 500), (0.25, 10**6, 1200)]
+)
+def test_a_picture_is_scaled_down_to_its_pixel_budget(share: float, budget: int | None, pixels: int) -> None:
+    request = replace(question(image=jpeg(1, (80, 60))), pixel_share=share)
+    sent = base64.b64decode(data_url(request, LIMITS, budget).partition(",")[2])
+    width, height = Image.open(io.BytesIO(sent)).size
+    assert 0.9 * pixels < width * height <= pixels
+    assert decode(sent, LIMITS).size == (width, height)
+
+
+def test_an_unusable_picture_is_an_image_error_and_never_sent(server: Server) -> None:
+    found = ask(spec(server), question(image=b"<html>"), question(image=jpeg(1)[:-20]), question(image=b""))
+    assert [error.reason for error in found if isinstance(error, ImageError)] == ["undecodable", "truncated", "empty"]
+    assert server.asked == []
+
+
+def test_a_try_that_may_work_later_is_made_again(server: Server) -> None:
+    troubles = [
+        Response(status=429, content={"error": {"message": "slow down"}}),
+        Response(status=500, content=b"<html>oops</html>"),
+        Response(content=b'{"choices": [{"mess'),
+        Response(content={"error": {"message": "upstream", "code": 502}}),
+        Response(status=409, content={}),
+    ]
+    server.chat = lambda n, asked: troubles[n] if n < len(troubles) else Response(content=answer())
+    waits: list[float] = []
+    (found,) = ask(spec(server), question(), waits=waits)
+    assert isinstance(found, Completion)
+    assert len({json.dumps(asked.body) for asked in server.asked}) == 1 and len(server.asked) == 6
+    assert [2**n / 2 <= wait <= 2**n for n, wait in enumerate(waits)] == [True] * 5
+
+
+def test_waiting_grows_to_a_bound_and_differs_from_try_to_try() -> None:
+    source = random.Random(0)
+    assert backoff(0, source) == 0
+    assert max(backoff(1000, source) for _ in range(100)) <= LONGEST_BACKOFF
+    assert len({backoff(3, source) for _ in range(100)}) > 50
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("7", 7),
+        ("0.5", 0.5),
+        ("-3", 0),
+        ("99999", LONGEST_RETRY_AFTER),
+        ("inf", LONGEST_RETRY_AFTER),
+        ("nan", None),
+        ("soon", None),
+        ("Wed, 01 Jan 2025 00:00:20 GMT", 20),
+        ("Wed, 01 Jan 2025 00:00:20 -0000", 20),
+        ("Wed, 01 Jan 2020 00:00:00 GMT", 0),
+        ("Wed, 01 Jan 2031 00:00:00 GMT", LONGEST_RETRY_AFTER),
+    ],
+)
+def test_retry_after_is_read_and_bounded(header: str | None, seconds: float | None) -> None:
+    assert retry_after(header, datetime(2025, 1, 1, tzinfo=UTC)) == seconds
+
+
+def test_a_server_that_names_a_time_is_left_alone_so_long(server: Server) -> None:
+    server.chat = lambda n, asked: (
+        Response(content=answer()) if n else Response(status=429, content={}, headers={"Retry-After": "100"})
+    )
+    waits: list[float] = []
+    (found,) = ask(spec(server), question(), waits=waits)
+    assert isinstance(found, Completion)
+    (waited,) = waits
+    assert 50 < waited <= 102
+
+
+@pytest.mark.parametrize("trouble", [Response(status=503, content={}), Response(content=b"not JSON")])
+def test_a_server_that_answers_nobody_is_a_dead_engine(server: Server, trouble: Response) -> None:
+    server.chat = lambda n, asked: trouble
+    found = ask(spec(server, attempts=3), question(), question("another"))
+    assert [type(error) for error in found] == [EngineDead, EngineDead]
+    assert f"server {server.url} does not answer: " in str(found[0]) and "(tried 3 times)" in str(found[0])
+    assert len(server.asked) == 6
+
+
+def test_a_server_that_says_nothing_is_given_up(server: Server) -> None:
+    server.chat = lambda n, asked: server.hang()
+    (found,) = ask(spec(server, attempts=2, timeout=0.2), question())
+    assert isinstance(found, EngineDead) and "no answer within 0.2 s (tried 2 times)" in str(found)
+
+
+def test_a_server_that_is_not_there_is_a_dead_engine() -> None:
+    with socket.socket() as taken:  # bound and not listening: nobody else can be there
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+        with pytest.raises(EngineDead, match=r"does not answer: ClientConnectorError.*\(tried 2 times\)"):
+            ask(spec(url, attempts=2), question())
+
+
+def test_a_request_that_alone_fails_is_not_the_servers_death(server: Server) -> None:
+    """The good ones come one after another while the bad one is tried, so there is always one answered meanwhile."""
+
+    def chat(n: int, asked: Asked) -> Response:
+        return Response(status=500, content={}) if asked.prompt == "bad" else Response(content=answer())
+
+    server.chat = chat
+
+    async def run() -> None:
+        async def sleep(seconds: float) -> None:
+            assert isinstance(await engine.generate(question("good")), Completion)
+
+        engine = OpenAIEngine(spec(server, attempts=3), sleep=sleep)
+        await engine.start()
+        with pytest.raises(RequestError, match=r"answers others, but not this request: status 500.*tried 3 times"):
+            await engine.generate(question("bad"))
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_a_busy_server_that_answers_others_is_waited_for(server: Server) -> None:
+    server.chat = lambda n, asked: (
+        Response(status=429, content={})
+        if asked.prompt == "late" and sum(a.prompt == "late" for a in server.asked) < 6
+        else Response(content=answer())
+    )
+
+    async def run() -> None:
+        async def sleep(seconds: float) -> None:
+            await engine.generate(question("other"))
+
+        engine = OpenAIEngine(spec(server, attempts=2), sleep=sleep)
+        await engine.start()
+        assert isinstance(await engine.generate(question("late")), Completion)
+        await engine.stop()
+
+    asyncio.run(run())
+    assert sum(asked.prompt == "late" for asked in server.asked) == 6
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refused_request_is_not_tried_again(server: Server, status: int) -> None:
+    server.chat = lambda n, asked: Response(status=status, content={"error": {"message": "too long"}})
+    (found,) = ask(spec(server), question())
+    assert isinstance(found, RequestError) and f"({status}): too long" in str(found)
+    assert len(server.asked) == 1
+
+
+def test_a_picture_that_the_server_could_not_decode_is_an_image_error(server: Server) -> None:
+    server.chat = lambda n, asked: Response(status=400, content={"detail": "cannot identify image"})
+    whole = encoded(Image.effect_noise((64, 64), 50).convert("RGB"), "PNG")
+    middle = whole.index(b"IDAT") + 40
+    broken = whole[:middle] + bytes(64) + whole[middle + 64 :]
+    (found,) = ask(spec(server), question(image=broken))
+    assert isinstance(found, ImageError) and found.reason in ("undecodable", "truncated")
+    assert shown(server.asked[0].body) == broken
+
+
+def test_a_reply_without_an_end_is_refused(server: Server) -> None:
+    server.chat = lambda n, asked: Response(content=b" " * (9 * 2**20))
+    (found,) = ask(spec(server), question())
+    assert isinstance(found, RequestError) and "larger than" in str(found)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 404, 307])
+def test_what_would_be_the_same_for_every_request_ends_the_engine(server: Server, status: int) -> None:
+    headers = {"Location": server.url + "/elsewhere"}
+    server.chat = lambda n, asked: Response(status=status, content={"error": "no"}, headers=headers)
+
+    async def run() -> None:
+        engine = OpenAIEngine(spec(server))
+        await engine.start()
+        with pytest.raises(EngineDead, match=rf"\({status}: no\)"):
+            await engine.generate(question())
+        with pytest.raises(EngineDead, match=rf"\({status}: no\)"):
+            await engine.generate(question())
+        await engine.stop()
+        with pytest.raises(Interrupted):
+            await engine.generate(question())
+
+    asyncio.run(run())
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_refused_is_said_at_the_start(server: Server, status: int) -> None:
+    server.models = Response(status=status, content={"error": {"message": "who are you"}})
+    with pytest.raises(ConfigError, match=rf"wants an API key; engine_args.api_key_env .*\({status}: who are you\)"):
+        ask(spec(server))
+
+
+def test_a_model_that_the_server_lacks_is_said_at_the_start(server: Server) -> None:
+    server.models = Response(content={"data": [{"id": "a"}, {"id": "b"}]})
+    server.chat = lambda n, asked: Response(status=404, content={"message": "no model m"})
+    with pytest.raises(
+        ConfigError, match=r"model 'm': server .* has no such model, .*\(404: no model m\); it lists a, b"
+    ):
+        ask(spec(server))
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        Response(status=404, content=b"Not Found"),
+        Response(status=405, content={}),
+        Response(content={"data": [{"id": "models/m"}]}),
+        Response(content=b"<html>"),
+    ],
+)
+def test_a_server_that_does_not_list_the_model_is_asked_for_a_word(server: Server, models: Response) -> None:
+    server.models = models
+    (found,) = ask(spec(server), question())
+    assert isinstance(found, Completion)
+    assert [asked.prompt for asked in server.asked] == ["Hello", "What is this?"]
+    assert server.asked[0].body["max_tokens"] == 1
+
+
+def test_no_more_than_so_many_requests_are_under_way(server: Server) -> None:
+    both = threading.Barrier(3, timeout=20)
+
+    def chat(n: int, asked: Asked) -> Response:
+        both.wait()  # three at a time come through, and only so
+        return Response(content=answer())
+
+    server.chat = chat
+    engine_spec = spec(server, concurrency=3)
+    assert build(engine_spec).capacity == 3
+    found = ask(engine_spec, *(question(str(n)) for n in range(12)))
+    assert all(isinstance(item, Completion) for item in found)
+    assert server.most_running == 3
+
+
+def test_a_request_that_waits_to_be_tried_again_keeps_its_place(server: Server) -> None:
+    server.chat = lambda n, asked: Response(content=answer()) if n else Response(status=503, content={})
+    ask(spec(server, concurrency=1), question("first"), question("second"))
+    assert [asked.prompt for asked in server.asked] == ["first", "first", "second"]
+
+
+def test_a_request_that_its_caller_gives_up_frees_its_place(server: Server) -> None:
+    asked = threading.Event()
+
+    def chat(n: int, question: Asked) -> Response:
+        asked.set()
+        return server.hang() if n == 0 else Response(content=answer())
+
+    server.chat = chat
+
+    async def run() -> None:
+        engine = OpenAIEngine(spec(server, concurrency=1, timeout=30, attempts=1))
+        await engine.start()
+        given_up = asyncio.ensure_future(engine.generate(question("first")))
+        await asyncio.to_thread(asked.wait, 20)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        second = asyncio.ensure_future(engine.generate(question("second")))
+        await asyncio.wait([second], timeout=20)
+        assert second.done()
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_draining_lets_what_is_under_way_end_and_takes_no_more(server: Server) -> None:
+    asked, go = threading.Event(), threading.Event()
+
+    def chat(n: int, question: Asked) -> Response:
+        asked.set()
+        go.wait(20)
+        return Response(content=answer())
+
+    server.chat = chat
+
+    async def run() -> None:
+        engine = OpenAIEngine(spec(server))
+        with pytest.raises(EngineDead, match="not started"):
+            await engine.generate(question())
+        await engine.start()
+        running = asyncio.ensure_future(engine.generate(question()))
+        await asyncio.to_thread(asked.wait, 20)
+        await engine.drain(0.01)
+        assert not running.done()
+        with pytest.raises(Interrupted):
+            await engine.generate(question())
+        go.set()
+        await engine.drain(20)
+        assert isinstance(await running, Completion)
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_stopping_interrupts_what_is_under_way(server: Server) -> None:
+    asked = threading.Event()
+
+    def chat(n: int, question: Asked) -> Response:
+        asked.set()
+        return server.hang()
+
+    server.chat = chat
+
+    async def run() -> None:
+        engine = OpenAIEngine(spec(server))
+        await engine.start()
+        running = asyncio.ensure_future(engine.generate(question()))
+        given_up = asyncio.ensure_future(engine.generate(question()))
+        await asyncio.to_thread(asked.wait, 20)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        await engine.stop()
+        with pytest.raises(Interrupted):
+            await running
+        with pytest.raises(Interrupted):
+            await engine.generate(question())
+        await engine.stop()
+
+    asyncio.run(run())
+
+
+def test_rendered_work_is_not_for_this_engine(server: Server) -> None:
+    rendered = Rendered(engine_input=None, sampling=Sampling(max_tokens=1), nbytes=0)
+    with pytest.raises(RequestError, match="not rendered ones"):
+        asyncio.run(OpenAIEngine(spec(server)).generate(rendered))
+
+
+@pytest.mark.parametrize(
+    ("engine_args", "message"),
+    [
+        ({"base_url": None}, r"needs engine_args.base_url.*e\.g\. http://127.0.0.1:8000/v1"),
+        ({"base_url": "localhost:8000"}, "expected http:// or https://"),
+        ({"base_url": "http://h:port/v1"}, "expected http:// or https://"),
+        ({"base_url": "http://h/v1?api-version=1"}, "no query"),
+        ({"api_key": KEY}, "a key is not taken from a pipeline"),
+        ({"base_url": f"http://me:{KEY.replace('/', '')}@h/v1"}, "holds a user or password"),
+        ({"api_key_env": KEY}, "is no name of an environment variable"),
+        ({"extra_body": {"api_key": KEY}}, "looks like a key"),
+        ({"extra_body": {"messages": []}}, "messages cannot be set there"),
+        ({"extra_body": {1: 2}}, "cannot be sent as JSON"),
+        ({"extra_body": "x"}, "expected a mapping"),
+        (
+            {"retries": 3, "key": KEY},
+            r"key, retries: engine openai has no such setting\. Allowed are base_url, api_key",
+        ),
+        ({"concurrency": 0}, "concurrency is 0: expected a whole number from 1 on"),
+        ({"concurrency": True}, "expected a whole number"),
+        ({"attempts": 2.5}, "attempts is 2.5"),
+        ({"timeout": float("inf")}, "timeout is inf: expected a number of seconds above 0"),
+        ({"image_detail": "huge"}, "allowed are auto, low and high"),
+    ],
+)
+def test_wrong_settings_are_said_without_repeating_a_key(engine_args: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        OpenAISettings.of({"base_url": "http://127.0.0.1:8000/v1", **engine_args})
+    told = "".join(traceback.format_exception(caught.value))
+    assert "4711" not in told
+
+
+def test_a_variable_that_was_named_must_be_set(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(ConfigError, match="the environment variable MY_KEY is not set here"):
+        ask(spec(server, api_key_env="MY_KEY"))
+    monkeypatch.setenv("MY_KEY", f" {KEY}\n")
+    ask(spec(server, api_key_env="MY_KEY"), question())
+    assert server.asked[0].headers["Authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("value", [f"{KEY}\nHost: evil", f"Bearer {KEY}", f"{KEY}ä"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(value: str) -> None:
+    with pytest.raises(ConfigError, match="MY_KEY holds no API key") as caught:
+        Key(value, "MY_KEY")
+    assert "4711" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_the_key_is_never_shown(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Not where a server repeats it in whatever it says, nor in what travels to other processes."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    caplog.set_level(logging.DEBUG)
+    told: list[str] = []
+
+    def chat(n: int, asked: Asked) -> Response:
+        key = asked.headers["Authorization"].removeprefix("Bearer ")
+        assert key == KEY
+        said = {"error": {"message": f"{'x' * 290} {key}"}}
+        by_prompt = {
+            "refused": Response(status=400, content=said),
+            "raw": Response(status=400, content=f"no {key} of yours".encode()),
+            "escaped": Response(status=422, content={"what": {"key": key}}),
+            "slashed": Response(status=422, content=json.dumps({"key": key}).replace("/", r"\/").encode()),
+            "quoted": Response(status=400, content=urllib.request.quote(key, safe="").encode()),
+            "failing": Response(status=500, content=said),
+            "no JSON": Response(content=b"<html>" + key.encode()),
+            "wrong key": Response(status=401, content=said),
+            "moved": Response(status=302, content=b"", headers={"Location": f"http://127.0.0.1:9/{key}"}),
+        }
+        return by_prompt.get(asked.prompt, Response(content=answer()))
+
+    server.chat = chat
+    server.models = Response(content={"data": [{"id": "m", "owned_by": KEY}]})
+
+    async def run() -> None:
+        async def sleep(seconds: float) -> None: ...
+
+        prompts = ("refused", "raw", "escaped", "slashed", "quoted", "failing", "no JSON", "wrong key", "moved")
+        for prompt in prompts:
+            engine = OpenAIEngine(spec(server, attempts=2), sleep=sleep)
+            await engine.start()
+            with pytest.raises(RecaptionError) as caught:
+                await engine.generate(question(prompt))
+            error = caught.value
+            told.extend([str(error), repr(error), repr(pickle.dumps(error))])
+            told.extend(traceback.format_exception(error))
+            told.extend([repr(engine), repr(engine._server), str(engine.provenance()), repr(vars(engine))])
+            with suppress(TypeError, AttributeError):  # an engine holds threads, and is not pickled at all
+                told.append(repr(pickle.dumps(engine)))
+            await engine.stop()
+        server.models = Response(status=401, content={"error": {"message": f"Bearer {KEY} is wrong"}})
+        with pytest.raises(ConfigError, match=r"refuses the API key \(401: Bearer \*\*\* is wrong\)") as refused:
+            await OpenAIEngine(spec(server)).start()
+        told.extend(traceback.format_exception(refused.value))
+
+    asyncio.run(run())
+    told.extend([repr(spec(server)), repr(pickle.dumps(spec(server))), caplog.text, *capfd.readouterr()])
+    with pytest.raises(TypeError, match="not pickled"):
+        pickle.dumps(Key(KEY, "X"))
+    everything = "\n".join(told)
+    assert len(server.asked) >= 9 and "***" in everything
+    for form in (KEY, KEY[:8], "4711"):
+        assert form not in everything
+
+
+def pipeline(folder: Path, **model: Any) -> dict[str, Any]:
+    args = {"base_url": "http://127.0.0.1:1/v1"}
+    return {
+        "name": "x",
+        "source": {"path": f"{folder}/*.tar"},
+        "models": {"m": {"engine": "openai", "model": "no/such-model", "engine_args": args, **model}},
+        "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+        "output": {"path": str(folder / "out")},
+    }
+
+
+def test_a_model_of_a_server_is_known_by_its_name_alone(
+    make_source: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OTHER_KEY", "other")
+    data = pipeline(make_source(shards=1, per_shard=2))
+
+    def identity(**model: Any) -> str:
+        changed = copy.deepcopy(data)
+        changed["models"]["m"] |= model
+        plan = make_plan(config.validate(changed))
+        assert KEY not in repr(plan) and KEY.encode() not in pickle.dumps(plan)
+        return plan.questions[0].generation.fingerprint
+
+    url = {"base_url": "http://127.0.0.1:1/v1"}
+    batch = {"concurrency": 3, "timeout": 9, "attempts": 1, "api_key_env": "OTHER_KEY"}
+    assert identity(engine_args={"base_url": "https://example.com/api/v1"}) == identity()
+    assert identity(engine_args={**url, **batch}) == identity()
+    assert identity(engine_args={**url, "extra_body": {}}) == identity()
+    different = [
+        identity(),
+        identity(model="no/other-model"),
+        identity(revision="v2"),
+        identity(max_pixels=1000),
+        identity(engine_args={**url, "image_detail": "low"}),
+        identity(engine_args={**url, "extra_body": {"repetition_penalty": 1.1}}),
+    ]
+    assert len(set(different)) == len(different)
+
+
+def test_a_plan_says_what_is_wrong_with_the_servers_settings(make_source: Callable[..., Path]) -> None:
+    data = pipeline(make_source(shards=1, per_shard=2), engine_args={"base_url": "http://h/v1", "api_key": KEY})
+    with pytest.raises(ConfigError, match="a key is not taken from a pipeline") as caught:
+        make_plan(config.validate(data))
+    assert "4711" not in str(caught.value)
+
+
+def test_the_shipped_pipeline_is_whole(make_source: Callable[..., Path]) -> None:
+    loaded, path = config.load("openai", (f"source.path={make_source(shards=1, per_shard=2)}/*.tar",))
+    (model,) = make_plan(loaded, path).models
+    assert model.engine is not None and model.commit is None
+    assert (model.engine.model, model.engine.revision) == ("Qwen/Qwen2.5-VL-7B-Instruct", None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def vllm_serve(tiny_model: Path, tmp_path: Path) -> Iterator[str]:
+    """A `vllm serve` of the random captioner on this machine's CPU; yields its base URL."""
+    pytest.importorskip("vllm", reason="vllm is not installed")
+    port = free_port()
+    quiet = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    # One process and no pinning, as in recaption.engine.vllm.
+    single = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    options = {
+        "--host": "127.0.0.1", "--port": str(port), "--served-model-name": "m", "--dtype": "float32",
+        "--max-model-len": "512", "--max-num-seqs": "8", "--generation-config": "vllm",
+        "--distributed-executor-backend": "uni", "--api-key": KEY,
+    }  # fmt: skip
+    # What `vllm serve` runs; the command itself does not start where the package is called vllm-cpu.
+    command = [
+        sys.executable,
+        "-m",
+        "vllm.entrypoints.openai.api_server",
+        "--model",
+        str(tiny_model),
+        "--enforce-eager",
+    ]
+    command += ["--enable-prompt-tokens-details", *(word for pair in options.items() for word in pair)]
+    log = tmp_path / "serve.log"
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            command, stdout=sink, stderr=sink, env={**os.environ, **quiet, **single}, start_new_session=True
+        )
+    try:
+        until = time.monotonic() + 900
+        while True:
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+                if reply.status == 200:
+                    break
+            words = log.read_text("utf-8", "replace")[-4000:]
+            assert process.poll() is None, f"vllm serve ended:\n{words}"
+            assert time.monotonic() < until, f"vllm serve does not start:\n{words}"
+            time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, how)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+        with suppress(ProcessLookupError):  # what it started, too
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def prompt_tokens(model: Path, request: Request) -> int:
+    """As many as transformers makes of the request, the picture's among them."""
+    from transformers import AutoProcessor
+
+    content = [
+        {"type": "image", "image": decode(request.image, LIMITS)},
+        {"type": "text", "text": request.prompt},
+    ]
+    inputs = AutoProcessor.from_pretrained(model).apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    return len(inputs["input_ids"][0])
+
+
+@pytest.mark.vllm
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.filterwarnings("default")
+def test_a_real_vllm_serve_answers(
+    vllm_serve: str, tiny_model: Path, request_for: Callable[..., Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong")
+    with pytest.raises(ConfigError, match=r"refuses the API key \(401"):
+        ask(spec(vllm_serve))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(ConfigError, match=r"model 'other': .*\(404: .*it lists m"):
+        ask(replace(spec(vllm_serve), model="other"))
+
+    good = [request_for(n, max_tokens=4 + n, ignore_eos=True) for n in range(8)]
+    alike = [request_for(1, temperature=1.0, seed=seed, ignore_eos=True) for seed in (1, 2, 1)]
+    too_long = replace(good[0], prompt="word " * 1000)
+    no_image = replace(good[0], image=b"<html>")
+    fewer = replace(good[0], pixel_share=0.1)
+    found = ask(
+        replace(spec(vllm_serve, timeout=300, concurrency=6), max_pixels=10**6),
+        *good, *alike, too_long, no_image, fewer,
+    )  # fmt: skip
+    answers = [item for item in found[:8] if isinstance(item, Completion)]
+    assert [(a.output_tokens, a.finish_reason) for a in answers] == [(4 + n, "length") for n in range(8)]
+    assert {a.prompt_tokens for a in answers} == {prompt_tokens(tiny_model, good[0])}
+    one, two, three = (item for item in found[8:11] if isinstance(item, Completion))
+    assert one.text == three.text != two.text
+    assert isinstance(found[11], RequestError), found[11]
+    assert isinstance(found[12], ImageError)
+    assert isinstance(found[13], Completion)
