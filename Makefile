@@ -27,8 +27,8 @@ check: setup ## ruff and mypy
 format: setup ## let ruff rewrite what it can
 	@$(BIN)/ruff check --fix-only && $(BIN)/ruff format
 
-bench: setup ## measure the engine under recaption against the engine alone
-	@$(PY) scripts/bench.py $(ARGS)
+bench: setup ## recaption against bare vLLM, and how busy its engines are; writes bench.json
+	@$(PY) scripts/bench $(ARGS)
 
 soak: setup ## kill a running pipeline again and again, and compare what comes out
 	@$(PY) -m pytest -m soak $(ARGS)

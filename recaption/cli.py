@@ -7,10 +7,12 @@ Exit codes: 0 done; 1 done, but more was rejected than the pipeline allows, or a
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ import recaption
 from recaption.errors import Interrupted, MissingExtra, RecaptionError, UserError
 
 if TYPE_CHECKING:
+    from recaption.config import Pipeline
     from recaption.run import Outcome
 
 Command = Callable[[argparse.Namespace], int]
@@ -61,13 +64,34 @@ def parser() -> argparse.ArgumentParser:
         ("generate", "only ask the models; answers are kept"),
         ("build", "only annotate and write, from answers that are there; needs no GPU"),
     ):
-        command = _add(commands, name, _run, text)
-        command.add_argument("pipeline", help="a pipeline file, or the name of a shipped one (demo, flair, replay)")
-        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. output.path=out/x")
+        command = _of_pipeline(_add(commands, name, _run, text))
         command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
         command.add_argument("--takeover", action="store_true", help="take the output from a run that is surely dead")
         command.add_argument("--quiet", action="store_true", help="no progress and no summary")
         command.set_defaults(half=name)
+
+    text = "what a pipeline will cost: a pilot over its first images, whose answers are kept"
+    command = _of_pipeline(_add(commands, "estimate", _estimate, text))
+    command.add_argument("--images", type=_positive, default=256, metavar="N", help="of the pilot (256)")
+    command.add_argument("--price", type=_price, metavar="DOLLARS", help="of a GPU-hour, for the cost of it all")
+    command.add_argument("--json", action="store_true", help="all numbers, for programs")
+
+    command = _add(commands, "status", _status, "how a run stands, from any machine that sees its output")
+    command.add_argument("out", help="an output: a folder or a store's URL, as output.path names it")
+    command.add_argument("--watch", action="store_true", help="look again every 2 s until the run ends")
+    command.add_argument("--json", action="store_true", help="what the run has written, and how it looks from here")
+
+    text = "ask again what was rejected, with the output's own pipeline, and build anew"
+    command = _of_output(_add(commands, "redrive", _redrive, text))
+    text = "why it was rejected (refusal, repetition, poison, …); may be given several times"
+    command.add_argument("--reason", action="append", required=True, metavar="REASON", help=text)
+    command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images (as the last run)")
+    command.add_argument("--takeover", action="store_true", help="take the output from a run that is surely dead")
+    command.add_argument("--quiet", action="store_true", help="no progress and no summary")
+
+    command = _of_output(_add(commands, "replay", _replay, "ask for a stored answer again and compare; stores nothing"))
+    command.add_argument("key", help="key of an image, or its key in the source")
+    command.add_argument("--generation", metavar="ID", help="only this question; without it: all of them")
 
     command = _add(commands, "download", _download, "fetch the images of a URL list with img2dataset")
     command.add_argument("urls", help="txt, csv, tsv, json, jsonl or parquet with URLs")
@@ -98,43 +122,84 @@ def _add(commands: argparse._SubParsersAction, name: str, call: Command, text: s
     return command
 
 
+def _of_pipeline(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("pipeline", help="a pipeline file, or the name of a shipped one (demo, flair, replay)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. output.path=out/x")
+    return command
+
+
+def _of_output(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument("out", help="an output: a folder or a store's URL; its own pipeline.yaml is used")
+    command.add_argument("--pipeline", type=_file, metavar="FILE", help="its file, where its prompts lie beside that")
+    return command
+
+
 def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _price(text: str) -> float:
+    try:
+        value = float(text.removeprefix("$"))
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a price in dollars, such as 2.50")
     return value
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _file(text: str) -> Path:
+    if not Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}")
+    return Path(text)
+
+
+def _loaded(arguments: argparse.Namespace) -> tuple[Pipeline, Path]:
     from recaption.config import load
 
-    console = Console()
     pipeline, path = load(arguments.pipeline, tuple(arguments.set))
     if arguments.pipeline == "demo":
         from recaption.demo.shards import ensure_shards
 
         ensure_shards(Path(pipeline.source.path).parent)
+    return pipeline, path
+
+
+@contextmanager
+def _extra_named() -> Iterator[None]:
+    """Turns the import of a package that is not installed into the line that installs it."""
     try:
-        from recaption.progress import Display
-        from recaption.run import run
+        yield
     except ImportError as error:
         if error.name and error.name.split(".")[0] == "recaption":
             raise
         raise MissingExtra(error.name or "a package", "run") from error
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    console = Console()
+    pipeline, path = _loaded(arguments)
+    with _extra_named():
+        from recaption.progress import Display
+        from recaption.run import run
     with Display(console, quiet=arguments.quiet) as display:
         display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
         outcome = run(pipeline, path, display, half=arguments.half, limit=arguments.limit, takeover=arguments.takeover)
     if not arguments.quiet:
         _report(outcome, pipeline.name, console)
+    return _judged(outcome, pipeline)
+
+
+def _judged(outcome: Outcome, pipeline: Pipeline) -> int:
+    """The exit code of a run that ended well: 1 when too much was rejected."""
     limit = pipeline.output.max_reject_share
-    if outcome.reject_share > limit:
-        raise_above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
-        Console(stderr=True).print(f"[red]error:[/] {raise_above}", highlight=False)
-        return 1
-    return 0
+    if outcome.reject_share <= limit:
+        return 0
+    above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
+    Console(stderr=True).print(f"[red]error:[/] {above}", highlight=False)
+    return 1
 
 
 def _report(outcome: Outcome, name: str, console: Console) -> None:
@@ -160,6 +225,62 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
             f"{command} init my-captions  # pipelines and prompts to start from",
         ),
     )
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    console = Console()
+    pipeline, path = _loaded(arguments)
+    with _extra_named():
+        from recaption.progress import Display
+        from recaption.run import estimate
+    with Display(console, quiet=arguments.json) as display:
+        found = estimate.estimate(pipeline, path, display, images=arguments.images, price=arguments.price)
+    if arguments.json:
+        print(json.dumps(estimate.as_json(found, pipeline), indent=2))
+    else:
+        estimate.print_estimate(found, pipeline, console)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    with _extra_named():
+        from recaption.run import show, status
+    if arguments.json:
+        print(json.dumps(status.as_json(status.read_status(arguments.out)), indent=2))
+    elif arguments.watch:
+        show.watch(lambda: status.read_status(arguments.out), Console())
+    else:
+        show.print_status(status.read_status(arguments.out), Console())
+    return 0
+
+
+def _redrive(arguments: argparse.Namespace) -> int:
+    console = Console(highlight=False)
+    with _extra_named():
+        from recaption.progress import Display
+        from recaption.run.redrive import redrive
+    with Display(console, quiet=arguments.quiet) as display:
+        result = redrive(
+            arguments.out,
+            arguments.reason,
+            display,
+            takeover=arguments.takeover,
+            limit=arguments.limit,
+            path=arguments.pipeline,
+        )
+    if result.outcome is not None and not arguments.quiet:
+        _report(result.outcome, result.pipeline.name, console)
+    if not arguments.quiet:
+        console.print(result.words, markup=False)
+    return _judged(result.outcome, result.pipeline) if result.outcome is not None else 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    with _extra_named():
+        from recaption.run.replay import print_replay, replay
+    found = replay(arguments.out, arguments.key, generation=arguments.generation, path=arguments.pipeline)
+    print_replay(found, Console())
+    return 0
 
 
 def _command() -> str:

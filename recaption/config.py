@@ -107,6 +107,7 @@ class SamplingConfig(_Section):
     top_k: int = Field(0, ge=0, description="0: no cut")
     seed: int = Field(0, ge=0)
     stop: tuple[str, ...] = ()
+    ignore_eos: bool = Field(False, description="answers of exactly max_tokens; for benchmarks only")
 
 
 class Retry(_Section):

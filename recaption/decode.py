@@ -62,8 +62,10 @@ def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
         return _judge(image, data, limits)
 
 
-def decode(data: bytes, limits: ImageLimits, max_pixels: int | None = None) -> Image.Image:
+def decode(data: bytes, limits: ImageLimits, max_pixels: int | None = None, share: float = 1.0) -> Image.Image:
     """Decode to RGB; above `max_pixels` (width x height) scaled down to it with its aspect ratio kept.
+
+    `share`, above 0 and at most 1, is the share that is left of the pixels that the image would have otherwise.
 
     A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where that is still not below the target (libjpeg's scaled
     inverse DCT), which costs a fraction of the time. Raises ImageError as `check_header` does.
@@ -71,6 +73,8 @@ def decode(data: bytes, limits: ImageLimits, max_pixels: int | None = None) -> I
     with _open(data) as image:
         info = _judge(image, data, limits)
         target = _fit(info.width, info.height, max_pixels)
+        if share < 1:
+            target = _fit(*target, max(1, int(target[0] * target[1] * share)))
         try:
             if info.format == "JPEG" and target != image.size:
                 image.draft("RGB", target)
@@ -102,36 +106,37 @@ def to_rgb(image: Image.Image) -> Image.Image:
 class Decoder:
     """`decode` with a small memory, so that an image asked several prompts is decoded once; safe across threads.
 
-    `keep` images (or their errors) are remembered by sha256, the least recently used one forgotten first. The image
-    returned is shared: do not change it in place. `decoded` counts the times a file was really decoded.
+    `keep` images (or their errors) are remembered by sha256 and share, the least recently used one forgotten first. The
+    image returned is shared: do not change it in place. `decoded` counts the times a file was really decoded.
     """
 
     def __init__(self, limits: ImageLimits, max_pixels: int | None = None, keep: int = 8) -> None:
         self.limits, self.max_pixels, self.keep = limits, max_pixels, keep
         self.decoded = 0
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Future[Image.Image]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, float], Future[Image.Image]] = OrderedDict()
 
-    def decode(self, data: bytes, sha256: str) -> Image.Image:
-        """The RGB image in `data`, whose sha256 is `sha256`. Raises ImageError as `decode` does."""
+    def decode(self, data: bytes, sha256: str, share: float = 1.0) -> Image.Image:
+        """The RGB image in `data`, whose sha256 is `sha256`; `share` and what it raises as of `decode`."""
+        place = sha256, share
         with self._lock:
-            result = self._kept.get(sha256)
+            result = self._kept.get(place)
             mine = result is None
             if result is None:
-                result = self._kept[sha256] = Future()
+                result = self._kept[place] = Future()
                 self.decoded += 1
                 while len(self._kept) > self.keep:
                     self._kept.popitem(last=False)
             else:
-                self._kept.move_to_end(sha256)
+                self._kept.move_to_end(place)
         if mine:
             try:
-                result.set_result(decode(data, self.limits, self.max_pixels))
+                result.set_result(decode(data, self.limits, self.max_pixels, share))
             except BaseException as error:
                 result.set_exception(error)  # whoever waits for this image must not wait for ever
                 if not isinstance(error, ImageError):
                     with self._lock:
-                        self._kept.pop(sha256, None)
+                        self._kept.pop(place, None)
                 raise
         try:
             return result.result()

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.errors import ConfigError
+from recaption.errors import ConfigError, EngineDead
 
 SCENE = "scene"
 """The captioner that comes with recaption and describes rendered scenes."""
 
 _PARTS = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".safetensors", ".bin", ".pt", ".pth"})
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+_BESIDE_WEIGHTS = tuple(f"*{suffix}" for suffix in sorted(_PARTS) if f"*{suffix}" not in _WEIGHTS)
+_OTHER_COPIES = ("original/*", "onnx/*", "*.onnx*", "*.gguf")  # of the same weights, which no engine here reads
 _REMEMBERED = 64 * 2**20  # bytes; hashes of files from this size on are remembered between runs
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -70,6 +73,33 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
     return _hub(model, revision)
 
 
+def on_this_node(model: str, revision: str | None = None) -> str:
+    """The folder of a planned model on this machine, fetched first where need be; for the process that loads it.
+
+    `model` is SCENE, which every node has in its own copy of recaption, the absolute path of a folder, or a hub id
+    with the commit as `revision`. However many processes ask for a hub id at once, one of those that share a Hugging
+    Face cache fetches it, under a lock in that cache, and the others wait. Of a model that has them, only safetensors
+    are fetched. Raises ConfigError: no such folder here, no such model on the hub, no weights in it; EngineDead when
+    the hub is out of reach, which may pass.
+    """
+    if model == SCENE:
+        from recaption.demo import model_path
+
+        return str(model_path())
+    folder = Path(model)
+    if revision is None and folder.is_dir():
+        return str(folder.resolve())
+    here = f"on node {socket.gethostname()}"
+    if folder.is_absolute() or not _HUB_ID.fullmatch(model):
+        raise ConfigError(
+            f"model folder {model} is not there {here}: every node needs it at this path. Put it on a file system that "
+            "all nodes mount, copy it to each, or name a hub id, which each node fetches by itself"
+        )
+    commit = revision if revision and _COMMIT.fullmatch(revision) else resolve(model, revision).commit
+    found = _cached(model, commit) or _fetched(model, commit, here)
+    return str(found)
+
+
 def hash_folder(folder: Path) -> str:
     """`sha256:<hex>` over name and sha256 of every configuration, tokenizer, processor, code and weight file in it.
 
@@ -108,7 +138,7 @@ def _folder(folder: Path) -> ResolvedModel:
 
 def _hub(model: str, revision: str | None) -> ResolvedModel:
     try:
-        from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError as error:
         raise ConfigError(f"model {model!r}: hub ids need huggingface_hub (pip install huggingface_hub)") from error
@@ -119,14 +149,10 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
         commit = Path(cached).parent.name
     if commit is None or not isinstance(cached, str):
         commit = _ask_hub(model, commit or revision)
-    try:
-        snapshot = Path(snapshot_download(model, revision=commit, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError):
-        snapshot = None
-    whole = snapshot is not None and (snapshot / "config.json").is_file() and _has_weights(snapshot)
+    snapshot = _cached(model, commit)
 
     def get(name: str) -> Path | None:
-        if whole and snapshot is not None:
+        if snapshot is not None:
             return snapshot / name if (snapshot / name).is_file() else None
         try:
             return Path(hf_hub_download(model, name, revision=commit))
@@ -139,11 +165,65 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
             return None
 
     return ResolvedModel(
-        path_or_id=str(snapshot) if whole else model,
+        path_or_id=str(snapshot) if snapshot else model,
         commit=commit,
         chat_template_sha256=_chat_template(get),
         local=False,
     )
+
+
+def _cached(model: str, commit: str) -> Path | None:
+    """The snapshot of a hub id in the Hugging Face cache, if all that an engine needs of it is there."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        path = snapshot_download(
+            model,
+            revision=commit,
+            allow_patterns=list(_BESIDE_WEIGHTS),
+            ignore_patterns=list(_OTHER_COPIES),
+            local_files_only=True,
+        )
+    except (LocalEntryNotFoundError, OSError):
+        return None
+    snapshot = Path(path)
+    return snapshot if (snapshot / "config.json").is_file() and _has_weights(snapshot) else None
+
+
+def _fetched(model: str, commit: str, here: str) -> Path:
+    """The snapshot of a hub id, downloaded by this process or by the one that held the lock before it.
+
+    Weights come last, so that weights in the cache mean that the rest is there too.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.utils import WeakFileLock
+
+    given = f"model {model!r} at commit {commit}"
+    lock = Path(constants.HF_HUB_CACHE).expanduser() / ".locks" / f"recaption--{model.replace('/', '--')}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if (found := _cached(model, commit)) is not None:
+            return found
+        try:
+            for patterns in (_BESIDE_WEIGHTS, _WEIGHTS[:1], _WEIGHTS[1:]):
+                path = snapshot_download(
+                    model, revision=commit, allow_patterns=list(patterns), ignore_patterns=list(_OTHER_COPIES)
+                )
+                if _has_weights(Path(path)):
+                    return Path(path)
+        except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise ConfigError(
+                f"{given} cannot be had {here} ({type(error).__name__}). If it is private or gated, that node needs a "
+                "token of its own: HF_TOKEN in its environment, or hf auth login there"
+            ) from error
+        except Exception as error:  # a connection, a full disk: every one of them may pass
+            raise EngineDead(
+                f"{given} could not be fetched {here} ({type(error).__name__}: {str(error)[:300]}). Without a network "
+                "there, fetch it beforehand into a cache that all nodes mount, and point HF_HOME at it"
+            ) from error
+    raise ConfigError(f"{given} has no weights that an engine here reads: expected {' or '.join(_WEIGHTS)} files")
 
 
 def _ask_hub(model: str, revision: str | None) -> str:
@@ -175,14 +255,17 @@ def _ask_hub(model: str, revision: str | None) -> str:
 
 
 def _has_weights(folder: Path) -> bool:
-    """Whether the weights are there, and all of them where an index names them."""
+    """Whether the weights are there, and all of them where an index names them; one format of several is enough."""
+    indexed = []
     for index in folder.glob("*.index.json"):
         try:
             named = set(json.loads(index.read_bytes())["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError):
             continue
         if named:
-            return all((folder / name).is_file() for name in named)
+            indexed.append(all((folder / name).is_file() for name in named))
+    if indexed:
+        return any(indexed)
     return any(any(folder.glob(pattern)) for pattern in _WEIGHTS)
 
 

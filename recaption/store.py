@@ -7,38 +7,64 @@ when it fails.
 
 from __future__ import annotations
 
+import errno
 import os
-import random
-import tempfile
-import time
+import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from recaption.errors import ConfigError, StoreError
+from recaption.errors import StoreError
+from recaption.objectstore import ObjectStore
+from recaption.retrying import retried
+
+__all__ = ["LocalStore", "ObjectStore", "Store", "open_store"]
 
 T = TypeVar("T")
 _TMP = ".tmp-"  # no name of ours begins with it; lists leave it out, a crash may leave one behind
 
+# What a network file system says when a server restarts or a cable is bad; a full disk or a missing right stays.
+_PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
+_WHAT_TO_DO = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space of your quota",
+    errno.EROFS: "Mount it for writing",
+}
+
 
 class Store(Protocol):
-    """A folder of immutable files."""
+    """A folder of immutable files. Every method raises StoreError when the store fails, after asking again."""
 
     url: str
 
+    @property
+    def conditional(self) -> bool:
+        """Whether `if_absent` holds against others who put at the same moment; else it only looks before it writes."""
+        ...
+
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
-        """Write the file whole. With `if_absent` an existing file is kept and False returned. Raises StoreError."""
+        """Write the file whole. With `if_absent` an existing file is kept and False returned."""
         ...
 
     def get(self, path: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError, StoreError."""
         ...
 
-    def exists(self, path: str) -> bool: ...
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file; False for a folder."""
+        ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Paths of the files directly in the folder `prefix`, sorted; nothing if there is no such folder."""
+        """Paths of the files directly in the folder `prefix`, sorted; nothing if there is no such folder.
+
+        Holds names at most, never more of a file, so a million of them may lie there.
+        """
+        ...
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the folders directly in the folder `prefix`, sorted; locally, empty ones too."""
         ...
 
     def delete(self, path: str) -> None:
@@ -68,6 +94,10 @@ def open_store(url: str) -> Store:
 class LocalStore:
     """A folder on a local or network file system."""
 
+    ATTEMPTS = 5  # about 10 seconds of waiting in all
+    FIRST_WAIT = 1.0  # seconds
+    conditional = True
+
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().absolute()
         self.url = str(self.root)
@@ -77,167 +107,138 @@ class LocalStore:
             raise StoreError(f"path {path!r} leaves the output")
         return self.root / path
 
+    def _retried(self, verb: str, target: Path, call: Callable[[], T], kept: tuple[type[Exception], ...] = ()) -> T:
+        return retried(
+            f"{verb} {target}",
+            call,
+            attempts=self.ATTEMPTS,
+            first_wait=self.FIRST_WAIT,
+            passing=lambda error: isinstance(error, OSError) and error.errno in _PASSING,
+            why=_in_words,
+            kept=kept,
+        )
+
     def local(self, path: str) -> Path | None:
         return self._at(path)
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         target = self._at(path)
         temporary = target.with_name(f"{_TMP}{uuid.uuid4().hex}")
-        try:
+
+        def write() -> None:
+            # From the start at every try: after a failed fsync the kernel may have dropped what it could not write.
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+
+        try:
+            self._retried("write", target, write)
             return self._publish(temporary, target, if_absent)
-        except OSError as error:
-            raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
 
     def adopt(self, source: Path, path: str, *, if_absent: bool = False) -> bool:
         """Put a finished file that lies on the same file system (made under `scratch`), without copying it."""
         target = self._at(path)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(source, os.O_RDONLY)
+            self._retried("write", target, lambda: target.parent.mkdir(parents=True, exist_ok=True))
             try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+                _sync(source)  # once: if it fails, its bytes may be lost, and only who made them can make them again
+            except OSError as error:
+                raise StoreError(f"cannot write {target}: {_in_words(error)}") from error
             return self._publish(source, target, if_absent)
-        except OSError as error:
-            raise StoreError(f"cannot write {target}: {error.strerror or error}") from error
         finally:
-            source.unlink(missing_ok=True)
+            _remove(source)
 
     def scratch(self) -> Path:
         """A fresh temporary file path in this store, to be handed to `adopt`."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._retried("write", self.root, lambda: self.root.mkdir(parents=True, exist_ok=True))
         return self.root / f"{_TMP}{uuid.uuid4().hex}"
 
-    @staticmethod
-    def _publish(temporary: Path, target: Path, if_absent: bool) -> bool:
-        if if_absent:
+    def _publish(self, temporary: Path, target: Path, if_absent: bool) -> bool:
+        mine = self._retried("write", target, temporary.stat)
+
+        def place() -> bool:
             try:
-                os.link(temporary, target)  # atomic and fails if the target exists, unlike rename
-            except FileExistsError:
-                return False
-        else:
-            temporary.replace(target)
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-        return True
-
-    def get(self, path: str) -> bytes:
-        try:
-            return self._at(path).read_bytes()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise StoreError(f"cannot read {self._at(path)}: {error.strerror or error}") from error
-
-    def exists(self, path: str) -> bool:
-        return self._at(path).is_file()
-
-    def list(self, prefix: str) -> Iterator[str]:
-        try:
-            with os.scandir(self._at(prefix)) as entries:
-                names = sorted(entry.name for entry in entries if entry.is_file() and not entry.name.startswith(_TMP))
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise StoreError(f"cannot list {self._at(prefix)}: {error.strerror or error}") from error
-        for name in names:
-            yield f"{prefix.rstrip('/')}/{name}" if prefix else name
-
-    def delete(self, path: str) -> None:
-        self._at(path).unlink(missing_ok=True)
-
-
-class ObjectStore:
-    """An object store behind fsspec, with retries and backoff. Puts are whole by nature; `if_absent` is conditional."""
-
-    ATTEMPTS = 5
-
-    def __init__(self, url: str) -> None:
-        import fsspec
-
-        protocol = url.split("://", 1)[0]
-        try:
-            self.fs, self.root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"cannot open the store {url!r}: {error}") from error
-        self.root = self.root.rstrip("/")
-        self.url = url.rstrip("/")
-        self._creates = protocol in {"s3", "s3a", "gs", "gcs", "memory"}
-
-    def _at(self, path: str) -> str:
-        return f"{self.root}/{path}"
-
-    def local(self, path: str) -> Path | None:
-        return None
-
-    def _retried(self, what: str, call: Callable[[], T]) -> T:
-        for attempt in range(1, self.ATTEMPTS + 1):
-            try:
-                return call()
-            except (FileNotFoundError, FileExistsError):
+                if if_absent:
+                    os.link(temporary, target)  # atomic and fails if the target exists, unlike rename
+                else:
+                    temporary.replace(target)
+            except OSError as error:
+                # A network file system may do it, lose the answer, ask again by itself and say that it failed.
+                if _is(target, mine):
+                    return True
+                if if_absent and isinstance(error, FileExistsError):
+                    return False
                 raise
-            except Exception as error:  # each protocol has errors of its own; all are worth a retry
-                if attempt == self.ATTEMPTS:
-                    raise StoreError(f"cannot {what} after {attempt} tries: {type(error).__name__}: {error}") from error
-                time.sleep(
-                    min(10.0, 0.2 * 2**attempt) * (0.5 + random.random() / 2)
-                )  # jitter: many actors fail at once
-        raise AssertionError("unreachable")
-
-    def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
-        if not if_absent:
-            self._retried(f"write {self.url}/{path}", lambda: self.fs.pipe_file(self._at(path), data))
             return True
-        if self.exists(path):
-            return False
-        options: dict[str, Any] = {"mode": "create"} if self._creates else {}
-        try:
-            self._retried(f"write {self.url}/{path}", lambda: self.fs.pipe_file(self._at(path), data, **options))
-        except FileExistsError:
-            return False
-        return True
 
-    def scratch(self) -> Path:
-        return Path(tempfile.gettempdir()) / f"{_TMP}recaption-{uuid.uuid4().hex}"
-
-    def adopt(self, source: Path, path: str) -> bool:
-        try:  # one PUT or a completed multipart upload: it appears when it is whole
-            self._retried(f"write {self.url}/{path}", lambda: self.fs.put_file(str(source), self._at(path)))
-        finally:
-            source.unlink(missing_ok=True)
-        return True
+        placed = self._retried("write", target, place)
+        if placed:
+            self._retried("write", target, lambda: _sync(target.parent))
+        return placed
 
     def get(self, path: str) -> bytes:
-        return self._retried(f"read {self.url}/{path}", lambda: self.fs.cat_file(self._at(path)))
+        target = self._at(path)
+        return self._retried("read", target, target.read_bytes, kept=(FileNotFoundError,))
 
     def exists(self, path: str) -> bool:
-        return self._retried(f"look up {self.url}/{path}", lambda: self.fs.exists(self._at(path)))
+        target = self._at(path)
+        try:
+            found = self._retried("look up", target, target.stat, kept=(FileNotFoundError, NotADirectoryError))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISREG(found.st_mode)
 
     def list(self, prefix: str) -> Iterator[str]:
-        def entries() -> list[str]:
-            self.fs.invalidate_cache(self._at(prefix))
-            return [str(e["name"]) for e in self.fs.ls(self._at(prefix), detail=True) if e["type"] == "file"]
+        folder = prefix.rstrip("/")
+        for name in self._names(prefix, lambda entry: entry.is_file()):
+            yield f"{folder}/{name}" if folder else name
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        yield from self._names(prefix, lambda entry: entry.is_dir())
+
+    def _names(self, prefix: str, wanted: Callable[[os.DirEntry[str]], bool]) -> Sequence[str]:
+        folder = self._at(prefix)
+
+        def names() -> list[str]:
+            with os.scandir(folder) as entries:
+                return sorted(entry.name for entry in entries if wanted(entry) and not entry.name.startswith(_TMP))
 
         try:
-            found = self._retried(f"list {self.url}/{prefix}", entries)
-        except FileNotFoundError:
-            return
-        for name in sorted(found):
-            yield f"{prefix.rstrip('/')}/{PurePosixPath(name).name}" if prefix else PurePosixPath(name).name
+            return self._retried("list", folder, names, kept=(FileNotFoundError, NotADirectoryError))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def delete(self, path: str) -> None:
-        try:
-            self._retried(f"delete {self.url}/{path}", lambda: self.fs.rm_file(self._at(path)))
-        except FileNotFoundError:
-            return
+        target = self._at(path)
+        self._retried("delete", target, lambda: target.unlink(missing_ok=True))
+
+
+def _in_words(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    todo = _WHAT_TO_DO.get(error.errno or 0)
+    return f"{error.strerror or error}" + (f". {todo}, then run the same command again" if todo else "")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is(target: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(target.stat(), file)
+    except OSError:
+        return False
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # it must not hide why the put failed
+        temporary.unlink(missing_ok=True)

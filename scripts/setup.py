@@ -64,7 +64,7 @@ def main() -> int:
 def inputs_digest() -> str:
     """Hash of what decides what gets installed."""
     digest = hashlib.sha256(str(ROOT).encode())
-    for name in ("pyproject.toml", "constraints.txt", "scripts/setup.py"):
+    for name in ("pyproject.toml", "constraints.txt", "scripts/setup.py", "scripts/cpu_torchvision.py"):
         digest.update((ROOT / name).read_bytes())
     return digest.hexdigest()
 
@@ -153,7 +153,7 @@ def install_engine(engine: str, gpu: bool) -> bool:
         # The tested set was recorded on a CPU; another vLLM of the tested range may want other versions.
         if not pip("once more without constraints.txt", "install", *project):
             return False
-    remove_broken_torch_family()
+    mend_torch_family()
     return engine == "transformers" or engine_imports(engine)
 
 
@@ -173,17 +173,41 @@ def install_cpu_torch() -> bool:
     return False
 
 
-def remove_broken_torch_family() -> None:
+def mend_torch_family() -> None:
     """PyPI's torchvision, torchaudio and torchcodec are built against CUDA's torch and break beside torch+cpu.
 
-    A broken one makes transformers and vLLM fail on import; a missing one makes them use something else.
+    A broken one makes transformers and vLLM fail on import; a missing one makes them use something else. torchvision,
+    which half of vLLM's image models need, is helped over it (see `cpu_torchvision`); what stays broken is removed.
     """
+    help_torchvision(False)
     for name in TORCH_FAMILY:
-        present = quiet([str(PYTHON), "-m", "pip", "show", "-qq", name])
-        if present and not quiet([str(PYTHON), "-c", f"import {name}"]):
-            note = "; image processors fall back to Pillow's" if name == "torchvision" else ""
-            say(f"{name} does not import beside this torch: removing it{note}")
-            pip(f"removing {name}", "uninstall", "-y", name)
+        if not quiet([str(PYTHON), "-m", "pip", "show", "-qq", name]) or imports(name):
+            continue
+        if name == "torchvision":
+            help_torchvision(True)
+            if imports("torchvision.transforms.v2"):
+                say("torchvision is CUDA's build: helped to import beside torch+cpu (scripts/cpu_torchvision.py)")
+                continue
+            help_torchvision(False)
+        note = "; image processors fall back to Pillow's" if name == "torchvision" else ""
+        say(f"{name} does not import beside this torch: removing it{note}")
+        pip(f"removing {name}", "uninstall", "-y", name)
+
+
+def help_torchvision(wanted: bool) -> None:
+    """Put scripts/cpu_torchvision.py into `.venv`, called when an interpreter starts, or take it out."""
+    module = ROOT / "scripts" / "cpu_torchvision.py"
+    packages = next((VENV / "lib").glob("python3.*")) / "site-packages"
+    copy, start = packages / f"recaption_{module.name}", packages / f"recaption_{module.stem}.pth"
+    start.unlink(missing_ok=True)
+    copy.unlink(missing_ok=True)
+    if wanted:
+        shutil.copyfile(module, copy)
+        start.write_text(f"import {copy.stem}; {copy.stem}.install()\n", "utf-8")
+
+
+def imports(module: str) -> bool:
+    return quiet([str(PYTHON), "-c", f"import {module}"])
 
 
 def engine_imports(engine: str) -> bool:

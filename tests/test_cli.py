@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from recaption import config
 from recaption.cli import main
 from recaption.errors import EngineDead, Interrupted
+from recaption.run import Outcome
+from recaption.store import open_store
 
 GOLDEN = Path(__file__).parent / "golden" / "output"
 
@@ -24,7 +30,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert stop.value.code == 0
     out, _ = said(capsys)
-    for command in ("run", "generate", "build", "download", "inspect", "init"):
+    for command in (
+        *("run", "generate", "build", "estimate", "status", "redrive", "replay"),
+        *("download", "inspect", "init"),
+    ):
         assert f"\n    {command} " in out
 
 
@@ -36,6 +45,11 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "replay", "--set", "source.path=/nowhere/*.tar"], "/nowhere"),
         (["inspect", "/nowhere"], "/nowhere"),
         (["download", "/nowhere.txt", "out"], "--user-agent-token"),
+        (["status", "/nowhere"], "nothing was run into /nowhere"),
+        (["status", "/nowhere", "--json"], "output.path"),
+        (["redrive", "/nowhere", "--reason", "refusal"], "/nowhere has no pipeline.yaml"),
+        (["replay", "/nowhere", "key"], "/nowhere has no pipeline.yaml"),
+        (["estimate", "nope"], "pipeline 'nope' not found"),
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(
@@ -97,3 +111,96 @@ def test_a_limit_is_a_whole_number(value: str, capsys: pytest.CaptureFixture[str
         main(["run", "demo", "--limit", value])
     assert stop.value.code == 2
     assert "not a whole number above 0" in said(capsys)[1]
+
+
+@pytest.mark.parametrize(("value", "price"), [("2.5", 2.5), ("$3", 3.0), ("0", 0.0)])
+def test_a_price_is_in_dollars(value: str, price: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def stop(*arguments: object, **options: object) -> None:
+        seen.update(options)
+        raise Interrupted("enough")
+
+    monkeypatch.setattr("recaption.run.estimate.estimate", stop)
+    assert main(["estimate", "replay", "--price", value, "--images", "9"]) == 75
+    assert seen == {"images": 9, "price": price}
+
+
+@pytest.mark.parametrize("value", ["cheap", "-1", "nan", "inf"])
+def test_a_price_is_a_number(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["estimate", "replay", f"--price={value}"])
+    assert stop.value.code == 2
+    assert "is not a price in dollars" in said(capsys)[1]
+
+
+@pytest.mark.parametrize("state", ["running", "failed", "interrupted", "done"])
+def test_status_succeeds_whatever_the_run_did(state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = {"run": "run-000001", "command": "run", "state": state, "error": "boom", "models": {}}
+    open_store(str(tmp_path)).put("metrics/progress.json", orjson.dumps(report))
+    assert main(["status", str(tmp_path)]) == 0
+    out, err = said(capsys)
+    assert state in out and err == "" and "\x1b" not in out, "plain lines where there is no terminal"
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    data = json.loads(said(capsys)[0])
+    assert {key: data[key] for key in report} == report and data["judged"]["state"] == state
+
+
+def test_status_does_not_watch_without_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_store(str(tmp_path)).put("metrics/progress.json", orjson.dumps({"run": "run-000001", "state": "done"}))
+    assert main(["status", str(tmp_path), "--watch"]) == 2
+    assert "needs a terminal" in said(capsys)[1]
+
+
+@pytest.mark.parametrize(("share", "code"), [(0.0, 0), (0.9, 1)])
+def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
+    share: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from recaption.run.redrive import Redriven
+
+    outcome = Outcome(
+        store_url=str(tmp_path),
+        build=None,
+        changed=True,
+        answered=4,
+        seconds=1.0,
+        output_tokens=9,
+        reject_share=share,
+        sums=("long: asked 6 = …",),
+    )
+    seen: dict[str, Any] = {}
+
+    def redrive(out: str, reasons: list[str], display: object, **options: Any) -> Redriven:
+        seen.update(options, out=out, reasons=reasons)
+        pipeline, _ = config.load("replay")
+        there = Counter(refusal=6)
+        return Redriven(outcome=outcome, pipeline=pipeline, asked=6, answered=4, reasons=tuple(reasons), there=there)
+
+    monkeypatch.setattr("recaption.run.redrive.redrive", redrive)
+    assert main(["redrive", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
+    assert seen == {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
+    out, err = said(capsys)
+    assert "redriven: asked 6 again, of which 4 have an answer now" in out and "long: asked 6" in out
+    assert ("max_reject_share" in err) == bool(code)
+    assert main(["redrive", "out/x", "--reason", "refusal", "--quiet"]) == code
+    assert said(capsys)[0] == ""
+
+
+def test_a_redrive_of_nothing_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from recaption.run.redrive import Redriven
+
+    pipeline, _ = config.load("replay")
+    nothing = Redriven(
+        outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=("poison",), there=Counter(refusal=6)
+    )
+    monkeypatch.setattr("recaption.run.redrive.redrive", lambda *arguments, **options: nothing)
+    assert main(["redrive", "out/x", "--reason", "poison"]) == 0
+    assert said(capsys)[0] == "Nothing to do: nothing is rejected for poison. Rejected are: refusal 6\n"
+
+
+def test_a_pipeline_file_for_the_prompts_has_to_be_there(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["replay", "out", "key", "--pipeline", "/nowhere.yaml"])
+    assert stop.value.code == 2 and "there is no file '/nowhere.yaml'" in said(capsys)[1]

@@ -38,7 +38,7 @@ def changed(path: str, value: object) -> dict:
     [
         ("source.foo", 1, r"source\.foo: unknown key; allowed here: path, format"),
         ("source.limits", {"x": 1}, r"source\.limits\.x: unknown key; allowed here: min_side"),
-        ("models.m.engine", "vlm", r"models\.m\.engine: unknown engine 'vlm'; allowed are vllm, transformers, openai, replay"),
+        ("models.m.engine", "vlm", r"engine: unknown engine 'vlm'; allowed are vllm, transformers, openai, replay"),
         ("models.m.model", None, "needs `model`"),
         ("models.m.tensor_parallel", 2, "tensor_parallel are vLLM's"),
         ("models.m.replicas", 0, r"models\.m\.replicas: .*'auto'.*or.*greater than or equal to 1"),

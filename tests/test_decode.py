@@ -252,6 +252,25 @@ def test_jpeg_is_decoded_at_reduced_scale(monkeypatch: pytest.MonkeyPatch) -> No
     assert sizes == [(200, 150), (400, 300)]  # never below the target
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.1])
+def test_a_share_of_the_pixels_is_a_share_of_what_the_budget_leaves(share: float) -> None:
+    data = encode(picture((400, 200)), "PNG")
+    for budget, usual in ((None, 400 * 200), (20_000, 20_000), (10**9, 400 * 200)):
+        image = decode(data, LIMITS, max_pixels=budget, share=share)
+        assert 0.97 * share * usual <= image.width * image.height <= share * usual
+        assert image.width / image.height == pytest.approx(2, rel=0.03)
+    assert decode(data, LIMITS, share=1e-9).size == (1, 1)
+
+
+def test_the_decoder_keeps_the_shares_of_an_image_apart() -> None:
+    data = encode(picture((40, 20)), "PNG")
+    decoder = Decoder(LIMITS, max_pixels=400)
+    usual, fewer = decoder.decode(data, "x"), decoder.decode(data, "x", 0.5)
+    assert usual.width * usual.height > 300 and fewer.width * fewer.height <= 200
+    assert decoder.decode(data, "x", 0.5) is fewer and decoder.decode(data, "x", 1.0) is usual
+    assert decoder.decoded == 2
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=400))
 def test_random_bytes(data: bytes) -> None:

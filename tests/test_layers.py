@@ -21,7 +21,7 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("resources", "text", "demo", "__init__"),
-    ("config", "prompt", "schema", "store", "decode", "models"),
+    ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),
     ("progress",),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable
+from dataclasses import replace
 
 from recaption.engine.base import Completion, Engine, EngineSpec, ImageLimits, Rendered, Request
 from recaption.errors import ConfigError, MissingExtra
+from recaption.models import on_this_node
 
 ENGINES = ("vllm", "transformers", "openai")
 """Engines with a model behind them. `replay` needs none: it is answered from the index (see `engine.replay`)."""
@@ -27,7 +29,15 @@ def check(engine: str) -> None:
 
 
 def build(spec: EngineSpec) -> Engine:
-    """The engine named by `spec.engine`, not started. Raises ConfigError for an unknown name."""
+    """The engine named by `spec.engine`, not started; call it where the engine is to run.
+
+    A model that is named is found on this machine, or fetched (`models.on_this_node`). Raises ConfigError for an
+    unknown engine and a model that cannot be had here, EngineDead for one that cannot be had now.
+    """
+    if spec.engine not in ENGINES and ":" not in spec.engine:
+        raise _unknown(spec.engine)
+    if spec.engine != "openai":  # whose server has the model
+        spec = replace(spec, model=on_this_node(spec.model, spec.revision), revision=None)
     if spec.engine == "vllm":
         from recaption.engine.vllm import VllmEngine
 
@@ -40,10 +50,8 @@ def build(spec: EngineSpec) -> Engine:
         from recaption.engine.openai import OpenAIEngine
 
         return OpenAIEngine(spec)
-    if ":" in spec.engine:
-        engine: Engine = _imported(spec.engine)(spec)
-        return engine
-    raise _unknown(spec.engine)
+    engine: Engine = _imported(spec.engine)(spec)
+    return engine
 
 
 def _imported(name: str) -> Callable[[EngineSpec], Engine]:

@@ -3,7 +3,8 @@
 engine_args: `batch_size` (16), `wait_ms` (5: how long a batch that is not full waits for more), `threads` (torch's CPU
 threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu); what else is
 given goes to `from_pretrained`. Of the model's own generation settings (temperature, repetition penalty, ...) only the
-end tokens count, as in vLLM with `generation_config="vllm"`, so that both engines give the same answers.
+end tokens count, as in vLLM with `generation_config="vllm"`, and its image processor gets the same pixel budget (see
+`engine.budget`), so that both engines give the same answers.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recaption.decode import Decoder
-from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request, check_prompt
+from recaption.engine import budget
+from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request, check_prompt
 from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
+
+if TYPE_CHECKING:
+    from recaption.engine.rows import Row
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -46,6 +51,9 @@ class TransformersEngine:
         self._processor: Any = None
         self._in_flight: set[asyncio.Future[Completion]] = set()
         self._waiting: list[_Job] = []
+        self._running: list[_Job] = []
+        self._least_waiting = self._finished = self._prompt_tokens = 0
+        self._tokens: tuple[int, Sequence[Row]] = 0, ()  # of batches that are over, and the rows of the one that is not
         self._more = asyncio.Event()
         self._halt = threading.Event()
         self._worker: ThreadPoolExecutor | None = None
@@ -73,7 +81,7 @@ class TransformersEngine:
         self._in_flight.add(answer)
         try:
             # Beside the worker, so that the model does not wait for it.
-            image = await asyncio.to_thread(self._decoder.decode, work.image, work.sha256)
+            image = await asyncio.to_thread(self._decoder.decode, work.image, work.sha256, work.pixel_share)
             if not answer.done():
                 self._waiting.append(_Job(request=work, image=image, answer=answer))
                 self._more.set()
@@ -98,6 +106,19 @@ class TransformersEngine:
             await asyncio.to_thread(self._worker.shutdown, cancel_futures=True)
             self._worker = None
         self._model = self._processor = None
+
+    def gauge(self) -> Gauge | None:
+        waiting = len(self._waiting)
+        least, self._least_waiting = min(self._least_waiting, waiting), waiting
+        over, rows = self._tokens
+        return Gauge(
+            running=len(self._running),
+            waiting=waiting,
+            least_waiting=least,
+            requests=self._finished,
+            prompt_tokens=self._prompt_tokens,
+            output_tokens=over + sum(len(row.tokens) for row in rows),
+        )
 
     def provenance(self) -> dict[str, str]:
         import torch
@@ -128,10 +149,12 @@ class TransformersEngine:
                 await asyncio.sleep(self.wait)
             wanted = [job for job in self._waiting if not job.answer.done()]
             batch, self._waiting = wanted[: self.batch_size], wanted[self.batch_size :]
+            self._least_waiting = min(self._least_waiting, len(self._waiting))
             if not self._waiting:
                 self._more.clear()
             if not batch:
                 continue
+            self._running = batch
             try:
                 results = await loop.run_in_executor(self._worker, self._answer, batch)
             except EngineDead as error:
@@ -140,7 +163,12 @@ class TransformersEngine:
             except Exception as error:  # ours: nobody may wait for ever because of it
                 self._close(EngineDead(f"{type(error).__name__}: {error}"))
                 raise
+            finally:
+                self._running = []
             for job, result in zip(batch, results, strict=True):
+                if isinstance(result, Completion):
+                    self._finished += 1
+                    self._prompt_tokens += result.prompt_tokens
                 if job.answer.done():
                     continue
                 if isinstance(result, RecaptionError):
@@ -187,6 +215,7 @@ class TransformersEngine:
         model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_token_id)
         length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._length: int = self.spec.max_model_len or length or 1 << 30
+        self._budget = budget.settings_of(name, self.spec.revision, self.spec.max_pixels)
         self._processor, self._model = processor, model.eval()
 
     def _answer(self, jobs: Sequence[_Job]) -> list[Completion | RecaptionError]:
@@ -221,7 +250,7 @@ class TransformersEngine:
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
-            processor_kwargs={"padding": True, "return_tensors": "pt"},
+            processor_kwargs={"padding": True, "return_tensors": "pt", **self._budget},
         ).to(self.device, dtype=self._model.dtype)
         asked = inputs["attention_mask"].sum(-1).tolist()
         if max(asked) >= self._length:
@@ -234,17 +263,23 @@ class TransformersEngine:
         def text(tokens: list[int]) -> str:
             return str(tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-        with torch.inference_mode():
-            self._model.generate(
-                **inputs,
-                do_sample=False,
-                max_new_tokens=max(row.max_tokens for row in rows),
-                logits_processor=[Choose(rows)],
-                stopping_criteria=[Follow(rows, self._end, text, self._halt)],
-            )
+        over = self._tokens[0]
+        self._tokens = over, rows
+        try:
+            with torch.inference_mode():
+                self._model.generate(
+                    **inputs,
+                    do_sample=False,
+                    max_new_tokens=max(row.max_tokens for row in rows),
+                    logits_processor=[Choose(rows)],
+                    stopping_criteria=[Follow(rows, self._end, text, self._halt)],
+                )
+        finally:
+            self._tokens = over + sum(len(row.tokens) for row in rows), ()
         return [
             Completion(
-                text=text(row.tokens) if row.text is None else row.text,
+                # As vLLM does: the bytes of a character that was not finished are no text.
+                text=text(row.tokens).rstrip("\ufffd") if row.text is None else row.text,
                 finish_reason=row.finish_reason or "length",
                 prompt_tokens=length,
                 output_tokens=len(row.tokens),

@@ -1,16 +1,21 @@
 """vLLM's AsyncLLM: continuous batching, with rendering beside the engine. The only module that imports vllm.
 
-Written against vLLM 0.32 and tested with its CPU build. The renderer interface is not declared stable: run
-tests/engine/test_vllm.py with another version before pyproject.toml allows it. engine_args are the fields of
-`AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, enable_prefix_caching, ...). What is set here
-unless they say otherwise, and why:
+Written against vLLM 0.32. tests/engine/test_vllm.py and test_qwen.py, engine starts among them, were run with the CPU
+builds of 0.32.0 (transformers 5.19) and 0.31.0 (transformers 5.17). vLLM declares neither its renderers nor its stat
+loggers stable: run both files with another version before pyproject.toml allows it. engine_args are the fields of
+`AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, ...). What is set unless they say otherwise:
 
 - max_num_seqs and max_num_batched_tokens: `AsyncLLM` alone falls back to 128 and 2048 even on an H200, because its
   usage context is in none of the tables of arg_utils.py, and the second is also the image encoder's budget.
 - mm_processor_cache_gb 0: every image is seen once; with it off and enable_prefix_caching off, nothing is hashed.
-  Set enable_prefix_caching where one image is asked several prompts: their common prefix is the image.
+  Set enable_prefix_caching where one image is asked several prompts: their common prefix is the image. Renderers then
+  keep the last images as the model's processor left them (RENDER_CACHE_GIB); the engine is always sent whole ones.
+- mm_processor_kwargs: `max_pixels` as the model's own processor says it (`engine.budget`). vLLM measures its encoder's
+  memory and cache by the largest image that these allow. limit_mm_per_prompt therefore gives no width and height: they
+  could only make that measure too small, and vLLM refuses an image that needs more than its encoder's cache holds.
+- mm_encoder_tp_mode "data" with tensor parallelism: image encoders are small; whole ones on each GPU share the images.
 - generation_config "vllm": sampling is what the pipeline says, not what the model's author would like.
-- on a CPU: eager, in one process less (see `_prepare_cpu`), and a key-value cache of 1 GiB.
+- on a CPU: eager, in one process less (see `engine.environment`), and a key-value cache of 1 GiB.
 
 An image is resized, patched and tokenised by a renderer (`VllmRendererSpec`, built in any process); the engine's own
 does it on one thread for all requests (vllm/renderers/base.py), which starves the GPU.
@@ -21,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,14 +34,19 @@ from pathlib import Path
 from typing import Any
 
 from recaption.decode import Decoder
-from recaption.engine.base import Completion, EngineSpec, Rendered, RendererSpec, Request, check_prompt
+from recaption.engine import budget
+from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request, check_prompt
+from recaption.engine.environment import prepare, prepare_cpu
 from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
+from recaption.engine.tally import Tally
 from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
 from recaption.types import FinishReason, ImageLimits, Sampling
 
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "repetition"}
 _GIB = 2**30
+RENDER_CACHE_GIB = 0.125
+"""What a renderer keeps of processed images where one is asked several prompts: ten of a megapixel in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +57,7 @@ class VllmRendererSpec:
     model: str
     limits: ImageLimits
     max_pixels: int | None
+    cache_gib: float = 0.0
 
     def build(self) -> VllmRenderer:
         return VllmRenderer(self)
@@ -56,11 +67,15 @@ class VllmRenderer:
     """Requests to vLLM's engine inputs; one thread at a time."""
 
     def __init__(self, spec: VllmRendererSpec) -> None:
-        _prepare(spec.model)
+        prepare(spec.model)
         import cloudpickle
         from vllm.renderers import ChatParams, renderer_from_config
 
-        self._renderer = renderer_from_config(cloudpickle.loads(spec.config))
+        config = cloudpickle.loads(spec.config)
+        # Not the cache that vLLM splits between a front end and its engine: with skip_mm_cache below, whole items come
+        # out of one that only the renderer knows of (vllm/multimodal/cache, MultiModalProcessorOnlyCache).
+        config.model_config.multimodal_config.mm_processor_cache_gb = spec.cache_gib
+        self._renderer = renderer_from_config(config)
         self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
         self._pixels = spec.max_pixels
         self._decoder = Decoder(spec.limits, spec.max_pixels)
@@ -69,11 +84,17 @@ class VllmRenderer:
         self._special = tuple(getattr(tokenizer, "all_special_tokens", ()))
 
     def render(self, request: Request) -> Rendered:
-        """Raises ImageError, and RequestError for a prompt that is too long or that the model's template refuses."""
+        """Raises ImageError, and RequestError for a prompt that is too long or that the model's template refuses.
+
+        Times are of this thread: torch works with one, too, where OMP_NUM_THREADS does not say otherwise.
+        """
         check_prompt(request.prompt, self._special)
-        image = self._decoder.decode(request.image, request.sha256)
-        # The id stands for the pixels: requests that show the same ones at the same time share the encoder's work.
-        part = {"type": "image_pil", "image_pil": image, "uuid": f"{request.sha256}-{self._pixels}"}
+        started = time.thread_time()
+        image = self._decoder.decode(request.image, request.sha256, request.pixel_share)
+        decoded = time.thread_time()
+        # The id stands for the pixels: requests that show the same ones share the processor's and the encoder's work.
+        pixels = f"{request.sha256}-{self._pixels}-{request.pixel_share}"
+        part = {"type": "image_pil", "image_pil": image, "uuid": pixels}
         content = [part, {"type": "text", "text": request.prompt}]
         try:
             _, prompt = self._renderer.render_messages([{"role": "user", "content": content}], self._params)
@@ -84,7 +105,13 @@ class VllmRenderer:
         except Exception as error:
             raise RequestError(f"{type(error).__name__}: {str(error)[:500]}") from error
         packed = pack(engine_input)
-        return Rendered(engine_input=packed, sampling=request.sampling, nbytes=packed.nbytes)
+        return Rendered(
+            engine_input=packed,
+            sampling=request.sampling,
+            nbytes=packed.nbytes,
+            decode_seconds=decoded - started,
+            render_seconds=time.thread_time() - decoded,
+        )
 
 
 class VllmEngine:
@@ -94,6 +121,7 @@ class VllmEngine:
         self.spec = spec
         self.capacity = 0
         self._engine: Any = None
+        self._tally = Tally()
         self._numbers = itertools.count()
         self._in_flight: set[asyncio.Task[Completion]] = set()
         self._closed: RecaptionError | None = None
@@ -114,6 +142,7 @@ class VllmEngine:
             model=self.spec.model,
             limits=self.spec.limits,
             max_pixels=self.spec.max_pixels,
+            cache_gib=RENDER_CACHE_GIB if config.cache_config.enable_prefix_caching else 0.0,
         )
 
     @cached_property
@@ -128,8 +157,12 @@ class VllmEngine:
         config = await asyncio.to_thread(lambda: self._config)
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        loggers = [_stat_logger(self._tally)]
         try:
-            self._engine = await asyncio.to_thread(AsyncLLM.from_vllm_config, config, disable_log_stats=True)
+            # disable_log_stats: only vLLM's own loggers stay out; with one given, the numbers are made all the same.
+            self._engine = await asyncio.to_thread(
+                AsyncLLM.from_vllm_config, config, disable_log_stats=True, stat_loggers=loggers
+            )
         except Exception as error:
             raise EngineDead(f"vLLM could not start {self.spec.model}: {type(error).__name__}: {error}") from error
         seqs = config.scheduler_config.max_num_seqs
@@ -163,8 +196,13 @@ class VllmEngine:
         await asyncio.gather(*self._in_flight, return_exceptions=True)
         engine, self._engine = self._engine, None
         if engine is not None:
+            if engine.output_handler is not None:
+                engine.output_handler.cancel()  # it would call the end of the engine's process a failure, and log it
             await asyncio.to_thread(engine.shutdown)
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def gauge(self) -> Gauge | None:
+        return None if self._engine is None else self._tally.read(len(self._in_flight))
 
     def provenance(self) -> dict[str, str]:
         import torch
@@ -211,7 +249,38 @@ class VllmEngine:
             finish_reason=_FINISH.get(answer.finish_reason or "", "error"),
             prompt_tokens=len(last.prompt_token_ids or ()),
             output_tokens=len(answer.token_ids),
+            cached_tokens=last.num_cached_tokens or 0,
         )
+
+
+def _stat_logger(tally: Tally) -> type:
+    """A class that vLLM makes its stat logger of.
+
+    A PrometheusStatLogger by name only: vLLM adds its own, which costs time in every step, unless it is given one
+    (vllm/v1/metrics/loggers.py, StatLoggerManager).
+    """
+    from vllm.v1.metrics.loggers import PrometheusStatLogger
+
+    class TallyLogger(PrometheusStatLogger):
+        def __init__(self, vllm_config: Any, engine_indexes: list[int] | None = None) -> None:
+            pass
+
+        def record(self, scheduler_stats: Any, iteration_stats: Any, engine_idx: int = 0, **more: Any) -> None:
+            tally.record(scheduler_stats, iteration_stats, engine_idx)
+
+        def log(self) -> None:
+            pass
+
+        def log_engine_initialized(self) -> None:
+            pass
+
+        def record_admission_rejection(self, reason: str) -> None:
+            pass
+
+        def record_sleep_state(self, sleep: int = 0, level: int = 0) -> None:
+            pass
+
+    return TallyLogger
 
 
 def sampling_params(sampling: Sampling) -> Any:
@@ -234,7 +303,7 @@ def sampling_params(sampling: Sampling) -> Any:
 
 def _config(spec: EngineSpec) -> Any:
     """vLLM's whole configuration of `spec`. Raises ConfigError with what vLLM says, MissingExtra without vLLM."""
-    _prepare(spec.model)
+    prepare(spec.model)
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
@@ -257,48 +326,23 @@ def _config(spec: EngineSpec) -> Any:
         "seed": 0,
         "limit_mm_per_prompt": {"image": 1, "video": 0, "audio": 0},
         "mm_processor_cache_gb": 0,
+        "mm_processor_kwargs": budget.settings_of(spec.model, spec.revision, spec.max_pixels) or None,
         "enable_prefix_caching": False,
         "generation_config": "vllm",
         "disable_log_stats": True,
         "enable_log_requests": False,
     }
+    if spec.tensor_parallel > 1:
+        args["mm_encoder_tp_mode"] = "data"
     if current_platform.is_cpu():
-        args |= _prepare_cpu(spec)
+        args |= prepare_cpu(spec)
     else:
         large = current_platform.get_device_total_memory() >= 60 * _GIB
         args |= {"max_num_seqs": 512 if large else 256, "max_num_batched_tokens": 16384 if large else 8192}
     try:
-        return AsyncEngineArgs(**{**args, **given}).create_engine_config()
+        config = AsyncEngineArgs(**{**args, **given}).create_engine_config()
     except (ValueError, TypeError, OSError, NotImplementedError) as error:
         raise ConfigError(f"vLLM cannot run model {spec.model!r} as set: {error}") from error
-
-
-def _prepare(model: str) -> None:
-    """Environment variables that vLLM reads on import; those that are set already stay."""
-    quiet = {
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
-    }
-    if Path(model).is_dir():
-        quiet["HF_HUB_OFFLINE"] = "1"
-    for name, value in quiet.items():
-        os.environ.setdefault(name, value)
-
-
-def _prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
-    """Settings for a CPU. vLLM would start a worker process below the engine's and pin it to cores.
-
-    That costs one more import of vLLM (half of a short start), and two engines on a machine would be pinned to the same
-    cores. In one process, the number of threads is what is left to say: all cores but one, for the renderers, unless
-    OMP_NUM_THREADS says otherwise (Ray sets it to the actor's num_cpus).
-    """
-    args: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": True}
-    if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-        args["kv_cache_memory_bytes"] = _GIB
-    if spec.tensor_parallel == 1:
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
-        args["distributed_executor_backend"] = "uni"
-    return args
+    if config.model_config.multimodal_config is None:
+        raise ConfigError(f"model {spec.model!r} takes no images: name a vision-language model")
+    return config

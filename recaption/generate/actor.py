@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import platform
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -108,7 +109,8 @@ class EngineHost:
         Raises what the user can mend as it is (ConfigError, MissingExtra), everything else as EngineDead.
         """
         try:
-            self._engine: Engine = self._given or engines.build(self._spec.engine)
+            engine = self._given or await asyncio.to_thread(self._build)
+            self._engine: Engine = engine
             rendering = asyncio.create_task(self._start_renderers())
             try:
                 await self._engine.start()
@@ -303,6 +305,13 @@ class EngineHost:
 
     # renderers and watchdogs
 
+    def _build(self) -> Engine:
+        """The engine, on a node that sees the output: one that joins late was not there when that was looked at."""
+        engine = engines.build(self._spec.engine)
+        if not self._store.exists(f"lease/{self._spec.epoch:06d}.json"):
+            raise EngineDead(f"node {platform.node()} does not see the output {self._spec.store_url}")
+        return engine
+
     async def _start_renderers(self) -> None:
         if self._spec.renderers == 0:
             return
@@ -326,7 +335,7 @@ class EngineHost:
             full = self._least_in_flight + len(self._spec.questions) > self._capacity
             saturated = gauge.least_waiting > 0 if gauge.running >= 0 else full
             where = self._where()
-            if self._counters.settled or self._in_flight:
+            if gauge.output_tokens:  # before the first one there is nothing to be measured by
                 tokens, requests = gauge.output_tokens - before.output_tokens, gauge.requests - before.requests
                 self._meter.window(now - last, tokens, requests, saturated=saturated, where=where)
             if self._pool is not None and self._spec.renderers is None:

@@ -19,7 +19,7 @@ from recaption.generate.fleet import Fleet
 from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import Progress
-from recaption.generate.scheduler import Assignment, Scheduler
+from recaption.generate.scheduler import Assignment, Scheduler, Steal
 from recaption.generate.tasks import Job, list_one, narrow_one, poison_one
 from recaption.generate.transport import ActorLost, Outcome, RayTransport, Transport, last_words
 
@@ -72,6 +72,7 @@ class Pass:
         self._deaths: dict[int, _Death] = {}
         self._verdicts: list[Chunk] = []  # poison, held back until an engine has shown that it works
         self._last_error = ""
+        self._stole = float("-inf")
         self._poisoned = 0
         self._lost, self._lost_meter = Counters(), Meter()  # of actors that are gone
         self._first_keys: dict[str, str] = {}  # key of a shard's first row -> shard
@@ -98,7 +99,7 @@ class Pass:
                     self._handlers.pop(outcome.ticket)(outcome)
                 self._bury()
                 self._poll()
-                if now() - last_report > 0.5:
+                if now() - last_report > self.fleet.pace(often=False):
                     last_report = now()
                     self._sum_up()
                     self._report(self.progress)
@@ -208,7 +209,7 @@ class Pass:
             ticket = self._transport.call(assignment.actor, "run_chunk", assignment)
             self._chunks[ticket] = assignment
             self._expect(ticket, self._chunk_ended)
-        for steal in self.scheduler.steals():
+        for steal in self._steals():
             victim = steal.assignment
             ticket = self._transport.call(victim.actor, "give_back", victim.id, steal.requests)
             self._expect(ticket, lambda outcome, a=victim: self._gave_back(a, outcome))  # type: ignore[misc]
@@ -222,6 +223,13 @@ class Pass:
             for chunk in self._verdicts:
                 self._reject_poison(chunk)
             self._verdicts.clear()
+
+    def _steals(self) -> list[Steal]:
+        now = self._transport.now()
+        if now - self._stole < self.fleet.pace(often=True) / 2:
+            return []
+        self._stole = now
+        return self.scheduler.steals()
 
     def _gave_back(self, victim: Assignment, outcome: Outcome) -> None:
         lost = isinstance(outcome.error, ActorLost)

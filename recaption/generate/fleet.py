@@ -35,8 +35,10 @@ class Fleet:
         self._engines: dict[int, _Engine] = {}
         self._spawned = 0
         self._barren = 0  # deaths in a row of engines that had answered nothing
-        self._looked = float("-inf")
+        self._looked = self._polled = self._listened = float("-inf")
         self._wanted = 0
+        self.capacity = 0
+        """Requests that all engines together want in flight."""
         self.proven = False
         """Whether any engine of this pass has answered anything: if so, a dead one may be an image's fault."""
 
@@ -46,11 +48,6 @@ class Fleet:
     @property
     def ready(self) -> int:
         return len(self.numbers())
-
-    @property
-    def capacity(self) -> int:
-        """Requests that all engines together want in flight."""
-        return sum(engine.capacity or 0 for engine in self._engines.values())
 
     def numbers(self) -> list[int]:
         """Engines that have started."""
@@ -81,6 +78,7 @@ class Fleet:
 
     def started(self, number: int, capacity: int) -> None:
         self._engines[number].capacity = capacity
+        self.capacity += capacity
 
     def useful(self, number: int) -> None:
         """An engine has answered something."""
@@ -93,6 +91,7 @@ class Fleet:
         engine = self._engines.pop(number, None)
         if engine is None:
             return None
+        self.capacity -= engine.capacity or 0
         self._transport.kill(number)
         return engine.poll or Poll.nothing()
 
@@ -126,15 +125,23 @@ class Fleet:
 
     def poll(self, *, often: bool) -> list[tuple[int, int]]:
         """Ask those whose turn it is. Returns (engine, ticket) of each."""
-        now = self._transport.now()
-        # At the end of the work every request counts; many engines must not drown the driver in answers.
-        every = max(0.1, len(self._engines) / 500) if often else max(0.5, len(self._engines) / 200)
+        now, every = self._transport.now(), self.pace(often=often)
+        if now - self._polled < every / 5:
+            return []
+        self._polled = now
         asked = []
         for number, engine in self._engines.items():
             if engine.capacity is not None and engine.asked is None and now - engine.answered >= every:
                 engine.asked = now
                 asked.append((number, self._transport.call(number, "poll")))
         return asked
+
+    def pace(self, *, often: bool) -> float:
+        """Seconds between two looks at everything: many engines must not drown the driver in answers.
+
+        At the end of the work, when every request counts, it looks more often.
+        """
+        return max(0.25, len(self._engines) / 500) if often else max(1.0, len(self._engines) / 200)
 
     def polled(self, number: int, poll: Poll) -> None:
         engine = self._engines.get(number)
@@ -149,7 +156,11 @@ class Fleet:
 
     def silent(self) -> list[int]:
         """Engines whose process does not even say that it hangs."""
-        limit = self._transport.now() - self._model.config.hang_seconds - 30
+        now = self._transport.now()
+        if now - self._listened < LOOK_AROUND:
+            return []
+        self._listened = now
+        limit = now - self._model.config.hang_seconds - 30
         return [n for n, engine in self._engines.items() if engine.asked is not None and engine.asked < limit]
 
     def _replicas(self) -> tuple[int, int, int]:

@@ -69,7 +69,7 @@ def finished(
             answers.setdefault(_identity(question, answer), answer)
     answered = {(sha256, key) for sha256, _, key in answers}
     for path in [*compacted(store, "rejects", question, shard), *_parts(store, "rejects", question, shard)]:
-        mine = _epoch(path) == epoch
+        mine = epoch is not None and _epoch(path) == epoch
         for reject in read_rejects(store, path):
             identity = sha256, prompt, key = _identity(question, reject)
             if identity in answers or (not prompt and (sha256, key) in answered):

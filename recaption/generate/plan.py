@@ -14,7 +14,7 @@ from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError
-from recaption.models import ResolvedModel, resolve
+from recaption.models import SCENE, ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import open_source
@@ -150,6 +150,7 @@ def _question(
         top_k=s.top_k,
         seed=s.seed,
         stop=(*prompt.stop, *s.stop),
+        ignore_eos=s.ignore_eos,
     )
     # The closed list of the design. Engine name, GPU and batch settings are provenance, not identity.
     identity = {
@@ -159,7 +160,7 @@ def _question(
         "quantization": config.quantization,
         "chat_template": resolved.chat_template_sha256,
         "prompt": prompt.sha256,
-        "sampling": s.model_dump(mode="json"),
+        "sampling": s.model_dump(mode="json", exclude=None if s.ignore_eos else {"ignore_eos"}),
         "attempts": ask.attempts,
         "max_pixels": config.max_pixels,
         "max_model_len": config.max_model_len,
@@ -202,11 +203,13 @@ def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, que
         args.setdefault("enable_prefix_caching", questions > 1)
         if config.quantization:
             args.setdefault("quantization", config.quantization)
+    assert config.model is not None
+    by_name = config.model == SCENE or not resolved.local  # each node has, or fetches, its own
     return EngineSpec(
         engine=config.engine,
-        model=resolved.path_or_id,
+        model=config.model if by_name else resolved.path_or_id,
         # Never a branch that may move.
-        revision=None if Path(resolved.path_or_id).is_dir() else resolved.commit or None,
+        revision=None if resolved.local else resolved.commit or None,
         dtype=config.dtype,
         max_model_len=config.max_model_len,
         max_pixels=config.max_pixels,

@@ -67,19 +67,17 @@ class _Piece:
 class _Actor:
     capacity: int
     running: dict[int, Assignment] = field(default_factory=dict)
-    open: dict[int, tuple[int, int]] = field(default_factory=dict)  # assignment -> unsettled, of them not begun
+    open: dict[int, tuple[int, int]] = field(default_factory=dict)  # running -> unsettled, of them not begun, so far
     outstanding: int = 0  # requests, as far as is known
     retiring: bool = False
     asked_back: bool = False  # a steal is under way
     stamp: int = 0  # entries of the heap with another one are out of date
 
     def count(self) -> None:
-        self.outstanding = sum(
-            self.open.get(n, (assignment.chunk.requests, 0))[0] for n, assignment in self.running.items()
-        )
+        self.outstanding = sum(counts[0] for counts in self.open.values())
 
     def not_begun(self, assignment: Assignment) -> int:
-        return self.open.get(assignment.id, (0, assignment.chunk.requests))[1]
+        return self.open[assignment.id][1]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -129,7 +127,7 @@ class Scheduler:
         """How far an actor is: assignment -> requests not settled, and of them those that it has not begun."""
         state = self._actors.get(actor)
         if state is not None:
-            state.open = {n: counts for n, counts in open.items() if n in state.running}
+            state.open.update((n, counts) for n, counts in open.items() if n in state.running)
             state.count()
             self._offer(actor)
 
@@ -181,6 +179,7 @@ class Scheduler:
                 struck = assignment.chunk.only(rows)
                 rest = assignment.chunk.without(rows)
                 parts = [(part, hit) for part, hit in ((struck, True), (rest, False)) if part.requests]
+                parts = parts or [(rest, False)]  # all of it was given back: narrowing it closes its account
                 self._shards[assignment.chunk.shard.id].open += len(parts) - 1
             else:
                 begun = gone.not_begun(assignment) < assignment.chunk.requests
@@ -219,7 +218,7 @@ class Scheduler:
         if actor is None or current is None:
             return  # lost meanwhile: all of it is on its way back
         actor.running[assignment.id] = replace(current, chunk=current.chunk.minus(chunk))
-        unsettled, not_begun = actor.open.get(assignment.id, (current.chunk.requests, current.chunk.requests))
+        unsettled, not_begun = actor.open[assignment.id]
         left = max(0, unsettled - chunk.requests), max(0, not_begun - chunk.requests)
         actor.open[assignment.id] = left
         actor.count()
@@ -250,7 +249,10 @@ class Scheduler:
         return assignments
 
     def steals(self) -> list[Steal]:
-        """What to ask back from busy actors for those that run dry, once nothing waits; one at a time from each."""
+        """What to ask back from busy actors for those that run dry, once nothing waits; one at a time from each.
+
+        Looks at every actor: to be called now and then.
+        """
         if self._queue or self._narrowing:
             return []
         # What is on its way already will feed that many.
@@ -271,12 +273,13 @@ class Scheduler:
         for thief, (most, actor, assignment) in zip(hungry[under_way:], rich, strict=False):
             if thief is actor:
                 continue
-            share = max(1, (actor.outstanding - thief.outstanding) // 2)
-            requests = min(most, share)
-            if actor.outstanding <= thief.outstanding:
+            # What levels the two: with more, it would be asked back in turn, for ever while nobody has begun it.
+            level = actor.outstanding * thief.capacity - thief.outstanding * actor.capacity
+            share = level // (actor.capacity + thief.capacity)
+            if share < len(assignment.chunk.missing):  # an image comes with all of its questions
                 continue
             actor.asked_back = True
-            steals.append(Steal(assignment=assignment, requests=requests))
+            steals.append(Steal(assignment=assignment, requests=min(most, share)))
         return steals
 
     def completed(self) -> list[Listing]:
@@ -336,8 +339,10 @@ class Scheduler:
             kills=piece.kills,
         )
         actor = self._actors[number]
+        requests = piece.chunk.requests
         actor.running[assignment.id] = assignment
-        actor.outstanding += piece.chunk.requests
+        actor.open[assignment.id] = requests, requests
+        actor.outstanding += requests
         self._offer(number)
         return assignment
 
@@ -347,7 +352,7 @@ class Scheduler:
         With a single actor it waits until everything else is done: what may kill it comes last.
         """
         if not self._quarantine:
-            if self._ward is not None:
+            if self._ward is not None and not self._at_ward():
                 ward, self._ward = self._ward, None
                 self._offer(ward)
             return
@@ -358,6 +363,10 @@ class Scheduler:
                 self._ward = number
         if self._ward is not None and not self._actors[self._ward].running:
             assignments.append(self._give(self._ward, self._quarantine.popleft(), quarantined=True))
+
+    def _at_ward(self) -> bool:
+        """Whether something is asked in quarantine now: it is alone there until it is done."""
+        return self._ward is not None and any(a.quarantined for a in self._actors[self._ward].running.values())
 
     def _judge(self, piece: _Piece, *, single: bool) -> None:
         """A piece killed its engine in quarantine, where it was alone."""
@@ -373,7 +382,7 @@ class Scheduler:
         groups = [rows[at : at + size] for at in range(0, len(rows), size)]
         self._shards[piece.chunk.shard.id].open += len(groups) - 1
         # A group that killed again comes next; what is new waits its turn.
-        pieces = [replace(piece, chunk=piece.chunk.only(group), kills=0) for group in groups]
+        pieces = [replace(piece, chunk=piece.chunk.only(group)) for group in groups]
         if size == 1:
             self._quarantine.extendleft(reversed(pieces))
         else:

@@ -92,7 +92,7 @@ def run(
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
-        tally, log = _Tally(), RunLog(store, lease.epoch, half)
+        tally, log = _Tally(), RunLog(store, lease.epoch, half, limit)
         with ray_cluster(plan), stop_requested() as stopping:
             job = Job(
                 source=open_source(pipeline.source),
@@ -111,9 +111,14 @@ def run(
                     if builder:
                         builder.poll()
 
+                def stop() -> bool:
+                    lease.check()
+                    log.touch()
+                    return stopping()
+
                 for model in plan.models:
                     breaker = CircuitBreaker(pipeline.breaker)
-                    work = Pass(model, job, report=report, stopping=stopping, answer=half != "build", breaker=breaker)
+                    work = Pass(model, job, report=report, stopping=stop, answer=half != "build", breaker=breaker)
                     compacting = []
                     try:
                         for listing in work.run():
@@ -124,7 +129,7 @@ def run(
                     finally:
                         tally.add(work.progress)
                     get(compacting)
-                build, changed = builder.finish(display, stopping) if builder else (None, tally.answered > 0)
+                build, changed = builder.finish(display, stop) if builder else (None, tally.answered > 0)
             except BaseException as error:
                 log.end(error)
                 raise

@@ -27,7 +27,7 @@ EVERY = 5.0  # seconds between two states of progress.json
 class RunLog:
     """Keeps what a run tells of itself and puts it; a store that fails here never hides what ended the run."""
 
-    def __init__(self, store: Store, epoch: int, command: str) -> None:
+    def __init__(self, store: Store, epoch: int, command: str, limit: int | None = None) -> None:
         self._store = store
         self._last = float("-inf")
         self._progress: dict[str, Progress] = {}
@@ -35,6 +35,7 @@ class RunLog:
             "v": SCHEMA_VERSION,
             "run": f"run-{epoch:06d}",
             "command": command,
+            "limit": limit,
             "started": _now(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -44,6 +45,10 @@ class RunLog:
     def observe(self, progress: Progress) -> None:
         """How far a model's pass is; may be called as often as one likes."""
         self._progress[progress.model] = progress
+        self.touch()
+
+    def touch(self) -> None:
+        """The run goes on."""
         if time.monotonic() - self._last > EVERY:
             self._last = time.monotonic()
             self._put("progress", self._state("running"))

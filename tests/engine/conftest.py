@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_models import make_tiny_qwen
 
 from recaption.engine import Request
 from recaption.types import Sampling
@@ -36,6 +37,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     build.build_processor(tokenizer).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Qwen2.5-VL's architecture at a thousandth of its size, random weights; see `tiny_models`."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("torchvision", reason="Qwen-VL's processors need torchvision", exc_type=Exception)
+    return make_tiny_qwen(tmp_path_factory.mktemp("qwen"))
 
 
 @pytest.fixture(scope="session")

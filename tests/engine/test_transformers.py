@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recaption.engine import Completion, Engine, EngineSpec, Rendered, Request, build
+from recaption.engine.base import Gauge
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
 from recaption.types import ImageLimits, Sampling
 
@@ -211,6 +212,51 @@ def test_what_it_cannot_take(tiny_model: Path, tmp_path: Path) -> None:
     rendered = Rendered(engine_input=None, sampling=Sampling(max_tokens=1), nbytes=0)
     with pytest.raises(RequestError):
         asyncio.run(build(spec(tiny_model)).generate(rendered))
+
+
+def test_the_gauge_shows_what_waits_and_that_a_long_batch_is_alive(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def use(engine: Engine) -> tuple[list[Completion], list[Gauge]]:
+        requests = [request_for(n, max_tokens=40, ignore_eos=True) for n in range(6)]
+        asked = asyncio.gather(*(engine.generate(r) for r in requests))
+        seen = [engine.gauge()]
+        while not asked.done():
+            await asyncio.sleep(0.001)
+            seen.append(engine.gauge())
+        seen.append(engine.gauge())
+        return list(await asked), [gauge for gauge in seen if gauge is not None]
+
+    answers, seen = with_engine(spec(tiny_model, engine_args={"batch_size": 2}), use)
+    assert seen[0] == Gauge(running=0, waiting=0, least_waiting=0, requests=0, prompt_tokens=0, output_tokens=0)
+    assert max(gauge.running for gauge in seen) == 2 and max(gauge.waiting for gauge in seen) >= 4
+    assert {gauge.least_waiting for gauge in seen} >= {0, 2, 4}
+    tokens = [gauge.output_tokens for gauge in seen]
+    assert tokens == sorted(tokens)
+    assert any(0 < count < 80 for count in tokens)  # before the first batch was over
+    last = seen[-1]
+    assert (last.running, last.waiting, last.requests) == (0, 0, 6)
+    assert last.output_tokens == 240 == sum(a.output_tokens for a in answers)
+    assert last.prompt_tokens == sum(a.prompt_tokens for a in answers)
+
+
+def test_fewer_pixels_are_another_picture(tiny_model: Path, request_for: MakeRequest) -> None:
+    whole = request_for(1, max_tokens=2)
+    fewer = dataclasses.replace(whole, pixel_share=0.25)
+
+    async def use(engine: Any) -> int:
+        await asyncio.gather(*(engine.generate(r) for r in (whole, fewer, whole, fewer)))
+        return int(engine._decoder.decoded)
+
+    assert with_engine(spec(tiny_model), use) == 2
+
+
+def test_a_character_that_was_not_finished_is_no_text(tiny_model: Path, request_for: MakeRequest) -> None:
+    async def use(engine: Any) -> Completion:
+        tokenizer = engine._processor.tokenizer
+        real = tokenizer.decode
+        tokenizer.decode = lambda *args, **kwargs: real(*args, **kwargs) + "\ufffd\ufffd"
+        return await engine.generate(request_for(1, max_tokens=3, ignore_eos=True))
+
+    assert not with_engine(spec(tiny_model), use).text.endswith("\ufffd")
 
 
 def test_provenance(tiny_model: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,15 @@ def test_what_is_no_model(tmp_path: Path) -> None:
         asyncio.run(build(spec(tmp_path)).start())
 
 
+def test_a_model_that_takes_no_images(tmp_path: Path) -> None:
+    from transformers import LlamaConfig
+
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaConfig(vocab_size=100, architectures=["LlamaForCausalLM"], **sizes).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="takes no images"):
+        asyncio.run(build(spec(tmp_path)).start())
+
+
 def test_a_rendered_prompt_is_what_transformers_makes_of_it(tiny_model: Path, request_for: MakeRequest) -> None:
     from transformers import AutoProcessor
 
@@ -84,6 +95,33 @@ def test_a_rendered_prompt_is_what_transformers_makes_of_it(tiny_model: Path, re
             renderer.render(dataclasses.replace(question, prompt=text))
     with pytest.raises(ImageError):
         renderer.render(dataclasses.replace(question, image=b"", sha256="0"))
+
+
+def test_a_budget_is_the_models_own_setting(tiny_model: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "splitting"))
+    file = folder / "processor_config.json"
+    processor = json.loads(file.read_text())
+    tile = processor["image_processor"]["max_image_size"]["longest_edge"]
+    processor["image_processor"] |= {"do_image_splitting": True, "size": {"longest_edge": 4 * tile}}
+    file.write_text(json.dumps(processor))
+    for budget, edge in ((None, None), (9 * tile * tile, 3 * tile), (10**9, 4 * tile)):
+        engine: Any = build(dataclasses.replace(spec(folder), max_pixels=budget))
+        found = engine._config.model_config.multimodal_config.mm_processor_kwargs
+        assert found == ({"size": {"longest_edge": edge}} if edge else None)
+    one: Any = build(dataclasses.replace(spec(tiny_model), max_pixels=1000))  # it never splits: nothing to set
+    assert one._config.model_config.multimodal_config.mm_processor_kwargs is None
+
+
+def test_fewer_pixels_have_another_id(tiny_model: Path, request_for: MakeRequest) -> None:
+    from recaption.engine.packing import unpack
+
+    ids = set()
+    for max_pixels in (None, 5000):
+        renderer = build(dataclasses.replace(spec(tiny_model), max_pixels=max_pixels)).renderer().build()  # type: ignore[union-attr]
+        for share in (1.0, 0.5, 0.25):
+            question = dataclasses.replace(request_for(1), pixel_share=share)
+            ids.update(unpack(renderer.render(question).engine_input)["mm_hashes"]["image"])
+    assert len(ids) == 6
 
 
 def render_elsewhere(pickled: bytes, requests: list[Request]) -> list[Any]:

@@ -1,0 +1,40 @@
+"""What vLLM reads from the environment when it is imported, and what goes with it on a CPU. Imports nothing of vLLM."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from recaption.engine.base import EngineSpec
+
+
+def prepare(model: str) -> None:
+    """Environment variables that vLLM reads on import; those that are set already stay."""
+    quiet = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    }
+    if Path(model).is_dir():
+        quiet["HF_HUB_OFFLINE"] = "1"
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+
+
+def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
+    """Settings for a CPU. vLLM would start a worker process below the engine's and pin it to cores.
+
+    That costs one more import of vLLM (half of a short start), and two engines on a machine would be pinned to the same
+    cores. In one process, the number of threads is what is left to say: all cores but one, for the renderers, unless
+    OMP_NUM_THREADS says otherwise (Ray sets it to the actor's num_cpus).
+    """
+    args: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": True}
+    if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        args["kv_cache_memory_bytes"] = 2**30
+    if spec.tensor_parallel == 1:
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) - 1)))
+        args["distributed_executor_backend"] = "uni"
+    return args

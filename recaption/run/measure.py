@@ -1,0 +1,196 @@
+"""What a pilot says about a whole source: rates, GPU-hours, lengths of answers. Pure arithmetic over what it left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recaption.run.figures import quantile
+from recaption.types import Answer, Reject
+
+_NO_GPU = ("cpu", "mps")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Total:
+    """Images of a source; `exact` is False where shards were not counted but taken to be like those that were."""
+
+    images: int
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardSize:
+    """A source shard: its images if they were counted, its size in bytes if that is cheap to know."""
+
+    images: int | None
+    nbytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRate:
+    """How fast one model went in one run. `gpus` are of one engine: 0 where it runs on none, or not on these machines.
+
+    An image counts once, whatever the number of questions that are asked about it.
+    """
+
+    name: str
+    run: str
+    images: int
+    seconds: float
+    engines: int
+    gpus: int
+    engine: str
+    share: float | None = None  # of the engine's own ceiling
+    lost: dict[str, float] = field(default_factory=dict)  # cause -> share of the ceiling
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+    @property
+    def per_engine(self) -> float:
+        return self.images_per_second / self.engines
+
+    def seconds_for(self, images: int) -> float:
+        """With as many engines."""
+        return images / self.images_per_second
+
+    def engine_hours(self, images: int) -> float:
+        """However many engines there are."""
+        return images / self.per_engine / 3600
+
+    def gpu_hours(self, images: int) -> float:
+        return self.engine_hours(images) * self.gpus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lengths:
+    """What answers to one question were like. Tokens are those of the kept attempts, in no order."""
+
+    id: str
+    model: str
+    max_tokens: int
+    output_tokens: tuple[int, ...]
+    prompt_tokens: tuple[int, ...]
+    cut: int  # answers that end at max_tokens
+    rejects: dict[str, int]  # by reason
+    again: int  # answers and rejects that took more than one attempt
+    failed: dict[str, int]  # finish reasons of attempts that an answer was not taken from
+
+    @property
+    def settled(self) -> int:
+        return len(self.output_tokens) + sum(self.rejects.values())
+
+    @property
+    def reject_share(self) -> float:
+        return sum(self.rejects.values()) / self.settled if self.settled else 0.0
+
+    @property
+    def again_share(self) -> float:
+        return self.again / self.settled if self.settled else 0.0
+
+    @property
+    def cut_share(self) -> float:
+        return self.cut / len(self.output_tokens) if self.output_tokens else 0.0
+
+    def output(self, q: float) -> int:
+        return int(quantile(self.output_tokens, q))
+
+    def prompt(self, q: float) -> int:
+        return int(quantile(self.prompt_tokens, q))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A pilot, and what follows from it for the whole source. `unmeasured` are models without any rate."""
+
+    pipeline: str
+    out: str
+    pilot: int  # images that the pilot was allowed to ask about
+    asked: bool  # False: all its answers were there, and the rates are an earlier run's
+    total: Total | None
+    models: tuple[ModelRate, ...]
+    unmeasured: tuple[str, ...]
+    lengths: tuple[Lengths, ...]
+    price: float | None  # dollars of a GPU-hour
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Of the measured models, for the whole source; None where that is not known."""
+        return sum(m.gpu_hours(self.total.images) for m in self.models) if self.total and self.models else None
+
+    @property
+    def seconds(self) -> float | None:
+        """One model after the other, with as many engines as were measured."""
+        return sum(m.seconds_for(self.total.images) for m in self.models) if self.total and self.models else None
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars; None without a price or without a GPU."""
+        return self.price * self.gpu_hours if self.price is not None and self.gpu_hours else None
+
+
+def total_images(shards: Iterable[ShardSize]) -> Total | None:
+    """The images of all shards. Those not counted get the images per byte, or per shard, of those that are.
+
+    None when no shard was counted, or there is none.
+    """
+    counted = uncounted = images = known_bytes = unknown_bytes = 0
+    sized = True
+    for shard in shards:
+        sized = sized and shard.nbytes is not None
+        if shard.images is None:
+            uncounted += 1
+            unknown_bytes += shard.nbytes or 0
+        else:
+            counted += 1
+            images += shard.images
+            known_bytes += shard.nbytes or 0
+    if not counted:
+        return None
+    if not uncounted:
+        return Total(images=images, exact=True)
+    more = images * unknown_bytes / known_bytes if sized and known_bytes else images * uncounted / counted
+    return Total(images=images + round(more), exact=False)
+
+
+def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:
+    """The rate of a model in one run's report (`metrics/run-*.json`); None where it was not asked anything there."""
+    model = report.get("models", {}).get(name) or {}
+    settled = [g.get("answers", 0) + sum(g.get("rejects", {}).values()) for g in model.get("generations", {}).values()]
+    images, seconds = max(settled, default=0), float(model.get("seconds") or 0.0)
+    if not images or seconds <= 0:
+        return None
+    engine, meter = model.get("engine") or {}, model.get("meter") or {}
+    device = str(engine.get("device") or "")
+    words = " ".join(filter(None, (engine.get("engine"), engine.get("engine_version"))))
+    return ModelRate(
+        name=name,
+        run=str(report.get("run", "")),
+        images=images,
+        seconds=seconds,
+        engines=max(1, int(model.get("engines") or 1)),
+        gpus=tensor_parallel if device and not device.lower().startswith(_NO_GPU) else 0,
+        engine=f"{words} on {device}" if device else words,
+        share=meter.get("share"),
+        lost={cause: share for cause, share in (meter.get("lost") or {}).items() if share},
+    )
+
+
+def lengths(id: str, model: str, max_tokens: int, answers: Sequence[Answer], rejects: Sequence[Reject]) -> Lengths:
+    """The answers and rejects of one question in numbers."""
+    failed: Counter[str] = Counter(attempt.finish_reason for answer in answers for attempt in answer.attempts[:-1])
+    return Lengths(
+        id=id,
+        model=model,
+        max_tokens=max_tokens,
+        output_tokens=tuple(answer.output_tokens for answer in answers),
+        prompt_tokens=tuple(answer.prompt_tokens for answer in answers),
+        cut=sum(answer.finish_reason == "length" for answer in answers),
+        rejects=dict(Counter(reject.reason for reject in rejects)),
+        again=sum(len(answer.attempts) > 1 for answer in answers) + sum(reject.attempts > 1 for reject in rejects),
+        failed=dict(failed),
+    )

@@ -1,0 +1,263 @@
+"""How a run stands, from what it leaves in its output: `metrics/progress.json` and the lease. Looks, never touches.
+
+`read_status` judges, `show.print_status` prints; a run on another machine or on an object store is seen the same way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from recaption.errors import UserError
+from recaption.generate import lease
+from recaption.run.figures import duration
+from recaption.run.stored import last_run, read_json
+from recaption.store import Store, open_store
+
+State = Literal["starting", "running", "silent", "dead", "interrupted", "failed", "done"]
+
+SILENT_SECONDS = 90.0
+"""A run writes its progress every few seconds. Where it is older, the beat of the lease tells whether the run lives."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationStatus:
+    """One question of one model. Counts are of this run but for `resumed`, which was settled before it."""
+
+    id: str
+    total: int  # images to ask about, of the shards listed so far
+    resumed: int
+    answers: int
+    retries: int
+    rejects: dict[str, int]  # by reason
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+
+    @property
+    def fresh(self) -> int:
+        """Settled by this run."""
+        return self.answers + sum(self.rejects.values())
+
+    @property
+    def done(self) -> int:
+        return self.resumed + self.fresh
+
+    @property
+    def share(self) -> float:
+        return self.done / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelStatus:
+    """One model's pass. `lost` says which share of the engine's own rate went where; with `share` they make 1."""
+
+    name: str
+    phase: str
+    all_listed: bool  # until then totals are of what is listed so far
+    seconds: float  # of generating
+    in_flight: int
+    engines: int
+    engine: str  # name, version and device, as far as they are known
+    generations: tuple[GenerationStatus, ...]
+    share: float | None
+    lost: dict[str, float]
+    tokens_per_second: float | None
+    stages: dict[str, float]  # seconds per request
+
+    def captions_per_second(self, generation: GenerationStatus) -> float | None:
+        return generation.answers / self.seconds if self.seconds and generation.answers else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate of this run, for what is listed so far; None where there is no rate yet."""
+        missing = sum(g.total - g.done for g in self.generations)
+        fresh = sum(g.fresh for g in self.generations)
+        if missing <= 0 and self.all_listed:
+            return 0.0
+        return missing * self.seconds / fresh if fresh and self.seconds else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """How the last run of an output stands. `words` say it in a sentence, with what to do where something is."""
+
+    out: str
+    run: str
+    command: str
+    state: State
+    words: str
+    models: tuple[ModelStatus, ...]
+    raw: dict[str, Any]  # progress.json as it is; empty when the run has not written one
+
+    @property
+    def going_on(self) -> bool:
+        return self.state in ("starting", "running")
+
+
+def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], None] = time.sleep) -> Status:
+    """How the last run at an output (a folder or a store's URL) stands.
+
+    Where an object store shows no news of a run for long, its lease is watched for some seconds first. Raises
+    UserError when nothing was ever run there, DatasetError when what it left cannot be read.
+    """
+    store = open_store(url)
+    now = now or datetime.now(UTC)
+    raw = read_json(store, "metrics/progress.json") or last_run(store)
+    epoch, holder = _lease(store)
+    if not raw and holder is None:
+        raise UserError(
+            f"nothing was run into {url}: it has neither metrics/ nor lease/. Give the folder (or URL) that "
+            "output.path of the pipeline names; recaption run PIPELINE starts a run"
+        )
+    if holder is not None and epoch > _epoch(raw) and not store.exists(f"lease/{epoch:06d}.released"):
+        state, words = _starting(holder, now)
+        return Status(out=url, run=f"run-{epoch:06d}", command="run", state=state, words=words, models=(), raw={})
+    own = read_json(store, f"lease/{_epoch(raw):06d}.json")
+    state, words = _judge(raw, own, lambda: _beats(store, _epoch(raw), now, sleep), now)
+    return Status(
+        out=url,
+        run=str(raw.get("run", "")),
+        command=str(raw.get("command", "run")),
+        state=state,
+        words=words,
+        models=tuple(_model(name, model) for name, model in raw.get("models", {}).items()),
+        raw=raw,
+    )
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """What the run wrote, as it is, and under `judged` what it looks like from here."""
+    return {**status.raw, "judged": {"run": status.run, "state": status.state, "words": status.words}}
+
+
+def _judge(
+    raw: dict[str, Any], holder: dict[str, Any] | None, beats: Callable[[], bool], now: datetime
+) -> tuple[State, str]:
+    said = str(raw.get("state", "done" if raw.get("finished") else "running"))
+    started, ended = _time(raw.get("started")), _time(raw.get("finished") or raw.get("updated"))
+    took = f" after {duration((ended - started).total_seconds())}" if started and ended else ""
+    when = f", {_ago(now, ended)}" if ended else ""
+    if said == "done":
+        return "done", f"done{took}{when}"
+    if said == "interrupted":
+        return "interrupted", f"interrupted{took}{when}; run the same command again and it continues"
+    if said == "failed":
+        return "failed", f"failed{took}{when}: {raw.get('error') or 'it did not say why'}"
+    who = f"process {raw.get('pid', '?')} on {raw.get('host', '?')}"
+    silence = (now - ended).total_seconds() if ended else 0.0
+    if holder is not None and is_gone(holder):
+        return "dead", (
+            f"dead: {who} is gone, last heard of {duration(max(0.0, silence))} ago; what it had put is kept, "
+            "run the same command again and it continues"
+        )
+    if silence > SILENT_SECONDS and not beats():
+        surely = "if it is surely dead, run the same command again with --takeover"
+        if holder is not None and lease._is_here(holder):
+            surely = "it is there, but may hang: if so, kill it and run the same command again"
+        return "silent", f"no sign of life for {duration(silence)} from {who}; {surely}"
+    going = f" for {duration((now - started).total_seconds())}" if started else ""
+    since = f" (since {clock(started, now)})" if started else ""
+    return "running", f"running{going}{since}, {who}, updated {duration(max(0.0, silence))} ago"
+
+
+def _starting(holder: dict[str, Any], now: datetime) -> tuple[State, str]:
+    """What is known of a run that holds the output and has not written its progress yet."""
+    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+    since = datetime.fromtimestamp(float(holder.get("since", now.timestamp())), UTC)
+    for_long = (now - since).total_seconds()
+    if is_gone(holder):
+        return "dead", f"dead: {who} is gone before it got going; run the same command again"
+    if for_long > 4 * SILENT_SECONDS:
+        return "silent", (
+            f"no sign of life from {who}, which took the output {duration(for_long)} ago; if it is surely dead, run "
+            "the same command again with --takeover"
+        )
+    return "starting", f"starting: {who}, {duration(max(0.0, for_long))} ago; no numbers yet"
+
+
+def _lease(store: Store) -> tuple[int, dict[str, Any] | None]:
+    """Epoch and holder of the newest lease."""
+    names = [path.removeprefix("lease/") for path in store.list("lease") if path.endswith(".json")]
+    epochs = [int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit()]
+    if not epochs:
+        return 0, None
+    return max(epochs), read_json(store, f"lease/{max(epochs):06d}.json")
+
+
+def is_gone(holder: dict[str, Any]) -> bool:
+    """Whether the process that took a lease ran on this machine and is no more; False where that cannot be seen."""
+    return lease._is_here(holder) and not lease._lives(holder)
+
+
+def _beats(store: Store, epoch: int, now: datetime, sleep: Callable[[float], None]) -> bool:
+    """Whether the run still raises the counter of its lease: by the file's time of change, else by two looks at it."""
+    path = f"lease/{epoch:06d}.beat"
+    if (file := store.local(path)) is not None:
+        with suppress(OSError):
+            return now.timestamp() - file.stat().st_mtime < lease.STALE_SECONDS
+        return False
+    looks = []
+    for pause in (1.5 * lease.BEAT_SECONDS, 0.0):
+        with suppress(FileNotFoundError):
+            looks.append(store.get(path))
+        sleep(pause)
+    return len(looks) == 2 and looks[0] != looks[1]
+
+
+def _epoch(raw: dict[str, Any]) -> int:
+    number = str(raw.get("run", "")).removeprefix("run-")
+    return int(number) if number.isdigit() else 0
+
+
+def _model(name: str, data: dict[str, Any]) -> ModelStatus:
+    engine, meter = data.get("engine") or {}, data.get("meter") or {}
+    what = " ".join(filter(None, (engine.get("engine"), engine.get("engine_version"))))
+    return ModelStatus(
+        name=name,
+        phase=str(data.get("phase", "")),
+        all_listed=bool(data.get("all_listed", True)),
+        seconds=float(data.get("seconds", 0.0)),
+        in_flight=int(data.get("in_flight", 0)),
+        engines=int(data.get("engines", 0)),
+        engine=f"{what} on {engine['device']}" if what and engine.get("device") else what,
+        generations=tuple(
+            GenerationStatus(
+                id=id,
+                **{field: int(g.get(field, 0)) for field in _COUNTS},
+                rejects={str(reason): int(n) for reason, n in g.get("rejects", {}).items()},
+            )
+            for id, g in data.get("generations", {}).items()
+        ),
+        share=meter.get("share"),
+        lost={cause: share for cause, share in (meter.get("lost") or {}).items() if share},
+        tokens_per_second=meter.get("tokens_per_second"),
+        stages=meter.get("stages") or {},
+    )
+
+
+_COUNTS = ("total", "resumed", "answers", "retries", "prompt_tokens", "cached_tokens", "output_tokens")
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def clock(moment: datetime, now: datetime) -> str:
+    """`18:40` of today, `Tue 18:40` within six days, else with the date; local time."""
+    local, today = moment.astimezone(), now.astimezone()
+    days = abs((local.date() - today.date()).days)
+    return local.strftime("%H:%M" if not days else "%a %H:%M" if days < 7 else "%Y-%m-%d %H:%M")
+
+
+def _ago(now: datetime, then: datetime) -> str:
+    seconds = max(0.0, (now - then).total_seconds())
+    return f"{duration(seconds)} ago"

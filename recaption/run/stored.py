@@ -1,0 +1,100 @@
+"""What an output tells about itself: the pipeline it was made with, its shards, what its runs left in `metrics/`."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import orjson
+import yaml
+
+from recaption.config import Pipeline, validate
+from recaption.errors import ConfigError, DatasetError, SourceError, UserError
+from recaption.generate.plan import Plan, Question, make_plan
+from recaption.store import Store
+
+
+def stored_pipeline(store: Store) -> Pipeline:
+    """The pipeline of the last run, with the output where it lies now.
+
+    Raises UserError when there is none, ConfigError when this recaption cannot read it.
+    """
+    try:
+        data = yaml.safe_load(store.get("pipeline.yaml"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{store.url} has no pipeline.yaml, so nothing was run into it. Give the folder (or URL) that output.path "
+            "of the pipeline names"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{store.url}/pipeline.yaml is not YAML: {error}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("output"), dict):
+        raise ConfigError(f"{store.url}/pipeline.yaml is not a pipeline")
+    data["output"]["path"] = store.url
+    return validate(data, f"{store.url}/pipeline.yaml")
+
+
+def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:
+    """The plan of an output's own pipeline; `path` is the file that it was run from, whose prompts lie beside it.
+
+    Raises UserError: a prompt, a model or the source is not where the pipeline says, or a prompt or a model is no
+    longer what it was when the answers were made.
+    """
+    where = path.absolute() if path else None
+    try:
+        plan = make_plan(pipeline, where)
+    except (ConfigError, SourceError) as error:
+        raise type(error)(
+            f"{error}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
+            "was run first, and name the pipeline's file with --pipeline if its prompts lie beside it"
+        ) from error
+    shards = shard_ids(store)
+    for question in plan.questions:
+        if not _asked_before(store, question, shards):
+            found = f"Its prompt was found at {question.prompt.path}. " if question.prompt else ""
+            raise UserError(
+                f"{store.url} has no answers of generation {question.id} as it is asked now: its prompt or its model "
+                f"is no longer what it was. {found}If the prompts lie beside the pipeline's file, name that file with "
+                "--pipeline; to ask the new question, use recaption run"
+            )
+    return plan
+
+
+def shard_ids(store: Store) -> list[str]:
+    """The source shards that are indexed, sorted."""
+    return [PurePosixPath(path).stem for path in store.list("index") if path.endswith(".parquet")]
+
+
+def run_reports(store: Store) -> list[dict[str, Any]]:
+    """What finished runs left in `metrics/`, oldest first. Raises DatasetError for one that is broken."""
+    paths = [path for path in store.list("metrics") if PurePosixPath(path).name.startswith("run-")]
+    return [report for path in paths if (report := read_json(store, path)) is not None]
+
+
+def last_run(store: Store) -> dict[str, Any]:
+    """The newest report; empty where there is none."""
+    paths = [path for path in store.list("metrics") if PurePosixPath(path).name.startswith("run-")]
+    return (read_json(store, paths[-1]) if paths else None) or {}
+
+
+def read_json(store: Store, path: str) -> dict[str, Any] | None:
+    """A JSON object; None when there is no such file. Raises DatasetError when it is something else."""
+    try:
+        data = orjson.loads(store.get(path))
+    except FileNotFoundError:
+        return None
+    except orjson.JSONDecodeError as error:
+        raise DatasetError(f"{store.url}/{path} is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise DatasetError(f"{store.url}/{path} is not a JSON object")
+    return data
+
+
+def _asked_before(store: Store, question: Question, shards: list[str]) -> bool:
+    for kind in ("answers", "rejects"):
+        folder = f"{kind}/{question.folder}"
+        if next(iter(store.list(folder)), None) is not None:
+            return True
+        if any(next(iter(store.list(f"{folder}/.parts/{shard}")), None) is not None for shard in shards):
+            return True
+    return False

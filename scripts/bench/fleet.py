@@ -1,0 +1,97 @@
+"""Eight real Ray actors with simulated engines: the share of time in which each had all the requests it wants."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from samples import jpeg, sample, write_tar
+
+from recaption import config
+from recaption.generate import transport
+from recaption.progress import Display
+
+ENGINES, SLOTS, LATENCY, SPREAD = 8, 24, 3.0, 0.5  # engines, requests, seconds, share
+SHARDS, PER_SHARD = 10, 512
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    from recaption.run import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        for shard in range(SHARDS):
+            images = [jpeg(shard * PER_SHARD + i) for i in range(PER_SHARD)]
+            write_tar(base / "s" / f"{shard:02d}.tar", [sample(f"{shard}-{i}", d) for i, d in enumerate(images)])
+        (base / "log").mkdir()
+        settings = {
+            "name": "fleet",
+            "source": {"path": f"{base}/s/*.tar"},
+            "models": {
+                "m": {
+                    "engine": "timed_engine:TimedEngine",
+                    "model": "scene",
+                    "replicas": ENGINES,
+                    "cpus": 0.1,
+                    "engine_args": {
+                        "slots": SLOTS,
+                        "latency": LATENCY,
+                        "spread": SPREAD,
+                        "log": str(base / "log"),
+                    },
+                }
+            },
+            "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+            "output": {"path": str(base / "out")},
+        }
+        tests = str(Path(__file__).resolve().parent.parent.parent / "tests")
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")]))
+        calls: list[int] = []
+        real = transport.RayTransport.wait
+
+        def counting(self: transport.RayTransport, timeout: float) -> list[transport.Outcome]:
+            calls[:] = [self.calls]
+            return real(self, timeout)
+
+        transport.RayTransport.wait = counting  # type: ignore[method-assign]
+        try:
+            with Display(Console(quiet=True), quiet=True) as display:
+                run(config.validate(settings), None, display, half="generate")
+        finally:
+            transport.RayTransport.wait = real  # type: ignore[method-assign]
+        logs = [json.loads(path.read_text()) for path in sorted((base / "log").glob("*.json"))]
+        answers = [path.stat().st_mtime for path in (base / "out" / "answers").rglob("*.parquet")]
+        rates = json.loads(next((base / "out" / "metrics").glob("run-*.json")).read_text())["models"]["m"]
+    chunks = SHARDS * PER_SHARD // 256
+    busy, handed_out = _busy(logs)
+    last = max(at for times in logs for at, _ in times)
+    return {
+        "engines": len(logs),
+        "images": SHARDS * PER_SHARD,
+        "busy_share_lowest": min(busy),
+        "busy_share_mean": sum(busy) / len(busy),
+        "tail_seconds": last - handed_out,
+        "tail_in_mean_latencies": (last - handed_out) / LATENCY,
+        "last_file_after_seconds": max(answers) - handed_out,
+        "ray_calls_per_chunk": calls[0] / chunks,
+        "meter_share": rates["meter"]["share"],
+    }
+
+
+def _busy(logs: list[list[list[float]]]) -> tuple[list[float], float]:
+    """Of each engine the share of time with all slots taken, from its first request to the last request of all."""
+    end = max(at for times in logs for (_, before), (at, now) in pairwise(times) if now > before)
+    shares = []
+    for times in logs:
+        full = 0.0
+        for (at, now), (until, _) in pairwise(times):
+            if at < end and now >= SLOTS:
+                full += min(until, end) - at
+        shares.append(full / (end - times[0][0]))
+    return shares, end

@@ -1,0 +1,104 @@
+"""Captions per second of recaption over those of bare vLLM: same machine, model, images, sampling; interleaved.
+
+Bare vLLM is `LLM.generate` over images that are decoded already and lie in memory. recaption reads tars, decodes,
+renders, asks, judges, and puts every answer. Each side is a process of its own; the start of engines is left out on
+both. `rendered` hands both sides inputs that are rendered already: what is left is the engine and what feeds it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PER_SHARD = 500
+PROMPT = "Describe this image in detail."
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    return _measure(arguments, rendered=False)
+
+
+def measure_rendered(arguments: argparse.Namespace) -> dict[str, Any]:
+    return _measure(arguments, rendered=True)
+
+
+def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        if arguments.model is None:
+            from tiny_models import make_scene
+
+            make_scene(base / "model")
+        images(base / "images", arguments.images, arguments.size)
+        settings = {
+            "model": arguments.model or str(base / "model"),
+            "images": str(base / "images"),
+            "prompt": PROMPT,
+            "max_tokens": arguments.max_tokens,
+            "max_pixels": arguments.max_pixels,
+            "load_format": arguments.load_format,
+            "engine_args": {**DEFAULTS, **arguments.engine_args},
+            "rendered": rendered,
+        }
+        sides: dict[str, list[float]] = {"bare": [], "recaption": []}
+        shares = []
+        for pair in range(arguments.pairs):
+            # Whoever comes second finds a warmer machine: they take turns.
+            for side in ("bare", "recaption") if pair % 2 == 0 else ("recaption", "bare"):
+                found = _run(side, {**settings, "out": str(base / f"out-{pair}")})
+                sides[side].append(found["captions"] / found["seconds"])
+                if side == "recaption":
+                    shares.append(found["share"])
+    medians = {side: statistics.median(rates) for side, rates in sides.items()}
+    return {
+        "images": arguments.images,
+        "size": f"{arguments.size} x {arguments.size} JPEG",
+        "max_tokens": arguments.max_tokens,
+        **{f"{side}_captions_per_second": rate for side, rate in medians.items()},
+        "ratio": medians["recaption"] / medians["bare"],
+        "all": sides,
+        "meter_share": shares,
+    }
+
+
+DEFAULTS: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096}
+
+
+def images(folder: Path, count: int, size: int) -> None:
+    """Tars of `count` JPEGs with something in them; the same ones every time."""
+    from samples import jpeg, sample, write_tar
+
+    rng = random.Random(0)
+    for first in range(0, count, PER_SHARD):
+        numbers = range(first, min(count, first + PER_SHARD))
+        samples = [sample(f"{n:06d}", jpeg(rng.getrandbits(32), (size, size))) for n in numbers]
+        write_tar(folder / f"{first // PER_SHARD:05d}.tar", samples)
+
+
+def _run(side: str, settings: dict[str, Any]) -> dict[str, Any]:
+    environment = dict(os.environ)
+    tests = str(HERE.parent.parent / "tests")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, str(HERE), environment.get("PYTHONPATH")]))
+    with tempfile.NamedTemporaryFile("w+", suffix=".log") as log:
+        done = subprocess.run(
+            [sys.executable, str(HERE / f"side_{side}.py"), json.dumps(settings)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            log.seek(0)
+            raise SystemExit(f"bench: {side} failed:\n{log.read()[-4000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found

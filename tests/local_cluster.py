@@ -1,0 +1,184 @@
+"""The real driver, actors and store in one process, with crashes on command: no Ray, so a crash costs milliseconds.
+
+`LocalTransport` runs `EngineHost`s on an event loop of its own thread. `Crashes` counts what the store is asked to do
+and, at the operation it is told, ends the world: that operation is not begun, or is left half done, or is done, and
+from then on nothing can be written or deleted any more, as after a SIGKILL of every process at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption.engine.base import Completion, Engine, Rendered, Request
+from recaption.generate.actor import EngineHost
+from recaption.generate.transport import ActorLost, Outcome
+from recaption.generate.work import HostSpec
+from recaption.store import LocalStore
+
+
+class Crashed(BaseException):
+    """The process is gone."""
+
+
+class Crashes:
+    """Patches the local store. `at` counts its writes and deletions, from 1; None: count only."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int | None = None, seed: int = 0) -> None:
+        self.at, self.count, self.crashed = at, 0, False
+        self._rng = random.Random(seed)
+        self._lock = threading.Lock()
+        for name in ("put", "adopt", "delete"):
+            monkeypatch.setattr(LocalStore, name, self._patched(getattr(LocalStore, name), name))
+
+    def _patched(self, real: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def operation(store: LocalStore, *args: Any, **options: Any) -> Any:
+            with self._lock:
+                if self.crashed:
+                    raise Crashed
+                self.count += 1
+                mine = self.count == self.at
+                if mine:
+                    self.crashed = True
+            how = self._rng.choice(("before", "half", "after")) if mine else "whole"
+            if how == "half" and name == "put":  # a temporary file with a part of it, as a kill leaves it
+                target = Path(store.root) / args[0]
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.with_name(f".tmp-{self._rng.getrandbits(64):x}").write_bytes(args[1][: len(args[1]) // 2])
+            if how in ("whole", "after"):
+                result = real(store, *args, **options)
+            if mine:
+                raise Crashed
+            return result
+
+        return operation
+
+
+class CountingEngine:
+    """Deterministic answers after a moment; `asked` holds (image, prompt) of every request of every engine."""
+
+    def __init__(self, asked: list[tuple[str, str]], capacity: int, seed: int) -> None:
+        self.capacity, self.asked, self._rng = capacity, asked, random.Random(seed)
+
+    def renderer(self) -> None:
+        return None
+
+    async def start(self) -> None:
+        return None
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        assert isinstance(work, Request)
+        self.asked.append((work.sha256, work.prompt))
+        await asyncio.sleep(self._rng.random() * 0.004)
+        text = f"A cup, number {work.sha256[:8]}. It stands on {len(work.prompt)} tables."
+        return Completion(text=text, finish_reason="stop", prompt_tokens=9, output_tokens=12)
+
+    async def drain(self, deadline: float) -> None:
+        return None
+
+    async def stop(self) -> None:
+        return None
+
+    def gauge(self) -> None:
+        return None
+
+    def provenance(self) -> dict[str, str]:
+        return {"engine": "counting"}
+
+
+class LocalTransport:
+    """See `recaption.generate.transport.Transport`."""
+
+    def __init__(self, make_engine: Callable[[int], Engine], crashes: Crashes | None = None, nodes: int = 1) -> None:
+        self.calls = 0
+        self._make, self._crashes, self._nodes = make_engine, crashes, nodes
+        self._tickets = itertools.count()
+        self._events: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._hosts: dict[int, EngineHost] = {}
+        self._open: dict[int, dict[int, asyncio.Task[Any]]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def task(self, function: Callable[..., Any], *args: Any) -> int:
+        return self._run(asyncio.to_thread(function, *args), None)
+
+    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
+        self._hosts[spec.actor] = EngineHost(spec, self._make(spec.actor))
+        self._open[spec.actor] = {}
+
+    def call(self, actor: int, method: str, *args: Any) -> int:
+        host = self._hosts.get(actor)
+        if host is None:
+            ticket = next(self._tickets)
+            self._events.put(Outcome(ticket=ticket, error=ActorLost("killed")))
+            return ticket
+        return self._run(getattr(host, method)(*args), actor)
+
+    def kill(self, actor: int) -> None:
+        """As SIGKILL: whatever it was at stops where it is, and whoever waits for it learns that it is gone."""
+        self._hosts.pop(actor, None)
+        tasks = self._open.pop(actor, {})
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks.values()])
+
+    def wait(self, timeout: float) -> list[Outcome]:
+        found: list[Outcome] = []
+        try:
+            found.append(self._events.get(timeout=min(timeout, 0.02)))
+            while True:
+                found.append(self._events.get_nowait())
+        except queue.Empty:
+            pass
+        if self._crashes is not None and self._crashes.crashed:
+            raise Crashed
+        return found
+
+    def gpus(self) -> list[int]:
+        return [0] * self._nodes
+
+    def close(self) -> None:
+        def stop() -> None:
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.call_later(0.01, self._loop.stop)
+
+        self._loop.call_soon_threadsafe(stop)
+        self._thread.join(5)
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def _run(self, coroutine: Any, actor: int | None) -> int:
+        self.calls += 1
+        ticket = next(self._tickets)
+
+        async def work() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            if actor is not None:
+                self._open.get(actor, {})[ticket] = task
+            try:
+                value = await coroutine
+                self._events.put(Outcome(ticket=ticket, value=copy.deepcopy(value)))
+            except asyncio.CancelledError:
+                self._events.put(Outcome(ticket=ticket, error=ActorLost("killed")))
+            except BaseException as error:  # noqa: BLE001 - it is told, whatever it is
+                self._events.put(Outcome(ticket=ticket, error=error))
+            finally:
+                if actor is not None:
+                    self._open.get(actor, {}).pop(ticket, None)
+
+        asyncio.run_coroutine_threadsafe(work(), self._loop)
+        return ticket

@@ -1,0 +1,305 @@
+"""A run on a Ray cluster of several nodes, which have the engine's package and Ray, but not the driver's recaption."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import jpeg, sample, write_tar
+
+from recaption.errors import ConfigError
+from recaption.run.cluster import check_address, runtime_env
+
+TESTS = Path(__file__).parent.parent
+ROOT = TESTS.parent
+IMAGES = 600
+DRIVERS_VERSION = "0.0.1+drivers"
+ACCESS = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-these-tests"}
+
+
+class Nodes:
+    """See nodes.py."""
+
+    def __init__(self, *arguments: str) -> None:
+        # Ray keeps sockets there, whose paths may have 107 bytes; and with an address file of its own it can be found
+        # by no test that starts a Ray meanwhile.
+        self.folder = Path(tempfile.mkdtemp(prefix="nodes-", dir="/tmp"))
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("HF_", "RAY_"))},
+            "PYTHONPATH": str(TESTS),
+            "RAY_TMPDIR": str(self.folder),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            **ACCESS,
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+        with (self.folder / "log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(TESTS / "run" / "nodes.py"), *arguments],
+                env=environment,
+                cwd=self.folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.address = self._said()
+
+    def order(self, word: str) -> str:
+        """Returns the node's id."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return self._said()
+
+    def close(self) -> None:
+        self.process.communicate(timeout=60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _said(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        assert line, (self.folder / "log").read_text()
+        return line
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    nodes = Nodes()
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture(scope="module")
+def drivers_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout that no node has: of another version than what is installed there."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "recaption", folder / "recaption", ignore=shutil.ignore_patterns("__pycache__"))
+    for kind in ("pipelines", "prompts", "schemas"):
+        shutil.copytree(ROOT / kind, folder / kind)
+    init = folder / "recaption" / "__init__.py"
+    init.write_text(init.read_text("utf-8") + f"\n__version__ = {DRIVERS_VERSION!r}\n", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("source")
+    for shard in range(3):
+        samples = [sample(f"{shard}-{i:04d}", jpeg(1000 * shard + i)) for i in range(IMAGES // 3)]
+        write_tar(folder / f"{shard:05d}.tar", samples)
+    return folder
+
+
+def pipeline(source: Path, out: Path, **engine_args: Any) -> dict[str, Any]:
+    return {
+        "name": "test",
+        "source": {"path": f"{source}/*.tar"},
+        "models": {"fake": {"engine": "node_engine:NodeEngine", "model": "scene", "engine_args": engine_args}},
+        "generate": [
+            {"id": "long", "model": "fake", "prompt": "describe_long"},
+            {"id": "short", "model": "fake", "prompt": "describe_short"},
+        ],
+        "output": {"path": str(out)},
+    }
+
+
+class Run:
+    """`recaption run` (or half of it) as a process beside the cluster; 2 questions an image."""
+
+    def __init__(
+        self,
+        folder: Path,
+        nodes: Nodes,
+        code: Path,
+        source: Path,
+        command: str = "run",
+        out: Path | None = None,
+        **engine_args: Any,
+    ) -> None:
+        folder.mkdir(exist_ok=True)
+        self.out, self.faults, self.log = folder / "out", folder / "faults", folder / "log"
+        self.faults.mkdir()
+        args = {"faults": str(self.faults), "capacity": 8, "latency": 0.05, **engine_args}
+        (folder / "p.yaml").write_text(json.dumps(pipeline(source, out or self.out, **args)))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{code}{os.pathsep}{TESTS}",
+            "RAY_ADDRESS": nodes.address,
+            "RAY_TMPDIR": str(nodes.folder),
+            **ACCESS,
+            "HF_ENDPOINT": "http://a-mirror",
+            "HF_TOKEN": "secret",
+        }
+        with self.log.open("wb") as file:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "recaption", command, "p.yaml"],
+                cwd=folder,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def wait_until_asked(self, requests: int) -> None:
+        deadline = time.monotonic() + 60
+        while sum(self.asked().values()) < requests:
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, "it hangs"
+            time.sleep(0.05)
+
+    def finish(self) -> Run:
+        assert self.process.wait(timeout=200) == 0, self.log.read_text()
+        return self
+
+    def asked(self) -> dict[str, int]:
+        """Process of an engine -> its requests."""
+        return {log.name.split("-")[1]: len(log.read_text().splitlines()) for log in self.faults.glob("asked-*")}
+
+    def engines(self) -> dict[str, dict[str, Any]]:
+        """Process of an engine -> what it said of its node."""
+        return {log.name.split("-")[1]: json.loads(log.read_text()) for log in self.faults.glob("node-*")}
+
+    def nodes_asked(self) -> set[str]:
+        engines = self.engines()
+        return {engines[process]["node"] for process, requests in self.asked().items() if requests}
+
+    def answers(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.out)): path.read_bytes()
+            for path in sorted((self.out / "answers").rglob("*"))
+            if path.is_file()
+        }
+
+    def counts(self) -> dict[str, int]:
+        counts: dict[str, int] = json.loads((self.out / "dataset" / "manifest.json").read_text())["counts"]
+        return counts
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nodes: Nodes, drivers_code: Path, source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on the one node that the cluster has at first."""
+    return Run(tmp_path_factory.mktemp("undisturbed"), nodes, drivers_code, source, latency=0.002).finish()
+
+
+@pytest.mark.slow
+def test_nodes_run_the_drivers_code_with_its_settings_but_not_its_secrets(undisturbed: Run) -> None:
+    (engine,) = undisturbed.engines().values()
+    assert engine["version"] == DRIVERS_VERSION
+    assert "py_modules_files" in engine["code"], "it came with the job"
+    assert engine["views"], "and so did what is shipped with it"
+    assert Path(engine["model"]) == Path(engine["code"]).parent / "demo" / "model", "the node's own, not the driver's"
+    assert engine["endpoint"] == "http://a-mirror"
+    assert engine["token"] is None
+    assert undisturbed.counts()["ok"] == IMAGES
+    assert len(undisturbed.answers()) == 6, "three shards, two questions; no parts are left"
+
+
+@pytest.mark.slow
+def test_a_node_that_joins_a_run_takes_its_share(
+    nodes: Nodes, drivers_code: Path, source: Path, undisturbed: Run, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run", nodes, drivers_code, source, "generate", latency=0.1)
+    run.wait_until_asked(100)
+    joined = nodes.order("add")
+    try:
+        assert joined in run.finish().nodes_asked()
+    finally:
+        nodes.order("kill")
+    assert len(run.engines()) == 2, "one engine on each node"
+    assert run.answers() == undisturbed.answers()
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_costs_no_answer(
+    nodes: Nodes, drivers_code: Path, source: Path, undisturbed: Run, tmp_path: Path
+) -> None:
+    doomed = nodes.order("add")
+    run = Run(tmp_path / "run", nodes, drivers_code, source, "generate")
+    try:
+        run.wait_until_asked(400)
+        assert doomed in run.nodes_asked(), "it is at work when it is lost"
+    finally:
+        nodes.order("kill")
+    assert run.finish().answers() == undisturbed.answers()
+
+
+@pytest.mark.slow
+def test_an_output_that_a_node_does_not_see_is_told_before_a_model_is_started(
+    nodes: Nodes, drivers_code: Path, source: Path, tmp_path: Path
+) -> None:
+    # Another folder to each process, as /data would be on each node's own disk.
+    run = Run(tmp_path / "run", nodes, drivers_code, source, out=Path("/proc/self/cwd/out"))
+    assert run.process.wait(timeout=120) == 2
+    assert "does not see what the driver puts there" in run.log.read_text()
+    assert not run.engines()
+    assert not list((tmp_path / "run" / "out").glob(".probe*"))
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
+def test_addresses_that_a_run_cannot_join_are_refused_with_what_to_do(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"RAY_ADDRESS is {address}.*ray job submit"):
+        check_address(address)
+
+
+def test_inside_a_submitted_job_nothing_is_said_twice(tmp_path: Path) -> None:
+    job = {"runtime_env": {"py_modules": ["gcs://a.zip"], "env_vars": {"HF_HOME": "/of/the/job"}}}
+    environment = {
+        "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job),
+        "HF_HOME": "/of/the/job",
+        "HF_HUB_OFFLINE": "1",
+        "HF_TOKEN": "secret",
+    }
+    assert runtime_env(environment, tmp_path) == {"env_vars": {"HF_HUB_OFFLINE": "1"}}
+
+
+def test_a_job_without_modules_gets_the_code_that_it_runs_itself(tmp_path: Path) -> None:
+    job = {"runtime_env": {"working_dir": "gcs://b.zip"}, "metadata": {}}
+    env = runtime_env({"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job)}, tmp_path)
+    (package,) = map(Path, env["py_modules"])
+    assert package.name == "recaption" and (package / "_shipped" / "prompts" / "describe_long.md").is_file()
+    assert not list(package.rglob("__pycache__"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("brings", ["nothing", "recaption"])
+def test_a_submitted_job_runs_with_the_code_that_it_brings(
+    source: Path, drivers_code: Path, tmp_path: Path, brings: str
+) -> None:
+    work = tmp_path / "work"  # a pipeline and an engine of the user's own
+    work.mkdir()
+    for name in ("node_engine.py", "fake_engine.py"):
+        shutil.copy(TESTS / name, work)
+    faults = tmp_path / "faults"
+    faults.mkdir()
+    (work / "p.yaml").write_text(json.dumps(pipeline(source, tmp_path / "out", faults=str(faults))))
+    wheel_like = tmp_path / "recaption"
+    shutil.copytree(drivers_code / "recaption", wheel_like)
+    for kind in ("pipelines", "prompts", "schemas"):
+        shutil.copytree(drivers_code / kind, wheel_like / "_shipped" / kind)
+    env = {"py_modules": [str(wheel_like)]} if brings == "recaption" else {}
+    nodes = Nodes("dashboard")
+    try:
+        submit = ["job", "submit", "--address", nodes.address, "--working-dir", str(work)]
+        entry = [sys.executable, "-m", "recaption", "run", "p.yaml"]
+        submitted = subprocess.run(
+            [Path(sys.executable).parent / "ray", *submit, "--runtime-env-json", json.dumps(env), "--", *entry],
+            env={**os.environ, **ACCESS, "RAY_TMPDIR": str(nodes.folder)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    finally:
+        nodes.close()
+    (said,) = (json.loads(log.read_text()) for log in faults.glob("node-*"))
+    assert "py_modules_files" in said["code"]
+    assert (said["version"] == DRIVERS_VERSION) == (brings == "recaption")

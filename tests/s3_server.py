@@ -1,0 +1,113 @@
+"""A real S3 server for tests: moto's, on loopback, in a thread of the test's process. It can be told to fail.
+
+    with s3_server(monkeypatch) as server:
+        store = open_store(server.bucket())
+
+Needs the extra `dev` (s3fs and moto); where they are missing, `needs_s3` skips.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import threading
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import pytest
+
+needs_s3 = pytest.mark.skipif(
+    not (find_spec("s3fs") and find_spec("moto")), reason="needs s3fs and moto: pip install s3fs 'moto[server]'"
+)
+Fault = Literal["refuse", "lose"]  # 503 and nothing done; or done, and the connection cut before the answer
+
+_SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>'
+
+
+class S3Server:
+    """`fault(method, path)` is asked before every request and says whether and how it fails."""
+
+    def __init__(self, app: Any) -> None:
+        self.fault: Callable[[str, str], Fault | None] = lambda method, path: None
+        self.requests: Counter[str] = Counter()  # by method
+        self.lost = 0
+        self.endpoint = ""
+        self._app = app
+        self._one_at_a_time = threading.Lock()  # S3 decides conditional writes one by one; moto looks, then writes
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        self.requests[method] += 1
+        fault = self.fault(method, environ["PATH_INFO"])
+        if fault == "refuse":
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("503 Slow Down", [("Content-Type", "application/xml")])
+            return [_SLOW_DOWN]
+        with self._one_at_a_time:
+            answer = list(self._app(environ, start_response))
+        if fault == "lose":
+            self.lost += 1
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            raise ConnectionError("cut")  # which the server takes for a client that went away
+        return answer
+
+    def bucket(self) -> str:
+        """The URL of a new, empty bucket."""
+        name = f"bucket-{uuid.uuid4().hex[:12]}"  # moto's memory is the process's and outlives a server
+        with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")):
+            self.requests.clear()
+            return f"s3://{name}/out"
+
+    def fill(self, url: str, names: Iterable[str]) -> None:
+        """Empty objects under `url`, put past HTTP: thousands of them in no time."""
+        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.s3.models import s3_backends
+
+        bucket, _, prefix = url.removeprefix("s3://").partition("/")
+        for name in names:
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket, f"{prefix}/{name}", b"")
+
+
+def sometimes(share: float, fault: Fault, seed: int = 0) -> Callable[[str, str], Fault | None]:
+    """A `fault` that strikes a share of all requests."""
+    dice = random.Random(seed)
+    return lambda method, path: fault if dice.random() < share else None
+
+
+@contextmanager
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server that boto, and so s3fs, finds by the environment; in child processes, too."""
+    import s3fs
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+    from werkzeug.serving import make_server
+
+    server = S3Server(DomainDispatcherApplication(create_backend_app))
+    http = make_server("127.0.0.1", 0, server, threaded=True, request_handler=MotoRequestHandler)
+    server.endpoint = f"http://127.0.0.1:{http.server_port}"
+    for name, value in {
+        "AWS_ENDPOINT_URL": server.endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(logging.getLogger("werkzeug"), "level", logging.ERROR)
+    s3fs.S3FileSystem.clear_instance_cache()  # one may be left of a server that is gone
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        http.shutdown()
+        http.server_close()
+        thread.join()

@@ -1,0 +1,89 @@
+"""Outputs of a few images made without Ray, and an engine whose moods a test sets through files."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fake_engine import FakeEngine
+from samples import jpeg, sample, write_tar
+
+from recaption import config, engine
+from recaption.engine.base import Completion, EngineSpec, Rendered, Request
+from recaption.generate import parts
+from recaption.generate.chunks import load_index
+from recaption.generate.plan import Plan, make_plan
+from recaption.generate.retry import ask_until_answered
+from recaption.source import open_source
+from recaption.store import open_store
+from recaption.types import Answer, Reject
+
+
+class MoodyEngine(FakeEngine):
+    """FAULTS/refuse-<sha256>: that image is refused; FAULTS/other: it says something else than before."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        super().__init__(spec)
+        self._moods = Path(dict(spec.engine_args)["moods"])
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        assert isinstance(work, Request)
+        with (self._moods / "asked.txt").open("a") as log:
+            log.write(f"{work.sha256} {work.sampling.seed} {work.sampling.temperature} {work.pixel_share}\n")
+        said = await super().generate(work)
+        text = said.text
+        if (self._moods / f"refuse-{work.sha256}").exists():
+            text = "I'm sorry, but I can't help with that."
+        elif (self._moods / f"other-{work.sha256}").exists():
+            text = text.replace("red", "dark red")
+        return Completion(text=text, finish_reason="stop", prompt_tokens=20, output_tokens=14)
+
+
+def pipeline_data(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Two questions about the images of `folder`/source, put to a MoodyEngine; the output is `folder`/out."""
+    moods = folder / "moods"
+    moods.mkdir(exist_ok=True)
+    engine_args = {"moods": str(moods)}
+    return {
+        "name": "small",
+        "source": {"path": f"{folder}/source/*.tar"},
+        "models": {"moody": {"engine": "small_output:MoodyEngine", "model": "scene", "engine_args": engine_args}},
+        "generate": [
+            {"id": "long", "model": "moody", "prompt": "describe_long"},
+            {"id": "short", "model": "moody", "prompt": "describe_short"},
+        ],
+        "output": {"path": str(folder / "out")},
+    } | changes
+
+
+def write_source(folder: Path, shards: int = 2, per_shard: int = 4) -> None:
+    for shard in range(shards):
+        samples = [sample(f"cat{shard}{i}", jpeg(100 * shard + i), f"alt {i}") for i in range(per_shard)]
+        write_tar(folder / "source" / f"{shard:05d}.tar", samples)
+
+
+def answer_all(data: dict[str, Any], *, put_together: bool = True) -> Plan:
+    """What `recaption generate` does, in this process; refused images become rejects as they do there."""
+    pipeline = config.validate(data)
+    plan = make_plan(pipeline)
+    store, source = open_store(pipeline.output.path), open_source(pipeline.source)
+    store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+    for shard in source.shards():
+        images, _ = load_index(store, source, shard)
+        for model in plan.models:
+            assert model.engine is not None
+            asked = engine.build(model.engine)
+            for question in model.questions:
+                made = [
+                    asyncio.run(ask_until_answered(question, image, image_bytes, asked.generate))
+                    for image, image_bytes in source.read([image for image in images if image.reason is None])
+                    if isinstance(image_bytes, bytes)
+                ]
+                answers = [item for item in made if isinstance(item, Answer)]
+                rejects = [item for item in made if isinstance(item, Reject)]
+                parts.put_part(store, question, shard.id, "000000.000001-0000", answers, rejects)
+                if put_together:
+                    parts.compact(store, question, shard.id)
+    return plan

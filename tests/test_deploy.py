@@ -1,0 +1,219 @@
+"""deploy/: the Slurm script with stand-ins for Slurm, the RayJob's fields."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from samples import jpeg, sample, write_tar
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
+TESTS = ROOT / "tests"
+
+# Each stand-in writes down how it was called. `calls` is a folder; files in it make the stand-ins behave.
+STAND_INS = {
+    "scontrol": """
+        case "$1" in show) printf 'node-a\\nnode-b\\nnode-c\\n' ;; esac
+    """,
+    "srun": 'echo "token $RAY_AUTH_TOKEN" >> "$CALLS/log"',
+    "python": "echo 10.0.0.7",
+    "ray": """
+        [ -e "$CALLS/up" ] || { touch "$CALLS/up"; exit 1; } # the first time that it is asked
+    """,
+    "recaption": """
+        echo "address $RAY_ADDRESS" >> "$CALLS/log"
+        [ -e "$CALLS/code" ] && exit "$(cat "$CALLS/code")"
+        trap 'sleep 0.3; exit 75' TERM
+        touch "$CALLS/running"
+        while :; do sleep 0.05; done
+    """,
+}
+
+
+class Job:
+    """slurm.sh, as Slurm would start it."""
+
+    def __init__(self, folder: Path, stand_ins: dict[str, str], **environment: str) -> None:
+        self.calls = folder / "calls"
+        self.calls.mkdir(exist_ok=True)
+        bin = folder / ".venv" / "bin"
+        bin.mkdir(parents=True)
+        for name, does in stand_ins.items():
+            lines = ["#!/bin/bash", f'echo "{name} $*" >> "$CALLS/log"', does]
+            (bin / name).write_text("\n".join(lines) + "\n")
+            (bin / name).chmod(0o755)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SLURM_"))},
+            "CALLS": str(self.calls),
+            "POLL_SECONDS": "0.1",
+            "SLURM_JOB_ID": "40123",
+            "SLURM_JOB_NODELIST": "node-[a-c]",
+            "SLURM_CPUS_PER_TASK": "3",
+            **environment,
+        }
+        self.folder, self.output = folder, folder / "slurm.out"
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        with self.output.open("wb") as out:
+            return subprocess.Popen(
+                [str(DEPLOY / "slurm.sh"), *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def log(self) -> list[str]:
+        return (self.calls / "log").read_text().splitlines()
+
+    @property
+    def requeued(self) -> bool:
+        return "scontrol requeue 40123" in self.log
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path, STAND_INS)
+
+
+def test_the_script_is_sound_bash() -> None:
+    script = DEPLOY / "slurm.sh"
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    assert os.access(script, os.X_OK)
+    assert re.search(r"^#SBATCH --signal=B:TERM@\d+$", script.read_text("utf-8"), re.MULTILINE)
+
+
+def test_slurm_starts_ray_on_every_node_and_one_run_over_them(job: Job) -> None:
+    (job.calls / "code").write_text("0")
+    assert job.start("flair", "--set", "output.path=/a b").wait(timeout=30) == 0
+    starts = {words["--nodelist"]: words for words in map(options, job.log) if "start" in words["rest"]}
+    assert sorted(starts) == ["node-a", "node-b", "node-c"]
+    assert "--head" in starts["node-a"]
+    port = starts["node-a"]["--port"]
+    for node in ("node-b", "node-c"):
+        assert starts[node]["--address"] == f"10.0.0.7:{port}" and "--head" not in starts[node]
+    assert all(words["--num-cpus"] == "3" and "--block" in words for words in starts.values())
+    tokens = {call for call in job.log if call.startswith("token")}
+    assert len(tokens) == 1 and len(tokens.pop()) > 30, "one secret for all nodes"
+    assert "recaption run flair --set output.path=/a b" in job.log
+    assert f"address 10.0.0.7:{port}" in job.log
+    asked, ran = (next(n for n, call in enumerate(job.log) if name in call) for name in ("health", "recaption run"))
+    assert asked < ran, "Ray is up before the run begins"
+    assert not job.requeued
+
+
+def options(call: str) -> dict[str, Any]:
+    """The options of a call; `rest` holds the other words."""
+    words = shlex.split(call)
+    found: dict[str, Any] = {word.split("=")[0]: word.partition("=")[2] for word in words if word.startswith("--")}
+    return {"--nodelist": "", **found, "rest": [word for word in words if not word.startswith("--")]}
+
+
+def test_slurm_hands_its_signal_on_waits_for_the_run_and_queues_again(job: Job) -> None:
+    script = job.start("flair")
+    wait_for(job.calls / "running", script)
+    script.send_signal(signal.SIGTERM)
+    script.send_signal(signal.SIGTERM)  # Slurm may say it twice
+    assert script.wait(timeout=30) == 75
+    assert job.requeued
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("code", [1, 2, 3])
+def test_what_running_again_would_not_mend_is_not_queued_again(job: Job, code: int) -> None:
+    (job.calls / "code").write_text(str(code))
+    assert job.start("flair").wait(timeout=30) == code
+    assert not job.requeued
+
+
+@pytest.mark.slow
+def test_the_slurm_script_runs_a_pipeline_on_the_real_ray(tmp_path: Path) -> None:
+    write_tar(tmp_path / "s" / "a.tar", [sample(f"k{i}", jpeg(i), recap=f"A cup, {i} plates.") for i in range(3)])
+    pipeline = {
+        "name": "test",
+        "source": {"path": f"{tmp_path}/s/a.tar"},
+        "models": {"column": {"engine": "replay"}},
+        "generate": [{"id": "long", "model": "column", "column": "recap"}],
+        "output": {"path": str(tmp_path / "out")},
+    }
+    (tmp_path / "p.yaml").write_text(json.dumps(pipeline))
+    stand_ins = {
+        "scontrol": "echo here",
+        "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; echo $$ >> "$CALLS/steps"; exec "$@"',
+        "python": f'exec "{sys.executable}" "$@"',
+        "ray": f'exec "{Path(sys.executable).parent}/ray" "$@"',
+        "recaption": f'exec "{sys.executable}" -m recaption "$@"',
+    }
+    # The job's number makes the port and the name of the folder for Ray's sockets.
+    number = str(10_000_000 + os.getpid())
+    job = Job(tmp_path, stand_ins, PYTHONPATH=str(ROOT), SLURM_JOB_ID=number, RAY_USAGE_STATS_ENABLED="0")
+    script = job.start("p.yaml")
+    try:
+        code = script.wait(timeout=150)
+        assert code == 0, job.output.read_text()
+        assert json.loads((tmp_path / "out" / "dataset" / "manifest.json").read_text())["counts"]["images"] == 3
+    finally:  # Slurm ends what is left
+        script.kill()
+        script.wait()
+        for step in (job.calls / "steps").read_text().split():
+            end(int(step))
+        shutil.rmtree(f"/tmp/recaption-{number}", ignore_errors=True)
+
+
+def end(step: int) -> None:
+    """End `ray start --block`, which ends what it started, and wait for that."""
+    command, deadline = Path(f"/proc/{step}/cmdline"), time.monotonic() + 30
+    while command.exists() and b"ray" in command.read_bytes() and time.monotonic() < deadline:
+        with suppress(ProcessLookupError):
+            os.kill(step, signal.SIGTERM)
+        time.sleep(0.5)
+
+
+def test_the_rayjob_has_what_a_rayjob_needs() -> None:
+    found = yaml.safe_load((DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8"))
+    assert (found["apiVersion"], found["kind"]) == ("ray.io/v1", "RayJob")
+    assert found["metadata"]["name"]
+    spec = found["spec"]
+    assert spec["entrypoint"].startswith("recaption run ")
+    assert spec["shutdownAfterJobFinishes"] and spec["backoffLimit"] > 0
+    cluster = spec["rayClusterSpec"]
+    head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
+    assert workers["groupName"] and workers["minReplicas"] <= workers["replicas"] <= workers["maxReplicas"]
+    for group in (head, workers):
+        assert isinstance(group["rayStartParams"], dict)
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            assert container["image"] and container["resources"]["limits"]
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+    mounted = {m["mountPath"] for m in head["template"]["spec"]["containers"][0]["volumeMounts"]}
+    assert str(Path(shlex.split(spec["entrypoint"])[-1]).parent) in mounted, "the pipeline is where it is looked for"
+    assert "nvidia.com/gpu" in workers["template"]["spec"]["containers"][0]["resources"]["limits"]
+    text = (DEPLOY / "kuberay-rayjob.yaml").read_text("utf-8")
+    assert "runtimeEnvYAML" not in text, "secrets would be shown with it"
+
+
+def test_files_say_how_far_they_were_tested() -> None:
+    for name in ("slurm.sh", "kuberay-rayjob.yaml", "Dockerfile"):
+        head = [line for line in (DEPLOY / name).read_text("utf-8").splitlines() if line.startswith("#")]
+        assert any("ested" in line and ("Not " in line or "not " in line) for line in head), name

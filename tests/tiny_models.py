@@ -1,0 +1,123 @@
+"""Models of a few megabytes with random weights, made without a network: real architectures for real engines."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+QWEN_PATCH = 28  # px: a square of 2 x 2 patches of 14 px is one image token
+QWEN_SMALLEST = 4 * QWEN_PATCH**2  # px that smaller images are blown up to
+QWEN_LARGEST = 64 * QWEN_PATCH**2  # px that larger images are scaled down to: 64 image tokens
+
+QWEN_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}"
+    "{% else %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% elif 'image' in part['type'] %}<|vision_start|><|image_pad|><|vision_end|>{% endif %}"
+    "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""As Qwen2.5-VL-7B-Instruct's chat_template.json has it, without its default system message and video."""
+
+_SPECIAL = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+
+
+def make_tiny_qwen(folder: Path) -> Path:
+    """Save Qwen2.5-VL's architecture with two layers of each kind into `folder`. Its processor needs torchvision."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import (
+        PreTrainedTokenizerFast,
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen2_5_VLProcessor,
+        Qwen2VLImageProcessor,
+        Qwen2VLVideoProcessor,
+    )
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    bytes_only = Tokenizer(models.BPE())
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bytes_only.train_from_iterator([], trainers.BpeTrainer(initial_alphabet=alphabet, special_tokens=list(_SPECIAL)))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_only,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=list(_SPECIAL[3:]),
+    )
+    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in _SPECIAL}
+    size = {"shortest_edge": QWEN_SMALLEST, "longest_edge": QWEN_LARGEST}
+    processor = Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(size=size),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(size=size),
+        chat_template=QWEN_TEMPLATE,
+    )
+    torch.manual_seed(0)
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 320,
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 4096,
+            "initializer_range": 0.2,  # else every answer is the same
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6]},
+            "bos_token_id": ids["<|endoftext|>"],
+            "eos_token_id": ids["<|im_end|>"],
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 128,
+            "intermediate_size": 256,
+            "num_heads": 4,
+            "out_hidden_size": 128,
+            "window_size": 112,
+            "fullatt_block_indexes": [1],
+            "initializer_range": 0.2,
+        },
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=False,
+    )
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = [ids["<|im_end|>"], ids["<|endoftext|>"]]
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def make_scene(folder: Path, layers: int | None = None) -> Path:
+    """The scene captioner's architecture with random weights; `layers` of each kind instead of its own number."""
+    import logging
+
+    import torch
+    import transformers
+
+    from recaption.demo import build
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    torch.manual_seed(0)
+    tokenizer = build.build_tokenizer()
+    config = build.build_model(tokenizer).config
+    for part in (config.text_config, config.vision_config):
+        part.num_hidden_layers = layers or part.num_hidden_layers
+    model = transformers.Idefics3ForConditionalGeneration(config)
+    model.save_pretrained(folder)
+    build.build_processor(tokenizer).save_pretrained(folder)
+    return folder
