@@ -109,8 +109,7 @@ class EngineHost:
         Raises what the user can mend as it is (ConfigError, MissingExtra), everything else as EngineDead.
         """
         try:
-            engine = self._given or await asyncio.to_thread(self._build)
-            self._engine: Engine = engine
+            self._engine: Engine = await asyncio.to_thread(self._build) if self._given is None else self._given
             rendering = asyncio.create_task(self._start_renderers())
             try:
                 await self._engine.start()
@@ -235,6 +234,9 @@ class EngineHost:
 
         try:
             result = await ask_until_answered(question, item.image, item.data, ask)
+        except EngineDead as error:
+            self._abort(error)  # before the next image begins: it would be a suspect too
+            raise
         finally:
             self._in_flight -= 1
             self._pump()

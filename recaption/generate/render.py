@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from recaption.engine.base import Rendered, RendererSpec, Request
-from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError
+from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, RequestError
 
 Result = Rendered | RecaptionError
 BATCH = 8  # requests that cross to a worker and back together
@@ -21,6 +21,9 @@ AHEAD = 2  # batches at a worker: one in work, one ready
 GROW_AFTER = 2  # windows in a row in which the engine ran dry while images waited for a worker
 SETTLE = 10.0  # seconds that a new worker gets to show what it does
 SHRINK_AFTER = 60  # windows in a row in which fewer would have done
+STARTS = 3  # times that a worker is tried before there is one fewer
+START_SECONDS = 600.0  # a worker that is not ready by then did not start
+HANG_SECONDS = 300.0  # a worker that has not rendered a batch by then is lost
 
 
 class WorkerLost(Exception):
@@ -97,7 +100,7 @@ class RenderPool:
         self._free = asyncio.Condition()
         self._wanted = max(1, size)
         self._starting: set[asyncio.Task[None]] = set()
-        self._failures = 0
+        self._suspects = 0  # requests that wait for a worker of their own: others let them by
         self._broken: RecaptionError | None = None
         self.lost = 0
 
@@ -119,63 +122,79 @@ class RenderPool:
         self._wanted += change
         if change > 0:
             self._spawn()
-        elif change < 0 and len(self._load) > 1:
-            worker = min(self._load, key=lambda w: self._load[w])
-            if self._load[worker]:
+        elif change < 0:
+            idle = next((worker for worker, load in self._load.items() if not load), None)
+            if idle is None or len(self._load) < 2:
                 self._wanted -= change  # all are at work after all
                 return
-            del self._load[worker]
-            worker.kill()
+            del self._load[idle]
+            idle.kill()
 
     async def render(self, requests: Sequence[Request]) -> list[Result]:
-        """A result for each request, in order. Waits for a worker; a lost one's work is done again elsewhere."""
+        """A result for each request, in order. Waits for a worker; a lost one's work is done again elsewhere.
+
+        Raises EngineDead when no worker starts any more, Interrupted once the pool is stopped.
+        """
+        await self.place()
         try:
-            return await self._at_a_worker(requests)
+            return await self._at_a_worker(requests, share=1)
         except WorkerLost:
-            if len(requests) > 1:  # which of them was it?
-                single = [await self.render([request]) for request in requests]
-                return [result for results in single for result in results]
-        try:
-            return await self._at_a_worker(requests)
-        except WorkerLost:
-            return [ImageError("undecodable", "rendering it ended two processes")]
+            return [await self._alone(request) for request in requests]  # which of them was it?
 
     async def place(self) -> None:
         """Wait until a worker has room for another batch."""
-        async with self._free:
-            await self._free.wait_for(lambda: self._broken or any(n < AHEAD for n in self._load.values()))
-        if self._broken is not None:
-            raise self._broken
+        await self._wait(lambda: not self._suspects and any(load < AHEAD for load in self._load.values()))
 
     def stop(self) -> None:
+        self._broken = self._broken or Interrupted("the renderers were stopped")
         for task in self._starting:
             task.cancel()
         for worker in self._load:
             worker.kill()
         self._load.clear()
+        self._waking = asyncio.create_task(self._wake())
 
-    async def _at_a_worker(self, requests: Sequence[Request]) -> list[Result]:
-        while True:
-            await self.place()
-            if self._load:
-                worker = min(self._load, key=lambda w: self._load[w])
-                break
-        self._load[worker] += 1
+    async def _alone(self, request: Request) -> Result:
+        """Render one request at a worker that has nothing else: if that ends, nobody else is to blame."""
+        for _ in range(2):
+            self._suspects += 1
+            try:
+                await self._wait(lambda: not all(self._load.values()))
+            finally:
+                self._suspects -= 1
+            try:
+                [result] = await self._at_a_worker([request], share=AHEAD)
+                return result
+            except WorkerLost:
+                continue
+        return ImageError("undecodable", "rendering it ended two processes")
+
+    async def _wait(self, room: Callable[[], bool]) -> None:
+        async with self._free:
+            await self._free.wait_for(lambda: self._broken or room())
+        if self._broken is not None:
+            raise self._broken
+
+    async def _wake(self) -> None:
+        async with self._free:
+            self._free.notify_all()
+
+    async def _at_a_worker(self, requests: Sequence[Request], share: int) -> list[Result]:
+        """At the least busy worker, of whose room it takes `share`."""
+        worker = min(self._load, key=lambda w: self._load[w])
+        self._load[worker] += share
         try:
-            results = await worker.render(requests)
-            self._failures = 0
-            return results
-        except WorkerLost:
+            return await asyncio.wait_for(worker.render(requests), HANG_SECONDS)
+        except (WorkerLost, TimeoutError) as error:
             if self._load.pop(worker, None) is not None:
                 self.lost += 1
                 worker.kill()
                 self._spawn()
-            raise
+            raise WorkerLost(str(error) or "it hangs") from error
         finally:
             if worker in self._load:
-                self._load[worker] -= 1
-            async with self._free:
-                self._free.notify_all()
+                self._load[worker] -= share
+            await self._wake()
 
     def _spawn(self) -> None:
         task = asyncio.create_task(self._add_or_break())
@@ -183,32 +202,29 @@ class RenderPool:
         task.add_done_callback(self._starting.discard)
 
     async def _add_or_break(self) -> None:
-        """A worker that does not start is tried again, three times in a row; then rendering is broken."""
-        while True:
+        """A worker that does not start is tried again; when it was the last one, rendering is broken."""
+        said = ""
+        for _ in range(STARTS):
             try:
                 await self._add()
                 return
             except Exception as error:  # noqa: BLE001 - a renderer's own
-                self._failures += 1
-                if self._failures >= 3 and not self._load:
-                    self._broken = EngineDead(f"no renderer starts any more: {error}")
-                    async with self._free:
-                        self._free.notify_all()
-                    return
-                if self._failures >= 3:
-                    self._wanted = len(self._load)
-                    return
+                said = str(error) or type(error).__name__
+        if self._load or len(self._starting) > 1:
+            self._wanted -= 1
+            return
+        self._broken = EngineDead(f"no renderer starts any more: {said}")
+        await self._wake()
 
     async def _add(self) -> None:
         worker = self._launch()
         try:
-            await worker.ready()
+            await asyncio.wait_for(worker.ready(), START_SECONDS)
         except BaseException:
             worker.kill()
             raise
         self._load[worker] = 0
-        async with self._free:
-            self._free.notify_all()
+        await self._wake()
 
 
 class RayWorker:

@@ -28,12 +28,16 @@ DEGENERATE: frozenset[FinishReason] = frozenset({"empty", "repetition", "refusal
 """Finishes that say that something is wrong with the text: what the circuit breaker counts."""
 
 _REFUSAL = re.compile(
-    r"(?:i['’]m|i am|we['’]re)? ?(?:very |really |so )?(?:sorry|afraid)\b.{0,60}?"
-    r"\b(?:can(?:no|['’])t|unable|not able|cannot)\b"
-    r"|as an ai\b|i (?:can(?:no|['’])t|cannot|am unable to|am not able to|won['’]t|will not|must decline to) "
-    r"(?:help|assist|describe|provide|comply|identify|process|view|see|do|answer|fulfil|fulfill|generate|create|discuss)",
-    re.IGNORECASE,
+    r"(?:(?:i['’]m|i am|we['’]re|we are) (?:very |really |so )?(?:sorry|afraid)\b|sorry,? (?:but )?(?:i|we)(?:['’]m)? )"
+    r".{0,60}?\b(?:can(?:no|['’])t|unable|not able)\b"
+    r"|as an? (?:ai|(?:large )?language model)\b(?!-)"
+    r"|(?:unfortunately,? |i apologi[sz]e,? (?:but )?)?"
+    r"i(?: can(?:no|['’])t| won['’]t| will not| must decline to|(?: am|['’]m) (?:unable|not able) to) (?:\w+ly )?"
+    r"(?:help|assist|describe|provide|comply|identify|process|view|see|do|answer|fulfil|fulfill|generate|create|discuss"
+    r"|analy[sz]e|caption|fulfil)\b",
+    re.IGNORECASE | re.DOTALL,
 )
+_QUOTED = re.compile(r"([\"'*“_]+)(.*)[\"'*”_]+", re.DOTALL)
 _REFUSAL_WORDS = 60  # a longer text that begins so has said something all the same
 
 
@@ -125,7 +129,10 @@ def refuses(text: str) -> bool:
 
     A caption may hold such words ("a sign that says: I can't help falling in love"), but does not begin with them.
     """
-    return len(text.split()) <= _REFUSAL_WORDS and _REFUSAL.match(text.lstrip("\"'*“ ")) is not None
+    text = text.strip()
+    if quoted := _QUOTED.fullmatch(text):  # all of it, or else it quotes what the image says
+        text = quoted.group(2)
+    return len(text.split()) <= _REFUSAL_WORDS and _REFUSAL.match(text) is not None
 
 
 def reject(

@@ -105,7 +105,9 @@ class Work:
         self._end_if_done()
 
     def abort(self, error: RecaptionError) -> None:
-        """End now; what has begun stays unsettled."""
+        """End now; what has begun stays unsettled. What has ended already stays as it is."""
+        if self.ended.is_set():
+            return
         self.error = error
         self.todo.clear()
         self.ended.set()

@@ -100,5 +100,7 @@ def _run(side: str, settings: dict[str, Any]) -> dict[str, Any]:
         if done.returncode:
             log.seek(0)
             raise SystemExit(f"bench: {side} failed:\n{log.read()[-4000:]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # The side's own line: engines print what they like.
+    line = next(line for line in done.stdout.splitlines() if line.startswith('{"captions"'))
+    found: dict[str, Any] = json.loads(line)
     return found

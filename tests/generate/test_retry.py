@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from recaption import config
+from recaption.config import Retry
 from recaption.engine.base import Completion, Request
 from recaption.errors import EngineDead, ImageError, RequestError
-from recaption.generate.plan import Question
-from recaption.generate.retry import ask_until_answered
+from recaption.generate.plan import Question, make_plan
+from recaption.generate.retry import ask_until_answered, first_request, refuses
 from recaption.prompt import load
 from recaption.types import Answer, FinishReason, Generation, Image, Locator, Reject, Sampling
 
@@ -20,10 +25,11 @@ IMAGE = Image(
 )
 
 
-def question(attempts: int = 3, temperature: float = 0.0) -> Question:
+def question(attempts: int = 3, temperature: float = 0.0, retry: Retry | None = None) -> Question:
     sampling = Sampling(max_tokens=8, temperature=temperature, seed=5)
     generation = Generation(id="long", model="m", kind="long", fingerprint="f", sampling=sampling)
-    return Question(generation=generation, prompt=load("describe_long"), attempts=attempts)
+    prompt = load("describe_long")
+    return Question(generation=generation, prompt=prompt, attempts=attempts, retry=retry or Retry())
 
 
 def completion(text: str, finish: FinishReason = "stop") -> Completion:
@@ -95,3 +101,168 @@ def test_what_cannot_be_answered_becomes_a_typed_reject(
 def test_a_dead_engine_is_no_fault_of_the_image() -> None:
     with pytest.raises(EngineDead):
         put([EngineDead("gone")], question())
+
+
+def test_the_ladder_changes_the_seed_then_the_temperature_stays_up_and_the_pixels_go_down() -> None:
+    item, requests = put([completion("")] * 5, question(attempts=5))
+    assert isinstance(item, Reject)
+    assert [request.sampling.temperature for request in requests] == [0.0, 0.7, 0.7, 0.7, 0.7]
+    assert [request.pixel_share for request in requests] == [1.0, 1.0, 0.5, 0.25, 0.125]
+    assert len({request.sampling.seed for request in requests}) == 5
+
+
+def test_a_temperature_that_is_high_already_is_not_lowered() -> None:
+    _, requests = put([completion(""), completion("A dog.")], question(temperature=1.2))
+    assert [request.sampling.temperature for request in requests] == [1.2, 1.2]
+
+
+def test_each_attempt_is_kept_with_what_was_changed() -> None:
+    outcomes = [completion(""), RequestError("too long"), completion("A dog.")]
+    item, requests = put(outcomes, question(retry=Retry(temperature=0.9, pixel_share=0.25)))
+    assert isinstance(item, Answer)
+    told = [(a.finish_reason, a.temperature, a.pixel_share, a.detail) for a in item.attempts]
+    assert told == [("empty", 0.0, None, None), ("error", 0.9, None, "too long"), ("stop", 0.9, 0.25, None)]
+    assert [a.seed for a in item.attempts] == [request.sampling.seed for request in requests]
+
+
+def test_the_first_attempt_is_what_is_rendered_beside_the_engine() -> None:
+    _, requests = put([completion("A dog.")], question())
+    assert first_request(question(), IMAGE, b"jpeg") == requests[0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        (completion(""), "empty_answer"),
+        (completion("a a a", "repetition"), "repetition"),
+        (completion("I'm sorry, but I can't help with that."), "refusal"),
+        (RequestError("too long"), "request_error"),
+    ],
+)
+def test_what_is_not_to_be_asked_again_is_a_reject_at_once(outcome: Completion | Exception, reason: str) -> None:
+    item, requests = put([outcome], question(retry=Retry(on=("length",))))
+    assert isinstance(item, Reject)
+    assert (item.reason, item.attempts, len(requests)) == (reason, 1, 1)
+
+
+def test_truncated_answers_are_asked_again_where_the_pipeline_says_so() -> None:
+    ask = question(retry=Retry(on=("length",)))
+    item, _ = put([completion("A dog on a", "length"), completion("A dog.")], ask)
+    assert isinstance(item, Answer)
+    assert [a.finish_reason for a in item.attempts] == ["length", "stop"]
+    item, _ = put([completion("A dog on a", "length")] * 3, ask)
+    assert isinstance(item, Reject)
+    assert (item.reason, item.attempts) == ("truncated_answer", 3)
+
+
+def test_a_refusal_is_asked_again_and_three_are_a_reject() -> None:
+    refusal = completion("I'm sorry, but I can't assist with that.")
+    item, _ = put([refusal, completion("A dog.")], question())
+    assert isinstance(item, Answer)
+    assert [a.finish_reason for a in item.attempts] == ["refusal", "stop"]
+    item, _ = put([refusal] * 3, question())
+    assert isinstance(item, Reject)
+    assert item.reason == "refusal"
+
+
+def test_seeds_of_equal_images_differ_only_where_each_is_asked_for_itself() -> None:
+    other = replace(IMAGE, key="other")
+    once, each = question(), replace(question(), dedupe=False)
+    assert first_request(once, IMAGE, b"").sampling == first_request(once, other, b"").sampling
+    assert first_request(each, IMAGE, b"").sampling.seed != first_request(each, other, b"").sampling.seed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I’m sorry, I cannot assist with this request.",
+        "I am very sorry, but I'm not able to describe it.",
+        "Sorry, I can't describe this image.",
+        "Sorry, but I am unable to see it.",
+        "We are sorry, the picture can't be shown.",
+        '"I\'m sorry, but I can\'t assist with that."',
+        "**I cannot help with that.**",
+        "As an AI language model, I don't have eyes.",
+        "As a language model, I see no images.",
+        "I'm unable to view images.",
+        "I am not able to identify people.",
+        "I can't identify the people in this picture.",
+        "I cannot accurately describe what is shown.",
+        "Unfortunately, I cannot process this image.",
+        "I apologize, but I can't provide a description.",
+        "I'm afraid I can't do that.",
+        "I won't describe this content.",
+        "I must decline to answer.",
+    ],
+)
+def test_refusals_are_told(text: str) -> None:
+    assert refuses(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A sign that says: I can't help falling in love.",
+        "A man in a T-shirt that reads \"I'm sorry, I can't hear you\".",
+        '"I can\'t do this" is written in red on a white wall.',
+        "“I’m sorry, I can’t come in” reads a note on a door.",
+        "*I can't help it* is the title of a poster; a man laughs.",
+        "Sorry, we're closed: a sign hangs in a window that can't be opened.",
+        "As an airplane lands, a crowd watches.",
+        "As an aid to ships that cannot see the rocks, a lighthouse stands on the cliff.",
+        "As an AI-generated picture of a city, it shows towers that cannot stand.",
+        "A dog that looks sorry and cannot reach its ball.",
+        "An afraid cat hides; it cannot be seen clearly.",
+        "I see a dog on a sofa.",
+        "I am standing before a lake that I cannot name.",
+        "It is not able to be identified.",
+    ],
+)
+def test_captions_that_hold_such_words_are_captions(text: str) -> None:
+    assert not refuses(text)
+
+
+def test_a_long_text_that_begins_with_an_excuse_has_said_something_all_the_same() -> None:
+    assert not refuses("I cannot identify the man, but this is what there is to see: " + "a dog on a lawn, " * 12)
+
+
+@pytest.fixture
+def data(make_source: Callable[..., Path], tmp_path: Path) -> dict[str, Any]:
+    return {
+        "name": "x",
+        "source": {"path": f"{make_source(shards=1, per_shard=1)}/*.tar"},
+        "models": {"m": {"engine": "fake_engine:FakeEngine", "model": "scene"}},
+        "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+        "output": {"path": str(tmp_path / "out")},
+    }
+
+
+def fingerprint_with(data: dict[str, Any], retry: dict[str, Any] | None = None, **more: Any) -> str:
+    (ask,) = data["generate"]
+    ask = ask if retry is None else {**ask, "retry": retry}
+    (asked,) = make_plan(config.validate({**data, **more, "generate": [ask]})).questions
+    return asked.generation.fingerprint
+
+
+def test_answers_from_before_there_was_a_choice_of_ladder_stay_good(
+    data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is as it always was adds nothing to the closed list that is hashed."""
+    hashed: list[dict[str, Any]] = []
+    monkeypatch.setattr("recaption.generate.plan.fingerprint", lambda parts: hashed.append(parts) or "f")
+    fingerprint_with(data)
+    fingerprint_with(data, Retry().model_dump(mode="json"), dedupe="shard")
+    assert hashed[0] == hashed[1]
+    assert sorted(hashed[0]) == [
+        *("attempts", "chat_template", "commit", "dtype", "max_model_len", "max_pixels", "model", "output_schema"),
+        *("prompt", "quantization", "sampling"),
+    ]
+    assert sorted(hashed[0]["sampling"]) == ["max_tokens", "seed", "stop", "temperature", "top_k", "top_p"]
+
+
+def test_another_ladder_makes_other_answers(data: dict[str, Any]) -> None:
+    others = [{"on": ["empty"]}, {"temperature": 0.8}, {"pixel_share": 0.6}]
+    found = {fingerprint_with(data), *(fingerprint_with(data, retry) for retry in others)}
+    assert len(found) == 4
+    assert fingerprint_with(data, dedupe="none") not in found

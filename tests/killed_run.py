@@ -1,0 +1,155 @@
+"""`recaption run` as a process with a Ray of its own, whose processes can be found and killed while it works."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from fake_engine import ENGINE_PROCESS
+
+TESTS = Path(__file__).parent
+PATIENCE = 90.0  # seconds
+
+
+class KilledRun:
+    """A pipeline in `folder` and one run of it after another: `out`, `log` (of the last run) and `faults` lie there.
+
+    Two questions are asked of every image. With `model`, that one answers, else the fake engine.
+    """
+
+    def __init__(self, folder: Path, source: Path, model: dict[str, Any] | None = None, **engine_args: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.out, self.log, self.faults = folder / "out", folder / "log", folder / "faults"
+        self.faults.mkdir()
+        fake = {"engine": "fake_engine:FakeEngine", "model": "scene"}
+        model = {**fake, "engine_args": {"faults": str(self.faults), **engine_args}, **(model or {})}
+        self.data: dict[str, Any] = {
+            "name": "test",
+            "source": {"path": f"{source}/*.tar"},
+            "models": {"fake": model},
+            "generate": [
+                {"id": "long", "model": "fake", "prompt": "describe_long"},
+                {"id": "short", "model": "fake", "prompt": "describe_short"},
+            ],
+            "annotate": {"splitter": "flair_regex"},
+            "output": {"path": str(self.out), "format": "webdataset"},
+        }
+        self._pipeline = folder / "p.yaml"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._family: set[psutil.Process] = set()
+
+    def start(self, **environment: str) -> None:
+        """Its daemons inherit the log: a pipe would outlive it."""
+        self._pipeline.write_text(json.dumps(self.data))
+        given = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+        given["PYTHONPATH"] = f"{TESTS}{os.pathsep}{TESTS.parent}"
+        with self.log.open("wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "recaption", "run", str(self._pipeline)],
+                env={**given, **environment},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def asked(self) -> int:
+        """Requests that reached an engine, of all runs."""
+        return sum(len(log.read_text().splitlines()) for log in self.faults.glob("asked-*"))
+
+    def wait_until_asked(self, requests: int) -> bool:
+        """False: the run ended before so many were asked."""
+        deadline = time.monotonic() + PATIENCE
+        while self.asked() < requests:
+            if not self.running:
+                return False
+            assert time.monotonic() < deadline, f"it hangs: {self.said()}"
+            time.sleep(0.02)
+        return True
+
+    def find(self, kind: str) -> psutil.Process | None:
+        """One of the run's own processes: driver, raylet, actor (of an engine), engine (its own process), render."""
+        assert self._process is not None
+        if kind == "driver":
+            return psutil.Process(self._process.pid)
+        for process in self._processes():
+            try:
+                command = process.cmdline()
+            except psutil.Error:
+                continue
+            if command and _is(kind, command):
+                return process
+        return None
+
+    def kill(self, kind: str) -> bool:
+        """SIGKILL to one process. False: the run ended before there was one."""
+        deadline = time.monotonic() + PATIENCE
+        while (victim := self.find(kind)) is None:
+            if not self.running:
+                return False
+            assert time.monotonic() < deadline, f"there is no {kind}: {self.said()}"
+            time.sleep(0.02)
+        self._processes()  # whoever loses its parent would not be found any more
+        victim.send_signal(signal.SIGKILL)
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._processes()
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        """The run's exit code, once none of its processes is left."""
+        assert self._process is not None
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it does not end: {self.said()}") from None
+        finally:
+            self.clean_up()
+
+    def clean_up(self) -> None:
+        """Ray's daemons end by themselves when the driver is gone; here nothing may outlive a test that failed."""
+        if self._process is None:
+            return
+        if self.running:
+            self._processes()
+            self._process.kill()
+            self._process.wait()
+        _, left = psutil.wait_procs(self._family, timeout=15)
+        for process in left:
+            process.kill()
+        self._family.clear()
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def _processes(self) -> list[psutil.Process]:
+        """All that live below the driver. A process that was seen once is remembered."""
+        assert self._process is not None
+        try:
+            found = psutil.Process(self._process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            found = []
+        self._family.update(found)
+        return found
+
+
+def _is(kind: str, command: list[str]) -> bool:
+    name = Path(command[0]).name
+    return {
+        "raylet": name == "raylet",
+        "actor": command[0].startswith("ray::EngineHost"),
+        "render": command[0].startswith("ray::RenderWorker"),
+        "engine": ENGINE_PROCESS in command or command[0].startswith("VLLM::EngineCore"),
+    }[kind]
