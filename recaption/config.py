@@ -77,7 +77,11 @@ class Model(_Section):
     max_model_len: int | None = Field(None, ge=16, description="tokens")
     replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     tensor_parallel: int = Field(1, ge=1)
-    cpus: float = Field(1, ge=0, description="CPU cores that Ray reserves for one replica")
+    cpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        "auto",
+        description="CPU cores that Ray reserves for a replica, and its threads without a GPU; "
+        "auto: reserves one, and without a GPU computes on all cores, shared with the node's other replicas",
+    )
     renderers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto", description="processes that decode and render beside each replica; auto: as many as keep its queue full"
     )
@@ -88,6 +92,10 @@ class Model(_Section):
         None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"
     )
     engine_args: dict[str, Any] = Field(default_factory=dict, description="passed to the engine as they are")
+
+    @property
+    def reserved_cpus(self) -> float:
+        return 1 if self.cpus == "auto" else self.cpus
 
     @model_validator(mode="after")
     def _model_is_named(self) -> Model:

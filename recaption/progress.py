@@ -18,6 +18,7 @@ from rich.progress import (
     Progress as Bars,
 )
 
+from recaption.generate.meter import Meter
 from recaption.generate.progress import Progress
 
 PLAIN_SECONDS = 10.0
@@ -73,9 +74,16 @@ class Display:
                 note += f", {rejected} rejected"
             if retried := state.retries.get(name, 0):
                 note += f", {retried} asked again"
+            if state.quarantined:
+                note += f", {state.quarantined} images in quarantine"
+            if state.deaths:
+                note += f", {state.deaths} engines died"
             approximate = "" if state.all_listed else "+"
             lines.append(f"{name}: {done}/{total}{approximate} {rate} ({note})")
             self._bar(f"{state.model}/{name}", f"{state.model} · {name}", done, total, rate, note)
+        if speed := speed_of_light(state.meter):
+            lines.append(speed)
+            self._bar(f"{state.model}/meter", f"{state.model} · engine", *_percent(state.meter), "", speed)
         self._plain("; ".join(lines))
 
     def building(self, done: int, total: int) -> None:
@@ -96,3 +104,25 @@ class Display:
             return
         self._last_line = now
         self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def speed_of_light(meter: Meter) -> str:
+    """The share of its own rate that the engine reaches, and the two causes that take most of the rest."""
+    if meter.share is None:
+        return ""
+    lost = sorted(meter.lost().items(), key=lambda item: -item[1])
+    causes = [f"{_CAUSES[cause]} {share:.0%}" for cause, share in lost[:2] if share >= 0.01]
+    return f"{min(1.0, meter.share):.0%} of the engine's own rate" + (f" (lost: {', '.join(causes)})" if causes else "")
+
+
+_CAUSES = {
+    "read": "reading",
+    "decode": "decoding",
+    "render": "rendering",
+    "queue": "nothing handed out",
+    "engine": "starting requests",
+}
+
+
+def _percent(meter: Meter) -> tuple[int, int]:
+    return round(100 * min(1.0, meter.share or 0.0)), 100

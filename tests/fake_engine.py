@@ -7,7 +7,8 @@ engine_args: `capacity`, `latency` (seconds), `decode`; `render` (it has a rende
 Faults are ordered through files in the folder `faults` names, so that a test can give them to another process:
 `die-<n>`: the process exits hard at its n-th request; `dead`: start raises EngineDead; `dying`: any request raises it;
 `poison-<sha256>`: the process exits hard when that image is in it (`-soft`: the engine says that it died instead,
-`-hang`: it never answers anything again); `full`: in its process, no file can be written any more, as on a full disk.
+`-hang`: it never answers anything again); `full-<n>`: from its n-th request on, the disk that the process writes to is
+full.
 It tells there what it did: a file `started-<pid>`, and in `asked-<pid>` a line for each request.
 """
 
@@ -201,8 +202,9 @@ class FakeEngine:
                 os._exit(1)
         if self._ordered("dying"):
             self._dead = True
-        if self._ordered("full"):
-            os.fsync = _no_space
+        for order in self._faults.glob("full-*"):
+            if self._requests >= int(order.name.split("-")[1]):
+                os.fsync = _no_space
         for order in self._faults.glob(f"poison-{asked.sha256}*"):
             await asyncio.sleep(self._latency / 2)
             if order.name.endswith("-soft"):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,22 @@ class KilledRun:
             "annotate": {"splitter": "flair_regex"},
             "output": {"path": str(self.out), "format": "webdataset"},
         }
-        self._pipeline = folder / "p.yaml"
+        self.pipeline = folder / "p.yaml"
+        self.write()
         self._process: subprocess.Popen[bytes] | None = None
         self._family: set[psutil.Process] = set()
 
+    def write(self) -> None:
+        """Write the pipeline again, after a change to `data`."""
+        self.pipeline.write_text(json.dumps(self.data))
+
     def start(self, **environment: str) -> None:
         """Its daemons inherit the log: a pipe would outlive it."""
-        self._pipeline.write_text(json.dumps(self.data))
         given = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
         given["PYTHONPATH"] = f"{TESTS}{os.pathsep}{TESTS.parent}"
         with self.log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "recaption", "run", str(self._pipeline)],
+                [sys.executable, "-m", "recaption", "run", str(self.pipeline)],
                 env={**given, **environment},
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -104,9 +109,13 @@ class KilledRun:
         return True
 
     def signal(self, number: signal.Signals) -> None:
+        """SIGINT as from a terminal: to every process of the group; others to the driver alone."""
         assert self._process is not None
         self._processes()
-        self._process.send_signal(number)
+        if number == signal.SIGINT:
+            os.killpg(self._process.pid, number)
+        else:
+            self._process.send_signal(number)
 
     def wait(self) -> int:
         """The run's exit code, once none of its processes is left."""
@@ -119,16 +128,19 @@ class KilledRun:
             self.clean_up()
 
     def clean_up(self) -> None:
-        """Ray's daemons end by themselves when the driver is gone; here nothing may outlive a test that failed."""
+        """Wait for what works for the run to end by itself, as it does; end what is left, as after a test that failed."""
         if self._process is None:
             return
         if self.running:
             self._processes()
             self._process.kill()
             self._process.wait()
-        _, left = psutil.wait_procs(self._family, timeout=15)
-        for process in left:
-            process.kill()
+        # Two of Ray's daemons take a minute to notice, but do nothing meanwhile.
+        agents = {process for process in self._family if _name(process) in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")}
+        _, left = psutil.wait_procs(self._family - agents, timeout=15)
+        for process in (*left, *agents):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._family.clear()
 
     def said(self) -> str:
@@ -143,6 +155,13 @@ class KilledRun:
             found = []
         self._family.update(found)
         return found
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
 
 
 def _is(kind: str, command: list[str]) -> bool:

@@ -8,8 +8,10 @@ from collections import Counter
 
 from rich.console import Console
 
+from recaption.generate.actor import Counters
+from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import Progress
-from recaption.progress import Display
+from recaption.progress import Display, speed_of_light
 
 
 def state() -> Progress:
@@ -18,9 +20,11 @@ def state() -> Progress:
         phase="generating",
         total={"long": 100, "short": 100},
         resumed={"long": 40, "short": 0},
-        answers=Counter(long=10, short=20),
-        rejects=Counter(short=3),
-        retries=Counter(long=2),
+        counters=Counters(
+            answers=Counter(long=10, short=20),
+            rejects=Counter({("short", "empty_answer"): 2, ("short", "undecodable"): 1}),
+            retries=Counter(long=2),
+        ),
         in_flight=7,
         started=time.monotonic() - 10,
     )
@@ -55,3 +59,13 @@ def test_a_terminal_gets_bars_with_rates() -> None:
 
 def test_quiet_is_quiet() -> None:
     assert shown(terminal=True, quiet=True) == shown(terminal=False, quiet=True) == ""
+
+
+def test_the_speed_of_light_is_said_with_where_the_rest_went() -> None:
+    meter = Meter()
+    assert speed_of_light(meter) == "", "no ceiling was seen"
+    nothing = Where(reading=0, rendering=0, ready=0)
+    meter.window(8.0, 800, 8, saturated=True, where=nothing)
+    assert speed_of_light(meter) == "100% of the engine's own rate"
+    meter.window(2.0, 100, 1, saturated=False, where=Where(reading=5, rendering=9, ready=0, decode_share=0.5))
+    assert speed_of_light(meter) == "90% of the engine's own rate (lost: decoding 5%, rendering 5%)"

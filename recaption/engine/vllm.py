@@ -166,7 +166,8 @@ class VllmEngine:
         except Exception as error:
             raise EngineDead(f"vLLM could not start {self.spec.model}: {type(error).__name__}: {error}") from error
         seqs = config.scheduler_config.max_num_seqs
-        self.capacity = seqs + max(8, seqs // 4)  # a full batch, and who comes next
+        # A full batch, and who comes next: many, because answers of one length end in one step.
+        self.capacity = seqs + max(min(seqs, 64), seqs // 4)
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if self._closed is not None:

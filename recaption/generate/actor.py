@@ -110,7 +110,9 @@ class EngineHost:
         """
         try:
             self._engine: Engine = await asyncio.to_thread(self._build) if self._given is None else self._given
-            rendering = asyncio.create_task(self._start_renderers())
+            # The recipe first: two threads that import an engine's packages at once see them half made.
+            spec = None if self._spec.renderers == 0 else await asyncio.to_thread(self._engine.renderer)
+            rendering = asyncio.create_task(self._start_renderers(spec))
             try:
                 await self._engine.start()
                 await rendering
@@ -309,15 +311,14 @@ class EngineHost:
 
     def _build(self) -> Engine:
         """The engine, on a node that sees the output: one that joins late was not there when that was looked at."""
+        if self._spec.all_cores:  # Ray has said one thread for one reserved core
+            os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._spec.neighbours))
         engine = engines.build(self._spec.engine)
         if not self._store.exists(f"lease/{self._spec.epoch:06d}.json"):
             raise EngineDead(f"node {platform.node()} does not see the output {self._spec.store_url}")
         return engine
 
-    async def _start_renderers(self) -> None:
-        if self._spec.renderers == 0:
-            return
-        spec = await asyncio.to_thread(self._engine.renderer)
+    async def _start_renderers(self, spec: RendererSpec | None) -> None:
         if spec is None:
             return
         size = 1 if self._spec.renderers is None else self._spec.renderers

@@ -253,13 +253,16 @@ class Pass:
 
     def _chunk_ended(self, outcome: Outcome) -> None:
         assignment, error = self._chunks.pop(outcome.ticket), outcome.error
-        self._running[assignment.actor] -= 1
+        if assignment.actor in self._running:  # else it is gone already
+            self._running[assignment.actor] -= 1
         if error is None:
-            self.fleet.useful(assignment.actor)
+            if outcome.value.requests:  # not all of it was given back
+                self.fleet.useful(assignment.actor)
             self.scheduler.done(assignment, outcome.value)
         elif isinstance(error, ActorLost):
             self._actor_gone(assignment.actor, error, None)
         elif isinstance(error, EngineDead):
+            self.scheduler.retire(assignment.actor)
             deadline = self._transport.now() + FLUSH_SECONDS
             death = self._deaths.setdefault(assignment.actor, _Death(error=error, deadline=deadline))
             if error.rows is not None:
@@ -324,6 +327,8 @@ class Pass:
 
     def _recycled(self, number: int, outcome: Outcome) -> None:
         """A replica that took too much memory has put what it had: another takes its place."""
+        if outcome.error is not None and not isinstance(outcome.error, ActorLost | EngineDead):
+            raise outcome.error
         deadline = self._transport.now() + FLUSH_SECONDS
         self._deaths.setdefault(number, _Death(error=outcome.error, deadline=deadline))
 

@@ -71,7 +71,7 @@ class Fleet:
         started = []
         while len(self._engines) < self._wanted:
             number, self._spawned = self._spawned, self._spawned + 1
-            self._transport.spawn(self._spec(number), cpus=self._model.config.cpus, gpus=self._gpus)
+            self._transport.spawn(self._spec(number), cpus=self._model.config.reserved_cpus, gpus=self._gpus)
             self._engines[number] = _Engine()
             started.append((number, self._transport.call(number, "start")))
         return started
@@ -194,6 +194,7 @@ class Fleet:
             actor=number,
             renderers=None if config.renderers == "auto" else config.renderers,
             neighbours=self._neighbours,
+            all_cores=config.cpus == "auto" and not self._gpus,
             hang_seconds=config.hang_seconds,
             host_bytes=None if memory is None else int(memory * 2**30),
         )

@@ -149,7 +149,7 @@ def _compacted_name(kind: str, question: Question, shard: str, number: int) -> s
     return f"{kind}/{question.folder}/{shard}{f'.{number}' if number else ''}.parquet"
 
 
-_PART = re.compile(r"/\.parts/.+/(\d+)\.(\d+)-(\d+)(?:-\w+)?\.parquet$")  # a shard's own name may look like one
+_PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
 
 
 def _epoch(path: str) -> int | None:

@@ -24,8 +24,9 @@ from recaption.generate.chunks import Chunk, Listing
 AHEAD = 3
 """Requests kept at an actor, in units of its capacity: one lot in the engine, two ready behind it."""
 
-MAX_CHUNKS = 64
-"""Chunks at one actor: after a resume they may have an image each, and every one costs the actor memory and calls."""
+MAX_CHUNKS = 64, 900
+"""Chunks at one actor: after a resume they may have an image each, and every one costs memory and a call that stays
+open. Twice the capacity, but no fewer and no more than these (of Ray's actor, whose max_concurrency is 1000)."""
 
 STRIKES = 2  # deaths of engines that an image may have been at before it is asked in quarantine
 GROUP = 16  # images asked together in quarantine; a group that kills its engine is asked one by one
@@ -75,6 +76,10 @@ class _Actor:
 
     def count(self) -> None:
         self.outstanding = sum(counts[0] for counts in self.open.values())
+
+    @property
+    def most_chunks(self) -> int:
+        return min(max(MAX_CHUNKS[0], 2 * self.capacity), MAX_CHUNKS[1])
 
     def not_begun(self, assignment: Assignment) -> int:
         return self.open[assignment.id][1]
@@ -238,7 +243,7 @@ class Scheduler:
             if actor is None or actor.stamp != stamp or actor.retiring or number == self._ward:
                 heapq.heappop(self._heap)
                 continue
-            if load >= AHEAD or len(actor.running) >= MAX_CHUNKS:
+            if load >= AHEAD or len(actor.running) >= actor.most_chunks:
                 if load >= AHEAD:
                     break
                 heapq.heappop(self._heap)  # offered again when one of its chunks is done

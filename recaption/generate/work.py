@@ -33,6 +33,7 @@ class HostSpec:
     actor: int
     renderers: int | None = None  # None: as many as are needed
     neighbours: int = 1  # engines on its node, itself included
+    all_cores: bool = False  # compute on the node's cores, shared with the neighbours; else on those that Ray reserved
     hang_seconds: float = 300.0
     host_bytes: int | None = None  # memory that the replica may take; None: its share of 80% of the node
 

@@ -27,6 +27,7 @@ from recaption.progress import Display
 from recaption.run.builder import Builder
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
+from recaption.run.raylet import Raylet
 from recaption.run.stop import stop_requested
 from recaption.source import open_source
 from recaption.store import Store, open_store
@@ -103,6 +104,7 @@ def run(
                 redrive=redrive,
             )
             builder = Builder(plan, job, store, annotator, limit) if annotator else None
+            raylet = Raylet()
             try:
 
                 def report(progress: Progress) -> None:
@@ -113,6 +115,7 @@ def run(
 
                 def stop() -> bool:
                     lease.check()
+                    raylet.check()
                     log.touch()
                     return stopping()
 

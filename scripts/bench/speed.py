@@ -70,7 +70,7 @@ def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]
     }
 
 
-DEFAULTS: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096}
+DEFAULTS: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "dtype": "auto"}
 
 
 def images(folder: Path, count: int, size: int) -> None:

@@ -153,7 +153,7 @@ def test_an_engine_from_start_to_death(tiny_model: Path, request_for: MakeReques
         renderer = engine.renderer()  # before the start: renderers are built beside it
         assert renderer is not None
         await engine.start()
-        assert engine.capacity == 24
+        assert engine.capacity == 32
         assert engine.provenance()["engine"] == "vllm"
 
         direct = await asyncio.gather(*(engine.generate(r) for r in [*good, *bad]), return_exceptions=True)

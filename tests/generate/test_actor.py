@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,19 @@ from typing import Any
 import pytest
 
 from recaption import config
-from recaption.engine.base import Completion, EngineSpec, Rendered, Request
-from recaption.errors import ConfigError, EngineDead, Interrupted, StoreError
+from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
+from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError, ShardError, StoreError
 from recaption.generate import parts
 from recaption.generate.actor import EngineHost
 from recaption.generate.chunks import Chunk, list_shard, narrow
 from recaption.generate.plan import Question
+from recaption.generate.render import RenderWorker, Result, WorkerLost
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import HostSpec
 from recaption.prompt import load
 from recaption.source import open_source
 from recaption.store import LocalStore
-from recaption.types import Generation, Sampling
+from recaption.types import Generation, Image, Sampling
 
 
 class Engine:
@@ -219,4 +220,543 @@ def test_a_broken_engine_is_dead_and_a_wrong_setting_is_the_users(spec: HostSpec
     with pytest.raises(EngineDead, match="did not start: RuntimeError: CUDA driver"):
         asyncio.run(EngineHost(spec, Broken()).start())
     with pytest.raises(ConfigError, match="'x:Y' cannot be imported"):
-        asyncio.run(EngineHost(spec).start())
+        asyncio.run(EngineHost(replace(spec, engine=replace(spec.engine, model="scene"))).start())
+
+
+# what is in the engine
+
+
+@pytest.mark.parametrize(("capacity", "questions"), [(8, 2), (8, 3), (7, 2), (2, 3), (1, 2)])
+def test_no_more_is_in_flight_than_the_engine_wants_but_one_image_always_is(
+    spec: HostSpec, capacity: int, questions: int
+) -> None:
+    engine = Engine()
+    engine.capacity = capacity
+    third = replace(question("long"), generation=replace(question("long").generation, id="third", fingerprint="t"))
+    spec = replace(spec, questions=(*spec.questions, third)[:questions])
+
+    async def work() -> None:
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk.only(range(30))))
+
+    asyncio.run(work())
+    assert capacity - questions < engine.most <= max(capacity, questions)
+    assert engine.asked == 30 * questions
+
+
+class DiesAtOnce(Engine):
+    """Everything in flight fails together once the engine is full."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.full = asyncio.Event()
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        self.asked += 1
+        if self.asked == self.capacity:
+            self.full.set()
+        await self.full.wait()
+        raise EngineDead("signal 11")
+
+
+def test_only_what_was_in_the_engine_when_it_died_is_suspect(spec: HostSpec) -> None:
+    async def work() -> None:
+        engine = DiesAtOnce()
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        first, second = chunk.only(range(3)), chunk.only(range(3, 100))
+        ends = await asyncio.gather(
+            host.run_chunk(assignment(first, id=1)), host.run_chunk(assignment(second, id=2)), return_exceptions=True
+        )
+        assert all(isinstance(end, EngineDead) for end in ends)
+        assert [end.rows for end in ends if isinstance(end, EngineDead)] == [(0, 1, 2), (3,)]
+        assert engine.asked == engine.capacity, "nothing more is asked of a dead engine"
+        with pytest.raises(EngineDead) as told:
+            await host.run_chunk(assignment(chunk.only([120]), id=3))
+        assert told.value.rows == ()
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+# giving back and draining
+
+
+def test_what_is_given_back_in_the_middle_is_not_asked_and_the_rest_is(spec: HostSpec) -> None:
+    engine = Engine()
+
+    async def work() -> None:
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        while engine.asked < 40:
+            await asyncio.sleep(0.001)
+        unsettled, not_begun = (await host.poll()).open[0]
+        given = await host.give_back(0, 100)
+        assert given is not None and given.rows() == list(range(100, 150))
+        assert (await host.poll()).open[0] == (unsettled - 100, not_begun - 100)
+        assert await host.give_back(99, 100) is None, "another's"
+        assert await running == chunk.minus(given)
+        assert await host.give_back(0, 100) is None, "it is done"
+        assert stored(spec, "long") == stored(spec, "short") == list(range(100))
+        assert await host.run_chunk(assignment(given, id=1)) == given
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert stored(spec, "long") == stored(spec, "short") == list(range(150))
+    assert engine.asked == 300
+
+
+def test_all_that_has_not_begun_may_be_given_back_one_request_after_another(spec: HostSpec) -> None:
+    class Waits(Engine):
+        async def generate(self, work: Request | Rendered) -> Completion:
+            self.asked += 1
+            await go.wait()
+            return await super().generate(work)
+
+    async def work() -> None:
+        nonlocal go
+        go = asyncio.Event()
+        engine = Waits()
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        while engine.asked < 8:
+            await asyncio.sleep(0.001)
+        count = 0
+        while (given := await host.give_back(0, 1)) is not None:
+            assert given.requests == 2
+            count += 1
+        assert count == 146
+        go.set()
+        assert (await running).rows() == [0, 1, 2, 3]
+
+    go = asyncio.Event()
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+class Hangs(Engine):
+    """Answers the first so many requests, and no more."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self._after = after
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        if self.asked >= self._after:
+            self.asked += 1
+            await asyncio.Event().wait()
+        return await super().generate(work)
+
+
+def test_a_drain_waits_no_longer_than_it_may_and_takes_nothing_in(spec: HostSpec) -> None:
+    engine = Hangs(after=20)
+
+    async def work() -> None:
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        while engine.asked < 28:
+            await asyncio.sleep(0.001)
+        draining = asyncio.create_task(host.drain(0.1))
+        await asyncio.sleep(0)
+        assert await host.give_back(0, 10) is None, "all of it is on its way back"
+        with pytest.raises(Interrupted):
+            await host.run_chunk(assignment(chunk.only([149]), id=1))
+        await draining
+        with pytest.raises(Interrupted):
+            await running
+        assert len(stored(spec, "long")) + len(stored(spec, "short")) == 20
+        assert engine.asked == 28
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+# watchdogs
+
+
+@pytest.fixture
+def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recaption.generate.actor.WINDOW", 0.01)
+
+
+def test_an_engine_that_makes_no_token_while_requests_run_is_dead(spec: HostSpec, quick_watch: None) -> None:
+    async def work() -> None:
+        host = EngineHost(replace(spec, hang_seconds=0.2), Hangs(after=20))
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        with pytest.raises(EngineDead, match="hangs: no token") as told:
+            await host.run_chunk(assignment(chunk))
+        assert told.value.rows is not None and 4 <= len(told.value.rows) <= 8
+        assert len(stored(spec, "long")) + len(stored(spec, "short")) == 20, "what was paid for is put"
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_an_engine_that_makes_tokens_is_alive_however_slow(spec: HostSpec, quick_watch: None) -> None:
+    class Slow(Hangs):
+        looks = 0
+
+        def gauge(self) -> Gauge:  # type: ignore[override]
+            self.looks += 1
+            return Gauge(running=8, waiting=0, least_waiting=0, requests=0, prompt_tokens=0, output_tokens=self.looks)
+
+    async def work() -> None:
+        engine = Slow(after=0)
+        host = EngineHost(replace(spec, hang_seconds=1e-9), engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        while engine.looks < 10:
+            await asyncio.sleep(0.001)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_an_idle_engine_does_not_hang(spec: HostSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: looks.append(1) or 0)
+
+    async def work() -> None:
+        host = EngineHost(replace(spec, hang_seconds=1e-9), Engine())
+        await host.start()
+        while len(looks) < 10:
+            await asyncio.sleep(0.001)
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk.only([])))
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_a_replica_says_when_it_has_grown_too_large(
+    spec: HostSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 5
+    monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: size)
+
+    async def seen(host: EngineHost, wanted: int) -> bool:
+        while (poll := await host.poll()).host_bytes != wanted:
+            await asyncio.sleep(0.001)
+        return poll.bloated
+
+    async def work() -> None:
+        nonlocal size
+        host = EngineHost(replace(spec, host_bytes=5), Engine())
+        await host.start()
+        assert not await seen(host, 5)
+        size = 6
+        assert await seen(host, 6)
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+# images that cannot be read
+
+
+class Unreadable:
+    """A source of which some rows cannot be read."""
+
+    def __init__(self, source: Any, rows: set[int]) -> None:
+        self._source, self.rows = source, rows
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
+        for image, data in self._source.read(images):
+            unreadable = ImageError("unreadable", "Input/output error")
+            yield image, unreadable if image.row in self.rows else data
+
+
+def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spec: HostSpec) -> None:
+    engine = Engine()
+    spec = replace(spec, source=Unreadable(spec.source, {3, 70}))  # type: ignore[arg-type]
+
+    async def work() -> None:
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        for attempt in range(2):
+            with pytest.raises(ShardError, match="Input/output error"):
+                await host.run_chunk(Assignment(id=attempt, actor=0, chunk=chunk, attempt=attempt))
+            chunk = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+            assert chunk.rows() == [3, 70], "the others are answered"
+        await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
+        assert (await host.poll()).counters.rejects == {("long", "unreadable"): 2, ("short", "unreadable"): 2}
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert engine.asked == 2 * 148
+    assert chunk_of(spec) == ()
+
+
+def test_a_shard_that_is_gone_fails_its_chunk_and_no_other(spec: HostSpec) -> None:
+    class Gone(Unreadable):
+        def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
+            if images[0].row in self.rows:
+                raise ShardError("the file is gone")
+            yield from super().read(images)
+
+    spec = replace(spec, source=Gone(spec.source, {50}))  # type: ignore[arg-type]
+
+    async def work() -> None:
+        host = EngineHost(spec, Engine())
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        ends = await asyncio.gather(
+            *(host.run_chunk(assignment(chunk.only(range(at, at + 50)), id=at)) for at in (0, 50, 100)),
+            return_exceptions=True,
+        )
+        assert [type(end) for end in ends] == [Chunk, ShardError, Chunk]
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert stored(spec, "long") == [*range(50), *range(100, 150)]
+
+
+def test_a_shard_that_changed_since_it_was_listed_is_not_asked_about(spec: HostSpec) -> None:
+    async def work() -> None:
+        host = EngineHost(spec, Engine())
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        with pytest.raises(ShardError, match="changed while it was being read"):
+            await host.run_chunk(assignment(replace(chunk, digest="other")))
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+# renderers
+
+
+class Renderer:
+    """Input is the picture's hash, the prompt's length and the share of its pixels."""
+
+    def __init__(self, broken: frozenset[str]) -> None:
+        self._broken = broken
+
+    def render(self, request: Request) -> Rendered:
+        if request.sha256 in self._broken:
+            raise ImageError("truncated", "ends early")
+        text = f"{request.sha256[:8]} {len(request.prompt)} {request.pixel_share:g}"
+        return Rendered(engine_input=text, sampling=request.sampling, nbytes=len(text), decode_seconds=0.5)
+
+
+class Recipe:
+    def __init__(self, broken: frozenset[str] = frozenset()) -> None:
+        self.broken = broken
+
+    def build(self) -> Renderer:
+        return Renderer(self.broken)
+
+
+class Rendering(Engine):
+    """Takes rendered input only."""
+
+    def __init__(self, recipe: Recipe, silent: bool = False) -> None:
+        super().__init__()
+        self.recipe, self.silent = recipe, silent
+        self.inputs: list[str] = []
+
+    def renderer(self) -> RendererSpec:  # type: ignore[override]
+        return self.recipe
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        assert isinstance(work, Rendered)
+        self.inputs.append(work.engine_input)
+        self.asked += 1
+        await asyncio.sleep(0)
+        text = "" if self.silent else work.engine_input
+        return Completion(text=text, finish_reason="stop", prompt_tokens=1, output_tokens=2)
+
+
+class InProcess:
+    """A render worker in this process; ends at its `lost`-th batch."""
+
+    alive = 0
+
+    def __init__(self, spec: RendererSpec, lost: int | None = None) -> None:
+        self._worker, self._lost = RenderWorker(spec), lost
+        InProcess.alive += 1
+
+    async def ready(self) -> None:
+        self._worker.ready()
+
+    async def render(self, requests: Sequence[Request]) -> list[Result]:
+        await asyncio.sleep(0)
+        if self._lost is not None:
+            self._lost -= 1
+            if self._lost <= 0:
+                raise WorkerLost("signal 9")
+        return self._worker.render(requests)
+
+    def kill(self) -> None:
+        InProcess.alive -= 1
+
+
+@pytest.fixture
+def workers() -> Iterator[type[InProcess]]:
+    InProcess.alive = 0
+    yield InProcess
+
+
+def test_images_are_rendered_beside_the_engine_with_all_their_prompts(spec: HostSpec, workers: type[InProcess]) -> None:
+    engine = Rendering(Recipe())
+
+    async def work() -> None:
+        host = EngineHost(spec, engine, launch=InProcess)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk))
+        poll = await host.poll()
+        assert (poll.renderers, poll.in_flight, workers.alive) == (1, 0, 1)
+        assert poll.meter.counted["decode"] == 300 and poll.meter.stages["decode"] == 150.0
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert workers.alive == 0
+    assert stored(spec, "long") == stored(spec, "short") == list(range(150))
+    assert len(set(engine.inputs)) == 300
+
+
+def test_an_engine_whose_renderers_are_switched_off_takes_requests(spec: HostSpec, workers: type[InProcess]) -> None:
+    class Both(Engine):
+        def renderer(self) -> RendererSpec:  # type: ignore[override]
+            raise AssertionError("not to be asked for")
+
+    async def work() -> None:
+        host = EngineHost(replace(spec, renderers=0), Both(), launch=InProcess)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk.only(range(5))))
+        assert (await host.poll()).renderers == 0
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert stored(spec, "long") == list(range(5))
+
+
+def test_an_image_that_cannot_be_rendered_is_a_reject_and_costs_the_engine_nothing(
+    spec: HostSpec, workers: type[InProcess]
+) -> None:
+    (chunk,) = chunk_of(spec)
+    first = next(iter(spec.source.index(chunk.shard)))
+    engine = Rendering(Recipe(broken=frozenset({first.sha256})))
+
+    async def work() -> None:
+        host = EngineHost(spec, engine, launch=InProcess)
+        await host.start()
+        await host.run_chunk(assignment(chunk))
+        assert (await host.poll()).counters.rejects == {("long", "truncated"): 1, ("short", "truncated"): 1}
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert engine.asked == 298
+    assert chunk_of(spec) == ()
+
+
+def test_a_request_that_cannot_be_rendered_is_a_reject_after_its_attempts(
+    spec: HostSpec, workers: type[InProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Renderer, request: Request) -> Rendered:
+        raise RequestError("the prompt is too long")
+
+    monkeypatch.setattr(Renderer, "render", refuse)
+    spec = replace(spec, questions=(replace(question("long"), attempts=3),))
+
+    async def work() -> None:
+        host = EngineHost(spec, Rendering(Recipe()), launch=InProcess)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk.only(range(4))))
+        counters = (await host.poll()).counters
+        assert counters.rejects == {("long", "request_error"): 4}
+        assert counters.retries == {"long": 8}
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_later_attempts_are_rendered_again_with_fewer_pixels(spec: HostSpec, workers: type[InProcess]) -> None:
+    engine = Rendering(Recipe(), silent=True)
+    spec = replace(spec, questions=(replace(question("long"), attempts=4),))
+
+    async def work() -> None:
+        host = EngineHost(spec, engine, launch=InProcess)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk.only([0])))
+        assert (await host.poll()).counters.degenerate == {"long": 1}
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert [text.split()[-1] for text in engine.inputs] == ["1", "1", "0.5", "0.25"]
+
+
+def test_workers_that_are_lost_cost_no_answer(spec: HostSpec, workers: type[InProcess]) -> None:
+    lost = iter([3, 1, 5])
+
+    async def work() -> None:
+        host = EngineHost(spec, Rendering(Recipe()), launch=lambda recipe: InProcess(recipe, next(lost, None)))
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        await host.run_chunk(assignment(chunk))
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+    assert workers.alive == 0
+    assert stored(spec, "long") == stored(spec, "short") == list(range(150))
+
+
+def test_when_no_renderer_starts_any_more_the_engine_is_given_up(spec: HostSpec, workers: type[InProcess]) -> None:
+    recipe = Recipe()
+    starts = iter([recipe])
+
+    def launch(spec: RendererSpec) -> InProcess:
+        if next(starts, None) is None:
+            raise RuntimeError("out of memory")
+        return InProcess(spec, lost=3)
+
+    async def work() -> None:
+        host = EngineHost(spec, Rendering(recipe), launch=launch)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        with pytest.raises(EngineDead, match="no renderer starts any more: out of memory"):
+            await host.run_chunk(assignment(chunk))
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
+def test_what_keeps_renderers_from_starting_keeps_the_engine_from_it(spec: HostSpec) -> None:
+    class Wrong:
+        def build(self) -> Renderer:
+            raise ConfigError("max_pixels is too small")
+
+    with pytest.raises(ConfigError, match="max_pixels is too small"):
+        asyncio.run(EngineHost(spec, Rendering(Wrong()), launch=InProcess).start())  # type: ignore[arg-type]
+
+
+def test_a_drain_does_not_wait_for_attempts_that_need_a_renderer(spec: HostSpec, workers: type[InProcess]) -> None:
+    engine = Rendering(Recipe(), silent=True)
+    spec = replace(spec, questions=tuple(replace(each, attempts=10) for each in spec.questions))
+
+    async def work() -> None:
+        host = EngineHost(spec, engine, launch=InProcess)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        while engine.asked < 60:
+            await asyncio.sleep(0)
+        await host.drain(3600.0)
+        with pytest.raises(Interrupted):
+            await running
+
+    asyncio.run(asyncio.wait_for(work(), 30))

@@ -35,7 +35,9 @@ def test_a_run_that_goes_well_goes_on() -> None:
 def test_it_opens_once_a_full_window_has_too_many_rejects_and_says_of_what_kind() -> None:
     run = Run(rejects=0.3)
     run.more(99, undecodable=60, refusal=9)
-    with pytest.raises(CircuitOpen, match=r"69 of the last 100 questions were rejected.*= 0\.3.*undecodable 60") as told:
+    with pytest.raises(
+        CircuitOpen, match=r"69 of the last 100 questions were rejected.*= 0\.3.*undecodable 60"
+    ) as told:
         run.more(1)
     assert "--set breaker.rejects=1" in str(told.value)
     assert told.value.exit_code == 3

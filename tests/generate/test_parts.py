@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recaption.generate import parts
@@ -157,3 +159,20 @@ def test_of_equal_images_one_may_be_answered_and_the_other_rejected(store: Local
         assert found.has((answer(0).sha256, "p", "")) and found.has((answer(0).sha256, "q", ""))
         assert found.reject((answer(0).sha256, "p", "")) is None
         parts.compact(store, QUESTION, "00000")
+
+
+def test_answers_of_schema_1_0_are_read(store: LocalStore) -> None:
+    parts.put_part(store, QUESTION, "00000", "000000.000001-0000", [answer(0)], [])
+    path = f"answers/{QUESTION.folder}/.parts/00000/000000.000001-0000.parquet"
+    table = pq.read_table(store.root / path)
+    rows = table.to_pylist()
+    for row in rows:
+        for attempt in row["attempts"]:
+            del attempt["pixel_share"]  # which 1.1 added
+    fields = [field for field in table.schema.field("attempts").type.value_type if field.name != "pixel_share"]
+    at = table.schema.get_field_index("attempts")
+    old = table.schema.set(at, pa.field("attempts", pa.list_(pa.struct(fields)))).with_metadata(
+        {**table.schema.metadata, b"recaption.schema_version": b"1.0"}
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=old), store.root / path)
+    assert parts.read_answers(store, path) == [answer(0)]

@@ -181,7 +181,7 @@ def test_seeds_of_equal_images_differ_only_where_each_is_asked_for_itself() -> N
         "Sorry, I can't describe this image.",
         "Sorry, but I am unable to see it.",
         "We are sorry, the picture can't be shown.",
-        '"I\'m sorry, but I can\'t assist with that."',
+        "\"I'm sorry, but I can't assist with that.\"",
         "**I cannot help with that.**",
         "As an AI language model, I don't have eyes.",
         "As a language model, I see no images.",

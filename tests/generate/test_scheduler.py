@@ -46,13 +46,14 @@ def test_what_an_actor_says_it_has_settled_makes_room_for_more() -> None:
 
 
 def test_the_number_of_chunks_at_an_actor_has_a_bound_however_small_they_are() -> None:
-    scheduler = Scheduler()
-    scheduler.listed(listing(0, [1] * (MAX_CHUNKS + 2)))
-    scheduler.actor_ready(0, capacity=1000)
-    given_out = scheduler.assign()
-    assert len(given_out) == MAX_CHUNKS
-    scheduler.done(given_out[5], given_out[5].chunk)
-    assert numbers(scheduler.assign()) == [MAX_CHUNKS]
+    for capacity, most in ((22, MAX_CHUNKS[0]), (100, 200), (1000, MAX_CHUNKS[1])):
+        scheduler = Scheduler()
+        scheduler.listed(listing(0, [1] * (most + 2)))
+        scheduler.actor_ready(0, capacity=capacity)
+        given_out = scheduler.assign()
+        assert len(given_out) == most
+        scheduler.done(given_out[5], given_out[5].chunk)
+        assert numbers(scheduler.assign()) == [most]
 
 
 def test_the_emptiest_actor_is_served_first() -> None:

@@ -325,7 +325,7 @@ def make(folder: Path) -> Path:
         )
     store.put(
         "metrics/000001.json",
-        b'{"v":"1.0","run":"000001","command":"run","started":"2026-01-31T12:00:00Z","exit_code":0}\n',
+        b'{"v":"1.1","run":"000001","command":"run","started":"2026-01-31T12:00:00Z","exit_code":0}\n',
     )
     publish(store, "webdataset")
     return folder / "output"

@@ -1,0 +1,289 @@
+"""Chunks: what is missing of a shard, cut up; and what is left of a chunk after somebody worked on it."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import jpeg, sample, write_tar
+
+from recaption import config
+from recaption.errors import ShardError
+from recaption.generate import parts
+from recaption.generate.chunks import (
+    CHUNK_SIZE,
+    Chunk,
+    Listing,
+    list_shard,
+    load_index,
+    narrow,
+    prompt_sha256,
+    reject_poison,
+)
+from recaption.generate.plan import Question
+from recaption.prompt import load
+from recaption.source import Source, open_source
+from recaption.store import LocalStore
+from recaption.types import Answer, Attempt, Generation, Image, Reject, Sampling, SourceShard
+
+SHARD = SourceShard(id="s", number=0, path="s.tar")
+
+
+def question(name: str = "long", dedupe: bool = True) -> Question:
+    sampling = Sampling(max_tokens=8)
+    generation = Generation(id=name, model="m", kind="long", fingerprint="f" * 16, prompt=name, sampling=sampling)
+    return Question(generation=generation, prompt=load(f"describe_{name}"), attempts=1, dedupe=dedupe)
+
+
+def source_of(folder: Path) -> Source:
+    return open_source(config.Source(path=f"{folder}/*.tar"))
+
+
+@pytest.fixture
+def source(make_source: Callable[..., Path]) -> Source:
+    return source_of(make_source(shards=1, per_shard=10))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "out")
+
+
+def listed(store: LocalStore, source: Source, *questions: Question, redrive: Collection[str] = ()) -> Listing:
+    (shard,) = source.shards()
+    return list_shard(store, source, shard, questions, frozenset(), redrive=frozenset(redrive))
+
+
+def images_of(store: LocalStore, source: Source) -> list[Image]:
+    (shard,) = source.shards()
+    return load_index(store, source, shard)[0]
+
+
+def settle(
+    store: LocalStore,
+    asked: Question,
+    images: list[Image],
+    *,
+    reason: str | None = None,
+    name: str = "000000.000001-0000-0_0",
+) -> None:
+    """Put answers for the images, or rejects."""
+    answers, rejects = [], []
+    for image in images:
+        prompt = prompt_sha256(asked, image)
+        if reason is None:
+            attempt = Attempt(seed=1, temperature=0.0, finish_reason="stop", output_tokens=3)
+            answers.append(
+                Answer(
+                    key=image.key,
+                    sha256=image.sha256,
+                    row=image.row,
+                    text="A dog.",
+                    finish_reason="stop",
+                    prompt_tokens=1,
+                    output_tokens=3,
+                    prompt_sha256=prompt,
+                    attempts=(attempt,),
+                )
+            )
+        else:
+            why = {"stage": "generate", "generation": asked.id, "reason": reason, "detail": "", "attempts": 1}
+            rejects.append(Reject.of(image, prompt_sha256=prompt, **why))  # type: ignore[arg-type]
+    parts.put_part(store, asked, images[0].shard, name, answers, rejects)
+
+
+# pure
+
+masks = st.integers(0, 2**12 - 1)
+
+
+def chunk(*missing: int, first: int = 0) -> Chunk:
+    return Chunk(shard=SHARD, digest="d", number=first // CHUNK_SIZE, first=first, missing=missing)
+
+
+@given(masks, masks, st.sets(st.integers(512, 523)))
+def test_some_rows_and_the_others_are_the_whole(long: int, short: int, rows: set[int]) -> None:
+    whole = chunk(long, short, first=512)
+    some, others = whole.only(rows), whole.without(rows)
+    assert some.requests + others.requests == whole.requests
+    assert set(some.rows()) == rows & set(whole.rows())
+    assert set(others.rows()) == set(whole.rows()) - rows
+    assert (whole.minus(some), whole.minus(others)) == (others, some)
+    assert whole.minus(whole).requests == 0
+
+
+@given(masks, masks)
+def test_a_chunk_counts_what_it_asks(long: int, short: int) -> None:
+    whole = chunk(long, short, first=256)
+    asked = [(row, question) for row in whole.rows() for question in (0, 1) if whole.asks(row, question)]
+    assert len(asked) == whole.requests
+    assert whole.rows() == sorted({row for row, _ in asked})
+
+
+def test_a_chunk_is_small_enough_for_the_driver_to_hold_very_many() -> None:
+    whole = chunk(2**256 - 1, 2**256 - 1)
+    many = pickle.dumps([replace(whole, number=number) for number in range(1000)])
+    assert len(many) / 1000 < 150
+
+
+# listing
+
+
+def test_all_of_a_new_shard_is_missing_in_chunks_of_so_many_images(make_source: Callable[..., Path]) -> None:
+    source = source_of(make_source(shards=1, per_shard=CHUNK_SIZE + 4))
+    found = listed(LocalStore(make_source(shards=0).parent / "out"), source, question("long"), question("short"))
+    assert [(c.number, c.first, len(c.rows()), c.requests) for c in found.chunks] == [
+        (0, 0, CHUNK_SIZE, 2 * CHUNK_SIZE),
+        (1, CHUNK_SIZE, 4, 8),
+    ]
+    assert (found.images, found.usable, found.done) == (CHUNK_SIZE + 4, CHUNK_SIZE + 4, (0, 0))
+
+
+def test_what_is_stored_is_not_missing(store: LocalStore, source: Source) -> None:
+    long, short = question("long"), question("short")
+    images = images_of(store, source)
+    settle(store, long, images[:4])
+    settle(store, short, images[2:3], reason="refusal")
+    (found,) = listed(store, source, long, short).chunks
+    assert [row for row in range(10) if not found.asks(row, 0)] == [0, 1, 2, 3]
+    assert [row for row in range(10) if not found.asks(row, 1)] == [2]
+    assert listed(store, source, long, short).done == (4, 1)
+
+
+def test_a_limit_cuts_the_shard_off(store: LocalStore, source: Source) -> None:
+    (shard,) = source.shards()
+    found = list_shard(store, source, shard, [question()], frozenset(), limit=3)
+    assert (found.images, [c.rows() for c in found.chunks]) == (3, [[0, 1, 2]])
+
+
+def test_excluded_images_are_not_asked_about(store: LocalStore, source: Source) -> None:
+    (shard,) = source.shards()
+    excluded = frozenset({images_of(store, source)[3].sha256})
+    found = list_shard(store, source, shard, [question()], excluded)
+    assert (found.images, found.usable) == (10, 9)
+    assert 3 not in found.chunks[0].rows()
+
+
+# what is asked once, and what is asked each for itself
+
+
+@pytest.fixture
+def twins(tmp_path: Path) -> Source:
+    """Images 0 and 2 are the same picture."""
+    pictures = [jpeg(1), jpeg(2), jpeg(1)]
+    write_tar(tmp_path / "twins" / "00000.tar", [sample(f"k{i}", picture) for i, picture in enumerate(pictures)])
+    return source_of(tmp_path / "twins")
+
+
+def test_equal_images_are_asked_once(store: LocalStore, twins: Source) -> None:
+    (found,) = listed(store, twins, question()).chunks
+    assert found.rows() == [0, 1]
+    settle(store, question(), images_of(store, twins)[:1])
+    (found,) = listed(store, twins, question()).chunks
+    assert found.rows() == [1]
+    assert listed(store, twins, question()).done == (2,)
+
+
+def test_equal_images_are_asked_each_for_itself_where_the_pipeline_says_so(store: LocalStore, twins: Source) -> None:
+    each = question(dedupe=False)
+    (found,) = listed(store, twins, each).chunks
+    assert found.rows() == [0, 1, 2]
+    settle(store, each, images_of(store, twins)[:1])
+    (found,) = listed(store, twins, each).chunks
+    assert found.rows() == [1, 2], "an answer is of the image that was asked about"
+    assert narrow(store, twins, found, [each]).rows() == [1, 2]
+    parts.compact(store, each, found.shard.id)
+    (found,) = listed(store, twins, each).chunks
+    assert found.rows() == [1, 2]
+
+
+# narrowing
+
+
+def test_a_chunk_is_narrowed_to_what_nobody_has_put(store: LocalStore, source: Source) -> None:
+    long, short = question("long"), question("short")
+    (found,) = listed(store, source, long, short).chunks
+    images = images_of(store, source)
+    settle(store, long, images[:6])
+    settle(store, short, images[4:], reason="repetition")
+    left = narrow(store, source, found, [long, short])
+    assert [row for row in range(10) if left.asks(row, 0)] == [6, 7, 8, 9]
+    assert [row for row in range(10) if left.asks(row, 1)] == [0, 1, 2, 3]
+    part = narrow(store, source, found.only([3, 5]), [long, short])
+    assert (part.rows(), part.requests) == ([3], 1), "never more than was asked about"
+
+
+def test_nothing_is_left_of_a_chunk_that_is_all_there(store: LocalStore, source: Source) -> None:
+    (found,) = listed(store, source, question()).chunks
+    settle(store, question(), images_of(store, source))
+    assert narrow(store, source, found, [question()]).requests == 0
+
+
+def test_a_shard_that_changed_since_is_not_narrowed(store: LocalStore, source: Source) -> None:
+    (found,) = listed(store, source, question()).chunks
+    with pytest.raises(ShardError, match="changed while it was being read"):
+        narrow(store, source, replace(found, digest="other"), [question()])
+
+
+# redrive
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_rejects_of_the_reasons_asked_for_are_missing_again(store: LocalStore, source: Source, compacted: bool) -> None:
+    images = images_of(store, source)
+    settle(store, question(), images[:4], reason="refusal")
+    settle(store, question(), images[4:6], reason="poison", name="000000.000001-0001-0_0")
+    settle(store, question(), images[6:], name="000000.000001-0002-0_0")
+    if compacted:
+        parts.compact(store, question(), images[0].shard)
+    assert listed(store, source, question()).chunks == ()
+    (found,) = listed(store, source, question(), redrive=["refusal"]).chunks
+    assert found.rows() == [0, 1, 2, 3]
+    (found,) = listed(store, source, question(), redrive=["refusal", "poison"]).chunks
+    assert found.rows() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_reject_of_the_redrive_itself_settles(store: LocalStore, source: Source) -> None:
+    images = images_of(store, source)
+    settle(store, question(), images, reason="refusal")
+    redrive = frozenset({"refusal"})
+    (found,) = listed(store, source, question(), redrive=redrive).chunks
+    assert len(narrow(store, source, found, [question()], redrive, epoch=2).rows()) == 10
+    settle(store, question(), images[:3], reason="refusal", name="000000.000002-0000-1_0")
+    assert narrow(store, source, found, [question()], redrive, epoch=2).rows() == [3, 4, 5, 6, 7, 8, 9]
+    assert len(narrow(store, source, found, [question()], redrive, epoch=3).rows()) == 10
+
+
+def test_an_answer_that_a_redrive_got_outdates_the_reject(store: LocalStore, source: Source) -> None:
+    images = images_of(store, source)
+    settle(store, question(), images, reason="refusal")
+    parts.compact(store, question(), images[0].shard)
+    settle(store, question(), images[:9], name="000000.000002-0000-1_0")
+    (found,) = listed(store, source, question(), redrive=["refusal"]).chunks
+    assert found.rows() == [9]
+    parts.compact(store, question(), images[0].shard)
+    (found,) = listed(store, source, question(), redrive=["refusal"]).chunks
+    assert found.rows() == [9]
+
+
+# poison
+
+
+def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore, source: Source) -> None:
+    long, short = question("long"), question("short")
+    settle(store, short, images_of(store, source)[7:8])
+    (found,) = listed(store, source, long, short).chunks
+    poison = found.only([6, 7])
+    assert reject_poison(store, source, poison, [long, short], "000000.000001-0000-poison", "signal 11") == 3
+    left = narrow(store, source, found, [long, short])
+    assert left == found.without([6, 7])
+    rejects = parts.finished(store, long, found.shard.id).rejects.values()
+    assert [(r.row, r.reason, r.detail, r.stage) for r in rejects] == [
+        (6, "poison", "signal 11", "generate"),
+        (7, "poison", "signal 11", "generate"),
+    ]

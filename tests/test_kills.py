@@ -1,0 +1,151 @@
+"""kill -9 of driver, raylet, actor, engine and render processes: after the rerun it is as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from killed_run import KilledRun
+from samples import jpeg, sample, write_tar
+
+IMAGES = 240
+REQUESTS = 2 * (IMAGES - 4)  # two questions; two images cannot be decoded, two are there twice
+CAPACITY = 16
+FLUSH = 2 * 64 + 2 * CAPACITY
+"""Answers not flushed yet, of two questions, and what is in flight or ends while they are put: what a kill may cost."""
+
+COST = {"driver": FLUSH, "raylet": FLUSH, "actor": FLUSH, "engine": CAPACITY, "render": 0, "term": 0}
+ENDS = {"driver": -signal.SIGKILL, "raylet": 3, "term": 75}  # exit codes; the others do not end the run
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards; among their images a broken one each and one that is there twice."""
+    folder = tmp_path_factory.mktemp("source")
+    for shard in range(2):
+        images = [jpeg(1000 * shard + i) for i in range(IMAGES // 2)]
+        images[3], images[7] = b"<html>%d" % shard, images[5]
+        samples = [sample(f"{shard}{i:04d}", data, f"text {i}") for i, data in enumerate(images)]
+        write_tar(folder / f"{shard}.tar", samples)
+    return folder
+
+
+def work_on(source: Path, folder: Path) -> KilledRun:
+    return KilledRun(folder, source, {"renderers": 1}, capacity=CAPACITY, latency=0.05, render=True, child=True)
+
+
+@pytest.fixture
+def work(source: Path, tmp_path: Path) -> Iterator[KilledRun]:
+    work = work_on(source, tmp_path / "work")
+    yield work
+    work.clean_up()
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """What a run makes, but for what differs from run to run; a kill may leave temporary files."""
+    found = [path for folder in ("answers", "rejects", "index", "builds") for path in (out / folder).rglob("*")]
+    return {str(p.relative_to(out)): p.read_bytes() for p in found if p.is_file() and not p.name.startswith(".tmp-")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of a run that nothing befell."""
+    work = work_on(source, tmp_path_factory.mktemp("undisturbed"))
+    work.start()
+    assert work.wait() == 0, work.said()
+    assert work.asked() == REQUESTS
+    return files(work.out)
+
+
+def disturb(work: KilledRun, kills: list[tuple[str, int]]) -> None:
+    """Kill one process after another, each after so many more requests; start again what ends by it, run to the end."""
+    for kind, after in kills:
+        if not work.running:
+            work.start()
+        assert work.wait_until_asked(work.asked() + after), work.said()
+        if kind == "term":
+            work.signal(signal.SIGTERM)
+        else:
+            assert work.kill(kind), work.said()
+        if kind in ENDS:
+            assert work.wait() == ENDS[kind], work.said()
+    if not work.running:
+        work.start()
+    assert work.wait() == 0, work.said()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "kind"), list(enumerate(("driver", "raylet", "actor", "engine", "render"))))
+def test_a_run_whose_processes_are_killed_ends_as_if_they_had_not(
+    work: KilledRun, undisturbed: dict[str, bytes], seed: int, kind: str
+) -> None:
+    rng = random.Random(seed)
+    disturb(work, [(kind, rng.randint(1, 180)) for _ in range(2)])
+    assert files(work.out) == undisturbed
+    assert REQUESTS <= work.asked() <= REQUESTS + 2 * COST[kind], "what is in the store is not paid for again"
+
+
+@pytest.mark.slow
+def test_a_run_whose_raylet_is_killed_says_what_happened(work: KilledRun) -> None:
+    work.start()
+    assert work.wait_until_asked(1) and work.kill("raylet")
+    assert work.wait() == 3
+    assert "error: Ray's daemon on this machine (raylet) has ended" in work.said()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(100, 220))
+def test_runs_killed_again_and_again(work: KilledRun, undisturbed: dict[str, bytes], seed: int) -> None:
+    rng = random.Random(seed)
+    if rng.random() < 0.3:  # before it asks anything, or while it does
+        work.start()
+        time.sleep(rng.uniform(0, 15))
+        work.kill("driver")
+        work.wait()
+        kills = []
+    else:
+        kills = [(rng.choice(list(COST)), rng.randint(1, 120)) for _ in range(rng.randint(1, 3))]
+    disturb(work, kills)
+    assert files(work.out) == undisturbed
+    assert work.asked() <= REQUESTS + (sum(COST[kind] for kind, _ in kills) if kills else FLUSH)
+
+
+@pytest.mark.soak
+@pytest.mark.vllm
+@pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("default")  # vLLM and what it imports warn at will
+@pytest.mark.parametrize("kind", ["driver", "actor", "engine", "render"])
+def test_vllm_killed_in_the_middle(source: Path, tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("vllm")
+    from tiny_models import make_scene
+
+    model = {"engine": "vllm", "model": str(make_scene(tmp_path / "model", layers=1)), "max_model_len": 512}
+    work = KilledRun(tmp_path / "work", source, {**model, "dtype": "float32", "engine_args": {}})
+    for asked in work.data["generate"]:
+        asked["sampling"] = {"max_tokens": 24}
+    work.data["output"]["max_reject_share"] = 1.0  # what random weights say may be of any kind
+    work.write()
+    try:
+        work.start(VLLM_ENABLE_V1_MULTIPROCESSING="1")  # as on a GPU, the engine has a process of its own
+        deadline = time.monotonic() + 300
+        while not list(work.out.glob("answers/*/.parts/*/*.parquet")):
+            assert work.running and time.monotonic() < deadline, work.said()
+            time.sleep(0.1)
+        assert work.kill(kind), work.said()
+        if kind in ENDS:
+            assert work.wait() == ENDS[kind]
+            work.start(VLLM_ENABLE_V1_MULTIPROCESSING="1")
+        assert work.wait() == 0, work.said()
+    finally:
+        work.clean_up()
+    for generation in ("long", "short"):
+        paths = [path for kind in ("answers", "rejects") for path in work.out.glob(f"{kind}/{generation}-*/**/*.parquet")]
+        keys = [key for path in paths for key in pq.read_table(path, columns=["key"])["key"].to_pylist()]
+        assert len(keys) == len(set(keys)), "no key twice"
+        assert len(keys) == IMAGES - 2, "none missing: of the images that are there twice, one stands for both"
