@@ -214,6 +214,11 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         for line in (*outcome.sums, "next: recaption build, with the same arguments"):
             console.print(line, markup=False, highlight=False)
         return
+    if "://" in outcome.store_url:  # DuckDB reads local files
+        for line in outcome.sums:
+            console.print(line, markup=False, highlight=False)
+        console.print(f"next: {command} status {shlex.quote(out)}", markup=False, highlight=False)
+        return
     rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
     summary = summarise(outcome.store_url, seconds=outcome.seconds if rate else None, captions_per_second=rate)
     print_summary(

@@ -16,7 +16,7 @@ import psutil
 from fake_engine import ENGINE_PROCESS
 
 TESTS = Path(__file__).parent
-PATIENCE = 90.0  # seconds
+AGENTS = "ray::DashboardAgent", "ray::RuntimeEnvAgent"
 
 
 class KilledRun:
@@ -44,6 +44,7 @@ class KilledRun:
         }
         self.pipeline = folder / "p.yaml"
         self.write()
+        self.patience = 90.0  # seconds that anything may take
         self._process: subprocess.Popen[bytes] | None = None
         self._family: set[psutil.Process] = set()
 
@@ -74,7 +75,7 @@ class KilledRun:
 
     def wait_until_asked(self, requests: int) -> bool:
         """False: the run ended before so many were asked."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while self.asked() < requests:
             if not self.running:
                 return False
@@ -98,7 +99,7 @@ class KilledRun:
 
     def kill(self, kind: str) -> bool:
         """SIGKILL to one process. False: the run ended before there was one."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while (victim := self.find(kind)) is None:
             if not self.running:
                 return False
@@ -121,14 +122,14 @@ class KilledRun:
         """The run's exit code, once none of its processes is left."""
         assert self._process is not None
         try:
-            return self._process.wait(PATIENCE)
+            return self._process.wait(self.patience)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end: {self.said()}") from None
         finally:
             self.clean_up()
 
     def clean_up(self) -> None:
-        """Wait for what works for the run to end by itself, as it does; end what is left, as after a test that failed."""
+        """Wait until what works for the run has ended by itself; end what is left, as after a test that failed."""
         if self._process is None:
             return
         if self.running:
@@ -136,7 +137,7 @@ class KilledRun:
             self._process.kill()
             self._process.wait()
         # Two of Ray's daemons take a minute to notice, but do nothing meanwhile.
-        agents = {process for process in self._family if _name(process) in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")}
+        agents = {process for process in self._family if _name(process) in AGENTS}
         _, left = psutil.wait_procs(self._family - agents, timeout=15)
         for process in (*left, *agents):
             with suppress(psutil.NoSuchProcess):

@@ -1,15 +1,10 @@
-"""The main job through real Ray, with a deterministic fake engine: resume, bad input, sums, kills."""
+"""The main job through real Ray, with a deterministic fake engine: resume, bad input, sums."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import random
-import signal
 import struct
-import subprocess
-import sys
 import time
 import zlib
 from collections import Counter
@@ -28,8 +23,6 @@ from recaption.errors import EngineDead, UserError
 from recaption.progress import Display
 
 pytestmark = pytest.mark.usefixtures("ray_session")
-
-TESTS = Path(__file__).parent
 
 
 def pipeline_data(source: str, out: Path, **engine_args: Any) -> dict[str, Any]:
@@ -342,77 +335,3 @@ def test_a_template_column_that_the_source_lacks(make_source: Callable[..., Path
     data["generate"][0]["prompt"] = str(prompt)
     with pytest.raises(UserError, match=r"uses artist, which the source lacks; its columns are .*title"):
         run(data)
-
-
-def start(pipeline: Path, log: Path) -> subprocess.Popen[bytes]:
-    """`recaption run` in a process (and Ray) of its own. Its daemons inherit the log: a pipe would outlive it."""
-    environment = {**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}", "RAY_ADDRESS": ""}
-    environment.pop("RAY_ADDRESS")
-    with log.open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "recaption", "run", str(pipeline)],
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def asked(faults: Path) -> int:
-    return sum(len(log.read_text().splitlines()) for log in faults.glob("asked-*"))
-
-
-def run_with_kills(source: Path, tmp_path: Path, kills: list[tuple[signal.Signals, int]]) -> tuple[Path, int]:
-    """Runs that are each stopped once so many more requests were asked, then one to the end. Returns OUT, requests."""
-    faults = tmp_path / "faults"
-    faults.mkdir()
-    out, log, pipeline = tmp_path / "out", tmp_path / "log", tmp_path / "p.yaml"
-    data = pipeline_data(f"{source}/*.tar", out, faults=str(faults), latency=0.05, capacity=16)
-    pipeline.write_text(json.dumps(data))
-    for how, after in kills:
-        before = asked(faults)
-        running = start(pipeline, log)
-        deadline = time.monotonic() + 120
-        while asked(faults) < before + after:
-            assert running.poll() is None, log.read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        running.send_signal(how)
-        code = running.wait(timeout=60)
-        if how == signal.SIGTERM:
-            assert code == 75, log.read_text()
-            assert "run the same command again" in log.read_text()
-        time.sleep(2)  # what the dead driver's actors still finish is theirs
-    assert start(pipeline, log).wait(timeout=200) == 0, log.read_text()
-    return out, asked(faults)
-
-
-FLUSH = 64 * 2 + 16  # requests not yet flushed, of two generations, and in flight: what a kill may cost
-
-
-def check_complete(out: Path, images: int) -> None:
-    for generation in ("long", "short"):
-        keys = [row["key"] for row in answers(out, generation)]
-        assert len(keys) == len(set(keys)) == images
-    assert manifest(out)["counts"]["ok"] == images
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_continues_without_paying_twice(
-    make_source: Callable[..., Path], tmp_path: Path, how: signal.Signals
-) -> None:
-    out, requests = run_with_kills(make_source(shards=2, per_shard=300), tmp_path, [(how, 300)])
-    check_complete(out, 600)
-    assert requests <= 1200 + (FLUSH if how == signal.SIGKILL else 0)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", range(12))
-def test_runs_killed_again_and_again(make_source: Callable[..., Path], tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
-    kills = [(rng.choice([signal.SIGKILL, signal.SIGTERM]), rng.randint(1, 350)) for _ in range(3)]
-    out, requests = run_with_kills(make_source(shards=3, per_shard=200), tmp_path, kills)
-    check_complete(out, 600)
-    assert requests <= 1200 + FLUSH * len(kills)

@@ -47,7 +47,7 @@ class Outcome:
     seconds: float  # of generating, engine start excluded
     output_tokens: int
     reject_share: float
-    sums: tuple[str, ...]  # per generation, in words: asked = answered before + answered now + rejected now
+    sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
 
 
 @dataclass(kw_only=True, slots=True)
@@ -149,8 +149,16 @@ def run(
         seconds=tally.seconds,
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
-        sums=tuple(tally.sums),
+        sums=(*_images_sum(counts), *tally.sums),
     )
+
+
+def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
+    """Where the images of a build went, in words; the manifest was checked for it."""
+    if counts is None:
+        return ()
+    states = ("ok", "partial", "reject", "excluded")
+    return (f"images in {counts['images']} = " + " + ".join(f"{name} {counts[name]}" for name in states),)
 
 
 @ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[StoreError])
