@@ -313,6 +313,9 @@ class EngineHost:
         """The engine, on a node that sees the output: one that joins late was not there when that was looked at."""
         if self._spec.all_cores:  # Ray has said one thread for one reserved core
             os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._spec.neighbours))
+            # Threads that spin while they wait for each other steal from whoever they wait for: beside another busy
+            # process, an engine of two threads on two cores made a third of the tokens.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         engine = engines.build(self._spec.engine)
         if not self._store.exists(f"lease/{self._spec.epoch:06d}.json"):
             raise EngineDead(f"node {platform.node()} does not see the output {self._spec.store_url}")
