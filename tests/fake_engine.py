@@ -37,10 +37,11 @@ ENGINE_PROCESS = "fake-engine-process"
 """Stands in the command line of an engine's own process."""
 
 _ANSWER_LINES = """
-import hashlib, sys
+import hashlib, sys, time
 for line in sys.stdin:
     number, asked = line.split()
     print(number, hashlib.sha256(bytes.fromhex(asked)).hexdigest()[:8], flush=True)
+time.sleep(3600)
 """
 
 
@@ -72,7 +73,7 @@ class FakeRenderer:
 
 
 class EngineProcess:
-    """A process that computes answers' words, and ends when its standard input does."""
+    """A process that computes answers' words. Like vLLM's, it does not notice when nobody is there any more."""
 
     def __init__(self) -> None:
         self.gone = False

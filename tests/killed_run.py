@@ -119,19 +119,20 @@ class KilledRun:
             self._process.send_signal(number)
 
     def wait(self) -> int:
-        """The run's exit code, once none of its processes is left."""
+        """The run's exit code. However it ended, none of its processes is left behind."""
         assert self._process is not None
         try:
-            return self._process.wait(self.patience)
+            code = self._process.wait(self.patience)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it does not end: {self.said()}") from None
-        finally:
-            self.clean_up()
+        left = self.clean_up()
+        assert not left, "an engine that outlives its run keeps its GPU"
+        return code
 
-    def clean_up(self) -> None:
-        """Wait until what works for the run has ended by itself; end what is left, as after a test that failed."""
+    def clean_up(self) -> list[str]:
+        """Wait until what works for the run has ended by itself. Ends what has not, and returns its names."""
         if self._process is None:
-            return
+            return []
         if self.running:
             self._processes()
             self._process.kill()
@@ -139,10 +140,12 @@ class KilledRun:
         # Two of Ray's daemons take a minute to notice, but do nothing meanwhile.
         agents = {process for process in self._family if _name(process) in AGENTS}
         _, left = psutil.wait_procs(self._family - agents, timeout=15)
+        names = [_name(process) for process in left]
         for process in (*left, *agents):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._family.clear()
+        return names
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -169,7 +172,7 @@ def _is(kind: str, command: list[str]) -> bool:
     name = Path(command[0]).name
     return {
         "raylet": name == "raylet",
-        "actor": command[0].startswith("ray::EngineHost"),
+        "actor": command[0].startswith("ray::EngineActor"),
         "render": command[0].startswith("ray::RenderWorker"),
         "engine": ENGINE_PROCESS in command or command[0].startswith("VLLM::EngineCore"),
     }[kind]

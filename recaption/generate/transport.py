@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from recaption.errors import ClusterError, RecaptionError, ShardError, StoreError, UserError
 from recaption.generate.actor import EngineHost
+from recaption.generate.guard import end_with_this_process
 from recaption.generate.work import HostSpec
 
 
@@ -60,6 +61,14 @@ class Transport(Protocol):
         ...
 
 
+class EngineActor(EngineHost):
+    """`EngineHost` in a process of its own."""
+
+    def __init__(self, spec: HostSpec) -> None:
+        end_with_this_process()
+        super().__init__(spec)
+
+
 class RayTransport:
     """See `Transport`. What comes back is pushed by Ray: a round costs the same for ten actors and a thousand."""
 
@@ -81,7 +90,7 @@ class RayTransport:
         return self._expect(self._tasks[function].remote(*args))
 
     def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
-        remote = ray.remote(EngineHost).options(
+        remote = ray.remote(EngineActor).options(
             num_cpus=cpus, num_gpus=gpus, max_concurrency=1000, max_restarts=0, name=None
         )
         self._actors[spec.actor] = remote.remote(spec)

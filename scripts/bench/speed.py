@@ -46,7 +46,7 @@ def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]
             "max_tokens": arguments.max_tokens,
             "max_pixels": arguments.max_pixels,
             "load_format": arguments.load_format,
-            "engine_args": {**DEFAULTS, **arguments.engine_args},
+            "engine_args": {**DEFAULTS, "dtype": _dtype(), **arguments.engine_args},
             "rendered": rendered,
         }
         sides: dict[str, list[float]] = {"bare": [], "recaption": []}
@@ -70,7 +70,14 @@ def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]
     }
 
 
-DEFAULTS: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "dtype": "auto"}
+DEFAULTS: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096}
+
+
+def _dtype() -> str:
+    """What the hardware computes in: few CPUs know bfloat16."""
+    import torch
+
+    return "auto" if torch.cuda.is_available() else "float32"
 
 
 def images(folder: Path, count: int, size: int) -> None:
