@@ -114,7 +114,7 @@ class LocalTransport:
         return time.monotonic()
 
     def task(self, function: Callable[..., Any], *args: Any) -> int:
-        return self._run(asyncio.to_thread(function, *args), None)
+        return self._run(lambda: asyncio.to_thread(function, *args), None)
 
     def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
         self._hosts[spec.actor] = EngineHost(spec, self._make(spec.actor))
@@ -126,7 +126,7 @@ class LocalTransport:
             ticket = next(self._tickets)
             self._events.put(Outcome(ticket=ticket, error=ActorLost("killed")))
             return ticket
-        return self._run(getattr(host, method)(*args), actor)
+        return self._run(lambda: getattr(host, method)(*args), actor)
 
     def kill(self, actor: int) -> None:
         """As SIGKILL: whatever it was at stops where it is, and whoever waits for it learns that it is gone."""
@@ -150,17 +150,19 @@ class LocalTransport:
         return [0] * self._nodes
 
     def close(self) -> None:
-        def stop() -> None:
-            for task in asyncio.all_tasks(self._loop):
+        async def cancel() -> None:
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
                 task.cancel()
-            self._loop.call_later(0.01, self._loop.stop)
+            await asyncio.wait(tasks, timeout=2) if tasks else None
 
-        self._loop.call_soon_threadsafe(stop)
+        asyncio.run_coroutine_threadsafe(cancel(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 
-    def _run(self, coroutine: Any, actor: int | None) -> int:
+    def _run(self, make: Callable[[], Any], actor: int | None) -> int:
         self.calls += 1
         ticket = next(self._tickets)
 
@@ -170,7 +172,7 @@ class LocalTransport:
             if actor is not None:
                 self._open.get(actor, {})[ticket] = task
             try:
-                value = await coroutine
+                value = await make()
                 self._events.put(Outcome(ticket=ticket, value=copy.deepcopy(value)))
             except asyncio.CancelledError:
                 self._events.put(Outcome(ticket=ticket, error=ActorLost("killed")))

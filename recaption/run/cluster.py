@@ -50,11 +50,12 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         options["address"] = "local"  # not a cluster that happens to run on this machine: it was not asked for
-        engines = max((m.config.reserved_cpus * _local_replicas(m.config.replicas) for m in plan.models if m.engine), default=0)
+        models = [model.config for model in plan.models if model.engine]
+        engines = max((model.reserved_cpus * _local_replicas(model.replicas) for model in models), default=0)
         # Next to the engines there is always a core's worth of room for indexing and writing, or they would starve.
         options["num_cpus"] = max(os.cpu_count() or 1, int(engines) + 1)
         # Rendered images cross to the engines through it, and nothing else of any size.
-        replicas = max((_local_replicas(m.config.replicas) for m in plan.models if m.engine), default=1)
+        replicas = max((_local_replicas(model.replicas) for model in models), default=1)
         options["object_store_memory"] = min(replicas, 16) * 2**30
         _start(options)
     else:

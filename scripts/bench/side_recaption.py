@@ -27,27 +27,25 @@ def main() -> None:
     if settings["rendered"]:
         model["engine"] = "rendered_engine:RenderedEngine"
         engine_args |= {"images": settings["images"], "prompt": settings["prompt"], "enable_prefix_caching": False}
+    once = {"attempts": 1}  # random weights say nothing at times: as for bare vLLM, that is an answer like any other
     sampling = {"max_tokens": settings["max_tokens"], "ignore_eos": True}
     pipeline = config.validate(
         {
             "name": "bench",
             "source": {"path": f"{settings['images']}/*.tar"},
             "models": {"m": {**model, "engine_args": engine_args}},
-            "generate": [{"id": "long", "model": "m", "prompt": str(prompt), "sampling": sampling}],
+            "generate": [{"id": "long", "model": "m", "prompt": str(prompt), "sampling": sampling, **once}],
             "output": {"path": settings["out"]},
         }
     )
     with Display(Console(quiet=True), quiet=True) as display:
         outcome = run(pipeline, None, display, half="generate")
-    tokens = settings["max_tokens"] * outcome.answered
-    assert outcome.output_tokens == tokens, f"{outcome.output_tokens} tokens, not {tokens}"
     metrics = json.loads(next(Path(settings["out"], "metrics").glob("run-*.json")).read_text())["models"]["m"]
-    print(
-        json.dumps(
-            {"captions": outcome.answered, "seconds": outcome.seconds, "share": metrics["meter"]["share"], **metrics}
-        ),
-        flush=True,
-    )
+    done = metrics["generations"]["long"]
+    captions = done["answers"] + sum(done["rejects"].values())
+    assert captions == done["total"] and outcome.output_tokens == captions * settings["max_tokens"], done
+    found = {"captions": captions, "seconds": outcome.seconds, "share": metrics["meter"]["share"], **metrics}
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
