@@ -59,7 +59,6 @@ class SimTransport:
     def __init__(self, engines: int, chunks_per_shard: int, *, capacity: int = 256, seed: int = 0) -> None:
         self.calls = 0
         self.clock = 0.0
-        self.done: set[tuple[str, int]] | None = None
         self.finished_requests = 0
         self._rng = random.Random(seed)
         self._count, self._capacity, self._chunks = engines, capacity, chunks_per_shard

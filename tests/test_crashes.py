@@ -38,13 +38,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def small_steps(patch: pytest.MonkeyPatch) -> None:
+    """Many chunks and many parts from few images; durability costs time and is not what is looked at."""
+    patch.setattr("recaption.generate.chunks.CHUNK_SIZE", 6)
+    patch.setattr("recaption.generate.work.FLUSH_COUNT", 3)
+    patch.setattr("os.fsync", lambda descriptor: None)
+    patch.setattr("recaption.generate.lease.Lease.start", lambda lease: None)  # no beat between the writes
+
+
 @pytest.fixture(autouse=True)
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Many chunks and many parts from few images; durability costs time and is not what is looked at."""
-    monkeypatch.setattr("recaption.generate.chunks.CHUNK_SIZE", 6)
-    monkeypatch.setattr("recaption.generate.work.FLUSH_COUNT", 3)
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)
-    monkeypatch.setattr("recaption.generate.lease.Lease.start", lambda lease: None)  # no beat between the writes
+    small_steps(monkeypatch)
     yield
 
 
@@ -124,10 +128,7 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     """The files of a run that nothing befell, how often it wrote, and what it asked."""
     out = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("recaption.generate.chunks.CHUNK_SIZE", 6)
-        patch.setattr("recaption.generate.work.FLUSH_COUNT", 3)
-        patch.setattr("os.fsync", lambda descriptor: None)
-        patch.setattr("recaption.generate.lease.Lease.start", lambda lease: None)
+        small_steps(patch)
         crashes = Crashes(patch)
         asked = run(pipeline(source, out), crashes, 0)
     return files(out, "answers", "rejects", "builds"), crashes.count, len(asked)
