@@ -156,7 +156,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     module, name = _PLUGINS[kind]
     try:
         plugin = getattr(import_module(f"PIL.{module}"), name)
-        return plugin(io.BytesIO(_plain_jpeg(data) if kind == "JPEG" else data))
+        return plugin(io.BytesIO(plain_jpeg(data) if kind == "JPEG" else data))
     except Exception as error:
         raise _explain(error, kind, data) from error
 
@@ -240,7 +240,7 @@ def _is_whole(kind: str, data: bytes) -> bool:
     return True
 
 
-def _plain_jpeg(data: bytes) -> bytes:
+def plain_jpeg(data: bytes) -> bytes:
     """The JPEG without the segments that say nothing about pixels (EXIF, colour profiles, thumbnails, comments).
 
     Pillow would parse EXIF on opening, slowly, and with warnings where it is damaged.

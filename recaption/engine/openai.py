@@ -23,7 +23,7 @@ from typing import Any
 
 import orjson
 
-from recaption.decode import ImageInfo, _plain_jpeg, check_header, decode
+from recaption.decode import ImageInfo, check_header, decode, plain_jpeg
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer
 from recaption.engine.openai_settings import OpenAISettings
@@ -191,7 +191,7 @@ def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> s
     if pixels <= budget and _is_plain(request.image, info):
         data, kind = request.image, info.format.lower()
         if info.format == "JPEG":
-            data = _plain_jpeg(data)
+            data = plain_jpeg(data)
     else:
         buffer = io.BytesIO()
         decode(request.image, limits, budget).save(buffer, "JPEG", quality=95)
