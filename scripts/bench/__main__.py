@@ -49,6 +49,9 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=256, metavar="PX", help="side of their images; default: 256")
     parser.add_argument("--max-tokens", type=int, default=64, metavar="N", help="of every answer; default: 64")
     parser.add_argument("--pairs", type=int, default=3, metavar="N", help="interleaved runs of each side; default: 3")
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="engines of recaption; default: 1 with a GPU, else one a core"
+    )
     parser.add_argument("--model", metavar="DIR", help="a model folder instead of a random one made on the fly")
     parser.add_argument("--load-format", metavar="NAME", help="vLLM's, e.g. dummy: random weights of that config")
     parser.add_argument("--max-pixels", type=int, metavar="N", help="pixel budget of both sides")

@@ -21,7 +21,10 @@ def main() -> None:
     engine_args: dict[str, Any] = dict(settings["engine_args"])
     if settings["load_format"]:
         engine_args["load_format"] = settings["load_format"]
-    model: dict[str, Any] = {"engine": "vllm", "model": settings["model"], "max_model_len": 1024, "replicas": 1}
+    model: dict[str, Any] = {"engine": "vllm", "model": settings["model"], "max_model_len": 1024}
+    model["replicas"] = settings["replicas"]
+    if settings["cpus"]:
+        model["cpus"] = settings["cpus"]
     if settings["max_pixels"]:
         model["max_pixels"] = settings["max_pixels"]
     if settings["rendered"]:

@@ -3,6 +3,9 @@
 Bare vLLM is `LLM.generate` over images that are decoded already and lie in memory. recaption reads tars, decodes,
 renders, asks, judges, and puts every answer. Each side is a process of its own; the start of engines is left out on
 both. `rendered` hands both sides inputs that are rendered already: what is left is the engine and what feeds it.
+
+Both sides get the same engine_args, and both compile the model: vLLM's default. On a CPU, vLLM keeps a core for what
+feeds the engine; recaption runs an engine of one thread on every core instead (--replicas 1: one, of all cores).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 HERE = Path(__file__).resolve().parent
 PER_SHARD = 500
 PROMPT = "Describe this image in detail."
@@ -32,6 +37,8 @@ def measure_rendered(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]:
+    gpu = torch.cuda.is_available()
+    replicas = arguments.replicas or (1 if gpu else len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
         if arguments.model is None:
@@ -46,7 +53,9 @@ def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]
             "max_tokens": arguments.max_tokens,
             "max_pixels": arguments.max_pixels,
             "load_format": arguments.load_format,
-            "engine_args": {**DEFAULTS, "dtype": _dtype(), **arguments.engine_args},
+            "engine_args": {**DEFAULTS, "dtype": "auto" if gpu else "float32", **arguments.engine_args},
+            "replicas": replicas,
+            "cpus": 1 if replicas > 1 and not gpu else None,
             "rendered": rendered,
         }
         sides: dict[str, list[float]] = {"bare": [], "recaption": []}
@@ -63,6 +72,7 @@ def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]
         "images": arguments.images,
         "size": f"{arguments.size} x {arguments.size} JPEG",
         "max_tokens": arguments.max_tokens,
+        "engines": replicas,
         **{f"{side}_captions_per_second": rate for side, rate in medians.items()},
         "ratio": medians["recaption"] / medians["bare"],
         "all": sides,
@@ -70,14 +80,7 @@ def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]
     }
 
 
-DEFAULTS: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096}
-
-
-def _dtype() -> str:
-    """What the hardware computes in: few CPUs know bfloat16."""
-    import torch
-
-    return "auto" if torch.cuda.is_available() else "float32"
+DEFAULTS: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": False}
 
 
 def images(folder: Path, count: int, size: int) -> None:
