@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from recaption.errors import ConfigError
 from recaption.resources import find
@@ -122,11 +131,17 @@ class Retry(_Section):
     """What is asked again, and how: first with a new seed and temperature, then with fewer pixels as well."""
 
     on: tuple[Literal["error", "empty", "repetition", "refusal", "length"], ...] = Field(
-        ("error", "empty", "repetition", "refusal"),
+        ("empty", "error", "refusal", "repetition"),
         description="length: answers that end at max_tokens; without it they are kept as they are",
     )
     temperature: float = Field(0.7, ge=0, le=2, description="of later attempts, at least")
     pixel_share: float = Field(0.5, gt=0, le=1, description="of the pixels of the attempt before, from the third on")
+
+    @field_validator("on")
+    @classmethod
+    def _in_one_order(cls, on: tuple[str, ...]) -> tuple[str, ...]:
+        """It is a set: the order that somebody writes it in must not cost the answers paid for."""
+        return tuple(sorted(set(on)))
 
 
 class Breaker(_Section):

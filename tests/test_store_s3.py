@@ -201,7 +201,7 @@ def test_a_bucket_that_does_not_exist_is_told_at_once(server: S3Server) -> None:
 
 
 def test_of_many_that_claim_at_once_one_gets_the_lease(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "_is_here", lambda holder: False)  # as if each were on a host of its own
+    monkeypatch.setattr(lease, "is_here", lambda holder: False)  # as if each were on a host of its own
     start = threading.Barrier(4)
     won: list[lease.Lease] = []
     refused: list[str] = []

@@ -144,8 +144,8 @@ def _is_over(
     if store.exists(_path(epoch, "released")):
         return True
     holder = orjson.loads(store.get(_path(epoch, "json")))
-    if _is_here(holder):
-        if _lives(holder):
+    if is_here(holder):
+        if lives(holder):
             raise _held(store, holder)
         return True
     say(
@@ -200,13 +200,14 @@ def _me() -> dict[str, Any]:
     }
 
 
-def _is_here(holder: dict[str, Any]) -> bool:
+def is_here(holder: dict[str, Any]) -> bool:
     """Whether the holder's process number means a process that can be looked up from here."""
     me = _me()
     return bool(me["boot"]) and all(holder.get(key) == me[key] for key in ("host", "boot", "pids"))
 
 
-def _lives(holder: dict[str, Any]) -> bool:
+def lives(holder: dict[str, Any]) -> bool:
+    """Whether the holder's process is still there; asked on its own machine (`is_here`)."""
     pid = holder["pid"]
     if pid == os.getpid() and holder.get("started") == _started(pid):
         return holder.get("token") in _OWN  # else it is left from an earlier run of this very process

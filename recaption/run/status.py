@@ -157,7 +157,7 @@ def _judge(
         )
     if silence > SILENT_SECONDS and not beats():
         surely = "if it is surely dead, run the same command again with --takeover"
-        if holder is not None and lease._is_here(holder):
+        if holder is not None and lease.is_here(holder):
             surely = "it is there, but may hang: if so, kill it and run the same command again"
         return "silent", f"no sign of life for {duration(silence)} from {who}; {surely}"
     going = f" for {duration((now - started).total_seconds())}" if started else ""
@@ -191,7 +191,7 @@ def _lease(store: Store) -> tuple[int, dict[str, Any] | None]:
 
 def is_gone(holder: dict[str, Any]) -> bool:
     """Whether the process that took a lease ran on this machine and is no more; False where that cannot be seen."""
-    return lease._is_here(holder) and not lease._lives(holder)
+    return lease.is_here(holder) and not lease.lives(holder)
 
 
 def _beats(store: Store, epoch: int, now: datetime, sleep: Callable[[float], None]) -> bool:

@@ -266,3 +266,10 @@ def test_another_ladder_makes_other_answers(data: dict[str, Any]) -> None:
     found = {fingerprint_with(data), *(fingerprint_with(data, retry) for retry in others)}
     assert len(found) == 4
     assert fingerprint_with(data, dedupe="none") not in found
+
+
+def test_the_order_in_which_a_ladder_is_written_costs_no_answers(data: dict[str, Any]) -> None:
+    on = ["refusal", "empty", "length", "error"]
+    assert fingerprint_with(data, {"on": on}) == fingerprint_with(data, {"on": [*sorted(on), "empty"]})
+    default = list(Retry().on)
+    assert fingerprint_with(data, {"on": default[::-1]}) == fingerprint_with(data)
