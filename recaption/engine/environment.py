@@ -27,8 +27,10 @@ def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
 
     That costs one more import of vLLM (half of a short start), and two engines on a machine would be pinned to the same
     cores. In one process, the number of threads is what is left to say: all cores, unless OMP_NUM_THREADS
-    says otherwise (Ray sets it to the actor's num_cpus). The renderers want little of them: on two cores an engine of
-    two threads beside them made 2,500 tokens/s where one of one thread made 1,600 (3 M parameters, float32).
+    says otherwise (Ray sets it to the actor's num_cpus).
+
+    Eager, because a CPU is for trying things out and compiling takes half a minute. For a long run of a small model:
+    `engine_args: {enforce_eager: false}`, `cpus: 1` and as many replicas as cores (`make bench` runs so).
     """
     args: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": True}
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
