@@ -21,8 +21,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 HERE = Path(__file__).resolve().parent
 PER_SHARD = 500
 PROMPT = "Describe this image in detail."
@@ -37,6 +35,8 @@ def measure_rendered(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]:
+    import torch
+
     gpu = torch.cuda.is_available()
     replicas = arguments.replicas or (1 if gpu else len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
