@@ -78,6 +78,8 @@ def read(path: Path) -> list[LabelledImage]:
     if not labelled:
         raise FormatError(f"{path.name}: the last sub-caption has no objects line")
     for image in images:
+        for caption in image.captions:
+            caption.text = caption.text.rstrip()  # as it is stored
         _check(path, image)
     return images
 
