@@ -167,13 +167,36 @@ class Ask(_Section):
     retry: Retry = Retry()
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Weights(_Section):
+    """Factors of a sub-caption's weight; those that hold are multiplied. 1 leaves it, 0 never draws it."""
+
+    duplicate: Share = Field(0.0, description="says what an earlier one of the image says")
+    fragment: Share = Field(0.1, description="half a sentence, a heading, a label")
+    meta: Share = Field(0.1, description="speaks about the picture: true of many images, tells none apart")
+    negation: Share = Field(0.1, description="says what is not there: nothing to align with")
+    opener: Share = Field(0.9, description="begins with words that fit any picture")
+    no_objects: Share = Field(0.4, description="names no object")
+    one_plain_object: Share = Field(0.8, description="names one object, without an attribute or a number")
+    short: tuple[Share, ...] = Field((0.0, 0.2, 0.4, 0.7), description="of 0, 1, 2, … words; longer ones have 1")
+    long_words: int = Field(55, ge=1, description="words beyond which its end does not fit CLIP's 77 tokens")
+    long: Share = Field(0.7, description="longer than that")
+    repeated: Share = Field(0.8, description="all of its content words were in earlier ones; in part: in proportion")
+
+
 class Annotate(_Section):
     """How captions are cut and tagged."""
 
     splitter: Literal["spacy", "flair_regex"] = "spacy"
     spacy_model: str | None = Field(
-        None, description="any installed spaCy pipeline with Penn tags; default: the shipped one"
+        None, description="any installed spaCy pipeline, or a folder with one; default: the shipped one, for English"
     )
+    vocabulary: str | None = Field(
+        None, description="JSON file of labels that objects are mapped to: a list, label: [synonyms], COCO's or LVIS's"
+    )
+    weights: Weights = Weights()
     tokenizers: tuple[str, ...] = Field(
         (), description="count tokens under these: a tokenizers JSON, a model folder or a hub id"
     )

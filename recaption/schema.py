@@ -138,6 +138,8 @@ TAGS = _table(
         _f("char_end", _I32, "half-open"),
         _f("attributes", pa.list_(_STR), "colour, size, material, state, as said"),
         _f("count", _I32, "number as said", null=True),
+        _f("plural", _BOOL, "grammatically plural"),
+        _f("kind", _STR, "object, or why it is none: absent | measure | meta | abstract | name"),
     ],
 )
 
@@ -158,7 +160,7 @@ _SUB_HEAD = [
     _f("n_words", _I32, "words"),
 ]
 _SUB_TAIL = [
-    _f("tag_lemmas", pa.list_(_STR), "lemmas of its tags, in order"),
+    _f("tag_lemmas", pa.list_(_STR), "lemmas of the objects in it, in order"),
     _f("is_first", _BOOL, "first of its caption"),
     _f("is_last", _BOOL, "last of its caption"),
     _f("is_fragment", _BOOL, "cut off, or no sentence"),
@@ -184,7 +186,7 @@ def sub_captions(tokenizers: Sequence[str] = ()) -> pa.Schema:
 def _nested_captions(tokenizers: Sequence[str]) -> pa.DataType:
     outer = {"caption_id", "key", "shard", "generation", "source", "granularity"}
     sub = [f for f in sub_captions(tokenizers) if f.name not in outer]
-    sub.append(_f("tags", pa.list_(TAG_STRUCT), "objects named"))
+    sub.append(_f("tags", pa.list_(TAG_STRUCT), "objects, and nouns that are none (kind)"))
     keep = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
     fields = [CAPTIONS.field(name) for name in keep]
     return pa.list_(pa.struct([*fields, _f("sub_captions", pa.list_(pa.struct(sub)), "in order")]))

@@ -13,13 +13,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 """MAJOR.MINOR of everything on disk. Minor adds nullable columns or tables; readers refuse a newer major."""
 
 FinishReason = Literal["stop", "length", "repetition", "empty", "refusal", "error"]
 Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
 Status = Literal["ok", "partial", "reject", "excluded"]
 Stage = Literal["source", "decode", "generate", "build"]
+TagKind = Literal[
+    "object",
+    "absent",  # an object that the sentence says is not there: "no people"
+    "measure",  # of what follows: "a group of people"
+    "meta",  # of the picture, a place in it, or lighting: "the left side", "the background", "soft light"
+    "abstract",  # nothing that can be seen as a thing: "atmosphere", "a sense of calm"
+    "name",  # of a person, a place, a day, a firm: no thing that the picture shows
+]
 
 Reason = Literal[
     # source: seen while a shard is listed or read
@@ -208,7 +216,8 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
-    """An object in a sub-caption. Offsets are code points into the caption's text, half-open."""
+    """A noun phrase of a sub-caption: an object, or flagged as none. Offsets are code points into the caption's text,
+    half-open. Only those of kind `object` are said to be there."""
 
     lemma: str
     text: str
@@ -217,6 +226,8 @@ class Tag:
     label: str | None = None  # of a closed vocabulary, if the pipeline names one
     attributes: tuple[str, ...] = ()
     count: int | None = None  # as said: "two dogs" 2, "a dog" 1, "dogs" None
+    plural: bool = False
+    kind: TagKind = "object"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,6 +256,11 @@ class SubCaption:
     weight: float = 1.0
     n_tokens: Mapping[str, int] = field(default_factory=dict)  # tokenizer name -> count, with start and end tokens
     tags: tuple[Tag, ...] = ()
+
+    @property
+    def objects(self) -> tuple[Tag, ...]:
+        """The tags that say what is there."""
+        return tuple(tag for tag in self.tags if tag.kind == "object")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

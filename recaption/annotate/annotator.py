@@ -6,27 +6,26 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
-from recaption.annotate import flags, flair, lang, pipeline, split
+from recaption.annotate import flags, flair, lang, split
 from recaption.annotate.dups import Seen
+from recaption.annotate.pipeline import Tagger
 from recaption.annotate.quotes import pairs
 from recaption.annotate.tag import Token, tags
 from recaption.annotate.tokens import Counters
+from recaption.annotate.vocabulary import Vocabulary
 from recaption.annotate.weight import weight
 from recaption.config import Annotate
-from recaption.types import Caption, SubCaption
+from recaption.types import Caption, SubCaption, Tag
 
-VERSION = "1"
+VERSION = "2"
 """Of tagging, flags and weights; enters the build fingerprint. Raise it whenever an output may change."""
 
-_BATCH = 64
 _ZONE = 1024  # captions per memory zone
-_OVERLONG = re.compile(r"\S{129,}")
+_NO_WORDS = re.compile(r"\S{129,}|\*{1,3}|_{2,3}|`{1,3}|(?m:^#{1,6})")  # overlong runs and Markdown
 _WORD = re.compile(
     "[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\\W_](?:[^\\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|['’.,-](?=[^\\W_]))*"
 )
-_VERBS = frozenset(("VB", "VBD", "VBG", "VBN", "VBP", "VBZ", "MD"))
 
 
 def count_words(text: str) -> int:
@@ -46,11 +45,12 @@ class _Sentence:
 class Annotator:
     """Built once per process. Pure: the same captions give the same sub-captions, whatever came before.
 
-    Raises ConfigError at once when the spaCy pipeline or a tokenizer of `settings` cannot be had.
+    Raises ConfigError at once when the spaCy pipeline, the vocabulary or a tokenizer of `settings` cannot be had.
     """
 
     def __init__(self, settings: Annotate) -> None:
-        self._nlp = pipeline.load(settings.spacy_model)
+        self._tagger = Tagger(settings.spacy_model)
+        self._vocabulary = Vocabulary(settings.vocabulary) if settings.vocabulary else None
         self._splitter = flair if settings.splitter == "flair_regex" else split
         self._settings = settings
         self._counters = Counters(settings.tokenizers)
@@ -63,7 +63,9 @@ class Annotator:
     def provenance(self) -> dict[str, str]:
         """What the sub-captions depend on besides the captions; enters the build fingerprint."""
         own = {"splitter": f"{self._settings.splitter}-{self._splitter.VERSION}", "annotator": VERSION}
-        return {**pipeline.provenance(self._nlp), **own, **self._counters.provenance()}
+        if self._vocabulary:
+            own["vocabulary"] = self._vocabulary.sha256
+        return {**self._tagger.provenance(), **own, **self._counters.provenance()}
 
     def annotate(self, images: Sequence[Sequence[Caption]]) -> list[tuple[Caption, ...]]:
         """The captions of each image, in pipeline order, with `sub_captions` (and `lang`, where it was None) filled in.
@@ -80,36 +82,104 @@ class Annotator:
     def _parse(self, captions: list[Caption]) -> Iterator[list[_Sentence]]:
         rest = iter(captions)
         while zone := list(islice(rest, _ZONE)):
-            sentences: list[list[_Sentence]] = []
-            with self._nlp.memory_zone():
-                texts = [_OVERLONG.sub(_blank, caption.text) for caption in zone]
-                for caption, doc in zip(zone, self._nlp.pipe(texts, batch_size=_BATCH), strict=True):
-                    sentences.append(list(_cut(caption.text, self._splitter.split(caption.text), doc)))
-            yield from sentences
+            texts = [_NO_WORDS.sub(_blank, caption.text) for caption in zone]
+            for caption, words in zip(zone, self._tagger.words(texts), strict=True):
+                yield list(_cut(self._splitter.split(caption.text), words))
 
     def _caption(self, caption: Caption, sentences: list[_Sentence], seen: Seen) -> Caption:
         spoken = caption.lang or lang.guess(caption.text)
         counts = self._counters.count([caption.text[s.start : s.end] for s in sentences])
         last = len(sentences) - 1
         subs = [
-            _sub_caption(caption, idx, sentence, spoken, idx == last, seen, counts[idx])
+            self._sub_caption(caption, idx, sentence, spoken, idx == last, seen, counts[idx])
             for idx, sentence in enumerate(sentences)
         ]
         return replace(caption, lang=spoken, sub_captions=tuple(subs))
 
+    def _sub_caption(
+        self,
+        caption: Caption,
+        idx: int,
+        sentence: _Sentence,
+        spoken: str,
+        is_last: bool,
+        seen: Seen,
+        n_tokens: Mapping[str, int],
+    ) -> SubCaption:
+        text = caption.text[sentence.start : sentence.end]
+        sub_id = f"{caption.caption_id}#{idx}"
+        language = spoken.split("-")[0]
+        english, tagged = language == "en", language == self._tagger.lang
+        content = flags.content_start(text) if english else 0
+        begin = sentence.start + content
+        words = _spoken(sentence, text, begin)
+        found = self._labelled(tags(words, caption.text)) if tagged else ()
+        objects = tuple(tag for tag in found if tag.kind == "object")
+        if (
+            content and not objects and tagged
+        ):  # "It is an image of solitude": no opener, the picture is all it is about
+            content, begin, words = 0, sentence.start, _spoken(sentence, text, sentence.start)
+        n_words = count_words(text)
+        dup_of, said_before = seen.add(sub_id, text[content:], _things(objects))
+        has_end, is_cut = split.has_end(text), is_last and caption.finish_reason == "length"
+        is_fragment = (
+            flags.is_fragment(sentence.tokens, has_end=has_end, is_cut=is_cut) if tagged else is_cut and not has_end
+        )
+        is_negation = english and flags.is_negation(text)
+        is_meta = english and flags.is_meta(
+            words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment
+        )
+        return SubCaption(
+            sub_id=sub_id,
+            idx=idx,
+            text=text,
+            char_start=sentence.start,
+            char_end=sentence.end,
+            n_words=n_words,
+            content_start=begin,
+            is_first=idx == 0,
+            is_last=is_last,
+            is_fragment=is_fragment,
+            is_negation=is_negation,
+            is_meta=is_meta,
+            is_boilerplate=content > 0,
+            dup_of=dup_of,
+            lang=spoken,
+            weight=weight(
+                self._settings.weights,
+                n_words=n_words,
+                objects=objects if tagged else None,
+                said_before=said_before,
+                is_dup=dup_of is not None,
+                is_fragment=is_fragment,
+                is_negation=is_negation,
+                is_meta=is_meta,
+                is_boilerplate=content > 0,
+            ),
+            n_tokens=n_tokens,
+            tags=found,
+        )
+
+    def _labelled(self, found: tuple[Tag, ...]) -> tuple[Tag, ...]:
+        if self._vocabulary is None:
+            return found
+        things = ("object", "absent")
+        label = self._vocabulary.label
+        return tuple(
+            replace(tag, label=label(tag.lemma, tag.attributes)) if tag.kind in things else tag for tag in found
+        )
+
+
+def _things(objects: Sequence[Tag]) -> set[str]:
+    return {word for tag in objects for word in (*tag.lemma.split(), *tag.attributes)}
+
 
 def _blank(match: re.Match[str]) -> str:
-    return " " * len(match[0])  # no words, and the tokenizer's time grows with the square of such a run
+    return " " * len(match[0])  # the tokenizer's time grows with the square of a run without spaces
 
 
-def _cut(text: str, spans: Sequence[tuple[int, int]], doc: Any) -> Iterator[_Sentence]:
-    from spacy.attrs import IDX, LENGTH, TAG
-
-    # a table of numbers is several times faster than spaCy's token objects
-    rows = doc.to_array([TAG, IDX, LENGTH]).tolist()
-    names = {tag: doc.vocab.strings[tag] for tag in {row[0] for row in rows}}
-    words = ((text[at : at + size].lower(), names[tag], at, at + size) for tag, at, size in rows)
-    tokens = iter([Token(*word) for word in words if word[0] and not word[0].isspace()])
+def _cut(spans: Sequence[tuple[int, int]], words: Sequence[Token]) -> Iterator[_Sentence]:
+    tokens = iter(words)
     token = next(tokens, None)
     for start, end in spans:
         inside = []
@@ -118,57 +188,6 @@ def _cut(text: str, spans: Sequence[tuple[int, int]], doc: Any) -> Iterator[_Sen
                 inside.append(token)
             token = next(tokens, None)
         yield _Sentence(start, end, inside)
-
-
-def _sub_caption(
-    caption: Caption,
-    idx: int,
-    sentence: _Sentence,
-    spoken: str,
-    is_last: bool,
-    seen: Seen,
-    n_tokens: Mapping[str, int],
-) -> SubCaption:
-    text = caption.text[sentence.start : sentence.end]
-    sub_id = f"{caption.caption_id}#{idx}"
-    english = spoken.split("-")[0] == "en"
-    content = flags.content_start(text) if english else 0
-    begin = sentence.start + content
-    found = tags(_spoken(sentence, text, begin), caption.text) if english else ()
-    verb = not english or any(token.tag in _VERBS for token in sentence.tokens)
-    n_words = count_words(text)
-    dup_of = seen.add(sub_id, text[content:])
-    is_fragment = not split.has_end(text) and ((is_last and caption.finish_reason == "length") or not verb)
-    is_negation = english and flags.is_negation(text)
-    is_meta = english and flags.is_meta(text, has_content=content > 0 and bool(found))
-    return SubCaption(
-        sub_id=sub_id,
-        idx=idx,
-        text=text,
-        char_start=sentence.start,
-        char_end=sentence.end,
-        n_words=n_words,
-        content_start=begin,
-        is_first=idx == 0,
-        is_last=is_last,
-        is_fragment=is_fragment,
-        is_negation=is_negation,
-        is_meta=is_meta,
-        is_boilerplate=content > 0,
-        dup_of=dup_of,
-        lang=spoken,
-        weight=weight(
-            n_words=n_words,
-            tags=found if english else None,
-            is_dup=dup_of is not None,
-            is_fragment=is_fragment,
-            is_negation=is_negation,
-            is_meta=is_meta,
-            is_boilerplate=content > 0,
-        ),
-        n_tokens=n_tokens,
-        tags=found,
-    )
 
 
 def _spoken(sentence: _Sentence, text: str, begin: int) -> list[Token]:

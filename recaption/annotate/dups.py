@@ -1,62 +1,131 @@
 """Sentences of one image that say the same again, within a caption or across captions.
 
-Two are the same when their content words are, in order: case, punctuation, openers and articles do not count, but
-numbers, places and negations do ("to the left of the dog" is not "to the right of the dog"). They are nearly the same
-when one has the other's words in order and at most a tenth more. Only those that begin or end alike are compared,
-so the time is linear.
+A sentence is compared by its content words, reduced to stems, and by the places that it names ("left of the dog"):
+order, articles, openers and inflection do not count, but numbers, colours, places and negations do. One repeats another
+when nearly all that it says is in the other, which is not much longer, and nothing in it that tells things apart is
+new: no number, colour, place, negation, object or attribute. A pronoun there may be a name here.
+
+A sentence is compared with at most `_COMPARED` earlier ones for each of its words, so the time is linear.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Collection
+from functools import lru_cache
+from itertools import pairwise
 
+from recaption.annotate import lexicon as lex
+from recaption.annotate.lemma import singular
 from recaption.annotate.words import words
 
 _WORD = re.compile(r"[^\W_]+")
 _EMPTY = frozenset(
     words("""
-    a an the and also is are was were be been being it its this that these those there here which who of to has have
-    very quite some can seen visible appears seems we see image picture photo
+    a an the and also is are was were be been being it its this that these those there here which who whose of to has
+    have having had very quite some can could may seen see sees visible appear appears seems seem we image picture
+    photo as at by with their his her they he she them him while so such do does then than too both other another each
+    one well just only additionally overall additional furthermore moreover located positioned situated placed any t
+    wear wears wearing worn wore s in on for from into onto about around round roughly approximately bit slightly made
+    various different single
     """)
 )
-_MIN_NEAR = 10  # content words: in shorter ones a word more says something else
-_BUCKET = 16
+_PLACES = frozenset(
+    words("""
+    left right above below under behind front beside near top bottom inside outside over between against opposite center
+    corner foreground background
+    """)
+)
+_PRONOUNS = frozenset(words("he she it they one its his her their"))
+_CONTRASTS = _PLACES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
+_SAME = 0.8  # of what a sentence says is in the other one
+_NOT_MUCH_LONGER = 0.55
+_ENOUGH, _LEAST = 4, 3  # features; of shorter ones all must be there, and shorter still only equal ones are compared
+_COMPARED = 32
+_SAME_AS = dict(
+    pair.split(":")
+    for pair in words("""
+    sat:sit sitting:sit stood:stand lain:lie lying:lie laid:lay held:hold hung:hang ran:run running:run written:write
+    wrote:write drawn:draw drew:draw grey:gray colour:color centre:center middle:center not:no isn:no aren:no wasn:no
+    weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no beneath:under
+    underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle bikes:bicycle kid:child
+    kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator rug:carpet cellphone:phone
+    """)
+)
+"""Inflections that no rule finds, negations, and the synonyms that captions of one image change most often."""
 
 
 class Seen:
     """The sentences of one image so far."""
 
     def __init__(self) -> None:
+        self._words: set[str] = set()
         self._exact: dict[tuple[str, ...], str] = {}
-        self._near: dict[tuple[str, str], list[tuple[tuple[str, ...], str]]] = {}
+        self._by_word: dict[str, list[int]] = {}
+        self._said: list[tuple[frozenset[str], bool, str]] = []
 
-    def add(self, sub_id: str, content: str) -> str | None:
-        """The sub_id of the earlier sentence that this one repeats, if any; else it is remembered."""
-        words = tuple(_WORD.findall(content.casefold()))
-        key = tuple(word for word in words if word not in _EMPTY) or words
-        if not key:
-            return None
-        earlier = self._exact.get(key) or self._nearly(key)
+    def add(self, sub_id: str, content: str, things: Collection[str] = ()) -> tuple[str | None, float]:
+        """The sub_id of the earlier sentence that this one repeats, if any (else it is remembered), and the share of
+        its content words that were said before, in [0, 1]. `things` are the heads and attributes of its objects."""
+        found = _WORD.findall(content.casefold())
+        stems = tuple(_stem(word) for word in found if word not in _EMPTY) or tuple(found)
+        if not stems:
+            return None, 0.0
+        distinct = set(stems)
+        said = len(distinct & self._words) / len(distinct)
+        earlier = self._exact.get(stems)
         if earlier is None:
-            self._exact[key] = sub_id
-            if len(key) >= _MIN_NEAR - 1:
-                for bucket in (("first", " ".join(key[:2])), ("last", " ".join(key[-2:]))):
-                    entries = self._near.setdefault(bucket, [])
-                    if len(entries) < _BUCKET:
-                        entries.append((key, sub_id))
-        return earlier
+            features = frozenset(distinct | _places(stems))
+            earlier = self._repeated(features, distinct, {_stem(thing) for thing in things})
+            if earlier is None:
+                self._exact[stems] = sub_id
+                self._remember(features, not _PRONOUNS.isdisjoint(found), sub_id)
+        self._words |= distinct
+        return earlier, said
 
-    def _nearly(self, key: tuple[str, ...]) -> str | None:
-        if len(key) < _MIN_NEAR - 1:
+    def _remember(self, features: frozenset[str], has_pronoun: bool, sub_id: str) -> None:
+        at = len(self._said)
+        self._said.append((features, has_pronoun, sub_id))
+        for feature in features:
+            self._by_word.setdefault(feature, []).append(at)
+
+    def _repeated(self, features: frozenset[str], stems: set[str], things: set[str]) -> str | None:
+        if len(features) < _LEAST:
             return None
-        for bucket in (("first", " ".join(key[:2])), ("last", " ".join(key[-2:]))):
-            for other, sub_id in self._near.get(bucket, ()):
-                short, long = sorted((key, other), key=len)
-                if len(long) >= _MIN_NEAR and len(long) - len(short) <= len(long) // 10 and _contained(short, long):
-                    return sub_id
-        return None
+        shared: Counter[int] = Counter()
+        for feature in features:
+            shared.update(self._by_word.get(feature, ())[-_COMPARED:])
+        best, at = max(((n, -at) for at, n in shared.items()), default=(0, 0))
+        if not best:
+            return None
+        other, has_pronoun, sub_id = self._said[-at]
+        new = stems - other
+        named = new & things
+        if named and has_pronoun and len(named) == 1 and named <= self._words:
+            new, best = new - named, best + 1
+        enough = best >= (len(features) if len(features) < _ENOUGH else _SAME * len(features))
+        if not enough or len(features) < _NOT_MUCH_LONGER * len(other) or new & _CONTRASTS or new & things:
+            return None
+        return sub_id
 
 
-def _contained(short: tuple[str, ...], long: tuple[str, ...]) -> bool:
-    rest = iter(long)
-    return all(word in rest for word in short) and not (set(long) - set(short)) & {"not", "no", "without", "never"}
+def _places(stems: tuple[str, ...]) -> set[str]:
+    """ "left of the dog" -> "left dog": without it, "the dog left of the cat" would be "the cat left of the dog"."""
+    return {f"{a} {b}" for a, b in pairwise(stems) if a in _PLACES}
+
+
+@lru_cache(maxsize=16384)
+def _stem(word: str) -> str:
+    word = _SAME_AS.get(word, word)
+    if len(word) <= 3 or word in _CONTRASTS:
+        return word
+    word = singular(word)
+    word = _SAME_AS.get(word, word)
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            word = word[: -len(ending)]
+            if len(word) > 3 and word[-1] == word[-2] and word[-1] not in "lsz":
+                word = word[:-1]
+            break
+    return word.removesuffix("e")

@@ -1,82 +1,121 @@
-"""What a trainer wants to know about a sentence before it draws it: openers, negations, talk about the picture.
+"""What a trainer wants to know of a sentence before it draws it: openers, negations, talk about the picture, fragments.
 
-All are regular expressions over the beginning or the whole of one sub-caption, English only; each is written so that it
-cannot backtrack beyond a few dozen characters.
+English only. Openers and negations are regular expressions over the beginning or the whole of one sub-caption, each
+written so that it cannot backtrack beyond a few dozen characters; the others look at the words with their tags.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
+from recaption.annotate import lexicon as lex
+from recaption.annotate.lemma import singular
 from recaption.annotate.quotes import pairs
+from recaption.annotate.tag import Token
+from recaption.annotate.words import words as word_list
 
-_PICTURE = (
-    r"(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|screenshot)"
-)
-_SHOWS = r"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?|
-    includes?|reveals?|consists\ of|is\ (?:a|an)\ (?:[a-z-]{3,20},?\ ){0,3}?(?:image|picture|photo(?:graph)?|view|shot|
-    painting|illustration|close-?up)\ (?:of|showing|depicting|featuring)|is\ of|is\ set\ (?:in|on|at|against)|
-    is\ dominated\ by|is\ centered\ (?:on|around)|appears?\ to\ (?:show|be|depict|feature)
-    |takes\ place\ (?:in|on|at))"""
-_ADJ = r"(?:[a-z-]{3,20},?\ ){0,3}?"  # "a close-up, black-and-white photo"
-_OF = r"\ (?:of|showing|depicting|featuring|that\ (?:shows|depicts))\ "
-_SEE = r"(?:we|you|one|i)\ (?:can\ )?(?:also\ )?(?:clearly\ )?see\ (?:that\ )?"
+_PICTURE = r"""(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|portrait
+    |screenshot|sketch|watercolou?r|rendering|close-?up|composition|selfie|collage|print|visual|depiction|cartoon
+    |engraving|scan|still)"""
+_THING = r"(?:chart|graph|diagram|plot|map|infographic|poster|logo|menu|receipt|page|document|flyer|form|table)"
+_ADJ = r"(?:[a-z-]{2,20},?[ ]){0,4}?"  # "a close-up, black-and-white photo"
+_OF = r"[ ](?:of|showing|depicting|featuring|capturing|that[ ](?:shows|depicts|features))[ ]"
+_GLIMPSE = r"a[ ](?:glimpse|view|look)[ ](?:of|at|into)"
+_SHOWS = rf"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?
+    |includes?|reveals?|offers|provides|consists[ ]of|is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}[ ](?:of|showing|depicting
+    |featuring)|is[ ]of|is[ ]set[ ](?:in|on|at|against)|is[ ]dominated[ ]by|is[ ]cent(?:ered|red)[ ](?:on|around)
+    |appears?[ ]to[ ](?:show|be|depict|feature)|takes[ ]place[ ](?:in|on|at)|unfolds[ ](?:in|on|at)
+    |(?:takes|transports|brings)[ ](?:us|you|the[ ]viewer)[ ](?:in|on|back[ ])?to
+    |gives[ ](?:us|the[ ]viewer)[ ]{_GLIMPSE}
+    |is(?=[ ](?:a|an)[ ](?:[a-z-]{{2,20}}[ ]){{0,3}}{_THING}\b))"""
+_ALSO = r"(?:(?:also|prominently|clearly|vividly|mainly|primarily|beautifully|simply)[ ])?"
+_SEE = r"""(?:we|you|one|i|viewers?|the[ ]viewer)[ ](?:can[ ]|could[ ]|may[ ])?(?:also[ ])?(?:clearly[ ])?
+    (?:see|notice|observe|find|spot|make[ ]out|have)[ ](?:that[ ])?"""
 _OPENER = re.compile(
     rf"""(?:
-      (?:sure|certainly|of\ course|here)[!,.:]?\ (?:here\ )?(?:is|are|'s)\ [^:\n]{{0,80}}:\s*
-    | (?:(?:overall|additionally|also|in\ (?:summary|addition)),?\ )?
-      (?: (?:in|within)\ (?:the|this)\ {_ADJ}{_PICTURE},\ (?:{_SEE}|there\ (?:is|are)\ )?
-        | (?:in|within)\ (?:the|this)\ {_ADJ}{_PICTURE}\ (?:{_SEE}|there\ (?:is|are)\ )
-        | (?:the|this)\ {_ADJ}{_PICTURE}\ (?:(?:also|prominently|clearly|vividly|mainly|primarily)\ )?{_SHOWS}[ ]
-        | (?:this|it|here)\ is\ (?:a|an)\ {_ADJ}{_PICTURE}{_OF}
-        | (?:a|an|the)\ {_ADJ}{_PICTURE}{_OF}
+      (?:sure|certainly|of[ ]course|here)[!,.:]?[ ](?:here[ ])?(?:is|are|'s)[ ][^:\n]{{0,80}}:\s*
+    | (?:(?:overall|additionally|also|in[ ](?:summary|addition)),?[ ])?
+      (?: (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},[ ](?:{_SEE}|there[ ](?:is|are)[ ])?
+        | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE}[ ](?:{_SEE}|there[ ](?:is|are)[ ])
+        | (?:the|this)[ ]{_ADJ}{_PICTURE}[ ]{_ALSO}{_SHOWS}[ ]
+        | (?:this|it|here)[ ]is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}
+        | (?:(?:a|an|the)[ ])?{_ADJ}{_PICTURE}{_OF}
+        | (?:pictured|shown|seen|depicted|featured|displayed|visible)[ ](?:here|(?:in|within)[ ](?:the|this)[ ]{_ADJ}
+          {_PICTURE})[ ](?:is|are)[ ]
+        | what[ ](?:we|you|i)[ ](?:can[ ])?(?:see|have|describe)[ ](?:here[ ])?(?:is|are)[ ]
+        | as[ ](?:we|you|one)[ ]can[ ]see(?:[ ](?:in|from)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?,?[ ]
+        | we(?:[ ]are|'re|’re)[ ]looking[ ]at[ ]
+        | here,?[ ]{_SEE}
+        | the[ ]viewer[ ]is[ ](?:offered|given|presented[ ]with|treated[ ]to)[ ](?:{_GLIMPSE}[ ])?
         | {_SEE}
       )
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_META_NOUN = r"""(?:image|picture|photo(?:graph)?|scene|composition|style|atmosphere|mood|lighting|perspective|angle
-    |camera|caption|description|color\ palette|colour\ palette|tone|aesthetic|overall\ \w{3,15}|depth\ of\ field|framing
-    |focus|quality|use\ of\ \w{3,15}|contrast|viewer|viewer's\ \w{3,12}|photographer|artist|ambiance|ambience
-    |vibe|setting|effect)"""
-_META = re.compile(
-    rf"""(?:
-      (?:overall|in\ (?:summary|conclusion|essence)|altogether),?\ (?:the|this|it|its)\b
-    | (?:the|this|its|it's)\ (?:[a-z-]{{3,20}},?\ (?:and\ )?){{0,3}}?{_META_NOUN}
-      (?:\ (?:of|in|and)\ the\ [a-z-]{{3,20}}|\ as\ a\ whole)?[ ]
-      (?:is|are|was|has|have|appears?|seems?|conveys?|evokes?|creates?|suggests?|gives?|exudes?|reflects?|adds?
-        |contributes?
-        |enhances?|draws?|provides?|emphasi[sz]es?|highlights?|invites?
-        |captures\ (?:a|the)\ (?:moment|essence|sense|feeling)|allows?|makes?|combines?|focuses)\b
-    | (?:the|this)\ (?:image|picture|photo(?:graph)?|description|caption)\b.{{0,40}}\b
-      (?:taken|composed|focused|cropped|edited)\b
-    | (?:i\ am|i'm)\ (?:sorry|unable|not\ able)\b
-    | i\ (?:cannot|can't|do\ not|don't)\b
-    | as\ an?\ (?:ai|language\ model)\b
-    | (?:note|disclaimer)\ ?:
-    | based\ on\ the\ (?:image|picture|photo|description)\b
-    | (?:let\ me\ know|please)\b
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_LABEL = re.compile(r"[^.!?\n]{1,60}:\Z")
+_OF_AGAIN = re.compile(rf"(?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}", re.IGNORECASE | re.VERBOSE)
 _NEGATION = re.compile(
-    r"""\b(?:
-      there(?:\ (?:is|are|was|were|appears?\ to\ be|seems?\ to\ be)|'s)
-      \ (?:also\ )?(?:no|not|n't|nothing|none|nobody|neither)\b
-    | (?:is|are|was|were)n't\b | (?:do|does|did)(?:\ not|n't)\b | (?:is|are|was|were)\ not\b(?!\ only)
-    | can(?:not|'t|\ not)\b
-    | (?:has|have|had|with|contains?|shows?|features?|displays?|includes?)\ no\b(?!\ (?:parking|smoking|entry))
-    | no\ (?:[a-z-]{2,20}\ ){1,4}?(?:is|are|was|were|can|appears?|seems?)\b
-    | (?:devoid|absence|lack)\ of\b | lack(?:s|ing)\b | (?:is|are)\ (?:absent|missing)\b
-    | nothing\b | nobody\b | none\ of\b
-    | neither\b | without\ (?:any|a\ single)\b | free\ of\ (?:any\ )?[a-z]+
+    r"""\b(?:no|not|never|none|nobody|nothing|neither|nor|nowhere|without|cannot|lack(?:s|ing)?|absent|missing|devoid
+      |absence|unable)\b | n['’]t\b | \bfree\ of\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_NO_NEGATION = re.compile(
+    r"""\b(?:not\ (?:only|just|merely|simply)|nothing\ (?:but|other\ than|less\ than)|none\ other
+      |no\ (?:[a-z]{2,12}er|more|less|fewer)\ than|no\ (?:doubt|matter|parking|smoking|entry|trespassing)
+      |without\ (?:a\ )?doubt|whether\ or\ not|if\ not|no\.\ ?\d|no\.(?=\s*\d)|no-?one\ else)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ASSISTANT = re.compile(
+    r"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ |below,?\ |sorry,?\ (?:but\ )?)?(?:
+      (?:i|i'm|i'd|i'll|i've|i’m|i’d|i’ll)\b(?!\.)
+    | (?:sure|certainly|absolutely|of\ course)[!,.]
+    | (?:here|below)(?:'s|’s|\ is|\ are)\ (?:a|an|the|my|some|what|how)\b.{0,60}
+      \b(?:description|caption|summary|breakdown|overview|analysis|noticed?|see|details|observations|points|look)\b
+    | (?:let\ me|feel\ free|please|would\ you|do\ you|could\ you|hope\ this|thank|if\ you|sorry|apologies)\b
+    | is\ there\ anything\b | no\ (?:edits?|filters?)\b
+    | (?:photo(?:graph)?|image|picture|illustration|credit|source|courtesy)(?:\ (?:credit|courtesy))?\ ?(?::|by|©)(?=\ )
+    | what\ (?:makes|gives|sets|lends|stands)\b
+    | (?:you|one|viewers?|the\ viewer|we)\ (?:can|could|might|may|would)\ (?:almost|easily|only|just|imagine|sense|feel
+      |smell|hear|taste|read|interpret|infer|assume|conclude|guess)\b
+    | as\ an?\ (?:ai|language|large)\b
+    | (?:note|disclaimer|caption|description|answer)\ ?:(?=\ )
+    | (?:note|keep\ in\ mind)\ that\b
+    | based\ on\ the\ (?:image|picture|photo|description|visual)
+    | it(?:\ is|'s|’s)\ (?:also\ )?(?:not\ |hard\ |difficult\ |impossible\ |un|im)
+      (?:clear|possible|known|certain|to\ (?:tell|say|see|read|determine|make|identify|know))
+    | it\ isn['’]t\ (?:clear|possible|known|certain|easy)
+    | (?:the|this)\ (?:image|picture|photo(?:graph)?|description|caption|shot)\b.{0,40}\b
+      (?:taken|composed|focused|cropped|edited|captured|shot|generated|rendered)\b(?!\ (?:by|from\ behind)\ a)
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_NO_FIRST = re.compile(
-    r"(?:no|without any)\ (?!one\ else|doubt|parking|smoking|entry|longer)[a-z]", re.IGNORECASE | re.VERBOSE
+_UNKNOWN = re.compile(
+    r"\bc(?:an(?:not|'t|’t)|ould(?: not|n't|n’t)) be (?:determined|verified|confirmed|established|inferred|known)\b",
+    re.IGNORECASE,
 )
+_BLURRED = re.compile(
+    r"\b(?:blur\w*|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
+)
+_FINITE = frozenset(("VBD", "VBP", "VBZ", "MD"))
+_NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
+_COMPLEMENTS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
+_OPENING = frozenset(("IN", "RB", "TO"))
+_PERSONS = frozenset(
+    ("he", "she", "they", "none", "one", "nothing", "nobody", "everyone", "everything", "some", "others")
+)
+_WITH_I = frozenset(("MD", "VBP", "VBD", "VB", "RB"))
+_LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
+_LIGHT_DOES = frozenset(
+    word_list("""
+    fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
+    bounce glisten shimmer touch warm catch strike reach pass slip leak break glare drop
+    """)
+)
+_NAMED = lex.DESCRIPTION | lex.ABOUT
+_SHOW = frozenset(("include", "show", "contain", "feature", "depict", "display"))
+_ASIDE = 14  # tokens that an adverbial before the subject may have
+_HEADING_WORDS = 8
 
 
 def unquoted(text: str) -> str:
@@ -93,20 +132,137 @@ def content_start(text: str) -> int:
     match = _OPENER.match(text[:200])
     if match is None or not any(c.isalnum() for c in text[match.end() :]):
         return 0
-    return match.end()
+    start = match.end()
+    again = _OF_AGAIN.match(text, start, start + 80)  # "What we have here is | a picture of | a river"
+    return again.end() if again and any(c.isalnum() for c in text[again.end() :]) else start
 
 
 def is_negation(text: str) -> bool:
-    """Whether the sentence says what is not there."""
-    bare = unquoted(text)
-    return _NO_FIRST.match(bare) is not None or _NEGATION.search(bare) is not None
+    """Whether the sentence says what is not there or not so."""
+    if _NEGATION.search(text) is None:  # most sentences end here
+        return False
+    return _NEGATION.search(_NO_NEGATION.sub(" ", unquoted(text))) is not None
 
 
-def is_meta(text: str, *, has_content: bool) -> bool:
-    """Whether it speaks about the picture or the description instead of what is in it.
+def is_fragment(words: Sequence[Token], *, has_end: bool, is_cut: bool) -> bool:
+    """Whether it is cut off, or has neither an end nor a verb. Participles are verbs, but not before their noun."""
+    if has_end:
+        return False
+    is_label = bool(words) and (len(words) <= 2 or (words[-1].text == ":" and len(words) <= 4))
+    return is_cut or is_label or not _has_verb(words)
 
-    `has_content`: behind an opener it names objects, so it is about them.
+
+def _has_verb(words: Sequence[Token]) -> bool:
+    for i, word in enumerate(words):
+        before = words[i - 1].tag if i else ""
+        following = words[i + 1].tag if i + 1 < len(words) else ""
+        if word.tag in _FINITE or (word.tag == "VB" and before in ("TO", "MD")):
+            return True
+        if word.tag not in ("VBG", "VBN"):
+            continue
+        if following in _NOUNS or following.startswith("JJ") or following == "HYPH":
+            if word.tag == "VBG" and before in _NOUNS:
+                return True  # "a man riding waves"
+        elif before in _NOUNS or before in ("RB", ",", "CC") or (not before and following in _COMPLEMENTS):
+            return True
+    return False
+
+
+def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener: bool, is_fragment: bool) -> bool:
+    """Whether it speaks about the picture, its making or the description instead of what is in it.
+
+    The subject of the main clause decides. `words` are those behind an opener, outside quotes; `has_objects`: some name
+    an object.
     """
-    if _LABEL.fullmatch(text):
+    if _ASSISTANT.match(text[:160]) or _UNKNOWN.search(text):
         return True
-    return not has_content and _META.match(text[:240]) is not None
+    if has_opener and has_objects:
+        return False
+    if any(word.text == "i" and after.tag in _WITH_I for word, after in pairwise(words)):
+        return True
+    if is_fragment and len(words) <= _HEADING_WORDS:
+        nouns = [_lemma(word) for word in words if word.tag in _NOUNS]
+        named = any(word.text in _NAMED or _lemma(word) in _NAMED for word in words)
+        return named and all(noun in _NAMED for noun in nouns)
+    start = _subject(words)
+    verb = next((i for i in range(start, len(words)) if words[i].tag in _FINITE), len(words))
+    if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
+        said = _heads(words, verb + 1, len(words))
+        return not has_objects and bool(said) and (said[0] in lex.ABOUT or lex.is_abstract(said[0]))
+    heads = _heads(words, start, verb)
+    if not heads:
+        return _is_picture(words, start, verb) or _has_effect(words, verb)
+    if words[start].text in _PERSONS:
+        return False
+    head = heads[0]
+    if head in lex.PLACES:
+        return _BLURRED.search(text) is not None
+    does = verb < len(words) and _lemma_verb(words[verb]) in lex.EFFECTS
+    if head in _LIGHT:
+        return verb < len(words) and _lemma_verb(words[verb]) not in _LIGHT_DOES
+    if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
+        return True  # "Cool blues and greys dominate"
+    if head in lex.PICTURES and (verb == len(words) - 1 or any(word.text in _SHOW for word in words[verb : verb + 4])):
+        return False  # "The painting does not include any land", "The image shows" and no more
+    if head in lex.ABOUT:
+        return True
+    if lex.is_abstract(head) and head not in lex.MEASURES and not has_objects and verb < len(words):
+        return does or words[verb].text in lex.COPULAS
+    return _has_effect(words, verb)
+
+
+def _subject(words: Sequence[Token]) -> int:
+    """Where the main clause begins: behind "Overall," or "In the background," and the like."""
+    if words and words[0].tag in _OPENING:
+        for i, word in enumerate(words[:_ASIDE]):
+            if word.text == ",":
+                return i + 1
+            if word.tag in _FINITE:
+                break
+    return 0
+
+
+def _heads(words: Sequence[Token], start: int, verb: int) -> list[str]:
+    """Heads of the noun runs between `start` and `verb`."""
+    heads: list[str] = []
+    i = start
+    while i < verb:
+        if words[i].tag in _NOUNS:
+            end = i
+            while end < verb and words[end].tag in _NOUNS:
+                end += 1
+            run = [_lemma(word) for word in words[i:end]]
+            # "The composition draws the eye": a verb that was taken for a plural
+            is_verb = len(run) > 1 and words[end - 1].text.endswith("s") and run[-2] in lex.ABOUT
+            is_lamp = run[-1] == "light" and (len(run) > 1 or words[end - 1].tag == "NNS")
+            heads.append(run[-2] if is_verb else "lamp" if is_lamp else run[-1])
+            i = end
+        else:
+            i += 1
+    return heads
+
+
+def _is_picture(words: Sequence[Token], start: int, verb: int) -> bool:
+    """ "It is a quiet portrayal …": a pronoun, a copula, and a word about the picture."""
+    if verb >= len(words) or words[verb].text not in lex.COPULAS:
+        return False
+    if not verb or words[verb - 1].text not in ("it", "this", "that"):
+        return False
+    said = _heads(words, verb + 1, min(len(words), verb + 10))
+    return bool(said) and said[0] in lex.PICTURES
+
+
+def _has_effect(words: Sequence[Token], verb: int) -> bool:
+    """ "The plants add a natural touch to the room": the main verb says what it does for the picture."""
+    if verb >= len(words) or _lemma_verb(words[verb]) not in lex.EFFECTS:
+        return False
+    said = _heads(words, verb + 1, len(words))
+    return any(head in lex.ABOUT or lex.is_abstract(head) for head in said[:2])
+
+
+def _lemma(word: Token) -> str:
+    return singular(word.text) if word.tag in ("NNS", "NNPS") else word.text
+
+
+def _lemma_verb(word: Token) -> str:
+    return word.text[:-1] if word.text.endswith("s") else word.text

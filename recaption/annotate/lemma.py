@@ -24,7 +24,7 @@ _IRREGULAR = dict(
     moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche brioches:brioche
     quiches:quiche creches:creche psyches:psyche shoes:shoe horseshoes:horseshoe snowshoes:snowshoe toes:toe
     tiptoes:tiptoe canoes:canoe hoes:hoe oboes:oboe foes:foe does:doe floes:floe tyres:tyre passersby:passerby
-    mothers-in-law:mother-in-law photos:photo
+    mothers-in-law:mother-in-law photos:photo skis:ski taxis:taxi
     """)
 )
 _UNCHANGED = frozenset(
@@ -33,7 +33,7 @@ _UNCHANGED = frozenset(
     shorts sunglasses eyeglasses goggles binoculars tongs pliers tweezers pajamas pyjamas leggings tights overalls
     headphones earphones earbuds clothes dungarees knickers sweatpants khakis slacks shears clippers suspenders
     swimming-trunks handcuffs surroundings headquarters gallows barracks crossroads outskirts stairs premises
-    groceries
+    groceries waders
     """)
 )
 _IES_SHORT = 4  # pies, ties, dies: -ie; longer ones: -y

@@ -26,7 +26,11 @@ META: Final = frozenset(
     observer scenery format context content visual visuals point closeup close-up highlight medium interior exterior
     upper lower front-left front-right p.m. a.m. pm am resolution quality letter word number digit text writing
     inscription caption lettering message title name note style look touch glow blur hint mention addition
-    front-facing bit overlay eye-level tableau vignette spot back outline accent reflection
+    front-facing bit overlay eye-level tableau vignette spot back outline accent reflection palette brushwork
+    brushstroke bokeh portrayal portrait drawing sketch illustration print work midst scheme selfie interplay grain
+    framing blend observation conclusion analysis summary nobody somebody everybody anyone someone anybody everyone
+    source reading entry label footage screenshot chiaroscuro pastel diagonal vanishing version vibes rendering
+    depiction
     """)
 )
 """Nouns about the picture, about places in it, or too general: never objects. A compound's other nouns still are."""
@@ -41,7 +45,9 @@ KEPT_COMPOUNDS: Final = frozenset(
 
 PHYSICAL: Final = frozenset(
     words("""
-    camera lens frame letter reflection text writing lettering inscription
+    camera lens frame letter reflection text writing lettering inscription line spot outline digit label note column
+    shade pattern photographer artist back area surface space design border reading entry portrait drawing
+    sketch illustration print
     """)
 )
 """Meta words that are objects when they are counted or described: "two cameras", "white letters"."""
@@ -51,7 +57,7 @@ MEASURES: Final = frozenset(
     pair group row bunch variety number lot lots series couple set array range collection assortment cluster plenty
     selection dozen hundred thousand trio quartet multitude handful mixture combination line column host piece slice
     amount majority part section portion layer patch strip touch hint sort kind type style mix pile stack crowd herd
-    flock swarm
+    flock swarm sea wealth myriad abundance
     """)
 )
 """Before "of" they only measure what follows."""
@@ -79,9 +85,20 @@ MATERIALS: Final = frozenset(
     words("""
     wood metal stone brick glass plastic leather cotton wool silk denim paper cardboard concrete marble granite steel
     iron aluminum aluminium brass ceramic porcelain clay rubber bamboo wicker straw velvet linen lace fur tile chrome
-    cobblestone asphalt gravel dirt canvas fabric mesh wire
+    cobblestone asphalt gravel dirt canvas fabric mesh wire pearl tin oak walnut pine teak mahogany cedar birch maple
+    crystal slate satin suede fleece rattan vinyl chiffon tulle nylon polyester pewter terracotta adobe plywood timber
+    tweed corduroy flannel burlap felt cork lacquer enamel acrylic stucco limestone sandstone titanium nickel cashmere
+    hemp jute spandex lycra mosaic
     """)
 )
+
+GROWN: Final = frozenset(
+    words("""
+    tree trees forest forests wood woods grove groves leaf leaves branch branches cone cones needle needles syrup nut
+    nuts trunk trunks sapling saplings bark field fields stalk stalks log logs
+    """)
+)
+"""Behind one of these a plant is no material: "oak trees", "maple leaves"."""
 
 NOT_ATTRIBUTES: Final = frozenset(
     words("""
@@ -91,26 +108,186 @@ NOT_ATTRIBUTES: Final = frozenset(
     single double countless key primary secondary nearby adjacent surrounding opposite far near close front rear
     middle able likely typical general common notable apparent noticeable located positioned situated placed seen
     shown depicted featured displayed captured
+    lone remaining real actual absent present sole distant
     """)
 )
 """Adjectives that count, order or place, and so say nothing about how the object looks."""
 
-CAPTION_VERBS: Final = frozenset(
+VERBS: Final = frozenset(
     words("""
-    grazes rises burns shines glows sleeps swims flies hovers dangles perches emerges approaches crosses floats adorns
-    occupies dominates overlooks surrounds contrasts complements hangs sits stands rests lies leans features shows
-    displays faces towers looms stretches extends holds wears carries covers lines frames flanks walks runs rides
-    plays looks gazes smiles waits drinks eats depicts captures reads
+    add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
+    beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
+    bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
+    char chase cheer chew chirp chop circle clap climb cling clip close cluster clutch coast coil comb contain convey
+    cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl curtsy curve
+    cut dance dangle dash daydream decorate depict descend dip disappear disembark display dive divide dock dodge
+    dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum dry dunk eat eddy
+    edge elbow emerge empty encircle enclose engulf envelop evoke examine extend extinguish face fade fall fasten
+    feature feed festoon fill flank flap flash flatten flee flex flicker fling float flock flood flow flutter fly foam
+    fold frame freeze froth fry gallop gape garnish gather gaze gesture give glance gleam glide glint glisten glitter
+    glow grace grapple graze grill grin grip grow growl gush hang haul heap heave hide hike hiss hit hoist hold honk
+    hop hover howl huddle hug hum hurl ignite include indicate inspect intercept intersect jab jeer jog jump jut kick
+    knead kneel knock land lap lash laugh launch leak lean leap lend lick lie lift line list litter load lob lock loll
+    look loom lounge lunge lurch march meander meditate melt meow merge migrate mirror mix moo moor mop name nap neigh
+    nest nibble nudge observe occupy offer ooze open overlook pace pack paddle paint parade park pass pat pave peak
+    peek peel peep peer pepper perch perform photograph pile pin pitch play pleat plunge point poke polish ponder pose
+    pounce pound pour prance pray press prop protrude pull punch purr push putt race ramble reach read recline reflect
+    rest return ride rim ripple rise roam roll roost row rub ruffle run rush sag sail salute saunter scan scatter
+    scratch scribble scroll scrub seep sell serve shelve shimmer shine shoot shop shove show shroud sign signal simmer
+    sing sit sizzle skate sketch ski skip slant sleep slice slide slip slither slope slouch slump smear smile smoke
+    smolder snake sniff snooze soak soar sort spar sparkle spatter speed spill spin splash splatter split sprawl spray
+    spread sprinkle sprint sprout squash squat squeeze squirt stack stagger stain stalk stand stare steam steer stick
+    stir stomp stoop streak stream stretch strike stroke stroll strum study stumble suggest sunbathe support surf
+    surge surround survey suspend sway sweep swell swerve swim swing swirl swoop tackle tap tether throw tie tile tilt
+    tiptoe toast top toss tow tower trail trample tread trickle trip trot tuck tug tumble turn tweet twist type unload
+    unlock unpack unwrap vanish veer volley waddle wade wait walk wander wash watch wave wear weave wheel whisk wield
+    wilt wind wipe wobble worship wrap wrestle write yawn zigzag zip
     """)
 )
-"""Taken for plural nouns by taggers."""
+"""Verbs of captions that taggers take for nouns: "gulls circle", "the lamp hangs"."""
+
+PICTURES: Final = frozenset(
+    words("""
+    image picture photo photograph photography snapshot shot scene view painting portrait portrayal illustration
+    drawing sketch artwork art work piece composition rendering render depiction tableau vignette still screenshot
+    collage print watercolor watercolour selfie close-up closeup video frame graphic cartoon engraving masterpiece
+    study landscape still-life representation reminder moment glimpse testament celebration blend mix description
+    caption summary
+    """)
+)
+"""What the picture, or the description, may be called."""
+
+PLACES: Final = frozenset(
+    words("""
+    background foreground backdrop midground middle side top bottom left right center centre corner front rear edge
+    area part section portion region half distance surroundings rest middle-ground
+    """)
+)
+"""Places in the picture: what is said of them is mostly said of the things there."""
+
+ABOUT: Final = PICTURES | frozenset(
+    words("""
+    style atmosphere mood perspective angle focus impression feel feeling sense tone hue palette colour color scheme
+    shade contrast lighting brightness illumination ambiance ambience vibe aesthetic aesthetics framing depth
+    resolution quality exposure saturation sharpness clarity grain noise bokeh blur texture brushwork brushstroke
+    technique medium genre theme subject symmetry asymmetry balance harmony simplicity minimalism realism interplay
+    juxtaposition combination contrast use detail detailing layout design arrangement setting environment overall
+    viewer viewpoint vantage aperture format ratio crop orientation narrative story message mystery beauty elegance
+    charm serenity tranquility calm calmness peace energy emotion warmth intimacy nostalgia drama tension movement
+    motion rhythm contrast character personality spirit essence significance symbolism meaning purpose intention
+    intent context presence absence attention effect touch
+    """)
+)
+"""Of what is not in the picture but about it: a sentence with such a subject speaks about the picture."""
+
+DESCRIPTION: Final = (
+    PICTURES
+    | PLACES
+    | frozenset(
+        words("""
+    lighting mood atmosphere setting style color colors colour colours tone tones palette composition perspective
+    focus impression overview analysis observation observations conclusion detail details note notes element elements
+    subject subjects theme context summary description technique texture textures feature features interpretation
+    condition layout location environment overall emotion emotions ambiance ambience vibe aesthetic ground quality
+    angle grain action activity activities scenery feel credit caveat limitation limitations
+    """)
+    )
+)
+"""Headings and labels that name a part or an aspect of the description."""
+
+EFFECTS: Final = frozenset(
+    words("""
+    give lend add bring create evoke convey contribute enhance make impart infuse provide suggest exude emphasize
+    emphasise highlight reinforce heighten set invite reflect capture celebrate symbolize symbolise represent dominate
+    strengthen soften balance unify
+    """)
+)
+"""Verbs that say what something does for the picture, before such a noun."""
+
+NEVER_NOUNS: Final = frozenset(
+    words("""
+    within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
+    approx etc vs versus onto upon atop amid amidst neither nor
+    """)
+)
+"""Whatever a tagger says."""
+
+COLOURED_THINGS: Final = frozenset(
+    words("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac")
+)
+"""Colours that are also things."""
+
+UNITS: Final = frozenset(
+    words("""
+    cm mm km m ft oz lb lbs kg g mg ml l inch inches foot feet meter meters metre metres centimeter centimeters
+    centimetre centimetres kilometer kilometers kilometre kilometres mile miles yard yards gallon gallons liter liters
+    litre litres ounce ounces pound pounds mph kph percent degrees yen euro euros dollar dollars cents pixels min mins
+    hr hrs sec yrs
+    """)
+)
+"""After a number they measure."""
+
+FIXED_NAMES: Final = frozenset(
+    """living room|dining room|waiting room|fitting room|changing room|dressing room|dining table|dining chair|
+    high chair|rocking chair|folding chair|folding table|swivel chair|easy chair|swimming pool|
+    swimming trunks|parking lot|parking meter|parking garage|parking space|remote control|remote controls|
+    stuffed animal|teddy bear|polar bear|grizzly bear|hot dog|hot dogs|hot tub|hot air|high heel|
+    high heels|french fries|french fry|soft drink|ice cream|double bed|double oven|sticky note|sticky notes|
+    white board|bulletin board|cutting board|chopping board|ironing board|diving board|skipping rope|
+    jumping rope|frying pan|baking sheet|baking dish|baking tray|mixing bowl|measuring cup|measuring tape|
+    rolling pin|washing machine|sewing machine|vending machine|slot machine|running shoe|running shoes|
+    hiking boot|hiking boots|hiking trail|riding boots|walking stick|fishing rod|fishing boat|fishing net|
+    fishing harbor|fishing harbour|fishing vessel|rowing boat|sailing boat|sailing ship|sleeping bag|
+    shopping bag|shopping bags|shopping cart|shopping mall|wedding dress|wedding cake|wedding ring|
+    playing card|playing cards|playing field|coping saw|feeding trough|watering can|lawn mower|
+    pressure washer|golden retriever|german shepherd|great dane|border collie|jack russell|guinea pig|
+    killer whale|bald eagle|flying saucer|shooting star|spiral staircase|spiral notebook|solar panel|
+    solar panels|electric guitar|acoustic guitar|grand piano|french horn|musical instrument|
+    musical instruments|medical equipment|digital clock|digital display|cellular phone|mobile phone|
+    mobile home|convertible car|fire truck|christmas tree|ferris wheel|public transport|pedestrian crossing|
+    zebra crossing|railroad crossing|racing car|racing bike|training wheels|steering wheel|spinning wheel|
+    carving knife|wrapping paper|writing desk|reading glasses|reading lamp|lighting fixture|lighting fixtures|
+    building block|building blocks|landing gear|chewing gum|drinking fountain|drinking glass|drinking straw|
+    serving tray|serving dish|serving bowl|boxing glove|boxing gloves|bathing suit|tracking shot|
+    crossing guard|flowering plant|potted plant|potted plants|climbing wall|climbing frame|human being|
+    human beings|common area|cherry tomato|cherry tomatoes|fried egg|mashed potatoes|orange juice|red carpet|
+    red panda|red wine|white wine|black bear|blue jay|blue whale|green tea|green bean|green beans|
+    black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
+    sunny-side egg""".replace("\n    ", "").split("|")
+)
+"""Names whose first word is tagged as an adjective, or says something else by itself."""
+
+DRINKWARE: Final = frozenset(
+    words("""
+    wine beer champagne water juice milk cocktail whiskey drink drinks beverage beverages bottle bottles table plate
+    plates cup cups tray bar shelf cabinet pitcher bartender waiter toast dishes dish ice
+    """)
+)
+"""Where one of these is named, "glasses" are to drink from."""
 
 COPULAS: Final = frozenset(words("is are was were appears appear looks look seems seem 's"))
 
 _MORE_ABSTRACT = frozenset(
     words("""
-    peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery comfort
-    leisure style character fun love fashion nature culture history
+    peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery
+    comfort leisure style character fun love fashion nature culture history energy price cost value date year month
+    week weekend hour minute decade century moment autumn spring summer winter dawn dusk sunrise sunset noon midnight
+    holiday vacation game match race parade wedding reception ceremony concert festival celebration party meeting
+    gathering event picnic trick stunt gesture smile gaze glance embrace conversation discussion tension solitude
+    reminder forecast temperature speed pace sight source progress hurry sale craft labor labour skill patience
+    dignity effort care attention air wind breeze weather storm background knowledge information data name number
+    total sum average percentage percent degree fact idea plan story message meaning purpose reason result cause life
+    death journey adventure trip travel vacation tourism business trade work job career school-day routine habit
+    tradition heritage identity community society diversity unity friendship companionship family-life joy happiness
+    sadness anger fear surprise curiosity interest boredom fatigue relaxation rest sleep silence noise sound music
+    melody song dance performance show act play sport football soccer baseball basketball hockey golf volleyball
+    cricket rugby exercise training practice competition championship victory defeat world universe civilization
+    technology science education health safety security freedom hope dream memory imagination fantasy illusion
+    indication evidence proof sign-of possibility probability chance opportunity choice decision solution problem
+    issue question answer mid-air midair january february march-month april june july august september october
+    november december monday tuesday wednesday thursday friday saturday sunday fraction third
+    youth order daring possession country estimate amount turn version origin identity age level quality bustle league
+    interest expert advice
     """)
 )
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")

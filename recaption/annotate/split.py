@@ -17,7 +17,7 @@ from recaption.annotate.blocks import blocks, is_gap, trim
 from recaption.annotate.quotes import enclosed
 from recaption.annotate.words import CONTINUES, MONTHS, NUMBERED, STARTERS, TITLES, UNCERTAIN
 
-VERSION = "1"
+VERSION = "2"
 """Enters the build fingerprint: raise it whenever a span may change."""
 
 Span = tuple[int, int]
@@ -34,6 +34,9 @@ _OPENERS = re.compile(r"(?:[\"'“‘«‹「『（【《\(\[\{]|\*{1,3}|__?){0,
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEFORE = re.compile(r"[\w.&'’-]+\Z")
 _NUMBER_ITEM = re.compile(r"(\d{1,2})[.)]\s+(?=[\"“(*]*[^\W\d_])")
+_FIRST_ITEM = re.compile(r":\s+1\.\Z")
+_SECOND_ITEM = re.compile(r"\s2[.)]\s")
+_ITEM_LENGTH = 400
 _LOOK_BACK = 40  # characters; abbreviations and numbers are shorter
 
 
@@ -85,6 +88,10 @@ def _sentences(text: str, start: int, end: int, inside: bytearray, lower_style: 
             at = match.start() - len(str(item))
             yield begin, at
             begin, item = pos, item + 1
+            continue
+        if _FIRST_ITEM.search(text, begin, pos) and _SECOND_ITEM.search(text, pos, min(end, pos + _ITEM_LENGTH)):
+            yield begin, pos - 2  # "Three things: 1. A dog 2. A cat"
+            begin, item, numbered = pos, 2, True
             continue
         boundary = _boundary(text, match, end, inside, lower_style)
         if boundary is None:

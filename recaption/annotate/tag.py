@@ -1,25 +1,47 @@
 """Objects named in a sub-caption: heads of noun phrases found from Penn tags alone, by one scan from left to right.
 
-A parser brings nothing here (head F1 .93 with it, .93 without) and costs half of the speed. What
-helps is to know what is no object: words about the picture, places in it, abstractions, measures ("a pair of shoes").
+A parser brings nothing here (head F1 .93 with it, .93 without) and costs half of the speed. What helps is to know what
+is no object: words about the picture, places in it, abstractions, measures ("a pair of shoes").
 
-Counts are as said: "two dogs" 2, "a dog" 1, "the dog" and "dogs" None. What a sentence denies is not tagged.
+Counts are as said: "two dogs" 2, "a dog" 1, "the dog" and "dogs" None. Nouns that name no object, or one that the
+sentence denies, are tagged too, and their `kind` says so.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lemma import singular
-from recaption.types import Tag
+from recaption.types import Tag, TagKind
 
-_NOUN = frozenset(("NN", "NNS", "NNP", "NNPS"))
+_OTHER, _NOUN, _ADJECTIVE, _NUMBER, _DETERMINER, _SKIP, _PARTICIPLE, _ADVERB, _JOIN = range(9)
+_KINDS = {
+    **dict.fromkeys(("NN", "NNS", "NNP", "NNPS"), _NOUN),
+    **dict.fromkeys(("JJ", "JJR", "JJS"), _ADJECTIVE),
+    "CD": _NUMBER,
+    **dict.fromkeys(("DT", "PDT", "PRP$", "WDT", "WP$"), _DETERMINER),
+    **dict.fromkeys(("VBN", "VBG", "VBD"), _PARTICIPLE),
+    **dict.fromkeys(("RB", "RBR", "RBS"), _ADVERB),
+    **dict.fromkeys((",", "CC"), _JOIN),
+}
+_NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 _PLURAL = frozenset(("NNS", "NNPS"))
-_ADJECTIVE = frozenset(("JJ", "JJR", "JJS"))
-_DETERMINER = frozenset(("DT", "PDT", "PRP$", "WDT", "WP$"))
+_PROPER = frozenset(("NNP", "NNPS"))
+_ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
+_FINITE = frozenset(("VBZ", "VBP", "VBD", "MD"))
+_BEHIND_A_VERB = frozenset(("IN", "DT", "RB", "PRP$", "CD", "TO", "JJ", "RP", "VBG"))
+_BEFORE_A_PREDICATE = frozenset(("which", "that", "who"))
+_CLAUSE = frozenset((";", ":", "while", "whereas", "but", "although", "though", "because", "(", "—", "–"))
+_NEGATORS = frozenset(("not", "n't", "n’t", "never", "without", "devoid", "lacks", "lacking", "lack"))
+_LISTS = frozenset((",", "or", "nor", "/", "and"))
+_MADE = frozenset(("made", "built", "constructed", "crafted", "carved", "woven", "fashioned", "formed"))
+_LIGHT = frozenset(("and", "a", "little", "bit", "but", "yet", "also"))
+_JOINS = frozenset(("and", "but", "yet", ","))
+_ODD = re.compile(r"[^\w'’. -]|[\w-]\.\w|_")  # file names, addresses, hashtags
 _MAX_COUNT = 1000
 
 
@@ -30,6 +52,7 @@ class Token(NamedTuple):
     tag: str
     start: int
     end: int
+    lemma: str = ""  # where the pipeline knows it; English plurals have a table
 
 
 @dataclass(slots=True)
@@ -39,10 +62,25 @@ class _Phrase:
     attributes: list[Token] = field(default_factory=list)
     count: int | None = None
     denied: bool = False
+    bare: bool = True  # no determiner yet
+
+
+@dataclass(slots=True)
+class _Found:
+    """A noun phrase that was read; its Tag is made at the end, when all that is said of it is known."""
+
+    nouns: list[Token]
+    attributes: list[str]
+    start: int
+    count: int | None
+    kind: TagKind
+    lemma: str
 
 
 def join_hyphens(tokens: Sequence[Token]) -> list[Token]:
     """The tokenizer cuts "T-shirt" into three; put such runs together again. The last part's tag stands for all."""
+    if all(token.text != "-" for token in tokens):
+        return list(tokens)
     out: list[Token] = []
     glue = False
     for token in tokens:
@@ -66,116 +104,238 @@ class _Scan:
     def __init__(self, tokens: list[Token], text: str) -> None:
         self.tokens = tokens
         self.text = text
-        self.found: list[Tag] = []
-        self.negative = False  # a "not" or "without" was read in this clause
-        self.verbs: set[int] = set()  # indices of verbs that were tagged as nouns
+        self.found: list[_Found] = []
+        self.kinds = [_KINDS.get(token.tag, _OTHER) for token in tokens]
+        self.finite = any(token.tag in _FINITE for token in tokens)
+        self.negative = False  # a "not" or "without" was read, and no noun since
+        self.governed = False  # a preposition stands before the phrase
+        self.verb = False  # the clause has its verb
+        self.nobody = False  # its subject is "nobody", "none of …"
+        self.subjects: list[int] = []  # of the clause, in `found`
         self.measured: int | None = None  # count carried over "of": "a pair of shoes"
+        self.material = -1  # in `found`: "made of" was just said of it
 
     def run(self) -> list[Tag]:
-        phrase, i, n = _Phrase(), 0, len(self.tokens)
+        self._refine()
+        tokens, kinds = self.tokens, self.kinds
+        phrase, i, n = _Phrase(), 0, len(tokens)
         while i < n:
-            token = self.tokens[i]
-            kind = self._kind(i)
-            if kind == "noun":
-                end = self._end_of_nouns(i, phrase)
+            kind = kinds[i]
+            if kind == _NOUN:
+                end = i + 1
+                while end < n and kinds[end] == _NOUN:
+                    end += 1
+                if end - i > 1:
+                    end = self._without_verb(i, end, phrase)
                 denied = self._close(phrase, i, end)
-                phrase = _Phrase(denied=denied and end < n and self.tokens[end].text in (",", "or", "nor", "/"))
+                phrase = _Phrase(denied=denied and end < n and tokens[end].text in _LISTS)
                 i = end
                 continue
-            if kind == "determiner":
-                phrase = self._determiner(token, phrase)
-            elif kind == "number":
-                phrase.count = _number(token.text)
-            elif kind == "adjective":
-                phrase.attributes.append(token)
-            elif kind == "other":
-                if token.text in ("not", "n't", "never", "without", "neither", "devoid", "lacks", "lacking"):
-                    self.negative = True
-                keep = phrase.denied and token.text in (",", "or", "nor", "/")
-                phrase = _Phrase(denied=keep or token.text in ("without", "neither"))
-                if token.text not in ("of", "the"):
-                    self.measured = None
+            if kind == _ADJECTIVE:
+                phrase.attributes.append(tokens[i])
+            elif kind == _DETERMINER:
+                phrase = self._determiner(i, phrase)
+            elif kind == _NUMBER:
+                phrase.count = _number(tokens[i].text)
+            elif kind == _OTHER:
+                phrase = self._other(i, phrase)
             i += 1
-        return self.found
+        return [self._made(found) for found in self.found]
 
-    def _kind(self, i: int) -> str:
-        """noun, adjective, number, determiner, skip (inside a phrase), other (ends it)."""
-        token = self.tokens[i]
-        tag = token.tag
-        if i in self.verbs:
-            return "other"
-        if tag in _NOUN and token.text[:1].isalnum():
-            if token.text in lex.COLOURS and self._coordinates(i + 1):
-                return "adjective"
-            return "noun"
-        if tag in _ADJECTIVE:
-            return "adjective"
-        if tag == "CD":
-            return "number"
-        if tag in _DETERMINER:
-            return "determiner"
-        following = self.tokens[i + 1].tag if i + 1 < len(self.tokens) else ""
-        before = self.tokens[i - 1].tag if i else ""
-        if tag in ("VBN", "VBG", "VBD") and (following in _NOUN or following in _ADJECTIVE):
-            led = before in _DETERMINER or before in _ADJECTIVE or before in ("CD", "HYPH")
-            return "adjective" if led or (tag == "VBN" and not before) or "-" in token.text else "other"
-        if tag in ("RB", "RBR", "RBS") and following in ("JJ", "VBN", "RB", "JJR"):
-            return "skip"
-        if tag in (",", "CC") and i and self._coordinates(i) and self._kind(i - 1) == "adjective":
-            return "skip"
-        return "other"
+    def _refine(self) -> None:
+        """Decide the kinds that hang on the neighbours; only _OTHER, _NOUN, _ADJECTIVE, _NUMBER, _DETERMINER, _SKIP
+        are left."""
+        tokens, kinds = self.tokens, self.kinds
+        last = len(tokens) - 1
+        for i, kind in enumerate(kinds):
+            if kind <= _OTHER:
+                continue
+            token = tokens[i]
+            if kind == _ADJECTIVE:
+                if token.text in lex.NUMBERS and token.text != "single":
+                    kinds[i] = _NUMBER
+            elif kind == _NOUN:
+                text = token.text
+                if not text[:1].isalnum() or text in lex.NEVER_NOUNS:
+                    kinds[i] = _OTHER
+                elif text in lex.UNITS and i and tokens[i - 1].tag == "CD":
+                    kinds[i] = _SKIP
+                    kinds[i - 1] = _SKIP
+                elif text in lex.COLOURS and (self._coordinates(i + 1) or self._is_predicate(i)):
+                    kinds[i] = _ADJECTIVE
+            elif kind == _PARTICIPLE:
+                following = tokens[i + 1].tag if i < last else ""
+                before = tokens[i - 1].tag if i else ""
+                kinds[i] = _OTHER
+                if following in _NOUNS or following in _ADJECTIVES:
+                    led = before in ("CD", "HYPH", ",", "IN", "CC") or kinds[i - 1 if i else 0] in (
+                        _DETERMINER,
+                        _ADJECTIVE,
+                    )
+                    if token.tag == "VBG":
+                        led = led and before not in (",", "CC", "IN")
+                    if led or not before or "-" in token.text:
+                        kinds[i] = _ADJECTIVE
+                elif following in (",", "CC") and i and kinds[i - 1] == _DETERMINER:
+                    kinds[i] = _ADJECTIVE if self._coordinates(i + 1) else _OTHER
+            elif kind == _ADVERB:
+                following = tokens[i + 1].tag if i < last else ""
+                kinds[i] = _SKIP if following in ("JJ", "VBN", "RB", "JJR") and token.text not in _NEGATORS else _OTHER
+            elif kind == _JOIN:
+                kinds[i] = _SKIP if i and kinds[i - 1] == _ADJECTIVE and self._coordinates(i) else _OTHER
 
     def _coordinates(self, i: int) -> bool:
         """At `i` a comma or conjunction is followed by another adjective of the same phrase: "red and white flags"."""
+        tokens = self.tokens
         j = i
-        while j < len(self.tokens) and self.tokens[j].tag in (",", "CC", "RB"):
+        while j < len(tokens) and tokens[j].tag in (",", "CC", "RB"):
             j += 1
-        if j == i or j >= len(self.tokens):
+        if j == i or j >= len(tokens):
             return False
-        token = self.tokens[j]
-        return token.tag in _ADJECTIVE or (token.text in lex.COLOURS and token.tag == "NN")
+        token = tokens[j]
+        return token.tag in _ADJECTIVES or (token.text in lex.COLOURS and token.tag == "NN")
 
-    def _determiner(self, token: Token, phrase: _Phrase) -> _Phrase:
-        word = token.text
+    def _is_predicate(self, i: int) -> bool:
+        """The colour at `i` is said of a subject: "its beak is bright orange", "the leaves are yellow and orange"."""
+        tokens = self.tokens
+        if i + 1 < len(tokens) and tokens[i + 1].tag in _NOUNS:
+            return False
+        while i and (tokens[i - 1].tag in ("JJ", "RB", "CC", ",") or tokens[i - 1].text in lex.COLOURS):
+            i -= 1
+        return i > 0 and (tokens[i - 1].text in lex.COPULAS or tokens[i - 1].text == "painted")
+
+    def _determiner(self, i: int, phrase: _Phrase) -> _Phrase:
+        word = self.tokens[i].text
         count = 1 if word in ("a", "an", "another") else 2 if word == "both" else None
-        denied = word == "no" or (word == "any" and self.negative) or phrase.denied
-        return _Phrase(count=count, denied=denied)
+        negative = (self.negative or self.nobody) and word in ("a", "an", "any")
+        denied = word == "no" or negative or phrase.denied
+        return _Phrase(count=count, denied=denied, bare=False)
 
-    def _end_of_nouns(self, i: int, phrase: _Phrase) -> int:
-        end = i + 1
-        while end < len(self.tokens) and self._kind(end) == "noun":
-            end += 1
-        last = self.tokens[end - 1]
-        following = self.tokens[end].tag if end < len(self.tokens) else ""
-        if end - i > 1 and last.text in lex.CAPTION_VERBS and following in ("IN", "DT", "RB", "PRP$", "CD", "TO", "JJ"):
-            end = self._verb(end - 1)  # "The lamp hangs from": a verb that looks like a plural
-        elif end - i > 1 and phrase.count == 1 and last.tag == "NNS" and self.tokens[end - 2].tag == "NN":
-            end = self._verb(end - 1)  # "a horse grazes": after "a" no plural can follow
-        return end
+    def _other(self, i: int, phrase: _Phrase) -> _Phrase:
+        """A word that ends the phrase: what it means for those that follow."""
+        token = self.tokens[i]
+        text, tag = token.text, token.tag
+        if text in _NEGATORS:
+            following = self.tokens[i + 1].text if i + 1 < len(self.tokens) else ""
+            self.negative = following not in ("only", "just", "merely")
+        if text in ("neither", "nor"):
+            self.negative = True
+        elif text in ("nobody", "none", "nothing", "never") or (
+            text == "one" and i and self.tokens[i - 1].text == "no"
+        ):
+            self.nobody = True
+        if text in lex.COPULAS:
+            self._predicate(i)
+        elif text == "painted" and self.found:
+            is_said = i > 0 and self.tokens[i - 1].text in lex.COPULAS and self.subjects
+            self._say(self.subjects if is_said else [len(self.found) - 1], self._colours(i + 1))
+        if tag == "IN":
+            self.governed = text not in ("while", "whereas", "although", "though", "because", "as", "that", "like")
+            made = self.tokens[i - 1].text if i else ""
+            if text in ("of", "from") and made in _MADE and self.found:
+                before = self.tokens[i - 2].text if i > 1 else ""
+                said = before in lex.COPULAS or before in ("and", ",", "entirely", "partly", "mostly")
+                self.material = self.subjects[-1] if said and self.subjects else len(self.found) - 1
+        elif tag not in (",", "CC"):
+            self.governed = False
+        if tag in _FINITE:
+            self.verb = True
+        if text in _CLAUSE or (self.verb and tag == "CC" and i and self.tokens[i - 1].text == ","):
+            self.verb, self.subjects, self.governed, self.nobody = False, [], False, False
+        elif tag in ("WDT", "WP") and text in _BEFORE_A_PREDICATE and self.found:
+            self.subjects = [len(self.found) - 1]
+        if text != "of":
+            self.measured = None
+        return _Phrase(denied=(phrase.denied and text in _LISTS) or text == "without")
 
-    def _verb(self, i: int) -> int:
-        self.verbs.add(i)
-        return i
+    def _without_verb(self, i: int, end: int, phrase: _Phrase) -> int:
+        """The end of the noun run tokens[i:end] without a verb at its end that was taken for a noun."""
+        tokens = self.tokens
+        last, before = tokens[end - 1], tokens[end - 2]
+        following = tokens[end].tag if end < len(tokens) else ""
+        is_verb = False
+        if phrase.count == 1 and last.tag == "NNS" and before.tag == "NN" and last.lemma == "":
+            is_verb = singular(last.text) != last.text  # "a horse grazes": after "a" no plural can follow
+        if not is_verb and not self.finite and (following in _BEHIND_A_VERB or not following.isalpha()):
+            base = last.text[:-1] if last.text.endswith("s") and last.tag == "NNS" else ""
+            base = base[:-1] if base.endswith("e") and base not in lex.VERBS else base
+            if last.tag == "NNS" and before.tag == "NN":
+                is_verb = base in lex.VERBS and following in _BEHIND_A_VERB  # "The lamp hangs from"
+            elif last.tag == "NN" and before.tag == "NNS":
+                is_verb = last.text in lex.VERBS  # "Gulls circle above"
+        if not is_verb:
+            return end
+        self.kinds[end - 1] = _OTHER
+        self.finite = self.verb = True
+        return end - 1
 
     def _close(self, phrase: _Phrase, i: int, end: int) -> bool:
-        """Tag the phrase whose nouns are tokens[i:end]; returns whether it is denied."""
-        nouns, attributes = self.tokens[i:end], phrase.attributes
+        """Note the phrase whose nouns are tokens[i:end]; returns whether it is denied."""
+        tokens = self.tokens
+        nouns, attributes = tokens[i:end], phrase.attributes
         measured, self.measured = self.measured, None
-        while len(nouns) > 1 and (_describes(nouns[0]) or nouns[0].text in lex.META):
+        material, self.material = self.material, -1
+        self.negative = False
+        following = tokens[end].text if end < len(tokens) else ""
+        fixed = ""
+        if attributes and f"{attributes[-1].text} {nouns[0].text}" in lex.FIXED_NAMES:
+            fixed, attributes = attributes[-1].text, attributes[:-1]
+        elif len(nouns) > 1 and (attributes or len(nouns) > 2):
+            front = [*attributes[-1:], *nouns[:1]] if nouns[0].text == "steel" else nouns[:2]
+            if [word.text for word in front] == ["stainless", "steel"]:
+                attributes = [a for a in attributes if a not in front]
+                attributes.append(Token("stainless steel", "JJ", front[0].start, front[1].end))
+                nouns = [noun for noun in nouns if noun not in front]
+        while len(nouns) > 1 and not fixed and (_describes(nouns[0]) or nouns[0].text in lex.META):
+            if " ".join(noun.text for noun in nouns[:2]) in lex.FIXED_NAMES or nouns[1].text in lex.GROWN:
+                break  # "oak trees"
             first, *nouns = nouns
             if _describes(first):
                 attributes = [*attributes, first]
+        if material >= 0 and nouns[-1].text in lex.MATERIALS and phrase.bare:
+            said = " ".join(noun.text for noun in nouns)
+            if attributes and f"{attributes[-1].text} {said}" == "stainless steel":
+                said, attributes = "stainless steel", attributes[:-1]
+            self._say([material], [*(a.text for a in attributes), said])
+            return phrase.denied
         head = _lemma(nouns[-1])
-        following = self.tokens[end].text if end < len(self.tokens) else ""
         if len(nouns) == 1 and head in lex.MEASURES and following == "of":
             self.measured = lex.MEASURE_COUNTS.get(head)
             if head not in lex.MEASURES_THAT_ARE_OBJECTS:
+                self._note(phrase, nouns, attributes, None, "measure", head)
                 return phrase.denied
             self.measured = None
-        elif len(nouns) > 1 and head in lex.META and _name(nouns) not in lex.KEPT_COMPOUNDS:
+        elif (
+            len(nouns) > 1 and head in lex.META and head not in lex.PHYSICAL and _name(nouns) not in lex.KEPT_COMPOUNDS
+        ):
             nouns, head = nouns[:-1], _lemma(nouns[-2])  # "street scene": the street is there to be seen
-        if phrase.denied or not self._is_object(nouns, head, phrase):
+        lemma = f"{fixed} {_name(nouns)}" if fixed else self._lemma_of(nouns)
+        kind = self._kind_of(nouns, head, phrase, attributes, following)
+        if kind is None:
             return phrase.denied
+        if kind == "object" and phrase.denied:
+            kind = "absent"
+        if fixed:
+            attributes = [*attributes, phrase.attributes[-1]]
+        self._note(phrase, nouns, attributes, measured, kind, lemma, fixed)
+        return phrase.denied
+
+    def _lemma_of(self, nouns: list[Token]) -> str:
+        name = _name(nouns)
+        if name == "glass" and nouns[-1].text == "glasses" and not any(t.text in lex.DRINKWARE for t in self.tokens):
+            return "glasses"
+        return name
+
+    def _note(
+        self,
+        phrase: _Phrase,
+        nouns: list[Token],
+        attributes: list[Token],
+        measured: int | None,
+        kind: TagKind,
+        lemma: str,
+        fixed: str = "",
+    ) -> None:
         looks = [a for a in attributes if a.text not in lex.NOT_ATTRIBUTES]
         start = min([nouns[0].start, *(a.start for a in looks)])
         plural = nouns[-1].tag in _PLURAL
@@ -184,46 +344,130 @@ class _Scan:
             count = 1
         if count is not None and (count == 1) == plural and not (measured and plural):
             count = None  # "a few dogs", "2010 model"
-        tag = Tag(
-            lemma=_name(nouns),
-            text=self.text[start : nouns[-1].end],
-            char_start=start,
-            char_end=nouns[-1].end,
-            attributes=tuple(dict.fromkeys(a.text for a in looks)),
-            count=count,
-        )
-        self.found.append(self._with_predicate(tag, end))
-        return False
+        said = [a.text for a in looks if not fixed or a is not attributes[-1]]
+        self.found.append(_Found(nouns, said, start, count, kind, lemma))
+        at = len(self.found) - 1
+        if self.governed or self.verb:
+            return
+        self.subjects = [*self.subjects, at] if self._joined(start) else [at]
 
-    def _is_object(self, nouns: list[Token], head: str, phrase: _Phrase) -> bool:
-        if len(head) < 2 or not head[0].isalpha() or (head == "light" and not self._is_lamp(nouns, phrase)):
-            return False
+    def _joined(self, start: int) -> bool:
+        """Whether "and" stands right before the phrase: it is one more subject."""
+        return bool(self.subjects) and self.text[max(0, start - 12) : start].rstrip().lower().endswith(
+            ("and", "and a", "and the", "and an", "and its", "and his", "and her", ",")
+        )
+
+    def _predicate(self, i: int) -> None:
+        """ "The car is red and shiny": adjectives said of the subject are attributes too."""
+        if not self.found:
+            return
+        newest = len(self.found) - 1
+        adjacent = i > 0 and self.tokens[i - 1].end == self.found[newest].nouns[-1].end and not self.governed
+        about = [newest] if adjacent and newest not in self.subjects else self.subjects
+        said: list[str] = []
+        j, tokens = i + 1, self.tokens
+        while j < len(tokens) and tokens[j].text not in _NEGATORS:
+            light = tokens[j].tag in ("RB", ",") or tokens[j].text in _LIGHT
+            if not light and not self._is_said(j):
+                break
+            if not light:
+                said.append(tokens[j].text)
+            j += 1
+        stop = tokens[j] if j < len(tokens) else None
+        goes_on = tokens[j - 1].text in _JOINS  # "is clean, but nobody …": that noun is of the next clause
+        if stop is None or not ((stop.tag in _NOUNS and not goes_on) or stop.text in ("of", "to")):
+            self._say(about, said)
+
+    def _is_said(self, j: int) -> bool:
+        """An adjective, colour or participle behind a copula; not a participle that goes on ("covered with snow")."""
+        token = self.tokens[j]
+        if token.tag in _ADJECTIVES or (token.text in lex.COLOURS and token.tag in ("NN", "NNS", "VBD")):
+            return True
+        after = self.tokens[j + 1].tag if j + 1 < len(self.tokens) else ""
+        return token.tag == "VBN" and after not in ("IN", "TO", "RP", "VBG")
+
+    def _colours(self, i: int) -> list[str]:
+        """The colours that stand at `i`: "painted pale green"."""
+        said = []
+        while i < len(self.tokens):
+            token = self.tokens[i]
+            if token.text in lex.COLOURS or token.tag in _ADJECTIVES:
+                said.append(token.text)
+            elif not (said and token.tag in (",", "CC")):
+                break
+            i += 1
+        following = self.tokens[i].tag if i < len(self.tokens) else ""
+        return said if said and said[-1] in lex.COLOURS and following not in _NOUNS else []
+
+    def _say(self, about: Sequence[int], attributes: Sequence[str]) -> None:
+        for at in about:
+            if self.found[at].kind in ("object", "absent"):
+                self.found[at].attributes.extend(a for a in attributes if a not in lex.NOT_ATTRIBUTES)
+
+    def _kind_of(
+        self, nouns: list[Token], head: str, phrase: _Phrase, attributes: list[Token], following: str
+    ) -> TagKind | None:
+        """What the nouns name; None for what is no word."""
+        last = nouns[-1]
+        if len(head) < 2 or not head[0].isalpha() or (not head.isalpha() and _ODD.search(head)):
+            return None
+        if self.text[last.start - 1 : last.start] in ("#", "@"):
+            return None
+        if last.tag in _PROPER and self._is_name(nouns, phrase):
+            return "name"
+        if head == "light" and not self._is_lamp(nouns, phrase):
+            return "meta"
         if head in lex.META:
             if _name(nouns) in lex.KEPT_COMPOUNDS:
-                return True
-            described = phrase.count is not None or nouns[-1].tag in _PLURAL
-            return head in lex.PHYSICAL and described and nouns[-1].text != "focus"
-        return not lex.is_abstract(head)
+                return "object"
+            looks = any(a.text not in lex.NOT_ATTRIBUTES for a in attributes)
+            described = phrase.count is not None or last.tag in _PLURAL or looks or len(nouns) > 1
+            if head == "back":
+                described = following == "of" or self._is_owned(nouns[0])
+            return "object" if head in lex.PHYSICAL and described and last.text != "focus" else "meta"
+        if head in lex.COLOURS and len(nouns) == 1 and head not in lex.COLOURED_THINGS:
+            return "meta"  # "a palette of greens and greys"
+        if head in ("nobody", "none", "nothing"):
+            self.nobody = True
+            return "abstract"
+        if (head == "field" and self._follows(nouns[0], "depth of")) or (
+            head == "eye" and self._follows(nouns[0], "the")
+        ):
+            return "meta"  # "draws the eye"
+        if head == "heart" and following == "of":
+            return "meta"
+        if phrase.bare and len(nouns) == 1 and head in lex.MATERIALS and self._follows(nouns[0], "of"):
+            return "abstract"
+        return "abstract" if lex.is_abstract(head) else "object"
+
+    def _follows(self, noun: Token, words: str) -> bool:
+        before = self.text[max(0, noun.start - len(words) - 2) : noun.start].lower().rstrip()
+        return before.endswith(words) and not before[: -len(words)][-1:].isalpha()
+
+    def _is_owned(self, noun: Token) -> bool:
+        return any(self._follows(noun, owner) for owner in ("its", "his", "her", "their", "'s", "’s", "s'"))
+
+    def _is_name(self, nouns: list[Token], phrase: _Phrase) -> bool:
+        """A person's, a place's or a day's name; "the Eiffel Tower" and "a Toyota" can be pointed at."""
+        if not phrase.bare or phrase.count is not None or phrase.attributes:
+            return False
+        return all(self.text[noun.start].isupper() for noun in nouns) and (self.governed or nouns[0].text.endswith("."))
 
     def _is_lamp(self, nouns: list[Token], phrase: _Phrase) -> bool:
         return len(nouns) > 1 or nouns[-1].tag in _PLURAL or (phrase.count is not None and not phrase.attributes)
 
-    def _with_predicate(self, tag: Tag, i: int) -> Tag:
-        """ "The car is red and shiny": adjectives said of the subject are attributes too."""
-        if i >= len(self.tokens) or self.tokens[i].text not in lex.COPULAS:
-            return tag
-        said: list[str] = []
-        i += 1
-        while i < len(self.tokens):
-            token = self.tokens[i]
-            if token.tag in _ADJECTIVE or (token.text in lex.COLOURS and token.tag == "NN"):
-                said.append(token.text)
-            elif not (token.tag in ("RB", ",") or token.text == "and") or token.text in ("not", "n't"):
-                break
-            i += 1
-        ended = i >= len(self.tokens) or (self.tokens[i].tag not in _NOUN and self.tokens[i].text not in ("of", "to"))
-        said = [word for word in said if word not in lex.NOT_ATTRIBUTES] if ended else []
-        return replace(tag, attributes=tuple(dict.fromkeys([*tag.attributes, *said]))) if said else tag
+    def _made(self, found: _Found) -> Tag:
+        end = found.nouns[-1].end
+        return Tag(
+            lemma=found.lemma,
+            text=self.text[found.start : end],
+            char_start=found.start,
+            char_end=end,
+            attributes=tuple(dict.fromkeys(found.attributes)),
+            count=found.count,
+            plural=found.nouns[-1].tag in _PLURAL,
+            kind=found.kind,
+        )
 
 
 def _describes(token: Token) -> bool:
@@ -232,10 +476,14 @@ def _describes(token: Token) -> bool:
 
 
 def _lemma(token: Token) -> str:
+    if token.lemma:
+        return token.lemma
     return singular(token.text) if token.tag in _PLURAL else token.text
 
 
 def _name(nouns: Sequence[Token]) -> str:
+    if len(nouns) == 1:
+        return _lemma(nouns[0])
     return " ".join([*(noun.text for noun in nouns[:-1]), _lemma(nouns[-1])])
 
 

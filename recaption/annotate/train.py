@@ -21,28 +21,24 @@ from recaption.annotate.train_sentences import Sentence, sentences
 from recaption.annotate.words import words
 
 WIDTH, DEPTH = 64, 3
-_CONFIG = {
-    "model": {
-        "@architectures": "spacy.Tagger.v2",
-        "tok2vec": {
-            "@architectures": "spacy.Tok2Vec.v2",
-            "embed": {
-                "@architectures": "spacy.MultiHashEmbed.v2",
-                "width": WIDTH,
-                "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
-                "rows": [5000, 1000, 2500, 2500],
-                "include_static_vectors": False,
-            },
-            "encode": {
-                "@architectures": "spacy.MaxoutWindowEncoder.v2",
-                "width": WIDTH,
-                "window_size": 1,
-                "maxout_pieces": 3,
-                "depth": DEPTH,
-            },
-        },
-    }
+TOK2VEC = {
+    "@architectures": "spacy.Tok2Vec.v2",
+    "embed": {
+        "@architectures": "spacy.MultiHashEmbed.v2",
+        "width": WIDTH,
+        "attrs": ["NORM", "PREFIX", "SUFFIX", "SHAPE"],
+        "rows": [5000, 1000, 2500, 2500],
+        "include_static_vectors": False,
+    },
+    "encode": {
+        "@architectures": "spacy.MaxoutWindowEncoder.v2",
+        "width": WIDTH,
+        "window_size": 1,
+        "maxout_pieces": 3,
+        "depth": DEPTH,
+    },
 }
+_CONFIG = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": TOK2VEC}}
 _MASC_TAGS = {"(": "-LRB-", ")": "-RRB-", "-": ":", "...": ":", "--": ":", ";": ":", '"': "''", "'": "''", "UH`": "UH"}
 _PENN = frozenset(
     words("""
@@ -105,7 +101,9 @@ def _examples(nlp: Any, corpus: list[Sentence]) -> list[Any]:
     return out
 
 
-def train(folder: Path, out: Path, corpus: str, epochs: int = 10, captions: int = 720, seed: int = 0) -> dict[str, Any]:
+def train(
+    folder: Path, out: Path, corpus: str, epochs: int = 10, captions: int = 6_000, seed: int = 0
+) -> dict[str, Any]:
     """Train, keep the best epoch on EWT dev, write the model without its training vocabulary; returns the scores."""
     import spacy
     from spacy.training.batchers import minibatch_by_words
@@ -168,9 +166,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--corpus", default="ewt", choices=("ewt", "masc", "masc+ewt"))
     parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--captions", type=int, default=6_000, help="template sentences; default: 6000")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print(json.dumps(train(options.treebanks, options.out, options.corpus, options.epochs, seed=options.seed)))
+    print(
+        json.dumps(
+            train(options.treebanks, options.out, options.corpus, options.epochs, options.captions, options.seed)
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,52 +1,50 @@
 """One number in [0, 1] per sub-caption: how much a trainer should want to draw it.
 
-The product of the factors below, rounded to four places. They are a stated opinion, not a fit: junk sentences are drawn
-as often as good ones by uniform samplers, and every factor marks one kind of junk that is known to hurt.
+The product of the factors that hold (`annotate.weights` in the pipeline, `Weights`), rounded to four places. The
+defaults are a stated opinion, not a fit: uniform samplers draw junk sentences as often as good ones, and every factor
+marks one kind of junk that is known to hurt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recaption.config import Weights
 from recaption.types import Tag
-
-DUPLICATE = 0.0  # says what another one says: sampled there
-FRAGMENT = 0.1  # half a sentence
-META = 0.1  # "The composition is balanced": true of many images, tells none apart
-NEGATION = 0.1  # what is not there cannot be aligned to a patch
-OPENER = 0.9  # a few tokens of the context go to "The image shows"
-NO_TAGS = 0.4  # names no object
-ONE_PLAIN_TAG = 0.8  # one object without an attribute or count
-SHORT = {0: 0.0, 1: 0.2, 2: 0.4, 3: 0.7}  # words -> factor
-LONG_WORDS, LONG = 55, 0.7  # beyond what fits CLIP's 77 tokens its end is cut off
 
 
 def weight(
+    factors: Weights,
     *,
     n_words: int,
-    tags: Sequence[Tag] | None,
+    objects: Sequence[Tag] | None,
+    said_before: float,
     is_dup: bool,
     is_fragment: bool,
     is_negation: bool,
     is_meta: bool,
     is_boilerplate: bool,
 ) -> float:
-    """The weight. `tags` None: the language has no tagger, so tags say nothing."""
-    value = SHORT.get(n_words, 1.0)
-    if n_words > LONG_WORDS:
-        value *= LONG
+    """The weight. `objects` None: the language has no tagger, so they say nothing. `said_before`: share of its content
+    words that earlier sub-captions of the image have, in [0, 1]."""
+    value = 1.0
+    if n_words < len(factors.short):
+        value *= factors.short[n_words]
+    if n_words > factors.long_words:
+        value *= factors.long
     for flag, factor in (
-        (is_dup, DUPLICATE),
-        (is_fragment, FRAGMENT),
-        (is_negation, NEGATION),
-        (is_meta, META),
-        (is_boilerplate, OPENER),
+        (is_dup, factors.duplicate),
+        (is_fragment, factors.fragment),
+        (is_negation, factors.negation),
+        (is_meta, factors.meta),
+        (is_boilerplate, factors.opener),
     ):
         if flag:
             value *= factor
-    if tags is not None:
-        if not tags:
-            value *= NO_TAGS
-        elif len(tags) == 1 and not tags[0].attributes and tags[0].count is None:
-            value *= ONE_PLAIN_TAG
+    if objects is not None:
+        if not objects:
+            value *= factors.no_objects
+        elif len(objects) == 1 and not objects[0].attributes and objects[0].count is None:
+            value *= factors.one_plain_object
+    value *= 1 - (1 - factors.repeated) * said_before
     return round(value, 4)

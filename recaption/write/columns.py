@@ -20,7 +20,7 @@ from recaption.types import Caption, Record, SubCaption, Tag
 _CAPTION = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
 _SUB = ("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start", "dup_of", "lang", "weight")
 _FLAGS = ("is_first", "is_last", "is_fragment", "is_negation", "is_meta", "is_boilerplate")
-_TAG = ("lemma", "label", "text", "char_start", "char_end", "count")
+_TAG = ("lemma", "label", "text", "char_start", "char_end", "count", "plural", "kind")
 
 
 class Columns:
@@ -54,7 +54,8 @@ class Columns:
         made = _arrays(self.subs, schema.sub_captions(), (*_SUB, *_FLAGS))
         for name in self.tokenizers:
             made[f"n_tokens_{name}"] = pa.array([s.n_tokens[name] for s in self.subs], pa.int32())
-        made["tag_lemmas"] = _lists(self.per_sub, self._tag["lemma"], schema.sub_captions().field("tag_lemmas").type)
+        lemmas = [[tag.lemma for tag in s.objects] for s in self.subs]
+        made["tag_lemmas"] = pa.array(lemmas, schema.sub_captions().field("tag_lemmas").type)
         return made
 
     @cached_property

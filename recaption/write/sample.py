@@ -77,7 +77,7 @@ def _sub_caption(sub: SubCaption, tokenizers: Sequence[str]) -> dict[str, Any]:
         "char_end": sub.char_end,
         "n_words": sub.n_words,
         **{f"n_tokens_{name}": sub.n_tokens[name] for name in tokenizers},
-        "tag_lemmas": [tag.lemma for tag in sub.tags],
+        "tag_lemmas": [tag.lemma for tag in sub.objects],
         "is_first": sub.is_first,
         "is_last": sub.is_last,
         "is_fragment": sub.is_fragment,
@@ -97,6 +97,8 @@ def _sub_caption(sub: SubCaption, tokenizers: Sequence[str]) -> dict[str, Any]:
                 "char_end": tag.char_end,
                 "attributes": tag.attributes,
                 "count": tag.count,
+                "plural": tag.plural,
+                "kind": tag.kind,
             }
             for tag in sub.tags
         ],

@@ -18,7 +18,7 @@ NESTED_ROWS: Final = 4_096  # per row group of nested records: some 8 MB, what a
 _REPEATING: Final = frozenset(
     [
         *("shard", "split", "status", "reason", "stage", "generation", "source", "granularity", "finish_reason"),
-        *("lang", "lemma", "label", "tag_lemmas", "attributes", "image_format", "source_format"),
+        *("lang", "lemma", "label", "kind", "tag_lemmas", "attributes", "image_format", "source_format"),
     ]
 )
 _DTYPES: Final = {"double": "float64"}  # where Hugging Face's name differs from Arrow's

@@ -6,6 +6,7 @@
     fleet       eight real Ray actors with simulated engines: how busy they are, the tail, Ray's calls a chunk
     scheduler   a thousand engines and a hundred thousand chunks on a fake clock: CPU and memory of the driver
     parts       a million part names in one folder: how long a listing takes, and its memory
+    annotate    splitting, tagging and flags on one core and two, against stock spaCy; growth of memory
 
 A figure counts only with the machine it was read on; that stands in the JSON.
 """
@@ -24,6 +25,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tests")]  # the simulated cluster is the tests' own
 
+import annotate  # noqa: E402
 import fleet  # noqa: E402
 import parts  # noqa: E402
 import scheduler  # noqa: E402
@@ -37,6 +39,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "fleet": fleet.measure,
     "scheduler": scheduler.measure,
     "parts": parts.measure,
+    "annotate": annotate.measure,
 }
 
 

@@ -194,7 +194,7 @@ def test_batching_and_repetition_change_nothing(annotator: Annotator, make: Make
 
 
 def test_the_vocabulary_does_not_grow(annotator: Annotator, make: Make) -> None:
-    nlp = annotator._nlp
+    nlp = annotator._tagger.nlp
     annotator.annotate([[make("A dog sits.")]])
     before = len(nlp.vocab.strings)
     annotator.annotate([[make(f"A zqx{n} sits on a vbn{n}.")] for n in range(200)])
@@ -237,7 +237,7 @@ def test_pipeline_without_penn_tags(tmp_path: Path) -> None:
     import spacy
 
     spacy.blank("en").to_disk(tmp_path / "blank")
-    with pytest.raises(ConfigError, match="no tagger with Penn tags"):
+    with pytest.raises(ConfigError, match="neither a tagger with Penn tags"):
         Annotator(Annotate(spacy_model=str(tmp_path / "blank")))
 
 

@@ -79,7 +79,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "bullets": ("- A dog\n* A cat. It sits.\n• a cow", ["A dog", "A cat.", "It sits.", "a cow"]),
     "numbered": ("1. A dog.\n2. A cat.\n10) A cow.", ["A dog.", "A cat.", "A cow."]),
     "numbered in a line": ("1. A dog 2. A cat 3. A bird", ["A dog", "A cat", "A bird"]),
-    "numbered after stops": ("It shows: 1. A dog. 2. A cat.", ["It shows: 1.", "A dog.", "A cat."]),
+    "numbered after stops": ("It shows: 1. A dog. 2. A cat.", ["It shows:", "A dog.", "A cat."]),
     "letters": ("a) a dog\n(b) a cat", ["a dog", "a cat"]),
     "heading": ("# Scene\nA dog sits.\n## Colours\nRed.", ["Scene", "A dog sits.", "Colours", "Red."]),
     "bold label": ("**Foreground:** A dog sits.", ["Foreground:", "A dog sits."]),

@@ -1,0 +1,87 @@
+"""A closed set of labels that tags are mapped to, with synonyms: a JSON file of the user's.
+
+Three forms are read:
+
+- a list of labels: `["person", "traffic light"]`
+- labels with synonyms: `{"person": ["man", "woman"], "traffic light": ["stop light"]}`
+- categories as COCO and LVIS have them: a list of objects with `name` and perhaps `synonyms`, by itself or under
+  `categories`. Underscores are spaces, and what stands in brackets ("bow_(weapon)") only tells two names apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from recaption.annotate.lemma import singular
+from recaption.errors import ConfigError
+
+_ALLOWED = (
+    'a list of labels, an object {"label": ["synonym", …]}, or categories with name and synonyms (COCO, LVIS); '
+    "labels and synonyms are strings with a letter in them"
+)
+_BRACKETED = re.compile(r"\s*\([^()]*\)")
+
+
+class Vocabulary:
+    """Label of a tag. Raises ConfigError when the file cannot be read or has none of the three forms."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            data = Path(path).expanduser().read_bytes()
+            entries = list(_entries(orjson.loads(data)))
+        except OSError as error:
+            raise ConfigError(f"annotate.vocabulary: {path} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise ConfigError(f"annotate.vocabulary: {path}: {error}; allowed is {_ALLOWED}") from error
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        self.labels = tuple(dict.fromkeys(label for label, _ in entries))
+        self._label_of: dict[str, str] = {}
+        for label, _ in entries:  # a name wins over another label's synonym, the first of two synonyms over the second
+            self._label_of.setdefault(_normal(label), label)
+        for label, synonyms in entries:
+            for synonym in synonyms:
+                self._label_of.setdefault(_normal(synonym), label)
+
+    def label(self, lemma: str, attributes: Sequence[str] = ()) -> str | None:
+        """The label of an object: of its whole name, else of the longest end of it ("coffee cup" -> "cup").
+
+        `attributes` are tried in front of the name first, the nearest alone: "polar bear" may be a label.
+        """
+        words = _normal(lemma).split()
+        if attributes:
+            words.insert(0, attributes[-1])
+        for start in range(len(words)):
+            found = self._label_of.get(" ".join(words[start:]))
+            if found is not None:
+                return found
+        return None
+
+
+def _normal(name: str) -> str:
+    words = _BRACKETED.sub("", name.replace("_", " ")).lower().split()
+    return " ".join([*words[:-1], singular(words[-1])]) if words else ""
+
+
+def _entries(data: Any) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(data, dict) and isinstance(data.get("categories"), list):
+        data = data["categories"]
+    if isinstance(data, dict):
+        data = [{"name": label, "synonyms": synonyms} for label, synonyms in data.items()]
+    if not isinstance(data, list) or not data:
+        raise ValueError("it holds no labels")
+    for entry in data:
+        made = {"name": entry} if isinstance(entry, str) else entry if isinstance(entry, dict) else {}
+        names = [made.get("name"), *_listed(made.get("synonyms"))]
+        if not all(isinstance(name, str) and any(map(str.isalpha, _normal(name))) for name in names):
+            raise ValueError(f"{orjson.dumps(entry)[:80].decode('utf-8', 'replace')} is no label")
+        yield str(names[0]), list(map(str, names[1:]))
+
+
+def _listed(synonyms: Any) -> list[Any]:
+    return [] if synonyms is None else synonyms if isinstance(synonyms, list) else [None]
