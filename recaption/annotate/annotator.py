@@ -30,7 +30,7 @@ _WORD = re.compile(
 
 def count_words(text: str) -> int:
     """Words of a text: runs of letters and digits, apostrophes and hyphens inside; an ideograph or kana is one each."""
-    return sum(1 for _ in _WORD.finditer(text))
+    return len(_WORD.findall(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Annotator:
         is_fragment = (
             flags.is_fragment(sentence.tokens, has_end=has_end, is_cut=is_cut) if tagged else is_cut and not has_end
         )
-        is_negation = english and flags.is_negation(text)
+        is_negation = english and flags.is_negation(text, sentence.tokens)
         is_meta = english and flags.is_meta(
             words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment
         )

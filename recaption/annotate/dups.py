@@ -11,7 +11,6 @@ A sentence is compared with at most `_COMPARED` earlier ones for each of its wor
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection
 from functools import lru_cache
 from itertools import pairwise
@@ -93,13 +92,15 @@ class Seen:
     def _repeated(self, features: frozenset[str], stems: set[str], things: set[str]) -> str | None:
         if len(features) < _LEAST:
             return None
-        shared: Counter[int] = Counter()
+        shared: dict[int, int] = {}
         for feature in features:
-            shared.update(self._by_word.get(feature, ())[-_COMPARED:])
-        best, at = max(((n, -at) for at, n in shared.items()), default=(0, 0))
-        if not best:
+            for at in self._by_word.get(feature, ())[-_COMPARED:]:
+                shared[at] = shared.get(at, 0) + 1
+        if not shared:
             return None
-        other, has_pronoun, sub_id = self._said[-at]
+        at = max(shared, key=lambda at: (shared[at], -at))
+        best = shared[at]
+        other, has_pronoun, sub_id = self._said[at]
         new = stems - other
         named = new & things
         if named and has_pronoun and len(named) == 1 and named <= self._words:

@@ -60,6 +60,13 @@ _NEGATION = re.compile(
       |absence|unable)\b | n['’]t\b | \bfree\ of\b""",
     re.IGNORECASE | re.VERBOSE,
 )
+_NEGATIVE = frozenset(
+    word_list("""
+    no not never none nobody nothing neither nor nowhere without cannot can lack lacks lacking absent missing devoid
+    absence unable n't n’t free
+    """)
+)
+"""Words without one of which there is no negation; the tokenizer cuts "cannot" and "isn't" in two."""
 _NO_NEGATION = re.compile(
     r"""\b(?:not\ (?:only|just|merely|simply)|nothing\ (?:but|other\ than|less\ than)|none\ other
       |no\ (?:[a-z]{2,12}er|more|less|fewer)\ than|no\ (?:doubt|matter|parking|smoking|entry|trespassing)
@@ -137,9 +144,9 @@ def content_start(text: str) -> int:
     return again.end() if again and any(c.isalnum() for c in text[again.end() :]) else start
 
 
-def is_negation(text: str) -> bool:
-    """Whether the sentence says what is not there or not so."""
-    if _NEGATION.search(text) is None:  # most sentences end here
+def is_negation(text: str, words: Sequence[Token]) -> bool:
+    """Whether the sentence says what is not there or not so. `words` are all of its words."""
+    if all(word.text not in _NEGATIVE for word in words):  # most sentences end here
         return False
     return _NEGATION.search(_NO_NEGATION.sub(" ", unquoted(text))) is not None
 
@@ -174,7 +181,7 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
     The subject of the main clause decides. `words` are those behind an opener, outside quotes; `has_objects`: some name
     an object.
     """
-    if _ASSISTANT.match(text[:160]) or _UNKNOWN.search(text):
+    if _ASSISTANT.match(text[:160]) or (" be " in text and _UNKNOWN.search(text)):
         return True
     if has_opener and has_objects:
         return False

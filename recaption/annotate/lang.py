@@ -28,6 +28,8 @@ _INDEX: dict[str, list[str]] = {}
 for _lang, _words in _WORDS.items():
     for _word in _words.split():
         _INDEX.setdefault(_word, []).append(_lang)
+_ENGLISH = frozenset(_WORDS["en"].split())
+_OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
 _LOOK = 2000  # characters
 _MIN_WORDS = 6
 
@@ -35,7 +37,7 @@ _MIN_WORDS = 6
 def guess(text: str) -> str:
     """The language of `text` as far as its letters and function words show it; "und" without letters."""
     text = text[:_LOOK]
-    if text.isascii():
+    if _OTHER_SCRIPT.search(text) is None:
         return _latin(text) if any(map(str.isalpha, text)) else "und"
     scripts = Counter(match.lastgroup or "en" for match in _SCRIPTS.finditer(text))
     if not scripts:
@@ -50,6 +52,8 @@ def guess(text: str) -> str:
 
 def _latin(text: str) -> str:
     words = text.lower().split()
+    if 5 * sum(map(_ENGLISH.__contains__, words)) >= len(words):  # most captions: no other language has so many
+        return "en"
     votes = Counter(lang for word in words for lang in _INDEX.get(word.strip(".,;:!?"), ()))
     if len(words) < _MIN_WORDS or not votes:
         return "en"

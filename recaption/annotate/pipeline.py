@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recaption.annotate.once import embed_words_once
 from recaption.annotate.tag import Token
 from recaption.errors import ConfigError, MissingExtra
 
@@ -59,6 +60,9 @@ class Tagger:
                     "Use a pipeline such as en_core_web_sm, or leave it out for the shipped one"
                 )
             self.nlp, _ = _load(path, _UNIVERSAL)
+        for _, part in self.nlp.pipeline:
+            if hasattr(part, "model"):
+                embed_words_once(part.model)
         self.nlp.max_length = 1 << 40  # the limit guards parsers; a tagger's memory is linear
         self.lang: str = self.nlp.meta["lang"]
         self._known: set[str] = set()
@@ -68,7 +72,8 @@ class Tagger:
         self._learn(texts)
         words = _penn_words if self.penn else _universal_words
         with self.nlp.memory_zone():  # what is not in the vocabulary yet is forgotten at its end
-            return [words(doc) for doc in self.nlp.pipe(texts, batch_size=_BATCH)]
+            docs = self.nlp.pipe(texts, batch_size=_BATCH)
+            return [words(doc, text) for doc, text in zip(docs, texts, strict=True)]
 
     def _learn(self, texts: Sequence[str]) -> None:
         """Put frequent words into the tokenizer's cache, which it neither fills nor grows inside a memory zone: without
@@ -132,18 +137,25 @@ def _labels(nlp: Any) -> set[str]:
     return {label for part in nlp.pipe_names for label in nlp.pipe_labels.get(part, ())}
 
 
-def _penn_words(doc: Any) -> list[Token]:
+def _penn_words(doc: Any, text: str) -> list[Token]:
     from spacy.attrs import IDX, LENGTH, TAG
 
-    text = doc.text
     # a table of numbers is several times faster than spaCy's token objects
     rows = doc.to_array([TAG, IDX, LENGTH]).tolist()
-    names = {tag: doc.vocab.strings[tag] for tag in {row[0] for row in rows}}
-    words = ((text[at : at + size].lower(), names[tag], at, at + size) for tag, at, size in rows)
-    return [Token(*word) for word in words if word[0] and not word[0].isspace()]
+    strings = doc.vocab.strings
+    names = {tag: strings[tag] for tag in {row[0] for row in rows}}
+    lower = text.lower()
+    if len(lower) != len(text):  # "İ" is two characters in lower case
+        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    new = Token.__new__
+    return [
+        new(Token, word, names[tag], at, at + size)
+        for tag, at, size in rows
+        if (word := lower[at : at + size]) and not word.isspace()
+    ]
 
 
-def _universal_words(doc: Any) -> list[Token]:
+def _universal_words(doc: Any, text: str) -> list[Token]:
     out = []
     for token in doc:
         if token.is_space or not token.text:

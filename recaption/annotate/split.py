@@ -34,7 +34,6 @@ _OPENERS = re.compile(r"(?:[\"'“‘«‹「『（【《\(\[\{]|\*{1,3}|__?){0,
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEFORE = re.compile(r"[\w.&'’-]+\Z")
 _NUMBER_ITEM = re.compile(r"(\d{1,2})[.)]\s+(?=[\"“(*]*[^\W\d_])")
-_FIRST_ITEM = re.compile(r":\s+1\.\Z")
 _SECOND_ITEM = re.compile(r"\s2[.)]\s")
 _ITEM_LENGTH = 400
 _LOOK_BACK = 40  # characters; abbreviations and numbers are shorter
@@ -89,7 +88,11 @@ def _sentences(text: str, start: int, end: int, inside: bytearray, lower_style: 
             yield begin, at
             begin, item = pos, item + 1
             continue
-        if _FIRST_ITEM.search(text, begin, pos) and _SECOND_ITEM.search(text, pos, min(end, pos + _ITEM_LENGTH)):
+        if (
+            text.startswith("1.", pos - 2)
+            and text[begin : pos - 2].rstrip().endswith(":")
+            and _SECOND_ITEM.search(text, pos, min(end, pos + _ITEM_LENGTH))
+        ):
             yield begin, pos - 2  # "Three things: 1. A dog 2. A cat"
             begin, item, numbered = pos, 2, True
             continue

@@ -336,15 +336,19 @@ class _Scan:
         lemma: str,
         fixed: str = "",
     ) -> None:
-        looks = [a for a in attributes if a.text not in lex.NOT_ATTRIBUTES]
-        start = min([nouns[0].start, *(a.start for a in looks)])
-        plural = nouns[-1].tag in _PLURAL
+        start, said = nouns[0].start, []
         count = phrase.count if phrase.count is not None else measured
-        if any(a.text == "single" for a in attributes):
-            count = 1
+        for attribute in attributes:
+            if attribute.text not in lex.NOT_ATTRIBUTES:
+                start = min(start, attribute.start)
+                said.append(attribute.text)
+            elif attribute.text == "single":
+                count = 1
+        if fixed and said:
+            del said[-1]
+        plural = nouns[-1].tag in _PLURAL
         if count is not None and (count == 1) == plural and not (measured and plural):
             count = None  # "a few dogs", "2010 model"
-        said = [a.text for a in looks if not fixed or a is not attributes[-1]]
         self.found.append(_Found(nouns, said, start, count, kind, lemma))
         at = len(self.found) - 1
         if self.governed or self.verb:
