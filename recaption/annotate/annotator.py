@@ -114,10 +114,11 @@ class Annotator:
         begin = sentence.start + content
         words = _spoken(sentence, text, begin)
         found = self._labelled(tags(words, caption.text)) if tagged else ()
+        speaks = english and not content and flags.is_assistant(words, text)
+        if speaks:
+            found = tuple(replace(tag, kind="meta") if tag.kind == "object" else tag for tag in found)
         objects = tuple(tag for tag in found if tag.kind == "object")
-        if (
-            content and not objects and tagged
-        ):  # "It is an image of solitude": no opener, the picture is all it is about
+        if content and tagged and not objects:  # "It is an image of solitude" is about nothing else
             content, begin, words = 0, sentence.start, _spoken(sentence, text, sentence.start)
         n_words = count_words(text)
         dup_of, said_before = seen.add(sub_id, text[content:], _things(objects))
@@ -126,8 +127,9 @@ class Annotator:
             flags.is_fragment(sentence.tokens, has_end=has_end, is_cut=is_cut) if tagged else is_cut and not has_end
         )
         is_negation = english and flags.is_negation(text, sentence.tokens)
-        is_meta = english and flags.is_meta(
-            words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment
+        is_meta = english and (
+            speaks
+            or flags.is_meta(words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment)
         )
         return SubCaption(
             sub_id=sub_id,

@@ -2,8 +2,8 @@
 
 A sentence is compared by its content words, reduced to stems, and by the places that it names ("left of the dog"):
 order, articles, openers and inflection do not count, but numbers, colours, places and negations do. One repeats another
-when nearly all that it says is in the other, which is not much longer, and nothing in it that tells things apart is
-new: no number, colour, place, negation, object or attribute. A pronoun there may be a name here.
+when most of what it says is in the other, and nothing in it that tells things apart is new: no number, colour, place,
+negation, object or attribute. A pronoun there may be a name here.
 
 A sentence is compared with at most `_COMPARED` earlier ones for each of its words, so the time is linear.
 """
@@ -27,7 +27,9 @@ _EMPTY = frozenset(
     photo as at by with their his her they he she them him while so such do does then than too both other another each
     one well just only additionally overall additional furthermore moreover located positioned situated placed any t
     wear wears wearing worn wore s in on for from into onto about around round roughly approximately bit slightly made
-    various different single
+    various different single atmosphere mood feeling ambiance ambience vibe sense scene conveys convey conveying
+    creates create creating gives give giving adds add evokes evoke exudes exude lends lend impression feel feels
+    whole due
     """)
 )
 _PLACES = frozenset(
@@ -38,18 +40,21 @@ _PLACES = frozenset(
 )
 _PRONOUNS = frozenset(words("he she it they one its his her their"))
 _CONTRASTS = _PLACES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
-_SAME = 0.8  # of what a sentence says is in the other one
-_NOT_MUCH_LONGER = 0.55
-_ENOUGH, _LEAST = 4, 3  # features; of shorter ones all must be there, and shorter still only equal ones are compared
+_SAME = 0.75  # of what a sentence says is in the other one
+_PART = 0.35  # of the other one, at least
+_ENOUGH, _LEAST = 4, 2  # features; of shorter ones all must be there, and shorter still only equal ones are compared
 _COMPARED = 32
 _SAME_AS = dict(
     pair.split(":")
     for pair in words("""
     sat:sit sitting:sit stood:stand lain:lie lying:lie laid:lay held:hold hung:hang ran:run running:run written:write
     wrote:write drawn:draw drew:draw grey:gray colour:color centre:center middle:center not:no isn:no aren:no wasn:no
-    weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no beneath:under
-    underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle bikes:bicycle kid:child
-    kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator rug:carpet cellphone:phone
+    weren:no doesn:no don:no neither:no nor:no nothing:no without:no none:no nobody:no never:no cannot:no
+    beneath:under underneath:under next:beside alongside:beside upon:on large:big couch:sofa bike:bicycle
+    bikes:bicycle kid:child kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator
+    rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
+    comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
+    automobile:car sidewalk:pavement photograph:photo
     """)
 )
 """Inflections that no rule finds, negations, and the synonyms that captions of one image change most often."""
@@ -106,7 +111,7 @@ class Seen:
         if named and has_pronoun and len(named) == 1 and named <= self._words:
             new, best = new - named, best + 1
         enough = best >= (len(features) if len(features) < _ENOUGH else _SAME * len(features))
-        if not enough or len(features) < _NOT_MUCH_LONGER * len(other) or new & _CONTRASTS or new & things:
+        if not enough or len(features) < _PART * len(other) or new & _CONTRASTS or new & things:
             return None
         return sub_id
 

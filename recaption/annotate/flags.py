@@ -80,14 +80,20 @@ _ASSISTANT = re.compile(
     | (?:here|below)(?:'s|’s|\ is|\ are)\ (?:a|an|the|my|some|what|how)\b.{0,60}
       \b(?:description|caption|summary|breakdown|overview|analysis|noticed?|see|details|observations|points|look)\b
     | (?:let\ me|feel\ free|please|would\ you|do\ you|could\ you|hope\ this|thank|if\ you|sorry|apologies)\b
-    | is\ there\ anything\b | no\ (?:edits?|filters?)\b
+    | is\ there\ anything\b
     | (?:photo(?:graph)?|image|picture|illustration|credit|source|courtesy)(?:\ (?:credit|courtesy))?\ ?(?::|by|©)(?=\ )
-    | what\ (?:makes|gives|sets|lends|stands)\b
-    | (?:you|one|viewers?|the\ viewer|we)\ (?:can|could|might|may|would)\ (?:almost|easily|only|just|imagine|sense|feel
-      |smell|hear|taste|read|interpret|infer|assume|conclude|guess)\b
     | as\ an?\ (?:ai|language|large)\b
     | (?:note|disclaimer|caption|description|answer)\ ?:(?=\ )
     | (?:note|keep\ in\ mind)\ that\b
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_ABOUT_IT = re.compile(
+    r"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ )?(?:
+      what\ (?:makes|gives|sets|lends|stands|strikes|draws|catches)\b
+    | (?:you|one|viewers?|the\ viewer|we)\ (?:can|could|might|may|would)\ (?:almost|easily|only|just|imagine|sense|feel
+      |smell|hear|taste|read|interpret|infer|assume|conclude|guess)\b
+    | no\ (?:edits?|filters?)\b
     | based\ on\ the\ (?:image|picture|photo|description|visual)
     | it(?:\ is|'s|’s)\ (?:also\ )?(?:not\ |hard\ |difficult\ |impossible\ |un|im)
       (?:clear|possible|known|certain|to\ (?:tell|say|see|read|determine|make|identify|know))
@@ -107,7 +113,10 @@ _BLURRED = re.compile(
 _FINITE = frozenset(("VBD", "VBP", "VBZ", "MD"))
 _NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 _COMPLEMENTS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
-_OPENING = frozenset(("IN", "RB", "TO"))
+_OPENING = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
+_SUBJECTS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
+_IT = frozenset(("it", "this", "that"))
+_ONE_OF_MANY = frozenset(("a", "an", "one", "two", "three", "several", "no"))
 _PERSONS = frozenset(
     ("he", "she", "they", "none", "one", "nothing", "nobody", "everyone", "everything", "some", "others")
 )
@@ -175,18 +184,23 @@ def _has_verb(words: Sequence[Token]) -> bool:
     return False
 
 
+def is_assistant(words: Sequence[Token], text: str) -> bool:
+    """Whether the model speaks of itself, to the reader, or of the file: what it names then is not in the picture."""
+    if _ASSISTANT.match(text[:160]) is not None:
+        return True
+    return any(word.text == "i" and after.tag in _WITH_I for word, after in pairwise(words))
+
+
 def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener: bool, is_fragment: bool) -> bool:
     """Whether it speaks about the picture, its making or the description instead of what is in it.
 
     The subject of the main clause decides. `words` are those behind an opener, outside quotes; `has_objects`: some name
-    an object.
+    an object. Ask `is_assistant` before.
     """
-    if _ASSISTANT.match(text[:160]) or (" be " in text and _UNKNOWN.search(text)):
+    if _ABOUT_IT.match(text[:160]) or (" be " in text and _UNKNOWN.search(text)):
         return True
     if has_opener and has_objects:
         return False
-    if any(word.text == "i" and after.tag in _WITH_I for word, after in pairwise(words)):
-        return True
     if is_fragment and len(words) <= _HEADING_WORDS:
         nouns = [_lemma(word) for word in words if word.tag in _NOUNS]
         named = any(word.text in _NAMED or _lemma(word) in _NAMED for word in words)
@@ -198,12 +212,16 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
         return not has_objects and bool(said) and (said[0] in lex.ABOUT or lex.is_abstract(said[0]))
     heads = _heads(words, start, verb)
     if not heads:
-        return _is_picture(words, start, verb) or _has_effect(words, verb)
+        aside = _heads(words, 0, start)  # "As for the layout, it is clean"
+        is_of_it = bool(aside) and aside[0] in lex.ABOUT and words[start : start + 1] and words[start].text in _IT
+        return bool(is_of_it) or _is_picture(words, start, verb) or _has_effect(words, verb)
     if words[start].text in _PERSONS:
         return False
     head = heads[0]
     if head in lex.PLACES:
         return _BLURRED.search(text) is not None
+    if words[start].text in _ONE_OF_MANY and (head in lex.PICTURES or words[start].text == "no"):
+        return False  # "A framed photograph on the wall shows the founder", "No message is displayed"
     does = verb < len(words) and _lemma_verb(words[verb]) in lex.EFFECTS
     if head in _LIGHT:
         return verb < len(words) and _lemma_verb(words[verb]) not in _LIGHT_DOES
@@ -219,14 +237,15 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
 
 
 def _subject(words: Sequence[Token]) -> int:
-    """Where the main clause begins: behind "Overall," or "In the background," and the like."""
+    """Where the main clause begins: behind "Overall," or "Bright and airy," and the like."""
+    start = 0
     if words and words[0].tag in _OPENING:
         for i, word in enumerate(words[:_ASIDE]):
-            if word.text == ",":
-                return i + 1
-            if word.tag in _FINITE:
+            if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECTS:
+                start = i + 1
+            elif word.tag in _FINITE:
                 break
-    return 0
+    return start
 
 
 def _heads(words: Sequence[Token], start: int, verb: int) -> list[str]:
@@ -253,7 +272,7 @@ def _is_picture(words: Sequence[Token], start: int, verb: int) -> bool:
     """ "It is a quiet portrayal …": a pronoun, a copula, and a word about the picture."""
     if verb >= len(words) or words[verb].text not in lex.COPULAS:
         return False
-    if not verb or words[verb - 1].text not in ("it", "this", "that"):
+    if not verb or words[verb - 1].text not in _IT:
         return False
     said = _heads(words, verb + 1, min(len(words), verb + 10))
     return bool(said) and said[0] in lex.PICTURES

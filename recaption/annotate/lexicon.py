@@ -175,7 +175,7 @@ ABOUT: Final = PICTURES | frozenset(
     viewer viewpoint vantage aperture format ratio crop orientation narrative story message mystery beauty elegance
     charm serenity tranquility calm calmness peace energy emotion warmth intimacy nostalgia drama tension movement
     motion rhythm contrast character personality spirit essence significance symbolism meaning purpose intention
-    intent context presence absence attention effect touch
+    intent context presence absence attention effect touch shutter speed
     """)
 )
 """Of what is not in the picture but about it: a sentence with such a subject speaks about the picture."""
@@ -189,7 +189,8 @@ DESCRIPTION: Final = (
     focus impression overview analysis observation observations conclusion detail details note notes element elements
     subject subjects theme context summary description technique texture textures feature features interpretation
     condition layout location environment overall emotion emotions ambiance ambience vibe aesthetic ground quality
-    angle grain action activity activities scenery feel credit caveat limitation limitations
+    angle grain action activity activities scenery feel credit caveat limitation limitations type takeaway takeaways
+    presentation structure cleanliness organization key highlight highlights
     """)
     )
 )
@@ -204,8 +205,21 @@ EFFECTS: Final = frozenset(
 )
 """Verbs that say what something does for the picture, before such a noun."""
 
+SINGULAR_IN_S: Final = frozenset(
+    words("""
+    lens gas canvas atlas christmas chaos news physics mathematics cosmos rhinoceros thermos asbestos pancreas texas
+    paris athletics gymnastics ceramics electronics graphics series species headquarters crossroads barracks dais
+    """)
+)
+"""Nouns in -s that are no plurals, besides those in -ss, -us and -is."""
+
+NOUNS_IN_ED: Final = frozenset(
+    words("hundred watershed flowerbed riverbed seabed linseed flaxseed birdseed woodshed bobsled")
+)
+
 NEVER_NOUNS: Final = frozenset(
     words("""
+    laden plush upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
     within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
     approx etc vs versus onto upon atop amid amidst neither nor
     """)

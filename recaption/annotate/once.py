@@ -1,8 +1,9 @@
 """Embed every distinct word of a batch once.
 
-In spaCy's MultiHashEmbed (spacy/ml/models/tok2vec.py) a word's vector depends on the word alone, not on its neighbours,
-and 64 captions of a hundred words have some 1,200 distinct words among 7,500. Looking each of them up and mixing it once
-gives the same vectors and takes a fifth off the tagger's time (2.2 against 2.7 ms a caption on one core).
+In spaCy's MultiHashEmbed (spacy/ml/models/tok2vec.py) a word's vector depends on the word alone, not on its
+neighbours, and 64 captions of a hundred words have some 1,200 distinct words among 7,500. Looking each of them up and
+mixing it once gives the same vectors and takes a fifth off the tagger's time (2.2 against 2.7 ms a caption on one
+core).
 """
 
 from __future__ import annotations

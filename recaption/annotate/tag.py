@@ -97,7 +97,15 @@ def join_hyphens(tokens: Sequence[Token]) -> list[Token]:
 
 def tags(tokens: Sequence[Token], text: str) -> tuple[Tag, ...]:
     """Tags of one sub-caption. `tokens` are its words outside quotes, in order; `text` is the whole caption's."""
-    return tuple(_Scan(join_hyphens(tokens), text).run())
+    return tuple(_Scan([_as_plural(token) for token in join_hyphens(tokens)], text).run())
+
+
+def _as_plural(token: Token) -> Token:
+    """Taggers miss plurals of rare words; a noun that looks like one is one."""
+    text = token.text
+    if token.tag != "NN" or not text.endswith("s") or token.lemma or len(text) < 4 or text in lex.SINGULAR_IN_S:
+        return token
+    return token if text.endswith(("ss", "us", "is")) else token._replace(tag="NNS")
 
 
 class _Scan:
@@ -158,6 +166,8 @@ class _Scan:
                 text = token.text
                 if not text[:1].isalnum() or text in lex.NEVER_NOUNS:
                     kinds[i] = _OTHER
+                elif text.endswith("ed") and len(text) > 6 and text not in lex.NOUNS_IN_ED:
+                    kinds[i] = _ADJECTIVE if i < last and tokens[i + 1].tag in _NOUNS else _OTHER
                 elif text in lex.UNITS and i and tokens[i - 1].tag == "CD":
                     kinds[i] = _SKIP
                     kinds[i - 1] = _SKIP
@@ -172,8 +182,8 @@ class _Scan:
                         _DETERMINER,
                         _ADJECTIVE,
                     )
-                    if token.tag == "VBG":
-                        led = led and before not in (",", "CC", "IN")
+                    if token.tag == "VBG":  # "hold glowing phones", but "a man and a dog riding waves"
+                        led = (led and before not in (",", "CC", "IN")) or (before in _FINITE and following == "NNS")
                     if led or not before or "-" in token.text:
                         kinds[i] = _ADJECTIVE
                 elif following in (",", "CC") and i and kinds[i - 1] == _DETERMINER:
@@ -246,7 +256,9 @@ class _Scan:
             self.subjects = [len(self.found) - 1]
         if text != "of":
             self.measured = None
-        return _Phrase(denied=(phrase.denied and text in _LISTS) or text == "without")
+        bare = i + 1 < len(self.kinds) and self.kinds[i + 1] in (_NOUN, _ADJECTIVE)
+        denied = text == "without" or (bare and text in ("neither", "nor"))
+        return _Phrase(denied=denied or (phrase.denied and text in _LISTS))
 
     def _without_verb(self, i: int, end: int, phrase: _Phrase) -> int:
         """The end of the noun run tokens[i:end] without a verb at its end that was taken for a noun."""
@@ -431,6 +443,8 @@ class _Scan:
             return "object" if head in lex.PHYSICAL and described and last.text != "focus" else "meta"
         if head in lex.COLOURS and len(nouns) == 1 and head not in lex.COLOURED_THINGS:
             return "meta"  # "a palette of greens and greys"
+        if head in lex.NUMBERS or (head == "hand" and self._follows(nouns[0], "on the other")):
+            return None
         if head in ("nobody", "none", "nothing"):
             self.nobody = True
             return "abstract"

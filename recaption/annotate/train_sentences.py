@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import re
 
+from recaption.annotate.lemma import singular
 from recaption.annotate.lexicon import VERBS
 from recaption.annotate.words import words
 
@@ -179,6 +180,8 @@ water grass snow sand dirt mud gravel smoke steam mist fog dust ivy moss seaweed
 cheese soup ramen coffee tea milk juice wine beer ice foliage vegetation traffic laundry luggage furniture equipment
 jewelry lettuce corn
 """
+THINGS = frozenset((*_NN.split(), *map(singular, _NNS.split()), *_MASS.split()))
+"""What the templates name as things, singular."""
 _DOUBLED = frozenset(
     words("""
     sit run jog swim hop slip trip spin dip drop jut chop cut hit bat pin clip zip top trim sag flap nap wrap tap mop
