@@ -111,7 +111,8 @@ class Seen:
         if named and has_pronoun and len(named) == 1 and named <= self._words:
             new, best = new - named, best + 1
         enough = best >= (len(features) if len(features) < _ENOUGH else _SAME * len(features))
-        if not enough or len(features) < _PART * len(other) or new & _CONTRASTS or new & things:
+        moved = any(" " in feature for feature in features - other)  # left of the dog, not of the cat
+        if moved or not enough or len(features) < _PART * len(other) or new & _CONTRASTS or new & things:
             return None
         return sub_id
 
