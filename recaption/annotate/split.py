@@ -27,14 +27,14 @@ _STOP = re.compile(rf"[.!?…‥]+[{WIDE_STOPS}]*|[{WIDE_STOPS}]+[.!?…]*|[؛]|
 _CLOSERS = re.compile(r"(?:[\"'”’»›」』）】》\)\]\}]|\*{1,3}|__?){0,6}")
 _FACE = "[\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*"
 _EMOJI = re.compile(f"{_FACE}(?: ?{_FACE})*")
-_CANDIDATE = re.compile(f"{_STOP.pattern}|(?P<emoji>{_EMOJI.pattern})")
+_CANDIDATE = re.compile(f"{_STOP.pattern}|(?P<emoji>{_EMOJI.pattern})|(?P<item>(?<!\\S)\\d{{1,2}}\\)(?=\\s))")
 _EMOJI_BEHIND = re.compile(f" ?{_EMOJI.pattern}")
 _SPACE = re.compile(r"\s*")
 _OPENERS = re.compile(r"(?:[\"'“‘«‹「『（【《\(\[\{]|\*{1,3}|__?){0,6}")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEFORE = re.compile(r"[\w.&'’-]+\Z")
 _NUMBER_ITEM = re.compile(r"(\d{1,2})[.)]\s+(?=[\"“(*]*[^\W\d_])")
-_SECOND_ITEM = re.compile(r"\s2[.)]\s")
+_SECOND_ITEM = {".": re.compile(r"\s2\.\s"), ")": re.compile(r"\s2\)\s")}
 _ITEM_LENGTH = 400
 _LOOK_BACK = 40  # characters; abbreviations and numbers are shorter
 
@@ -83,18 +83,21 @@ def _sentences(text: str, start: int, end: int, inside: bytearray, lower_style: 
                 yield begin, pos
                 begin = pos
             continue
-        if numbered and _is_next_item(text, match.start(), end, item):
-            at = match.start() - len(str(item))
-            yield begin, at
+        is_item = match.lastgroup == "item"  # "2)"
+        if numbered and (match[0] == f"{item})" if is_item else _is_next_item(text, match.start(), end, item)):
+            yield begin, match.start() - (0 if is_item else len(str(item)))
             begin, item = pos, item + 1
             continue
+        first = match.start() if is_item else match.start() - 1
         if (
-            text.startswith("1.", pos - 2)
-            and text[begin : pos - 2].rstrip().endswith(":")
-            and _SECOND_ITEM.search(text, pos, min(end, pos + _ITEM_LENGTH))
+            text.startswith(("1.", "1)"), first)
+            and text[max(begin, first - 8) : first].rstrip().endswith(":")
+            and _SECOND_ITEM[text[first + 1]].search(text, pos, min(end, pos + _ITEM_LENGTH))
         ):
-            yield begin, pos - 2  # "Three things: 1. A dog 2. A cat"
+            yield begin, first  # "Three things: 1. A dog 2. A cat"
             begin, item, numbered = pos, 2, True
+            continue
+        if is_item:
             continue
         boundary = _boundary(text, match, end, inside, lower_style)
         if boundary is None:

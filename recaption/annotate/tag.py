@@ -429,6 +429,9 @@ class _Scan:
             return None
         if self.text[last.start - 1 : last.start] in ("#", "@"):
             return None
+        if head in ("nobody", "none", "nothing"):
+            self.nobody = True
+            return "abstract"
         if last.tag in _PROPER and self._is_name(nouns, phrase):
             return "name"
         if head == "light" and not self._is_lamp(nouns, phrase):
@@ -445,9 +448,6 @@ class _Scan:
             return "meta"  # "a palette of greens and greys"
         if head in lex.NUMBERS or (head == "hand" and self._follows(nouns[0], "on the other")):
             return None
-        if head in ("nobody", "none", "nothing"):
-            self.nobody = True
-            return "abstract"
         if (head == "field" and self._follows(nouns[0], "depth of")) or (
             head == "eye" and self._follows(nouns[0], "the")
         ):

@@ -65,6 +65,41 @@ def test_labelled(subs: Subs, text: str) -> None:
     assert _labels(sub) == LABELLED[text].split()
 
 
+KINDS = {
+    "A group of people stands on the left side of a street.": "group:measure person:object side:meta street:object",
+    "There are no people or cars in the street.": "person:absent car:absent street:object",
+    "He is not wearing a hat, and nobody holds an umbrella.": "hat:absent umbrella:absent",
+    "The mare wears neither a saddle nor a bridle.": "mare:object saddle:absent bridle:absent",
+    "Neither the kiosk nor the office is open.": "kiosk:object office:object",
+    "The atmosphere conveys a sense of joy.": "atmosphere:meta sense:meta joy:abstract",
+    "The light is soft, and a light hangs from the ceiling.": "light:meta light:object ceiling:object",
+    "The street is in Paris near the Eiffel Tower.": "street:object paris:name eiffel tower:object",
+    "The palette is made up of greens and greys.": "palette:meta green:meta grey:meta",
+    "A man leans on the back of a chair in the back.": "man:object back:object chair:object back:meta",
+}
+
+
+@pytest.mark.parametrize("text", KINDS)
+def test_what_is_no_object_is_flagged_and_not_lost(subs: Subs, text: str) -> None:
+    (sub,) = subs(text)
+    said = " ".join(f"{tag.lemma}:{tag.kind}" for tag in sub.tags if tag.lemma != "nobody")
+    assert said == KINDS[text]
+
+
+def test_a_models_talk_names_nothing_in_the_picture(subs: Subs) -> None:
+    (sub,) = subs("I'm sorry, but I can't read the label on the bottle.")
+    assert sub.is_meta and sub.is_negation
+    assert not sub.objects and {tag.kind for tag in sub.tags} <= {"meta", "abstract"}
+
+
+@pytest.mark.parametrize(
+    ("text", "plural"), [("two dogs", True), ("a dog", False), ("blue jeans", True), ("some umbrellas", True)]
+)
+def test_plural(subs: Subs, text: str, plural: bool) -> None:
+    (sub,) = subs(f"She has {text}.")
+    assert [tag.plural for tag in sub.objects] == [plural]
+
+
 def test_spans_are_into_the_caption(subs: Subs) -> None:
     text = "🐶 A dog. Two small red cars stand by the old stone bridge."
     for sub in subs(text):

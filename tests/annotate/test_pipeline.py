@@ -1,0 +1,105 @@
+"""Other pipelines than the shipped one: English ones with more in them, those of other languages, and what is none."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from recaption.annotate import Annotator
+from recaption.annotate.pipeline import SHIPPED, Tagger
+from recaption.config import Annotate
+from recaption.types import Caption
+
+Make = Callable[..., Caption]
+
+_PLACE = "VERB ADP DET NOUN PUNCT"
+GERMAN = [
+    ("Zwei braune Hunde liegen auf einer Bank .", f"NUM ADJ NOUN {_PLACE}", "zwei braun Hund liegen auf ein Bank ."),
+    ("Eine alte Frau sitzt vor dem Haus .", f"DET ADJ NOUN {_PLACE}", "ein alt Frau sitzen vor der Haus ."),
+    ("Der Himmel ist blau .", "DET NOUN AUX ADJ PUNCT", "der Himmel sein blau ."),
+    ("Rote Autos stehen auf der Straße .", f"ADJ NOUN {_PLACE}", "rot Auto stehen auf der Straße ."),
+]
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline as spaCy's German ones are: tags of its own language, universal parts of speech, lemmas."""
+    nlp = spacy.blank("de")
+    for part in ("morphologizer", "trainable_lemmatizer"):
+        nlp.add_pipe(part, config={"min_tree_freq": 1} if part == "trainable_lemmatizer" else {})
+    examples = []
+    for text, pos, lemmas in GERMAN:
+        words = text.split()
+        number = ["Number=Plur" if word in ("Hunde", "Autos") else "" for word in words]
+        gold = {"words": words, "pos": pos.split(), "morphs": number, "lemmas": lemmas.split()}
+        examples.append(Example.from_dict(Doc(nlp.vocab, words=words), gold))
+    optimizer = nlp.initialize(lambda: examples)
+    rng = random.Random(0)
+    for _ in range(40):
+        rng.shuffle(examples)
+        nlp.update(examples, sgd=optimizer)
+    path = tmp_path_factory.mktemp("german") / "de_tiny"
+    nlp.to_disk(path)
+    return path
+
+
+def test_another_language_is_tagged_by_its_universal_parts_of_speech(german: Path, make: Make) -> None:
+    annotator = Annotator(Annotate(spacy_model=str(german)))
+    text = (
+        "Zwei braune Hunde liegen auf einer Bank. Eine alte Frau sitzt vor dem Haus. Rote Autos stehen auf der Straße."
+    )
+    ((done, english),) = annotator.annotate([[make(text), make("A dog sits on a bench in the park.", 1)]])
+    assert done.lang == "de"
+    found = [(tag.lemma, tag.attributes, tag.plural) for sub in done.sub_captions for tag in sub.objects]
+    assert found == [
+        ("hund", ("braune",), True),
+        ("bank", (), False),
+        ("frau", ("alte",), False),
+        ("haus", (), False),
+        ("auto", ("rote",), True),
+        ("straße", (), False),
+    ]
+    assert english.lang == "en" and not any(sub.tags for sub in english.sub_captions), "it cannot tag English"
+    assert all(sub.weight == 1.0 for sub in english.sub_captions), "so tags say nothing"
+
+
+def test_an_english_pipeline_with_more_in_it_gives_the_same(tmp_path: Path, make: Make) -> None:
+    """Shaped like en_core_web_sm: a tagger with Penn tags among components that are not needed and not run."""
+    nlp: Any = spacy.load(SHIPPED)
+    nlp.add_pipe("sentencizer", first=True)
+    nlp.add_pipe("attribute_ruler")
+    nlp.add_pipe("entity_ruler")
+    nlp.to_disk(tmp_path / "en_like")
+    own = Annotator(Annotate(spacy_model=str(tmp_path / "en_like")))
+    images = [[make("The image shows two brown dogs on a wooden bench. There are no people.")]]
+    assert own.annotate(images) == Annotator(Annotate()).annotate(images)
+    assert own._tagger.nlp.pipe_names == ["tagger"]
+
+
+def test_the_shipped_one_is_small_and_says_its_licence() -> None:
+    files = [path for path in SHIPPED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 15e6
+    assert Tagger(None).nlp.meta["license"] == "CC BY-SA 4.0"
+    assert "CC BY-SA 4.0" in (SHIPPED / "README.md").read_text("utf-8")
+
+
+def test_words_embedded_once_get_the_same_tags() -> None:
+    plain, once = spacy.load(SHIPPED), Tagger(None)
+    texts = ["Two brown dogs sit on a wooden bench, and a third dog runs. 🐶", "", "A dog", "x " * 300]
+    expected = [[token.tag_ for token in doc if not token.is_space] for doc in plain.pipe(texts)]
+    assert [[word.tag for word in words] for words in once.words(texts)] == expected
+
+
+def test_lower_case_of_another_length_keeps_the_offsets(make: Make) -> None:
+    text = "İstanbul İ. A red dog sits."
+    ((done,),) = Annotator(Annotate()).annotate([[make(text)]])
+    tags = [tag for sub in done.sub_captions for tag in sub.tags]
+    assert [text[tag.char_start : tag.char_end] for tag in tags] == [tag.text for tag in tags]
+    assert "red dog" in [tag.text for tag in tags]

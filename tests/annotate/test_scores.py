@@ -1,0 +1,35 @@
+"""The scores that were reached on the golden set are held: `python tests/annotation_scores.py` prints them in full."""
+
+from __future__ import annotations
+
+import pytest
+from annotation_scores import WHAT, Tallies, parts, score, total
+
+from recaption.annotate import Annotator
+
+FLOORS = {
+    "dev": {},
+    "heldout": {},
+}  # fmt: skip
+"""F1 as reached, cut off behind the third digit."""
+
+
+@pytest.fixture(scope="module")
+def reached(annotator: Annotator) -> dict[str, Tallies]:
+    return {part: total(score(image, annotator) for image in images) for part, images in parts().items()}
+
+
+@pytest.mark.parametrize("part", FLOORS)
+def test_no_score_falls(part: str, reached: dict[str, Tallies]) -> None:
+    assert set(FLOORS[part]) == set(WHAT)
+    fallen = {what: reached[part][what].f1 for what, floor in FLOORS[part].items() if reached[part][what].f1 < floor}
+    assert not fallen
+
+
+def test_the_golden_set_is_large_enough(reached: dict[str, Tallies]) -> None:
+    """What a score can be trusted for: sentences and positives of every flag."""
+    sizes = {part: {what: tally.true for what, tally in tallies.items()} for part, tallies in reached.items()}
+    both = {what: sizes["dev"][what] + sizes["heldout"][what] for what in WHAT}
+    assert both["spans"] >= 300
+    for flag in ("fragment", "negation", "meta", "boilerplate", "dup"):
+        assert both[flag] >= 40 and sizes["heldout"][flag] >= 20
