@@ -226,7 +226,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         console,
         (
             f"{command} inspect {shlex.quote(out)}  # a first look",
-            f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM tags GROUP BY ALL ORDER BY 2 DESC"',
+            f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
             f"{command} init my-captions  # pipelines and prompts to start from",
         ),
     )

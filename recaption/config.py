@@ -197,6 +197,9 @@ class Annotate(_Section):
         None, description="JSON file of labels that objects are mapped to: a list, label: [synonyms], COCO's or LVIS's"
     )
     weights: Weights = Weights()
+    tables: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = Field(
+        (), description="annotators that add tables of their own, as package.module:Class"
+    )
     tokenizers: tuple[str, ...] = Field(
         (), description="count tokens under these: a tokenizers JSON, a model folder or a hub id"
     )

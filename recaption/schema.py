@@ -123,6 +123,7 @@ IMAGES = _table(
         _f("height", _I32, "pixels", null=True),
         _f("n_captions", _I32, "captions, raw included"),
         _f("n_sub_captions", _I32, "sub-captions of all captions"),
+        _f("n_texts", _I32, "distinct texts that can be drawn: sub-captions without repeats and without weight 0"),
     ],
 )
 
@@ -174,6 +175,12 @@ _SUB_TAIL = [
 ]
 
 
+def own(name: str, columns: pa.Schema) -> pa.Schema:
+    """A flat table that an annotator of the pipeline's own adds: its columns behind `sub_id` and `key`."""
+    head = [_f("sub_id", _STR, "sub-caption that it is about"), _f("key", _STR, "key of the image")]
+    return _table(name, [*head, *columns])
+
+
 def _token_fields(tokenizers: Sequence[str]) -> list[pa.Field]:
     return [_f(f"n_tokens_{name}", _I32, f"tokens under {name}, start and end included") for name in tokenizers]
 
@@ -194,7 +201,7 @@ def _nested_captions(tokenizers: Sequence[str]) -> pa.DataType:
 
 def records(tokenizers: Sequence[str] = (), *, image: bool = False) -> pa.Schema:
     """The nested table of `data/`: a row per sample. With `image`, the bytes and what a reader of pixels needs."""
-    fields = [f for f in IMAGES if f.name not in ("n_captions", "n_sub_captions")]
+    fields = [f for f in IMAGES if not f.name.startswith("n_")]
     fields.append(_f("captions", _nested_captions(tokenizers), "in pipeline order, raw first"))
     if image:
         stored = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])

@@ -296,3 +296,9 @@ class Record:
     width: int | None = None  # pixels, as decoded from the header; None where the header is broken
     height: int | None = None
     captions: tuple[Caption, ...] = ()
+
+    def distinct_texts(self) -> int:
+        """How many different texts can be drawn from it: sub-captions that repeat no earlier one and have a weight,
+        and whole captions that have none."""
+        texts = {s.text for c in self.captions for s in c.sub_captions if s.dup_of is None and s.weight > 0}
+        return len(texts | {c.text for c in self.captions if not c.sub_captions})

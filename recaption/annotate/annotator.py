@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TYPE_CHECKING
 
-from recaption.annotate import flags, flair, lang, split
+from recaption.annotate import flags, flair, lang, own, split
 from recaption.annotate.dups import Seen
 from recaption.annotate.pipeline import Tagger
 from recaption.annotate.quotes import pairs
@@ -17,6 +18,9 @@ from recaption.annotate.vocabulary import Vocabulary
 from recaption.annotate.weight import weight
 from recaption.config import Annotate
 from recaption.types import Caption, SubCaption, Tag
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 VERSION = "2"
 """Of tagging, flags and weights; enters the build fingerprint. Raise it whenever an output may change."""
@@ -54,6 +58,7 @@ class Annotator:
         self._splitter = flair if settings.splitter == "flair_regex" else split
         self._settings = settings
         self._counters = Counters(settings.tokenizers)
+        self._own = own.load(settings.tables)
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
@@ -62,22 +67,30 @@ class Annotator:
 
     def provenance(self) -> dict[str, str]:
         """What the sub-captions depend on besides the captions; enters the build fingerprint."""
-        own = {"splitter": f"{self._settings.splitter}-{self._splitter.VERSION}", "annotator": VERSION}
+        ours = {"splitter": f"{self._settings.splitter}-{self._splitter.VERSION}", "annotator": VERSION}
         if self._vocabulary:
-            own["vocabulary"] = self._vocabulary.sha256
-        return {**self._tagger.provenance(), **own, **self._counters.provenance()}
+            ours["vocabulary"] = self._vocabulary.sha256
+        ours |= {f"table.{table.name}": table.version for table in self._own}
+        return {**self._tagger.provenance(), **ours, **self._counters.provenance()}
 
     def annotate(self, images: Sequence[Sequence[Caption]]) -> list[tuple[Caption, ...]]:
         """The captions of each image, in pipeline order, with `sub_captions` (and `lang`, where it was None) filled in.
 
         Texts are those of `recaption.text.normalise`. Memory beyond the result does not grow with the number of images.
         """
+        return self.annotate_with_tables(images)[0]
+
+    def annotate_with_tables(
+        self, images: Sequence[Sequence[Caption]]
+    ) -> tuple[list[tuple[Caption, ...]], dict[str, pa.Table]]:
+        """As `annotate`, and the tables of `annotate.tables` by name, made in the same pass."""
         parsed = self._parse([caption for image in images for caption in image])
+        rows = own.Rows(self._own)
         out = []
         for image in images:
             seen = Seen()
-            out.append(tuple(self._caption(caption, next(parsed), seen) for caption in image))
-        return out
+            out.append(tuple(self._caption(caption, next(parsed), seen, rows) for caption in image))
+        return out, rows.tables()
 
     def _parse(self, captions: list[Caption]) -> Iterator[list[_Sentence]]:
         rest = iter(captions)
@@ -86,7 +99,7 @@ class Annotator:
             for caption, words in zip(zone, self._tagger.words(texts), strict=True):
                 yield list(_cut(self._splitter.split(caption.text), words))
 
-    def _caption(self, caption: Caption, sentences: list[_Sentence], seen: Seen) -> Caption:
+    def _caption(self, caption: Caption, sentences: list[_Sentence], seen: Seen, rows: own.Rows) -> Caption:
         spoken = caption.lang or lang.guess(caption.text)
         counts = self._counters.count([caption.text[s.start : s.end] for s in sentences])
         last = len(sentences) - 1
@@ -94,7 +107,11 @@ class Annotator:
             self._sub_caption(caption, idx, sentence, spoken, idx == last, seen, counts[idx])
             for idx, sentence in enumerate(sentences)
         ]
-        return replace(caption, lang=spoken, sub_captions=tuple(subs))
+        done = replace(caption, lang=spoken, sub_captions=tuple(subs))
+        if self._own:
+            for sub, sentence in zip(subs, sentences, strict=True):
+                rows.add(sub, sentence.tokens, done)
+        return done
 
     def _sub_caption(
         self,

@@ -84,7 +84,9 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
         subs_per_image=tuple(
             rows(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL ORDER BY ALL")
         ),
-        top_tags=tuple(rows("SELECT lemma, count(*) AS n FROM tags GROUP BY ALL ORDER BY n DESC, lemma LIMIT ?", tags)),
+        top_tags=tuple(
+            rows("SELECT lemma, count(*) AS n FROM objects GROUP BY ALL ORDER BY n DESC, lemma LIMIT ?", tags)
+        ),
         samples=_samples(connection, [key for (key,) in keys]),
     )
 
@@ -103,7 +105,7 @@ def _samples(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sa
         f"SELECT caption_id, char_start, char_end FROM sub_captions WHERE {ours} ORDER BY caption_id, idx", keys
     ).fetchall()
     tags = connection.execute(
-        f"SELECT key, regexp_replace(sub_id, '#[0-9]+$', ''), char_start, char_end, lemma, attributes FROM tags "
+        f"SELECT key, regexp_replace(sub_id, '#[0-9]+$', ''), char_start, char_end, lemma, attributes FROM objects "
         f"WHERE {ours} ORDER BY ALL",
         keys,
     ).fetchall()

@@ -31,6 +31,12 @@ class Layout:
         """The Parquet files of one of the build's tables, sorted by name."""
         return _files(self.build / table, ".parquet") if self.build else []
 
+    def own_tables(self) -> list[str]:
+        """Tables that annotators of the pipeline's own have added to the build."""
+        known = {"images", "captions", "sub_captions", "tags", "rejects", "data"}
+        folders = _folders(self.build) if self.build else []
+        return [f.name for f in folders if f.name.isidentifier() and f.name not in known and _files(f, ".parquet")]
+
     def of_run(self, kind: str) -> list[Path]:
         """The finished files of `answers` or `rejects` (a folder per generation) or of `index`, sorted."""
         if self.out is None:

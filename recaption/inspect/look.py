@@ -21,7 +21,7 @@ _COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both can be read 
 _NUMERALS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONGEST = 1200  # characters of a caption; whoever wants more asks with SQL
 _TRIES = (
-    "SELECT lemma, count(*) AS n FROM tags GROUP BY ALL ORDER BY n DESC LIMIT 20",
+    "SELECT lemma, count(*) AS n FROM objects GROUP BY ALL ORDER BY n DESC LIMIT 20",
     "SELECT key, text FROM sub_captions WHERE list_contains(tag_lemmas, '{tag}') LIMIT 20",
     "SELECT reason, count(*) AS n, any_value(detail) AS example FROM rejects GROUP BY ALL ORDER BY n DESC",
     "SUMMARIZE sub_captions",

@@ -113,7 +113,7 @@ def _article(name: str) -> str:
 
 
 _HINT = (
-    f"Write one SELECT over the views {', '.join(VIEWS)}, e.g. SELECT lemma, count(*) AS n FROM tags GROUP BY ALL "
+    f"Write one SELECT over the views {', '.join(VIEWS)}, e.g. SELECT lemma, count(*) AS n FROM objects GROUP BY ALL "
     f"ORDER BY n DESC LIMIT 20"
 )
 

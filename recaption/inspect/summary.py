@@ -197,6 +197,6 @@ def _top_tags(layout: Layout) -> tuple[tuple[str, int], ...]:
     with open_layout(layout) as connection:
         return tuple(
             connection.execute(
-                "SELECT lemma, count(*) AS n FROM tags GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3"
+                "SELECT lemma, count(*) AS n FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3"
             ).fetchall()
         )

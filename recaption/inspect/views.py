@@ -18,7 +18,7 @@ from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.types import SCHEMA_VERSION
 
-VIEWS = ("images", "captions", "sub_captions", "tags", "rejects", "shards", "answers", "runs")
+VIEWS = ("images", "captions", "sub_captions", "objects", "tags", "rejects", "shards", "answers", "runs")
 """What a user is told of; `records` is another name for `images`."""
 
 # union_by_name opens every file before a query begins: seconds for a thousand shards. A build is written by one version
@@ -52,11 +52,13 @@ def statements(layout: Layout) -> list[str]:
         "captions": _build_table(layout, "captions", schema.CAPTIONS),
         "sub_captions": _build_table(layout, "sub_captions", schema.sub_captions()),
         "tags": _build_table(layout, "tags", schema.TAGS),
+        "objects": "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'",
         "shards": _shards(layout),
         "answers": _answers(layout),
         "rejects": _build_table(layout, "rejects", schema.REJECTS) if layout.build else _run_rejects(layout),
         "runs": _runs(layout),
     }
+    bodies |= {name: _build_table(layout, name, schema.own(name, pa.schema([]))) for name in layout.own_tables()}
     return [f"CREATE VIEW {name} AS {body}" for name, body in bodies.items()]
 
 

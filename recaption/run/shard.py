@@ -123,7 +123,7 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
         if missing := asked_of.asked - asked_of.answered - asked_of.rejected:
             raise DatasetError(f"{missing} images have neither answer nor reject of {generation}", shard=shard.id)
     annotator = _annotator(pipeline.annotate)
-    annotated = annotator.annotate([record.captions for record in assembled.records])
+    annotated, own = annotator.annotate_with_tables([record.captions for record in assembled.records])
     records = [
         replace(record, captions=captions) for record, captions in zip(assembled.records, annotated, strict=True)
     ]
@@ -141,6 +141,7 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
         rejects=assembled.rejects,
         asked=assembled.asked,
         inputs=inputs,
+        own=own,
     )
 
 

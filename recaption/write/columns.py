@@ -83,13 +83,14 @@ class Columns:
         """A row per record, in order, without texts."""
         subs = [sum(len(c.sub_captions) for c in r.captions) for r in self.records]
         counts = {"n_captions": pa.array(self.per_record, pa.int32()), "n_sub_captions": pa.array(subs, pa.int32())}
+        counts["n_texts"] = pa.array([r.distinct_texts() for r in self.records], pa.int32())
         return _table({**self._record, **counts}, schema.IMAGES)
 
     def captions(self) -> pa.Table:
         """A row per image x caption, sorted by key."""
         up = _parents(self.per_record)
         above = {name: self._record[name].take(up) for name in ("key", "shard", "split")}
-        return _by_key(_table({**self._caption, **above}, schema.CAPTIONS))
+        return by_key(_table({**self._caption, **above}, schema.CAPTIONS))
 
     def sub_captions(self) -> pa.Table:
         """A row per sub-caption, sorted by key."""
@@ -97,14 +98,14 @@ class Columns:
         above = {name: self._caption[name].take(up) for name in ("caption_id", "generation", "source", "granularity")}
         top = _parents(self.per_record).take(up)
         above |= {name: self._record[name].take(top) for name in ("key", "shard")}
-        return _by_key(_table({**self._sub, **above}, schema.sub_captions(self.tokenizers)))
+        return by_key(_table({**self._sub, **above}, schema.sub_captions(self.tokenizers)))
 
     def tags(self) -> pa.Table:
         """A row per tag, sorted by key."""
         up = _parents(self.per_sub)
         top = _parents(self.per_record).take(_parents(self.per_caption).take(up))
         above = {"sub_id": self._sub["sub_id"].take(up), "key": self._record["key"].take(top)}
-        return _by_key(_table({**self._tag, **above}, schema.TAGS))
+        return by_key(_table({**self._tag, **above}, schema.TAGS))
 
 
 def _arrays(items: Sequence[Any], target: pa.Schema, names: Iterable[str]) -> dict[str, pa.Array]:
@@ -132,7 +133,7 @@ def _table(columns: dict[str, pa.Array], target: pa.Schema) -> pa.Table:
     return pa.table([columns[name] for name in target.names], schema=target)
 
 
-def _by_key(table: pa.Table) -> pa.Table:
+def by_key(table: pa.Table) -> pa.Table:
     """Sorted by key; rows with equal keys keep their order. Keys mostly are in order already: then nothing is moved."""
     keys = table["key"].combine_chunks()
     if len(keys) < 2 or pc.all(pc.less_equal(keys[:-1], keys[1:])).as_py():

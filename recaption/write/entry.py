@@ -94,7 +94,7 @@ def tally(
     subs = [sub for caption in captions for sub in caption.sub_captions]
     splits = Counter(record.split for record in usable)
     reasons = Counter(str(r.reason) for r in records if r.status in ("reject", "excluded"))
-    histogram = Counter(distinct_texts(record) for record in usable)
+    histogram = Counter(record.distinct_texts() for record in usable)
     return ShardEntry(
         name=name,
         files=tuple(files),
@@ -111,10 +111,3 @@ def tally(
         generations=generations,
         distinct_texts=dict(sorted(histogram.items())),
     )
-
-
-def distinct_texts(record: Record) -> int:
-    """How many different texts can be drawn from an image: sub-captions without the near-duplicates of earlier ones,
-    and whole captions that have none."""
-    texts = {sub.text for c in record.captions for sub in c.sub_captions if sub.dup_of is None}
-    return len(texts | {c.text for c in record.captions if not c.sub_captions})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recaption import schema
 from recaption.store import Store
 from recaption.types import Reject
-from recaption.write.columns import Columns
+from recaption.write.columns import Columns, by_key
 from recaption.write.outfile import Sink
 from recaption.write.tables import write_table
 
@@ -19,22 +20,30 @@ TABLES: Final = ("images", "captions", "sub_captions", "tags", "rejects")
 
 
 def write_flat(
-    store: Store, prefix: str, shard: str, columns: Columns, rejects: Sequence[Reject]
+    store: Store,
+    prefix: str,
+    shard: str,
+    columns: Columns,
+    rejects: Sequence[Reject],
+    own: Mapping[str, pa.Table],
 ) -> dict[str, tuple[str, Sink, int]]:
     """Write `<prefix>/<table>/<shard>.parquet` of every flat table. Returns path, closed sink and rows by table.
 
-    images and rejects are in source order, the others sorted by key.
+    images and rejects are in source order, the others sorted by key. Of `own`, rows of images that are not usable (any
+    more) are left out.
     """
+    usable = pa.array([record.key for record in columns.records if record.captions], pa.string())
     tables = {
         "images": columns.images(),
         "captions": columns.captions(),
         "sub_captions": columns.sub_captions(),
         "tags": columns.tags(),
         "rejects": pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=schema.REJECTS),
+        **{name: by_key(table.filter(pc.is_in(table["key"], usable))) for name, table in own.items()},
     }
     written = {}
     for name, table in tables.items():
         path = f"{name}/{shard}.parquet"
-        sink = write_table(store, f"{prefix}/{path}", table, sorted_by_key=name in ("captions", "sub_captions", "tags"))
+        sink = write_table(store, f"{prefix}/{path}", table, sorted_by_key=name not in ("images", "rejects"))
         written[name] = (path, sink, table.num_rows)
     return written

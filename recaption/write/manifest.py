@@ -16,6 +16,7 @@ from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write.assemble import Asked
 from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.flat import TABLES
 from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
@@ -70,7 +71,7 @@ def write_manifest(
     }
     for path, body in _beside(entries).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    store.put(f"{prefix}/views.sql", views_sql().encode())
+    store.put(f"{prefix}/views.sql", (views_sql() + _own_views(entries)).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
     store.put(f"{prefix}/manifest.json", _render(manifest))
     forget_shards(store, prefix)
@@ -141,6 +142,15 @@ def views_sql(build: str = ".", out: str = "../..") -> str:
     for placeholder, path in quoted.items():
         body = body.replace(placeholder, path)
     return f"{head}\n\n{body}"
+
+
+def _own_views(entries: Sequence[ShardEntry]) -> str:
+    """Views of the tables that annotators of the pipeline's own have added."""
+    names = {PurePosixPath(file.path).parts[0] for entry in entries[:1] for file in entry.files} - {*TABLES, "data"}
+    return "".join(
+        f"\nCREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('./{name}/*.parquet', union_by_name = true);\n"
+        for name in sorted(names)
+    )
 
 
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:

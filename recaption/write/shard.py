@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import orjson
+import pyarrow as pa
 
 from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.store import Store
@@ -46,12 +47,14 @@ def write_shard(
     rejects: Sequence[Reject] = (),
     asked: Mapping[str, Asked] | None = None,
     inputs: str = "",
+    own: Mapping[str, pa.Table] | None = None,
 ) -> ShardEntry:
     """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
 
-    `rejects` and `asked` are those of `assemble_shard`. Bytes are read (`images` is called) only for formats that hold
-    them; memory holds the records and one sample (webdataset) or row group (parquet). An image whose bytes are no
-    longer those that were asked about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
+    `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own. Bytes are read
+    (`images` is called) only for formats that hold them; memory holds the records and one sample (webdataset) or row
+    group (parquet). An image whose bytes are no longer those that were asked about, or cannot be transcoded, becomes
+    a rejected record, never a wrong sample.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
     Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
     """
@@ -68,7 +71,9 @@ def write_shard(
         columns = Columns(made, tokenizers)
     else:
         raise ConfigError(f"output.format is {format!r}; it can be sidecar, webdataset or parquet")
-    flat = write_flat(store, prefix, shard, columns, sorted([*rejects, *late], key=lambda reject: reject.row))
+    flat = write_flat(
+        store, prefix, shard, columns, sorted([*rejects, *late], key=lambda reject: reject.row), own or {}
+    )
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
     entry = replace(tally(shard, made, files, asked or {}), inputs=inputs)
     store.put(_entry_path(prefix, shard), orjson.dumps(entry.to_json()))

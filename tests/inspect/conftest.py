@@ -111,7 +111,8 @@ def _tags(sub_id: str, key: str, text: str, start: int, end: int) -> list[dict[s
             lemma = LEMMAS.get(word, word)
             found.append(
                 {"sub_id": sub_id, "key": key, "lemma": lemma, "label": None, "text": word, "char_start": at}
-                | {"char_end": at + len(word), "attributes": list(attributes), "count": None}
+                | {"char_end": at + len(word), "attributes": list(attributes), "count": None, "plural": False}
+                | {"kind": "object"}
             )
     return found
 
@@ -155,7 +156,7 @@ def write_build(out: Path, build: str = BUILD, *, publish: bool = True) -> Path:
             {"key": key, "source_key": key, "shard": shard, "row": row, "sha256": sha(key), "split": "train"}
             | {"status": "reject" if key == bad else "ok", "reason": "truncated" if key == bad else None, "url": None}
             | {"width": 640, "height": 480, "n_captions": 0 if key == bad else 2}
-            | {"n_sub_captions": sum(s["key"] == key for s in subs)}
+            | {"n_sub_captions": sum(s["key"] == key for s in subs), "n_texts": sum(s["key"] == key for s in subs)}
             for row, key in enumerate((*keys, bad))
         ]
         rejects = [reject(bad, shard, 2, "truncated" if bad == "a2" else "missing_required")]

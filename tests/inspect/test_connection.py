@@ -36,6 +36,7 @@ COUNTS = {
     "images": 6,
     "captions": 8,
     "sub_captions": 12,
+    "objects": 10,
     "tags": 10,
     "rejects": 2,
     "shards": 2,

@@ -37,7 +37,7 @@ def test_what_it_says_of_a_build(dataset: Path) -> None:
         "long: asked 5 = answered 4 + rejected 1",
         "missing_required",
         "long: repetition",
-        "views: images, captions, sub_captions, tags, rejects, shards, answers, runs",
+        "views: images, captions, sub_captions, objects, tags, rejects, shards, answers, runs",
     ):
         assert text in out, text
     assert re.search(r"dog +4 +█+\n *ball +1 +█", out)
@@ -66,7 +66,7 @@ def test_hostile_texts_reach_the_terminal_as_letters(dataset: Path) -> None:
 def test_narrow_terminals(dataset: Path, width: int) -> None:
     above, _, commands = look(dataset, width).partition("\nnext\n")
     assert max(map(cell_len, above.splitlines())) <= width
-    assert 'FROM tags GROUP BY ALL ORDER BY n DESC LIMIT 20"\n' in commands  # never broken: they are to be copied
+    assert 'FROM objects GROUP BY ALL ORDER BY n DESC LIMIT 20"\n' in commands  # never broken: they are to be copied
 
 
 def test_the_suggested_queries_run(dataset: Path, run_only: Path) -> None:

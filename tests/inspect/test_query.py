@@ -132,7 +132,7 @@ def test_errors_say_what_there_is(dataset: Path) -> None:
         with pytest.raises(UserError) as caught:
             run_sql(connection, "SELECT * FROM caption")
         assert "caption" in str(caught.value)
-        assert "sub_captions, tags" in str(caught.value)
+        assert "sub_captions, objects, tags" in str(caught.value)
         with pytest.raises(UserError, match="syntax error"):
             run_sql(connection, "SELEKT 1")
 

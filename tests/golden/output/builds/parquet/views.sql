@@ -10,6 +10,8 @@ CREATE OR REPLACE VIEW records AS SELECT * FROM images;
 CREATE OR REPLACE VIEW captions AS SELECT * FROM read_parquet('./captions/*.parquet', union_by_name = true);
 CREATE OR REPLACE VIEW sub_captions AS SELECT * FROM read_parquet('./sub_captions/*.parquet', union_by_name = true);
 CREATE OR REPLACE VIEW tags AS SELECT * FROM read_parquet('./tags/*.parquet', union_by_name = true);
+-- objects: the tags that say what is there; the others are kept with the reason why they do not
+CREATE OR REPLACE VIEW objects AS SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object';
 CREATE OR REPLACE VIEW rejects AS SELECT * FROM read_parquet('./rejects/*.parquet', union_by_name = true);
 
 -- shards: a row per dataset shard, from the manifest; files is a list with path, rows, bytes and sha256 of each
