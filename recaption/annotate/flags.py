@@ -82,6 +82,7 @@ _ASSISTANT = re.compile(
     | (?:let\ me|feel\ free|please|would\ you|do\ you|could\ you|hope\ this|thank|if\ you|sorry|apologies)\b
     | is\ there\ anything\b
     | (?:photo(?:graph)?|image|picture|illustration|credit|source|courtesy)(?:\ (?:credit|courtesy))?\ ?(?::|by|©)(?=\ )
+    | ©|\(c\)(?=\ )
     | as\ an?\ (?:ai|language|large)\b
     | (?:note|disclaimer|caption|description|answer)\ ?:(?=\ )
     | (?:note|keep\ in\ mind)\ that\b
@@ -94,6 +95,10 @@ _ABOUT_IT = re.compile(
     | (?:you|one|viewers?|the\ viewer|we)\ (?:can|could|might|may|would)\ (?:almost|easily|only|just|imagine|sense|feel
       |smell|hear|taste|read|interpret|infer|assume|conclude|guess)\b
     | no\ (?:edits?|filters?)\b
+    | (?:taken|shot|captured|photographed|snapped|filmed)\ (?:by|with|from|using|on)\b[^,]*\Z
+    | (?:taken|shot|captured|photographed|snapped|filmed)\ [^,]{1,60},\ (?:the|this)
+      \ (?:\w+\ )?(?:image|picture|photo|shot|photograph|scene)\b
+    | .{0,100}\b(?:rule\ of\ thirds|off-cent(?:er|re)\b|leading\ lines|golden\ ratio|shallow\ depth\ of\ field)
     | based\ on\ the\ (?:image|picture|photo|description|visual)
     | it(?:\ is|'s|’s)\ (?:also\ )?(?:not\ |hard\ |difficult\ |impossible\ |un|im)
       (?:clear|possible|known|certain|to\ (?:tell|say|see|read|determine|make|identify|know))
@@ -127,6 +132,17 @@ _LIGHT_DOES = frozenset(
     fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
     bounce glisten shimmer touch warm catch strike reach pass slip leak break glare drop
     """)
+)
+_MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
+_MAKE = frozenset(
+    word_list("""
+    uses used chooses chose chosen employs employed frames framed captures captured places placed conveys conveyed
+    opted opts paints painted renders rendered strikes relies relied emphasizes emphasises draws invites shows manages
+    balances
+    """)
+)
+_FACTS = frozenset(
+    ("total", "number", "value", "price", "name", "title", "date", "sum", "average", "percentage", "result")
 )
 _NAMED = lex.DESCRIPTION | lex.ABOUT
 _SHOW = frozenset(("include", "show", "contain", "feature", "depict", "display"))
@@ -203,27 +219,35 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
         return False
     if is_fragment and len(words) <= _HEADING_WORDS:
         nouns = [_lemma(word) for word in words if word.tag in _NOUNS]
-        named = any(word.text in _NAMED or _lemma(word) in _NAMED for word in words)
-        return named and all(noun in _NAMED for noun in nouns)
+        named = [word.text in _NAMED or _lemma(word) in _NAMED for word in words if word.tag != ":"]
+        heading = named[-1:] == [True] and all(word.tag != "IN" for word in words)  # "Notable Details", "Stock photo"
+        return heading or (any(named) and all(noun in _NAMED for noun in nouns))
     start = _subject(words)
     verb = next((i for i in range(start, len(words)) if words[i].tag in _FINITE), len(words))
     if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
         said = _heads(words, verb + 1, len(words))
-        return not has_objects and bool(said) and (said[0] in lex.ABOUT or lex.is_abstract(said[0]))
+        return bool(said) and (said[0] in lex.ABOUT or (not has_objects and lex.is_abstract(said[0])))
     heads = _heads(words, start, verb)
     if not heads:
         aside = _heads(words, 0, start)  # "As for the layout, it is clean"
         is_of_it = bool(aside) and aside[0] in lex.ABOUT and words[start : start + 1] and words[start].text in _IT
         return bool(is_of_it) or _is_picture(words, start, verb) or _has_effect(words, verb)
+    if words[start].text in ("everything", "all", "every", "together"):
+        return any(_has_effect(words, i) for i in range(start, len(words)))
     if words[start].text in _PERSONS:
         return False
     head = heads[0]
+    if head in _MAKERS:
+        return any(word.text in _MAKE for word in words[verb : verb + 4])
     if head in lex.PLACES:
         return _BLURRED.search(text) is not None
     if words[start].text in _ONE_OF_MANY and (head in lex.PICTURES or words[start].text == "no"):
         return False  # "A framed photograph on the wall shows the founder", "No message is displayed"
     does = verb < len(words) and _lemma_verb(words[verb]) in lex.EFFECTS
     if head in _LIGHT:
+        at = next(i for i in range(start, verb) if words[i].text == head)
+        if words[start].text in _ONE_OF_MANY or (at + 1 < len(words) and words[at + 1].tag == "VBG"):
+            return False  # a lamp; light in the scene
         return verb < len(words) and _lemma_verb(words[verb]) not in _LIGHT_DOES
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
         return True  # "Cool blues and greys dominate"
@@ -231,7 +255,13 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
         return False  # "The painting does not include any land", "The image shows" and no more
     if head in lex.ABOUT:
         return True
-    if lex.is_abstract(head) and head not in lex.MEASURES and not has_objects and verb < len(words):
+    if (
+        lex.is_abstract(head)
+        and head not in lex.MEASURES
+        and head not in _FACTS
+        and not has_objects
+        and verb < len(words)
+    ):
         return does or words[verb].text in lex.COPULAS
     return _has_effect(words, verb)
 
@@ -239,7 +269,7 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
 def _subject(words: Sequence[Token]) -> int:
     """Where the main clause begins: behind "Overall," or "Bright and airy," and the like."""
     start = 0
-    if words and words[0].tag in _OPENING:
+    if words and (words[0].tag in _OPENING or words[0].text.endswith("ly")):
         for i, word in enumerate(words[:_ASIDE]):
             if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECTS:
                 start = i + 1
@@ -270,7 +300,7 @@ def _heads(words: Sequence[Token], start: int, verb: int) -> list[str]:
 
 def _is_picture(words: Sequence[Token], start: int, verb: int) -> bool:
     """ "It is a quiet portrayal …": a pronoun, a copula, and a word about the picture."""
-    if verb >= len(words) or words[verb].text not in lex.COPULAS:
+    if verb >= len(words) or not (words[verb].text in lex.COPULAS or words[verb].text in ("feels", "reads")):
         return False
     if not verb or words[verb - 1].text not in _IT:
         return False

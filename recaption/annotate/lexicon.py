@@ -175,7 +175,8 @@ ABOUT: Final = PICTURES | frozenset(
     viewer viewpoint vantage aperture format ratio crop orientation narrative story message mystery beauty elegance
     charm serenity tranquility calm calmness peace energy emotion warmth intimacy nostalgia drama tension movement
     motion rhythm contrast character personality spirit essence significance symbolism meaning purpose intention
-    intent context presence absence attention effect touch shutter speed
+    intent context presence absence attention effect touch shutter speed interface spacing typography hierarchy
+    distortion vignetting watermark aberration flare artifact
     """)
 )
 """Of what is not in the picture but about it: a sentence with such a subject speaks about the picture."""

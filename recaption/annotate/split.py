@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from recaption.annotate.blocks import blocks, is_gap, trim
 from recaption.annotate.quotes import enclosed
-from recaption.annotate.words import CONTINUES, MONTHS, NUMBERED, STARTERS, TITLES, UNCERTAIN
+from recaption.annotate.words import CONTINUES, DAYS, MONTHS, NUMBERED, STARTERS, TITLES, UNCERTAIN
 
 VERSION = "2"
 """Enters the build fingerprint: raise it whenever a span may change."""
@@ -27,7 +27,9 @@ _STOP = re.compile(rf"[.!?…‥]+[{WIDE_STOPS}]*|[{WIDE_STOPS}]+[.!?…]*|[؛]|
 _CLOSERS = re.compile(r"(?:[\"'”’»›」』）】》\)\]\}]|\*{1,3}|__?){0,6}")
 _FACE = "[\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*"
 _EMOJI = re.compile(f"{_FACE}(?: ?{_FACE})*")
-_CANDIDATE = re.compile(f"{_STOP.pattern}|(?P<emoji>{_EMOJI.pattern})|(?P<item>(?<!\\S)\\d{{1,2}}\\)(?=\\s))")
+_CANDIDATE = re.compile(
+    f"{_STOP.pattern}|(?P<emoji>{_EMOJI.pattern})|(?P<bar>(?<=\\s)\\|(?=\\s))|(?P<item>(?<!\\S)\\d{{1,2}}\\)(?=\\s))"
+)
 _EMOJI_BEHIND = re.compile(f" ?{_EMOJI.pattern}")
 _SPACE = re.compile(r"\s*")
 _OPENERS = re.compile(r"(?:[\"'“‘«‹「『（【《\(\[\{]|\*{1,3}|__?){0,6}")
@@ -82,6 +84,10 @@ def _sentences(text: str, start: int, end: int, inside: bytearray, lower_style: 
             if _starts_behind(text, pos, end) and begin < match.start():
                 yield begin, pos
                 begin = pos
+            continue
+        if match.lastgroup == "bar":  # "A kitchen | Stock photo"
+            yield begin, match.start()
+            begin = pos
             continue
         is_item = match.lastgroup == "item"  # "2)"
         if numbered and (match[0] == f"{item})" if is_item else _is_next_item(text, match.start(), end, item)):
@@ -198,11 +204,13 @@ def _abbreviates(text: str, stop: int, head: str, word: str, lower_style: bool) 
         return True
     if low in MONTHS:
         return not starter and not lower_style
+    if low in ("a.m", "p.m"):
+        return word.lower() in DAYS or head.isdigit()
     if low in UNCERTAIN:
         return UNCERTAIN[low] and not starter
     if len(before) == 1 and before.isalpha():
         # "J. Smith" goes on, "vitamin C. The" does not, "I." is the pronoun
-        return not starter and not lower_style
+        return not starter and (not lower_style or before.isupper())
     if "." in before and all(len(part) <= 1 for part in before.split(".")) and before[0].isalpha():
         return not starter  # U.S. Army, J.R.R. Tolkien
     return False

@@ -42,6 +42,14 @@ NUMBERED: Final = frozenset(
 )
 """Go on before a number."""
 
+DAYS: Final = frozenset(
+    words("""
+    monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun january february march april
+    may june july august september october november december est edt pst pdt cst cet gmt utc bst
+    """)
+)
+"""Go on behind "a.m." and "p.m."."""
+
 MONTHS: Final = frozenset(
     words("""
     jan feb mar apr jun jul aug sep sept oct nov dec mon tue tues wed thu thur thurs fri
