@@ -7,7 +7,7 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak scene-model scene-eval tagger-model lock wheel clean
+.PHONY: help setup demo test check format bench soak scene-model scene-eval annotate-scores tagger-model lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ scene-model: setup ## train the embedded scene captioner
 
 scene-eval: setup ## measure the embedded scene captioner on scenes it has not seen
 	@$(PY) -m recaption.demo.evaluate $(ARGS)
+
+annotate-scores: setup ## score splitting, tags and flags on the golden set (ARGS="--wrong", "--heldout")
+	@$(PY) tests/annotation_scores.py $(ARGS)
 
 tagger-model: setup ## train the shipped tagger
 	@$(PY) -m recaption.annotate.train $(ARGS)

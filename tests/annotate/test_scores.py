@@ -7,10 +7,40 @@ from annotation_scores import WHAT, Tallies, parts, score, total
 
 from recaption.annotate import Annotator
 
-FLOORS = {
-    "dev": {},
-    "heldout": {},
-}  # fmt: skip
+FLOORS: dict[str, dict[str, float]] = {
+    "dev": {
+        "boundaries": 0.998,
+        "spans": 0.997,
+        "heads": 0.941,
+        "names": 0.918,
+        "attributes": 0.916,
+        "counts": 0.961,
+        "plurals": 0.949,
+        "fragment": 0.975,
+        "negation": 1.0,
+        "meta": 0.942,
+        "boilerplate": 0.984,
+        "dup": 0.931,
+        "content": 0.984,
+        "lang": 0.998,
+    },
+    "heldout": {
+        "boundaries": 0.993,
+        "spans": 0.983,
+        "heads": 0.92,
+        "names": 0.902,
+        "attributes": 0.892,
+        "counts": 0.942,
+        "plurals": 0.938,
+        "fragment": 0.978,
+        "negation": 1.0,
+        "meta": 0.918,
+        "boilerplate": 1.0,
+        "dup": 0.916,
+        "content": 0.954,
+        "lang": 0.992,
+    },
+}
 """F1 as reached, cut off behind the third digit."""
 
 

@@ -1,0 +1,134 @@
+"""Tables that annotators of a pipeline's own add: in the annotator, in a build, and what is no such annotator."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recaption.annotate import Annotator, Token
+from recaption.config import Annotate
+from recaption.errors import ConfigError
+from recaption.inspect import connect
+from recaption.schema import check_version
+from recaption.store import LocalStore
+from recaption.types import Caption, Record, SubCaption
+from recaption.write import publish, write_manifest, write_shard
+
+Make = Callable[..., Caption]
+
+
+class Verbs:
+    """Every verb with its place in the caption."""
+
+    name = "verbs"
+    version = "1"
+    columns = pa.schema([pa.field("verb", pa.string()), pa.field("char_start", pa.int32())])
+
+    def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> Iterator[dict[str, Any]]:
+        for word in words:
+            if word.tag.startswith("VB"):
+                assert caption.text[word.start : word.end].lower() == word.text
+                yield {"verb": word.text, "char_start": word.start}
+
+
+class Silent(Verbs):
+    name = "silent"
+
+    def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> Iterator[dict[str, Any]]:
+        return iter(())
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Importable, as a user's own package is."""
+    made = ModuleType("own_annotators")
+    made.Verbs, made.Silent = Verbs, Silent  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_annotators", made)
+    return made
+
+
+CAPTION = Caption(caption_id="", generation="raw", source="raw", granularity="raw", text="")
+NAMES = ("own_annotators:Verbs", "own_annotators:Silent")
+
+
+def test_rows_come_from_the_same_pass(module: ModuleType, make: Make) -> None:
+    annotator = Annotator(Annotate(tables=NAMES))
+    captions, tables = annotator.annotate_with_tables([[make("A dog sits. Two cats run.")]])
+    assert captions == Annotator(Annotate()).annotate([[make("A dog sits. Two cats run.")]])
+    assert tables["verbs"].to_pylist() == [
+        {"sub_id": "k/long/0#0", "key": "k", "verb": "sits", "char_start": 6},
+        {"sub_id": "k/long/0#1", "key": "k", "verb": "run", "char_start": 21},
+    ]
+    assert tables["silent"].num_rows == 0
+    check_version(tables["verbs"].schema, "verbs")
+    assert annotator.provenance()["table.verbs"] == "1"
+
+
+def built(out: Path, settings: Annotate, texts: dict[str, str]) -> Path:
+    """A published build of images with these keys and texts."""
+    annotator, store = Annotator(settings), LocalStore(str(out))
+    captions = [[replace(CAPTION, caption_id=f"{key}/raw/0", text=text)] for key, text in texts.items()]
+    annotated, own = annotator.annotate_with_tables(captions)
+    records = [
+        Record(key=key, source_key=key, shard="00000", row=row, sha256=f"{row:064x}", status="ok", captions=done)
+        for row, (key, done) in enumerate(zip(texts, annotated, strict=True))
+    ]
+    entry = write_shard(store, "builds/b", "00000", records, list, format="sidecar", own=own)
+    write_manifest(
+        store,
+        "builds/b",
+        **{"name": "n", "build": "b", "format": "sidecar", "image_mode": "jpeg", "shards": [entry]},
+        **{"generations": [], "require": [], "primary": [], "sampling": {}},
+    )
+    publish(store, "b")
+    return out
+
+
+def test_they_are_in_the_build_and_can_be_asked_for(module: ModuleType, tmp_path: Path) -> None:
+    out = built(tmp_path / "out", Annotate(tables=NAMES), {"b": "A dog sits.", "a": "Two cats run."})
+    table = pq.read_table(next((out / "builds").glob("*/verbs/*.parquet")))
+    assert table["key"].to_pylist() == ["a", "b"], "sorted by key"
+    with connect(str(out)) as connection:
+        joined = "SELECT key, verb FROM verbs JOIN sub_captions USING (sub_id, key) ORDER BY 1"
+        assert connection.execute(joined).fetchall() == [("a", "run"), ("b", "sits")]
+        assert connection.execute("SELECT count(*) FROM silent").fetchall() == [(0,)]
+    (build,) = (out / "builds").iterdir()
+    with duckdb.connect() as plain:
+        plain.execute(f"SET file_search_path = '{build}'")
+        sql = (build / "views.sql").read_text("utf-8")
+        plain.execute(sql[sql.index("CREATE OR REPLACE VIEW verbs") :])
+        assert plain.execute("SELECT count(*) FROM verbs").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "tags"}, "names its table 'tags'"),
+        ({"name": "../x"}, "lower-case letters, digits and _"),
+        ({"columns": pa.schema([pa.field("key", pa.string())])}, "has a column key of its own"),
+    ],
+)
+def test_what_will_not_do(module: ModuleType, change: dict[str, Any], says: str) -> None:
+    module.Verbs = type("Odd", (Verbs,), change)  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=says):
+        Annotator(Annotate(tables=NAMES[:1]))
+
+
+def test_two_of_one_name(module: ModuleType) -> None:
+    with pytest.raises(ConfigError, match="names its table 'verbs'"):
+        Annotator(Annotate(tables=(NAMES[0], NAMES[0])))
+
+
+@pytest.mark.parametrize("name", ["no_such_module:Verbs", "own_annotators:Nouns"])
+def test_what_cannot_be_imported(module: ModuleType, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"annotate\.tables: .* cannot be imported"):
+        Annotator(Annotate(tables=(name,)))
