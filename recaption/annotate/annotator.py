@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from recaption.annotate import flags, flair, lang, own, split
 from recaption.annotate.dups import Seen
 from recaption.annotate.pipeline import Tagger
-from recaption.annotate.quotes import pairs
+from recaption.annotate.quotes import quoted
 from recaption.annotate.tag import Token, tags
 from recaption.annotate.tokens import Counters
 from recaption.annotate.vocabulary import Vocabulary
@@ -212,7 +212,5 @@ def _cut(spans: Sequence[tuple[int, int]], words: Sequence[Token]) -> Iterator[_
 def _spoken(sentence: _Sentence, text: str, begin: int) -> list[Token]:
     """Its tokens behind the opener and outside quotes."""
     words = [token for token in sentence.tokens if token.start >= begin]
-    quoted = [(sentence.start + a, sentence.start + b) for a, b, is_quote in pairs(text) if is_quote]
-    if not quoted:
-        return words
-    return [token for token in words if not any(a <= token.start <= b for a, b in quoted)]
+    inside = quoted(text)
+    return words if inside is None else [token for token in words if not inside[token.start - sentence.start]]

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lemma import singular
-from recaption.annotate.quotes import pairs
+from recaption.annotate.quotes import quoted
 from recaption.annotate.tag import Token
 from recaption.annotate.words import words as word_list
 
@@ -147,16 +147,14 @@ _FACTS = frozenset(
 _NAMED = lex.DESCRIPTION | lex.ABOUT
 _SHOW = frozenset(("include", "show", "contain", "feature", "depict", "display"))
 _ASIDE = 14  # tokens that an adverbial before the subject may have
+_BEHIND = 16  # words behind the verb that are looked at
 _HEADING_WORDS = 8
 
 
 def unquoted(text: str) -> str:
     """The text with everything inside quotes blanked out, same length: what a sign says is not what is said."""
-    out = text
-    for start, end, is_quote in pairs(text):
-        if is_quote:
-            out = out[: start + 1] + " " * (end - start - 1) + out[end:]
-    return out
+    inside = quoted(text)
+    return text if inside is None else "".join(" " if hidden else c for c, hidden in zip(text, inside, strict=True))
 
 
 def content_start(text: str) -> int:
@@ -312,7 +310,7 @@ def _has_effect(words: Sequence[Token], verb: int) -> bool:
     """ "The plants add a natural touch to the room": the main verb says what it does for the picture."""
     if verb >= len(words) or _lemma_verb(words[verb]) not in lex.EFFECTS:
         return False
-    said = _heads(words, verb + 1, len(words))
+    said = _heads(words, verb + 1, min(len(words), verb + _BEHIND))
     return any(head in lex.ABOUT or lex.is_abstract(head) for head in said[:2])
 
 

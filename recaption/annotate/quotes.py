@@ -63,6 +63,16 @@ def _opener(mark: str, before: str, after: str, stack: list[tuple[str, int]]) ->
     return None if after.isalnum() else ("'" if mark == "'" else "‘")
 
 
+def quoted(text: str) -> bytearray | None:
+    """One byte per code point: 1 inside quotes and on their marks; None where there are none, as mostly."""
+    inside: bytearray | None = None
+    for start, end, is_quote in pairs(text):
+        if is_quote:
+            inside = inside or bytearray(len(text))
+            inside[start : end + 1] = b"\1" * (end + 1 - start)
+    return inside
+
+
 def enclosed(text: str) -> bytearray:
     """One byte per code point: 1 inside quotes or brackets (the opening mark included, the closing one not)."""
     inside = bytearray(len(text))

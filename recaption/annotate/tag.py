@@ -43,6 +43,7 @@ _LIGHT = frozenset(("and", "a", "little", "bit", "but", "yet", "also"))
 _JOINS = frozenset(("and", "but", "yet", ","))
 _ODD = re.compile(r"[^\w'’. -]|[\w-]\.\w|_")  # file names, addresses, hashtags
 _MAX_COUNT = 1000
+_PREDICATE = 12  # words between a copula and a colour said of its subject
 
 
 class Token(NamedTuple):
@@ -210,7 +211,8 @@ class _Scan:
         tokens = self.tokens
         if i + 1 < len(tokens) and tokens[i + 1].tag in _NOUNS:
             return False
-        while i and (tokens[i - 1].tag in ("JJ", "RB", "CC", ",") or tokens[i - 1].text in lex.COLOURS):
+        first = max(0, i - _PREDICATE)
+        while i > first and (tokens[i - 1].tag in ("JJ", "RB", "CC", ",") or tokens[i - 1].text in lex.COLOURS):
             i -= 1
         return i > 0 and (tokens[i - 1].text in lex.COPULAS or tokens[i - 1].text == "painted")
 

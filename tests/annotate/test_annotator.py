@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -170,6 +171,26 @@ def test_long_texts(subs: Subs, piece: str) -> None:
     text = normalise((piece * 100_000)[:100_000])
     done = subs(text)
     assert done[-1].char_end == len(text)
+
+
+_PIECES = (
+    "red |everything makes |is red and |no |painted red, |1. A |a dog, |he is not a |of made of |the light |a pair of |"
+    "“dog” |#dog |I\nI |neither a nor |, and |**a** |the the |blue-and-"
+)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("piece", _PIECES.split("|"))
+def test_time_is_linear(annotator: Annotator, make: Make, piece: str) -> None:
+    def seconds(length: int) -> float:
+        text = normalise((piece * (length // len(piece) + 1))[:length])
+        started = time.process_time()
+        annotator.annotate([[make(text)]])
+        return time.process_time() - started
+
+    seconds(2_000)
+    small, large = seconds(3_000), seconds(30_000)
+    assert large < 0.1 + 30 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
