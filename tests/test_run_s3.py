@@ -15,7 +15,7 @@ from recaption.source import open_source
 from recaption.store import Store, open_store
 
 pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(240)]
-IMAGES = 80
+IMAGES = 48
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_store_that_fails_a_fifth_of_all_calls_and_a_killed_driver_cost_nothin
     remote.write()
     server.fault = sometimes(0.2, "refuse")
     remote.start()
-    assert remote.wait_until_asked(40)
+    assert remote.wait_until_asked(IMAGES // 2)
     assert remote.kill("driver")
     remote.wait()
     remote.start()
