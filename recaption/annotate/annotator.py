@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from recaption.annotate import flags, flair, lang, own, split
 from recaption.annotate.dups import Seen
+from recaption.annotate.kinds import Token
 from recaption.annotate.pipeline import Tagger
 from recaption.annotate.quotes import quoted
-from recaption.annotate.tag import Token, tags
+from recaption.annotate.tag import tags
 from recaption.annotate.tokens import Counters
 from recaption.annotate.vocabulary import Vocabulary
 from recaption.annotate.weight import weight

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
+from recaption.annotate.kinds import FINITE, NOUNS, PLURAL, Token
 from recaption.annotate.lemma import singular
 from recaption.annotate.quotes import quoted
-from recaption.annotate.tag import Token
 from recaption.annotate.words import words as word_list
 
 _PICTURE = r"""(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|portrait
@@ -115,8 +115,6 @@ _UNKNOWN = re.compile(
 _BLURRED = re.compile(
     r"\b(?:blur\w*|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
 )
-_FINITE = frozenset(("VBD", "VBP", "VBZ", "MD"))
-_NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
 _COMPLEMENTS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
 _OPENING = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
 _SUBJECTS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
@@ -186,14 +184,14 @@ def _has_verb(words: Sequence[Token]) -> bool:
     for i, word in enumerate(words):
         before = words[i - 1].tag if i else ""
         following = words[i + 1].tag if i + 1 < len(words) else ""
-        if word.tag in _FINITE or (word.tag == "VB" and before in ("TO", "MD")):
+        if word.tag in FINITE or (word.tag == "VB" and before in ("TO", "MD")):
             return True
         if word.tag not in ("VBG", "VBN"):
             continue
-        if following in _NOUNS or following.startswith("JJ") or following == "HYPH":
-            if word.tag == "VBG" and before in _NOUNS:
+        if following in NOUNS or following.startswith("JJ") or following == "HYPH":
+            if word.tag == "VBG" and before in NOUNS:
                 return True  # "a man riding waves"
-        elif before in _NOUNS or before in ("RB", ",", "CC") or (not before and following in _COMPLEMENTS):
+        elif before in NOUNS or before in ("RB", ",", "CC") or (not before and following in _COMPLEMENTS):
             return True
     return False
 
@@ -216,12 +214,12 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
     if has_opener and has_objects:
         return False
     if is_fragment and len(words) <= _HEADING_WORDS:
-        nouns = [_lemma(word) for word in words if word.tag in _NOUNS]
+        nouns = [_lemma(word) for word in words if word.tag in NOUNS]
         named = [word.text in _NAMED or _lemma(word) in _NAMED for word in words if word.tag != ":"]
         heading = named[-1:] == [True] and all(word.tag != "IN" for word in words)  # "Notable Details", "Stock photo"
         return heading or (any(named) and all(noun in _NAMED for noun in nouns))
     start = _subject(words)
-    verb = next((i for i in range(start, len(words)) if words[i].tag in _FINITE), len(words))
+    verb = next((i for i in range(start, len(words)) if words[i].tag in FINITE), len(words))
     if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
         said = _heads(words, verb + 1, len(words))
         return bool(said) and (said[0] in lex.ABOUT or (not has_objects and lex.is_abstract(said[0])))
@@ -271,7 +269,7 @@ def _subject(words: Sequence[Token]) -> int:
         for i, word in enumerate(words[:_ASIDE]):
             if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECTS:
                 start = i + 1
-            elif word.tag in _FINITE:
+            elif word.tag in FINITE:
                 break
     return start
 
@@ -281,9 +279,9 @@ def _heads(words: Sequence[Token], start: int, verb: int) -> list[str]:
     heads: list[str] = []
     i = start
     while i < verb:
-        if words[i].tag in _NOUNS:
+        if words[i].tag in NOUNS:
             end = i
-            while end < verb and words[end].tag in _NOUNS:
+            while end < verb and words[end].tag in NOUNS:
                 end += 1
             run = [_lemma(word) for word in words[i:end]]
             # "The composition draws the eye": a verb that was taken for a plural
@@ -315,7 +313,7 @@ def _has_effect(words: Sequence[Token], verb: int) -> bool:
 
 
 def _lemma(word: Token) -> str:
-    return singular(word.text) if word.tag in ("NNS", "NNPS") else word.text
+    return singular(word.text) if word.tag in PLURAL else word.text
 
 
 def _lemma_verb(word: Token) -> str:

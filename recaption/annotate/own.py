@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from recaption import schema
-from recaption.annotate.tag import Token
+from recaption.annotate.kinds import Token
 from recaption.errors import ConfigError
 from recaption.types import Caption, SubCaption
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recaption.annotate.kinds import Token
 from recaption.annotate.once import embed_words_once
-from recaption.annotate.tag import Token
 from recaption.errors import ConfigError, MissingExtra
 
 SHIPPED = Path(__file__).parent / "model"

@@ -12,48 +12,37 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from recaption.annotate import lexicon as lex
+from recaption.annotate.kinds import (
+    ADJECTIVE,
+    ADJECTIVES,
+    DETERMINER,
+    FINITE,
+    NEGATORS,
+    NOUN,
+    NOUNS,
+    NUMBER,
+    OTHER,
+    PLURAL,
+    Token,
+    as_plural,
+    join_hyphens,
+    kinds_of,
+)
 from recaption.annotate.lemma import singular
 from recaption.types import Tag, TagKind
 
-_OTHER, _NOUN, _ADJECTIVE, _NUMBER, _DETERMINER, _SKIP, _PARTICIPLE, _ADVERB, _JOIN = range(9)
-_KINDS = {
-    **dict.fromkeys(("NN", "NNS", "NNP", "NNPS"), _NOUN),
-    **dict.fromkeys(("JJ", "JJR", "JJS"), _ADJECTIVE),
-    "CD": _NUMBER,
-    **dict.fromkeys(("DT", "PDT", "PRP$", "WDT", "WP$"), _DETERMINER),
-    **dict.fromkeys(("VBN", "VBG", "VBD"), _PARTICIPLE),
-    **dict.fromkeys(("RB", "RBR", "RBS"), _ADVERB),
-    **dict.fromkeys((",", "CC"), _JOIN),
-}
-_NOUNS = frozenset(("NN", "NNS", "NNP", "NNPS"))
-_PLURAL = frozenset(("NNS", "NNPS"))
 _PROPER = frozenset(("NNP", "NNPS"))
-_ADJECTIVES = frozenset(("JJ", "JJR", "JJS"))
-_FINITE = frozenset(("VBZ", "VBP", "VBD", "MD"))
 _BEHIND_A_VERB = frozenset(("IN", "DT", "RB", "PRP$", "CD", "TO", "JJ", "RP", "VBG"))
 _BEFORE_A_PREDICATE = frozenset(("which", "that", "who"))
 _CLAUSE = frozenset((";", ":", "while", "whereas", "but", "although", "though", "because", "(", "—", "–"))
-_NEGATORS = frozenset(("not", "n't", "n’t", "never", "without", "devoid", "lacks", "lacking", "lack"))
 _LISTS = frozenset((",", "or", "nor", "/", "and"))
 _MADE = frozenset(("made", "built", "constructed", "crafted", "carved", "woven", "fashioned", "formed"))
 _LIGHT = frozenset(("and", "a", "little", "bit", "but", "yet", "also"))
 _JOINS = frozenset(("and", "but", "yet", ","))
 _ODD = re.compile(r"[^\w'’. -]|[\w-]\.\w|_")  # file names, addresses, hashtags
 _MAX_COUNT = 1000
-_PREDICATE = 12  # words between a copula and a colour said of its subject
-
-
-class Token(NamedTuple):
-    """A word, or words joined by hyphens, with its Penn tag and its place in the caption's text."""
-
-    text: str  # lower-case
-    tag: str
-    start: int
-    end: int
-    lemma: str = ""  # where the pipeline knows it; English plurals have a table
 
 
 @dataclass(slots=True)
@@ -78,35 +67,9 @@ class _Found:
     lemma: str
 
 
-def join_hyphens(tokens: Sequence[Token]) -> list[Token]:
-    """The tokenizer cuts "T-shirt" into three; put such runs together again. The last part's tag stands for all."""
-    if all(token.text != "-" for token in tokens):
-        return list(tokens)
-    out: list[Token] = []
-    glue = False
-    for token in tokens:
-        if out and out[-1].end == token.start and (glue or (token.text == "-" and out[-1].text[-1:].isalnum())):
-            last = out[-1]
-            tag = token.tag if glue else last.tag
-            out[-1] = Token(last.text + token.text, tag, last.start, token.end)
-            glue = not glue
-        else:
-            out.append(token)
-            glue = False
-    return out
-
-
 def tags(tokens: Sequence[Token], text: str) -> tuple[Tag, ...]:
     """Tags of one sub-caption. `tokens` are its words outside quotes, in order; `text` is the whole caption's."""
-    return tuple(_Scan([_as_plural(token) for token in join_hyphens(tokens)], text).run())
-
-
-def _as_plural(token: Token) -> Token:
-    """Taggers miss plurals of rare words; a noun that looks like one is one."""
-    text = token.text
-    if token.tag != "NN" or not text.endswith("s") or token.lemma or len(text) < 4 or text in lex.SINGULAR_IN_S:
-        return token
-    return token if text.endswith(("ss", "us", "is")) else token._replace(tag="NNS")
+    return tuple(_Scan([as_plural(token) for token in join_hyphens(tokens)], text).run())
 
 
 class _Scan:
@@ -114,25 +77,25 @@ class _Scan:
         self.tokens = tokens
         self.text = text
         self.found: list[_Found] = []
-        self.kinds = [_KINDS.get(token.tag, _OTHER) for token in tokens]
-        self.finite = any(token.tag in _FINITE for token in tokens)
+        self.kinds = kinds_of(tokens)
+        self.finite = any(token.tag in FINITE for token in tokens)
         self.negative = False  # a "not" or "without" was read, and no noun since
         self.governed = False  # a preposition stands before the phrase
         self.verb = False  # the clause has its verb
         self.nobody = False  # its subject is "nobody", "none of …"
         self.subjects: list[int] = []  # of the clause, in `found`
         self.measured: int | None = None  # count carried over "of": "a pair of shoes"
+        self.drinks: bool | None = None  # whether the sentence is about drinks; asked for "glasses" only
         self.material = -1  # in `found`: "made of" was just said of it
 
     def run(self) -> list[Tag]:
-        self._refine()
         tokens, kinds = self.tokens, self.kinds
         phrase, i, n = _Phrase(), 0, len(tokens)
         while i < n:
             kind = kinds[i]
-            if kind == _NOUN:
+            if kind == NOUN:
                 end = i + 1
-                while end < n and kinds[end] == _NOUN:
+                while end < n and kinds[end] == NOUN:
                     end += 1
                 if end - i > 1:
                     end = self._without_verb(i, end, phrase)
@@ -140,81 +103,16 @@ class _Scan:
                 phrase = _Phrase(denied=denied and end < n and tokens[end].text in _LISTS)
                 i = end
                 continue
-            if kind == _ADJECTIVE:
+            if kind == ADJECTIVE:
                 phrase.attributes.append(tokens[i])
-            elif kind == _DETERMINER:
+            elif kind == DETERMINER:
                 phrase = self._determiner(i, phrase)
-            elif kind == _NUMBER:
+            elif kind == NUMBER:
                 phrase.count = _number(tokens[i].text)
-            elif kind == _OTHER:
+            elif kind == OTHER:
                 phrase = self._other(i, phrase)
             i += 1
         return [self._made(found) for found in self.found]
-
-    def _refine(self) -> None:
-        """Decide the kinds that hang on the neighbours; only _OTHER, _NOUN, _ADJECTIVE, _NUMBER, _DETERMINER, _SKIP
-        are left."""
-        tokens, kinds = self.tokens, self.kinds
-        last = len(tokens) - 1
-        for i, kind in enumerate(kinds):
-            if kind <= _OTHER:
-                continue
-            token = tokens[i]
-            if kind == _ADJECTIVE:
-                if token.text in lex.NUMBERS and token.text != "single":
-                    kinds[i] = _NUMBER
-            elif kind == _NOUN:
-                text = token.text
-                if not text[:1].isalnum() or text in lex.NEVER_NOUNS:
-                    kinds[i] = _OTHER
-                elif text.endswith("ed") and len(text) > 6 and text not in lex.NOUNS_IN_ED:
-                    kinds[i] = _ADJECTIVE if i < last and tokens[i + 1].tag in _NOUNS else _OTHER
-                elif text in lex.UNITS and i and tokens[i - 1].tag == "CD":
-                    kinds[i] = _SKIP
-                    kinds[i - 1] = _SKIP
-                elif text in lex.COLOURS and (self._coordinates(i + 1) or self._is_predicate(i)):
-                    kinds[i] = _ADJECTIVE
-            elif kind == _PARTICIPLE:
-                following = tokens[i + 1].tag if i < last else ""
-                before = tokens[i - 1].tag if i else ""
-                kinds[i] = _OTHER
-                if following in _NOUNS or following in _ADJECTIVES:
-                    led = before in ("CD", "HYPH", ",", "IN", "CC") or kinds[i - 1 if i else 0] in (
-                        _DETERMINER,
-                        _ADJECTIVE,
-                    )
-                    if token.tag == "VBG":  # "hold glowing phones", but "a man and a dog riding waves"
-                        led = (led and before not in (",", "CC", "IN")) or (before in _FINITE and following == "NNS")
-                    if led or not before or "-" in token.text:
-                        kinds[i] = _ADJECTIVE
-                elif following in (",", "CC") and i and kinds[i - 1] == _DETERMINER:
-                    kinds[i] = _ADJECTIVE if self._coordinates(i + 1) else _OTHER
-            elif kind == _ADVERB:
-                following = tokens[i + 1].tag if i < last else ""
-                kinds[i] = _SKIP if following in ("JJ", "VBN", "RB", "JJR") and token.text not in _NEGATORS else _OTHER
-            elif kind == _JOIN:
-                kinds[i] = _SKIP if i and kinds[i - 1] == _ADJECTIVE and self._coordinates(i) else _OTHER
-
-    def _coordinates(self, i: int) -> bool:
-        """At `i` a comma or conjunction is followed by another adjective of the same phrase: "red and white flags"."""
-        tokens = self.tokens
-        j = i
-        while j < len(tokens) and tokens[j].tag in (",", "CC", "RB"):
-            j += 1
-        if j == i or j >= len(tokens):
-            return False
-        token = tokens[j]
-        return token.tag in _ADJECTIVES or (token.text in lex.COLOURS and token.tag == "NN")
-
-    def _is_predicate(self, i: int) -> bool:
-        """The colour at `i` is said of a subject: "its beak is bright orange", "the leaves are yellow and orange"."""
-        tokens = self.tokens
-        if i + 1 < len(tokens) and tokens[i + 1].tag in _NOUNS:
-            return False
-        first = max(0, i - _PREDICATE)
-        while i > first and (tokens[i - 1].tag in ("JJ", "RB", "CC", ",") or tokens[i - 1].text in lex.COLOURS):
-            i -= 1
-        return i > 0 and (tokens[i - 1].text in lex.COPULAS or tokens[i - 1].text == "painted")
 
     def _determiner(self, i: int, phrase: _Phrase) -> _Phrase:
         word = self.tokens[i].text
@@ -227,7 +125,7 @@ class _Scan:
         """A word that ends the phrase: what it means for those that follow."""
         token = self.tokens[i]
         text, tag = token.text, token.tag
-        if text in _NEGATORS:
+        if text in NEGATORS:
             following = self.tokens[i + 1].text if i + 1 < len(self.tokens) else ""
             self.negative = following not in ("only", "just", "merely")
         if text in ("neither", "nor"):
@@ -250,7 +148,7 @@ class _Scan:
                 self.material = self.subjects[-1] if said and self.subjects else len(self.found) - 1
         elif tag not in (",", "CC"):
             self.governed = False
-        if tag in _FINITE:
+        if tag in FINITE:
             self.verb = True
         if text in _CLAUSE or (self.verb and tag == "CC" and i and self.tokens[i - 1].text == ","):
             self.verb, self.subjects, self.governed, self.nobody = False, [], False, False
@@ -258,7 +156,7 @@ class _Scan:
             self.subjects = [len(self.found) - 1]
         if text != "of":
             self.measured = None
-        bare = i + 1 < len(self.kinds) and self.kinds[i + 1] in (_NOUN, _ADJECTIVE)
+        bare = i + 1 < len(self.kinds) and self.kinds[i + 1] in (NOUN, ADJECTIVE)
         denied = text == "without" or (bare and text in ("neither", "nor"))
         return _Phrase(denied=denied or (phrase.denied and text in _LISTS))
 
@@ -279,7 +177,7 @@ class _Scan:
                 is_verb = last.text in lex.VERBS  # "Gulls circle above"
         if not is_verb:
             return end
-        self.kinds[end - 1] = _OTHER
+        self.kinds[end - 1] = OTHER
         self.finite = self.verb = True
         return end - 1
 
@@ -336,9 +234,11 @@ class _Scan:
 
     def _lemma_of(self, nouns: list[Token]) -> str:
         name = _name(nouns)
-        if name == "glass" and nouns[-1].text == "glasses" and not any(t.text in lex.DRINKWARE for t in self.tokens):
-            return "glasses"
-        return name
+        if name != "glass" or nouns[-1].text != "glasses":
+            return name
+        if self.drinks is None:
+            self.drinks = any(token.text in lex.DRINKWARE for token in self.tokens)
+        return name if self.drinks else "glasses"
 
     def _note(
         self,
@@ -360,7 +260,7 @@ class _Scan:
                 count = 1
         if fixed and said:
             del said[-1]
-        plural = nouns[-1].tag in _PLURAL
+        plural = nouns[-1].tag in PLURAL
         if count is not None and (count == 1) == plural and not (measured and plural):
             count = None  # "a few dogs", "2010 model"
         self.found.append(_Found(nouns, said, start, count, kind, lemma))
@@ -384,7 +284,7 @@ class _Scan:
         about = [newest] if adjacent and newest not in self.subjects else self.subjects
         said: list[str] = []
         j, tokens = i + 1, self.tokens
-        while j < len(tokens) and tokens[j].text not in _NEGATORS:
+        while j < len(tokens) and tokens[j].text not in NEGATORS:
             light = tokens[j].tag in ("RB", ",") or tokens[j].text in _LIGHT
             if not light and not self._is_said(j):
                 break
@@ -393,13 +293,13 @@ class _Scan:
             j += 1
         stop = tokens[j] if j < len(tokens) else None
         goes_on = tokens[j - 1].text in _JOINS  # "is clean, but nobody …": that noun is of the next clause
-        if stop is None or not ((stop.tag in _NOUNS and not goes_on) or stop.text in ("of", "to")):
+        if stop is None or not ((stop.tag in NOUNS and not goes_on) or stop.text in ("of", "to")):
             self._say(about, said)
 
     def _is_said(self, j: int) -> bool:
         """An adjective, colour or participle behind a copula; not a participle that goes on ("covered with snow")."""
         token = self.tokens[j]
-        if token.tag in _ADJECTIVES or (token.text in lex.COLOURS and token.tag in ("NN", "NNS", "VBD")):
+        if token.tag in ADJECTIVES or (token.text in lex.COLOURS and token.tag in ("NN", "NNS", "VBD")):
             return True
         after = self.tokens[j + 1].tag if j + 1 < len(self.tokens) else ""
         return token.tag == "VBN" and after not in ("IN", "TO", "RP", "VBG")
@@ -409,13 +309,13 @@ class _Scan:
         said = []
         while i < len(self.tokens):
             token = self.tokens[i]
-            if token.text in lex.COLOURS or token.tag in _ADJECTIVES:
+            if token.text in lex.COLOURS or token.tag in ADJECTIVES:
                 said.append(token.text)
             elif not (said and token.tag in (",", "CC")):
                 break
             i += 1
         following = self.tokens[i].tag if i < len(self.tokens) else ""
-        return said if said and said[-1] in lex.COLOURS and following not in _NOUNS else []
+        return said if said and said[-1] in lex.COLOURS and following not in NOUNS else []
 
     def _say(self, about: Sequence[int], attributes: Sequence[str]) -> None:
         for at in about:
@@ -442,7 +342,7 @@ class _Scan:
             if _name(nouns) in lex.KEPT_COMPOUNDS:
                 return "object"
             looks = any(a.text not in lex.NOT_ATTRIBUTES for a in attributes)
-            described = phrase.count is not None or last.tag in _PLURAL or looks or len(nouns) > 1
+            described = phrase.count is not None or last.tag in PLURAL or looks or len(nouns) > 1
             if head == "back":
                 described = following == "of" or self._is_owned(nouns[0])
             return "object" if head in lex.PHYSICAL and described and last.text != "focus" else "meta"
@@ -474,7 +374,7 @@ class _Scan:
         return all(self.text[noun.start].isupper() for noun in nouns) and (self.governed or nouns[0].text.endswith("."))
 
     def _is_lamp(self, nouns: list[Token], phrase: _Phrase) -> bool:
-        return len(nouns) > 1 or nouns[-1].tag in _PLURAL or (phrase.count is not None and not phrase.attributes)
+        return len(nouns) > 1 or nouns[-1].tag in PLURAL or (phrase.count is not None and not phrase.attributes)
 
     def _made(self, found: _Found) -> Tag:
         end = found.nouns[-1].end
@@ -485,7 +385,7 @@ class _Scan:
             char_end=end,
             attributes=tuple(dict.fromkeys(found.attributes)),
             count=found.count,
-            plural=found.nouns[-1].tag in _PLURAL,
+            plural=found.nouns[-1].tag in PLURAL,
             kind=found.kind,
         )
 
@@ -498,7 +398,7 @@ def _describes(token: Token) -> bool:
 def _lemma(token: Token) -> str:
     if token.lemma:
         return token.lemma
-    return singular(token.text) if token.tag in _PLURAL else token.text
+    return singular(token.text) if token.tag in PLURAL else token.text
 
 
 def _name(nouns: Sequence[Token]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from recaption.annotate.kinds import Token, join_hyphens
 from recaption.annotate.lemma import singular
-from recaption.annotate.tag import Token, join_hyphens
 from recaption.demo.scenes import describe_long, sample_scene
 from recaption.types import SubCaption
 
