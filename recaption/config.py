@@ -189,7 +189,9 @@ class Weights(_Section):
 class Annotate(_Section):
     """How captions are cut and tagged."""
 
-    splitter: Literal["spacy", "flair_regex"] = "spacy"
+    splitter: Literal["spacy", "flair_regex"] = Field(
+        "spacy", description="spacy: recaption's rules, on which spaCy tags; flair_regex: FLAIR's own split"
+    )
     spacy_model: str | None = Field(
         None, description="any installed spaCy pipeline, or a folder with one; default: the shipped one, for English"
     )
@@ -357,6 +359,7 @@ def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": Ask}
     top["breaker"] = Breaker
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
+    deep["annotate", "weights"] = Weights
     names = tuple(part for part in loc if isinstance(part, str))
     if not names:
         return Pipeline

@@ -123,7 +123,7 @@ IMAGES = _table(
         _f("height", _I32, "pixels", null=True),
         _f("n_captions", _I32, "captions, raw included"),
         _f("n_sub_captions", _I32, "sub-captions of all captions"),
-        _f("n_texts", _I32, "distinct texts that can be drawn: sub-captions without repeats and without weight 0"),
+        _f("n_texts", _I32, "distinct texts that can be drawn: see Record.distinct_texts"),
     ],
 )
 

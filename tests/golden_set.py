@@ -73,7 +73,7 @@ def read(path: Path) -> list[LabelledImage]:
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         try:
             labelled = _take(line, number, images, labelled)
-        except (ValueError, KeyError, IndexError) as error:
+        except (ValueError, KeyError, IndexError, TypeError) as error:
             raise FormatError(f"{path.name}:{number}: {error}: {line!r}") from error
     if not labelled:
         raise FormatError(f"{path.name}: the last sub-caption has no objects line")

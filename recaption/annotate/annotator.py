@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -27,10 +28,12 @@ VERSION = "2"
 """Of tagging, flags and weights; enters the build fingerprint. Raise it whenever an output may change."""
 
 _ZONE = 1024  # captions per memory zone
-_NO_WORDS = re.compile(r"\S{129,}|\*{1,3}|_{2,3}|`{1,3}|(?m:^#{1,6})")  # overlong runs and Markdown
-_WORD = re.compile(
-    "[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\\W_](?:[^\\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|['’.,-](?=[^\\W_]))*"
-)
+# Runs without a space, but not in scripts that have none, and Markdown
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
+_NO_WORDS = re.compile(rf"[^\s{_UNSPACED}]{{129,}}|\*{{1,3}}|_{{2,3}}|`{{1,3}}|(?m:^#{{1,6}})")
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x1B00)) if unicodedata.category(c).startswith("M"))
+_IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(f"[{_IDEOGRAPH}]|[^\\W_](?:[^\\W_{_IDEOGRAPH}]|[{_MARKS}]|['’.,-](?=[^\\W_]))*")
 
 
 def count_words(text: str) -> int:
@@ -132,22 +135,26 @@ class Annotator:
         begin = sentence.start + content
         words = _spoken(sentence, text, begin)
         found = self._labelled(tags(words, caption.text)) if tagged else ()
-        speaks = english and not content and flags.is_assistant(words, text)
+        speaks = english and tagged and not content and flags.is_assistant(words, text)
         if speaks:
             found = tuple(replace(tag, kind="meta") if tag.kind == "object" else tag for tag in found)
         objects = tuple(tag for tag in found if tag.kind == "object")
-        if content and tagged and not objects:  # "It is an image of solitude" is about nothing else
+        if (
+            content and tagged and not objects
+        ):  # "It is an image of solitude" and "Photo: J. Doe" are about nothing else
+            speaks = text[:content].rstrip().endswith(":")
             content, begin, words = 0, sentence.start, _spoken(sentence, text, sentence.start)
         n_words = count_words(text)
-        dup_of, said_before = seen.add(sub_id, text[content:], _things(objects))
+        dup_of, said_before = seen.add(sub_id, text[content:], objects)
         has_end, is_cut = split.has_end(text), is_last and caption.finish_reason == "length"
         is_fragment = (
             flags.is_fragment(sentence.tokens, has_end=has_end, is_cut=is_cut) if tagged else is_cut and not has_end
         )
         is_negation = english and flags.is_negation(text, sentence.tokens)
-        is_meta = english and (
-            speaks
-            or flags.is_meta(words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment)
+        is_meta = speaks or (
+            english
+            and tagged
+            and flags.is_meta(words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment)
         )
         return SubCaption(
             sub_id=sub_id,
@@ -188,10 +195,6 @@ class Annotator:
         return tuple(
             replace(tag, label=label(tag.lemma, tag.attributes)) if tag.kind in things else tag for tag in found
         )
-
-
-def _things(objects: Sequence[Tag]) -> set[str]:
-    return {word for tag in objects for word in (*tag.lemma.split(), *tag.attributes)}
 
 
 def _blank(match: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ _ITEM = rf"(?:[{_BULLET}]|\(?(?:\d{{1,3}}|[A-Za-z]|[ivx]{{1,4}})\)|\d{{1,3}}\.)(
 _MARKER = re.compile(rf"(?:\s+|#{{1,6}}(?=\s)|>|\|(?=\s)|{_ITEM}){{1,12}}")
 _RULE = re.compile(r"[\s\-=_*~`#>|:+]*")  # a line of nothing but Markdown: rule, fence, table border
 _LABEL = re.compile(r"(\*\*|__)(?!\s)([^*_\n]{1,80}?)(:?)\1(:?)(?=\s|$)")
-_GAP = re.compile(rf"(?:\s|[{_BULLET}#>|=_`~:]|\(?(?:\d{{1,3}}|[A-Za-z]|[ivx]{{1,4}})[.)])*")
+_GAP = re.compile(rf"(?:\s|[{_BULLET}#>|=_`~:]|\(?(?:\d{{1,3}}|[ivx]{{2,4}}|[A-Za-z])[.)])*")
 _HEADING = re.compile(r"[ \t]{0,8}#")
 _WRAPPED_AT = 40  # characters; shorter lines are lists of things, not wrapped prose
 _OPEN_END = frozenset(

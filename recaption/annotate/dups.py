@@ -11,13 +11,15 @@ A sentence is compared with at most `_COMPARED` earlier ones for each of its wor
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.lemma import singular
 from recaption.annotate.words import words
+from recaption.types import Tag
 
 _WORD = re.compile(r"[^\W_]+")
 _EMPTY = frozenset(
@@ -54,10 +56,21 @@ _SAME_AS = dict(
     bikes:bicycle kid:child kids:child lady:woman ladies:woman automobile:car tv:television fridge:refrigerator
     rug:carpet cellphone:phone tiny:small little:small tranquil:calm serene:calm peaceful:calm cozy:cosy warmth:warm
     comfort:comfortable melancholy:melancholic brushwork:brushstroke firefighter:fireman nighttime:night
-    automobile:car sidewalk:pavement photograph:photo
+    sidewalk:pavement photograph:photo
     """)
 )
 """Inflections that no rule finds, negations, and the synonyms that captions of one image change most often."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A sentence as it is compared."""
+
+    sub_id: str
+    stems: tuple[str, ...]
+    features: frozenset[str]
+    of_heads: dict[str, set[str]]
+    has_pronoun: bool
 
 
 class Seen:
@@ -67,11 +80,11 @@ class Seen:
         self._words: set[str] = set()
         self._exact: dict[tuple[str, ...], str] = {}
         self._by_word: dict[str, list[int]] = {}
-        self._said: list[tuple[frozenset[str], bool, str]] = []
+        self._said: list[_Said] = []
 
-    def add(self, sub_id: str, content: str, things: Collection[str] = ()) -> tuple[str | None, float]:
+    def add(self, sub_id: str, content: str, objects: Sequence[Tag] = ()) -> tuple[str | None, float]:
         """The sub_id of the earlier sentence that this one repeats, if any (else it is remembered), and the share of
-        its content words that were said before, in [0, 1]. `things` are the heads and attributes of its objects."""
+        its content words that were said before, in [0, 1]. `objects` are those that it names."""
         found = _WORD.findall(content.casefold())
         stems = tuple(_stem(word) for word in found if word not in _EMPTY) or tuple(found)
         if not stems:
@@ -81,20 +94,18 @@ class Seen:
         earlier = self._exact.get(stems)
         if earlier is None:
             features = frozenset(distinct | _places(stems))
-            earlier = self._repeated(features, distinct, {_stem(thing) for thing in things})
+            new = _Said(sub_id, stems, features, _of_heads(objects), not _PRONOUNS.isdisjoint(found))
+            earlier = self._repeated(new, distinct, {_stem(word) for tag in objects for word in _words_of(tag)})
             if earlier is None:
                 self._exact[stems] = sub_id
-                self._remember(features, not _PRONOUNS.isdisjoint(found), sub_id)
+                for feature in features:
+                    self._by_word.setdefault(feature, []).append(len(self._said))
+                self._said.append(new)
         self._words |= distinct
         return earlier, said
 
-    def _remember(self, features: frozenset[str], has_pronoun: bool, sub_id: str) -> None:
-        at = len(self._said)
-        self._said.append((features, has_pronoun, sub_id))
-        for feature in features:
-            self._by_word.setdefault(feature, []).append(at)
-
-    def _repeated(self, features: frozenset[str], stems: set[str], things: set[str]) -> str | None:
+    def _repeated(self, new: _Said, stems: set[str], things: set[str]) -> str | None:
+        features = new.features
         if len(features) < _LEAST:
             return None
         shared: dict[int, int] = {}
@@ -104,17 +115,40 @@ class Seen:
         if not shared:
             return None
         at = max(shared, key=lambda at: (shared[at], -at))
-        best = shared[at]
-        other, has_pronoun, sub_id = self._said[at]
-        new = stems - other
-        named = new & things
-        if named and has_pronoun and len(named) == 1 and named <= self._words:
-            new, best = new - named, best + 1
+        best, other = shared[at], self._said[at]
+        fresh = stems - other.features
+        named = fresh & things
+        if named and other.has_pronoun and len(named) == 1 and named <= self._words:
+            fresh, best = fresh - named, best + 1
         enough = best >= (len(features) if len(features) < _ENOUGH else _SAME * len(features))
-        moved = any(" " in feature for feature in features - other)  # left of the dog, not of the cat
-        if moved or not enough or len(features) < _PART * len(other) or new & _CONTRASTS or new & things:
+        if not enough or len(features) < _PART * len(other.features) or fresh & _CONTRASTS or fresh & things:
             return None
-        return sub_id
+        return None if _swapped(new, other) else other.sub_id
+
+
+def _swapped(new: _Said, other: _Said) -> bool:
+    """The same words said of other things: left of the dog for left of the cat, a blue car and a red truck for a red
+    car and a blue truck, the man bites the dog for the dog bites the man."""
+    if any(" " in feature for feature in new.features - other.features):
+        return True
+    if len(new.stems) > 2 and new.stems == other.stems[::-1]:
+        return True
+    moved = [word for word, heads in new.of_heads.items() if heads.isdisjoint(other.of_heads.get(word, heads))]
+    return len(moved) > 1  # one alone may be the tagger's mistake
+
+
+def _of_heads(objects: Sequence[Tag]) -> dict[str, set[str]]:
+    """Attributes and counts -> the heads that they are said of."""
+    out: dict[str, set[str]] = {}
+    for tag in objects:
+        counts = (str(tag.count),) if tag.count is not None and tag.count > 1 else ()
+        for word in (*map(_stem, tag.attributes), *counts):
+            out.setdefault(word, set()).add(_stem(tag.lemma.rpartition(" ")[2]))
+    return out
+
+
+def _words_of(tag: Tag) -> tuple[str, ...]:
+    return (*tag.lemma.split(), *tag.attributes)
 
 
 def _places(stems: tuple[str, ...]) -> set[str]:

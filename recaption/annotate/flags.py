@@ -35,7 +35,8 @@ _SEE = r"""(?:we|you|one|i|viewers?|the[ ]viewer)[ ](?:can[ ]|could[ ]|may[ ])?(
     (?:see|notice|observe|find|spot|make[ ]out|have)[ ](?:that[ ])?"""
 _OPENER = re.compile(
     rf"""(?:
-      (?:sure|certainly|of[ ]course|here)[!,.:]?[ ](?:here[ ])?(?:is|are|'s)[ ][^:\n]{{0,80}}:\s*
+      (?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
+    | (?:sure|certainly|of[ ]course|here)[!,.:]?[ ](?:here[ ])?(?:is|are|'s)[ ][^:\n]{{0,80}}:\s*
     | (?:(?:overall|additionally|also|in[ ](?:summary|addition)),?[ ])?
       (?: (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},[ ](?:{_SEE}|there[ ](?:is|are)[ ])?
         | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE}[ ](?:{_SEE}|there[ ](?:is|are)[ ])
@@ -75,16 +76,19 @@ _NO_NEGATION = re.compile(
 )
 _ASSISTANT = re.compile(
     r"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ |below,?\ |sorry,?\ (?:but\ )?)?(?:
-      (?:i|i'm|i'd|i'll|i've|i’m|i’d|i’ll)\b(?!\.)
+      (?:i|i'm|i'd|i'll|i've|i’m|i’d|i’ll)\b(?![-.])
     | (?:sure|certainly|absolutely|of\ course)[!,.]
     | (?:here|below)(?:'s|’s|\ is|\ are)\ (?:a|an|the|my|some|what|how)\b.{0,60}
       \b(?:description|caption|summary|breakdown|overview|analysis|noticed?|see|details|observations|points|look)\b
-    | (?:let\ me|feel\ free|please|would\ you|do\ you|could\ you|hope\ this|thank|if\ you|sorry|apologies)\b
+    | (?:let\ me|feel\ free|would\ you|do\ you|could\ you|hope\ this|apologies)\b | sorry\b(?!-)
+    | please\ (?:note\ that|let|consult|feel|be|keep|upload|provide|share|check|refer|contact|tell|give|try|see)\b
+    | thank(?:s\b|\ you(?:[.!,]|\ for\b)) | if\ you(?:'d|’d|\ (?:have|need|want|would|can|could|upload|share|provide))\b
     | is\ there\ anything\b
-    | (?:photo(?:graph)?|image|picture|illustration|credit|source|courtesy)(?:\ (?:credit|courtesy))?\ ?(?::|by|©)(?=\ )
+    | (?:photo(?:graph)?|image|picture|illustration)(?:(?:\ (?:credit|courtesy))?\ ?:|\ by|\ ?©)(?=\ )
+    | (?:credit|source|courtesy)s?(?:\ ?:|\ of)(?=\ )
     | ©|\(c\)(?=\ )
     | as\ an?\ (?:ai|language|large)\b
-    | (?:note|disclaimer|caption|description|answer)\ ?:(?=\ )
+    | (?:note|disclaimer)\ ?:(?=\ )
     | (?:note|keep\ in\ mind)\ that\b
     )""",
     re.IGNORECASE | re.VERBOSE,
@@ -167,7 +171,7 @@ def content_start(text: str) -> int:
 
 def is_negation(text: str, words: Sequence[Token]) -> bool:
     """Whether the sentence says what is not there or not so. `words` are all of its words."""
-    if all(word.text not in _NEGATIVE for word in words):  # most sentences end here
+    if all(word.text not in _NEGATIVE and not word.text.endswith(("n't", "n’t")) for word in words):  # mostly
         return False
     return _NEGATION.search(_NO_NEGATION.sub(" ", unquoted(text))) is not None
 
@@ -222,7 +226,8 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
     verb = next((i for i in range(start, len(words)) if words[i].tag in FINITE), len(words))
     if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
         said = _heads(words, verb + 1, len(words))
-        return bool(said) and (said[0] in lex.ABOUT or (not has_objects and lex.is_abstract(said[0])))
+        quality = bool(said) and said[0] in lex.ABOUT and said[0] not in lex.PICTURES
+        return quality or (not has_objects and bool(said) and (said[0] in lex.ABOUT or lex.is_abstract(said[0])))
     heads = _heads(words, start, verb)
     if not heads:
         aside = _heads(words, 0, start)  # "As for the layout, it is clean"
@@ -236,7 +241,7 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
     if head in _MAKERS:
         return any(word.text in _MAKE for word in words[verb : verb + 4])
     if head in lex.PLACES:
-        return _BLURRED.search(text) is not None
+        return words[start].tag != "IN" and _BLURRED.search(text) is not None
     if words[start].text in _ONE_OF_MANY and (head in lex.PICTURES or words[start].text == "no"):
         return False  # "A framed photograph on the wall shows the founder", "No message is displayed"
     does = verb < len(words) and _lemma_verb(words[verb]) in lex.EFFECTS
@@ -317,4 +322,10 @@ def _lemma(word: Token) -> str:
 
 
 def _lemma_verb(word: Token) -> str:
-    return word.text[:-1] if word.text.endswith("s") else word.text
+    """Of a verb in the third person: "reaches" -> "reach", "unifies" -> "unify"."""
+    text = word.text
+    if text.endswith(("ches", "shes", "sses", "xes", "zzes")):
+        return text[:-2]
+    if text.endswith("ies") and len(text) > 4:
+        return text[:-3] + "y"
+    return text.removesuffix("s")

@@ -28,7 +28,7 @@ _INDEX: dict[str, list[str]] = {}
 for _lang, _words in _WORDS.items():
     for _word in _words.split():
         _INDEX.setdefault(_word, []).append(_lang)
-_ENGLISH = frozenset(_WORDS["en"].split())
+_ENGLISH = frozenset(word for word, langs in _INDEX.items() if langs == ["en"])
 _OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
 _LOOK = 2000  # characters
 _MIN_WORDS = 6
@@ -52,10 +52,11 @@ def guess(text: str) -> str:
 
 def _latin(text: str) -> str:
     words = text.lower().split()
-    if 5 * sum(map(_ENGLISH.__contains__, words)) >= len(words):  # most captions: no other language has so many
+    if 5 * sum(map(_ENGLISH.__contains__, words)) >= len(words):  # most captions; the words stand in no other list
         return "en"
     votes = Counter(lang for word in words for lang in _INDEX.get(word.strip(".,;:!?"), ()))
     if len(words) < _MIN_WORDS or not votes:
         return "en"
     best = max(sorted(votes), key=lambda lang: votes[lang])
-    return best if votes[best] > 1.5 * votes["en"] + 1 else "en"
+    doubt = 1.5 * votes["en"] + 1 if _ENGLISH.intersection(words) else votes["en"] + 1
+    return best if votes[best] > doubt else "en"

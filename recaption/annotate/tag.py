@@ -43,6 +43,7 @@ _LIGHT = frozenset(("and", "a", "little", "bit", "but", "yet", "also"))
 _JOINS = frozenset(("and", "but", "yet", ","))
 _ODD = re.compile(r"[^\w'’. -]|[\w-]\.\w|_")  # file names, addresses, hashtags
 _MAX_COUNT = 1000
+_SUBJECTS = 12  # of one predicate
 
 
 @dataclass(slots=True)
@@ -267,7 +268,7 @@ class _Scan:
         at = len(self.found) - 1
         if self.governed or self.verb:
             return
-        self.subjects = [*self.subjects, at] if self._joined(start) else [at]
+        self.subjects = [*self.subjects[-_SUBJECTS:], at] if self._joined(start) else [at]
 
     def _joined(self, start: int) -> bool:
         """Whether "and" stands right before the phrase: it is one more subject."""
@@ -320,7 +321,8 @@ class _Scan:
     def _say(self, about: Sequence[int], attributes: Sequence[str]) -> None:
         for at in about:
             if self.found[at].kind in ("object", "absent"):
-                self.found[at].attributes.extend(a for a in attributes if a not in lex.NOT_ATTRIBUTES)
+                known = self.found[at].attributes
+                known.extend(a for a in attributes if a not in lex.NOT_ATTRIBUTES and a not in known)
 
     def _kind_of(
         self, nouns: list[Token], head: str, phrase: _Phrase, attributes: list[Token], following: str

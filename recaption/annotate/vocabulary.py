@@ -42,30 +42,35 @@ class Vocabulary:
         self.sha256 = hashlib.sha256(data).hexdigest()
         self.labels = tuple(dict.fromkeys(label for label, _ in entries))
         self._label_of: dict[str, str] = {}
-        for label, _ in entries:  # a name wins over another label's synonym, the first of two synonyms over the second
-            self._label_of.setdefault(_normal(label), label)
-        for label, synonyms in entries:
-            for synonym in synonyms:
-                self._label_of.setdefault(_normal(synonym), label)
+        # as written before its singular, a name before another label's synonym, the first of two before the second
+        names = [(label, label) for label, _ in entries]
+        synonyms = [(label, synonym) for label, others in entries for synonym in others]
+        for form in (_plain, _normal):
+            for label, name in (*names, *synonyms):
+                self._label_of.setdefault(form(name), label)
 
     def label(self, lemma: str, attributes: Sequence[str] = ()) -> str | None:
         """The label of an object: of its whole name, else of the longest end of it ("coffee cup" -> "cup").
 
-        `attributes` are tried in front of the name first, the nearest alone: "polar bear" may be a label.
+        Each of `attributes` is tried in front of the name first: "polar bear" may be a label.
         """
-        words = _normal(lemma).split()
-        if attributes:
-            words.insert(0, attributes[-1])
-        for start in range(len(words)):
-            found = self._label_of.get(" ".join(words[start:]))
+        words = _plain(lemma).split()
+        names = [" ".join([attribute, *words]) for attribute in reversed(attributes)]
+        for name in (*names, *(" ".join(words[start:]) for start in range(len(words)))):
+            found = self._label_of.get(name) or self._label_of.get(_normal(name))
             if found is not None:
                 return found
         return None
 
 
+def _plain(name: str) -> str:
+    return " ".join(_BRACKETED.sub("", name.replace("_", " ")).lower().split())
+
+
 def _normal(name: str) -> str:
-    words = _BRACKETED.sub("", name.replace("_", " ")).lower().split()
-    return " ".join([*words[:-1], singular(words[-1])]) if words else ""
+    """Its last word singular; "glasses" to see with are no glass."""
+    words = _plain(name).split()
+    return " ".join([*words[:-1], words[-1] if words[-1] == "glasses" else singular(words[-1])]) if words else ""
 
 
 def _entries(data: Any) -> Iterator[tuple[str, list[str]]]:

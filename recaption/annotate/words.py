@@ -60,14 +60,14 @@ MONTHS: Final = frozenset(
 UNCERTAIN: Final[dict[str, bool]] = {
     **dict.fromkeys(
         words("""
-    inc ltd co corp bros jr sr a.m p.m u.s u.k u.s.a d.c ph.d m.d b.a m.a dept univ assn
+    inc ltd co corp bros jr sr u.s u.k u.s.a d.c ph.d m.d b.a m.a dept univ assn
     """),
         True,
     ),
     **dict.fromkeys(words("ave blvd rd ln pkwy sq hts bldg r.i.p a.d b.c b.c.e c.e ltda gmbh"), True),
     **dict.fromkeys(
         words("""
-    etc et al in cm mm km kg lb lbs oz ml hr hrs sec mins mph gal qt yd yds in sq
+    etc et al in cm mm km kg lb lbs oz ml hr hrs sec mins mph gal qt yd yds
     """),
         False,
     ),

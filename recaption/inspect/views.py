@@ -52,19 +52,27 @@ def statements(layout: Layout) -> list[str]:
         "captions": _build_table(layout, "captions", schema.CAPTIONS),
         "sub_captions": _build_table(layout, "sub_captions", schema.sub_captions()),
         "tags": _build_table(layout, "tags", schema.TAGS),
-        "objects": "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'",
+        "objects": _objects(layout),
         "shards": _shards(layout),
         "answers": _answers(layout),
         "rejects": _build_table(layout, "rejects", schema.REJECTS) if layout.build else _run_rejects(layout),
         "runs": _runs(layout),
     }
     bodies |= {name: _build_table(layout, name, schema.own(name, pa.schema([]))) for name in layout.own_tables()}
-    return [f"CREATE VIEW {name} AS {body}" for name, body in bodies.items()]
+    return [f'CREATE VIEW "{name}" AS {body}' for name, body in bodies.items()]
 
 
 def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
     files = layout.of_build(name)
     return f"SELECT * FROM {_read(files)}" if files else _empty(columns)
+
+
+def _objects(layout: Layout) -> str:
+    """Tags that say what is there; before schema 1.2 there were no others."""
+    files = layout.of_build("tags")
+    if files and "kind" not in pq.read_schema(files[0]).names:
+        return "SELECT * FROM tags"
+    return "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'"
 
 
 def _answers(layout: Layout) -> str:

@@ -147,10 +147,8 @@ def views_sql(build: str = ".", out: str = "../..") -> str:
 def _own_views(entries: Sequence[ShardEntry]) -> str:
     """Views of the tables that annotators of the pipeline's own have added."""
     names = {PurePosixPath(file.path).parts[0] for entry in entries[:1] for file in entry.files} - {*TABLES, "data"}
-    return "".join(
-        f"\nCREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('./{name}/*.parquet', union_by_name = true);\n"
-        for name in sorted(names)
-    )
+    view = "\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"
+    return "".join(map(view.format, sorted(names)))
 
 
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:

@@ -193,6 +193,56 @@ def test_time_is_linear(annotator: Annotator, make: Make, piece: str) -> None:
     assert large < 0.1 + 30 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"
 
 
+@pytest.mark.timeout(60)
+def test_many_predicates_of_many_subjects(annotator: Annotator, make: Make) -> None:
+    started = time.process_time()
+    annotator.annotate([[make("dogs, " * 6_000 + "is red " * 6_000)]])
+    assert time.process_time() - started < 20, "each predicate is said of a bounded number of subjects"
+
+
+SWAPPED = {
+    "colours": "A red car and a blue truck stand here. A blue car and a red truck stand here.",
+    "counts": "Two dogs and three cats run. Three dogs and two cats run.",
+    "attributes": "The red dog chases the black cat. The black dog chases the red cat.",
+    "who does it": "The dog bites the man. The man bites the dog.",
+}
+
+
+@pytest.mark.parametrize("what", SWAPPED)
+def test_the_same_words_of_other_things_are_no_duplicate(subs: Subs, what: str) -> None:
+    assert [sub.dup_of for sub in subs(SWAPPED[what])] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Caption: A brown dog sits on a wooden bench.",
+        "Photo: Two cats lie on a sofa.",
+        "If you look closely, a small bird sits on the branch.",
+        "I-beams support the roof of the hall.",
+        "Sorry-looking flowers fill a vase.",
+        "Thank you cards lie on the table.",
+        "The sunlight reaches the wooden floor.",
+    ],
+)
+def test_no_assistants_talk(subs: Subs, text: str) -> None:
+    (sub,) = subs(text)
+    assert sub.objects and not sub.is_meta
+
+
+@pytest.mark.parametrize(
+    ("text", "lang"),
+    [
+        ("Een hond in het gras is aan het spelen in de tuin.", "nl"),
+        ("Uma mulher a cavalo a olhar para a praia e a rua.", "pt"),
+        ("Un hombre con sombrero está a la orilla del mar en la tarde.", "es"),
+        ("A dog in the grass is at play in a garden with a ball.", "en"),
+    ],
+)
+def test_languages_in_latin_letters(subs: Subs, text: str, lang: str) -> None:
+    assert subs(text)[0].lang == lang
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(raw=st.text(max_size=200))
 def test_any_text(annotator: Annotator, make: Make, raw: str) -> None:
@@ -203,6 +253,7 @@ def test_any_text(annotator: Annotator, make: Make, raw: str) -> None:
         assert sub.char_start <= sub.content_start <= sub.char_end
         for tag in sub.tags:
             assert text[tag.char_start : tag.char_end] == tag.text
+            assert sub.char_start <= tag.char_start < tag.char_end <= sub.char_end
 
 
 def test_batching_and_repetition_change_nothing(annotator: Annotator, make: Make) -> None:
@@ -319,7 +370,9 @@ def test_column_names(given: str, name: str) -> None:
     assert column_name(given) == name
 
 
-@pytest.mark.parametrize(("text", "n"), [("", 0), ("A dog's T-shirt.", 3), ("3.5 m", 2), ("猫と犬", 3), ("🐶 — !", 0)])
+@pytest.mark.parametrize(
+    ("text", "n"), [("", 0), ("A dog's T-shirt.", 3), ("3.5 m", 2), ("猫と犬", 3), ("🐶 — !", 0), ("एक कुत्ता बैठा है।", 4)]
+)
 def test_count_words(text: str, n: int) -> None:
     assert count_words(text) == n
 

@@ -16,7 +16,7 @@ import pytest
 
 from recaption.annotate import Annotator, Token
 from recaption.config import Annotate
-from recaption.errors import ConfigError
+from recaption.errors import ConfigError, DatasetError
 from recaption.inspect import connect
 from recaption.schema import check_version
 from recaption.store import LocalStore
@@ -105,7 +105,7 @@ def test_they_are_in_the_build_and_can_be_asked_for(module: ModuleType, tmp_path
     with duckdb.connect() as plain:
         plain.execute(f"SET file_search_path = '{build}'")
         sql = (build / "views.sql").read_text("utf-8")
-        plain.execute(sql[sql.index("CREATE OR REPLACE VIEW verbs") :])
+        plain.execute(sql[sql.index('CREATE OR REPLACE VIEW "verbs"') :])
         assert plain.execute("SELECT count(*) FROM verbs").fetchall() == [(2,)]
 
 
@@ -114,13 +114,36 @@ def test_they_are_in_the_build_and_can_be_asked_for(module: ModuleType, tmp_path
     [
         ({"name": "tags"}, "names its table 'tags'"),
         ({"name": "../x"}, "lower-case letters, digits and _"),
+        ({"name": "triples"}, "no name that is taken"),
         ({"columns": pa.schema([pa.field("key", pa.string())])}, "has a column key of its own"),
+        ({"columns": None}, "columns \\(a pyarrow.Schema\\)"),
+        ({"version": 2}, "needs a name and a version \\(strings\\)"),
+        ({"__init__": lambda self: 1 / 0}, "cannot be built: ZeroDivisionError"),
     ],
 )
 def test_what_will_not_do(module: ModuleType, change: dict[str, Any], says: str) -> None:
     module.Verbs = type("Odd", (Verbs,), change)  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=says):
         Annotator(Annotate(tables=NAMES[:1]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [([{"verb": 3}], "a row is not as its columns say"), ([{"noun": "dog"}], "a row has noun; its columns are")],
+)
+def test_rows_that_are_not_as_the_columns_say(
+    module: ModuleType, make: Make, rows: list[dict[str, Any]], says: str
+) -> None:
+    module.Verbs = type("Odd", (Verbs,), {"rows": lambda *_: rows})  # type: ignore[attr-defined]
+    with pytest.raises(DatasetError, match=says):
+        Annotator(Annotate(tables=NAMES[:1])).annotate_with_tables([[make("A dog sits.")]])
+
+
+def test_a_keyword_of_sql_is_a_name_like_any(module: ModuleType, tmp_path: Path) -> None:
+    module.Verbs = type("Order", (Verbs,), {"name": "order"})  # type: ignore[attr-defined]
+    out = built(tmp_path / "out", Annotate(tables=NAMES[:1]), {"a": "Two cats run."})
+    with connect(str(out)) as connection:
+        assert connection.execute('SELECT verb FROM "order"').fetchall() == [("run",)]
 
 
 def test_two_of_one_name(module: ModuleType) -> None:

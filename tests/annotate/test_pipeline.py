@@ -70,6 +70,13 @@ def test_another_language_is_tagged_by_its_universal_parts_of_speech(german: Pat
     assert all(sub.weight == 1.0 for sub in english.sub_captions), "so tags say nothing"
 
 
+def test_english_captions_beside_another_languages_pipeline(german: Path, make: Make) -> None:
+    ((done,),) = Annotator(Annotate(spacy_model=str(german))).annotate(
+        [[make("There isn't a cloud in the sky today.")]]
+    )
+    assert [(sub.is_negation, sub.is_meta, sub.tags) for sub in done.sub_captions] == [(True, False, ())]
+
+
 def test_an_english_pipeline_with_more_in_it_gives_the_same(tmp_path: Path, make: Make) -> None:
     """Shaped like en_core_web_sm: a tagger with Penn tags among components that are not needed and not run."""
     nlp: Any = spacy.load(SHIPPED)

@@ -167,12 +167,15 @@ def test_is_gap_takes_no_words() -> None:
 
 
 HARD = ["a. ", ".", "(", '"', "'a ", "**a", "1. A ", "- ", " ", "\n", "🐶 ", "🐶", "a.b.", "* \n", "__", "a\n", "Dr. A",
-        "long enough to be wrapped lines and so on\n", "“", "。", "1) ", "|", "> ", "A 🐶 The "]  # fmt: skip
+        "long enough to be wrapped lines and so on\n", "“", "。", "1) ", "|", "> ", "A 🐶 The ",
+        "i)", "1. ", "x) "]  # fmt: skip
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", HARD)
 def test_time_is_linear(piece: str) -> None:
+    split(f"{piece * 50}dog")  # a regular expression that explodes does so behind few repeats
+
     def seconds(length: int) -> float:
         text = (piece * (length // len(piece) + 1))[:length]
         start = time.process_time()

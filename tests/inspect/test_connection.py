@@ -202,3 +202,10 @@ def test_importing_recaption_imports_no_duckdb() -> None:
     code = "import sys, recaption.inspect, json; print(json.dumps(sorted(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert not {"torch", "ray", "vllm", "spacy", "duckdb"} & set(json.loads(out))
+
+
+def test_a_build_from_before_tags_had_kinds(dataset: Path) -> None:
+    for path in (dataset / "dataset" / "tags").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns(["kind", "plural"]), path)
+    with connect(str(dataset)) as connection:
+        assert count(connection, "objects") == count(connection, "tags") == COUNTS["tags"]
