@@ -63,7 +63,7 @@ def _print_build(summary: Summary, facts: Facts, console: Console) -> None:
         console.print(Text(asked.sum))
     _section(console, "words per caption", _words(facts.words))
     _section(console, "sub-captions per image", _histogram(facts.subs_per_image, console))
-    _section(console, "tags, most frequent first", _bars(facts.top_tags, "green", console))
+    _section(console, "objects, most frequent first", _bars(facts.top_tags, "green", console))
     _section(console, "rejected and excluded images, by reason", _bars(summary.rejects, "red", console))
     lost = [(f"{a.generation}: {reason}", n) for a in summary.generations for reason, n in a.rejects]
     _section(console, "rejected answers, by reason", _bars(lost, "red", console))
@@ -80,7 +80,7 @@ def _print_progress(done: Progress, layout: Layout, console: Console) -> None:
 
 
 def _counts(s: Summary) -> Text:
-    counts = (("images", s.images), ("captions", s.captions), ("sub-captions", s.sub_captions), ("tags", s.tags))
+    counts = (("images", s.images), ("captions", s.captions), ("sub-captions", s.sub_captions), ("objects", s.tags))
     return Text(" · ").join(Text.assemble((f"{number:,}", "bold"), f" {name}") for name, number in counts)
 
 

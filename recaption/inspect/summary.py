@@ -170,7 +170,7 @@ def _lines(s: Summary) -> list[tuple[str, str, str]]:
     lines += [
         (f"  of {clean(g.generation)}", f"{g.rejected:,}", listed(g.rejects)) for g in s.generations if g.rejected
     ]
-    return [*lines, ("tags", f"{s.tags:,}", listed(s.top_tags))]
+    return [*lines, ("objects", f"{s.tags:,}", listed(s.top_tags))]
 
 
 def listed(counts: Sequence[tuple[str, int]]) -> str:

@@ -32,7 +32,7 @@ def test_what_it_says_of_a_build(dataset: Path) -> None:
     for text in (
         "tiny · sidecar · build 0123456789abcdef · schema 1.0",
         "long ← qwen:describe_long",
-        "6 images · 8 captions · 12 sub-captions · 10 tags",
+        "6 images · 8 captions · 12 sub-captions · 10 objects",
         "images in 6 = ok 4 + partial 0 + rejected 2 + excluded 0",
         "long: asked 5 = answered 4 + rejected 1",
         "missing_required",

@@ -61,7 +61,7 @@ def test_what_is_printed(dataset: Path) -> None:
         "rejects        2  missing_required 1 ·",
         "                  truncated 1",
         "  of long      1  repetition 1",
-        "tags          10  dog 4 · ball 1 · cat 1",
+        "objects       10  dog 4 · ball 1 · cat 1",
         "",
         "images in 6 = ok 4 + partial 0 + rejected 2 +",
         "excluded 0",
