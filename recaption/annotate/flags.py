@@ -124,6 +124,7 @@ _OPENING = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
 _SUBJECTS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
 _IT = frozenset(("it", "this", "that"))
 _ONE_OF_MANY = frozenset(("a", "an", "one", "two", "three", "several", "no"))
+_ALL = frozenset(("everything", "all", "every", "together"))
 _PERSONS = frozenset(
     ("he", "she", "they", "none", "one", "nothing", "nobody", "everyone", "everything", "some", "others")
 )
@@ -218,10 +219,7 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
     if has_opener and has_objects:
         return False
     if is_fragment and len(words) <= _HEADING_WORDS:
-        nouns = [_lemma(word) for word in words if word.tag in NOUNS]
-        named = [word.text in _NAMED or _lemma(word) in _NAMED for word in words if word.tag != ":"]
-        heading = named[-1:] == [True] and all(word.tag != "IN" for word in words)  # "Notable Details", "Stock photo"
-        return heading or (any(named) and all(noun in _NAMED for noun in nouns))
+        return _is_heading(words)
     start = _subject(words)
     verb = next((i for i in range(start, len(words)) if words[i].tag in FINITE), len(words))
     if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
@@ -231,40 +229,48 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
     heads = _heads(words, start, verb)
     if not heads:
         aside = _heads(words, 0, start)  # "As for the layout, it is clean"
-        is_of_it = bool(aside) and aside[0] in lex.ABOUT and words[start : start + 1] and words[start].text in _IT
-        return bool(is_of_it) or _is_picture(words, start, verb) or _has_effect(words, verb)
-    if words[start].text in ("everything", "all", "every", "together"):
+        is_of_it = bool(aside) and aside[0] in lex.ABOUT and start < len(words) and words[start].text in _IT
+        return is_of_it or _is_picture(words, start, verb) or _has_effect(words, verb)
+    first = words[start].text
+    if first in _ALL:
         return any(_has_effect(words, i) for i in range(start, len(words)))
-    if words[start].text in _PERSONS:
+    if first in _PERSONS:
         return False
-    head = heads[0]
+    if heads[0] in lex.PLACES:
+        return words[start].tag != "IN" and _BLURRED.search(text) is not None
+    if _is_about(words, start, verb, heads[0]):
+        return True
+    facts = heads[0] in lex.MEASURES or heads[0] in _FACTS or heads[0] in lex.PICTURES or first == "no"
+    if lex.is_abstract(heads[0]) and not has_objects and not facts and verb < len(words):  # "The moment is full of joy"
+        return words[verb].text in lex.COPULAS or _lemma_verb(words[verb]) in lex.EFFECTS
+    return _has_effect(words, verb)
+
+
+def _is_heading(words: Sequence[Token]) -> bool:
+    """ "Notable Details", "Stock photo", "Lighting and mood:": names a part of the description and nothing else."""
+    nouns = [_lemma(word) for word in words if word.tag in NOUNS]
+    named = [word.text in _NAMED or _lemma(word) in _NAMED for word in words if word.tag != ":"]
+    if named[-1:] == [True] and all(word.tag != "IN" for word in words):
+        return True
+    return any(named) and all(noun in _NAMED for noun in nouns)
+
+
+def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
+    """Whether a subject with this head, before the verb at `verb`, makes a sentence about the picture."""
+    first = words[start].text
     if head in _MAKERS:
         return any(word.text in _MAKE for word in words[verb : verb + 4])
-    if head in lex.PLACES:
-        return words[start].tag != "IN" and _BLURRED.search(text) is not None
-    if words[start].text in _ONE_OF_MANY and (head in lex.PICTURES or words[start].text == "no"):
-        return False  # "A framed photograph on the wall shows the founder", "No message is displayed"
-    does = verb < len(words) and _lemma_verb(words[verb]) in lex.EFFECTS
+    if first in _ONE_OF_MANY and (head in lex.PICTURES or head in _LIGHT or first == "no"):
+        return False  # "A framed photograph on the wall shows the founder", "A light hangs", "No message is displayed"
     if head in _LIGHT:
-        at = next(i for i in range(start, verb) if words[i].text == head)
-        if words[start].text in _ONE_OF_MANY or (at + 1 < len(words) and words[at + 1].tag == "VBG"):
-            return False  # a lamp; light in the scene
-        return verb < len(words) and _lemma_verb(words[verb]) not in _LIGHT_DOES
+        at = next((i for i in range(start, verb) if _lemma(words[i]) == head), start)
+        in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
+        return not in_scene and verb < len(words) and _lemma_verb(words[verb]) not in _LIGHT_DOES
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
         return True  # "Cool blues and greys dominate"
     if head in lex.PICTURES and (verb == len(words) - 1 or any(word.text in _SHOW for word in words[verb : verb + 4])):
         return False  # "The painting does not include any land", "The image shows" and no more
-    if head in lex.ABOUT:
-        return True
-    if (
-        lex.is_abstract(head)
-        and head not in lex.MEASURES
-        and head not in _FACTS
-        and not has_objects
-        and verb < len(words)
-    ):
-        return does or words[verb].text in lex.COPULAS
-    return _has_effect(words, verb)
+    return head in lex.ABOUT
 
 
 def _subject(words: Sequence[Token]) -> int:

@@ -152,7 +152,27 @@ def test_a_given_language_is_kept(annotator: Annotator, make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "- ", "🐶🐱🐶", "\u202e\u202d", "....", "?!", "\u200b", "***", "((((", "a", "1."]
+    "text",
+    [
+        "The glows are bright.",
+        "Light",
+        "There is",
+        "It is",
+        "I",
+        ": :",
+        "",
+        " ",
+        "- ",
+        "🐶🐱🐶",
+        "\u202e\u202d",
+        "....",
+        "?!",
+        "\u200b",
+        "***",
+        "((((",
+        "a",
+        "1.",
+    ],
 )
 def test_odd_texts(subs: Subs, text: str) -> None:
     for sub in subs(text):
