@@ -17,6 +17,7 @@ from fake_engine import ENGINE_PROCESS
 
 TESTS = Path(__file__).parent
 AGENTS = "ray::DashboardAgent", "ray::RuntimeEnvAgent"
+AGENT_FILES = "/ray/dashboard/agent.py", "/ray/_private/runtime_env/agent/main.py"  # as which they begin
 
 
 class KilledRun:
@@ -138,7 +139,7 @@ class KilledRun:
             self._process.kill()
             self._process.wait()
         # Two of Ray's daemons take a minute to notice, but do nothing meanwhile.
-        agents = {process for process in self._family if _name(process) in AGENTS}
+        agents = {process for process in self._family if _is_agent(process)}
         _, left = psutil.wait_procs(self._family - agents, timeout=15)
         names = [_name(process) for process in left]
         for process in (*left, *agents):
@@ -166,6 +167,13 @@ def _name(process: psutil.Process) -> str:
         return process.name()
     except psutil.Error:
         return ""
+
+
+def _is_agent(process: psutil.Process) -> bool:
+    try:
+        return process.name() in AGENTS or any(part.endswith(AGENT_FILES) for part in process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def _is(kind: str, command: list[str]) -> bool:

@@ -66,12 +66,18 @@ def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return files(work.out)
 
 
-def disturb(work: KilledRun, kills: list[tuple[str, int]]) -> None:
-    """Kill one process after another, each after so many more requests; start again what ends by it, run to the end."""
+def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool = True) -> None:
+    """Kill one process after another, each after so many more requests; start again what ends by it, run to the end.
+
+    A driver's actors may ask on for some seconds when it is killed, and so leave too little for the next kill: that one
+    does not come then, unless it has to.
+    """
     for kind, after in kills:
         if not work.running:
             work.start()
-        assert work.wait_until_asked(work.asked() + after), work.said()
+        if not work.wait_until_asked(work.asked() + after):
+            assert not all_of_them and work.wait() == 0, work.said()
+            return
         if kind == "term":
             work.signal(signal.SIGTERM)
         else:
@@ -109,7 +115,7 @@ def test_runs_killed_again_and_again(work: KilledRun, undisturbed: dict[str, byt
         kills = []
     else:
         kills = [(rng.choice(list(COST)), rng.randint(1, 120)) for _ in range(rng.randint(1, 3))]
-    disturb(work, kills)
+    disturb(work, kills, all_of_them=False)
     assert files(work.out) == undisturbed
     assert work.asked() <= REQUESTS + (sum(COST[kind] for kind, _ in kills) if kills else FLUSH)
 

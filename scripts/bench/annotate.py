@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -242,7 +243,8 @@ def _ray_workers(seed: int) -> float:
     """Two Ray tasks, as `recaption build` annotates shards."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+    env = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # this module and the tests' own
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error", runtime_env=env)
     try:
         rates = ray.get([ray.remote(num_cpus=1)(_ours).remote(seed + i) for i in range(2)])
     finally:
