@@ -42,7 +42,7 @@ class Token(NamedTuple):
 
 def join_hyphens(tokens: Sequence[Token]) -> list[Token]:
     """The tokenizer cuts "T-shirt" into three; put such runs together again. The last part's tag stands for all."""
-    if all(token.text != "-" for token in tokens):
+    if "-" not in [token.text for token in tokens]:
         return list(tokens)
     out: list[Token] = []
     glue = False
@@ -61,9 +61,9 @@ def join_hyphens(tokens: Sequence[Token]) -> list[Token]:
 def as_plural(token: Token) -> Token:
     """Taggers miss plurals of rare words; a noun that looks like one is one."""
     text = token.text
-    if token.tag != "NN" or not text.endswith("s") or token.lemma or len(text) < 4 or text in lex.SINGULAR_IN_S:
+    if token.tag != "NN" or token.lemma or len(text) < 4 or text in lex.SINGULAR_IN_S:
         return token
-    return token if text.endswith(("ss", "us", "is")) else token._replace(tag="NNS")
+    return token._replace(tag="NNS") if text.endswith("s") and not text.endswith(("ss", "us", "is")) else token
 
 
 def kinds_of(tokens: Sequence[Token]) -> list[int]:

@@ -70,7 +70,8 @@ class _Found:
 
 def tags(tokens: Sequence[Token], text: str) -> tuple[Tag, ...]:
     """Tags of one sub-caption. `tokens` are its words outside quotes, in order; `text` is the whole caption's."""
-    return tuple(_Scan([as_plural(token) for token in join_hyphens(tokens)], text).run())
+    joined = join_hyphens(tokens)
+    return tuple(_Scan([as_plural(t) if t.tag == "NN" and t.text[-1] == "s" else t for t in joined], text).run())
 
 
 class _Scan:
