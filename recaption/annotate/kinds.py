@@ -27,6 +27,7 @@ _OF_TAG = {
     **dict.fromkeys((",", "CC"), _JOIN),
 }
 _LEADS = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that stands before its noun
+_SHAPES = frozenset(("square", "oval"))
 _PREDICATE = 12  # words between a copula and a colour said of its subject
 
 
@@ -75,6 +76,9 @@ def kinds_of(tokens: Sequence[Token]) -> list[int]:
         elif kind == ADJECTIVE:
             if tokens[i].text in lex.NUMBERS and tokens[i].text != "single":
                 kinds[i] = NUMBER
+            elif tokens[i].text in _SHAPES and (not i or kinds[i - 1] in (DETERMINER, ADJECTIVE, NUMBER)):
+                goes_on = _tag(tokens, i + 1) in NOUNS | ADJECTIVES or _coordinates(tokens, i + 1)
+                kinds[i] = ADJECTIVE if goes_on else NOUN  # "a red square", but "a square table"
         elif kind == _PARTICIPLE:
             kinds[i] = ADJECTIVE if _is_attributive(tokens, kinds, i) else OTHER
         elif kind == _ADVERB:
