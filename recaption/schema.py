@@ -12,6 +12,8 @@ import pyarrow as pa
 from recaption.errors import DatasetError
 from recaption.types import SCHEMA_VERSION
 
+FLAT = ("images", "captions", "sub_captions", "tags", "rejects")
+"""The flat tables that every build has, a folder each; a pipeline's own may stand beside them."""
 VERSION_KEY = b"recaption.schema_version"
 TABLE_KEY = b"recaption.table"
 

@@ -139,9 +139,8 @@ class Annotator:
         if speaks:
             found = tuple(replace(tag, kind="meta") if tag.kind == "object" else tag for tag in found)
         objects = tuple(tag for tag in found if tag.kind == "object")
-        if (
-            content and tagged and not objects
-        ):  # "It is an image of solitude" and "Photo: J. Doe" are about nothing else
+        # "It is an image of solitude" and "Photo: J. Doe" are about nothing else
+        if content and tagged and not objects:
             speaks = text[:content].rstrip().endswith(":")
             content, begin, words = 0, sentence.start, _spoken(sentence, text, sentence.start)
         n_words = count_words(text)

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
-from recaption.annotate.kinds import FINITE, NOUNS, PLURAL, Token
-from recaption.annotate.lemma import singular
+from recaption.annotate.kinds import FINITE, NOUNS, Token, lemma_of
 from recaption.annotate.quotes import quoted
 from recaption.annotate.words import words as word_list
 
@@ -248,8 +247,8 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
 
 def _is_heading(words: Sequence[Token]) -> bool:
     """ "Notable Details", "Stock photo", "Lighting and mood:": names a part of the description and nothing else."""
-    nouns = [_lemma(word) for word in words if word.tag in NOUNS]
-    named = [word.text in _NAMED or _lemma(word) in _NAMED for word in words if word.tag != ":"]
+    nouns = [lemma_of(word) for word in words if word.tag in NOUNS]
+    named = [word.text in _NAMED or lemma_of(word) in _NAMED for word in words if word.tag != ":"]
     if named[-1:] == [True] and all(word.tag != "IN" for word in words):
         return True
     return any(named) and all(noun in _NAMED for noun in nouns)
@@ -263,7 +262,7 @@ def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
     if first in _ONE_OF_MANY and (head in lex.PICTURES or head in _LIGHT or first == "no"):
         return False  # "A framed photograph on the wall shows the founder", "A light hangs", "No message is displayed"
     if head in _LIGHT:
-        at = next((i for i in range(start, verb) if _lemma(words[i]) == head), start)
+        at = next((i for i in range(start, verb) if lemma_of(words[i]) == head), start)
         in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
         return not in_scene and verb < len(words) and _lemma_verb(words[verb]) not in _LIGHT_DOES
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
@@ -294,7 +293,7 @@ def _heads(words: Sequence[Token], start: int, verb: int) -> list[str]:
             end = i
             while end < verb and words[end].tag in NOUNS:
                 end += 1
-            run = [_lemma(word) for word in words[i:end]]
+            run = [lemma_of(word) for word in words[i:end]]
             # "The composition draws the eye": a verb that was taken for a plural
             is_verb = len(run) > 1 and words[end - 1].text.endswith("s") and run[-2] in lex.ABOUT
             is_lamp = run[-1] == "light" and (len(run) > 1 or words[end - 1].tag == "NNS")
@@ -321,10 +320,6 @@ def _has_effect(words: Sequence[Token], verb: int) -> bool:
         return False
     said = _heads(words, verb + 1, min(len(words), verb + _BEHIND))
     return any(head in lex.ABOUT or lex.is_abstract(head) for head in said[:2])
-
-
-def _lemma(word: Token) -> str:
-    return singular(word.text) if word.tag in PLURAL else word.text
 
 
 def _lemma_verb(word: Token) -> str:

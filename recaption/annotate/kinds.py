@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from recaption.annotate import lexicon as lex
+from recaption.annotate.lemma import singular
 
 OTHER, NOUN, ADJECTIVE, NUMBER, DETERMINER, SKIP = range(6)
 """Of a word: SKIP belongs to the phrase and says nothing ("very", "and" between adjectives), OTHER ends it."""
@@ -65,6 +66,13 @@ def as_plural(token: Token) -> Token:
     if token.tag != "NN" or token.lemma or len(text) < 4 or text in lex.SINGULAR_IN_S:
         return token
     return token._replace(tag="NNS") if text.endswith("s") and not text.endswith(("ss", "us", "is")) else token
+
+
+def lemma_of(token: Token) -> str:
+    """Of a noun: the pipeline's lemma, else the singular by the table."""
+    if token.lemma:
+        return token.lemma
+    return singular(token.text) if token.tag in PLURAL else token.text
 
 
 def kinds_of(tokens: Sequence[Token]) -> list[int]:

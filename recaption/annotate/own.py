@@ -20,8 +20,8 @@ from recaption.errors import ConfigError, DatasetError
 from recaption.types import Caption, SubCaption
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_TAKEN = frozenset(("data", "images", "captions", "sub_captions", "tags", "objects", "rejects", "records", "shards"))
-_TAKEN |= {"answers", "runs", "index", "metrics", "regions", "negatives", "triples"}
+_TAKEN = frozenset((*schema.FLAT, "data", "objects", "records", "shards", "answers", "runs", "index", "metrics"))
+_TAKEN |= {"regions", "negatives", "triples"}
 
 
 class OwnTable(Protocol):

@@ -29,6 +29,7 @@ from recaption.annotate.kinds import (
     as_plural,
     join_hyphens,
     kinds_of,
+    lemma_of,
 )
 from recaption.annotate.lemma import singular
 from recaption.types import Tag, TagKind
@@ -212,7 +213,7 @@ class _Scan:
                 said, attributes = "stainless steel", attributes[:-1]
             self._say([material], [*(a.text for a in attributes), said])
             return phrase.denied
-        head = _lemma(nouns[-1])
+        head = lemma_of(nouns[-1])
         if len(nouns) == 1 and head in lex.MEASURES and following == "of":
             self.measured = lex.MEASURE_COUNTS.get(head)
             if head not in lex.MEASURES_THAT_ARE_OBJECTS:
@@ -222,7 +223,7 @@ class _Scan:
         elif (
             len(nouns) > 1 and head in lex.META and head not in lex.PHYSICAL and _name(nouns) not in lex.KEPT_COMPOUNDS
         ):
-            nouns, head = nouns[:-1], _lemma(nouns[-2])  # "street scene": the street is there to be seen
+            nouns, head = nouns[:-1], lemma_of(nouns[-2])  # "street scene": the street is there to be seen
         lemma = f"{fixed} {_name(nouns)}" if fixed else self._lemma_of(nouns)
         kind = self._kind_of(nouns, head, phrase, attributes, following)
         if kind is None:
@@ -398,16 +399,10 @@ def _describes(token: Token) -> bool:
     return token.text in lex.COLOURS or token.text in lex.MATERIALS or "-" in token.text[2:]
 
 
-def _lemma(token: Token) -> str:
-    if token.lemma:
-        return token.lemma
-    return singular(token.text) if token.tag in PLURAL else token.text
-
-
 def _name(nouns: Sequence[Token]) -> str:
     if len(nouns) == 1:
-        return _lemma(nouns[0])
-    return " ".join([*(noun.text for noun in nouns[:-1]), _lemma(nouns[-1])])
+        return lemma_of(nouns[0])
+    return " ".join([*(noun.text for noun in nouns[:-1]), lemma_of(nouns[-1])])
 
 
 def _number(word: str) -> int | None:

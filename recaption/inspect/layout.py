@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaption.errors import DatasetError, UserError
+from recaption.schema import FLAT
 
 MANIFEST = "manifest.json"
 _RUN_FOLDERS = ("answers", "rejects", "index")
@@ -33,7 +34,7 @@ class Layout:
 
     def own_tables(self) -> list[str]:
         """Tables that annotators of the pipeline's own have added to the build."""
-        known = {"images", "captions", "sub_captions", "tags", "rejects", "data"}
+        known = {*FLAT, "data"}
         folders = _folders(self.build) if self.build else []
         return [f.name for f in folders if f.name.isidentifier() and f.name not in known and _files(f, ".parquet")]
 

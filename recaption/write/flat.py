@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,8 +14,6 @@ from recaption.types import Reject
 from recaption.write.columns import Columns, by_key
 from recaption.write.outfile import Sink
 from recaption.write.tables import write_table
-
-TABLES: Final = ("images", "captions", "sub_captions", "tags", "rejects")
 
 
 def write_flat(

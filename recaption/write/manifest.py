@@ -12,11 +12,11 @@ import orjson
 
 from recaption.errors import DatasetError
 from recaption.resources import shipped
+from recaption.schema import FLAT
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write.assemble import Asked
 from recaption.write.entry import FileEntry, ShardEntry
-from recaption.write.flat import TABLES
 from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
@@ -146,7 +146,7 @@ def views_sql(build: str = ".", out: str = "../..") -> str:
 
 def _own_views(entries: Sequence[ShardEntry]) -> str:
     """Views of the tables that annotators of the pipeline's own have added."""
-    names = {PurePosixPath(file.path).parts[0] for entry in entries[:1] for file in entry.files} - {*TABLES, "data"}
+    names = {PurePosixPath(file.path).parts[0] for entry in entries[:1] for file in entry.files} - {*FLAT, "data"}
     view = "\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"
     return "".join(map(view.format, sorted(names)))
 

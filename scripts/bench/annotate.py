@@ -32,8 +32,8 @@ WP:PRON WRB:SCONJ HYPH:PUNCT ,:PUNCT .:PUNCT ``:PUNCT '':PUNCT -LRB-:PUNCT -RRB-
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     runs: dict[str, list[float]] = {"ours": [], "stock": [], "ours_2": [], "tagger_2": [], "annotator_2": []}
     for pair in range(arguments.pairs):
-        runs["ours"].append(_alone(_ours, pair))
-        runs["stock"].append(_alone(_stock, pair))
+        runs["ours"].append(_in_process(_ours, pair))
+        runs["stock"].append(_in_process(_stock, pair))
         runs["ours_2"].append(_ray_workers(pair))
         runs["tagger_2"].append(_together(_tagger, pair))
         runs["annotator_2"].append(_together(_ours, pair))
@@ -222,9 +222,6 @@ def _in_process(function: Callable[[int], float], seed: int) -> float:
     rate: float = out.get()
     process.join()
     return rate
-
-
-_alone = _in_process
 
 
 def _together(function: Callable[[int], float], seed: int) -> float:
