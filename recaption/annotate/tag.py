@@ -43,6 +43,14 @@ _MADE = frozenset(("made", "built", "constructed", "crafted", "carved", "woven",
 _LIGHT = frozenset(("and", "a", "little", "bit", "but", "yet", "also"))
 _JOINS = frozenset(("and", "but", "yet", ","))
 _ODD = re.compile(r"[^\w'’. -]|[\w-]\.\w|_")  # file names, addresses, hashtags
+_NOBODY = frozenset(("nobody", "none", "nothing", "never", "one"))
+_NOT_GOVERNING = frozenset(("while", "whereas", "although", "though", "because", "as", "that", "like"))
+_CONTRASTING = frozenset(("neither", "nor"))
+_TELLING = (
+    NEGATORS | lex.COPULAS | _CLAUSE | _LISTS | _NOBODY | _NOT_GOVERNING | _CONTRASTING | {"painted", "of", "from"}
+)
+"""Words that mean something for those that follow, beyond what their tag says."""
+_TELLING_TAGS = frozenset((",", "CC", "WDT", "WP"))
 _MAX_COUNT = 1000
 _SUBJECTS = 12  # of one predicate
 
@@ -128,14 +136,17 @@ class _Scan:
         """A word that ends the phrase: what it means for those that follow."""
         token = self.tokens[i]
         text, tag = token.text, token.tag
+        if text not in _TELLING and tag not in _TELLING_TAGS:  # two words of three
+            self.governed, self.measured = tag == "IN", None
+            if tag in FINITE:
+                self.verb = True
+            return _Phrase()
         if text in NEGATORS:
             following = self.tokens[i + 1].text if i + 1 < len(self.tokens) else ""
             self.negative = following not in ("only", "just", "merely")
-        if text in ("neither", "nor"):
+        if text in _CONTRASTING:
             self.negative = True
-        elif text in ("nobody", "none", "nothing", "never") or (
-            text == "one" and i and self.tokens[i - 1].text == "no"
-        ):
+        elif text in _NOBODY and (text != "one" or (i and self.tokens[i - 1].text == "no")):
             self.nobody = True
         if text in lex.COPULAS:
             self._predicate(i)
@@ -143,7 +154,7 @@ class _Scan:
             is_said = i > 0 and self.tokens[i - 1].text in lex.COPULAS and self.subjects
             self._say(self.subjects if is_said else [len(self.found) - 1], self._colours(i + 1))
         if tag == "IN":
-            self.governed = text not in ("while", "whereas", "although", "though", "because", "as", "that", "like")
+            self.governed = text not in _NOT_GOVERNING
             made = self.tokens[i - 1].text if i else ""
             if text in ("of", "from") and made in _MADE and self.found:
                 before = self.tokens[i - 2].text if i > 1 else ""
@@ -160,7 +171,7 @@ class _Scan:
         if text != "of":
             self.measured = None
         bare = i + 1 < len(self.kinds) and self.kinds[i + 1] in (NOUN, ADJECTIVE)
-        denied = text == "without" or (bare and text in ("neither", "nor"))
+        denied = text == "without" or (bare and text in _CONTRASTING)
         return _Phrase(denied=denied or (phrase.denied and text in _LISTS))
 
     def _without_verb(self, i: int, end: int, phrase: _Phrase) -> int:

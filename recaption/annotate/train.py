@@ -20,8 +20,10 @@ from typing import Any
 from recaption.annotate.train_sentences import Sentence, sentences
 from recaption.annotate.words import words
 
-WIDTH, DEPTH = 64, 3
-TOK2VEC = {
+# One layer that sees two words on either side finds as many heads as three layers of one word each (F1 .943 and .942 on
+# the golden set's dev part), and all of its products can be made once per distinct word: see once.py.
+WIDTH, WINDOW = 64, 2
+TOK2VEC: dict[str, Any] = {
     "@architectures": "spacy.Tok2Vec.v2",
     "embed": {
         "@architectures": "spacy.MultiHashEmbed.v2",
@@ -33,9 +35,9 @@ TOK2VEC = {
     "encode": {
         "@architectures": "spacy.MaxoutWindowEncoder.v2",
         "width": WIDTH,
-        "window_size": 1,
+        "window_size": WINDOW,
         "maxout_pieces": 3,
-        "depth": DEPTH,
+        "depth": 1,
     },
 }
 _CONFIG = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": TOK2VEC}}
@@ -137,7 +139,7 @@ def train(
     final = _fresh(kept)
     final.meta.update(
         name="recaption_tagger",
-        version="1.0.0",
+        version="1.1.0",
         description="Penn tags for captions; no parser",
         license="CC BY-SA 4.0" if "ewt" in corpus else "Apache-2.0",
         performance={"tag_acc_ewt_dev": scores["ewt_dev"], "tag_acc_ewt_test": scores["ewt_test"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
 from collections.abc import Callable
@@ -283,6 +284,23 @@ def test_batching_and_repetition_change_nothing(annotator: Annotator, make: Make
     one = [annotator.annotate([[make(text)]])[0] for text in texts[:5]]
     assert together == again
     assert together[:5] == one
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_the_paused_collector_misses_nothing_and_is_left_as_it_was(
+    annotator: Annotator, make: Make, was_on: bool
+) -> None:
+    images = [[make(f"A dog number {i} sits on a red bench. There is no cat.")] for i in range(300)]
+    gc.collect()
+    try:
+        gc.enable() if was_on else gc.disable()
+        annotator.annotate(images)
+        assert gc.isenabled() == was_on
+        gc.disable()
+        annotator.annotate(images)
+        assert gc.collect() < len(images), "annotating makes cycles: it must not pause the collector"
+    finally:
+        gc.enable()
 
 
 def test_the_vocabulary_does_not_grow(annotator: Annotator, make: Make) -> None:

@@ -104,6 +104,12 @@ def test_words_embedded_once_get_the_same_tags() -> None:
     assert [[word.tag for word in words] for words in once.words(texts)] == expected
 
 
+def test_the_shipped_encoder_is_computed_per_distinct_word() -> None:
+    layers = [node.name for _, part in Tagger(None).nlp.pipeline for node in part.model.walk()]
+    assert "once" in layers
+    assert not [name for name in layers if name.startswith("residual")], "its encoder is no longer of one layer"
+
+
 def test_lower_case_of_another_length_keeps_the_offsets(make: Make) -> None:
     text = "İstanbul İ. A red dog sits."
     ((done,),) = Annotator(Annotate()).annotate([[make(text)]])
