@@ -86,7 +86,7 @@ class Seen:
         """The sub_id of the earlier sentence that this one repeats, if any (else it is remembered), and the share of
         its content words that were said before, in [0, 1]. `objects` are those that it names."""
         found = _WORD.findall(content.casefold())
-        stems = tuple(_stem(word) for word in found if word not in _EMPTY) or tuple(found)
+        stems = tuple([_stem(word) for word in found if word not in _EMPTY] or found)
         if not stems:
             return None, 0.0
         distinct = set(stems)

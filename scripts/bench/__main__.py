@@ -7,6 +7,7 @@
     scheduler   a thousand engines and a hundred thousand chunks on a fake clock: CPU and memory of the driver
     parts       a million part names in one folder: how long a listing takes, and its memory
     annotate    splitting, tagging and flags on one core and two, against stock spaCy; growth of memory
+    write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
 
 A figure counts only with the machine it was read on; that stands in the JSON.
 """
@@ -30,6 +31,7 @@ import fleet  # noqa: E402
 import parts  # noqa: E402
 import scheduler  # noqa: E402
 import speed  # noqa: E402
+import write  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
@@ -40,6 +42,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "scheduler": scheduler.measure,
     "parts": parts.measure,
     "annotate": annotate.measure,
+    "write": write.measure,
 }
 
 
