@@ -220,10 +220,10 @@ class Tag:
     half-open. Only those of kind `object` are said to be there."""
 
     lemma: str
+    label: str | None = None  # of a closed vocabulary, if the pipeline names one
     text: str
     char_start: int
     char_end: int
-    label: str | None = None  # of a closed vocabulary, if the pipeline names one
     attributes: tuple[str, ...] = ()
     count: int | None = None  # as said: "two dogs" 2, "a dog" 1, "dogs" None
     plural: bool = False
@@ -260,7 +260,7 @@ class SubCaption:
     @property
     def objects(self) -> tuple[Tag, ...]:
         """The tags that say what is there."""
-        return tuple(tag for tag in self.tags if tag.kind == "object")
+        return tuple([tag for tag in self.tags if tag.kind == "object"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -103,7 +103,7 @@ def tally(
             **{status: statuses[status] for status in get_args(Status)},
             "captions": len(captions),
             "sub_captions": len(subs),
-            "tags": sum(len(sub.objects) for sub in subs),
+            "tags": sum(tag.kind == "object" for sub in subs for tag in sub.tags),
             "words": sum(len(caption.text.split()) for caption in captions),
         },
         splits={"train": splits["train"], "val": splits["val"]},

@@ -80,18 +80,32 @@ def test_passthrough_keeps_bytes_and_says_the_suffix(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "sha256", "reason"),
-    [
-        (b"", "", "missing_image"),
-        (b"\xff\xd8\xff", "0" * 64, "changed"),
-        (b"<html>", None, "undecodable"),
-        (b"\x89PNG\r\n\x1a\n broken", None, "undecodable"),
-    ],
+    ("data", "reason"),
+    [(b"", "missing_image"), (b"<html>", "undecodable"), (b"\x89PNG\r\n\x1a\n broken", "undecodable")],
 )
-def test_what_cannot_be_stored_says_why(data: bytes, sha256: str | None, reason: str) -> None:
+def test_what_cannot_be_stored_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as caught:
-        store_image(data, hashlib.sha256(data).hexdigest() if sha256 is None else sha256, "jpeg", key="k", shard="s")
+        stored(data)
     assert caught.value.reason == reason and caught.value.key == "k" and caught.value.shard == "s"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_blocks": 1}, {"comment": b"\xff\xc0" * 9}]
+)
+def test_the_size_is_read_from_the_frame_header(options: dict[str, Any]) -> None:
+    image = Pil.effect_noise((50, 31), 80).convert("RGB")
+    exif = image.getexif()
+    exif[0x010E] = "a \xff\xc0 thumbnail"
+    data = encoded(image, "JPEG", exif=exif, icc_profile=b"\xff\xc2" * 40_000, **options)
+    filled = data[:2] + b"\xff" * 3 + data[2:]  # fill bytes are allowed before any marker
+    for form in (data, filled):
+        made = stored(form)
+        assert (made.width, made.height) == Pil.open(io.BytesIO(form)).size == (50, 31)
+
+
+@pytest.mark.parametrize("cut", [2, 3, 9, 40])
+def test_a_header_that_ends_early_has_no_size(make: Any, cut: int) -> None:
+    assert stored(make.picture(0)[:cut] if cut > 2 else b"\xff\xd8\xff").width is None
 
 
 def test_a_jpeg_with_a_broken_header_is_stored_without_a_size() -> None:

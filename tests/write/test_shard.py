@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from recaption.errors import ConfigError, DatasetError, StoreError
+from recaption.errors import ConfigError, DatasetError, ImageError, StoreError
 from recaption.store import LocalStore, ObjectStore
 from recaption.types import Image
 from recaption.write import write_shard, written_shard
@@ -35,7 +35,7 @@ def test_changed_and_broken_images_become_rejects_not_samples(store: LocalStore,
     datas = [good, changed, broken, make.picture(3)]
     images = [make.image(row, data) for row, data in enumerate(datas)]
     answers = {g: {i.key: make.answer(i) for i in images} for g in ("long", "short")}
-    now = [good, make.picture(9), broken, b""]
+    now = [good, ImageError("changed", "other bytes by now", key=images[1].key, shard="00000"), broken, b""]
     one = make.Shard(pairs=list(zip(images, now, strict=True)), answers=answers, rejects=[])
     entry = write(store, one, format, tokenizers=["clip"])
     assert entry.counts["ok"] == 1 and entry.rejects == {"changed": 1, "missing_image": 1, "undecodable": 1}
