@@ -15,6 +15,7 @@ from recaption.resources import shipped
 from recaption.schema import FLAT
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, Generation
+from recaption.write import card, croissant
 from recaption.write.assemble import Asked
 from recaption.write.entry import FileEntry, ShardEntry
 from recaption.write.pixels import ImageMode
@@ -37,7 +38,8 @@ def write_manifest(
     tokenizers: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, then `manifest.json`.
+    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
+    (`README.md`), `croissant.json`, then `manifest.json`.
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
     from run to run. Raises DatasetError, and writes nothing, when a sum does not hold. Returns the manifest.
@@ -73,7 +75,10 @@ def write_manifest(
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", (views_sql() + _own_views(entries)).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
-    store.put(f"{prefix}/manifest.json", _render(manifest))
+    data = _render(manifest)
+    store.put(f"{prefix}/README.md", card.render(manifest).encode())
+    store.put(f"{prefix}/croissant.json", croissant.render(manifest, data))
+    store.put(f"{prefix}/manifest.json", data)
     forget_shards(store, prefix)
     return manifest
 

@@ -81,6 +81,7 @@ def test_what_is_written_is_what_the_schemas_say(store: LocalStore, shard: Any, 
         assert all((root / name).is_file() for name in split["filenames"])
     listed = {f["path"] for s in manifest["shards"] for f in s["files"]}
     beside = {"manifest.json", "sizes.json", "_info.json", "views.sql", "data/sizes.json", "data/val/sizes.json"}
+    beside |= {"README.md", "croissant.json"}
     assert {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()} - beside == listed
 
 
