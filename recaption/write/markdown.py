@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\u0085\u2028\u2029]")
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>|~#&!$@:])")
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>|~#&!$])")
 _BLOCK: Final = re.compile(r"^([-+=]|\d+[.)])")  # a list, a rule or a heading, at the start of a line only
 
 
 def plain(text: str) -> str:
-    """One line of text in which nothing is markup, not even a bare URL."""
+    """One line of text in which nothing is markup; at most a site turns a bare URL into a link to itself."""
     escaped = _SPECIAL.sub(r"\\\1", " ".join(_CONTROL.sub(" ", text).split()))
     return _BLOCK.sub(lambda match: match[1][:-1] + "\\" + match[1][-1], escaped)
 
