@@ -85,15 +85,25 @@ def card_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def source_of(manifest: Mapping[str, Any]) -> str | None:
     """Where the images come from, in words."""
-    source = card_of(manifest).get("source") or manifest["provenance"].get("source")
-    return str(source) if source else None
+    said, path = card_of(manifest).get("source"), manifest["provenance"].get("source")
+    return str(said) if said else _public(str(path)) if path else None
+
+
+def _public(place: str) -> str:
+    """A path or URL without what is nobody's business: the way to an absolute path, a URL's user and signature."""
+    if "://" in place:
+        scheme, _, rest = place.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+    return "/".join(place.split("/")[-2:]) if place.startswith(("/", "~")) else place
 
 
 def models_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Of the models that generations name: what is known of each, `model` (its id) always."""
     known = manifest["provenance"].get("models") or {}
     names = dict.fromkeys(g["model"] for g in manifest["generations"] if g["column"] is None)
-    return {name: {"model": name, **{k: v for k, v in (known.get(name) or {}).items() if v}} for name in names}
+    said = {name: {"model": name, **{k: v for k, v in (known.get(name) or {}).items() if v}} for name in names}
+    return {name: {**model, "model": _public(str(model["model"]))} for name, model in said.items()}
 
 
 def prompts_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

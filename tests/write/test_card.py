@@ -107,6 +107,24 @@ def test_nothing_is_made_up(manifest: Any) -> None:
     assert "written by machines" not in body
 
 
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("data/cc3m/{00000..00575}.tar", "data/cc3m/{00000..00575}.tar"),
+        ("/home/somebody/data/cc3m/*.tar", "cc3m/*.tar"),
+        ("~/cc3m/*.tar", "cc3m/*.tar"),
+        ("s3://bucket/cc3m/*.tar", "s3://bucket/cc3m/*.tar"),
+        ("https://me:secret@host.org/a.parquet?sig=x", "https://host.org/a.parquet"),
+    ],
+)
+def test_a_card_does_not_tell_where_its_author_lives(manifest: Any, path: str, shown: str) -> None:
+    manifest["provenance"] |= {"source": path}
+    manifest["provenance"]["models"]["golden"]["model"] = path
+    body = card.render(manifest)
+    assert f"The images come from `{shown}`." in body and f"| `golden` | `{shown}` |" in body
+    assert "somebody" not in body and "secret" not in body
+
+
 def test_a_build_without_a_usable_image_has_no_configs_of_it(manifest: Any) -> None:
     for shard in manifest["shards"]:
         for file in shard["files"]:
