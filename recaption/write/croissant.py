@@ -79,7 +79,7 @@ def render(manifest: Mapping[str, Any], data: bytes) -> bytes:
     body = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": manifest["name"],
         **_said(manifest),
         **_provenance(manifest),
@@ -185,6 +185,7 @@ def _responsible(manifest: Mapping[str, Any]) -> dict[str, Any]:
     }
     if models_of(manifest):
         made["rai:dataLimitations"] = LIMITS
+        made["rai:hasSyntheticData"] = True
     return made
 
 

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 
+from recaption import schema
 from recaption.write import card
 from recaption.write.hub import front_matter, size_category
 
@@ -137,6 +140,24 @@ def test_a_build_without_a_usable_image_has_no_configs_of_it(manifest: Any) -> N
 def test_passed_through_images_have_a_suffix_that_the_card_cannot_know(manifest: Any) -> None:
     head = yaml.safe_load(front_matter({**manifest, "images": "passthrough"}).strip("-\n"))
     assert not any("features" in info for info in head["dataset_info"])
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_features_of_tars_have_room_for_every_field() -> None:
+    """`datasets` drops what they do not name, without a word."""
+    kind = pa.struct(list(schema.sample(["clip"], ["long", "short"])))
+    seen = 0
+    for path in (GOLDEN / "webdataset/data").rglob("*.tar"):
+        with tarfile.open(path) as tar:
+            samples = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
+        assert without_nulls(pa.array(samples, kind).to_pylist()) == without_nulls(samples)
+        seen += len(samples)
+    assert seen == 16
 
 
 @pytest.mark.parametrize(

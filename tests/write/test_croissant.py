@@ -27,7 +27,7 @@ def rendered(manifest: Any, data: bytes = b"{}") -> Any:
 
 def test_it_says_where_the_texts_come_from(manifest: Any) -> None:
     made = rendered(manifest)
-    assert made["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    assert made["conformsTo"][0] == "http://mlcommons.org/croissant/1.1" and made["rai:hasSyntheticData"]
     assert made["prov:wasDerivedFrom"]["prov:label"] == "source/{00000..00001}.tar"
     long, short, writing = made["prov:wasGeneratedBy"]
     assert (
@@ -64,6 +64,7 @@ def test_what_a_model_wrote_is_marked_and_what_was_there_is_not(manifest: Any) -
         generation |= {"column": "caption_llava", "prompt": None, "sampling": None}
     made = rendered(replayed)
     assert not any("digitalSourceType" in r for r in made["recordSet"]) and "synthetic" not in made["keywords"]
+    assert "rai:hasSyntheticData" not in made
     assert made["prov:wasGeneratedBy"][0]["description"] == "column caption_llava of the source"
 
 
