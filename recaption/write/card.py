@@ -129,7 +129,7 @@ def _making(manifest: Mapping[str, Any]) -> list[str]:
     rows = [
         [code(g["id"]), g["kind"], code(g["model"]), *_asked(g), f"{g['answered']:,}"] for g in manifest["generations"]
     ]
-    parts = [table(["generation", "kind", "model", "prompt", "sampling", "answers:"], rows)]
+    parts = [table(["generation", "kind", "model", "prompt", "sampling", "answers:"], rows)] if rows else []
     models = [
         [code(name), code(m["model"]), code(m["commit"]) if m.get("commit") else "", _rest(m)]
         for name, m in models_of(manifest).items()
