@@ -110,8 +110,8 @@ def _opening(manifest: Mapping[str, Any]) -> list[str]:
         parts.append(
             fenced(
                 'import glob\n\nimport webdataset as wds\n\nshards = sorted(glob.glob("PATH/data/*.tar"))\n'
-                'for sample in wds.WebDataset(shards, shardshuffle=False).decode("pil"):\n'
-                '    print(sample["__key__"], sample["jpg"].size, sample["txt"])',
+                'for sample in wds.WebDataset(shards, shardshuffle=False).decode("pil").rename(image="jpg;png;webp"):\n'
+                '    print(sample["__key__"], sample["image"].size, sample["txt"])',
                 "python",
             )
         )
