@@ -15,6 +15,7 @@ import yaml
 
 from recaption import schema
 from recaption.write.described import Table, card_of, models_of, tables
+from recaption.write.pixels import SUFFIXES
 from recaption.write.tables import features
 
 TASKS: Final = ["image-to-text", "zero-shot-image-classification"]
@@ -63,11 +64,14 @@ def _config(table: Table) -> dict[str, Any]:
 
 def _info(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
     info: dict[str, Any] = {"config_name": "default" if table.name == "data" else table.name}
-    if table.suffix == "tar" and manifest["images"] == "jpeg":
+    if table.suffix == "tar":
         # Parquet files carry their features; of tars `datasets` guesses them from five samples, and a field that is
         # null or empty in all five has the wrong type from then on.
         sample = features(schema.sample(manifest["tokenizers"], [g["id"] for g in manifest["generations"]]))
-        members = {"jpg": {"_type": "Image"}, "txt": _STRING, "json": sample, "__key__": _STRING, "__url__": _STRING}
+        # Which one it is of the formats that pass through, the manifest does not say; the others' columns are null.
+        suffixes = ["jpg"] if manifest["images"] == "jpeg" else list(SUFFIXES.values())
+        members: dict[str, Any] = {suffix: {"_type": "Image"} for suffix in suffixes}
+        members |= {"txt": _STRING, "json": sample, "__key__": _STRING, "__url__": _STRING}
         info["features"] = _yaml(members)
     info["splits"] = [
         {"name": hub, "num_bytes": table.bytes[split], "num_examples": table.rows[split]}
