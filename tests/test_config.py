@@ -38,6 +38,9 @@ def changed(path: str, value: object) -> dict:
     [
         ("source.foo", 1, r"source\.foo: unknown key; allowed here: path, format"),
         ("source.limits", {"x": 1}, r"source\.limits\.x: unknown key; allowed here: min_side"),
+        ("output.card", {"licence": "x"}, r"output\.card\.licence: unknown key; allowed here: description, license"),
+        ("output.card", {"url": "ftp://x"}, r"output\.card\.url: .*given: 'ftp://x'"),
+        ("output.card", {"language": ["English!"]}, r"output\.card\.language\.0"),
         ("models.m.engine", "vlm", r"engine: unknown engine 'vlm'; allowed are vllm, transformers, openai, replay"),
         ("models.m.model", None, "needs `model`"),
         ("models.m.tensor_parallel", 2, "tensor_parallel are vLLM's"),
@@ -124,6 +127,16 @@ def test_the_json_schema_is_current_and_the_shipped_pipelines_fit_it() -> None:
         data = yaml.safe_load(file.read_text("utf-8"))
         jsonschema.validate(data, schema)
         config.validate(data, file.name)
+
+
+def test_a_card_survives_its_own_yaml() -> None:
+    said = yaml.safe_load("{license: cc-by-4.0, published: 2026-01-31, language: [en, pt-BR], url: 'https://x.org/a'}")
+    pipeline = config.validate(changed("output.card", said))
+    dumped = pipeline.model_dump(mode="json")
+    assert config.validate(yaml.safe_load(yaml.safe_dump(dumped))) == pipeline
+    assert (
+        dumped["output"]["card"] | {"published": "2026-01-31", "language": ["en", "pt-BR"]} == dumped["output"]["card"]
+    )
 
 
 def test_a_pipeline_survives_its_own_yaml() -> None:

@@ -181,6 +181,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
         },
         "annotate": annotator.provenance(),
         "source": plan.pipeline.source.path,
+        "card": plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True),
     }
 
 

@@ -15,6 +15,7 @@ from recaption.resources import shipped
 from recaption.schema import FLAT
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, Generation
+from recaption.write import card, croissant
 from recaption.write.assemble import Asked
 from recaption.write.entry import FileEntry, ShardEntry
 from recaption.write.pixels import ImageMode
@@ -37,7 +38,8 @@ def write_manifest(
     tokenizers: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, then `manifest.json`.
+    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
+    (`README.md`), `croissant.json`, then `manifest.json`.
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
     from run to run. Raises DatasetError, and writes nothing, when a sum does not hold. Returns the manifest.
@@ -69,11 +71,14 @@ def write_manifest(
         "distinct_texts": {str(n): images for n, images in sorted(histogram.items())},
         "provenance": dict(provenance or {}),
     }
-    for path, body in _beside(entries).items():
+    for path, body in _beside(entries, format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", (views_sql() + _own_views(entries)).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
-    store.put(f"{prefix}/manifest.json", _render(manifest))
+    data = _render(manifest)
+    store.put(f"{prefix}/README.md", card.render(manifest).encode())
+    store.put(f"{prefix}/croissant.json", croissant.render(manifest, data))
+    store.put(f"{prefix}/manifest.json", data)
     forget_shards(store, prefix)
     return manifest
 
@@ -171,7 +176,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
     }
 
 
-def _beside(shards: Sequence[ShardEntry]) -> dict[str, Any]:
+def _beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
     """`sizes.json` (open_clip looks in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
     reader_wds looks in the folder it is given and reads file names relative to it)."""
     files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}
@@ -200,8 +205,9 @@ def _beside(shards: Sequence[ShardEntry]) -> dict[str, Any]:
             path = PurePosixPath(file.path)
             sizes = by_folder.setdefault(str(path.parent), {})
             sizes[path.name] = sizes.get(path.name, 0) + rows
-    made |= {f"{folder}/sizes.json": sizes for folder, sizes in by_folder.items()}
     made["sizes.json"] = by_folder.get("data", {})
+    # open_clip reads tars. Beside Parquet it would be in the way: pandas and pyarrow take a folder for one dataset.
+    made |= {f"{folder}/sizes.json": sizes for folder, sizes in by_folder.items() if format == "webdataset"}
     return made
 
 

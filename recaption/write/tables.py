@@ -81,9 +81,14 @@ def with_features(schema: pa.Schema) -> pa.Schema:
 
     Lists are written in the form that both datasets 2 and 5 read: a JSON list around the element.
     """
-    features = {field.name: {"_type": "Image"} if field.name == "image" else _feature(field.type) for field in schema}
-    info = orjson.dumps({"info": {"features": features}})
+    info = orjson.dumps({"info": {"features": features(schema)}})
     return schema.with_metadata({**(schema.metadata or {}), b"huggingface": info})
+
+
+def features(schema: pa.Schema) -> dict[str, Any]:
+    """`datasets.Features` of the columns, as JSON; what the column `image` of bytes and path holds is an Image."""
+    pictures = {field.name for field in schema if field.name == "image" and field.type.get_field_index("bytes") >= 0}
+    return {f.name: {"_type": "Image"} if f.name in pictures else _feature(f.type) for f in schema}
 
 
 def _feature(kind: pa.DataType) -> Any:

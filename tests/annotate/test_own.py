@@ -57,6 +57,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 CAPTION = Caption(caption_id="", generation="raw", source="raw", granularity="raw", text="")
+SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}
 NAMES = ("own_annotators:Verbs", "own_annotators:Silent")
 
 
@@ -87,7 +88,7 @@ def built(out: Path, settings: Annotate, texts: dict[str, str]) -> Path:
         store,
         "builds/b",
         **{"name": "n", "build": "b", "format": "sidecar", "image_mode": "jpeg", "shards": [entry]},
-        **{"generations": [], "require": [], "primary": [], "sampling": {}},
+        **{"generations": [], "require": [], "primary": [], "sampling": SAMPLING},
     )
     publish(store, "b")
     return out
@@ -107,6 +108,9 @@ def test_they_are_in_the_build_and_can_be_asked_for(module: ModuleType, tmp_path
         sql = (build / "views.sql").read_text("utf-8")
         plain.execute(sql[sql.index('CREATE OR REPLACE VIEW "verbs"') :])
         assert plain.execute("SELECT count(*) FROM verbs").fetchall() == [(2,)]
+    card = (build / "README.md").read_text("utf-8")
+    assert "| `verbs/` | a table of the pipeline's own | 2 | 1 |" in card and "path: verbs/*.parquet" in card
+    assert '"verbs-files"' in (build / "croissant.json").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,22 @@ GENERATIONS = (
 PER_SHARD = 12  # of 20: shards 00000 with 12 and 00001 with 8
 SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}
 VERSIONS = {"pyarrow": pa.__version__, "pillow": PIL.__version__}
+PROMPTS = {
+    "describe_long": "Describe the image.\n\nSay what is there.",
+    "describe_short": "Describe `the image` in one sentence.\n```\n# This is a prompt, not a heading.",
+}
+PROVENANCE = {
+    **VERSIONS,
+    "recaption": "golden",
+    "models": {"golden": {"model": "example/golden", "commit": "0123456789abcdef", "dtype": "float32"}},
+    "prompts": {
+        name: {"version": 1, "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text}
+        for name, text in PROMPTS.items()
+    },
+    "annotate": {"splitter": "golden-1"},
+    "source": "source/{00000..00001}.tar",
+    "card": {"description": "Twenty drawings | and what *could* be said about them.", "license": "apache-2.0"},
+}
 _FORMAT = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
 
@@ -321,7 +337,7 @@ def make(folder: Path) -> Path:
             primary=["short", "long", "raw"],
             tokenizers=["clip"],
             sampling=SAMPLING,
-            provenance=VERSIONS,
+            provenance=PROVENANCE,
         )
     store.put(
         "metrics/000001.json",

@@ -188,7 +188,8 @@ def test_the_same_files_are_made(again: Path) -> None:
 
 
 def test_making_it_again_gives_the_same_bytes(golden: ModuleType, again: Path) -> None:
-    made_with = read_manifest(LocalStore(OUT), "builds/webdataset")["provenance"]
+    provenance = read_manifest(LocalStore(OUT), "builds/webdataset")["provenance"]
+    made_with = {name: provenance[name] for name in golden.VERSIONS}
     if made_with != golden.VERSIONS:
         pytest.skip(f"made with {made_with}, here are {golden.VERSIONS}; compared by meaning instead")
     for path in files(HERE):

@@ -1,0 +1,251 @@
+"""`croissant.json` of a build: Croissant 1.1 with provenance and RAI terms. Made of the manifest alone.
+
+Format: https://github.com/mlcommons/croissant, docs/croissant-spec-1.1.md and docs/croissant-rai-spec.md.
+Files are named by globs, so its length does not grow with the number of shards; the manifest has the hash of each, and
+the hash of the manifest is in here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+
+from recaption.types import SCHEMA_VERSION
+from recaption.write.card import LIMITS, TABLES
+from recaption.write.described import (
+    Table,
+    card_of,
+    models_of,
+    prompts_of,
+    software_of,
+    source_of,
+    tables,
+)
+
+CONTEXT: Final = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "prov": "http://www.w3.org/ns/prov#",
+    "conformsTo": "dct:conformsTo",
+    "name": {"@container": "@language"},
+    "description": {"@container": "@language"},
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "digitalSourceType": {"@id": "sc:digitalSourceType", "@type": "@vocab"},
+    **{
+        name: f"cr:{name}"
+        for name in (
+            *(
+                "annotation",
+                "arrayShape",
+                "citeAs",
+                "column",
+                "containedIn",
+                "equivalentProperty",
+                "excludes",
+                "extract",
+            ),
+            *("field", "fileObject", "fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset"),
+            *("jsonPath", "key", "md5", "parentField", "path", "readLines", "recordSet", "references", "regex"),
+            *("repeated", "replace", "samplingRate", "sdVersion", "separator", "source", "subField", "transform"),
+            *("unArchive", "value"),
+        )
+    },
+}
+KEYS: Final = {"images": "key", "captions": "caption_id", "sub_captions": "sub_id"}
+SYNTHETIC: Final = "sc:TrainedAlgorithmicMediaDigitalSource"  # IPTC's term for what a trained model made
+_MIME: Final = {"parquet": "application/x-parquet", "tar": "application/x-tar"}
+_TYPES: Final = {
+    "string": "sc:Text",
+    "bool": "sc:Boolean",
+    "int32": "cr:Int32",
+    "int64": "cr:Int64",
+    "double": "cr:Float64",
+}
+
+
+def render(manifest: Mapping[str, Any], data: bytes) -> bytes:
+    """The JSON-LD document for a manifest whose bytes on disk are `data`. The same manifest gives the same bytes."""
+    found = tables(manifest)
+    body = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
+        "name": manifest["name"],
+        **_said(manifest),
+        **_provenance(manifest),
+        **_responsible(manifest),
+        "distribution": [_manifest_file(data), *map(_file_set, found)],
+        "recordSet": [_record_set(table, manifest) for table in found if table.arrow is not None],
+    }
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _said(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pipeline's author said about the dataset, as far as it was said."""
+    card, counts = card_of(manifest), manifest["counts"]
+    made = (
+        f"{sum(manifest['splits'].values())} images with {counts['captions']} captions, cut into "
+        f"{counts['sub_captions']} sub-captions with {counts['tags']} object tags."
+    )
+    said: dict[str, Any] = {
+        "description": f"{card['description']} {made}" if card.get("description") else made,
+        "version": f"{card.get('version', '1.0.0')}+{manifest['build']}",
+        "keywords": ["captions", "vision-language", *(["synthetic"] if models_of(manifest) else [])],
+        "isLiveDataset": False,
+        "sdVersion": f"{SCHEMA_VERSION}.0",
+    }
+    names = {
+        "license": "license",
+        "citation": "citeAs",
+        "url": "url",
+        "published": "datePublished",
+        "language": "inLanguage",
+    }
+    said |= {name: card[key] for key, name in names.items() if card.get(key)}
+    if card.get("creator"):
+        said["creator"] = {"@type": "sc:Organization", "name": card["creator"]}
+    if card.get("source_license"):
+        said["usageInfo"] = card["source_license"]
+    return said
+
+
+def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """In the words of W3C PROV-O: the source it was derived from, and an activity per generation with its model."""
+    prompts = prompts_of(manifest)
+    made: dict[str, Any] = {}
+    if source := source_of(manifest):
+        made["prov:wasDerivedFrom"] = {"@type": "prov:Entity", "prov:label": source}
+    made["prov:wasGeneratedBy"] = [
+        {
+            "@type": "prov:Activity",
+            "prov:label": f"generation {g['id']}",
+            "description": _asked(g, prompts),
+            "prov:wasAssociatedWith": _agent(g, manifest),
+        }
+        for g in manifest["generations"]
+    ]
+    software = " ".join(f"{name}={version}" for name, version in sorted(software_of(manifest).items()))
+    made["prov:wasGeneratedBy"].append(
+        {
+            "@type": "prov:Activity",
+            "prov:label": "sub-captions, tags and the writing of the dataset",
+            "prov:wasAssociatedWith": {
+                "@type": "prov:SoftwareAgent",
+                "prov:label": "recaption",
+                "description": software,
+            },
+        }
+    )
+    return made
+
+
+def _asked(generation: Mapping[str, Any], prompts: Mapping[str, Mapping[str, Any]]) -> str:
+    if generation["column"] is not None:
+        return f"column {generation['column']} of the source"
+    prompt, sampling = generation["prompt"], orjson.dumps(generation["sampling"]).decode()
+    return f"prompt {prompt}, sha256 {prompts[prompt].get('sha256', 'unknown')}; sampling {sampling}"
+
+
+def _agent(generation: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    if generation["column"] is not None:
+        return {"@type": "prov:Agent", "prov:label": "unknown: the texts were in the source"}
+    model = models_of(manifest)[generation["model"]]
+    settings = {k: v for k, v in model.items() if k != "model"}
+    return {
+        "@type": "prov:SoftwareAgent",
+        "prov:label": model["model"],
+        **({"description": orjson.dumps(settings).decode()} if settings else {}),
+    }
+
+
+def _responsible(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    counts, usable = manifest["counts"], sum(manifest["splits"].values())
+    tools = [f"{m['model']}@{m['commit']}" if m.get("commit") else m["model"] for m in models_of(manifest).values()]
+    tools += [f"{name} {v}" for name, v in sorted(software_of(manifest).items()) if name in ("recaption", "spacy")]
+    missing = (
+        f"{counts['partial']} images lack an answer, {counts['reject']} were rejected, {counts['excluded']} excluded."
+    )
+    made: dict[str, Any] = {
+        "rai:dataCollectionMissingData": f"{missing} The table rejects says why.",
+        "rai:dataAnnotationProtocol": "Captions are answers of the models to the prompts, one of each generation. "
+        "Sub-captions are spans of captions, cut by rules; objects are tagged by a small model.",
+        "rai:annotationsPerItem": f"{counts['captions'] / usable if usable else 0:.2f} captions per image",
+        "rai:machineAnnotationTools": tools,
+        "rai:dataUseCases": "Training of vision-language models on images and texts about them.",
+    }
+    if models_of(manifest):
+        made["rai:dataLimitations"] = LIMITS
+        made["rai:hasSyntheticData"] = True
+    return made
+
+
+def _manifest_file(data: bytes) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileObject",
+        "@id": "manifest.json",
+        "name": "manifest.json",
+        "description": "counts, and of every file of the dataset its path, rows, bytes and sha256",
+        "contentUrl": "manifest.json",
+        "contentSize": f"{len(data)} B",
+        "encodingFormat": "application/json",
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+
+
+def _file_set(table: Table) -> dict[str, Any]:
+    return {
+        "@type": "cr:FileSet",
+        "@id": f"{table.name}-files",
+        "name": f"{table.name}-files",
+        "description": f"{table.files} files, {sum(table.bytes.values())} bytes, {sum(table.rows.values())} rows",
+        "encodingFormat": _MIME[table.suffix],
+        "includes": list(dict.fromkeys(table.patterns.values())),
+    }
+
+
+def _record_set(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    assert table.arrow is not None
+    made: dict[str, Any] = {
+        "@type": "cr:RecordSet",
+        "@id": table.name,
+        "name": table.name,
+        "description": TABLES.get(table.name, "a row per image; its captions are in the flat tables too"),
+        "field": [field for column in table.arrow if (field := _field(table.name, column))],
+    }
+    if table.name in KEYS:
+        made["key"] = {"@id": f"{table.name}/{KEYS[table.name]}"}
+    if table.name in ("captions", "sub_captions") and models_of(manifest):
+        made["digitalSourceType"] = SYNTHETIC
+    return made
+
+
+def _field(table: str, column: pa.Field) -> dict[str, Any] | None:
+    """None for lists of structs, which Croissant has no word for; the flat tables have what is in them."""
+    kind, image = column.type, column.name == "image"
+    element = kind.value_type if pa.types.is_list(kind) else kind
+    if not image and str(element) not in _TYPES:
+        return None
+    source: dict[str, Any] = {"fileSet": {"@id": f"{table}-files"}, "extract": {"column": column.name}}
+    if image:
+        source["transform"] = {"jsonPath": "bytes"}
+    made: dict[str, Any] = {
+        "@type": "cr:Field",
+        "@id": f"{table}/{column.name}",
+        "name": column.name,
+        "description": (column.metadata or {}).get(b"description", b"").decode(),
+        "dataType": "sc:ImageObject" if image else "sc:URL" if column.name == "url" else _TYPES[str(element)],
+        "source": source,
+    }
+    if pa.types.is_list(kind):
+        made |= {"isArray": True, "arrayShape": "-1"}
+    return made

@@ -1,0 +1,119 @@
+"""What a manifest says, in the shape that the dataset card and Croissant need: tables with their files, and how the
+texts were made. Nothing grows with the number of shards."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from recaption import schema
+from recaption.schema import FLAT
+
+SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of files in data/, by format
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """One folder of a build. `rows` and `bytes` by split; None as split: the files hold all of them."""
+
+    name: str  # data | images | captions | sub_captions | tags | rejects | one of the pipeline's own
+    files: int
+    bytes: Mapping[str | None, int]
+    rows: Mapping[str | None, int]
+    suffix: str
+    arrow: pa.Schema | None  # None: of tars, and of tables that only the pipeline's own annotators know
+
+    @property
+    def patterns(self) -> dict[str | None, str]:
+        """Glob of each split's files, relative to the build; `*` stays within a folder."""
+        folders = {"val": f"{self.name}/val"}
+        return {split: f"{folders.get(str(split), self.name)}/*.{self.suffix}" for split in self.rows}
+
+
+def tables(manifest: Mapping[str, Any]) -> list[Table]:
+    """The tables of a build, data first, then the flat ones in their usual order, then the pipeline's own."""
+    files: Counter[str] = Counter()
+    sizes: dict[str, Counter[str | None]] = defaultdict(Counter)
+    rows: dict[str, Counter[str | None]] = defaultdict(Counter)
+    for shard in manifest["shards"]:
+        for file in shard["files"]:
+            name, split = file["table"], file["split"]
+            files[name] += 1
+            sizes[name][split] += file["bytes"]
+            rows[name][split] += file["rows"]
+    known = {"data": _data(manifest), **_flat(manifest)}
+    order = [*known, *sorted(set(files) - {*known, "tar_index"})]
+    return [
+        Table(
+            name=name,
+            files=files[name],
+            bytes=sizes[name],
+            rows=rows[name],
+            suffix=SUFFIX[manifest["format"]] if name == "data" else "parquet",
+            arrow=known.get(name),
+        )
+        for name in order
+        if name in files
+    ]
+
+
+def _data(manifest: Mapping[str, Any]) -> pa.Schema | None:
+    if manifest["format"] == "webdataset":
+        return None
+    return schema.records(manifest["tokenizers"], image=manifest["format"] == "parquet")
+
+
+def _flat(manifest: Mapping[str, Any]) -> dict[str, pa.Schema]:
+    made = {
+        "images": schema.IMAGES,
+        "captions": schema.CAPTIONS,
+        "sub_captions": schema.sub_captions(manifest["tokenizers"]),
+        "tags": schema.TAGS,
+        "rejects": schema.REJECTS,
+    }
+    return {name: made[name] for name in FLAT}
+
+
+def card_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the pipeline's author said for the card (`output.card`), as far as it was said."""
+    return dict(manifest["provenance"].get("card") or {})
+
+
+def source_of(manifest: Mapping[str, Any]) -> str | None:
+    """Where the images come from, in words."""
+    said, path = card_of(manifest).get("source"), manifest["provenance"].get("source")
+    return str(said) if said else _public(str(path)) if path else None
+
+
+def _public(place: str) -> str:
+    """A path or URL without what is nobody's business: the way to an absolute path, a URL's user and signature."""
+    if "://" in place:
+        scheme, _, rest = place.partition("://")
+        host, slash, path = rest.partition("/")
+        return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+    return "/".join(place.split("/")[-2:]) if place.startswith(("/", "~")) else place
+
+
+def models_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of the models that generations name: what is known of each, `model` (its id) always."""
+    known = manifest["provenance"].get("models") or {}
+    names = dict.fromkeys(g["model"] for g in manifest["generations"] if g["column"] is None)
+    said = {name: {"model": name, **{k: v for k, v in (known.get(name) or {}).items() if v}} for name in names}
+    return {name: {**model, "model": _public(str(model["model"]))} for name, model in said.items()}
+
+
+def prompts_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of the prompts that generations name: version, sha256 and text, where known."""
+    known = manifest["provenance"].get("prompts") or {}
+    return {p: dict(known.get(p) or {}) for p in dict.fromkeys(g["prompt"] for g in manifest["generations"]) if p}
+
+
+def software_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Versions that the bytes depend on, flat: recaption, spacy, splitter, …"""
+    provenance = manifest["provenance"]
+    found = {k: v for k, v in provenance.items() if isinstance(v, str) and k != "source"}
+    return found | {k: str(v) for k, v in (provenance.get("annotate") or {}).items()}

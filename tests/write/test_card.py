@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+from markdown_it import MarkdownIt
+
+from recaption import schema
+from recaption.write import card
+from recaption.write.hub import front_matter, size_category
+
+GOLDEN = Path(__file__).parent.parent / "golden/output/builds"
+HOSTILE = "# x\n---\nevil: [1\n<script>a</script> ![i](http://x) | c ``` \u2028---\u2028 {{ x }}"
+
+
+@pytest.fixture(params=["sidecar", "webdataset", "parquet"])
+def manifest(request: pytest.FixtureRequest) -> Any:
+    return json.loads((GOLDEN / request.param / "manifest.json").read_bytes())
+
+
+def split(text: str) -> tuple[dict[str, Any], str]:
+    head = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    assert head
+    return yaml.safe_load(head[1]), text[head.end() :]
+
+
+def said(manifest: Any, **more: Any) -> Any:
+    changed = deepcopy(manifest)
+    changed["provenance"]["card"] = more
+    return changed
+
+
+def test_a_card_says_what_the_manifest_does(manifest: Any) -> None:
+    head, body = split(card.render(manifest))
+    assert head["pretty_name"] == "golden" and head["size_categories"] == ["n<1K"]
+    assert head["license"] == "apache-2.0" and "language" not in head
+    for said in (
+        "images in 20 = ok 15 + partial 1 + rejected 3 + excluded 1",
+        "short: asked 17 = answered 16 + rejected 1",
+        "13 images are `train`, 3 are held out as `val`",
+        "| `decontaminated` | the image | 1 |",
+        "| `empty_answer` | short | 1 |",
+        "| `golden` | `example/golden` | `0123456789abcdef` | dtype `float32` |",
+        "Describe the image.\n\nSay what is there.",
+        "Suggested policy: `weighted`, with k `8`, max_merge `3`, p_raw `0.1`.",
+    ):
+        assert said in body
+
+
+def test_a_card_names_files_of_one_kind(manifest: Any) -> None:
+    head, _ = split(card.render(manifest))
+    found = {config["config_name"]: config["data_files"] for config in head["configs"]}
+    paths = [file["path"] for files in found.values() for file in files]
+    assert len({path.rpartition(".")[2] for path in paths}) == 1
+    build = GOLDEN / manifest["format"]
+    counts = {
+        info["config_name"]: {s["name"]: s["num_examples"] for s in info["splits"]} for info in head["dataset_info"]
+    }
+    assert {name: [file["split"] for file in files] for name, files in found.items()} == {
+        name: list(splits) for name, splits in counts.items()
+    }
+    assert all(list(build.glob(path)) for path in paths)
+    if manifest["format"] == "webdataset":
+        assert counts == {"default": {"train": 13, "validation": 3}}
+    else:
+        assert counts["captions"] == {"full": 46} and counts["rejects"] == {"full": 5}
+
+
+def test_hostile_words_stay_words(manifest: Any) -> None:
+    changed = said(
+        manifest, description=HOSTILE, license=HOSTILE, source=HOSTILE, source_license=HOSTILE, citation=HOSTILE
+    )
+    changed["provenance"]["models"]["golden"] |= {"model": HOSTILE, "commit": HOSTILE}
+    changed["provenance"]["prompts"]["describe_long"]["text"] = HOSTILE
+    text = card.render(changed)
+    assert text.splitlines()[0] == "---"
+    head, body = split(text)
+    assert head["license"] == HOSTILE and set(head) == set(split(card.render(manifest))[0])
+    parser = MarkdownIt("commonmark").enable("table")
+    tokens, before = parser.parse(body), parser.parse(split(card.render(manifest))[1])
+    inline = {child.type for token in tokens for child in token.children or []}
+    assert inline <= {"text", "text_special", "code_inline", "softbreak"}
+    assert not {"html_block", "hr"} & {token.type for token in tokens}
+    titles = [[t.type for t in some].count("heading_open") for some in (tokens, before)]
+    assert titles[0] == titles[1] == 6
+    assert HOSTILE.replace("\u2028", " ") + "\n" in [t.content for t in tokens if t.type == "fence"]
+
+
+def test_its_length_does_not_grow_with_the_shards(manifest: Any) -> None:
+    many = {**manifest, "shards": manifest["shards"] * 1000}
+    assert abs(len(card.render(many)) - len(card.render(manifest))) < 200
+
+
+def test_nothing_is_made_up(manifest: Any) -> None:
+    bare = {**manifest, "provenance": {}}
+    head, body = split(card.render(bare))
+    assert "license" not in head and "No licence is stated" in body and "The images come from" not in body
+    replayed = deepcopy(bare)
+    for generation in replayed["generations"]:
+        generation |= {"column": "caption_llava", "prompt": None, "sampling": None}
+    head, body = split(card.render(replayed))
+    assert "synthetic" not in head["tags"] and "column `caption_llava` of the source" in body
+    assert "written by machines" not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("data/cc3m/{00000..00575}.tar", "data/cc3m/{00000..00575}.tar"),
+        ("/home/somebody/data/cc3m/*.tar", "cc3m/*.tar"),
+        ("~/cc3m/*.tar", "cc3m/*.tar"),
+        ("s3://bucket/cc3m/*.tar", "s3://bucket/cc3m/*.tar"),
+        ("https://me:secret@host.org/a.parquet?sig=x", "https://host.org/a.parquet"),
+    ],
+)
+def test_a_card_does_not_tell_where_its_author_lives(manifest: Any, path: str, shown: str) -> None:
+    manifest["provenance"] |= {"source": path}
+    manifest["provenance"]["models"]["golden"]["model"] = path
+    body = card.render(manifest)
+    assert f"The images come from `{shown}`." in body and f"| `golden` | `{shown}` |" in body
+    assert "somebody" not in body and "secret" not in body
+
+
+def test_a_build_without_a_usable_image_has_no_configs_of_it(manifest: Any) -> None:
+    for shard in manifest["shards"]:
+        for file in shard["files"]:
+            file["rows"] = 0 if file["table"] != "rejects" else file["rows"]
+    head = yaml.safe_load(front_matter(manifest).strip("-\n"))
+    names = [config["config_name"] for config in head.get("configs", [])]
+    assert names == ([] if manifest["format"] == "webdataset" else ["rejects"])
+
+
+def test_passed_through_images_may_have_any_suffix(manifest: Any) -> None:
+    head = yaml.safe_load(front_matter({**manifest, "images": "passthrough"}).strip("-\n"))
+    names = [feature["name"] for info in head["dataset_info"] for feature in info.get("features", [])]
+    assert names == (
+        ["jpg", "png", "webp", "txt", "json", "__key__", "__url__"] if "webdataset" in head["tags"] else []
+    )
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_features_of_tars_have_room_for_every_field() -> None:
+    """`datasets` drops what they do not name, without a word."""
+    kind = pa.struct(list(schema.sample(["clip"], ["long", "short"])))
+    seen = 0
+    for path in (GOLDEN / "webdataset/data").rglob("*.tar"):
+        with tarfile.open(path) as tar:
+            samples = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
+        assert without_nulls(pa.array(samples, kind).to_pylist()) == without_nulls(samples)
+        seen += len(samples)
+    assert seen == 16
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"),
+    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**9, "1B<n<10B"), (10**12, "n>1T")],
+)
+def test_sizes_have_the_hub_s_names(rows: int, name: str) -> None:
+    assert size_category(rows) == name
