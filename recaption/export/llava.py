@@ -23,7 +23,7 @@ from recaption.source import files
 from recaption.text import fold
 from recaption.write.outfile import outfile
 
-WRITES: Final = "one JSON: id, image (<key>.jpg), conversations"
+WRITES: Final = "one JSON: id, image (KEY.jpg), conversations"
 READ_BY: Final = "LLaVA and those who read its format"
 TEXTS: Final = {"caption": "long"}
 FILE: Final = "llava.json"
