@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recaption import schema
@@ -93,11 +95,15 @@ class Dataset:
 
         Captions have their sub-captions only when asked. Raises DatasetError where the tables do not fit together.
         """
-        captions = _Groups(self._table(shard, "captions", ("key", *_OF_CAPTIONS)))
-        subs = _Groups(self._table(shard, "sub_captions", ("key", "caption_id", *_OF_SUBS))) if sub_captions else None
-        for row in _rows(self._table(shard, "images", _OF_IMAGES)):
-            if row["status"] not in ("ok", "partial") or split not in ("all", row["split"]):
-                continue
+        images = self._table(shard, "images", _OF_IMAGES)
+        wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))
+        if split != "all":
+            wanted = pc.and_(wanted, pc.equal(images["split"], split))
+        images = images.filter(wanted)
+        captions = _Groups(self._table(shard, "captions", ("key", *_OF_CAPTIONS)), images["key"])
+        columns = ("key", "caption_id", *_OF_SUBS)
+        subs = _Groups(self._table(shard, "sub_captions", columns), images["key"]) if sub_captions else None
+        for row in _rows(images):
             by_caption: dict[str, list[SubCaption]] = {}
             for found in subs.of(row["key"]) if subs else ():
                 del found["key"]
@@ -132,17 +138,24 @@ class Dataset:
 
 
 class _Groups:
-    """The rows of each key in a table sorted by key, made into dicts only when asked for."""
+    """The rows of each key of a table, handed out in the order of `keys`; the table is put into that order once."""
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
-        keys = table["key"].to_pylist()
-        borders = [0, *(i for i in range(1, len(keys)) if keys[i] != keys[i - 1]), len(keys)]
-        self._ranges = {keys[a]: (a, b) for a, b in pairwise(borders) if a < b}
+    def __init__(self, table: pa.Table, keys: pa.ChunkedArray) -> None:
+        at = pc.index_in(table["key"], value_set=keys.combine_chunks())
+        table, at = table.filter(pc.is_valid(at)), at.drop_null().combine_chunks()
+        if len(at) > 1 and not pc.all(pc.less_equal(at[:-1], at[1:])).as_py():
+            rows = pa.table({"at": at, "row": pa.array(range(len(at)), pa.int64())})
+            table = table.take(pc.sort_indices(rows, sort_keys=[("at", "ascending"), ("row", "ascending")]))
+        self._groups = groupby(_rows(table), key=itemgetter("key"))
+        self._next = next(self._groups, None)
 
     def of(self, key: str) -> list[dict[str, Any]]:
-        start, end = self._ranges.get(key, (0, 0))
-        return self._table.slice(start, end - start).to_pylist()
+        """The rows of the key, which is the next one or has none."""
+        if self._next is None or self._next[0] != key:
+            return []
+        rows = list(self._next[1])
+        self._next = next(self._groups, None)
+        return rows
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

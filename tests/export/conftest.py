@@ -21,7 +21,7 @@ from recaption.write import Asked, publish, write_manifest, write_shard
 Texts = Mapping[str, str]  # by generation; raw among them
 
 HOSTILE = (
-    "=HYPERLINK(\"http://evil\",\"x\"),'; a \"quoted\" thing. Another, with a comma.",
+    '=HYPERLINK("http://evil","x"),\'; a "quoted" thing. Another, with a comma.',
     "A line.\nAnother line\nand one more.\n\n",
     "NA",
     "None",
@@ -34,7 +34,7 @@ HOSTILE = (
     "A sign says <image> here. Then </s> and <s>.",
     "A man said 'ASSISTANT'. He left.",
     "\U0001f468\u200d\U0001f469\u200d\U0001f467 e\u0301\u0301. Family.",
-    "x. " * 350_000,
+    "x. " * 2_000,
     "word " * 200_000,
 )
 
@@ -114,9 +114,7 @@ def build(tmp_path: Path) -> Callable[..., Dataset]:
                 for r in records
             ]  # fmt: skip
             pairs = list(zip(images, data, strict=True))
-            answered = {
-                name: sum(any(c.generation == name for c in r.captions) for r in records) for name in kinds
-            }
+            answered = {name: sum(any(c.generation == name for c in r.captions) for r in records) for name in kinds}
             asked = {n: Asked(asked=a, answered=a) for n, a in answered.items()}
             entries.append(
                 write_shard(

@@ -70,14 +70,12 @@ def test_flair_and_cosmos_draw_sentences_from_what_is_written(
     assert problems(name, dest, loaders=4) == {"too few tars": "error"}
 
 
-def test_generations_take_the_lists_of_their_kind_in_order_unless_mapped(
-    build: Any, exported: Any, plain: Any
-) -> None:
+def test_generations_take_the_lists_of_their_kind_in_order_unless_mapped(build: Any, exported: Any, plain: Any) -> None:
     kinds = {"a": "long", "b": "short", "c": "long", "r": "region"}
     rows = [{"raw": "raw", **{name: f"Text {name}." for name in kinds}}]
     lists = {}
     for given in ({}, {"longLLA_captions": "a", "raw_caption": "b"}):
-        dest, done = exported("flair", build(rows, kinds=kinds), map=given)
+        dest, _ = exported("flair", build(rows, kinds=kinds), map=given)
         (sample,) = trainers.tar_samples(dest)
         body = json.loads(sample["json"])
         lists[len(given)] = {name: body[name] for name in LISTS if body[name]}
