@@ -81,9 +81,16 @@ def chosen(dataset: Dataset, wanted: Mapping[str, str], options: Options, fill: 
     return places(wanted, dataset.kinds, options.map, options.fill or fill)
 
 
+def refuse_fill(options: Options) -> None:
+    """Raises UserError for a `fill` where a trainer has no places that could be left over."""
+    if options.fill is not None:
+        raise UserError("--fill is for flair, cosmos and dreamlip, which have several places for texts of a kind")
+
+
 def one_text(dataset: Dataset, wanted: Mapping[str, str], options: Options) -> dict[str, str]:
     """As `chosen`, for trainers with a name for each text and no place to spare: all of them have to be filled, save
     raw ones. A long text may be any generation where none is long."""
+    refuse_fill(options)
     made = chosen(dataset, wanted, options, "empty")
     for name, kind in wanted.items():
         if made[name] is None and kind != "raw":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -83,7 +84,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             else:
                 sink.write(_line((f"{record.key}.jpg", *cells)))
                 written += 1
-    path = f"{dest.rstrip('/')}/{FILE}"
+    path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
     notes = (described(sources), f"--use_longcap --train-data {path}  # its absolute path needs five parts")
     return Exported(samples=written, files=1, left_out=left_out, notes=notes)
 
@@ -163,6 +164,13 @@ def _file_problems(file: str) -> Iterator[Problem]:
                         "DreamLIP opens it as a file below its root folder: write a relative path",
                         "image is no relative path",
                     )
+                if any("\0" in value for value in row):
+                    yield problem(
+                        where,
+                        "it has a NUL character",
+                        "Remove it: Python's csv before 3.11 ends with an error there",
+                        "NUL character",
+                    )
                 null = [HEADER[i] for i, value in enumerate(row) if value in _NULLS]
                 if null:
                     yield problem(
@@ -183,6 +191,6 @@ def _file_problems(file: str) -> Iterator[Problem]:
             yield problem(
                 f"line {rows.line_num + 1}",
                 f"Python's csv cannot read it: {error}",
-                f"Quote as RFC 4180 says; UTF-8, no NUL, no cell over {LONGEST:,} characters. The rest was not read",
+                f"Quote as RFC 4180 says; UTF-8, no cell over {LONGEST:,} characters. The rest was not read",
                 "broken csv",
             )

@@ -18,7 +18,7 @@ import orjson
 
 from recaption.export.base import Exported, Options, described
 from recaption.export.dataset import Dataset
-from recaption.export.tars import Found, export_tars, pattern, walk
+from recaption.export.tars import Found, export_tars, few, flags, walk
 from recaption.problems import Problem
 from recaption.types import FlairList
 from recaption.write.profile import flair_profile
@@ -34,10 +34,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `fill` is empty unless set: lists without a generation are []."""
     profile = flair_profile(dataset.kinds, options.map, options.fill or "empty")
     done = export_tars(dataset, dest, options, lambda record: profile.lists(record.captions), sub_captions=True)
-    flags = (
-        f"--dataset-type webdataset --train-data '{pattern(dest, done.files - 1)}' --train-num-samples {done.samples}"
-    )
-    return replace(done, notes=(described(profile.sources), flags))
+    return replace(done, notes=(described(profile.sources), few(done), flags(dest, done)))
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ there instead. The question is a plain one, not the prompt that the caption came
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
@@ -52,10 +53,9 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             sink.write((b",\n" if written else b"\n") + row)
             written += 1
         sink.write(b"\n]\n")
-    notes = (
-        described({"caption": generation}),
-        f"--data_path {dest.rstrip('/')}/{FILE} --image_folder FOLDER  # with the images, unpacked, as <key>.jpg",
-    )
+    path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
+    flags = f"--data_path {path} --image_folder FOLDER  # with the images, unpacked, as KEY.jpg"
+    notes = (described({"caption": generation}), flags)
     return Exported(samples=written, files=1, left_out=left_out, notes=notes)
 
 

@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import Final
 
 from recaption.errors import UserError
-from recaption.export.base import Exported, Options, described
+from recaption.export.base import Exported, Options, described, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
-from recaption.export.tars import Found, export_tars, pattern, walk
+from recaption.export.tars import Found, export_tars, few, flags, walk
 from recaption.problems import Problem
 from recaption.types import Record
 from recaption.write.sample import flat_name
@@ -41,12 +41,13 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
     done = export_tars(dataset, dest, options, texts)
     there = {name: generation for name, generation in names.items() if missing[name] < done.samples}
-    data = (
-        f"--dataset-type webdataset --train-data '{pattern(dest, done.files - 1)}' --train-num-samples {done.samples}"
-    )
     weights = suggested(dataset, there)
     probs = " ".join(f"{weights[name]:.3g}" for name in there)
-    notes = [described(there), f"{data} --json-text-key '{';'.join(there)}' --json-text-key-probs {probs}"]
+    notes = [
+        described(there),
+        few(done),
+        f"{flags(dest, done)} --json-text-key '{';'.join(there)}' --json-text-key-probs {probs}",
+    ]
     if dataset.format == "webdataset" and not dataset.manifest["provenance"].get("profile"):
         notes.append(f"the build's own tars can be trained from in the same way: {dataset.file('data')}")
     return replace(done, notes=tuple(notes))
@@ -67,6 +68,7 @@ def suggested(dataset: Dataset, names: Mapping[str, str]) -> dict[str, float]:
 
 def _names(dataset: Dataset, options: Options) -> dict[str, str]:
     """Field of the json -> generation: the map, else every generation under its own name, and raw."""
+    refuse_fill(options)
     known = ("raw", *dataset.kinds)
     if not options.map:
         return {flat_name(generation): generation for generation in known}

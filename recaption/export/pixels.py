@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from recaption.config import validate
-from recaption.errors import ConfigError, DatasetError, ImageError, ShardError
+from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.export.dataset import Dataset, Split
 from recaption.source import Source, open_source
 from recaption.source.files import open_stream
@@ -134,4 +134,4 @@ def _source(dataset: Dataset) -> Source:
         data = yaml.safe_load(dataset.out.get("pipeline.yaml"))
         return open_source(validate(data, f"{dataset.out.url}/pipeline.yaml").source)
     except (FileNotFoundError, yaml.YAMLError, ConfigError) as error:
-        raise ShardError(f"the source of {dataset.out.url} is not known: {error}") from error
+        raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error

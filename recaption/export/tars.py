@@ -7,6 +7,7 @@ open_clip's (open_clip_train/data.py, get_dataset_size), which FLAIR and COSMOS 
 from __future__ import annotations
 
 import itertools
+import shlex
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -82,10 +83,17 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]]) -> dict[str
     return sizes
 
 
-def pattern(dest: str, tars: int) -> str:
-    """What `--train-data` takes for so many tars of `write_tars`."""
+def flags(dest: str, done: Exported) -> str:
+    """What FLAIR, COSMOS and open_clip are told to train from these tars."""
+    tars = done.files - 1
     numbers = "00000" if tars == 1 else f"{{00000..{tars - 1:05d}}}"
-    return f"{dest.rstrip('/')}/{numbers}.tar"
+    path = shlex.quote(f"{dest.rstrip('/')}/{numbers}.tar")
+    return f"--dataset-type webdataset --train-data {path} --train-num-samples {done.samples}"
+
+
+def few(done: Exported) -> str:
+    """How many processes can load from so many tars."""
+    return f"tars: {done.files - 1:,}, so at most as many loading processes (workers x GPUs)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

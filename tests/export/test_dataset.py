@@ -59,6 +59,14 @@ def test_outputs_on_object_stores_are_opened(golden: Path) -> None:
         store.rm("/bucket", recursive=True)
 
 
+def test_copies_of_outputs_are_opened(golden: Path, tmp_path: Path) -> None:
+    shutil.copytree(golden, tmp_path / "followed")  # links become folders
+    assert Dataset.open(str(tmp_path / "followed")).prefix == "dataset"
+    (golden / "dataset").unlink()
+    (golden / "CURRENT").write_text("builds/parquet")  # as a copy of a bucket has it
+    assert Dataset.open(str(golden)).format == "parquet"
+
+
 def test_what_is_no_finished_build_is_refused(golden: Path, tmp_path: Path) -> None:
     for path, message in ((tmp_path / "nowhere", "no such folder"), (tmp_path / "source", "no dataset of recaption")):
         with pytest.raises(UserError, match=message):
@@ -125,6 +133,13 @@ def test_a_sidecar_without_its_output_says_what_is_missing(golden: Path, tmp_pat
     dataset = Dataset.open(str(tmp_path / "copy"))
     assert len(list(dataset.records(dataset.shards[0]))) == 6
     with pytest.raises(DatasetError, match="copied out of its output"):
+        list(with_pictures(dataset, dataset.shards[0]))
+
+
+def test_a_sidecar_whose_pipeline_is_gone_says_so(golden: Path) -> None:
+    (golden / "pipeline.yaml").unlink()
+    dataset = Dataset.open(str(golden / "builds/sidecar"))
+    with pytest.raises(DatasetError, match="does not say where its images came from"):
         list(with_pictures(dataset, dataset.shards[0]))
 
 

@@ -50,7 +50,10 @@ def test_flair_and_cosmos_draw_sentences_from_what_is_written(
     dest, done = exported(name, dataset, fill=fill)
     assert (done.samples, done.files, done.left_out) == (11, 4, {})
     assert json.loads((dest / "sizes.json").read_text()) == {"00000.tar": 4, "00001.tar": 4, "00002.tar": 3}
-    assert f"--train-data '{dest}/{{00000..00002}}.tar' --train-num-samples 11" in done.notes[1]
+    assert (
+        f"--train-data '{dest}/{{00000..00002}}.tar' --train-num-samples 11" in done.notes[2]
+        and "tars: 3" in done.notes[1]
+    )
     samples = trainers.tar_samples(dest)
     assert [sample["__key__"] for sample in samples] == [f"k{n:04d}" for n in range(12) if n != 9]
     sentences = {"red kite", "A red kite flies", "A red kite flies over dunes", "The sky is grey"}
@@ -231,7 +234,7 @@ def test_open_clip_draws_every_text_by_the_flags_that_are_printed(
 ) -> None:
     rows = [plain, {"raw": "only raw"}, {"long": "Only long."}]
     dest, done = exported("open_clip", build(rows))
-    flags = done.notes[1].split(" --json-text-key ")[1]
+    flags = done.notes[2].split(" --json-text-key ")[1]
     assert flags == "'raw_caption;caption_short;caption_long' --json-text-key-probs 0.2 0.4 0.4"
     keys, weights = ["raw_caption", "caption_short", "caption_long"], [0.2, 0.4, 0.4]
     drawn = [
@@ -240,16 +243,16 @@ def test_open_clip_draws_every_text_by_the_flags_that_are_printed(
     ]
     assert drawn == [set(plain.values()), {"only raw"}, {"Only long."}]
     assert problems("open_clip", dest) == {}
-    assert "the build's own tars" in done.notes[2]
+    assert "the build's own tars" in done.notes[3]
 
 
 def test_open_clip_renames_by_the_map_and_drops_keys_nobody_has(build: Any, plain: Any, exported: Any) -> None:
     dest, done = exported("open_clip", build([plain]), map={"dense": "long"})
     body = json.loads(trainers.tar_samples(dest)[0]["json"])
     assert body["dense"] == plain["long"] and "raw_caption" not in body
-    assert "--json-text-key 'dense' --json-text-key-probs 1" in done.notes[1]
+    assert "--json-text-key 'dense' --json-text-key-probs 1" in done.notes[2]
     _, done = exported("open_clip", build([{"short": "Text."}]))
-    assert "--json-text-key 'caption_short' --json-text-key-probs 1" in done.notes[1]
+    assert "--json-text-key 'caption_short' --json-text-key-probs 1" in done.notes[2]
     for name, of in (("key", "long"), ("a;b", "long"), ("a", "nosuch")):
         with pytest.raises(UserError, match=f"map {name}={of}"):
             exported("open_clip", build([plain]), map={name: of})
