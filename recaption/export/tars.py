@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import orjson
 
-from recaption.errors import RecaptionError, SourceError, UserError
+from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
 from recaption.export.base import Exported, Options, begin
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
@@ -65,6 +65,8 @@ def export_tars(
         options.progress(len(dataset.shards), len(dataset.shards))
 
     sizes = write_tars(store, samples())
+    if not sizes:
+        raise DatasetError(f"none of the images of {dataset.name} is in the source any more as it was")
     return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)
 
 

@@ -25,6 +25,20 @@ def test_what_is_exported_is_found_valid(name: str, tmp_path: Path, capsys: pyte
     assert "not an empty folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["flair", "dreamlip", "recap", "llava"])
+def test_stores_are_written_to_and_read_from(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import fsspec
+
+    url = f"memory://bucket/exports/{name}"
+    try:
+        assert main(["export", str(GOLDEN), url, "--to", name]) == 0
+        assert main(["validate", url, "--for", name]) == 0
+        assert main(["export", str(GOLDEN), url, "--to", name]) == 2
+        assert main(["validate", f"{url}/nothing", "--for", name]) == 2
+    finally:
+        fsspec.filesystem("memory").rm("/bucket", recursive=True)
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in ("flair", "cosmos", "dreamlip")])
 def test_fill_is_refused_where_there_is_nothing_to_fill(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from recaption.errors import DatasetError, UserError
+from recaption.export import load
+from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
 
@@ -126,6 +128,18 @@ def test_images_that_the_source_has_changed_are_none(golden: Path, tmp_path: Pat
     tar.write_bytes(data)
     rows = list(with_pictures(dataset, dataset.shards[0], "all"))
     assert [record.row for record, picture in rows if picture is None] == [0]
+
+
+def test_samples_without_their_image_are_left_out_of_tars(golden: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(str(golden / "builds/sidecar"))
+    tar = tmp_path / "source" / "00000.tar"
+    tar.write_bytes(bytes(tar.stat().st_size))
+    done = load("flair").export(dataset, str(tmp_path / "a"), Options())
+    assert (done.samples, done.left_out) == (7, {"the source no longer has the image as it was": 6})
+    other = tar.with_name("00001.tar")
+    other.write_bytes(bytes(other.stat().st_size))
+    with pytest.raises(DatasetError, match="none of the images of golden"):
+        load("flair").export(dataset, str(tmp_path / "b"), Options())
 
 
 def test_a_sidecar_without_its_output_says_what_is_missing(golden: Path, tmp_path: Path) -> None:
