@@ -21,6 +21,7 @@ from rich.markup import escape
 
 import recaption
 from recaption.errors import Interrupted, MissingExtra, RecaptionError, UserError
+from recaption.export import MODULES as FORMATS
 
 if TYPE_CHECKING:
     from recaption.config import Pipeline
@@ -109,6 +110,22 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("out", help="an output folder, of a finished run or one in progress")
     command.add_argument("sql", nargs="?", help="a query over the views; without it: a first look")
 
+    command = _add(commands, "export", _export, "write a dataset in the form that a named trainer reads")
+    command.add_argument("out", help="an output with a finished build, or a build: a folder or a store's URL")
+    command.add_argument("dest", help="a new or empty folder, or a store's URL")
+    command.add_argument("--to", required=True, choices=list(FORMATS), metavar="NAME", help=", ".join(FORMATS))
+    text = "which generation stands where the trainer has that name; given once or more it is the whole map"
+    command.add_argument("--map", action="append", default=[], type=_pair, metavar="NAME=GENERATION", help=text)
+    command.add_argument("--split", choices=("train", "val", "all"), default="train")
+    text = "what a place without a generation of its own gets: nothing, or one of its kind again"
+    command.add_argument("--fill", choices=("empty", "repeat"), help=text)
+
+    command = _add(commands, "validate", _validate, "check an output, or anybody's dataset for a named trainer")
+    command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")
+    command.add_argument("--for", dest="name", choices=list(FORMATS), metavar="NAME", help=", ".join(FORMATS))
+    command.add_argument("--workers", type=_positive, metavar="N", help="that load on each GPU, to see if tars suffice")
+    command.add_argument("--gpus", type=_positive, metavar="N", help="that train, on all nodes")
+
     command = _add(commands, "init", _init, "copy the shipped pipelines and prompts, to start from")
     command.add_argument("dir", help="a new or empty folder")
     return top
@@ -138,6 +155,13 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=GENERATION, such as longSV_captions=long")
+    return name, value
 
 
 def _price(text: str) -> float:
@@ -333,6 +357,45 @@ def _inspect(arguments: argparse.Namespace) -> int:
     else:
         inspect.print_sql(inspect.connect(arguments.out), arguments.sql, console)
     return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from recaption.export import load
+    from recaption.export.base import Options
+    from recaption.export.dataset import Dataset
+    from recaption.export.show import print_exported, progress
+
+    console = Console()
+    exporter = load(arguments.to)
+    dataset = Dataset.open(arguments.out)
+    with progress(console) as report:
+        options = Options(map=dict(arguments.map), split=arguments.split, fill=arguments.fill, progress=report)
+        done = exporter.export(dataset, arguments.dest, options)
+    print_exported(done, arguments.dest, console)
+    return 0
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from recaption.problems import print_problems
+
+    loaders = None
+    if arguments.workers or arguments.gpus:
+        loaders = (arguments.workers or 1) * (arguments.gpus or 1)
+    if arguments.name:
+        from recaption.export import load
+
+        problems = load(arguments.name).validate(arguments.path, loaders=loaders)
+    else:
+        from recaption.validate import validate_output
+
+        problems = validate_output(arguments.path)
+    console = Console(highlight=False)
+    counts = print_problems(problems, console)
+    if not counts:
+        console.print("nothing wrong was found")
+        return 0
+    console.print(f"{counts['error']:,} errors, {counts['warning']:,} warnings")
+    return 1 if counts["error"] else 0
 
 
 def _init(arguments: argparse.Namespace) -> int:

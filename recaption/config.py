@@ -22,7 +22,7 @@ from pydantic import (
 
 from recaption.errors import ConfigError
 from recaption.resources import find
-from recaption.types import Granularity
+from recaption.types import FlairList, Granularity
 
 _ID = r"^[a-z][a-z0-9_]{0,31}$"
 Id = Annotated[str, Field(pattern=_ID)]
@@ -248,6 +248,15 @@ class Output(_Section):
         "auto", description="auto: sidecar for tars, else parquet"
     )
     images: Literal["jpeg", "passthrough"] = Field("jpeg", description="jpeg: other formats are transcoded once")
+    profile: Literal["flair"] | None = Field(
+        None, description="flair: a webdataset sample's json has FLAIR's seven sentence lists in place of flat strings"
+    )
+    profile_map: dict[FlairList, Id] = Field(
+        default_factory=dict, description="which generation (or raw) fills a list; default: by their kinds, in order"
+    )
+    profile_fill: Literal["empty", "repeat"] = Field(
+        "empty", description="lists that are left over: empty, or the generations of their kind again"
+    )
     require: tuple[str, ...] = Field((), description="without these an image is rejected; default: the first")
     primary: tuple[str, ...] = Field((), description="order of choice for .txt; default: as asked, then raw")
     holdout: Holdout | None = None
@@ -292,7 +301,21 @@ class Pipeline(_Section):
             unknown = [g for g in getattr(self.output, name) if g not in known]
             if unknown:
                 raise ValueError(f"output.{name}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        self._check_profile(known)
         return self
+
+    def _check_profile(self, known: list[str]) -> None:
+        output = self.output
+        if output.profile and output.format != "webdataset":
+            raise ValueError(
+                f"output.profile: {output.profile} is for format webdataset, and output.format is {output.format}; "
+                "set it to webdataset, or write another format and use recaption export"
+            )
+        if output.profile_map and not output.profile:
+            raise ValueError("output.profile_map: is for a profile; set output.profile: flair")
+        for name, generation in output.profile_map.items():
+            if generation not in known:
+                raise ValueError(f"output.profile_map.{name}: unknown {generation!r}; known are {', '.join(known)}")
 
     @property
     def require(self) -> tuple[str, ...]:

@@ -217,12 +217,16 @@ def records(tokenizers: Sequence[str] = (), *, image: bool = False) -> pa.Schema
     return _table("records", fields)
 
 
-def sample(tokenizers: Sequence[str] = (), generations: Sequence[str] = ()) -> pa.Schema:
-    """The `.json` member of a webdataset sample as a table's row: `records` and the flat strings of generations."""
+def sample(tokenizers: Sequence[str] = (), generations: Sequence[str] = (), lists: Sequence[str] = ()) -> pa.Schema:
+    """The `.json` member of a webdataset sample as a table's row: `records` and the flat strings of generations, or
+    the sentence lists that a profile writes in their place."""
     image = pa.struct([pa.field(n, _STR) for n in ("format", "sha256", "source_format", "source_sha256")])
-    flat = [f"caption_{name}" for name in generations]
     own = [_f("v", _STR, "schema_version"), _f("image", image, "the image member beside this one")]
-    own += [_f(name, _STR, "text, where there is one", null=True) for name in ("raw_caption", *flat)]
+    if lists:
+        own += [_f(name, pa.list_(_STR), "sentences") for name in lists]
+    else:
+        flat = [f"caption_{name}" for name in generations]
+        own += [_f(name, _STR, "text, where there is one", null=True) for name in ("raw_caption", *flat)]
     return _table("sample", [*own, *records(tokenizers)])
 
 

@@ -55,6 +55,19 @@ Reason = Literal[
 ]
 REASONS: Final[frozenset[str]] = frozenset(get_args(Reason))
 
+FlairList = Literal[
+    "raw_caption",
+    "shortIB_captions",
+    "longIB_captions",
+    "shortSV_captions",
+    "longSV_captions",
+    "shortLLA_captions",
+    "longLLA_captions",
+]
+"""The seven sentence lists that FLAIR's trainer joins to one pool, in its order (ExplainableML/flair,
+src/flair/data.py, sample_dict). IB, SV and LLA are the models of DreamLIP's captions; any of ours take their place.
+"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceShard:

@@ -32,7 +32,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys)
     for command in (
         *("run", "generate", "build", "estimate", "status", "redrive", "replay"),
-        *("download", "inspect", "init"),
+        *("download", "inspect", "export", "validate", "init"),
     ):
         assert f"\n    {command} " in out
 
@@ -49,6 +49,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["status", "/nowhere", "--json"], "output.path"),
         (["redrive", "/nowhere", "--reason", "refusal"], "/nowhere has no pipeline.yaml"),
         (["replay", "/nowhere", "key"], "/nowhere has no pipeline.yaml"),
+        (["export", "/nowhere", "/nowhere/x", "--to", "flair"], "cannot open /nowhere: there is no such folder"),
+        (["validate", "/nowhere", "--for", "flair"], "cannot check /nowhere"),
         (["estimate", "nope"], "pipeline 'nope' not found"),
     ],
 )

@@ -18,7 +18,7 @@ from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display
-from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard
+from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard, profile_of
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, SourceShard
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, write_manifest
@@ -149,15 +149,22 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "source": plan.pipeline.source.model_dump(mode="json"),
             "generations": [question.folder for question in plan.questions],
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
-            "output": plan.pipeline.output.model_dump(mode="json", exclude={"path", "max_reject_share"}),
+            "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             "excluded": hashlib.sha256("".join(sorted(excluded)).encode()).hexdigest() if excluded else None,
             "limit": limit,
         }
     )[:12]
 
 
+def _not_identity(pipeline: Pipeline) -> set[str]:
+    """Output settings on which the bytes of a build do not depend; without a profile builds keep the names they had."""
+    unused = set() if pipeline.output.profile else {"profile", "profile_map", "profile_fill"}
+    return {"path", "max_reject_share"} | unused
+
+
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
     """What the bytes of a build depend on; nothing that differs from run to run."""
+    profile = profile_of(plan.pipeline, plan.questions)
     return {
         "recaption": recaption.__version__,
         "models": {
@@ -182,6 +189,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
         "annotate": annotator.provenance(),
         "source": plan.pipeline.source.path,
         "card": plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True),
+        **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
     }
 
 

@@ -21,6 +21,7 @@ from recaption.source import Source
 from recaption.store import Store, open_store
 from recaption.types import Answer, Image, Reject, SourceShard
 from recaption.write import Format, ShardEntry, assemble_shard, write_shard, written_shard
+from recaption.write.profile import FlairProfile, flair_profile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +143,17 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
         asked=assembled.asked,
         inputs=inputs,
         own=own,
+        profile=profile_of(pipeline, spec.questions),
     )
+
+
+def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfile | None:
+    """The lists that samples have for FLAIR, if the pipeline asks for them."""
+    output = pipeline.output
+    if output.profile is None:
+        return None
+    kinds = {question.id: question.generation.kind for question in questions}
+    return flair_profile(kinds, {str(name): of for name, of in output.profile_map.items()}, output.profile_fill)
 
 
 @lru_cache(maxsize=1)

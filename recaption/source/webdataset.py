@@ -24,8 +24,8 @@ from recaption.source.ranges import read_ranges
 from recaption.source.tar import BrokenTarError, Member, TarReader
 from recaption.types import Image, Locator, SourceShard
 
-_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
-_META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
+NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
+META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 _TEXTS = frozenset({"txt", "text", "caption", "cls"})
 _HEAD = 64  # samples looked at for the names of columns
 
@@ -87,7 +87,7 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
         reader = TarReader(file, shard.path)
         try:
             for member in reader.members():
-                split = None if _META.match(member.name) else _NAME.fullmatch(member.name)
+                split = None if META.match(member.name) else NAME.fullmatch(member.name)
                 if split is None or not _counts(member, split[2].lower()):
                     continue
                 key, suffix = split[1], split[2].lower()
@@ -99,7 +99,7 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
                 _add(sample, suffix, member, reader, shard)
         except BrokenTarError as broken:
             # The sample being read is incomplete; one whose image is whole is kept unless its own member was cut.
-            cut = _NAME.fullmatch(broken.name) if broken.name else None
+            cut = NAME.fullmatch(broken.name) if broken.name else None
             cut_key = cut[1] if cut else None
             if sample is not None and (cut_key == sample.key or (cut_key is None and not sample.pictures)):
                 cut_key = sample.key

@@ -162,6 +162,12 @@ def _sample(record: dict[str, Any]) -> dict[str, Any]:
         "additionalProperties": False,
     }
     flat = {"type": "string", "minLength": 1}
+    sentences = {"type": "array", "items": flat}
+    lists = {
+        name: {"description": f"profile flair: sentences of the generation that stands for {name}", **sentences}
+        for name in get_args(types.FlairList)
+        if name != "raw_caption"
+    }
     captions = properties.pop("captions")
     return {
         "type": "object",
@@ -169,7 +175,11 @@ def _sample(record: dict[str, Any]) -> dict[str, Any]:
             "v": {"description": "schema_version", "type": "string", "pattern": r"^1\.[0-9]+$"},
             **properties,
             "image": image,
-            "raw_caption": {"description": "text of the raw caption; left out when there is none", **flat},
+            "raw_caption": {
+                "description": "text of the raw caption, left out when there is none; profile flair: its sentences",
+                "oneOf": [flat, sentences],
+            },
+            **lists,
             "captions": captions,
         },
         "patternProperties": {

@@ -67,7 +67,8 @@ def _info(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if table.suffix == "tar":
         # Parquet files carry their features; of tars `datasets` guesses them from five samples, and a field that is
         # null or empty in all five has the wrong type from then on.
-        sample = features(schema.sample(manifest["tokenizers"], [g["id"] for g in manifest["generations"]]))
+        lists = list(manifest["provenance"].get("profile", {}).get("lists", ()))
+        sample = features(schema.sample(manifest["tokenizers"], [g["id"] for g in manifest["generations"]], lists))
         # Which one it is of the formats that pass through, the manifest does not say; the others' columns are null.
         suffixes = ["jpg"] if manifest["images"] == "jpeg" else list(SUFFIXES.values())
         members: dict[str, Any] = {suffix: {"_type": "Image"} for suffix in suffixes}

@@ -10,13 +10,17 @@ import orjson
 from recaption.text import fold
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
 from recaption.write.pixels import Stored
+from recaption.write.profile import FlairProfile
 
 
-def sample_json(record: Record, image: Stored, tokenizers: Sequence[str] = ()) -> bytes:
+def sample_json(
+    record: Record, image: Stored, tokenizers: Sequence[str] = (), profile: FlairProfile | None = None
+) -> bytes:
     """The `.json` member (`schemas/sample.schema.json`), UTF-8, keys in a fixed order, no white space.
 
-    Flat strings (`raw_caption`, `caption_<generation>`) are what open_clip's `--json-text-key` and FLAIR's loader look
-    for; like url, width, height and reason they are left out when missing, never null or empty.
+    Flat strings (`raw_caption`, `caption_<generation>`) are what open_clip's `--json-text-key` looks for; like url,
+    width, height and reason they are left out when missing, never null or empty. With a profile FLAIR's seven lists
+    stand in their place.
     """
     made: dict[str, Any] = {
         "v": SCHEMA_VERSION,
@@ -40,10 +44,22 @@ def sample_json(record: Record, image: Stored, tokenizers: Sequence[str] = ()) -
         "source_format": image.source_format,
         "source_sha256": image.source_sha256,
     }
-    for caption in record.captions:
-        made.setdefault("raw_caption" if caption.generation == "raw" else f"caption_{caption.generation}", caption.text)
+    made |= profile.lists(record.captions) if profile else flat_texts(record)
     made["captions"] = [_caption(caption, tokenizers) for caption in record.captions]
     return orjson.dumps(made)
+
+
+def flat_texts(record: Record) -> dict[str, str]:
+    """The captions as flat strings, by the name of the field: `raw_caption`, `caption_<generation>`."""
+    texts: dict[str, str] = {}
+    for caption in record.captions:
+        texts.setdefault(flat_name(caption.generation), caption.text)
+    return texts
+
+
+def flat_name(generation: str) -> str:
+    """The field that a generation's text has as a flat string."""
+    return "raw_caption" if generation == "raw" else f"caption_{generation}"
 
 
 def primary_text(record: Record, primary: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from recaption.write.flat import write_flat
 from recaption.write.outfile import Sink
 from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
+from recaption.write.profile import FlairProfile
 from recaption.write.sidecar import write_sidecar
 from recaption.write.webdataset import tar_writer
 
@@ -48,13 +49,14 @@ def write_shard(
     asked: Mapping[str, Asked] | None = None,
     inputs: str = "",
     own: Mapping[str, pa.Table] | None = None,
+    profile: FlairProfile | None = None,
 ) -> ShardEntry:
     """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
 
-    `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own. Bytes are read
-    (`images` is called) only for formats that hold them; memory holds the records and one sample (webdataset) or row
-    group (parquet). An image whose bytes are no longer those that were asked about, or cannot be transcoded, becomes
-    a rejected record, never a wrong sample.
+    `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own; `profile` says what
+    stands in a webdataset sample in place of the flat strings. Bytes are read (`images` is called) only for formats
+    that hold them; memory holds the records and one sample (webdataset) or row group (parquet). An image whose bytes
+    are no longer those that were asked about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
     Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
     """
@@ -67,7 +69,10 @@ def write_shard(
         files = [_file(path, "data", None, len(made), sink)]
         late: list[Reject] = []
     elif format in ("webdataset", "parquet"):
-        made, late, files = _write_pixels(store, prefix, shard, made, images, format, tokenizers, primary, image_mode)
+        options: dict[str, Any] = {"tokenizers": tokenizers}
+        if format == "webdataset":
+            options |= {"primary": primary, "profile": profile}
+        made, late, files = _write_pixels(store, prefix, shard, made, images, format, image_mode, options)
         columns = Columns(made, tokenizers)
     else:
         raise ConfigError(f"output.format is {format!r}; it can be sidecar, webdataset or parquet")
@@ -120,9 +125,8 @@ def _write_pixels(
     records: list[Record],
     images: Images,
     format: str,
-    tokenizers: Sequence[str],
-    primary: Sequence[str],
     image_mode: ImageMode,
+    options: Mapping[str, Any],
 ) -> tuple[list[Record], list[Reject], list[FileEntry]]:
     """Train samples go to `data/<shard>`, val ones to `data/val/<shard>`, which is there only if there are any."""
     suffix = "tar" if format == "webdataset" else "parquet"
@@ -137,10 +141,8 @@ def _write_pixels(
         def writer(split: str) -> _Writer:
             if split not in writers:
                 path = f"{prefix}/{paths[split]}"
-                opened: AbstractContextManager[Any] = (
-                    tar_writer(store, path, tokenizers=tokenizers, primary=primary)
-                    if format == "webdataset"
-                    else parquet_writer(store, path, tokenizers=tokenizers)
+                opened: AbstractContextManager[Any] = (tar_writer if format == "webdataset" else parquet_writer)(
+                    store, path, **options
                 )
                 writers[split], sinks[split] = stack.enter_context(opened)
             return writers[split]

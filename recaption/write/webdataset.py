@@ -18,6 +18,7 @@ from recaption.store import Store
 from recaption.types import Record
 from recaption.write.outfile import Sink, outfile
 from recaption.write.pixels import Stored
+from recaption.write.profile import FlairProfile
 from recaption.write.sample import primary_text, sample_json
 
 _PAD = bytes(512)
@@ -27,18 +28,21 @@ _USTAR_NAME = 100  # bytes; a longer name has no slash to be split at, so its he
 class TarWriter:
     """Appends samples to one tar; memory holds one sample at a time."""
 
-    def __init__(self, sink: Sink, tokenizers: Sequence[str], primary: Sequence[str]) -> None:
-        self._sink, self._tokenizers, self._primary = sink, tokenizers, primary
+    def __init__(
+        self, sink: Sink, tokenizers: Sequence[str], primary: Sequence[str], profile: FlairProfile | None = None
+    ) -> None:
+        self._sink, self._tokenizers, self._primary, self._profile = sink, tokenizers, primary, profile
         self._offsets = array("Q")
 
     def add(self, record: Record, image: Stored) -> None:
         self._offsets.append(self._sink.size)
-        self._sink.write(sample_bytes(record, image, tokenizers=self._tokenizers, primary=self._primary))
+        self._sink.write(
+            sample_bytes(record, image, tokenizers=self._tokenizers, primary=self._primary, profile=self._profile)
+        )
 
     def end(self) -> bytes:
         """Write the end mark. Returns the index: where each sample begins, then the tar's size."""
-        self._sink.write(bytes(1024))
-        self._sink.write(bytes(-self._sink.size % tarfile.RECORDSIZE))
+        self._sink.write(end_mark(self._sink.size))
         offsets = array("Q", [*self._offsets, self._sink.size])
         if sys.byteorder == "big":
             offsets.byteswap()
@@ -47,7 +51,12 @@ class TarWriter:
 
 @contextmanager
 def tar_writer(
-    store: Store, path: str, *, tokenizers: Sequence[str] = (), primary: Sequence[str] = ()
+    store: Store,
+    path: str,
+    *,
+    tokenizers: Sequence[str] = (),
+    primary: Sequence[str] = (),
+    profile: FlairProfile | None = None,
 ) -> Iterator[tuple[TarWriter, dict[str, Sink]]]:
     """A writer of `path` (a .tar) and `<path>.idx`; when the block has ended well both are there.
 
@@ -55,7 +64,7 @@ def tar_writer(
     """
     sinks: dict[str, Sink] = {}
     with outfile(store, path) as sink:
-        writer = TarWriter(sink, tokenizers, primary)
+        writer = TarWriter(sink, tokenizers, primary, profile)
         yield writer, sinks
         index = writer.end()
     with outfile(store, f"{path}.idx") as beside:
@@ -64,19 +73,36 @@ def tar_writer(
 
 
 def sample_bytes(
-    record: Record, image: Stored, *, tokenizers: Sequence[str] = (), primary: Sequence[str] = ()
+    record: Record,
+    image: Stored,
+    *,
+    tokenizers: Sequence[str] = (),
+    primary: Sequence[str] = (),
+    profile: FlairProfile | None = None,
 ) -> bytes:
     """One sample as it lies in the tar: headers, members and padding."""
     if image.width is not None:
         record = replace(record, width=image.width, height=image.height)
-    pieces: list[bytes] = []
-    for suffix, data in (
+    members = (
         (image.suffix, image.data),
         ("txt", primary_text(record, primary).encode()),
-        ("json", sample_json(record, image, tokenizers)),
-    ):
-        pieces += (header(f"{record.key}.{suffix}", len(data)), data, _PAD[: -len(data) % 512])
+        ("json", sample_json(record, image, tokenizers, profile)),
+    )
+    return packed(record.key, members)
+
+
+def packed(key: str, members: Sequence[tuple[str, bytes]]) -> bytes:
+    """The members `<key>.<suffix>` of a sample with their headers and padding."""
+    pieces: list[bytes] = []
+    for suffix, data in members:
+        pieces += (header(f"{key}.{suffix}", len(data)), data, _PAD[: -len(data) % 512])
     return b"".join(pieces)
+
+
+def end_mark(size: int) -> bytes:
+    """What ends a tar whose members take `size` bytes: two empty blocks, then zeros to a whole record."""
+    end = size + 1024
+    return bytes(1024 + -end % tarfile.RECORDSIZE)
 
 
 def header(name: str, size: int) -> bytes:

@@ -1,0 +1,119 @@
+"""Parquet files of text columns, one per shard of the build, and what is wrong with foreign ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption.errors import RecaptionError, UserError
+from recaption.export.base import Exported, Options, begin
+from recaption.export.dataset import Dataset
+from recaption.problems import Problem
+from recaption.source import files
+from recaption.types import Record
+from recaption.write.tables import file_writer
+
+_ROWS = 10_000  # of a row group, and held in memory
+
+
+def export_table(
+    dataset: Dataset,
+    dest: str,
+    options: Options,
+    target: pa.Schema,
+    row: Callable[[Record], dict[str, Any] | None],
+    lacking: str,
+) -> Exported:
+    """Write `<dest>/data/train-00000-of-00012.parquet`, …, with the columns of `target`: names that Hugging Face's
+    `load_dataset` takes for a split. `row` gives None for a record that is left out, which is `lacking` something."""
+    store = begin(dataset, dest, options)
+    left_out: Counter[str] = Counter()
+    written = 0
+    split = {"val": "validation"}.get(options.split, "train")
+    for number, shard in enumerate(dataset.shards):
+        options.progress(number, len(dataset.shards))
+        path = f"data/{split}-{number:05d}-of-{len(dataset.shards):05d}.parquet"
+        with file_writer(store, path, target) as (writer, _):
+            rows: list[dict[str, Any]] = []
+            for record in dataset.records(shard, options.split):
+                made = row(record)
+                if made is None:
+                    left_out[lacking] += 1
+                    continue
+                rows.append(made)
+                written += 1
+                if len(rows) == _ROWS:
+                    writer.write_table(pa.Table.from_pylist(rows, schema=target))
+                    rows = []
+            writer.write_table(pa.Table.from_pylist(rows, schema=target))
+    options.progress(len(dataset.shards), len(dataset.shards))
+    return Exported(samples=written, files=len(dataset.shards), left_out=left_out)
+
+
+def table_problems(path: str, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:
+    """What is wrong with the Parquet files at `path`: a column that is missing or of another type, a text that is null
+    or empty, a key that is there twice in a file. `texts` must be filled, `others` may be null."""
+    for file in _parquets(path):
+        try:
+            with files.open_stream(file, sequential=False) as opened, pq.ParquetFile(opened) as table:
+                yield from _file_problems(file, table, texts, others)
+        except (pa.ArrowException, RecaptionError, OSError) as error:
+            yield Problem(where=file, what=str(error), advice="Write it again", kind="broken file")
+
+
+def _file_problems(file: str, table: pq.ParquetFile, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:
+    schema = table.schema_arrow
+    wanted = (*texts, *others)
+    for name in wanted:
+        kind = schema.field(name).type if name in schema.names else None
+        if kind is None or not (
+            pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+        ):
+            yield Problem(
+                where=file,
+                what=f"column {name} is {'missing' if kind is None else kind}",
+                advice=f"Write a string column; readers look for {', '.join(wanted)}",
+                kind=f"column {name}",
+            )
+            return
+    seen: set[int] = set()
+    at = 0
+    for batch in table.iter_batches(batch_size=2048, columns=[*texts, *(["key"] if "key" in wanted else [])]):
+        for offset, row in enumerate(batch.to_pylist()):
+            where = f"{file}: row {at + offset}"
+            empty = [name for name in texts if not (row[name] or "").strip()]
+            if empty:
+                yield Problem(
+                    where=where,
+                    what=f"{', '.join(empty)} is null or empty",
+                    advice="Leave the row out: trainers tokenise these texts without looking",
+                    kind="empty text",
+                )
+            if "key" in row:
+                if hash(row["key"]) in seen:
+                    yield Problem(
+                        where=where,
+                        what=f"key {row['key']!r} is there twice",
+                        advice="Give every row a key of its own: joins by key pair the wrong texts",
+                        kind="key twice",
+                    )
+                seen.add(hash(row["key"]))
+        at += batch.num_rows
+
+
+def _parquets(path: str) -> list[str]:
+    folder = files.absolute(path).rstrip("/")
+    try:
+        if files.is_file(folder):
+            return [folder]
+        for below in (folder, f"{folder}/data"):
+            found = [f for f in files.entries(below) if f.endswith(".parquet")] if files.is_folder(below) else []
+            if found:
+                return found
+    except RecaptionError as error:
+        raise UserError(f"cannot check {path}: {error}") from error
+    raise UserError(f"cannot check {path}: there is no .parquet. Give the file, or the folder that they lie in")

@@ -1,0 +1,45 @@
+"""COSMOS reads the files that FLAIR reads (ExplainableML/cosmos, src/training/data.py, sample_dict).
+
+It repeats a pool that is smaller than what it draws, so an empty one is a division by zero. The pool depends on
+--caption-sampling-mode: `raw` takes raw_caption alone, `short` that and the short lists, `long` the long ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from recaption.export import flair
+from recaption.export.flair import export
+from recaption.export.tars import walk
+from recaption.problems import Problem
+
+__all__ = ["READ_BY", "WRITES", "export", "validate"]
+
+WRITES: Final = flair.WRITES
+READ_BY: Final = "COSMOS"
+_MODES: Final = {
+    "raw": ("raw_caption",),
+    "short": tuple(name for name in flair.LISTS if not name.startswith("long")),
+    "long": tuple(name for name in flair.LISTS if name.startswith("long")),
+}
+
+
+def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`."""
+    for found in walk(path, loaders=loaders):
+        if isinstance(found, Problem):
+            yield found
+            continue
+        problems = list(flair.sample_problems(found))
+        yield from problems
+        body = flair.json_of(found) if all(problem.severity == "warning" for problem in problems) else None
+        for mode, names in _MODES.items() if body else ():
+            if body and not any(body[name] for name in names):
+                yield Problem(
+                    where=found.where,
+                    what=f"no text for --caption-sampling-mode {mode}",
+                    advice="Use mode random or textcrop, or leave the sample out: this mode divides by zero here",
+                    kind=f"nothing for mode {mode}",
+                    severity="warning",
+                )

@@ -1,0 +1,204 @@
+"""A finished build, opened for reading: shard after shard, sample after sample, in source order.
+
+Texts come from the flat tables, so that exporters of text read no pixel. Memory holds the texts of one shard and the
+image of one sample (format parquet: of one row group).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recaption import schema
+from recaption.errors import DatasetError, UserError
+from recaption.store import Store, open_store
+from recaption.types import Caption, Record, SubCaption
+from recaption.write import ShardEntry, current_build, read_manifest
+
+Split = Literal["train", "val", "all"]
+
+_OF_IMAGES: Final = (
+    "key",
+    "source_key",
+    "shard",
+    "row",
+    "sha256",
+    "status",
+    "split",
+    "reason",
+    "url",
+    "width",
+    "height",
+)
+_OF_CAPTIONS: Final = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
+_OF_SUBS: Final = tuple(
+    name for name in schema.sub_captions().names if name in SubCaption.__dataclass_fields__ and name != "tags"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A build. `out` is the store of the output that it lies in, None where the build was copied out of it."""
+
+    store: Store  # holds the build in the folder `prefix`
+    prefix: str
+    out: Store | None
+    manifest: Mapping[str, Any]
+    shards: tuple[ShardEntry, ...]  # in the manifest's order
+
+    @classmethod
+    def open(cls, path: str) -> Dataset:
+        """The build at `path`: an output (its published build), its `dataset`, or a build; a folder or a store's URL.
+
+        Raises UserError where there is nothing of ours, DatasetError for an unfinished build or one of a newer version.
+        """
+        store, prefix, out = _find(path)
+        manifest = read_manifest(store, prefix)
+        try:
+            shards = tuple(ShardEntry.from_json(shard) for shard in manifest["shards"])
+        except (KeyError, TypeError) as error:
+            raise DatasetError(f"{store.url}/{prefix}/manifest.json is not a manifest: {error!r}") from error
+        return cls(store=store, prefix=prefix, out=out, manifest=manifest, shards=shards)
+
+    @property
+    def name(self) -> str:
+        return str(self.manifest["name"])
+
+    @property
+    def format(self) -> str:
+        return str(self.manifest["format"])
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The generations with the kind of text that each of them is, in pipeline order; without raw."""
+        return {generation["id"]: generation["kind"] for generation in self.manifest["generations"]}
+
+    @property
+    def primary(self) -> tuple[str, ...]:
+        return tuple(self.manifest["primary"])
+
+    def samples(self, split: Split) -> int:
+        """Usable samples."""
+        counts = self.manifest["splits"]
+        return int(sum(counts.values()) if split == "all" else counts[split])
+
+    def records(self, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False) -> Iterator[Record]:
+        """The shard's usable samples with their captions, in source order; tags are left out.
+
+        Captions have their sub-captions only when asked. Raises DatasetError where the tables do not fit together.
+        """
+        images = self._table(shard, "images", _OF_IMAGES)
+        wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))
+        if split != "all":
+            wanted = pc.and_(wanted, pc.equal(images["split"], split))
+        images = images.filter(wanted)
+        captions = _Groups(self._table(shard, "captions", ("key", *_OF_CAPTIONS)), images["key"])
+        columns = ("key", "caption_id", *_OF_SUBS)
+        subs = _Groups(self._table(shard, "sub_captions", columns), images["key"]) if sub_captions else None
+        for row in _rows(images):
+            by_caption: dict[str, list[SubCaption]] = {}
+            for found in subs.of(row["key"]) if subs else ():
+                del found["key"]
+                by_caption.setdefault(found.pop("caption_id"), []).append(SubCaption(**found))
+            made = []
+            for found in captions.of(row["key"]):
+                del found["key"]
+                made.append(Caption(**found, sub_captions=tuple(by_caption.get(found["caption_id"], ()))))
+            if not made:
+                raise DatasetError("a usable image without captions", key=row["key"], shard=shard.name)
+            yield Record(**row, captions=tuple(made))
+
+    def file(self, path: str) -> str:
+        """Where a file of the build lies, as a path or URL."""
+        return f"{self.store.url}/{self.prefix}/{path}"
+
+    def read(self, path: str, shard: str) -> bytes:
+        """A file of the build, whole. Raises DatasetError where it is missing."""
+        try:
+            return self.store.get(f"{self.prefix}/{path}")
+        except FileNotFoundError as error:
+            raise DatasetError(f"{self.file(path)} is missing", shard=shard) from error
+
+    def _table(self, shard: ShardEntry, table: str, columns: tuple[str, ...]) -> pa.Table:
+        path = next((file.path for file in shard.files if file.table == table), None)
+        if path is None:
+            raise DatasetError(f"the manifest names no table {table}", shard=shard.name)
+        try:
+            return pq.read_table(pa.BufferReader(self.read(path, shard.name)), columns=list(columns))
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
+
+
+class _Groups:
+    """The rows of each key of a table, handed out in the order of `keys`; the table is put into that order once."""
+
+    def __init__(self, table: pa.Table, keys: pa.ChunkedArray) -> None:
+        at = pc.index_in(table["key"], value_set=keys.combine_chunks())
+        table, at = table.filter(pc.is_valid(at)), at.drop_null().combine_chunks()
+        if len(at) > 1 and not pc.all(pc.less_equal(at[:-1], at[1:])).as_py():
+            rows = pa.table({"at": at, "row": pa.array(range(len(at)), pa.int64())})
+            table = table.take(pc.sort_indices(rows, sort_keys=[("at", "ascending"), ("row", "ascending")]))
+        self._groups = groupby(_rows(table), key=itemgetter("key"))
+        self._next = next(self._groups, None)
+
+    def of(self, key: str) -> list[dict[str, Any]]:
+        """The rows of the key, which is the next one or has none."""
+        if self._next is None or self._next[0] != key:
+            return []
+        rows = list(self._next[1])
+        self._next = next(self._groups, None)
+        return rows
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=1024):
+        yield from batch.to_pylist()
+
+
+def _find(path: str) -> tuple[Store, str, Store | None]:
+    """The store that holds the build's folder, that folder's name in it, and the output's store."""
+    url = path.rstrip("/") or "/"
+    remote = "://" in url and not url.startswith("file://")
+    if not remote:
+        given = Path(url.removeprefix("file://")).expanduser()
+        if not given.is_dir():
+            what = "it is a file" if given.exists() else "there is no such folder"
+            raise UserError(f"cannot open {path}: {what}. Give an output, as output.path names it, or a build")
+        url = str(given.resolve())  # OUT/dataset is a link to a build
+    store = open_store(url)
+    if store.exists("manifest.json"):
+        parent, _, name = url.rpartition("/")
+        above, _, folder = parent.rpartition("/")
+        return open_store(parent), name, open_store(above) if folder == "builds" else None
+    if remote and url.endswith("/dataset"):  # object stores have no links
+        store = open_store(url.rpartition("/")[0])
+    build = _published(store)
+    if build is None:
+        what = "no build of it is published yet" if _is_output(store) else "no dataset of recaption is in it"
+        raise UserError(
+            f"cannot open {path}: {what}. Give an output with a finished build (recaption build), or a build"
+        )
+    return store, build, store
+
+
+def _published(store: Store) -> str | None:
+    build = current_build(store)
+    if build is not None:
+        return f"builds/{build}"
+    if store.exists("dataset/manifest.json"):  # copied with its link followed
+        return "dataset"
+    if store.exists("CURRENT"):  # copied from an object store
+        return store.get("CURRENT").decode().strip()
+    return None
+
+
+def _is_output(store: Store) -> bool:
+    return any(name in ("builds", "answers", "index") for name in store.folders(""))

@@ -1,0 +1,130 @@
+"""LLaVA: a JSON list of conversations, one a sample: a question about the image, and the caption as the answer.
+
+Read by haotian-liu/LLaVA, llava/train/train.py (LazySupervisedDataset, preprocess_multimodal; docs/
+Finetune_Custom_Data.md): `image` is a path below --image_folder; human and gpt take turns; `<image>` stands for the
+image wherever it is met, in an answer too, and `</s>` ends a round. So a caption with such a mark in it has a space
+there instead. The question is a plain one, not the prompt that the caption came from, which may name columns.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import orjson
+
+from recaption.errors import RecaptionError, UserError
+from recaption.export.base import Exported, Options, begin, described, one_text, records
+from recaption.export.dataset import Dataset
+from recaption.problems import Problem
+from recaption.source import files
+from recaption.text import fold
+from recaption.write.outfile import outfile
+
+WRITES: Final = "one JSON: id, image (KEY.jpg), conversations"
+READ_BY: Final = "LLaVA and those who read its format"
+TEXTS: Final = {"caption": "long"}
+FILE: Final = "llava.json"
+IMAGE: Final = "<image>"
+_QUESTIONS: Final = {"short": "Describe the image briefly.", "long": "Describe the image in detail."}
+_MARKS: Final = re.compile(r"<image>|</?s>|<im_(?:start|end|patch)>")
+
+
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `base.Exporter.export`."""
+    (generation,) = one_text(dataset, TEXTS, options).values()
+    question = f"{IMAGE}\n{_QUESTIONS.get(dataset.kinds.get(generation, ''), 'Describe the image.')}"
+    store = begin(dataset, dest, options)
+    left_out: Counter[str] = Counter()
+    written = 0
+    with outfile(store, FILE) as sink:
+        sink.write(b"[")
+        for record in records(dataset, options):
+            caption = next((c.text for c in record.captions if c.generation == generation), "")
+            answer = _MARKS.sub(" ", caption).strip()
+            if not answer:
+                left_out[f"no text of {generation}"] += 1
+                continue
+            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+            row = orjson.dumps({"id": record.key, "image": f"{record.key}.jpg", "conversations": turns})
+            sink.write((b",\n" if written else b"\n") + row)
+            written += 1
+        sink.write(b"\n]\n")
+    path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
+    flags = f"--data_path {path} --image_folder FOLDER  # with the images, unpacked, as KEY.jpg"
+    notes = (described({"caption": generation}), flags)
+    return Exported(samples=written, files=1, left_out=left_out, notes=notes)
+
+
+def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`. The file is held in memory, as it is in the trainer."""
+    for file in _jsons(path):
+        try:
+            rows = orjson.loads(files.read_all(file))
+        except (orjson.JSONDecodeError, RecaptionError) as error:
+            rows, why = None, str(error)
+        else:
+            why = "it is not a list"
+        if not isinstance(rows, list):
+            yield Problem(where=file, what=why, advice="Write one JSON list of samples", kind="no JSON list")
+            continue
+        ids: Counter[str] = Counter()
+        for n, row in enumerate(rows):
+            for what, advice, kind in _row_problems(row):
+                yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
+            if isinstance(row, dict):
+                ids[str(row.get("id"))] += 1
+        if rows and (key := ids.most_common(1)) and key[0][1] > 1:
+            yield Problem(
+                where=file,
+                what=f"id {key[0][0]!r} is there {key[0][1]:,} times",
+                advice="Give every sample an id of its own; trainers do not look, joins do",
+                kind="id twice",
+                severity="warning",
+            )
+
+
+def _jsons(path: str) -> list[str]:
+    try:
+        if files.is_folder(path):
+            found = [file for file in files.entries(path) if file.endswith(".json")]
+        else:
+            found = [path] if files.is_file(path) else []
+    except RecaptionError as error:
+        raise UserError(f"cannot check {path}: {error}") from error
+    if not found:
+        raise UserError(f"cannot check {path}: there is no .json. Give the file, or the folder that it lies in")
+    return found
+
+
+def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
+    turns = row.get("conversations") if isinstance(row, dict) else None
+    if not isinstance(turns, list) or not turns:
+        yield "it has no list `conversations`", "Write human and gpt in turns", "no conversations"
+        return
+    if not all(isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns):
+        yield "a turn has no string `value`", "Write from and value, both strings", "turn without text"
+        return
+    roles = [turn.get("from") for turn in turns]
+    if len(roles) % 2 or roles != ["human", "gpt"] * (len(roles) // 2):
+        said = ", ".join(map(str, roles[:4]))
+        yield f"its turns are from {said}", "human and gpt take turns, human first (AssertionError)", "wrong turns"
+    if any(not fold(turn["value"]) for turn in turns):
+        yield "a turn is empty", "Leave the sample out: there is nothing to learn from it", "empty turn"
+    image = row.get("image")
+    marks = [turn["value"].count(IMAGE) for turn in turns]
+    if image is None:
+        if any(marks):
+            yield f"it has no image, but {IMAGE} in a turn", "Name the image, or remove the mark", "mark without image"
+        return
+    if not isinstance(image, str) or not image or "://" in image or image.startswith("/"):
+        yield f"its image is {image!r}", "Write a path below --image_folder", "image is no relative path"
+    if marks[0] != 1 or any(marks[1:]):
+        yield (
+            f"{IMAGE} is in its turns {', '.join(map(str, marks))} times",
+            "Once, in the first question: each mark, in an answer too, stands for the image's tokens",
+            "wrong image marks",
+        )

@@ -1,0 +1,64 @@
+"""The columns of PixelProse (huggingface.co/datasets/tomg-group-umd/pixelprose, its card, "Dataset features").
+
+Its scores (toxicity, watermark, aesthetics) are left out; `status` is "success", as every sample here has been
+captioned; `uid` is the first half of the image's sha256. FLAIR (--pixelprose) and COSMOS (*_pixelprose) read
+`original_caption`, and vlm_caption as `caption`, from tars that img2dataset makes of these files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from recaption.export.base import Exported, Options, described, one_text
+from recaption.export.columns import export_table, table_problems
+from recaption.export.dataset import Dataset
+from recaption.problems import Problem
+from recaption.types import Record
+
+WRITES: Final = "Parquet: uid, url, key, status, original_caption, vlm_model, vlm_caption, width, height, sha256"
+READ_BY: Final = "readers of PixelProse"
+TEXTS: Final = {"original_caption": "raw", "vlm_caption": "long"}
+_STRINGS: Final = ("uid", "url", "key", "status", "original_caption", "vlm_model", "vlm_caption")
+_SCHEMA: Final = pa.schema(
+    [pa.field(name, pa.string()) for name in _STRINGS]
+    + [pa.field(name, pa.int64()) for name in ("width", "height")]
+    + [pa.field("sha256", pa.string())]
+)
+
+
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `base.Exporter.export`. A row without an original caption has "" there."""
+    sources = one_text(dataset, TEXTS, options)
+    models = {g["id"]: g["model"] for g in dataset.manifest["generations"]}
+    known = dataset.manifest["provenance"].get("models", {})
+    model = models.get(sources["vlm_caption"], "")
+    vlm_model = (known.get(model) or {}).get("model") or model
+
+    def row(record: Record) -> dict[str, Any] | None:
+        texts = {caption.generation: caption.text for caption in reversed(record.captions)}
+        if sources["vlm_caption"] not in texts:
+            return None
+        return {
+            "uid": record.sha256[:32],
+            "url": record.url or "",
+            "key": record.key,
+            "status": "success",
+            "original_caption": texts.get(sources["original_caption"], ""),
+            "vlm_model": vlm_model,
+            "vlm_caption": texts[sources["vlm_caption"]],
+            "width": record.width,
+            "height": record.height,
+            "sha256": record.sha256,
+        }
+
+    done = export_table(dataset, dest, options, _SCHEMA, row, f"no text of {sources['vlm_caption']}")
+    return replace(done, notes=(described(sources),))
+
+
+def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`."""
+    yield from table_problems(path, ("vlm_caption",), ("uid", "url", "key", "status", "original_caption", "vlm_model"))

@@ -1,0 +1,137 @@
+"""The images of a build beside their texts: from our tars or Parquet files or, of a sidecar, from the source."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from recaption.config import validate
+from recaption.errors import ConfigError, DatasetError, ImageError
+from recaption.export.dataset import Dataset, Split
+from recaption.source import Source, open_source
+from recaption.source.files import open_stream
+from recaption.source.index import index_from_table
+from recaption.source.tar import BrokenTarError, TarReader
+from recaption.types import Image, Record
+from recaption.write import ShardEntry, store_image
+from recaption.write.pixels import SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """The bytes of an image in a trainer's dataset, and what they are: jpg, png or webp."""
+
+    data: bytes
+    suffix: str
+
+
+def with_pictures(
+    dataset: Dataset, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False
+) -> Iterator[tuple[Record, Picture | None]]:
+    """The shard's usable samples with their images, in source order.
+
+    None stands where the source no longer has an image as it was (format sidecar only; its sha256 is checked, and what
+    is no JPEG becomes one). Raises DatasetError where texts and images of a build do not fit together, ShardError
+    where a file of the source is gone.
+    """
+    records = dataset.records(shard, split, sub_captions=sub_captions)
+    if dataset.format == "sidecar":
+        yield from _of_source(dataset, shard, list(records))
+        return
+    files = {file.split: file.path for file in shard.files if file.table == "data"}
+    read = _of_tar if dataset.format == "webdataset" else _of_parquet
+    rows: dict[str, Iterator[tuple[str, Picture]]] = {}
+    for record in records:
+        if record.split not in rows:
+            path = files.get(record.split)
+            if path is None:
+                raise DatasetError(f"no data of split {record.split}", key=record.key, shard=shard.name)
+            rows[record.split] = read(dataset, path, shard.name)
+        key, picture = next(rows[record.split], ("", None))
+        if key != record.key or picture is None:
+            found = f"has {key} here" if key else "ends before it"
+            raise DatasetError(f"{dataset.file(files[record.split])} {found}", key=record.key, shard=shard.name)
+        yield record, picture
+
+
+def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, Picture]]:
+    """Samples by the index beside the tar; the image is the first member of each (schemas/README.md)."""
+    index = dataset.read(f"{path}.idx", shard)
+    offsets = struct.unpack(f"<{len(index) // 8}Q", index)
+    with open_stream(dataset.file(path)) as file:
+        for start, end in pairwise(offsets):
+            data = file.read(end - start)
+            try:
+                member = next(TarReader(io.BytesIO(data), path).members())
+            except (BrokenTarError, StopIteration) as error:
+                raise DatasetError(f"{dataset.file(path)} is not what its index says: {error}", shard=shard) from error
+            key, _, suffix = member.name.rpartition(".")
+            yield key, Picture(data=data[member.offset : member.offset + member.size], suffix=suffix)
+
+
+def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, Picture]]:
+    try:
+        with open_stream(dataset.file(path), sequential=False) as file, pq.ParquetFile(file) as table:
+            for group in range(table.num_row_groups):
+                rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"])
+                for batch in rows.to_batches(max_chunksize=64):
+                    for row in batch.to_pylist():
+                        suffix = SUFFIXES[row["image_format"]]
+                        yield row["key"], Picture(data=row["image"]["bytes"], suffix=suffix)
+    except pa.ArrowException as error:
+        raise DatasetError(f"{dataset.file(path)} cannot be read: {error}", shard=shard) from error
+
+
+def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> Iterator[tuple[Record, Picture | None]]:
+    indexed = {image.row: image for image in _index(dataset, shard.name)}
+    images = []
+    for record in records:
+        image = indexed.get(record.row)
+        if image is None or (image.key, image.sha256) != (record.key, record.sha256):
+            raise DatasetError(
+                "the index of the source has another image in this row", key=record.key, shard=shard.name
+            )
+        images.append(image)
+    read = _source(dataset).read(images) if images else iter(())
+    for record, (_, data) in zip(records, read, strict=True):
+        yield record, None if isinstance(data, ImageError) else _as_jpeg(data, record)
+
+
+def _as_jpeg(data: bytes, record: Record) -> Picture | None:
+    try:
+        stored = store_image(data, record.sha256, "jpeg", key=record.key, shard=record.shard)
+    except ImageError:
+        return None
+    return Picture(data=stored.data, suffix=stored.suffix)
+
+
+def _index(dataset: Dataset, shard: str) -> list[Image]:
+    path = f"index/{shard}.parquet"
+    try:
+        data = dataset.out.get(path) if dataset.out else None
+    except FileNotFoundError:
+        data = None
+    if data is None:
+        raise DatasetError(
+            f"format sidecar holds no images, and {path} of the output, which says where they lie in the source, is "
+            f"not there: {dataset.store.url} was copied out of its output. Export from the output itself, or build "
+            "with output.format: webdataset",
+            shard=shard,
+        )
+    return index_from_table(pq.read_table(pa.BufferReader(data)), shard)
+
+
+def _source(dataset: Dataset) -> Source:
+    assert dataset.out is not None  # _index has found it
+    try:
+        data = yaml.safe_load(dataset.out.get("pipeline.yaml"))
+        return open_source(validate(data, f"{dataset.out.url}/pipeline.yaml").source)
+    except (FileNotFoundError, yaml.YAMLError, ConfigError) as error:
+        raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error

@@ -1,0 +1,49 @@
+"""The columns of Recap-DataComp-1B (huggingface.co/datasets/UCSC-VLAA/Recap-DataComp-1B, its card's dataset_info).
+
+Its trainers draw org_caption or re_caption, mixing by a probability; lengths are in words there. The scores that the
+dataset has as well (clip, gpt4v) are nobody's to invent: their columns are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from recaption.export.base import Exported, Options, described, one_text
+from recaption.export.columns import export_table, table_problems
+from recaption.export.dataset import Dataset
+from recaption.problems import Problem
+from recaption.types import Record
+
+WRITES: Final = "Parquet: url, re_caption, org_caption, sha256, key, re_length, org_length"
+READ_BY: Final = "readers of Recap-DataComp-1B"
+TEXTS: Final = {"org_caption": "raw", "re_caption": "long"}
+_SCHEMA: Final = pa.schema(
+    [pa.field(name, pa.string()) for name in ("url", "re_caption", "org_caption", "sha256", "key")]
+    + [pa.field(name, pa.int64()) for name in ("re_length", "org_length")]
+)
+
+
+def export(dataset: Dataset, dest: str, options: Options) -> Exported:
+    """See `base.Exporter.export`. A row without an original caption has "" there, as the dataset has."""
+    sources = one_text(dataset, TEXTS, options)
+
+    def row(record: Record) -> dict[str, Any] | None:
+        texts = {caption.generation: caption.text for caption in reversed(record.captions)}
+        new, old = texts.get(sources["re_caption"]), texts.get(sources["org_caption"], "")
+        if new is None:
+            return None
+        lengths = {"re_length": len(new.split()), "org_length": len(old.split())}
+        about = {"url": record.url or "", "sha256": record.sha256, "key": record.key}
+        return {**about, "re_caption": new, "org_caption": old, **lengths}
+
+    done = export_table(dataset, dest, options, _SCHEMA, row, f"no text of {sources['re_caption']}")
+    return replace(done, notes=(described(sources),))
+
+
+def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
+    """See `base.Exporter.validate`."""
+    yield from table_problems(path, ("re_caption",), ("url", "org_caption", "sha256", "key"))

@@ -1,0 +1,40 @@
+"""What an export shows while it works and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from recaption.export.base import Exported
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Gives what is to be called with the shards done and all shards; a bar on a terminal, nothing elsewhere."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("[bold]export"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("", total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def print_exported(done: Exported, dest: str, console: Console) -> None:
+    """Samples and files written, what was left out and why, and what to do with it."""
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    files = "file" if done.files == 1 else "files"
+    line(f"{done.samples:,} samples in {done.files:,} {files} → {dest}")
+    for reason, n in done.left_out.items():
+        line(f"left out: {n:,} ({reason})")
+    for note in done.notes:
+        line(note)

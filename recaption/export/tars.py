@@ -1,0 +1,238 @@
+"""WebDataset tars for trainers of CLIP's kind: written from a build, and walked through by those who check them.
+
+Grouping and naming are webdataset's (tariterators.py, base_plus_ext and group_by_keys), the file sizes.json is
+open_clip's (open_clip_train/data.py, get_dataset_size), which FLAIR and COSMOS have copied.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
+from recaption.export.base import Exported, Options, begin
+from recaption.export.dataset import Dataset
+from recaption.export.pixels import with_pictures
+from recaption.problems import Problem
+from recaption.source import files
+from recaption.source.listing import list_files
+from recaption.source.tar import BrokenTarError, TarReader
+from recaption.source.webdataset import META, NAME
+from recaption.store import Store
+from recaption.types import Record
+from recaption.write.outfile import outfile
+from recaption.write.sample import primary_text
+from recaption.write.webdataset import end_mark, packed
+
+PER_TAR: Final = 5_000
+"""Samples in a tar, at most, as in FLAIR's own data: loading processes take whole tars, so many are needed."""
+IMAGES: Final = ("jpg", "png", "jpeg", "webp")
+"""Suffixes that open_clip, FLAIR and COSMOS take for an image."""
+_LARGEST = 16 << 20  # bytes of a text member that is read
+Members = Sequence[tuple[str, bytes]]
+
+
+def export_tars(
+    dataset: Dataset,
+    dest: str,
+    options: Options,
+    texts: Callable[[Record], Mapping[str, Any]],
+    *,
+    sub_captions: bool = False,
+) -> Exported:
+    """Write `<dest>/00000.tar`, … and sizes.json. A sample is an image, `.txt` (the primary text) and `.json`: who it
+    is (key, sha256, url, width, height, as img2dataset names them) and `texts` of its record."""
+    store = begin(dataset, dest, options)
+    left_out: Counter[str] = Counter()
+
+    def samples() -> Iterator[tuple[str, Members]]:
+        for done, shard in enumerate(dataset.shards):
+            options.progress(done, len(dataset.shards))
+            for record, picture in with_pictures(dataset, shard, options.split, sub_captions=sub_captions):
+                if picture is None:
+                    left_out["the source no longer has the image as it was"] += 1
+                    continue
+                about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
+                body = {name: value for name, value in about.items() if value is not None} | dict(texts(record))
+                text = primary_text(record, dataset.primary).encode()
+                yield record.key, ((picture.suffix, picture.data), ("txt", text), ("json", orjson.dumps(body)))
+        options.progress(len(dataset.shards), len(dataset.shards))
+
+    sizes = write_tars(store, samples())
+    if not sizes:
+        raise DatasetError(f"none of the images of {dataset.name} is in the source any more as it was")
+    return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)
+
+
+def write_tars(store: Store, samples: Iterable[tuple[str, Members]]) -> dict[str, int]:
+    """Write tars of at most `PER_TAR` samples, then sizes.json. Returns samples by name of tar."""
+    waiting = iter(samples)
+    sizes: dict[str, int] = {}
+    while (first := next(waiting, None)) is not None:
+        name = f"{len(sizes):05d}.tar"
+        with outfile(store, name) as sink:
+            for n, (key, members) in enumerate(itertools.chain([first], itertools.islice(waiting, PER_TAR - 1)), 1):
+                sink.write(packed(key, members))
+                sizes[name] = n
+            sink.write(end_mark(sink.size))
+    store.put("sizes.json", orjson.dumps(sizes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    return sizes
+
+
+def flags(dest: str, done: Exported) -> str:
+    """What FLAIR, COSMOS and open_clip are told to train from these tars."""
+    tars = done.files - 1
+    numbers = "00000" if tars == 1 else f"{{00000..{tars - 1:05d}}}"
+    path = shlex.quote(f"{dest.rstrip('/')}/{numbers}.tar")
+    return f"--dataset-type webdataset --train-data {path} --train-num-samples {done.samples}"
+
+
+def few(done: Exported) -> str:
+    """How many processes can load from so many tars."""
+    return f"tars: {done.files - 1:,}, so at most as many loading processes (workers x GPUs)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A sample in a tar: its suffixes in order, and the bytes of its text members."""
+
+    where: str
+    suffixes: list[str] = field(default_factory=list)
+    texts: dict[str, bytes] = field(default_factory=dict)  # of json and txt
+
+    @property
+    def has_image(self) -> bool:
+        return any(suffix in IMAGES for suffix in self.suffixes)
+
+
+def walk(path: str, *, loaders: int | None = None) -> Iterator[Found | Problem]:
+    """The samples of all tars at `path`, and what is wrong with tars for any trainer.
+
+    `path` is a tar, a pattern, a folder of tars, or an output or build of ours in format webdataset (its train shards).
+    Raises UserError where there are no tars.
+    """
+    tars = _tars(path)
+    if loaders is not None and len(tars) < loaders:
+        yield Problem(
+            where=path,
+            what=f"{len(tars)} tars for {loaders} loading processes (workers x GPUs)",
+            advice="Use fewer workers, or smaller shards: each process takes whole tars, and trainers refuse fewer",
+            kind="too few tars",
+        )
+    sizes: dict[str, dict[str, Any]] = {}
+    for tar in tars:
+        folder, _, name = tar.rpartition("/")
+        if folder not in sizes:
+            sizes[folder] = yield from _sizes(folder)
+        count = 0
+        for found in _samples(tar):
+            count += isinstance(found, Found)
+            yield found
+        yield from _counted(tar, name, count, sizes[folder])
+
+
+def _tars(path: str) -> list[str]:
+    folder = files.absolute(path).rstrip("/")
+    try:
+        if not files.is_folder(folder):
+            return [file.path for file in list_files(path, (".tar",))]
+        for below in (folder, f"{folder}/data", f"{folder}/dataset/data"):
+            tars = [file for file in files.entries(below) if file.endswith(".tar")] if files.is_folder(below) else []
+            if tars:
+                return tars
+    except (SourceError, RecaptionError) as error:
+        raise UserError(f"cannot check {path}: {error}") from error
+    raise UserError(f"cannot check {path}: no .tar is in it. Give a folder of tars, a pattern, or a dataset's folder")
+
+
+def _sizes(folder: str) -> Generator[Problem, None, dict[str, Any]]:
+    """Samples by name of tar, as the folder's sizes.json says; {} where it says nothing."""
+    path = f"{folder}/sizes.json"
+    if not files.is_file(path):
+        yield Problem(
+            where=path,
+            what="there is no sizes.json",
+            advice="Without it the trainer must be told --train-num-samples",
+            kind="no sizes.json",
+            severity="warning",
+        )
+        return {}
+    try:
+        found = orjson.loads(files.read_all(path))
+    except orjson.JSONDecodeError:
+        found = None
+    if isinstance(found, dict) and all(isinstance(n, int) for n in found.values()):
+        return found
+    yield Problem(
+        where=path,
+        what="it is not a JSON object from tar to number of samples",
+        advice='Write it like {"00000.tar": 5000}, or delete it and give --train-num-samples',
+        kind="broken sizes.json",
+    )
+    return {}
+
+
+def _counted(tar: str, name: str, count: int, sizes: Mapping[str, Any]) -> Iterator[Problem]:
+    if sizes and sizes.get(name) != count:
+        said = f"says {sizes[name]:,}" if name in sizes else "does not name it"
+        yield Problem(
+            where=tar,
+            what=f"it has {count:,} samples, sizes.json {said}",
+            advice="Correct sizes.json: the length of an epoch is computed from it",
+            kind="wrong sizes.json",
+        )
+    if count > PER_TAR:
+        yield Problem(
+            where=tar,
+            what=f"{count:,} samples in a tar",
+            advice=f"Some {PER_TAR:,} are usual: with fewer, larger tars loading processes stand idle",
+            kind="large tar",
+            severity="warning",
+        )
+
+
+def _samples(tar: str) -> Iterator[Found | Problem]:
+    """Neighbouring members with equal names up to the first dot are a sample, a suffix that comes again begins one."""
+    now: Found | None = None
+    key = ""
+    try:
+        with files.open_stream(tar) as file:
+            reader = TarReader(file, tar)
+            for member in reader.members():
+                name = None if META.match(member.name) or member.kind != "file" else NAME.fullmatch(member.name)
+                if name is None:
+                    continue
+                suffix = name[2].lower()
+                if now is None or name[1] != key or suffix in now.suffixes:
+                    if now is not None:
+                        yield now
+                    key, now = name[1], Found(where=f"{tar}: {name[1]}")
+                now.suffixes.append(suffix)
+                if suffix in ("json", "txt") and member.size <= _LARGEST:
+                    now.texts[suffix] = b"".join(reader.pieces(member))
+                elif suffix in IMAGES and member.size == 0:
+                    yield _empty_image(now)
+        if now is not None:
+            yield now
+    except (BrokenTarError, SourceError, RecaptionError) as error:
+        yield Problem(
+            where=tar,
+            what=str(error),
+            advice="Write it again; a trainer skips the rest of a broken tar without a word",
+            kind="broken tar",
+        )
+
+
+def _empty_image(found: Found) -> Problem:
+    return Problem(
+        where=found.where,
+        what="the image has no bytes",
+        advice="Leave the sample out; a trainer drops it without a word",
+        kind="empty image",
+    )

@@ -1,0 +1,81 @@
+"""Which of our generations stands where a trainer has a name of its own; and FLAIR's seven sentence lists.
+
+FLAIR (ExplainableML/flair, src/flair/data.py, sample_dict) adds seven lists to one pool and draws sentences from it.
+It joins them with ". " and adds no full stop, so entries end without one. A null, a string or a missing list ends the
+training or, when all seven are strings, trains on single characters; an empty pool ends it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from recaption.errors import UserError
+from recaption.text import fold
+from recaption.types import Caption, FlairList
+
+Fill = Literal["empty", "repeat"]
+"""What a place without a generation of its own gets: nothing, or those of its kind over again."""
+
+FLAIR_KINDS: Final[Mapping[str, str]] = {
+    name: next(kind for kind in ("raw", "short", "long") if name.startswith(kind)) for name in get_args(FlairList)
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FlairProfile:
+    """The lists of a dataset: name of the list -> generation, None where none fills it."""
+
+    sources: Mapping[str, str | None]
+
+    def lists(self, captions: Sequence[Caption]) -> dict[str, list[str]]:
+        """The seven lists of an image with these captions, never null; never all of them empty."""
+        cut = {caption.generation: sentences(caption) for caption in reversed(captions)}  # the first of each wins
+        made = {name: cut.get(generation, []) if generation else [] for name, generation in self.sources.items()}
+        if not any(made.values()) and captions:
+            made["raw_caption"] = [fold(captions[0].text)]
+        return made
+
+
+def sentences(caption: Caption) -> list[str]:
+    """The caption's sub-captions on one line each, without the full stop at the end; empty ones dropped."""
+    bare = (fold(sub.text).rstrip(".").rstrip() for sub in caption.sub_captions)
+    return [text for text in bare if text]
+
+
+def flair_profile(kinds: Mapping[str, str], given: Mapping[str, str], fill: Fill = "empty") -> FlairProfile:
+    """The profile of a dataset with generations of these kinds; see `places`."""
+    return FlairProfile(sources=places(FLAIR_KINDS, kinds, given, fill))
+
+
+def places(
+    wanted: Mapping[str, str], kinds: Mapping[str, str], given: Mapping[str, str], fill: Fill
+) -> dict[str, str | None]:
+    """The generation for each of a trainer's names.
+
+    `wanted` maps its names to the kind of text that it means by them, `kinds` our generations, in pipeline order, to
+    theirs. `given` is the whole map where it is not empty; else raw fills raw, and the generations of a kind fill the
+    names of that kind in order. Names that are left over get None or, with fill repeat, the same generations again.
+    Raises UserError for a name or a generation that there is not.
+    """
+    known = {"raw": "raw", **kinds}
+    for name, generation in given.items():
+        if name not in wanted:
+            raise UserError(f"map {name}={generation}: unknown name {name!r}; names are {', '.join(wanted)}")
+        if generation not in known:
+            raise UserError(
+                f"map {name}={generation}: there is no generation {generation!r}; there are {', '.join(known)}"
+            )
+    made: dict[str, str | None] = {name: given.get(name) for name in wanted}
+    for kind in dict.fromkeys(wanted.values()):
+        names = [name for name, of in wanted.items() if of == kind]
+        if given:
+            ours = list(dict.fromkeys(given[name] for name in names if name in given))
+        else:
+            ours = [generation for generation, of in known.items() if of == kind]
+            made |= dict(zip(names, ours, strict=False))
+        if fill == "repeat" and ours:
+            empty = [name for name in names if made[name] is None]
+            made |= {name: ours[n % len(ours)] for n, name in enumerate(empty)}
+    return made

@@ -1,0 +1,116 @@
+"""`recaption export` and `recaption validate --for`: what they print and how they end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption.cli import main
+from recaption.export import MODULES
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "output"
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_what_is_exported_is_found_valid(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dest = str(tmp_path / "a" / "b" / name)
+    assert main(["export", str(GOLDEN), "--to", name, dest]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("13 samples in ") and " = long" in out
+    assert main(["validate", dest, "--for", name]) == 0
+    assert main(["export", str(GOLDEN), dest, "--to", name]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["flair", "dreamlip", "recap", "llava"])
+def test_stores_are_written_to_and_read_from(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import fsspec
+
+    url = f"memory://bucket/exports/{name}"
+    try:
+        assert main(["export", str(GOLDEN), url, "--to", name]) == 0
+        assert main(["validate", url, "--for", name]) == 0
+        assert main(["export", str(GOLDEN), url, "--to", name]) == 2
+        assert main(["validate", f"{url}/nothing", "--for", name]) == 2
+    finally:
+        fsspec.filesystem("memory").rm("/bucket", recursive=True)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ("flair", "cosmos", "dreamlip")])
+def test_fill_is_refused_where_there_is_nothing_to_fill(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(GOLDEN), str(tmp_path / "x"), "--to", name, "--fill", "repeat"]) == 2
+    assert "--fill is for flair, cosmos and dreamlip" in capsys.readouterr().err
+
+
+def test_maps_and_splits_are_passed_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "export",
+        str(GOLDEN),
+        str(tmp_path / "x"),
+        "--to",
+        "llava",
+        "--map",
+        "caption=short",
+        "--split",
+        "all",
+    ]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("15 samples in 1 file")
+    rows = json.loads((tmp_path / "x" / "llava.json").read_text())
+    assert rows[0]["conversations"][1]["value"] == "Two red kites above dunes."
+    assert main([*arguments[:2], str(tmp_path / "y"), "--to", "flair", "--map", "x=long"]) == 2
+    assert "unknown name 'x'; names are raw_caption" in capsys.readouterr().err
+
+
+def test_errors_end_with_1_and_warnings_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "llava.json"
+    sample = {"id": "a", "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]}
+    path.write_text(json.dumps([sample, sample]))
+    assert main(["validate", str(path), "--for", "llava"]) == 0
+    assert "0 errors, 1 warnings" in capsys.readouterr().out
+    path.write_text(json.dumps([{**sample, "conversations": []}] * 7))
+    assert main(["validate", str(path), "--for", "llava"]) == 1
+    out = capsys.readouterr().out
+    assert "no conversations: 7 in all, 2 of them not shown" in out and "7 errors, 1 warnings" in out
+
+
+def test_workers_and_gpus_are_multiplied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["validate", str(GOLDEN), "--for", "open_clip"]
+    assert main(arguments) == 0
+    assert "nothing wrong was found" in capsys.readouterr().out
+    assert main([*arguments, "--workers", "2"]) == 0  # it has two tars
+    assert main([*arguments, "--workers", "2", "--gpus", "2"]) == 1
+    assert "2 tars for 4 loading processes" in capsys.readouterr().out
+
+
+def test_names_are_listed_and_bad_pairs_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("export", "validate"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--help"])
+        assert stop.value.code == 0
+        assert ", ".join(MODULES) in " ".join(capsys.readouterr().out.split())
+    wrong: Any
+    for wrong in (["--to", "clip"], ["--to", "flair", "--map", "long"], ["--to", "flair", "--map", "=long"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["export", "a", "b", *wrong])
+        assert stop.value.code == 2
+
+
+def test_progress_shows_on_a_terminal_only() -> None:
+    import io
+
+    from rich.console import Console
+
+    from recaption.export.show import progress
+
+    for terminal in (True, False):
+        sink = io.StringIO()
+        with progress(Console(file=sink, force_terminal=terminal, width=80)) as report:
+            report(0, 3)
+            report(3, 3)
+        assert ("3/3" in sink.getvalue()) == terminal

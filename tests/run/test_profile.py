@@ -1,0 +1,63 @@
+"""`output.profile: flair` from the pipeline to the tars."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trainers
+from small_output import answer_all, pipeline_data, write_source
+
+from recaption import config
+from recaption.generate.plan import make_plan
+from recaption.run.builder import _build_fingerprint, _provenance
+from recaption.run.shard import BuildSpec, finish_shard
+from recaption.source import open_source
+
+
+class NoAnnotator:
+    """Stands in for the annotator where only its provenance is asked for."""
+
+    def provenance(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("fill", ["empty", "repeat"])
+def test_flair_trains_from_the_builds_own_tars(tmp_path: Path, fill: str) -> None:
+    write_source(tmp_path, shards=1, per_shard=2)
+    output = {"path": str(tmp_path / "out"), "format": "webdataset", "profile": "flair", "profile_fill": fill}
+    plan = answer_all(pipeline_data(tmp_path, output=output))
+    source = open_source(plan.pipeline.source)
+    (shard,) = source.shards()
+    questions = tuple(question for model in plan.models for question in model.questions)
+    spec = BuildSpec(
+        pipeline=plan.pipeline,
+        questions=questions,
+        source=source,
+        store_url=str(tmp_path / "out"),
+        excluded=frozenset(),
+        prefix="builds/b",
+        format="webdataset",
+    )
+    finish_shard(spec, shard, 2, None)
+    first, second = trainers.tar_samples(tmp_path / "out" / "builds" / "b" / "data")
+    body = json.loads(first["json"])
+    assert body["raw_caption"] == ["alt 0"] and json.loads(second["json"])["raw_caption"] == ["alt 1"]
+    assert body["shortIB_captions"] and body["longIB_captions"]
+    assert body["longLLA_captions"] == (body["longIB_captions"] if fill == "repeat" else [])
+    assert trainers.flair(first, random.Random(0))
+    lists = _provenance(plan, NoAnnotator())["profile"]["lists"]  # type: ignore[arg-type]
+    assert lists["longSV_captions"] == ("long" if fill == "repeat" else None)
+
+
+def test_the_profile_is_part_of_a_builds_identity_and_its_absence_is_not(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1, per_shard=1)
+    names = set()
+    for more in ({}, {"profile_fill": "repeat"}, {"profile": "flair"}, {"profile": "flair", "profile_fill": "repeat"}):
+        output = {"path": str(tmp_path / "out"), "format": "webdataset", **more}
+        plan = make_plan(config.validate(pipeline_data(tmp_path, output=output)))
+        names.add(_build_fingerprint(plan, NoAnnotator(), frozenset(), None))  # type: ignore[arg-type]
+    assert len(names) == 3
