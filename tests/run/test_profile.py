@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trainers
+from datasets import load_dataset
 from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
@@ -16,6 +17,8 @@ from recaption.generate.plan import make_plan
 from recaption.run.builder import _build_fingerprint, _provenance
 from recaption.run.shard import BuildSpec, finish_shard
 from recaption.source import open_source
+from recaption.store import open_store
+from recaption.write import write_manifest
 
 
 class NoAnnotator:
@@ -42,15 +45,34 @@ def test_flair_trains_from_the_builds_own_tars(tmp_path: Path, fill: str) -> Non
         prefix="builds/b",
         format="webdataset",
     )
-    finish_shard(spec, shard, 2, None)
+    built = finish_shard(spec, shard, 2, None)
+    assert built.entry is not None
     first, second = trainers.tar_samples(tmp_path / "out" / "builds" / "b" / "data")
     body = json.loads(first["json"])
     assert body["raw_caption"] == ["alt 0"] and json.loads(second["json"])["raw_caption"] == ["alt 1"]
     assert body["shortIB_captions"] and body["longIB_captions"]
     assert body["longLLA_captions"] == (body["longIB_captions"] if fill == "repeat" else [])
     assert trainers.flair(first, random.Random(0))
-    lists = _provenance(plan, NoAnnotator())["profile"]["lists"]  # type: ignore[arg-type]
-    assert lists["longSV_captions"] == ("long" if fill == "repeat" else None)
+    provenance = _provenance(plan, NoAnnotator())  # type: ignore[arg-type]
+    assert provenance["profile"]["lists"]["longSV_captions"] == ("long" if fill == "repeat" else None)
+    write_manifest(
+        open_store(str(tmp_path / "out")),
+        "builds/b",
+        name="small",
+        build="b",
+        format="webdataset",
+        image_mode="jpeg",
+        shards=[built.entry],
+        generations=[question.generation for question in questions],
+        require=["long"],
+        primary=["long"],
+        sampling=plan.pipeline.output.sampling.model_dump(mode="json"),
+        provenance=provenance,
+    )
+    loaded = load_dataset(str(tmp_path / "out" / "builds" / "b"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [row["json"]["shortIB_captions"] for row in loaded] == [
+        json.loads(sample["json"])["shortIB_captions"] for sample in (first, second)
+    ], "the card tells Hugging Face's loader the types of the lists"
 
 
 def test_the_profile_is_part_of_a_builds_identity_and_its_absence_is_not(tmp_path: Path) -> None:
