@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -129,22 +130,26 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
         replace(record, captions=captions) for record, captions in zip(assembled.records, annotated, strict=True)
     ]
     usable = [image for image, record in zip(images, records, strict=True) if record.status in ("ok", "partial")]
-    return write_shard(
-        store,
-        spec.prefix,
-        shard.id,
-        records,
-        lambda: spec.source.read(usable),
-        format=spec.format,
-        tokenizers=annotator.tokenizers,
-        primary=pipeline.primary,
-        image_mode=pipeline.output.images,
-        rejects=assembled.rejects,
-        asked=assembled.asked,
-        inputs=inputs,
-        own=own,
-        profile=profile_of(pipeline, spec.questions),
-    )
+    gc.freeze()  # the records live until all is written: the collector need not walk over them again and again
+    try:
+        return write_shard(
+            store,
+            spec.prefix,
+            shard.id,
+            records,
+            lambda: spec.source.read(usable),
+            format=spec.format,
+            tokenizers=annotator.tokenizers,
+            primary=pipeline.primary,
+            image_mode=pipeline.output.images,
+            rejects=assembled.rejects,
+            asked=assembled.asked,
+            inputs=inputs,
+            own=own,
+            profile=profile_of(pipeline, spec.questions),
+        )
+    finally:
+        gc.unfreeze()
 
 
 def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfile | None:
