@@ -42,7 +42,9 @@ def print_problems(problems: Iterable[Problem], console: Console) -> Counter[Sev
             continue
         style = "red" if problem.severity == "error" else "yellow"
         console.print(
-            Text.assemble((f"{problem.severity:<8}", style), (printable(problem.where), "bold"), "  ", printable(problem.what)),
+            Text.assemble(
+                (f"{problem.severity:<8}", style), (printable(problem.where), "bold"), "  ", printable(problem.what)
+            ),
             soft_wrap=True,
         )
         if kinds[of_kind] == 1:  # the advice is the same for all of a kind

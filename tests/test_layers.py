@@ -20,15 +20,16 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 # marked so) also from each other. An entry of two parts is one module of a folder and goes before the folder's.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("resources", "text", "demo", "__init__"),
+    ("resources", "text", "problems", "demo", "__init__"),
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),
+    ("export", "validate"),
     ("progress",),
     ("run",),
     ("cli", "__main__", "demo.__main__"),
 )
-NEIGHBOURS_ALLOWED = {0, 1, 2, 5, 7}
+NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 8}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 

@@ -1,8 +1,8 @@
 """Reads a finished build again, all of it, and says what is wrong and where.
 
-    locate ──► manifest ──► files beside it ──► for each shard: its files, then `check.CHECKS` ──► keys and splits of all
+    locate ──► manifest ──► files beside it ──► each shard: its files, then `check.CHECKS` ──► keys and splits of all
 
-Every check is a small function that yields `Problem`s; `kinds.KINDS` lists what they can find. A shard is held at a time.
+Every check is a small function that yields `Problem`s; `kinds.KINDS` lists what they can find. One shard is held.
 """
 
 from recaption.validate.check import validate_output

@@ -33,7 +33,7 @@ def check_answers(shard: Shard) -> Iterator[Problem]:
         except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
             yield unreadable(folder, error)
             continue
-        if not answers:
+        if answers is None:
             yield problem("no answers", f"{folder}/{shard.name}.parquet", "is not there", warning=True)
             continue
         for caption_id, key, of, text in shard.columns("captions", "caption_id", "key", "generation", "text"):
@@ -42,8 +42,8 @@ def check_answers(shard: Shard) -> Iterator[Problem]:
                 yield problem("answer", where, f"no answer in {folder} to this image is this text")
 
 
-def _answers(out: Store, folder: str, shard: str) -> dict[str, set[str]]:
-    """By the image's sha256; an image may have been asked in several words."""
+def _answers(out: Store, folder: str, shard: str) -> dict[str, set[str]] | None:
+    """By the image's sha256, since an image may have been asked in several words; None where there are none."""
     texts: dict[str, set[str]] = defaultdict(set)
     number = 0
     while out.exists(path := f"{folder}/{shard}{f'.{number}' if number else ''}.parquet"):
@@ -51,4 +51,4 @@ def _answers(out: Store, folder: str, shard: str) -> dict[str, set[str]]:
         for sha256, text in zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True):
             texts[sha256].add(normalise(text))
         number += 1
-    return texts
+    return texts if number else None

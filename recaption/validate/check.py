@@ -20,7 +20,7 @@ from recaption.validate.locate import Build, locate
 from recaption.validate.nested import check_data
 from recaption.validate.shard import Shard
 from recaption.validate.tars import read_tar
-from recaption.validate.texts import check_captions, check_sub_captions, check_tags
+from recaption.validate.texts import check_captions, check_own, check_sub_captions, check_tags
 from recaption.validate.values import check_values
 
 Check = Callable[[Shard], Iterator[Problem]]
@@ -32,6 +32,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_captions, ("images", "captions")),
     (check_sub_captions, ("captions", "sub_captions")),
     (check_tags, ("captions", "sub_captions", "tags")),
+    (check_own, ("sub_captions",)),
     (check_statuses, _TEXTS),
     (check_counts, _TEXTS),
     (check_rejects, ("images", "captions", "rejects")),

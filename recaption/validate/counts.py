@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, get_args
 
 from recaption.problems import Problem
@@ -15,12 +16,12 @@ from recaption.validate.shard import USABLE, Shard
 def check_order(shard: Shard) -> Iterator[Problem]:
     """images in the source's order, the others sorted by key; every row names this shard."""
     rows = shard.column("images", "row")
-    if any(a >= b for a, b in zip(rows, rows[1:], strict=False)):
+    if any(a >= b for a, b in pairwise(rows)):
         yield problem("order", shard.path("images"), "row does not ascend")
     for table in shard.tables:
         if table not in ("images", "rejects"):
             keys = shard.column(table, "key")
-            if any(a > b for a, b in zip(keys, keys[1:], strict=False)):
+            if any(a > b for a, b in pairwise(keys)):
                 yield problem("order", shard.path(table), "is not sorted by key, as its readers are told")
     if set(shard.column("images", "shard")) - {shard.name}:
         yield problem("status", shard.path("images"), f"has images that name another shard than {shard.name}")
@@ -45,9 +46,11 @@ def check_statuses(shard: Shard) -> Iterator[Problem]:
             yield problem("status", where, f"is {status}, but has captions of {', '.join(sorted(have[key]))}")
         elif status in USABLE and (status == "partial") != bool(missing):
             yield problem("status", where, f"is {status}; answers missing: {', '.join(sorted(missing)) or 'none'}")
-        elif (status == "ok" and reason) or (status not in USABLE and not reason):
-            yield problem("status", where, f"is {status}, with reason {reason}")
-        elif (status == "excluded") != (reason == "decontaminated"):
+        elif (
+            (status == "ok" and reason)
+            or (status not in USABLE and not reason)
+            or (status == "excluded") != (reason == "decontaminated")
+        ):
             yield problem("status", where, f"is {status}, with reason {reason}")
         counted = [captions[key], subs[key], len(texts[key])]
         if numbers != counted:

@@ -48,7 +48,9 @@ def _read(shard: Shard, file: dict[str, Any], parquet: pq.ParquetFile, images: b
         table.validate(full=True)
         if images:
             for i in range(table.num_rows):
-                yield from _check_image({name: table[name][i] for name in table.column_names if name != "captions"}, file)
+                yield from _check_image(
+                    {name: table[name][i] for name in table.column_names if name != "captions"}, file
+                )
         pieces.append(table.select(names))
     rows = sum(piece.num_rows for piece in pieces)
     if rows != file["rows"]:

@@ -45,7 +45,9 @@ class Hashed:
         if self.size != file["bytes"]:
             yield problem("size", file["path"], f"has {self.size:,} bytes; the manifest says {file['bytes']:,}")
         elif self._hash.hexdigest() != file["sha256"]:
-            yield problem("sha256", file["path"], f"has sha256 {self._hash.hexdigest()}; the manifest says {file['sha256']}")
+            yield problem(
+                "sha256", file["path"], f"has sha256 {self._hash.hexdigest()}; the manifest says {file['sha256']}"
+            )
 
 
 @contextmanager
@@ -57,7 +59,7 @@ def stream(store: Store, path: str) -> Iterator[Hashed]:
 
 @contextmanager
 def on_disk(store: Store, file: dict[str, Any], found: list[Problem]) -> Iterator[Path]:
-    """The file where it can be read in any order; of an object store a temporary copy. Hashed on the way into `found`."""
+    """The file where it can be read in any order; of an object store a temporary copy. Hashed on the way."""
     local = store.local(file["path"])
     with tempfile.NamedTemporaryFile(prefix="recaption-") as copy, stream(store, file["path"]) as source:
         if local is None:

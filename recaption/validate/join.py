@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,17 +54,21 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
     for position, (row, key, sha256) in enumerate(rows):
         image = images[row] if row < len(images) else None
         if image is None or row != position or (image.row, image.key, image.sha256) != (row, key, sha256):
-            yield problem("source", f"{names}, {key}", f"row {row} is not sample {position} of the source as it is indexed")
+            yield problem(
+                "source", f"{names}, {key}", f"row {row} is not sample {position} of the source as it is indexed"
+            )
             return
         if key in shard.usable and image.reason is None:
             wanted.append(image)
     places = [image.locator for image in wanted if image.locator.member is not None]
-    if any(a.path == b.path and a.offset >= b.offset for a, b in zip(places, places[1:], strict=False)):
+    if any(a.path == b.path and a.offset >= b.offset for a, b in pairwise(places)):
         yield problem("source", names, "its rows are not in the order of the source's tar")
     readable = []
     for image in wanted:
         if image.locator.row is not None:
-            yield problem("no source", image.locator.path, "only tars and folders are read beside a sidecar", warning=True)
+            yield problem(
+                "no source", image.locator.path, "only tars and folders are read beside a sidecar", warning=True
+            )
             return
         if _ends_before(image):
             yield problem("source", f"{names}, {image.key}", f"{image.locator.path} ends before the image does")

@@ -22,7 +22,7 @@ KINDS: Final = {
     "columns": f"It cannot be read as the table that it should be. {_AGAIN}",
     "value": _AGAIN,
     "order": _AGAIN,
-    "duplicate key": "Readers that look samples up by key find one of them. Make the source's keys unique, and build again",
+    "duplicate key": "Readers that look up samples by key find one of them. Make the source's keys unique",
     "sum": f"Images or answers are unaccounted for. {_AGAIN}",
     "count": f"The manifest does not say what is there. {_AGAIN}",
     "status": _AGAIN,
@@ -41,7 +41,7 @@ KINDS: Final = {
     "sample": _AGAIN,
     "txt": _AGAIN,
     "answer": "The answers were changed since, or are another output's. Build again with the answers that are there",
-    "no answers": "Captions were not compared with the models' own words; they are in the output that the build was made in",
+    "no answers": "Captions were not compared with the models' own words; validate the output itself",
     "source": "Readers of a sidecar join it by position: put the source back as it was, or run the pipeline again",
     "no source": "The sidecar was not compared with its images. Validate it where the source can be read",
 }
@@ -49,6 +49,4 @@ KINDS: Final = {
 
 def problem(kind: str, where: str, what: str, *, warning: bool = False) -> Problem:
     """A problem of one of `KINDS`."""
-    return Problem(
-        where=where, what=what, advice=KINDS[kind], kind=kind, severity="warning" if warning else "error"
-    )
+    return Problem(where=where, what=what, advice=KINDS[kind], kind=kind, severity="warning" if warning else "error")

@@ -35,8 +35,8 @@ def locate(path: str) -> Build:
     if name is not None:
         return Build(store=open_store(f"{store.url}/{name}"), out=store)
     raise UserError(
-        f"{path} holds no finished build. Give an output that `recaption run` or `recaption build` has finished, or the "
-        f"folder of a build (the one with {MANIFEST})"
+        f"{path} holds no finished build. Give an output that `recaption run` or `recaption build` has finished, or "
+        f"the folder of a build (the one with {MANIFEST})"
     )
 
 

@@ -95,7 +95,9 @@ def check_sums(manifest: Manifest) -> Iterator[Problem]:
         if counts["images"] != parts:
             yield problem("sum", where, f"{counts['images']} images, but ok + partial + reject + excluded = {parts}")
         if sum(part["splits"].values()) != counts["ok"] + counts["partial"]:
-            yield problem("sum", where, f"{counts['ok'] + counts['partial']} usable images, but splits {part['splits']}")
+            yield problem(
+                "sum", where, f"{counts['ok'] + counts['partial']} usable images, but splits {part['splits']}"
+            )
         asked = {g["id"]: g for g in part["generations"]} if part is manifest else part["generations"]
         for name in generations:
             of = asked.get(name, dict.fromkeys(("asked", "answered", "rejected"), 0))

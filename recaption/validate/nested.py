@@ -34,12 +34,12 @@ def check_data(shard: Shard) -> Iterator[Problem]:
     if not agree:
         return
     for name, table in flatten(pa.concat_tables(shard.found.values()), shard.tokenizers).items():
-        expected = shard.tables[name].select(table.column_names)
+        expected = by_key(shard.tables[name].select(table.column_names))
         yield from _difference(table, expected, f"data of shard {shard.name}", name)
 
 
 def flatten(records: pa.Table, tokenizers: Sequence[str]) -> dict[str, pa.Table]:
-    """captions, sub_captions and tags of nested records, as far as they have the flat tables' columns; sorted by key."""
+    """captions, sub_captions and tags of nested records, with the columns of the flat tables; sorted by key."""
     nested = _array(records["captions"])
     captions = _below(nested, records.select(["key", "shard", "split"]))
     subs = _below(_array(captions["sub_captions"]), captions.select(_shared(schema.CAPTIONS)))

@@ -69,7 +69,9 @@ class _Checker:
         elif isinstance(value, dict):
             yield from self._object(value, schema, document, at)
 
-    def _object(self, value: dict[str, Any], schema: dict[str, Any], document: str, at: str) -> Iterator[tuple[str, str]]:
+    def _object(
+        self, value: dict[str, Any], schema: dict[str, Any], document: str, at: str
+    ) -> Iterator[tuple[str, str]]:
         for name in schema.get("required", ()):
             if name not in value:
                 yield at, f"has no {name}"

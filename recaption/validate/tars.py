@@ -71,10 +71,14 @@ class TarChecker:
         if match is None or member.kind != "file" or suffix != wanted or match[1] != self._key:
             self.whole = False
             expected = f"expected {self._key}.{wanted}" if wanted else "expected an image"
-            yield problem("tar", f"{self.path}, {member.name!r}", f"is no member that belongs here ({member.kind}); {expected}")
+            yield problem(
+                "tar", f"{self.path}, {member.name!r}", f"is no member that belongs here ({member.kind}); {expected}"
+            )
         elif member.size > _MAX_TEXT:
             self.whole = False
-            yield problem("sample", f"{self.path}, {member.name}", f"has {member.size:,} bytes, more than is looked into")
+            yield problem(
+                "sample", f"{self.path}, {member.name}", f"has {member.size:,} bytes, more than is looked into"
+            )
             self._sample[suffix] = None
         else:
             self._sample[suffix] = b"".join(reader.pieces(member))
@@ -199,14 +203,16 @@ def _check_index(shard: Shard, path: str, offsets: list[int]) -> Iterator[Proble
     except FileNotFoundError:
         return  # which is said of every file that is not there
     if data != struct.pack(f"<{len(offsets)}Q", *offsets):
-        yield problem("tar index", path, f"does not hold the offsets of the {len(offsets) - 1} samples and the tar's size")
+        yield problem(
+            "tar index", path, f"does not hold the offsets of the {len(offsets) - 1} samples and the tar's size"
+        )
 
 
 def _check_image(said: Any, source: Any, suffix: str, digest: str, where: str) -> Iterator[Problem]:
     said = said if isinstance(said, dict) else {}
     if said.get("sha256") != digest:
         yield problem("image", where, "the image does not have the sha256 that .json says")
-    elif SUFFIXES.get(said.get("format")) != suffix or not isinstance(said.get("source_format"), str):  # type: ignore[arg-type]
+    elif SUFFIXES.get(said.get("format")) != suffix or not isinstance(said.get("source_format"), str):
         yield problem("image", where, f"is named .{suffix}, of format {said.get('format')!r}")
     elif said.get("source_sha256") != source:
         yield problem("image", where, "image.source_sha256 is not sha256")

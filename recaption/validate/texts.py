@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from recaption.annotate.blocks import is_gap
 from recaption.problems import Problem
+from recaption.schema import FLAT
 from recaption.text import normalise
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
@@ -31,7 +32,9 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
         if caption_id.rpartition("/")[0] != f"{key}/{generation}":
             yield problem("caption", where, f"belongs to key {key}, generation {generation}")
         if made.get(generation) != (source, granularity):
-            what = f"generation {generation}, source {source}, granularity {granularity}: the manifest knows no such one"
+            what = (
+                f"generation {generation}, source {source}, granularity {granularity}: the manifest knows no such one"
+            )
             yield problem("caption", where, what)
         if not text or normalise(text) != text:
             yield problem("caption", where, "its text is empty or not normalised, so offsets mean something else")
@@ -40,7 +43,9 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
         if key not in shard.usable:
             yield problem("caption", where, f"its image {key} is not usable, or not there")
         elif (of, split) != (shard.name, split_of[key]):
-            yield problem("caption", where, f"is in shard {of}, split {split}; its image in {shard.name}, {split_of[key]}")
+            yield problem(
+                "caption", where, f"is in shard {of}, split {split}; its image in {shard.name}, {split_of[key]}"
+            )
 
 
 @dataclass(slots=True)
@@ -129,3 +134,14 @@ def check_tags(shard: Shard) -> Iterator[Problem]:
         if listed != lemmas.get(sub_id, []):
             what = f"tag_lemmas are {listed}; its objects in the table tags are {lemmas.get(sub_id, [])}"
             yield problem("tag", f"{shard.path('sub_captions')}, {sub_id}", what)
+
+
+def check_own(shard: Shard) -> Iterator[Problem]:
+    """Tables of the pipeline's own are about sub-captions that there are."""
+    subs = set(shard.columns("sub_captions", "sub_id", "key"))
+    for name in shard.tables.keys() - {*FLAT}:
+        for pair in shard.columns(name, "sub_id", "key"):
+            if pair not in subs:
+                yield problem(
+                    "tag", f"{shard.path(name)}, {pair[0]}", f"there is no such sub-caption of image {pair[1]}"
+                )
