@@ -52,7 +52,7 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
     names = shard.path("images")
     wanted = []
     for position, (row, key, sha256) in enumerate(rows):
-        image = images[row] if row < len(images) else None
+        image = images[row] if 0 <= row < len(images) else None
         if image is None or row != position or (image.row, image.key, image.sha256) != (row, key, sha256):
             yield problem(
                 "source", f"{names}, {key}", f"row {row} is not sample {position} of the source as it is indexed"
