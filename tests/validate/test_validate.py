@@ -439,3 +439,49 @@ def test_every_kind_is_made() -> None:
 
 def test_a_good_dataset_has_no_problems(out: Path) -> None:
     assert [found(path) for path in (out, out / "dataset", *(out / "builds" / f for f in FORMATS))] == [[]] * 5
+
+
+def test_a_trainers_lists_in_place_of_the_flat_texts(out: Path) -> None:
+    def lists(body: dict[str, Any]) -> None:
+        del body["caption_long"], body["caption_short"]
+        body.update(raw_caption=["red kite over the dunes"], longIB_captions=["Two red kites fly"], shortIB_captions=[])
+
+    build = out / "builds/webdataset"
+    sample(lists)(build)
+    assert found(build) == []
+
+
+def test_tables_of_the_pipelines_own(out: Path) -> None:
+    build = out / "builds/parquet"
+    target = schema.own("moods", pa.schema([pa.field("mood", pa.string())]))
+    (build / "moods").mkdir()
+
+    def list_them(manifest: dict[str, Any]) -> None:
+        for shard in manifest["shards"]:
+            path = f"moods/{shard['name']}.parquet"
+            subs = pq.read_table(build / f"sub_captions/{shard['name']}.parquet", columns=["sub_id", "key"])
+            subs = subs.append_column("mood", pa.array(["calm"] * len(subs)))
+            pq.write_table(pa.table(subs.columns, schema=target), build / path)
+            entry = {"path": path, "table": "moods", "split": None, "rows": len(subs), "bytes": 0, "sha256": "0" * 64}
+            shard["files"].append(entry)
+
+    edit_json(build / "manifest.json", list_them)
+    seal(build)
+    assert found(build) == []
+    rows("moods/00000.parquet", first(sub_id="nobody/raw/0#0"))(build)
+    assert {problem.kind for problem in found(build)} == {"tag"}
+
+
+def test_a_holdout_that_is_no_share_of_the_images_is_seen_across_shards(remake: Any) -> None:
+    """Each shard by itself is consistent: all of the second is val."""
+    problems = found(remake(lambda record: replace(record, split="val" if record.shard == "00001" else record.split)))
+    assert {problem.kind for problem in problems} == {"split"}
+    assert "which is train, has a lower sha256" in problems[0].what
+
+
+def test_problems_say_where_and_what_to_do(out: Path) -> None:
+    build = out / "builds/parquet"
+    rows("sub_captions/00000.parquet", first(char_end=4))(build)
+    first_of, *_ = found(build)
+    assert first_of.where == f"sub_captions/00000.parquet, {KITE}/raw/0#0"
+    assert "[0:4]" in first_of.what and first_of.advice == KINDS["span"]
