@@ -63,6 +63,11 @@ def _validate(build: Build, read: manifest.Manifest) -> Iterator[Problem]:
     yield from manifest.check_sums(read)
     yield from manifest.check_beside(build.store, read)
     yield from manifest.check_unlisted(build.store, read)
+    if manifest.is_older(read):
+        version = f"has schema version {read['schema_version']}: of its files only sizes and hashes are compared"
+        yield files.problem("version", manifest.MANIFEST, version, warning=True)
+        yield from _check_bytes(build.store, read)
+        return
     splits = Splits()
     with Keys() as keys:
         for entry in read["shards"]:
@@ -76,6 +81,15 @@ def _validate(build: Build, read: manifest.Manifest) -> Iterator[Problem]:
                 splits.add(shard)
         yield from keys.problems()
     yield from splits.problems()
+
+
+def _check_bytes(store: Store, read: manifest.Manifest) -> Iterator[Problem]:
+    for file in (file for entry in read["shards"] for file in entry["files"]):
+        absent = list(files.missing(store, file["path"]))
+        yield from absent
+        if not absent:
+            with files.stream(store, file["path"]) as source:
+                yield from source.finish(file)
 
 
 def _read(shard: Shard) -> Iterator[Problem]:

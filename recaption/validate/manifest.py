@@ -49,6 +49,11 @@ def read(store: Store) -> Iterator[Problem | Manifest]:
         yield manifest
 
 
+def is_older(manifest: Manifest) -> bool:
+    """Whether an earlier minor version wrote it, which had fewer columns."""
+    return int(manifest["schema_version"].split(".")[1]) < int(SCHEMA_VERSION.split(".")[1])
+
+
 def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Shards and files are named as the format has it, each once: no path is taken as it comes."""
     seen: set[str] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from recaption.text import normalise
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
 
-_SEPARATORS = frozenset(" \n\t.</s>")  # what FLAIR's own splitter cuts at and drops
+_FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # what FLAIR's own splitter cuts at and drops
 
 
 def check_captions(shard: Shard) -> Iterator[Problem]:
@@ -104,7 +105,7 @@ def check_sub_captions(shard: Shard) -> Iterator[Problem]:
 
 
 def _is_gap(text: str, flair: bool) -> bool:
-    return not text or is_gap(text) or (flair and _SEPARATORS.issuperset(text))
+    return not text or is_gap(text) or (flair and _FLAIR_GAP.fullmatch(text) is not None)
 
 
 def check_tags(shard: Shard) -> Iterator[Problem]:

@@ -485,3 +485,24 @@ def test_problems_say_where_and_what_to_do(out: Path) -> None:
     first_of, *_ = found(build)
     assert first_of.where == f"sub_captions/00000.parquet, {KITE}/raw/0#0"
     assert "[0:4]" in first_of.what and first_of.advice == KINDS["span"]
+
+
+def test_flairs_own_split_may_drop_full_stops(remake: Any) -> None:
+    def bare(sub: SubCaption) -> SubCaption:
+        return replace(sub, text=sub.text.removesuffix("."), char_end=sub.char_start + len(sub.text.removesuffix(".")))
+
+    out = remake(with_captions(lambda c: replace(c, sub_captions=tuple(map(bare, c.sub_captions)))))
+    assert {problem.kind for problem in found(out)} == {"gap"}
+    splitter = {"annotate": {"splitter": "flair_regex-1"}}
+    edit_json(out / "builds/webdataset/manifest.json", lambda body: body["provenance"].update(splitter))
+    assert found(out) == []
+
+
+def test_of_an_older_build_the_files_are_compared(out: Path) -> None:
+    build = out / "builds/parquet"
+    edit_json(build / "manifest.json", lambda body: body.update(schema_version="1.0"))
+    (problem,) = found(build)
+    assert (problem.kind, problem.severity) == ("version", "warning")
+    flip(build / "tags/00000.parquet", 100)
+    (build / "data/00001.parquet").unlink()
+    assert [problem.kind for problem in found(build)] == ["version", "sha256", "missing file"]
