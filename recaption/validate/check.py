@@ -16,6 +16,7 @@ from recaption.validate.answers import check_answers
 from recaption.validate.counts import check_counts, check_order, check_rejects, check_statuses
 from recaption.validate.data import read_data
 from recaption.validate.join import check_source
+from recaption.validate.kinds import problem
 from recaption.validate.locate import Build, locate
 from recaption.validate.nested import check_data
 from recaption.validate.shard import Shard
@@ -65,7 +66,7 @@ def _validate(build: Build, read: manifest.Manifest) -> Iterator[Problem]:
     yield from manifest.check_unlisted(build.store, read)
     if manifest.is_older(read):
         version = f"has schema version {read['schema_version']}: of its files only sizes and hashes are compared"
-        yield files.problem("version", manifest.MANIFEST, version, warning=True)
+        yield problem("version", manifest.MANIFEST, version, warning=True)
         yield from _check_bytes(build.store, read)
         return
     splits = Splits()
@@ -126,4 +127,4 @@ def _read_index(store: Store, file: dict[str, Any]) -> Iterator[Problem]:
         yield from source.finish(file)
     if source.size != 8 * (file["rows"] + 1):
         what = f"has {source.size} bytes; {file['rows']} samples have {8 * (file['rows'] + 1)}"
-        yield files.problem("tar index", file["path"], what)
+        yield problem("tar index", file["path"], what)

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption import schema
-from recaption.errors import ShardError
 from recaption.problems import Problem
 from recaption.validate.files import on_disk, schema_faults, unreadable
 from recaption.validate.kinds import problem
@@ -29,8 +28,6 @@ def read_data(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
             yield from found
             with pq.ParquetFile(path) as parquet:
                 yield from _read(shard, file, parquet, images)
-    except ShardError as error:
-        yield unreadable(file["path"], error)
     except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
         yield unreadable(file["path"], error)
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption import schema
-from recaption.errors import DatasetError, ShardError
+from recaption.errors import DatasetError
 from recaption.problems import Problem
 from recaption.source.files import open_stream
 from recaption.store import Store
@@ -128,6 +128,3 @@ def missing(store: Store, path: str) -> Iterator[Problem]:
 def _minor(version: str) -> int:
     _, _, minor = version.partition(".")
     return int(minor) if minor.isdecimal() else 0
-
-
-__all__ = ["Hashed", "ShardError", "missing", "on_disk", "read_table", "schema_faults", "stream", "unreadable"]
