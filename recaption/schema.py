@@ -235,7 +235,10 @@ def check_version(schema: pa.Schema, path: str) -> None:
     version = (schema.metadata or {}).get(VERSION_KEY)
     if version is None:
         raise DatasetError(f"{path} was not written by recaption: its metadata has no {VERSION_KEY.decode()}")
-    if int(version.split(b".")[0]) > int(SCHEMA_VERSION.split(".")[0]):
+    major, _, minor = version.partition(b".")
+    if not (major.isdigit() and minor.isdigit() and len(version) < 20):
+        raise DatasetError(f"{path} has schema version {version[:20]!r}, which is none")
+    if int(major) > int(SCHEMA_VERSION.split(".")[0]):
         raise DatasetError(
             f"{path} has schema version {version.decode()}; this recaption reads up to {SCHEMA_VERSION}. Upgrade it"
         )

@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),
-    ("export",),
+    ("export", "validate"),
     ("progress",),
     ("run",),
     ("cli", "__main__", "demo.__main__"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,8 @@ def read_all(path: str) -> bytes:
     """The whole file. Raises ShardError."""
     if not is_url(path):
         try:
+            if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for, a device read for ever
+                raise OSError("it is no regular file")
             return Path(path).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise failed(path, error) from error

@@ -71,7 +71,7 @@ def write_manifest(
         "distinct_texts": {str(n): images for n, images in sorted(histogram.items())},
         "provenance": dict(provenance or {}),
     }
-    for path, body in _beside(entries, format).items():
+    for path, body in beside(entries, format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", (views_sql() + _own_views(entries)).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
@@ -176,7 +176,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
     }
 
 
-def _beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
+def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
     """`sizes.json` (open_clip looks in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
     reader_wds looks in the folder it is given and reads file names relative to it)."""
     files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}

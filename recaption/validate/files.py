@@ -1,0 +1,130 @@
+"""Reading a build's files: each once, from front to back, hashed on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption import schema
+from recaption.errors import DatasetError
+from recaption.problems import Problem
+from recaption.source.files import open_stream
+from recaption.store import Store
+from recaption.types import SCHEMA_VERSION
+from recaption.validate.kinds import problem
+
+_PIECE = 1 << 20  # bytes
+
+
+class Hashed:
+    """A stream that remembers what went through it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def read(self, size: int = _PIECE) -> bytes:
+        data = self._file.read(size)
+        self._hash.update(data)
+        self.size += len(data)
+        return data
+
+    def finish(self, file: dict[str, Any]) -> Iterator[Problem]:
+        """Read what is left, and compare size and hash with what the manifest says of the file."""
+        while self.read():
+            pass
+        if self.size != file["bytes"]:
+            yield problem("size", file["path"], f"has {self.size:,} bytes; the manifest says {file['bytes']:,}")
+        elif self._hash.hexdigest() != file["sha256"]:
+            yield problem(
+                "sha256", file["path"], f"has sha256 {self._hash.hexdigest()}; the manifest says {file['sha256']}"
+            )
+
+
+@contextmanager
+def stream(store: Store, path: str) -> Iterator[Hashed]:
+    """The file from front to back. Raises ShardError."""
+    with open_stream(f"{store.url}/{path}") as file:
+        yield Hashed(file)
+
+
+@contextmanager
+def on_disk(store: Store, file: dict[str, Any], found: list[Problem]) -> Iterator[Path]:
+    """The file where it can be read in any order; of an object store a temporary copy. Hashed on the way."""
+    local = store.local(file["path"])
+    with tempfile.NamedTemporaryFile(prefix="recaption-") as copy, stream(store, file["path"]) as source:
+        if local is None:
+            while piece := source.read():
+                copy.write(piece)
+            copy.flush()
+        found.extend(source.finish(file))
+        yield local or Path(copy.name)
+
+
+def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: str) -> Iterator[Problem | pa.Table]:
+    """A flat table, last, after what is wrong with its file; no table where it cannot be used."""
+    data = store.get(file["path"])
+    yield from Hashed(io.BytesIO(data)).finish(file)
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as parquet:
+            wrong = list(schema_faults(parquet.schema_arrow, expected, name, file["path"]))
+            yield from wrong
+            if any(p.kind == "columns" for p in wrong):
+                return
+            table = parquet.read(columns=None if name == "own" else expected.names)
+        table.validate(full=True)
+    except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
+        yield unreadable(file["path"], error)
+        return
+    if table.num_rows != file["rows"]:
+        yield problem("rows", file["path"], f"has {table.num_rows:,} rows; the manifest says {file['rows']:,}")
+    yield table
+
+
+def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -> Iterator[Problem]:
+    """Columns that are missing, of another type, or in the way; a version or a table's name that is not ours."""
+    metadata = found.metadata or {}
+    try:
+        schema.check_version(found, path)
+    except DatasetError as error:
+        yield problem("version", path, str(error))
+        return
+    table = metadata.get(schema.TABLE_KEY, b"").decode("utf-8", "replace")
+    if name != "own" and table != name:
+        yield problem("columns", path, f"says that it is the table {table!r}, not {name}")
+    for field in expected:
+        at = found.get_all_field_indices(field.name)
+        if len(at) != 1:
+            yield problem("columns", path, f"has {len(at)} columns {field.name}, not one")
+        elif not found.field(at[0]).equals(field):
+            other = found.field(at[0])
+            kinds = (f"{f.type}{'' if f.nullable else ' not null'}" for f in (other, field))
+            yield problem("columns", path, "column {} is {}, not {}".format(field.name, *kinds))
+    more = [column for column in found.names if column not in expected.names]
+    if more and name != "own" and _minor(metadata[schema.VERSION_KEY].decode()) <= _minor(SCHEMA_VERSION):
+        yield problem("columns", path, f"has columns that are not part of the format: {', '.join(more)}")
+
+
+def unreadable(path: str, error: BaseException) -> Problem:
+    """What reading said."""
+    return problem("unreadable", path, f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def missing(store: Store, path: str) -> Iterator[Problem]:
+    """Whether the file is there and is a file."""
+    if not store.exists(path):
+        yield problem("missing file", path, "is not there, or is no file")
+
+
+def _minor(version: str) -> int:
+    _, _, minor = version.partition(".")
+    return int(minor) if minor.isdecimal() else 0

@@ -1,0 +1,167 @@
+"""The manifest by itself, and the files that say the same in the words of other readers."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import orjson
+
+from recaption.problems import Problem
+from recaption.schema import FLAT
+from recaption.store import Store
+from recaption.types import SCHEMA_VERSION
+from recaption.validate import shape
+from recaption.validate.kinds import problem
+from recaption.validate.locate import MANIFEST
+from recaption.write.entry import ShardEntry
+from recaption.write.manifest import beside
+
+Manifest = dict[str, Any]
+_SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_OWN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
+_DESCRIBING: Final = ("views.sql", "README.md", "croissant.json")
+_MAY_STAND_BESIDE: Final = frozenset({MANIFEST, *_DESCRIBING})
+
+
+def read(store: Store) -> Iterator[Problem | Manifest]:
+    """What is wrong with the manifest itself; then, last, the manifest, if its fields are where they should be."""
+    try:
+        manifest = orjson.loads(store.get(MANIFEST))
+    except FileNotFoundError:
+        yield problem("manifest", MANIFEST, "is not there: the build is not finished")
+        return
+    except orjson.JSONDecodeError as error:
+        yield problem("manifest", MANIFEST, f"is not JSON: {error}")
+        return
+    version = manifest.get("schema_version") if isinstance(manifest, dict) else None
+    match = _VERSION.fullmatch(version) if isinstance(version, str) else None
+    major, minor = map(int, SCHEMA_VERSION.split("."))
+    if match is None or int(match[1]) != major:
+        yield problem("version", MANIFEST, f"has schema version {version!r}; this recaption reads {SCHEMA_VERSION}")
+        return
+    wrong = list(shape.faults(manifest, "manifest", newer=int(match[2]) > minor))
+    wrong = wrong or list(_file_faults(manifest))
+    yield from (problem("manifest", MANIFEST, f"{place or 'it'} {what}") for place, what in wrong)
+    if not wrong:
+        yield manifest
+
+
+def is_older(manifest: Manifest) -> bool:
+    """Whether an earlier minor version wrote it, which had fewer columns."""
+    return int(manifest["schema_version"].split(".")[1]) < int(SCHEMA_VERSION.split(".")[1])
+
+
+def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Shards and files are named as the format has it, each once: no path is taken as it comes."""
+    seen: set[str] = set()
+    for entry in manifest["shards"]:
+        name = entry["name"]
+        if not _SHARD.fullmatch(name):
+            yield f"shard {name!r}", "is no name of a shard"
+            continue
+        if name in seen:
+            yield f"shard {name}", "is there twice"
+        seen.add(name)
+        wanted = _paths(manifest["format"], entry)
+        found = Counter((file["table"], file["split"], file["path"]) for file in entry["files"])
+        for table, split, path in sorted(found - wanted, key=str):
+            yield f"shard {name}", f"lists {path!r} as table {table}, split {split}"
+        for _, _, path in sorted(wanted - found, key=str):
+            yield f"shard {name}", f"does not list {path}"
+
+
+def _paths(format: str, entry: dict[str, Any]) -> Counter[tuple[str, str | None, str]]:
+    name = entry["name"]
+    own = {file["table"] for file in entry["files"]} - {*FLAT, "data", "tar_index"}
+    paths: list[tuple[str, str | None, str]] = [
+        (table, None, f"{table}/{name}.parquet") for table in (*FLAT, *filter(_OWN.fullmatch, own))
+    ]
+    if format == "sidecar":
+        return Counter([*paths, ("data", None, f"data/{name}.parquet")])
+    suffix = "tar" if format == "webdataset" else "parquet"
+    for split, folder in (("train", "data"), ("val", "data/val")):
+        if split == "train" or entry["splits"]["val"]:
+            paths.append(("data", split, f"{folder}/{name}.{suffix}"))
+            if format == "webdataset":
+                paths.append(("tar_index", split, f"{folder}/{name}.tar.idx"))
+    return Counter(paths)
+
+
+def check_sums(manifest: Manifest) -> Iterator[Problem]:
+    """The two sums, in every shard and over all of them, and that the totals are those of the shards."""
+    shards = manifest["shards"]
+    generations = [generation["id"] for generation in manifest["generations"]]
+    for where, part in [(MANIFEST, manifest), *((f"{MANIFEST}, shard {s['name']}", s) for s in shards)]:
+        counts = part["counts"]
+        parts = sum(counts[status] for status in ("ok", "partial", "reject", "excluded"))
+        if counts["images"] != parts:
+            yield problem("sum", where, f"{counts['images']} images, but ok + partial + reject + excluded = {parts}")
+        if sum(part["splits"].values()) != counts["ok"] + counts["partial"]:
+            yield problem(
+                "sum", where, f"{counts['ok'] + counts['partial']} usable images, but splits {part['splits']}"
+            )
+        asked = {g["id"]: g for g in part["generations"]} if part is manifest else part["generations"]
+        for name in generations:
+            of = asked.get(name, dict.fromkeys(("asked", "answered", "rejected"), 0))
+            if of["asked"] != of["answered"] + of["rejected"]:
+                numbers = f"asked {of['asked']}, answered {of['answered']} + rejected {of['rejected']}"
+                yield problem("sum", where, f"generation {name}: {numbers}")
+    yield from _check_totals(manifest)
+
+
+def _check_totals(manifest: Manifest) -> Iterator[Problem]:
+    shards = manifest["shards"]
+    totals: dict[str, Counter[str]] = {}
+    for field in ("counts", "splits", "rejects", "distinct_texts"):
+        totals[field] = sum((Counter(shard[field]) for shard in shards), Counter())
+    totals["counts"]["bytes"] = sum(file["bytes"] for shard in shards for file in shard["files"])
+    for field, total in totals.items():
+        if Counter(manifest[field]) != total:  # Counters are equal where only zeros differ
+            yield problem("count", MANIFEST, f"{field} of the build are not the sums of its shards'")
+    for generation in manifest["generations"]:
+        parts = [s["generations"][generation["id"]] for s in shards if generation["id"] in s["generations"]]
+        for field in ("asked", "answered", "rejected"):
+            if generation[field] != (total_of := sum(part[field] for part in parts)):
+                what = f"generation {generation['id']}: {field} {generation[field]}, but {total_of} in the shards"
+                yield problem("count", MANIFEST, what)
+
+
+def check_beside(store: Store, manifest: Manifest) -> Iterator[Problem]:
+    """`sizes.json` and `_info.json` say what the manifest says; the views and the cards are there."""
+    for path, body in _beside(manifest).items():
+        try:
+            found = orjson.loads(store.get(path))
+        except FileNotFoundError:
+            yield problem("missing file", path, "is not there")
+        except orjson.JSONDecodeError as error:
+            yield problem("beside", path, f"is not JSON: {error}")
+        else:
+            if found != body:
+                yield problem("beside", path, f"does not agree with {MANIFEST}")
+    for path in _DESCRIBING:
+        if not store.exists(path):
+            yield problem("missing file", path, "is not there")
+
+
+def check_unlisted(store: Store, manifest: Manifest) -> Iterator[Problem]:
+    """Files that neither the manifest nor the format knows. Names that begin with a dot are work in progress."""
+    listed = {file["path"] for entry in manifest["shards"] for file in entry["files"]} | _MAY_STAND_BESIDE
+    listed |= set(_beside(manifest))
+
+    def walk(folder: str) -> Iterator[str]:
+        yield from store.list(folder)
+        for name in store.folders(folder):
+            if not name.startswith("."):
+                yield from walk(f"{folder}/{name}" if folder else name)
+
+    for path in walk(""):
+        if path not in listed and not path.rpartition("/")[2].startswith("."):
+            yield problem("unlisted file", path, "is not listed in the manifest", warning=True)
+
+
+def _beside(manifest: Manifest) -> dict[str, Any]:
+    return beside([ShardEntry.from_json(entry) for entry in manifest["shards"]], manifest["format"])

@@ -1,0 +1,232 @@
+"""Data files in WebDataset form: the members of a tar, its index, and what the JSON members hold."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Iterator
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+
+from recaption import schema
+from recaption.errors import ShardError, SourceError
+from recaption.problems import Problem
+from recaption.source.tar import BrokenTarError, Member, TarReader
+from recaption.text import fold
+from recaption.types import SCHEMA_VERSION
+from recaption.validate.files import stream, unreadable
+from recaption.validate.kinds import problem
+from recaption.validate.shard import Shard
+from recaption.write.contract import KEY
+from recaption.write.pixels import SUFFIXES
+
+_MAX_TEXT: Final = 64 << 20  # bytes of a .txt or .json member
+_BATCH: Final = 256  # samples turned into columns at once
+_NAME: Final = re.compile(rf"({KEY.strip('^$')})\.([a-z]+)")
+_REST: Final = ("txt", "json")
+
+
+class TarChecker:
+    """Goes through one tar. `starts` are the offsets of its samples, `pieces` their records."""
+
+    def __init__(self, shard: Shard, file: dict[str, Any]) -> None:
+        self.path = str(file["path"])
+        self.starts: list[int] = []
+        self.whole = True  # every member was one of a sample
+        self._shard, self._file = shard, file
+        self._schema = schema.records(shard.tokenizers)
+        self._suffixes = {"jpg"} if shard.manifest["images"] == "jpeg" else set(SUFFIXES.values())
+        self._keys = _Keys(shard.tokenizers)
+        self._sample: dict[str, Any] = {}  # of the sample at hand: suffix -> sha256 of the image, bytes of the others
+        self._key = ""
+        self._rows: list[dict[str, Any]] = []
+        self.pieces: list[pa.Table] = []
+
+    def run(self) -> Iterator[Problem]:
+        """Everything that is wrong in the tar. Raises ShardError, SourceError, BrokenTarError."""
+        with stream(self._shard.build.store, self.path) as file:
+            reader = TarReader(file, self.path)  # type: ignore[arg-type]
+            start = 0
+            for member in reader.members():
+                yield from self._member(reader, member, start)
+                start = member.offset + member.size + -member.size % 512
+            yield from self._end()
+            yield from self._flush()
+            yield from file.finish(self._file)
+            self.size = file.size
+
+    def _member(self, reader: TarReader, member: Member, start: int) -> Iterator[Problem]:
+        match = _NAME.fullmatch(member.name)
+        suffix = match[2] if match else ""
+        if match and member.kind == "file" and suffix in self._suffixes:
+            yield from self._end()
+            self._key, self._sample = match[1], {suffix: _digest(reader, member)}
+            self.starts.append(start)
+            return
+        held = list(self._sample)
+        wanted = _REST[len(held) - 1] if 0 < len(held) <= len(_REST) else None
+        if match is None or member.kind != "file" or suffix != wanted or match[1] != self._key:
+            self.whole = False
+            expected = f"expected {self._key}.{wanted}" if wanted else "expected an image"
+            yield problem(
+                "tar", f"{self.path}, {member.name!r}", f"is no member that belongs here ({member.kind}); {expected}"
+            )
+        elif member.size > _MAX_TEXT:
+            self.whole = False
+            yield problem(
+                "sample", f"{self.path}, {member.name}", f"has {member.size:,} bytes, more than is looked into"
+            )
+            self._sample[suffix] = None
+        else:
+            self._sample[suffix] = b"".join(reader.pieces(member))
+
+    def _end(self) -> Iterator[Problem]:
+        """The sample at hand has all of its members, or lacks some."""
+        sample, self._sample = self._sample, {}
+        if not sample:
+            return
+        image = next(iter(sample))
+        lacking = [suffix for suffix in _REST if suffix not in sample]
+        if lacking:
+            self.whole = False
+            yield problem("tar", f"{self.path}, {self._key}", f"the sample has no .{' and no .'.join(lacking)}")
+            return
+        if sample["txt"] is None or sample["json"] is None:
+            return
+        where = f"{self.path}, {self._key}"
+        try:
+            record = orjson.loads(sample["json"])
+            if not isinstance(record, dict):
+                raise ValueError("it is no object")
+        except ValueError as error:
+            self.whole = False
+            yield problem("sample", where, f".json cannot be read: {error}")
+            return
+        if wrong := self._keys.wrong(record, self._key):
+            yield problem("sample", where, wrong)
+        yield from _check_image(record.get("image"), record.get("sha256"), image, sample[image], where)
+        texts = {c.get("generation"): c.get("text") for c in reversed(_dicts(record.get("captions")))}
+        yield from self._check_flat(record, texts, where)
+        yield from self._check_txt(sample["txt"], texts, where)
+        self._rows.append({name: record.get(name) for name in self._schema.names})
+        if len(self._rows) == _BATCH:
+            yield from self._flush()
+
+    def _check_flat(self, record: dict[str, Any], texts: dict[Any, Any], where: str) -> Iterator[Problem]:
+        if any(isinstance(value, list) for name, value in record.items() if name != "captions"):
+            return  # a trainer's own lists stand in their place (output.profile)
+        expected = {"raw_caption" if name == "raw" else f"caption_{name}": text for name, text in texts.items()}
+        found = {name: text for name, text in record.items() if name.startswith("caption_") or name == "raw_caption"}
+        if found != expected:
+            names = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
+            yield problem("sample", where, f"{', '.join(names)}: not the text of the caption, or not there")
+
+    def _check_txt(self, data: bytes, texts: dict[Any, Any], where: str) -> Iterator[Problem]:
+        order = [*self._shard.manifest["primary"], *reversed(texts)]
+        chosen = next((texts[name] for name in order if name in texts), "")
+        if isinstance(chosen, str) and data != fold(chosen).encode():
+            yield problem("txt", where, ".txt is not the primary caption on one line")
+
+    def _flush(self) -> Iterator[Problem]:
+        rows, self._rows = self._rows, []
+        try:
+            self.pieces.append(pa.Table.from_pylist(rows, schema=self._schema))
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            self.whole = False
+            for row in rows:
+                try:
+                    pa.Table.from_pylist([row], schema=self._schema)
+                except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                    yield problem("sample", f"{self.path}, {row['key']}", f".json has a value of a wrong type: {error}")
+
+
+class _Keys:
+    """The fields that a sample's JSON may have, and those that its captions, sub-captions and tags must have."""
+
+    def __init__(self, tokenizers: list[str]) -> None:
+        records = schema.records(tokenizers)
+        self._top = {*records.names, "v", "image"}
+        self._caption = {f.name for f in records.field("captions").type.value_type}
+        subs = records.field("captions").type.value_type.field("sub_captions").type.value_type
+        self._sub, self._tag = {f.name for f in subs}, {f.name for f in schema.TAG_STRUCT}
+
+    def wrong(self, record: dict[str, Any], key: str) -> str | None:
+        version = record.get("v")
+        if not isinstance(version, str) or version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+            return f"v is {version!r}; this recaption reads {SCHEMA_VERSION}"
+        if record.get("key") != key:
+            return f"key is {record.get('key')!r}"
+        if nulls := sorted(name for name, value in record.items() if value is None):
+            return f"{', '.join(nulls)}: null, where it has to be left out"
+        lists = {n for n, value in record.items() if isinstance(value, list)}
+        flat = {n for n in record if n.startswith("caption_") or n == "raw_caption"}
+        if version == SCHEMA_VERSION and (more := record.keys() - self._top - flat - lists):
+            return f"{', '.join(sorted(more))}: not part of the format"
+        if version != SCHEMA_VERSION:
+            return None
+        for caption in _dicts(record.get("captions")):
+            if caption.keys() != self._caption:
+                return f"a caption has the fields {', '.join(sorted(caption))}"
+            for sub in _dicts(caption["sub_captions"]):
+                if sub.keys() != self._sub:
+                    return f"a sub-caption has the fields {', '.join(sorted(sub))}"
+                if any(tag.keys() != self._tag for tag in _dicts(sub["tags"])):
+                    return f"a tag of {sub['sub_id']} has other fields than the format"
+        return None
+
+
+def read_tar(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
+    """Read a tar into `shard.found`, and compare its index."""
+    checker = TarChecker(shard, file)
+    try:
+        yield from checker.run()
+    except BrokenTarError as error:
+        yield problem("unreadable", checker.path, str(error))
+        return
+    except (ShardError, SourceError) as error:
+        yield unreadable(checker.path, error)
+        return
+    if not checker.whole:
+        return
+    if len(checker.starts) != file["rows"]:
+        yield problem("rows", checker.path, f"has {len(checker.starts)} samples; the manifest says {file['rows']}")
+    shard.found[file["split"]] = pa.concat_tables(checker.pieces).replace_schema_metadata(None)
+    yield from _check_index(shard, f"{checker.path}.idx", [*checker.starts, checker.size])
+
+
+def _check_index(shard: Shard, path: str, offsets: list[int]) -> Iterator[Problem]:
+    try:
+        data = shard.build.store.get(path)
+    except FileNotFoundError:
+        return  # which is said of every file that is not there
+    if data != struct.pack(f"<{len(offsets)}Q", *offsets):
+        yield problem(
+            "tar index", path, f"does not hold the offsets of the {len(offsets) - 1} samples and the tar's size"
+        )
+
+
+def _check_image(said: Any, source: Any, suffix: str, digest: str, where: str) -> Iterator[Problem]:
+    said = said if isinstance(said, dict) else {}
+    if said.get("sha256") != digest:
+        yield problem("image", where, "the image does not have the sha256 that .json says")
+    elif SUFFIXES.get(said.get("format")) != suffix or not isinstance(said.get("source_format"), str):
+        yield problem("image", where, f"is named .{suffix}, of format {said.get('format')!r}")
+    elif said.get("source_sha256") != source:
+        yield problem("image", where, "image.source_sha256 is not sha256")
+    elif said["format"] == said["source_format"] and digest != source:
+        yield problem("image", where, "is said to be the source's bytes, but has another sha256")
+
+
+def _digest(reader: TarReader, member: Member) -> str:
+    digest = hashlib.sha256()
+    for piece in reader.pieces(member):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; whatever else is there is said when it becomes a column."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
