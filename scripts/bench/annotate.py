@@ -205,11 +205,12 @@ def _growth(_: int) -> float:
     for number in range((WARM_UP + GROWTH_CAPTIONS) // 1_000):
         work([f"{text} A zq{number}x{i} lies here." for i, text in enumerate(texts)])
         if (number + 1) * 1_000 in (WARM_UP, WARM_UP + GROWTH_CAPTIONS):
-            at.append(_resident())
+            at.append(resident())
     return (at[1] - at[0]) / (GROWTH_CAPTIONS / 10_000)
 
 
-def _resident() -> float:
+def resident() -> float:
+    """Memory of this process in MiB, after a collection."""
     import gc
 
     gc.collect()

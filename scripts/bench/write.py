@@ -27,6 +27,7 @@ from unittest import mock
 
 import pyarrow as pa
 from annotate import captions as texts
+from annotate import resident
 from samples import sample, write_tar
 
 from recaption import config
@@ -59,7 +60,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     members = [_members(record, picture) for record, picture in samples]
     runs: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        build = _Build(Path(folder), pictures)
+        build = _Build(Path(folder) / "whole", pictures, RECORDS // SHARDS)
+        growth = _growth(_Build(Path(folder) / "small", pictures, 50))
         sides: dict[str, Callable[[Path], object]] = {
             "tar": lambda path: _our_tar(path, samples),
             "tarfile": lambda path: _tarfile(path, members),
@@ -90,6 +92,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "write_shard_records_per_s": rate["write"],
         "build_records_per_s": rate["build"],
         "build_to_slower_half": rate["build"] / slower,
+        "mib_per_100_shards": growth,
         "runs": runs,
     }
 
@@ -172,10 +175,10 @@ def _write_table(folder: Path, table: pa.Table) -> None:
 class _Build:
     """Answers to `SHARDS` tars, and their shards built: all that `recaption build` does but Ray's start."""
 
-    def __init__(self, folder: Path, pictures: Sequence[Stored]) -> None:
+    def __init__(self, folder: Path, pictures: Sequence[Stored], per_shard: int) -> None:
         for shard in range(SHARDS):
             samples = []
-            for i, long in enumerate(texts(RECORDS // SHARDS, shard)):
+            for i, long in enumerate(texts(per_shard, shard)):
                 said = dict(_three(long))
                 columns = {"long": said["long"], "short": said["short"]}
                 samples.append(sample(f"{shard:05d}{i:04d}", pictures[i % len(pictures)].data, said["raw"], **columns))
@@ -241,6 +244,16 @@ class _Build:
         with mock.patch("recaption.run.shard.write_shard", keep):
             finish_shard(replace(self._spec, prefix="builds/kept"), listing.shard, listing.images, None)
         return kept
+
+
+def _growth(build: _Build) -> float:
+    """Growth of the resident memory in MiB over 100 shards, measured over 200 of them after a warm-up of 20."""
+    at = []
+    for shards in range(0, 224, SHARDS):
+        if shards in (20, 220):
+            at.append(resident())
+        build.build(Path())
+    return (at[1] - at[0]) / 2
 
 
 def _seconds(side: Callable[[Path], object], folder: Path) -> float:
