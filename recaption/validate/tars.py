@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, get_args
 
 import orjson
 import pyarrow as pa
@@ -16,12 +16,13 @@ from recaption.errors import ShardError, SourceError
 from recaption.problems import Problem
 from recaption.source.tar import BrokenTarError, Member, TarReader
 from recaption.text import fold
-from recaption.types import SCHEMA_VERSION
+from recaption.types import SCHEMA_VERSION, FlairList
 from recaption.validate.files import stream, unreadable
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
 from recaption.write.contract import KEY
 from recaption.write.pixels import SUFFIXES
+from recaption.write.profile import FlairProfile
 
 _MAX_TEXT: Final = 64 << 20  # bytes of a .txt or .json member
 _BATCH: Final = 256  # samples turned into columns at once
@@ -39,7 +40,8 @@ class TarChecker:
         self._shard, self._file = shard, file
         self._schema = schema.records(shard.tokenizers)
         self._suffixes = {"jpg"} if shard.manifest["images"] == "jpeg" else set(SUFFIXES.values())
-        self._keys = _Keys(shard.tokenizers)
+        self._keys = _Keys(shard.tokenizers, get_args(FlairList))
+        self._profile = _profile_of(shard.manifest)
         self._sample: dict[str, Any] = {}  # of the sample at hand: suffix -> sha256 of the image, bytes of the others
         self._key = ""
         self._rows: list[dict[str, Any]] = []
@@ -116,13 +118,19 @@ class TarChecker:
             yield from self._flush()
 
     def _check_flat(self, record: dict[str, Any], texts: dict[Any, Any], where: str) -> Iterator[Problem]:
-        if any(isinstance(value, list) for name, value in record.items() if name != "captions"):
-            return  # a trainer's own lists stand in their place (output.profile)
-        expected = {"raw_caption" if name == "raw" else f"caption_{name}": text for name, text in texts.items()}
-        found = {name: text for name, text in record.items() if name.startswith("caption_") or name == "raw_caption"}
+        """The flat strings, or the lists of `output.profile` in their place."""
+        expected: dict[str, Any]
+        if self._profile:
+            captions = _dicts(record.get("captions"))
+            subs = {c.get("generation"): _texts(c.get("sub_captions")) for c in reversed(captions)}
+            first = captions[0].get("text") if captions else None
+            expected = self._profile.lists_of(subs, first if isinstance(first, str) else "")
+        else:
+            expected = {"raw_caption" if name == "raw" else f"caption_{name}": text for name, text in texts.items()}
+        found = {name: value for name, value in record.items() if name in expected or _is_flat(name)}
         if found != expected:
             names = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
-            yield problem("sample", where, f"{', '.join(names)}: not the text of the caption, or not there")
+            yield problem("sample", where, f"{', '.join(names)}: not what the captions say, or not there")
 
     def _check_txt(self, data: bytes, texts: dict[Any, Any], where: str) -> Iterator[Problem]:
         order = [*self._shard.manifest["primary"], *reversed(texts)]
@@ -143,12 +151,26 @@ class TarChecker:
                     yield problem("sample", f"{self.path}, {row['key']}", f".json has a value of a wrong type: {error}")
 
 
+def _profile_of(manifest: dict[str, Any]) -> FlairProfile | None:
+    profile = manifest["provenance"].get("profile")
+    lists = profile.get("lists") if isinstance(profile, dict) else None
+    return FlairProfile(sources=lists) if isinstance(lists, dict) and set(lists) == set(get_args(FlairList)) else None
+
+
+def _is_flat(name: str) -> bool:
+    return name == "raw_caption" or name.startswith("caption_")
+
+
+def _texts(sub_captions: Any) -> list[str]:
+    return [text for sub in _dicts(sub_captions) if isinstance(text := sub.get("text"), str)]
+
+
 class _Keys:
     """The fields that a sample's JSON may have, and those that its captions, sub-captions and tags must have."""
 
-    def __init__(self, tokenizers: list[str]) -> None:
+    def __init__(self, tokenizers: list[str], lists: Sequence[str]) -> None:
         records = schema.records(tokenizers)
-        self._top = {*records.names, "v", "image"}
+        self._top = {*records.names, *lists, "v", "image"}
         self._caption = {f.name for f in records.field("captions").type.value_type}
         subs = records.field("captions").type.value_type.field("sub_captions").type.value_type
         self._sub, self._tag = {f.name for f in subs}, {f.name for f in schema.TAG_STRUCT}
@@ -161,9 +183,8 @@ class _Keys:
             return f"key is {record.get('key')!r}"
         if nulls := sorted(name for name, value in record.items() if value is None):
             return f"{', '.join(nulls)}: null, where it has to be left out"
-        lists = {n for n, value in record.items() if isinstance(value, list)}
-        flat = {n for n in record if n.startswith("caption_") or n == "raw_caption"}
-        if version == SCHEMA_VERSION and (more := record.keys() - self._top - flat - lists):
+        flat = {name for name in record if _is_flat(name)}
+        if version == SCHEMA_VERSION and (more := record.keys() - self._top - flat):
             return f"{', '.join(sorted(more))}: not part of the format"
         if version != SCHEMA_VERSION:
             return None

@@ -31,16 +31,21 @@ class FlairProfile:
 
     def lists(self, captions: Sequence[Caption]) -> dict[str, list[str]]:
         """The seven lists of an image with these captions, never null; never all of them empty."""
-        cut = {caption.generation: sentences(caption) for caption in reversed(captions)}  # the first of each wins
+        subs = {c.generation: [sub.text for sub in c.sub_captions] for c in reversed(captions)}  # the first of each
+        return self.lists_of(subs, captions[0].text if captions else "")
+
+    def lists_of(self, sub_captions: Mapping[str, Sequence[str]], first: str) -> dict[str, list[str]]:
+        """The same from the texts of the sub-captions of each generation and of the first caption."""
+        cut = {generation: sentences(texts) for generation, texts in sub_captions.items()}
         made = {name: cut.get(generation, []) if generation else [] for name, generation in self.sources.items()}
-        if not any(made.values()) and captions:
-            made["raw_caption"] = [fold(captions[0].text)]
+        if first and not any(made.values()):
+            made["raw_caption"] = [fold(first)]
         return made
 
 
-def sentences(caption: Caption) -> list[str]:
-    """The caption's sub-captions on one line each, without the full stop at the end; empty ones dropped."""
-    bare = (fold(sub.text).rstrip(".").rstrip() for sub in caption.sub_captions)
+def sentences(sub_captions: Sequence[str]) -> list[str]:
+    """The texts on one line each, without the full stop at the end; empty ones dropped."""
+    bare = (fold(text).rstrip(".").rstrip() for text in sub_captions)
     return [text for text in bare if text]
 
 

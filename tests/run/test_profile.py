@@ -18,6 +18,7 @@ from recaption.run.builder import _build_fingerprint, _provenance
 from recaption.run.shard import BuildSpec, finish_shard
 from recaption.source import open_source
 from recaption.store import open_store
+from recaption.validate import validate_output
 from recaption.write import write_manifest
 
 
@@ -73,6 +74,12 @@ def test_flair_trains_from_the_builds_own_tars(tmp_path: Path, fill: str) -> Non
     assert [row["json"]["shortIB_captions"] for row in loaded] == [
         json.loads(sample["json"])["shortIB_captions"] for sample in (first, second)
     ], "the card tells Hugging Face's loader the types of the lists"
+    build = tmp_path / "out" / "builds" / "b"
+    assert list(validate_output(str(build))) == []
+    manifest = json.loads((build / "manifest.json").read_text("utf-8"))
+    manifest["provenance"]["profile"]["lists"]["shortIB_captions"] = "raw"
+    (build / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    assert {problem.kind for problem in validate_output(str(build))} == {"sample"}
 
 
 def test_the_profile_is_part_of_a_builds_identity_and_its_absence_is_not(tmp_path: Path) -> None:
