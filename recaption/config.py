@@ -234,6 +234,9 @@ class Output(_Section):
     primary: tuple[str, ...] = Field((), description="order of choice for .txt; default: as asked, then raw")
     holdout: Holdout | None = None
     sampling: SamplingPolicy = SamplingPolicy()
+    token_ids: tuple[str, ...] = Field(
+        (), description="tokenizers whose ids of every text lie beside the data; named as in annotate.tokenizers"
+    )
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 

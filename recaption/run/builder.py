@@ -18,7 +18,7 @@ from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display
-from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard
+from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard, token_encoders
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, SourceShard
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, write_manifest
@@ -113,6 +113,7 @@ class Builder:
             sampling=pipeline.output.sampling.model_dump(mode="json"),
             tokenizers=self._annotator.tokenizers,
             provenance=_provenance(self._plan, self._annotator),
+            token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
         )
 
     def _collect(self, display: Display, stopping: Callable[[], bool]) -> list[Built]:
@@ -149,11 +150,23 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "source": plan.pipeline.source.model_dump(mode="json"),
             "generations": [question.folder for question in plan.questions],
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
-            "output": plan.pipeline.output.model_dump(mode="json", exclude={"path", "max_reject_share"}),
+            "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
+            **_token_ids(plan.pipeline),
             "excluded": hashlib.sha256("".join(sorted(excluded)).encode()).hexdigest() if excluded else None,
             "limit": limit,
         }
     )[:12]
+
+
+def _not_identity(pipeline: Pipeline) -> set[str]:
+    """Output settings on which the bytes of a build do not depend; without token ids builds keep the names they had."""
+    return {"path", "max_reject_share"} | (set() if pipeline.output.token_ids else {"token_ids"})
+
+
+def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
+    """Names and files may stay while a tokenizer changes: what it does counts."""
+    made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
+    return {"token_ids": made} if made else {}
 
 
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import Store, open_store
 from recaption.types import Answer, Image, Reject, SourceShard
-from recaption.write import Format, ShardEntry, assemble_shard, write_shard, written_shard
+from recaption.write import Encoder, Format, ShardEntry, assemble_shard, encoders, write_shard, written_shard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +142,7 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
         asked=assembled.asked,
         inputs=inputs,
         own=own,
+        token_ids=token_encoders(pipeline.output.token_ids),
     )
 
 
@@ -149,6 +150,12 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
 def _annotator(settings: Annotate) -> Annotator:
     """Once per process: loading spaCy and a tagger takes about a second."""
     return Annotator(settings)
+
+
+@lru_cache(maxsize=1)
+def token_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
+    """Those of `output.token_ids`, once per process. Raises ConfigError when one cannot be had."""
+    return encoders(names)
 
 
 def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> str:
