@@ -233,6 +233,8 @@ def test_readers_import_without_what_makes_datasets(folder: str) -> None:
         ("store", "from recaption.run import run", False),
         ("inspect.views", "from recaption.store import Store", False),
         ("inspect.views", "from recaption.schema import TAGS", True),
+        ("load.tokens", "from recaption.tokenids import TokenIds", True),
+        ("inspect.views", "from recaption.tokenids import TokenIds", False),
         ("run", "from recaption.inspect import connect", False),
         ("cli", "from recaption.inspect import connect", True),
         ("newcomer", "from recaption.types import Image", False),

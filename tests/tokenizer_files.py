@@ -10,9 +10,12 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 TEXTS = [
-    "A red dog runs by. It barks twice!", "Two kites fly above pale dunes", "no people are visible", "the dog's 12 toys",
+    "A red dog runs by. It barks twice!",
+    "Two kites fly above pale dunes",
+    "no people are visible",
+    "the dog's 12 toys",
     " ".join(string.printable),
-]  # fmt: skip
+]
 # tokenizer.json of openai/clip-vit-base-patch32; transformers builds the same in tokenization_clip.py
 CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 

@@ -104,12 +104,12 @@ def texts_of(record: Record) -> list[str]:
 def write_tokens(store: Store, path: str, records: Iterable[Record], encoder: Encoder) -> tuple[Sink, bool]:
     """Write the ids of the samples of one data file, in its order. Returns the closed sink, and whether ids compose.
 
-    That is what the tokenizer's facts say, and held against every sample's own texts, joined.
+    That is what the tokenizer's facts say, and held against the words at which a sample's own texts would meet.
     """
     samples = [texts_of(record) for record in records]
     distinct = list(dict.fromkeys(text for texts in samples for text in texts))
     ids = dict(zip(distinct, encoder.encode(distinct), strict=True))
-    composable = encoder.facts.composable and _holds(samples, ids, encoder)
+    composable = encoder.facts.composable and _holds(samples, encoder)
     facts = replace(encoder.facts, composable=composable)
     stored = {text: np.array(made, facts.dtype).tobytes() for text, made in ids.items()}
     stops = _take_stop(ids, encoder)
@@ -121,15 +121,19 @@ def write_tokens(store: Store, path: str, records: Iterable[Record], encoder: En
     return sink, composable
 
 
-def _holds(samples: Sequence[Sequence[str]], ids: dict[str, list[int]], encoder: Encoder) -> bool:
-    """Each sample's texts in a ring, so that every text stands before a space and behind one."""
-    rings = [[*texts, texts[0]] for texts in samples if texts]
-    for start in range(0, len(rings), _BATCH):
-        batch = rings[start : start + _BATCH]
-        for texts, made in zip(batch, encoder.encode([" ".join(texts) for texts in batch]), strict=True):
-            if made != [i for text in texts for i in ids[text]]:
-                return False
-    return True
+def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
+    """Whether spaces part a sample's texts, in a ring: each is before a space and behind one. The words beside the
+    space decide, and few of those pairs are distinct: to tokenise the joined texts would cost as much as the texts."""
+    pairs = {
+        (left.rpartition(" ")[2], right.partition(" ")[0])
+        for texts in samples
+        for left, right in zip(texts, [*texts[1:], *texts[:1]], strict=True)
+    }
+    words = list({word for pair in pairs for word in pair})
+    ids = dict(zip(words, encoder.encode(words), strict=True))
+    edges = list(pairs)
+    joined = encoder.encode([f"{left} {right}" for left, right in edges])
+    return all(made == ids[left] + ids[right] for made, (left, right) in zip(joined, edges, strict=True))
 
 
 def _take_stop(ids: dict[str, list[int]], encoder: Encoder) -> set[str]:
