@@ -262,6 +262,9 @@ class Output(_Section):
     holdout: Holdout | None = None
     sampling: SamplingPolicy = SamplingPolicy()
     card: Card = Card()
+    token_ids: tuple[str, ...] = Field(
+        (), description="tokenizers whose ids of every text lie beside the data; named as in annotate.tokenizers"
+    )
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 

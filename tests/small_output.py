@@ -11,14 +11,18 @@ from fake_engine import FakeEngine
 from samples import jpeg, sample, write_tar
 
 from recaption import config, engine
+from recaption.annotate import Annotator
 from recaption.engine.base import Completion, EngineSpec, Rendered, Request
 from recaption.generate import parts
 from recaption.generate.chunks import load_index
 from recaption.generate.plan import Plan, make_plan
 from recaption.generate.retry import ask_until_answered
+from recaption.run import builder
+from recaption.run.shard import BuildSpec, finish_shard, token_encoders
 from recaption.source import open_source
 from recaption.store import open_store
 from recaption.types import Answer, Reject
+from recaption.write import publish, write_manifest
 
 
 class MoodyEngine(FakeEngine):
@@ -62,6 +66,40 @@ def write_source(folder: Path, shards: int = 2, per_shard: int = 4) -> None:
     for shard in range(shards):
         samples = [sample(f"cat{shard}{i}", jpeg(100 * shard + i), f"alt {i}") for i in range(per_shard)]
         write_tar(folder / "source" / f"{shard:05d}.tar", samples)
+
+
+def build_all(plan: Plan) -> Path:
+    """What `recaption build` does with answers that are there, in this process; published, on a local disk."""
+    pipeline, store = plan.pipeline, open_store(plan.pipeline.output.path)
+    source = open_source(pipeline.source)
+    format = builder._format(pipeline, source.kind)
+    spec = BuildSpec(
+        pipeline=pipeline,
+        questions=plan.questions,
+        source=source,
+        store_url=store.url,
+        excluded=frozenset(),
+        prefix="builds/b",
+        format=format,
+    )
+    built = [finish_shard(spec, shard, len(load_index(store, source, shard)[0]), None) for shard in source.shards()]
+    write_manifest(
+        store,
+        spec.prefix,
+        name=pipeline.name,
+        build="b",
+        format=format,
+        image_mode=pipeline.output.images,
+        shards=[one.entry for one in built if one.entry],
+        generations=[question.generation for question in plan.questions],
+        require=pipeline.require,
+        primary=pipeline.primary,
+        sampling=pipeline.output.sampling.model_dump(mode="json"),
+        provenance=builder._provenance(plan, Annotator(pipeline.annotate)),
+        token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
+    )
+    publish(store, "b")
+    return Path(pipeline.output.path) / "builds" / "b"
 
 
 def answer_all(data: dict[str, Any], *, put_together: bool = True) -> Plan:

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 # marked so) also from each other. An entry of two parts is one module of a folder and goes before the folder's.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("resources", "text", "problems", "demo", "__init__"),
+    ("resources", "text", "problems", "tokenids", "demo", "__init__"),
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),
@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 8}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
+APART["load"].add("tokenids")  # the layout that write and load share, as they share schema; numpy is all it needs
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 # Who may import these at all …
@@ -233,6 +234,8 @@ def test_readers_import_without_what_makes_datasets(folder: str) -> None:
         ("store", "from recaption.run import run", False),
         ("inspect.views", "from recaption.store import Store", False),
         ("inspect.views", "from recaption.schema import TAGS", True),
+        ("load.tokens", "from recaption.tokenids import TokenIds", True),
+        ("inspect.views", "from recaption.tokenids import TokenIds", False),
         ("run", "from recaption.inspect import connect", False),
         ("cli", "from recaption.inspect import connect", True),
         ("newcomer", "from recaption.types import Image", False),

@@ -21,6 +21,7 @@ from samples import jpeg, sample, write_tar
 from recaption import config
 from recaption.errors import EngineDead, UserError
 from recaption.progress import Display
+from recaption.tokenids import TokenIds
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -163,10 +164,12 @@ def test_bad_images_become_typed_rejects_and_the_others_are_unaffected(tmp_path:
 def test_the_other_formats(make_source: Callable[..., Path], tmp_path: Path, form: str) -> None:
     source, out = make_source(), tmp_path / "out"
     data = pipeline_data(f"{source}/*.tar", out)
-    data["output"]["format"] = form
+    data["output"] |= {"format": form, "token_ids": ["scene"]}
     run(data)
     table = pq.read_table(out / "dataset" / "data" / "00000.parquet")
-    assert table.num_rows == 20
+    tokens = TokenIds.open(out / "dataset" / "tokens" / "scene" / "00000.bin")
+    assert table.num_rows == 20 == len(tokens) and tokens.facts.to_json() == manifest(out)["token_ids"][0]
+    assert run(data).changed is False
     assert ("image" in table.column_names) == (form == "parquet")
 
 
@@ -324,6 +327,16 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
 ) -> None:
     data = {**pipeline_data(f"{make_source()}/*.tar", tmp_path / "out"), **change}
     with pytest.raises(UserError, match=said):
+        run(data)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_that_cannot_be_had_is_named_before_a_model_is_loaded(
+    make_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = pipeline_data(f"{make_source()}/*.tar", tmp_path / "out")
+    data["output"]["token_ids"] = [f"{tmp_path}/none.json"]
+    with pytest.raises(UserError, match=r"output\.token_ids: .*none\.json"):
         run(data)
     assert not (tmp_path / "out").exists()
 

@@ -21,7 +21,7 @@ from recaption.types import Caption, SubCaption
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TAKEN = frozenset((*schema.FLAT, "data", "objects", "records", "shards", "answers", "runs", "index", "metrics"))
-_TAKEN |= {"regions", "negatives", "triples"}
+_TAKEN |= {"regions", "negatives", "triples", "tokens"}
 
 
 class OwnTable(Protocol):

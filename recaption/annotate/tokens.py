@@ -35,7 +35,7 @@ class Counters:
                 f"annotate.tokenizers: {', '.join(tokenizers)} would share a column "
                 f"({', '.join(self.names)}); rename a file or folder"
             )
-        self._loaded = [_load(name) for name in tokenizers]
+        self._loaded = [load_tokenizer(name) for name in tokenizers]
 
     def count(self, texts: Sequence[str]) -> list[dict[str, int]]:
         """For each text, tokenizer name -> tokens."""
@@ -52,7 +52,8 @@ class Counters:
         return {f"tokenizer.{name}": digest for name, (_, digest) in zip(self.names, self._loaded, strict=True)}
 
 
-def _load(name: str) -> tuple[Any, str]:
+def load_tokenizer(name: str) -> tuple[Any, str]:
+    """The tokenizer of that name, the only way to one, and its sha256. Raises ConfigError, MissingExtra."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

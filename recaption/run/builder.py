@@ -18,7 +18,7 @@ from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display
-from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard, profile_of
+from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard, profile_of, token_encoders
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION, SourceShard
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, write_manifest
@@ -113,6 +113,7 @@ class Builder:
             sampling=pipeline.output.sampling.model_dump(mode="json"),
             tokenizers=self._annotator.tokenizers,
             provenance=_provenance(self._plan, self._annotator),
+            token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
         )
 
     def _collect(self, display: Display, stopping: Callable[[], bool]) -> list[Built]:
@@ -150,6 +151,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "generations": [question.folder for question in plan.questions],
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
+            **_token_ids(plan.pipeline),
             "excluded": hashlib.sha256("".join(sorted(excluded)).encode()).hexdigest() if excluded else None,
             "limit": limit,
         }
@@ -157,9 +159,16 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
 
 
 def _not_identity(pipeline: Pipeline) -> set[str]:
-    """Output settings on which the bytes of a build do not depend; without a profile builds keep the names they had."""
+    """Output settings on which the bytes of a build do not depend; those that are not used leave builds their names."""
     unused = set() if pipeline.output.profile else {"profile", "profile_map", "profile_fill"}
+    unused |= set() if pipeline.output.token_ids else {"token_ids"}
     return {"path", "max_reject_share"} | unused
+
+
+def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
+    """Names and files may stay while a tokenizer changes: what it does counts."""
+    made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
+    return {"token_ids": made} if made else {}
 
 
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:

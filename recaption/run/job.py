@@ -28,6 +28,7 @@ from recaption.run.builder import Builder
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
 from recaption.run.raylet import Raylet
+from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
 from recaption.source import open_source
 from recaption.store import Store, open_store
@@ -87,6 +88,8 @@ def run(
     """
     plan = make_plan(pipeline, path)
     annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
+    if annotator:
+        token_encoders(pipeline.output.token_ids)
     store = open_store(pipeline.output.path)
     _check_writable(store)
     excluded = _excluded(pipeline)

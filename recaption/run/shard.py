@@ -21,7 +21,7 @@ from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import Store, open_store
 from recaption.types import Answer, Image, Reject, SourceShard
-from recaption.write import Format, ShardEntry, assemble_shard, write_shard, written_shard
+from recaption.write import Encoder, Format, ShardEntry, assemble_shard, encoders, write_shard, written_shard
 from recaption.write.profile import FlairProfile, flair_profile
 
 
@@ -147,6 +147,7 @@ def _write(store: Store, spec: BuildSpec, images: Sequence[Image], shard: Source
             inputs=inputs,
             own=own,
             profile=profile_of(pipeline, spec.questions),
+            token_ids=token_encoders(pipeline.output.token_ids),
         )
     finally:
         gc.unfreeze()
@@ -165,6 +166,12 @@ def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfil
 def _annotator(settings: Annotate) -> Annotator:
     """Once per process: loading spaCy and a tagger takes about a second."""
     return Annotator(settings)
+
+
+@lru_cache(maxsize=1)
+def token_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
+    """Those of `output.token_ids`, once per process. Raises ConfigError when one cannot be had."""
+    return encoders(names)
 
 
 def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> str:

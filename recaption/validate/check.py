@@ -22,6 +22,7 @@ from recaption.validate.nested import check_data
 from recaption.validate.shard import Shard
 from recaption.validate.tars import read_tar
 from recaption.validate.texts import check_captions, check_own, check_sub_captions, check_tags
+from recaption.validate.tokens import check_token_ids, read_tokens
 from recaption.validate.values import check_values
 
 Check = Callable[[Shard], Iterator[Problem]]
@@ -40,6 +41,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_data, _TEXTS),
     (check_answers, ("images", "captions")),
     (check_source, ("images",)),
+    (check_token_ids, ()),
 )
 """What is checked of a shard, each with the flat tables that it looks at; where one of them cannot be read, which is a
 problem of its own, the check is left out."""
@@ -113,6 +115,8 @@ def _read(shard: Shard) -> Iterator[Problem]:
             yield from (read_tar if shard.manifest["format"] == "webdataset" else read_data)(shard, file)
         elif table == "tar_index":
             yield from _read_index(store, file)
+        elif table == "tokens":
+            yield from read_tokens(shard, file)
         else:
             target = expected.get(table) or schema.own(table, pa.schema([]))
             for item in files.read_table(store, file, target, table if table in expected else "own"):

@@ -40,6 +40,7 @@ KINDS: Final = {
     "tar index": _COPY,
     "sample": _AGAIN,
     "txt": _AGAIN,
+    "token ids": f"A trainer that reads them would train on other texts. {_AGAIN}",
     "answer": "The answers were changed since, or are another output's. Build again with the answers that are there",
     "no answers": "Captions were not compared with the models' own words; validate the output itself",
     "source": "Readers of a sidecar join it by position: put the source back as it was, or run the pipeline again",

@@ -12,6 +12,7 @@ import orjson
 from recaption.problems import Problem
 from recaption.schema import FLAT
 from recaption.store import Store
+from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
 from recaption.validate import shape
 from recaption.validate.kinds import problem
@@ -66,7 +67,7 @@ def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
         if name in seen:
             yield f"shard {name}", "is there twice"
         seen.add(name)
-        wanted = _paths(manifest["format"], entry)
+        wanted = _paths(manifest, entry)
         found = Counter((file["table"], file["split"], file["path"]) for file in entry["files"])
         for table, split, path in sorted(found - wanted, key=str):
             yield f"shard {name}", f"lists {path!r} as table {table}, split {split}"
@@ -74,20 +75,23 @@ def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
             yield f"shard {name}", f"does not list {path}"
 
 
-def _paths(format: str, entry: dict[str, Any]) -> Counter[tuple[str, str | None, str]]:
-    name = entry["name"]
-    own = {file["table"] for file in entry["files"]} - {*FLAT, "data", "tar_index"}
+def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str | None, str]]:
+    format, name = manifest["format"], entry["name"]
+    own = {file["table"] for file in entry["files"]} - {*FLAT, "data", "tar_index", "tokens"}
     paths: list[tuple[str, str | None, str]] = [
         (table, None, f"{table}/{name}.parquet") for table in (*FLAT, *filter(_OWN.fullmatch, own))
     ]
-    if format == "sidecar":
-        return Counter([*paths, ("data", None, f"data/{name}.parquet")])
     suffix = "tar" if format == "webdataset" else "parquet"
-    for split, folder in (("train", "data"), ("val", "data/val")):
-        if split == "train" or entry["splits"]["val"]:
-            paths.append(("data", split, f"{folder}/{name}.{suffix}"))
-            if format == "webdataset":
-                paths.append(("tar_index", split, f"{folder}/{name}.tar.idx"))
+    data: list[tuple[str, str | None, str]] = [("data", None, f"data/{name}.{suffix}")]
+    if format != "sidecar":
+        folders = {"train": "data", "val": "data/val"}
+        kept = [split for split in folders if split == "train" or entry["splits"][split]]
+        data = [("data", split, f"{folders[split]}/{name}.{suffix}") for split in kept]
+    paths += data
+    if format == "webdataset":
+        paths += [("tar_index", split, f"{path}.idx") for _, split, path in data]
+    for facts in manifest.get("token_ids", ()):
+        paths += [("tokens", split, tokens_path(path, facts["name"])) for _, split, path in data]
     return Counter(paths)
 
 

@@ -13,10 +13,12 @@ from recaption.write.manifest import read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
 from recaption.write.publish import current_build, publish
 from recaption.write.shard import Format, write_shard, written_shard
+from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
     "Asked",
     "Assembled",
+    "Encoder",
     "FileEntry",
     "Format",
     "ImageMode",
@@ -25,11 +27,13 @@ __all__ = [
     "assemble",
     "assemble_shard",
     "current_build",
+    "encoders",
     "publish",
     "read_manifest",
     "recognise",
     "split_of",
     "store_image",
+    "texts_of",
     "views_sql",
     "write_manifest",
     "write_shard",

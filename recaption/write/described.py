@@ -46,7 +46,7 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             sizes[name][split] += file["bytes"]
             rows[name][split] += file["rows"]
     known = {"data": _data(manifest), **_flat(manifest)}
-    order = [*known, *sorted(set(files) - {*known, "tar_index"})]
+    order = [*known, *sorted(set(files) - {*known, "tar_index", "tokens"})]
     return [
         Table(
             name=name,

@@ -18,9 +18,9 @@ class FileEntry:
     """One file of a shard. `split` is None where the file holds all of them."""
 
     path: str  # relative to the build
-    table: str  # data | tar_index | images | captions | sub_captions | tags | rejects
+    table: str  # data | tar_index | tokens | images | captions | sub_captions | tags | rejects
     split: str | None
-    rows: int  # of a table; samples of a tar
+    rows: int  # of a table; samples of a tar, or of its tokens
     bytes: int
     sha256: str
 
@@ -28,7 +28,8 @@ class FileEntry:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
     """A written shard. `counts` has images, the statuses, captions, sub_captions, tags and words; `splits` counts
-    usable images (ok + partial); `distinct_texts` maps a number of different texts to the images that have so many."""
+    usable images (ok + partial); `distinct_texts` maps a number of different texts to the images that have so many;
+    `composable` says of each tokenizer of `output.token_ids` whether the ids of joined texts are those of the parts."""
 
     name: str
     files: tuple[FileEntry, ...]
@@ -37,6 +38,7 @@ class ShardEntry:
     rejects: Mapping[str, int] = field(default_factory=dict)
     generations: Mapping[str, Asked] = field(default_factory=dict)
     distinct_texts: Mapping[int, int] = field(default_factory=dict)
+    composable: Mapping[str, bool] = field(default_factory=dict)
     inputs: str = ""  # identity of what the shard was built from; equal inputs need no second build
 
     @property
@@ -62,6 +64,7 @@ class ShardEntry:
             "rejects": dict(self.rejects),
             "generations": generations,
             "distinct_texts": {str(n): images for n, images in self.distinct_texts.items()},
+            **({"composable": dict(self.composable)} if self.composable else {}),
             "inputs": self.inputs,
         }
 
@@ -80,6 +83,7 @@ class ShardEntry:
             rejects=data["rejects"],
             generations=generations,
             distinct_texts={int(n): images for n, images in data["distinct_texts"].items()},
+            composable=data.get("composable", {}),
             inputs=data["inputs"],
         )
 

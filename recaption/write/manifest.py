@@ -14,6 +14,7 @@ from recaption.errors import DatasetError
 from recaption.resources import shipped
 from recaption.schema import FLAT
 from recaption.store import Store
+from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
 from recaption.write.assemble import Asked
@@ -37,12 +38,14 @@ def write_manifest(
     sampling: Mapping[str, Any],
     tokenizers: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
+    token_ids: Sequence[TokenizerFacts] = (),
 ) -> dict[str, Any]:
     """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
     (`README.md`), `croissant.json`, then `manifest.json`.
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
-    from run to run. Raises DatasetError, and writes nothing, when a sum does not hold. Returns the manifest.
+    from run to run; `token_ids` are the tokenizers whose ids lie beside the data. Raises DatasetError, and writes
+    nothing, when a sum does not hold. Returns the manifest.
     """
     entries = list(shards)
     check_sums(entries, generations)
@@ -71,6 +74,11 @@ def write_manifest(
         "distinct_texts": {str(n): images for n, images in sorted(histogram.items())},
         "provenance": dict(provenance or {}),
     }
+    if token_ids:
+        head["token_ids"] = [
+            facts.to_json() | {"composable": all(entry.composable[facts.name] for entry in entries)}
+            for facts in token_ids
+        ]
     for path, body in beside(entries, format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", (views_sql() + _own_views(entries)).encode())

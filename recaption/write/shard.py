@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.store import Store
+from recaption.tokenids import tokens_path
 from recaption.types import Image, Record, Reject
 from recaption.write.assemble import Asked
 from recaption.write.columns import Columns
@@ -22,12 +23,15 @@ from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile
 from recaption.write.sidecar import write_sidecar
+from recaption.write.tokens import Encoder, write_tokens
 from recaption.write.webdataset import tar_writer
 
 Format = Literal["sidecar", "webdataset", "parquet"]
 Images = Callable[[], Iterable[tuple[Image, bytes | ImageError]]]
 """Gives the images of the shard with their bytes, in source order, or with the error of one that cannot be read (any
 more); those of rejected samples may be left out."""
+Placed = Mapping[str | None, Sequence[int]]
+"""Positions of the records in the data file of each split, in the file's order."""
 
 
 class _Writer(Protocol):
@@ -50,11 +54,13 @@ def write_shard(
     inputs: str = "",
     own: Mapping[str, pa.Table] | None = None,
     profile: FlairProfile | None = None,
+    token_ids: Sequence[Encoder] = (),
 ) -> ShardEntry:
     """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
 
     `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own; `profile` says what
-    stands in a webdataset sample in place of the flat strings. Bytes are read (`images` is called) only for formats
+    stands in a webdataset sample in place of the flat strings; the ids that `token_ids` make of the texts lie in files
+    of their own, as the data do. Bytes are read (`images` is called) only for formats
     that hold them; memory holds the records and one sample (webdataset) or row group (parquet). An image whose bytes
     are no longer those that were asked about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
@@ -67,12 +73,13 @@ def write_shard(
         path = f"data/{shard}.parquet"
         sink = write_sidecar(store, f"{prefix}/{path}", columns)
         files = [_file(path, "data", None, len(made), sink)]
+        placed: Placed = {None: range(len(made))}
         late: list[Reject] = []
     elif format in ("webdataset", "parquet"):
         options: dict[str, Any] = {"tokenizers": tokenizers}
         if format == "webdataset":
             options |= {"primary": primary, "profile": profile}
-        made, late, files = _write_pixels(store, prefix, shard, made, images, format, image_mode, options)
+        made, late, files, placed = _write_pixels(store, prefix, shard, made, images, format, image_mode, options)
         columns = Columns(made, tokenizers)
     else:
         raise ConfigError(f"output.format is {format!r}; it can be sidecar, webdataset or parquet")
@@ -80,7 +87,15 @@ def write_shard(
         store, prefix, shard, columns, sorted([*rejects, *late], key=lambda reject: reject.row), own or {}
     )
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
-    entry = replace(tally(shard, made, files, asked or {}), inputs=inputs)
+    composable = dict.fromkeys([encoder.facts.name for encoder in token_ids], True)
+    for data in [file for file in files if file.table == "data" and token_ids]:
+        samples = [made[at] for at in placed[data.split]]
+        for encoder in token_ids:
+            path = tokens_path(data.path, encoder.facts.name)
+            sink, holds = write_tokens(store, f"{prefix}/{path}", samples, encoder)
+            files.append(_file(path, "tokens", data.split, len(samples), sink))
+            composable[encoder.facts.name] &= holds
+    entry = replace(tally(shard, made, files, asked or {}), composable=composable, inputs=inputs)
     store.put(_entry_path(prefix, shard), orjson.dumps(entry.to_json()))
     return entry
 
@@ -127,13 +142,16 @@ def _write_pixels(
     format: str,
     image_mode: ImageMode,
     options: Mapping[str, Any],
-) -> tuple[list[Record], list[Reject], list[FileEntry]]:
-    """Train samples go to `data/<shard>`, val ones to `data/val/<shard>`, which is there only if there are any."""
+) -> tuple[list[Record], list[Reject], list[FileEntry], Placed]:
+    """Train samples go to `data/<shard>`, val ones to `data/val/<shard>`, which is there only if there are any.
+
+    Returns the records as they became, rejects among them, the files, and which records lie in them.
+    """
     suffix = "tar" if format == "webdataset" else "parquet"
     paths = {"train": f"data/{shard}.{suffix}", "val": f"data/val/{shard}.{suffix}"}
     writers: dict[str, _Writer] = {}
     sinks: dict[str, dict[str, Sink]] = {}
-    rows = {"train": 0, "val": 0}
+    placed: dict[str | None, list[int]] = {"train": [], "val": []}
     late: list[Reject] = []
 
     with ExitStack() as stack:
@@ -161,14 +179,14 @@ def _write_pixels(
             if stored.width is not None:
                 records[at] = record = replace(record, width=stored.width, height=stored.height)
             writer(record.split).add(record, stored)
-            rows[record.split] += 1
+            placed[record.split].append(at)
 
     files = []
     for split, by_path in sinks.items():
         for path, sink in by_path.items():
             table = "tar_index" if path.endswith(".idx") else "data"
-            files.append(_file(path.removeprefix(f"{prefix}/"), table, split, rows[split], sink))
-    return records, late, files
+            files.append(_file(path.removeprefix(f"{prefix}/"), table, split, len(placed[split]), sink))
+    return records, late, files, placed
 
 
 def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[tuple[int, Image, bytes | ImageError]]:

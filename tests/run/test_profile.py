@@ -10,16 +10,12 @@ from typing import Any
 import pytest
 import trainers
 from datasets import load_dataset
-from small_output import answer_all, pipeline_data, write_source
+from small_output import answer_all, build_all, pipeline_data, write_source
 
 from recaption import config
 from recaption.generate.plan import make_plan
-from recaption.run.builder import _build_fingerprint, _provenance
-from recaption.run.shard import BuildSpec, finish_shard
-from recaption.source import open_source
-from recaption.store import open_store
+from recaption.run.builder import _build_fingerprint
 from recaption.validate import validate_output
-from recaption.write import write_manifest
 
 
 class NoAnnotator:
@@ -34,47 +30,19 @@ def test_flair_trains_from_the_builds_own_tars(tmp_path: Path, fill: str) -> Non
     write_source(tmp_path, shards=1, per_shard=2)
     output = {"path": str(tmp_path / "out"), "format": "webdataset", "profile": "flair", "profile_fill": fill}
     plan = answer_all(pipeline_data(tmp_path, output=output))
-    source = open_source(plan.pipeline.source)
-    (shard,) = source.shards()
-    questions = tuple(question for model in plan.models for question in model.questions)
-    spec = BuildSpec(
-        pipeline=plan.pipeline,
-        questions=questions,
-        source=source,
-        store_url=str(tmp_path / "out"),
-        excluded=frozenset(),
-        prefix="builds/b",
-        format="webdataset",
-    )
-    built = finish_shard(spec, shard, 2, None)
-    assert built.entry is not None
-    first, second = trainers.tar_samples(tmp_path / "out" / "builds" / "b" / "data")
+    build = build_all(plan)
+    first, second = trainers.tar_samples(build / "data")
     body = json.loads(first["json"])
     assert body["raw_caption"] == ["alt 0"] and json.loads(second["json"])["raw_caption"] == ["alt 1"]
     assert body["shortIB_captions"] and body["longIB_captions"]
     assert body["longLLA_captions"] == (body["longIB_captions"] if fill == "repeat" else [])
     assert trainers.flair(first, random.Random(0))
-    provenance = _provenance(plan, NoAnnotator())  # type: ignore[arg-type]
-    assert provenance["profile"]["lists"]["longSV_captions"] == ("long" if fill == "repeat" else None)
-    write_manifest(
-        open_store(str(tmp_path / "out")),
-        "builds/b",
-        name="small",
-        build="b",
-        format="webdataset",
-        image_mode="jpeg",
-        shards=[built.entry],
-        generations=[question.generation for question in questions],
-        require=["long"],
-        primary=["long"],
-        sampling=plan.pipeline.output.sampling.model_dump(mode="json"),
-        provenance=provenance,
-    )
-    loaded = load_dataset(str(tmp_path / "out" / "builds" / "b"), split="train", cache_dir=str(tmp_path / "cache"))
+    lists = json.loads((build / "manifest.json").read_text("utf-8"))["provenance"]["profile"]["lists"]
+    assert lists["longSV_captions"] == ("long" if fill == "repeat" else None)
+    loaded = load_dataset(str(build), split="train", cache_dir=str(tmp_path / "cache"))
     assert [row["json"]["shortIB_captions"] for row in loaded] == [
         json.loads(sample["json"])["shortIB_captions"] for sample in (first, second)
     ], "the card tells Hugging Face's loader the types of the lists"
-    build = tmp_path / "out" / "builds" / "b"
     assert list(validate_output(str(build))) == []
     manifest = json.loads((build / "manifest.json").read_text("utf-8"))
     manifest["provenance"]["profile"]["lists"]["shortIB_captions"] = "raw"

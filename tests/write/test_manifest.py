@@ -12,12 +12,12 @@ from referencing import Registry, Resource
 from recaption.errors import DatasetError
 from recaption.resources import shipped
 from recaption.store import LocalStore
-from recaption.write import ShardEntry, read_manifest, views_sql, write_manifest, write_shard, written_shard
+from recaption.write import Encoder, ShardEntry, read_manifest, views_sql, write_manifest, write_shard, written_shard
 
 SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}
 
 
-def write(store: LocalStore, one: Any, format: Any = "webdataset", build: str = "b") -> ShardEntry:
+def write(store: LocalStore, one: Any, format: Any = "webdataset", build: str = "b", **more: Any) -> ShardEntry:
     made = one.assembled()
     return write_shard(
         store,
@@ -30,11 +30,12 @@ def write(store: LocalStore, one: Any, format: Any = "webdataset", build: str = 
         primary=["long"],
         rejects=made.rejects,
         asked=made.asked,
+        **more,
     )
 
 
 def describe(
-    store: LocalStore, entries: list[ShardEntry], one: Any, format: Any = "webdataset", build: str = "b"
+    store: LocalStore, entries: list[ShardEntry], one: Any, format: Any = "webdataset", build: str = "b", **more: Any
 ) -> dict[str, Any]:
     return write_manifest(
         store,
@@ -50,6 +51,7 @@ def describe(
         tokenizers=["clip"],
         sampling=SAMPLING,
         provenance={"x": 1},
+        **more,
     )
 
 
@@ -84,6 +86,20 @@ def test_what_is_written_is_what_the_schemas_say(store: LocalStore, shard: Any, 
     beside = {"manifest.json", "sizes.json", "_info.json", "views.sql", "data/sizes.json", "data/val/sizes.json"}
     beside |= {"README.md", "croissant.json"}
     assert {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()} - beside == listed
+
+
+def test_token_ids_are_described_and_compose_where_they_do_in_every_shard(store: LocalStore, shard: Any) -> None:
+    one, two, scene = shard(3), shard(3, name="00001"), Encoder("scene")
+    entries = [write(store, of, token_ids=[scene]) for of in (one, two)]
+    assert [written_shard(store, "builds/b", of.name) for of in (one, two)] == entries
+    for composable in ([True, True], [True, False]):
+        changed = [replace(e, composable={"scene": yes}) for e, yes in zip(entries, composable, strict=True)]
+        made = describe(store, changed, one, token_ids=[scene.facts])
+        validate("manifest", json.loads((store.root / "builds/b/manifest.json").read_bytes()))
+        assert made["token_ids"] == [{**scene.facts.to_json(), "composable": all(composable)}]
+    tokens = [f for s in made["shards"] for f in s["files"] if f["table"] == "tokens"]
+    assert [f["path"] for f in tokens] == ["tokens/scene/00000.bin", "tokens/scene/00001.bin"]
+    assert "token_ids" not in describe(store, [write(store, one)], one)
 
 
 def test_sizes_are_where_open_clip_looks(store: LocalStore, shard: Any) -> None:

@@ -1,0 +1,255 @@
+"""Token ids of a data shard's texts, `tokens/<name>/<shard>.bin`: the file's layout, and a reader that parses nothing.
+
+The texts of a sample are its sub-captions, in the order of its captions; a caption without sub-captions is one text.
+Ids are the tokenizer's own, without start and end tokens. `schemas/README.md` describes the layout for other readers.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recaption.errors import DatasetError
+
+MAGIC: Final = b"RCTOKENS"
+VERSION: Final = 1
+"""Of the layout; a reader refuses any other."""
+TAKES_STOP: Final = 1
+"""Bit of a text's mark: the ids of `text + "."` are those of the text, then `stop`."""
+
+_START = struct.Struct("<8sII")  # magic, version, bytes of the JSON header that follows
+_OFFSET = np.dtype("<u4")
+_COUNTS = ("samples", "texts", "ids")
+_BATCH = 1024  # texts at a time where they are tokenised again
+
+Ids = npt.NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenizerFacts:
+    """What must be known of a tokenizer to use ids that it made.
+
+    `composable`: the ids of texts joined by one space are the ids of the texts, one after another.
+    """
+
+    name: str  # as in the file's name
+    sha256: str  # of the tokenizer, as the tokenizers library writes it
+    vocabulary: int  # ids are below it
+    start: tuple[int, ...]  # what the tokenizer puts before a text
+    end: tuple[int, ...]  # and after it
+    stop: tuple[int, ...]  # ids of "."
+    composable: bool
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the ids on disk: two bytes where the vocabulary allows."""
+        return np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the file's header and in the manifest."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TokenizerFacts:
+        """Raises KeyError when a field is missing; further ones are left alone."""
+        given = ((field.name, data[field.name]) for field in fields(cls))
+        made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given}
+        return cls(**made)
+
+
+def tokens_path(data_path: str, name: str) -> str:
+    """Where the ids of the tokenizer `name` lie for a data file: `data/val/00000.tar` -> `tokens/<name>/val/00000.bin`.
+
+    Not in `data/`: pandas and pyarrow open that folder as a whole, and fail at what is no Parquet file.
+    """
+    return f"tokens/{name}/{data_path.removeprefix('data/').rpartition('.')[0]}.bin"
+
+
+def pack(facts: TokenizerFacts, samples: Sequence[int], texts: Sequence[bytes], marks: bytes) -> list[bytes]:
+    """The file, in pieces. `samples` has the number of texts of each sample, `texts` each one's ids as `facts.dtype`.
+
+    Raises DatasetError where the offsets of one shard would not fit in 32 bits.
+    """
+    width = facts.dtype.itemsize
+    of_samples = [0, *accumulate(samples)]
+    of_texts = [0, *accumulate(len(ids) // width for ids in texts)]
+    assert of_samples[-1] == len(texts) == len(marks)
+    if max(of_samples[-1], of_texts[-1]) > np.iinfo(_OFFSET).max:
+        raise DatasetError(f"{of_texts[-1]} token ids of {len(texts)} texts do not fit in one shard; make it smaller")
+    described = {**facts.to_json(), "dtype": facts.dtype.name}
+    counts = zip(_COUNTS, (len(samples), len(texts), of_texts[-1]), strict=True)
+    header = json.dumps({**described, **dict(counts)}).encode()
+    header += b" " * (-(_START.size + len(header)) % 8)  # what follows is aligned for every dtype
+    return [
+        _START.pack(MAGIC, VERSION, len(header)),
+        header,
+        np.array(of_samples, _OFFSET).tobytes(),
+        np.array(of_texts, _OFFSET).tobytes(),
+        *texts,
+        marks,
+    ]
+
+
+class TokenIds:
+    """The token ids of one data file: `len` is its samples, in the data file's order (a sidecar's rejected rows have
+    no texts). Opening one reads the header only; text j of sample i is found by two look-ups.
+
+    Arrays are read-only views into the file, of dtype uint16 or uint32; torch wants them as int64.
+    """
+
+    def __init__(self, buffer: bytes | mmap.mmap, where: str) -> None:
+        self._where = where
+        header, at = self._header(buffer)
+        try:
+            self.facts = TokenizerFacts.from_json(header)
+            usable = header["dtype"] == self.facts.dtype.name
+            samples, texts, ids = (header[name] for name in _COUNTS)
+        except (KeyError, TypeError) as error:
+            raise self._broken(f"its header has no usable {error}") from error
+        if not usable or not all(type(n) is int and n >= 0 for n in (samples, texts, ids)):
+            raise self._broken(f"its header says {header}")
+        of_samples, of_texts = (samples + 1) * 4, (texts + 1) * 4
+        size = at + of_samples + of_texts + ids * self.facts.dtype.itemsize + texts
+        if len(buffer) != size:
+            raise self._broken(f"it has {len(buffer)} bytes, and its header promises {size}")
+        self._samples: Ids = np.frombuffer(buffer, _OFFSET, samples + 1, at)
+        self._texts: Ids = np.frombuffer(buffer, _OFFSET, texts + 1, at + of_samples)
+        self._ids: Ids = np.frombuffer(buffer, self.facts.dtype, ids, at + of_samples + of_texts)
+        self._marks: Ids = np.frombuffer(buffer, np.uint8, texts, size - texts)
+
+    @classmethod
+    def open(cls, path: str | Path) -> TokenIds:
+        """Map a file on a local disk. Raises DatasetError when it is broken, OSError when it is not there."""
+        with open(path, "rb") as file:
+            empty = file.seek(0, 2) == 0  # which cannot be mapped
+            return cls(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), str(path))
+
+    def __len__(self) -> int:
+        return len(self._samples) - 1
+
+    def texts(self, sample: int) -> int:
+        """How many texts a sample has. Raises IndexError where there is no such sample."""
+        first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
+        return end - first
+
+    def ids(self, sample: int, text: int) -> Ids:
+        """The ids of one text, without start and end. Raises IndexError where there is no such sample or text."""
+        first, end = self._span(self._texts, self._text(sample, text), len(self._ids), "text")
+        return self._ids[first:end]
+
+    def takes_stop(self, sample: int, text: int) -> bool:
+        """Whether the ids of the text with a full stop behind it are known without the tokenizer."""
+        return bool(self._marks[self._text(sample, text)] & TAKES_STOP)
+
+    def joined(self, sample: int, texts: Sequence[int], stops: Sequence[int] = ()) -> Ids | None:
+        """The ids of some texts of a sample joined by one space, those in `stops` with a full stop behind them.
+
+        None where they do not follow from the parts: join the texts and tokenise them.
+        """
+        if len(texts) > 1 and not self.facts.composable:
+            return None
+        if not all(self.takes_stop(sample, text) for text in texts if text in stops):
+            return None
+        stop = np.array(self.facts.stop, self.facts.dtype)
+        pieces = [piece for text in texts for piece in (self.ids(sample, text), stop if text in stops else stop[:0])]
+        return np.concatenate(pieces) if pieces else stop[:0]
+
+    def framed(self, ids: Ids, length: int) -> Ids:
+        """`ids` between start and end tokens, at most `length` in all: what is too long is cut before the end tokens,
+        as open_clip's tokenizer.py and transformers do. Not padded."""
+        start, end = np.array(self.facts.start, ids.dtype), np.array(self.facts.end, ids.dtype)
+        room = length - len(start) - len(end)
+        if room < 0:
+            raise ValueError(f"length is {length}; {len(start)} start and {len(end)} end tokens must fit in it")
+        return np.concatenate([start, ids[:room], end])
+
+    def _text(self, sample: int, text: int) -> int:
+        first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
+        if not 0 <= text < end - first:
+            raise IndexError(f"text {text} of sample {sample}, which has {end - first} ({self._where})")
+        return first + text
+
+    def _span(self, offsets: Ids, at: int, limit: int, what: str) -> tuple[int, int]:
+        if not 0 <= at < len(offsets) - 1:
+            raise IndexError(f"{what} {at} of {len(offsets) - 1} ({self._where})")
+        first, end = int(offsets[at]), int(offsets[at + 1])
+        if not first <= end <= limit:
+            raise self._broken(f"the offsets of {what} {at} are {first} and {end}, of {limit}")
+        return first, end
+
+    def _header(self, buffer: bytes | mmap.mmap) -> tuple[dict[str, Any], int]:
+        if len(buffer) < _START.size:
+            raise self._broken(f"it has {len(buffer)} bytes")
+        magic, version, length = _START.unpack(buffer[: _START.size])
+        if magic != MAGIC:
+            raise self._broken(f"it begins with {magic!r}, not {MAGIC!r}")
+        if version != VERSION:
+            raise DatasetError(f"{self._where} has layout version {version}; this recaption reads {VERSION}")
+        try:
+            header = json.loads(buffer[_START.size : _START.size + length])
+        except (ValueError, RecursionError) as error:
+            raise self._broken(f"its header is not JSON: {error}") from error
+        if not isinstance(header, dict):
+            raise self._broken("its header is no JSON object")
+        return header, _START.size + length
+
+    def _broken(self, why: str) -> DatasetError:
+        return DatasetError(f"{self._where} is not a file of token ids, or a part of one: {why}. Build it again")
+
+
+def check_tokens(
+    tokens: TokenIds,
+    texts: Iterable[Sequence[str]],
+    listed: Mapping[str, Any],
+    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None,
+) -> Iterator[str]:
+    """What is wrong with a shard's ids, a sentence each; nothing where all is well.
+
+    `texts` has the texts of every sample of the data file, in order; `listed` is the tokenizer's entry in the
+    manifest's `token_ids`. With `encode`, which gives ids without start and end tokens, texts are tokenised again and
+    compared.
+    """
+    for name, value in tokens.facts.to_json().items():
+        said = listed.get(name)
+        # one shard whose texts do not compose is enough for the manifest to say so of all
+        if said != value and not (name == "composable" and value):
+            yield f"its header has {name} {value}, the manifest {said}"
+    samples, waiting = 0, []
+    for samples, of_sample in enumerate(texts, 1):
+        if samples > len(tokens):
+            continue
+        try:
+            if tokens.texts(samples - 1) != len(of_sample):
+                yield f"sample {samples - 1} has {len(of_sample)} texts, and ids of {tokens.texts(samples - 1)}"
+                continue
+            waiting += [(samples - 1, n, text, tokens.ids(samples - 1, n)) for n, text in enumerate(of_sample)]
+        except DatasetError as error:
+            yield str(error)
+        if len(waiting) >= _BATCH:
+            yield from _compare(waiting, tokens.facts, encode)
+            waiting = []
+    yield from _compare(waiting, tokens.facts, encode)
+    if samples != len(tokens):
+        yield f"it has {len(tokens)} samples, the data {samples}"
+
+
+def _compare(
+    waiting: Sequence[tuple[int, int, str, Ids]],
+    facts: TokenizerFacts,
+    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None,
+) -> Iterator[str]:
+    expected = encode([text for _, _, text, _ in waiting]) if encode else [None] * len(waiting)
+    for (sample, n, text, ids), right in zip(waiting, expected, strict=True):
+        if ids.size and int(ids.max()) >= facts.vocabulary:
+            yield f"text {n} of sample {sample} has id {ids.max()}, and the vocabulary {facts.vocabulary}"
+        elif right is not None and ids.tolist() != list(right):
+            yield f"text {n} of sample {sample}, {text[:80]!r}, has other ids than the tokenizer gives it"

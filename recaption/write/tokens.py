@@ -1,0 +1,152 @@
+"""Token ids of a data shard, `tokens/<name>/<shard>.bin`; `recaption.tokenids` has the layout and the reader.
+
+When the ids of "A. B." are those of "A." and of "B.": a tokenizer first cuts a text into pieces, and its model sees one
+piece at a time. So they are, exactly where a space always ends a piece and is no part of the next one. CLIP's pieces
+are matches of `'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+` (open_clip, src/open_clip/tokenizer.py):
+none holds white space, none looks beyond itself, and NFC and lower case do not reach over a space. GPT-2's begin with
+the space before them, and SentencePiece models that do not split first may merge over it: those do not compose.
+A full stop is a piece of its own behind a letter or digit, but joins other marks (`!.`): that is asked of each text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recaption.annotate.tokens import column_name, load_tokenizer
+from recaption.errors import ConfigError
+from recaption.store import Store
+from recaption.tokenids import TAKES_STOP, TokenizerFacts, pack
+from recaption.types import Record
+from recaption.write.outfile import Sink, outfile
+
+_BATCH = 1024
+# Beginnings and ends of every kind: letters with and without case, digits, marks, contractions, what NFC puts
+# together, what lower case makes longer or reads the context of, what tokenizers take for special.
+_PROBES = (
+    "a", "A dog", "dogs'", "it's", "'s", "'ll go", "x2", "2", "3.5", "10,000", "The end.", "Really?!", "!", "...",
+    '"no"', "(left", "right)", "-", "- item", "#1", "@", "$5", "50%", "& co", "a/b", "a_b", "_", "e\u0301", "\u0301",
+    "\u00df", "\u0130", "\u03a3\u039f\u03a3", "\u03a3", "\u732b", "\u3002", "\u0e41\u0e21\u0e27",
+    "\u1112\u1161\u11ab", "\u11ab", "\U0001f431", "\u200d", "\ufe0f", "\u0120", "##ing",
+    "<s>", "</s>", "<|endoftext|>", "[SEP]", "<unk>",
+)  # fmt: skip
+
+
+class Encoder:
+    """One tokenizer, that makes ids without start and end tokens. Raises ConfigError when it cannot be had."""
+
+    def __init__(self, name: str) -> None:
+        try:
+            self._tokenizer, digest = load_tokenizer(name)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("annotate.tokenizers", "output.token_ids")) from error
+        start, end = _frame(self._tokenizer)
+        self.facts = TokenizerFacts(
+            name=column_name(name),
+            sha256=digest,
+            vocabulary=max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=0) + 1,
+            start=start,
+            end=end,
+            stop=tuple(self._tokenizer.encode(".", add_special_tokens=False).ids),
+            composable=False,
+        )
+        self.facts = replace(self.facts, composable=self._composes())
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text."""
+        out: list[list[int]] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = self._tokenizer.encode_batch_fast(texts[start : start + _BATCH], add_special_tokens=False)
+            out += [encoding.ids for encoding in batch]
+        return out
+
+    def _composes(self) -> bool:
+        """Whether a space parts the pieces of any two probes. Pieces, and ids only then: a model that merges over
+        spaces does so with some words only."""
+        if any(" " in token.content for token in self._tokenizer.get_added_tokens_decoder().values()):
+            return False
+        alone = {probe: self._pieces(probe) for probe in _PROBES}
+        pairs = [(a, b) for a in _PROBES for b in _PROBES]
+        if any(self._pieces(f"{a} {b}") != alone[a] + alone[b] for a, b in pairs):
+            return False
+        ids = dict(zip(_PROBES, self.encode(_PROBES), strict=True))
+        joined = self.encode([f"{a} {b}" for a, b in pairs])
+        return all(one == ids[a] + ids[b] for one, (a, b) in zip(joined, pairs, strict=True))
+
+    def _pieces(self, text: str) -> list[str]:
+        """What the model is given, piece by piece."""
+        if self._tokenizer.normalizer is not None:
+            text = self._tokenizer.normalizer.normalize_str(text)
+        if self._tokenizer.pre_tokenizer is None:
+            return [text]
+        return [piece for piece, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+
+
+def encoders(names: Sequence[str]) -> tuple[Encoder, ...]:
+    """Those of `output.token_ids`. Raises ConfigError when one cannot be had, or two would share a file."""
+    columns = [column_name(name) for name in names]
+    if len(set(columns)) < len(columns):
+        raise ConfigError(
+            f"output.token_ids: {', '.join(names)} would share a file ({', '.join(columns)}); rename a file or folder"
+        )
+    return tuple(Encoder(name) for name in names)
+
+
+def texts_of(record: Record) -> list[str]:
+    """The texts of a sample in the order of its ids: sub-captions, and captions that have none."""
+    return [text for c in record.captions for text in ([s.text for s in c.sub_captions] or [c.text])]
+
+
+def write_tokens(store: Store, path: str, records: Iterable[Record], encoder: Encoder) -> tuple[Sink, bool]:
+    """Write the ids of the samples of one data file, in its order. Returns the closed sink, and whether ids compose.
+
+    That is what the tokenizer's facts say, and held against the words at which a sample's own texts would meet.
+    """
+    samples = [texts_of(record) for record in records]
+    distinct = list(dict.fromkeys(text for texts in samples for text in texts))
+    ids = dict(zip(distinct, encoder.encode(distinct), strict=True))
+    composable = encoder.facts.composable and _holds(samples, encoder)
+    facts = replace(encoder.facts, composable=composable)
+    stored = {text: np.array(made, facts.dtype).tobytes() for text, made in ids.items()}
+    stops = _take_stop(ids, encoder)
+    texts = [text for of_sample in samples for text in of_sample]
+    marks = bytes(TAKES_STOP if text in stops else 0 for text in texts)
+    with outfile(store, path) as sink:
+        for piece in pack(facts, [len(of_sample) for of_sample in samples], [stored[text] for text in texts], marks):
+            sink.write(piece)
+    return sink, composable
+
+
+def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
+    """Whether spaces part a sample's texts, in a ring: each is before a space and behind one. The words beside the
+    space decide, and few of those pairs are distinct: to tokenise the joined texts would cost as much as the texts."""
+    pairs = {
+        (left.rpartition(" ")[2], right.partition(" ")[0])
+        for texts in samples
+        for left, right in zip(texts, [*texts[1:], *texts[:1]], strict=True)
+    }
+    words = list({word for pair in pairs for word in pair})
+    ids = dict(zip(words, encoder.encode(words), strict=True))
+    edges = list(pairs)
+    joined = encoder.encode([f"{left} {right}" for left, right in edges])
+    return all(made == ids[left] + ids[right] for made, (left, right) in zip(joined, edges, strict=True))
+
+
+def _take_stop(ids: dict[str, list[int]], encoder: Encoder) -> set[str]:
+    """Texts whose ids with a full stop behind them are theirs, then `stop`. Those that end in one need none."""
+    open_ended = [text for text in ids if not text.endswith(".")]
+    stop = list(encoder.facts.stop)
+    closed = encoder.encode([f"{text}." for text in open_ended])
+    return {text for text, made in zip(open_ended, closed, strict=True) if made == ids[text] + stop}
+
+
+def _frame(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the tokenizer puts before and after a text."""
+    made = tokenizer.encode("a")
+    special = made.special_tokens_mask
+    before = next((n for n, flag in enumerate(special) if not flag), len(special))
+    after = next((n for n, flag in enumerate(reversed(special)) if not flag), 0)
+    return tuple(made.ids[:before]), tuple(made.ids[len(special) - after :])

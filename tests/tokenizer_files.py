@@ -1,0 +1,118 @@
+"""Small tokenizers and CLIP's own, as the JSON files that pipelines name; made without network."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import string
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+TEXTS = [
+    "A red dog runs by. It barks twice!",
+    "Two kites fly above pale dunes",
+    "no people are visible",
+    "the dog's 12 toys",
+    " ".join(string.printable),
+]
+# tokenizer.json of openai/clip-vit-base-patch32; transformers builds the same in tokenization_clip.py
+CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+def clip_like(folder: Path) -> Path:
+    """A tiny BPE, trained here, that normalises and splits as CLIP's does."""
+    tokenizer = _as_clip(Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>")))
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        show_progress=False,
+        end_of_word_suffix="</w>",
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return _saved(_with_ends(tokenizer), folder / "clip_like.json")
+
+
+def gpt2_like(folder: Path) -> Path:
+    """A byte-level BPE whose words begin with the space before them."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    return _saved(tokenizer, folder / "gpt2_like.json")
+
+
+def words(folder: Path, *, vocabulary: int = 300) -> Path:
+    """A word-level tokenizer of `vocabulary` words, w0, w1, …"""
+    known = {"[UNK]": 0, **{f"w{n}": n for n in range(1, vocabulary)}}
+    tokenizer = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return _saved(tokenizer, folder / "words.json")
+
+
+def merging(folder: Path, *, split: bool) -> Path:
+    """A SentencePiece-like model that knows "a dog" as one piece; with `split` it never sees two words at once."""
+    pieces = [("<unk>", -9.0), ("\u2581", -5.0), ("\u2581a", -2.0), ("\u2581dog", -2.0), ("\u2581a\u2581dog", -1.0)]
+    tokenizer = Tokenizer(models.Unigram(pieces, 0))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always", split=split)
+    return _saved(tokenizer, folder / f"merging_{split}.json".lower())
+
+
+def clip(folder: Path) -> Path | None:
+    """CLIP's own tokenizer, of the merges that open_clip ships; None where it is not installed."""
+    found = importlib.util.find_spec("open_clip")
+    merged = Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if found and found.origin else None
+    if merged is None or not merged.is_file():
+        return None
+    lines = gzip.decompress(merged.read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
+    merges = [tuple(line.split()) for line in lines]
+    letters = list(_byte_letters().values())
+    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
+    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
+    known = {token: n for n, token in enumerate(vocabulary)}
+    model = models.BPE(
+        known,
+        merges,  # type: ignore[arg-type]
+        continuing_subword_prefix="",
+        end_of_word_suffix="</w>",
+        unk_token="<|endoftext|>",
+    )
+    return _saved(_with_ends(_as_clip(Tokenizer(model))), folder / "clip.json")
+
+
+def _as_clip(tokenizer: Tokenizer) -> Tokenizer:
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(CLIP_PIECES), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _with_ends(tokenizer: Tokenizer) -> Tokenizer:
+    tokenizer.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
+    start, end = (tokenizer.token_to_id(token) for token in ("<|startoftext|>", "<|endoftext|>"))
+    tokenizer.post_processor = processors.RobertaProcessing(
+        sep=("<|endoftext|>", end), cls_token=("<|startoftext|>", start), trim_offsets=False, add_prefix_space=False
+    )
+    return tokenizer
+
+
+def _byte_letters() -> dict[int, str]:
+    """A printable letter for every byte, in the order in which CLIP's and GPT-2's vocabularies begin."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {byte: chr(byte) for byte in plain} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+
+
+def _saved(tokenizer: Tokenizer, path: Path) -> Path:
+    tokenizer.save(str(path))
+    return path

@@ -1,0 +1,234 @@
+"""Token ids beside the data: the tokenizers' own, in the data's order, and composable where that is said."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import tokenizer_files
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from recaption.errors import ConfigError, ImageError
+from recaption.store import LocalStore
+from recaption.tokenids import TokenIds, check_tokens, tokens_path
+from recaption.types import Caption, Record, SubCaption
+from recaption.write import Encoder, encoders, texts_of, write_shard
+from recaption.write.tokens import write_tokens
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tokenizers")
+
+
+@pytest.fixture(scope="module")
+def clip_like(folder: Path) -> Encoder:
+    return Encoder(str(tokenizer_files.clip_like(folder)))
+
+
+@pytest.fixture(scope="module")
+def clip(folder: Path) -> Encoder:
+    path = tokenizer_files.clip(folder)
+    if path is None:
+        pytest.skip("open_clip, which ships CLIP's merges, is not installed")
+    return Encoder(str(path))
+
+
+def record(*captions: list[str], key: str = "k") -> Record:
+    """One with these sub-captions; a caption of one text that is no list's has none."""
+    made = []
+    for n, texts in enumerate(captions):
+        whole = " ".join(texts)
+        subs = [
+            SubCaption(sub_id=f"{n}#{i}", idx=i, text=t, char_start=0, char_end=len(t), n_words=1, content_start=0)
+            for i, t in enumerate(texts)
+        ]
+        made.append(
+            Caption(
+                caption_id=f"{n}", generation="g", source="s", granularity="long", text=whole, sub_captions=(*subs,)
+            )
+        )
+    return Record(
+        key=key, source_key=key, shard="s", row=0, sha256="", status="ok" if made else "reject", captions=tuple(made)
+    )
+
+
+def written(store: LocalStore, records: list[Record], encoder: Encoder) -> TokenIds:
+    write_tokens(store, "x.bin", records, encoder)
+    return TokenIds.open(store.root / "x.bin")
+
+
+def tokenised_by(path: Path) -> Callable[[Sequence[str]], list[list[int]]]:
+    """The tokenizers library itself, one text at a time."""
+    tokenizer = Tokenizer.from_file(str(path))
+    return lambda texts: [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+
+
+def open_clips_tokenizer() -> Any:
+    """open_clip's tokenizer.py without its package, which takes ten seconds to import."""
+    place = importlib.util.find_spec("open_clip")
+    assert place is not None and place.origin is not None
+    spec = importlib.util.spec_from_file_location("open_clips_tokenizer", Path(place.origin).with_name("tokenizer.py"))
+    assert spec is not None and spec.loader is not None
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    return module.SimpleTokenizer()
+
+
+def samples_on_disk(build: Path, data: str) -> list[list[dict[str, Any]]]:
+    """The captions of each sample of a data file, in its order."""
+    if data.endswith(".parquet"):
+        return pq.read_table(build / data, columns=["captions"])["captions"].to_pylist()
+    import tarfile
+
+    with tarfile.open(build / data) as tar:
+        return [json.load(tar.extractfile(m))["captions"] for m in tar if m.name.endswith(".json")]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["sidecar", "webdataset", "parquet"])
+def test_ids_lie_beside_every_data_file_in_its_order(
+    store: LocalStore, shard: Any, clip_like: Encoder, folder: Path, format: Any
+) -> None:
+    """Val samples, rejected ones, a sample that is rejected only when its pixels are read, captions without parts."""
+    one = shard(12, holdout=0.4)
+    made, records = one.assembled(), one.records()
+    first = records[0].captions
+    records[0] = replace(records[0], captions=(replace(first[0], sub_captions=()), *first[1:]))
+    lost = next(image for image, _ in one.pairs[5:])
+    one.pairs = [(i, ImageError("changed", "other by now", key=i.key) if i is lost else data) for i, data in one.pairs]
+    gpt2 = Encoder(str(tokenizer_files.gpt2_like(folder)))
+    entry = write_shard(
+        store, "b", one.name, records, one.images, format=format, tokenizers=["clip"], rejects=made.rejects,
+        asked=made.asked, token_ids=[clip_like, gpt2],
+    )  # fmt: skip
+    assert entry.composable == {"clip_like": True, "gpt2_like": False}
+    data = [file for file in entry.files if file.table == "data"]
+    ids = {file.path: file for file in entry.files if file.table == "tokens"}
+    assert len(data) == (1 if format == "sidecar" else 2) and len(ids) == 2 * len(data)
+    texts_seen = 0
+    for file in data:
+        captions = samples_on_disk(store.root / "b", file.path)
+        texts = [[t for c in of for t in ([s["text"] for s in c["sub_captions"]] or [c["text"]])] for of in captions]
+        texts_seen += sum(map(len, texts))
+        for encoder in (clip_like, gpt2):
+            name = encoder.facts.name
+            listed = ids[tokens_path(file.path, name)]
+            assert (listed.split, listed.rows) == (file.split, file.rows)
+            tokens = TokenIds.open(store.root / "b" / listed.path)
+            again = tokenised_by(folder / f"{name}.json")
+            found = check_tokens(tokens, texts, encoder.facts.to_json(), again)
+            assert list(found) == [] and len(tokens) == file.rows == len(texts)
+    usable = [r for r in records if r.status != "reject" and (format == "sidecar" or r.key != lost.key)]
+    assert texts_seen == sum(len(texts_of(r)) for r in usable) > 30
+
+
+def test_equal_records_are_equal_bytes(tmp_path: Path, shard: Any, clip_like: Encoder) -> None:
+    one, bodies = shard(6), []
+    for name in ("a", "b"):
+        store = LocalStore(tmp_path / name)
+        entry = write_shard(store, "b", one.name, one.records(), one.images, format="sidecar", token_ids=[clip_like])
+        bodies.append((entry, store.get("b/tokens/clip_like/00000.bin")))
+    assert bodies[0] == bodies[1]
+
+
+def test_without_token_ids_nothing_is_there(store: LocalStore, shard: Any) -> None:
+    one = shard(3)
+    entry = write_shard(store, "b", one.name, one.records(), one.images, format="sidecar")
+    assert "composable" not in entry.to_json() and [p.name for p in (store.root / "b/data").iterdir()] == [
+        "00000.parquet"
+    ]
+
+
+TEXTS = st.text(
+    st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from("aB9.!?,'\"- \u0301\u03a3<|>")), max_size=20
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(texts=st.lists(TEXTS, min_size=1, max_size=5))
+def test_what_composes_composes(folder: Path, clip_like: Encoder, texts: list[str]) -> None:
+    """Of a CLIP-like tokenizer, on any text: parts joined by a space, and full stops where the marks allow them."""
+    tokens = written(LocalStore(folder / "out"), [record(texts)], clip_like)
+    assert tokens.facts.composable
+    order = list(range(len(texts)))[::-1]
+    for stops in ([], [n for n in order if tokens.takes_stop(0, n)]):
+        said = " ".join(texts[n] + ("." if n in stops else "") for n in order)
+        made = tokens.joined(0, order, stops)
+        assert made is not None and made.tolist() == clip_like.encode([said])[0], said
+
+
+def test_full_stops_go_behind_words_not_behind_marks(store: LocalStore, clip: Encoder) -> None:
+    texts = ["A dog", "room 12", 'it says "no"', "Really?!", "The end.", "caf\u00e9", "x)"]
+    tokens = written(store, [record(texts)], clip)
+    assert [tokens.takes_stop(0, n) for n in range(len(texts))] == [True, True, False, False, False, True, False]
+
+
+def test_clips_ids_are_open_clips(store: LocalStore, clip: Encoder) -> None:
+    """Of a joined text, framed and cut: what open_clip's own tokenizer makes of it."""
+    tokenizer = open_clips_tokenizer()
+    texts = ["A red dog runs by.", "It's 12 o'clock", 'A sign says "OPEN"!', "Caf\u00e9s & bars", "word " * 80]
+    tokens = written(store, [record(texts[:2], texts[2:])], clip)
+    assert (clip.facts.vocabulary, clip.facts.start, clip.facts.end) == (49408, (49406,), (49407,))
+    assert tokens.facts.dtype.name == "uint16"
+    for order in ([0], [1, 0], [3, 2, 1, 0], [2, 4]):
+        joined = tokens.joined(0, order)
+        assert joined is not None
+        framed = tokens.framed(joined, 77).tolist()
+        expected = tokenizer(" ".join(texts[n] for n in order))[0].tolist()
+        assert framed + [0] * (77 - len(framed)) == expected
+
+
+def test_what_composes_by_kind(folder: Path) -> None:
+    def composes(path: Path) -> bool:
+        return Encoder(str(path)).facts.composable
+
+    assert composes(tokenizer_files.words(folder))
+    assert not composes(tokenizer_files.gpt2_like(folder))
+    assert composes(tokenizer_files.merging(folder, split=True))
+    assert not composes(tokenizer_files.merging(folder, split=False))  # of the probes no ids differ, but pieces do
+    spaced = Tokenizer.from_file(str(tokenizer_files.words(folder)))
+    spaced.add_tokens(["w1 w2"])
+    spaced.save(str(folder / "spaced.json"))
+    assert not composes(folder / "spaced.json")
+
+
+def test_a_shard_whose_texts_do_not_compose_says_so(store: LocalStore, folder: Path) -> None:
+    """Metaspace takes a text that begins with its mark for one that has a space already."""
+    encoder = Encoder(str(tokenizer_files.merging(folder, split=True)))
+    assert written(store, [record(["a dog"], ["a"])], encoder).facts.composable
+    for texts in (["a", "\u2581dog"], ["\u2581dog", "a"], ["\u2581dog"]):
+        assert not written(store, [record(["a dog"], ["a"]), record(texts)], encoder).facts.composable
+
+
+def test_each_text_is_tokenised_once(store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(str(tokenizer_files.gpt2_like(folder)))
+    asked: list[str] = []
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda texts: asked.extend(texts) or encode(texts))
+    tokens = written(store, [record(["a dog.", "it barks."]), record(["a dog."], [], ["it barks."])], encoder)
+    assert sorted(asked) == ["", ".", "a dog.", "it barks."]  # the caption without parts is "", and "." closes it
+    assert [tokens.texts(i) for i in (0, 1)] == [2, 3]
+    assert tokens.ids(1, 2).tolist() == tokens.ids(0, 1).tolist() == encode(["it barks."])[0]
+
+
+def test_large_vocabularies_take_four_bytes(store: LocalStore, folder: Path) -> None:
+    encoder = Encoder(str(tokenizer_files.words(folder, vocabulary=65_537)))
+    tokens = written(store, [record(["w65536 w1"])], encoder)
+    assert tokens.ids(0, 0).tolist() == [65_536, 1] and tokens.facts.dtype.name == "uint32"
+    assert Encoder(str(tokenizer_files.words(folder, vocabulary=65_536))).facts.dtype.name == "uint16"
+
+
+def test_tokenizers_that_cannot_be_had_are_named_by_their_setting(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"output\.token_ids: 'no/such/file.json'"):
+        encoders(["no/such/file.json"])
+    path = str(tokenizer_files.words(folder))
+    with pytest.raises(ConfigError, match=r"would share a file \(words, words\)"):
+        encoders([path, path])
+    assert [encoder.facts.name for encoder in encoders([path, "scene"])] == ["words", "scene"]
