@@ -222,6 +222,17 @@ class SamplingPolicy(_Section):
     p_raw: float = Field(0.1, ge=0, le=1)
 
 
+class Trainer(_Section):
+    """Who will read the dataset. Where there are fewer shards than readers, a build says so."""
+
+    gpus: int = Field(1, ge=1, description="of all nodes; each reads shards of its own")
+    workers: int = Field(1, ge=1, description="of the loader, per GPU")
+
+    @property
+    def readers(self) -> int:
+        return self.gpus * self.workers
+
+
 class Output(_Section):
     """Where and in which form the dataset is written."""
 
@@ -229,11 +240,17 @@ class Output(_Section):
     format: Literal["auto", "sidecar", "webdataset", "parquet"] = Field(
         "auto", description="auto: sidecar for tars, else parquet"
     )
+    samples_per_shard: Literal["source"] | Annotated[int, Field(ge=1)] = Field(
+        "source",
+        description="source: a dataset shard is its source shard; a number: all shards but the last have exactly so "
+        "many usable train samples (formats webdataset and parquet)",
+    )
     images: Literal["jpeg", "passthrough"] = Field("jpeg", description="jpeg: other formats are transcoded once")
     require: tuple[str, ...] = Field((), description="without these an image is rejected; default: the first")
     primary: tuple[str, ...] = Field((), description="order of choice for .txt; default: as asked, then raw")
     holdout: Holdout | None = None
     sampling: SamplingPolicy = SamplingPolicy()
+    trainer: Trainer | None = None
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 
@@ -360,6 +377,7 @@ def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
     top["breaker"] = Breaker
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
     deep["annotate", "weights"] = Weights
+    deep["output", "trainer"] = Trainer
     names = tuple(part for part in loc if isinstance(part, str))
     if not names:
         return Pipeline
