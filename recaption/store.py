@@ -231,7 +231,7 @@ class LocalStore:
         size = 0
         if not target.is_dir():
             return size
-        _sync(target)
+        self._retried("delete", target, lambda: _sync(target))
         for where, _, names in os.walk(target, topdown=False):  # a link in it goes, not what it points at
             for name in names:
                 file = Path(where, name)

@@ -22,7 +22,7 @@ from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
 
-Collect = Callable[[], list[Any]]
+Collect = Callable[..., list[Any]]
 
 
 class Builder:
@@ -78,8 +78,8 @@ class Builder:
     def finish(self, display: Display, stopping: Callable[[], bool]) -> tuple[str, bool]:
         """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new."""
 
-        def collect() -> list[Any]:
-            return self._pool.collect(display.building, stopping)
+        def collect(report: Callable[[int, int], None] = display.building) -> list[Any]:
+            return self._pool.collect(report, stopping)
 
         entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)
         if entries is None:
@@ -139,7 +139,7 @@ class Builder:
 
     def _check_keys(self, shards: list[KeyTable], collect: Collect) -> None:
         self._pool.add(check_keys, self._spec.store_url, shards)
-        collect()
+        collect(lambda done, total: None)
 
     def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline

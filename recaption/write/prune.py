@@ -38,8 +38,7 @@ def prune(store: Store) -> Pruned:
             continue
         bytes_ += _size(store, f"{folder}/manifest.json")
         store.delete(f"{folder}/manifest.json")
-        forget_shards(store, folder)
-        bytes_ += store.remove(folder)
+        bytes_ += forget_shards(store, folder) + store.remove(folder)
         builds += 1
     return Pruned(builds=builds, bytes=bytes_)
 

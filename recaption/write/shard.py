@@ -101,13 +101,9 @@ def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
                 store.delete(path)
 
 
-def forget_shards(store: Store, prefix: str) -> None:
-    """Remove the entries of finished shards, once the manifest holds them."""
-    for path in list(store.list(f"{prefix}/.shards")):
-        store.delete(path)
-    folder = store.local(f"{prefix}/.shards")
-    if folder is not None and folder.is_dir():
-        folder.rmdir()
+def forget_shards(store: Store, prefix: str) -> int:
+    """Remove the entries of finished shards, and what a killed run left beside them. Returns how many bytes."""
+    return store.remove(f"{prefix}/.shards")
 
 
 def _entry_path(prefix: str, shard: str) -> str:

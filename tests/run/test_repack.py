@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import struct
 import tarfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from local_cluster import Crashed, Crashes
 from local_pool import LocalPool, build
 from samples import jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data
@@ -198,6 +200,37 @@ def test_a_build_that_was_stopped_goes_on_where_it_was(answered: Path) -> None:
         files = sorted(p.relative_to(expected) for p in (expected / name).rglob("*") if p.is_file())
         assert files == sorted(p.relative_to(made) for p in (made / name).rglob("*") if p.is_file())
         assert all((made / file).read_bytes() == (expected / file).read_bytes() for file in files)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    found = (path for path in (out / "builds").rglob("*") if path.is_file() and not path.name.startswith(".tmp-"))
+    return {str(path.relative_to(out)): path.read_bytes() for path in found}
+
+
+def test_killed_at_any_write_it_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    for shard in range(2):
+        rows = [sample(f"k{shard}{i}", jpeg(10 * shard + i) if i else b"<html>") for i in range(5)]
+        write_tar(tmp_path / "source" / f"{shard}.tar", rows)
+    data = data_of(tmp_path, 3, holdout={"fraction": 0.2})
+    answer_all(data)
+    answers = tmp_path / "answers"
+    (tmp_path / "out").rename(answers)
+    shutil.copytree(answers, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        crashes = Crashes(patch)
+        build(data)
+    expected = files(tmp_path / "out")
+    assert len(expected) > 20 and crashes.count > 25
+    for at in range(2, crashes.count + 1, 6):
+        shutil.rmtree(tmp_path / "out")
+        shutil.copytree(answers, tmp_path / "out")
+        with monkeypatch.context() as patch, pytest.raises(Crashed):
+            Crashes(patch, at, seed=at)
+            build(data, LocalPool(at))
+        build(data, LocalPool(at + 1))
+        assert files(tmp_path / "out") == expected, at
+        assert (tmp_path / "out" / "dataset" / "manifest.json").exists()
 
 
 def test_what_is_found_broken_when_written_leaves_its_shard_short(tmp_path: Path) -> None:
