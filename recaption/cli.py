@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
         command.add_argument("--takeover", action="store_true", help="take the output from a run that is surely dead")
         command.add_argument("--quiet", action="store_true", help="no progress and no summary")
-        command.set_defaults(half=name)
+        command.set_defaults(half=name, prune=False)
+        if name == "build":
+            command.add_argument("--prune", action="store_true", help="then remove all other builds of the output")
 
     text = "what a pipeline will cost: a pilot over its first images, whose answers are kept"
     command = _of_pipeline(_add(commands, "estimate", _estimate, text))
@@ -210,7 +212,15 @@ def _run(arguments: argparse.Namespace) -> int:
         from recaption.run import run
     with Display(console, quiet=arguments.quiet) as display:
         display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
-        outcome = run(pipeline, path, display, half=arguments.half, limit=arguments.limit, takeover=arguments.takeover)
+        outcome = run(
+            pipeline,
+            path,
+            display,
+            half=arguments.half,
+            limit=arguments.limit,
+            takeover=arguments.takeover,
+            prune_others=arguments.prune,
+        )
     if not arguments.quiet:
         _report(outcome, pipeline.name, console)
     return _judged(outcome, pipeline)
@@ -242,6 +252,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         for line in outcome.sums:
             console.print(line, markup=False, highlight=False)
         console.print(f"next: {command} status {shlex.quote(out)}", markup=False, highlight=False)
+        _report_beside(outcome, console)
         return
     rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
     summary = summarise(outcome.store_url, seconds=outcome.seconds if rate else None, captions_per_second=rate)
@@ -254,6 +265,16 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
             f"{command} init my-captions  # pipelines and prompts to start from",
         ),
     )
+    _report_beside(outcome, console)
+
+
+def _report_beside(outcome: Outcome, console: Console) -> None:
+    """What was removed, and what is not as it should be."""
+    if outcome.pruned is not None:
+        console.print(str(outcome.pruned), markup=False, highlight=False)
+    for warning in outcome.warnings:
+        console.print("[yellow]warning:[/] ", end="")
+        console.print(warning, markup=False, highlight=False, soft_wrap=True)
 
 
 def _estimate(arguments: argparse.Namespace) -> int:

@@ -240,12 +240,28 @@ class Card(_Section):
     published: datetime.date | None = Field(None, description="YYYY-MM-DD")
 
 
+class Trainer(_Section):
+    """Who will read the dataset. Where there are fewer shards than readers, a build says so."""
+
+    gpus: int = Field(1, ge=1, description="of all nodes; each reads shards of its own")
+    workers: int = Field(1, ge=1, description="of the loader, per GPU")
+
+    @property
+    def readers(self) -> int:
+        return self.gpus * self.workers
+
+
 class Output(_Section):
     """Where and in which form the dataset is written."""
 
     path: str
     format: Literal["auto", "sidecar", "webdataset", "parquet"] = Field(
         "auto", description="auto: sidecar for tars, else parquet"
+    )
+    samples_per_shard: Literal["source"] | Annotated[int, Field(ge=1)] = Field(
+        "source",
+        description="source: a dataset shard is its source shard; a number: all shards but the last have exactly so "
+        "many usable train samples (formats webdataset and parquet)",
     )
     images: Literal["jpeg", "passthrough"] = Field("jpeg", description="jpeg: other formats are transcoded once")
     profile: Literal["flair"] | None = Field(
@@ -265,6 +281,7 @@ class Output(_Section):
     token_ids: tuple[str, ...] = Field(
         (), description="tokenizers whose ids of every text lie beside the data; named as in annotate.tokenizers"
     )
+    trainer: Trainer | None = None
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 
@@ -406,6 +423,7 @@ def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
     deep["output", "card"] = Card
     deep["annotate", "weights"] = Weights
+    deep["output", "trainer"] = Trainer
     names = tuple(part for part in loc if isinstance(part, str))
     if not names:
         return Pipeline

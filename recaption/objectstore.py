@@ -13,6 +13,8 @@ import inspect
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from recaption.retrying import retried
 
 T = TypeVar("T")
 _S3 = ("s3", "s3a")
+_THREADS = 16  # files that are removed at a time
 _CONDITIONAL = (*_S3, "gs", "gcs", "memory")
 
 
@@ -140,24 +143,31 @@ class ObjectStore:
         yield from sorted(self._s3_names(prefix, files=False) if self._is_s3 else self._names(prefix, "directory"))
 
     def _s3_names(self, prefix: str, *, files: bool) -> Iterator[str]:
-        """Names in a folder, a page of up to 1,000 at a time, so that a million of them take no memory.
-
-        S3 gives keys in the order of their UTF-8 bytes, which is Python's order of the names.
-        """
-        bucket, key, _ = self.fs.split_path(self._at(prefix))
-        start = f"{key}/" if key else ""
-        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": start, "Delimiter": "/"}
-        while True:
-            try:
-                page = self._retried("list", prefix, lambda: self.fs.call_s3("list_objects_v2", **asked))
-            except FileNotFoundError:  # no such bucket
-                return
+        """Names in a folder; S3 gives keys in the order of their UTF-8 bytes, which is Python's order of the names."""
+        start = self._s3_start(prefix)
+        for page in self._s3_pages(prefix, Delimiter="/"):
             found = (
                 (entry["Key"] for entry in page.get("Contents", ()))
                 if files
                 else (entry["Prefix"].rstrip("/") for entry in page.get("CommonPrefixes", ()))
             )
             yield from (name for full in found if (name := full.removeprefix(start)))  # a "folder" object has no name
+
+    def _s3_start(self, prefix: str) -> str:
+        """What the keys of a folder's files begin with."""
+        _, key, _ = self.fs.split_path(self._at(prefix))
+        return f"{key}/" if key else ""
+
+    def _s3_pages(self, prefix: str, **options: Any) -> Iterator[dict[str, Any]]:
+        """What S3 lists below a folder, a page of up to 1,000 at a time, so that a million keys take no memory."""
+        bucket, _, _ = self.fs.split_path(self._at(prefix))
+        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": self._s3_start(prefix), **options}
+        while True:
+            try:
+                page = self._retried("list", prefix, lambda: self.fs.call_s3("list_objects_v2", **asked))
+            except FileNotFoundError:  # no such bucket
+                return
+            yield page
             if not page.get("IsTruncated"):
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
@@ -178,6 +188,32 @@ class ObjectStore:
             self._retried("delete", path, lambda: self.fs.rm_file(self._at(path)))
         except FileNotFoundError:
             return
+
+    def remove(self, folder: str) -> int:
+        size = 0
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for page in self._sizes(folder):
+                list(pool.map(self._delete_whole, page))
+                size += sum(page.values())
+        return size
+
+    def _sizes(self, folder: str) -> Iterator[dict[str, int]]:
+        """Name in the file system -> bytes, of all files below a folder, a page at a time."""
+        if self._is_s3:
+            bucket, _, _ = self.fs.split_path(self._at(folder))
+            for page in self._s3_pages(folder):
+                yield {f"{bucket}/{entry['Key']}": int(entry["Size"]) for entry in page.get("Contents", ())}
+            return
+
+        def find() -> dict[str, int]:
+            self.fs.invalidate_cache(self._at(folder))
+            return {name: int(info["size"]) for name, info in self.fs.find(self._at(folder), detail=True).items()}
+
+        yield self._retried("list", folder, find)
+
+    def _delete_whole(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._retried("delete", name, lambda: self.fs.rm_file(name))
 
 
 def _passing(error: Exception) -> bool:

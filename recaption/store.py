@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
@@ -69,6 +71,14 @@ class Store(Protocol):
 
     def delete(self, path: str) -> None:
         """Remove a file if it is there."""
+        ...
+
+    def remove(self, folder: str) -> int:
+        """Remove a folder with all that lies in it, what a crash left behind too. Returns how many bytes that was.
+
+        Not all at once: whoever may look at it while it goes, or after a crash in between, must be told beforehand.
+        What `delete` was asked for before is gone first.
+        """
         ...
 
     def local(self, path: str) -> Path | None:
@@ -215,6 +225,20 @@ class LocalStore:
     def delete(self, path: str) -> None:
         target = self._at(path)
         self._retried("delete", target, lambda: target.unlink(missing_ok=True))
+
+    def remove(self, folder: str) -> int:
+        target = self._at(folder)
+        size = 0
+        if not target.is_dir():
+            return size
+        self._retried("delete", target, lambda: _sync(target))
+        for where, _, names in os.walk(target, topdown=False):  # a link in it goes, not what it points at
+            for name in names:
+                file = Path(where, name)
+                size += file.lstat().st_size
+                self._retried("delete", file, partial(file.unlink, missing_ok=True))
+        self._retried("delete", target, lambda: shutil.rmtree(target), kept=(FileNotFoundError,))
+        return size
 
 
 def _in_words(error: Exception) -> str:

@@ -73,7 +73,8 @@ src/flair/data.py, sample_dict). IB, SV and LLA are the models of DreamLIP's cap
 class SourceShard:
     """One file of the source, or a virtual cut of up to 5,000 images of a folder or Parquet source.
 
-    `id` is unique in the source and a pure function of the shard's place in it; dataset shards are named by it.
+    `id` is unique in the source and a pure function of the shard's place in it; dataset shards are named by it, unless
+    they are cut at equal counts (`output.samples_per_shard`).
     `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file).
     """
 

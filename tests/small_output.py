@@ -72,7 +72,7 @@ def build_all(plan: Plan) -> Path:
     """What `recaption build` does with answers that are there, in this process; published, on a local disk."""
     pipeline, store = plan.pipeline, open_store(plan.pipeline.output.path)
     source = open_source(pipeline.source)
-    format = builder._format(pipeline, source.kind)
+    format = builder.format_of(pipeline, source.kind)
     spec = BuildSpec(
         pipeline=pipeline,
         questions=plan.questions,

@@ -16,6 +16,7 @@ from recaption.cli import main
 from recaption.errors import EngineDead, Interrupted
 from recaption.run import Outcome
 from recaption.store import open_store
+from recaption.write import Pruned, current_build
 
 GOLDEN = Path(__file__).parent / "golden" / "output"
 
@@ -206,3 +207,35 @@ def test_a_pipeline_file_for_the_prompts_has_to_be_there(capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as stop:
         main(["replay", "out", "key", "--pipeline", "/nowhere.yaml"])
     assert stop.value.code == 2 and "there is no file '/nowhere.yaml'" in said(capsys)[1]
+
+
+def test_build_prunes_and_says_what_was_removed_and_what_is_not_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    shutil.copytree(GOLDEN, tmp_path / "out", symlinks=True)
+
+    def run(*_: object, prune_others: bool, **__: object) -> Outcome:
+        asked.append(prune_others)
+        return Outcome(
+            store_url=str(tmp_path / "out"),
+            build=current_build(open_store(str(tmp_path / "out"))),
+            changed=False,
+            answered=0,
+            seconds=0.0,
+            output_tokens=0,
+            reject_share=0.0,
+            sums=(),
+            warnings=("3 train shards are fewer than the trainer's 8 readers",),
+            pruned=Pruned(builds=2, bytes=12_345_678) if prune_others else None,
+        )
+
+    monkeypatch.setattr("recaption.run.run", run, raising=False)
+    assert main(["build", "replay", "--prune"]) == 0
+    out, _ = said(capsys)
+    assert "pruned: 2 other builds, 12.3 MB" in out
+    assert "warning: 3 train shards are fewer" in out
+    assert main(["build", "replay"]) == 0
+    assert asked == [True, False] and "pruned" not in said(capsys)[0]
+    with pytest.raises(SystemExit):
+        main(["run", "replay", "--prune"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import threading
 import time
 import zlib
 from collections import Counter
@@ -171,6 +172,48 @@ def test_the_other_formats(make_source: Callable[..., Path], tmp_path: Path, for
     assert table.num_rows == 20 == len(tokens) and tokens.facts.to_json() == manifest(out)["token_ids"][0]
     assert run(data).changed is False
     assert ("image" in table.column_names) == (form == "parquet")
+
+
+def test_equal_shards_beside_a_reader_of_the_former_build(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(shards=3, per_shard=8), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    former = out / "builds" / str(run(data).build)
+    whole = {path: path.read_bytes() for path in former.glob("**/*") if path.is_file()}
+    rounds, over, different = 0, threading.Event(), set[Path]()
+
+    def read() -> None:
+        nonlocal rounds
+        while not over.is_set():
+            different.update(path for path, data in whole.items() if path.read_bytes() != data)
+            rounds += 1
+            over.wait(0.02)
+
+    trainer = threading.Thread(target=read)
+    with open(former / "data" / "00001.tar", "rb") as file:
+        begun = file.read(100)
+        trainer.start()
+        try:
+            data["output"] |= {"samples_per_shard": 5, "trainer": {"gpus": 4, "workers": 2}}
+            second = run(data, half="build")
+        finally:
+            over.set()
+            trainer.join()
+        assert begun + file.read() == whole[former / "data" / "00001.tar"]
+    assert rounds > 1 and not different, "published under the eyes of a reader"
+    assert [shard["splits"]["train"] for shard in manifest(out)["shards"]] == [5, 5, 5, 5, 4]
+    (warning,) = second.warnings
+    assert "5 train shards are fewer than the trainer's 8 readers" in warning and "samples_per_shard=3" in warning
+    log = sorted((out / "metrics").glob("run-*.json"))[-1]
+    assert json.loads(log.read_bytes())["warnings"] == [warning]
+
+    third = run(data, half="build", prune_others=True)
+    assert (third.changed, third.build, third.warnings) == (False, second.build, second.warnings)
+    assert third.pruned and third.pruned.builds == 1
+    assert third.pruned.bytes == sum(map(len, whole.values()))
+    assert [folder.name for folder in (out / "builds").iterdir()] == [second.build]
+    data["output"]["format"] = "sidecar"
+    with pytest.raises(UserError, match=r"samples_per_shard is 5, but output.format is sidecar"):
+        run(data)
 
 
 def test_a_limit_counts_images_in_listing_order(make_source: Callable[..., Path], tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ def test_folders_are_named_in_order(store: Store) -> None:
     assert list(store.folders("nowhere")) == list(store.folders("p/file")) == []
 
 
+def test_a_folder_goes_with_all_that_is_in_it(store: Store) -> None:
+    for path in ("a/b/1", "a/b/.parts/2", "a/c/d/3", "ab/4", "a-b/5"):
+        store.put(path, b"12345")
+    assert store.remove("a") == 15
+    assert list(store.folders("")) == ["a-b", "ab"] and store.get("ab/4") == b"12345"
+    assert store.remove("a") == store.remove("never/there") == 0
+
+
 def test_if_absent_keeps_the_first(store: Store) -> None:
     assert store.conditional
     assert store.put("x", b"first", if_absent=True)

@@ -3,47 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+import re
 from collections.abc import Callable
 from typing import Any
-
-import ray
 
 import recaption
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
-from recaption.errors import DatasetError, Interrupted, ShardError, StoreError
+from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Listing
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
-from recaption.generate.transport import get
 from recaption.progress import Display
-from recaption.run.shard import BuildSpec, Built, check_keys, finish_shard, profile_of, token_encoders
+from recaption.run.pool import Pool
+from recaption.run.repack import Survey, cut, identity, pack, survey
+from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
 from recaption.store import Store
-from recaption.types import SCHEMA_VERSION, SourceShard
-from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, write_manifest
+from recaption.types import SCHEMA_VERSION
+from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
+
+Collect = Callable[..., list[Any]]
 
 
 class Builder:
-    """Turns finished shards into a build beside the generation, in Ray tasks, and publishes it at the end.
+    """Turns finished shards into a build beside the generation, in the tasks of a pool, and publishes it at the end.
 
     A build is named by the fingerprint of what it is made from. When such a build is published already and nothing
     changed, nothing is done; when the answers have changed since, the next revision is made beside it.
+    A dataset shard is its source shard, written as soon as that is complete; or, with `output.samples_per_shard`, they
+    are cut at equal counts once all source shards are.
     """
 
-    def __init__(self, plan: Plan, job: Job, store: Store, annotator: Annotator, limit: int | None) -> None:
-        self._plan, self._store, self._annotator = plan, store, annotator
+    def __init__(self, plan: Plan, job: Job, store: Store, annotator: Annotator, limit: int | None, pool: Pool) -> None:
+        self._plan, self._store, self._annotator, self._pool = plan, store, annotator, pool
+        size = plan.pipeline.output.samples_per_shard
+        self._size = None if size == "source" else size
         base = _build_fingerprint(plan, annotator, job.excluded, limit)
-        revision = 0
-        self._published: dict[str, str] = {}  # shard -> inputs, of the newest published revision
-        self._newest: str | None = None
-        while store.exists(f"builds/{_name(base, revision)}/manifest.json"):
-            self._newest = _name(base, revision)
-            revision += 1
+        revision = _newest_revision(store, base)
+        self._newest = None if revision is None else _name(base, revision)
+        self._published: dict[str, str] = {}  # shard -> inputs, of the newest finished revision
+        self._published_inputs = ""  # of all source shards together, where it was repacked
         if self._newest:
-            shards = read_manifest(store, f"builds/{self._newest}")["shards"]
-            self._published = {shard["name"]: shard["inputs"] for shard in shards}
-        self.build = _name(base, revision)
+            manifest = read_manifest(store, f"builds/{self._newest}")
+            self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
+            self._published_inputs = manifest["provenance"].get("source_inputs", "")
+        self.build = _name(base, 0 if revision is None else revision + 1)
         self._spec = BuildSpec(
             pipeline=plan.pipeline,
             questions=plan.questions,
@@ -51,53 +55,93 @@ class Builder:
             store_url=job.store_url,
             excluded=job.excluded,
             prefix=f"builds/{self.build}",
-            format=_format(plan.pipeline, job.source.kind),
+            format=format_of(plan.pipeline, job.source.kind),
         )
-        self._shared = ray.put(self._spec)  # once, not with every task
-        self._waiting: deque[tuple[SourceShard, int, str | None]] = deque()
-        self._running: list[ray.ObjectRef] = []
-        self._built: list[Built] = []
+        self._shared = pool.share(self._spec)
         self._order: dict[str, int] = {}
         self._images = 0
 
     def add(self, listing: Listing) -> None:
         """A shard has all its answers. Returns at once."""
-        self._order[listing.shard.id] = listing.shard.number
+        shard = listing.shard
+        self._order[shard.id] = shard.number
         self._images += listing.images
-        self._waiting.append((listing.shard, listing.images, self._published.get(listing.shard.id)))
-        self.poll()
+        if self._size:
+            self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
+        else:
+            self._pool.add(finish_shard, self._shared, shard, listing.images, self._published.get(shard.id))
 
-    def poll(self, timeout: float = 0.0) -> None:
-        """Keep a shard at work for each core there is, and take in what is done. Raises what failed."""
-        cores = int(ray.cluster_resources().get("CPU", 1))
-        while self._waiting and len(self._running) < cores:
-            self._running.append(_finish.remote(self._shared, *self._waiting.popleft()))
-        if self._running:
-            ready, self._running = ray.wait(self._running, num_returns=len(self._running), timeout=timeout)
-            self._built.extend(get(ref) for ref in ready)
+    def poll(self) -> None:
+        """Keep the pool at work. Raises what failed."""
+        self._pool.poll()
 
     def finish(self, display: Display, stopping: Callable[[], bool]) -> tuple[str, bool]:
         """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new."""
-        built = self._collect(display, stopping)
-        unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
-        if unchanged and self._newest and built:
+
+        def collect(report: Callable[[int, int], None] = display.building) -> list[Any]:
+            return self._pool.collect(report, stopping)
+
+        entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)
+        if entries is None:
+            assert self._newest is not None
             if current_build(self._store) != self._newest:
                 publish(self._store, self._newest)
             return self._newest, False
-        # The published build has some of the shards already; the new one needs them too.
-        self._waiting.extend((b.shard, b.limit, None) for b in built if b.entry is None)
-        built = [*(b for b in built if b.entry is not None), *self._collect(display, stopping)]
-        built.sort(key=lambda b: self._order[b.shard.id])
-        entries = [b.entry for b in built if b.entry is not None]
         written = sum(entry.counts["images"] for entry in entries)
-        if written != self._images or len(entries) != len(self._order):
+        if written != self._images:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
-        get(_check_keys.remote(self._shared, [entry.name for entry in entries]))
-        self._write_manifest(entries)
+        sweep(self._store, self._spec.prefix, entries)
+        self._write_manifest(entries, provenance)
         publish(self._store, self.build)
         return self.build, True
 
-    def _write_manifest(self, entries: list[ShardEntry]) -> None:
+    def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+        """The entries of the dataset shards, and what their bytes depend on beside the rest. None: nothing changed."""
+        built: list[Built] = collect()
+        unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
+        if unchanged and self._newest and built:
+            return None, {}
+        # The published build has some of the shards already; the new one needs them too.
+        for again in (b for b in built if b.entry is None):
+            self._pool.add(finish_shard, self._shared, again.shard, again.limit, None)
+        built = [*(b for b in built if b.entry is not None), *collect()]
+        built.sort(key=lambda b: self._order[b.shard.id])
+        entries = [b.entry for b in built if b.entry is not None]
+        if len(entries) != len(self._order):
+            raise DatasetError(f"{len(self._order)} shards were listed, but {len(entries)} are in the build")
+        prefix = self._spec.prefix
+        self._check_keys(
+            [KeyTable(name=e.name, path=f"{prefix}/images/{e.name}.parquet", rows=e.counts["images"]) for e in entries],
+            collect,
+        )
+        return entries, {}
+
+    def _repacked(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+        """As `_by_source`, of shards of equal counts."""
+        assert self._size is not None
+        surveys = self._in_order(collect())
+        if self._newest and surveys and identity(surveys) == self._published_inputs:
+            return None, {}
+        # Where there is a build already nobody has counted yet: mostly nothing has changed.
+        for again in (s for s in surveys if s.samples is None):
+            self._pool.add(survey, self._shared, again.shard, again.limit, True)
+        surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
+        self._check_keys(
+            [KeyTable(name=s.shard.id, path=f"index/{s.shard.id}.parquet", rows=s.limit) for s in surveys], collect
+        )
+        for packing in cut(surveys, self._size):
+            self._pool.add(pack, self._shared, packing)
+        entries: list[ShardEntry] = sorted(collect(), key=lambda entry: int(entry.name))
+        return entries, {"samples_per_shard": self._size, "source_inputs": identity(surveys)}
+
+    def _in_order(self, surveys: list[Survey]) -> list[Survey]:
+        return sorted(surveys, key=lambda s: self._order[s.shard.id])
+
+    def _check_keys(self, shards: list[KeyTable], collect: Collect) -> None:
+        self._pool.add(check_keys, self._spec.store_url, shards)
+        collect(lambda done, total: None)
+
+    def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline
         write_manifest(
             self._store,
@@ -112,34 +156,39 @@ class Builder:
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),
             tokenizers=self._annotator.tokenizers,
-            provenance=_provenance(self._plan, self._annotator),
+            provenance={**_provenance(self._plan, self._annotator), **provenance},
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
         )
 
-    def _collect(self, display: Display, stopping: Callable[[], bool]) -> list[Built]:
-        """Wait for everything that was added."""
-        total = len(self._built) + len(self._waiting) + len(self._running)
-        while self._waiting or self._running:
-            if stopping():
-                raise Interrupted("stopped on request; run the same command again to continue")
-            self.poll(timeout=0.5)
-            display.building(len(self._built), total)
-        built, self._built = self._built, []
-        return built
 
+def format_of(pipeline: Pipeline, source_kind: str) -> Format:
+    """The format that the dataset is written in.
 
-@ray.remote(num_cpus=1, max_retries=2, retry_exceptions=[ShardError, StoreError])
-def _finish(spec: BuildSpec, shard: SourceShard, limit: int, published_inputs: str | None) -> Built:
-    return finish_shard(spec, shard, limit, published_inputs)
-
-
-@ray.remote(num_cpus=0)
-def _check_keys(spec: BuildSpec, shards: list[str]) -> None:
-    check_keys(spec, shards)
+    Raises ConfigError for a sidecar of equal counts, which cannot be: its row i is the source shard's sample i.
+    """
+    asked, size = pipeline.output.format, pipeline.output.samples_per_shard
+    found: Format = asked if asked != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
+    if found == "sidecar" and size != "source":
+        because = (
+            "which is sidecar for a source of tars" if asked == "auto" else "a row for each sample of a source tar"
+        )
+        raise ConfigError(
+            f"output.samples_per_shard is {size}, but output.format is {asked}, {because}: a sidecar holds no pixel "
+            "and is read beside the source's shards, so it cannot be cut otherwise than they are. Set output.format to "
+            "webdataset or parquet, or leave output.samples_per_shard at source"
+        )
+    return found
 
 
 def _name(base: str, revision: int) -> str:
     return f"{base}-r{revision}" if revision else base
+
+
+def _newest_revision(store: Store, base: str) -> int | None:
+    """Of the finished builds named so. Earlier ones may be gone (`--prune`), so all that are there are looked at."""
+    named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders("builds"))
+    revisions = sorted((int(match[1] or 0) for match in named if match), reverse=True)
+    return next((r for r in revisions if store.exists(f"builds/{_name(base, r)}/manifest.json")), None)
 
 
 def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:
@@ -162,7 +211,8 @@ def _not_identity(pipeline: Pipeline) -> set[str]:
     """Output settings on which the bytes of a build do not depend; those that are not used leave builds their names."""
     unused = set() if pipeline.output.profile else {"profile", "profile_map", "profile_fill"}
     unused |= set() if pipeline.output.token_ids else {"token_ids"}
-    return {"path", "max_reject_share"} | unused
+    unused |= set() if pipeline.output.samples_per_shard != "source" else {"samples_per_shard"}
+    return {"path", "max_reject_share", "trainer"} | unused
 
 
 def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
@@ -200,9 +250,3 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
         "card": plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True),
         **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
     }
-
-
-def _format(pipeline: Pipeline, source_kind: str) -> Format:
-    if pipeline.output.format != "auto":
-        return pipeline.output.format
-    return "sidecar" if source_kind == "webdataset" else "parquet"

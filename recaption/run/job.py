@@ -24,15 +24,17 @@ from recaption.generate.progress import Progress
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display
-from recaption.run.builder import Builder
+from recaption.run.builder import Builder, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
+from recaption.run.pool import RayPool
 from recaption.run.raylet import Raylet
+from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
 from recaption.source import open_source
 from recaption.store import Store, open_store
-from recaption.write import read_manifest
+from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
 
@@ -49,6 +51,8 @@ class Outcome:
     output_tokens: int
     reject_share: float
     sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
+    warnings: tuple[str, ...] = ()
+    pruned: Pruned | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -80,8 +84,11 @@ def run(
     limit: int | None = None,
     takeover: bool = False,
     redrive: frozenset[str] = frozenset(),
+    prune_others: bool = False,
 ) -> Outcome:
     """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `redrive` are asked again.
+
+    With `prune_others` all other builds are removed once the dataset is published, or was found to be.
 
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
@@ -90,6 +97,8 @@ def run(
     annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
     if annotator:
         token_encoders(pipeline.output.token_ids)
+    source = open_source(pipeline.source)
+    format_of(pipeline, source.kind)
     store = open_store(pipeline.output.path)
     _check_writable(store)
     excluded = _excluded(pipeline)
@@ -99,14 +108,14 @@ def run(
         tally, log = _Tally(), RunLog(store, lease.epoch, half, limit)
         with ray_cluster(plan), stop_requested() as stopping:
             job = Job(
-                source=open_source(pipeline.source),
+                source=source,
                 store_url=store.url,
                 epoch=lease.epoch,
                 excluded=excluded,
                 limit=limit,
                 redrive=redrive,
             )
-            builder = Builder(plan, job, store, annotator, limit) if annotator else None
+            builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
             raylet = Raylet()
             try:
 
@@ -136,6 +145,14 @@ def run(
                         tally.add(work.progress)
                     get(compacting)
                 build, changed = builder.finish(display, stop) if builder else (None, tally.answered > 0)
+                manifest = read_manifest(store, f"builds/{build}") if build else None
+                warning = too_few_shards(manifest, pipeline.output.trainer) if manifest else None
+                if warning:
+                    log.warn(warning)
+                pruned = None
+                if prune_others and build:
+                    lease.check()
+                    pruned = prune(store)
             except BaseException as error:
                 log.end(error)
                 raise
@@ -143,7 +160,7 @@ def run(
     finally:
         with suppress(StoreError):
             lease.release()
-    counts = read_manifest(store, f"builds/{build}")["counts"] if build else None
+    counts = manifest["counts"] if manifest else None
     return Outcome(
         store_url=store.url,
         build=build,
@@ -153,6 +170,8 @@ def run(
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
         sums=(*_images_sum(counts), *tally.sums),
+        warnings=(warning,) if warning else (),
+        pruned=pruned,
     )
 
 

@@ -53,6 +53,10 @@ class RunLog:
             self._last = time.monotonic()
             self._put("progress", self._state("running"))
 
+    def warn(self, words: str) -> None:
+        """Something that is worth knowing when the run is over."""
+        self._data.setdefault("warnings", []).append(words)
+
     def end(self, error: BaseException | None) -> None:
         """The run is over: done, interrupted, or failed with `error`."""
         how: Literal["done", "interrupted", "failed"] = "done" if error is None else "failed"

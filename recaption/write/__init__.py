@@ -11,8 +11,9 @@ from recaption.write.assemble import Asked, Assembled, assemble, assemble_shard,
 from recaption.write.entry import FileEntry, ShardEntry
 from recaption.write.manifest import read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
+from recaption.write.prune import Pruned, prune
 from recaption.write.publish import current_build, publish
-from recaption.write.shard import Format, write_shard, written_shard
+from recaption.write.shard import Format, sweep, write_shard, written_shard
 from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
@@ -22,17 +23,20 @@ __all__ = [
     "FileEntry",
     "Format",
     "ImageMode",
+    "Pruned",
     "ShardEntry",
     "Stored",
     "assemble",
     "assemble_shard",
     "current_build",
     "encoders",
+    "prune",
     "publish",
     "read_manifest",
     "recognise",
     "split_of",
     "store_image",
+    "sweep",
     "texts_of",
     "views_sql",
     "write_manifest",

@@ -108,13 +108,25 @@ def written_shard(store: Store, prefix: str, shard: str) -> ShardEntry | None:
         return None
 
 
-def forget_shards(store: Store, prefix: str) -> None:
-    """Remove the entries of finished shards, once the manifest holds them."""
-    for path in list(store.list(f"{prefix}/.shards")):
-        store.delete(path)
-    folder = store.local(f"{prefix}/.shards")
-    if folder is not None and folder.is_dir():
-        folder.rmdir()
+def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
+    """Remove what lies in the folders of a build that is not published yet and that no entry names.
+
+    An interrupted run may have cut the shards differently. Readers find them by patterns such as `data/*.tar`, so a
+    file too many is a sample that is there twice.
+    """
+    known = {f"{prefix}/{file.path}" for entry in entries for file in entry.files}
+    folders = [f"{prefix}/{name}" for name in store.folders(prefix) if not name.startswith(".")]
+    while folders:
+        folder = folders.pop()
+        folders += [f"{folder}/{name}" for name in store.folders(folder)]
+        for path in list(store.list(folder)):
+            if path not in known:
+                store.delete(path)
+
+
+def forget_shards(store: Store, prefix: str) -> int:
+    """Remove the entries of finished shards, and what a killed run left beside them. Returns how many bytes."""
+    return store.remove(f"{prefix}/.shards")
 
 
 def _entry_path(prefix: str, shard: str) -> str:
@@ -174,7 +186,7 @@ def _write_pixels(
                 stored = store_image(data, record.sha256, image_mode, key=record.key, shard=shard)
             except ImageError as error:
                 records[at] = replace(record, status="reject", reason=error.reason, captions=())
-                late.append(_reject(image, error))
+                late.append(_reject(image, record, error))
                 continue
             if stored.width is not None:
                 records[at] = record = replace(record, width=stored.width, height=stored.height)
@@ -203,14 +215,9 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
         raise DatasetError(f"the source gave no image for {len(waiting)} usable records", key=key, shard=shard)
 
 
-def _reject(image: Image, error: ImageError) -> Reject:
-    return Reject.of(
-        image,
-        stage="build",
-        generation=None,
-        reason=error.reason,
-        detail=error.args[0],
-    )
+def _reject(image: Image, record: Record, error: ImageError) -> Reject:
+    made = Reject.of(image, stage="build", generation=None, reason=error.reason, detail=error.args[0])
+    return replace(made, shard=record.shard, row=record.row)  # a build that is repacked counts in its own shards
 
 
 def _file(path: str, table: str, split: str | None, rows: int, sink: Sink) -> FileEntry:

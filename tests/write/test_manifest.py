@@ -230,3 +230,11 @@ def test_the_copy_in_the_build_works_from_there(store: LocalStore, shard: Any, m
 
 def test_paths_with_quotes_do_not_break_out() -> None:
     assert "read_parquet('it''s/images/*.parquet'" in views_sql("it's", "o")
+
+
+def test_what_a_killed_run_left_beside_the_entries_is_removed_with_them(store: LocalStore, shard: Any) -> None:
+    one = shard(3)
+    entries = [write(store, one)]
+    (store.root / "builds/b/.shards/.tmp-0").write_bytes(b"half an entry")
+    describe(store, entries, one)
+    assert not (store.root / "builds/b/.shards").exists()

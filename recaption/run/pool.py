@@ -1,0 +1,74 @@
+"""What the build does on the cluster: a task for each core there is, and what comes back, in the order it comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import ray
+
+from recaption.errors import Interrupted, ShardError, StoreError
+from recaption.generate.transport import get
+
+
+class Pool(Protocol):
+    """Runs functions somewhere. Ray's is one; tests have others."""
+
+    def share(self, value: Any) -> Any:
+        """Something that goes to every task, sent once: hand on what this returns."""
+        ...
+
+    def add(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a function as soon as there is a core for it. Returns at once."""
+        ...
+
+    def poll(self) -> None:
+        """Hand out what is waiting, and take in what is done. Raises what failed."""
+        ...
+
+    def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
+        """Wait for everything that was added, and return it. `report` is told how many of how many are done.
+
+        Raises what failed, and Interrupted when `stopping` says so.
+        """
+        ...
+
+
+class RayPool:
+    """See `Pool`. What waits is held here, not in Ray: a task of a hundred bytes costs Ray some kilobytes."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[Callable[..., Any], Any] = {}
+        self._waiting: deque[tuple[Any, tuple[Any, ...]]] = deque()
+        self._running: list[ray.ObjectRef] = []
+        self._done: list[Any] = []
+
+    def share(self, value: Any) -> Any:
+        return ray.put(value)
+
+    def add(self, function: Callable[..., Any], *args: Any) -> None:
+        if function not in self._tasks:
+            options = {"num_cpus": 1, "max_retries": 2, "retry_exceptions": [ShardError, StoreError]}
+            self._tasks[function] = ray.remote(**options)(function)
+        self._waiting.append((self._tasks[function], args))
+        self.poll()
+
+    def poll(self, timeout: float = 0.0) -> None:
+        cores = int(ray.cluster_resources().get("CPU", 1)) if self._waiting else 0
+        while self._waiting and len(self._running) < cores:
+            task, args = self._waiting.popleft()
+            self._running.append(task.remote(*args))
+        if self._running:
+            ready, self._running = ray.wait(self._running, num_returns=len(self._running), timeout=timeout)
+            self._done.extend(get(ref) for ref in ready)
+
+    def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
+        total = len(self._done) + len(self._waiting) + len(self._running)
+        while self._waiting or self._running:
+            if stopping():
+                raise Interrupted("stopped on request; run the same command again to continue")
+            self.poll(timeout=0.5)
+            report(len(self._done), total)
+        done, self._done = self._done, []
+        return done

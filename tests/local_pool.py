@@ -1,0 +1,75 @@
+"""A pool without Ray: the tasks run in this process, in an order drawn by a seed, and can be made to die."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from recaption import config
+from recaption.annotate import Annotator
+from recaption.errors import Interrupted
+from recaption.generate.chunks import list_shard
+from recaption.generate.plan import make_plan
+from recaption.generate.tasks import Job
+from recaption.progress import Display
+from recaption.run.builder import Builder
+from recaption.source import open_source
+from recaption.store import open_store
+
+
+class LocalPool:
+    """See `recaption.run.pool.Pool`. `ran` has the names of the functions that were run."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.ran: list[str] = []
+        self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._rng = random.Random(seed)
+
+    def share(self, value: Any) -> Any:
+        return value
+
+    def add(self, function: Callable[..., Any], *args: Any) -> None:
+        self._waiting.append((function, args))
+
+    def poll(self) -> None:
+        pass
+
+    def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
+        waiting, self._waiting = self._waiting, []
+        self._rng.shuffle(waiting)
+        done = []
+        for function, args in waiting:
+            if stopping():
+                raise Interrupted("stopped")
+            self.ran.append(function.__name__)
+            done.append(function(*args))
+        return done
+
+
+def build(
+    data: dict[str, Any],
+    pool: Any = None,
+    *,
+    limit: int | None = None,
+    excluded: Sequence[str] = (),
+    stopping: Callable[[], bool] = lambda: False,
+) -> tuple[Path, bool]:
+    """What `recaption build` does once all answers are there. Returns the build's folder and whether it is new."""
+    pipeline = config.validate(data)
+    plan, store, source = make_plan(pipeline), open_store(pipeline.output.path), open_source(pipeline.source)
+    job = Job(source=source, store_url=store.url, epoch=1, excluded=frozenset(excluded), limit=limit)
+    builder = Builder(plan, job, store, Annotator(pipeline.annotate), limit, pool or LocalPool())
+    left = limit
+    for shard in source.shards():
+        listing = list_shard(store, source, shard, plan.questions, job.excluded, left)
+        left = left and left - listing.images
+        builder.add(listing)
+        if left == 0:
+            break
+    with Display(Console(quiet=True), quiet=True) as display:
+        name, new = builder.finish(display, stopping)
+    return Path(pipeline.output.path) / "builds" / name, new
