@@ -161,7 +161,7 @@ def test_equal_shards_hold_what_the_sources_shards_hold(answered: Path, form: st
             assert len(struct.unpack(f"<{len(index) // 8}Q", index)) == len(train) + 1
         else:
             assert pq.read_table(equal / "data" / f"{shard['name']}.parquet")["key"].to_pylist() == train
-    sizes = json.loads((equal / "data" / "sizes.json").read_bytes())
+    sizes = json.loads((equal / "sizes.json").read_bytes())
     assert list(sizes.values()) == [*full, last]
 
 
