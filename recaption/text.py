@@ -16,6 +16,8 @@ def normalise(text: str) -> str:
     Idempotent. The model's own string stays in `answers/`.
     """
     text = _LINE_ENDS.sub("\n", text).replace("\0", "")
+    if text.isascii():
+        return text.strip()
     text = _SURROGATES.sub("\ufffd", text)
     return unicodedata.normalize("NFC", text).strip()
 

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("export", "validate"),
     ("progress",),
     ("run",),
-    ("cli", "__main__", "demo.__main__"),
+    ("cli", "commands", "__main__", "demo.__main__"),
 )
 NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 8}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.

@@ -81,7 +81,7 @@ def sample_bytes(
     profile: FlairProfile | None = None,
 ) -> bytes:
     """One sample as it lies in the tar: headers, members and padding."""
-    if image.width is not None:
+    if image.width is not None and (image.width, image.height) != (record.width, record.height):
         record = replace(record, width=image.width, height=image.height)
     members = (
         (image.suffix, image.data),

@@ -1,0 +1,273 @@
+"""What the commands do once their arguments are parsed: call, print, and return the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from recaption.errors import MissingExtra, UserError
+
+if TYPE_CHECKING:
+    from recaption.config import Pipeline
+    from recaption.run import Outcome
+
+
+def _loaded(arguments: argparse.Namespace) -> tuple[Pipeline, Path]:
+    from recaption.config import load
+
+    pipeline, path = load(arguments.pipeline, tuple(arguments.set))
+    if arguments.pipeline == "demo":
+        from recaption.demo.shards import ensure_shards
+
+        ensure_shards(Path(pipeline.source.path).parent)
+    return pipeline, path
+
+
+@contextmanager
+def _extra_named() -> Iterator[None]:
+    """Turns the import of a package that is not installed into the line that installs it."""
+    try:
+        yield
+    except ImportError as error:
+        if error.name and error.name.split(".")[0] == "recaption":
+            raise
+        raise MissingExtra(error.name or "a package", "run") from error
+
+
+def run(arguments: argparse.Namespace) -> int:
+    console = Console()
+    pipeline, path = _loaded(arguments)
+    with _extra_named():
+        from recaption.progress import Display
+        from recaption.run import run
+    with Display(console, quiet=arguments.quiet) as display:
+        display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
+        outcome = run(
+            pipeline,
+            path,
+            display,
+            half=arguments.half,
+            limit=arguments.limit,
+            takeover=arguments.takeover,
+            prune_others=arguments.prune,
+        )
+    if not arguments.quiet:
+        _report(outcome, pipeline.name, console)
+    return _judged(outcome, pipeline)
+
+
+def _judged(outcome: Outcome, pipeline: Pipeline) -> int:
+    """The exit code of a run that ended well: 1 when too much was rejected."""
+    limit = pipeline.output.max_reject_share
+    if outcome.reject_share <= limit:
+        return 0
+    above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
+    Console(stderr=True).print(f"[red]error:[/] {above}", highlight=False)
+    return 1
+
+
+def _report(outcome: Outcome, name: str, console: Console) -> None:
+    """What came out, and what to type next."""
+    from recaption.inspect import print_summary, summarise
+
+    out, command = _short(outcome.store_url), _command()
+    if not outcome.changed:
+        done = "is complete and published" if outcome.build else "has all its answers"
+        console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
+    if outcome.build is None:
+        for line in (*outcome.sums, "next: recaption build, with the same arguments"):
+            console.print(line, markup=False, highlight=False)
+        return
+    if "://" in outcome.store_url:  # DuckDB reads local files
+        for line in outcome.sums:
+            console.print(line, markup=False, highlight=False)
+        console.print(f"next: {command} status {shlex.quote(out)}", markup=False, highlight=False)
+        _report_beside(outcome, console)
+        return
+    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
+    summary = summarise(outcome.store_url, seconds=outcome.seconds if rate else None, captions_per_second=rate)
+    print_summary(
+        summary,
+        console,
+        (
+            f"{command} inspect {shlex.quote(out)}  # a first look",
+            f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
+            f"{command} init my-captions  # pipelines and prompts to start from",
+        ),
+    )
+    _report_beside(outcome, console)
+
+
+def _report_beside(outcome: Outcome, console: Console) -> None:
+    """What was removed, and what is not as it should be."""
+    if outcome.pruned is not None:
+        console.print(str(outcome.pruned), markup=False, highlight=False)
+    for warning in outcome.warnings:
+        console.print("[yellow]warning:[/] ", end="")
+        console.print(warning, markup=False, highlight=False, soft_wrap=True)
+
+
+def estimate(arguments: argparse.Namespace) -> int:
+    console = Console()
+    pipeline, path = _loaded(arguments)
+    with _extra_named():
+        from recaption.progress import Display
+        from recaption.run import estimate
+    with Display(console, quiet=arguments.json) as display:
+        found = estimate.estimate(pipeline, path, display, images=arguments.images, price=arguments.price)
+    if arguments.json:
+        print(json.dumps(estimate.as_json(found, pipeline), indent=2))
+    else:
+        estimate.print_estimate(found, pipeline, console)
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    with _extra_named():
+        from recaption.run import show, status
+    if arguments.json:
+        print(json.dumps(status.as_json(status.read_status(arguments.out)), indent=2))
+    elif arguments.watch:
+        show.watch(lambda: status.read_status(arguments.out), Console())
+    else:
+        show.print_status(status.read_status(arguments.out), Console())
+    return 0
+
+
+def redrive(arguments: argparse.Namespace) -> int:
+    console = Console(highlight=False)
+    with _extra_named():
+        from recaption.progress import Display
+        from recaption.run.redrive import redrive
+    with Display(console, quiet=arguments.quiet) as display:
+        result = redrive(
+            arguments.out,
+            arguments.reason,
+            display,
+            takeover=arguments.takeover,
+            limit=arguments.limit,
+            path=arguments.pipeline,
+        )
+    if result.outcome is not None and not arguments.quiet:
+        _report(result.outcome, result.pipeline.name, console)
+    if not arguments.quiet:
+        console.print(result.words, markup=False)
+    return _judged(result.outcome, result.pipeline) if result.outcome is not None else 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    with _extra_named():
+        from recaption.run.replay import print_replay, replay
+    found = replay(arguments.out, arguments.key, generation=arguments.generation, path=arguments.pipeline)
+    print_replay(found, Console())
+    return 0
+
+
+def _command() -> str:
+    """How this command is called from here: its bare name only where the shell would find it."""
+    if shutil.which("recaption"):
+        return "recaption"
+    script = Path(sys.executable).parent / "recaption"
+    return shlex.quote(_short(str(script))) if script.is_file() else "python -m recaption"
+
+
+def _short(path: str) -> str:
+    """A local path below the current folder as one would type it."""
+    return str(Path(path).relative_to(Path.cwd())) if Path(path).is_relative_to(Path.cwd()) else path
+
+
+def download(arguments: argparse.Namespace) -> int:
+    from recaption.source.download import download
+
+    console = Console()
+    summary = download(
+        arguments.urls,
+        arguments.out,
+        user_agent_token=arguments.user_agent_token,
+        url_column=arguments.url_column,
+        caption_column=arguments.caption_column,
+        format=arguments.format,
+        samples_per_shard=arguments.samples_per_shard,
+        threads=arguments.threads,
+        timeout=arguments.timeout,
+        respect_opt_out=not arguments.ignore_opt_out,
+        report=lambda line: console.print(line, markup=False, highlight=False),
+    )
+    console.print()
+    for line in summary.lines():
+        console.print(line, markup=False, highlight=False)
+    return 0
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    from recaption import inspect
+
+    console = Console()
+    if arguments.sql is None:
+        inspect.first_look(arguments.out, console)
+    else:
+        inspect.print_sql(inspect.connect(arguments.out), arguments.sql, console)
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    from recaption.export import load
+    from recaption.export.base import Options
+    from recaption.export.dataset import Dataset
+    from recaption.export.show import print_exported, progress
+
+    console = Console()
+    exporter = load(arguments.to)
+    dataset = Dataset.open(arguments.out)
+    with progress(console) as report:
+        options = Options(map=dict(arguments.map), split=arguments.split, fill=arguments.fill, progress=report)
+        done = exporter.export(dataset, arguments.dest, options)
+    print_exported(done, arguments.dest, console)
+    return 0
+
+
+def validate(arguments: argparse.Namespace) -> int:
+    from recaption.problems import print_problems
+
+    loaders = None
+    if arguments.workers or arguments.gpus:
+        loaders = (arguments.workers or 1) * (arguments.gpus or 1)
+    if arguments.name:
+        from recaption.export import load
+
+        problems = load(arguments.name).validate(arguments.path, loaders=loaders)
+    else:
+        from recaption.validate import validate_output
+
+        problems = validate_output(arguments.path)
+    console = Console(highlight=False)
+    counts = print_problems(problems, console)
+    if not counts:
+        console.print("nothing wrong was found")
+        return 0
+    console.print(f"{counts['error']:,} errors, {counts['warning']:,} warnings")
+    return 1 if counts["error"] else 0
+
+
+def init(arguments: argparse.Namespace) -> int:
+    from recaption.resources import shipped
+
+    target = Path(arguments.dir)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"{target} is not an empty folder; name a new one, so that nothing of yours is overwritten")
+    for kind in ("pipelines", "prompts", "schemas"):
+        shutil.copytree(shipped(kind), target / kind)
+    console = Console(highlight=False)
+    console.print(f"{target} has the shipped pipelines, prompts and schemas. Edit one and run it:")
+    console.print(f"  recaption run {target / 'pipelines' / 'demo.yaml'}", markup=False)
+    return 0
