@@ -30,17 +30,22 @@ class Chance:
         return self._generator
 
 
-@contextmanager
-def global_chance(seed: int, epoch: int, index: int, *, restore: bool) -> Iterator[None]:
-    """Seeds what transforms draw from: `random`, `numpy.random` and torch's CPU generator. With `restore` they are as
-    they were afterwards: in a trainer's own process they are the trainer's."""
+def seed_globals(seed: int, epoch: int, index: int) -> None:
+    """Seed what transforms draw from: `random`, `numpy.random` and torch's CPU generator."""
     import torch
 
-    kept = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if restore else None
     word = mix(seed, epoch, index)
     random.seed(word)
     np.random.seed(word & 0xFFFFFFFF)
     torch.default_generator.manual_seed(word)
+
+
+@contextmanager
+def kept_globals(keep: bool) -> Iterator[None]:
+    """With `keep` these three are afterwards as they were: in a trainer's own process they are the trainer's."""
+    import torch
+
+    kept = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if keep else None
     try:
         yield
     finally:

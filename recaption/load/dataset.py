@@ -13,7 +13,7 @@ import numpy as np
 
 from recaption.errors import DatasetError, MissingExtra, UserError
 from recaption.load import pixels, texts
-from recaption.load.chance import Chance, global_chance
+from recaption.load.chance import Chance, kept_globals, seed_globals
 from recaption.load.files import Files
 from recaption.load.layout import Layout, find
 from recaption.load.order import Order, mix
@@ -130,6 +130,10 @@ class CaptionDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
 
     def batch(self, step: int) -> Batch:
         """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        with kept_globals(self._transform is not None and get_worker_info() is None):
+            return self._batch(step)
+
+    def _batch(self, step: int) -> Batch:
         import torch
 
         epoch, positions, mask = self.steps.batch(step, self.rank)
@@ -183,14 +187,14 @@ class CaptionDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         return sample
 
     def _image(self, sample: Sample, epoch: int, index: int) -> Any:
-        with global_chance(self.seed, self._told(epoch), index, restore=get_worker_info() is None):
-            try:
-                image = self._decode(sample.image)
-            except Exception as error:  # Pillow has many, and a decoder of the user's has others
-                what = f"the image does not decode: {type(error).__name__}: {error}"
-                raise DatasetError(what, key=sample.record.key, shard=sample.record.shard) from error
-            if self._transform is not None:
-                image = self._transform(image)
+        try:
+            image = self._decode(sample.image)
+        except Exception as error:  # Pillow has many, and a decoder of the user's has others
+            what = f"the image does not decode: {type(error).__name__}: {error}"
+            raise DatasetError(what, key=sample.record.key, shard=sample.record.shard) from error
+        if self._transform is not None:
+            seed_globals(self.seed, self._told(epoch), index)
+            image = self._transform(image)
         return pixels.to_tensor(image, self._output)
 
     def _told(self, epoch: int) -> int:

@@ -10,6 +10,7 @@ from recaption.errors import UserError
 from recaption.load.dataset import Batch, CaptionDataset
 
 # after .dataset, which says what to install where torch is missing
+from torch import Generator  # isort: skip
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info  # isort: skip
 
 
@@ -43,7 +44,8 @@ class CaptionLoader:
             raise UserError("in_order=False: batches would come in another order each time. Leave it out")
         self.dataset = dataset
         self.skipped = 0  # samples of delivered batches that could not be read
-        self._options = {"num_workers": num_workers, **options}
+        # DataLoader draws a number when it starts: from a generator of ours, so that the trainer's is left alone
+        self._options = {"num_workers": num_workers, "generator": Generator(), **options}
         self._step = 0
         self._running: Iterator[Batch] | None = None
 

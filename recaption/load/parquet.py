@@ -23,13 +23,15 @@ from recaption.load.records import record_of
 from recaption.load.shards import Kept, Sample
 from recaption.types import Record
 
+_BLOCK: Final = 4
+"""Units that are shuffled together, and kept as far as they are needed."""
 _PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the source's index
 
 
 class Rows:
     """What both formats share: the record of a row, by way of its row group."""
 
-    block = 4
+    block: int | None = _BLOCK
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool, kept: int) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
@@ -76,7 +78,7 @@ class Embedded(Rows):
     kept as are shuffled together. Opening reads the footer of every file."""
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
-        super().__init__(layout, files, tags=tags, kept=self.block)
+        super().__init__(layout, files, tags=tags, kept=_BLOCK)
         self.units: Sequence[int] = [
             count for file in range(len(layout.files)) for count in np.diff(self._checked(file), prepend=0).tolist()
         ]
@@ -103,7 +105,7 @@ class Sidecar(Rows):
     """
 
     def __init__(self, layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> None:
-        super().__init__(layout, files, tags=tags, kept=4 * self.block)
+        super().__init__(layout, files, tags=tags, kept=4 * _BLOCK)
         self.units: Sequence[int] = self.counts
         if layout.out is None:
             raise UserError(
@@ -111,7 +113,7 @@ class Sidecar(Rows):
                 "which is not there. Give the output's folder, or copy index/ beside builds/"
             )
         self._out, self._source, self._split = layout.out, source, split
-        self._usable, self._places = Kept(256), Kept(2 * self.block)
+        self._usable, self._places = Kept(256), Kept(2 * _BLOCK)
 
     def read(self, file: int, row: int) -> Sample:
         at = int(self._usable.get(file, lambda: self._look(file))[row])
@@ -187,6 +189,8 @@ def _parquet(opened: Any, data: DataFile) -> pq.ParquetFile:
     except (pa.ArrowException, OSError) as error:
         raise _broken(data, error) from error
     schema.check_version(parquet.schema_arrow, data.path)
+    if (table := (parquet.schema_arrow.metadata or {}).get(schema.TABLE_KEY)) != b"records":
+        raise DatasetError(f"{data.path} holds {table!r}, not the records of a dataset", shard=data.shard)
     return parquet
 
 

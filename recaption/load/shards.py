@@ -71,11 +71,12 @@ class Kept:
 class Indexed:
     """Tars of recaption, by the `.tar.idx` beside each: one read for the place, one for the sample."""
 
-    block = None
+    block: int | None = None
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
-        self.counts = self.units = [file.samples or 0 for file in layout.files]
+        self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
+        self.units = self.counts
 
     def read(self, file: int, row: int) -> Sample:
         data = self._data[file]
@@ -92,7 +93,7 @@ class Tars:
     Samples without an image are no samples; `without_image` counts them.
     """
 
-    block = None
+    block: int | None = None
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
@@ -102,7 +103,8 @@ class Tars:
             spans, without = _index(file, files)
             self._spans.append(spans)
             self.without_image += without
-        self.counts = self.units = [len(spans) for spans in self._spans]
+        self.counts: Sequence[int] = [len(spans) for spans in self._spans]
+        self.units = self.counts
 
     def read(self, file: int, row: int) -> Sample:
         start, end = self._spans[file][row].tolist()

@@ -84,7 +84,8 @@ def split_name(name: str) -> tuple[str, str] | None:
 
 def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
     """Key and members by suffix of a sample, given the bytes that it takes in the tar. Raises DatasetError."""
-    key, found = "", {}
+    key = ""
+    found: dict[str, bytes] = {}
     for member in members(lambda at, size: data[at : at + size], 0, len(data)):
         named = split_name(member.name)
         if named is None or not member.whole:
