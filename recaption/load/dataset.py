@@ -13,6 +13,7 @@ import numpy as np
 
 from recaption.errors import DatasetError, MissingExtra, UserError
 from recaption.load import pixels, texts
+from recaption.load.cache import Cache
 from recaption.load.chance import Chance, kept_globals, seed_globals
 from recaption.load.files import Files
 from recaption.load.layout import Layout, find
@@ -56,6 +57,8 @@ class CaptionDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
     `on_error`: "raise", or "skip": another sample stands in for one that cannot be read, and it is counted.
     `tags`: records have their tags, for policies that look at them. `strings`: batches have keys and texts as well.
     `source`: for a sidecar, the folder where its source's files lie now.
+    `cache`: a folder on a local disk for whole remote files, up to `cache_bytes`, and for the indexes of tars that
+        recaption has not written. Where not all of a dataset fits, set `block`, or files are fetched again and again.
 
     A batch is a dict, B samples of K texts:
         images      [B, 3, H, W], or a list where sizes differ
@@ -91,6 +94,8 @@ class CaptionDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         tags: bool = False,
         strings: bool = False,
         source: str | Path | None = None,
+        cache: str | Path | None = None,
+        cache_bytes: int = 200 << 30,
     ) -> None:
         super().__init__()
         _among("split", split, ("train", "val"))
@@ -105,7 +110,7 @@ class CaptionDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self._transform, self._tokenizer, self._output = transform, tokenizer, output
         self._decode = pixels.decode_pil if decode == "pil" else decode
         self._on_error, self._strings = on_error, strings
-        files = Files()
+        files = Files(Cache(cache, cache_bytes) if cache else None)
         layout = find(str(path) if isinstance(path, Path) else path, split, files)
         self._shards = _open(layout, files, split=split, tags=tags, source=str(source) if source else None)
         self._names = [file.shard for file in layout.files]

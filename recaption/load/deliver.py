@@ -73,7 +73,11 @@ class CaptionLoader:
             if self._running is None:
                 steps = _Ahead(self.dataset, self._step, None if training else end)
                 self._running = iter(DataLoader(steps, batch_size=None, **self._options))
-            batch = next(self._running)
+            try:
+                batch = next(self._running)
+            except BaseException:
+                self.close()
+                raise
             assert batch["step"] == self._step, f"step {batch['step']} came in place of {self._step}"
             self._step += 1
             self.skipped += batch["skipped"]
@@ -93,7 +97,11 @@ class CaptionLoader:
 
     def close(self) -> None:
         """End the workers. The next iteration starts others."""
-        self._running = None
+        running, self._running = self._running, None
+        # What DataLoader's iterator does when it is collected. A worker's error keeps it in a reference cycle, whose
+        # collection takes its queues apart first, and then waits for workers that nobody can tell to end.
+        if end := getattr(running, "_shutdown_workers", None):
+            end()
 
 
 class _Ahead(IterableDataset):  # type: ignore[type-arg,unused-ignore]

@@ -8,16 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from recaption.load.cache import Cache
+
 _OPEN: Final = 128  # files kept open; a full shuffle goes through all shards, and opening one costs some 10 us
 
 
 class Files:
     """Reads whole files and ranges. Everything raises OSError, FileNotFoundError where there is no such file.
 
+    With a cache, remote files are fetched whole when a range of them is asked for; else ranges are requested.
     May be pickled and forked: each process opens its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cache: Cache | None = None) -> None:
+        self.cache = cache
         self._forget()
 
     def read(self, path: str) -> bytes:
@@ -28,7 +32,7 @@ class Files:
 
     def pread(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`, less where the file ends before."""
-        if is_url(path):
+        if is_url(path) and self.cache is None:
             return self._remote(path, lambda fs, name: fs.cat_file(name, start=offset, end=offset + size))
         file = self._opened(path)
         data = os.pread(file, size, offset)
@@ -44,6 +48,8 @@ class Files:
 
     def open(self, path: str) -> BinaryIO:
         """A file to read and seek in; remote ones are read ahead. The caller closes it."""
+        if is_url(path) and self.cache is not None:
+            return open(self._local(path), "rb")
         if is_url(path):
             made: BinaryIO = self._remote(path, lambda fs, name: fs.open(name, "rb", block_size=4 << 20))
             return made
@@ -70,6 +76,13 @@ class Files:
             found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
         return sorted(path for path in found if not path.rpartition("/")[2].startswith("."))
 
+    def stamp(self, path: str) -> str:
+        """Changes when the file does, as far as can be seen without reading it."""
+        if is_url(path):
+            return str(self._remote(path, lambda fs, name: fs.ukey(name)))
+        found = Path(path).stat()
+        return f"{found.st_size}-{found.st_mtime_ns}"
+
     def close(self) -> None:
         for file in self._files.values():
             os.close(file)
@@ -82,10 +95,19 @@ class Files:
         if file is None:
             if len(self._files) >= _OPEN:
                 os.close(self._files.popitem(last=False)[1])
-            file = self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = self._files[path] = os.open(self._local(path), os.O_RDONLY | os.O_CLOEXEC)
         else:
             self._files.move_to_end(path)
         return file
+
+    def _local(self, path: str) -> str:
+        if self.cache is None or not is_url(path):
+            return path
+        return self.cache.file(
+            path,
+            lambda: self.size(path),
+            lambda to: self._remote(path, lambda fs, name: fs.get_file(name, to)),
+        )
 
     def _remote(self, path: str, ask: Callable[[Any, str], Any]) -> Any:
         import fsspec
@@ -105,9 +127,10 @@ class Files:
         self._files: OrderedDict[str, int] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}
+        return {"cache": self.cache}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        self.cache = state["cache"]
         self._forget()
 
     def __del__(self) -> None:

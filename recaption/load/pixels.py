@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from recaption.errors import UserError
+
 Output = Literal["uint8", "float32"]
 
 
@@ -16,7 +18,8 @@ def decode_pil(data: bytes) -> Any:
     from PIL import Image
 
     with Image.open(io.BytesIO(data)) as image:
-        return image.convert("RGB")
+        image.load()
+        return image if image.mode == "RGB" else image.convert("RGB")  # convert copies in any case
 
 
 def to_tensor(image: Any, output: Output) -> Any:
@@ -25,8 +28,10 @@ def to_tensor(image: Any, output: Output) -> Any:
 
     if isinstance(image, torch.Tensor):
         return image
-    array = np.array(image, np.uint8)  # a copy: torch wants to own what it may write to
-    tensor = torch.from_numpy(array).permute(2, 0, 1).contiguous()
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3:
+        raise UserError(f"an image became {array.dtype} of shape {array.shape}; give tensors, or uint8 of [H, W, 3]")
+    tensor = torch.from_numpy(array.transpose(2, 0, 1).copy())
     return tensor if output == "uint8" else tensor.float().div_(255)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
@@ -21,7 +22,7 @@ def record_of(data: Mapping[str, Any], *, tags: bool = True) -> Record:
     """
     try:
         captions = tuple([_caption(caption, tags) for caption in data["captions"]])
-        return Record(**_known(data, _RECORD), captions=captions)
+        return Record(**_record_fields(data), captions=captions)
     except (KeyError, TypeError, AttributeError) as error:
         key = data.get("key") if isinstance(data, Mapping) else None
         raise DatasetError(f"it is not a record of recaption: {error!r}", key=str(key)) from error
@@ -53,37 +54,43 @@ def sample_record(key: str, members: Mapping[str, bytes], shard: str, row: int, 
     )
 
 
-def _names(kind: type, *without: str) -> tuple[tuple[str, bool], ...]:
-    """Fields and whether each must be there."""
-    return tuple(
-        (f.name, f.default is MISSING and f.default_factory is MISSING) for f in fields(kind) if f.name not in without
-    )
+class _Known:
+    """Takes out of a mapping the fields that a type has. All at once where all are there: a record has dozens of parts,
+    and one field after the other takes three times as long."""
+
+    def __init__(self, kind: type, *without: str) -> None:
+        known = [f for f in fields(kind) if f.name not in without]
+        self._names = [f.name for f in known]
+        self._required = {f.name for f in known if f.default is MISSING and f.default_factory is MISSING}
+        self._all = itemgetter(*self._names)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return dict(zip(self._names, self._all(data), strict=True))
+        except KeyError:
+            return {name: data[name] for name in self._names if name in self._required or name in data}
 
 
-_RECORD, _CAPTION = _names(Record, "captions"), _names(Caption, "sub_captions")
-_SUB, _TAG = _names(SubCaption, "n_tokens", "tags"), _names(Tag, "attributes")
-
-
-def _known(data: Mapping[str, Any], names: Iterable[tuple[str, bool]]) -> dict[str, Any]:
-    return {name: data[name] for name, required in names if required or name in data}
+_record_fields, _caption_fields = _Known(Record, "captions"), _Known(Caption, "sub_captions")
+_sub_fields, _tag_fields = _Known(SubCaption, "n_tokens", "tags"), _Known(Tag, "attributes")
 
 
 def _caption(data: Mapping[str, Any], tags: bool) -> Caption:
     subs = data["sub_captions"]
     counts = [name for name in subs[0] if name.startswith(_COUNTS)] if subs else []
-    return Caption(**_known(data, _CAPTION), sub_captions=tuple([_sub_caption(sub, counts, tags) for sub in subs]))
+    return Caption(**_caption_fields(data), sub_captions=tuple([_sub_caption(sub, counts, tags) for sub in subs]))
 
 
 def _sub_caption(data: Mapping[str, Any], counts: list[str], tags: bool) -> SubCaption:
     return SubCaption(
-        **_known(data, _SUB),
+        **_sub_fields(data),
         n_tokens={name[len(_COUNTS) :]: data[name] for name in counts},
         tags=tuple([_tag(tag) for tag in data["tags"]]) if tags else (),
     )
 
 
 def _tag(data: Mapping[str, Any]) -> Tag:
-    return Tag(**_known(data, _TAG), attributes=tuple(data["attributes"]))
+    return Tag(**_tag_fields(data), attributes=tuple(data["attributes"]))
 
 
 def _json(data: bytes, key: str) -> dict[str, Any]:

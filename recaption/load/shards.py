@@ -76,7 +76,7 @@ class Indexed:
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
         self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
-        self.units = self.counts
+        self.units: Sequence[int] = self.counts
 
     def read(self, file: int, row: int) -> Sample:
         data = self._data[file]
@@ -88,23 +88,17 @@ class Indexed:
 
 
 class Tars:
-    """Tars of anybody's. Their headers are read once, to know where the samples are: 16 bytes each are kept.
-
-    Samples without an image are no samples; `without_image` counts them.
+    """Tars of anybody's. Their headers are read once, to know where the samples are: 16 bytes each are kept, in memory
+    or, with a cache, on disk. Samples without an image are no samples.
     """
 
     block: int | None = None
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
-        self._spans: list[npt.NDArray[np.uint64]] = []
-        self.without_image = 0
-        for file in layout.files:
-            spans, without = _index(file, files)
-            self._spans.append(spans)
-            self.without_image += without
+        self._spans = [_index(file, files) for file in layout.files]
         self.counts: Sequence[int] = [len(spans) for spans in self._spans]
-        self.units = self.counts
+        self.units: Sequence[int] = self.counts
 
     def read(self, file: int, row: int) -> Sample:
         start, end = self._spans[file][row].tolist()
@@ -130,7 +124,17 @@ def tar_sample(files: Files, data: DataFile, row: int, start: int, end: int, *, 
         raise DatasetError(f"{data.path}: {error.args[0]}", key=error.key or key, shard=data.shard) from error
 
 
-def _index(file: DataFile, files: Files) -> tuple[npt.NDArray[np.uint64], int]:
+def _index(file: DataFile, files: Files) -> npt.NDArray[np.uint64]:
+    """Where its samples begin and end, [n, 2]."""
+    try:
+        if files.cache is None:
+            return _read_index(file, files)
+        return files.cache.array(f"{file.path} {files.stamp(file.path)}", lambda: _read_index(file, files))
+    except OSError as error:
+        raise DatasetError(f"{file.path} cannot be read: {error}", shard=file.shard) from error
+
+
+def _read_index(file: DataFile, files: Files) -> npt.NDArray[np.uint64]:
     try:
         size = files.size(file.path)
         with files.open(file.path) as opened:
@@ -140,7 +144,5 @@ def _index(file: DataFile, files: Files) -> tuple[npt.NDArray[np.uint64], int]:
                 return opened.read(wanted)
 
             return tar.build_index(read, size)
-    except OSError as error:
-        raise DatasetError(f"{file.path} cannot be read: {error}", shard=file.shard) from error
     except DatasetError as error:
         raise DatasetError(f"{file.path}: {error.args[0]}", shard=file.shard) from error

@@ -101,21 +101,17 @@ def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
     return key, found
 
 
-def build_index(read: Read, size: int) -> tuple[npt.NDArray[np.uint64], int]:
-    """Where the samples with an image begin and end in a tar of `size` bytes, [n, 2], and how many have no image.
+def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
+    """Where the samples with an image begin and end in a tar of `size` bytes, [n, 2].
 
     Only headers are read. Raises DatasetError where the tar is broken: samples before that are not silently all.
     """
     spans: list[tuple[int, int]] = []
-    without = 0
     key, start, end, suffixes = None, 0, 0, set[str]()
 
     def close() -> None:
-        nonlocal without
         if key is not None and suffixes.intersection(IMAGE_SUFFIXES):
             spans.append((start, end))
-        elif key is not None:
-            without += 1
 
     for member in members(read):
         last = member.offset + member.size
@@ -132,7 +128,7 @@ def build_index(read: Read, size: int) -> tuple[npt.NDArray[np.uint64], int]:
         suffixes.add(named[1])
         end = last + -last % _BLOCK
     close()
-    return np.array(spans, np.uint64).reshape(-1, 2), without
+    return np.array(spans, np.uint64).reshape(-1, 2)
 
 
 def _header(block: bytes, at: int) -> tuple[bytes, str, int]:

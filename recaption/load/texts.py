@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from recaption.errors import UserError
 from recaption.types import Record
 
@@ -40,17 +42,13 @@ def provenance(records: Sequence[Record], drawn: Sequence[Sequence[Any]], genera
     import torch
 
     numbers = {name: n for n, name in enumerate(generations)}
-    k = max(map(len, drawn))
-    made = {name: torch.full((len(drawn), k), -1) for name in ("caption", "idx", "generation")}
-    made["weight"] = torch.zeros(len(drawn), k)
-    rows: dict[str, list[list[float]]] = {name: [] for name in made}
-    for record, texts in zip(records, drawn, strict=True):
-        of = [record.captions[one.caption].generation if one.caption >= 0 else "" for one in texts]
-        rows["caption"].append([one.caption for one in texts])
-        rows["idx"].append([one.parts[0][1] if one.parts else -1 for one in texts])
-        rows["generation"].append([numbers.get(name, -1) for name in of])
-        rows["weight"].append([one.weight for one in texts])
-    for name, values in rows.items():
-        for n, row in enumerate(values):
-            made[name][n, : len(row)] = torch.tensor(row, dtype=made[name].dtype)
-    return made
+    shape = len(drawn), max(map(len, drawn))
+    made = {name: np.full(shape, -1, np.int64) for name in ("caption", "idx", "generation")}
+    weight = np.zeros(shape, np.float32)
+    for n, (record, ones) in enumerate(zip(records, drawn, strict=True)):
+        of = [record.captions[one.caption].generation if one.caption >= 0 else "" for one in ones]
+        made["caption"][n, : len(ones)] = [one.caption for one in ones]
+        made["idx"][n, : len(ones)] = [one.parts[0][1] if one.parts else -1 for one in ones]
+        made["generation"][n, : len(ones)] = [numbers.get(name, -1) for name in of]
+        weight[n, : len(ones)] = [one.weight for one in ones]
+    return {name: torch.from_numpy(array) for name, array in (*made.items(), ("weight", weight))}

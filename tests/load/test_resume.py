@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,8 +149,34 @@ def test_what_a_state_is_refused_for(built: Built, own_copy: Built) -> None:
         loader(dataset(out)).load_state_dict({"version": 1, "step": 3})
 
 
+@pytest.mark.parametrize("epochs", [None, 1])
+@pytest.mark.parametrize("delivered", [1, 4, 5, 6])
+def test_copies_in_workers_have_states(
+    built: Built, monkeypatch: pytest.MonkeyPatch, epochs: int | None, delivered: int
+) -> None:
+    """What torchdata's StatefulDataLoader does with two workers: it asks the copy in each of them, loads what they said
+    into new copies, and goes on with the next worker. Here the copies are played in this process."""
+    out = built("webdataset")
+
+    def play(copies: list[CaptionDataset], first: int, most: int) -> list[int]:
+        running = [iter(copy) for copy in copies]
+        steps = []
+        for turn in range(first, first + most):
+            info = SimpleNamespace(id=turn % 2, num_workers=2)
+            monkeypatch.setattr("recaption.load.dataset.get_worker_info", lambda info=info: info)
+            if (batch := next(running[turn % 2], None)) is not None:
+                steps.append(batch["step"])
+        return steps
+
+    copies = [dataset(out, epochs=epochs) for _ in range(2)]
+    assert play(copies, 0, delivered) == list(range(delivered))
+    others = [dataset(out, epochs=epochs) for _ in range(2)]
+    for copy, other in zip(copies, others, strict=True):
+        other.load_state_dict(copy.state_dict())
+    assert play(others, delivered, 8)[: 6 - delivered] == list(range(delivered, 6))
+
+
 def test_a_workers_state_is_of_as_many_workers(built: Built) -> None:
-    """torchdata's StatefulDataLoader asks the copy in each worker; here the copies are played in this process."""
     out = built("webdataset")
     state = {**dataset(out).state_dict(), "step": 9, "stride": 4, "end": -1}
     made = dataset(out)
