@@ -1,0 +1,177 @@
+"""What a sampling policy is, what it draws, and how texts are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recaption.errors import DatasetError
+from recaption.text import fold
+from recaption.types import Record, SubCaption
+
+Sentence = tuple[int, SubCaption]
+"""A sub-caption and the position of its caption in `record.captions`."""
+
+WHOLE = -1
+"""In place of a sub-caption's idx: the text of the caption itself."""
+
+_NOTHING = " .\t\n"
+_ENDS = frozenset(".!?…:;,。！？：；，、।")
+_CLOSERS = "\"')]}”’»"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """A text to train on, and where it comes from.
+
+    With `stops` known, the text is that of its parts joined by one space, with a full stop behind those in `stops`, so
+    that stored token ids can be composed (`recaption.tokenids`). `stops` is None where something was taken away (a
+    full stop, white space, words) or a part comes twice: such a text has to be tokenised.
+    """
+
+    text: str
+    caption: int  # position in record.captions; -1: of several
+    parts: tuple[tuple[int, int], ...]  # (caption, idx of the sub-caption; -1: the whole caption), in joined order
+    stops: tuple[int, ...] | None = ()  # positions in `parts`
+    weight: float = 1.0  # the least of its parts; 1 for whole captions
+
+
+Policy = Callable[[Record, np.random.Generator, int], list[Drawn]]
+"""(record, generator, global step) -> the K texts of this record in this step.
+
+The generator is the only source of chance: equal generators, equal texts. The step is for curricula: most leave it
+alone. Any function of this form is a policy; it must give equally many texts for every record.
+"""
+
+
+def usable(record: Record) -> list[int]:
+    """Positions of the captions that say something. Raises DatasetError where there are none."""
+    found = [n for n, caption in enumerate(record.captions) if caption.text.strip()]
+    if not found:
+        raise DatasetError("the record has no text to draw", key=record.key, shard=record.shard)
+    return found
+
+
+def preferred(record: Record, *kinds: str) -> list[int]:
+    """Positions of the captions of the first of these kinds that the record has, else of all its captions."""
+    found = usable(record)
+    for kind in kinds:
+        if of_kind := [n for n in found if record.captions[n].granularity == kind]:
+            return of_kind
+    return found
+
+
+def sentences(record: Record, captions: Sequence[int]) -> list[Sentence]:
+    """The sub-captions of these captions in order. A caption that is not cut is one sentence, of idx -1."""
+    found: list[Sentence] = []
+    for n in captions:
+        cut = [(n, sub) for sub in record.captions[n].sub_captions if _says_something(sub.text)]
+        found += cut or [(n, _uncut(record, n))]
+    return found
+
+
+def whole(record: Record, caption: int) -> Drawn:
+    """The caption as it is stored."""
+    return Drawn(text=record.captions[caption].text, caption=caption, parts=((caption, WHOLE),))
+
+
+def bare(text: str) -> str:
+    """On one line, without full stops at the end: as FLAIR, DreamLIP and COSMOS have their sentences, and as
+    `output.profile: flair` writes them. A text of full stops alone stays as it is."""
+    line = text if text.isprintable() and "  " not in text else fold(text)  # nearly all are one line already
+    return line.rstrip(".").rstrip() or line.strip()
+
+
+def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
+    """The sentences joined by ". " with no full stop at the end, as those three join them."""
+    return _joined(chosen, _bare_piece)
+
+
+def joined(chosen: Sequence[Sentence]) -> Drawn:
+    """The sentences as they are stored, joined by one space; a full stop is added where one would run into the next."""
+    return _joined(chosen, _stored_piece)
+
+
+def _joined(chosen: Sequence[Sentence], piece_of: Callable[[str, bool], str]) -> Drawn:
+    caption, weight, last = chosen[0][0], chosen[0][1].weight, len(chosen) - 1
+    pieces, parts = [], []
+    stops: list[int] | None = []
+    for n, (at, sub) in enumerate(chosen):
+        piece = piece_of(sub.text, n == last)
+        if piece != sub.text and stops is not None:
+            if piece == sub.text + ".":
+                stops.append(n)
+            else:
+                stops = None
+        if at != caption:
+            caption = -1
+        if sub.weight < weight:
+            weight = sub.weight
+        pieces.append(piece)
+        parts.append((at, sub.idx))
+    if stops is not None and last and len(set(parts)) <= last:
+        stops = None  # with and without a full stop: `stops` of stored ids names texts, not places
+    return Drawn(
+        text=" ".join(pieces),
+        caption=caption,
+        parts=tuple(parts),
+        stops=None if stops is None else tuple(stops),
+        weight=weight,
+    )
+
+
+def _bare_piece(text: str, last: bool) -> str:
+    return bare(text) if last else bare(text) + "."
+
+
+def _stored_piece(text: str, last: bool) -> str:
+    return text if last or ends(text) else text + "."
+
+
+def ends(text: str) -> bool:
+    """Whether another sentence may follow the text: it has a mark at its end, closing quotes and brackets aside."""
+    return text[-1:] in _ENDS or text.rstrip(_CLOSERS)[-1:] in _ENDS
+
+
+def pick(n: int, m: int, chance: Callable[[], float]) -> list[int]:
+    """m different ones of range(n) in random order, m <= n; `chance` gives numbers in [0, 1), and is asked m times."""
+    left = list(range(n))
+    for at in range(m):
+        other = at + int(chance() * (n - at))
+        left[at], left[other] = left[other], left[at]
+    return left[:m]
+
+
+def tiled(n: int, m: int, chance: Callable[[], float]) -> list[int]:
+    """m of range(n); where n is less, all of them over and over, then a random rest. `chance` as in `pick`.
+
+    COSMOS's way to have as few repetitions as there can be (ExplainableML/cosmos, src/training/data.py,
+    random_sample_from_list).
+    """
+    return list(range(n)) * (m // n) + pick(n, m % n, chance) if m >= n else pick(n, m, chance)
+
+
+def chances(rng: np.random.Generator, most: int) -> Callable[[], float]:
+    """Gives up to `most` numbers in [0, 1), drawn in one call: a call for each would take most of a policy's time."""
+    return iter(rng.random(most).tolist()).__next__
+
+
+def _says_something(text: str) -> bool:
+    return bool(text.strip(_NOTHING).strip())
+
+
+def _uncut(record: Record, n: int) -> SubCaption:
+    text = record.captions[n].text
+    return SubCaption(
+        sub_id=f"{record.captions[n].caption_id}#{WHOLE}",
+        idx=WHOLE,
+        text=text,
+        char_start=0,
+        char_end=len(text),
+        n_words=len(text.split()),
+        content_start=0,
+        is_first=True,
+        is_last=True,
+    )
