@@ -17,7 +17,7 @@ Sentence = tuple[int, SubCaption]
 WHOLE = -1
 """In place of a sub-caption's idx: the text of the caption itself."""
 
-_NOTHING = " .\t\n"
+_NOTHING = " .\t\n"  # all that a sentence is made of that says nothing, but for rarer white space
 _ENDS = frozenset(".!?…:;,。！？：；，、।")
 _CLOSERS = "\"')]}”’»"
 
@@ -67,7 +67,9 @@ def sentences(record: Record, captions: Sequence[int]) -> list[Sentence]:
     """The sub-captions of these captions in order. A caption that is not cut is one sentence, of idx -1."""
     found: list[Sentence] = []
     for n in captions:
-        cut = [(n, sub) for sub in record.captions[n].sub_captions if _says_something(sub.text)]
+        cut = [
+            (n, sub) for sub in record.captions[n].sub_captions if sub.text.strip(_NOTHING) and not sub.text.isspace()
+        ]
         found += cut or [(n, _uncut(record, n))]
     return found
 
@@ -81,7 +83,7 @@ def bare(text: str) -> str:
     """On one line, without full stops at the end: as FLAIR, DreamLIP and COSMOS have their sentences, and as
     `output.profile: flair` writes them. A text of full stops alone stays as it is."""
     line = text if text.isprintable() and "  " not in text else fold(text)  # nearly all are one line already
-    return line.rstrip(".").rstrip() or line.strip()
+    return line.rstrip(".").strip() or line.strip()
 
 
 def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
@@ -150,16 +152,12 @@ def tiled(n: int, m: int, chance: Callable[[], float]) -> list[int]:
     COSMOS's way to have as few repetitions as there can be (ExplainableML/cosmos, src/training/data.py,
     random_sample_from_list).
     """
-    return list(range(n)) * (m // n) + pick(n, m % n, chance) if m >= n else pick(n, m, chance)
+    return pick(n, m, chance) if m <= n else list(range(n)) * (m // n) + pick(n, m % n, chance)
 
 
 def chances(rng: np.random.Generator, most: int) -> Callable[[], float]:
     """Gives up to `most` numbers in [0, 1), drawn in one call: a call for each would take most of a policy's time."""
     return iter(rng.random(most).tolist()).__next__
-
-
-def _says_something(text: str) -> bool:
-    return bool(text.strip(_NOTHING).strip())
 
 
 def _uncut(record: Record, n: int) -> SubCaption:

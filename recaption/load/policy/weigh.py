@@ -40,7 +40,8 @@ def weighted(
 
     def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
         found = usable(record)
-        raws = [n for n in found if record.captions[n].granularity == "raw"]
+        raw_texts = {record.captions[n].text: n for n in found if record.captions[n].granularity == "raw"}
+        raws = list(raw_texts.values())
         pool, wants = _best(record, found, factors)
         chance = chances(rng, 1 + len(raws) + k)
         n_raw = 0 if not raws else k if not pool else min(k, int(k * p_raw + chance()))
@@ -48,9 +49,8 @@ def weighted(
         texts = [whole(record, raws[order[n % len(raws)]]) for n in range(n_raw)]
         if n_raw == k:
             return texts
-        others = _without_repetition(
-            pool, _windows(pool, wants, max_merge), k - n_raw, {one.text for one in texts}, rng
-        )
+        windows = _windows(pool, wants, max_merge)
+        others = _without_repetition(pool, windows, k - n_raw, set(raw_texts), rng)
         places = pick(k, n_raw, chance)  # anywhere among the K: a trainer may have a use of its own for the first
         for place, one in zip(sorted(places), texts, strict=True):
             others.insert(place, one)
@@ -67,8 +67,7 @@ def _best(record: Record, captions: Sequence[int], factors: Mapping[str, float])
     wants = [sub.weight for _, sub in clean]
     if factors:
         wants = [w * factors.get(record.captions[n].source, 1.0) for w, (n, _) in zip(wants, clean, strict=True)]
-    if any(wants):
-        good = [n for n, w in enumerate(wants) if w > 0]
+    if good := [n for n, w in enumerate(wants) if w > 0]:
         return [clean[n] for n in good], [wants[n] for n in good]
     if len(generated) < len(captions):
         return [], []
@@ -76,8 +75,8 @@ def _best(record: Record, captions: Sequence[int], factors: Mapping[str, float])
 
 
 def _windows(pool: Sequence[Sentence], wants: Sequence[float], max_merge: int) -> npt.NDArray[np.float64]:
-    """How much each text is wanted: [i, n] that of the i + 1 sentences from n on, 0 where these are not consecutive ones
-    of a caption. Each row that has any sums to 1."""
+    """How much each text is wanted: [i, n] that of the i + 1 sentences from n on, 0 where these are not consecutive
+    ones of a caption. Each row that has any sums to 1."""
     one = np.array(wants)
     goes_on = np.array([a == b and s.idx + 1 == t.idx for (a, s), (b, t) in pairwise(pool)], bool)
     made = np.zeros((min(max_merge, len(pool)), len(pool)))
