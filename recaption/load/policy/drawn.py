@@ -32,10 +32,15 @@ class Drawn:
     """
 
     text: str
-    caption: int  # position in record.captions; -1: of several
     parts: tuple[tuple[int, int], ...]  # (caption, idx of the sub-caption; -1: the whole caption), in joined order
     stops: tuple[int, ...] | None = ()  # positions in `parts`
     weight: float = 1.0  # the least of its parts; 1 for whole captions
+
+    @property
+    def caption(self) -> int:
+        """Position in `record.captions`; -1 where the parts are of several."""
+        captions = {caption for caption, _ in self.parts}
+        return captions.pop() if len(captions) == 1 else -1
 
 
 Policy = Callable[[Record, np.random.Generator, int], list[Drawn]]
@@ -76,7 +81,7 @@ def sentences(record: Record, captions: Sequence[int]) -> list[Sentence]:
 
 def whole(record: Record, caption: int) -> Drawn:
     """The caption as it is stored."""
-    return Drawn(text=record.captions[caption].text, caption=caption, parts=((caption, WHOLE),))
+    return Drawn(text=record.captions[caption].text, parts=((caption, WHOLE),))
 
 
 def bare(text: str) -> str:
@@ -88,48 +93,46 @@ def bare(text: str) -> str:
 
 def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
     """The sentences joined by ". " with no full stop at the end, as those three join them."""
-    return _joined(chosen, _bare_piece)
+    if len(chosen) == 1:
+        return _single(bare(chosen[0][1].text), chosen[0])
+    pieces = [bare(sub.text) + "." for _, sub in chosen]
+    pieces[-1] = pieces[-1][:-1]
+    return _joined(pieces, chosen)
 
 
 def joined(chosen: Sequence[Sentence]) -> Drawn:
     """The sentences as they are stored, joined by one space; a full stop is added where one would run into the next."""
-    return _joined(chosen, _stored_piece)
+    if len(chosen) == 1:
+        return _single(chosen[0][1].text, chosen[0])
+    pieces = [sub.text if ends(sub.text) else sub.text + "." for _, sub in chosen]
+    pieces[-1] = chosen[-1][1].text
+    return _joined(pieces, chosen)
 
 
-def _joined(chosen: Sequence[Sentence], piece_of: Callable[[str, bool], str]) -> Drawn:
-    caption, weight, last = chosen[0][0], chosen[0][1].weight, len(chosen) - 1
-    pieces, parts = [], []
+def _single(text: str, sentence: Sentence) -> Drawn:
+    caption, sub = sentence
+    known = () if text == sub.text else None
+    return Drawn(text=text, parts=((caption, sub.idx),), stops=known, weight=sub.weight)
+
+
+def _joined(pieces: Sequence[str], chosen: Sequence[Sentence]) -> Drawn:
     stops: list[int] | None = []
-    for n, (at, sub) in enumerate(chosen):
-        piece = piece_of(sub.text, n == last)
-        if piece != sub.text and stops is not None:
-            if piece == sub.text + ".":
+    parts: list[tuple[int, int]] = []
+    weight = chosen[0][1].weight
+    for n, (caption, sub) in enumerate(chosen):
+        parts.append((caption, sub.idx))
+        if sub.weight < weight:
+            weight = sub.weight
+        if pieces[n] != sub.text and stops is not None:
+            if pieces[n] == sub.text + ".":
                 stops.append(n)
             else:
                 stops = None
-        if at != caption:
-            caption = -1
-        if sub.weight < weight:
-            weight = sub.weight
-        pieces.append(piece)
-        parts.append((at, sub.idx))
-    if stops is not None and last and len(set(parts)) <= last:
-        stops = None  # with and without a full stop: `stops` of stored ids names texts, not places
+    if stops and len(set(parts)) < len(parts):
+        stops = None  # a part with and without a full stop: stored ids are composed by the texts that take one
     return Drawn(
-        text=" ".join(pieces),
-        caption=caption,
-        parts=tuple(parts),
-        stops=None if stops is None else tuple(stops),
-        weight=weight,
+        text=" ".join(pieces), parts=tuple(parts), stops=None if stops is None else tuple(stops), weight=weight
     )
-
-
-def _bare_piece(text: str, last: bool) -> str:
-    return bare(text) if last else bare(text) + "."
-
-
-def _stored_piece(text: str, last: bool) -> str:
-    return text if last or ends(text) else text + "."
 
 
 def ends(text: str) -> bool:

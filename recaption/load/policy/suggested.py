@@ -32,7 +32,7 @@ def from_manifest(sampling: Mapping[str, Any]) -> Policy:
     `max_merge` is the number of sentences that these two merge. Raises UserError for a policy that this recaption does
     not know, or where something is missing.
     """
-    name = sampling.get("policy")
+    name = str(sampling.get("policy"))
     if name not in _MADE_OF:
         raise UserError(
             f"the manifest suggests the policy {name!r}, and recaption knows {', '.join(_MADE_OF)}; "
