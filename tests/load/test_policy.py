@@ -202,7 +202,7 @@ def test_all_that_a_pipeline_may_suggest_can_be_made() -> None:
     ("sampling", "said"),
     [
         ({"policy": "best", "k": 1}, "'best', and recaption knows weighted, flair"),
-        ({}, "suggests the policy None"),
+        ({}, "sampling has no 'policy'"),
         ({"policy": "long"}, "sampling has no 'k'"),
         ({"policy": "long", "k": 0}, "k is 0"),
     ],

@@ -32,13 +32,13 @@ def from_manifest(sampling: Mapping[str, Any]) -> Policy:
     `max_merge` is the number of sentences that these two merge. Raises UserError for a policy that this recaption does
     not know, or where something is missing.
     """
-    name = str(sampling.get("policy"))
-    if name not in _MADE_OF:
-        raise UserError(
-            f"the manifest suggests the policy {name!r}, and recaption knows {', '.join(_MADE_OF)}; "
-            "update recaption, or choose a policy yourself"
-        )
     try:
-        return _MADE_OF[name](sampling)
+        name = sampling["policy"]
+        if name in _MADE_OF:
+            return _MADE_OF[name](sampling)
     except KeyError as error:
         raise UserError(f"sampling has no {error}; give policy, k, max_merge and p_raw") from error
+    raise UserError(
+        f"the manifest suggests the policy {name!r}, and recaption knows {', '.join(_MADE_OF)}; "
+        "update recaption, or choose a policy yourself"
+    )
