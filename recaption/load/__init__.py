@@ -1,0 +1,1 @@
+"""Datasets for torch: sampling policies of a record's texts."""
