@@ -1,1 +1,33 @@
-"""Datasets for torch: sampling policies of a record's texts."""
+"""Datasets for torch: sampling policies of a record's texts, batches in a reproducible order, exact resume.
+
+    >>> from recaption.load import CaptionDataset, loader, policy
+    >>> dataset = CaptionDataset("out/flair-cc3m", policy=policy.flair(k=8), transform=crop, tokenizer=clip,
+    ...                          batch_size=256)
+    >>> for batch in loader(dataset, num_workers=8, pin_memory=True):
+    ...     loss = model(batch["images"], batch["texts"])
+
+Nothing here needs what makes datasets; policies do not even need torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from recaption.load.dataset import CaptionDataset
+    from recaption.load.deliver import CaptionLoader, loader
+
+__all__ = ["CaptionDataset", "CaptionLoader", "loader"]
+
+
+def __getattr__(name: str) -> Any:
+    """torch is imported when a dataset is asked for."""
+    if name == "CaptionDataset":
+        from recaption.load.dataset import CaptionDataset
+
+        return CaptionDataset
+    if name in ("CaptionLoader", "loader"):
+        import recaption.load.deliver as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,124 @@
+"""Byte ranges of files, on local disks and behind fsspec URLs. A few files are kept open in each process."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+_OPEN: Final = 128  # files kept open; a full shuffle goes through all shards, and opening one costs some 10 us
+
+
+class Files:
+    """Reads whole files and ranges. Everything raises OSError, FileNotFoundError where there is no such file.
+
+    May be pickled and forked: each process opens its own.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def read(self, path: str) -> bytes:
+        """The whole file."""
+        if is_url(path):
+            return self._remote(path, lambda fs, name: fs.cat_file(name))
+        return Path(path).read_bytes()
+
+    def pread(self, path: str, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset`, less where the file ends before."""
+        if is_url(path):
+            return self._remote(path, lambda fs, name: fs.cat_file(name, start=offset, end=offset + size))
+        file = self._opened(path)
+        data = os.pread(file, size, offset)
+        while 0 < len(data) < size and (more := os.pread(file, size - len(data), offset + len(data))):
+            data += more
+        return data
+
+    def size(self, path: str) -> int:
+        """In bytes."""
+        if is_url(path):
+            return int(self._remote(path, lambda fs, name: fs.size(name)))
+        return Path(path).stat().st_size
+
+    def open(self, path: str) -> BinaryIO:
+        """A file to read and seek in; remote ones are read ahead. The caller closes it."""
+        if is_url(path):
+            made: BinaryIO = self._remote(path, lambda fs, name: fs.open(name, "rb", block_size=4 << 20))
+            return made
+        return open(path, "rb")
+
+    def exists(self, path: str) -> bool:
+        if is_url(path):
+            return bool(self._remote(path, lambda fs, name: fs.exists(name)))
+        return Path(path).exists()
+
+    def is_folder(self, path: str) -> bool:
+        if is_url(path):
+            return bool(self._remote(path, lambda fs, name: fs.isdir(name)))
+        return Path(path).is_dir()
+
+    def glob(self, pattern: str) -> list[str]:
+        """Paths that match, sorted; as URLs where the pattern is one. Names that begin with a dot are left out: they
+        are work in progress."""
+        if is_url(pattern):
+            found = self._remote(pattern, lambda fs, name: [fs.unstrip_protocol(path) for path in fs.glob(name)])
+        else:
+            import glob
+
+            found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
+        return sorted(path for path in found if not path.rpartition("/")[2].startswith("."))
+
+    def close(self) -> None:
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+    def _opened(self, path: str) -> int:
+        if self._process != os.getpid():
+            self._forget()  # the parent's are the parent's to close
+        file = self._files.get(path)
+        if file is None:
+            if len(self._files) >= _OPEN:
+                os.close(self._files.popitem(last=False)[1])
+            file = self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            self._files.move_to_end(path)
+        return file
+
+    def _remote(self, path: str, ask: Callable[[Any, str], Any]) -> Any:
+        import fsspec
+
+        try:
+            fs, name = fsspec.core.url_to_fs(path)  # which keeps file systems, one per process
+            return ask(fs, name)
+        except OSError:
+            raise
+        except ImportError:
+            raise
+        except Exception as error:  # back ends have errors of their own
+            raise OSError(f"{type(error).__name__}: {error}") from error
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._files: OrderedDict[str, int] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._forget()
+
+    def __del__(self) -> None:
+        if self._process == os.getpid():
+            self.close()
+
+
+def is_url(path: str) -> bool:
+    return "://" in path
+
+
+def join(folder: str, *names: str) -> str:
+    """A path below a folder or URL."""
+    return "/".join([folder.rstrip("/") or "/", *names]) if folder != "/" else "/" + "/".join(names)

@@ -1,0 +1,171 @@
+"""Finds what can be loaded at a path: a build of recaption, or tars of anybody's."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from recaption.errors import DatasetError, UserError
+from recaption.load.files import Files, is_url, join
+from recaption.types import SCHEMA_VERSION
+
+Format = Literal["webdataset", "sidecar", "parquet", "tars"]
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataFile:
+    """A file with samples. `samples` is None where it has to be counted (tars of others)."""
+
+    shard: str
+    path: str
+    samples: int | None  # usable ones of the split
+    rows: int | None  # all; more than `samples` in a sidecar
+    identity: str  # changes when the file does
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """What there is to load. `manifest` is that of the build without its shards; empty for tars of others."""
+
+    format: Format
+    root: str
+    out: str | None  # the output folder that the build lies in, where the source's index is
+    files: tuple[DataFile, ...]
+    manifest: Mapping[str, Any]
+
+    def fingerprint(self, split: str, samples: Sequence[int]) -> int:
+        """Of the samples and their order, below 2^63: changes when any file does."""
+        digest = hashlib.sha256(f"{self.format}\n{split}\n".encode())
+        for file, count in zip(self.files, samples, strict=True):
+            digest.update(f"{file.shard}\t{count}\t{file.identity}\n".encode())
+        return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def find(path: str | Sequence[str], split: str, files: Files) -> Layout:
+    """What lies at `path`: an output, `OUT/dataset`, a build's folder, or tars (a file, a folder, a pattern or a list).
+
+    Raises UserError where there is nothing to load, DatasetError for a build that is unfinished or newer.
+    """
+    if isinstance(path, str):
+        root = _resolved(path)
+        build = _build(root, files)
+        if build is not None:
+            return _of_build(build, split, files)
+        tars = list(_tars(root, files))
+        if not tars:
+            raise UserError(
+                f"nothing to load at {path}: no manifest.json of a finished build and no .tar is there. Give the "
+                "folder that output.path of the pipeline names, a folder of tars, or a pattern such as "
+                "data/{00000..00063}.tar"
+            )
+    else:
+        root, tars = "", [one for given in path for one in _tars(given.removeprefix("file://"), files)]
+        if not tars:
+            raise UserError(f"nothing to load: no .tar is at {', '.join(path) or 'an empty list of paths'}")
+    made = []
+    for tar in tars:
+        try:
+            size = files.size(tar)
+        except OSError as error:
+            raise UserError(f"{tar} cannot be read: {error}") from error
+        name = tar.rpartition("/")[2].removesuffix(".tar")
+        made.append(DataFile(shard=name, path=tar, samples=None, rows=None, identity=str(size)))
+    return Layout(format="tars", root=root, out=None, files=tuple(made), manifest={})
+
+
+def _resolved(path: str) -> str:
+    """Without links: when OUT/dataset is pointed at another build, who reads this one goes on with it."""
+    given = path.removeprefix("file://")
+    if is_url(given) or not Path(given).expanduser().exists():
+        return given.rstrip("/")
+    return str(Path(given).expanduser().resolve())
+
+
+def _build(root: str, files: Files) -> str | None:
+    """The folder of the build at `root` that is published, or `root` itself if it is a build."""
+    for folder in (root, join(root, "dataset")):
+        if files.exists(join(folder, "manifest.json")):
+            return _resolved(folder)
+    try:
+        current = files.read(join(root, "CURRENT")).decode().strip()
+    except OSError:
+        return None
+    return join(root, "builds", current.rpartition("/")[2])
+
+
+def _of_build(root: str, split: str, files: Files) -> Layout:
+    where = join(root, "manifest.json")
+    try:
+        manifest = orjson.loads(files.read(where))
+        version = str(manifest["schema_version"])
+        if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+            raise DatasetError(
+                f"{where} has schema version {version}; this recaption reads {SCHEMA_VERSION}. Upgrade it"
+            )
+        shards = manifest.pop("shards")
+        made = tuple(_data_files(root, manifest["format"], shards, split))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{where} is missing: the build is not finished, or no longer there") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{where} is not a manifest: {error!r}") from error
+    if not made:
+        there = ", ".join(f"{name} {count}" for name, count in manifest["splits"].items())
+        raise UserError(f"{root} has no sample in split {split!r}; it has {there}")
+    return Layout(format=manifest["format"], root=root, out=_output_of(root, files), files=made, manifest=manifest)
+
+
+def _data_files(root: str, format: str, shards: Sequence[Mapping[str, Any]], split: str) -> Iterator[DataFile]:
+    if format not in ("webdataset", "sidecar", "parquet"):
+        raise DatasetError(f"{root} has format {format!r}, which this recaption does not know. Upgrade it")
+    for shard in shards:
+        for file in shard["files"]:
+            if file["table"] != "data" or file["split"] not in (None, split):
+                continue
+            samples = shard["splits"][split] if file["split"] is None else file["rows"]
+            if samples:
+                yield DataFile(
+                    shard=shard["name"],
+                    path=join(root, file["path"]),
+                    samples=samples,
+                    rows=file["rows"],
+                    identity=file["sha256"],
+                )
+
+
+def _output_of(root: str, files: Files) -> str | None:
+    """OUT of OUT/builds/<build> or OUT/dataset."""
+    parent = root.rpartition("/")[0]
+    for folder in (parent, parent.rpartition("/")[0]):
+        if folder and files.is_folder(join(folder, "index")):
+            return folder
+    return None
+
+
+def _tars(given: str, files: Files) -> Iterator[str]:
+    """The tars of a file, a folder or a pattern with ranges in braces and globs, in order."""
+    for path in _ranges(given):
+        if any(char in path for char in "*?["):
+            yield from files.glob(path)
+        elif path.endswith(".tar"):
+            yield path
+        elif files.is_folder(path):
+            yield from files.glob(join(path, "*.tar"))
+        elif is_url(path) or "{" in path:
+            raise UserError(f"{given}: neither a .tar nor a folder. Ranges are written {{00000..00063}}")
+
+
+def _ranges(pattern: str) -> Iterator[str]:
+    found = _BRACES.search(pattern)
+    if found is None:
+        yield pattern
+        return
+    low, high = found.groups()
+    for number in range(int(low), int(high) + 1):
+        yield from _ranges(f"{pattern[: found.start()]}{number:0{len(low)}d}{pattern[found.end() :]}")

@@ -1,0 +1,124 @@
+"""Which sample comes when, by arithmetic: a position in an epoch -> the number of a sample, without a list of them.
+
+Nothing but the seed, the epoch and the sizes of the data enters: no worker, no rank, no buffer. So a run continues
+anywhere at no cost, and memory does not grow with the dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.integer[Any]]
+_Words = npt.NDArray[np.uint64]
+
+_ROUNDS: Final = 8
+_MASK: Final = (1 << 64) - 1
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+_FIRST: Final = 0xBF58476D1CE4E5B9
+_SECOND: Final = 0x94D049BB133111EB
+
+
+class Permutation:
+    """A bijection of range(n), drawn by a key of integers.
+
+    A Feistel network over the next power of two, walked until the value is below n (Black and Rogaway 2002, "Ciphers
+    with arbitrary finite domains"); its rounds mix with SplitMix64's finaliser (Steele, Lea and Flood 2014).
+    """
+
+    def __init__(self, n: int, *key: int) -> None:
+        if n < 1:
+            raise ValueError(f"n is {n}; a permutation needs at least one element")
+        self.n = n
+        bits = max(2, (n - 1).bit_length())
+        self._low = np.uint64(bits // 2)
+        self._low_mask = np.uint64((1 << (bits // 2)) - 1)
+        self._high_mask = np.uint64((1 << (bits - bits // 2)) - 1)
+        self._keys = [np.uint64(mix(*key, number)) for number in range(_ROUNDS)]
+
+    def __call__(self, positions: npt.ArrayLike) -> Integers:
+        """Where each position goes; int64, of the shape of `positions`, all of which are in [0, n)."""
+        asked = np.asarray(positions, np.uint64)
+        values = self._once(np.atleast_1d(asked))
+        while (outside := values >= self.n).any():  # less than half of the domain is outside
+            values[outside] = self._once(values[outside])
+        return values.reshape(asked.shape).astype(np.int64)
+
+    def _once(self, values: _Words) -> _Words:
+        high, low = values >> self._low, values & self._low_mask
+        for number, key in enumerate(self._keys):
+            if number % 2:
+                low = low ^ (_mixed(high ^ key) & self._low_mask)
+            else:
+                high = high ^ (_mixed(low ^ key) & self._high_mask)
+        return (high << self._low) | low
+
+
+class Order:
+    """The order of every epoch over samples that lie in `units` (shards, or row groups of Parquet files).
+
+    `block` None: every sample may follow every other. `block` n: units are shuffled, then samples among n units that
+    follow each other, so that few units are read at a time: for disks and networks that are slow at random access.
+    `shuffle` False: as they lie.
+    """
+
+    def __init__(self, units: Sequence[int] | Integers, seed: int, *, block: int | None = None, shuffle: bool = True):
+        if block is not None and block < 1:
+            raise ValueError(f"block is {block}; give the number of units to shuffle among, at least 1")
+        self._sizes = np.asarray(units, np.int64)
+        self._sizes = self._sizes[self._sizes > 0]
+        self.samples = int(self._sizes.sum())
+        self._seed, self._block, self._shuffle = seed, block, shuffle
+        self._tables: dict[int, tuple[Integers, Integers, Integers]] = {}
+
+    def __call__(self, epoch: int, positions: npt.ArrayLike) -> Integers:
+        """Numbers of the samples at these positions of an epoch, all in [0, samples)."""
+        asked = np.asarray(positions, np.int64)
+        if not self._shuffle:
+            return asked
+        if self._block is None or self._block >= len(self._sizes):
+            return Permutation(self.samples, self._seed, epoch)(asked)
+        firsts, ends, block_ends = self._table(epoch)
+        blocks = np.searchsorted(block_ends, asked, side="right")
+        places = np.empty_like(asked)
+        for block in np.unique(blocks).tolist():
+            start = int(block_ends[block - 1]) if block else 0
+            within = Permutation(int(block_ends[block]) - start, self._seed, epoch, 1, block)
+            here = blocks == block
+            places[here] = start + within(asked[here] - start)
+        units = np.searchsorted(ends, places, side="right")
+        starts = np.where(units > 0, ends[units - 1], 0)
+        return firsts[units] + places - starts
+
+    def _table(self, epoch: int) -> tuple[Integers, Integers, Integers]:
+        """Of the units in this epoch's order: the number of the first sample, where they end, where blocks end."""
+        if epoch not in self._tables:
+            if len(self._tables) > 1:  # the epoch at hand and the next one, which a loader reads ahead in
+                del self._tables[min(self._tables)]
+            turned = Permutation(len(self._sizes), self._seed, epoch, 0)(np.arange(len(self._sizes)))
+            firsts = (np.cumsum(self._sizes) - self._sizes)[turned]
+            ends = np.cumsum(self._sizes[turned])
+            assert self._block is not None
+            self._tables[epoch] = firsts, ends, np.append(ends[self._block - 1 : -1 : self._block], ends[-1])
+        return self._tables[epoch]
+
+
+def mix(*key: int) -> int:
+    """A 64-bit hash of some integers."""
+    state = 0
+    for part in key:
+        state = (state ^ (part & _MASK)) + _GOLDEN & _MASK
+        state = (state ^ state >> 30) * _FIRST & _MASK
+        state = (state ^ state >> 27) * _SECOND & _MASK
+        state ^= state >> 31
+    return state
+
+
+def _mixed(values: _Words) -> _Words:
+    values = values + np.uint64(_GOLDEN)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(_FIRST)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(_SECOND)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,198 @@
+"""Rows of nested Parquet files at random: with image bytes (format parquet), or beside the source's files (sidecar).
+
+A row costs its row group, so a few of them are kept, and samples are shuffled among a few units at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recaption import schema
+from recaption.errors import DatasetError, UserError
+from recaption.load.files import Files, is_url, join
+from recaption.load.layout import DataFile, Layout
+from recaption.load.records import record_of
+from recaption.load.shards import Kept, Sample
+from recaption.types import Record
+
+_BLOCK: Final = 4
+"""Units that are shuffled together, and kept as far as they are needed."""
+_PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the source's index
+
+
+class Rows:
+    """What both formats share: the record of a row, by way of its row group."""
+
+    block: int | None = _BLOCK
+
+    def __init__(self, layout: Layout, files: Files, *, tags: bool, kept: int) -> None:
+        self._data, self._files, self._tags = layout.files, files, tags
+        self._ends, self._tables = Kept(256), Kept(kept)
+        self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
+
+    def _group_ends(self, file: int) -> npt.NDArray[np.int64]:
+        """Where the file's row groups end, in rows."""
+
+        def look() -> npt.NDArray[np.int64]:
+            with self._open(file) as opened:
+                metadata = _parquet(opened, self._data[file]).metadata
+                sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
+                return np.cumsum(sizes, dtype=np.int64)
+
+        return self._ends.get(file, look)
+
+    def _row(self, file: int, row: int) -> dict[str, Any]:
+        ends = self._group_ends(file)
+        group = int(np.searchsorted(ends, row, side="right"))
+        if group == len(ends):
+            raise DatasetError(f"{self._data[file].path} has no row {row}", shard=self._data[file].shard)
+        table: pa.Table = self._tables.get((file, group), lambda: self._read_group(file, group))
+        found: dict[str, Any] = table.slice(row - int(ends[group - 1] if group else 0), 1).to_pylist()[0]
+        return found
+
+    def _read_group(self, file: int, group: int) -> pa.Table:
+        with self._open(file) as opened:
+            try:
+                return _parquet(opened, self._data[file]).read_row_group(group)
+            except (pa.ArrowException, OSError) as error:
+                raise _broken(self._data[file], error) from error
+
+    def _open(self, file: int) -> Any:
+        data = self._data[file]
+        try:
+            return self._files.open(data.path)
+        except OSError as error:
+            raise _broken(data, error) from error
+
+
+class Embedded(Rows):
+    """Format parquet: the bytes are in the row. A row group has up to 64 MB, so units are row groups, and as many are
+    kept as are shuffled together. Opening reads the footer of every file."""
+
+    def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
+        super().__init__(layout, files, tags=tags, kept=_BLOCK)
+        self.units: Sequence[int] = [
+            count for file in range(len(layout.files)) for count in np.diff(self._checked(file), prepend=0).tolist()
+        ]
+
+    def read(self, file: int, row: int) -> Sample:
+        found = self._row(file, row)
+        image = found.get("image") or {}
+        if not image.get("bytes"):
+            raise DatasetError("the row has no image bytes", key=found.get("key"), shard=self._data[file].shard)
+        return Sample(record=record_of(found, tags=self._tags), image=image["bytes"])
+
+    def _checked(self, file: int) -> npt.NDArray[np.int64]:
+        ends, data = self._group_ends(file), self._data[file]
+        rows = int(ends[-1]) if len(ends) else 0
+        if rows != data.samples:
+            raise DatasetError(f"{data.path} has {rows} rows, the manifest says {data.samples}", shard=data.shard)
+        return ends
+
+
+class Sidecar(Rows):
+    """Format sidecar: the bytes lie in the source's files, at the place that OUT/index says.
+
+    `source` is the folder they lie in now, where that is not the one they were indexed in. Key and sha256 are checked.
+    """
+
+    def __init__(self, layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> None:
+        super().__init__(layout, files, tags=tags, kept=4 * _BLOCK)
+        self.units: Sequence[int] = self.counts
+        if layout.out is None:
+            raise UserError(
+                f"{layout.root} is a sidecar: its images are found with the index/ of the output that it was built in, "
+                "which is not there. Give the output's folder, or copy index/ beside builds/"
+            )
+        self._out, self._source, self._split = layout.out, source, split
+        self._usable, self._places = Kept(256), Kept(2 * _BLOCK)
+
+    def read(self, file: int, row: int) -> Sample:
+        at = int(self._usable.get(file, lambda: self._look(file))[row])
+        record = record_of(self._row(file, at), tags=self._tags)
+        return Sample(record=record, image=self._image(self._data[file], at, record))
+
+    def _look(self, file: int) -> npt.NDArray[np.int64]:
+        """The rows that are usable and in the split: two small columns are read."""
+        data = self._data[file]
+        with self._open(file) as opened:
+            try:
+                columns = _parquet(opened, data).read(["status", "split"])
+            except (pa.ArrowException, OSError) as error:
+                raise _broken(data, error) from error
+        usable = pc.and_(
+            pc.is_in(columns["status"], pa.array(["ok", "partial"])), pc.equal(columns["split"], self._split)
+        )
+        rows = np.flatnonzero(usable.to_numpy(zero_copy_only=False))
+        if len(rows) != data.samples:
+            raise DatasetError(
+                f"{data.path} has {len(rows)} usable rows of split {self._split}, the manifest says {data.samples}",
+                shard=data.shard,
+            )
+        return rows
+
+    def _image(self, data: DataFile, row: int, record: Record) -> bytes:
+        place = self._place(data, row, record)
+        if place["file_row"] is not None:
+            raise DatasetError(
+                "the source is Parquet, and a sidecar is joined with tars or folders. Build with output.format parquet",
+                key=record.key,
+                shard=data.shard,
+            )
+        path = str(place["path"])
+        if self._source is not None:
+            path = join(self._source, path.rpartition("/")[2])
+        try:
+            image = self._files.pread(path, place["offset"], place["size"])
+        except FileNotFoundError as error:
+            hint = "" if self._source or is_url(path) else ". Give the folder where the source lies now as source=…"
+            raise DatasetError(f"{path} of the source is missing{hint}", key=record.key, shard=data.shard) from error
+        if hashlib.sha256(image).hexdigest() != record.sha256:
+            raise DatasetError(
+                f"the image in {path} is not the one that was captioned: its sha256 differs",
+                key=record.key,
+                shard=data.shard,
+            )
+        return image
+
+    def _place(self, data: DataFile, row: int, record: Record) -> dict[str, Any]:
+        table: pa.Table = self._places.get(data.shard, lambda: self._read_places(data))
+        found = table.slice(row, 1).to_pylist()
+        if not found or (found[0]["row"], found[0]["key"]) != (record.row, record.key):
+            raise DatasetError(
+                f"row {row} of the index is not that of this image: the source was indexed again. Build again",
+                key=record.key,
+                shard=data.shard,
+            )
+        place: dict[str, Any] = found[0]
+        return place
+
+    def _read_places(self, data: DataFile) -> pa.Table:
+        path = join(self._out, "index", f"{data.shard}.parquet")
+        try:
+            return pq.read_table(pa.BufferReader(self._files.read(path)), columns=list(_PLACE))
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{path}, the source's index, cannot be read: {error}", shard=data.shard) from error
+
+
+def _parquet(opened: Any, data: DataFile) -> pq.ParquetFile:
+    try:
+        parquet = pq.ParquetFile(opened)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(data, error) from error
+    schema.check_version(parquet.schema_arrow, data.path)
+    if (table := (parquet.schema_arrow.metadata or {}).get(schema.TABLE_KEY)) != b"records":
+        raise DatasetError(f"{data.path} holds {table!r}, not the records of a dataset", shard=data.shard)
+    return parquet
+
+
+def _broken(data: DataFile, error: Exception) -> DatasetError:
+    return DatasetError(f"{data.path} cannot be read: {error}", shard=data.shard)

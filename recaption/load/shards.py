@@ -1,0 +1,146 @@
+"""Random access to the samples of a dataset, in each of its formats, by one number."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from recaption.errors import DatasetError
+from recaption.load import tar
+from recaption.load.files import Files
+from recaption.load.layout import DataFile, Layout
+from recaption.load.records import sample_record
+from recaption.types import Record
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A record and the bytes of its image, as they are stored."""
+
+    record: Record
+    image: bytes
+
+
+class Shards(Protocol):
+    """The samples of all data files of a split; a sample has the number of a file and its row among the file's."""
+
+    counts: Sequence[int]
+    """Usable samples of each file."""
+    units: Sequence[int]
+    """The same samples by what has to be read to get at one: files, or row groups."""
+    block: int | None
+    """How many units to shuffle among where nothing else is asked; None: all of them."""
+
+    def read(self, file: int, row: int) -> Sample:
+        """Raises DatasetError with key and shard, or OSError."""
+        ...
+
+
+class Kept:
+    """The last few values that were asked for; not carried into another process."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        if key in self._values:
+            self._values.move_to_end(key)
+            found: _T = self._values[key]
+            return found
+        made = make()
+        while len(self._values) >= self._most:
+            self._values.popitem(last=False)
+        self._values[key] = made
+        return made
+
+    def __getstate__(self) -> int:
+        return self._most
+
+    def __setstate__(self, most: int) -> None:
+        self._most, self._values = most, OrderedDict()
+
+
+class Indexed:
+    """Tars of recaption, by the `.tar.idx` beside each: one read for the place, one for the sample."""
+
+    block: int | None = None
+
+    def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
+        self._data, self._files, self._tags = layout.files, files, tags
+        self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
+        self.units = self.counts
+
+    def read(self, file: int, row: int) -> Sample:
+        data = self._data[file]
+        entry = self._files.pread(f"{data.path}.idx", 8 * row, 16)
+        if len(entry) < 16:
+            raise DatasetError(f"{data.path}.idx ends before sample {row} of {data.samples}", shard=data.shard)
+        start, end = np.frombuffer(entry, "<u8").tolist()
+        return tar_sample(self._files, data, row, start, end, tags=self._tags)
+
+
+class Tars:
+    """Tars of anybody's. Their headers are read once, to know where the samples are: 16 bytes each are kept.
+
+    Samples without an image are no samples; `without_image` counts them.
+    """
+
+    block: int | None = None
+
+    def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
+        self._data, self._files, self._tags = layout.files, files, tags
+        self._spans: list[npt.NDArray[np.uint64]] = []
+        self.without_image = 0
+        for file in layout.files:
+            spans, without = _index(file, files)
+            self._spans.append(spans)
+            self.without_image += without
+        self.counts: Sequence[int] = [len(spans) for spans in self._spans]
+        self.units = self.counts
+
+    def read(self, file: int, row: int) -> Sample:
+        start, end = self._spans[file][row].tolist()
+        return tar_sample(self._files, self._data[file], row, start, end, tags=self._tags)
+
+
+def tar_sample(files: Files, data: DataFile, row: int, start: int, end: int, *, tags: bool) -> Sample:
+    """The sample in bytes [start, end) of a tar. Raises DatasetError."""
+    taken = files.pread(data.path, start, end - start)
+    if len(taken) < end - start:
+        where = f"sample {row} should end at byte {end}"
+        raise DatasetError(
+            f"{data.path} ends at byte {start + len(taken)}, and {where}: it was cut off", shard=data.shard
+        )
+    key = None
+    try:
+        key, members = tar.sample(taken)
+        image = next((members[suffix] for suffix in tar.IMAGE_SUFFIXES if suffix in members), None)
+        if image is None:
+            raise DatasetError(f"no image beside {', '.join(members)}")
+        return Sample(record=sample_record(key, members, data.shard, row, tags=tags), image=image)
+    except DatasetError as error:
+        raise DatasetError(f"{data.path}: {error.args[0]}", key=error.key or key, shard=data.shard) from error
+
+
+def _index(file: DataFile, files: Files) -> tuple[npt.NDArray[np.uint64], int]:
+    try:
+        size = files.size(file.path)
+        with files.open(file.path) as opened:
+
+            def read(offset: int, wanted: int) -> bytes:
+                opened.seek(offset)
+                return opened.read(wanted)
+
+            return tar.build_index(read, size)
+    except OSError as error:
+        raise DatasetError(f"{file.path} cannot be read: {error}", shard=file.shard) from error
+    except DatasetError as error:
+        raise DatasetError(f"{file.path}: {error.args[0]}", shard=file.shard) from error

@@ -1,0 +1,100 @@
+"""The order is a bijection, a function of seed and epoch, and no sample is more likely to come early than another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recaption.errors import UserError
+from recaption.load.order import Order, Permutation, mix
+from recaption.load.steps import Steps
+
+
+@given(st.integers(1, 5_000), st.integers(0, 2**64 - 1), st.integers(0, 100))
+def test_a_permutation_is_a_bijection(n: int, seed: int, epoch: int) -> None:
+    assert sorted(Permutation(n, seed, epoch)(np.arange(n)).tolist()) == list(range(n))
+
+
+@given(st.integers(1, 2**40), st.data())
+def test_one_position_goes_where_it_goes_among_others(n: int, data: st.DataObject) -> None:
+    positions = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=5))
+    turned = Permutation(n, 7)
+    together = turned(positions)
+    assert together.tolist() == [int(turned(position)) for position in positions]
+    assert ((together >= 0) & (together < n)).all()
+
+
+def test_every_place_is_equally_likely() -> None:
+    n, draws = 13, 1_300
+    places = np.array([Permutation(n, seed)(np.arange(n)) for seed in range(draws)])
+    for position in (0, 5, 12):
+        seen = np.bincount(places[:, position], minlength=n)
+        assert ((seen - draws / n) ** 2 / (draws / n)).sum() < 42.0  # chi-square of 12 degrees: 1 in 30,000
+    neighbours = np.bincount((places[:, 1] - places[:, 0]) % n, minlength=n)[1:]
+    assert ((neighbours - draws / 12) ** 2 / (draws / 12)).sum() < 40.0  # 11 degrees
+
+
+def test_a_million_in_order_are_not_near_each_other() -> None:
+    turned = Permutation(1_000_003, 1, 2)(np.arange(1_000_003))
+    assert abs(np.corrcoef(turned[:-1], turned[1:])[0, 1]) < 0.005
+    assert len(np.unique(turned)) == 1_000_003
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30).filter(any), st.integers(1, 40), st.integers(0, 5))
+def test_blocks_are_a_bijection_too(units: list[int], block: int, epoch: int) -> None:
+    order = Order(units, 3, block=block)
+    assert sorted(order(epoch, np.arange(sum(units))).tolist()) == list(range(sum(units)))
+
+
+def test_a_block_reads_few_units_and_mixes_them() -> None:
+    units = [10] * 40
+    order = Order(units, 3, block=4)
+    read = order(0, np.arange(400)).reshape(10, 40) // 10
+    for block in read:
+        assert len(np.unique(block)) == 4
+        assert len(np.unique(block[:12])) > 2  # not one unit after the other
+    assert {int(unit) for unit in read[0]} != {0, 1, 2, 3}
+
+
+def test_epochs_and_seeds_differ_and_unshuffled_is_as_it_lies() -> None:
+    for block in (None, 2):
+        orders = [Order([20] * 5, seed, block=block)(epoch, np.arange(100)) for seed in (0, 1) for epoch in (0, 1)]
+        assert len({tuple(order) for order in orders}) == 4
+    assert Order([3, 4], 0, shuffle=False)(5, np.arange(7)).tolist() == list(range(7))
+
+
+def test_the_order_of_a_seed_never_changes() -> None:
+    """Runs are resumed under newer versions of recaption, numpy and Python."""
+    assert Permutation(13, 0, 0)(np.arange(13)).tolist() == FULL
+    assert Order([5, 4, 4], 0, block=2)(1, np.arange(13)).tolist() == BLOCKS
+    assert mix(1, 2) == MIXED
+
+
+FULL = [8, 0, 11, 12, 5, 2, 1, 10, 9, 3, 6, 4, 7]
+BLOCKS = [5, 10, 12, 7, 6, 9, 8, 11, 1, 0, 3, 2, 4]
+MIXED = 13_608_149_317_741_381_227
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 5), st.sampled_from(["global", "pad"]))
+def test_ranks_share_an_epoch(samples: int, batch_size: int, world_size: int, drop_last: str) -> None:
+    if drop_last == "global" and samples < batch_size * world_size:
+        with pytest.raises(UserError, match=f"{samples} samples, so an epoch has no whole batch"):
+            Steps(samples=samples, batch_size=batch_size, world_size=world_size, drop_last="global")
+        return
+    steps = Steps(samples=samples, batch_size=batch_size, world_size=world_size, drop_last=drop_last)  # type: ignore
+    seen: list[int] = []
+    for step in range(steps.per_epoch, 2 * steps.per_epoch):
+        for rank in range(world_size):
+            epoch, positions, mask = steps.batch(step, rank)
+            assert (epoch, len(positions), len(mask)) == (1, batch_size, batch_size)
+            assert ((positions >= 0) & (positions < samples)).all()
+            seen += positions[mask].tolist()
+    whole = samples if drop_last == "pad" else samples - samples % (batch_size * world_size)
+    assert seen == list(range(whole))
+
+
+def test_nothing_to_load() -> None:
+    with pytest.raises(UserError, match="no sample to load"):
+        Steps(samples=0, batch_size=1, world_size=1, drop_last="pad")
