@@ -255,7 +255,8 @@ def validate(arguments: argparse.Namespace) -> int:
     if not counts:
         console.print("nothing wrong was found")
         return 0
-    console.print(f"{counts['error']:,} errors, {counts['warning']:,} warnings")
+    said = (f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in counts.items())
+    console.print(", ".join(said))
     return 1 if counts["error"] else 0
 
 

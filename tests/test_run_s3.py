@@ -14,7 +14,7 @@ from recaption.generate.chunks import load_index
 from recaption.source import open_source
 from recaption.store import Store, open_store
 
-pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(480)]
 IMAGES = 48
 
 
@@ -44,6 +44,7 @@ def test_a_store_that_fails_a_fifth_of_all_calls_and_a_killed_driver_cost_nothin
     assert local.wait() == 0, local.said()
 
     remote = KilledRun(tmp_path / "remote", source, latency=0.05, capacity=8)
+    remote.patience = 240.0  # a fifth of some hundred calls wait to be made again
     url = server.bucket()
     remote.data["output"]["path"] = url
     remote.write()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from recaption.errors import DatasetError, UserError
 from recaption.store import LocalStore, Store, open_store
@@ -18,6 +19,7 @@ class Build:
 
     store: Store
     out: Store | None
+    answers: dict[str, Any] = field(default_factory=dict)  # what was read of the output for all shards at once
 
 
 def locate(path: str) -> Build:

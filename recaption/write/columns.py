@@ -37,6 +37,16 @@ class Columns:
         self.per_caption = [len(c.sub_captions) for c in self.captions_of]
         self.per_sub = [len(s.tags) for s in self.subs]
 
+    @cached_property
+    def words(self) -> list[int]:
+        """Of each caption."""
+        return [len(c.text.split()) for c in self.captions_of]
+
+    @cached_property
+    def distinct_texts(self) -> list[int]:
+        """How many different texts can be drawn from each record."""
+        return [r.distinct_texts() for r in self.records]
+
     # columns, by name, as long as there are items of the kind
 
     @cached_property
@@ -46,7 +56,7 @@ class Columns:
     @cached_property
     def _caption(self) -> dict[str, pa.Array]:
         made = _arrays(self.captions_of, schema.CAPTIONS, _CAPTION)
-        made["n_words"] = pa.array([len(c.text.split()) for c in self.captions_of], pa.int32())
+        made["n_words"] = pa.array(self.words, pa.int32())
         made["n_sub_captions"] = pa.array(self.per_caption, pa.int32())
         return made
 
@@ -91,7 +101,7 @@ class Columns:
         """A row per record, in order, without texts."""
         subs = [sum(len(c.sub_captions) for c in r.captions) for r in self.records]
         counts = {"n_captions": pa.array(self.per_record, pa.int32()), "n_sub_captions": pa.array(subs, pa.int32())}
-        counts["n_texts"] = pa.array([r.distinct_texts() for r in self.records], pa.int32())
+        counts["n_texts"] = pa.array(self.distinct_texts, pa.int32())
         return _table({**self._record, **counts}, schema.IMAGES)
 
     def captions(self) -> pa.Table:

@@ -115,5 +115,5 @@ def prompts_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def software_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Versions that the bytes depend on, flat: recaption, spacy, splitter, …"""
     provenance = manifest["provenance"]
-    found = {k: v for k, v in provenance.items() if isinstance(v, str) and k != "source"}
+    found = {k: v for k, v in provenance.items() if isinstance(v, str) and k not in ("source", "source_inputs")}
     return found | {k: str(v) for k, v in (provenance.get("annotate") or {}).items()}

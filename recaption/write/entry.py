@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
-from recaption.types import Record, Status
+from recaption.types import Status
 from recaption.write.assemble import Asked
+from recaption.write.columns import Columns
 
 AMOUNTS = ("captions", "sub_captions", "tags", "words")
 
@@ -88,27 +89,25 @@ class ShardEntry:
         )
 
 
-def tally(
-    name: str, records: Sequence[Record], files: Iterable[FileEntry], generations: Mapping[str, Asked]
-) -> ShardEntry:
-    """Count what was written."""
+def tally(name: str, columns: Columns, files: Iterable[FileEntry], generations: Mapping[str, Asked]) -> ShardEntry:
+    """Count what was written: `columns` are those of the shard's records."""
+    records = columns.records
     statuses = Counter(record.status for record in records)
     usable = [record for record in records if record.status in ("ok", "partial")]
-    captions = [caption for record in records for caption in record.captions]
-    subs = [sub for caption in captions for sub in caption.sub_captions]
     splits = Counter(record.split for record in usable)
     reasons = Counter(str(r.reason) for r in records if r.status in ("reject", "excluded"))
-    histogram = Counter(record.distinct_texts() for record in usable)
+    texts = zip(records, columns.distinct_texts, strict=True)
+    histogram = Counter(n for record, n in texts if record.status in ("ok", "partial"))
     return ShardEntry(
         name=name,
         files=tuple(files),
         counts={
             "images": len(records),
             **{status: statuses[status] for status in get_args(Status)},
-            "captions": len(captions),
-            "sub_captions": len(subs),
-            "tags": sum(tag.kind == "object" for sub in subs for tag in sub.tags),
-            "words": sum(len(caption.text.split()) for caption in captions),
+            "captions": len(columns.captions_of),
+            "sub_captions": len(columns.subs),
+            "tags": sum(tag.kind == "object" for tag in columns.tags_of),
+            "words": sum(columns.words),
         },
         splits={"train": splits["train"], "val": splits["val"]},
         rejects=dict(sorted(reasons.items())),

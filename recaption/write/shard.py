@@ -95,7 +95,7 @@ def write_shard(
             sink, holds = write_tokens(store, f"{prefix}/{path}", samples, encoder)
             files.append(_file(path, "tokens", data.split, len(samples), sink))
             composable[encoder.facts.name] &= holds
-    entry = replace(tally(shard, made, files, asked or {}), composable=composable, inputs=inputs)
+    entry = replace(tally(shard, columns, files, asked or {}), composable=composable, inputs=inputs)
     store.put(_entry_path(prefix, shard), orjson.dumps(entry.to_json()))
     return entry
 

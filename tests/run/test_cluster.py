@@ -175,7 +175,7 @@ class Run:
         return {
             str(path.relative_to(self.out)): path.read_bytes()
             for path in sorted((self.out / "answers").rglob("*"))
-            if path.is_file()
+            if path.is_file() and not path.name.startswith(".tmp-")  # what a lost node was writing
         }
 
     def counts(self) -> dict[str, int]:

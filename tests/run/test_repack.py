@@ -12,6 +12,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from local_cluster import Crashed, Crashes
@@ -22,6 +23,7 @@ from small_output import answer_all, pipeline_data
 from recaption.errors import DatasetError, Interrupted, UserError
 from recaption.run.repack import Survey, cut
 from recaption.types import SourceShard
+from recaption.validate import validate_output
 
 SIZES = (9, 0, 3, 14, 5)  # images of the source's shards
 
@@ -163,6 +165,13 @@ def test_equal_shards_hold_what_the_sources_shards_hold(answered: Path, form: st
             assert pq.read_table(equal / "data" / f"{shard['name']}.parquet")["key"].to_pylist() == train
     sizes = json.loads((equal / "sizes.json").read_bytes())
     assert list(sizes.values()) == [*full, last]
+    assert [list(validate_output(str(one))) for one in (whole, equal)] == [[], []], "answers are found over all shards"
+    captions = equal / "captions" / f"{other['shards'][-1]['name']}.parquet"
+    rows = pq.read_table(captions)
+    texts = pa.array([text.replace("a", "e") for text in rows["text"].to_pylist()], pa.string())
+    at = rows.schema.get_field_index("text")
+    pq.write_table(rows.set_column(at, rows.schema.field(at), texts), captions)
+    assert "answer" in {problem.kind for problem in validate_output(str(equal))}
 
 
 def test_nothing_changed_is_seen_without_counting_and_a_change_makes_a_revision(tmp_path: Path) -> None:

@@ -1,0 +1,178 @@
+"""What a sampling policy is, what it draws, and how texts are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recaption.errors import DatasetError
+from recaption.text import fold
+from recaption.types import Record, SubCaption
+
+Sentence = tuple[int, SubCaption]
+"""A sub-caption and the position of its caption in `record.captions`."""
+
+WHOLE = -1
+"""In place of a sub-caption's idx: the text of the caption itself."""
+
+_NOTHING = " .\t\n"  # all that a sentence is made of that says nothing, but for rarer white space
+_ENDS = frozenset(".!?…:;,。！？：；，、।")
+_CLOSERS = "\"')]}”’»"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """A text to train on, and where it comes from.
+
+    With `stops` known, the text is that of its parts joined by one space, with a full stop behind those in `stops`, so
+    that stored token ids can be composed (`recaption.tokenids`). `stops` is None where something was taken away (a
+    full stop, white space, words) or a part comes twice: such a text has to be tokenised.
+    """
+
+    text: str
+    parts: tuple[tuple[int, int], ...]  # (caption, idx of the sub-caption; -1: the whole caption), in joined order
+    stops: tuple[int, ...] | None = ()  # positions in `parts`
+    weight: float = 1.0  # the least of its parts; 1 for whole captions
+
+    @property
+    def caption(self) -> int:
+        """Position in `record.captions`; -1 where the parts are of several."""
+        captions = {caption for caption, _ in self.parts}
+        return captions.pop() if len(captions) == 1 else -1
+
+
+Policy = Callable[[Record, np.random.Generator, int], list[Drawn]]
+"""(record, generator, global step) -> the K texts of this record in this step.
+
+The generator is the only source of chance: equal generators, equal texts. The step is for curricula: most leave it
+alone. Any function of this form is a policy; it must give equally many texts for every record.
+"""
+
+
+def usable(record: Record) -> list[int]:
+    """Positions of the captions that say something. Raises DatasetError where there are none."""
+    found = [n for n, caption in enumerate(record.captions) if caption.text.strip()]
+    if not found:
+        raise DatasetError("the record has no text to draw", key=record.key, shard=record.shard)
+    return found
+
+
+def preferred(record: Record, *kinds: str) -> list[int]:
+    """Positions of the captions of the first of these kinds that the record has, else of all its captions."""
+    found = usable(record)
+    for kind in kinds:
+        if of_kind := [n for n in found if record.captions[n].granularity == kind]:
+            return of_kind
+    return found
+
+
+def sentences(record: Record, captions: Sequence[int]) -> list[Sentence]:
+    """The sub-captions of these captions in order. A caption that is not cut is one sentence, of idx -1."""
+    found: list[Sentence] = []
+    for n in captions:
+        cut = [
+            (n, sub) for sub in record.captions[n].sub_captions if sub.text.strip(_NOTHING) and not sub.text.isspace()
+        ]
+        found += cut or [(n, _uncut(record, n))]
+    return found
+
+
+def whole(record: Record, caption: int) -> Drawn:
+    """The caption as it is stored."""
+    return Drawn(text=record.captions[caption].text, parts=((caption, WHOLE),))
+
+
+def bare(text: str) -> str:
+    """On one line, without full stops at the end: as FLAIR, DreamLIP and COSMOS have their sentences, and as
+    `output.profile: flair` writes them. A text of full stops alone stays as it is."""
+    line = text if text.isprintable() and "  " not in text else fold(text)  # nearly all are one line already
+    return line.rstrip(".").strip() or line.strip()
+
+
+def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
+    """The sentences joined by ". " with no full stop at the end, as those three join them."""
+    if len(chosen) == 1:
+        return _single(bare(chosen[0][1].text), chosen[0])
+    pieces = [bare(sub.text) + "." for _, sub in chosen]
+    pieces[-1] = pieces[-1][:-1]
+    return _joined(pieces, chosen)
+
+
+def joined(chosen: Sequence[Sentence]) -> Drawn:
+    """The sentences as they are stored, joined by one space; a full stop is added where one would run into the next."""
+    if len(chosen) == 1:
+        return _single(chosen[0][1].text, chosen[0])
+    pieces = [sub.text if ends(sub.text) else sub.text + "." for _, sub in chosen]
+    pieces[-1] = chosen[-1][1].text
+    return _joined(pieces, chosen)
+
+
+def _single(text: str, sentence: Sentence) -> Drawn:
+    caption, sub = sentence
+    known = () if text == sub.text else None
+    return Drawn(text=text, parts=((caption, sub.idx),), stops=known, weight=sub.weight)
+
+
+def _joined(pieces: Sequence[str], chosen: Sequence[Sentence]) -> Drawn:
+    stops: list[int] | None = []
+    parts: list[tuple[int, int]] = []
+    weight = chosen[0][1].weight
+    for n, (caption, sub) in enumerate(chosen):
+        parts.append((caption, sub.idx))
+        if sub.weight < weight:
+            weight = sub.weight
+        if pieces[n] != sub.text and stops is not None:
+            if pieces[n] == sub.text + ".":
+                stops.append(n)
+            else:
+                stops = None
+    if stops and len(set(parts)) < len(parts):
+        stops = None  # a part with and without a full stop: stored ids are composed by the texts that take one
+    return Drawn(
+        text=" ".join(pieces), parts=tuple(parts), stops=None if stops is None else tuple(stops), weight=weight
+    )
+
+
+def ends(text: str) -> bool:
+    """Whether another sentence may follow the text: it has a mark at its end, closing quotes and brackets aside."""
+    return text[-1:] in _ENDS or text.rstrip(_CLOSERS)[-1:] in _ENDS
+
+
+def pick(n: int, m: int, chance: Callable[[], float]) -> list[int]:
+    """m different ones of range(n) in random order, m <= n; `chance` gives numbers in [0, 1), and is asked m times."""
+    left = list(range(n))
+    for at in range(m):
+        other = at + int(chance() * (n - at))
+        left[at], left[other] = left[other], left[at]
+    return left[:m]
+
+
+def tiled(n: int, m: int, chance: Callable[[], float]) -> list[int]:
+    """m of range(n); where n is less, all of them over and over, then a random rest. `chance` as in `pick`.
+
+    COSMOS's way to have as few repetitions as there can be (ExplainableML/cosmos, src/training/data.py,
+    random_sample_from_list).
+    """
+    return pick(n, m, chance) if m <= n else list(range(n)) * (m // n) + pick(n, m % n, chance)
+
+
+def chances(rng: np.random.Generator, most: int) -> Callable[[], float]:
+    """Gives up to `most` numbers in [0, 1), drawn in one call: a call for each would take most of a policy's time."""
+    return iter(rng.random(most).tolist()).__next__
+
+
+def _uncut(record: Record, n: int) -> SubCaption:
+    text = record.captions[n].text
+    return SubCaption(
+        sub_id=f"{record.captions[n].caption_id}#{WHOLE}",
+        idx=WHOLE,
+        text=text,
+        char_start=0,
+        char_end=len(text),
+        n_words=len(text.split()),
+        content_start=0,
+        is_first=True,
+        is_last=True,
+    )
