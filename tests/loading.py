@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from samples import jpeg
 
+from recaption.load.policy import WHOLE, Drawn
 from recaption.source.index import index_to_table
 from recaption.store import LocalStore
 from recaption.types import Caption, Image, Locator, Record, SubCaption, Tag
@@ -21,28 +22,18 @@ from recaption.write import publish, write_manifest, write_shard
 LONG = ("A {n} stands here.", "It is red.", "No people are seen.")
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What the loader needs of a drawn text."""
-
-    text: str
-    caption: int
-    parts: tuple[tuple[int, int], ...]
-    weight: float = 1.0
-
-
-def two_texts(record: Record, rng: np.random.Generator, step: int) -> list[Said]:
+def two_texts(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
     """A random sub-caption of the long caption, and one of any caption."""
     drawn = []
     for captions in ((len(record.captions) - 1,), range(len(record.captions))):
         at = int(rng.choice(list(captions)))
         sub = record.captions[at].sub_captions[int(rng.integers(len(record.captions[at].sub_captions)))]
-        drawn.append(Said(sub.text, at, ((at, sub.idx),), sub.weight))
+        drawn.append(Drawn(text=sub.text, caption=at, parts=((at, sub.idx),), weight=sub.weight))
     return drawn
 
 
-def raw_text(record: Record, rng: np.random.Generator, step: int) -> list[Said]:
-    return [Said(record.captions[0].text, 0, ((0, -1),))]
+def raw_text(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+    return [Drawn(text=record.captions[0].text, caption=0, parts=((0, WHOLE),))]
 
 
 def make_build(folder: Path, format: str, *, shards: int = 3, per_shard: int = 18) -> Path:

@@ -37,8 +37,8 @@ class Cache:
         return str(path)
 
     def array(self, key: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """The array of this key, mapped from disk; made if it is not there. When what it is made of changes, so does the
-        key."""
+        """The array of this key, mapped from disk; made if it is not there. The key has to change with what it is made
+        of."""
         path = self._folder / f"{_digest(key)}{_INDEX}"
         if not path.exists():
             with self._alone(path):

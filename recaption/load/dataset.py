@@ -18,16 +18,15 @@ from recaption.load.chance import Chance, kept_globals, seed_globals
 from recaption.load.files import Files
 from recaption.load.layout import Layout, find
 from recaption.load.order import Order, mix
+from recaption.load.policy import Drawn, Policy, from_manifest
 from recaption.load.shards import Indexed, Sample, Shards, Tars
 from recaption.load.steps import DropLast, Steps
-from recaption.types import Record
 
 try:
     from torch.utils.data import IterableDataset, get_worker_info
 except ImportError as error:
     raise MissingExtra("torch", "train") from error
 
-Policy = Callable[[Record, np.random.Generator, int], Sequence[Any]]
 Batch = dict[str, Any]
 
 STATE_VERSION: Final = 1
@@ -142,11 +141,14 @@ class CaptionDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         import torch
 
         epoch, positions, mask = self.steps.batch(step, self.rank)
-        drawn, images, records, taken, skipped = [], [], [], [], 0
+        drawn: list[list[Drawn]] = []
+        images, records, taken, skipped = [], [], [], 0
         for n, index in enumerate(self._order(epoch, positions).tolist()):
             for attempt in range(_TRIES + 1):
                 try:
                     sample = self.sample(index)
+                    chance = self._chance.of(self._told(epoch), index)
+                    ones = self._policy(sample.record, chance, step)
                     image = self._image(sample, epoch, index)
                     break
                 except DatasetError as error:
@@ -158,7 +160,7 @@ class CaptionDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
                     skipped += 1
                     mask[n] = False
                     index = mix(self.seed, epoch, index, attempt) % self.steps.samples
-            drawn.append(self._policy(sample.record, self._chance.of(self._told(epoch), index), step))
+            drawn.append(ones)
             images.append(image)
             records.append(sample.record)
             taken.append(index)
@@ -325,10 +327,7 @@ def _suggested(layout: Layout) -> Policy:
             "tars that recaption has not written suggest no policy. Give one, such as "
             "policy=recaption.load.policy.raw()"
         )
-    from recaption.load.policy import from_manifest
-
-    made: Policy = from_manifest(layout.manifest["sampling"])
-    return made
+    return from_manifest(layout.manifest["sampling"])
 
 
 def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:

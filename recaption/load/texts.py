@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from recaption.errors import UserError
+from recaption.load.policy import Drawn
 from recaption.types import Record
 
 Tokenizer = Callable[[list[str]], Any]
 """Texts -> ids [n, L], as open_clip's and transformers' (with `padding` and `return_tensors` bound) give them."""
 
 
-def tokens(tokenizer: Tokenizer, drawn: Sequence[Sequence[Any]]) -> Any:
+def tokens(tokenizer: Tokenizer, drawn: Sequence[Sequence[Drawn]]) -> Any:
     """int64 [B, K, L]. Raises UserError where samples have different numbers of texts, or ids are not [texts, L]."""
     import torch
 
@@ -33,7 +34,9 @@ def tokens(tokenizer: Tokenizer, drawn: Sequence[Sequence[Any]]) -> Any:
     return ids.to(torch.int64).view(len(drawn), k, ids.shape[1])
 
 
-def provenance(records: Sequence[Record], drawn: Sequence[Sequence[Any]], generations: Sequence[str]) -> dict[str, Any]:
+def provenance(
+    records: Sequence[Record], drawn: Sequence[Sequence[Drawn]], generations: Sequence[str]
+) -> dict[str, Any]:
     """[B, K] each; where samples have fewer texts than others, the rest is -1 and weight 0.
 
     `caption`: position in `record.captions`, -1 of several. `idx`: of the first sub-caption in the text, -1 the whole

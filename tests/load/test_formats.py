@@ -19,7 +19,7 @@ from PIL import Image
 from samples import jpeg, sample, write_tar
 
 from recaption.errors import UserError
-from recaption.load import CaptionDataset, loader
+from recaption.load import CaptionDataset, loader, policy
 
 Built = Callable[[str], Path]
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -108,6 +108,12 @@ def test_a_batch(built: Built) -> None:
     assert made.generations == ("raw",)  # the small build names no others
     floats = CaptionDataset(built("webdataset"), transform=crop, output="float32", **options).batch(3)["images"]
     assert torch.equal(floats, batch["images"] / 255)
+
+
+def test_the_manifests_policy_is_the_default(built: Built) -> None:
+    own = CaptionDataset(built("webdataset"), batch_size=4)
+    same = CaptionDataset(built("webdataset"), batch_size=4, policy=policy.weighted(2, 1, 0.1))
+    assert own.batch(3)["texts"] == same.batch(3)["texts"]
 
 
 def test_generations_are_numbers_with_names() -> None:

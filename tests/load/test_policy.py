@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,13 @@ def test_a_function_is_a_policy() -> None:
     drawn: policy.Policy = curriculum
     texts = {step: drawn(bag(), np.random.default_rng(0), step)[0].text for step in (9, 10)}
     assert texts[9] in ("b.", "c.") and texts[10] in ("d. e. f.", "g. h. i.")
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies_travel_to_other_processes(name: str) -> None:
+    made, _ = POLICIES[name]
+    again = pickle.loads(pickle.dumps(made))
+    assert repr(again) == repr(made)
+    assert repr(made).startswith(name.split()[0] + "(")
+    said = record(caption("raw", "a cat"), caption("long", sub("One cat.", 0), sub("Two dogs.", 1), sub("A tree.", 2)))
+    assert again(said, np.random.default_rng(5), 0) == made(said, np.random.default_rng(5), 0)

@@ -12,7 +12,7 @@ import pytest
 from loading import two_texts
 
 from recaption.errors import DatasetError, UserError
-from recaption.load import CaptionDataset, loader
+from recaption.load import CaptionDataset, loader, policy
 
 Built = Callable[[str], Path]
 GLOBAL_BATCH = 8  # 48 train samples: 6 steps an epoch
@@ -127,6 +127,14 @@ def test_a_plain_data_loader(built: Built) -> None:
     other.load_state_dict(made.state_dict())
     assert [batch["step"] for batch in other] == [8, 9, 10, 11]
     assert [batch["step"] for batch in other] == [12, 13, 14, 15, 16, 17]
+
+
+def test_workers_that_are_spawned(built: Built) -> None:
+    """As Python 3.14 starts them: the dataset and the policy are pickled."""
+    made = dataset(built("webdataset"), policy=policy.weighted(2, 2))
+    batches = loader(made, num_workers=1, multiprocessing_context="spawn")
+    assert line(next(iter(batches))) == line(made.batch(0))
+    batches.close()
 
 
 def test_what_a_state_is_refused_for(built: Built, own_copy: Built) -> None:

@@ -25,11 +25,13 @@ from recaption.load.policy.drawn import (
     usable,
     whole,
 )
+from recaption.load.policy.portable import portable
 from recaption.types import Record
 
 _GLOBALS, _MOST_IN_GLOBAL = 2, 5  # of COSMOS
 
 
+@portable
 def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
     """K independent texts of 1 to `max_merge` sentences (each number equally often) from the pool of all captions: for
     two and more, half are a window of consecutive ones, half are any ones in random order.
@@ -50,6 +52,7 @@ def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
     return draw
 
 
+@portable
 def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) -> Policy:
     """K = 1 + num_text texts: the raw caption whole, then windows of `merged_num` consecutive sentences of the others.
 
@@ -75,6 +78,7 @@ def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) ->
     return draw
 
 
+@portable
 def cosmos(k: int = 8) -> Policy:
     """Two global texts, each of 1 to 5 random sentences, then K - 2 local ones, single sentences without replacement.
 
@@ -94,6 +98,7 @@ def cosmos(k: int = 8) -> Policy:
     return draw
 
 
+@portable
 def lotlip(num_text: int = 1, merged_num: int = 3) -> Policy:
     """K = 1 + num_text texts: the raw caption whole (the short text of its loss), then windows of `merged_num`
     consecutive sentences of one long caption, drawn anew for each text.

@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from recaption.errors import UserError
 from recaption.load.policy.drawn import Drawn, Policy, Sentence, chances, joined, pick, sentences, usable, whole
+from recaption.load.policy.portable import portable
 from recaption.types import Record
 
 
+@portable
 def weighted(
     k: int = 8, max_merge: int = 3, p_raw: float = 0.1, *, weights: Mapping[str, float] | None = None
 ) -> Policy:

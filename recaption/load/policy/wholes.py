@@ -17,9 +17,11 @@ from recaption.load.policy.drawn import (
     usable,
     whole,
 )
+from recaption.load.policy.portable import portable
 from recaption.types import Record
 
 
+@portable
 def long(k: int = 1) -> Policy:
     """K long captions, whole; of a record that has none the fused, aspect or short ones, else what there is.
 
@@ -28,16 +30,19 @@ def long(k: int = 1) -> Policy:
     return _of_kinds(k, "long", "fused", "aspect", "short")
 
 
+@portable
 def short(k: int = 1) -> Policy:
     """K short captions, whole; of a record that has none the raw ones, else what there is. Repeats as `long` does."""
     return _of_kinds(k, "short", "raw")
 
 
+@portable
 def raw(k: int = 1) -> Policy:
     """K raw captions, whole; of a record that has none the short ones, else what there is. Repeats as `long` does."""
     return _of_kinds(k, "raw", "short")
 
 
+@portable
 def recap_mix(p: float, k: int = 1) -> Policy:
     """K independent texts: the raw caption with probability `p`, else one of the generated ones, each whole.
 
@@ -63,6 +68,7 @@ def recap_mix(p: float, k: int = 1) -> Policy:
     return draw
 
 
+@portable
 def shear(max_words: int | None = None, k: int = 1) -> Policy:
     """K different captions, as far as there are K: raw ones whole, generated ones cut to their first sentence, and
     that to `max_words` words.
