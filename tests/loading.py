@@ -28,12 +28,12 @@ def two_texts(record: Record, rng: np.random.Generator, step: int) -> list[Drawn
     for captions in ((len(record.captions) - 1,), range(len(record.captions))):
         at = int(rng.choice(list(captions)))
         sub = record.captions[at].sub_captions[int(rng.integers(len(record.captions[at].sub_captions)))]
-        drawn.append(Drawn(text=sub.text, caption=at, parts=((at, sub.idx),), weight=sub.weight))
+        drawn.append(Drawn(text=sub.text, parts=((at, sub.idx),), weight=sub.weight))
     return drawn
 
 
 def raw_text(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
-    return [Drawn(text=record.captions[0].text, caption=0, parts=((0, WHOLE),))]
+    return [Drawn(text=record.captions[0].text, parts=((0, WHOLE),))]
 
 
 def make_build(folder: Path, format: str, *, shards: int = 3, per_shard: int = 18) -> Path:
