@@ -4,7 +4,7 @@
 (spacy/ml/models/tok2vec.py) a word's vector depends on the word alone, not on its neighbours. And of an encoder of one
 layer (MaxoutWindowEncoder of depth 1), the product with the weights is a sum over the places in the window, of which
 each depends on one word: the products are made per word and added up per place. Same vectors but for rounding; the
-shipped tagger takes 0.5 ms a caption instead of 1.1 (one core).
+shipped tagger takes 0.6 ms a caption of a hundred words instead of 1.5 (one core).
 """
 
 from __future__ import annotations
