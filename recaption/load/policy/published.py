@@ -104,8 +104,8 @@ def lotlip(num_text: int = 1, merged_num: int = 3) -> Policy:
     consecutive sentences of one long caption, drawn anew for each text.
 
     LoTLIP trains on three consecutive sub-captions (arXiv 2410.05249); its training code is not released, and whether
-    windows cross from one long caption into the next is an open question there (wuw2019/LoTLIP, issue 5). Here they do
-    not.
+    windows cross from one long caption into the next was asked there (wuw2019/LoTLIP) and is not answered. Here they
+    do not.
     """
     _at_least(0, num_text=num_text)
     _at_least(1, merged_num=merged_num)
