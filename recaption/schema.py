@@ -217,6 +217,18 @@ def records(tokenizers: Sequence[str] = (), *, image: bool = False) -> pa.Schema
     return _table("records", fields)
 
 
+def flat(tokenizers: Sequence[str] = ()) -> dict[str, pa.Schema]:
+    """The flat tables that every build has, by name, in the order of `FLAT`."""
+    made = {
+        "images": IMAGES,
+        "captions": CAPTIONS,
+        "sub_captions": sub_captions(tokenizers),
+        "tags": TAGS,
+        "rejects": REJECTS,
+    }
+    return {name: made[name] for name in FLAT}
+
+
 def sample(tokenizers: Sequence[str] = (), generations: Sequence[str] = (), lists: Sequence[str] = ()) -> pa.Schema:
     """The `.json` member of a webdataset sample as a table's row: `records` and the flat strings of generations, or
     the sentence lists that a profile writes in their place."""

@@ -311,6 +311,10 @@ class Record:
     height: int | None = None
     captions: tuple[Caption, ...] = ()
 
+    def texts(self) -> dict[str, str]:
+        """Generation (or raw) -> its text; the first, where there are several."""
+        return {caption.generation: caption.text for caption in reversed(self.captions)}
+
     def distinct_texts(self) -> int:
         """How many different texts can be drawn from it: sub-captions that repeat no earlier one and have a weight,
         and whole captions that have none."""

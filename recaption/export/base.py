@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from recaption.errors import UserError
+from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
 from recaption.problems import Problem
+from recaption.source import files
 from recaption.store import Store, open_store
 from recaption.types import Record
 from recaption.write.profile import Fill, places
@@ -107,6 +108,24 @@ def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -
         options.progress(done, len(dataset.shards))
         yield from dataset.records(shard, options.split, sub_captions=sub_captions)
     options.progress(len(dataset.shards), len(dataset.shards))
+
+
+def named(path: str, suffix: str, below: Sequence[str] = ("",)) -> list[str]:
+    """The file at `path`, or those with the suffix in the folder: in the first of the folders `below` that has some.
+
+    Raises UserError where there are none.
+    """
+    folder = path.rstrip("/")
+    try:
+        if files.is_file(path):
+            return [path]
+        for place in (f"{folder}/{name}".rstrip("/") for name in below):
+            found = [f for f in files.entries(place) if f.endswith(suffix)] if files.is_folder(place) else []
+            if found:
+                return found
+    except RecaptionError as error:
+        raise UserError(f"cannot check {path}: {error}") from error
+    raise UserError(f"cannot check {path}: there is no {suffix}. Give the file, or the folder that it lies in")
 
 
 def described(sources: Mapping[str, str | None]) -> str:

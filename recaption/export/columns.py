@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recaption.errors import RecaptionError, UserError
-from recaption.export.base import Exported, Options, begin
+from recaption.errors import RecaptionError
+from recaption.export.base import Exported, Options, begin, named
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
@@ -57,7 +57,7 @@ def export_table(
 def table_problems(path: str, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:
     """What is wrong with the Parquet files at `path`: a column that is missing or of another type, a text that is null
     or empty, a key that is there twice in a file. `texts` must be filled, `others` may be null."""
-    for file in _parquets(path):
+    for file in named(files.absolute(path), ".parquet", ("", "data")):
         try:
             with files.open_stream(file, sequential=False) as opened, pq.ParquetFile(opened) as table:
                 yield from _file_problems(file, table, texts, others)
@@ -103,17 +103,3 @@ def _file_problems(file: str, table: pq.ParquetFile, texts: Sequence[str], other
                     )
                 seen.add(hash(row["key"]))
         at += batch.num_rows
-
-
-def _parquets(path: str) -> list[str]:
-    folder = files.absolute(path).rstrip("/")
-    try:
-        if files.is_file(folder):
-            return [folder]
-        for below in (folder, f"{folder}/data"):
-            found = [f for f in files.entries(below) if f.endswith(".parquet")] if files.is_folder(below) else []
-            if found:
-                return found
-    except RecaptionError as error:
-        raise UserError(f"cannot check {path}: {error}") from error
-    raise UserError(f"cannot check {path}: there is no .parquet. Give the file, or the folder that they lie in")

@@ -7,10 +7,9 @@ image of one sample (format parquet: of one row group).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -18,30 +17,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recaption import schema
-from recaption.errors import DatasetError, UserError
+from recaption.errors import DatasetError
 from recaption.store import Store, open_store
 from recaption.types import Caption, Record, SubCaption
-from recaption.write import ShardEntry, current_build, read_manifest
+from recaption.write import ShardEntry, locate, read_manifest
 
 Split = Literal["train", "val", "all"]
 
-_OF_IMAGES: Final = (
-    "key",
-    "source_key",
-    "shard",
-    "row",
-    "sha256",
-    "status",
-    "split",
-    "reason",
-    "url",
-    "width",
-    "height",
-)
-_OF_CAPTIONS: Final = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
-_OF_SUBS: Final = tuple(
-    name for name in schema.sub_captions().names if name in SubCaption.__dataclass_fields__ and name != "tags"
-)
+
+def _fields(table: pa.Schema, kind: type[Any]) -> tuple[str, ...]:
+    """The columns of a flat table that are fields of a dataclass."""
+    known = {field.name for field in fields(kind)}
+    return tuple(name for name in table.names if name in known)
+
+
+_OF_IMAGES: Final = _fields(schema.IMAGES, Record)
+_OF_CAPTIONS: Final = _fields(schema.CAPTIONS, Caption)
+_OF_SUBS: Final = _fields(schema.sub_captions(), SubCaption)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +52,15 @@ class Dataset:
 
         Raises UserError where there is nothing of ours, DatasetError for an unfinished build or one of a newer version.
         """
-        store, prefix, out = _find(path)
+        build = locate(path)
+        store = build.out or open_store(build.store.url.rpartition("/")[0])
+        prefix = build.store.url.removeprefix(f"{store.url}/")
         manifest = read_manifest(store, prefix)
         try:
             shards = tuple(ShardEntry.from_json(shard) for shard in manifest["shards"])
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{store.url}/{prefix}/manifest.json is not a manifest: {error!r}") from error
-        return cls(store=store, prefix=prefix, out=out, manifest=manifest, shards=shards)
+        return cls(store=store, prefix=prefix, out=build.out, manifest=manifest, shards=shards)
 
     @property
     def name(self) -> str:
@@ -161,44 +155,3 @@ class _Groups:
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     for batch in table.to_batches(max_chunksize=1024):
         yield from batch.to_pylist()
-
-
-def _find(path: str) -> tuple[Store, str, Store | None]:
-    """The store that holds the build's folder, that folder's name in it, and the output's store."""
-    url = path.rstrip("/") or "/"
-    remote = "://" in url and not url.startswith("file://")
-    if not remote:
-        given = Path(url.removeprefix("file://")).expanduser()
-        if not given.is_dir():
-            what = "it is a file" if given.exists() else "there is no such folder"
-            raise UserError(f"cannot open {path}: {what}. Give an output, as output.path names it, or a build")
-        url = str(given.resolve())  # OUT/dataset is a link to a build
-    store = open_store(url)
-    if store.exists("manifest.json"):
-        parent, _, name = url.rpartition("/")
-        above, _, folder = parent.rpartition("/")
-        return open_store(parent), name, open_store(above) if folder == "builds" else None
-    if remote and url.endswith("/dataset"):  # object stores have no links
-        store = open_store(url.rpartition("/")[0])
-    build = _published(store)
-    if build is None:
-        what = "no build of it is published yet" if _is_output(store) else "no dataset of recaption is in it"
-        raise UserError(
-            f"cannot open {path}: {what}. Give an output with a finished build (recaption build), or a build"
-        )
-    return store, build, store
-
-
-def _published(store: Store) -> str | None:
-    build = current_build(store)
-    if build is not None:
-        return f"builds/{build}"
-    if store.exists("dataset/manifest.json"):  # copied with its link followed
-        return "dataset"
-    if store.exists("CURRENT"):  # copied from an object store
-        return store.get("CURRENT").decode().strip()
-    return None
-
-
-def _is_output(store: Store) -> bool:
-    return any(name in ("builds", "answers", "index") for name in store.folders(""))

@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from recaption.errors import RecaptionError, UserError
-from recaption.export.base import Exported, Options, begin, chosen, described, records
+from recaption.annotate import flair
+from recaption.export.base import Exported, Options, begin, chosen, described, named, records
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
@@ -53,8 +53,8 @@ _OTHER_TYPES: Final = re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+
 
 
 def split(text: str) -> list[str]:
-    """DreamLIP's and FLAIR's own sentences: cut at line ends, `</s>` and full stops."""
-    return [piece for part in re.split(r"\n|</s>|[.]", text) if (piece := part.strip())]
+    """DreamLIP's own sentences, which are FLAIR's: cut at line ends, `</s>` and full stops."""
+    return [text[start:end] for start, end in flair.split(text)]
 
 
 def cell(text: str) -> str:
@@ -91,7 +91,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
     """The seven texts. The raw one, which is always trained on, falls back to the first that there is."""
-    texts = {caption.generation: caption.text for caption in reversed(record.captions)}
+    texts = record.texts()
     texts.setdefault("raw", record.captions[0].text)
     found = (texts.get(generation) if generation else None for generation in sources.values())
     return [cell(text) if text else _NONE for text in found]
@@ -109,7 +109,7 @@ def _line(cells: Iterable[str]) -> bytes:
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` does not matter for a CSV, of which each process holds all."""
-    for file in _csvs(path):
+    for file in named(path, ".csv"):
         absolute = files.absolute(file)
         if absolute.count("/") < 4:
             yield Problem(
@@ -119,19 +119,6 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
                 kind="short path",
             )
         yield from _file_problems(file)
-
-
-def _csvs(path: str) -> list[str]:
-    try:
-        if files.is_folder(path):
-            found = [file for file in files.entries(path) if file.endswith(".csv")]
-        else:
-            found = [path] if files.is_file(path) else []
-    except RecaptionError as error:
-        raise UserError(f"cannot check {path}: {error}") from error
-    if not found:
-        raise UserError(f"cannot check {path}: there is no .csv. Give the file, or the folder that it lies in")
-    return found
 
 
 def _file_problems(file: str) -> Iterator[Problem]:

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import orjson
 
-from recaption.errors import RecaptionError, UserError
-from recaption.export.base import Exported, Options, begin, described, one_text, records
+from recaption.errors import RecaptionError
+from recaption.export.base import Exported, Options, begin, described, named, one_text, records
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
@@ -43,7 +43,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     with outfile(store, FILE) as sink:
         sink.write(b"[")
         for record in records(dataset, options):
-            caption = next((c.text for c in record.captions if c.generation == generation), "")
+            caption = record.texts().get(generation, "")
             answer = _MARKS.sub(" ", caption).strip()
             if not answer:
                 left_out[f"no text of {generation}"] += 1
@@ -61,7 +61,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`. The file is held in memory, as it is in the trainer."""
-    for file in _jsons(path):
+    for file in named(path, ".json"):
         try:
             rows = orjson.loads(files.read_all(file))
         except (orjson.JSONDecodeError, RecaptionError) as error:
@@ -85,19 +85,6 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
                 kind="id twice",
                 severity="warning",
             )
-
-
-def _jsons(path: str) -> list[str]:
-    try:
-        if files.is_folder(path):
-            found = [file for file in files.entries(path) if file.endswith(".json")]
-        else:
-            found = [path] if files.is_file(path) else []
-    except RecaptionError as error:
-        raise UserError(f"cannot check {path}: {error}") from error
-    if not found:
-        raise UserError(f"cannot check {path}: there is no .json. Give the file, or the folder that it lies in")
-    return found
 
 
 def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:

@@ -35,7 +35,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     missing: Counter[str] = Counter()
 
     def texts(record: Record) -> dict[str, str]:
-        made = {c.generation: c.text for c in reversed(record.captions)}
+        made = record.texts()
         missing.update(name for name, generation in names.items() if generation not in made)
         return {name: made[generation] for name, generation in names.items() if generation in made}
 

@@ -39,7 +39,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     vlm_model = (known.get(model) or {}).get("model") or model
 
     def row(record: Record) -> dict[str, Any] | None:
-        texts = {caption.generation: caption.text for caption in reversed(record.captions)}
+        texts = record.texts()
         if sources["vlm_caption"] not in texts:
             return None
         return {

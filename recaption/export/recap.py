@@ -32,7 +32,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     sources = one_text(dataset, TEXTS, options)
 
     def row(record: Record) -> dict[str, Any] | None:
-        texts = {caption.generation: caption.text for caption in reversed(record.captions)}
+        texts = record.texts()
         new, old = texts.get(sources["re_caption"]), texts.get(sources["org_caption"], "")
         if new is None:
             return None

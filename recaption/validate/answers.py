@@ -53,10 +53,10 @@ def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
     the output: read once, and eight bytes of each are kept. None where there is nothing."""
     if not _is_repacked(shard):
         return _of(out, _files(out, folder, shard.name))
-    if folder not in shard.build.answers:
+    if folder not in shard.answers:
         paths = [path for path in sorted(out.list(folder)) if path.endswith(".parquet")]
-        shard.build.answers[folder] = _of(out, paths)
-    return shard.build.answers[folder]
+        shard.answers[folder] = _of(out, paths)
+    return shard.answers[folder]
 
 
 def _files(out: Store, folder: str, shard: str) -> list[str]:

@@ -17,13 +17,13 @@ from recaption.validate.counts import check_counts, check_order, check_rejects, 
 from recaption.validate.data import read_data
 from recaption.validate.join import check_source
 from recaption.validate.kinds import problem
-from recaption.validate.locate import Build, locate
 from recaption.validate.nested import check_data
 from recaption.validate.shard import Shard
 from recaption.validate.tars import read_tar
 from recaption.validate.texts import check_captions, check_own, check_sub_captions, check_tags
 from recaption.validate.tokens import check_token_ids, read_tokens
 from recaption.validate.values import check_values
+from recaption.write import Build, locate
 
 Check = Callable[[Shard], Iterator[Problem]]
 _TEXTS: Final = ("images", "captions", "sub_captions", "tags")
@@ -72,9 +72,10 @@ def _validate(build: Build, read: manifest.Manifest) -> Iterator[Problem]:
         yield from _check_bytes(build.store, read)
         return
     splits = Splits()
+    answers: dict[str, Any] = {}
     with Keys() as keys:
         for entry in read["shards"]:
-            shard = Shard(build=build, manifest=read, entry=entry)
+            shard = Shard(build=build, manifest=read, entry=entry, answers=answers)
             yield from _read(shard)
             for check, tables in CHECKS:
                 if shard.tables.keys() >= set(tables):
@@ -98,13 +99,7 @@ def _check_bytes(store: Store, read: manifest.Manifest) -> Iterator[Problem]:
 def _read(shard: Shard) -> Iterator[Problem]:
     """Take in the shard's files; what is wrong with one of them."""
     store: Store = shard.build.store
-    expected = {
-        "images": schema.IMAGES,
-        "captions": schema.CAPTIONS,
-        "sub_captions": schema.sub_captions(shard.tokenizers),
-        "tags": schema.TAGS,
-        "rejects": schema.REJECTS,
-    }
+    expected = schema.flat(shard.tokenizers)
     for file in shard.entry["files"]:
         absent = list(files.missing(store, file["path"]))
         yield from absent

@@ -16,8 +16,8 @@ from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
 from recaption.validate import shape
 from recaption.validate.kinds import problem
-from recaption.validate.locate import MANIFEST
 from recaption.write.entry import ShardEntry
+from recaption.write.locate import MANIFEST
 from recaption.write.manifest import beside
 
 Manifest = dict[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from recaption.validate.locate import Build
 from recaption.validate.manifest import Manifest
+from recaption.write import Build
 
 USABLE = ("ok", "partial")
 
@@ -17,13 +17,16 @@ USABLE = ("ok", "partial")
 @dataclass(kw_only=True)
 class Shard:
     """`tables` holds the flat tables that could be read, `found` what the data files hold, by split (None: both): the
-    columns of `schema.records`, a row per sample, without pixels."""
+    columns of `schema.records`, a row per sample, without pixels; `tokens` the files of token ids, by path. `answers`
+    is what was read of the output once for all shards."""
 
     build: Build
     manifest: Manifest
     entry: dict[str, Any]
     tables: dict[str, pa.Table] = field(default_factory=dict)
     found: dict[str | None, pa.Table] = field(default_factory=dict)
+    tokens: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

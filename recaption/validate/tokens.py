@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,10 +23,10 @@ def check_token_ids(shard: Shard) -> Iterator[Problem]:
         texts = [_texts(captions) for captions in shard.found[file["split"]]["captions"].to_pylist()]
         for name, facts in listed.items():
             path = tokens_path(file["path"], name)
-            if not shard.build.store.exists(path):
+            if path not in shard.tokens:
                 continue  # which is a problem of its own
             try:
-                found = list(check_tokens(TokenIds(shard.build.store.get(path), path), texts, facts))
+                found = list(check_tokens(TokenIds(shard.tokens[path], path), texts, facts))
             except DatasetError as error:
                 yield problem("token ids", path, str(error))
                 continue
@@ -35,8 +36,8 @@ def check_token_ids(shard: Shard) -> Iterator[Problem]:
 
 def read_tokens(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
     """Size and hash of the file; what is in it is checked once the data are known."""
-    with files.stream(shard.build.store, file["path"]) as source:
-        yield from source.finish(file)
+    data = shard.tokens[file["path"]] = shard.build.store.get(file["path"])
+    yield from files.Hashed(io.BytesIO(data)).finish(file)
 
 
 def _texts(captions: list[dict[str, Any]] | None) -> list[str]:

@@ -9,6 +9,7 @@ weighting or format as often as you like.
 
 from recaption.write.assemble import Asked, Assembled, assemble, assemble_shard, split_of
 from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.locate import Build, locate
 from recaption.write.manifest import read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
 from recaption.write.prune import Pruned, prune
@@ -19,6 +20,7 @@ from recaption.write.tokens import Encoder, encoders, texts_of
 __all__ = [
     "Asked",
     "Assembled",
+    "Build",
     "Encoder",
     "FileEntry",
     "Format",
@@ -30,6 +32,7 @@ __all__ = [
     "assemble_shard",
     "current_build",
     "encoders",
+    "locate",
     "prune",
     "publish",
     "read_manifest",

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 
 from recaption import schema
-from recaption.schema import FLAT
 
 SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of files in data/, by format
 
@@ -45,7 +44,7 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             files[name] += 1
             sizes[name][split] += file["bytes"]
             rows[name][split] += file["rows"]
-    known = {"data": _data(manifest), **_flat(manifest)}
+    known = {"data": _data(manifest), **schema.flat(manifest["tokenizers"])}
     order = [*known, *sorted(set(files) - {*known, "tar_index", "tokens"})]
     return [
         Table(
@@ -65,17 +64,6 @@ def _data(manifest: Mapping[str, Any]) -> pa.Schema | None:
     if manifest["format"] == "webdataset":
         return None
     return schema.records(manifest["tokenizers"], image=manifest["format"] == "parquet")
-
-
-def _flat(manifest: Mapping[str, Any]) -> dict[str, pa.Schema]:
-    made = {
-        "images": schema.IMAGES,
-        "captions": schema.CAPTIONS,
-        "sub_captions": schema.sub_captions(manifest["tokenizers"]),
-        "tags": schema.TAGS,
-        "rejects": schema.REJECTS,
-    }
-    return {name: made[name] for name in FLAT}
 
 
 def card_of(manifest: Mapping[str, Any]) -> dict[str, Any]:

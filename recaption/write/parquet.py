@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 import pyarrow as pa
@@ -60,7 +59,7 @@ def parquet_writer(
 
 
 def _table(group: Sequence[tuple[Record, Stored]], tokenizers: Sequence[str], target: pa.Schema) -> pa.Table:
-    records = [r if i.width is None else replace(r, width=i.width, height=i.height) for r, i in group]
+    records = [record for record, _ in group]
     images = [image for _, image in group]
     stored = pa.StructArray.from_arrays(
         [

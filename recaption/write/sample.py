@@ -64,11 +64,9 @@ def flat_name(generation: str) -> str:
 
 def primary_text(record: Record, primary: Sequence[str]) -> str:
     """The `.txt` member: the first text there is in the order of `primary`, else the first caption, on one line."""
-    texts: dict[str, str] = {}
-    for caption in record.captions:
-        texts.setdefault(caption.generation, caption.text)
-    chosen = next((texts[name] for name in primary if name in texts), None)
-    return fold(chosen if chosen is not None else next(iter(texts.values()), ""))
+    texts = record.texts()
+    first = record.captions[0].text if record.captions else ""
+    return fold(next((texts[name] for name in primary if name in texts), first))
 
 
 def _caption(caption: Caption, tokenizers: Sequence[str]) -> dict[str, Any]:

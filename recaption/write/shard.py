@@ -60,9 +60,9 @@ def write_shard(
 
     `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own; `profile` says what
     stands in a webdataset sample in place of the flat strings; the ids that `token_ids` make of the texts lie in files
-    of their own, as the data do. Bytes are read (`images` is called) only for formats
-    that hold them; memory holds the records and one sample (webdataset) or row group (parquet). An image whose bytes
-    are no longer those that were asked about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
+    of their own, as the data do. Bytes are read (`images` is called) only for formats that hold them; memory holds the
+    records and one sample (webdataset) or row group (parquet). An image whose bytes are no longer those that were asked
+    about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
     Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
     """

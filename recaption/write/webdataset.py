@@ -12,7 +12,6 @@ import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 from recaption.store import Store
 from recaption.types import Record
@@ -81,8 +80,6 @@ def sample_bytes(
     profile: FlairProfile | None = None,
 ) -> bytes:
     """One sample as it lies in the tar: headers, members and padding."""
-    if image.width is not None and (image.width, image.height) != (record.width, record.height):
-        record = replace(record, width=image.width, height=image.height)
     members = (
         (image.suffix, image.data),
         ("txt", primary_text(record, primary).encode()),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from recaption.errors import DatasetError, UserError
 from recaption.store import LocalStore, Store, open_store
@@ -19,7 +18,6 @@ class Build:
 
     store: Store
     out: Store | None
-    answers: dict[str, Any] = field(default_factory=dict)  # what was read of the output for all shards at once
 
 
 def locate(path: str) -> Build:
@@ -36,9 +34,11 @@ def locate(path: str) -> Build:
     name = _published(store)
     if name is not None:
         return Build(store=open_store(f"{store.url}/{name}"), out=store)
+    ours = any(folder in ("builds", "answers", "index") for folder in store.folders(""))
+    what = "no build of it is published yet" if ours else "no dataset of recaption is in it"
     raise UserError(
-        f"{path} holds no finished build. Give an output that `recaption run` or `recaption build` has finished, or "
-        f"the folder of a build (the one with {MANIFEST})"
+        f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
+        f"build` has finished, or the folder of a build (the one with {MANIFEST})"
     )
 
 
@@ -50,7 +50,7 @@ def _open(path: str) -> Store:
         return open_store(parent) if last == LINK and not store.exists(MANIFEST) else store
     if not folder.is_dir():
         what = "it is a file" if folder.exists() else "there is no such folder"
-        raise UserError(f"cannot validate {path}: {what}. Give an output, its dataset, or a build")
+        raise UserError(f"cannot open {path}: {what}. Give an output, its dataset, or a build")
     return LocalStore(folder.resolve())
 
 
