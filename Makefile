@@ -30,8 +30,9 @@ format: setup ## let ruff rewrite what it can
 bench: setup ## recaption against bare vLLM, and how busy its engines are; writes bench.json
 	@$(PY) scripts/bench $(ARGS)
 
-soak: setup ## kill a running pipeline again and again, and compare what comes out
+soak: setup ## kill a running pipeline again and again; and thousands of new examples for every property
 	@$(PY) -m pytest -m soak $(ARGS)
+	@$(PY) -m pytest -m "hypothesis and not soak" --hypothesis-profile soak $(ARGS)
 
 scene-model: setup ## train the embedded scene captioner
 	@$(PY) -m recaption.demo.train $(ARGS)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from samples import jpeg, sample, write_tar
 
@@ -17,6 +18,11 @@ PROCESSES = (
     *("engine/test_vllm", "generate/test_guard", "generate/test_lease", "load/test_torchrun"),
 )
 """Modules whose tests start Ray, vLLM or whole runs, look for their processes and kill them."""
+
+# `make test` says the same for the same code; `make soak` looks for new examples.
+hypothesis.settings.register_profile("suite", derandomize=True)
+hypothesis.settings.register_profile("soak", max_examples=2000, print_blob=True)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from few_words import bag, caption, record, sub
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recaption import config
@@ -155,6 +155,7 @@ def test_a_caption_that_is_not_cut_is_one_sentence() -> None:
 
 
 @given(words)
+@example("<. ")  # a space after the stop
 def test_bare_sentences_are_those_of_the_flair_profile(text: str) -> None:
     assert [bare(text)] == (profile_sentences([text]) or [fold(text)])
 

@@ -87,8 +87,8 @@ def whole(record: Record, caption: int) -> Drawn:
 def bare(text: str) -> str:
     """On one line, without full stops at the end: as FLAIR, DreamLIP and COSMOS have their sentences, and as
     `output.profile: flair` writes them. A text of full stops alone stays as it is."""
-    line = text if text.isprintable() and "  " not in text else fold(text)  # nearly all are one line already
-    return line.rstrip(".").strip() or line.strip()
+    line = text.strip() if text.isprintable() and "  " not in text else fold(text)  # nearly all are one line already
+    return line.rstrip(".").rstrip() or line
 
 
 def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
