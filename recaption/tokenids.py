@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ VERSION: Final = 1
 """Of the layout; a reader refuses any other."""
 TAKES_STOP: Final = 1
 """Bit of a text's mark: the ids of `text + "."` are those of the text, then `stop`."""
+LOSES_STOP: Final = 2
+"""Bit of a text's mark: the text ends in a full stop, and its ids are those of the text without it, then `stop`."""
 
 _START = struct.Struct("<8sII")  # magic, version, bytes of the JSON header that follows
 _OFFSET = np.dtype("<u4")
@@ -99,6 +101,41 @@ def pack(facts: TokenizerFacts, samples: Sequence[int], texts: Sequence[bytes], 
     ]
 
 
+class SampleIds(NamedTuple):
+    """The token ids of one sample: text j has `ids[bounds[j] : bounds[j + 1]]`."""
+
+    facts: TokenizerFacts
+    ids: Ids  # of the whole file
+    bounds: list[int]
+    marks: list[int]
+
+    def joined(self, texts: Sequence[int], stops: Sequence[int] = (), bare: Sequence[int] = ()) -> Ids | None:
+        """The ids of some texts joined by one space; those at the positions `stops` of `texts` with a full stop behind
+        them, those at `bare` without the one that they end in.
+
+        None where they do not follow from the parts: join the texts and tokenise them. Raises IndexError.
+        """
+        if len(texts) > 1 and not self.facts.composable:
+            return None
+        pieces = []
+        for at, text in enumerate(texts):
+            if not 0 <= text < len(self.marks):
+                raise IndexError(f"text {text} of a sample that has {len(self.marks)}")
+            first, end = self.bounds[text], self.bounds[text + 1]
+            if at in bare:
+                if not self.marks[text] & LOSES_STOP:
+                    return None
+                end -= len(self.facts.stop)
+            pieces.append(self.ids[first:end])
+            if at in stops:
+                if not self.marks[text] & TAKES_STOP:
+                    return None
+                pieces.append(np.array(self.facts.stop, self.ids.dtype))
+        if len(pieces) == 1:
+            return pieces[0]
+        return np.concatenate(pieces) if pieces else self.ids[:0]
+
+
 class TokenIds:
     """The token ids of one data file: `len` is its samples, in the data file's order (a sidecar's rejected rows have
     no texts). Opening one reads the header only; text j of sample i is found by two look-ups.
@@ -150,18 +187,23 @@ class TokenIds:
         """Whether the ids of the text with a full stop behind it are known without the tokenizer."""
         return bool(self._marks[self._text(sample, text)] & TAKES_STOP)
 
-    def joined(self, sample: int, texts: Sequence[int], stops: Sequence[int] = ()) -> Ids | None:
-        """The ids of some texts of a sample joined by one space, those in `stops` with a full stop behind them.
+    def loses_stop(self, sample: int, text: int) -> bool:
+        """Whether the text ends in a full stop, and its ids without that are known."""
+        return bool(self._marks[self._text(sample, text)] & LOSES_STOP)
 
-        None where they do not follow from the parts: join the texts and tokenise them.
-        """
-        if len(texts) > 1 and not self.facts.composable:
-            return None
-        if not all(self.takes_stop(sample, text) for text in texts if text in stops):
-            return None
-        stop = np.array(self.facts.stop, self.facts.dtype)
-        pieces = [piece for text in texts for piece in (self.ids(sample, text), stop if text in stops else stop[:0])]
-        return np.concatenate(pieces) if pieces else stop[:0]
+    def of(self, sample: int) -> SampleIds:
+        """All of a sample at once. Raises IndexError where there is no such sample."""
+        first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
+        bounds = self._texts[first : end + 1].tolist()
+        if bounds != sorted(bounds) or bounds[-1] > len(self._ids):
+            raise self._broken(f"the offsets of sample {sample} are {bounds}, of {len(self._ids)}")
+        return SampleIds(self.facts, self._ids, bounds, self._marks[first:end].tolist())
+
+    def joined(
+        self, sample: int, texts: Sequence[int], stops: Sequence[int] = (), bare: Sequence[int] = ()
+    ) -> Ids | None:
+        """As `SampleIds.joined`."""
+        return self.of(sample).joined(texts, stops, bare)
 
     def framed(self, ids: Ids, length: int) -> Ids:
         """`ids` between start and end tokens, at most `length` in all: what is too long is cut before the end tokens,

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 # marked so) also from each other. An entry of two parts is one module of a folder and goes before the folder's.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("resources", "text", "problems", "tokenids", "demo", "__init__"),
+    ("resources", "text", "problems", "tokenids", "tokenizer", "demo", "__init__"),
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),
@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 8}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
-APART["load"].add("tokenids")  # the layout that write and load share, as they share schema; numpy is all it needs
+APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 # Who may import these at all …

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
 import string
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from recaption.tokenizer import load_tokenizer
 
 TEXTS = [
     "A red dog runs by. It barks twice!",
@@ -61,26 +61,10 @@ def merging(folder: Path, *, split: bool) -> Path:
     return _saved(tokenizer, folder / f"merging_{split}.json".lower())
 
 
-def clip(folder: Path) -> Path | None:
-    """CLIP's own tokenizer, of the merges that open_clip ships; None where it is not installed."""
-    found = importlib.util.find_spec("open_clip")
-    merged = Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if found and found.origin else None
-    if merged is None or not merged.is_file():
-        return None
-    lines = gzip.decompress(merged.read_bytes()).decode().split("\n")[1 : 49152 - 256 - 2 + 1]
-    merges = [tuple(line.split()) for line in lines]
-    letters = list(_byte_letters().values())
-    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges)]
-    vocabulary += ["<|startoftext|>", "<|endoftext|>"]
-    known = {token: n for n, token in enumerate(vocabulary)}
-    model = models.BPE(
-        known,
-        merges,  # type: ignore[arg-type]
-        continuing_subword_prefix="",
-        end_of_word_suffix="</w>",
-        unk_token="<|endoftext|>",
-    )
-    return _saved(_with_ends(_as_clip(Tokenizer(model))), folder / "clip.json")
+def clip(folder: Path) -> Path:
+    """CLIP's own tokenizer, of the merges that open_clip ships."""
+    made, _ = load_tokenizer("clip", setting="tokenizer", extra="train")
+    return _saved(made, folder / "clip.json")
 
 
 def _as_clip(tokenizer: Tokenizer) -> Tokenizer:
@@ -104,13 +88,6 @@ def _with_ends(tokenizer: Tokenizer) -> Tokenizer:
         sep=("<|endoftext|>", end), cls_token=("<|startoftext|>", start), trim_offsets=False, add_prefix_space=False
     )
     return tokenizer
-
-
-def _byte_letters() -> dict[int, str]:
-    """A printable letter for every byte, in the order in which CLIP's and GPT-2's vocabularies begin."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in plain]
-    return {byte: chr(byte) for byte in plain} | {byte: chr(256 + n) for n, byte in enumerate(others)}
 
 
 def _saved(tokenizer: Tokenizer, path: Path) -> Path:

@@ -1,7 +1,7 @@
 """Datasets for torch: sampling policies of a record's texts, batches in a reproducible order, exact resume.
 
     >>> from recaption.load import CaptionDataset, loader, policy
-    >>> dataset = CaptionDataset("out/flair-cc3m", policy=policy.flair(k=8), transform=crop, tokenizer=clip,
+    >>> dataset = CaptionDataset("out/flair-cc3m", policy=policy.flair(k=8), transform=crop, tokenizer="clip",
     ...                          batch_size=256)
     >>> for batch in loader(dataset, num_workers=8, pin_memory=True):
     ...     loss = model(batch["images"], batch["texts"])
@@ -11,23 +11,21 @@ Nothing here needs what makes datasets; policies do not even need torch.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recaption.load.dataset import CaptionDataset
     from recaption.load.deliver import CaptionLoader, loader
+    from recaption.load.mixture import Mixture
 
-__all__ = ["CaptionDataset", "CaptionLoader", "loader"]
+__all__ = ["CaptionDataset", "CaptionLoader", "Mixture", "loader"]
+
+_WHERE = {"CaptionDataset": "dataset", "CaptionLoader": "deliver", "Mixture": "mixture", "loader": "deliver"}
 
 
 def __getattr__(name: str) -> Any:
     """torch is imported when a dataset is asked for."""
-    if name == "CaptionDataset":
-        from recaption.load.dataset import CaptionDataset
-
-        return CaptionDataset
-    if name in ("CaptionLoader", "loader"):
-        import recaption.load.deliver as module
-
-        return getattr(module, name)
+    if name in _WHERE:
+        return getattr(importlib.import_module(f"recaption.load.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,20 +7,20 @@ from itertools import count
 from typing import Any
 
 from recaption.errors import UserError
-from recaption.load.dataset import Batch, CaptionDataset
+from recaption.load.stepped import Batch, Stepped
 
-# after .dataset, which says what to install where torch is missing
+# after .stepped, which says what to install where torch is missing
 from torch import Generator  # isort: skip
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info  # isort: skip
 
 
-def loader(dataset: CaptionDataset, num_workers: int = 0, **options: Any) -> CaptionLoader:
-    """A `CaptionLoader` of the dataset; `options` are DataLoader's (pin_memory, prefetch_factor, …)."""
+def loader(dataset: Stepped, num_workers: int = 0, **options: Any) -> CaptionLoader:
+    """A `CaptionLoader` of a CaptionDataset or Mixture; `options` are DataLoader's (pin_memory, prefetch_factor, …)."""
     return CaptionLoader(dataset, num_workers, **options)
 
 
 class CaptionLoader:
-    """Iterates over a CaptionDataset with worker processes, and resumes exactly.
+    """Iterates over a CaptionDataset or a Mixture with worker processes, and resumes exactly.
 
     Its state counts the batches that were delivered, not those that workers have made ahead, so it is right at any
     time, and another number of workers may go on from it:
@@ -35,7 +35,7 @@ class CaptionLoader:
     ahead from one epoch into the next. Validation data: each iteration begins at the first sample.
     """
 
-    def __init__(self, dataset: CaptionDataset, num_workers: int = 0, **options: Any) -> None:
+    def __init__(self, dataset: Stepped, num_workers: int = 0, **options: Any) -> None:
         if given := {"batch_size", "sampler", "batch_sampler", "shuffle", "drop_last", "collate_fn"} & set(options):
             raise UserError(
                 f"{', '.join(sorted(given))}: the dataset makes whole batches itself; give it to the dataset"
@@ -44,6 +44,7 @@ class CaptionLoader:
             raise UserError("in_order=False: batches would come in another order each time. Leave it out")
         self.dataset = dataset
         self.skipped = 0  # samples of delivered batches that could not be read
+        self.texts, self.cut = 0, 0  # texts of delivered batches as ids, and those of them that were too long
         # DataLoader draws a number when it starts: from a generator of ours, so that the trainer's is left alone
         self._options = {"num_workers": num_workers, "generator": Generator(), **options}
         self._step = 0
@@ -81,6 +82,9 @@ class CaptionLoader:
             assert batch["step"] == self._step, f"step {batch['step']} came in place of {self._step}"
             self._step += 1
             self.skipped += batch["skipped"]
+            if "cut" in batch:
+                self.texts += batch["cut"].numel()
+                self.cut += int((batch["cut"] > 0).sum())
             yield batch
 
     def state_dict(self) -> dict[str, int]:
@@ -107,7 +111,7 @@ class CaptionLoader:
 class _Ahead(IterableDataset):  # type: ignore[type-arg,unused-ignore]
     """The batches of all steps from `start` on."""
 
-    def __init__(self, dataset: CaptionDataset, start: int, end: int | None) -> None:
+    def __init__(self, dataset: Stepped, start: int, end: int | None) -> None:
         super().__init__()
         self._dataset, self._start, self._end = dataset, start, end
 

@@ -49,7 +49,7 @@ class Files:
     def open(self, path: str) -> BinaryIO:
         """A file to read and seek in; remote ones are read ahead. The caller closes it."""
         if is_url(path) and self.cache is not None:
-            return open(self._local(path), "rb")
+            return open(self.local(path), "rb")
         if is_url(path):
             made: BinaryIO = self._remote(path, lambda fs, name: fs.open(name, "rb", block_size=4 << 20))
             return made
@@ -95,12 +95,13 @@ class Files:
         if file is None:
             if len(self._files) >= _OPEN:
                 os.close(self._files.popitem(last=False)[1])
-            file = self._files[path] = os.open(self._local(path), os.O_RDONLY | os.O_CLOEXEC)
+            file = self._files[path] = os.open(self.local(path), os.O_RDONLY | os.O_CLOEXEC)
         else:
             self._files.move_to_end(path)
         return file
 
-    def _local(self, path: str) -> str:
+    def local(self, path: str) -> str:
+        """Where the file lies on a local disk; remote ones are fetched whole, which needs a cache."""
         if self.cache is None or not is_url(path):
             return path
         return self.cache.file(

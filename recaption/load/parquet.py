@@ -88,7 +88,7 @@ class Embedded(Rows):
         image = found.get("image") or {}
         if not image.get("bytes"):
             raise DatasetError("the row has no image bytes", key=found.get("key"), shard=self._data[file].shard)
-        return Sample(record=record_of(found, tags=self._tags), image=image["bytes"])
+        return Sample(record=record_of(found, tags=self._tags), image=image["bytes"], row=row)
 
     def _checked(self, file: int) -> npt.NDArray[np.int64]:
         ends, data = self._group_ends(file), self._data[file]
@@ -118,7 +118,7 @@ class Sidecar(Rows):
     def read(self, file: int, row: int) -> Sample:
         at = int(self._usable.get(file, lambda: self._look(file))[row])
         record = record_of(self._row(file, at), tags=self._tags)
-        return Sample(record=record, image=self._image(self._data[file], at, record))
+        return Sample(record=record, image=self._image(self._data[file], at, record), row=at)
 
     def _look(self, file: int) -> npt.NDArray[np.int64]:
         """The rows that are usable and in the split: two small columns are read."""

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 
-from recaption.errors import UserError
+from recaption.errors import MissingExtra, UserError
 
 Output = Literal["uint8", "float32"]
+Decode = Literal["pil", "torchvision", "simplejpeg"] | Callable[[bytes], Any]
+
+
+def decoder(given: Decode) -> Callable[[bytes], Any]:
+    """The decoder of that name, or the function that was given. Raises UserError, MissingExtra."""
+    if callable(given):
+        return given
+    if given not in _DECODERS:
+        raise UserError(f"decode is {given!r}; it can be {', '.join(_DECODERS)}, or a function of the bytes")
+    module, decode = _DECODERS[given]
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(module, "train")
+    return decode
 
 
 def decode_pil(data: bytes) -> Any:
@@ -20,6 +34,30 @@ def decode_pil(data: bytes) -> Any:
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         return image if image.mode == "RGB" else image.convert("RGB")  # convert copies in any case
+
+
+def decode_torchvision(data: bytes) -> Any:
+    """A uint8 tensor [3, H, W] in RGB. Raises RuntimeError."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_image
+
+    return decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), mode=ImageReadMode.RGB)
+
+
+def decode_simplejpeg(data: bytes) -> Any:
+    """A uint8 array [H, W, 3] in RGB; what is no JPEG, and JPEGs in CMYK, by way of Pillow. Raises ValueError."""
+    import simplejpeg
+
+    if data[:2] == b"\xff\xd8" and simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray"):
+        return simplejpeg.decode_jpeg(data, colorspace="RGB")
+    return np.asarray(decode_pil(data))
+
+
+_DECODERS: Final[Mapping[str, tuple[str, Callable[[bytes], Any]]]] = {
+    "pil": ("PIL", decode_pil),
+    "torchvision": ("torchvision", decode_torchvision),
+    "simplejpeg": ("simplejpeg", decode_simplejpeg),
+}
 
 
 def to_tensor(image: Any, output: Output) -> Any:

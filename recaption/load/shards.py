@@ -15,6 +15,7 @@ from recaption.load import tar
 from recaption.load.files import Files
 from recaption.load.layout import DataFile, Layout
 from recaption.load.records import sample_record
+from recaption.tokenids import SampleIds
 from recaption.types import Record
 
 _T = TypeVar("_T")
@@ -26,6 +27,8 @@ class Sample:
 
     record: Record
     image: bytes
+    row: int  # in its data file
+    ids: SampleIds | None = None  # stored ones, where they were asked for
 
 
 class Shards(Protocol):
@@ -119,7 +122,7 @@ def tar_sample(files: Files, data: DataFile, row: int, start: int, end: int, *, 
         image = next((members[suffix] for suffix in tar.IMAGE_SUFFIXES if suffix in members), None)
         if image is None:
             raise DatasetError(f"no image beside {', '.join(members)}")
-        return Sample(record=sample_record(key, members, data.shard, row, tags=tags), image=image)
+        return Sample(record=sample_record(key, members, data.shard, row, tags=tags), image=image, row=row)
     except DatasetError as error:
         raise DatasetError(f"{data.path}: {error.args[0]}", key=error.key or key, shard=data.shard) from error
 

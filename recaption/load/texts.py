@@ -1,37 +1,218 @@
-"""The texts of a batch, and integers that say where each came from."""
+"""The texts of a batch as token ids, and integers that say where each came from."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
+import torch
+from torch.utils.data import get_worker_info
 
-from recaption.errors import UserError
+from recaption.errors import DatasetError, UserError
+from recaption.load.compose import compose, shorter, texts_of
+from recaption.load.encode import Encoder, encoder_of
+from recaption.load.files import Files
+from recaption.load.layout import Layout
 from recaption.load.policy import Drawn
+from recaption.load.shards import Sample
+from recaption.load.stored import StoredIds
+from recaption.tokenids import SampleIds, TokenizerFacts
 from recaption.types import Record
 
-Tokenizer = Callable[[list[str]], Any]
+Overflow = Literal["drop_tail_sentences", "truncate", "error"]
+Role = Literal["long", "short"]
+Length = int | Mapping[Role, int]
+Tokenize = Callable[[list[str]], Any]
 """Texts -> ids [n, L], as open_clip's and transformers' (with `padding` and `return_tensors` bound) give them."""
 
+DEFAULT_LENGTH: Final = 77  # of CLIP's text encoder
+_SHORT: Final = frozenset({"raw", "short"})
+_COMPARED: Final = 64  # texts that are tokenised to see whether stored ids are this tokenizer's
 
-def tokens(tokenizer: Tokenizer, drawn: Sequence[Sequence[Drawn]]) -> Any:
-    """int64 [B, K, L]. Raises UserError where samples have different numbers of texts, or ids are not [texts, L]."""
-    import torch
+Ids = Sequence[int] | np.ndarray[Any, Any]
+Made = tuple[dict[str, Any], list[list[Drawn]]]
 
-    k = len(drawn[0])
-    if any(len(texts) != k for texts in drawn):
-        counts = sorted({len(texts) for texts in drawn})
-        raise UserError(
-            f"the policy gave {counts} texts for images of one batch; with a tokenizer all need equally many"
-        )
-    made = tokenizer([one.text for texts in drawn for one in texts])
-    ids = torch.as_tensor(made["input_ids"] if isinstance(made, Mapping) else made)
-    if ids.ndim != 2 or len(ids) != len(drawn) * k:
-        raise UserError(
-            f"the tokenizer gave {list(ids.shape)} for {len(drawn) * k} texts; it has to give [texts, length]"
-        )
-    return ids.to(torch.int64).view(len(drawn), k, ids.shape[1])
+
+class TextIds:
+    """Texts -> int64 [B, K, L], L the greatest length: start token, ids, end token, padding.
+
+    Stored ids are used where they make exactly the text that was drawn, else the text is tokenised. What is longer than
+    its role allows loses sentences at its end, or is cut in front of the end token (`drop_tail_sentences` does that to
+    a sentence that alone is too long). A text is `short` where all its captions are raw or short ones, else `long`.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, length: Length, overflow: Overflow, mask: bool, stored: TokenizerFacts | None
+    ) -> None:
+        self._encoder, self._overflow, self._mask, self._stored = encoder, overflow, mask, stored
+        frame = len(encoder.start) + len(encoder.end)
+        lengths = {role: length if isinstance(length, int) else length.get(role, 0) for role in get_args(Role)}
+        if wrong := [f"{role}: {given}" for role, given in lengths.items() if given <= frame]:
+            raise UserError(
+                f"length has {', '.join(wrong)}; give a number, or one for each of {', '.join(get_args(Role))}, above "
+                f"the {frame} tokens that this tokenizer puts around a text"
+            )
+        self.length = max(lengths.values())
+        self._rooms = {role: given - frame for role, given in lengths.items()}
+        self._agreed = stored is None or stored.sha256 == encoder.sha256
+        if stored is not None and (stored.start, stored.end) != (encoder.start, encoder.end):
+            raise UserError(
+                f"the stored token ids {stored.name!r} are framed by {stored.start} and "
+                f"{stored.end}, the tokenizer's by {encoder.start} and {encoder.end}: it is another one"
+            )
+
+    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
+        """`texts`, `cut` float32 [B, K] (the share of a text's tokens that was cut) and with `mask` `text_mask` bool
+        [B, K, L] (True where there is no padding); and the texts as they are after that.
+
+        Raises UserError for other numbers of texts and, with overflow "error", for one that is too long.
+        """
+        k = _same_number(drawn)
+        ids = self._ids(samples, drawn)
+        kept = [list(of) for of in drawn]
+        cut = np.zeros(len(ids), np.float32)
+        start, end = self._encoder.start, self._encoder.end
+        made = np.full((len(ids), self.length), self._encoder.pad, np.int64)
+        made[:, : len(start)] = start
+        ends = np.empty(len(ids), np.int64)
+        for n, (one, record) in enumerate(
+            (one, sample) for sample, of in zip(samples, drawn, strict=True) for one in of
+        ):
+            found = ids[n]
+            room = self._rooms[_role(record.record, one)]
+            if (all_of := len(found)) > room:
+                kept[n // k][n % k], found = self._fitted(record, one, found, room)
+                cut[n] = 1 - len(found) / all_of
+            ends[n] = at = len(start) + len(found)
+            made[n, len(start) : at] = found
+            made[n, at : at + len(end)] = end
+        shape = len(samples), k
+        out = {"texts": torch.from_numpy(made).view(*shape, self.length), "cut": torch.from_numpy(cut).view(*shape)}
+        if self._mask:
+            real = np.arange(self.length) < (ends + len(end))[:, None]
+            out["text_mask"] = torch.from_numpy(real).view(*shape, self.length)
+        return out, kept
+
+    def _ids(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> list[Ids]:
+        """Of every text, uncut, without start and end."""
+        found: list[Ids | None] = []
+        for sample, of in zip(samples, drawn, strict=True):
+            if sample.ids is not None and not self._agreed:
+                self._agreed = self._compared(sample.record, sample.ids)
+            found += [_composed(sample, one) for one in of]
+        texts = [one.text for of in drawn for one in of]
+        live = [n for n, ids in enumerate(found) if ids is None]
+        for n, ids in zip(live, self._encode([texts[n] for n in live]), strict=True):
+            found[n] = ids
+        return [ids for ids in found if ids is not None]
+
+    def _fitted(self, sample: Sample, drawn: Drawn, ids: Ids, room: int) -> tuple[Drawn, Ids]:
+        if self._overflow == "error":
+            raise UserError(
+                f"a text of {sample.record.key} (shard {sample.record.shard}) has {len(ids)} tokens, and there is room "
+                f"for {room}: {drawn.text[:80]!r}. Give a greater length, or another overflow"
+            )
+        if self._overflow == "drop_tail_sentences":
+            for less in shorter(sample.record, drawn):
+                made = _composed(sample, less)
+                drawn, ids = less, self._encode([less.text])[0] if made is None else made
+                if len(ids) <= room:
+                    return drawn, ids
+        return drawn, ids[:room]
+
+    def _encode(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        if not texts:
+            return ()
+        if get_worker_info() is not None:  # a thread for each core in each worker are too many
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        return self._encoder.encode(texts)
+
+    def _compared(self, record: Record, found: SampleIds) -> bool:
+        """Whether the tokenizer makes the ids of most of a record's texts; False where it has too few to tell.
+
+        Of most: open_clip's straightens quotes and resolves HTML first, which tokenizer.json does not.
+        """
+        assert self._stored is not None
+        texts = texts_of(record)[:_COMPARED]
+        if len(texts) > len(found.marks):
+            raise DatasetError("it has other texts than token ids: build again", key=record.key, shard=record.shard)
+        other = [
+            text
+            for n, (text, ids) in enumerate(zip(texts, self._encode(texts), strict=True))
+            if list(ids) != found.joined([n]).tolist()  # type: ignore[union-attr]
+        ]
+        if 2 * len(other) > len(texts):
+            raise UserError(
+                f"the stored token ids {self._stored.name!r} are not those of the tokenizer that was given: it "
+                f"makes others of {other[0][:80]!r}. Give the tokenizer that they were made with, or token_ids=False"
+            )
+        return len(texts) > 4
+
+
+class TextIdsOf:
+    """Of a callable of which nothing is known but that it makes ids [n, L]: length and padding are its own."""
+
+    def __init__(self, tokenizer: Tokenize) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
+        """`texts` int64 [B, K, L]. Raises UserError where samples have different numbers of texts, or ids are not
+        [texts, L]."""
+        k = _same_number(drawn)
+        made = self._tokenizer([one.text for of in drawn for one in of])
+        ids = torch.as_tensor(made["input_ids"] if isinstance(made, Mapping) else made)
+        if ids.ndim != 2 or len(ids) != len(drawn) * k:
+            raise UserError(
+                f"the tokenizer gave {list(ids.shape)} for {len(drawn) * k} texts; it has to give [texts, length]"
+            )
+        return {"texts": ids.to(torch.int64).view(len(drawn), k, ids.shape[1])}, [list(of) for of in drawn]
+
+
+class Strings:
+    """Without a tokenizer: B lists of K strings."""
+
+    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
+        return {"texts": [[one.text for one in of] for of in drawn]}, [list(of) for of in drawn]
+
+
+Maker = Callable[[Sequence[Sample], Sequence[Sequence[Drawn]]], Made]
+
+
+def maker(
+    tokenizer: Any,
+    layout: Layout,
+    files: Files,
+    *,
+    length: Length | None,
+    overflow: Overflow,
+    token_ids: bool | str,
+    mask: bool,
+) -> tuple[Maker, StoredIds | None]:
+    """What makes the texts of a batch, and the stored ids that samples need for it. Arguments as CaptionDataset's."""
+    if overflow not in get_args(Overflow):
+        raise UserError(f"overflow is {overflow!r}; it can be {' or '.join(get_args(Overflow))}")
+    encoder = None if tokenizer is None else encoder_of(tokenizer)
+    if encoder is None:
+        if length is not None or mask or isinstance(token_ids, str):
+            raise UserError(
+                'length, text_mask and token_ids need a tokenizer that is known here: a name such as "clip", or one '
+                "of transformers, the tokenizers library or open_clip. Of a function only the ids are known"
+            )
+        return (Strings() if tokenizer is None else TextIdsOf(tokenizer)), None
+    stored = None
+    listed = {one["name"] for one in layout.manifest.get("token_ids", ())}
+    if name := token_ids if isinstance(token_ids, str) else encoder.name if token_ids else None:
+        stored = StoredIds(layout, files, name) if isinstance(token_ids, str) or name in listed else None
+    made = TextIds(
+        encoder,
+        length=DEFAULT_LENGTH if length is None else length,
+        overflow=overflow,
+        mask=mask,
+        stored=stored.facts if stored else None,
+    )
+    return made, stored
 
 
 def provenance(
@@ -49,9 +230,36 @@ def provenance(
     made = {name: np.full(shape, -1, np.int64) for name in ("caption", "idx", "generation")}
     weight = np.zeros(shape, np.float32)
     for n, (record, ones) in enumerate(zip(records, drawn, strict=True)):
-        of = [record.captions[one.caption].generation if one.caption >= 0 else "" for one in ones]
-        made["caption"][n, : len(ones)] = [one.caption for one in ones]
+        captions = [one.caption for one in ones]
+        made["caption"][n, : len(ones)] = captions
         made["idx"][n, : len(ones)] = [one.parts[0][1] if one.parts else -1 for one in ones]
-        made["generation"][n, : len(ones)] = [numbers.get(name, -1) for name in of]
+        made["generation"][n, : len(ones)] = [
+            numbers.get(record.captions[at].generation, -1) if at >= 0 else -1 for at in captions
+        ]
         weight[n, : len(ones)] = [one.weight for one in ones]
     return {name: torch.from_numpy(array) for name, array in (*made.items(), ("weight", weight))}
+
+
+def _composed(sample: Sample, drawn: Drawn) -> Ids | None:
+    if sample.ids is None or (made := compose(sample.record, drawn)) is None:
+        return None
+    try:
+        return sample.ids.joined(*made)
+    except IndexError as error:
+        record = sample.record
+        raise DatasetError(
+            f"it has other texts than token ids ({error}): build again", key=record.key, shard=record.shard
+        ) from error
+
+
+def _role(record: Record, drawn: Drawn) -> Role:
+    return "short" if all(record.captions[n].granularity in _SHORT for n, _ in drawn.parts) else "long"
+
+
+def _same_number(drawn: Sequence[Sequence[Drawn]]) -> int:
+    counts = sorted({len(texts) for texts in drawn})
+    if len(counts) > 1:
+        raise UserError(
+            f"the policy gave {counts} texts for images of one batch; with a tokenizer all need equally many"
+        )
+    return counts[0]

@@ -5,21 +5,21 @@ piece at a time. So they are, exactly where a space always ends a piece and is n
 are matches of `'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+` (open_clip, src/open_clip/tokenizer.py):
 none holds white space, none looks beyond itself, and NFC and lower case do not reach over a space. GPT-2's begin with
 the space before them, and SentencePiece models that do not split first may merge over it: those do not compose.
-A full stop is a piece of its own behind a letter or digit, but joins other marks (`!.`): that is asked of each text.
+A full stop is a piece of its own behind a letter or digit, but joins other marks (`!.`): that is asked of each text, of
+those that have none for one more, and of those that have one for the text without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from recaption.annotate.tokens import column_name, load_tokenizer
 from recaption.errors import ConfigError
 from recaption.store import Store
-from recaption.tokenids import TAKES_STOP, TokenizerFacts, pack
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenizerFacts, pack
+from recaption.tokenizer import column_name, frame, load_tokenizer
 from recaption.types import Record
 from recaption.write.outfile import Sink, outfile
 
@@ -39,11 +39,8 @@ class Encoder:
     """One tokenizer, that makes ids without start and end tokens. Raises ConfigError when it cannot be had."""
 
     def __init__(self, name: str) -> None:
-        try:
-            self._tokenizer, digest = load_tokenizer(name)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("annotate.tokenizers", "output.token_ids")) from error
-        start, end = _frame(self._tokenizer)
+        self._tokenizer, digest = load_tokenizer(name, setting="output.token_ids", extra="annotate")
+        start, end = frame(self._tokenizer)
         self.facts = TokenizerFacts(
             name=column_name(name),
             sha256=digest,
@@ -111,9 +108,9 @@ def write_tokens(store: Store, path: str, records: Iterable[Record], encoder: En
     composable = encoder.facts.composable and _holds(samples, encoder)
     facts = replace(encoder.facts, composable=composable)
     stored = {text: np.array(made, facts.dtype).tobytes() for text, made in ids.items()}
-    stops = _take_stop(ids, encoder)
+    marked = _marks(ids, composable, encoder)
     texts = [text for of_sample in samples for text in of_sample]
-    marks = bytes(TAKES_STOP if text in stops else 0 for text in texts)
+    marks = bytes(marked[text] for text in texts)
     with outfile(store, path) as sink:
         for piece in pack(facts, [len(of_sample) for of_sample in samples], [stored[text] for text in texts], marks):
             sink.write(piece)
@@ -135,18 +132,15 @@ def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
     return all(made == ids[left] + ids[right] for made, (left, right) in zip(joined, edges, strict=True))
 
 
-def _take_stop(ids: dict[str, list[int]], encoder: Encoder) -> set[str]:
-    """Texts whose ids with a full stop behind them are theirs, then `stop`. Those that end in one need none."""
-    open_ended = [text for text in ids if not text.endswith(".")]
-    stop = list(encoder.facts.stop)
-    closed = encoder.encode([f"{text}." for text in open_ended])
-    return {text for text, made in zip(open_ended, closed, strict=True) if made == ids[text] + stop}
-
-
-def _frame(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What the tokenizer puts before and after a text."""
-    made = tokenizer.encode("a")
-    special = made.special_tokens_mask
-    before = next((n for n, flag in enumerate(special) if not flag), len(special))
-    after = next((n for n, flag in enumerate(reversed(special)) if not flag), 0)
-    return tuple(made.ids[:before]), tuple(made.ids[len(special) - after :])
+def _marks(texts: Iterable[str], composable: bool, encoder: Encoder) -> dict[str, int]:
+    """What is known of each text and a full stop at its end: one more, or its only one less. Where ids compose, the
+    last word decides, and few of those are distinct."""
+    ends = {text: text.rpartition(" ")[2] if composable else text for text in texts}
+    distinct = list(dict.fromkeys(ends.values()))
+    others = [end[:-1] if end.endswith(".") else f"{end}." for end in distinct]
+    stop, marked = list(encoder.facts.stop), {}
+    for end, ids, other in zip(distinct, encoder.encode(distinct), encoder.encode(others), strict=True):
+        closed = end.endswith(".")
+        longer, shorter = (ids, other) if closed else (other, ids)
+        marked[end] = (LOSES_STOP if closed else TAKES_STOP) if longer == shorter + stop else 0
+    return {text: marked[end] for text, end in ends.items()}

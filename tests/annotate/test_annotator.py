@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recaption.annotate import Annotator, count_words, flair
-from recaption.annotate.tokens import Counters, column_name
+from recaption.annotate.tokens import Counters
 from recaption.config import Annotate
 from recaption.demo.scenes import describe_long, sample_scene
 from recaption.errors import ConfigError
@@ -398,14 +398,6 @@ def test_the_hub_out_of_reach_is_a_config_error(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ConfigError, match="could not be had from the hub"):
         Counters(["owner/no-such-model"])
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [("clip", "clip"), ("a/b/tokenizer.json", "b"), ("openai/clip-vit-base-patch32", "clip_vit_base_patch32")],
-)
-def test_column_names(given: str, name: str) -> None:
-    assert column_name(given) == name
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,6 @@ def test_every_policy_gives_its_texts_of_any_record(of: Record, seed: int) -> No
             stored = [text_of(of, part) for part in one.parts]
             assert "".join(one.text.split()).replace(".", "") == "".join("".join(stored).split()).replace(".", ""), name
             assert one.caption == (one.parts[0][0] if len({n for n, _ in one.parts}) == 1 else -1), name
-            if one.stops is not None:
-                stops = [text + "." * (n in one.stops) for n, text in enumerate(stored)]
-                assert one.text == " ".join(stops), name
 
 
 @pytest.mark.parametrize("name", POLICIES)
@@ -113,34 +110,27 @@ def test_hostile_texts_stay_texts(name: str) -> None:
 def test_whole_texts_are_as_stored_and_have_no_sub_caption() -> None:
     (one,) = draw_of(policy.long(), bag())
     assert one.parts == ((one.caption, policy.WHOLE),)
-    assert (one.stops, one.weight) == ((), 1.0)
+    assert one.weight == 1.0
 
 
 @pytest.mark.parametrize(
-    ("texts", "as_stored", "stops", "as_released", "bare_stops"),
+    ("texts", "as_stored", "as_released"),
     [
-        (["A dog."], "A dog.", (), "A dog", None),
-        (["A dog"], "A dog", (), "A dog", ()),
-        (["A dog.", "A cat."], "A dog. A cat.", (), "A dog. A cat", None),
-        (["A dog", "a cat"], "A dog. a cat", (0,), "A dog. a cat", (0,)),
-        (["A dog.", "a cat"], "A dog. a cat", (), "A dog. a cat", ()),
-        (["A dog!", "a cat"], "A dog! a cat", (), "A dog!. a cat", (0,)),
-        (["It says “STOP!”", "Two\ndogs."], "It says “STOP!” Two\ndogs.", (), "It says “STOP!”. Two dogs", None),
-        (["Cats...", "Dogs"], "Cats... Dogs", (), "Cats. Dogs", None),
-        (["狗。", "猫"], "狗。 猫", (), "狗。. 猫", (0,)),
+        (["A dog."], "A dog.", "A dog"),
+        (["A dog"], "A dog", "A dog"),
+        (["A dog.", "A cat."], "A dog. A cat.", "A dog. A cat"),
+        (["A dog", "a cat"], "A dog. a cat", "A dog. a cat"),
+        (["A dog.", "a cat"], "A dog. a cat", "A dog. a cat"),
+        (["A dog!", "a cat"], "A dog! a cat", "A dog!. a cat"),
+        (["It says “STOP!”", "Two\ndogs."], "It says “STOP!” Two\ndogs.", "It says “STOP!”. Two dogs"),
+        (["Cats...", "Dogs"], "Cats... Dogs", "Cats. Dogs"),
+        (["狗。", "猫"], "狗。 猫", "狗。. 猫"),
     ],
 )
-def test_joined_texts_say_how_stored_ones_compose(
-    texts: list[str], as_stored: str, stops: tuple[int, ...], as_released: str, bare_stops: tuple[int, ...] | None
-) -> None:
+def test_sentences_are_joined_as_stored_or_as_released(texts: list[str], as_stored: str, as_released: str) -> None:
     pool = sentences(record(caption("long", *texts)), [0])
-    assert (joined(pool).text, joined(pool).stops) == (as_stored, stops)
-    assert (joined_bare(pool).text, joined_bare(pool).stops) == (as_released, bare_stops)
-
-
-def test_a_part_that_comes_twice_composes_from_no_ids() -> None:
-    pool = sentences(record(caption("long", "a")), [0])
-    assert joined_bare([*pool, *pool]).stops is None
+    assert (joined(pool).text, joined_bare(pool).text) == (as_stored, as_released)
+    assert joined(pool).parts == joined_bare(pool).parts == tuple((0, n) for n in range(len(texts)))
 
 
 def test_a_text_weighs_what_its_weakest_part_does() -> None:

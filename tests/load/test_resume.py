@@ -171,7 +171,7 @@ def test_copies_in_workers_have_states(
         steps = []
         for turn in range(first, first + most):
             info = SimpleNamespace(id=turn % 2, num_workers=2)
-            monkeypatch.setattr("recaption.load.dataset.get_worker_info", lambda info=info: info)
+            monkeypatch.setattr("recaption.load.stepped.get_worker_info", lambda info=info: info)
             if (batch := next(running[turn % 2], None)) is not None:
                 steps.append(batch["step"])
         return steps

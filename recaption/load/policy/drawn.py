@@ -24,16 +24,10 @@ _CLOSERS = "\"')]}”’»"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawn:
-    """A text to train on, and where it comes from.
-
-    With `stops` known, the text is that of its parts joined by one space, with a full stop behind those in `stops`, so
-    that stored token ids can be composed (`recaption.tokenids`). `stops` is None where something was taken away (a
-    full stop, white space, words) or a part comes twice: such a text has to be tokenised.
-    """
+    """A text to train on, and where it comes from."""
 
     text: str
     parts: tuple[tuple[int, int], ...]  # (caption, idx of the sub-caption; -1: the whole caption), in joined order
-    stops: tuple[int, ...] | None = ()  # positions in `parts`
     weight: float = 1.0  # the least of its parts; 1 for whole captions
 
     @property
@@ -93,45 +87,21 @@ def bare(text: str) -> str:
 
 def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
     """The sentences joined by ". " with no full stop at the end, as those three join them."""
-    if len(chosen) == 1:
-        return _single(bare(chosen[0][1].text), chosen[0])
-    pieces = [bare(sub.text) + "." for _, sub in chosen]
-    pieces[-1] = pieces[-1][:-1]
-    return _joined(pieces, chosen)
+    return _drawn(". ".join([bare(sub.text) for _, sub in chosen]), chosen)
 
 
 def joined(chosen: Sequence[Sentence]) -> Drawn:
     """The sentences as they are stored, joined by one space; a full stop is added where one would run into the next."""
-    if len(chosen) == 1:
-        return _single(chosen[0][1].text, chosen[0])
-    pieces = [sub.text if ends(sub.text) else sub.text + "." for _, sub in chosen]
-    pieces[-1] = chosen[-1][1].text
-    return _joined(pieces, chosen)
+    *others, (_, last) = chosen
+    pieces = [sub.text if ends(sub.text) else sub.text + "." for _, sub in others]
+    return _drawn(" ".join([*pieces, last.text]), chosen)
 
 
-def _single(text: str, sentence: Sentence) -> Drawn:
-    caption, sub = sentence
-    known = () if text == sub.text else None
-    return Drawn(text=text, parts=((caption, sub.idx),), stops=known, weight=sub.weight)
-
-
-def _joined(pieces: Sequence[str], chosen: Sequence[Sentence]) -> Drawn:
-    stops: list[int] | None = []
-    parts: list[tuple[int, int]] = []
-    weight = chosen[0][1].weight
-    for n, (caption, sub) in enumerate(chosen):
-        parts.append((caption, sub.idx))
-        if sub.weight < weight:
-            weight = sub.weight
-        if pieces[n] != sub.text and stops is not None:
-            if pieces[n] == sub.text + ".":
-                stops.append(n)
-            else:
-                stops = None
-    if stops and len(set(parts)) < len(parts):
-        stops = None  # a part with and without a full stop: stored ids are composed by the texts that take one
+def _drawn(text: str, chosen: Sequence[Sentence]) -> Drawn:
     return Drawn(
-        text=" ".join(pieces), parts=tuple(parts), stops=None if stops is None else tuple(stops), weight=weight
+        text=text,
+        parts=tuple([(caption, sub.idx) for caption, sub in chosen]),
+        weight=min([sub.weight for _, sub in chosen]),
     )
 
 

@@ -97,7 +97,7 @@ def _sheared(record: Record, caption: int, max_words: int | None) -> Drawn:
     if max_words is None or len(words) <= max_words:
         return drawn
     text = bare(" ".join(words[:max_words])) or " ".join(words[:max_words])
-    return Drawn(text=text, parts=drawn.parts, stops=None, weight=drawn.weight)
+    return Drawn(text=text, parts=drawn.parts, weight=drawn.weight)
 
 
 def _of_kinds(k: int, *kinds: str) -> Policy:

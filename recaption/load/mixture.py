@@ -1,0 +1,158 @@
+"""Several datasets in one: which slot of a step is whose, by arithmetic."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from recaption.errors import UserError
+from recaption.load.dataset import CaptionDataset
+from recaption.load.order import Permutation
+from recaption.load.stepped import Batch, Stepped
+from recaption.load.steps import Steps
+
+import torch  # isort: skip - after .dataset, which says what to install where it is missing
+
+_PERIOD: Final = 1 << 14  # slots after which the datasets take turns as before; shares are kept to one in so many
+
+
+class Mixture(Stepped):
+    """Samples of several datasets, each in its share of every batch.
+
+        >>> mixed = Mixture([(recaptioned, 0.8), (raw_only, 0.2)])
+        >>> for batch in loader(mixed, num_workers=8): ...
+
+    `datasets`: training datasets with the same batch_size, rank and world_size, and texts of the same K and length; the
+        weights are shares of the samples, whatever they sum to. Each is gone through again and again, every sample once
+        in each of its own epochs.
+    `epoch_samples`: samples that are called an epoch of the mixture; default: as many as all datasets have.
+    `epochs`: as in CaptionDataset, of these.
+
+    A batch is that of a CaptionDataset, with `dataset` int64 [B]: which of `datasets` a sample is from, so that
+    `mixed.datasets[d].sample(index)` leads to the record; `generation` counts in this mixture's `generations`.
+
+    Within a global batch the samples are in random order. The sample at (step, slot) follows from the seed, the global
+    batch and the datasets alone. Raises UserError for what does not go together.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[tuple[CaptionDataset, float]],
+        *,
+        seed: int = 0,
+        epochs: int | None = None,
+        epoch_samples: int | None = None,
+    ) -> None:
+        self.datasets = tuple(dataset for dataset, _ in datasets)
+        self._schedule, self._counts = _schedule([float(weight) for _, weight in datasets])
+        self._before = np.stack([np.cumsum(self._schedule == n) - (self._schedule == n) for n in range(len(datasets))])
+        first = self.datasets[0]
+        for n, dataset in enumerate(self.datasets):
+            if dataset.split != "train":
+                raise UserError(
+                    f"dataset {n} has split {dataset.split!r}; training sets are mixed: evaluate each alone"
+                )
+            mine, theirs = ((d.steps.batch_size, d.rank, d.steps.world_size) for d in (first, dataset))
+            if mine != theirs:
+                raise UserError(
+                    f"dataset {n} has batch_size, rank and world_size {theirs}, dataset 0 has {mine}; give all the same"
+                )
+        if epoch_samples is not None and epoch_samples < 1:
+            raise UserError(f"epoch_samples is {epoch_samples}; it has to be at least 1")
+        steps = Steps(
+            samples=epoch_samples or sum(dataset.steps.samples for dataset in self.datasets),
+            batch_size=first.steps.batch_size,
+            world_size=first.steps.world_size,
+            drop_last="global",
+        )
+        super().__init__(
+            steps, seed=seed, rank=first.rank, epochs=epochs, split="train", fingerprint=self._fingerprint()
+        )
+        self.generations = tuple(dict.fromkeys(name for dataset in self.datasets for name in dataset.generations))
+        numbers = {name: n for n, name in enumerate(self.generations)}
+        self._renumbered = [torch.tensor([*(numbers[g] for g in d.generations), -1]) for d in self.datasets]
+
+    def batch(self, step: int) -> Batch:
+        """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        whose, numbers = self._slots(step)
+        made, places = [], []
+        for n, dataset in enumerate(self.datasets):
+            mine = np.flatnonzero(whose == n)
+            if len(mine):
+                epochs, indices = dataset.at(numbers[mine])
+                one = dataset.load(step, epochs, indices, np.ones(len(mine), bool))
+                made.append({**one, "generation": self._renumbered[n][one["generation"]]})
+                places.append(mine)
+        merged = _merged(made, np.argsort(np.concatenate(places)))
+        return {
+            **merged,
+            "dataset": torch.from_numpy(whose),
+            "step": step,
+            "epoch": step // self.steps.per_epoch,
+        }
+
+    def _slots(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Of this rank's slots in a global step: the dataset [B], and the number among that dataset's samples [B],
+        counted over all of its epochs."""
+        size, whole = self.steps.batch_size, self.steps.global_batch
+        here = np.arange(self.rank * size, (self.rank + 1) * size)
+        rounds, at = np.divmod(step * whole + Permutation(whole, self.seed, step)(here), _PERIOD)
+        whose = self._schedule[at]
+        return whose, rounds * self._counts[whose] + self._before[whose, at]
+
+    def _fingerprint(self) -> int:
+        """Of the datasets, their orders and their shares, below 2^63."""
+        digest = hashlib.sha256()
+        for dataset, count in zip(self.datasets, self._counts.tolist(), strict=True):
+            said = {name: value for name, value in dataset._identity().items() if name != "pad"}
+            digest.update(f"{count} {said}\n".encode())
+        return int.from_bytes(digest.digest()[:8], "big") >> 1
+
+
+def _schedule(weights: Sequence[float]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Whose each slot of a period is, as evenly as can be, and how many of them each dataset has."""
+    if not weights:
+        raise UserError("there is no dataset to mix; give a list of (dataset, weight)")
+    total = sum(weights)
+    if any(not math.isfinite(w) or w * _PERIOD < total for w in weights):
+        raise UserError(
+            f"the weights are {', '.join(f'{w:g}' for w in weights)}; each has to be above 0, and at least 1/{_PERIOD} "
+            "of all together"
+        )
+    exact = np.array(weights) / total * _PERIOD
+    counts = np.floor(exact).astype(np.int64)
+    counts[np.argsort(counts - exact, kind="stable")[: _PERIOD - counts.sum()]] += 1  # the largest remainders
+    times = np.concatenate([(np.arange(count) + 0.5) / count for count in counts.tolist()])
+    return np.repeat(np.arange(len(counts)), counts)[np.argsort(times, kind="stable")], counts
+
+
+def _merged(batches: Sequence[Mapping[str, Any]], order: npt.NDArray[np.int64]) -> Batch:
+    """One batch of several, its samples in `order` of those of all of them."""
+    made: Batch = {}
+    for name in dict.fromkeys(name for batch in batches for name in batch):
+        if any(name not in batch for batch in batches):
+            raise UserError(f"some of the datasets have {name!r} in their batches, others have not: give all the same")
+        parts = [batch[name] for batch in batches]
+        if name == "skipped":
+            made[name] = sum(parts)
+        elif any(isinstance(part, list) for part in parts) or (name == "images" and len(_shapes(parts)) > 1):
+            everything = [one for part in parts for one in part]
+            made[name] = [everything[n] for n in order.tolist()]
+        elif len(shapes := _shapes(parts)) > 1:
+            raise UserError(
+                f"{name} of the datasets have shapes {', '.join(map(str, shapes))}: their policies must give equally "
+                "many texts, and their tokenizers ids of the same length"
+            )
+        else:
+            made[name] = torch.cat(parts)[torch.from_numpy(order)]
+    return made
+
+
+def _shapes(parts: Sequence[Any]) -> list[tuple[int, ...]]:
+    """Of one sample each."""
+    return sorted({tuple(part.shape[1:]) for part in parts})
