@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from recaption.load.policy import WHOLE, Drawn
 from recaption.source.index import index_to_table
 from recaption.store import LocalStore
 from recaption.types import Caption, Image, Locator, Record, SubCaption, Tag
-from recaption.write import publish, write_manifest, write_shard
+from recaption.write import Encoder, publish, write_manifest, write_shard
 
 LONG = ("A {n} stands here.", "It is red.", "No people are seen.")
 
@@ -36,7 +37,9 @@ def raw_text(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]
     return [Drawn(text=record.captions[0].text, parts=((0, WHOLE),))]
 
 
-def make_build(folder: Path, format: str, *, shards: int = 3, per_shard: int = 18) -> Path:
+def make_build(
+    folder: Path, format: str, *, shards: int = 3, per_shard: int = 18, token_ids: Sequence[Encoder] = ()
+) -> Path:
     """An output in `folder`/out, published, with its source's tars in `folder`/source. Of each shard the third sample
     is rejected and the fifth is held out."""
     store = LocalStore(folder / "out")
@@ -47,7 +50,15 @@ def make_build(folder: Path, format: str, *, shards: int = 3, per_shard: int = 1
         store.put(f"index/{shard}.parquet", _parquet(index_to_table([image for image, _ in images])))
         records = [_record(image) for image, _ in images]
         entries.append(
-            write_shard(store, "builds/b", shard, records, lambda images=images: iter(images), format=format)  # type: ignore
+            write_shard(
+                store,
+                "builds/b",
+                shard,
+                records,
+                lambda images=images: iter(images),  # type: ignore[misc]
+                format=format,  # type: ignore[arg-type]
+                token_ids=token_ids,
+            )
         )
     write_manifest(
         store,
@@ -61,6 +72,7 @@ def make_build(folder: Path, format: str, *, shards: int = 3, per_shard: int = 1
         require=[],
         primary=["long"],
         sampling={"policy": "weighted", "k": 2, "max_merge": 1, "p_raw": 0.1},
+        token_ids=[encoder.facts for encoder in token_ids],
     )
     publish(store, "b")
     return folder / "out"

@@ -20,11 +20,11 @@ TEXTS = [
 CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
-def clip_like(folder: Path) -> Path:
+def clip_like(folder: Path, *, vocabulary: int = 700) -> Path:
     """A tiny BPE, trained here, that normalises and splits as CLIP's does."""
     tokenizer = _as_clip(Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>")))
     trainer = trainers.BpeTrainer(
-        vocab_size=700,
+        vocab_size=vocabulary,
         show_progress=False,
         end_of_word_suffix="</w>",
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),

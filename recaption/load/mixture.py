@@ -119,7 +119,7 @@ def _schedule(weights: Sequence[float]) -> tuple[npt.NDArray[np.int64], npt.NDAr
     if not weights:
         raise UserError("there is no dataset to mix; give a list of (dataset, weight)")
     total = sum(weights)
-    if any(not math.isfinite(w) or w * _PERIOD < total for w in weights):
+    if any(not math.isfinite(w) or w <= 0 or w * _PERIOD < total for w in weights):
         raise UserError(
             f"the weights are {', '.join(f'{w:g}' for w in weights)}; each has to be above 0, and at least 1/{_PERIOD} "
             "of all together"

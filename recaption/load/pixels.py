@@ -9,21 +9,21 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from recaption.errors import MissingExtra, UserError
+from recaption.errors import UserError
 
 Output = Literal["uint8", "float32"]
 Decode = Literal["pil", "torchvision", "simplejpeg"] | Callable[[bytes], Any]
 
 
 def decoder(given: Decode) -> Callable[[bytes], Any]:
-    """The decoder of that name, or the function that was given. Raises UserError, MissingExtra."""
+    """The decoder of that name, or the function that was given. Raises UserError."""
     if callable(given):
         return given
     if given not in _DECODERS:
         raise UserError(f"decode is {given!r}; it can be {', '.join(_DECODERS)}, or a function of the bytes")
     module, decode = _DECODERS[given]
     if importlib.util.find_spec(module) is None:
-        raise MissingExtra(module, "train")
+        raise UserError(f"decode is {given!r}, and {module} is not installed. Install it with: pip install {module}")
     return decode
 
 

@@ -36,10 +36,10 @@ def lines(out: Path, steps: int, rank: int, world_size: int = 2) -> list[Line]:
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_resumed_at_any_step_with_other_workers(built: Built, world_size: int) -> None:
     rng = random.Random(world_size)
-    steps, out = 20, built("webdataset")
+    steps, out = 32, built("webdataset")
     expected = [lines(out, steps, rank, world_size) for rank in range(world_size)]
-    ends = [0, 5, 6, 7, 12]  # around the ends of epochs
-    for stop in [*ends, *rng.sample([n for n in range(steps) if n not in ends], 5)]:
+    ends = [0, 5, 6, 7, 12, 30]  # around the ends of epochs
+    for stop in [*ends, *rng.sample([n for n in range(steps) if n not in ends], 14)]:
         rank = rng.randrange(world_size)
         seen: list[Line] = []
         first = loader(dataset(out, rank, world_size), num_workers=rng.choice([0, 1, 2]))
