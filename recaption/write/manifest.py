@@ -46,7 +46,8 @@ def write_manifest(
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
     from run to run; `token_ids` are the tokenizers whose ids lie beside the data; `holdout` is the share of images that
-    are val, left out where it is not known. Raises DatasetError, and writes nothing, when a sum does not hold. Returns the manifest.
+    are val, left out where it is not known. Raises DatasetError, and writes nothing, when a sum does not hold. Returns
+    the manifest.
     """
     entries = list(shards)
     check_sums(entries, generations)
