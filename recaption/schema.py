@@ -28,6 +28,9 @@ def _table(name: str, fields: Sequence[pa.Field]) -> pa.Schema:
     return pa.schema(fields, metadata={VERSION_KEY: SCHEMA_VERSION.encode(), TABLE_KEY: name.encode()})
 
 
+_ROW = "in the dataset shard, 0-based: the row in the source shard, unless output.samples_per_shard has cut shards anew"
+_ROW_OF_REJECT = "in the source shard, 0-based; in a build that output.samples_per_shard has cut, in the dataset shard"
+
 INDEX = _table(
     "index",
     [
@@ -79,8 +82,8 @@ REJECTS = _table(
     [
         _f("key", _STR, "key in the dataset"),
         _f("source_key", _STR, "key as the source has it"),
-        _f("shard", _STR, "source shard id"),
-        _f("row", _I64, "row in the source shard"),
+        _f("shard", _STR, "source shard id; in a build the dataset shard"),
+        _f("row", _I64, _ROW_OF_REJECT),
         _f("sha256", _STR, "of the image's bytes; empty where there are none"),
         _f("stage", _STR, "source | decode | generate | build"),
         _f("generation", _STR, "generation asked; null: the image itself", null=True),
@@ -115,7 +118,7 @@ IMAGES = _table(
         _f("key", _STR, "key, unique in the dataset"),
         _f("source_key", _STR, "key as the source has it"),
         _f("shard", _STR, "dataset shard"),
-        _f("row", _I64, "row in the source shard"),
+        _f("row", _I64, _ROW),
         _f("sha256", _STR, "of the image's bytes as they lie in the source"),
         _f("status", _STR, "ok | partial | reject | excluded"),
         _f("reason", _STR, "why not ok", null=True),

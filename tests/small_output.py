@@ -71,7 +71,7 @@ def write_source(folder: Path, shards: int = 2, per_shard: int = 4) -> None:
 def build_all(plan: Plan) -> Path:
     """What `recaption build` does with answers that are there, in this process; published, on a local disk."""
     pipeline, store = plan.pipeline, open_store(plan.pipeline.output.path)
-    source = open_source(pipeline.source)
+    source, holdout = open_source(pipeline.source), pipeline.output.holdout
     format = builder.format_of(pipeline, source.kind)
     spec = BuildSpec(
         pipeline=pipeline,
@@ -97,6 +97,7 @@ def build_all(plan: Plan) -> Path:
         sampling=pipeline.output.sampling.model_dump(mode="json"),
         provenance=builder._provenance(plan, Annotator(pipeline.annotate)),
         token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
+        holdout=holdout.fraction if holdout else 0.0,
     )
     publish(store, "b")
     return Path(pipeline.output.path) / "builds" / "b"

@@ -128,3 +128,36 @@ def llava(path: Path) -> list[tuple[str, str, str]]:
         assert not row["image"].startswith("/")
         found.append((row["image"], question["value"], answer["value"]))
     return found
+
+
+def fg_clip(path: Path, rng: random.Random, *, boxes: bool = False, negatives: bool = False) -> list[dict[str, Any]]:
+    """What FG-CLIP's dataset makes of a file or a folder of them, without the pixels: `boxes` is --add_box_loss,
+    `negatives` --use_hard_neg. Texts are as its tokenizer gets them, which takes strings only."""
+
+    def text(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError("text input must be of type `str`")
+        return value
+
+    rows: list[dict[str, Any]] = []
+    for file in [path] if path.suffix in (".json", ".jsonl") else [*path.glob("*.json"), *path.glob("*.jsonl")]:
+        with open(file, encoding="utf-8") as opened:
+            rows += json.load(opened)
+    samples = []
+    for row in rows:
+        long, short = row["caption"], "a photo of " + row["short_caption"]
+        image = row["f_path"].replace("grit-20m/data-12m/", "")
+        made: dict[str, Any] = {"image": image, "long": text(long), "short": short}
+        for box in row["bbox_info"][:4] if boxes or negatives else ():
+            x1, y1, x2, y2 = box["bbox"][:4]
+            if x1 > x2 or y1 > y2:
+                raise ValueError("Box coordinates are invalid.")
+            if boxes:
+                made.setdefault("boxes", []).append(text(rng.choice([box["short_expr"], box["long_expr"]])))
+            if negatives and box["flag_short_neg"] == 1:
+                texts = [text(t) for t in (box["short_expr"], *box["short_expr_negs"].values())]
+                if len(texts) != 11:
+                    raise RuntimeError("shape '[-1, 11, 512]' is invalid")
+                made.setdefault("hard", []).append(texts)
+        samples.append(made)
+    return samples

@@ -24,6 +24,7 @@ MODULES: Final = MappingProxyType(
         "recap": "recaption.export.recap",
         "pixelprose": "recaption.export.pixelprose",
         "llava": "recaption.export.llava",
+        "fg_clip": "recaption.export.fg_clip",
     }
 )
 """The trainers by name; a new one needs a module, a line here and a row in README's table."""

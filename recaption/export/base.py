@@ -90,12 +90,12 @@ def refuse_fill(options: Options) -> None:
 
 def one_text(dataset: Dataset, wanted: Mapping[str, str], options: Options) -> dict[str, str]:
     """As `chosen`, for trainers with a name for each text and no place to spare: all of them have to be filled, save
-    raw ones. A long text may be any generation where none is long."""
+    raw ones. A long text may be any generation where none is long; a short one may not: what is cut off is lost."""
     refuse_fill(options)
     made = chosen(dataset, wanted, options, "empty")
     for name, kind in wanted.items():
         if made[name] is None and kind != "raw":
-            if options.map or not dataset.kinds:
+            if options.map or kind == "short" or not dataset.kinds:
                 known = ", ".join(("raw", *dataset.kinds))
                 raise UserError(f"nothing is mapped to {name}; add --map {name}=ID, where ID is one of {known}")
             made[name] = next(iter(dataset.kinds))
@@ -110,7 +110,7 @@ def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -
     options.progress(len(dataset.shards), len(dataset.shards))
 
 
-def named(path: str, suffix: str, below: Sequence[str] = ("",)) -> list[str]:
+def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)) -> list[str]:
     """The file at `path`, or those with the suffix in the folder: in the first of the folders `below` that has some.
 
     Raises UserError where there are none.
@@ -125,7 +125,8 @@ def named(path: str, suffix: str, below: Sequence[str] = ("",)) -> list[str]:
                 return found
     except RecaptionError as error:
         raise UserError(f"cannot check {path}: {error}") from error
-    raise UserError(f"cannot check {path}: there is no {suffix}. Give the file, or the folder that it lies in")
+    wanted = suffix if isinstance(suffix, str) else " or ".join(suffix)
+    raise UserError(f"cannot check {path}: there is no {wanted}. Give the file, or the folder that it lies in")
 
 
 def described(sources: Mapping[str, str | None]) -> str:

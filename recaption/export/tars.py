@@ -28,7 +28,7 @@ from recaption.store import Store
 from recaption.types import Record
 from recaption.write.outfile import outfile
 from recaption.write.sample import primary_text
-from recaption.write.webdataset import end_mark, packed
+from recaption.write.webdataset import end_mark, pieces
 
 PER_TAR: Final = 5_000
 """Samples in a tar, at most, as in FLAIR's own data: loading processes take whole tars, so many are needed."""
@@ -78,7 +78,8 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]]) -> dict[str
         name = f"{len(sizes):05d}.tar"
         with outfile(store, name) as sink:
             for n, (key, members) in enumerate(itertools.chain([first], itertools.islice(waiting, PER_TAR - 1)), 1):
-                sink.write(packed(key, members))
+                for piece in pieces(key, members):
+                    sink.write(piece)
                 sizes[name] = n
             sink.write(end_mark(sink.size))
     store.put("sizes.json", orjson.dumps(sizes, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

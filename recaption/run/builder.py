@@ -143,6 +143,7 @@ class Builder:
 
     def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline
+        holdout = pipeline.output.holdout
         write_manifest(
             self._store,
             self._spec.prefix,
@@ -158,6 +159,7 @@ class Builder:
             tokenizers=self._annotator.tokenizers,
             provenance={**_provenance(self._plan, self._annotator), **provenance},
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
+            holdout=holdout.fraction if holdout else 0.0,
         )
 
 

@@ -67,10 +67,11 @@ class Keys:
 class Splits:
     """Whether val is a share of all images: the first 64 bits of every val image's sha256 are below every train one's.
 
-    See `recaption.write.split_of`; the share itself does not stand in the manifest.
+    See `recaption.write.split_of`. Where the manifest has the share (`holdout`), they are compared with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, holdout: float | None) -> None:
+        self._holdout = holdout
         self._val: tuple[int, str] = (-1, "")  # the highest of val, and where it is
         self._train: tuple[int, str] = (1 << 64, "")  # the lowest of train
 
@@ -87,5 +88,11 @@ class Splits:
                 self._train = min(self._train, place)
 
     def problems(self) -> Iterator[Problem]:
-        if self._val[0] >= self._train[0]:
+        if self._holdout is not None:
+            limit, share = self._holdout * 2.0**64, f"the manifest's holdout of {self._holdout:g}"
+            if self._val[0] >= limit:
+                yield problem("split", self._val[1], f"is val, though its sha256 is not within {share}")
+            if self._train[0] < limit:
+                yield problem("split", self._train[1], f"is train, though its sha256 is within {share}")
+        elif self._val[0] >= self._train[0]:
             yield problem("split", self._val[1], f"is val, though {self._train[1]}, which is train, has a lower sha256")

@@ -71,7 +71,7 @@ def _validate(build: Build, read: manifest.Manifest) -> Iterator[Problem]:
         yield problem("version", manifest.MANIFEST, version, warning=True)
         yield from _check_bytes(build.store, read)
         return
-    splits = Splits()
+    splits = Splits(read.get("holdout"))
     answers: dict[str, Any] = {}
     with Keys() as keys:
         for entry in read["shards"]:

@@ -22,20 +22,23 @@ from recaption.types import SCHEMA_VERSION
 from recaption.validate.kinds import problem
 
 _PIECE = 1 << 20  # bytes
+_TAIL = 2048  # bytes; a tar header in pax form takes three quarters of it
 
 
 class Hashed:
-    """A stream that remembers what went through it."""
+    """A stream that remembers what went through it: hash, size, and the last bytes (`tail`)."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._hash = hashlib.sha256()
         self.size = 0
+        self.tail = b""
 
     def read(self, size: int = _PIECE) -> bytes:
         data = self._file.read(size)
         self._hash.update(data)
         self.size += len(data)
+        self.tail = data[-_TAIL:] if len(data) >= _TAIL else (self.tail + data)[-_TAIL:]
         return data
 
     def finish(self, file: dict[str, Any]) -> Iterator[Problem]:

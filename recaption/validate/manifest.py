@@ -18,13 +18,14 @@ from recaption.validate import shape
 from recaption.validate.kinds import problem
 from recaption.write.entry import ShardEntry
 from recaption.write.locate import MANIFEST
-from recaption.write.manifest import beside
+from recaption.write.manifest import beside, views_of
 
 Manifest = dict[str, Any]
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _OWN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
-_DESCRIBING: Final = ("views.sql", "README.md", "croissant.json")
+VIEWS: Final = "views.sql"
+_DESCRIBING: Final = (VIEWS, "README.md", "croissant.json")
 _MAY_STAND_BESIDE: Final = frozenset({MANIFEST, *_DESCRIBING})
 
 
@@ -135,7 +136,7 @@ def _check_totals(manifest: Manifest) -> Iterator[Problem]:
 
 
 def check_beside(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    """`sizes.json` and `_info.json` say what the manifest says; the views and the cards are there."""
+    """`sizes.json` and `_info.json` say what the manifest says; the cards are there; the views are those of a build."""
     for path, body in _beside(manifest).items():
         try:
             found = orjson.loads(store.get(path))
@@ -149,6 +150,28 @@ def check_beside(store: Store, manifest: Manifest) -> Iterator[Problem]:
     for path in _DESCRIBING:
         if not store.exists(path):
             yield problem("missing file", path, "is not there")
+        elif path == VIEWS and manifest["schema_version"] == SCHEMA_VERSION:
+            yield from _check_views(store, manifest)
+
+
+def _check_views(store: Store, manifest: Manifest) -> Iterator[Problem]:
+    """DuckDB runs what stands there, so it has to be what is written into every build, but for comments and breaks."""
+    found = _statements(store.get(VIEWS).decode("utf-8", "replace"))
+    expected = _statements(views_of([ShardEntry.from_json(entry) for entry in manifest["shards"]]))
+    more = [statement for statement in found if statement not in expected]
+    if more:
+        yield problem("views", VIEWS, f"has statements of its own: {more[0][:100]!r}")
+    elif found != expected:
+        lacking = next((statement for statement in expected if statement not in found), None)
+        what = f"lacks {lacking[:60]!r}" if lacking else "has them in another order"
+        yield problem("views", VIEWS, f"is not the views of a build: {what}")
+
+
+def _statements(sql: str) -> list[str]:
+    """Split at the semicolons that end a line, comments dropped, white space folded."""
+    lines = (line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    folded = (" ".join(statement.split()) for statement in re.split(r";[ \t]*$", "\n".join(lines), flags=re.M))
+    return [statement for statement in folded if statement]
 
 
 def check_unlisted(store: Store, manifest: Manifest) -> Iterator[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import struct
+import tarfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, get_args
 
@@ -23,11 +24,13 @@ from recaption.validate.shard import Shard
 from recaption.write.contract import KEY
 from recaption.write.pixels import SUFFIXES
 from recaption.write.profile import FlairProfile
+from recaption.write.webdataset import header
 
 _MAX_TEXT: Final = 64 << 20  # bytes of a .txt or .json member
 _BATCH: Final = 256  # samples turned into columns at once
 _NAME: Final = re.compile(rf"({KEY.strip('^$')})\.([a-z]+)")
 _REST: Final = ("txt", "json")
+_STAMPS: Final = ("mode", "mtime", "uid", "gid", "uname", "gname")
 
 
 class TarChecker:
@@ -53,18 +56,20 @@ class TarChecker:
             reader = TarReader(file, self.path)  # type: ignore[arg-type]
             start = 0
             for member in reader.members():
-                yield from self._member(reader, member, start)
+                yield from self._member(reader, member, start, file.tail)
                 start = member.offset + member.size + -member.size % 512
             yield from self._end()
             yield from self._flush()
             yield from file.finish(self._file)
             self.size = file.size
 
-    def _member(self, reader: TarReader, member: Member, start: int) -> Iterator[Problem]:
+    def _member(self, reader: TarReader, member: Member, start: int, read: bytes) -> Iterator[Problem]:
+        """`read` ends with the member's headers, which begin at `start`."""
         match = _NAME.fullmatch(member.name)
         suffix = match[2] if match else ""
         if match and member.kind == "file" and suffix in self._suffixes:
             yield from self._end()
+            yield from _check_header(self.path, member, start, read)
             self._key, self._sample = match[1], {suffix: _digest(reader, member)}
             self.starts.append(start)
             return
@@ -76,7 +81,9 @@ class TarChecker:
             yield problem(
                 "tar", f"{self.path}, {member.name!r}", f"is no member that belongs here ({member.kind}); {expected}"
             )
-        elif member.size > _MAX_TEXT:
+            return
+        yield from _check_header(self.path, member, start, read)
+        if member.size > _MAX_TEXT:
             self.whole = False
             yield problem(
                 "sample", f"{self.path}, {member.name}", f"has {member.size:,} bytes, more than is looked into"
@@ -227,6 +234,18 @@ def _check_index(shard: Shard, path: str, offsets: list[int]) -> Iterator[Proble
         yield problem(
             "tar index", path, f"does not hold the offsets of the {len(offsets) - 1} samples and the tar's size"
         )
+
+
+def _check_header(path: str, member: Member, start: int, read: bytes) -> Iterator[Problem]:
+    """The headers are those that a build has for this name and size, byte for byte."""
+    expected = header(member.name, member.size)
+    if member.offset - start == len(expected) and read.endswith(expected):
+        return
+    found = tarfile.TarInfo.frombuf(read[-512:], "utf-8", "backslashreplace")  # which has been read once already
+    wanted = tarfile.TarInfo.frombuf(expected[-512:], "utf-8", "strict")
+    differing = [f"{n} {getattr(found, n)!r}" for n in _STAMPS if getattr(found, n) != getattr(wanted, n)]
+    what = f"has {', '.join(differing)}" if differing else "has another form"
+    yield problem("header", f"{path}, {member.name}", f"its header {what}; expected time 0, mode 0644, no owner")
 
 
 def _check_image(said: Any, source: Any, suffix: str, digest: str, where: str) -> Iterator[Problem]:

@@ -144,7 +144,7 @@ def _struct(columns: dict[str, pa.Array], kind: pa.DataType) -> pa.Array:
 
 def _parents(lengths: Sequence[int]) -> pa.Array:
     """For each child the position of its parent."""
-    return pa.array([i for i, n in enumerate(lengths) for _ in range(n)], pa.int32())
+    return pa.array(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths), pa.int32())
 
 
 def _table(columns: dict[str, pa.Array], target: pa.Schema) -> pa.Table:

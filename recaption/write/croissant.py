@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
-import pyarrow as pa
 
 from recaption.types import SCHEMA_VERSION
-from recaption.write.card import LIMITS, TABLES
+from recaption.write.card import LIMITS
 from recaption.write.described import (
     Table,
     card_of,
@@ -25,6 +24,7 @@ from recaption.write.described import (
     source_of,
     tables,
 )
+from recaption.write.record_sets import members, record_set
 
 CONTEXT: Final = {
     "@language": "en",
@@ -61,16 +61,7 @@ CONTEXT: Final = {
         )
     },
 }
-KEYS: Final = {"images": "key", "captions": "caption_id", "sub_captions": "sub_id"}
-SYNTHETIC: Final = "sc:TrainedAlgorithmicMediaDigitalSource"  # IPTC's term for what a trained model made
 _MIME: Final = {"parquet": "application/x-parquet", "tar": "application/x-tar"}
-_TYPES: Final = {
-    "string": "sc:Text",
-    "bool": "sc:Boolean",
-    "int32": "cr:Int32",
-    "int64": "cr:Int64",
-    "double": "cr:Float64",
-}
 
 
 def render(manifest: Mapping[str, Any], data: bytes) -> bytes:
@@ -84,8 +75,8 @@ def render(manifest: Mapping[str, Any], data: bytes) -> bytes:
         **_said(manifest),
         **_provenance(manifest),
         **_responsible(manifest),
-        "distribution": [_manifest_file(data), *map(_file_set, found)],
-        "recordSet": [_record_set(table, manifest) for table in found if table.arrow is not None],
+        "distribution": [_manifest_file(data), *map(_file_set, found), *members(manifest)],
+        "recordSet": [record_set(table, manifest) for table in found if table.arrow is not None],
     }
     return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -211,41 +202,3 @@ def _file_set(table: Table) -> dict[str, Any]:
         "encodingFormat": _MIME[table.suffix],
         "includes": list(dict.fromkeys(table.patterns.values())),
     }
-
-
-def _record_set(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    assert table.arrow is not None
-    made: dict[str, Any] = {
-        "@type": "cr:RecordSet",
-        "@id": table.name,
-        "name": table.name,
-        "description": TABLES.get(table.name, "a row per image; its captions are in the flat tables too"),
-        "field": [field for column in table.arrow if (field := _field(table.name, column))],
-    }
-    if table.name in KEYS:
-        made["key"] = {"@id": f"{table.name}/{KEYS[table.name]}"}
-    if table.name in ("captions", "sub_captions") and models_of(manifest):
-        made["digitalSourceType"] = SYNTHETIC
-    return made
-
-
-def _field(table: str, column: pa.Field) -> dict[str, Any] | None:
-    """None for lists of structs, which Croissant has no word for; the flat tables have what is in them."""
-    kind, image = column.type, column.name == "image"
-    element = kind.value_type if pa.types.is_list(kind) else kind
-    if not image and str(element) not in _TYPES:
-        return None
-    source: dict[str, Any] = {"fileSet": {"@id": f"{table}-files"}, "extract": {"column": column.name}}
-    if image:
-        source["transform"] = {"jsonPath": "bytes"}
-    made: dict[str, Any] = {
-        "@type": "cr:Field",
-        "@id": f"{table}/{column.name}",
-        "name": column.name,
-        "description": (column.metadata or {}).get(b"description", b"").decode(),
-        "dataType": "sc:ImageObject" if image else "sc:URL" if column.name == "url" else _TYPES[str(element)],
-        "source": source,
-    }
-    if pa.types.is_list(kind):
-        made |= {"isArray": True, "arrayShape": "-1"}
-    return made

@@ -24,7 +24,7 @@ class Table:
     bytes: Mapping[str | None, int]
     rows: Mapping[str | None, int]
     suffix: str
-    arrow: pa.Schema | None  # None: of tars, and of tables that only the pipeline's own annotators know
+    arrow: pa.Schema | None  # of tars what their samples hold; None: only the pipeline's own annotators know the table
 
     @property
     def patterns(self) -> dict[str | None, str]:
@@ -60,10 +60,8 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
     ]
 
 
-def _data(manifest: Mapping[str, Any]) -> pa.Schema | None:
-    if manifest["format"] == "webdataset":
-        return None
-    return schema.records(manifest["tokenizers"], image=manifest["format"] == "parquet")
+def _data(manifest: Mapping[str, Any]) -> pa.Schema:
+    return schema.records(manifest["tokenizers"], image=manifest["format"] != "sidecar")
 
 
 def card_of(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,13 +39,15 @@ def write_manifest(
     tokenizers: Sequence[str] = (),
     provenance: Mapping[str, Any] | None = None,
     token_ids: Sequence[TokenizerFacts] = (),
+    holdout: float | None = None,
 ) -> dict[str, Any]:
     """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
     (`README.md`), `croissant.json`, then `manifest.json`.
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
-    from run to run; `token_ids` are the tokenizers whose ids lie beside the data. Raises DatasetError, and writes
-    nothing, when a sum does not hold. Returns the manifest.
+    from run to run; `token_ids` are the tokenizers whose ids lie beside the data; `holdout` is the share of images that
+    are val, left out where it is not known. Raises DatasetError, and writes nothing, when a sum does not hold. Returns
+    the manifest.
     """
     entries = list(shards)
     check_sums(entries, generations)
@@ -65,6 +67,7 @@ def write_manifest(
         "images": None if format == "sidecar" else image_mode,
         "counts": {**{key: counts[key] for key in order}, "bytes": sum(entry.bytes for entry in entries)},
         "splits": {split: sum(entry.splits[split] for entry in entries) for split in ("train", "val")},
+        **({} if holdout is None else {"holdout": holdout}),
         "rejects": dict(sorted(rejects.items())),
         "generations": [_generation(generation, entries) for generation in generations],
         "require": list(require),
@@ -81,7 +84,7 @@ def write_manifest(
         ]
     for path, body in beside(entries, format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    store.put(f"{prefix}/views.sql", (views_sql() + _own_views(entries)).encode())
+    store.put(f"{prefix}/views.sql", views_of(entries).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
     data = _render(manifest)
     store.put(f"{prefix}/README.md", card.render(manifest).encode())
@@ -157,9 +160,15 @@ def views_sql(build: str = ".", out: str = "../..") -> str:
     return f"{head}\n\n{body}"
 
 
+def views_of(entries: Sequence[ShardEntry]) -> str:
+    """`views.sql` as it lies in a build of these shards."""
+    return views_sql() + _own_views(entries)
+
+
 def _own_views(entries: Sequence[ShardEntry]) -> str:
     """Views of the tables that annotators of the pipeline's own have added."""
-    names = {PurePosixPath(file.path).parts[0] for entry in entries[:1] for file in entry.files} - {*FLAT, "data"}
+    known = {*FLAT, "data", "tar_index", "tokens"}
+    names = {file.table for entry in entries[:1] for file in entry.files} - known
     view = "\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"
     return "".join(map(view.format, sorted(names)))
 

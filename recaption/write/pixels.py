@@ -98,6 +98,9 @@ def _size(data: bytes) -> tuple[int, int] | tuple[None, None]:
         return None, None
 
 
+_ALONE: Final = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a segment
+
+
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG from its frame header (ITU-T T.81, B.2.2); None where there is none before the scan.
 
@@ -111,7 +114,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
             return (width, height) if width and height else None
         if marker == 0xFF:  # a fill byte
             at += 1
-        elif marker in (0x01, *range(0xD0, 0xD9)):  # markers without a segment
+        elif marker in _ALONE:
             at += 2
         elif marker in (0xD9, 0xDA):
             return None

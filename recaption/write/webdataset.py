@@ -21,6 +21,7 @@ from recaption.write.profile import FlairProfile
 from recaption.write.sample import primary_text, sample_json
 
 _PAD = bytes(512)
+_LARGE = 1 << 14  # bytes; what is smaller costs less to copy than to be written by itself
 _USTAR_NAME = 100  # bytes; a longer name has no slash to be split at, so its header takes pax form
 
 
@@ -35,9 +36,13 @@ class TarWriter:
 
     def add(self, record: Record, image: Stored) -> None:
         self._offsets.append(self._sink.size)
-        self._sink.write(
-            sample_bytes(record, image, tokenizers=self._tokenizers, primary=self._primary, profile=self._profile)
+        members = (
+            (image.suffix, image.data),
+            ("txt", primary_text(record, self._primary).encode()),
+            ("json", sample_json(record, image, self._tokenizers, self._profile)),
         )
+        for piece in pieces(record.key, members):
+            self._sink.write(piece)
 
     def end(self) -> bytes:
         """Write the end mark. Returns the index: where each sample begins, then the tar's size."""
@@ -71,29 +76,19 @@ def tar_writer(
     sinks |= {path: sink, f"{path}.idx": beside}
 
 
-def sample_bytes(
-    record: Record,
-    image: Stored,
-    *,
-    tokenizers: Sequence[str] = (),
-    primary: Sequence[str] = (),
-    profile: FlairProfile | None = None,
-) -> bytes:
-    """One sample as it lies in the tar: headers, members and padding."""
-    members = (
-        (image.suffix, image.data),
-        ("txt", primary_text(record, primary).encode()),
-        ("json", sample_json(record, image, tokenizers, profile)),
-    )
-    return packed(record.key, members)
-
-
-def packed(key: str, members: Sequence[tuple[str, bytes]]) -> bytes:
-    """The members `<key>.<suffix>` of a sample with their headers and padding."""
-    pieces: list[bytes] = []
+def pieces(key: str, members: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
+    """The members `<key>.<suffix>` of a sample with their headers and padding; an image by itself, not copied."""
+    small: list[bytes] = []
     for suffix, data in members:
-        pieces += (header(f"{key}.{suffix}", len(data)), data, _PAD[: -len(data) % 512])
-    return b"".join(pieces)
+        small.append(header(f"{key}.{suffix}", len(data)))
+        if len(data) >= _LARGE:
+            yield b"".join(small)
+            yield data
+            small = []
+        else:
+            small.append(data)
+        small.append(_PAD[: -len(data) % 512])
+    yield b"".join(small)
 
 
 def end_mark(size: int) -> bytes:
@@ -108,12 +103,13 @@ def header(name: str, size: int) -> bytes:
         info = tarfile.TarInfo(name)
         info.size = size
         return info.tobuf(tarfile.PAX_FORMAT)
-    start = name.encode("ascii").ljust(_USTAR_NAME, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + _TIME
-    checksum = sum(start) + _REST_SUM
-    return b"".join((start, b"%06o\0 " % checksum, _REST))
+    first, digits = name.encode("ascii"), b"%011o" % size
+    checksum = sum(first) + sum(digits) + _SAME_SUM
+    return b"".join((first.ljust(_USTAR_NAME, b"\0"), _MODE, digits, _TIME, b"%06o\0 " % checksum, _REST))
 
 
-# What follows the size is the same for every member: time 0; type file; no link; ustar, version 00, no owner.
-_TIME = b"00000000000\0"
+# The rest is the same for every member: mode 0644, owner 0; time 0; type file; no link; ustar, version 00, no names.
+_MODE = b"0000644\0" + b"0000000\0" * 2
+_TIME = b"\0" + b"00000000000\0"  # behind the digits of the size
 _REST = struct.pack("<1s100s6s2s32s32s8s8s155s12x", b"0", b"", b"ustar\0", b"00", b"", b"", b"", b"", b"")
-_REST_SUM = sum(_REST) + 8 * 0x20  # the checksum field itself counts as spaces
+_SAME_SUM = sum(_MODE) + sum(_TIME) + sum(_REST) + 8 * 0x20  # the checksum field itself counts as spaces

@@ -20,6 +20,7 @@ from recaption.write import Asked, publish, write_manifest, write_shard
 
 Texts = Mapping[str, str]  # by generation; raw among them
 
+PIXELS = ("data/*.tar", "data/*.idx")
 HOSTILE = (
     '=HYPERLINK("http://evil","x"),\'; a "quoted" thing. Another, with a comma.',
     "A line.\nAnother line\nand one more.\n\n",
@@ -130,6 +131,20 @@ def build(tmp_path: Path) -> Callable[..., Dataset]:
         )  # fmt: skip
         publish(store, "b")
         return Dataset.open(str(tmp_path / "out"))
+
+    return make
+
+
+@pytest.fixture
+def without_pixels(build: Any) -> Any:
+    """A build whose images are gone: whoever needs texts only must not miss them."""
+
+    def make(*args: Any, **more: Any) -> Any:
+        dataset = build(*args, **more)
+        for pattern in PIXELS:
+            for path in Path(dataset.file("")).glob(pattern):
+                path.unlink()
+        return dataset
 
     return make
 

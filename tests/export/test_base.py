@@ -25,7 +25,7 @@ def test_the_table_in_the_readme_is_the_list_of_trainers() -> None:
 def test_every_exporter_says_where_its_format_is_from() -> None:
     for name, module in MODULES.items():
         text = load(name).__doc__ or ""
-        assert re.search(r"\w+/\w+, \S+\.py|huggingface\.co/datasets/", text), f"{module} names no source"
+        assert re.search(r"\w+/[\w-]+, \S+\.py|huggingface\.co/datasets/", text), f"{module} names no source"
 
 
 def test_unknown_trainers_are_refused_with_the_known_ones() -> None:

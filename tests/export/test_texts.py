@@ -19,23 +19,6 @@ from recaption.errors import UserError
 from recaption.export import columns, dreamlip, llava
 from recaption.text import normalise
 
-PIXELS = ("data/*.tar", "data/*.idx")
-
-
-@pytest.fixture
-def without_pixels(build: Any) -> Any:
-    """A build whose images are gone: whoever needs texts only must not miss them."""
-
-    def make(*args: Any, **more: Any) -> Any:
-        dataset = build(*args, **more)
-        for pattern in PIXELS:
-            for path in Path(dataset.file("")).glob(pattern):
-                path.unlink()
-        return dataset
-
-    return make
-
-
 # DreamLIP
 
 

@@ -42,6 +42,7 @@ from recaption.types import (
 )
 from recaption.write import assemble_shard, publish, write_manifest, write_shard
 
+HOLDOUT = 0.15
 FORMATS = ("sidecar", "webdataset", "parquet")
 GENERATIONS = (
     Generation(
@@ -303,7 +304,7 @@ def make(folder: Path) -> Path:
             rejects,
             GENERATIONS,
             require=["long"],
-            holdout_fraction=0.15,
+            holdout_fraction=HOLDOUT,
             excluded=excluded,
             shard_name=shard,
         )
@@ -338,6 +339,7 @@ def make(folder: Path) -> Path:
             tokenizers=["clip"],
             sampling=SAMPLING,
             provenance=PROVENANCE,
+            holdout=HOLDOUT,
         )
     store.put(
         "metrics/000001.json",

@@ -189,6 +189,41 @@ def renamed(name: str) -> Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]:
     return change
 
 
+def stamped(at: int = 1, **changes: Any) -> Callable[[list[tuple[tarfile.TarInfo, bytes]]], None]:
+    """One member with another time, owner or mode."""
+
+    def change(members: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        for name, value in changes.items():
+            setattr(members[at][0], name, value)
+
+    return change
+
+
+def in_pax_form(build: Path) -> None:
+    """One member says nothing else, but in a header of three blocks."""
+    path = build / "data/00000.tar"
+    data = path.read_bytes()
+    with tarfile.open(path) as opened:
+        text = opened.getmembers()[1]
+    text.pax_headers = {"comment": "x"}
+    longer = text.tobuf(tarfile.PAX_FORMAT)
+    path.write_bytes(data[: text.offset] + longer + data[text.offset_data :])
+    index = build / "data/00000.tar.idx"
+    first, *rest = struct.unpack(f"<{index.stat().st_size // 8}Q", index.read_bytes())
+    moved = [first, *(at + len(longer) - tarfile.BLOCKSIZE for at in rest)]
+    index.write_bytes(struct.pack(f"<{len(moved)}Q", *moved))
+    seal(build)
+
+
+def text(path: str, old: str, new: str) -> Callable[[Path], None]:
+    def damage(build: Path) -> None:
+        said = (build / path).read_text()
+        assert old in said
+        (build / path).write_text(said.replace(old, new))
+
+    return damage
+
+
 def bytes_of(path: str, data: bytes) -> Callable[[Path], None]:
     def damage(build: Path) -> None:
         (build / path).write_bytes(data)
@@ -340,6 +375,16 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
         lambda b: edit_json(b / "data/sizes.json", lambda s: s.update({"00000.tar": 1})),
     ),
     ("beside", "webdataset", "_info.json", lambda b: (b / "_info.json").write_bytes(b"[")),
+    ("views", "webdataset", "another view", text("views.sql", "FROM tags WHERE", "FROM tags WHERE true OR")),
+    ("views", "sidecar", "a statement more", text("views.sql", "-- runs", "INSTALL 'mine';\n-- runs")),
+    (
+        "views",
+        "parquet",
+        "behind a semicolon",
+        text("views.sql", "kind = 'object';", "kind = 'object'; DROP VIEW tags;"),
+    ),
+    ("views", "parquet", "a view gone", lambda b: (b / "views.sql").write_bytes(b"-- nothing\n")),
+    ("views", "parquet", "no text", lambda b: (b / "views.sql").write_bytes(b"\xff\x00")),
     ("columns", "parquet", "gone", table("captions/00000.parquet", lambda t: t.drop_columns(["lang"]))),
     ("columns", "parquet", "of another type", table("tags/00000.parquet", wider_count)),
     (
@@ -358,6 +403,9 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
         rows("captions/00000.parquet", lambda all_of: sorted(all_of, key=lambda r: r["key"], reverse=True)),
     ),
     ("duplicate key", "sidecar", "over shards", key_twice),
+    ("split", "parquet", "smaller share", manifest(lambda m: m.update(holdout=0.01))),
+    ("split", "sidecar", "larger share", manifest(lambda m: m.update(holdout=0.6))),
+    ("manifest", "sidecar", "share that is none", manifest(lambda m: m.update(holdout=1.5))),
     ("sum+count", "webdataset", "images", manifest(counts(images=1))),
     ("sum+count", "webdataset", "asked", manifest(lambda m: m["shards"][0]["generations"]["long"].update(asked=99))),
     ("sum+count", "webdataset", "splits", manifest(lambda m: m["shards"][0]["splits"].update(train=99))),
@@ -394,6 +442,13 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
     ("tar", "webdataset", "members out of order", tar(lambda m: [m[0], m[2], m[1], *m[3:]])),
     ("tar", "webdataset", "one more member", tar(lambda m: [(tarfile.TarInfo("README"), b"read me"), *m])),
     ("tar", "webdataset", "link", tar(lambda m: setattr(m[1][0], "type", tarfile.SYMTYPE))),
+    ("header", "webdataset", "time", tar(stamped(mtime=1_700_000_000))),
+    ("header", "webdataset", "user", tar(stamped(uid=1000))),
+    ("header", "webdataset", "group", tar(stamped(gid=1000))),
+    ("header", "webdataset", "name of the user", tar(stamped(uname="root"))),
+    ("header", "webdataset", "mode", tar(stamped(mode=0o600))),
+    ("header", "webdataset", "of an image", tar(stamped(0, mtime=1))),
+    ("header", "webdataset", "in pax form", in_pax_form),
     ("tar index", "webdataset", "offset", lambda b: (flip(b / "data/00000.tar.idx", 8), seal(b))),
     ("tar index", "webdataset", "length", bytes_of("data/00000.tar.idx", b"1234567")),
     ("sample", "webdataset", "no JSON", tar(content(2, b"{"))),
@@ -443,6 +498,12 @@ def test_a_good_dataset_has_no_problems(out: Path) -> None:
     assert [found(path) for path in (out, out / "dataset", *(out / "builds" / f for f in FORMATS))] == [[]] * 5
 
 
+def test_comments_and_breaks_of_the_views_do_not_matter(out: Path) -> None:
+    views = out / "builds/parquet/views.sql"
+    views.write_text(f"-- mine\n{views.read_text().replace(' FROM', chr(10) + '  FROM')}\n-- read\n")
+    assert found(out / "builds/parquet") == []
+
+
 def test_lists_that_no_profile_asked_for(out: Path) -> None:
     build = out / "builds/webdataset"
     sample(lambda body: body.update(raw_caption=["red kite over the dunes"]))(build)
@@ -465,6 +526,11 @@ def test_tables_of_the_pipelines_own(out: Path) -> None:
 
     edit_json(build / "manifest.json", list_them)
     seal(build)
+    assert {problem.kind for problem in found(build)} == {"views"}
+    with open(build / "views.sql", "a") as views:
+        views.write(
+            "CREATE OR REPLACE VIEW \"moods\" AS SELECT * FROM read_parquet('./moods/*.parquet', union_by_name = true);"
+        )
     assert found(build) == []
     rows("moods/00000.parquet", first(sub_id="nobody/raw/0#0"))(build)
     assert {problem.kind for problem in found(build)} == {"tag"}
@@ -472,9 +538,12 @@ def test_tables_of_the_pipelines_own(out: Path) -> None:
 
 def test_a_holdout_that_is_no_share_of_the_images_is_seen_across_shards(remake: Any) -> None:
     """Each shard by itself is consistent: all of the second is val."""
-    problems = found(remake(lambda record: replace(record, split="val" if record.shard == "00001" else record.split)))
-    assert {problem.kind for problem in problems} == {"split"}
-    assert "which is train, has a lower sha256" in problems[0].what
+    out = remake(lambda record: replace(record, split="val" if record.shard == "00001" else record.split))
+    (problem,) = found(out)
+    assert problem.kind == "split" and "is val, though its sha256 is not within" in problem.what
+    edit_json(out / "builds/webdataset/manifest.json", lambda body: body.pop("holdout"))
+    (problem,) = found(out)
+    assert problem.kind == "split" and "which is train, has a lower sha256" in problem.what
 
 
 def test_problems_say_where_and_what_to_do(out: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recaption import schema
-from recaption.write import croissant
+from recaption.write import croissant, record_sets
 
 GOLDEN = Path(__file__).parent.parent / "golden/output/builds"
 
@@ -45,19 +45,20 @@ def test_it_says_where_the_texts_come_from(manifest: Any) -> None:
 
 
 def test_fields_are_the_columns(manifest: Any) -> None:
-    found = {r["name"]: {f["name"]: f["dataType"] for f in r["field"]} for r in rendered(manifest)["recordSet"]}
+    found = {r["name"]: {f["name"]: f.get("dataType") for f in r["field"]} for r in rendered(manifest)["recordSet"]}
     assert list(found["sub_captions"]) == schema.sub_captions(["clip"]).names
     assert list(found["tags"]) == schema.TAGS.names and list(found["rejects"]) == schema.REJECTS.names
     assert (
         found["sub_captions"] | {"idx": "cr:Int32", "weight": "cr:Float64", "is_meta": "sc:Boolean"}
         == found["sub_captions"]
     )
-    assert ("data" in found) == (manifest["format"] != "webdataset")
-    assert ("image" in found.get("data", {})) == (manifest["format"] == "parquet")
+    columns = schema.records(["clip"], image=manifest["format"] != "sidecar").names
+    flat = ["raw_caption", "caption_long", "caption_short"] if manifest["format"] == "webdataset" else []
+    assert list(found["data"]) == [*columns, *flat]
 
 
 def test_what_a_model_wrote_is_marked_and_what_was_there_is_not(manifest: Any) -> None:
-    marked = {r["name"] for r in rendered(manifest)["recordSet"] if r.get("digitalSourceType") == croissant.SYNTHETIC}
+    marked = {r["name"] for r in rendered(manifest)["recordSet"] if r.get("digitalSourceType") == record_sets.SYNTHETIC}
     assert marked == {"captions", "sub_captions"}
     replayed = deepcopy(manifest)
     for generation in replayed["generations"]:
@@ -79,3 +80,22 @@ def test_the_same_manifest_gives_the_same_bytes_however_many_shards(manifest: An
     many = {**manifest, "shards": manifest["shards"] * 1000}
     assert len(croissant.render(many, data)) - len(croissant.render(manifest, data)) < 200
     assert rendered(manifest, data)["distribution"][0]["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_members_of_tars_are_found_by_their_suffix() -> None:
+    manifest = json.loads((GOLDEN / "webdataset/manifest.json").read_bytes())
+    for images, formats, patterns in (
+        ("jpeg", "image/jpeg", ["*.jpg"]),
+        ("passthrough", ["image/jpeg", "image/png", "image/webp"], ["*.jpg", "*.png", "*.webp"]),
+    ):
+        files = {f["@id"]: f for f in rendered({**manifest, "images": images})["distribution"]}
+        assert (files["data-images"]["encodingFormat"], files["data-images"]["includes"]) == (formats, patterns)
+        assert files["data-json"]["containedIn"] == {"@id": "data-files"} and "data-files" in files
+
+
+def test_a_profiles_lists_are_fields_in_place_of_the_flat_texts() -> None:
+    manifest = json.loads((GOLDEN / "webdataset/manifest.json").read_bytes())
+    manifest["provenance"]["profile"] = {"name": "flair", "lists": {"raw_caption": "raw", "longIB_captions": "long"}}
+    (data,) = (r for r in rendered(manifest)["recordSet"] if r["name"] == "data")
+    fields = {f["name"]: f for f in data["field"]}
+    assert fields["longIB_captions"]["isArray"] and fields["raw_caption"]["isArray"] and "caption_long" not in fields

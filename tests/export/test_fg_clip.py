@@ -1,0 +1,112 @@
+"""FG-CLIP's list: read by a reader as strict as its dataset, and what ends or spoils its training is found."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trainers
+
+from recaption.errors import UserError
+from recaption.export import fg_clip
+from recaption.text import normalise
+
+
+def test_fg_clip_reads_a_long_and_a_short_caption(
+    without_pixels: Any, plain: Any, hostile: Any, exported: Any, problems: Any
+) -> None:
+    rows = [plain, {"raw": "r", "long": "Only long."}, {"short": "only short"}, *hostile]
+    dest, done = exported("fg_clip", without_pixels(rows, per_shard=4))
+    for path in (dest, dest / fg_clip.FILE):
+        read = trainers.fg_clip(path, random.Random(0))
+        assert problems("fg_clip", path) == {}
+    first = {"image": "k0000.jpg", "long": plain["long"], "short": f"a photo of {plain['short']}"}
+    assert read[0] == first and len(read) == done.samples
+    assert done.left_out == {"no text of short": 1, "no text of long": 1}
+    kept = [row["long"] for n, row in enumerate(rows) if n not in (1, 2) and n % 10 != 9]
+    assert [sample["long"] for sample in read] == [normalise(text) for text in kept]
+    assert "--add_box_loss False --use_hard_neg False" in done.notes[1]
+
+
+def test_records_without_regions_do_not_pretend_to_have_some(without_pixels: Any, plain: Any, exported: Any) -> None:
+    dest, _ = exported("fg_clip", without_pixels([plain]))
+    (row,) = json.loads((dest / fg_clip.FILE).read_bytes())
+    assert list(row) == ["f_path", "caption", "short_caption"]
+    for flags in ({"boxes": True}, {"negatives": True}):
+        with pytest.raises(KeyError, match="bbox_info"):
+            trainers.fg_clip(dest, random.Random(0), **flags)
+
+
+def test_the_short_caption_is_named_where_no_generation_is_short(
+    without_pixels: Any, plain: Any, exported: Any
+) -> None:
+    del plain["short"]
+    dataset = without_pixels([plain], kinds={"long": "long"})
+    with pytest.raises(UserError, match=r"nothing is mapped to short_caption; add --map short_caption=ID"):
+        exported("fg_clip", dataset)
+    dest, _ = exported("fg_clip", dataset, map={"caption": "long", "short_caption": "raw"})
+    assert trainers.fg_clip(dest, random.Random(0))[0]["short"] == "a photo of red kite"
+
+
+BOX = {"bbox": [0.1, 0.2, 0.3, 0.4, 0.9], "short_expr": "a dog", "long_expr": "a big dog", "flag_short_neg": 0}
+NEGATIVES = {str(n): f"a cat {n}" for n in range(10)}
+HARD = {**BOX, "flag_short_neg": 1, "short_expr_negs": NEGATIVES}
+SAMPLE = {"f_path": "a.jpg", "caption": "A dog. It runs.", "short_caption": "a dog", "bbox_info": [BOX, HARD]}
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "error"),
+    [
+        ({"caption": None}, "text missing", ValueError),
+        ({"short_caption": None}, "text missing", TypeError),
+        ({"f_path": None}, "image is no relative path", AttributeError),
+        ({"bbox_info": [{**BOX, "bbox": [0.3, 0.2, 0.1, 0.4]}]}, "box the wrong way round", ValueError),
+        ({"bbox_info": [{**BOX, "bbox": [0.3, 0.2]}]}, "broken box", ValueError),
+        ({"bbox_info": [{**BOX, "long_expr": None, "short_expr": None}]}, "box without text", ValueError),
+        ({"bbox_info": [{**HARD, "short_expr_negs": {"a": "b"}}]}, "wrong number of negatives", RuntimeError),
+        ({"bbox_info": [{n: v for n, v in BOX.items() if n != "flag_short_neg"}]}, "box without flag", KeyError),
+        # read without a word, and wrong
+        ({"caption": " "}, "empty text", None),
+        ({"f_path": "/data/a.jpg"}, "image is no relative path", None),
+        ({"f_path": "http://example.org/a.jpg"}, "image is no relative path", None),
+        ({"is_cn": False}, "is_cn of no Chinese text", None),
+        ({"bbox_info": [{**BOX, "bbox": [10, 20, 30, 40]}]}, "box in pixels", None),
+    ],
+)
+def test_what_kills_or_spoils_fg_clips_training_is_found(
+    change: dict[str, Any], kind: str, error: type[Exception] | None, tmp_path: Path, problems: Any
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps([SAMPLE, {**SAMPLE, "f_path": "b.jpg", **change}]))
+    assert problems("fg_clip", path) == {kind: "error"}
+    if error is None:
+        trainers.fg_clip(path, random.Random(0), boxes=True, negatives=True)
+        return
+    with pytest.raises(error):
+        trainers.fg_clip(path, random.Random(0), boxes=True, negatives=True)
+
+
+def test_what_the_trainer_never_looks_at_is_no_problem(tmp_path: Path, problems: Any) -> None:
+    path = tmp_path / "x.json"
+    chinese = {"f_path": "b.jpg", "caption": "狗", "short_caption": "狗", "is_cn": True}
+    path.write_text(json.dumps([{**SAMPLE, "bbox_info": [BOX] * 4 + ["broken"]}, chinese]))
+    assert problems("fg_clip", path) == {}
+
+
+def test_fg_clips_files_are_lists_whatever_they_are_called(tmp_path: Path, problems: Any) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(f"{json.dumps(SAMPLE)}\n{json.dumps(SAMPLE)}\n")
+    with pytest.raises(json.JSONDecodeError):
+        trainers.fg_clip(path, random.Random(0))
+    assert problems("fg_clip", tmp_path) == {"no JSON list": "error"}
+    path.write_text("{}")
+    assert problems("fg_clip", path) == {"no JSON list": "error"}
+    plain = {name: text for name, text in SAMPLE.items() if name != "bbox_info"}
+    path.write_text(json.dumps([SAMPLE, plain, "text"]))
+    expected = {"f_path twice": "warning", "boxes here and there": "warning", "no object": "error"}
+    assert problems("fg_clip", path) == expected
+    with pytest.raises(UserError, match=r"there is no \.json or \.jsonl"):
+        problems("fg_clip", tmp_path / "nothing")
