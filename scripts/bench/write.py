@@ -1,7 +1,8 @@
 """Writing a shard against the plain libraries on the same bytes, and a build against its slower half.
 
     tar       `tar_writer` from records and JPEG bytes (JSON, sha256 and index too), against `tarfile.open("w|")`
-    parquet   the sidecar's nested table from records, against `pq.write_table` of the ready Arrow table
+    parquet   the sidecar's nested table from records, against `pq.write_table` of the ready Arrow table; `light` is the
+              same of records with at most eight sub-captions and one tag each, as the bar was once measured
     build     shards annotated and written as `recaption build` does it, against annotating alone and writing alone
 
 Everything on one core, into memory where there is /dev/shm: a disk would hide the difference.
@@ -57,6 +58,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     pictures = [_stored(_jpeg(seed)) for seed in range(64)]
     samples = [(record, pictures[i % len(pictures)]) for i, record in enumerate(records)]
     ready = Columns(records).nested()
+    light = _light(records)
+    light_ready = Columns(light).nested()
     members = [_members(record, picture) for record, picture in samples]
     runs: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
@@ -67,6 +70,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             "tarfile": lambda path: _tarfile(path, members),
             "parquet": lambda path: write_sidecar(open_store(str(path)), "x.parquet", Columns(records)),
             "write_table": lambda path: _write_table(path, ready),
+            "light_parquet": lambda path: write_sidecar(open_store(str(path)), "x.parquet", Columns(light)),
+            "light_write_table": lambda path: _write_table(path, light_ready),
             "arrow": lambda _: Columns(records).nested(),
             "annotate": build.annotate,
             "write": build.write,
@@ -79,8 +84,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     size = sum(len(data) for sample in members for _, data in sample) / RECORDS
     slower = min(rate["annotate"], rate["write"])
     return {
-        "sub_captions_per_record": sum(len(c.sub_captions) for r in records for c in r.captions) / RECORDS,
-        "tags_per_record": sum(len(s.tags) for r in records for c in r.captions for s in c.sub_captions) / RECORDS,
+        **_sizes(records, ""),
+        **_sizes(light, "light_"),
         "tar_mb_per_s": rate["tar"] * size / 1e6,
         "tarfile_mb_per_s": rate["tarfile"] * size / 1e6,
         "tar_to_tarfile": rate["tar"] / rate["tarfile"],
@@ -88,6 +93,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "records_to_arrow_per_s": rate["arrow"],
         "write_table_records_per_s": rate["write_table"],
         "parquet_to_write_table": rate["parquet"] / rate["write_table"],
+        "light_parquet_records_per_s": rate["light_parquet"],
+        "light_write_table_records_per_s": rate["light_write_table"],
+        "light_parquet_to_write_table": rate["light_parquet"] / rate["light_write_table"],
         "annotate_records_per_s": rate["annotate"],
         "write_shard_records_per_s": rate["write"],
         "build_records_per_s": rate["build"],
@@ -123,6 +131,24 @@ def annotated(captions: Sequence[Sequence[Caption]]) -> list[Record]:
         Record(key=f"{i:09d}", source_key=f"{i:09d}", shard="00000", row=i, sha256="0" * 64, status="ok", captions=done)
         for i, done in enumerate(_annotator().annotate(captions))
     ]
+
+
+def _light(records: Sequence[Record]) -> list[Record]:
+    """One caption of at most eight sub-captions, with the first tag of each."""
+    made = []
+    for record in records:
+        long = max(record.captions, key=lambda caption: len(caption.sub_captions))
+        subs = tuple(replace(sub, tags=sub.tags[:1]) for sub in long.sub_captions[:8])
+        made.append(replace(record, captions=(replace(long, sub_captions=subs),)))
+    return made
+
+
+def _sizes(records: Sequence[Record], prefix: str) -> dict[str, float]:
+    subs = [sub for record in records for caption in record.captions for sub in caption.sub_captions]
+    return {
+        f"{prefix}sub_captions_per_record": len(subs) / RECORDS,
+        f"{prefix}tags_per_record": sum(len(sub.tags) for sub in subs) / RECORDS,
+    }
 
 
 def _jpeg(seed: int) -> bytes:
