@@ -8,6 +8,7 @@
     parts       a million part names in one folder: how long a listing takes, and its memory
     annotate    splitting, tagging and flags on one core and two, against stock spaCy; growth of memory
     write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
+    load        the loader against webdataset and open_clip's pipeline on the same tars
 
 A figure counts only with the machine it was read on; that stands in the JSON.
 """
@@ -28,6 +29,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent.parent / "tests")]  # the simulated c
 
 import annotate  # noqa: E402
 import fleet  # noqa: E402
+import load  # noqa: E402
 import parts  # noqa: E402
 import scheduler  # noqa: E402
 import speed  # noqa: E402
@@ -43,6 +45,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "parts": parts.measure,
     "annotate": annotate.measure,
     "write": write.measure,
+    "load": load.measure,
 }
 
 
