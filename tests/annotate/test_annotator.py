@@ -210,8 +210,11 @@ def test_time_is_linear(annotator: Annotator, make: Make, piece: str) -> None:
         return time.process_time() - started
 
     seconds(1_000)
-    small, large = seconds(1_500), seconds(15_000)
-    assert large < 0.1 + 30 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"
+    for _ in range(3):  # a busy machine makes a reading longer now and then; what is quadratic is so each time
+        small, large = seconds(1_500), seconds(15_000)
+        if large < 0.1 + 30 * small:
+            return
+    pytest.fail(f"ten times the text took {large / max(small, 1e-9):.0f} times as long")
 
 
 @pytest.mark.timeout(60)
