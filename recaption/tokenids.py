@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recaption.errors import DatasetError
+from recaption.types import Record
 
 MAGIC: Final = b"RCTOKENS"
 VERSION: Final = 1
@@ -74,6 +75,11 @@ def tokens_path(data_path: str, name: str) -> str:
     Not in `data/`: pandas and pyarrow open that folder as a whole, and fail at what is no Parquet file.
     """
     return f"tokens/{name}/{data_path.removeprefix('data/').rpartition('.')[0]}.bin"
+
+
+def texts_of(record: Record) -> list[str]:
+    """The texts of a sample in the order of its ids: sub-captions, and captions that have none."""
+    return [text for c in record.captions for text in ([s.text for s in c.sub_captions] or [c.text])]
 
 
 def pack(facts: TokenizerFacts, samples: Sequence[int], texts: Sequence[bytes], marks: bytes) -> list[bytes]:

@@ -99,7 +99,7 @@ def _open_clips() -> Any:
     path = Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if found and found.origin else None
     if path is None or not path.is_file():
         return None
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+    from tokenizers import Tokenizer, models
 
     lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : _CLIP_MERGES + 1]
     merges = [(first, second) for first, second in (line.split() for line in lines)]
@@ -109,22 +109,36 @@ def _open_clips() -> Any:
     made = Tokenizer(
         models.BPE(known, merges, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=_CLIP_ENDS[1])
     )
-    made.normalizer = normalizers.Sequence(
+    return end_as_clip(split_as_clip(made))
+
+
+def split_as_clip(tokenizer: Any) -> Any:
+    """The tokenizer with CLIP's normaliser and pieces, in place."""
+    from tokenizers import Regex, decoders, normalizers, pre_tokenizers
+
+    tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_CLIP_PIECES), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens(list(_CLIP_ENDS))
-    start, end = (known[token] for token in _CLIP_ENDS)
-    made.post_processor = processors.RobertaProcessing(
-        sep=(_CLIP_ENDS[1], end), cls_token=(_CLIP_ENDS[0], start), trim_offsets=False, add_prefix_space=False
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def end_as_clip(tokenizer: Any) -> Any:
+    """The tokenizer with CLIP's start and end tokens, in place."""
+    from tokenizers import processors
+
+    tokenizer.add_special_tokens(list(_CLIP_ENDS))
+    start, end = ((token, tokenizer.token_to_id(token)) for token in _CLIP_ENDS)
+    tokenizer.post_processor = processors.RobertaProcessing(
+        sep=end, cls_token=start, trim_offsets=False, add_prefix_space=False
     )
-    return made
+    return tokenizer
 
 
 def _byte_letters() -> list[str]:

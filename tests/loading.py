@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from samples import jpeg
 
+from recaption.load import CaptionLoader
 from recaption.load.policy import WHOLE, Drawn
 from recaption.source.index import index_to_table
 from recaption.store import LocalStore
@@ -35,6 +36,17 @@ def two_texts(record: Record, rng: np.random.Generator, step: int) -> list[Drawn
 
 def raw_text(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
     return [Drawn(text=record.captions[0].text, parts=((0, WHOLE),))]
+
+
+def lines_until(batches: CaptionLoader, step: int, line: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """A line of each batch that is delivered until so many steps are."""
+    seen = []
+    if batches.step < step:
+        for batch in batches:
+            seen.append(line(batch))
+            if batches.step == step:
+                break
+    return seen
 
 
 def make_build(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import string
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from recaption.tokenizer import load_tokenizer
+from recaption.tokenizer import end_as_clip, load_tokenizer, split_as_clip
 
 TEXTS = [
     "A red dog runs by. It barks twice!",
@@ -16,13 +16,11 @@ TEXTS = [
     "the dog's 12 toys",
     " ".join(string.printable),
 ]
-# tokenizer.json of openai/clip-vit-base-patch32; transformers builds the same in tokenization_clip.py
-CLIP_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 def clip_like(folder: Path, *, vocabulary: int = 700) -> Path:
     """A tiny BPE, trained here, that normalises and splits as CLIP's does."""
-    tokenizer = _as_clip(Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>")))
+    tokenizer = split_as_clip(Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<|endoftext|>")))
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         show_progress=False,
@@ -31,7 +29,7 @@ def clip_like(folder: Path, *, vocabulary: int = 700) -> Path:
         special_tokens=["<|startoftext|>", "<|endoftext|>"],
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
-    return _saved(_with_ends(tokenizer), folder / "clip_like.json")
+    return _saved(end_as_clip(tokenizer), folder / "clip_like.json")
 
 
 def gpt2_like(folder: Path) -> Path:
@@ -65,29 +63,6 @@ def clip(folder: Path) -> Path:
     """CLIP's own tokenizer, of the merges that open_clip ships."""
     made, _ = load_tokenizer("clip", setting="tokenizer", extra="train")
     return _saved(made, folder / "clip.json")
-
-
-def _as_clip(tokenizer: Tokenizer) -> Tokenizer:
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(CLIP_PIECES), behavior="removed", invert=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
-
-
-def _with_ends(tokenizer: Tokenizer) -> Tokenizer:
-    tokenizer.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
-    start, end = (tokenizer.token_to_id(token) for token in ("<|startoftext|>", "<|endoftext|>"))
-    tokenizer.post_processor = processors.RobertaProcessing(
-        sep=("<|endoftext|>", end), cls_token=("<|startoftext|>", start), trim_offsets=False, add_prefix_space=False
-    )
-    return tokenizer
 
 
 def _saved(tokenizer: Tokenizer, path: Path) -> Path:

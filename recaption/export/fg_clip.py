@@ -16,14 +16,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-import orjson
-
-from recaption.errors import RecaptionError
-from recaption.export.base import Exported, Options, begin, described, named, one_text, records
+from recaption.export.base import Exported, Options, begin, described, one_text, records
 from recaption.export.dataset import Dataset
+from recaption.export.json_list import is_relative, read_lists, repeated, write_list
 from recaption.problems import Problem
-from recaption.source import files
-from recaption.write.outfile import outfile
 
 WRITES: Final = "one JSON: f_path (KEY.jpg), caption, short_caption; no regions"
 READ_BY: Final = "FG-CLIP and FG-CLIP 2, first stage"
@@ -38,19 +34,17 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     sources = one_text(dataset, TEXTS, options)
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
-    written = 0
-    with outfile(store, FILE) as sink:
-        sink.write(b"[")
+
+    def rows() -> Iterator[dict[str, Any]]:
         for record in records(dataset, options):
             texts = record.texts()
             missing = [generation for generation in sources.values() if not texts.get(generation, "").strip()]
             if missing:
                 left_out[f"no text of {missing[0]}"] += 1
                 continue
-            row = {"f_path": f"{record.key}.jpg"} | {name: texts[of] for name, of in sources.items()}
-            sink.write((b",\n" if written else b"\n") + orjson.dumps(row))
-            written += 1
-        sink.write(b"\n]\n")
+            yield {"f_path": f"{record.key}.jpg"} | {name: texts[of] for name, of in sources.items()}
+
+    written = write_list(store, FILE, rows())
     path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
     flags = f"--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False"
     notes = (described(sources), f"{flags}  # with the images, unpacked, as KEY.jpg")
@@ -59,25 +53,15 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`; `loaders` does not matter. Files are held in memory, as they are in the trainer."""
-    for file in named(path, (".json", ".jsonl")):
-        try:
-            rows = orjson.loads(files.read_all(file))
-        except (orjson.JSONDecodeError, RecaptionError) as error:
-            rows, why = None, str(error)
-        else:
-            why = "it is not a list"
-        if not isinstance(rows, list):
-            advice = "Write one JSON list of samples; a file called .jsonl is read as one list too"
-            yield Problem(where=file, what=why, advice=advice, kind="no JSON list")
+    advice = "Write one JSON list of samples; a file called .jsonl is read as one list too"
+    for file, rows in read_lists(path, (".json", ".jsonl"), advice):
+        if isinstance(rows, Problem):
+            yield rows
             continue
-        paths: Counter[str] = Counter()
-        boxed = 0
         for n, row in enumerate(rows):
-            for what, advice, kind in _row_problems(row):
-                yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
-            if isinstance(row, dict):
-                paths[str(row.get("f_path"))] += 1
-                boxed += "bbox_info" in row or "is_cn" in row
+            for what, todo, kind in _row_problems(row):
+                yield Problem(where=f"{file}: sample {n}", what=what, advice=todo, kind=kind)
+        boxed = sum("bbox_info" in row or "is_cn" in row for row in rows if isinstance(row, dict))
         if 0 < boxed < len(rows):
             yield Problem(
                 where=file,
@@ -86,14 +70,8 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
                 kind="boxes here and there",
                 severity="warning",
             )
-        if rows and (most := paths.most_common(1)) and most[0][1] > 1:
-            yield Problem(
-                where=file,
-                what=f"f_path {most[0][0]!r} is there {most[0][1]:,} times",
-                advice="Give every image a path of its own, unless it is meant to be drawn more often",
-                kind="f_path twice",
-                severity="warning",
-            )
+        todo = "Give every image a path of its own, unless it is meant to be drawn more often"
+        yield from repeated(file, rows, "f_path", todo)
 
 
 def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
@@ -106,7 +84,7 @@ def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
         elif not row[name].strip():
             yield f"its {name} is empty", "Leave the sample out: there is nothing to learn from it", "empty text"
     image = row.get("f_path")
-    if not isinstance(image, str) or not image or "://" in image or image.startswith("/"):
+    if not is_relative(image):
         yield f"its f_path is {image!r}", "Write a path below --image_folder", "image is no relative path"
     if "is_cn" in row:
         if not row["is_cn"]:

@@ -14,15 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-import orjson
-
-from recaption.errors import RecaptionError
-from recaption.export.base import Exported, Options, begin, described, named, one_text, records
+from recaption.export.base import Exported, Options, begin, described, one_text, records
 from recaption.export.dataset import Dataset
+from recaption.export.json_list import is_relative, read_lists, repeated, write_list
 from recaption.problems import Problem
-from recaption.source import files
 from recaption.text import fold
-from recaption.write.outfile import outfile
 
 WRITES: Final = "one JSON: id, image (KEY.jpg), conversations"
 READ_BY: Final = "LLaVA and those who read its format"
@@ -39,20 +35,17 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     question = f"{IMAGE}\n{_QUESTIONS.get(dataset.kinds.get(generation, ''), 'Describe the image.')}"
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
-    written = 0
-    with outfile(store, FILE) as sink:
-        sink.write(b"[")
+
+    def rows() -> Iterator[dict[str, Any]]:
         for record in records(dataset, options):
-            caption = record.texts().get(generation, "")
-            answer = _MARKS.sub(" ", caption).strip()
+            answer = _MARKS.sub(" ", record.texts().get(generation, "")).strip()
             if not answer:
                 left_out[f"no text of {generation}"] += 1
                 continue
             turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-            row = orjson.dumps({"id": record.key, "image": f"{record.key}.jpg", "conversations": turns})
-            sink.write((b",\n" if written else b"\n") + row)
-            written += 1
-        sink.write(b"\n]\n")
+            yield {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
+
+    written = write_list(store, FILE, rows())
     path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
     flags = f"--data_path {path} --image_folder FOLDER  # with the images, unpacked, as KEY.jpg"
     notes = (described({"caption": generation}), flags)
@@ -61,30 +54,14 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
     """See `base.Exporter.validate`. The file is held in memory, as it is in the trainer."""
-    for file in named(path, ".json"):
-        try:
-            rows = orjson.loads(files.read_all(file))
-        except (orjson.JSONDecodeError, RecaptionError) as error:
-            rows, why = None, str(error)
-        else:
-            why = "it is not a list"
-        if not isinstance(rows, list):
-            yield Problem(where=file, what=why, advice="Write one JSON list of samples", kind="no JSON list")
+    for file, rows in read_lists(path, ".json", "Write one JSON list of samples"):
+        if isinstance(rows, Problem):
+            yield rows
             continue
-        ids: Counter[str] = Counter()
         for n, row in enumerate(rows):
             for what, advice, kind in _row_problems(row):
                 yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
-            if isinstance(row, dict):
-                ids[str(row.get("id"))] += 1
-        if rows and (key := ids.most_common(1)) and key[0][1] > 1:
-            yield Problem(
-                where=file,
-                what=f"id {key[0][0]!r} is there {key[0][1]:,} times",
-                advice="Give every sample an id of its own; trainers do not look, joins do",
-                kind="id twice",
-                severity="warning",
-            )
+        yield from repeated(file, rows, "id", "Give every sample an id of its own; trainers do not look, joins do")
 
 
 def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
@@ -107,7 +84,7 @@ def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
         if any(marks):
             yield f"it has no image, but {IMAGE} in a turn", "Name the image, or remove the mark", "mark without image"
         return
-    if not isinstance(image, str) or not image or "://" in image or image.startswith("/"):
+    if not is_relative(image):
         yield f"its image is {image!r}", "Write a path below --image_folder", "image is no relative path"
     if marks[0] != 1 or any(marks[1:]):
         yield (

@@ -69,11 +69,6 @@ def shorter(record: Record, drawn: Drawn) -> Iterator[Drawn]:
             return
 
 
-def texts_of(record: Record) -> list[str]:
-    """The texts that have stored ids, in their order: sub-captions, and captions that have none."""
-    return [text for c in record.captions for text in ([sub.text for sub in c.sub_captions] or [c.text])]
-
-
 def _stored(record: Record, drawn: Drawn) -> tuple[list[int], list[str]] | None:
     """Numbers and texts of the parts. A whole caption is all of its sub-captions."""
     captions = record.captions

@@ -11,14 +11,14 @@ import torch
 from torch.utils.data import get_worker_info
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.compose import compose, shorter, texts_of
+from recaption.load.compose import compose, shorter
 from recaption.load.encode import Encoder, encoder_of
 from recaption.load.files import Files
 from recaption.load.layout import Layout
 from recaption.load.policy import Drawn
 from recaption.load.shards import Sample
 from recaption.load.stored import StoredIds
-from recaption.tokenids import SampleIds, TokenizerFacts
+from recaption.tokenids import SampleIds, TokenizerFacts, texts_of
 from recaption.types import Record
 
 Overflow = Literal["drop_tail_sentences", "truncate", "error"]

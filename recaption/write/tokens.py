@@ -18,7 +18,7 @@ import numpy as np
 
 from recaption.errors import ConfigError
 from recaption.store import Store
-from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenizerFacts, pack
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenizerFacts, pack, texts_of
 from recaption.tokenizer import column_name, frame, load_tokenizer
 from recaption.types import Record
 from recaption.write.outfile import Sink, outfile
@@ -90,11 +90,6 @@ def encoders(names: Sequence[str]) -> tuple[Encoder, ...]:
             f"output.token_ids: {', '.join(names)} would share a file ({', '.join(columns)}); rename a file or folder"
         )
     return tuple(Encoder(name) for name in names)
-
-
-def texts_of(record: Record) -> list[str]:
-    """The texts of a sample in the order of its ids: sub-captions, and captions that have none."""
-    return [text for c in record.captions for text in ([s.text for s in c.sub_captions] or [c.text])]
 
 
 def write_tokens(store: Store, path: str, records: Iterable[Record], encoder: Encoder) -> tuple[Sink, bool]:

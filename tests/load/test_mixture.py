@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from loading import raw_text, two_texts
+from loading import lines_until, raw_text, two_texts
 from samples import jpeg, sample, write_tar
 
 from recaption.errors import DatasetError, UserError
@@ -88,19 +88,13 @@ def test_neither_ranks_nor_workers_enter(built: Built, raw_only: Path) -> None:
         assert torch.equal(torch.cat([part["dataset"] for part in parts]), whole["dataset"])
     expected = [line(alone.batch(step)) for step in range(9)]
     for stop, workers in ((1, 0), (4, 2), (5, 1)):
-        first, seen = loader(mixed(built, raw_only), num_workers=workers), []
-        for batch in first:
-            seen.append(line(batch))
-            if first.step == stop:
-                break
+        first = loader(mixed(built, raw_only), num_workers=workers)
+        seen = lines_until(first, stop, line)
         state = first.state_dict()
         first.close()
         second = loader(mixed(built, raw_only), num_workers=2 - workers)
         second.load_state_dict(state)
-        for batch in second:
-            seen.append(line(batch))
-            if second.step == 9:
-                break
+        seen += lines_until(second, 9, line)
         second.close()
         assert seen == expected
 

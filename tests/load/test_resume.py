@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from loading import two_texts
+from loading import lines_until, two_texts
 
 from recaption.errors import DatasetError, UserError
 from recaption.load import CaptionDataset, loader, policy
@@ -41,22 +41,14 @@ def test_resumed_at_any_step_with_other_workers(built: Built, world_size: int) -
     ends = [0, 5, 6, 7, 12, 30]  # around the ends of epochs
     for stop in [*ends, *rng.sample([n for n in range(steps) if n not in ends], 14)]:
         rank = rng.randrange(world_size)
-        seen: list[Line] = []
         first = loader(dataset(out, rank, world_size), num_workers=rng.choice([0, 1, 2]))
-        if stop:
-            for batch in first:
-                seen.append(line(batch))
-                if first.step == stop:
-                    break
+        seen: list[Line] = lines_until(first, stop, line)
         state = first.state_dict()
         first.close()
         second = loader(dataset(out, rank, world_size), num_workers=rng.choice([0, 2]))
         second.load_state_dict(state)
         assert second.epoch == stop // 6
-        for batch in second:
-            seen.append(line(batch))
-            if second.step == steps:
-                break
+        seen += lines_until(second, steps, line)
         second.close()
         assert seen == expected[rank]
 

@@ -1,0 +1,61 @@
+"""One JSON list of samples in a file: what LLaVA and FG-CLIP read whole, and what is wrong with one as such."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from recaption.errors import RecaptionError
+from recaption.export.base import named
+from recaption.problems import Problem
+from recaption.source import files
+from recaption.store import Store
+from recaption.write.outfile import outfile
+
+
+def write_list(store: Store, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write the rows, a line each, as they come. Returns how many there were."""
+    written = 0
+    with outfile(store, name) as sink:
+        sink.write(b"[")
+        for row in rows:
+            sink.write((b",\n" if written else b"\n") + orjson.dumps(row))
+            written += 1
+        sink.write(b"\n]\n")
+    return written
+
+
+def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterator[tuple[str, list[Any] | Problem]]:
+    """The files at `path` and the list in each, held in memory; a problem with `advice` in place of what is none."""
+    for file in named(path, suffix):
+        try:
+            rows = orjson.loads(files.read_all(file))
+        except (orjson.JSONDecodeError, RecaptionError) as error:
+            rows, why = None, str(error)
+        else:
+            why = "it is not a list"
+        yield (
+            file,
+            rows if isinstance(rows, list) else Problem(where=file, what=why, advice=advice, kind="no JSON list"),
+        )
+
+
+def repeated(file: str, rows: Sequence[Any], field: str, advice: str) -> Iterator[Problem]:
+    """A warning where samples share a value of this field: the most frequent one is named."""
+    values = Counter(str(row.get(field)) for row in rows if isinstance(row, dict))
+    if values and (most := values.most_common(1)[0])[1] > 1:
+        yield Problem(
+            where=file,
+            what=f"{field} {most[0]!r} is there {most[1]:,} times",
+            advice=advice,
+            kind=f"{field} twice",
+            severity="warning",
+        )
+
+
+def is_relative(image: Any) -> bool:
+    """Whether it can be a path below --image_folder."""
+    return isinstance(image, str) and bool(image) and "://" not in image and not image.startswith("/")
