@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption.errors import DatasetError
-from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, TokenizerFacts, check_tokens, pack, tokens_path
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, TokenIds, TokenizerFacts, check_tokens, pack, tokens_path
 
 FACTS = TokenizerFacts(name="t", sha256="0" * 64, vocabulary=1000, start=(998,), end=(999,), stop=(7,), composable=True)
 SAMPLES = [[[1, 2], [3]], [], [[], [4, 5, 6]]]
@@ -65,19 +65,21 @@ def test_texts_are_joined_where_that_is_exact() -> None:
     data = packed([[[1, 2], [3], [4, 7]]], marks=bytes([TAKES_STOP, 0, LOSES_STOP]))
     tokens = TokenIds(data, "x")
 
-    def joined(*args: Any) -> list[int] | None:
-        made = tokens.joined(0, *args)
+    def joined(*pieces: Piece) -> list[int] | None:
+        made = tokens.of(0).joined(pieces)
         return None if made is None else made.tolist()
 
-    assert joined([1, 0]) == [3, 1, 2] and joined([]) == []
-    assert joined([0, 2], [0]) == [1, 2, 7, 4, 7] and joined([0, 1], [1]) is None
-    assert joined([0, 0], [0]) == [1, 2, 7, 1, 2]  # positions, not numbers of texts
-    assert joined([2, 1], [], [0]) == [4, 3] and joined([1], [], [0]) is None
+    assert joined((1, 0), (0, 0)) == [3, 1, 2] and joined() == []
+    assert joined((0, TAKES_STOP), (2, 0)) == [1, 2, 7, 4, 7] and joined((0, 0), (1, TAKES_STOP)) is None
+    assert joined((0, TAKES_STOP), (0, 0)) == [1, 2, 7, 1, 2]
+    assert joined((2, LOSES_STOP), (1, 0)) == [4, 3] and joined((1, LOSES_STOP)) is None
     for wrong in (-1, 3):
         with pytest.raises(IndexError, match=f"text {wrong} of a sample that has 3"):
-            joined([wrong])
-    alone = TokenIds(packed(SAMPLES, replace(FACTS, composable=False)), "x")
-    assert alone.joined(0, [0, 1]) is None and (one := alone.joined(0, [1])) is not None and one.tolist() == [3]
+            joined((wrong, 0))
+    alone = TokenIds(packed(SAMPLES, replace(FACTS, composable=False)), "x").of(0)
+    assert (
+        alone.joined([(0, 0), (1, 0)]) is None and (one := alone.joined([(1, 0)])) is not None and one.tolist() == [3]
+    )
 
 
 def test_frames_cut_before_the_end() -> None:

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from recaption.load.policy.drawn import WHOLE, Drawn, Sentence, joined, joined_bare
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece
 from recaption.types import Record
 
 
-class Composition(NamedTuple):
-    """A text as stored ones joined by one space: `texts` are their numbers among the record's (recaption.tokenids).
+def numbered(record: Record) -> list[int]:
+    """The number of each caption's first text among those that have ids (recaption.tokenids.texts_of)."""
+    first, total = [], 0
+    for caption in record.captions:
+        first.append(total)
+        total += len(caption.sub_captions) or 1
+    return first
 
-    At the positions `stops` of these a full stop was added, at those of `bare` the one at the end was taken away.
+
+def compose(record: Record, drawn: Drawn, first: Sequence[int]) -> list[Piece] | None:
+    """A text as stored ones joined by one space, `first` being `numbered(record)`; a whole caption is all of its
+    sub-captions.
+
+    None where the text is not so made of its parts: it has to be tokenised. Looks at the text itself, so that no
+    policy, whatever it does to its sentences, gets the ids of another text.
     """
-
-    texts: list[int]
-    stops: list[int]
-    bare: list[int]
-
-
-def compose(record: Record, drawn: Drawn) -> Composition | None:
-    """None where the text is not so made of its parts: it has to be tokenised. Looks at the text itself, so that no
-    policy, whatever it does to its sentences, gets the ids of another text."""
-    found = _stored(record, drawn)
-    if found is None:
-        return None
-    numbers, pieces = found
-    said, at = drawn.text, 0
-    stops, bare = [], []
-    for n, piece in enumerate(pieces):
-        if n:
-            if said[at : at + 1] != " ":
-                return None
-            at += 1
-        if said.startswith(piece, at):
-            at += len(piece)
-            if said[at : at + 1] == ".":
-                stops.append(n)
-                at += 1
-        elif piece.endswith(".") and said.startswith(piece[:-1], at):
-            bare.append(n)
-            at += len(piece) - 1
+    captions, said = record.captions, drawn.text
+    parts: Sequence[tuple[int, int]] = drawn.parts
+    if len(parts) == 1 and parts[0][1] == WHOLE:
+        n = parts[0][0]
+        parts = [(n, idx) for idx in range(len(captions[n].sub_captions))] or parts
+    made: list[Piece] = []
+    at = 0
+    for n, idx in parts:
+        subs = captions[n].sub_captions
+        if 0 <= idx < len(subs):
+            number, text = first[n] + idx, subs[idx].text
+        elif idx == WHOLE and not subs:
+            number, text = first[n], captions[n].text
         else:
             return None
-    return Composition(numbers, stops, bare) if at == len(said) else None
+        if made:
+            if not said.startswith(" ", at):
+                return None
+            at += 1
+        change = 0
+        if said.startswith(text, at):
+            at += len(text)
+            if said.startswith(".", at):
+                change = TAKES_STOP
+                at += 1
+        elif text[-1:] == "." and said.startswith(text[:-1], at):
+            change = LOSES_STOP
+            at += len(text) - 1
+        else:
+            return None
+        made.append((number, change))
+    return made if made and at == len(said) else None
 
 
 def shorter(record: Record, drawn: Drawn) -> Iterator[Drawn]:
@@ -67,30 +79,3 @@ def shorter(record: Record, drawn: Drawn) -> Iterator[Drawn]:
             for size in range(len(chosen) - 1, 0, -1):
                 yield join(chosen[:size])
             return
-
-
-def _stored(record: Record, drawn: Drawn) -> tuple[list[int], list[str]] | None:
-    """Numbers and texts of the parts. A whole caption is all of its sub-captions."""
-    captions = record.captions
-    parts = drawn.parts
-    if not parts:
-        return None
-    first, total = [], 0
-    for caption in captions:
-        first.append(total)
-        total += len(caption.sub_captions) or 1
-    if len(parts) == 1 and parts[0][1] == WHOLE and (subs := captions[parts[0][0]].sub_captions):
-        start = first[parts[0][0]]
-        return list(range(start, start + len(subs))), [sub.text for sub in subs]
-    numbers, texts = [], []
-    for n, idx in parts:
-        subs = captions[n].sub_captions
-        if idx == WHOLE and not subs:
-            numbers.append(first[n])
-            texts.append(captions[n].text)
-        elif 0 <= idx < len(subs):
-            numbers.append(first[n] + idx)
-            texts.append(subs[idx].text)
-        else:
-            return None
-    return numbers, texts

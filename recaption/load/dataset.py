@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -171,7 +170,7 @@ class CaptionDataset(Stepped):
     def _load(self, step: int, epochs: Sequence[int], indices: Sequence[int], mask: npt.NDArray[np.bool_]) -> Batch:
         samples: list[Sample] = []
         drawn: list[list[Drawn]] = []
-        images, taken, skipped = [], [], 0
+        images, taken, skipped = pixels.Stack(len(indices)), [], 0
         for n, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
             for attempt in range(_TRIES + 1):
                 try:
@@ -191,12 +190,12 @@ class CaptionDataset(Stepped):
                     index = mix(self.seed, epoch, index, attempt) % self.steps.samples
             samples.append(sample)
             drawn.append(ones)
-            images.append(image)
+            images.add(image)
             taken.append(index)
         said, drawn = self._texts(samples, drawn)
         records = [sample.record for sample in samples]
         made: Batch = {
-            "images": pixels.stack(images),
+            "images": images.whole(),
             **said,
             **texts.provenance(records, drawn, self.generations),
             "index": torch.tensor(taken),
@@ -219,7 +218,7 @@ class CaptionDataset(Stepped):
             raise DatasetError(f"cannot read sample {row}: {error}", shard=self._names[file]) from error
         if not sample.record.captions:
             raise DatasetError("the record has no captions", key=sample.record.key, shard=self._names[file])
-        return sample if self._ids is None else replace(sample, ids=self._ids.of(file, sample.row))
+        return sample if self._ids is None else sample._replace(ids=self._ids.of(file, sample.row))
 
     def _image(self, sample: Sample, epoch: int, index: int) -> Any:
         try:

@@ -135,7 +135,7 @@ class Files:
         self._forget()
 
     def __del__(self) -> None:
-        if self._process == os.getpid():
+        if os is not None and self._process == os.getpid():  # at the very end modules are None, and files closed
             self.close()
 
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, dataclass, fields
 from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
-from recaption.errors import DatasetError
+from recaption.errors import DatasetError, MissingExtra
 from recaption.text import normalise
 from recaption.types import Caption, Record, SubCaption, Tag
 
+try:
+    import msgspec
+except ImportError as error:
+    raise MissingExtra("msgspec", "train") from error
+
 _COUNTS: Final = "n_tokens_"
+# As our writer has them: behind the sub_id, without white space. No text can hold this: its quotes are escaped.
+_COUNT: Final = re.compile(rb',"n_tokens_(\w+)":(\d+)')
+_NAMED: Final = b'"n_tokens_'
+_set = object.__setattr__
 
 
 def record_of(data: Mapping[str, Any], *, tags: bool = True) -> Record:
-    """A nested record (schemas/records.schema.json) as `recaption.types.Record`; without `tags` sub-captions have none,
-    which takes half the time. Fields that a newer minor version has added are left out. Raises DatasetError.
+    """A nested record (schemas/records.schema.json) as `recaption.types.Record`; without `tags` sub-captions have none.
+    Fields that a newer minor version has added are left out. Raises DatasetError.
     """
     try:
         captions = tuple([_caption(caption, tags) for caption in data["captions"]])
@@ -32,11 +42,14 @@ def sample_record(key: str, members: Mapping[str, bytes], shard: str, row: int, 
     """The record of a tar's sample. One that recaption has not written has the caption that came with it, as `raw`:
     `caption` of its `.json` (img2dataset/writer.py), else its `.txt`. Raises DatasetError.
     """
-    data = _json(members["json"], key) if "json" in members else {}
+    json = members.get("json", b"{}")
+    if (made := _decoded(json, tags)) is not None:
+        _check_key(made.key, key, shard)
+        return made
+    data = _json(json, key)
     captions = data.get("captions")
     if isinstance(captions, list) and all(isinstance(one, dict) and "caption_id" in one for one in captions):
-        if data.get("key") != key:
-            raise DatasetError(f"the .json beside the image is that of {data.get('key')!r}", key=key, shard=shard)
+        _check_key(data.get("key"), key, shard)
         return record_of(data, tags=tags)
     said = data.get("caption")
     text = said if isinstance(said, str) else members.get("txt", b"").decode("utf-8", "replace")
@@ -52,6 +65,63 @@ def sample_record(key: str, members: Mapping[str, bytes], shard: str, row: int, 
         url=data["url"] if isinstance(data.get("url"), str) else None,
         captions=(raw,) if text else (),
     )
+
+
+def _check_key(found: Any, key: str, shard: str) -> None:
+    if found != key:
+        raise DatasetError(f"the .json beside the image is that of {found!r}", key=key, shard=shard)
+
+
+class _Untagged(SubCaption):
+    """What is decoded in place of a sub-caption where nobody asks for tags: they are more than half of a record."""
+
+    __slots__ = ()
+
+
+_Untagged.__dataclass_fields__ = {
+    name: field for name, field in SubCaption.__dataclass_fields__.items() if name not in ("tags", "n_tokens")
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _UntaggedCaption(Caption):
+    sub_captions: tuple[_Untagged, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _UntaggedRecord(Record):
+    captions: tuple[_UntaggedCaption, ...] = ()
+
+
+_tagged, _untagged = msgspec.json.Decoder(Record), msgspec.json.Decoder(_UntaggedRecord)
+
+
+def _decoded(json: bytes, tags: bool) -> Record | None:
+    """What `record_of` makes of this JSON, in a quarter of the time; None for JSON that needs a closer look: not a
+    record, not written by us, or with values that a newer minor version has added.
+    """
+    named = json.count(_NAMED)
+    counts = _COUNT.findall(json) if named else []
+    try:
+        made = (_tagged if tags else _untagged).decode(json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    subs = [sub for caption in made.captions for sub in caption.sub_captions]
+    of_each = len({name for name, _ in counts})
+    if not named == len(counts) == of_each * len(subs):
+        return None
+    if not tags:  # no field differs but those that are set here
+        _set(made, "__class__", Record)
+        for caption in made.captions:
+            _set(caption, "__class__", Caption)
+        for sub in subs:
+            _set(sub, "__class__", SubCaption)
+            _set(sub, "tags", ())
+            _set(sub, "n_tokens", {})
+    for n, sub in enumerate(subs if of_each else ()):
+        of_sub = counts[n * of_each : (n + 1) * of_each]
+        _set(sub, "n_tokens", {name.decode(): int(count) for name, count in of_sub})
+    return made
 
 
 class _Known:

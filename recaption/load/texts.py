@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.compose import compose, shorter
+from recaption.load.compose import compose, numbered, shorter
 from recaption.load.encode import Encoder, encoder_of
 from recaption.load.files import Files
 from recaption.load.layout import Layout
@@ -31,7 +33,7 @@ DEFAULT_LENGTH: Final = 77  # of CLIP's text encoder
 _SHORT: Final = frozenset({"raw", "short"})
 _COMPARED: Final = 64  # texts that are tokenised to see whether stored ids are this tokenizer's
 
-Ids = Sequence[int] | np.ndarray[Any, Any]
+Ids = Sequence[int]
 Made = tuple[dict[str, Any], list[list[Drawn]]]
 
 
@@ -56,6 +58,9 @@ class TextIds:
             )
         self.length = max(lengths.values())
         self._rooms = {role: given - frame for role, given in lengths.items()}
+        self._least, self._frame = min(self._rooms.values()), frame
+        self._start, self._end = array("q", encoder.start), array("q", encoder.end)
+        self._pads = array("q", [encoder.pad]) * self.length
         self._agreed = stored is None or stored.sha256 == encoder.sha256
         if stored is not None and (stored.start, stored.end) != (encoder.start, encoder.end):
             raise UserError(
@@ -70,28 +75,31 @@ class TextIds:
         Raises UserError for other numbers of texts and, with overflow "error", for one that is too long.
         """
         k = _same_number(drawn)
-        ids = self._ids(samples, drawn)
+        ids = iter(self._ids(samples, drawn))
         kept = [list(of) for of in drawn]
-        cut = np.zeros(len(ids), np.float32)
-        start, end = self._encoder.start, self._encoder.end
-        made = np.full((len(ids), self.length), self._encoder.pad, np.int64)
-        made[:, : len(start)] = start
-        ends = np.empty(len(ids), np.int64)
-        for n, (one, record) in enumerate(
-            (one, sample) for sample, of in zip(samples, drawn, strict=True) for one in of
-        ):
-            found = ids[n]
-            room = self._rooms[_role(record.record, one)]
-            if (all_of := len(found)) > room:
-                kept[n // k][n % k], found = self._fitted(record, one, found, room)
-                cut[n] = 1 - len(found) / all_of
-            ends[n] = at = len(start) + len(found)
-            made[n, len(start) : at] = found
-            made[n, at : at + len(end)] = end
+        cut: list[float] = []
+        ends: list[int] = []
+        made = array("q")
+        for sample, of in zip(samples, kept, strict=True):
+            for n, (one, found) in enumerate(zip(of, islice(ids, k), strict=True)):
+                fits, share = found, 0.0
+                if len(found) > self._least and len(found) > (room := self._rooms[_role(sample.record, one)]):
+                    of[n], fits = self._fitted(sample, one, found, room)
+                    share = 1 - len(fits) / len(found)
+                end = self._frame + len(fits)
+                made += self._start
+                made.extend(fits)
+                made += self._end
+                made += self._pads[end:]
+                ends.append(end)
+                cut.append(share)
         shape = len(samples), k
-        out = {"texts": torch.from_numpy(made).view(*shape, self.length), "cut": torch.from_numpy(cut).view(*shape)}
+        out = {
+            "texts": torch.frombuffer(made, dtype=torch.int64).view(*shape, self.length),
+            "cut": torch.from_numpy(np.array(cut, np.float32)).view(*shape),
+        }
         if self._mask:
-            real = np.arange(self.length) < (ends + len(end))[:, None]
+            real = np.arange(self.length) < np.array(ends)[:, None]
             out["text_mask"] = torch.from_numpy(real).view(*shape, self.length)
         return out, kept
 
@@ -101,7 +109,7 @@ class TextIds:
         for sample, of in zip(samples, drawn, strict=True):
             if sample.ids is not None and not self._agreed:
                 self._agreed = self._compared(sample.record, sample.ids)
-            found += [_composed(sample, one) for one in of]
+            found += _composed(sample, of)
         texts = [one.text for of in drawn for one in of]
         live = [n for n, ids in enumerate(found) if ids is None]
         for n, ids in zip(live, self._encode([texts[n] for n in live]), strict=True):
@@ -116,7 +124,7 @@ class TextIds:
             )
         if self._overflow == "drop_tail_sentences":
             for less in shorter(sample.record, drawn):
-                made = _composed(sample, less)
+                made = _composed(sample, [less])[0]
                 drawn, ids = less, self._encode([less.text])[0] if made is None else made
                 if len(ids) <= room:
                     return drawn, ids
@@ -141,7 +149,7 @@ class TextIds:
         other = [
             text
             for n, (text, ids) in enumerate(zip(texts, self._encode(texts), strict=True))
-            if list(ids) != found.joined([n]).tolist()  # type: ignore[union-attr]
+            if list(ids) != found.joined([(n, 0)]).tolist()  # type: ignore[union-attr]
         ]
         if 2 * len(other) > len(texts):
             raise UserError(
@@ -226,27 +234,33 @@ def provenance(
     import torch
 
     numbers = {name: n for n, name in enumerate(generations)}
-    shape = len(drawn), max(map(len, drawn))
-    made = {name: np.full(shape, -1, np.int64) for name in ("caption", "idx", "generation")}
-    weight = np.zeros(shape, np.float32)
-    for n, (record, ones) in enumerate(zip(records, drawn, strict=True)):
-        captions = [one.caption for one in ones]
-        made["caption"][n, : len(ones)] = captions
-        made["idx"][n, : len(ones)] = [one.parts[0][1] if one.parts else -1 for one in ones]
-        made["generation"][n, : len(ones)] = [
-            numbers.get(record.captions[at].generation, -1) if at >= 0 else -1 for at in captions
-        ]
-        weight[n, : len(ones)] = [one.weight for one in ones]
-    return {name: torch.from_numpy(array) for name, array in (*made.items(), ("weight", weight))}
+    most = max(map(len, drawn))
+    caption, idx, generation, weight = [], [], [], []
+    for record, ones in zip(records, drawn, strict=True):
+        none = [-1] * (most - len(ones))
+        of = [one.caption for one in ones]
+        named = [numbers.get(one.generation, -1) for one in record.captions]
+        caption.append(of + none)
+        idx.append([one.parts[0][1] if one.parts else -1 for one in ones] + none)
+        generation.append([named[at] if at >= 0 else -1 for at in of] + none)
+        weight.append([one.weight for one in ones] + [0.0] * len(none))
+    made = {"caption": caption, "idx": idx, "generation": generation}
+    return {
+        **{name: torch.from_numpy(np.array(rows, np.int64)) for name, rows in made.items()},
+        "weight": torch.from_numpy(np.array(weight, np.float32)),
+    }
 
 
-def _composed(sample: Sample, drawn: Drawn) -> Ids | None:
-    if sample.ids is None or (made := compose(sample.record, drawn)) is None:
-        return None
+def _composed(sample: Sample, drawn: Sequence[Drawn]) -> list[Ids | None]:
+    """Of each text the ids that follow from stored ones, else None."""
+    stored, record = sample.ids, sample.record
+    if stored is None:
+        return [None] * len(drawn)
+    first = numbered(record)
+    made = [compose(record, one, first) for one in drawn]
     try:
-        return sample.ids.joined(*made)
+        return [None if pieces is None else stored.joined(pieces) for pieces in made]
     except IndexError as error:
-        record = sample.record
         raise DatasetError(
             f"it has other texts than token ids ({error}): build again", key=record.key, shard=record.shard
         ) from error

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption.load import policy
-from recaption.load.compose import Composition, compose, shorter
+from recaption.load.compose import compose, numbered, shorter
 from recaption.load.policy import WHOLE, Drawn
 from recaption.store import LocalStore
-from recaption.tokenids import TokenIds, texts_of
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, TokenIds, texts_of
 from recaption.types import Record
 from recaption.write import Encoder
 from recaption.write.tokens import write_tokens
@@ -26,27 +26,27 @@ OF = record(caption("raw", "a thing", cut=False), caption("long", *PLACED))
 @pytest.mark.parametrize(
     ("text", "parts", "expected"),
     [
-        ("A dog.", ((1, 0),), ([1], [], [])),
-        ("A dog", ((1, 0),), ([1], [], [0])),
-        ("A dog. Two cats!. no end", ((1, 0), (1, 1), (1, 2)), ([1, 2, 3], [1], [])),
-        ("no end. A dog", ((1, 2), (1, 3)), ([3, 4], [0], [1])),
-        ("A dog. A dog", ((1, 0), (1, 0)), ([1, 1], [], [1])),
-        ("a thing", ((0, WHOLE),), ([0], [], [])),
-        ("A dog. Two cats! no end A dog.", ((1, WHOLE),), ([1, 2, 3, 4], [], [])),
+        ("A dog.", ((1, 0),), [(1, 0)]),
+        ("A dog", ((1, 0),), [(1, LOSES_STOP)]),
+        ("A dog. Two cats!. no end", ((1, 0), (1, 1), (1, 2)), [(1, 0), (2, TAKES_STOP), (3, 0)]),
+        ("no end. A dog", ((1, 2), (1, 3)), [(3, TAKES_STOP), (4, LOSES_STOP)]),
+        ("A dog. A dog", ((1, 0), (1, 0)), [(1, 0), (1, LOSES_STOP)]),
+        ("a thing", ((0, WHOLE),), [(0, 0)]),
+        ("A dog. Two cats! no end A dog.", ((1, WHOLE),), [(1, 0), (2, 0), (3, 0), (4, 0)]),
         ("a dog.", ((1, 0),), None),
         ("A photo of A dog.", ((1, 0),), None),
         ("A dog.,", ((1, 0),), None),
         ("A dog.  Two cats!", ((1, 0), (1, 1)), None),
         ("A dog", ((1, 9),), None),
-        ("A dog. a thing", ((1, 0), (0, WHOLE)), ([1, 0], [], [])),
+        ("A dog. a thing", ((1, 0), (0, WHOLE)), [(1, 0), (0, 0)]),
         ("", (), None),
     ],
 )
 def test_a_text_is_held_against_its_parts(
-    text: str, parts: tuple[tuple[int, int], ...], expected: tuple[list[int], list[int], list[int]] | None
+    text: str, parts: tuple[tuple[int, int], ...], expected: list[Piece] | None
 ) -> None:
-    found = compose(OF, Drawn(text=text, parts=parts))
-    assert found == (None if expected is None else Composition(*expected))
+    assert numbered(OF) == [0, 1]
+    assert compose(OF, Drawn(text=text, parts=parts), numbered(OF)) == expected
 
 
 def test_texts_are_numbered_as_they_are_written() -> None:
@@ -97,8 +97,8 @@ def test_composed_ids_are_those_of_the_text(
     for draw in (policy.flair(8), policy.weighted(8), policy.cosmos(4), policy.dreamlip(3, 2), policy.long(2)):
         for drawn in _drawn(of, draw, seed):
             for one in (drawn, *shorter(of, drawn)):
-                made = compose(of, one)
-                ids = None if made is None else stored.joined(*made)
+                made = compose(of, one, numbered(of))
+                ids = None if made is None else stored.joined(made)
                 assert ids is None or ids.tolist() == clip_like.encode([one.text])[0], one
 
 
@@ -117,13 +117,12 @@ def test_common_texts_compose(clip_like: Encoder, tmp_path_factory: pytest.TempP
     draw: policy.Policy = getattr(policy, name)(4)
     for seed in range(30):
         for one in _drawn(of, draw, seed):
-            made = compose(of, one)
+            made = compose(of, one, numbered(of))
             assert made is not None, one
-            ids = stored.joined(*made)
+            ids = stored.joined(made)
             assert ids is not None and ids.tolist() == clip_like.encode([one.text])[0], one
 
 
 def test_a_mark_as_a_sub_caption(clip_like: Encoder) -> None:
-    assert compose(record(caption("long", sub(".")), caption("long", "x.")), Drawn(text="", parts=((0, 0),))) == (
-        Composition([0], [], [0])
-    )
+    of = record(caption("long", sub(".")), caption("long", "x."))
+    assert compose(of, Drawn(text="", parts=((0, 0),)), numbered(of)) == [(0, LOSES_STOP)]

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from recaption.errors import ConfigError, ImageError
 from recaption.store import LocalStore
-from recaption.tokenids import TokenIds, check_tokens, tokens_path
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, check_tokens, tokens_path
 from recaption.types import Caption, Record, SubCaption
 from recaption.write import Encoder, encoders, texts_of, write_shard
 from recaption.write.tokens import write_tokens
@@ -155,12 +155,13 @@ def test_what_composes_composes(folder: Path, clip_like: Encoder, texts: list[st
     tokens = written(LocalStore(folder / "out"), [record(texts)], clip_like)
     assert tokens.facts.composable
     order = list(range(len(texts)))[::-1]
-    more = [at for at, n in enumerate(order) if tokens.takes_stop(0, n)]
-    less = [at for at, n in enumerate(order) if tokens.loses_stop(0, n)]
-    for stops, bare in ([], []), (more, less), (more, []), ([], less):
-        ended = [texts[n][:-1] if at in bare else texts[n] + "." * (at in stops) for at, n in enumerate(order)]
-        said = " ".join(ended)
-        made = tokens.joined(0, order, stops, bare)
+    more = {n: TAKES_STOP for n in order if tokens.takes_stop(0, n)}
+    less = {n: LOSES_STOP for n in order if tokens.loses_stop(0, n)}
+    for changes in {}, {**more, **less}, more, less:
+        pieces = [(n, changes.get(n, 0)) for n in order]
+        ended = {0: texts, TAKES_STOP: [f"{text}." for text in texts], LOSES_STOP: [text[:-1] for text in texts]}
+        said = " ".join(ended[change][n] for n, change in pieces)
+        made = tokens.of(0).joined(pieces)
         assert made is not None and made.tolist() == clip_like.encode([said])[0], said
 
 
@@ -184,7 +185,7 @@ def test_clips_ids_are_open_clips(store: LocalStore, clip: Encoder) -> None:
     assert (clip.facts.vocabulary, clip.facts.start, clip.facts.end) == (49408, (49406,), (49407,))
     assert tokens.facts.dtype.name == "uint16"
     for order in ([0], [1, 0], [3, 2, 1, 0], [2, 4]):
-        joined = tokens.joined(0, order)
+        joined = tokens.of(0).joined([(n, 0) for n in order])
         assert joined is not None
         framed = tokens.framed(joined, 77).tolist()
         expected = tokenizer(" ".join(texts[n] for n in order))[0].tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +22,7 @@ _ENDS = frozenset(".!?…:;,。！？：；，、।")
 _CLOSERS = "\"')]}”’»"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class Drawn(NamedTuple):
     """A text to train on, and where it comes from."""
 
     text: str
@@ -33,8 +32,8 @@ class Drawn:
     @property
     def caption(self) -> int:
         """Position in `record.captions`; -1 where the parts are of several."""
-        captions = {caption for caption, _ in self.parts}
-        return captions.pop() if len(captions) == 1 else -1
+        captions = {caption for caption, _ in self.parts} if len(self.parts) != 1 else self.parts[0][:1]
+        return next(iter(captions)) if len(captions) == 1 else -1
 
 
 Policy = Callable[[Record, np.random.Generator, int], list[Drawn]]
@@ -98,11 +97,8 @@ def joined(chosen: Sequence[Sentence]) -> Drawn:
 
 
 def _drawn(text: str, chosen: Sequence[Sentence]) -> Drawn:
-    return Drawn(
-        text=text,
-        parts=tuple([(caption, sub.idx) for caption, sub in chosen]),
-        weight=min([sub.weight for _, sub in chosen]),
-    )
+    parts = tuple([(caption, sub.idx) for caption, sub in chosen])
+    return Drawn(text, parts, min([sub.weight for _, sub in chosen]))
 
 
 def ends(text: str) -> bool:
