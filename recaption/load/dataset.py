@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -31,6 +34,17 @@ _TRIES: Final = 16  # samples that may stand in for an unreadable one before the
 _QUIET: Final = 60.0  # seconds between two warnings about skipped samples
 
 _log = logging.getLogger("recaption.load")
+
+
+@dataclass(slots=True)
+class _Slot:
+    """A place in a batch, and the sample in it: the one that belongs there, or one that stands in for it."""
+
+    epoch: int
+    index: int
+    failed: int = 0  # samples that could not be read
+    sample: Sample = field(init=False)
+    drawn: list[Drawn] = field(init=False)
 
 
 class CaptionDataset(Stepped):
@@ -122,10 +136,10 @@ class CaptionDataset(Stepped):
         layout = find(str(path) if isinstance(path, Path) else path, split, files)
         self._shards = _open(layout, files, split=split, tags=tags, source=str(source) if source else None)
         self._names = [file.shard for file in layout.files]
-        self._ends = np.cumsum(self._shards.counts, dtype=np.int64)
+        self._ends = list(accumulate(self._shards.counts))
         training = split == "train"
         steps = Steps(
-            samples=int(self._ends[-1]) if len(self._ends) else 0,
+            samples=self._ends[-1] if self._ends else 0,
             batch_size=batch_size,
             world_size=world_size,
             drop_last=drop_last if training else "pad",
@@ -168,39 +182,22 @@ class CaptionDataset(Stepped):
             return self._load(step, epochs, indices, mask)
 
     def _load(self, step: int, epochs: Sequence[int], indices: Sequence[int], mask: npt.NDArray[np.bool_]) -> Batch:
-        samples: list[Sample] = []
-        drawn: list[list[Drawn]] = []
-        images, taken, skipped = pixels.Stack(len(indices)), [], 0
-        for n, (epoch, index) in enumerate(zip(epochs, indices, strict=True)):
-            for attempt in range(_TRIES + 1):
-                try:
-                    sample = self.sample(index)
-                    chance = self._chance.of(self._told(epoch), index)
-                    ones = self._policy(sample.record, chance, step)
-                    image = self._image(sample, epoch, index)
-                    break
-                except DatasetError as error:
-                    if self._on_error == "raise":
-                        raise
-                    if attempt == _TRIES:
-                        raise DatasetError(f"none of {_TRIES + 1} samples could be read; the last: {error}") from error
-                    self._say(error)
-                    skipped += 1
-                    mask[n] = False
-                    index = mix(self.seed, epoch, index, attempt) % self.steps.samples
-            samples.append(sample)
-            drawn.append(ones)
-            images.add(image)
-            taken.append(index)
-        said, drawn = self._texts(samples, drawn)
-        records = [sample.record for sample in samples]
+        # all reading first, then all decoding: neither throws the other out of the processor's caches
+        slots = [_Slot(epoch, index) for epoch, index in zip(epochs, indices, strict=True)]
+        for slot in slots:
+            self._fill(slot, step)
+        images = pixels.Stack(len(slots))
+        for slot in slots:
+            images.add(self._image(slot, step))
+        said, drawn = self._texts([slot.sample for slot in slots], [slot.drawn for slot in slots])
+        records = [slot.sample.record for slot in slots]
         made: Batch = {
             "images": images.whole(),
             **said,
             **texts.provenance(records, drawn, self.generations),
-            "index": torch.tensor(taken),
-            "mask": torch.from_numpy(mask),
-            "skipped": skipped,
+            "index": torch.tensor([slot.index for slot in slots]),
+            "mask": torch.from_numpy(mask & [not slot.failed for slot in slots]),
+            "skipped": sum(slot.failed for slot in slots),
         }
         if self._strings:
             made |= {"keys": [record.key for record in records], "strings": [[o.text for o in of] for of in drawn]}
@@ -210,8 +207,8 @@ class CaptionDataset(Stepped):
         """A sample by its number: the record, and the bytes of the image. Raises DatasetError."""
         if not 0 <= index < self.steps.samples:
             raise IndexError(f"sample {index} of {self.steps.samples}")
-        file = int(np.searchsorted(self._ends, index, side="right"))
-        row = index - int(self._ends[file - 1] if file else 0)
+        file = bisect_right(self._ends, index)
+        row = index - (self._ends[file - 1] if file else 0)
         try:
             sample = self._shards.read(file, row)
         except OSError as error:
@@ -220,16 +217,45 @@ class CaptionDataset(Stepped):
             raise DatasetError("the record has no captions", key=sample.record.key, shard=self._names[file])
         return sample if self._ids is None else sample._replace(ids=self._ids.of(file, sample.row))
 
-    def _image(self, sample: Sample, epoch: int, index: int) -> Any:
+    def _fill(self, slot: _Slot, step: int) -> None:
+        while True:
+            try:
+                slot.sample = self.sample(slot.index)
+                chance = self._chance.of(self._told(slot.epoch), slot.index)
+                slot.drawn = self._policy(slot.sample.record, chance, step)
+                return
+            except DatasetError as error:
+                self._replace(slot, error)
+
+    def _image(self, slot: _Slot, step: int) -> Any:
+        while True:
+            try:
+                image = self._decoded(slot.sample)
+                break
+            except DatasetError as error:
+                self._replace(slot, error)
+                self._fill(slot, step)
+        if self._transform is not None:
+            seed_globals(self.seed, self._told(slot.epoch), slot.index)
+            image = self._transform(image)
+        return pixels.to_tensor(image, self._output)
+
+    def _decoded(self, sample: Sample) -> Any:
         try:
-            image = self._decode(sample.image)
+            return self._decode(sample.image)
         except Exception as error:  # Pillow has many, and a decoder of the user's has others
             what = f"the image does not decode: {type(error).__name__}: {error}"
             raise DatasetError(what, key=sample.record.key, shard=sample.record.shard) from error
-        if self._transform is not None:
-            seed_globals(self.seed, self._told(epoch), index)
-            image = self._transform(image)
-        return pixels.to_tensor(image, self._output)
+
+    def _replace(self, slot: _Slot, error: DatasetError) -> None:
+        """Another sample for the slot, or the error."""
+        if self._on_error == "raise":
+            raise error
+        if slot.failed == _TRIES:
+            raise DatasetError(f"none of {_TRIES + 1} samples could be read; the last: {error}") from error
+        self._say(error)
+        slot.index = mix(self.seed, slot.epoch, slot.index, slot.failed) % self.steps.samples
+        slot.failed += 1
 
     def _told(self, epoch: int) -> int:
         """The epoch that chance is told: evaluations are all alike."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from recaption.tokenids import SampleIds
 from recaption.types import Record
 
 _T = TypeVar("_T")
+_ENTRY: Final = struct.Struct("<QQ")
 
 
 class Sample(NamedTuple):
@@ -84,7 +86,7 @@ class Indexed:
         entry = self._files.pread(f"{data.path}.idx", 8 * row, 16)
         if len(entry) < 16:
             raise DatasetError(f"{data.path}.idx ends before sample {row} of {data.samples}", shard=data.shard)
-        start, end = np.frombuffer(entry, "<u8").tolist()
+        start, end = _ENTRY.unpack(entry)
         return tar_sample(self._files, data, row, start, end, tags=self._tags)
 
 
