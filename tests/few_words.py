@@ -43,6 +43,10 @@ def bag() -> Record:
     )
 
 
+DRAWS = 100_000
+"""Texts of a policy in a test of its distribution."""
+
+
 def chi_square_limit(cells: int, z: float = 3.719) -> float:
     """What a chi-square of so many cells exceeds with probability 1e-4 (Wilson and Hilferty's approximation)."""
     free = max(1, cells - 1)

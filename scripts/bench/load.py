@@ -5,6 +5,8 @@ stored      images decoded and cropped, K = 8 texts of FLAIR's policy from store
             with FLAIR's sampling and SimpleTokenizer
 live        the same, tokenised as it comes
 resumed     the first batch at step 0 and at others
+started     the first batch of two workers, against a DataLoader of two that have nothing to do
+memory      what a process grows by over two epochs
 """
 
 from __future__ import annotations
@@ -43,8 +45,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 runs.setdefault(side, []).append(_side(side, build, samples))
             for step in STEPS:
                 runs.setdefault(f"resumed at {step}", []).append(_side("resumed", build, step))
+            runs.setdefault("started", []).append(_side("started", build, 2))
+            runs.setdefault("memory", []).append(_side("memory", build, 2))
     rate = {side: statistics.median(run["rate"] for run in runs[side]) for side in plan}
-    first = {side: statistics.median(run["first_batch"] for run in made) for side, made in runs.items()}
+    first = {s: statistics.median(run["first_batch"] for run in made) for s, made in runs.items() if s != "memory"}
     cold = first[f"resumed at {STEPS[0]}"]
     return {
         **{f"{side}_samples_per_s": value for side, value in rate.items()},
@@ -56,6 +60,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "first_batch_s": first["stored"],
         "first_batch_open_clip_s": first["open_clip"],
         "resume_to_cold_start": max(first[f"resumed at {step}"] for step in STEPS[1:]) / cold,
+        "first_batch_2_workers_s": first["started"],
+        "first_batch_trivial_2_workers_s": statistics.median(run["trivial"] for run in runs["started"]),
+        "grown_mib_over_2_epochs": max(run["grown_mib"] for run in runs["memory"]),
         "runs": runs,
     }
 

@@ -144,6 +144,55 @@ def resumed(folder: Path, samples: int) -> dict[str, float]:
     return {"first_batch": time.perf_counter() - started}
 
 
+def started(folder: Path, workers: int) -> dict[str, float]:
+    """The first batch of so many workers, and of as many that have nothing to do but to send an empty one."""
+    from torch.utils.data import DataLoader
+
+    from recaption.load import CaptionDataset, loader, policy
+
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    dataset = CaptionDataset(folder, batch_size=BATCH, policy=policy.flair(K), tokenizer="clip", transform=transform())
+    begun = time.perf_counter()
+    next(iter(DataLoader(Nothing(), batch_size=None, num_workers=workers)))
+    trivial = time.perf_counter() - begun
+    begun = time.perf_counter()
+    next(iter(loader(dataset, num_workers=workers)))
+    return {"first_batch": time.perf_counter() - begun, "trivial": trivial}
+
+
+class Nothing:
+    """A dataset of empty batches."""
+
+    def __len__(self) -> int:
+        return 1 << 20
+
+    def __getitem__(self, index: int) -> dict[str, int]:
+        return {}
+
+
+def memory(folder: Path, epochs: int) -> dict[str, float]:
+    """MiB that the process grew by from the first quarter of an epoch to the end of the last; images are not decoded:
+    that is Pillow's."""
+    import torch
+
+    from recaption.load import CaptionDataset, policy
+
+    image = torch.zeros(3, 2, 2)
+    dataset = CaptionDataset(folder, batch_size=BATCH, policy=policy.flair(K), tokenizer="clip", decode=lambda _: image)
+    steps = dataset.steps.per_epoch
+    for step in range(steps // 4):
+        dataset.batch(step)
+    before = _resident()
+    for step in range(steps // 4, epochs * steps):
+        dataset.batch(step)
+    return {"grown_mib": _resident() - before}
+
+
+def _resident() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
+
 def _timed(made: Any, count: int, size: int = 1, after_first: Callable[[], None] = lambda: None) -> dict[str, float]:
     """The rate after the first item, of `count` items of `size` samples."""
     started = time.perf_counter()
@@ -165,6 +214,8 @@ SIDES: dict[str, Callable[[Path, int], dict[str, float]]] = {
     "stored": ours,
     "live": lambda folder, samples: ours(folder, samples, token_ids=False),
     "resumed": resumed,
+    "started": started,
+    "memory": memory,
 }
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trainers
-from few_words import assert_drawn_alike, assert_drawn_as, bag, caption, record
+from few_words import DRAWS, assert_drawn_alike, assert_drawn_as, bag, caption, record
 
 from recaption.load import policy
 from recaption.types import Record
@@ -49,14 +49,14 @@ def flair_as_meant(pool: list[str], most: int) -> dict[str, float]:
 
 
 def test_flair_draws_as_it_is_meant() -> None:
-    counts = Counter(text for texts in drawn(policy.flair(), bag(), 12_500) for text in texts)
+    counts = Counter(text for texts in drawn(policy.flair(), bag(), DRAWS // 8) for text in texts)
     assert_drawn_as(counts, flair_as_meant(POOL, 3))
 
 
 def test_flair_compat_draws_as_the_released_code() -> None:
-    counts = Counter(text for texts in drawn(policy.flair(compat=True), bag(), 12_500) for text in texts)
+    counts = Counter(text for texts in drawn(policy.flair(compat=True), bag(), DRAWS // 8) for text in texts)
     rng, sample = random.Random(1), flair_sample(bag())
-    assert_drawn_alike(counts, Counter(text for _ in range(25_000) for text in trainers.flair(sample, rng) or []))
+    assert_drawn_alike(counts, Counter(text for _ in range(DRAWS // 8) for text in trainers.flair(sample, rng) or []))
 
 
 def test_flair_compat_never_draws_the_last_window_of_three_and_the_default_does() -> None:
@@ -83,23 +83,23 @@ def test_dreamlip_compat_draws_as_the_released_code(merged: int, tmp_path: Path)
     path.parent.mkdir(parents=True)
     with path.open("w", newline="") as file:
         header, row = ["image"], ["x.jpg", "a.", "b.", "d. e. f.", "c.", "g. h. i.", "", ""]
-        csv.writer(file).writerows([header, *[row] * 25_000])
+        csv.writer(file).writerows([header, *[row] * (DRAWS // 3)])
     rng = random.Random(1)
     told = Counter(tuple(texts) for _, texts in trainers.dreamlip(path, rng, texts=2, merged=merged))
-    ours = drawn(policy.dreamlip(2, merged, compat=True), bag(), 10_000)
+    ours = drawn(policy.dreamlip(2, merged, compat=True), bag(), DRAWS // 3)
     assert_drawn_alike(Counter(map(tuple, ours)), told)
 
 
 @pytest.mark.parametrize("merged", [1, 2, 3])
 def test_dreamlip_draws_as_it_is_meant(merged: int) -> None:
     pairs = [("a.", *two) for two in permutations(windows(GENERATED, merged), 2)]
-    counts = Counter(map(tuple, drawn(policy.dreamlip(2, merged), bag(), 8000)))
+    counts = Counter(map(tuple, drawn(policy.dreamlip(2, merged), bag(), DRAWS // 3)))
     assert_drawn_as(counts, {pair: 1 / len(pairs) for pair in pairs})
 
 
 def test_dreamlip_of_too_few_windows_draws_with_replacement() -> None:
     few = record(caption("raw", "r."), caption("long", "a.", "b."))
-    counts = Counter(tuple(texts[1:]) for texts in drawn(policy.dreamlip(3), few, 4000))
+    counts = Counter(tuple(texts[1:]) for texts in drawn(policy.dreamlip(3), few, DRAWS // 4))
     assert_drawn_as(counts, {tuple(f"{n:03b}".translate({48: "a", 49: "b"})): 1 / 8 for n in range(8)})
 
 
@@ -111,8 +111,8 @@ def test_dreamlip_compat_gives_texts_where_the_released_code_dies(sentences: str
 
 @pytest.mark.parametrize("of", [bag(), record(caption("raw", "a."), caption("long", "b.", "c."))])
 def test_cosmos_draws_as_the_released_code(of: Record) -> None:
-    ours, rng, sample = drawn(policy.cosmos(4), of, 8000), random.Random(1), flair_sample(of)
-    theirs = [trainers.cosmos(sample, "textcrop", rng, 4) for _ in range(16_000)]
+    ours, rng, sample = drawn(policy.cosmos(4), of, DRAWS // 4), random.Random(1), flair_sample(of)
+    theirs = [trainers.cosmos(sample, "textcrop", rng, 4) for _ in range(DRAWS // 4)]
 
     def size_and_first(text: str) -> tuple[int, str]:  # its whole text has too many forms to count
         return len(text.split(". ")), text.split(". ")[0]
@@ -131,7 +131,7 @@ def test_cosmos_draws_as_the_released_code(of: Record) -> None:
 
 def test_lotlip_takes_three_sentences_of_one_long_caption() -> None:
     of = record(*bag().captions[:4], caption("long", "g.", "h.", "i.", "j."))
-    counts = Counter(map(tuple, drawn(policy.lotlip(), of, 5000)))
+    counts = Counter(map(tuple, drawn(policy.lotlip(), of, DRAWS // 2)))
     assert_drawn_as(counts, {("a.", "d. e. f"): 1 / 2, ("a.", "g. h. i"): 1 / 4, ("a.", "h. i. j"): 1 / 4})
 
 

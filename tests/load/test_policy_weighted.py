@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from few_words import assert_drawn_as, bag, caption, record, sub
+from few_words import DRAWS, assert_drawn_as, bag, caption, record, sub
 
 from recaption.errors import UserError
 from recaption.load import policy
@@ -36,13 +36,13 @@ def shares() -> dict[str, float]:
 def test_texts_are_drawn_by_weight_without_replacement() -> None:
     share = shares()
     pairs = {(one, two): share[one] * share[two] / (1 - share[one]) for one, two in permutations(share, 2)}
-    counts = Counter(map(tuple, texts(policy.weighted(2, 3), two_captions(), 20_000)))
+    counts = Counter(map(tuple, texts(policy.weighted(2, 3), two_captions(), DRAWS // 2)))
     assert_drawn_as(counts, pairs)
 
 
 def test_sources_are_scaled() -> None:
     counts = Counter(
-        text for (text,) in texts(policy.weighted(1, 1, weights={"model:long": 0.5}), two_captions(), 5000)
+        text for (text,) in texts(policy.weighted(1, 1, weights={"model:long": 0.5}), two_captions(), DRAWS // 5)
     )
     total = 0.5 * 1.75 + 1.4
     halved = {f"{x}.": w * (0.5 if x in "abc" else 1) / total for x, w in WEIGHTS.items()}
@@ -51,7 +51,7 @@ def test_sources_are_scaled() -> None:
 
 @pytest.mark.parametrize(("k", "p_raw"), [(8, 0.1), (8, 0.05), (1, 0.3), (3, 0.5), (8, 0.0), (4, 1.0)])
 def test_raw_has_its_share_at_every_place(k: int, p_raw: float) -> None:
-    drawn = texts(policy.weighted(k, p_raw=p_raw), bag(), 1500)
+    drawn = texts(policy.weighted(k, p_raw=p_raw), bag(), DRAWS // 8)
     for place in range(k):
         counts = Counter("raw" if chosen[place] == "a." else "other" for chosen in drawn)
         assert_drawn_as(counts, {"raw": p_raw, "other": 1 - p_raw})

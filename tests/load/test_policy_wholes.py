@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from few_words import assert_drawn_as, bag, caption, record, sub
+from few_words import DRAWS, assert_drawn_as, bag, caption, record, sub
 
 from recaption.errors import UserError
 from recaption.load import policy
@@ -40,14 +40,21 @@ def test_a_kind_or_the_next_best(make: Callable[[int], policy.Policy], captions:
     assert texts(make(3), record(*captions)) == [[text] * 3]
 
 
+@pytest.mark.parametrize(("make", "of"), [(policy.short, ("b.", "c.")), (policy.raw, ("a.", "z."))])
+def test_captions_of_a_kind_are_drawn_equally(make: Callable[[int], policy.Policy], of: tuple[str, str]) -> None:
+    sample = record(*bag().captions, caption("raw", "z.", generation="raw2"))
+    counts = Counter(text for (text,) in texts(make(1), sample, DRAWS))
+    assert_drawn_as(counts, dict.fromkeys(of, 0.5))
+
+
 def test_captions_of_a_kind_repeat_only_when_all_were_drawn() -> None:
-    counts = Counter(map(tuple, texts(policy.long(2), bag(), 2000)))
+    counts = Counter(map(tuple, texts(policy.long(2), bag(), DRAWS // 2)))
     assert_drawn_as(counts, {("d. e. f.", "g. h. i."): 0.5, ("g. h. i.", "d. e. f."): 0.5})
     assert texts(policy.long(4), bag()) == [["d. e. f.", "g. h. i."] * 2]
 
 
 def test_recap_mix_draws_raw_with_p_else_a_generated_caption() -> None:
-    counts = Counter(text for chosen in texts(policy.recap_mix(0.3, 4), bag(), 10_000) for text in chosen)
+    counts = Counter(text for chosen in texts(policy.recap_mix(0.3, 4), bag(), DRAWS // 4) for text in chosen)
     assert_drawn_as(counts, {"a.": 0.3, **dict.fromkeys(["b.", "c.", "d. e. f.", "g. h. i."], 0.7 / 4)})
 
 
@@ -60,7 +67,7 @@ def test_recap_mix_of_one_of_the_two_gives_that_one(p: float) -> None:
 def test_shear_cuts_as_mllms_augmented_does() -> None:
     of = record(caption("raw", "r one. r two."), caption("long", "a b c.", "d."), caption("short", "e f."))
     theirs = ["r one. r two.", *(one.text.split(".")[0] for one in of.captions[1:])]  # their raw captions stay whole
-    counts = Counter(text for (text,) in texts(policy.shear(), of, 6000))
+    counts = Counter(text for (text,) in texts(policy.shear(), of, DRAWS))
     assert_drawn_as(counts, {text: 1 / 3 for text in theirs})
 
 
