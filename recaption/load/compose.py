@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 from recaption.load.policy.drawn import WHOLE, Drawn, Sentence, joined, joined_bare
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece
@@ -10,12 +11,9 @@ from recaption.types import Record
 
 
 def numbered(record: Record) -> list[int]:
-    """The number of each caption's first text among those that have ids (recaption.tokenids.texts_of)."""
-    first, total = [], 0
-    for caption in record.captions:
-        first.append(total)
-        total += len(caption.sub_captions) or 1
-    return first
+    """The number of each caption's first text among those that have ids (recaption.tokenids.texts_of), and behind them
+    how many there are."""
+    return [0, *accumulate(len(caption.sub_captions) or 1 for caption in record.captions)]
 
 
 def compose(record: Record, drawn: Drawn, first: Sequence[int]) -> list[Piece] | None:

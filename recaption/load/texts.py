@@ -144,8 +144,6 @@ class TextIds:
         """
         assert self._stored is not None
         texts = texts_of(record)[:_COMPARED]
-        if len(texts) > len(found.marks):
-            raise DatasetError("it has other texts than token ids: build again", key=record.key, shard=record.shard)
         other = [
             text
             for n, (text, ids) in enumerate(zip(texts, self._encode(texts), strict=True))
@@ -257,13 +255,15 @@ def _composed(sample: Sample, drawn: Sequence[Drawn]) -> list[Ids | None]:
     if stored is None:
         return [None] * len(drawn)
     first = numbered(record)
-    made = [compose(record, one, first) for one in drawn]
-    try:
-        return [None if pieces is None else stored.joined(pieces) for pieces in made]
-    except IndexError as error:
+    if first[-1] != len(stored.marks):
         raise DatasetError(
-            f"it has other texts than token ids ({error}): build again", key=record.key, shard=record.shard
-        ) from error
+            f"it has {first[-1]} texts, and there are token ids of {len(stored.marks)}: they are of another build or "
+            "shard. Build again",
+            key=record.key,
+            shard=record.shard,
+        )
+    made = [compose(record, one, first) for one in drawn]
+    return [None if pieces is None else stored.joined(pieces) for pieces in made]
 
 
 def _role(record: Record, drawn: Drawn) -> Role:

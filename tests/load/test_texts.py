@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from recaption.errors import DatasetError, UserError
 from recaption.load import CaptionDataset, loader, policy
 from recaption.load.policy import Drawn
+from recaption.tokenids import TokenIds, pack
 from recaption.types import Record
 from recaption.write import Encoder
 
@@ -242,3 +243,17 @@ def test_workers_make_the_same(with_ids: Callable[[str], Path], clip_like: Path)
         batches = loader(made, num_workers=1, multiprocessing_context=how)
         assert torch.equal(next(iter(batches))["texts"], made.batch(0)["texts"])
         batches.close()
+
+
+def test_ids_of_other_texts_are_refused(clip_like: Path, tmp_path: Path) -> None:
+    out = make_build(tmp_path, "webdataset", token_ids=[Encoder(str(clip_like))])
+    file = out / "dataset/tokens/clip_like/00001.bin"
+    tokens = TokenIds.open(file)
+    ids = np.array([1], tokens.facts.dtype).tobytes()
+    file.write_bytes(b"".join(pack(tokens.facts, [1] * len(tokens), [ids] * len(tokens), bytes(len(tokens)))))
+    made = opened(out, str(clip_like))
+    with pytest.raises(
+        DatasetError, match=r"there are token ids of 1: they are of another build or shard.*shard 00001"
+    ):
+        for step in range(made.steps.per_epoch):
+            made.batch(step)
