@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from s3_server import S3Server, s3_server
 from samples import jpeg, sample, write_tar
 
 TESTS = Path(__file__).parent
@@ -47,6 +48,13 @@ def make_source(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / folder
 
     return make
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A real S3 server, which everything finds by the environment; use `s3_server.needs_s3` with it."""
+    with s3_server(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

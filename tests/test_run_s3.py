@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from killed_run import KilledRun
-from s3_server import S3Server, needs_s3, s3_server, sometimes
+from s3_server import S3Server, needs_s3, sometimes
 
 from recaption.config import Source
 from recaption.generate.chunks import load_index
@@ -16,12 +16,6 @@ from recaption.store import Store, open_store
 
 pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(480)]
 IMAGES = 48
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_server(monkeypatch) as server:
-        yield server
 
 
 def answers(store: Store) -> dict[str, bytes]:
@@ -36,7 +30,7 @@ def answers(store: Store) -> dict[str, bytes]:
 
 
 def test_a_store_that_fails_a_fifth_of_all_calls_and_a_killed_driver_cost_nothing(
-    make_source: Callable[..., Path], tmp_path: Path, server: S3Server
+    make_source: Callable[..., Path], tmp_path: Path, s3: S3Server
 ) -> None:
     source = make_source(shards=2, per_shard=IMAGES // 2)
     local = KilledRun(tmp_path / "local", source)
@@ -45,10 +39,10 @@ def test_a_store_that_fails_a_fifth_of_all_calls_and_a_killed_driver_cost_nothin
 
     remote = KilledRun(tmp_path / "remote", source, latency=0.05, capacity=8)
     remote.patience = 240.0  # a fifth of some hundred calls wait to be made again
-    url = server.bucket()
+    url = s3.bucket()
     remote.data["output"]["path"] = url
     remote.write()
-    server.fault = sometimes(0.2, "refuse")
+    s3.fault = sometimes(0.2, "refuse")
     remote.start()
     assert remote.wait_until_asked(IMAGES // 2)
     assert remote.kill("driver")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
-from s3_server import S3Server, needs_s3, s3_server, sometimes
+from s3_server import S3Server, needs_s3, sometimes
 
 from recaption.errors import StoreError, UserError
 from recaption.generate import lease
@@ -17,15 +16,9 @@ pytestmark = needs_s3
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_server(monkeypatch) as server:
-        yield server
-
-
-@pytest.fixture
-def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+def store(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     monkeypatch.setattr(ObjectStore, "FIRST_WAIT", 0.001)
-    return ObjectStore(server.bucket())
+    return ObjectStore(s3.bucket())
 
 
 def no_retries_below(store: ObjectStore) -> None:
@@ -48,7 +41,7 @@ def test_put_get_list_delete(store: ObjectStore) -> None:
     assert not store.exists("a/b.bin") and list(store.list("a")) == ["a/a b+ü%.bin"]
 
 
-def test_what_others_put_and_delete_is_seen_at_once(store: ObjectStore, server: S3Server) -> None:
+def test_what_others_put_and_delete_is_seen_at_once(store: ObjectStore, s3: S3Server) -> None:
     other = ObjectStore(store.url)
     other.fs = type(store.fs)(skip_instance_cache=True)  # as in another process: it shares no cache
     assert not store.exists("a/x") and list(store.list("a")) == []
@@ -65,20 +58,20 @@ def test_folders_are_named_in_the_order_of_local_ones(store: ObjectStore) -> Non
     assert list(store.folders("")) == ["p"] and list(store.folders("p/file")) == []
 
 
-def test_listing_goes_page_by_page(store: ObjectStore, server: S3Server) -> None:
+def test_listing_goes_page_by_page(store: ObjectStore, s3: S3Server) -> None:
     names = [f"{number:05d}" for number in range(2_500)]
-    server.fill(store.url, [*(f"many/{name}" for name in names), "many/", "many/sub/1", "many/sub/2"])
+    s3.fill(store.url, [*(f"many/{name}" for name in names), "many/", "many/sub/1", "many/sub/2"])
     listing = store.list("many")
     assert next(listing) == "many/00000"
-    assert server.requests == {"GET": 1}  # no more than a page is read, or held
+    assert s3.requests == {"GET": 1}  # no more than a page is read, or held
     assert ["many/00000", *listing] == [f"many/{name}" for name in names]
-    assert server.requests == {"GET": 3}
+    assert s3.requests == {"GET": 3}
     assert list(store.folders("many")) == ["sub"]
 
 
-def test_if_absent_is_one_conditional_put(store: ObjectStore, server: S3Server) -> None:
+def test_if_absent_is_one_conditional_put(store: ObjectStore, s3: S3Server) -> None:
     assert store.put("x", b"first", if_absent=True)
-    assert server.requests["PUT"] == 1
+    assert s3.requests["PUT"] == 1
     assert not store.put("x", b"second", if_absent=True)
     assert not store.put("x", b"first", if_absent=True)
     assert store.get("x") == b"first"
@@ -106,20 +99,20 @@ def test_of_many_that_put_at_once_one_wins(store: ObjectStore, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("below", [True, False], ids=["asked again by the client", "asked again by us"])
-def test_a_conditional_put_whose_answer_was_lost_is_our_own(store: ObjectStore, server: S3Server, below: bool) -> None:
+def test_a_conditional_put_whose_answer_was_lost_is_our_own(store: ObjectStore, s3: S3Server, below: bool) -> None:
     if not below:
         no_retries_below(store)
     lose = iter(["lose"])
-    server.fault = lambda method, path: next(lose, None) if method == "PUT" else None  # type: ignore[assignment]
+    s3.fault = lambda method, path: next(lose, None) if method == "PUT" else None  # type: ignore[assignment]
     assert store.put("x", b"mine", if_absent=True)
-    assert server.lost == 1 and server.requests["PUT"] == 2
+    assert s3.lost == 1 and s3.requests["PUT"] == 2
     assert store.get("x") == b"mine"
 
 
-def test_a_conditional_put_that_another_overtook_is_not_ours(store: ObjectStore, server: S3Server) -> None:
+def test_a_conditional_put_that_another_overtook_is_not_ours(store: ObjectStore, s3: S3Server) -> None:
     no_retries_below(store)
     refuse = iter(["refuse"])
-    server.fault = lambda method, path: next(refuse, None) if method == "PUT" else None  # type: ignore[assignment]
+    s3.fault = lambda method, path: next(refuse, None) if method == "PUT" else None  # type: ignore[assignment]
     # The first try is refused; before the second, another's file is there.
     real = store.fs.pipe_file
     tries: list[int] = []
@@ -140,12 +133,10 @@ def test_a_conditional_put_that_another_overtook_is_not_ours(store: ObjectStore,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refuse", "lose"])
-def test_a_store_that_fails_a_fifth_of_all_requests_loses_nothing(
-    store: ObjectStore, server: S3Server, fault: str
-) -> None:
+def test_a_store_that_fails_a_fifth_of_all_requests_loses_nothing(store: ObjectStore, s3: S3Server, fault: str) -> None:
     no_retries_below(store)
     content = {f"a/{number:03d}": bytes([number]) * number for number in range(100)}
-    server.fault = sometimes(0.2, fault)  # type: ignore[arg-type]
+    s3.fault = sometimes(0.2, fault)  # type: ignore[arg-type]
     for number, (path, data) in enumerate(content.items()):
         assert store.put(path, data, if_absent=number % 2 == 0)
     assert list(store.list("a")) == list(content)
@@ -154,11 +145,11 @@ def test_a_store_that_fails_a_fifth_of_all_requests_loses_nothing(
     for path in some[:10]:
         store.delete(path)
     assert [path for path in some if store.exists(path)] == some[10:]
-    server.fault = lambda method, path: None
+    s3.fault = lambda method, path: None
     assert list(store.list("a")) == list(content)[10:]
 
 
-def test_a_large_file_is_a_completed_multipart_upload(store: ObjectStore, server: S3Server) -> None:
+def test_a_large_file_is_a_completed_multipart_upload(store: ObjectStore, s3: S3Server) -> None:
     scratch = store.scratch()
     scratch.write_bytes(bytes(120 << 20))
     asked: list[str] = []
@@ -168,7 +159,7 @@ def test_a_large_file_is_a_completed_multipart_upload(store: ObjectStore, server
         asked.append(method)
         return next(strike, None) if method == "PUT" else None
 
-    server.fault = fault  # type: ignore[assignment]
+    s3.fault = fault  # type: ignore[assignment]
     assert store.adopt(scratch, "data/x.tar")
     assert not scratch.exists()
     assert (
@@ -177,13 +168,13 @@ def test_a_large_file_is_a_completed_multipart_upload(store: ObjectStore, server
     assert store.fs.info(f"{store.root}/data/x.tar")["size"] == 120 << 20
 
 
-def test_of_a_large_file_that_fails_nothing_is_left(store: ObjectStore, server: S3Server) -> None:
+def test_of_a_large_file_that_fails_nothing_is_left(store: ObjectStore, s3: S3Server) -> None:
     no_retries_below(store)
     store.put("data/before", b"")
     scratch = store.scratch()
     scratch.write_bytes(bytes(120 << 20))
     store.ATTEMPTS = 2
-    server.fault = lambda method, path: "refuse" if method == "PUT" else None
+    s3.fault = lambda method, path: "refuse" if method == "PUT" else None
     with pytest.raises(StoreError, match=rf"cannot write {store.url}/data/x\.tar after 2 tries: .*request rate"):
         store.adopt(scratch, "data/x.tar")
     assert not scratch.exists()
@@ -192,7 +183,7 @@ def test_of_a_large_file_that_fails_nothing_is_left(store: ObjectStore, server: 
     assert not store.fs.call_s3("list_multipart_uploads", Bucket=bucket).get("Uploads")
 
 
-def test_a_bucket_that_does_not_exist_is_told_at_once(server: S3Server) -> None:
+def test_a_bucket_that_does_not_exist_is_told_at_once(s3: S3Server) -> None:
     store = ObjectStore("s3://no-such-bucket/out")
     assert list(store.list("a")) == [] and not store.exists("a/x")
     for if_absent in (False, True):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
 import pytest
 import torch
 from loading import two_texts
-from s3_server import S3Server, needs_s3, s3_server
+from s3_server import S3Server, needs_s3
 
 from recaption.errors import DatasetError
 from recaption.load import CaptionDataset, loader
@@ -18,15 +18,9 @@ pytestmark = needs_s3
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    with s3_server(monkeypatch) as server:
-        yield server
-
-
-@pytest.fixture
-def bucket(server: S3Server, built: Callable[[str], Path]) -> str:
+def bucket(s3: S3Server, built: Callable[[str], Path]) -> str:
     """A build in format webdataset as an object store has it, without links."""
-    url = server.bucket()
+    url = s3.bucket()
     there, _ = fsspec.core.url_to_fs(url)
     there.put(str(built("webdataset") / "builds"), f"{url}/builds", recursive=True)
     there.pipe_file(f"{url}/CURRENT", b"builds/b\n")
