@@ -85,19 +85,40 @@ def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
     """Key and members by suffix of a sample, given the bytes that it takes in the tar. Raises DatasetError."""
     key = ""
     found: dict[str, bytes] = {}
-    for member in members(lambda at, size: data[at : at + size], 0, len(data)):
-        named = split_name(member.name)
-        if named is None or not member.whole:
+    for name, offset, size in _plain(data) or _any(data):
+        named = split_name(name)
+        if named is None:
             continue
-        if member.offset + member.size > len(data):
-            raise DatasetError(f"the tar ends before the end of {member.name}: it was cut off", key=named[0])
+        if offset + size > len(data):
+            raise DatasetError(f"the tar ends before the end of {name}: it was cut off", key=named[0])
         if key and named[0] != key:
             raise DatasetError(f"the index is not that of this tar: a sample has members of {key} and {named[0]}")
         key = named[0]
-        found.setdefault(named[1], data[member.offset : member.offset + member.size])
+        found.setdefault(named[1], data[offset : offset + size])
     if not found:
         raise DatasetError("there is no sample where the index says: it is not that of this tar")
     return key, found
+
+
+def _plain(data: bytes) -> list[tuple[str, int, int]] | None:
+    """Name, offset and size of the members; None where one is no regular file with a ustar header."""
+    found = []
+    at = 0
+    while at < len(data):
+        header = _ustar(data[at : at + _BLOCK])
+        if header is None or header[0] not in _REGULAR:
+            return None
+        _, name, size = header
+        found.append((name, at + _BLOCK, size))
+        at += _BLOCK + size + -size % _BLOCK
+    return found
+
+
+def _any(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """The same of whatever there may be."""
+    for member in members(lambda at, size: data[at : at + size], 0, len(data)):
+        if member.whole:
+            yield member.name, member.offset, member.size
 
 
 def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
@@ -131,15 +152,9 @@ def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
 
 
 def _header(block: bytes, at: int) -> tuple[bytes, str, int]:
-    """Type, name and size. What is plain ustar is read here, in a tenth of the time that the standard library takes."""
-    size, checksum = block[124:136].strip(b" \0"), block[148:156].strip(b" \0")
-    if size.isdigit() and checksum.isdigit() and block[257:263] == b"ustar\0" and not block[345]:
-        try:
-            if int(checksum, 8) == _sum(block[:148]) + 8 * ord(" ") + _sum(block[156:]):
-                name = block[:100].partition(b"\0")[0].decode("utf-8", "backslashreplace")
-                return block[156:157], name, int(size, 8)
-        except ValueError:
-            pass
+    """Type, name and size."""
+    if (plain := _ustar(block)) is not None:
+        return plain
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "backslashreplace")
     except (tarfile.HeaderError, ValueError, OverflowError) as error:
@@ -147,6 +162,19 @@ def _header(block: bytes, at: int) -> tuple[bytes, str, int]:
     if info.size < 0:
         raise DatasetError(f"the header at byte {at} has a negative size")
     return info.type, info.name, info.size
+
+
+def _ustar(block: bytes) -> tuple[bytes, str, int] | None:
+    """Type, name and size in a plain header, in a tenth of the standard library's time; None for others."""
+    size, checksum = block[124:136].strip(b" \0"), block[148:156].strip(b" \0")
+    if not (size.isdigit() and checksum.isdigit() and block[257:263] == b"ustar\0" and not block[345]):
+        return None
+    try:
+        if int(checksum, 8) != _sum(block[:148]) + 8 * ord(" ") + _sum(block[156:]):
+            return None
+        return block[156:157], block[:100].partition(b"\0")[0].decode("utf-8", "backslashreplace"), int(size, 8)
+    except ValueError:
+        return None
 
 
 def _sum(some: bytes) -> int:
