@@ -81,10 +81,10 @@ class Rejected:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repeated:
-    """A sub-caption that several images have, word for word."""
+    """A sub-caption that is there several times, word for word."""
 
     text: str
-    images: int
+    times: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,7 +150,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
             Rejected(reason=reason, stage=stage, generation=generation, count=n, example=example or "")
             for reason, stage, generation, n, example in rows(_REJECTS)
         ),
-        repeated=tuple(Repeated(text=text, images=n) for text, n in rows(_REPEATED)),
+        repeated=tuple(Repeated(text=text, times=n) for text, n in rows(_REPEATED)),
         sub_captions=total,
         distinct_sub_captions=different,
         images=images,
@@ -170,8 +170,8 @@ _REJECTS = (
     "ORDER BY n DESC, reason, generation NULLS FIRST"
 )
 _REPEATED = (
-    "SELECT any_value(text) AS text, approx_count_distinct(key) AS n FROM sub_captions GROUP BY hash(text) "
-    "HAVING min(key) < max(key) ORDER BY count(*) DESC, text LIMIT 8"
+    "SELECT any_value(text) AS text, count(*) AS n FROM sub_captions GROUP BY hash(text) HAVING n > 1 "
+    "ORDER BY n DESC, text LIMIT 8"
 )
 
 

@@ -1,0 +1,363 @@
+"""The samples that a report shows: which ones, and all that is known of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from recaption.inspect.layout import Layout
+from recaption.inspect.report.facts import FLAGS
+from recaption.inspect.report.pictures import Picture, Wanted, thumbnails
+from recaption.inspect.report.spans import Run, Span, cut
+
+if TYPE_CHECKING:
+    import duckdb
+
+LONGEST = 4_000  # characters of a caption that are shown
+_MOST_SUBS = 200  # of a caption
+_SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
+"""Of the samples, these shares are chosen for what is wrong with them, as far as there are any."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownTag:
+    """What a tag says, in words: attributes and count as said."""
+
+    lemma: str
+    label: str | None
+    attributes: tuple[str, ...]
+    count: int | None
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownSub:
+    """A sub-caption's row. `flags` are without is_."""
+
+    number: int  # from 1
+    n_words: int
+    tokens: tuple[tuple[str, int | None], ...]
+    weight: float
+    flags: tuple[str, ...]
+    dup_of: str | None
+    tags: tuple[ShownTag, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attempt:
+    """One time that the question was asked."""
+
+    seed: int
+    temperature: float
+    finish_reason: str
+    output_tokens: int
+    detail: str | None
+    pixel_share: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownAnswer:
+    """What the answer store says of a caption."""
+
+    fingerprint: str
+    prompt_tokens: int
+    output_tokens: int
+    prompt_sha256: str
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShownCaption:
+    """A caption, cut into runs for the page; `cut_off` counts the characters that are not shown."""
+
+    caption_id: str
+    generation: str
+    source: str
+    n_words: int
+    lang: str | None
+    finish_reason: str | None
+    runs: tuple[Run, ...]
+    cut_off: int
+    subs: tuple[ShownSub, ...]
+    tags: tuple[ShownTag, ...]  # in the order of `Part.tag`
+    answer: ShownAnswer | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """Why an image or an answer could not be used."""
+
+    generation: str | None
+    stage: str
+    reason: str
+    detail: str
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """An image of the gallery. `chosen` says why it is there: random, or one of what `_SHARES` names."""
+
+    key: str
+    source_key: str
+    sha256: str
+    shard: str | None
+    row: int | None
+    split: str
+    status: str  # of the image; "in progress" without a build
+    reason: str | None
+    url: str | None
+    width: int | None
+    height: int | None
+    chosen: str
+    picture: Picture
+    captions: tuple[ShownCaption, ...]
+    lost: tuple[Lost, ...]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        found = {flag for caption in self.captions for sub in caption.subs for flag in sub.flags}
+        return tuple(flag for flag in ORDER if flag in found)
+
+    @property
+    def lemmas(self) -> tuple[str, ...]:
+        """Objects that are said to be there, as they come."""
+        tags = (tag for caption in self.captions for sub in caption.subs for tag in sub.tags)
+        return tuple(dict.fromkeys(tag.lemma for tag in tags if tag.kind == "object"))
+
+
+ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "repeat")
+"""Flags in the order in which they are shown."""
+
+
+def of_build(
+    connection: duckdb.DuckDBPyConnection,
+    layout: Layout,
+    form: str,
+    fingerprints: Sequence[tuple[str, str]],
+    count: int,
+) -> tuple[Sample, ...]:
+    """`count` images of a build of format `form`, the same ones every time: those chosen by chance first.
+
+    `fingerprints` are (generation, fingerprint) of the answers that the build was made from.
+    """
+    chosen = _choose(connection, count)
+    if not chosen:
+        return ()
+    keys = list(chosen)
+    images = {row["key"]: row for row in _rows(connection, _IMAGES.format(ours=_in(keys)), keys)}
+    answers = _answers(connection, [(key, images[key]["sha256"]) for key in keys], fingerprints)
+    captions = _captions(connection, keys, answers, {key: row["sha256"] for key, row in images.items()})
+    lost: dict[str, list[Lost]] = defaultdict(list)
+    for row in _rows(connection, f"SELECT {_LOST} FROM rejects WHERE key IN {_in(keys)} ORDER BY generation", keys):
+        lost[row.pop("key")].append(Lost(**row))
+    wanted = [
+        Wanted(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
+        for key, row in images.items()
+    ]
+    pictures = thumbnails(layout, form, wanted, connection)
+    return tuple(
+        Sample(
+            **{name: images[key][name] for name in _SHOWN},
+            chosen=why,
+            picture=pictures[key],
+            captions=tuple(captions[key]),
+            lost=tuple(lost[key]),
+        )
+        for key, why in chosen.items()
+    )
+
+
+def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) -> tuple[Sample, ...]:
+    """`count` images that have an answer already, of a run without a build: texts that are not cut yet."""
+    found = connection.execute(
+        "SELECT key, any_value(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count]
+    ).fetchall()
+    keys = [key for key, _ in found]
+    answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    if keys:
+        query = f"SELECT * FROM answers WHERE key IN {_in(keys)} ORDER BY length(text) DESC, generation"
+        for row in _rows(connection, query, keys):
+            answers[row["key"]].append(row)
+    wanted = [Wanted(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
+    pictures = thumbnails(layout, None, wanted, connection)
+    return tuple(
+        Sample(
+            key=key,
+            source_key=key,
+            sha256=sha256,
+            shard=None,
+            row=None,
+            split="",
+            status="in progress",
+            reason=None,
+            url=None,
+            width=None,
+            height=None,
+            chosen="random",
+            picture=pictures[key],
+            captions=tuple(
+                ShownCaption(
+                    caption_id=f"{key}/{row['generation']}/0",
+                    generation=row["generation"],
+                    source="",
+                    n_words=len(row["text"].split()),
+                    lang=None,
+                    finish_reason=row["finish_reason"],
+                    runs=cut(row["text"][:LONGEST], (), ()),
+                    cut_off=max(0, len(row["text"]) - LONGEST),
+                    subs=(),
+                    tags=(),
+                    answer=_answer(row),
+                )
+                for row in answers[key]
+            ),
+            lost=(),
+        )
+        for key, sha256 in found
+    )
+
+
+_SHOWN = ("key", "source_key", "sha256", "shard", "row", "split", "status", "reason", "url", "width", "height")
+# The place among the usable images of shard and split: that of the sample in the shard's tar.
+_IMAGES = (
+    f"SELECT * FROM (SELECT {', '.join(_SHOWN)}, CASE WHEN status IN ('ok', 'partial') THEN "
+    "count(*) FILTER (status IN ('ok', 'partial')) OVER (PARTITION BY shard, split ORDER BY row) - 1 END AS place "
+    "FROM images WHERE shard IN (SELECT shard FROM images WHERE key IN {ours})) WHERE key IN {ours}"
+)
+_LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempts"
+
+
+def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:
+    """Keys, and why each was chosen. In each group they are ordered by md5(key): by chance, and the same every time."""
+    flagged = " OR ".join(FLAGS[:3])  # openers are everywhere
+    groups = {
+        "rejected": "SELECT key FROM images WHERE status IN ('reject', 'excluded')",
+        "partial": "SELECT key FROM images WHERE status = 'partial'",
+        "flagged": f"SELECT DISTINCT key FROM sub_captions WHERE {flagged}",
+        "repeats": "SELECT DISTINCT key FROM sub_captions WHERE dup_of IS NOT NULL",
+    }
+    special: dict[str, str] = {}
+    for why, share in _SHARES:
+        most = max(1, round(count * share))
+        query = f"SELECT key FROM ({groups[why]}) ORDER BY md5(key) LIMIT ?"
+        found = [key for (key,) in connection.execute(query, [most + len(special)]).fetchall() if key not in special]
+        special |= dict.fromkeys(found[: min(most, count - 1 - len(special))], why)
+    usable = "SELECT key FROM images WHERE status IN ('ok', 'partial') ORDER BY md5(key) LIMIT ?"
+    chance = [key for (key,) in connection.execute(usable, [count]).fetchall() if key not in special]
+    return dict.fromkeys(chance[: count - len(special)], "random") | special
+
+
+def _captions(
+    connection: duckdb.DuckDBPyConnection,
+    keys: Sequence[str],
+    answers: dict[tuple[str, str], ShownAnswer],
+    sha256: dict[str, str],
+) -> dict[str, list[ShownCaption]]:
+    """By key; tables are sorted by it, so other row groups are not read."""
+    subs, tags = _by(connection, "sub_captions", "caption_id", "idx", keys), _tags(connection, keys)
+    made: dict[str, list[ShownCaption]] = defaultdict(list)
+    order = "generation = 'raw', n_words DESC, caption_id"
+    for row in _rows(connection, f"SELECT * FROM captions WHERE key IN {_in(keys)} ORDER BY {order}", keys):
+        own = subs[row["caption_id"]][:_MOST_SUBS]
+        marked = [tag for sub in own for tag in tags[sub["sub_id"]]]
+        number = {sub["sub_id"]: n for n, sub in enumerate(own, 1)}
+        spans = [Span(start=s["char_start"], end=s["char_end"], content=s["content_start"]) for s in own]
+        made[row["key"]].append(
+            ShownCaption(
+                **{name: row[name] for name in ("caption_id", "generation", "source", "n_words", "lang")},
+                finish_reason=row["finish_reason"],
+                runs=cut(row["text"][:LONGEST], spans, [Span(start=t["char_start"], end=t["char_end"]) for t in marked]),
+                cut_off=max(0, len(row["text"]) - LONGEST),
+                subs=tuple(_sub(n, sub, tags[sub["sub_id"]], number) for n, sub in enumerate(own, 1)),
+                tags=tuple(map(_tag, marked)),
+                answer=answers.get((row["generation"], row["key"]))
+                or answers.get((row["generation"], sha256[row["key"]])),
+            )
+        )
+    return made
+
+
+def _sub(number: int, row: dict[str, Any], tags: Iterable[dict[str, Any]], numbers: dict[str, int]) -> ShownSub:
+    flags = [flag.removeprefix("is_") for flag in FLAGS if row[flag]]
+    dup_of = row["dup_of"]
+    if dup_of is not None:
+        flags.append("repeat")
+        same = dup_of.rpartition("#")[0] == row["caption_id"]
+        dup_of = str(numbers[dup_of]) if same and dup_of in numbers else dup_of
+    prefix = "n_tokens_"
+    return ShownSub(
+        number=number,
+        n_words=row["n_words"],
+        tokens=tuple((name.removeprefix(prefix), value) for name, value in row.items() if name.startswith(prefix)),
+        weight=row["weight"],
+        flags=tuple(flags),
+        dup_of=dup_of,
+        tags=tuple(map(_tag, tags)),
+    )
+
+
+def _tag(row: dict[str, Any]) -> ShownTag:
+    return ShownTag(
+        lemma=row["lemma"],
+        label=row["label"],
+        attributes=tuple(row["attributes"] or ()),
+        count=row["count"],
+        kind=row.get("kind") or "object",
+    )
+
+
+def _answers(
+    connection: duckdb.DuckDBPyConnection, images: Sequence[tuple[str, str]], fingerprints: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], ShownAnswer]:
+    """By generation and key; those of equal images, which were asked once, by generation and sha256."""
+    if not fingerprints:
+        return {}
+    made = f"(generation, fingerprint) IN ({', '.join('(?, ?)' for _ in fingerprints)})"
+    values = [value for pair in fingerprints for value in pair]
+    columns = "generation, fingerprint, key, sha256, prompt_tokens, output_tokens, prompt_sha256, attempts"
+    found: dict[tuple[str, str], ShownAnswer] = {}
+    for column, wanted in (("key", [key for key, _ in images]), ("sha256", [sha256 for _, sha256 in images])):
+        wanted = [one for one in wanted if one and any((g, one) not in found for g, _ in fingerprints)]
+        if not wanted:
+            continue
+        query = f"SELECT {columns} FROM answers WHERE {made} AND {column} IN {_in(wanted)} ORDER BY key"
+        for row in _rows(connection, query, [*values, *wanted]):
+            answer = _answer(row)
+            found.setdefault((row["generation"], row["key"]), answer)
+            found.setdefault((row["generation"], row["sha256"]), answer)
+    return found
+
+
+def _answer(row: dict[str, Any]) -> ShownAnswer:
+    names = ("seed", "temperature", "finish_reason", "output_tokens", "detail", "pixel_share")
+    return ShownAnswer(
+        **{name: row[name] for name in ("fingerprint", "prompt_tokens", "output_tokens", "prompt_sha256")},
+        attempts=tuple(Attempt(**{n: attempt.get(n) for n in names}) for attempt in row["attempts"] or ()),
+    )
+
+
+def _tags(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    return _by(connection, "tags", "sub_id", "char_start", keys)
+
+
+def _by(
+    connection: duckdb.DuckDBPyConnection, table: str, owner: str, order: str, keys: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in _rows(connection, f"SELECT * FROM {table} WHERE key IN {_in(keys)} ORDER BY {owner}, {order}", keys):
+        found[row[owner]].append(row)
+    return found
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    times = sql.count("?") // max(1, len(values))  # the same keys may be asked for twice
+    answer = connection.execute(sql, list(values) * max(1, times))
+    names = [column[0] for column in answer.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def _in(values: Sequence[Any]) -> str:
+    return f"({', '.join('?' for _ in values)})"

@@ -1,0 +1,154 @@
+"""What the runs of an output have left in `metrics/`: a row a run, and how fast they were over time.
+
+Whatever is missing or broken there is left out: a report must come of an output whose machine died.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from recaption.inspect.layout import Layout
+
+POINTS = 400  # of the line of throughput; more are put together
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFacts:
+    """One run, as far as it is told. Times are UTC; counts are of this run alone, over all of its generations."""
+
+    run: str
+    command: str
+    state: str  # running | done | interrupted | failed, as it was when last written
+    started: datetime | None
+    finished: datetime | None
+    captions_per_second: float | None
+    answers: int | None
+    retries: int
+    rejects: int
+    output_tokens: int
+    engines: tuple[str, ...]
+    error: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """Captions per second at a time (seconds since the epoch), the mean of what was put together."""
+
+    at: float
+    captions_per_second: float
+
+
+def read_runs(layout: Layout) -> tuple[RunFacts, ...]:
+    """All runs, oldest first; of the newest, its last state where it has not ended."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted(layout.metrics(), key=lambda path: path.stem != "progress"):  # a run's own file wins
+        data = _json(file)
+        if data.get("run"):
+            found[str(data["run"])] = data
+    runs = [_run(name, data) for name, data in found.items()]
+    return tuple(sorted(runs, key=lambda run: (run.started or datetime.min.replace(tzinfo=UTC), run.run)))
+
+
+def read_rates(layout: Layout) -> tuple[Rate, ...]:
+    """The lines of `metrics/log.jsonl` whose event is `progress`, in order of time; at most `POINTS`."""
+    if layout.out is None:
+        return ()
+    points = sorted(_rates(layout.out / "metrics" / "log.jsonl"))
+    if not points:
+        return ()
+    first, last = points[0][0], points[-1][0]
+    width = max((last - first) / POINTS, 1e-9)
+    cells: dict[int, list[tuple[float, float]]] = {}
+    for at, rate in points:
+        cells.setdefault(int((at - first) / width), []).append((at, rate))
+    return tuple(
+        Rate(
+            at=sum(at for at, _ in cell) / len(cell),
+            captions_per_second=sum(rate for _, rate in cell) / len(cell),
+        )
+        for cell in cells.values()
+    )
+
+
+def _rates(path: Path) -> Iterator[tuple[float, float]]:
+    try:
+        with open(path, "rb") as lines:
+            for line in lines:
+                if b"progress" not in line:
+                    continue
+                entry = _parsed(line)
+                at, rate = _time(entry.get("ts")), _number(entry.get("captions_per_second"))
+                if entry.get("event") == "progress" and at is not None and rate is not None and rate >= 0:
+                    yield at.timestamp(), rate
+    except OSError:
+        return
+
+
+def _run(name: str, data: dict[str, Any]) -> RunFacts:
+    models = [model for model in _values(data.get("models")) if isinstance(model, dict)]
+    generations = [one for model in models for one in _values(model.get("generations")) if isinstance(one, dict)]
+    engines = (_engine(model.get("engine")) for model in models)
+    finished = _time(data.get("finished"))
+    return RunFacts(
+        run=name,
+        command=str(data.get("command") or ""),
+        state=str(data.get("state") or ("done" if data.get("exit_code") == 0 else "")),
+        started=_time(data.get("started")),
+        finished=finished or _time(data.get("updated")),
+        captions_per_second=_number(data.get("captions_per_second")),
+        answers=_sum(one.get("answers") for one in generations) if generations else None,
+        retries=_sum(one.get("retries") for one in generations),
+        rejects=_sum(n for one in generations for n in _values(one.get("rejects"))),
+        output_tokens=_sum(one.get("output_tokens") for one in generations),
+        engines=tuple(dict.fromkeys(engine for engine in engines if engine)),
+        error=str(data["error"]) if data.get("error") else None,
+    )
+
+
+def _engine(told: Any) -> str:
+    if not isinstance(told, dict):
+        return ""
+    name = " ".join(str(told[key]) for key in ("engine", "engine_version") if told.get(key))
+    return " on ".join(part for part in (name, str(told.get("device") or "")) if part)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return _parsed(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        made = json.loads(data)
+    except (ValueError, RecursionError):  # being written, or cut off when the machine died
+        return {}
+    return made if isinstance(made, dict) else {}
+
+
+def _values(mapping: Any) -> Iterable[Any]:
+    return mapping.values() if isinstance(mapping, dict) else ()
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e15 else None  # also no NaN
+
+
+def _sum(values: Iterable[Any]) -> int:
+    return int(sum(number for value in values if (number := _number(value)) is not None))
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        made = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
