@@ -147,7 +147,7 @@ def of_build(
     if not chosen:
         return ()
     keys = list(chosen)
-    images = {row["key"]: row for row in _rows(connection, _IMAGES.format(ours=_in(keys)), keys)}
+    images = {row["key"]: row for row in _rows(connection, _IMAGES.format(ours=_in(keys)), [*keys, *keys])}
     answers = _answers(connection, [(key, images[key]["sha256"]) for key in keys], fingerprints)
     captions = _captions(connection, keys, answers, {key: row["sha256"] for key, row in images.items()})
     lost: dict[str, list[Lost]] = defaultdict(list)
@@ -353,8 +353,7 @@ def _by(
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-    times = sql.count("?") // max(1, len(values))  # the same keys may be asked for twice
-    answer = connection.execute(sql, list(values) * max(1, times))
+    answer = connection.execute(sql, list(values))
     names = [column[0] for column in answer.description or ()]
     return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 

@@ -1,0 +1,113 @@
+"""A report on an output: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import recaption
+from recaption.errors import UserError
+from recaption.inspect.connection import open_layout
+from recaption.inspect.facts import progress
+from recaption.inspect.layout import Layout, find
+from recaption.inspect.report import facts, gallery, origin, runs
+from recaption.inspect.report.page import Report, render
+from recaption.inspect.summary import from_manifest, read_manifest
+
+SAMPLES = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Written:
+    """A report on disk. `without_picture` counts the samples whose image was not found or not to be shown."""
+
+    path: Path
+    size: int  # bytes
+    samples: int
+    without_picture: int
+    built: bool  # False: of a run that has no build yet
+
+
+def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES, title: str | None = None) -> Written:
+    """Write the report on the output, build or run at `path` to `file`, by default `OUT/report.html`.
+
+    A build that was copied out of its output gets `report.html` in the current folder: a build never changes. The
+    same output gives the same samples. Raises UserError and DatasetError as `connect` does, UserError also where the
+    file cannot be written.
+    """
+    layout = find(path)
+    target = file or (layout.out or Path.cwd()) / "report.html"
+    _check(target)
+    made = gather(layout, samples=samples, title=title)
+    html = render(made).encode("utf-8")
+    _put(target, html)
+    return Written(
+        path=target,
+        size=len(html),
+        samples=len(made.samples),
+        without_picture=sum(sample.picture.url is None for sample in made.samples),
+        built=layout.build is not None,
+    )
+
+
+def gather(layout: Layout, *, samples: int = SAMPLES, title: str | None = None) -> Report:
+    """All that a report says, asked of the files at `layout`."""
+    with open_layout(layout) as connection:
+        if layout.build is None:
+            done = progress(connection, layout)
+            summary = found = None
+            so_far = (done.listed, done.answers, done.rejects)
+            askings = origin.of_pipeline(layout)
+            shown = gallery.of_run(connection, layout, samples)
+            name = layout.out.name if layout.out else "run"
+        else:
+            manifest = read_manifest(layout)
+            summary, so_far = from_manifest(manifest), None
+            found = facts.gather(connection)
+            askings = origin.of_manifest(manifest)
+            asked = [(one.generation, one.fingerprint) for one in askings]
+            shown = gallery.of_build(connection, layout, summary.format, asked, samples)
+            name = summary.name
+    return Report(
+        title=title or name,
+        made=datetime.now(UTC),
+        version=recaption.__version__,
+        summary=summary,
+        facts=found,
+        progress=so_far,
+        askings=askings,
+        runs=runs.read_runs(layout),
+        rates=runs.read_rates(layout),
+        samples=shown,
+    )
+
+
+def _check(target: Path) -> None:
+    """Before minutes are spent on it."""
+    if target.is_dir():
+        raise UserError(f"cannot write the report to {target}: it is a folder. Give a file: -o {target}/report.html")
+    if not target.parent.is_dir():
+        raise UserError(f"cannot write the report to {target}: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise UserError(f"cannot write the report to {target}: {target.parent} is not yours to write in. Give -o FILE")
+
+
+def _put(target: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    try:
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as sink:
+                sink.write(data)
+            mask = os.umask(0)
+            os.umask(mask)
+            Path(name).chmod(0o666 & ~mask)
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write the report to {target}: {error.strerror or error}") from error

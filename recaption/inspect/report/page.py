@@ -1,0 +1,133 @@
+"""The page: one HTML file with its style sheet and script inside, which asks no host for anything.
+
+A content security policy allows exactly that style sheet, that script (by their hashes) and images in the page itself.
+Text is escaped by Jinja; what no script may ever see as text is not put into one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from recaption.inspect.report import charts
+from recaption.inspect.report.facts import WEIGHT_STEP, Facts
+from recaption.inspect.report.gallery import ORDER, Sample
+from recaption.inspect.report.origin import Asking
+from recaption.inspect.report.runs import Rate, RunFacts
+from recaption.inspect.report.spans import visible
+from recaption.inspect.summary import Summary
+
+_HERE = Path(__file__).parent
+LIMITS = (77, 248)
+"""Tokens that CLIP takes (openai/CLIP, clip/model.py), and Long-CLIP (beichenzbc/Long-CLIP, model/longclip.py)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """All that stands on the page. Without a build `summary` and `facts` are None, and `progress` says how far it is."""
+
+    title: str
+    made: datetime
+    version: str  # of recaption
+    summary: Summary | None
+    facts: Facts | None
+    progress: tuple[int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] | None
+    """Images listed, answers by generation, rejects by reason."""
+    askings: tuple[Asking, ...]
+    runs: tuple[RunFacts, ...]
+    rates: tuple[Rate, ...]
+    samples: tuple[Sample, ...]
+
+
+def render(report: Report) -> str:
+    """The HTML of a report."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": visible, "n": _number, "share": share, "flag": _flag, "duration": duration}
+    environment.globals |= {"charts": charts, "step": WEIGHT_STEP}
+    style, script = ((_HERE / name).read_text("utf-8") for name in ("report.css", "report.js"))
+    return environment.get_template("template.html.jinja").render(
+        r=report,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        limits=LIMITS,
+        choices=_choices(report.samples),
+        weight=lambda value: f"{value * WEIGHT_STEP:.2f}",
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    hashes = {"style-src": style, "script-src": script}
+    allowed = "; ".join(f"{name} 'sha256-{_sha256(text)}'" for name, text in hashes.items())
+    return f"default-src 'none'; img-src data:; {allowed}; base-uri 'none'; form-action 'none'"
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _choices(samples: Sequence[Sample]) -> dict[str, list[Any]]:
+    """What the gallery can be filtered by."""
+    lemmas: dict[str, int] = {}
+    for sample in samples:
+        for lemma in sample.lemmas:
+            lemmas[lemma] = lemmas.get(lemma, 0) + 1
+    generations = dict.fromkeys(caption.generation for sample in samples for caption in sample.captions)
+    flags = {flag for sample in samples for flag in sample.flags}
+    chosen: dict[str, int] = {}
+    for sample in samples:
+        chosen[sample.chosen] = chosen.get(sample.chosen, 0) + 1
+    return {
+        "generations": list(generations),
+        "statuses": list(dict.fromkeys(sample.status for sample in samples)),
+        "flags": [flag for flag in ORDER if flag in flags],
+        "tags": sorted(lemmas.items(), key=lambda one: (-one[1], one[0])),
+        "chosen": list(chosen.items()),
+    }
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def share(part: float, whole: float) -> str:
+    """In per cent, with as many digits as tell it from nothing and from all."""
+    if not whole:
+        return "–"
+    percent = 100 * part / whole
+    if 0 < percent < 0.05 or 99.95 < percent < 100:
+        return "< 0.1 %" if percent < 1 else "> 99.9 %"
+    return f"{percent:.1f} %" if 0 < percent < 100 else f"{percent:.0f} %"
+
+
+def duration(seconds: float | timedelta) -> str:
+    """Like 3 d 4 h, 12 min 5 s, 7 s: the two largest units."""
+    left = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
+    parts = []
+    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        if left >= size or (name == "s" and not parts):
+            parts.append(f"{left // size} {name}")
+        left %= size
+    return " ".join(parts[:2])
+
+
+_FLAGS = {"meta": "about the picture", "boilerplate": "opener"}
+
+
+def _flag(name: str) -> str:
+    return _FLAGS.get(name, name)
