@@ -105,6 +105,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("out", help="an output folder, of a finished run or one in progress")
     command.add_argument("sql", nargs="?", help="a query over the views; without it: a first look")
 
+    command = _add(commands, "report", call.report, "one HTML page about an output, with samples; needs no network")
+    command.add_argument("out", help="an output folder, of a finished run or one in progress")
+    command.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: report.html in the output folder")
+    command.add_argument("--samples", type=_positive, default=60, metavar="N", help="images in its gallery (60)")
+    command.add_argument("--title", metavar="TEXT", help="of the page; default: the pipeline's name")
+
     command = _add(commands, "export", call.export, "write a dataset in the form that a named trainer reads")
     command.add_argument("out", help="an output with a finished build, or a build: a folder or a store's URL")
     command.add_argument("dest", help="a new or empty folder, or a store's URL")

@@ -220,6 +220,21 @@ def inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def report(arguments: argparse.Namespace) -> int:
+    from recaption.inspect.report import write_report
+
+    console = Console(highlight=False)
+    made = write_report(arguments.out, arguments.output, samples=arguments.samples, title=arguments.title)
+    size = f"{made.size / 1e6:.1f} MB, {made.samples:,} sample{'s' * (made.samples != 1)}"
+    console.print(f"{_short(str(made.path.absolute()))}  {size}", markup=False, soft_wrap=True)
+    if not made.built:
+        console.print("This run has no build yet: the page says what there is so far", markup=False)
+    if made.without_picture:
+        pictures = f"{made.without_picture:,} of the samples have no picture; the page says why"
+        console.print(pictures, markup=False)
+    return 0
+
+
 def export(arguments: argparse.Namespace) -> int:
     from recaption.export import load
     from recaption.export.base import Options

@@ -33,6 +33,7 @@ NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 8}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
+APART["inspect"] |= {"decode"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 # Who may import these at all …

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import count as count_up
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from recaption.inspect.report.facts import Distribution
 from recaption.inspect.report.runs import Rate
 
-_WIDTH, _HEIGHT = 420, 150
-_LEFT, _RIGHT, _TOP, _BOTTOM = 8, 8, 22, 22
+_WIDTH, _LINE_WIDTH, _HEIGHT = 420, 860, 150
+_SIDE, _TOP, _BOTTOM = 8, 22, 22  # margins
+_FLOOR = _HEIGHT - _BOTTOM
+_ROOM = _FLOOR - _TOP
 _BINS = 26
-_STEPS = (1, 2, 5)
+_WIDEST = 32  # of a bar: a few values are no wall
 
 
 def histogram(
@@ -24,57 +27,49 @@ def histogram(
     what: str,
     *,
     marks: Sequence[int] = (),
-    show: Callable[[int], str] = lambda value: f"{value:,}",
+    show: Callable[[int], str] = "{:,}".format,
 ) -> Markup:
     """`what` by its value. The last bar has what lies beyond the axis as well, and then says so.
 
-    `marks` are limits to draw where values come near them; `show` writes a value.
+    `marks` are limits to draw where values reach them; `show` writes a value.
     """
     bars, step = bins(spread, marks)
     if not bars:
         return Markup("")
     low, high = bars[0][0], bars[-1][0] + step
     most = max(count for _, count in bars)
-    scale = (_WIDTH - _LEFT - _RIGHT) / (high - low)
-    room = _HEIGHT - _TOP - _BOTTOM
+    scale = min((_WIDTH - 2 * _SIDE) / (high - low), _WIDEST / step)
 
     def x(value: float) -> float:
-        return _LEFT + (value - low) * scale
+        return _SIDE + (value - low) * scale
 
-    beyond = spread.above(high - 1)
-    parts = []
+    beyond = spread.above(high - 1) > 0
+    drawn = []
     for start, count in bars:
-        tall = count / most * room
-        last = start + step == high and beyond
-        name = f"{show(start)} or more" if last else show(start) if step == 1 else f"{show(start)}–{show(start + step - 1)}"
-        parts.append(
-            Markup('<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {:,}</title></rect>')
-            .format(x(start) + 0.5, _HEIGHT - _BOTTOM - tall, max(step * scale - 1, 0.5), tall, name, count)
-        )  # fmt: skip
-    for mark in marks:
-        if low < mark <= high:
-            at = x(mark)
-            end = at > _WIDTH * 0.8
-            parts.append(
-                Markup('<line class="mark" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/><text class="mark" x="{3:.1f}" y="{4}" text-anchor="{5}">{6}</text>')
-                .format(at, _TOP - 6, _HEIGHT - _BOTTOM, at + (-4 if end else 4), _TOP - 2, "end" if end else "start", f"{mark:,}")
-            )  # fmt: skip
-    ends = ((low, "start", show(low)), (high, "end", f"{show(high - step)}+" if beyond else show(high - 1)))
-    middle = low + (high - low) // 2 // step * step
-    ends += ((middle, "middle", show(middle)),) if low < middle < high else ()
-    for value, anchor, text in ends:
-        parts.append(
-            Markup('<text x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(x(value), _HEIGHT - 6, anchor, text)
+        last = start + step - 1
+        name = show(start) if step == 1 else f"{show(start)}–{show(last)}"
+        if beyond and last + 1 == high:
+            name = f"{show(start)} or more"
+        tall = count / most * _ROOM
+        drawn.append(
+            _rect("bar", x(start) + 0.5, _FLOOR - tall, max(step * scale - 1, 0.5), tall, f"{name}: {count:,}")
         )
+    for mark in marks:
+        if low < mark < high:
+            right = x(mark) > 0.8 * _WIDTH
+            drawn.append(_line("mark", x(mark), _TOP - 8, x(mark), _FLOOR))
+            drawn.append(_text("mark", x(mark) + (-4 if right else 4), _TOP, "end" if right else "start", f"{mark:,}"))
     peak = next(start for start, count in bars if count == most)
-    at = min(max(x(peak + step / 2), _LEFT + 16), _WIDTH - _RIGHT - 16)
-    parts.append(Markup('<text class="top" x="{:.1f}" y="{}" text-anchor="middle">{:,}</text>').format(at, _TOP - 6 + 2, most))
+    drawn.append(_text("top", max(x(peak + step / 2), _SIDE + 14), _TOP - 5, "middle", f"{most:,}"))
+    for start in {bars[0][0], bars[len(bars) // 2][0], bars[-1][0]}:
+        plus = "+" if beyond and start + step == high else ""
+        drawn.append(_text("", x(start + step / 2), _HEIGHT - 6, "middle", f"{show(start)}{plus}"))
     words = f"Histogram of {what}: median {show(spread.quantile(0.5))}, largest {show(spread.counts[-1][0])}"
-    return _svg(parts, words, baseline=True)
+    return _chart(drawn, words, _WIDTH)
 
 
 def bins(spread: Distribution, marks: Sequence[int] = ()) -> tuple[list[tuple[int, int]], int]:
-    """(first value, count) of bars of equal width, and that width: a round number, so that there are at most 26 bars.
+    """(first value, count) of bars of equal width, and that width: a round number, so that there are few bars.
 
     The axis ends where 99.5 % lie below, or at a mark beyond that which values reach; the last bar takes the rest.
     """
@@ -83,22 +78,17 @@ def bins(spread: Distribution, marks: Sequence[int] = ()) -> tuple[list[tuple[in
     top = spread.counts[-1][0]
     high = max([spread.quantile(0.995), *(mark for mark in marks if mark <= top)])
     low = min(spread.counts[0][0], high)
-    step = _step((high - low + 1) / _BINS)
+    step = _round((high - low + 1) / _BINS)
     low = low // step * step
-    found = [0] * (high // step - low // step + 1)
+    found = [0] * ((high - low) // step + 1)
     for value, count in spread.counts:
         found[min((value - low) // step, len(found) - 1)] += count
     return [(low + n * step, count) for n, count in enumerate(found)], step
 
 
-def _step(least: float) -> int:
+def _round(least: float) -> int:
     """The smallest of 1, 2, 5, 10, 20, 50, … that is not below."""
-    power = 1
-    while True:
-        for step in _STEPS:
-            if step * power >= least:
-                return step * power
-        power *= 10
+    return next(step for power in count_up() for step in (10**power, 2 * 10**power, 5 * 10**power) if step >= least)
 
 
 def bar(share: float, kind: str = "") -> Markup:
@@ -111,63 +101,59 @@ def bar(share: float, kind: str = "") -> Markup:
 
 def stack(parts: Sequence[tuple[str, int]], what: str) -> Markup:
     """Parts of a whole side by side; their names are classes of the style sheet."""
-    total = sum(count for _, count in parts)
-    if not total:
-        return Markup("")
+    total = sum(count for _, count in parts) or 1
     drawn, at = [], 0.0
     for name, count in parts:
-        wide = count / total * 100
-        drawn.append(
-            Markup('<rect class="part {0}" x="{1:.3f}" width="{2:.3f}" height="10"><title>{0}: {3:,}</title></rect>').format(
-                name, at, wide, count
-            )
-        )
-        at += wide
-    words = f"{what}: " + ", ".join(f"{name} {count:,}" for name, count in parts)
+        drawn.append(_rect(f"part {name}", at, 0, count / total * 100, 10, f"{name}: {count:,}"))
+        at += count / total * 100
+    words = ", ".join(f"{name} {count:,}" for name, count in parts)
     return Markup(
-        '<svg class="stack" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
-    ).format(words, Markup("").join(drawn))
+        '<svg class="stack" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{}: {}">{}</svg>'
+    ).format(what, words, Markup("").join(drawn))
 
 
 def line(rates: Sequence[Rate]) -> Markup:
     """Captions per second over time; the line is broken where nothing was logged for a while."""
     if len(rates) < 2:
         return Markup("")
-    width, first, last = 860, rates[0].at, rates[-1].at
+    first, last = rates[0].at, rates[-1].at
     most = max(rate.captions_per_second for rate in rates) or 1.0
-    gap = max(60.0, (last - first) / 40)
-    room = _HEIGHT - _TOP - _BOTTOM
-    runs: list[list[str]] = []
+    pause = max(60.0, (last - first) / 40)
+    pieces: list[list[str]] = []
     before = float("-inf")
     for rate in rates:
-        if rate.at - before > gap:
-            runs.append([])
+        if rate.at - before > pause:
+            pieces.append([])
         before = rate.at
-        x = _LEFT + (rate.at - first) / max(last - first, 1e-9) * (width - _LEFT - _RIGHT)
-        runs[-1].append(f"{x:.1f},{_HEIGHT - _BOTTOM - rate.captions_per_second / most * room:.1f}")
-    parts = [Markup('<polyline class="line" points="{}"/>').format(" ".join(run)) for run in runs]
-    same_day = _utc(first).date() == _utc(last).date()
-    form = "%H:%M:%S" if same_day else "%d %b %H:%M"
-    for at, anchor, when in ((_LEFT, "start", first), (width - _RIGHT, "end", last)):
-        parts.append(
-            Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(at, _HEIGHT - 6, anchor, _utc(when).strftime(form))
-        )
-    parts.append(Markup('<text class="top" x="{}" y="{}">{:,.1f} captions/s</text>').format(_LEFT, _TOP - 8, most))
-    parts.append(
-        Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, width - _RIGHT, _TOP, _TOP)
-    )
-    words = f"Captions per second from {_utc(first):%Y-%m-%d %H:%M:%S} to {_utc(last):%Y-%m-%d %H:%M:%S} UTC, at most {most:,.1f}"
-    return _svg(parts, words, baseline=True, width=width)
+        x = _SIDE + (rate.at - first) / max(last - first, 1e-9) * (_LINE_WIDTH - 2 * _SIDE)
+        pieces[-1].append(f"{x:.1f},{_FLOOR - rate.captions_per_second / most * _ROOM:.1f}")
+    drawn = [Markup('<polyline class="line" points="{}"/>').format(" ".join(piece)) for piece in pieces]
+    drawn.append(_line("grid", _SIDE, _TOP, _LINE_WIDTH - _SIDE, _TOP))
+    drawn.append(_text("top", _SIDE, _TOP - 6, "start", f"{most:,.1f} captions/s"))
+    begin, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
+    form = "%H:%M:%S" if begin.date() == end.date() else "%d %b %H:%M"
+    drawn.append(_text("", _SIDE, _HEIGHT - 6, "start", begin.strftime(form)))
+    drawn.append(_text("", _LINE_WIDTH - _SIDE, _HEIGHT - 6, "end", end.strftime(form)))
+    words = f"Captions per second from {begin:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC, at most {most:,.1f}"
+    return _chart(drawn, words, _LINE_WIDTH)
 
 
-def _utc(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)
-
-
-def _svg(parts: Sequence[Markup], words: str, *, baseline: bool, width: int = _WIDTH) -> Markup:
-    base = Markup('<line class="base" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
-        _LEFT, width - _RIGHT, _HEIGHT - _BOTTOM + 0.5, _HEIGHT - _BOTTOM + 0.5
-    )
+def _chart(drawn: Sequence[Markup], words: str, width: int) -> Markup:
+    base = _line("base", _SIDE, _FLOOR + 0.5, width - _SIDE, _FLOOR + 0.5)
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
-        width, _HEIGHT, escape(words), Markup("").join(parts), base if baseline else ""
+        width, _HEIGHT, words, Markup("").join(drawn), base
     )
+
+
+def _rect(kind: str, x: float, y: float, width: float, height: float, title: str) -> Markup:
+    return Markup(
+        '<rect class="{}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"><title>{}</title></rect>'
+    ).format(kind, x, y, width, height, title)
+
+
+def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup('<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(kind, x1, y1, x2, y2)
+
+
+def _text(kind: str, x: float, y: float, anchor: str, text: str) -> Markup:
+    return Markup('<text class="{}" x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(kind, x, y, anchor, text)

@@ -159,8 +159,8 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
     )
 
 
-# Of whole captions, from their sub-captions: only start and end tokens are counted several times in the sum. White space
-# between sub-captions makes no tokens in CLIP's tokenizer; other tokenizers frame a text otherwise, and are left out.
+# Of whole captions, from their sub-captions: only start and end tokens are counted several times in the sum. White
+# space between sub-captions makes no tokens in CLIP's tokenizer; others frame a text otherwise, and are left out.
 _CAPTION_TOKENS = (
     f"SELECT tokens, count(*) FROM (SELECT sum(n_tokens_clip) - {_CLIP_FRAME} * (count(*) - 1) AS tokens "
     "FROM sub_captions GROUP BY caption_id) GROUP BY ALL"

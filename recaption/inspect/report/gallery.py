@@ -269,7 +269,9 @@ def _captions(
             ShownCaption(
                 **{name: row[name] for name in ("caption_id", "generation", "source", "n_words", "lang")},
                 finish_reason=row["finish_reason"],
-                runs=cut(row["text"][:LONGEST], spans, [Span(start=t["char_start"], end=t["char_end"]) for t in marked]),
+                runs=cut(
+                    row["text"][:LONGEST], spans, [Span(start=t["char_start"], end=t["char_end"]) for t in marked]
+                ),
                 cut_off=max(0, len(row["text"]) - LONGEST),
                 subs=tuple(_sub(n, sub, tags[sub["sub_id"]], number) for n, sub in enumerate(own, 1)),
                 tags=tuple(map(_tag, marked)),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from recaption.inspect.layout import Layout
+
+_SUM = re.compile("(sha256:)?[0-9a-f]{64}")
+_DIGITS = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,15 +22,8 @@ class Asking:
     generation: str
     kind: str
     fingerprint: str
-    model: str  # its name in the pipeline
-    facts: tuple[tuple[str, str], ...]  # of the model: path or id, commit, dtype, …
-    prompt: str
-    prompt_facts: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str], ...]  # name and value: of the model, the prompt, the sampling
     prompt_text: str
-    sampling: tuple[tuple[str, str], ...]
-    asked: int | None = None
-    answered: int | None = None
-    rejected: int | None = None
 
 
 def of_manifest(manifest: Mapping[str, Any]) -> tuple[Asking, ...]:
@@ -57,28 +54,28 @@ def of_pipeline(layout: Layout) -> tuple[Asking, ...]:
 
 def _asking(generation: Mapping[str, Any], model: Mapping[str, Any], prompts: Mapping[str, Any]) -> Asking:
     prompt = _mapping(prompts.get(str(generation.get("prompt"))))
-    replays = generation.get("column")
+    name = str(generation.get("model") or "")
+    facts = {"model": model.get("model") or name, "named": name if name != (model.get("model") or name) else None}
+    facts |= {key: value for key, value in model.items() if key not in ("model", "source")}
+    facts |= {"prompt": generation.get("prompt"), "column": generation.get("column")}
+    facts |= {f"prompt {key}": value for key, value in prompt.items() if key != "text"}
+    facts |= _mapping(generation.get("sampling"))
     return Asking(
         generation=str(generation.get("id") or ""),
         kind=str(generation.get("kind") or ""),
         fingerprint=str(generation.get("fingerprint") or ""),
-        model=str(generation.get("model") or ""),
-        facts=_facts({key: value for key, value in model.items() if not isinstance(value, dict | list)}),
-        prompt=str(generation.get("prompt") or (f"column {replays}" if replays else "")),
-        prompt_facts=_facts({key: value for key, value in prompt.items() if key != "text"}),
+        facts=tuple(_facts({**facts, "fingerprint": generation.get("fingerprint")})),
         prompt_text=str(prompt.get("text") or ""),
-        sampling=_facts(_mapping(generation.get("sampling"))),
-        **{name: generation.get(name) for name in ("asked", "answered", "rejected")},
     )
 
 
-def _facts(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What is set, as words."""
-    return tuple(
-        (key.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
-        for key, value in values.items()
-        if value not in (None, "", [], (), False)
-    )
+def _facts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is set, in words; of a checksum the first digits."""
+    for key, value in values.items():
+        if value in (None, "", [], (), False) or isinstance(value, dict):
+            continue
+        words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        yield key.replace("_", " "), f"{words[:_DIGITS]}…" if _SUM.fullmatch(words) else words
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -118,7 +118,7 @@ def share(part: float, whole: float) -> str:
 def duration(seconds: float | timedelta) -> str:
     """Like 3 d 4 h, 12 min 5 s, 7 s: the two largest units."""
     left = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
-    parts = []
+    parts: list[str] = []
     for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         if left >= size or (name == "s" and not parts):
             parts.append(f"{left // size} {name}")

@@ -1,4 +1,4 @@
-"""Thumbnails of images, from wherever an output has their bytes: its own data, or the source's files on this machine."""
+"""Thumbnails of images, from wherever an output has their bytes: its own data, or the source's files on this disk."""
 
 from __future__ import annotations
 

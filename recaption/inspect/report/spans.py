@@ -8,6 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 _KEPT = "\n\t\u200c\u200d"  # line ends; joiners: scripts and emoji need them
 
@@ -58,7 +59,7 @@ def cut(text: str, subs: Sequence[Span], tags: Sequence[Span]) -> tuple[Run, ...
     runs: list[Run] = []
     seen: set[int] = set()
     parts: list[Part] = []
-    for n, (start, end) in enumerate(zip(at, at[1:], strict=False)):
+    for n, (start, end) in enumerate(pairwise(at)):
         sub = sub_of[n]
         opener = sub is not None and end <= (subs[sub].content or 0)
         parts.append(Part(text=text[start:end], tag=tag_of[n], opener=opener))
