@@ -72,7 +72,7 @@ def _asking(generation: Mapping[str, Any], model: Mapping[str, Any], prompts: Ma
 def _facts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What is set, in words; of a checksum the first digits."""
     for key, value in values.items():
-        if value in (None, "", [], (), False) or isinstance(value, dict):
+        if value is None or value is False or value in ("", [], ()) or isinstance(value, dict):
             continue
         words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         yield key.replace("_", " "), f"{words[:_DIGITS]}…" if _SUM.fullmatch(words) else words

@@ -1,0 +1,219 @@
+"""The page in headless Chromium: it renders, filters, is worked by keyboard, asks no host, and passes axe-core."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption.inspect.layout import find
+from recaption.inspect.report import gather
+from recaption.inspect.report.page import Report, render
+from recaption.inspect.report.pictures import Picture
+from recaption.inspect.report.runs import Rate
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "output"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+HOSTILE = "</script><script>document.title='hacked'</script>\"'><img src=x onerror=\"document.title='hacked'\">{{7*7}}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        missing = f"none of {', '.join(NAMES)} is installed (sudo apt-get install chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def golden() -> Report:
+    rates = tuple(Rate(at=1.7e9 + 5 * n, captions_per_second=3.0 + n % 4) for n in range(40))
+    return replace(gather(find(str(GOLDEN))), rates=rates)
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens a report; afterwards fails for anything on the console and for any request but that for the file."""
+    said: list[str] = []
+    asked: list[str] = []
+    contexts: list[Any] = []
+    file = tmp_path / "report.html"
+
+    def open_page(report: Report, **options: Any) -> Any:
+        file.write_text(render(report), "utf-8")
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert {url for url in asked if not url.startswith("data:image/webp;base64,")} == {file.as_uri()}
+
+
+def shown(page: Any) -> list[str]:
+    return list(page.eval_on_selector_all(".sample:not([hidden])", "all => all.map(one => one.dataset.key)"))
+
+
+def test_it_renders_within_the_window(opened: Callable[..., Any], golden: Report) -> None:
+    for width in (1280, 390):
+        page = opened(golden, viewport={"width": width, "height": 800})
+        assert page.title() == "golden · recaption report"
+        assert len(shown(page)) == 20
+        pictures = page.eval_on_selector_all("img", "all => all.every(i => i.complete || i.loading === 'lazy')")
+        assert pictures
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        colour = page.locator(".sub.h0").first.evaluate("one => getComputedStyle(one).backgroundColor")
+        assert colour == "rgb(220, 232, 255)"  # the style sheet is allowed by its hash
+        assert page.locator("svg.chart .bar").count() > 20
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_contrast_and_labels(opened: Callable[..., Any], golden: Report, scheme: str, width: int) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened(golden, color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.eval_on_selector_all("details", "all => all.forEach(one => one.open = true)")
+    found = Axe().run(page).response["violations"]
+    page.locator(".sub[role=button]").first.click()
+    found += Axe().run(page, context="#about").response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in found] == []
+
+
+def test_search_and_filters(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(golden)
+    count = page.locator("#count")
+    page.fill("#q", "  RED   kites fly ")
+    assert shown(page) == ["000000000"] and count.inner_text() == "1 of 20"
+    page.fill("#q", "dunes. no people")  # across sub-captions: numbers and badges are no text
+    assert shown(page) == ["000000000"]
+    page.select_option("#generation", "short")
+    assert shown(page) == []
+    page.click("#filters button[type=reset]")
+    page.wait_for_function("document.getElementById('count').textContent === '20 of 20'")
+    page.select_option("#status", "reject")
+    assert len(shown(page)) == 3
+    page.select_option("#status", "")
+    page.select_option("#flag", "negation")
+    negated = shown(page)
+    assert negated == ["000000000"]
+    page.select_option("#tag", "boat")
+    assert shown(page) == [] and page.locator("#nothing").is_visible()
+    page.click("#again")
+    page.wait_for_function("document.getElementById('count').textContent === '20 of 20'")
+    assert page.locator("#nothing").is_hidden()
+    page.select_option("#generation", "raw")
+    assert page.locator(".caption:visible").count() == page.locator(".caption[data-generation=raw]").count()
+
+
+def test_the_keyboard_is_enough(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(golden)
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.fill("#q", "two red kites fly")
+    subs = page.locator(".sample:not([hidden]) .caption[data-generation=long] .sub")
+    while page.evaluate("!document.activeElement.matches('.sub')"):
+        page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.n") == "2"
+    page.keyboard.press("Enter")
+    dialog = page.locator("#about")
+    assert dialog.is_visible() and page.evaluate("document.activeElement.id") == "close"
+    assert page.locator("#about-title").inner_text() == "Sub-caption 2 of long, 000000000"
+    assert page.locator("#about-text").inner_text() == "No people are visible."
+    said = dialog.inner_text()
+    for part in ("negation", "person", "absent", "golden:describe_long", "00000000000000a1", "seed 0", "0.95"):
+        assert part in said, part
+    page.keyboard.press("Escape")
+    assert dialog.is_hidden() and page.evaluate("document.activeElement.dataset.n") == "2"
+    assert subs.nth(0).get_attribute("tabindex") == "-1"
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press(" ")
+    page.click("#close")
+    assert page.evaluate("document.activeElement.dataset.n") == "1"
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(outline) == "solid"
+
+
+def test_light_and_dark(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(golden, color_scheme="dark")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.click("#theme")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)" != dark
+    page.click("#theme")
+    assert page.evaluate(ground) == dark
+    page.click("#theme")
+    assert page.locator("#theme").inner_text() == "theme: system" and page.evaluate(ground) == dark
+
+
+def poisoned(value: Any) -> Any:
+    """The report with a hostile text in front of each that came from outside."""
+    if isinstance(value, str):
+        return HOSTILE + value
+    if isinstance(value, tuple):
+        return tuple(map(poisoned, value))
+    if is_dataclass(value) and not isinstance(value, type) and not (isinstance(value, Picture) and value.url):
+        return replace(value, **{f.name: poisoned(getattr(value, f.name)) for f in fields(value)})
+    return value
+
+
+def test_hostile_texts_are_shown_and_never_run(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(poisoned(golden))
+    assert page.locator("script").count() == 1
+    with_picture = sum(sample.picture.url is not None for sample in golden.samples)
+    assert page.locator("img").count() == with_picture
+    assert HOSTILE in page.locator(".text").first.inner_text()
+    assert page.title().startswith(HOSTILE)
+    page.fill("#q", "<script>document.title")
+    assert len(shown(page)) == 20
+    page.locator(".sub[role=button]").first.click()
+    assert HOSTILE in page.locator("#about").inner_text()
+    page.keyboard.press("Escape")
+    page.select_option("#tag", index=1)
+    assert shown(page)
+    page.wait_for_timeout(50)
+    assert page.title().startswith(HOSTILE) and page.locator("script").count() == 1
+
+
+def test_it_reads_without_javascript(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(golden, java_script_enabled=False)
+    assert page.locator(".sample").count() == 20
+    assert page.locator("#filters").is_hidden() and page.locator("#theme").is_hidden()
+    assert page.locator(".text").first.is_visible()
+    details = page.locator(".caption details").first
+    details.locator("summary").click()
+    assert "fingerprint" in details.inner_text()
+
+
+def test_in_print(opened: Callable[..., Any], golden: Report) -> None:
+    page = opened(golden, color_scheme="dark")
+    page.emulate_media(media="print")
+    assert page.locator("#filters").is_hidden() and page.locator("nav").is_hidden()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.pdf(format="A4").startswith(b"%PDF")

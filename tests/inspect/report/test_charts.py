@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from recaption.inspect.report.charts import bar, bins, histogram, line, stack
+from recaption.inspect.report.facts import Distribution
+from recaption.inspect.report.runs import Rate
+
+
+def spread(*values: int) -> Distribution:
+    return Distribution.of((value, values.count(value)) for value in set(values))
+
+
+def test_quantiles_and_shares() -> None:
+    made = spread(*range(1, 101))
+    assert (made.quantile(0.05), made.quantile(0.5), made.quantile(0.95), made.quantile(1)) == (5, 50, 95, 100)
+    assert (made.above(77), made.above(100), made.total, made.mean) == (23, 0, 100, 50.5)
+    assert Distribution.of([]).quantile(0.5) == 0
+    assert Distribution.of([(None, 3), (2, 1)]).counts == ((2, 1),)
+
+
+@pytest.mark.parametrize(
+    "values", [(5,), (0, 1, 2), tuple(range(500)), (3, 100_000), (*[10] * 999, 10_000), tuple(range(70, 90))]
+)
+def test_bars_are_few_and_nothing_is_lost(values: tuple[int, ...]) -> None:
+    made = spread(*values)
+    bars, step = bins(made, (77, 248))
+    assert sum(count for _, count in bars) == len(values)
+    assert len(bars) <= 28
+    assert all(b[0] - a[0] == step for a, b in pairwise(bars))
+    assert bars[0][0] <= min(values)
+    assert not any(mark <= max(values) and mark >= bars[-1][0] + step for mark in (77, 248))
+
+
+def test_one_far_value_does_not_flatten_the_rest() -> None:
+    made = spread(*[v for v in range(10, 40) for _ in range(100)], 100_000)
+    bars, step = bins(made)
+    assert (bars[-1], step) == ((38, 201), 2)
+    assert "<title>38 or more: 201</title>" in histogram(made, "words")
+
+
+def test_marks_are_drawn_where_values_reach_them() -> None:
+    assert histogram(spread(10, 20, 80, 300), "tokens", marks=(77, 248)).count('class="mark"') == 4
+    assert histogram(spread(10, 20, 80), "tokens", marks=(77, 248)).count('class="mark"') == 2
+    assert "mark" not in histogram(spread(10, 20), "tokens", marks=(77, 248))
+
+
+def test_charts_are_well_formed_and_escape_what_they_are_told() -> None:
+    rates = [Rate(at=1000.0 + 5 * i + (900 if i > 3 else 0), captions_per_second=i) for i in range(8)]
+    hostile = '"><script>alert(1)</script>'
+    for svg in (
+        histogram(spread(1, 2, 3), hostile),
+        stack((("ok", 3), ("partial", 0)), hostile),
+        stack((("ok", 0),), hostile),
+        bar(0.5),
+        line(rates),
+    ):
+        assert ElementTree.fromstring(str(svg)).tag == "svg"
+        assert "<script" not in svg
+    assert str(line(rates)).count("<polyline") == 2  # a pause of a quarter of an hour breaks it
+    assert (line(rates[:1]), histogram(spread(), "x")) == ("", "")

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import base64
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recaption.decode import decode
+from recaption.inspect.connection import open_layout
+from recaption.inspect.layout import Layout, find
+from recaption.inspect.report import gather
+from recaption.inspect.report.gallery import Sample, of_build, of_run
+from recaption.inspect.report.pictures import Picture
+from recaption.types import ImageLimits
+
+from ..conftest import LONG
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+FORMATS = ("webdataset", "parquet", "sidecar")
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    """The golden output, without its source."""
+    return Path(shutil.copytree(GOLDEN / "output", tmp_path / "out", symlinks=True))
+
+
+def to_pixels(data: bytes) -> np.ndarray:
+    return np.asarray(decode(data, ImageLimits()), float)
+
+
+def source(shard: str | None) -> dict[str, bytes]:
+    with tarfile.open(GOLDEN / "source" / f"{shard}.tar") as tar:
+        members = {member.name: tar.extractfile(member) for member in tar}
+        return {name.rpartition(".")[0]: file.read() for name, file in members.items() if file and "txt" not in name}
+
+
+def pixels(picture: Picture) -> np.ndarray:
+    assert picture.url
+    return to_pixels(base64.b64decode(picture.url.partition(",")[2]))
+
+
+def shown(layout: Layout, form: str, count: int = 40) -> tuple[Sample, ...]:
+    with open_layout(layout) as connection:
+        pairs = [("long", "00000000000000a1"), ("short", "00000000000000a2")]
+        return of_build(connection, layout, form, pairs, count)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_usable_image_has_its_own_picture(form: str) -> None:
+    """In every format, held out ones too. The sidecar's are in the source's tars, found from the output's folder."""
+    samples = shown(find(str(GOLDEN / "output" / "builds" / form)), form)
+    assert len(samples) == 20
+    pictures = {s.key: s.picture for s in samples if s.status in ("ok", "partial")}
+    assert [picture.missing for picture in pictures.values() if picture.url is None] == []
+    assert {s.split for s in samples if s.picture.url} == {"train", "val"}
+    for s in samples:
+        if s.key in pictures:
+            expected = to_pixels(source(s.shard)[s.source_key])
+            assert np.abs(pixels(s.picture) - expected).mean() < 8, s.key  # what remains is WebP's, and JPEG's
+
+
+def test_pictures_say_why_they_are_missing(golden: Path) -> None:
+    sidecar = {s.status: s.picture.missing for s in shown(find(str(golden / "builds" / "sidecar")), "sidecar")}
+    assert sidecar["ok"] == "00001.tar of the source is not there"
+    tars = golden / "builds" / "webdataset" / "data"
+    (tars / "00000.tar.idx").write_bytes((tars / "00001.tar.idx").read_bytes())
+    (tars / "00001.tar").unlink()
+    found = {s.picture.missing for s in shown(find(str(golden / "builds" / "webdataset")), "webdataset")}
+    assert "00001.tar is not with this copy of the build" in found
+    assert any("00000.tar" in why for why in found)
+    parquet = golden / "builds" / "parquet" / "data"
+    (parquet / "00000.parquet").write_bytes(b"PAR1 no more PAR1")
+    (parquet / "00001.parquet").unlink()
+    found = {s.picture.missing for s in shown(find(str(golden / "builds" / "parquet")), "parquet")}
+    assert {"00000.parquet cannot be read", "00001.parquet is not with this copy of the build"} <= found
+
+
+def test_another_image_at_the_place_is_not_shown(tmp_path: Path) -> None:
+    whole = Path(shutil.copytree(GOLDEN, tmp_path / "golden", symlinks=True))
+    tar = whole / "source" / "00000.tar"
+    tar.write_bytes(tar.read_bytes().replace(b"\xff\xda", b"\xff\xdb"))
+    samples = shown(find(str(whole / "output" / "builds" / "sidecar")), "sidecar")
+    changed = "the source has changed: it has another image there"
+    assert changed in {s.picture.missing for s in samples}
+
+
+def test_what_is_wrong_is_among_the_samples_and_the_rest_is_by_chance(golden: Path) -> None:
+    samples = shown(find(str(golden)), "webdataset", 10)
+    assert len(samples) == len({s.key for s in samples}) == 10
+    chosen = [s.chosen for s in samples]
+    assert chosen == sorted(chosen, key=lambda why: why != "random")
+    assert {"random", "rejected", "partial", "flagged"} <= set(chosen)
+    assert all(s.status in ("reject", "excluded") for s in samples if s.chosen == "rejected")
+    assert shown(find(str(golden)), "webdataset", 10) == samples
+    assert len(shown(find(str(golden)), "webdataset", 1)) == 1
+
+
+def test_a_sample_has_all_that_is_known(golden: Path) -> None:
+    samples = {s.key: s for s in shown(find(str(golden)), "webdataset")}
+    (long, *_) = [c for c in samples["000000000"].captions if c.generation == "long"]
+    assert "".join(p.text for run in long.runs for p in run.parts).startswith("Two red kites")
+    assert [sub.number for sub in long.subs] == [1, 2]
+    assert long.subs[0].tokens == (("clip", 10),)
+    assert {(tag.lemma, tag.count) for tag in long.subs[0].tags} == {("kite", 2), ("kite", 1), ("dune", None)}
+    assert long.answer and long.answer.fingerprint == "00000000000000a1" and long.answer.attempts
+    rejected = [s for s in samples.values() if s.status == "reject"]
+    assert all(s.lost and s.reason for s in rejected) and not any(s.captions for s in rejected)
+
+
+def test_equal_images_share_an_answer(golden: Path) -> None:
+    """They were asked once, so the answer has the key of one of them."""
+    samples = shown(find(str(golden)), "webdataset")
+    generated = [c for s in samples for c in s.captions if c.generation != "raw"]
+    assert [c.caption_id for c in generated if c.answer is None] == []
+
+
+def test_a_build_alone(golden: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(golden / "builds" / "parquet", tmp_path / "elsewhere"))
+    samples = shown(find(str(copy)), "parquet")
+    assert sum(s.picture.url is not None for s in samples) == 16
+    assert not any(c.answer for s in samples for c in s.captions)
+
+
+def test_a_run_in_progress(run_only: Path) -> None:
+    layout = find(str(run_only))
+    with open_layout(layout) as connection:
+        samples = of_run(connection, layout, 3)
+    assert len(samples) == 3 and all(s.status == "in progress" for s in samples)
+    assert {s.captions[0].runs[0].parts[0].text for s in samples} <= set(LONG.values())
+    assert {s.picture.missing for s in samples} <= {f"00000{n}.tar of the source is not there" for n in (0, 1)}
+    made = gather(layout)
+    assert made.facts is None and made.progress and made.progress[0] == 6
+
+
+def test_facts_of_the_golden_build(golden: Path) -> None:
+    facts = gather(find(str(golden))).facts
+    assert facts is not None
+    assert [name for name, _ in facts.caption_words] == ["long", "short", "raw"]
+    assert (facts.images, facts.distinct_images, facts.sub_captions) == (16, 15, 61)
+    assert sum(reject.count for reject in facts.rejects) == 5
+    tags = {tag.lemma: tag for tag in facts.tags}
+    assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, (("red", 5),))
+    assert {flag.flag: flag.count for flag in facts.flags} == {
+        "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "repeat": 1
+    }  # fmt: skip
+    assert dict(facts.sub_tokens)["clip"].total == 61
+    assert dict(facts.caption_tokens)["clip"].total == 46
+    assert facts.weights.counts[-1][0] == 20

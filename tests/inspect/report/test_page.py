@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from recaption.cli import main
+from recaption.errors import DatasetError, UserError
+from recaption.inspect.layout import find
+from recaption.inspect.report import gather, write_report
+from recaption.inspect.report.page import duration, render, share
+
+from ..conftest import HOSTILE, LONG
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "output"
+VOID = {"meta", "img", "input", "br", "rect", "line", "polyline"}
+
+
+class Outline(HTMLParser):
+    """Tags as they nest; raises where one is closed that was not opened."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.text = ""
+        self.ids: list[str] = []
+        self.urls: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.ids += [str(given["id"])] if "id" in given else []
+        self.urls += [str(given[name]) for name in ("src", "href") if name in given]
+        assert not any(name.startswith("on") or name == "style" for name in given), (tag, given)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID, tag
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.text += data
+
+
+def page(path: Path) -> Outline:
+    return Outline(render(gather(find(str(path)))))
+
+
+def test_the_page_is_whole_and_names_no_other_file() -> None:
+    made = page(GOLDEN)
+    assert len(made.ids) == len(set(made.ids))
+    inside = {url.partition(":")[0] for url in made.urls if not url.startswith("#")}
+    assert inside == {"data", "https"}  # thumbnails, and links to where images came from
+    assert {url[1:] for url in made.urls if url.startswith("#")} <= set(made.ids)
+    for text in ("golden", "Two red kites fly above pale dunes.", "Words per caption, long", "describe_short"):
+        assert text in made.text
+    assert "0 % above 77 tokens" in re.sub(r"\s+", " ", made.text)
+
+
+def test_all_of_a_build_that_has_nothing_but_texts(dataset: Path) -> None:
+    made = page(dataset)
+    assert "A brown dog sits on a red mat." in made.text
+    assert "no picture: 000000.tar of the source is not there" in made.text
+    assert "A [bold]dog[/bold]⟨U+001B⟩[31m sits.⟨U+202E⟩ It is brown." in made.text.replace("\n", "")
+    assert "\x1b" in HOSTILE and "\x1b" not in made.text
+    assert "No tokens were counted" in made.text
+
+
+def test_a_run_in_progress(run_only: Path) -> None:
+    made = page(run_only)
+    text = re.sub(r"\s+", " ", made.text)
+    assert "This run has not built its dataset yet" in text and "6 images listed" in text
+    assert "4 66.7 %" in text  # of them answered
+    assert LONG["b0"] in text
+    assert "repetition" in text
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    made = page(tmp_path)
+    assert "There is no image to show yet." in made.text
+
+
+def test_a_build_of_which_everything_was_rejected(dataset: Path) -> None:
+    build = (dataset / "dataset").resolve()
+    for table in ("captions", "sub_captions", "tags", "images"):
+        shutil.rmtree(build / table)
+    made = page(dataset)
+    assert "There is no image to show." in made.text
+
+
+def test_texts_are_text(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    title = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+    html = render(gather(find(str(dataset)), title=title))
+    assert html.count("<script") == 1 and "<img" not in html
+    assert title in Outline(html).text
+
+
+def test_where_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Path(shutil.copytree(GOLDEN, tmp_path / "out", symlinks=True))
+    assert write_report(str(out)).path == out / "report.html"
+    assert write_report(f"{out}/dataset").path == out / "report.html"  # a build never changes
+    copy = Path(shutil.copytree(GOLDEN / "builds" / "parquet", tmp_path / "copy"))
+    monkeypatch.chdir(tmp_path)
+    made = write_report(str(copy), samples=3, title="A title")
+    assert (made.path, made.samples, made.without_picture) == (tmp_path / "report.html", 3, 1)
+    assert "A title" in made.path.read_text("utf-8") and made.size == made.path.stat().st_size
+    assert [p.name for p in (*out.iterdir(), *tmp_path.iterdir()) if p.name.startswith(".")] == []
+
+
+def test_where_it_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="it is a folder"):
+        write_report(str(GOLDEN), tmp_path)
+    with pytest.raises(UserError, match="there is no folder"):
+        write_report(str(GOLDEN), tmp_path / "no" / "report.html")
+    with pytest.raises(UserError, match="cannot inspect"):
+        write_report(str(tmp_path))
+
+
+def test_a_manifest_that_does_not_add_up(dataset: Path) -> None:
+    manifest = (dataset / "dataset").resolve() / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"ok": 4', '"ok": 5'))
+    with pytest.raises(DatasetError, match="sum does not hold"):
+        write_report(str(dataset))
+    assert not (dataset / "report.html").exists()
+
+
+def test_the_command(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(run_only), "-o", str(tmp_path / "page.html"), "--samples", "2"]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "page.html  0.0 MB, 2 samples" in said and "This run has no build yet" in said
+    assert "2 of the samples have no picture" in said
+    assert main(["report", str(tmp_path / "nothing")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "said"),
+    [
+        (0, 9, "0 %"),
+        (9, 9, "100 %"),
+        (1, 3, "33.3 %"),
+        (1, 10_000, "< 0.1 %"),
+        (9_999, 10_000, "> 99.9 %"),
+        (0, 0, "–"),
+    ],
+)
+def test_shares(part: int, whole: int, said: str) -> None:
+    assert share(part, whole) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0, "0 s"), (7.9, "7 s"), (60, "1 min"), (125, "2 min 5 s"), (3 * 86_400 + 3_700, "3 d 1 h")]
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
