@@ -16,7 +16,7 @@ from recaption.inspect.report.page import duration, render, share
 from ..conftest import HOSTILE, LONG
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "output"
-VOID = {"meta", "img", "input", "br", "rect", "line", "polyline"}
+VOID = {"meta", "img", "input"}
 
 
 class Outline(HTMLParser):
@@ -41,7 +41,7 @@ class Outline(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in VOID, tag
+        assert tag in {"rect", "line", "polyline"}, tag  # in SVG elements may close themselves, in HTML they may not
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -79,7 +79,7 @@ def test_a_run_in_progress(run_only: Path) -> None:
     made = page(run_only)
     text = re.sub(r"\s+", " ", made.text)
     assert "This run has not built its dataset yet" in text and "6 images listed" in text
-    assert "4 66.7 %" in text  # of them answered
+    assert "66.7 %" in text  # of them answered
     assert LONG["b0"] in text
     assert "repetition" in text
 
