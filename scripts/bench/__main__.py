@@ -9,6 +9,7 @@
     annotate    splitting, tagging and flags on one core and two, against stock spaCy; growth of memory
     write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
     load        the loader against webdataset and open_clip's pipeline on the same tars
+    report      `recaption report` of 100,000 generated images with 200 samples
 
 A figure counts only with the machine it was read on; that stands in the JSON.
 """
@@ -31,6 +32,7 @@ import annotate  # noqa: E402
 import fleet  # noqa: E402
 import load  # noqa: E402
 import parts  # noqa: E402
+import report  # noqa: E402
 import scheduler  # noqa: E402
 import speed  # noqa: E402
 import write  # noqa: E402
@@ -46,6 +48,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "annotate": annotate.measure,
     "write": write.measure,
     "load": load.measure,
+    "report": report.measure,
 }
 
 
