@@ -104,7 +104,7 @@ def _moved(table: pa.Table, shard: int, per_shard: int) -> pa.Table:
         new = pc.replace_substring(table["text"], "e", _LETTERS[shard])
         table = table.set_column(table.column_names.index("text"), table.schema.field("text"), new)
     if "shard" in table.column_names:
-        new = pa.array([f"{shard:05d}"] * table.num_rows)
+        new = pa.array([f"{shard:05d}"] * table.num_rows, pa.string())
         table = table.set_column(table.column_names.index("shard"), table.schema.field("shard"), new)
     return table
 
