@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import recaption
-from recaption.errors import UserError
+from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_layout
 from recaption.inspect.facts import progress
 from recaption.inspect.layout import Layout, find
@@ -53,7 +53,17 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
 
 
 def gather(layout: Layout, *, samples: int = SAMPLES, title: str | None = None) -> Report:
-    """All that a report says, asked of the files at `layout`."""
+    """All that a report says, asked of the files at `layout`. Raises DatasetError where they cannot be read."""
+    import duckdb
+
+    try:
+        return _gathered(layout, samples, title)
+    except duckdb.Error as error:
+        again = "" if layout.build else ". If a run is writing there at the moment, try again"
+        raise DatasetError(f"cannot read {layout.given}: {error}{again}") from error
+
+
+def _gathered(layout: Layout, samples: int, title: str | None) -> Report:
     with open_layout(layout) as connection:
         if layout.build is None:
             done = progress(connection, layout)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from recaption.inspect.report.facts import Distribution
 from recaption.inspect.report.runs import Rate
 
-_WIDTH, _LINE_WIDTH, _HEIGHT = 420, 860, 150
+_WIDTH, _LINE_WIDTH, _HEIGHT = 420, 1160, 150
 _SIDE, _TOP, _BOTTOM = 8, 22, 22  # margins
 _FLOOR = _HEIGHT - _BOTTOM
 _ROOM = _FLOOR - _TOP

@@ -173,7 +173,7 @@ def of_build(
 def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) -> tuple[Sample, ...]:
     """`count` images that have an answer already, of a run without a build: texts that are not cut yet."""
     found = connection.execute(
-        "SELECT key, any_value(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count]
+        "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count]
     ).fetchall()
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)

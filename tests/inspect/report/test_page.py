@@ -134,6 +134,13 @@ def test_a_manifest_that_does_not_add_up(dataset: Path) -> None:
     assert not (dataset / "report.html").exists()
 
 
+def test_a_table_that_is_broken(dataset: Path) -> None:
+    file = (dataset / "dataset").resolve() / "tags" / "000001.parquet"
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(DatasetError, match="cannot read"):
+        write_report(str(dataset))
+
+
 def test_the_command(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run_only), "-o", str(tmp_path / "page.html"), "--samples", "2"]) == 0
     said = capsys.readouterr().out.replace("\n", " ")
