@@ -31,7 +31,7 @@ LIMITS = (77, 248)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All that stands on the page. Without a build `summary` and `facts` are None, and `progress` says how far it is."""
+    """All that stands on the page. Without a build, `summary` and `facts` are None, `progress` says how far it is."""
 
     title: str
     made: datetime

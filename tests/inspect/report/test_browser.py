@@ -93,8 +93,10 @@ def test_it_renders_within_the_window(opened: Callable[..., Any], golden: Report
 
 @pytest.fixture(scope="module")
 def few(golden: Report) -> Report:
-    """With one sample of each kind: axe-core takes its time."""
-    return replace(golden, samples=golden.samples[:1] + golden.samples[6:8] + golden.samples[-1:])
+    """With a few of each kind: axe-core takes its time."""
+    assert golden.facts
+    samples = golden.samples[:1] + golden.samples[6:8] + golden.samples[-1:]
+    return replace(golden, samples=samples, facts=replace(golden.facts, tags=golden.facts.tags[:3]))
 
 
 OPEN = "all => all.forEach(one => one.open = true)"
