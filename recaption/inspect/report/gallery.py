@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recaption.inspect.layout import Layout
 from recaption.inspect.report.facts import FLAGS
-from recaption.inspect.report.pictures import Picture, Wanted, thumbnails
-from recaption.inspect.report.spans import Run, Span, cut
+from recaption.inspect.report.pictures import Wanted, thumbnails
+from recaption.inspect.report.sample import Attempt, Lost, Sample, ShownAnswer, ShownCaption, ShownSub, ShownTag
+from recaption.inspect.report.spans import Span, cut
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,117 +19,6 @@ LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
 """Of the samples, these shares are chosen for what is wrong with them, as far as there are any."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShownTag:
-    """What a tag says, in words: attributes and count as said."""
-
-    lemma: str
-    label: str | None
-    attributes: tuple[str, ...]
-    count: int | None
-    kind: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShownSub:
-    """A sub-caption's row. `flags` are without is_."""
-
-    number: int  # from 1
-    n_words: int
-    tokens: tuple[tuple[str, int | None], ...]
-    weight: float
-    flags: tuple[str, ...]
-    dup_of: str | None
-    tags: tuple[ShownTag, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attempt:
-    """One time that the question was asked."""
-
-    seed: int
-    temperature: float
-    finish_reason: str
-    output_tokens: int
-    detail: str | None
-    pixel_share: float | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShownAnswer:
-    """What the answer store says of a caption."""
-
-    fingerprint: str
-    prompt_tokens: int
-    output_tokens: int
-    prompt_sha256: str
-    attempts: tuple[Attempt, ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShownCaption:
-    """A caption, cut into runs for the page; `cut_off` counts the characters that are not shown."""
-
-    caption_id: str
-    generation: str
-    source: str
-    n_words: int
-    lang: str | None
-    finish_reason: str | None
-    runs: tuple[Run, ...]
-    cut_off: int
-    subs: tuple[ShownSub, ...]
-    tags: tuple[ShownTag, ...]  # in the order of `Part.tag`
-    answer: ShownAnswer | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lost:
-    """Why an image or an answer could not be used."""
-
-    generation: str | None
-    stage: str
-    reason: str
-    detail: str
-    attempts: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """An image of the gallery. `chosen` says why it is there: random, or one of what `_SHARES` names."""
-
-    key: str
-    source_key: str
-    sha256: str
-    shard: str | None
-    row: int | None
-    split: str
-    status: str  # of the image; "in progress" without a build
-    reason: str | None
-    url: str | None
-    width: int | None
-    height: int | None
-    chosen: str
-    picture: Picture
-    captions: tuple[ShownCaption, ...]
-    lost: tuple[Lost, ...]
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        found = {flag for caption in self.captions for sub in caption.subs for flag in sub.flags}
-        return tuple(flag for flag in ORDER if flag in found)
-
-    @property
-    def lemmas(self) -> tuple[str, ...]:
-        """Objects that are said to be there, as they come."""
-        tags = (tag for caption in self.captions for sub in caption.subs for tag in sub.tags)
-        return tuple(dict.fromkeys(tag.lemma for tag in tags if tag.kind == "object"))
-
-
-ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "repeat")
-"""Flags in the order in which they are shown."""
 
 
 def of_build(
@@ -232,11 +121,11 @@ _LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempt
 
 def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:
     """Keys, and why each was chosen. In each group they are ordered by md5(key): by chance, and the same every time."""
-    flagged = " OR ".join(FLAGS[:3])  # openers are everywhere
+    flagged = " OR ".join(flag for flag in FLAGS if flag != "is_boilerplate")  # openers are everywhere
     groups = {
         "rejected": "SELECT key FROM images WHERE status IN ('reject', 'excluded')",
         "partial": "SELECT key FROM images WHERE status = 'partial'",
-        "flagged": f"SELECT DISTINCT key FROM sub_captions WHERE {flagged}",
+        "flagged": f"SELECT DISTINCT key FROM sub_captions WHERE generation <> 'raw' AND ({flagged})",
         "repeats": "SELECT DISTINCT key FROM sub_captions WHERE dup_of IS NOT NULL",
     }
     special: dict[str, str] = {}

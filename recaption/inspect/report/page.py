@@ -18,9 +18,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recaption.inspect.report import charts
 from recaption.inspect.report.facts import WEIGHT_STEP, Facts
-from recaption.inspect.report.gallery import ORDER, Sample
 from recaption.inspect.report.origin import Asking
 from recaption.inspect.report.runs import Rate, RunFacts
+from recaption.inspect.report.sample import ORDER, Sample
 from recaption.inspect.report.spans import visible
 from recaption.inspect.summary import Summary
 

@@ -106,7 +106,8 @@ def violations(page: Any, context: str | None = None, *, rule: str | None = None
     """What axe-core finds wrong."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, context=context, options={"runOnly": [rule]} if rule else None).response
+    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": [rule]} if rule else {})
+    found = Axe().run(page, context=context, options=options).response
     assert found["passes"]
     return [(v["id"], n["html"], n["failureSummary"]) for v in found["violations"] for n in v["nodes"]]
 

@@ -12,8 +12,9 @@ from recaption.decode import decode
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find
 from recaption.inspect.report import gather
-from recaption.inspect.report.gallery import Sample, of_build, of_run
+from recaption.inspect.report.gallery import of_build, of_run
 from recaption.inspect.report.pictures import Picture
+from recaption.inspect.report.sample import Sample
 from recaption.types import ImageLimits
 
 from ..conftest import LONG
@@ -96,6 +97,8 @@ def test_what_is_wrong_is_among_the_samples_and_the_rest_is_by_chance(golden: Pa
     assert chosen == sorted(chosen, key=lambda why: why != "random")
     assert {"random", "rejected", "partial", "flagged"} <= set(chosen)
     assert all(s.status in ("reject", "excluded") for s in samples if s.chosen == "rejected")
+    said = [{f for c in s.captions if c.generation != "raw" for sub in c.subs for f in sub.flags} for s in samples]
+    assert all(flags for s, flags in zip(samples, said, strict=True) if s.chosen == "flagged")
     assert shown(find(str(golden)), "webdataset", 10) == samples
     assert len(shown(find(str(golden)), "webdataset", 1)) == 1
 
