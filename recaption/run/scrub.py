@@ -1,0 +1,83 @@
+"""What must not be kept: secrets and image bytes, taken out of texts before they go into a log.
+
+Errors quote requests, requests have headers and signed URLs, and whoever writes an error does not know where it will
+lie one day. So every text is looked through, whoever it comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+HIDDEN: Final = "***"
+_SHORTEST = 8  # characters of an environment value that counts as a secret: a shorter one may be any word
+
+_SECRET_NAME = r"(?:secret|passw(?:or)?d|token|credentials?|api[-_]?key|access[-_]?key(?:[-_]?id)?|authorization)"
+_SECRET_VARIABLE = re.compile(rf"(?:{_SECRET_NAME}|key|auth)(?:_\w+)?$", re.IGNORECASE)
+_PATTERNS: Final = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        # Image bytes: a data URL, or so long a run of base64 that it is no word.
+        (r"(?i)(data:[\w.+-]*/?[\w.+-]*;base64,)[A-Za-z0-9+/=_%-]*", rf"\1{HIDDEN}"),
+        (r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{256,}=*", HIDDEN),
+        # user:password@host
+        (r"(?i)([a-z][a-z0-9+.-]*://)[^/\s@]+@", rf"\1{HIDDEN}@"),
+        # Signed URLs: of S3, Google Cloud Storage, Azure, CloudFront.
+        (
+            r"(?i)((?:\bX-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|[?&](?:sig|signature|token|key|api_?key|"
+            r"access_token|AWSAccessKeyId|GoogleAccessId|Policy|Key-Pair-Id))(?:=|%3D))[^&\s\"'<>]+",
+            rf"\1{HIDDEN}",
+        ),
+        (r"(?i)(\b(?:Bearer|Basic)\s+)[\w.~+/=-]{6,}", rf"\1{HIDDEN}"),
+        # "api_key": "…", password=…, Authorization: …
+        (
+            rf"(?i)((?<![\w-])[\w-]{{0,40}}?{_SECRET_NAME}\b[\"']?\s*[:=]\s*[\"']?)(?!(?:Bearer|Basic)\b)[^\s\"',;&)}}]+",
+            rf"\1{HIDDEN}",
+        ),
+        # Keys that say by their form what they are: OpenAI, Hugging Face, AWS, GitHub, Slack, Google, JSON Web Tokens.
+        (r"\bsk-[\w-]{8,}", HIDDEN),
+        (r"\bhf_[A-Za-z0-9]{8,}", HIDDEN),
+        (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
+        (r"\b(?:gh[pousr]|github_pat)_\w{16,}", HIDDEN),
+        (r"\bxox[abeoprs]-[\w-]{8,}", HIDDEN),
+        (r"\bAIza[\w-]{30,}", HIDDEN),
+        (r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", HIDDEN),
+    )
+)
+
+
+class Scrubber:
+    """Calling it with a text returns the text without secrets; with a list or a mapping, without any in its texts."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None, names: tuple[str, ...] = ()) -> None:
+        """The values of variables that are named like secrets are hidden wherever they stand, and those of `names`."""
+        given = os.environ if environment is None else environment
+        values = {
+            value.strip()
+            for name, value in given.items()
+            if (name in names or _SECRET_VARIABLE.search(name)) and len(value.strip()) >= _SHORTEST
+        }
+        forms = values | {quote(value, safe="") for value in values}
+        self._known = sorted(forms, key=len, reverse=True)  # the longest first: one may hold another
+
+    def __call__(self, value: Any) -> Any:
+        """A number or None stays as it is; of bytes only their number is said; anything else becomes its text."""
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, Mapping):
+            return {str(name): self(each) for name, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [self(each) for each in value]
+        if isinstance(value, bytes | bytearray | memoryview):
+            return f"{len(value)} bytes"
+        return self.text(str(value))
+
+    def text(self, text: str) -> str:
+        for secret in self._known:
+            text = text.replace(secret, HIDDEN)
+        for pattern, replacement in _PATTERNS:
+            text = pattern.sub(replacement, text)
+        return text

@@ -1,0 +1,102 @@
+"""What is taken out of texts before a log keeps them, and what is left in them."""
+
+from __future__ import annotations
+
+import base64
+import random
+import string
+
+import pytest
+
+from recaption.run.scrub import HIDDEN, Scrubber
+
+SECRET = "s3cr3tV4lue-0123456789"
+PICTURE = base64.b64encode(bytes(range(256)) * 4).decode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer " + SECRET,
+        '{"Authorization": "Bearer ' + SECRET + '"}',
+        "headers={'authorization': 'Basic " + SECRET + "'}",
+        f"openai said: wrong key sk-{SECRET}",
+        "hf_" + SECRET.replace("-", ""),
+        "the key AKIAIOSFODNN7EXAMPLE is not known",
+        "ghp_" + SECRET.replace("-", ""),
+        "xoxb-" + SECRET,
+        "AIza" + "A1b2C3d4E5" * 4,
+        "token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0." + SECRET,
+        "GET https://bucket.s3.amazonaws.com/a.jpg?X-Amz-Algorithm=x&X-Amz-Signature=" + SECRET,
+        "https://s3.test/a?X-Amz-Security-Token=" + SECRET + "&X-Amz-Date=20260131",
+        "https://x.blob.core.windows.net/a.jpg?sv=1&sig=" + SECRET,
+        "https://storage.googleapis.com/a?GoogleAccessId=" + SECRET + "&Expires=1",
+        "cannot reach s3://me:" + SECRET + "@host/bucket",
+        "proxy http://" + SECRET + "@proxy:3128 refused",
+        f"aws_secret_access_key={SECRET}",
+        f'"api_key": "{SECRET}"',
+        f"password: {SECRET}, user: me",
+        f"HF_TOKEN='{SECRET}'",
+    ],
+)
+def test_secrets_go_by_their_form(text: str) -> None:
+    found = Scrubber({})(text)
+    assert HIDDEN in found
+    assert SECRET not in found and SECRET.replace("-", "") not in found
+    for piece in ("AKIAIOSFODNN7EXAMPLE", "A1b2C3d4E5" * 4):
+        assert piece not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"bad picture data:image/jpeg;base64,{PICTURE} in message", f"image_url: {PICTURE}", f"DATA:;base64,{PICTURE}"],
+)
+def test_image_bytes_go(text: str) -> None:
+    found = Scrubber({})(text)
+    assert HIDDEN in found and len(found) < 60 and PICTURE[:24] not in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no token for 300 s while requests run",
+        "the answer was of kind 'repetition' in each of 3 attempts, max_tokens=320, output_tokens: 14",
+        "HF_TOKEN in its environment, or hf auth login there",
+        "/data/cc3m/00012.tar changed while it was being read (shard 00012, key 000120007)",
+        "https://example.org/photo.jpg?width=640&height=480 was not found",
+        "8 x 8 pixels; the shorter side must have 16",
+        "s3://bucket/out/answers/long-0123456789abcdef/.parts/00000/000000.000001-0000-3_17.parquet",
+        "key 'sk' and key 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "mail me@example.org",
+    ],
+)
+def test_what_says_what_is_wrong_stays(text: str) -> None:
+    assert Scrubber({})(text) == text
+
+
+def test_values_of_the_environment_go_wherever_they_stand() -> None:
+    environment = {
+        "MY_SERVER": "correct horse",
+        "OPENAI_API_KEY": "a/b+c d=e",
+        "WANDB_TOKEN": "x",
+        "HOME": "/home/somebody",
+    }
+    scrub = Scrubber(environment, names=("MY_SERVER",))
+    assert scrub("it said correct horse at /home/somebody x") == f"it said {HIDDEN} at /home/somebody x"
+    assert scrub("?q=a%2Fb%2Bc%20d%3De a/b+c d=e") == f"?q={HIDDEN} {HIDDEN}"
+
+
+def test_nested_values_are_looked_through_and_bytes_are_only_counted() -> None:
+    found = Scrubber({})(
+        {"a": ["sk-" + SECRET, 3, None, True, 0.5], "b": {"c": b"\xff\xd8\xff"}, "d": ValueError("sk-" + SECRET)}
+    )
+    assert found == {"a": [HIDDEN, 3, None, True, 0.5], "b": {"c": "3 bytes"}, "d": HIDDEN}
+
+
+def test_long_hostile_text_is_done_at_once() -> None:
+    """Patterns that look back at each letter would take minutes here; the suite's timeout would end it."""
+    dice = random.Random(0)
+    scrub = Scrubber({})
+    for text in ("a" * 500_000, "://" * 200_000, "token" * 100_000, "eyJ" * 150_000, "-" * 500_000):
+        scrub(text)
+    scrub("".join(dice.choices(string.printable, k=500_000)))
