@@ -87,10 +87,12 @@ class StoreError(RecaptionError):
 class EngineDead(RecaptionError):
     """The engine is gone. Its actor is replaced, and what was unanswered is asked again.
 
-    `rows` are those of the chunk at hand that were in the engine when it died; None where that is not known.
+    `rows` are those of the chunk at hand that were in the engine when it died, and `keys` their images' keys; None
+    and nothing where that is not known.
     """
 
     rows: tuple[int, ...] | None = None
+    keys: tuple[str, ...] = ()
 
 
 class CircuitOpen(RecaptionError):

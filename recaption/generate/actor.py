@@ -29,6 +29,8 @@ from recaption.generate.work import Buffer, HostSpec, Item, Work
 from recaption.store import Store, open_store
 from recaption.types import Answer, Reject
 
+NAMED = 16  # rejects between two polls of which the driver is told which they are
+DETAIL = 200  # characters of what it is told of each
 READ_ATTEMPTS = 3  # times that an image which cannot be read is tried before it is a reject
 WINDOW = 1.0  # seconds of the meter and the watchdogs
 Launch = Callable[[RendererSpec], render.Worker]
@@ -76,6 +78,8 @@ class Poll:
     renderers: int
     host_bytes: int  # memory of the engine's processes and its renderers
     bloated: bool = False  # more than it may take
+    rejected: tuple[Reject, ...] = ()  # since the last poll, with short details: for the log
+    not_named: int = 0  # rejects since the last poll, beyond those
 
     @classmethod
     def nothing(cls) -> Poll:
@@ -91,6 +95,8 @@ class EngineHost:
         self._store: Store = open_store(spec.store_url)
         self._given, self._launch = engine, launch
         self._counters, self._meter = Counters(), Meter()
+        self._rejected: list[Reject] = []  # since the last poll, the first NAMED
+        self._not_named = 0
         self._works: dict[int, Work] = {}
         self._asking: set[asyncio.Task[None]] = set()
         self._in_flight = 0
@@ -161,7 +167,7 @@ class EngineHost:
             finally:
                 del self._works[assignment.id]
         if isinstance(work.error, EngineDead):
-            raise self._again(work.error, work.suspects)
+            raise self._again(work.error, work.suspects, tuple(work.keys[row] for row in work.suspects))
         if work.error is not None:
             raise work.error
         return work.chunk
@@ -172,6 +178,7 @@ class EngineHost:
         return None if work is None or self._draining else work.give_back(requests)
 
     async def poll(self) -> Poll:
+        rejected, not_named, self._rejected, self._not_named = self._rejected, self._not_named, [], 0
         return Poll(
             counters=self._counters,
             meter=self._meter,
@@ -180,6 +187,8 @@ class EngineHost:
             renderers=self._pool.size if self._pool else 0,
             host_bytes=self._host_bytes,
             bloated=self._host_bytes > self._may_take,
+            rejected=tuple(rejected),
+            not_named=not_named,
         )
 
     async def drain(self, deadline: float) -> None:
@@ -213,7 +222,7 @@ class EngineHost:
             task = asyncio.create_task(self._answer(item) if item.wanted else self._intake.taken(item))
             if item.wanted:
                 self._meter.spent("queue", time.monotonic() - item.since)
-                item.work.begin(item.image.row)
+                item.work.begin(item.image.row, item.image.key)
                 self._in_flight += len(item.questions)
             self._asking.add(task)
             task.add_done_callback(self._answered)
@@ -244,9 +253,16 @@ class EngineHost:
             self._pump()
             self._least_in_flight = min(self._least_in_flight, self._in_flight)
         item.work.answered(item.image.row)
-        self._counters.count(result, question.id)
+        self._count(result, question)
         self._completed += 1
         await item.work.buffer.add(question, result)
+
+    def _count(self, item: Answer | Reject, question: Question) -> None:
+        self._counters.count(item, question.id)
+        if isinstance(item, Reject) and len(self._rejected) < NAMED:
+            self._rejected.append(dataclasses.replace(item, detail=item.detail[:DETAIL]))
+        elif isinstance(item, Reject):
+            self._not_named += 1
 
     async def _ask(self, item: Item, question: Question, request: Request) -> Completion:
         work: Request | Rendered = request
@@ -278,7 +294,7 @@ class EngineHost:
         if error.reason == "unreadable" and work.assignment.attempt < READ_ATTEMPTS - 1:
             work.skip(item.image.row, ShardError(str(error), shard=item.image.shard))
             return
-        work.begin(item.image.row)
+        work.begin(item.image.row, item.image.key)
         task = asyncio.create_task(self._reject(item, error))
         self._asking.add(task)
         task.add_done_callback(self._answered)
@@ -286,7 +302,7 @@ class EngineHost:
     async def _reject(self, item: Item, error: ImageError) -> None:
         for question in item.questions:
             found = reject(question, item.image, error.reason, str(error), [])
-            self._counters.count(found, question.id)
+            self._count(found, question)
             await item.work.buffer.add(question, found)
         item.work.settle(item.image.row)
 
@@ -301,10 +317,10 @@ class EngineHost:
             work.abort(error)
 
     @staticmethod
-    def _again(error: EngineDead, rows: tuple[int, ...] = ()) -> EngineDead:
+    def _again(error: EngineDead, rows: tuple[int, ...] = (), keys: tuple[str, ...] = ()) -> EngineDead:
         """The same death, told for another chunk, with the rows of it that were in the engine."""
         told = EngineDead(*error.args)
-        told.rows = rows
+        told.rows, told.keys = rows, keys
         return told
 
     # renderers and watchdogs

@@ -179,10 +179,10 @@ def narrow(
 
 def reject_poison(
     store: Store, source: Source, chunk: Chunk, questions: Sequence[Question], name: str, detail: str
-) -> int:
-    """Put a `poison` reject for everything that `chunk` misses. Returns how many."""
+) -> list[Reject]:
+    """Put a `poison` reject for everything that `chunk` misses, and return them."""
     images, _ = load_index(store, source, chunk.shard)
-    count = 0
+    made: list[Reject] = []
     for i, question in enumerate(questions):
         rows = [row for row in chunk.rows() if chunk.asks(row, i)]
         rejects = [
@@ -198,8 +198,8 @@ def reject_poison(
             for row in rows
         ]
         put_part(store, question, chunk.shard.id, name, [], rejects)
-        count += len(rejects)
-    return count
+        made += rejects
+    return made
 
 
 def prompt_sha256(question: Question, image: Image) -> str:

@@ -7,7 +7,7 @@ carried to the cluster (`transport`), and what comes back is carried to the sche
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from recaption.errors import DatasetError, EngineDead, Interrupted, ShardError, 
 from recaption.generate.actor import Counters, Poll
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, duplicate_keys
+from recaption.generate.events import Event, Level, Tell, tell_nobody
 from recaption.generate.fleet import Fleet
 from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
@@ -22,11 +23,13 @@ from recaption.generate.progress import Progress
 from recaption.generate.scheduler import Assignment, Scheduler, Steal
 from recaption.generate.tasks import Job, list_one, narrow_one, poison_one
 from recaption.generate.transport import ActorLost, Outcome, RayTransport, Transport, last_words
+from recaption.types import Reject
 
 HORIZON = 16 * CHUNK_SIZE  # requests, at least: below this more shards are listed
 LIST_AHEAD = 4, 64  # shards being indexed at once: at least, at most
 MAX_ATTEMPTS = 5  # of one chunk whose images cannot be read: then the run stops
 DRAIN_SECONDS = 15.0  # SIGKILL follows SIGTERM after 30 s on Slurm and Kubernetes
+SUSPECTS = 64  # images that are named of a dead engine
 FLUSH_SECONDS = 5.0  # given to the other chunks of a dead engine to put what they have
 ROUND = 0.2  # seconds that a round waits for something to happen
 
@@ -40,6 +43,7 @@ class _Death:
     error: BaseException | None  # None: it was drained in order
     deadline: float
     suspects: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    images: list[tuple[str, str]] = field(default_factory=list)  # shard and key of the suspects
 
 
 class Pass:
@@ -54,11 +58,12 @@ class Pass:
         stopping: Callable[[], bool] = lambda: False,
         answer: bool = True,
         breaker: CircuitBreaker | None = None,
+        tell: Tell = tell_nobody,
         transport: Transport | None = None,
     ) -> None:
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
         self._transport: Transport = transport or RayTransport()
-        self._breaker = breaker
+        self._breaker, self._tell = breaker, tell
         self.scheduler = Scheduler()
         self.fleet = Fleet(model, job, self._transport)
         self._handlers: dict[int, Handler] = {}
@@ -94,7 +99,7 @@ class Pass:
                 self._list_shards()
                 self._start_engines()
                 self._hand_out()
-                yield from self.scheduler.completed()
+                yield from self._completed()
                 for outcome in self._transport.wait(ROUND):
                     self._handlers.pop(outcome.ticket)(outcome)
                 self._bury()
@@ -104,7 +109,7 @@ class Pass:
                     self._sum_up()
                     self._report(self.progress)
             self.progress.ended = now() if self.progress.started else None
-            yield from self.scheduler.completed()
+            yield from self._completed()
             self._last_poll()
             self.progress.phase = "done"
             self._report(self.progress)
@@ -119,6 +124,15 @@ class Pass:
             raise
         finally:
             self.fleet.stop(at_once=at_once)
+
+    def _completed(self) -> Iterator[Listing]:
+        for listing in self.scheduler.completed():
+            if listing.chunks:
+                self._say("shard_answered", shard=listing.shard.id)
+            yield listing
+
+    def _say(self, event: Event, level: Level = "info", **fields: Any) -> None:
+        self._tell(event, level, model=self._model.name, **fields)
 
     def _expect(self, ticket: int, handler: Handler) -> None:
         self._handlers[ticket] = handler
@@ -173,6 +187,8 @@ class Pass:
         if key is not None and (other := self._first_keys.setdefault(key, shard)) != shard:
             raise duplicate_keys(key, other, shard)
         self.scheduler.listed(listing)
+        to_ask = sum(chunk.requests for chunk in listing.chunks)
+        self._say("shard_listed", shard=shard, images=listing.images, usable=listing.usable, to_ask=to_ask)
         self.progress.images += listing.images
         for question, done in zip(self._model.questions, listing.done, strict=True):
             self.progress.total[question.id] += listing.usable
@@ -199,6 +215,7 @@ class Pass:
         capacity, provenance = _value(outcome)
         self.fleet.started(number, capacity)
         self.scheduler.actor_ready(number, capacity)
+        self._say("engine_started", engine=number, capacity=capacity, runs=provenance)
         self.progress.phase = "generating"
         self.progress.provenance = provenance
         self.progress.started = self.progress.started or self._transport.now()
@@ -237,7 +254,12 @@ class Pass:
 
     def _narrowed(self, assignment: Assignment, outcome: Outcome) -> None:
         self._narrowing.discard(assignment.id)
-        self.scheduler.narrowed(assignment, _value(outcome))
+        missing: Chunk = _value(outcome)
+        before = self.scheduler.in_quarantine
+        self.scheduler.narrowed(assignment, missing)
+        if not assignment.quarantined and self.scheduler.in_quarantine > before:
+            images = len(missing.rows())
+            self._say("quarantined", "warning", shard=missing.shard.id, chunk=missing.number, images=images)
 
     def _reject_poison(self, chunk: Chunk) -> None:
         detail = f"asked alone, it killed two fresh engines. The last one said: {self._last_error}"
@@ -245,8 +267,9 @@ class Pass:
         ticket = self._transport.task(poison_one, self._model.questions, self._job, chunk, number, detail)
 
         def put(outcome: Outcome) -> None:
-            for question, count in _value(outcome).items():
-                self._lost.rejects[question, "poison"] += count
+            rejects: list[Reject] = _value(outcome)
+            self._lost.rejects.update((str(each.generation), each.reason) for each in rejects)
+            self._name(rejects)
             self.scheduler.settled(chunk)
 
         self._expect(ticket, put)
@@ -267,8 +290,11 @@ class Pass:
             death = self._deaths.setdefault(assignment.actor, _Death(error=error, deadline=deadline))
             if error.rows is not None:
                 death.suspects[assignment.id] = error.rows
+                death.images += [(assignment.chunk.shard.id, key) for key in error.keys]
         elif isinstance(error, ShardError) and assignment.attempt + 1 < MAX_ATTEMPTS:
             self.scheduler.failed(assignment)
+            where = {"shard": assignment.chunk.shard.id, "chunk": assignment.chunk.number}
+            self._say("chunk_failed", "warning", **where, attempt=assignment.attempt, detail=str(error))
         elif isinstance(error, Interrupted):
             self.scheduler.returned(assignment)
         else:
@@ -280,15 +306,22 @@ class Pass:
             if not self._running[number] or self._transport.now() > death.deadline:
                 del self._deaths[number]
                 if death.error is not None:
-                    self._actor_gone(number, death.error, death.suspects)
+                    self._actor_gone(number, death.error, death.suspects, death.images)
                 elif (poll := self.fleet.remove(number)) is not None:
                     self._forget(poll)
                     self.scheduler.lost(number, {})
+                    self._say("engine_recycled", "warning", engine=number)
         for number in self.fleet.silent():
             hung = EngineDead(f"the engine's process has not answered for {self._model.config.hang_seconds:g} s")
             self._actor_gone(number, hung, None)
 
-    def _actor_gone(self, number: int, error: BaseException, suspects: dict[int, tuple[int, ...]] | None) -> None:
+    def _actor_gone(
+        self,
+        number: int,
+        error: BaseException,
+        suspects: dict[int, tuple[int, ...]] | None,
+        images: Sequence[tuple[str, str]] = (),
+    ) -> None:
         useful = self.fleet.was_useful(number)
         poll = self.fleet.remove(number)
         if poll is None:
@@ -299,6 +332,7 @@ class Pass:
         returned = self.scheduler.lost(number, suspects)
         self.progress.deaths += 1
         self._last_error = last_words(error)
+        self._say("engine_died", "error", engine=number, detail=self._last_error, suspects=list(images[:SUSPECTS]))
         self.fleet.died(useful=useful, quarantined=any(a.quarantined for a in returned), said=self._last_error)
 
     def _forget(self, poll: Poll) -> None:
@@ -318,12 +352,18 @@ class Pass:
                 raise outcome.error
             self._actor_gone(number, outcome.error, None)
             return
-        self.fleet.polled(number, outcome.value)
+        self._take_poll(number, outcome.value)
         self.scheduler.polled(number, outcome.value.open)
         if outcome.value.bloated and self.fleet.recycle(number):
             self.scheduler.retire(number)
             ticket = self._transport.call(number, "drain", self._model.config.hang_seconds)
             self._expect(ticket, lambda outcome: self._recycled(number, outcome))
+
+    def _take_poll(self, number: int, poll: Poll) -> None:
+        self.fleet.polled(number, poll)
+        self._name(poll.rejected)
+        if poll.not_named:
+            self._say("rejects_not_named", "warning", count=poll.not_named)
 
     def _recycled(self, number: int, outcome: Outcome) -> None:
         """A replica that took too much memory has put what it had: another takes its place."""
@@ -356,7 +396,7 @@ class Pass:
             for outcome in self._transport.wait(ROUND):
                 number = tickets.pop(outcome.ticket, None)
                 if number is not None and outcome.error is None:
-                    self.fleet.polled(number, outcome.value)
+                    self._take_poll(number, outcome.value)
         self._sum_up()
 
     def _check_sums(self) -> None:
@@ -368,6 +408,21 @@ class Pass:
             settled = p.resumed[name] + p.answers[name] + p.rejects[name]
             if settled != total:
                 raise DatasetError(f"generation {name}: asked {total}, but {settled} are answered or rejected")
+
+    def _name(self, rejects: Iterable[Reject]) -> None:
+        """Rejects that an engine told of, or that were made here."""
+        for each in rejects:
+            self._say(
+                "image_rejected",
+                "warning",
+                generation=each.generation,
+                shard=each.shard,
+                key=each.key,
+                row=each.row,
+                reason=each.reason,
+                detail=each.detail,
+                attempts=each.attempts,
+            )
 
     # the end
 

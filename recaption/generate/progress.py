@@ -52,10 +52,56 @@ class Progress:
     def output_tokens(self) -> Counter[str]:
         return self.counters.output_tokens
 
+    def done(self, question: str) -> int:
+        """Images that are answered or rejected, in this run or before it."""
+        return self.resumed[question] + self.answers[question] + self.rejects[question]
+
+    @property
+    def captions_per_second(self) -> float | None:
+        """Of this run, on average: what lay there already is no speed."""
+        return self.answers.total() / self.seconds if self.seconds > 1 and self.answers.total() else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate of this run, for the shards listed so far; None where there is no rate yet."""
+        missing = sum(total - self.done(question) for question, total in self.total.items())
+        if missing <= 0 and self.all_listed:
+            return 0.0
+        settled, seconds = self.counters.settled, self.seconds
+        return missing * seconds / settled if settled and seconds > 1 else None
+
     @property
     def seconds(self) -> float:
         """From the first request to the last put; the start of engines is not in it."""
         return (self.ended or time.monotonic()) - self.started if self.started else 0.0
+
+    def brief(self) -> dict[str, Any]:
+        """As it is told every few seconds, in the log and with --json. `captions_per_second` is of the whole run."""
+        share, left, rate, rejects = self.meter.share, self.seconds_left, self.captions_per_second, self.rejects
+        return {
+            "model": self.model,
+            "phase": self.phase,
+            "all_listed": self.all_listed,
+            "captions_per_second": None if rate is None else round(rate, 3),
+            "share": None if share is None else round(min(1.0, share), 4),
+            "in_flight": self.in_flight,
+            "engines": self.engines,
+            "engine_deaths": self.deaths,
+            "quarantined": self.quarantined,
+            "seconds": round(self.seconds, 3),
+            "seconds_left": None if left is None else round(left, 1),
+            "generations": {
+                name: {
+                    "done": self.done(name),
+                    "total": total,
+                    "resumed": self.resumed[name],
+                    "answers": self.answers[name],
+                    "retries": self.retries[name],
+                    "rejects": rejects[name],
+                }
+                for name, total in self.total.items()
+            },
+        }
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in `metrics/`, under the model's name."""
@@ -87,3 +133,17 @@ class Progress:
             "engine": self.provenance,
             "meter": self.meter.report(max(1, self.engines)),
         }
+
+
+class Pace:
+    """How fast answers came since one looked last, per model."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[int, float]] = {}
+
+    def since_last(self, progress: Progress) -> float | None:
+        """Captions a second; None before the first answer and where no time has passed."""
+        answers, seconds = progress.answers.total(), progress.seconds
+        before, then = self._before.get(progress.model, (0, 0.0))
+        self._before[progress.model] = answers, seconds
+        return (answers - before) / (seconds - then) if answers and seconds > then else None

@@ -50,8 +50,7 @@ def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> Chunk
     return narrow(open_store(job.store_url), job.source, chunk, questions, job.redrive, job.epoch)
 
 
-def poison_one(questions: tuple[Question, ...], job: Job, chunk: Chunk, number: int, detail: str) -> dict[str, int]:
-    """Reject an image that kills engines. Returns question -> rejects."""
+def poison_one(questions: tuple[Question, ...], job: Job, chunk: Chunk, number: int, detail: str) -> list[Reject]:
+    """Reject an image that kills engines. Returns its rejects, one of each question that is missing."""
     name = f"{chunk.number:06d}.{job.epoch:06d}-{number:04d}-poison"
-    reject_poison(open_store(job.store_url), job.source, chunk, questions, name, detail)
-    return {q.id: sum(chunk.asks(row, i) for row in chunk.rows()) for i, q in enumerate(questions)}
+    return reject_poison(open_store(job.store_url), job.source, chunk, questions, name, detail)

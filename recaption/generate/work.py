@@ -46,6 +46,7 @@ class Work:
         self.chunk: Chunk = assignment.chunk  # without what was given back
         self.todo = {row: [q for i, q in enumerate(questions) if self.chunk.asks(row, i)] for row in self.chunk.rows()}
         self.begun: dict[int, int] = {}  # row -> questions that are still in the engine
+        self.keys: dict[int, str] = {}  # of the images begun
         self.unread = len(self.todo)
         self.buffer = buffer
         self.error: RecaptionError | None = None
@@ -63,8 +64,9 @@ class Work:
         """Rows that are in the engine."""
         return tuple(row for row, questions in self.begun.items() if questions)
 
-    def begin(self, row: int) -> None:
+    def begin(self, row: int, key: str = "") -> None:
         self.begun[row] = len(self.todo.pop(row))
+        self.keys[row] = key
 
     def answered(self, row: int) -> None:
         """A question of the row is answered or rejected; it still has to reach the buffer."""
@@ -72,7 +74,7 @@ class Work:
 
     def settle(self, row: int) -> None:
         """All questions of a row have their answers or rejects, in the buffer."""
-        del self.begun[row]
+        del self.begun[row], self.keys[row]
         self._end_if_done()
 
     def give_back(self, requests: int) -> Chunk | None:

@@ -30,6 +30,7 @@ from recaption.run.metrics import RunLog
 from recaption.run.pool import RayPool
 from recaption.run.raylet import Raylet
 from recaption.run.readers import too_few_shards
+from recaption.run.scrub import Scrubber
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
 from recaption.source import open_source
@@ -105,7 +106,9 @@ def run(
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
-        tally, log = _Tally(), RunLog(store, lease.epoch, half, limit)
+        names = tuple(model.config.engine_args.get("api_key_env", "") for model in plan.models)
+        tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, Scrubber(names=names))
+        log.start(pipeline.name)
         with ray_cluster(plan), stop_requested() as stopping:
             job = Job(
                 source=source,
@@ -121,7 +124,7 @@ def run(
 
                 def report(progress: Progress) -> None:
                     display.generating(progress)
-                    log.observe(progress)
+                    log.generating(progress)
                     if builder:
                         builder.poll()
 
@@ -133,7 +136,15 @@ def run(
 
                 for model in plan.models:
                     breaker = CircuitBreaker(pipeline.breaker)
-                    work = Pass(model, job, report=report, stopping=stop, answer=half != "build", breaker=breaker)
+                    work = Pass(
+                        model,
+                        job,
+                        report=report,
+                        stopping=stop,
+                        answer=half != "build",
+                        breaker=breaker,
+                        tell=log.tell,
+                    )
                     compacting = []
                     try:
                         for listing in work.run():

@@ -2,6 +2,7 @@
 
 metrics/progress.json       of the newest run, rewritten every few seconds: what `recaption status` shows
 metrics/run-<epoch>.json    of every run, written when it ends
+metrics/log.jsonl           what happened, one event a line (`log`)
 """
 
 from __future__ import annotations
@@ -17,20 +18,31 @@ import orjson
 
 import recaption
 from recaption.errors import Interrupted, StoreError
-from recaption.generate.progress import Progress
+from recaption.generate.events import Event, Level
+from recaption.generate.progress import Pace, Progress
+from recaption.run.log import EventLog
+from recaption.run.scrub import Scrubber
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 
-EVERY = 5.0  # seconds between two states of progress.json
+EVERY = 5.0  # seconds between two states of progress.json, and between two `progress` events of a model
+
+_LEVELS: dict[str, Level] = {"done": "info", "interrupted": "warning", "failed": "error"}
 
 
 class RunLog:
     """Keeps what a run tells of itself and puts it; a store that fails here never hides what ended the run."""
 
-    def __init__(self, store: Store, epoch: int, command: str, limit: int | None = None) -> None:
+    def __init__(
+        self, store: Store, epoch: int, command: str, limit: int | None = None, scrub: Scrubber | None = None
+    ) -> None:
         self._store = store
         self._last = float("-inf")
         self._progress: dict[str, Progress] = {}
+        self._told: dict[str, tuple[float, str]] = {}  # model -> when its progress was logged, and its phase then
+        self._pace, self._scrub = Pace(), scrub or Scrubber()
+        self._built = (0, 0)
+        self._began = time.monotonic()
         self._data: dict[str, Any] = {
             "v": SCHEMA_VERSION,
             "run": f"run-{epoch:06d}",
@@ -41,10 +53,35 @@ class RunLog:
             "pid": os.getpid(),
             "recaption": recaption.__version__,
         }
+        self._log = EventLog(store, self._data["run"], self._scrub)
 
-    def observe(self, progress: Progress) -> None:
+    def tell(self, event: Event, level: Level = "info", **fields: Any) -> None:
+        """Something happened: a line in the log. See `recaption.generate.events.Tell`."""
+        self._log.write(event, level, **fields)
+
+    def start(self, pipeline: str) -> None:
+        """The run begins."""
+        names = ("command", "limit", "host", "pid", "recaption")
+        self.tell("run_started", pipeline=pipeline, **{name: self._data[name] for name in names})
+
+    def generating(self, progress: Progress) -> None:
         """How far a model's pass is; may be called as often as one likes."""
         self._progress[progress.model] = progress
+        now = time.monotonic()
+        then, phase = self._told.get(progress.model, (float("-inf"), ""))
+        if now - then > EVERY or phase != progress.phase:
+            self._told[progress.model] = now, progress.phase
+            pace = self._pace.since_last(progress)
+            self.tell(
+                "progress", **progress.brief() | {"captions_per_second": None if pace is None else round(pace, 3)}
+            )
+        self.touch()
+
+    def building(self, done: int, total: int) -> None:
+        """How many dataset shards of how many are written."""
+        if (done, total) != self._built:
+            self._built = done, total
+            self.tell("building", done=done, total=total)
         self.touch()
 
     def touch(self) -> None:
@@ -56,6 +93,7 @@ class RunLog:
     def warn(self, words: str) -> None:
         """Something that is worth knowing when the run is over."""
         self._data.setdefault("warnings", []).append(words)
+        self.tell("warning", "warning", detail=words)
 
     def end(self, error: BaseException | None) -> None:
         """The run is over: done, interrupted, or failed with `error`."""
@@ -65,6 +103,9 @@ class RunLog:
         state = self._state(how, error)
         self._put("progress", state)
         self._put(self._data["run"], {**state, "finished": state["updated"]})
+        seconds = round(time.monotonic() - self._began, 3)
+        self.tell("run_ended", _LEVELS[how], state=how, error=state["error"], seconds=seconds)
+        self._log.close()
 
     def _state(self, how: str, error: BaseException | None = None) -> dict[str, Any]:
         passes = list(self._progress.values())
@@ -73,7 +114,7 @@ class RunLog:
         return {
             **self._data,
             "state": how,
-            "error": None if error is None else str(error) or type(error).__name__,
+            "error": None if error is None else self._scrub.text(str(error) or type(error).__name__),
             "updated": _now(),
             "captions_per_second": round(answers / seconds, 3) if seconds else None,
             "models": {progress.model: progress.as_json() for progress in passes},

@@ -78,6 +78,11 @@ class Scrubber:
     def text(self, text: str) -> str:
         for secret in self._known:
             text = text.replace(secret, HIDDEN)
+            # Whoever cut the text may have cut the secret.
+            for length in range(min(len(secret), len(text)), _SHORTEST - 1, -1):
+                if text.endswith(secret[:length]):
+                    text = text[:-length] + HIDDEN
+                    break
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return text

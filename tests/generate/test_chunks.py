@@ -279,7 +279,8 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
     settle(store, short, images_of(store, source)[7:8])
     (found,) = listed(store, source, long, short).chunks
     poison = found.only([6, 7])
-    assert reject_poison(store, source, poison, [long, short], "000000.000001-0000-poison", "signal 11") == 3
+    made = reject_poison(store, source, poison, [long, short], "000000.000001-0000-poison", "signal 11")
+    assert [(each.generation, each.row) for each in made] == [("long", 6), ("long", 7), ("short", 6)]
     left = narrow(store, source, found, [long, short])
     assert left == found.without([6, 7])
     rejects = parts.finished(store, long, found.shard.id).rejects.values()
