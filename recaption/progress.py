@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +23,14 @@ from recaption.generate.meter import Meter
 from recaption.generate.progress import Progress
 
 PLAIN_SECONDS = 10.0
+
+
+class Watcher(Protocol):
+    """Is told how far a run is, as often as it goes on; what it makes of it is its own."""
+
+    def generating(self, state: Progress) -> None: ...
+
+    def building(self, done: int, total: int) -> None: ...
 
 
 class Display:

@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from recaption import config
 from recaption.annotate import Annotator
 from recaption.errors import Interrupted
 from recaption.generate.chunks import list_shard
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job
-from recaption.progress import Display
 from recaption.run.builder import Builder
 from recaption.source import open_source
 from recaption.store import open_store
@@ -70,6 +67,5 @@ def build(
         builder.add(listing)
         if left == 0:
             break
-    with Display(Console(quiet=True), quiet=True) as display:
-        name, new = builder.finish(display, stopping)
+    name, new = builder.finish(lambda done, total: None, stopping)
     return Path(pipeline.output.path) / "builds" / name, new

@@ -53,7 +53,12 @@ class Progress:
         return self.counters.output_tokens
 
     def done(self, question: str) -> int:
-        """Images that are answered or rejected, in this run or before it."""
+        """Images that are answered or rejected, in this run or before it.
+
+        When the pass is done that is all of them; an engine that died may have put more than it could tell of.
+        """
+        if self.phase == "done":
+            return self.total[question]
         return self.resumed[question] + self.answers[question] + self.rejects[question]
 
     @property

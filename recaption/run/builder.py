@@ -14,7 +14,6 @@ from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Listing
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
-from recaption.progress import Display
 from recaption.run.pool import Pool
 from recaption.run.repack import Survey, cut, identity, pack, survey
 from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
@@ -75,10 +74,13 @@ class Builder:
         """Keep the pool at work. Raises what failed."""
         self._pool.poll()
 
-    def finish(self, display: Display, stopping: Callable[[], bool]) -> tuple[str, bool]:
-        """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new."""
+    def finish(self, building: Callable[[int, int], None], stopping: Callable[[], bool]) -> tuple[str, bool]:
+        """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new.
 
-        def collect(report: Callable[[int, int], None] = display.building) -> list[Any]:
+        `building` is told how many of how many shards are written.
+        """
+
+        def collect(report: Callable[[int, int], None] = building) -> list[Any]:
             return self._pool.collect(report, stopping)
 
         entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +20,11 @@ from recaption.generate import parts
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.driver import Pass
 from recaption.generate.lease import claim
-from recaption.generate.plan import Question, make_plan
+from recaption.generate.plan import Plan, Question, make_plan
 from recaption.generate.progress import Progress
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
-from recaption.progress import Display
+from recaption.progress import Display, Watcher
 from recaption.run.builder import Builder, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
@@ -86,10 +87,12 @@ def run(
     takeover: bool = False,
     redrive: frozenset[str] = frozenset(),
     prune_others: bool = False,
+    beside: Sequence[Watcher] = (),
 ) -> Outcome:
     """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `redrive` are asked again.
 
-    With `prune_others` all other builds are removed once the dataset is published, or was found to be.
+    With `prune_others` all other builds are removed once the dataset is published, or was found to be. What the display
+    is told, those in `beside` are told too.
 
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
@@ -106,43 +109,46 @@ def run(
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
-        names = tuple(model.config.engine_args.get("api_key_env", "") for model in plan.models)
-        tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, Scrubber(names=names))
+        tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
+        watchers: tuple[Watcher, ...] = (display, log, *beside)
+
+        def report(progress: Progress) -> None:
+            for watcher in watchers:
+                watcher.generating(progress)
+            if builder:
+                builder.poll()
+
+        def building(done: int, total: int) -> None:
+            for watcher in watchers:
+                watcher.building(done, total)
+
+        def stop() -> bool:
+            lease.check()
+            raylet.check()
+            log.touch()
+            return stopping()
+
         log.start(pipeline.name)
-        with ray_cluster(plan), stop_requested() as stopping:
-            job = Job(
-                source=source,
-                store_url=store.url,
-                epoch=lease.epoch,
-                excluded=excluded,
-                limit=limit,
-                redrive=redrive,
-            )
-            builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
-            raylet = Raylet()
-            try:
-
-                def report(progress: Progress) -> None:
-                    display.generating(progress)
-                    log.generating(progress)
-                    if builder:
-                        builder.poll()
-
-                def stop() -> bool:
-                    lease.check()
-                    raylet.check()
-                    log.touch()
-                    return stopping()
-
+        try:
+            with ray_cluster(plan), stop_requested() as stopping:
+                job = Job(
+                    source=source,
+                    store_url=store.url,
+                    epoch=lease.epoch,
+                    excluded=excluded,
+                    limit=limit,
+                    redrive=redrive,
+                )
+                builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
+                raylet = Raylet()
                 for model in plan.models:
-                    breaker = CircuitBreaker(pipeline.breaker)
                     work = Pass(
                         model,
                         job,
                         report=report,
                         stopping=stop,
                         answer=half != "build",
-                        breaker=breaker,
+                        breaker=CircuitBreaker(pipeline.breaker),
                         tell=log.tell,
                     )
                     compacting = []
@@ -155,7 +161,9 @@ def run(
                     finally:
                         tally.add(work.progress)
                     get(compacting)
-                build, changed = builder.finish(display, stop) if builder else (None, tally.answered > 0)
+                build, changed = builder.finish(building, stop) if builder else (None, tally.answered > 0)
+                if build:
+                    log.tell("built", build=build, changed=changed)
                 manifest = read_manifest(store, f"builds/{build}") if build else None
                 warning = too_few_shards(manifest, pipeline.output.trainer) if manifest else None
                 if warning:
@@ -164,10 +172,10 @@ def run(
                 if prune_others and build:
                     lease.check()
                     pruned = prune(store)
-            except BaseException as error:
-                log.end(error)
-                raise
-            log.end(None)
+        except BaseException as error:
+            log.end(error)
+            raise
+        log.end(None)
     finally:
         with suppress(StoreError):
             lease.release()
@@ -199,6 +207,12 @@ def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> Non
     store = open_store(store_url)
     for question in questions:
         parts.compact(store, question, shard)
+
+
+def _scrubber(plan: Plan) -> Scrubber:
+    """For the log: it knows the variables, too, that the pipeline names for keys."""
+    named = (model.config.engine_args.get("api_key_env") for model in plan.models)
+    return Scrubber(names=tuple(str(name) for name in named if name))
 
 
 def _check_writable(store: Store) -> None:

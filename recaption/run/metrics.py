@@ -72,9 +72,8 @@ class RunLog:
         if now - then > EVERY or phase != progress.phase:
             self._told[progress.model] = now, progress.phase
             pace = self._pace.since_last(progress)
-            self.tell(
-                "progress", **progress.brief() | {"captions_per_second": None if pace is None else round(pace, 3)}
-            )
+            rate = {"captions_per_second": None if pace is None else round(pace, 3)}  # of these seconds
+            self.tell("progress", **progress.brief() | rate)
         self.touch()
 
     def building(self, done: int, total: int) -> None:
