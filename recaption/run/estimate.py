@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from recaption.config import Pipeline
 from recaption.errors import ShardError
+from recaption.figures import duration, histogram, listed, percent, quantile, sparks
 from recaption.generate import parts
 from recaption.generate.plan import Plan, make_plan
 from recaption.progress import Display
 from recaption.run.advice import ENGINE_BOUND, suggestions
-from recaption.run.figures import duration, histogram, listed, percent, quantile, sparks
 from recaption.run.job import run
 from recaption.run.measure import Estimate, Lengths, ModelRate, ShardSize, lengths, model_rate, total_images
 from recaption.run.stored import run_reports, shard_ids

@@ -31,9 +31,9 @@ from recaption.run.metrics import RunLog
 from recaption.run.pool import RayPool
 from recaption.run.raylet import Raylet
 from recaption.run.readers import too_few_shards
-from recaption.run.scrub import Scrubber
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
+from recaption.scrub import Scrubber
 from recaption.source import open_source
 from recaption.store import Store, open_store
 from recaption.write import Pruned, prune, read_manifest

@@ -19,11 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import orjson
-
 from recaption.errors import StoreError
 from recaption.generate.events import Event, Level
-from recaption.run.scrub import Scrubber
+from recaption.scrub import Scrubber, json_line
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 
@@ -81,15 +79,7 @@ class EventLog:
             "event": event,
             **_cut(self._scrub(fields)),
         }
-        self._sink.write(to_json(line) + b"\n")
-
-
-def to_json(value: Any) -> bytes:
-    """As JSON in one line, whatever a text holds: control characters are escaped, lone surrogates become `?`."""
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # orjson refuses lone surrogates
-        return orjson.dumps(_encodable(value))
+        self._sink.write(json_line(line))
 
 
 def _cut(value: Any) -> Any:
@@ -98,14 +88,6 @@ def _cut(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _cut(each) for name, each in value.items()}
     return [_cut(each) for each in value] if isinstance(value, list) else value
-
-
-def _encodable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_encodable(name): _encodable(each) for name, each in value.items()}
-    return [_encodable(each) for each in value] if isinstance(value, list) else value
 
 
 class _Appended:

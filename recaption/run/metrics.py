@@ -21,7 +21,7 @@ from recaption.errors import Interrupted, StoreError
 from recaption.generate.events import Event, Level
 from recaption.generate.progress import Pace, Progress
 from recaption.run.log import EventLog
-from recaption.run.scrub import Scrubber
+from recaption.scrub import Scrubber
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 

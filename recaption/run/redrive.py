@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from recaption.config import Pipeline
 from recaption.errors import UserError
+from recaption.figures import listed
 from recaption.generate.plan import Question
 from recaption.progress import Display
-from recaption.run.figures import listed
 from recaption.run.job import Half, Outcome, run
 from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
 from recaption.store import Store, open_store

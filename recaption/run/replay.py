@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from recaption import engine as engines
 from recaption.engine.base import Engine, EngineSpec, Request
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
+from recaption.figures import printable
 from recaption.generate import parts
 from recaption.generate.chunks import prompt_sha256
 from recaption.generate.plan import Plan, Question
 from recaption.generate.retry import ask_until_answered, judge
-from recaption.run.figures import printable
 from recaption.run.lookup import find_image
 from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.source import open_source

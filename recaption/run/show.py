@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from recaption.errors import UserError
-from recaption.run.figures import amount, bar, duration, listed, percent, printable
+from recaption.figures import amount, bar, duration, listed, percent, printable
 from recaption.run.status import GenerationStatus, ModelStatus, Status, clock
 
 if TYPE_CHECKING:

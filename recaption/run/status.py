@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from recaption.errors import UserError
+from recaption.figures import duration
 from recaption.generate import lease
-from recaption.run.figures import duration
 from recaption.run.stored import last_run, read_json
 from recaption.store import Store, open_store
 

@@ -14,7 +14,7 @@ from recaption.objectstore import ObjectStore
 from recaption.resources import shipped
 from recaption.run import log as log_module
 from recaption.run.log import A_MINUTE, LONGEST, EventLog
-from recaption.run.scrub import Scrubber
+from recaption.scrub import Scrubber
 from recaption.store import Store, open_store
 
 SCRUB = Scrubber({})

@@ -15,7 +15,7 @@ from recaption.generate.actor import Counters
 from recaption.generate.progress import Pace, Progress
 from recaption.run import metrics
 from recaption.run.metrics import RunLog
-from recaption.run.scrub import Scrubber
+from recaption.scrub import Scrubber
 from recaption.store import open_store
 
 

@@ -8,7 +8,7 @@ import string
 
 import pytest
 
-from recaption.run.scrub import HIDDEN, Scrubber
+from recaption.scrub import HIDDEN, Scrubber
 
 SECRET = "s3cr3tV4lue-0123456789"
 PICTURE = base64.b64encode(bytes(range(256)) * 4).decode()

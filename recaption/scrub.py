@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+import orjson
+
 HIDDEN: Final = "***"
 _SHORTEST = 8  # characters of an environment value that counts as a secret: a shorter one may be any word
 
@@ -86,3 +88,19 @@ class Scrubber:
         for pattern, replacement in _PATTERNS:
             text = pattern.sub(replacement, text)
         return text
+
+
+def json_line(value: Any) -> bytes:
+    """JSON in one line, line end included: control characters are escaped, lone surrogates become `?`."""
+    try:
+        return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # orjson refuses lone surrogates
+        return orjson.dumps(_encodable(value), option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(name): _encodable(each) for name, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list | tuple) else value

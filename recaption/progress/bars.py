@@ -1,0 +1,155 @@
+"""Progress in a terminal: a picture that is drawn again and again in place, in as many columns as there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from recaption.generate.progress import Progress
+from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
+
+A_SECOND = 4  # pictures
+WIDEST_BAR = 28  # columns
+NARROWEST_BAR = 6
+_HEADS = ("done", "captions/s", "again", "rejected")
+_DISPENSABLE = (2, 1, 3)  # of them, where it is narrow
+_INDENT = 2
+_GAP = 2  # columns between two of the table's
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Row:
+    """A bar with its numbers."""
+
+    name: str
+    share: float
+    cells: tuple[str, ...]  # below _HEADS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Block:
+    """A model, or the build: what stands over its bars, and below them."""
+
+    title: str
+    head: str
+    rows: tuple[_Row, ...]
+    below: str = ""
+    trouble: str = ""
+    working: bool = True
+
+
+class Bars:
+    """Draws what it was told last. A thread of the picture's own reads it, so what it reads is never changed."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._blocks: dict[str, _Block] = {}
+        self._spinner = Spinner("dots", style="cyan")
+        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=A_SECOND, transient=True)
+
+    def start(self) -> None:
+        self._live.start()
+
+    def stop(self, error: BaseException | None) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+    def generating(self, state: Progress) -> None:
+        self._blocks = self._blocks | {f"model {state.model}": _of_model(state)}
+
+    def building(self, done: int, total: int) -> None:
+        row = _Row(name="shards", share=done / total if total else 0.0, cells=(f"{done:,}/{total:,}", "", "", ""))
+        self._blocks = self._blocks | {"": _Block(title="annotate, write", head="", rows=(row,))}
+
+    def summary(self, fields: dict[str, Any]) -> None: ...
+
+    def _picture(self) -> RenderableType:
+        blocks = list(self._blocks.values())
+        if not blocks:
+            return self._head(_Block(title="starting", head="", rows=()))
+        widths = _fitted([row for block in blocks for row in block.rows], self._console.width)
+        parts: list[RenderableType] = []
+        for block in blocks:
+            parts.append(self._head(block))
+            parts.append(Padding(_table(block.rows, widths), (0, 0, 0, _INDENT)))
+            if block.below:
+                parts.append(Text(f"  {block.below}", style="dim", no_wrap=True, overflow="ellipsis"))
+            if block.trouble:
+                parts.append(Text(f"  {block.trouble}", style="yellow", no_wrap=True, overflow="ellipsis"))
+        return Group(*parts)
+
+    def _head(self, block: _Block) -> RenderableType:
+        line = Table.grid(padding=(0, 1, 0, 0))
+        words = Text.assemble((block.title, "bold"), f" · {block.head}" if block.head else "")
+        words.no_wrap, words.overflow = True, "ellipsis"
+        line.add_row(self._spinner if block.working else Text("✓", style="green"), words)
+        return line
+
+
+def _of_model(state: Progress) -> _Block:
+    rows = tuple(
+        _Row(
+            name=name,
+            share=state.done(name) / total,
+            cells=(
+                counted(state, name),
+                rate(state, name),
+                f"{state.retries[name]:,}",
+                f"{state.rejects[name]:,}",
+            ),
+        )
+        for name, total in state.total.items()
+        if total
+    )
+    return _Block(
+        title=state.model,
+        head=" · ".join(at_work(state)),
+        rows=rows,
+        below=speed_of_light(state.meter),
+        trouble=", ".join(trouble(state)),
+        working=state.phase != "done",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Widths:
+    """Columns of the name, of the bar, and of each number that there is room for, by its position."""
+
+    name: int
+    bar: int
+    numbers: dict[int, int]
+
+
+def _fitted(rows: list[_Row], width: int) -> _Widths:
+    """All of it stands below one another and in one line each; what matters least goes first where it is narrow."""
+    name = max((len(row.name) for row in rows), default=0)
+    numbers = {i: max([len(head), *(len(row.cells[i]) for row in rows)]) for i, head in enumerate(_HEADS)}
+    for i in (*_DISPENSABLE, None):
+        left = width - _INDENT - name - sum(numbers.values()) - _GAP * (len(numbers) + 1)
+        if i is None or left >= NARROWEST_BAR:
+            break
+        del numbers[i]
+    return _Widths(name=name, bar=max(NARROWEST_BAR, min(WIDEST_BAR, left)), numbers=numbers)
+
+
+def _table(rows: tuple[_Row, ...], widths: _Widths) -> Table:
+    named = any(any(row.cells[1:]) for row in rows)  # the build has but one number
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=named, header_style="dim")
+    table.add_column("", width=widths.name, no_wrap=True)
+    table.add_column("", width=widths.bar)
+    for i, width in widths.numbers.items():
+        table.add_column(_HEADS[i], width=width, justify="right", no_wrap=True)
+    for row in rows:
+        bar = ProgressBar(total=1.0, completed=row.share, width=widths.bar)
+        table.add_row(Text(row.name, style="bold"), bar, *(Text(row.cells[i]) for i in widths.numbers))
+    return table

@@ -1,0 +1,103 @@
+"""Progress as lines: for a log file that somebody reads, or, as JSON, for a program that does."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from recaption.generate.progress import Pace, Progress
+from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
+from recaption.scrub import Scrubber, json_line
+
+PLAIN_SECONDS = 10.0  # between two lines
+JSON_SECONDS = 5.0
+
+
+class PlainLines:
+    """A line of everything, now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last_line = float("-inf")
+
+    def start(self) -> None: ...
+
+    def stop(self, error: BaseException | None) -> None: ...
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False)
+
+    def generating(self, state: Progress) -> None:
+        self._line(lambda: plain(state))
+
+    def building(self, done: int, total: int) -> None:
+        self._line(lambda: f"annotate, write: {done:,}/{total:,} shards")
+
+    def summary(self, fields: dict[str, Any]) -> None: ...
+
+    def _line(self, make: Any) -> None:
+        now = time.monotonic()
+        if now - self._last_line >= PLAIN_SECONDS:
+            self._last_line = now
+            self._console.print(make(), highlight=False, markup=False, soft_wrap=True)
+
+
+def plain(state: Progress) -> str:
+    """A model's pass in a line."""
+    pieces = []
+    for name in state.total if any(state.total.values()) else ():
+        facts = [f"{name} {counted(state, name)}"]
+        if per_second := rate(state, name):
+            facts[0] += f" {per_second} captions/s"
+        facts += [f"{n:,} asked again"] if (n := state.retries[name]) else []
+        facts += [f"{n:,} rejected"] if (n := state.rejects[name]) else []
+        pieces.append(", ".join(facts))
+    pieces += [", ".join(facts)] if (facts := at_work(state) + trouble(state)) else []
+    pieces += [speed] if (speed := speed_of_light(state.meter)) else []
+    return f"{state.model}: {'; '.join(pieces)}"
+
+
+class JsonLines:
+    """An object a line: `message`, `progress`, `building`, and at the end one `summary`, whatever the end is."""
+
+    def __init__(self, console: Console) -> None:
+        self._file = console.file
+        self._scrub, self._pace = Scrubber(), Pace()
+        self._told: dict[str, tuple[float, str]] = {}  # model -> when, and its phase then
+        self._built = (0, 0)
+
+    def start(self) -> None: ...
+
+    def stop(self, error: BaseException | None) -> None:
+        """What ended it is said here, too, beside standard error."""
+        if error is not None:
+            code = 75 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+            self.summary({"exit_code": code, "error": str(error) or type(error).__name__})
+
+    def say(self, text: str) -> None:
+        self._put("message", {"text": Text.from_markup(text).plain})
+
+    def generating(self, state: Progress) -> None:
+        now = time.monotonic()
+        then, phase = self._told.get(state.model, (float("-inf"), ""))
+        if now - then >= JSON_SECONDS or state.phase != phase:
+            self._told[state.model] = now, state.phase
+            pace = self._pace.since_last(state)
+            self._put("progress", state.brief() | {"captions_per_second": None if pace is None else round(pace, 3)})
+
+    def building(self, done: int, total: int) -> None:
+        if (done, total) != self._built:
+            self._built = done, total
+            self._put("building", {"done": done, "total": total})
+
+    def summary(self, fields: dict[str, Any]) -> None:
+        self._put("summary", fields)
+
+    def _put(self, event: str, fields: dict[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._file.write(json_line({"ts": now, "event": event, **self._scrub(fields)}).decode())
+        self._file.flush()

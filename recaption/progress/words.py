@@ -1,0 +1,61 @@
+"""Progress in words and numbers, the same in bars and in lines."""
+
+from __future__ import annotations
+
+from recaption.figures import duration, percent
+from recaption.generate.meter import Meter
+from recaption.generate.progress import Progress
+
+_PHASES = {"listing": "listing images", "starting engine": "starting the engine", "generating": ""}
+_CAUSES = {
+    "read": "reading",
+    "decode": "decoding",
+    "render": "rendering",
+    "queue": "nothing handed out",
+    "engine": "starting requests",
+}
+
+
+def counted(state: Progress, question: str) -> str:
+    """`56,000/100,000`; with a `+` while more shards are to be listed."""
+    return f"{state.done(question):,}/{state.total[question]:,}{'' if state.all_listed else '+'}"
+
+
+def rate(state: Progress, question: str) -> str:
+    """Captions a second, of this run on average; nothing while there is none."""
+    answers = state.answers[question]
+    return f"{answers / state.seconds:,.1f}" if answers and state.seconds > 1 else ""
+
+
+def at_work(state: Progress) -> list[str]:
+    """What the model's pass is at: phase, engines, requests in flight, time left. A fact each."""
+    facts = [_PHASES.get(state.phase, state.phase)]
+    if state.phase != "done":
+        facts.append(f"{state.engines} engine{'s' * (state.engines != 1)}" if state.engines else "")
+        facts.append(f"{state.in_flight:,} in flight" if state.in_flight else "")
+        facts.append(time_left(state))
+    return [fact for fact in facts if fact]
+
+
+def time_left(state: Progress) -> str:
+    """`12 min left`, or at least so long while more shards are to be listed; nothing without a rate."""
+    left = state.seconds_left
+    if not left:
+        return ""
+    return f"{'' if state.all_listed else 'at least '}{duration(left)} left"
+
+
+def trouble(state: Progress) -> list[str]:
+    """What is not as it should be."""
+    facts = [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
+    return facts + ([f"{state.deaths:,} engine{'s' * (state.deaths != 1)} died"] if state.deaths else [])
+
+
+def speed_of_light(meter: Meter) -> str:
+    """The share of its own rate that the engine reaches, and the two causes that take most of the rest."""
+    if meter.share is None:
+        return ""
+    lost = sorted(meter.lost().items(), key=lambda item: -item[1])
+    causes = [f"{_CAUSES[cause]} {percent(share)}" for cause, share in lost[:2] if share >= 0.01]
+    share = percent(min(1.0, meter.share))
+    return f"{share} of the engine's own rate" + (f" (lost: {', '.join(causes)})" if causes else "")
