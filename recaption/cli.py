@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         command = _of_pipeline(_add(commands, name, call.run, text))
         command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images")
         command.add_argument("--takeover", action="store_true", help="take the output from a run that is surely dead")
-        command.add_argument("--quiet", action="store_true", help="no progress and no summary")
+        _watched(command)
         command.set_defaults(half=name, prune=False)
         if name == "build":
             command.add_argument("--prune", action="store_true", help="then remove all other builds of the output")
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--reason", action="append", required=True, metavar="REASON", help=text)
     command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images (as the last run)")
     command.add_argument("--takeover", action="store_true", help="take the output from a run that is surely dead")
-    command.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    _watched(command)
 
     command = _of_output(
         _add(commands, "replay", call.replay, "ask for a stored answer again and compare; stores nothing")
@@ -150,6 +150,22 @@ def _of_output(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("out", help="an output: a folder or a store's URL; its own pipeline.yaml is used")
     command.add_argument("--pipeline", type=_file, metavar="FILE", help="its file, where its prompts lie beside that")
     return command
+
+
+def _watched(command: argparse.ArgumentParser) -> None:
+    """How a run is looked at while it goes."""
+    shown = command.add_mutually_exclusive_group()
+    shown.add_argument("--quiet", action="store_true", help="no progress and no summary")
+    shown.add_argument("--json", action="store_true", help="progress and summary as JSON lines, for programs")
+    text = "serve numbers for Prometheus at http://HOST:PORT/metrics while it runs"
+    command.add_argument("--metrics-port", type=_port, metavar="PORT", help=text)
+    command.add_argument("--metrics-host", default="127.0.0.1", metavar="HOST", help="only this machine, if not given")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a number from 1 to 65535")
+    return int(text)
 
 
 def _positive(text: str) -> int:

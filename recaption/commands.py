@@ -8,17 +8,20 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
+import recaption
 from recaption.errors import MissingExtra, UserError
 
 if TYPE_CHECKING:
     from recaption.config import Pipeline
+    from recaption.progress import Display, Watcher
     from recaption.run import Outcome
 
 
@@ -44,13 +47,28 @@ def _extra_named() -> Iterator[None]:
         raise MissingExtra(error.name or "a package", "run") from error
 
 
-def run(arguments: argparse.Namespace) -> int:
-    console = Console()
-    pipeline, path = _loaded(arguments)
+@contextmanager
+def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Watcher, ...]]]:
+    """The display of a run, and who else is told how far it is. A port that is taken is said before all else."""
     with _extra_named():
         from recaption.progress import Display
+        from recaption.run.exposition import Exposition
+    with ExitStack() as stack:
+        display = stack.enter_context(Display(Console(), quiet=arguments.quiet, json=arguments.json))
+        beside: list[Watcher] = []
+        if arguments.metrics_port:
+            info = {"version": recaption.__version__, "command": getattr(arguments, "half", "redrive")}
+            exposition = Exposition(arguments.metrics_port, arguments.metrics_host, info)
+            beside.append(stack.enter_context(exposition))
+            display.say(f"metrics at http://{escape(arguments.metrics_host)}:{arguments.metrics_port}/metrics")
+        yield display, tuple(beside)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    with _extra_named():
         from recaption.run import run
-    with Display(console, quiet=arguments.quiet) as display:
+    with _watched(arguments) as (display, beside):
+        pipeline, path = _loaded(arguments)
         display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
         outcome = run(
             pipeline,
@@ -60,20 +78,40 @@ def run(arguments: argparse.Namespace) -> int:
             limit=arguments.limit,
             takeover=arguments.takeover,
             prune_others=arguments.prune,
+            beside=beside,
         )
-    if not arguments.quiet:
-        _report(outcome, pipeline.name, console)
-    return _judged(outcome, pipeline)
+        code = _judged(outcome, pipeline)
+        display.summary({"exit_code": code, **_fields(outcome, pipeline.name)})
+    if not (arguments.quiet or arguments.json):
+        _report(outcome, pipeline.name, Console())
+    _complain(outcome, pipeline)
+    return code
+
+
+def _fields(outcome: Outcome, name: str) -> dict[str, Any]:
+    """What came out, for programs."""
+    from recaption.inspect import summarise
+
+    fields = {"name": name, "out": outcome.store_url, **asdict(outcome)}
+    del fields["store_url"]
+    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
+    fields["captions_per_second"] = rate
+    if outcome.build and "://" not in outcome.store_url:  # DuckDB reads local files
+        fields["dataset"] = asdict(summarise(outcome.store_url))
+    return fields
 
 
 def _judged(outcome: Outcome, pipeline: Pipeline) -> int:
     """The exit code of a run that ended well: 1 when too much was rejected."""
-    limit = pipeline.output.max_reject_share
-    if outcome.reject_share <= limit:
-        return 0
-    above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
-    Console(stderr=True).print(f"[red]error:[/] {above}", highlight=False)
-    return 1
+    return int(outcome.reject_share > pipeline.output.max_reject_share)
+
+
+def _complain(outcome: Outcome, pipeline: Pipeline) -> None:
+    """Say why a run that ended well did not succeed."""
+    if _judged(outcome, pipeline):
+        limit = pipeline.output.max_reject_share
+        above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
+        Console(stderr=True).print(f"[red]error:[/] {above}", highlight=False)
 
 
 def _report(outcome: Outcome, name: str, console: Console) -> None:
@@ -145,11 +183,9 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def redrive(arguments: argparse.Namespace) -> int:
-    console = Console(highlight=False)
     with _extra_named():
-        from recaption.progress import Display
         from recaption.run.redrive import redrive
-    with Display(console, quiet=arguments.quiet) as display:
+    with _watched(arguments) as (display, beside):
         result = redrive(
             arguments.out,
             arguments.reason,
@@ -157,12 +193,20 @@ def redrive(arguments: argparse.Namespace) -> int:
             takeover=arguments.takeover,
             limit=arguments.limit,
             path=arguments.pipeline,
+            beside=beside,
         )
-    if result.outcome is not None and not arguments.quiet:
-        _report(result.outcome, result.pipeline.name, console)
-    if not arguments.quiet:
+        outcome, pipeline = result.outcome, result.pipeline
+        code = _judged(outcome, pipeline) if outcome is not None else 0
+        came = _fields(outcome, pipeline.name) if outcome is not None else {"name": pipeline.name, "changed": False}
+        display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **came})
+    if not (arguments.quiet or arguments.json):
+        console = Console(highlight=False)
+        if outcome is not None:
+            _report(outcome, pipeline.name, console)
         console.print(result.words, markup=False)
-    return _judged(result.outcome, result.pipeline) if result.outcome is not None else 0
+    if outcome is not None:
+        _complain(outcome, pipeline)
+    return code
 
 
 def replay(arguments: argparse.Namespace) -> int:

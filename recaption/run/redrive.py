@@ -16,7 +16,7 @@ from recaption.config import Pipeline
 from recaption.errors import UserError
 from recaption.figures import listed
 from recaption.generate.plan import Question
-from recaption.progress import Display
+from recaption.progress import Display, Watcher
 from recaption.run.job import Half, Outcome, run
 from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
 from recaption.store import Store, open_store
@@ -71,6 +71,7 @@ def redrive(
     takeover: bool = False,
     limit: int | None = None,
     path: Path | None = None,
+    beside: Sequence[Watcher] = (),
 ) -> Redriven:
     """Ask again what was rejected for `reasons` in the output at `out`, with the pipeline that lies there.
 
@@ -104,6 +105,7 @@ def redrive(
         limit=limit if limit is not None else last.get("limit"),
         takeover=takeover,
         redrive=frozenset(reasons),
+        beside=beside,
     )
     answered = count_answered(store, plan.questions, places)
     return Redriven(
