@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def test_what_ends_a_run_is_said_and_coded(
     assert main(["run", "replay"]) == code
     _, err = said(capsys)
     assert err.startswith(word) and str(error) in err, "markup in an error is text"
+    assert main(["run", "replay", "--json"]) == code
+    out, err = said(capsys)
+    assert err.startswith(word), "people are told as ever"
+    *_, last = map(json.loads, out.splitlines())
+    assert (last["event"], last["exit_code"], last["error"]) == ("summary", code, str(error))
 
 
 def test_init_copies_what_ships_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,12 +187,21 @@ def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
 
     monkeypatch.setattr("recaption.run.redrive.redrive", redrive)
     assert main(["redrive", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
-    assert seen == {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
+    asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
+    assert seen == asked | {"beside": ()}
     out, err = said(capsys)
     assert "redriven: asked 6 again, of which 4 have an answer now" in out and "long: asked 6" in out
     assert ("max_reject_share" in err) == bool(code)
     assert main(["redrive", "out/x", "--reason", "refusal", "--quiet"]) == code
     assert said(capsys)[0] == ""
+    assert main(["redrive", "out/x", "--reason", "refusal", "--json"]) == code
+    (summary,) = map(json.loads, said(capsys)[0].splitlines())
+    assert (summary["event"], summary["exit_code"], summary["asked"], summary["now_answered"]) == (
+        "summary",
+        code,
+        6,
+        4,
+    )
 
 
 def test_a_redrive_of_nothing_is_no_failure(
@@ -237,5 +252,25 @@ def test_build_prunes_and_says_what_was_removed_and_what_is_not_well(
     assert "warning: 3 train shards are fewer" in out
     assert main(["build", "replay"]) == 0
     assert asked == [True, False] and "pruned" not in said(capsys)[0]
+    assert main(["build", "replay", "--prune", "--json"]) == 0
+    message, summary = map(json.loads, said(capsys)[0].splitlines())
+    assert message["event"] == "message" and summary["pruned"] == {"builds": 2, "bytes": 12_345_678}
+    assert (summary["exit_code"], summary["changed"], summary["dataset"]["images"]) == (0, False, 20)
     with pytest.raises(SystemExit):
         main(["run", "replay", "--prune"])
+
+
+def test_a_port_for_metrics_that_is_taken_ends_it_before_anything_begins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recaption.run.run", lambda *_, **__: pytest.fail("it began"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["run", "replay", "--metrics-port", str(taken.getsockname()[1])]) == 2
+    assert "cannot listen on 127.0.0.1" in said(capsys)[1]
+
+
+@pytest.mark.parametrize("options", [["--metrics-port", "0"], ["--metrics-port", "70000"], ["--quiet", "--json"]])
+def test_how_a_run_is_watched_is_checked(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "replay", *options])
+    assert stop.value.code == 2

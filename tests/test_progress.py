@@ -1,59 +1,119 @@
-"""The display: bars for a terminal, lines for a log, nothing when quiet."""
+"""The display: bars for a terminal, lines for a log, JSON for a program, nothing when quiet."""
 
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections import Counter
+from typing import Any
 
+import pytest
 from rich.console import Console
 
+from recaption.errors import EngineDead
 from recaption.generate.actor import Counters
 from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import Progress
 from recaption.progress import Display, speed_of_light
+from recaption.progress.bars import Bars
+from recaption.progress.lines import plain
 
 
-def state() -> Progress:
-    return Progress(
-        model="qwen",
-        phase="generating",
-        total={"long": 100, "short": 100},
-        resumed={"long": 40, "short": 0},
-        counters=Counters(
-            answers=Counter(long=10, short=20),
-            rejects=Counter({("short", "empty_answer"): 2, ("short", "undecodable"): 1}),
-            retries=Counter(long=2),
+def state(scale: int = 1, **changes: Any) -> Progress:
+    given: dict[str, Any] = {
+        "model": "qwen",
+        "phase": "generating",
+        "total": {"long": 100 * scale, "short": 100 * scale},
+        "resumed": {"long": 40 * scale, "short": 0},
+        "counters": Counters(
+            answers=Counter(long=10 * scale, short=20 * scale),
+            rejects=Counter({("short", "empty_answer"): 2 * scale, ("short", "undecodable"): 1}),
+            retries=Counter(long=2 * scale),
         ),
-        in_flight=7,
-        started=time.monotonic() - 10,
-    )
+        "in_flight": 7,
+        "engines": 2,
+        "started": time.monotonic() - 10,
+    }
+    return Progress(**given | changes)
 
 
-def shown(*, terminal: bool, quiet: bool = False) -> str:
+def metered() -> Meter:
+    meter = Meter()
+    meter.window(8.0, 800, 8, saturated=True, where=Where(reading=0, rendering=0, ready=0))
+    where = Where(reading=5, rendering=9, ready=0, decode_share=0.5)
+    meter.window(2.0, 100, 1, saturated=False, where=where)
+    return meter
+
+
+def shown(*, terminal: bool, **options: bool) -> str:
     sink = io.StringIO()
     console = Console(file=sink, force_terminal=terminal, width=120, color_system=None)
-    with Display(console, quiet=quiet) as display:
+    with Display(console, **options) as display:
         display.say("[bold]title[/]")
         display.generating(state())
         display.building(1, 4)
-        display.generating(state())
+        display.generating(state(phase="done"))
+        display.summary({"exit_code": 0})
     return sink.getvalue()
 
 
 def test_a_log_gets_a_line_now_and_then() -> None:
     lines = shown(terminal=False).splitlines()
     assert lines[0] == "title"
-    assert lines[1] == (
-        "long: 50/100+ 1.0 captions/s (7 in flight, 2 asked again); "
-        "short: 23/100+ 2.0 captions/s (7 in flight, 3 rejected)"
+    assert lines[1].startswith(
+        "qwen: long 50/100+ 1.0 captions/s, 2 asked again; short 23/100+ 2.0 captions/s, 3 rejected; "
+        "2 engines, 7 in flight, at least "
     )
     assert len(lines) == 2, "ten seconds have not passed"
 
 
-def test_a_terminal_gets_bars_with_rates() -> None:
+def test_a_line_says_what_is_not_as_it_should_be_and_nothing_that_is_not() -> None:
+    said = plain(state(deaths=1, quarantined=4, meter=metered(), all_listed=True))
+    assert said.endswith(
+        "38 s left, 4 images in quarantine, 1 engine died; "
+        "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
+    )
+    nothing = Progress(model="qwen", total={"long": 0}, resumed={"long": 0})
+    assert plain(nothing) == "qwen: listing images"
+    assert plain(state(phase="starting engine", counters=Counters(), engines=0, in_flight=0)) == (
+        "qwen: long 40/100+; short 0/100+; starting the engine"
+    )
+
+
+def test_time_left_is_by_what_this_run_does() -> None:
+    half = state(total={"long": 1000}, resumed={"long": 900}, counters=Counters(answers=Counter(long=10)))
+    assert half.seconds_left == pytest.approx(90, rel=0.01), "not by the 900 that lay there already"
+    assert state(started=None).seconds_left is None, "no rate yet"
+    assert state(total={"long": 50, "short": 23}, all_listed=True).seconds_left == 0.0
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize("scale", [1, 100_000])
+def test_the_picture_fits_its_terminal_and_its_columns_stand_below_one_another(width: int, scale: int) -> None:
+    sink = io.StringIO()
+    console = Console(file=sink, force_terminal=True, width=width, color_system=None)
+    bars = Bars(console)
+    bars.generating(state(scale, model="scene", phase="done"))
+    bars.generating(state(scale, meter=metered(), deaths=3))
+    bars.building(12, 3456)
+    console.print(bars._picture())
+    lines = sink.getvalue().splitlines()
+    assert len(lines) == 4 + 6 + 2, "each in one line"
+    assert max(map(len, lines)) <= width
+    rows = [line for line in lines if line.startswith(("  long", "  short"))]
+    if width >= 80:
+        (head, *_) = [line for line in lines if "captions/s" in line]
+        assert all(len(line.rstrip()) == len(head.rstrip()) for line in rows), "the last column is right-aligned"
+        assert any(f"{22 * scale + 1:,}/{100 * scale:,}+" in line for line in rows)
+        assert any("90 % of the engine's own rate" in line for line in lines)
+        assert any("3 engines died" in line for line in lines)
+    assert any("12/3,456" in line for line in lines)
+
+
+def test_a_terminal_gets_the_picture_and_lines_that_stay() -> None:
     text = shown(terminal=True)
-    for part in ("qwen · long", "50/100", "1.0 captions/s", "7 in flight", "annotate, write"):
+    for part in ("title", "qwen · done", "100/100+", "annotate, write", "1/4"):
         assert part in text
 
 
@@ -61,11 +121,35 @@ def test_quiet_is_quiet() -> None:
     assert shown(terminal=True, quiet=True) == shown(terminal=False, quiet=True) == ""
 
 
+def test_json_is_an_object_a_line_and_the_last_one_is_the_summary() -> None:
+    for terminal in (False, True):
+        lines = [json.loads(line) for line in shown(terminal=terminal, json=True).splitlines()]
+        assert [line["event"] for line in lines] == ["message", "progress", "building", "progress", "summary"]
+        assert lines[0]["text"] == "title" and lines[-1]["exit_code"] == 0
+        progress = lines[1]
+        assert progress["generations"]["short"] == {
+            "done": 23, "total": 100, "resumed": 0, "answers": 20, "retries": 0, "rejects": 3
+        }  # fmt: skip
+        assert progress["captions_per_second"] == pytest.approx(3.0, rel=0.05) and progress["in_flight"] == 7
+        assert (lines[2]["done"], lines[2]["total"]) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(EngineDead("key sk-abcdefgh12345678 refused\ud800"), 3), (KeyboardInterrupt(), 75), (OSError(), 1)],
+)
+def test_json_says_what_ended_a_run(error: BaseException, code: int) -> None:
+    sink = io.StringIO()
+    with pytest.raises(type(error)), Display(Console(file=sink), json=True):
+        raise error
+    (line,) = map(json.loads, sink.getvalue().splitlines())
+    assert (line["event"], line["exit_code"]) == ("summary", code)
+    assert line["error"] and "abcdefgh" not in line["error"]
+
+
 def test_the_speed_of_light_is_said_with_where_the_rest_went() -> None:
     meter = Meter()
     assert speed_of_light(meter) == "", "no ceiling was seen"
-    nothing = Where(reading=0, rendering=0, ready=0)
-    meter.window(8.0, 800, 8, saturated=True, where=nothing)
-    assert speed_of_light(meter) == "100% of the engine's own rate"
-    meter.window(2.0, 100, 1, saturated=False, where=Where(reading=5, rendering=9, ready=0, decode_share=0.5))
-    assert speed_of_light(meter) == "90% of the engine's own rate (lost: decoding 5%, rendering 5%)"
+    meter.window(8.0, 800, 8, saturated=True, where=Where(reading=0, rendering=0, ready=0))
+    assert speed_of_light(meter) == "100 % of the engine's own rate"
+    assert speed_of_light(metered()) == "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"

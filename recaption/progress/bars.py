@@ -102,7 +102,7 @@ def _of_model(state: Progress) -> _Block:
             name=name,
             share=state.done(name) / total,
             cells=(
-                counted(state, name),
+                counted(state, name).rjust(2 * len(f"{total:,}") + 1),  # so that nothing moves as it grows
                 rate(state, name),
                 f"{state.retries[name]:,}",
                 f"{state.rejects[name]:,}",
