@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--price", type=_price, metavar="DOLLARS", help="of a GPU-hour, for the cost of it all")
     command.add_argument("--json", action="store_true", help="all numbers, for programs")
 
+    text = "what is not well with this machine, or would keep a pipeline from running, and what to do"
+    command = _add(commands, "doctor", call.doctor, text)
+    text = "a pipeline file, or the name of a shipped one; without it: the machine alone"
+    command.add_argument("pipeline", nargs="?", help=text)
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. output.path=out/x")
+    command.add_argument("--json", action="store_true", help="all findings, for programs")
+
     command = _add(commands, "status", call.status, "how a run stands, from any machine that sees its output")
     command.add_argument("out", help="an output: a folder or a store's URL, as output.path names it")
     command.add_argument("--watch", action="store_true", help="look again every 2 s until the run ends")

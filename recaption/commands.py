@@ -170,6 +170,17 @@ def estimate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(arguments: argparse.Namespace) -> int:
+    from recaption.doctor import diagnose, exit_code, show
+
+    findings = diagnose(arguments.pipeline, tuple(arguments.set))
+    if arguments.json:
+        print(json.dumps(show.as_json(findings, arguments.pipeline), indent=2))
+    else:
+        show.print_findings(findings, Console(highlight=False))
+    return exit_code(findings)
+
+
 def status(arguments: argparse.Namespace) -> int:
     with _extra_named():
         from recaption.run import show, status

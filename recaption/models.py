@@ -96,7 +96,7 @@ def on_this_node(model: str, revision: str | None = None) -> str:
             "all nodes mount, copy it to each, or name a hub id, which each node fetches by itself"
         )
     commit = revision if revision and _COMMIT.fullmatch(revision) else resolve(model, revision).commit
-    found = _cached(model, commit) or _fetched(model, commit, here)
+    found = cached(model, commit) or _fetched(model, commit, here)
     return str(found)
 
 
@@ -126,7 +126,7 @@ def hash_folder(folder: Path) -> str:
 def _folder(folder: Path) -> ResolvedModel:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"model folder {folder} has no config.json: give a folder as save_pretrained writes it")
-    if not _has_weights(folder):
+    if not has_weights(folder):
         raise ConfigError(f"model folder {folder} has no or not all weights: expected *.safetensors or *.bin files")
     return ResolvedModel(
         path_or_id=str(folder.resolve()),
@@ -144,12 +144,12 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
         raise ConfigError(f"model {model!r}: hub ids need huggingface_hub (pip install huggingface_hub)") from error
 
     commit = revision if revision and _COMMIT.fullmatch(revision) else None
-    cached = try_to_load_from_cache(model, "config.json", revision=commit or revision or "main")
-    if isinstance(cached, str):
-        commit = Path(cached).parent.name
-    if commit is None or not isinstance(cached, str):
-        commit = _ask_hub(model, commit or revision)
-    snapshot = _cached(model, commit)
+    found = try_to_load_from_cache(model, "config.json", revision=commit or revision or "main")
+    if isinstance(found, str):
+        commit = Path(found).parent.name
+    if commit is None or not isinstance(found, str):
+        commit = ask_hub(model, commit or revision)
+    snapshot = cached(model, commit)
 
     def get(name: str) -> Path | None:
         if snapshot is not None:
@@ -172,7 +172,7 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
     )
 
 
-def _cached(model: str, commit: str) -> Path | None:
+def cached(model: str, commit: str) -> Path | None:
     """The snapshot of a hub id in the Hugging Face cache, if all that an engine needs of it is there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -188,7 +188,7 @@ def _cached(model: str, commit: str) -> Path | None:
     except (LocalEntryNotFoundError, OSError):
         return None
     snapshot = Path(path)
-    return snapshot if (snapshot / "config.json").is_file() and _has_weights(snapshot) else None
+    return snapshot if (snapshot / "config.json").is_file() and has_weights(snapshot) else None
 
 
 def _fetched(model: str, commit: str, here: str) -> Path:
@@ -204,14 +204,14 @@ def _fetched(model: str, commit: str, here: str) -> Path:
     lock = Path(constants.HF_HUB_CACHE).expanduser() / ".locks" / f"recaption--{model.replace('/', '--')}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(lock):
-        if (found := _cached(model, commit)) is not None:
+        if (found := cached(model, commit)) is not None:
             return found
         try:
             for patterns in (_BESIDE_WEIGHTS, _WEIGHTS[:1], _WEIGHTS[1:]):
                 path = snapshot_download(
                     model, revision=commit, allow_patterns=list(patterns), ignore_patterns=list(_OTHER_COPIES)
                 )
-                if _has_weights(Path(path)):
+                if has_weights(Path(path)):
                     return Path(path)
         except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise ConfigError(
@@ -226,14 +226,14 @@ def _fetched(model: str, commit: str, here: str) -> Path:
     raise ConfigError(f"{given} has no weights that an engine here reads: expected {' or '.join(_WEIGHTS)} files")
 
 
-def _ask_hub(model: str, revision: str | None) -> str:
+def ask_hub(model: str, revision: str | None, timeout: float = 20) -> str:
     """The commit that the hub has for `revision`. Raises ConfigError with what is wrong and what to do."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     given = f"model {model!r}" + (f" at revision {revision!r}" if revision else "")
     try:
-        sha = HfApi().model_info(model, revision=revision, timeout=20).sha
+        sha = HfApi().model_info(model, revision=revision, timeout=timeout).sha
     except GatedRepoError as error:
         raise ConfigError(f"{given} is gated: accept its terms on the hub, then log in with: hf auth login") from error
     except RevisionNotFoundError as error:
@@ -254,7 +254,7 @@ def _ask_hub(model: str, revision: str | None) -> str:
     return sha
 
 
-def _has_weights(folder: Path) -> bool:
+def has_weights(folder: Path) -> bool:
     """Whether the weights are there, and all of them where an index names them; one format of several is enough."""
     indexed = []
     for index in folder.glob("*.index.json"):

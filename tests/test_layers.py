@@ -27,9 +27,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("export", "validate"),
     ("progress",),
     ("run",),
+    ("doctor",),
     ("cli", "commands", "__main__", "demo.__main__"),
 )
-NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 8}
+NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 9}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy

@@ -91,7 +91,7 @@ def make_plan(pipeline: Pipeline, path: Path | None = None) -> Plan:
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
     that the source lacks, a model out of reach.
     """
-    folder = path.parent.parent / "prompts" if path else None
+    folder = prompts_beside(path)
     columns = open_source(pipeline.source).columns()
     models = []
     for name, config in pipeline.models.items():
@@ -114,6 +114,31 @@ def make_plan(pipeline: Pipeline, path: Path | None = None) -> Plan:
     return Plan(pipeline=pipeline, models=tuple(models))
 
 
+def prompts_beside(path: Path | None) -> Path | None:
+    """The folder of the prompts that belong to a pipeline's file."""
+    return path.parent.parent / "prompts" if path else None
+
+
+def fitting_prompt(ask: Ask, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
+    """The prompt of a generation, which the source's columns suffice for; None where a column is replayed.
+
+    Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
+    """
+    if ask.column is not None or ask.prompt is None:  # engine replay, and no other (Pipeline checks that)
+        if ask.column not in columns:
+            raise ConfigError(
+                f"generate {ask.id}: the source has no column {ask.column!r}; it has {', '.join(sorted(columns))}"
+            )
+        return None
+    prompt = load_prompt(ask.prompt, folder)
+    if missing := prompt.missing(columns):
+        raise ConfigError(
+            f"generate {ask.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
+            f"its columns are {', '.join(sorted(columns)) or 'none'}"
+        )
+    return prompt
+
+
 def _question(
     ask: Ask,
     config: Model,
@@ -122,11 +147,8 @@ def _question(
     columns: frozenset[str],
     dedupe: bool,
 ) -> Question:
-    if resolved is None:
-        if ask.column not in columns:
-            raise ConfigError(
-                f"generate {ask.id}: the source has no column {ask.column!r}; it has {', '.join(sorted(columns))}"
-            )
+    prompt = fitting_prompt(ask, folder, columns)
+    if resolved is None or prompt is None:
         generation = Generation(
             id=ask.id,
             model=ask.model,
@@ -135,13 +157,6 @@ def _question(
             column=ask.column,
         )
         return Question(generation=generation, prompt=None, attempts=1)
-    assert ask.prompt is not None  # checked by Pipeline
-    prompt = load_prompt(ask.prompt, folder)
-    if missing := prompt.missing(columns):
-        raise ConfigError(
-            f"generate {ask.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
-            f"its columns are {', '.join(sorted(columns)) or 'none'}"
-        )
     s = ask.sampling
     sampling = Sampling(
         max_tokens=s.max_tokens,

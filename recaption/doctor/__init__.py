@@ -1,0 +1,72 @@
+"""`recaption doctor`: what is not well with this machine, or would keep a pipeline from running, and what to do.
+
+Looks and never changes anything, but for a probe that is put into the output and deleted again; starts no Ray and no
+engine. Each check is a function that returns findings; `finding.examine` runs them side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from recaption.config import Pipeline, load
+from recaption.doctor import gpu, machine, packages
+from recaption.doctor.finding import Check, Finding, error, examine, exit_code, ok
+from recaption.errors import UserError
+
+__all__ = ["Finding", "diagnose", "exit_code"]
+
+
+def diagnose(name: str | None = None, overrides: tuple[str, ...] = ()) -> list[Finding]:
+    """Look at the machine, and at what the pipeline `name` needs where one is given; in about ten seconds at most."""
+    if name is None:
+        return examine(_of_machine(None))
+    try:
+        pipeline, path = load(name, overrides)
+    except UserError as problem:
+        wrong = error(
+            "pipeline", str(problem), "mend the file, or what --set says; recaption init DIR has examples", "input"
+        )
+        return [wrong, *examine(_of_machine(None))]
+    return [ok("pipeline", str(path)), *examine([*_of_machine(pipeline), *_of_pipeline(pipeline, path)])]
+
+
+def _of_machine(pipeline: Pipeline | None) -> Sequence[Check]:
+    needed = pipeline is not None
+    replicas = [m.replicas for m in pipeline.models.values() if m.engine != "replay"] if pipeline else []
+    engines = max((1 if n == "auto" else n for n in replicas), default=1)
+    install = "install recaption anew: pip install --force-reinstall recaption"
+    disks = [] if pipeline else [Check("disk", partial(machine.disk, "disk", Path.cwd()), "see df -h")]
+    return [
+        Check("python", machine.python, "install Python 3.11 to 3.13"),
+        Check("packages", packages.core, install),
+        Check("packages to run", partial(packages.run_extra, needed), "pip install 'recaption[run]'"),
+        Check("engines", partial(packages.engines, pipeline), "pip install 'recaption[vllm]'"),
+        Check("gpu", partial(gpu.look, pipeline), "see what nvidia-smi says"),
+        Check("cores", machine.cores, "see /proc/meminfo"),
+        *disks,
+        Check("temporary files", machine.temporary, "set TMPDIR to a folder that can be written"),
+        Check("open files", machine.open_files, "ulimit -n 65536"),
+        Check("shared memory", partial(machine.shared_memory, engines), "see df -h /dev/shm"),
+        Check("ray", partial(packages.ray, needed), "mend or unset RAY_ADDRESS"),
+        Check("spacy", partial(packages.spacy, pipeline.annotate if pipeline else None, needed), install),
+    ]
+
+
+def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
+    from recaption.doctor import model
+    from recaption.doctor import pipeline as parts
+
+    asked = dict.fromkeys(ask.model for ask in pipeline.generate)
+    storage = "see that its server can be reached from here, and that keys are set (AWS_ACCESS_KEY_ID, …)"
+    return [
+        Check("source", partial(parts.source, pipeline, path), f"mend source.path; {storage}"),
+        *(
+            Check(f"model {name}", partial(model.look, name, pipeline.models[name]), f"mend models.{name}")
+            for name in asked
+        ),
+        Check("output", partial(parts.output, pipeline), f"mend output.path; {storage}"),
+        Check("disk", partial(parts.room, pipeline), "see df -h"),
+        Check("build", partial(parts.build, pipeline), "mend output of the pipeline"),
+    ]

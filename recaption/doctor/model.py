@@ -1,0 +1,102 @@
+"""Whether a pipeline's models can be had: from a folder, from the Hugging Face cache or hub, or from a server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from pathlib import Path
+
+from recaption.config import Model
+from recaption.doctor.finding import Finding, error, ok, warning
+from recaption.errors import EngineDead
+from recaption.models import SCENE, ask_hub, cached, has_weights
+
+TIMEOUT = 5.0  # s, of the hub and of a server
+
+
+def look(name: str, config: Model) -> Finding:
+    """Where the model comes from. Raises ConfigError where it cannot be had; reads no weights, asks no question."""
+    title, model = f"model {name}", config.model or ""
+    if config.engine == "replay":
+        return ok(title, "replay: captions that exist")
+    if config.engine == "openai":
+        return asyncio.run(_server(title, config))
+    if model == SCENE:
+        from recaption.demo import model_path
+
+        return ok(title, f"{SCENE}, which comes with recaption" if Path(model_path()).is_dir() else SCENE)
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return _folder(title, folder)
+    if folder.is_absolute() or model.startswith((".", "~")):
+        return error(
+            title, f"there is no folder {model}", "give a local folder, or the id of a model on the hub", "input"
+        )
+    return _hub(title, model, config.revision)
+
+
+def _folder(title: str, folder: Path) -> Finding:
+    todo = "give a folder as save_pretrained writes it, with config.json and *.safetensors"
+    if not (folder / "config.json").is_file():
+        return error(title, f"{folder} has no config.json", todo, "input")
+    if not has_weights(folder):
+        return error(title, f"{folder} has no weights, or not all that its index names", todo, "input")
+    return ok(title, f"{folder}, with its weights")
+
+
+def _hub(title: str, model: str, revision: str | None) -> Finding:
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, "config.json", revision=revision or "main")
+    commit = Path(found).parent.name if isinstance(found, str) else None
+    if commit and cached(model, commit):
+        return ok(title, f"{model} at {commit[:12]}, in the Hugging Face cache of this machine")
+    if constants.HF_HUB_OFFLINE:
+        todo = (
+            f"hf download {model}, where there is a network, and point HF_HOME at that cache; or unset HF_HUB_OFFLINE"
+        )
+        return error(title, f"{model} is not whole in the Hugging Face cache, and HF_HUB_OFFLINE is set", todo, "input")
+    commit = ask_hub(model, revision, timeout=TIMEOUT)
+    found = f"{model} at {commit[:12]} is on the hub, and not in this machine's cache"
+    return warning(title, found, f"hf download {model}, so that no engine waits for it; a run fetches it else")
+
+
+async def _server(title: str, config: Model) -> Finding:
+    from recaption.engine.chat_server import ChatServer
+    from recaption.engine.openai_settings import OpenAISettings
+
+    settings = OpenAISettings.of(config.engine_args)
+    key = settings.key()
+    server = ChatServer(
+        base_url=settings.base_url,
+        key=key,
+        connections=1,
+        timeout=TIMEOUT,
+        attempts=1,
+        random=random.Random(0),
+        sleep=asyncio.sleep,
+    )
+    with_key = f", with the key in {settings.api_key_env or 'OPENAI_API_KEY'}" if key else ", without a key"
+    await server.connect()
+    try:
+        listed = await server.models()
+    except EngineDead as problem:
+        todo = "start the server (vllm serve MODEL), or mend engine_args.base_url (most end in /v1)"
+        if _proxied():
+            todo += "; NO_PROXY keeps a local server out of the proxy"
+        return error(title, str(problem), todo)
+    finally:
+        await server.close()
+    if listed is None:
+        found = f"{settings.base_url} answers{with_key}, but lists no models"
+        return warning(title, found, "see that base_url is right; a run asks the model for one word before it begins")
+    if config.model not in listed:
+        names = key.hide(", ".join(list(listed)[:10])) or "none"
+        found = f"{settings.base_url} does not list {config.model}; it lists {names}"
+        return warning(title, found, "name one of those; if yours is another name for one, a run finds out")
+    return ok(title, f"{config.model} at {settings.base_url}{with_key}")
+
+
+def _proxied() -> bool:
+    return any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"))

@@ -1,0 +1,122 @@
+"""What a pipeline needs beside the machine: its source, prompts, output, and what annotates. Nothing is left behind."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from recaption.config import Pipeline
+from recaption.doctor.finding import Finding, error, ok, warning
+from recaption.doctor.machine import disk
+from recaption.errors import StoreError
+from recaption.generate.plan import fitting_prompt, prompts_beside
+from recaption.objectstore import ObjectStore
+from recaption.source import open_source
+from recaption.store import LocalStore, open_store
+
+_LISTING = 3.0  # s that shards are counted for: a source may have a hundred thousand
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Listed:
+    shards: int
+    complete: bool
+    first: str
+    bytes: int  # of the local files among them
+
+
+def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
+    """The source is there, its first shard can be read, and its columns suffice for the prompts."""
+    opened = open_source(pipeline.source)
+    listed = _listed(pipeline)
+    if not listed.shards:
+        todo = "see that source.path is what you mean; recaption download fetches images of a URL list"
+        return [error("source", f"{pipeline.source.path} has no shards", todo, "input")]
+    columns = opened.columns()
+    named = f"columns {', '.join(sorted(columns))}" if columns else "no columns beside the images"
+    many = f"{listed.shards:,}{'' if listed.complete else ' or more'} shard{'s' * (listed.shards != 1)}"
+    findings = [ok("source", f"{opened.kind}, {many}, the first is {Path(listed.first).name}; {named}")]
+    folder = prompts_beside(path)
+    prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
+    replayed = [ask.column for ask in pipeline.generate if ask.column]
+    words = [*(f"{p.id} (uses {', '.join(sorted(p.columns))})" if p.columns else p.id for p in prompts)]
+    words += [f"column {name}" for name in replayed]
+    return [*findings, ok("prompts", ", ".join(dict.fromkeys(words)))]
+
+
+def _listed(pipeline: Pipeline) -> _Listed:
+    until = time.monotonic() + _LISTING
+    count, first, complete, sizes = 0, "", True, dict[str, int]()
+    for shard in open_source(pipeline.source).shards():
+        first = first or shard.path
+        count += 1
+        if shard.path not in sizes and "://" not in shard.path:
+            with suppress(OSError):
+                sizes[shard.path] = Path(shard.path).stat().st_size
+        if time.monotonic() > until:
+            complete = False
+            break
+    return _Listed(shards=count, complete=complete, first=first, bytes=sum(sizes.values()))
+
+
+def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
+    """The disk that the output lies on, where it is this machine's."""
+    store = open_store(pipeline.output.path)
+    if not isinstance(store, LocalStore):
+        return []
+    needed = 0
+    kind = open_source(pipeline.source).kind
+    if pipeline.output.format != "sidecar" and not (pipeline.output.format == "auto" and kind == "webdataset"):
+        needed = _listed(pipeline).bytes  # a build holds the images again
+    return disk("disk", store.root, needed)
+
+
+def output(pipeline: Pipeline) -> Finding:
+    """The output can be written, and two runs can be told apart there: put, put if absent, delete, of a probe."""
+    url = pipeline.output.path
+    if url.startswith("memory://"):
+        todo = "name a folder or an object store: --set output.path=…"
+        return error("output", f"{url}: every process has a memory of its own", todo, "input")
+    store = open_store(url)
+    if isinstance(store, ObjectStore):
+        store.ATTEMPTS = 1  # what fails now is what is asked
+    probe = f".tmp-doctor-{uuid.uuid4().hex}"
+    mine = False
+    try:
+        store.put(probe, b"doctor")
+        mine = True
+        kept = store.get(probe) == b"doctor"
+        again = store.put(probe, b"doctor, again", if_absent=True)
+    except StoreError as problem:
+        todo = "choose another with --set output.path=…"
+        if isinstance(store, ObjectStore):
+            todo = (
+                "see to its endpoint and keys in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …), or " + todo
+            )
+        return error("output", str(problem), todo)
+    finally:
+        if mine:
+            with suppress(StoreError):
+                store.delete(probe)
+    if not kept:
+        return error("output", f"{store.url} does not give back what was put", "choose another store")
+    if again or not store.conditional:
+        found = f"{store.url} can be written, but has no conditional writes: nothing keeps a second run out of it"
+        return warning(
+            "output", found, "use S3, Google Cloud Storage or a folder; or see to it yourself and give --takeover"
+        )
+    return ok("output", f"{store.url} can be written" + (", with conditional writes" if "://" in url else ""))
+
+
+def build(pipeline: Pipeline) -> Finding:
+    """What is decided when a build begins: the format, and the tokenizers whose ids are stored."""
+    from recaption.run.builder import format_of
+    from recaption.run.shard import token_encoders
+
+    form = format_of(pipeline, open_source(pipeline.source).kind)
+    encoders = [encoder.facts.name for encoder in token_encoders(pipeline.output.token_ids)]
+    return ok("build", f"format {form}" + (f", token ids of {', '.join(encoders)}" if encoders else ""))

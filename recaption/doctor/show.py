@@ -1,0 +1,73 @@
+"""Findings as people and as programs read them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import recaption
+from recaption.doctor.finding import Finding, exit_code
+from recaption.figures import printable
+from recaption.scrub import Scrubber
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red"), "skipped": ("–", "dim")}
+
+
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """A line each, and below what is not well what to do; in a terminal long ones are wrapped within their column."""
+    from rich.table import Table
+    from rich.text import Text
+
+    scrub = Scrubber()
+    width = max(len(finding.name) for finding in findings)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        mark, style = _MARKS[finding.status]
+        found, todo = (" ".join(printable(scrub.text(text)).split()) for text in (finding.found, finding.todo))
+        if console.is_terminal:
+            words = Text.assemble(Text(found), Text(f"\n→ {todo}", style=style) if todo else "")
+            if finding.status == "skipped":
+                words.stylize("dim")
+            table.add_row(Text(mark, style=style), Text(finding.name, style="bold"), words)
+            continue
+        line = f"{finding.status:7}  {finding.name:{width}}  {found}"
+        console.print(Text(line), soft_wrap=True)
+        if todo:
+            console.print(Text(f"{'':7}  {'':{width}}  -> {todo}"), soft_wrap=True)
+    if console.is_terminal:
+        console.print(table)
+    console.print()
+    console.print(Text(summed(findings), style=_MARKS[_worst(findings)][1]))
+
+
+def summed(findings: Sequence[Finding]) -> str:
+    """All of it in a sentence."""
+    counts = Counter(finding.status for finding in findings)
+    errors, warnings = counts["error"], counts["warning"]
+    if not errors and not warnings:
+        return f"all is well ({counts['ok']} checks)"
+    said = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
+    return f"{' and '.join(said)}; {counts['ok']} checks are well"
+
+
+def as_json(findings: Sequence[Finding], pipeline: str | None) -> dict[str, Any]:
+    """All of it for programs."""
+    return {
+        "recaption": recaption.__version__,
+        "pipeline": pipeline,
+        "exit_code": exit_code(findings),
+        "checks": Scrubber()([asdict(finding) for finding in findings]),
+    }
+
+
+def _worst(findings: Sequence[Finding]) -> str:
+    found = {finding.status for finding in findings}
+    return next((status for status in ("error", "warning") if status in found), "ok")
