@@ -1,7 +1,7 @@
 """`recaption doctor`: what is not well with this machine, or would keep a pipeline from running, and what to do.
 
-Looks and never changes anything, but for a probe that is put into the output and deleted again; starts no Ray and no
-engine. Each check is a function that returns findings; `finding.examine` runs them side by side.
+Looks and changes nothing, but for a probe that is put into the output and deleted again; starts no Ray and no engine.
+Each check is a function that returns findings; `finding.examine` runs them side by side.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ def diagnose(name: str | None = None, overrides: tuple[str, ...] = ()) -> list[F
             "pipeline", str(problem), "mend the file, or what --set says; recaption init DIR has examples", "input"
         )
         return [wrong, *examine(_of_machine(None))]
+    if name == "demo":
+        from recaption.demo.shards import ensure_shards
+
+        ensure_shards(Path(pipeline.source.path).parent)  # as a run does
     return [ok("pipeline", str(path)), *examine([*_of_machine(pipeline), *_of_pipeline(pipeline, path)])]
 
 
@@ -59,14 +63,23 @@ def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
     from recaption.doctor import pipeline as parts
 
     asked = dict.fromkeys(ask.model for ask in pipeline.generate)
-    storage = "see that its server can be reached from here, and that keys are set (AWS_ACCESS_KEY_ID, …)"
     return [
-        Check("source", partial(parts.source, pipeline, path), f"mend source.path; {storage}"),
+        Check("source", partial(parts.source, pipeline, path), _hint("source.path", pipeline.source.path)),
         *(
-            Check(f"model {name}", partial(model.look, name, pipeline.models[name]), f"mend models.{name}")
+            Check(
+                f"model {name}",
+                partial(model.look, name, pipeline.models[name]),
+                f"mend models.{name}, or name another",
+            )
             for name in asked
         ),
-        Check("output", partial(parts.output, pipeline), f"mend output.path; {storage}"),
+        Check("output", partial(parts.output, pipeline), _hint("output.path", pipeline.output.path)),
         Check("disk", partial(parts.room, pipeline), "see df -h"),
         Check("build", partial(parts.build, pipeline), "mend output of the pipeline"),
     ]
+
+
+def _hint(key: str, url: str) -> str:
+    if "://" not in url:
+        return f"mend {key}, in the file or with --set {key}=…"
+    return f"see that {key} is right, its server can be reached from here, and keys are set (AWS_ACCESS_KEY_ID, …)"

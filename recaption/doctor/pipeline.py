@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaption.config import Pipeline
-from recaption.doctor.finding import Finding, error, ok, warning
+from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.doctor.machine import disk
-from recaption.errors import StoreError
+from recaption.errors import RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside
 from recaption.objectstore import ObjectStore
 from recaption.source import open_source
-from recaption.store import LocalStore, open_store
+from recaption.store import LocalStore, Store, open_store
 
 _LISTING = 3.0  # s that shards are counted for: a source may have a hundred thousand
 
@@ -69,9 +69,10 @@ def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
     if not isinstance(store, LocalStore):
         return []
     needed = 0
-    kind = open_source(pipeline.source).kind
-    if pipeline.output.format != "sidecar" and not (pipeline.output.format == "auto" and kind == "webdataset"):
-        needed = _listed(pipeline).bytes  # a build holds the images again
+    with suppress(UserError, RecaptionError):  # of a source that is not well: said elsewhere
+        kind = open_source(pipeline.source).kind
+        if pipeline.output.format != "sidecar" and not (pipeline.output.format == "auto" and kind == "webdataset"):
+            needed = _listed(pipeline).bytes  # a build holds the images again
     return disk("disk", store.root, needed)
 
 
@@ -85,6 +86,7 @@ def output(pipeline: Pipeline) -> Finding:
     if isinstance(store, ObjectStore):
         store.ATTEMPTS = 1  # what fails now is what is asked
     probe = f".tmp-doctor-{uuid.uuid4().hex}"
+    new = _missing_folders(store)
     mine = False
     try:
         store.put(probe, b"doctor")
@@ -102,6 +104,9 @@ def output(pipeline: Pipeline) -> Finding:
         if mine:
             with suppress(StoreError):
                 store.delete(probe)
+        with suppress(OSError):  # somebody has put something there meanwhile
+            for folder in new:
+                folder.rmdir()
     if not kept:
         return error("output", f"{store.url} does not give back what was put", "choose another store")
     if again or not store.conditional:
@@ -112,11 +117,22 @@ def output(pipeline: Pipeline) -> Finding:
     return ok("output", f"{store.url} can be written" + (", with conditional writes" if "://" in url else ""))
 
 
+def _missing_folders(store: Store) -> list[Path]:
+    """Of a local store: those that a put will make, the innermost first."""
+    if not isinstance(store, LocalStore):
+        return []
+    return [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
+
+
 def build(pipeline: Pipeline) -> Finding:
     """What is decided when a build begins: the format, and the tokenizers whose ids are stored."""
     from recaption.run.builder import format_of
     from recaption.run.shard import token_encoders
 
-    form = format_of(pipeline, open_source(pipeline.source).kind)
+    try:
+        kind = open_source(pipeline.source).kind
+    except (UserError, RecaptionError):
+        return skipped("build", "not to be told without the source")
+    form = format_of(pipeline, kind)
     encoders = [encoder.facts.name for encoder in token_encoders(pipeline.output.token_ids)]
     return ok("build", f"format {form}" + (f", token ids of {', '.join(encoders)}" if encoders else ""))

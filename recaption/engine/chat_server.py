@@ -180,7 +180,7 @@ class ChatServer:
                     answered_before = self._answered
                 if tries < self.attempts:
                     continue
-                said = f"{error} (tried {tries} times)"
+                said = f"{error} (tried {tries} times)" if tries > 1 else str(error)
                 if self._answered == answered_before:
                     raise EngineDead(f"server {self.base_url} does not answer: {said}") from None
                 if not error.busy:
