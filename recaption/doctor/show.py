@@ -55,7 +55,7 @@ def summed(findings: Sequence[Finding]) -> str:
     if not errors and not warnings:
         return f"all is well ({counts['ok']} checks)"
     said = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return f"{' and '.join(said)}; {counts['ok']} checks are well"
+    return f"{' and '.join(said)}; {counts['ok']} check{'s are' if counts['ok'] != 1 else ' is'} well"
 
 
 def as_json(findings: Sequence[Finding], pipeline: str | None) -> dict[str, Any]:
