@@ -109,6 +109,25 @@ class ObjectStore:
                 return False
         return True
 
+    def refuses_existing(self, path: str) -> bool:
+        """Whether conditional writes hold, tried on a file that is there: a store may ignore the condition.
+
+        Raises StoreError.
+        """
+        if not self.conditional:
+            return False
+
+        def create() -> bool:
+            try:
+                self.fs.pipe_file(self._at(path), self.fs.cat_file(self._at(path)), mode="create")
+            except Exception as error:
+                if _says_exists(error):
+                    return True
+                raise
+            return False
+
+        return self._retried("write", path, create)
+
     def scratch(self) -> Path:
         return Path(tempfile.gettempdir()) / f".tmp-recaption-{uuid.uuid4().hex}"
 

@@ -41,6 +41,13 @@ def test_put_get_list_delete(store: ObjectStore) -> None:
     assert not store.exists("a/b.bin") and list(store.list("a")) == ["a/a b+ü%.bin"]
 
 
+def test_a_condition_is_tried_on_a_file_that_is_there(store: ObjectStore) -> None:
+    store.put("probe", b"1")
+    assert store.refuses_existing("probe") and store.get("probe") == b"1"
+    store.conditional = False
+    assert not store.refuses_existing("probe")
+
+
 def test_what_others_put_and_delete_is_seen_at_once(store: ObjectStore, s3: S3Server) -> None:
     other = ObjectStore(store.url)
     other.fs = type(store.fs)(skip_instance_cache=True)  # as in another process: it shares no cache

@@ -92,7 +92,10 @@ def output(pipeline: Pipeline) -> Finding:
         store.put(probe, b"doctor")
         mine = True
         kept = store.get(probe) == b"doctor"
-        again = store.put(probe, b"doctor, again", if_absent=True)
+        if isinstance(store, ObjectStore):
+            told_apart = store.refuses_existing(probe)
+        else:
+            told_apart = not store.put(probe, b"doctor, again", if_absent=True)
     except StoreError as problem:
         todo = "choose another with --set output.path=…"
         if isinstance(store, ObjectStore):
@@ -109,7 +112,7 @@ def output(pipeline: Pipeline) -> Finding:
                 folder.rmdir()
     if not kept:
         return error("output", f"{store.url} does not give back what was put", "choose another store")
-    if again or not store.conditional:
+    if not told_apart:
         found = f"{store.url} can be written, but has no conditional writes: nothing keeps a second run out of it"
         return warning(
             "output", found, "use S3, Google Cloud Storage or a folder; or see to it yourself and give --takeover"
