@@ -158,6 +158,10 @@ def test_bad_images_become_typed_rejects_and_the_others_are_unaffected(tmp_path:
         "undecodable": 1,
     }
     assert outcome.reject_share == pytest.approx(7 / 12)
+    events = [json.loads(line) for line in (out / "metrics" / "log.jsonl").read_bytes().splitlines()]
+    assert (events[0]["event"], events[-1]["event"], events[-1]["state"]) == ("run_started", "run_ended", "done")
+    named = {(e["key"], e["reason"], e["shard"]) for e in events if e["event"] == "image_rejected"}
+    assert ("html", "undecodable", "a") in named and ("cut", "truncated", "a") in named
     assert run(pipeline_data(f"{tmp_path}/s/a.tar", out)).changed is False, "rejects are remembered"
 
 

@@ -61,3 +61,5 @@ def test_a_store_that_fails_a_fifth_of_all_calls_and_a_killed_driver_cost_nothin
     assert len(images) == IMAGES // 2
     build = store.get("CURRENT").decode().strip()
     assert store.exists(f"{build}/manifest.json")
+    logged = store.get("metrics/log-run-000002-0000.jsonl").splitlines()
+    assert b'"run_started"' in logged[0] and b'"run_ended"' in logged[-1], "in pieces, as it cannot be appended to"

@@ -352,18 +352,20 @@ class Pass:
                 raise outcome.error
             self._actor_gone(number, outcome.error, None)
             return
-        self._take_poll(number, outcome.value)
+        self.fleet.polled(number, outcome.value)
+        self._tell_rejects(outcome.value)
         self.scheduler.polled(number, outcome.value.open)
         if outcome.value.bloated and self.fleet.recycle(number):
             self.scheduler.retire(number)
             ticket = self._transport.call(number, "drain", self._model.config.hang_seconds)
             self._expect(ticket, lambda outcome: self._recycled(number, outcome))
 
-    def _take_poll(self, number: int, poll: Poll) -> None:
-        self.fleet.polled(number, poll)
-        self._name(poll.rejected)
-        if poll.not_named:
-            self._say("rejects_not_named", "warning", count=poll.not_named)
+    def _tell_rejects(self, value: Any) -> None:
+        """An engine tells of each reject once: none of its polls may be passed over, however late it comes."""
+        if isinstance(value, Poll):
+            self._name(value.rejected)
+            if value.not_named:
+                self._say("rejects_not_named", "warning", count=value.not_named)
 
     def _recycled(self, number: int, outcome: Outcome) -> None:
         """A replica that took too much memory has put what it had: another takes its place."""
@@ -395,8 +397,9 @@ class Pass:
         while tickets and self._transport.now() < deadline:
             for outcome in self._transport.wait(ROUND):
                 number = tickets.pop(outcome.ticket, None)
+                self._tell_rejects(outcome.value)
                 if number is not None and outcome.error is None:
-                    self._take_poll(number, outcome.value)
+                    self.fleet.polled(number, outcome.value)
         self._sum_up()
 
     def _check_sums(self) -> None:
@@ -432,7 +435,9 @@ class Pass:
         tickets |= self._chunks.keys()
         deadline = self._transport.now() + DRAIN_SECONDS + FLUSH_SECONDS
         while tickets and self._transport.now() < deadline:
-            tickets -= {outcome.ticket for outcome in self._transport.wait(ROUND)}
+            for outcome in self._transport.wait(ROUND):
+                tickets.discard(outcome.ticket)
+                self._tell_rejects(outcome.value)
         if self.fleet.ready:
             self._last_poll()
             self._report(self.progress)
