@@ -7,7 +7,7 @@ carried to the cluster (`transport`), and what comes back is carried to the sche
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from recaption.errors import DatasetError, EngineDead, Interrupted, ShardError, 
 from recaption.generate.actor import Counters, Poll
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, duplicate_keys
-from recaption.generate.events import Event, Level, Tell, tell_nobody
+from recaption.generate.events import PassTeller, Tell, tell_nobody
 from recaption.generate.fleet import Fleet
 from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
@@ -29,7 +29,6 @@ HORIZON = 16 * CHUNK_SIZE  # requests, at least: below this more shards are list
 LIST_AHEAD = 4, 64  # shards being indexed at once: at least, at most
 MAX_ATTEMPTS = 5  # of one chunk whose images cannot be read: then the run stops
 DRAIN_SECONDS = 15.0  # SIGKILL follows SIGTERM after 30 s on Slurm and Kubernetes
-SUSPECTS = 64  # images that are named of a dead engine
 FLUSH_SECONDS = 5.0  # given to the other chunks of a dead engine to put what they have
 ROUND = 0.2  # seconds that a round waits for something to happen
 
@@ -63,7 +62,7 @@ class Pass:
     ) -> None:
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
         self._transport: Transport = transport or RayTransport()
-        self._breaker, self._tell = breaker, tell
+        self._breaker, self._tell = breaker, PassTeller(model.name, tell)
         self.scheduler = Scheduler()
         self.fleet = Fleet(model, job, self._transport)
         self._handlers: dict[int, Handler] = {}
@@ -127,12 +126,8 @@ class Pass:
 
     def _completed(self) -> Iterator[Listing]:
         for listing in self.scheduler.completed():
-            if listing.chunks:
-                self._say("shard_answered", shard=listing.shard.id)
+            self._tell.answered(listing)
             yield listing
-
-    def _say(self, event: Event, level: Level = "info", **fields: Any) -> None:
-        self._tell(event, level, model=self._model.name, **fields)
 
     def _expect(self, ticket: int, handler: Handler) -> None:
         self._handlers[ticket] = handler
@@ -187,8 +182,7 @@ class Pass:
         if key is not None and (other := self._first_keys.setdefault(key, shard)) != shard:
             raise duplicate_keys(key, other, shard)
         self.scheduler.listed(listing)
-        to_ask = sum(chunk.requests for chunk in listing.chunks)
-        self._say("shard_listed", shard=shard, images=listing.images, usable=listing.usable, to_ask=to_ask)
+        self._tell.listed(listing)
         self.progress.images += listing.images
         for question, done in zip(self._model.questions, listing.done, strict=True):
             self.progress.total[question.id] += listing.usable
@@ -215,7 +209,7 @@ class Pass:
         capacity, provenance = _value(outcome)
         self.fleet.started(number, capacity)
         self.scheduler.actor_ready(number, capacity)
-        self._say("engine_started", engine=number, capacity=capacity, runs=provenance)
+        self._tell.started(number, capacity, provenance)
         self.progress.phase = "generating"
         self.progress.provenance = provenance
         self.progress.started = self.progress.started or self._transport.now()
@@ -258,8 +252,7 @@ class Pass:
         before = self.scheduler.in_quarantine
         self.scheduler.narrowed(assignment, missing)
         if not assignment.quarantined and self.scheduler.in_quarantine > before:
-            images = len(missing.rows())
-            self._say("quarantined", "warning", shard=missing.shard.id, chunk=missing.number, images=images)
+            self._tell.quarantined(missing)
 
     def _reject_poison(self, chunk: Chunk) -> None:
         detail = f"asked alone, it killed two fresh engines. The last one said: {self._last_error}"
@@ -269,7 +262,7 @@ class Pass:
         def put(outcome: Outcome) -> None:
             rejects: list[Reject] = _value(outcome)
             self._lost.rejects.update((str(each.generation), each.reason) for each in rejects)
-            self._name(rejects)
+            self._tell.rejected(rejects)
             self.scheduler.settled(chunk)
 
         self._expect(ticket, put)
@@ -293,8 +286,7 @@ class Pass:
                 death.images += [(assignment.chunk.shard.id, key) for key in error.keys]
         elif isinstance(error, ShardError) and assignment.attempt + 1 < MAX_ATTEMPTS:
             self.scheduler.failed(assignment)
-            where = {"shard": assignment.chunk.shard.id, "chunk": assignment.chunk.number}
-            self._say("chunk_failed", "warning", **where, attempt=assignment.attempt, detail=str(error))
+            self._tell.failed(assignment, error)
         elif isinstance(error, Interrupted):
             self.scheduler.returned(assignment)
         else:
@@ -310,7 +302,7 @@ class Pass:
                 elif (poll := self.fleet.remove(number)) is not None:
                     self._forget(poll)
                     self.scheduler.lost(number, {})
-                    self._say("engine_recycled", "warning", engine=number)
+                    self._tell.recycled(number)
         for number in self.fleet.silent():
             hung = EngineDead(f"the engine's process has not answered for {self._model.config.hang_seconds:g} s")
             self._actor_gone(number, hung, None)
@@ -332,7 +324,7 @@ class Pass:
         returned = self.scheduler.lost(number, suspects)
         self.progress.deaths += 1
         self._last_error = last_words(error)
-        self._say("engine_died", "error", engine=number, detail=self._last_error, suspects=list(images[:SUSPECTS]))
+        self._tell.died(number, self._last_error, images)
         self.fleet.died(useful=useful, quarantined=any(a.quarantined for a in returned), said=self._last_error)
 
     def _forget(self, poll: Poll) -> None:
@@ -353,19 +345,12 @@ class Pass:
             self._actor_gone(number, outcome.error, None)
             return
         self.fleet.polled(number, outcome.value)
-        self._tell_rejects(outcome.value)
+        self._tell.polled(outcome.value)
         self.scheduler.polled(number, outcome.value.open)
         if outcome.value.bloated and self.fleet.recycle(number):
             self.scheduler.retire(number)
             ticket = self._transport.call(number, "drain", self._model.config.hang_seconds)
             self._expect(ticket, lambda outcome: self._recycled(number, outcome))
-
-    def _tell_rejects(self, value: Any) -> None:
-        """An engine tells of each reject once: none of its polls may be passed over, however late it comes."""
-        if isinstance(value, Poll):
-            self._name(value.rejected)
-            if value.not_named:
-                self._say("rejects_not_named", "warning", count=value.not_named)
 
     def _recycled(self, number: int, outcome: Outcome) -> None:
         """A replica that took too much memory has put what it had: another takes its place."""
@@ -397,7 +382,7 @@ class Pass:
         while tickets and self._transport.now() < deadline:
             for outcome in self._transport.wait(ROUND):
                 number = tickets.pop(outcome.ticket, None)
-                self._tell_rejects(outcome.value)
+                self._tell.polled(outcome.value)
                 if number is not None and outcome.error is None:
                     self.fleet.polled(number, outcome.value)
         self._sum_up()
@@ -412,21 +397,6 @@ class Pass:
             if settled != total:
                 raise DatasetError(f"generation {name}: asked {total}, but {settled} are answered or rejected")
 
-    def _name(self, rejects: Iterable[Reject]) -> None:
-        """Rejects that an engine told of, or that were made here."""
-        for each in rejects:
-            self._say(
-                "image_rejected",
-                "warning",
-                generation=each.generation,
-                shard=each.shard,
-                key=each.key,
-                row=each.row,
-                reason=each.reason,
-                detail=each.detail,
-                attempts=each.attempts,
-            )
-
     # the end
 
     def _drain(self) -> None:
@@ -437,7 +407,7 @@ class Pass:
         while tickets and self._transport.now() < deadline:
             for outcome in self._transport.wait(ROUND):
                 tickets.discard(outcome.ticket)
-                self._tell_rejects(outcome.value)
+                self._tell.polled(outcome.value)
         if self.fleet.ready:
             self._last_poll()
             self._report(self.progress)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
+
+from recaption.generate.actor import Poll
+from recaption.generate.chunks import Chunk, Listing
+from recaption.generate.scheduler import Assignment
+from recaption.types import Reject
+
+SUSPECTS = 64  # images that are named of a dead engine
 
 Level = Literal["info", "warning", "error"]
 Event = Literal[
@@ -33,3 +41,66 @@ class Tell(Protocol):
 
 def tell_nobody(event: Event, level: Level = "info", **fields: Any) -> None:
     """For whoever does not want to know."""
+
+
+class PassTeller:
+    """Tells of one model's pass over the source."""
+
+    def __init__(self, model: str, tell: Tell) -> None:
+        self._model, self._tell = model, tell
+
+    def _say(self, event: Event, level: Level = "info", **fields: Any) -> None:
+        self._tell(event, level, model=self._model, **fields)
+
+    def listed(self, listing: Listing) -> None:
+        to_ask = sum(chunk.requests for chunk in listing.chunks)
+        self._say("shard_listed", shard=listing.shard.id, images=listing.images, usable=listing.usable, to_ask=to_ask)
+
+    def answered(self, listing: Listing) -> None:
+        """Nothing of a shard is missing any more; if nothing was, there is nothing to tell."""
+        if listing.chunks:
+            self._say("shard_answered", shard=listing.shard.id)
+
+    def started(self, engine: int, capacity: int, runs: dict[str, str]) -> None:
+        self._say("engine_started", engine=engine, capacity=capacity, runs=runs)
+
+    def died(self, engine: int, words: str, images: Sequence[tuple[str, str]]) -> None:
+        """`images`: shard and key of those that were in it."""
+        self._say("engine_died", "error", engine=engine, detail=words, suspects=list(images[:SUSPECTS]))
+
+    def recycled(self, engine: int) -> None:
+        self._say("engine_recycled", "warning", engine=engine)
+
+    def failed(self, assignment: Assignment, error: BaseException) -> None:
+        """A chunk's images could not be read; it is tried again."""
+        chunk = assignment.chunk
+        where = {"shard": chunk.shard.id, "chunk": chunk.number}
+        self._say("chunk_failed", "warning", **where, attempt=assignment.attempt, detail=str(error))
+
+    def quarantined(self, chunk: Chunk) -> None:
+        images = len(chunk.rows())
+        self._say("quarantined", "warning", shard=chunk.shard.id, chunk=chunk.number, images=images)
+
+    def polled(self, value: Any) -> None:
+        """What an engine answered to a poll, if it is one.
+
+        It tells of each reject once: none of its polls may be passed over, however late it comes.
+        """
+        if isinstance(value, Poll):
+            self.rejected(value.rejected)
+            if value.not_named:
+                self._say("rejects_not_named", "warning", count=value.not_named)
+
+    def rejected(self, rejects: Iterable[Reject]) -> None:
+        for each in rejects:
+            self._say(
+                "image_rejected",
+                "warning",
+                generation=each.generation,
+                shard=each.shard,
+                key=each.key,
+                row=each.row,
+                reason=each.reason,
+                detail=each.detail,
+                attempts=each.attempts,
+            )

@@ -1,4 +1,4 @@
-"""Numbers of a run for Prometheus, on a port that the user names; Ray's and vLLM's own metrics stay where they are.
+"""Numbers of a run for Prometheus, on a port that the user names, in a registry of their own.
 
 Names and units follow https://prometheus.io/docs/practices/naming/. Values of labels are ids of the pipeline, and
 reasons from the closed list: never texts, and no more series than the pipeline has generations times reasons.
