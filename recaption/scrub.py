@@ -18,7 +18,7 @@ HIDDEN: Final = "***"
 _SHORTEST = 8  # characters of an environment value that counts as a secret: a shorter one may be any word
 
 _SECRET_NAME = r"(?:secret|passw(?:or)?d|token|credentials?|api[-_]?key|access[-_]?key(?:[-_]?id)?|authorization)"
-_SECRET_VARIABLE = re.compile(rf"(?:{_SECRET_NAME}|key|auth)(?:_\w+)?$", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(rf"(?:{_SECRET_NAME}|key|auth)(?:_(?:id|value|base64|\d+))?$", re.IGNORECASE)
 _PATTERNS: Final = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (

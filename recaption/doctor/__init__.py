@@ -41,12 +41,13 @@ def _of_machine(pipeline: Pipeline | None) -> Sequence[Check]:
     replicas = [m.replicas for m in pipeline.models.values() if m.engine != "replay"] if pipeline else []
     engines = max((1 if n == "auto" else n for n in replicas), default=1)
     install = "install recaption anew: pip install --force-reinstall recaption"
+    tagger = "install recaption anew, or name another annotate.spacy_model; if it is only slow, ask again"
     disks = [] if pipeline else [Check("disk", partial(machine.disk, "disk", Path.cwd()), "see df -h")]
     return [
         Check("python", machine.python, "install Python 3.11 to 3.13"),
         Check("packages", packages.core, install),
         Check("packages to run", partial(packages.run_extra, needed), "pip install 'recaption[run]'"),
-        Check("engines", partial(packages.engines, pipeline), "pip install 'recaption[vllm]'"),
+        Check("engines", partial(packages.engines, pipeline), "pip install 'recaption[vllm]'", late="warning"),
         Check("gpu", partial(gpu.look, pipeline), "see what nvidia-smi says"),
         Check("cores", machine.cores, "see /proc/meminfo"),
         *disks,
@@ -54,7 +55,9 @@ def _of_machine(pipeline: Pipeline | None) -> Sequence[Check]:
         Check("open files", machine.open_files, "ulimit -n 65536"),
         Check("shared memory", partial(machine.shared_memory, engines), "see df -h /dev/shm"),
         Check("ray", partial(packages.ray, needed), "mend or unset RAY_ADDRESS"),
-        Check("spacy", partial(packages.spacy, pipeline.annotate if pipeline else None, needed), install),
+        Check(
+            "spacy", partial(packages.spacy, pipeline.annotate if pipeline else None, needed), tagger, late="warning"
+        ),
     ]
 
 
@@ -75,7 +78,7 @@ def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
         ),
         Check("output", partial(parts.output, pipeline), _hint("output.path", pipeline.output.path)),
         Check("disk", partial(parts.room, pipeline), "see df -h"),
-        Check("build", partial(parts.build, pipeline), "mend output of the pipeline"),
+        Check("build", partial(parts.build, pipeline), "mend output of the pipeline", late="warning"),
     ]
 
 

@@ -38,7 +38,7 @@ class _Sink(Protocol):
 
 
 class EventLog:
-    """`write` never raises and never waits for long: a log must not end what it is about. Not for several threads."""
+    """`write` never raises: a log must not end what it is about. Not for several threads."""
 
     def __init__(
         self, store: Store, run: str, scrub: Scrubber | None = None, clock: Callable[[], float] = time.monotonic

@@ -53,7 +53,9 @@ def test_a_check_that_hangs_is_left_behind() -> None:
         Check("slow", lambda: [ok("slow", "")] if over.wait(60) else [], "hint"),
         Check("a", lambda: ok("a", ""), ""),
     ]
-    slow, fine = examine(checks, seconds=0.2)
+    checks.append(Check("import", checks[0].look, "ask again", late="warning"))
+    slow, fine, imported = examine(checks, seconds=0.2)
+    assert (imported.status, imported.todo) == ("warning", "ask again"), "a slow machine is not a broken one"
     assert (slow.status, slow.found, slow.todo) == ("error", "no answer within 0.2 s", "hint")
     assert fine.status == "ok"
     over.set()

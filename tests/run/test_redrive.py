@@ -126,7 +126,8 @@ def test_it_goes_as_far_as_the_run_before_it(
     seen: dict[str, Any] = {}
     monkeypatch.setattr(module, "run", lambda pipeline, path, display, **options: seen.update(options))
     result = redrive(str(tmp_path / "out"), ["refusal"], display(), limit=given, takeover=True)
-    assert seen == {"half": half, "limit": limit, "takeover": True, "redrive": frozenset({"refusal"})}
+    asked = {"half": half, "limit": limit, "takeover": True, "redrive": frozenset({"refusal"}), "beside": ()}
+    assert seen == asked
     assert (result.asked, result.answered) == (2, 0)
 
 
