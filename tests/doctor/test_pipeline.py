@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import S3Server, needs_s3, s3_server
+from s3_server import S3Server, needs_s3
 
 from recaption import config
 from recaption.cli import main
@@ -102,22 +102,17 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @needs_s3
-def test_an_output_on_s3(monkeypatch: pytest.MonkeyPatch) -> None:
-    with s3_server(monkeypatch) as server:
-        _check_s3(server, monkeypatch)
-
-
-def _check_s3(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    url = server.bucket()
+def test_an_output_on_s3(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = s3.bucket()
     found = parts.output(pipeline("x", url))
     assert found.status == "ok" and found.found == f"{url} can be written, with conditional writes"
-    assert server.requests["DELETE"] + server.requests["POST"] >= 1, "the probe is gone"
+    assert s3.requests["DELETE"] + s3.requests["POST"] >= 1, "the probe is gone"
     monkeypatch.setattr(ObjectStore, "refuses_existing", lambda store, path: False)
     found = parts.output(pipeline("x", url))
     assert found.status == "warning" and "no conditional writes" in found.found
     found = parts.output(pipeline("x", "s3://no-such-bucket-at-all/out"))
     assert (found.status, found.fault) == ("error", "infrastructure") and "AWS_ENDPOINT_URL" in found.todo
-    server.fault = lambda method, path: "refuse"
+    s3.fault = lambda method, path: "refuse"
     found = looked(lambda: parts.output(pipeline("x", url)))
     assert found.status == "error" and found.todo
 
