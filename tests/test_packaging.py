@@ -165,6 +165,19 @@ def test_core_is_light_and_ray_llm_is_nowhere() -> None:
     assert [line for line in everything if "llm" in Requirement(line).extras] == []
 
 
+def test_what_is_said_to_be_installed_is_an_extra() -> None:
+    named = re.compile(r"""MissingExtra\([^()]*"(\w[\w-]*)"\)|\bextra="(\w[\w-]*)\"""")
+    found = {
+        (path.name, extra)
+        for path in (ROOT / "recaption").rglob("*.py")
+        for pair in named.findall(path.read_text("utf-8"))
+        for extra in pair
+        if extra and extra != "forbid"  # of pydantic
+    }
+    assert ("objectstore.py", "s3") in found and ("tokens.py", "run") in found
+    assert {extra for _, extra in found} <= set(PROJECT["optional-dependencies"])
+
+
 def test_constraints_are_versions_that_the_ranges_admit() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)] == []

@@ -121,7 +121,7 @@ def _find(name: str | None) -> Path:
     try:
         from spacy.util import get_package_path, is_package
     except ImportError as error:
-        raise MissingExtra("spacy", "annotate") from error
+        raise MissingExtra("spacy", "run") from error
     path = Path(name).expanduser() if name is not None else SHIPPED
     if path.is_dir():
         return path

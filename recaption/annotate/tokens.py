@@ -20,7 +20,7 @@ class Counters:
                 f"annotate.tokenizers: {', '.join(tokenizers)} would share a column "
                 f"({', '.join(self.names)}); rename a file or folder"
             )
-        self._loaded = [load_tokenizer(name, setting="annotate.tokenizers", extra="annotate") for name in tokenizers]
+        self._loaded = [load_tokenizer(name, setting="annotate.tokenizers", extra="run") for name in tokenizers]
 
     def count(self, texts: Sequence[str]) -> list[dict[str, int]]:
         """For each text, tokenizer name -> tokens."""

@@ -88,8 +88,15 @@ def exit_code(findings: Sequence[Finding]) -> int:
 def _looked(check: Check) -> Sequence[Finding]:
     try:
         found = check.look()
-    except (UserError, MissingExtra) as problem:
+    except UserError as problem:
         return [error(check.name, str(problem), check.hint, "input")]
+    except MissingExtra as problem:
+        found, _, todo = str(problem).partition(". Install it with: ")
+        return [error(check.name, found, todo, "input")]
+    except ImportError as problem:
+        return [
+            error(check.name, f"{problem.name or problem} cannot be imported", "pip install 'recaption[run]'", "input")
+        ]
     except RecaptionError as problem:
         return [error(check.name, str(problem), check.hint)]
     except BaseException as problem:  # noqa: BLE001 - also a package that exits when it is imported

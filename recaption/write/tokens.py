@@ -39,7 +39,7 @@ class Encoder:
     """One tokenizer, that makes ids without start and end tokens. Raises ConfigError when it cannot be had."""
 
     def __init__(self, name: str) -> None:
-        self._tokenizer, digest = load_tokenizer(name, setting="output.token_ids", extra="annotate")
+        self._tokenizer, digest = load_tokenizer(name, setting="output.token_ids", extra="run")
         start, end = frame(self._tokenizer)
         self.facts = TokenizerFacts(
             name=column_name(name),

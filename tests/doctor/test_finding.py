@@ -30,6 +30,7 @@ def test_checks_that_crash_are_errors_of_their_own() -> None:
         Check("d", raising(ConfigError("no such key")), "hint of d"),
         Check("e", raising(StoreError("out of reach")), "hint of e"),
         Check("f", raising(MissingExtra("ray", "run")), "hint of f"),
+        Check("f2", raising(ModuleNotFoundError("No module named 'ray'", name="ray")), "hint of f2"),
         Check("g", lambda: [ok("g", "1"), warning("g2", "2", "")], "hint of g"),
     ]
     found = examine(checks)
@@ -40,10 +41,15 @@ def test_checks_that_crash_are_errors_of_their_own() -> None:
         ("d", "error", "input"),
         ("e", "error", "infrastructure"),
         ("f", "error", "input"),
+        ("f2", "error", "input"),
         ("g", "ok", "infrastructure"),
         ("g2", "warning", "infrastructure"),
     ]
     assert found[1].found == "the check itself failed: ZeroDivisionError: division by zero"
+    assert [(f.found, f.todo) for f in found[5:7]] == [
+        ("ray is not installed", "pip install 'recaption[run]'"),
+        ("ray cannot be imported", "pip install 'recaption[run]'"),
+    ]
     assert all(f.todo for f in found if f.status in ("warning", "error")), "each problem says what to do"
 
 
