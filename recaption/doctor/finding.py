@@ -91,8 +91,8 @@ def _looked(check: Check) -> Sequence[Finding]:
     except UserError as problem:
         return [error(check.name, str(problem), check.hint, "input")]
     except MissingExtra as problem:
-        found, _, todo = str(problem).partition(". Install it with: ")
-        return [error(check.name, found, todo, "input")]
+        words, _, todo = str(problem).partition(". Install it with: ")
+        return [error(check.name, words, todo, "input")]
     except ImportError as problem:
         return [
             error(check.name, f"{problem.name or problem} cannot be imported", "pip install 'recaption[run]'", "input")
