@@ -81,7 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
             beside=beside,
         )
         code = _judged(outcome, pipeline)
-        display.summary({"exit_code": code, **_fields(outcome, pipeline.name)})
+        if arguments.json:
+            display.summary({"exit_code": code, **_fields(outcome, pipeline.name)})
     if not (arguments.quiet or arguments.json):
         _report(outcome, pipeline.name, Console())
     _complain(outcome, pipeline)
@@ -208,8 +209,9 @@ def redrive(arguments: argparse.Namespace) -> int:
         )
         outcome, pipeline = result.outcome, result.pipeline
         code = _judged(outcome, pipeline) if outcome is not None else 0
-        came = _fields(outcome, pipeline.name) if outcome is not None else {"name": pipeline.name, "changed": False}
-        display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **came})
+        if arguments.json:
+            came = _fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
+            display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **came})
     if not (arguments.quiet or arguments.json):
         console = Console(highlight=False)
         if outcome is not None:
