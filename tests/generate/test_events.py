@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from local_cluster import LocalTransport
+from local_cluster import CountingEngine, LocalTransport
 from samples import jpeg
 
 from recaption import config
@@ -26,19 +26,12 @@ POISON = hashlib.sha256(jpeg(5)).hexdigest()
 REFUSED = hashlib.sha256(jpeg(7)).hexdigest()
 
 
-class Moody:
+class Moody(CountingEngine):
     """Dies of one image, will not speak of another (or of any), and answers the rest."""
 
-    capacity = 4
-
     def __init__(self, *, refuses_all: bool = False) -> None:
+        super().__init__([], capacity=4, seed=0)
         self._refuses_all = refuses_all
-
-    def renderer(self) -> None:
-        return None
-
-    async def start(self) -> None:
-        return None
 
     async def generate(self, work: Request | Rendered) -> Completion:
         assert isinstance(work, Request)
@@ -48,18 +41,6 @@ class Moody:
         refused = self._refuses_all or work.sha256 == REFUSED
         text = "I'm sorry, but I can't help with that." if refused else "A cup."
         return Completion(text=text, finish_reason="stop", prompt_tokens=3, output_tokens=4)
-
-    async def drain(self, deadline: float) -> None:
-        return None
-
-    async def stop(self) -> None:
-        return None
-
-    def gauge(self) -> None:
-        return None
-
-    def provenance(self) -> dict[str, str]:
-        return {"engine": "moody"}
 
 
 def told(source: Path, out: Path, engine: Callable[[int], Any]) -> list[dict[str, Any]]:
