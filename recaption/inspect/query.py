@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from recaption.errors import UserError
 from recaption.inspect.safe import clean
@@ -14,6 +16,8 @@ from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:
     import duckdb
+
+Values = Mapping[str, str | int]
 
 SHOWN = 50  # rows on a terminal
 COUNTED = 100_000  # rows that are counted beyond those; more are not waited for
@@ -32,12 +36,20 @@ class Answered:
     total: int | None
 
 
-def run_sql(connection: duckdb.DuckDBPyConnection, sql: str, *, limit: int | None = SHOWN) -> Answered:
+def run_sql(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    values: Values | None = None,
+    limit: int | None = SHOWN,
+    unsafe: bool = False,
+) -> Answered:
     """Run one SELECT (also FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and keep its first `limit` rows (None: all).
 
-    Raises UserError with DuckDB's message, the views and what to do; also for any statement that does more than read.
+    `values` are bound to the statement's `$name`. Raises UserError with DuckDB's message, the views and what to do;
+    unless `unsafe`, also for any statement that does more than read.
     """
-    columns, types, batches = stream_sql(connection, sql, batch=limit or 10_000)
+    columns, types, batches = stream_sql(connection, sql, values=values, batch=limit or 10_000, unsafe=unsafe)
     rows: list[tuple[Any, ...]] = []
     more = 0
     for batch in batches:
@@ -51,7 +63,12 @@ def run_sql(connection: duckdb.DuckDBPyConnection, sql: str, *, limit: int | Non
 
 
 def stream_sql(
-    connection: duckdb.DuckDBPyConnection, sql: str, *, batch: int = 10_000
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    values: Values | None = None,
+    batch: int = 10_000,
+    unsafe: bool = False,
 ) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[list[tuple[Any, ...]]]]:
     """Names and types of the columns, and the rows in batches (memory stays flat). Raises UserError as `run_sql`."""
     import duckdb
@@ -64,12 +81,44 @@ def stream_sql(
             raise UserError(_explained(error)) from error
 
     try:
-        _only_reads(connection, sql)
-        connection.execute(sql)
+        if not unsafe:
+            _only_reads(connection, sql)
+        connection.execute(sql, dict(values) if values else None)
     except duckdb.Error as error:
         raise UserError(_explained(error)) from error
     description = connection.description or []
     return tuple(str(d[0]) for d in description), tuple(str(d[1]) for d in description), batches()
+
+
+def arrow_sql(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    values: Values | None = None,
+    batch: int = 50_000,
+    unsafe: bool = False,
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The same as Arrow: names and types, and batches of about `batch` rows. Raises UserError as `run_sql`."""
+    import duckdb
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from reader
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise UserError(_explained(error)) from error
+
+    try:
+        if not unsafe:
+            _only_reads(connection, sql)
+        answer = connection.sql(sql, params=dict(values) if values else None)
+        if answer is None:  # a statement that answers nothing; only unsafe ones get here
+            return pa.schema([]), iter(())
+        # to_arrow_reader is fetch_record_batch's name since DuckDB 2.0
+        reader = getattr(answer, "to_arrow_reader", None) or answer.fetch_record_batch
+        reader = reader(batch)
+    except duckdb.Error as error:
+        raise UserError(_explained(error)) from error
+    return reader.schema, batches()
 
 
 def _only_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

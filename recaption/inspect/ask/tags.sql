@@ -1,0 +1,19 @@
+-- The objects that most images show, how often they are named, and what is most often said of them.
+-- $limit = 20: rows
+-- if empty: no objects are tagged yet
+WITH most AS (
+    SELECT lemma, count(DISTINCT key) AS images, count(*) AS mentions
+    FROM objects GROUP BY lemma ORDER BY images DESC, lemma LIMIT $limit
+),
+said AS (
+    SELECT lemma, attribute, count(*) AS n
+    FROM (SELECT lemma, unnest(attributes) AS attribute FROM objects SEMI JOIN most USING (lemma))
+    GROUP BY lemma, attribute
+    QUALIFY row_number() OVER (PARTITION BY lemma ORDER BY n DESC, attribute) <= 4
+),
+attributes AS (SELECT lemma, string_agg(attribute, ', ' ORDER BY n DESC, attribute) AS attributes FROM said GROUP BY lemma)
+SELECT
+    lemma, images, round(100 * images / (SELECT count(*) FROM images WHERE status IN ('ok', 'partial')), 1) AS percent,
+    mentions, attributes
+FROM most LEFT JOIN attributes USING (lemma)
+ORDER BY images DESC, lemma
