@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from recaption.inspect.layout import Layout
+from recaption.inspect.remote import AnyPath
 
 if TYPE_CHECKING:
     import duckdb
@@ -133,7 +134,7 @@ def _samples(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sa
 def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
     """What a run without a build has done so far."""
     return Progress(
-        listed=sum(pq.read_metadata(file).num_rows for file in layout.of_run("index")),
+        listed=sum(_rows(file) for file in layout.of_run("index")),
         answers=tuple(
             connection.execute("SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation").fetchall()
         ),
@@ -143,3 +144,8 @@ def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
             ).fetchall()
         ),
     )
+
+
+def _rows(file: AnyPath) -> int:
+    with file.open("rb") as opened:
+        return int(pq.read_metadata(opened).num_rows)

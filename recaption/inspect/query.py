@@ -142,8 +142,9 @@ def _only_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _reads_only(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
-    row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
+    # fetchall: DuckDB 2.0 runs nothing else on a connection while rows of an answer are left
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
+    tree = json.loads(text)
     return not tree["error"] and all(kind in _READS for kind in _nodes(tree))
 
 
