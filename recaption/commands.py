@@ -270,10 +270,19 @@ def inspect(arguments: argparse.Namespace) -> int:
     from recaption import inspect
 
     console = Console()
-    if arguments.sql is None:
-        inspect.first_look(arguments.out, console)
+    outs = (arguments.out, *arguments.others)
+    form = inspect.Form(format=arguments.format, file=arguments.file, limit=arguments.limit, unsafe=arguments.unsafe)
+    if arguments.ask and arguments.sql is not None:
+        raise UserError("--ask asks a question of its own; give it or SQL")
+    if arguments.ask and arguments.show_sql:
+        inspect.print_sql(arguments.ask, arguments.limit, console)
+    elif arguments.ask:
+        inspect.answer_question(outs, arguments.ask, form, console)
+    elif arguments.sql is not None:
+        inspect.answer_sql(outs, arguments.sql, form, console)
     else:
-        inspect.print_sql(inspect.connect(arguments.out), arguments.sql, console)
+        for out in outs:
+            inspect.first_look(out, console)
     return 0
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from recaption.inspect.answering import Form, answer_question, answer_sql, print_sql
 from recaption.inspect.connection import connect
 from recaption.inspect.look import first_look
 from recaption.inspect.query import Answered, run_sql
 from recaption.inspect.summary import Asked, Summary, print_summary, summarise
-from recaption.inspect.table import print_answer, print_sql
+from recaption.inspect.table import print_answer
 
 __all__ = [
     "Answered",
     "Asked",
+    "Form",
     "Summary",
+    "answer_question",
+    "answer_sql",
     "connect",
     "first_look",
     "print_answer",

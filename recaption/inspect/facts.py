@@ -88,12 +88,12 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
         top_tags=tuple(
             rows("SELECT lemma, count(*) AS n FROM objects GROUP BY ALL ORDER BY n DESC, lemma LIMIT ?", tags)
         ),
-        samples=_samples(connection, [key for (key,) in keys]),
+        samples=samples_of(connection, [key for (key,) in keys]),
     )
 
 
-def _samples(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sample, ...]:
-    """Asked for all at once: a query opens the footers of all shards, whatever it is for."""
+def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sample, ...]:
+    """What was said of the images `keys`, asked for all at once: every query opens the footers of all shards."""
     if not keys:
         return ()
     ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read

@@ -6,6 +6,8 @@ Values are written as they are stored; only where the sink is a terminal are tex
 - json: one object a line (https://jsonlines.org), as DuckDB's own COPY … (FORMAT json) writes it; bytes base64,
   whole numbers beyond 64 bits as texts.
 - parquet: zstd, a row group per batch.
+- lines, which is what pipes get without a format: values between tabs, for `cut`, `sort` and the eye. Tabs, line ends
+  and control characters in values become spaces or vanish; null is empty.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import base64
 import io
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +29,7 @@ import pyarrow.parquet as pq
 
 from recaption.errors import UserError
 from recaption.inspect.safe import clean
+from recaption.inspect.table import shown
 
 FORMATS = ("table", "csv", "json", "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -43,10 +46,8 @@ def format_of(path: Path) -> str:
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears at `path` when all of it is written, and not at all when anything fails.
 
-    Raises UserError where `path` is a folder, or cannot be written.
+    Raises UserError where it cannot be written.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file in it, such as {path}/answer.parquet")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         with open(temporary, "xb") as file:
@@ -63,9 +64,10 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 def write_batches(
     schema: pa.Schema, batches: Iterator[pa.RecordBatch], sink: IO[bytes], format: str, *, terminal: bool = False
 ) -> int:
-    """Write all rows and return how many. `format` is csv, json or parquet; `terminal` makes texts safe to be seen.
+    """Write all rows and return how many.
 
-    Raises UserError for a column type that Parquet has no place for.
+    `format` is csv, json, parquet or lines; `terminal` makes texts safe to be seen. Raises UserError for a column type
+    that Parquet has no place for.
     """
     names = _apart(schema.names)
     schema = pa.schema([field.with_name(name) for name, field in zip(names, schema, strict=True)])
@@ -123,6 +125,15 @@ def _csv(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
 
 
 @contextmanager
+def _lines(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
+    def line(values: Iterable[Any]) -> bytes:
+        return ("\t".join("" if value is None else shown(value) for value in values) + "\n").encode()
+
+    sink.write(line(schema.names))
+    yield lambda batch: b"".join(map(line, zip(*(column.to_pylist() for column in batch.columns), strict=True)))
+
+
+@contextmanager
 def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
     def encode(batch: pa.RecordBatch) -> bytes:
         writer.write_batch(batch)
@@ -135,7 +146,7 @@ def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
         raise UserError(f"Parquet cannot hold a column of this answer: {error}. Cast it: column::VARCHAR") from error
 
 
-_WRITERS = {"csv": _csv, "json": _json, "parquet": _parquet}
+_WRITERS = {"lines": _lines, "csv": _csv, "json": _json, "parquet": _parquet}
 
 
 def _csv_type(kind: pa.DataType) -> pa.DataType:

@@ -1,4 +1,4 @@
--- The questions as they were asked: a row per generation and fingerprint (model, prompt and settings), with tokens.
+-- The questions as they were asked, a row per fingerprint (model, prompt and settings), with tokens.
 -- different: texts of the question, once each image's own words were filled in.
 -- if empty: nothing was answered yet
 SELECT

@@ -1,5 +1,5 @@
--- The images most like one: by the objects they share, where rare objects count for more (Jaccard weighted by
--- inverse document frequency), and by sub-captions that are word for word the same.
+-- The images most like one, by the objects and the sub-captions that they share.
+-- objects_alike: Jaccard's measure, 0 to 1, in which rare objects count for more (inverse document frequency).
 -- $key: the image's key
 -- $limit = 20: rows
 -- if empty: no other image shares an object or a sub-caption with it

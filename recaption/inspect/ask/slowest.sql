@@ -1,5 +1,5 @@
--- The answers that took longest, by the tokens of all their attempts. Seconds are kept of whole runs only (view runs):
--- an answer is the same however fast the machine was.
+-- The answers that took longest, by the tokens of all their attempts.
+-- Seconds are kept of whole runs only (view runs): an answer is the same however fast the machine was.
 -- $limit = 20: rows
 -- if empty: nothing was answered yet
 SELECT
