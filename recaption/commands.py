@@ -280,6 +280,10 @@ def inspect(arguments: argparse.Namespace) -> int:
         inspect.answer_question(outs, arguments.ask, form, console)
     elif arguments.sql is not None:
         inspect.answer_sql(outs, arguments.sql, form, console)
+    elif arguments.format or arguments.file:
+        raise UserError("--format and -o are for an answer: give SQL, or --ask a question")
+    elif console.is_terminal and sys.stdin.isatty():
+        inspect.Shell(outs, console, unsafe=arguments.unsafe).run()
     else:
         for out in outs:
             inspect.first_look(out, console)

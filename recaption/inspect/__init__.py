@@ -6,6 +6,7 @@ from recaption.inspect.answering import Form, answer_question, answer_sql, print
 from recaption.inspect.connection import connect
 from recaption.inspect.look import first_look
 from recaption.inspect.query import Answered, run_sql
+from recaption.inspect.shell import Shell
 from recaption.inspect.summary import Asked, Summary, print_summary, summarise
 from recaption.inspect.table import print_answer
 
@@ -13,6 +14,7 @@ __all__ = [
     "Answered",
     "Asked",
     "Form",
+    "Shell",
     "Summary",
     "answer_question",
     "answer_sql",

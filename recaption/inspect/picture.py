@@ -88,10 +88,10 @@ def _blocks(picture: Picture, cells: int) -> Text:
     small = picture.resize((cells, height)).tobytes()
     rows = [small[at : at + 3 * cells] for at in range(0, len(small), 3 * cells)]
     text = Text(no_wrap=True)
-    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+    for number, (upper, lower) in enumerate(zip(rows[::2], rows[1::2], strict=True)):
+        text.append("\n" if number else "")
         for x in range(0, 3 * cells, 3):
             text.append(
                 "▀", f"rgb({upper[x]},{upper[x + 1]},{upper[x + 2]}) on rgb({lower[x]},{lower[x + 1]},{lower[x + 2]})"
             )
-        text.append("\n")
     return text

@@ -32,6 +32,7 @@ _ANSWERS = (
 _REJECTS = (
     "SELECT coalesce(generation, 'image'), stage, reason, detail, attempts FROM rejects WHERE key = ? ORDER BY ALL"
 )
+_NUMBERS = ("#", "weight", "words", "asked", "prompt", "tokens")
 
 
 def print_image(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str, console: Console) -> None:
@@ -137,8 +138,8 @@ def _rejects(rows: list[tuple[Any, ...]]) -> Table | None:
 
 def _grid(*heads: str) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in heads:
-        grid.add_column()
+    for head in heads:
+        grid.add_column(justify="right" if head in _NUMBERS else "left")
     grid.add_row(*(Text(head, style="dim") for head in heads))
     return grid
 

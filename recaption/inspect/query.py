@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from recaption.errors import UserError
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def stream_sql(
 
     def batches() -> Iterator[list[tuple[Any, ...]]]:
         try:
-            while rows := connection.fetchmany(batch):
+            while rows := stoppable(connection, lambda: connection.fetchmany(batch)):
                 yield rows
         except duckdb.Error as error:  # some errors only show when the rows are made
             raise UserError(_explained(error)) from error
@@ -83,7 +84,7 @@ def stream_sql(
     try:
         if not unsafe:
             _only_reads(connection, sql)
-        connection.execute(sql, dict(values) if values else None)
+        stoppable(connection, lambda: connection.execute(sql, dict(values) if values else None))
     except duckdb.Error as error:
         raise UserError(_explained(error)) from error
     description = connection.description or []
@@ -95,15 +96,16 @@ def arrow_sql(
     sql: str,
     *,
     values: Values | None = None,
-    batch: int = 50_000,
+    rows: int = 50_000,
     unsafe: bool = False,
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The same as Arrow: names and types, and batches of about `batch` rows. Raises UserError as `run_sql`."""
+    """The same as Arrow: names and types, and batches of about `rows` rows. Raises UserError as `run_sql`."""
     import duckdb
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            yield from reader
+            while (batch := stoppable(connection, lambda: next(reader, None))) is not None:
+                yield batch
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise UserError(_explained(error)) from error
 
@@ -113,9 +115,8 @@ def arrow_sql(
         answer = connection.sql(sql, params=dict(values) if values else None)
         if answer is None:  # a statement that answers nothing; only unsafe ones get here
             return pa.schema([]), iter(())
-        # to_arrow_reader is fetch_record_batch's name since DuckDB 2.0
-        reader = getattr(answer, "to_arrow_reader", None) or answer.fetch_record_batch
-        reader = reader(batch)
+        read = getattr(answer, "to_arrow_reader", None) or answer.fetch_record_batch  # its name before DuckDB 2.0
+        reader = stoppable(connection, lambda: read(rows))
     except duckdb.Error as error:
         raise UserError(_explained(error)) from error
     return reader.schema, batches()
