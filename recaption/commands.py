@@ -275,7 +275,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     if arguments.ask and arguments.sql is not None:
         raise UserError("--ask asks a question of its own; give it or SQL")
     if arguments.ask and arguments.show_sql:
-        inspect.print_sql(arguments.ask, arguments.limit, console)
+        inspect.show_sql(arguments.ask, arguments.limit, console)
     elif arguments.ask:
         inspect.answer_question(outs, arguments.ask, form, console)
     elif arguments.sql is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recaption.inspect.answering import Form, answer_question, answer_sql, print_sql
+from recaption.inspect.answering import Form, answer_question, answer_sql, show_sql
 from recaption.inspect.connection import connect
 from recaption.inspect.look import first_look
 from recaption.inspect.query import Answered, run_sql
@@ -21,7 +21,7 @@ __all__ = [
     "connect",
     "first_look",
     "print_answer",
-    "print_sql",
+    "show_sql",
     "print_summary",
     "run_sql",
     "summarise",

@@ -63,7 +63,7 @@ def answer_question(paths: Sequence[str], words: Sequence[str], form: Form, cons
     UserError for a question that there is not, or a key that is missing or too much.
     """
     question, given = read_words(words, form.limit)
-    asked = _Asked(sql=question.sql, values=question.values(given), limit=None, question=question)
+    asked = _Asked(sql=question.sql, values=question.values(given), limit=form.limit, question=question)
     _answer(asked, [[layout] for layout in find_all(paths)], form, console)
 
 
@@ -78,9 +78,15 @@ def read_words(words: Sequence[str], limit: int | None = None) -> tuple[Question
 
 
 def print_question(
-    connection: duckdb.DuckDBPyConnection, layouts: Sequence[Layout], question: Question, values: Values, out: Console
+    connection: duckdb.DuckDBPyConnection,
+    layouts: Sequence[Layout],
+    question: Question,
+    values: Values,
+    out: Console,
+    *,
+    limit: int = SHOWN,
 ) -> None:
-    """One question's answer for people: what it means, then a table, or a sentence where there is nothing.
+    """One question's answer for people: what it means, then a table of up to `limit` rows, or that there is nothing.
 
     Of an image it is a page with the picture. Raises UserError as `run_sql`, and for the key of no image.
     """
@@ -88,14 +94,14 @@ def print_question(
         print_image(connection, layouts[0], str(values["key"]), out)
         return
     out.print(Text(question.says, style="dim"))
-    answer = run_sql(connection, question.sql, values=values, limit=int(values.get("limit", SHOWN)))
+    answer = run_sql(connection, question.sql, values=values, limit=limit)
     if answer.rows:
         print_answer(answer, out)
     else:
         out.print(Text(question.if_empty))
 
 
-def print_sql(words: Sequence[str], limit: int | None, console: Console) -> None:
+def show_sql(words: Sequence[str], limit: int | None, console: Console) -> None:
     """The SQL of a question, coloured on a terminal, ready to be run. Raises UserError as `answer_question`."""
     question, given = read_words(words, limit)
     sql = question.runnable(given)
@@ -131,7 +137,8 @@ def _tables(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, out: 
             out.print(Text(("\n" if place else "") + clean(dataset), style="bold"))
         with open_layout(*group, unsafe=form.unsafe) as connection:
             if asked.question:
-                print_question(connection, group, asked.question, asked.values, out)
+                most = int(asked.values.get("limit", asked.limit or limit))
+                print_question(connection, group, asked.question, asked.values, out, limit=most)
             else:
                 found = run_sql(connection, asked.sql, limit=asked.limit or limit, unsafe=form.unsafe)
                 print_answer(found, out)

@@ -50,7 +50,7 @@ def run_sql(
     `values` are bound to the statement's `$name`. Raises UserError with DuckDB's message, the views and what to do;
     unless `unsafe`, also for any statement that does more than read.
     """
-    columns, types, batches = stream_sql(connection, sql, values=values, batch=limit or 10_000, unsafe=unsafe)
+    columns, types, batches = stream_sql(connection, sql, values=values, unsafe=unsafe)
     rows: list[tuple[Any, ...]] = []
     more = 0
     for batch in batches:
@@ -68,7 +68,7 @@ def stream_sql(
     sql: str,
     *,
     values: Values | None = None,
-    batch: int = 10_000,
+    batch: int = 2048,  # DuckDB's own vectors
     unsafe: bool = False,
 ) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[list[tuple[Any, ...]]]]:
     """Names and types of the columns, and the rows in batches (memory stays flat). Raises UserError as `run_sql`."""

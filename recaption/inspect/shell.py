@@ -12,7 +12,7 @@ from rich.text import Text
 
 from recaption.errors import RecaptionError, UserError
 from recaption.inspect import questions
-from recaption.inspect.answering import print_question, print_sql, read_words
+from recaption.inspect.answering import print_question, show_sql, read_words
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find_all, names
 from recaption.inspect.look import first_look
@@ -73,7 +73,7 @@ class Shell:
             for name in questions.names():
                 self._console.print(Text.assemble((f"{name:<13}", "cyan"), questions.load(name).says))
         elif command == ".show" and words:
-            print_sql(words, None, self._console)
+            show_sql(words, None, self._console)
         elif command == ".views":
             self._print(f'DESCRIBE "{words[0]}"' if words else "SHOW TABLES")
         elif command == ".look":
