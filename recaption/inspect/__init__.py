@@ -21,8 +21,8 @@ __all__ = [
     "connect",
     "first_look",
     "print_answer",
-    "show_sql",
     "print_summary",
     "run_sql",
+    "show_sql",
     "summarise",
 ]

@@ -24,6 +24,8 @@ SHOWN = 50  # rows on a terminal
 COUNTED = 100_000  # rows that are counted beyond those; more are not waited for
 
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+# Functions that run SQL which is a text at this point, and may be put together from pieces: nobody can look into it.
+_RUN_TEXT = {"query", "json_execute_serialized_sql"}
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b(?:\s+ANALYZE\b)?(?:\s*\([^)]*\))?", re.IGNORECASE)
 
 
@@ -146,16 +148,22 @@ def _reads_only(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
     # fetchall: DuckDB 2.0 runs nothing else on a connection while rows of an answer are left
     ((text,),) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
     tree = json.loads(text)
-    return not tree["error"] and all(kind in _READS for kind in _nodes(tree))
+    if tree["error"]:
+        return False
+    for part in _parts(tree):
+        kind, function = str(part.get("type")), str(part.get("function_name")).lower()
+        if kind.endswith("_NODE") and kind not in _READS:
+            return False
+        if function in _RUN_TEXT:
+            raise UserError(f"{function}() runs SQL out of a text, which inspect cannot look into. {_HINT}")
+    return True
 
 
-def _nodes(tree: Any) -> Iterator[str]:
+def _parts(tree: Any) -> Iterator[dict[str, Any]]:
     if isinstance(tree, dict):
-        kind = tree.get("type")
-        if isinstance(kind, str) and kind.endswith("_NODE"):
-            yield kind
+        yield tree
     for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _nodes(child)
+        yield from _parts(child)
 
 
 def _article(name: str) -> str:

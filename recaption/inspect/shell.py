@@ -12,7 +12,7 @@ from rich.text import Text
 
 from recaption.errors import RecaptionError, UserError
 from recaption.inspect import questions
-from recaption.inspect.answering import print_question, show_sql, read_words
+from recaption.inspect.answering import print_question, read_words, show_sql
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find_all, names
 from recaption.inspect.look import first_look
