@@ -119,6 +119,8 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--ask", nargs="+", metavar=("NAME", "KEY"), help=text)
     command.add_argument("--show-sql", action="store_true", help="print the question's SQL instead of its answer")
+    text = "compare with another output of the same images: lengths, objects, flags, rejects, samples"
+    command.add_argument("--diff", metavar="OTHER", help=text)
     text = "json is one object a line; default: by the suffix of -o, else a table, or tab-separated lines in a pipe"
     command.add_argument("--format", choices=("table", "csv", "json", "parquet"), help=text)
     command.add_argument(

@@ -272,16 +272,18 @@ def inspect(arguments: argparse.Namespace) -> int:
     console = Console()
     outs = (arguments.out, *arguments.others)
     form = inspect.Form(format=arguments.format, file=arguments.file, limit=arguments.limit, unsafe=arguments.unsafe)
-    if arguments.ask and arguments.sql is not None:
-        raise UserError("--ask asks a question of its own; give it or SQL")
-    if arguments.ask and arguments.show_sql:
+    if sum(bool(asked) for asked in (arguments.ask, arguments.diff, arguments.sql is not None)) > 1:
+        raise UserError("--ask and --diff ask questions of their own; give one of them, or SQL")
+    if arguments.diff:
+        inspect.answer_diff(arguments.out, arguments.diff, form, console, show=arguments.show_sql)
+    elif arguments.ask and arguments.show_sql:
         inspect.show_sql(arguments.ask, arguments.limit, console)
     elif arguments.ask:
         inspect.answer_question(outs, arguments.ask, form, console)
     elif arguments.sql is not None:
         inspect.answer_sql(outs, arguments.sql, form, console)
     elif arguments.format or arguments.file:
-        raise UserError("--format and -o are for an answer: give SQL, or --ask a question")
+        raise UserError("--format and -o are for an answer: give SQL, --ask or --diff")
     elif console.is_terminal and sys.stdin.isatty():
         inspect.Shell(outs, console, unsafe=arguments.unsafe).run()
     else:

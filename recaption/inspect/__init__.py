@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from recaption.inspect.answering import Form, answer_question, answer_sql, show_sql
+from recaption.inspect.answering import Form, answer_diff, answer_question, answer_sql, show_sql
 from recaption.inspect.connection import connect
+from recaption.inspect.diff import Diff, diff, print_diff
 from recaption.inspect.look import first_look
 from recaption.inspect.query import Answered, run_sql
 from recaption.inspect.shell import Shell
@@ -13,14 +14,18 @@ from recaption.inspect.table import print_answer
 __all__ = [
     "Answered",
     "Asked",
+    "Diff",
     "Form",
     "Shell",
     "Summary",
+    "answer_diff",
     "answer_question",
     "answer_sql",
     "connect",
+    "diff",
     "first_look",
     "print_answer",
+    "print_diff",
     "print_summary",
     "run_sql",
     "show_sql",

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+import orjson
 import pyarrow as pa
 from rich.console import Console
 from rich.text import Text
 
 from recaption.errors import UserError
 from recaption.inspect.connection import open_layout
+from recaption.inspect.diff import PARTS, diff, print_diff, sql_of
 from recaption.inspect.layout import Layout, find_all, names
 from recaption.inspect.output import format_of, head, whole_file, write_batches
 from recaption.inspect.portrait import print_image
@@ -67,6 +69,30 @@ def answer_question(paths: Sequence[str], words: Sequence[str], form: Form, cons
     _answer(asked, [[layout] for layout in find_all(paths)], form, console)
 
 
+def answer_diff(one: str, other: str, form: Form, console: Console, *, show: bool = False) -> None:
+    """Compare two outputs, as a page or (format json) as one JSON object; with `show`, print the SQL that does it.
+
+    Raises UserError for other formats, and as `diff`.
+    """
+    if show:
+        for part in PARTS:
+            _show(sql_of(part), console)
+        return
+    format = form.format or (format_of(form.file) if form.file else "table")
+    if format not in ("table", "json"):
+        raise UserError(f"--diff is printed as table or json, not as {format}")
+    found = diff(one, other, limit=form.limit or 8)
+    if form.file is not None:
+        _keep_apart(form.file, find_all([one, other]))
+    if format == "table":
+        with _text(form.file, console) as out:
+            print_diff(found, out)
+        return
+    with _bytes(form.file, console) as sink:
+        data = orjson.dumps(found.as_json(), default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        sink.write(data)
+
+
 def read_words(words: Sequence[str], limit: int | None = None) -> tuple[Question, dict[str, str | int]]:
     """The question and what was given for it: `similar 000000012`, with a limit. Raises UserError."""
     question, rest = load(words[0]), list(words[1:])
@@ -104,7 +130,10 @@ def print_question(
 def show_sql(words: Sequence[str], limit: int | None, console: Console) -> None:
     """The SQL of a question, coloured on a terminal, ready to be run. Raises UserError as `answer_question`."""
     question, given = read_words(words, limit)
-    sql = question.runnable(given)
+    _show(question.runnable(given), console)
+
+
+def _show(sql: str, console: Console) -> None:
     if not console.is_terminal:
         console.file.write(sql)
         return

@@ -52,9 +52,9 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
     try:
         for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
             connection.register_filesystem(fs)
+        _settle(connection)
         for statement in statements(layouts):
             connection.execute(statement)
-        _settle(connection)
         if not unsafe:
             _lock(connection, roots)
     except duckdb.Error as error:
@@ -70,6 +70,7 @@ def _settle(connection: duckdb.DuckDBPyConnection) -> None:
     # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
     spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
     _set(connection, "temp_directory", str(spill))
+    _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
     _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
 
 

@@ -76,17 +76,23 @@ def stream_sql(
     """Names and types of the columns, and the rows in batches (memory stays flat). Raises UserError as `run_sql`."""
     import duckdb
 
+    def first() -> list[tuple[Any, ...]]:
+        connection.execute(sql, dict(values) if values else None)
+        return list(connection.fetchmany(batch))  # what most queries answer, for one hand-over to the other thread
+
     def batches() -> Iterator[list[tuple[Any, ...]]]:
         try:
-            while rows := stoppable(connection, lambda: connection.fetchmany(batch)):
-                yield rows
+            found = rows
+            while found:
+                yield found
+                found = stoppable(connection, lambda: connection.fetchmany(batch))
         except duckdb.Error as error:  # some errors only show when the rows are made
             raise UserError(_explained(error)) from error
 
     try:
         if not unsafe:
             _only_reads(connection, sql)
-        stoppable(connection, lambda: connection.execute(sql, dict(values) if values else None))
+        rows = stoppable(connection, first)
     except duckdb.Error as error:
         raise UserError(_explained(error)) from error
     description = connection.description or []

@@ -1,13 +1,14 @@
-"""The SQL of the views. `schemas/views.sql` is the same for plain DuckDB, with globs; a test keeps the columns equal.
+"""The SQL of the views. `schemas/views.sql` is the same for plain DuckDB; a test keeps the columns equal.
 
-Files are named one by one here: a glob would not work in a folder whose name has `[` or `*` in it, and would see
-only finished files of a run in progress.
+Files of a run in progress are named one by one: not all of them are tables yet.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,7 +50,7 @@ def statements(layouts: Sequence[Layout]) -> list[str]:
     """
     parts = [_bodies(layout) for layout in layouts]
     bodies = parts[0] if len(parts) == 1 else _united(names(layouts), parts)
-    bodies |= {"records": "SELECT * FROM images", "runs": _runs(layouts)}
+    bodies |= {"records": "SELECT * FROM images", "objects": _objects(layouts), "runs": _runs(layouts)}
     return [f'CREATE VIEW "{name}" AS {body}' for name, body in bodies.items()]
 
 
@@ -60,7 +61,6 @@ def _bodies(layout: Layout) -> dict[str, str]:
         "captions": _build_table(layout, "captions", schema.CAPTIONS),
         "sub_captions": _build_table(layout, "sub_captions", schema.sub_captions()),
         "tags": _build_table(layout, "tags", schema.TAGS),
-        "objects": _objects(layout),
         "shards": _shards(layout),
         "answers": answers,
         "rejects": _build_table(layout, "rejects", schema.REJECTS) if layout.build else _run_rejects(layout, answers),
@@ -86,17 +86,22 @@ def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
     files = layout.of_build(name)
     if not files:
         return _empty(columns)
-    found = _schema(files[0]).names
-    lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in found)
+    known = _schema(files[0])
+    schema.check_version(known, str(files[0]))
+    lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in known.names)
+    folder = str(files[0].parent)
+    if isinstance(files[0], Path) and not glob.has_magic(folder):
+        # DuckDB lists a folder faster than it looks at a thousand names. What is hidden in it is temporary.
+        return f"SELECT *{lacking} FROM read_parquet({_quoted(folder + '/[!.]*.parquet')})"
     return f"SELECT *{lacking} FROM {_read(files)}"
 
 
-def _objects(layout: Layout) -> str:
+def _objects(layouts: Sequence[Layout]) -> str:
     """Tags that say what is there; before schema 1.2 there were no others."""
-    files = layout.of_build("tags")
-    tags = _build_table(layout, "tags", schema.TAGS)
-    known = "" if files and "kind" not in _schema(files[0]).names else " WHERE kind = 'object'"
-    return f"SELECT * EXCLUDE (kind) FROM ({tags}){known}"
+    objects = "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'"
+    first_files = [layout.of_build("tags")[:1] for layout in layouts]
+    old = any("kind" not in _schema(file).names for files in first_files for file in files)
+    return f"{objects} OR kind IS NULL" if old else objects
 
 
 def _answers(layout: Layout) -> str:
