@@ -26,6 +26,7 @@ from recaption.inspect.safe import clean
 _FOLDER = Path(__file__).parent / "compare"
 PARTS = ("images", "lengths", "flags", "rejects", "tags", "samples")
 _WIDE = 110  # cells from which two texts stand beside each other
+_MEASURES = {"captions": "captions", "words": "words", "sub_captions_per_image": "sub-captions per image"}
 Row = dict[str, Any]
 
 
@@ -97,11 +98,9 @@ def _measures(found: Diff) -> Table:
     grid = _grid("", "", found.one, found.other, "")
     for row in found.parts["lengths"]:
         names = (row["generation"], "", "", "")
-        for name, text in zip(names, ("captions", "words", "sub_captions_per_image"), strict=False):
+        for name, text in zip(names, _MEASURES, strict=False):
             one, other = row[f"one_{text}"], row[f"other_{text}"]
-            grid.add_row(
-                *map(Text, (clean(name), text.replace("_", " "), _number(one), _number(other))), _change(one, other)
-            )
+            grid.add_row(*map(Text, (clean(name), _MEASURES[text], _number(one), _number(other))), _change(one, other))
             if text == "words":
                 ranges = (_range(row, "one"), _range(row, "other"))
                 grid.add_row("", Text("middle 90 %", style="dim"), *(Text(part, style="dim") for part in ranges), "")
@@ -154,21 +153,29 @@ def _samples(rows: list[Row], console: Console) -> list[RenderableType]:
                     f"  {'−' if sign == 'lost' else '+'} {clean(', '.join(row[sign]))}" if row[sign] else "", style
                 )
             shown.append(head)
-        one, other = _marked(row["one"] or "", row["other"] or "")
-        name = Text(clean(row["generation"]), style="dim")
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(no_wrap=True, width=min(12, max(len(name), 5)))
-        if console.width >= _WIDE:
-            grid.add_column(ratio=1)
-            grid.add_column(ratio=1)
-            grid.expand = True
-            grid.add_row(name, one, other)
-        else:
-            grid.add_column()
-            grid.add_row(name, one)
-            grid.add_row("", other)
-        shown.append(grid)
+        shown.append(_pair(row, console))
     return shown
+
+
+def _pair(row: Row, console: Console) -> Table:
+    """Two texts beside each other; on a narrow terminal under each other, and once if they are the same."""
+    one, other = _marked(row["one"] or "", row["other"] or "")
+    name = Text(clean(row["generation"]), style="dim")
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, overflow="ellipsis", width=min(12, max(len(name), 5)))
+    if console.width >= _WIDE:
+        grid.add_column(ratio=1)
+        grid.add_column(ratio=1)
+        grid.expand = True
+        grid.add_row(name, one, other)
+    else:
+        grid.add_column()
+        grid.add_column()
+        same = one.plain == other.plain
+        grid.add_row(name, "=" if same else Text("−", "red"), one)
+        if not same:
+            grid.add_row("", Text("+", "green"), other)
+    return grid
 
 
 def _marked(one: str, other: str) -> tuple[Text, Text]:

@@ -42,6 +42,13 @@ class Layout:
         """The Parquet files of one of the build's tables, sorted by name."""
         return _files(self.build / table, ".parquet") if self.build else []
 
+    def first_of_build(self, table: str) -> AnyPath | None:
+        """The first of `of_build`. All of a build's files of a table have the same columns."""
+        if self.build is None:
+            return None
+        folder = self.build / table
+        return next((folder / name for name in _names(folder, ".parquet")), None)
+
     def own_tables(self) -> list[str]:
         """Tables that annotators of the pipeline's own have added to the build."""
         known = {*FLAT, "data"}
@@ -148,13 +155,16 @@ def _checked(build: AnyPath, by: str) -> AnyPath:
 
 
 def _files(folder: AnyPath, suffix: str) -> list[AnyPath]:
+    return [folder / name for name in _names(folder, suffix)]
+
+
+def _names(folder: AnyPath, suffix: str) -> list[str]:
     # Names that begin with a dot are temporary: a run may be writing while we look.
     try:
-        # listdir: of a thousand shards, iterdir's paths would be most of the time that opening takes
         names = os.listdir(folder) if isinstance(folder, Path) else [path.name for path in folder.iterdir()]  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return [folder / name for name in sorted(names) if name.endswith(suffix) and not name.startswith(".")]
+    return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
 
 def _folders(folder: AnyPath) -> list[AnyPath]:

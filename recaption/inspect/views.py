@@ -83,24 +83,24 @@ def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[st
 
 def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
     """The table's files, with the columns that this version has and an older one had not as null."""
-    files = layout.of_build(name)
-    if not files:
+    first = layout.first_of_build(name)
+    if first is None:
         return _empty(columns)
-    known = _schema(files[0])
-    schema.check_version(known, str(files[0]))
+    known = _schema(first)
+    schema.check_version(known, str(first))
     lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in known.names)
-    folder = str(files[0].parent)
-    if isinstance(files[0], Path) and not glob.has_magic(folder):
+    folder = str(first.parent)
+    if isinstance(first, Path) and not glob.has_magic(folder):
         # DuckDB lists a folder faster than it looks at a thousand names. What is hidden in it is temporary.
         return f"SELECT *{lacking} FROM read_parquet({_quoted(folder + '/[!.]*.parquet')})"
-    return f"SELECT *{lacking} FROM {_read(files)}"
+    return f"SELECT *{lacking} FROM {_read(layout.of_build(name))}"
 
 
 def _objects(layouts: Sequence[Layout]) -> str:
     """Tags that say what is there; before schema 1.2 there were no others."""
     objects = "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'"
-    first_files = [layout.of_build("tags")[:1] for layout in layouts]
-    old = any("kind" not in _schema(file).names for files in first_files for file in files)
+    found = [file for layout in layouts if (file := layout.first_of_build("tags"))]
+    old = any("kind" not in _schema(file).names for file in found)
     return f"{objects} OR kind IS NULL" if old else objects
 
 

@@ -29,11 +29,11 @@ texts AS (
 ),
 generations AS (SELECT DISTINCT generation FROM texts)
 SELECT
-    why, one_key AS key, other_key, generation, a.text AS one, b.text AS other, round(change, 3) AS change,
+    why, one_key AS key, other_key, generations.generation, a.text AS one, b.text AS other, round(change, 3) AS change,
     list_sort(list_filter(one_objects, lambda x: NOT list_contains(other_objects, x))) AS lost,
     list_sort(list_filter(other_objects, lambda x: NOT list_contains(one_objects, x))) AS gained
 FROM once CROSS JOIN generations
 LEFT JOIN (FROM texts WHERE dataset = $one) AS a ON a.key = one_key AND a.generation = generations.generation
 LEFT JOIN (FROM texts WHERE dataset = $other) AS b ON b.key = other_key AND b.generation = generations.generation
 WHERE a.text IS NOT NULL OR b.text IS NOT NULL
-ORDER BY why DESC, change DESC, md5(image), generation
+ORDER BY why DESC, change DESC, md5(image), generations.generation
