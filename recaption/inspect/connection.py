@@ -75,7 +75,10 @@ def _settle(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, roots: Sequence[AnyPath]) -> None:
-    _set(connection, "allowed_directories", [str(root) for root in roots])
+    # Only the outermost: of folders within each other, DuckDB 1.3 allows the inner one alone.
+    folders = sorted({f"{root}/" for root in roots})
+    outermost = [one for one in folders if not any(one != other and one.startswith(other) for other in folders)]
+    _set(connection, "allowed_directories", outermost)
     _set(connection, "enable_external_access", False)
     _set(connection, "lock_configuration", True)
 

@@ -123,7 +123,7 @@ def arrow_sql(
         answer = connection.sql(sql, params=dict(values) if values else None)
         if answer is None:  # a statement that answers nothing; only unsafe ones get here
             return pa.schema([]), iter(())
-        read = getattr(answer, "to_arrow_reader", None) or answer.fetch_record_batch  # its name before DuckDB 2.0
+        read = getattr(answer, "to_arrow_reader", None) or answer.fetch_arrow_reader  # its name before DuckDB 2.0
         reader = stoppable(connection, lambda: read(rows))
     except duckdb.Error as error:
         raise UserError(_explained(error)) from error
