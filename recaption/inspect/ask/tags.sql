@@ -1,13 +1,17 @@
 -- The objects that most images show, how often they are named, and what is most often said of them.
 -- $limit = 20: rows
 -- if empty: no objects are tagged yet
-WITH most AS (
-    SELECT lemma, count(DISTINCT key) AS images, count(*) AS mentions
-    FROM objects GROUP BY lemma ORDER BY images DESC, lemma LIMIT $limit
+WITH mentioned AS (  -- an image names an object once or more: the candidates for the most images
+    SELECT lemma, count(*) AS mentions FROM objects GROUP BY lemma ORDER BY mentions DESC, lemma LIMIT 3 * $limit
+),
+most AS (  -- hashes of keys are counted faster than keys
+    SELECT lemma, count(DISTINCT hash(key)) AS images, any_value(mentions) AS mentions
+    FROM objects JOIN mentioned USING (lemma) GROUP BY lemma ORDER BY images DESC, lemma LIMIT $limit
 ),
 said AS (
     SELECT lemma, attribute, count(*) AS n
-    FROM (SELECT lemma, unnest(attributes) AS attribute FROM objects SEMI JOIN most USING (lemma))
+    FROM (SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE len(attributes) > 0)
+    SEMI JOIN most USING (lemma)
     GROUP BY lemma, attribute
     QUALIFY row_number() OVER (PARTITION BY lemma ORDER BY n DESC, attribute) <= 4
 ),
