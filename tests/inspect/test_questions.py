@@ -29,7 +29,7 @@ def test_all_that_were_promised_are_there() -> None:
     assert {*promised.split(), "coverage", "similar", "image"} <= set(questions.names())
     for name in questions.names():
         question = questions.load(name)
-        assert question.says.endswith(".") and len(question.says) <= 110
+        assert question.says.endswith(".") and len(question.says) <= 86
         assert question.takes_key == (name in ("similar", "image"))
 
 
@@ -99,7 +99,7 @@ def test_models_and_prompts(dataset: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_all_of_them() -> None:
-    with pytest.raises(UserError, match=r"(?s)Did you mean lengths\?.*tag-pairs +Objects"):
+    with pytest.raises(UserError, match=r"(?s)Did you mean lengths\?.*tag-pairs +Pairs"):
         questions.load("lenghts")
     with pytest.raises(UserError, match=r"no question '\.\./ask/tags'"):
         questions.load("../ask/tags")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import fsspec
 import pytest
-from s3_server import needs_s3, s3_server
+from rich.console import Console
+from s3_server import S3Server, needs_s3
 
 from recaption.errors import DatasetError, UserError
 from recaption.inspect import connect, first_look, run_sql
@@ -99,26 +101,20 @@ def test_a_store_that_does_not_answer(memory: str, monkeypatch: pytest.MonkeyPat
 
 
 @needs_s3
-def test_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-
+def test_on_s3(tmp_path: Path, s3: S3Server) -> None:
     import s3fs
-    from rich.console import Console
 
     (out := tmp_path / "out").mkdir()
     write_run(out)
     write_build(out)
-    with s3_server(monkeypatch) as server:
-        url = server.bucket()
-        upload(out, s3fs.S3FileSystem(), url.removeprefix("s3://"))
-        with connect(url) as connection:
-            assert {view: count(connection, view) for view in COUNTS} == COUNTS
+    url = s3.bucket()
+    upload(out, s3fs.S3FileSystem(), url.removeprefix("s3://"))
+    with connect(url) as connection:
+        assert {view: count(connection, view) for view in COUNTS} == COUNTS
+        for sql in (f"FROM read_text('{url}2/x')", f"COPY (SELECT 1) TO '{url}/x.csv'"):
             with pytest.raises(UserError):
-                run_sql(connection, f"FROM read_text('{url}2/x')")
-            with pytest.raises(UserError):
-                run_sql(connection, f"COPY (SELECT 1) TO '{url}/x.csv'")
-        console = Console(file=io.StringIO(), width=100)
-        first_look(url, console)
-        assert "tiny" in console.file.getvalue()
-        with pytest.raises(UserError, match="no such folder"):
-            find(f"{url}/nowhere")
+                run_sql(connection, sql)
+    first_look(url, Console(file=(file := io.StringIO()), width=100))
+    assert "tiny" in file.getvalue()
+    with pytest.raises(UserError, match="no such folder"):
+        find(f"{url}/nowhere")

@@ -1,4 +1,4 @@
--- Images by the number of distinct texts a trainer can draw from them, and those that have at least so many.
+-- Images by the number of distinct texts that a trainer can draw from them.
 -- if empty: there are no usable images yet
 SELECT
     n_texts AS texts, count(*) AS images, round(100 * count(*) / sum(count(*)) OVER (), 1) AS percent,

@@ -1,4 +1,4 @@
--- Sub-captions that are word for word the same, most frequent first, and of how many images they are said.
+-- Sub-captions that are word for word the same, and of how many images they are said.
 -- First by a hash, which needs a fraction of the memory, then those few by their texts.
 -- $limit = 20: rows
 -- if empty: no sub-caption is there twice

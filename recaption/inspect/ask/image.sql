@@ -1,4 +1,4 @@
--- One image, a row per sub-caption: what was said, by whom, its objects, its flags, and how it was drawn.
+-- One image, a row per sub-caption: by whom, its objects, its flags, its weight.
 -- The view images has its size, status and URL; answers the model's own words; rejects what was not used.
 -- $key: the image's key
 -- if empty: the image has no sub-captions

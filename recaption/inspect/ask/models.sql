@@ -1,4 +1,4 @@
--- The models side by side: captions, their length and variety, and how often a model had to be asked.
+-- The models side by side: captions, length, variety, how often they were asked.
 -- if empty: there are no captions of models yet
 WITH said AS (
     SELECT

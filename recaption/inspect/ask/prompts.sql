@@ -1,4 +1,5 @@
--- The questions as they were asked, a row per fingerprint (model, prompt and settings), with tokens.
+-- The questions as they were asked, with tokens, a row per fingerprint.
+-- fingerprint: of the model, the prompt and the settings.
 -- different: texts of the question, once each image's own words were filled in.
 -- if empty: nothing was answered yet
 SELECT

@@ -1,4 +1,4 @@
--- Objects that appear together: pairs among the 200 most frequent ones, in up to 100,000 images.
+-- Pairs of objects in one image, of the 200 most frequent, in up to 100,000 images.
 -- Of a larger dataset these are drawn by a hash of their keys, the same ones every time.
 -- lift: how much more often than if they had nothing to do with each other (1: just as often).
 -- $limit = 20: rows
