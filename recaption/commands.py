@@ -274,6 +274,10 @@ def inspect(arguments: argparse.Namespace) -> int:
     form = inspect.Form(format=arguments.format, file=arguments.file, limit=arguments.limit, unsafe=arguments.unsafe)
     if sum(bool(asked) for asked in (arguments.ask, arguments.diff, arguments.sql is not None)) > 1:
         raise UserError("--ask and --diff ask questions of their own; give one of them, or SQL")
+    if arguments.show_sql and not (arguments.ask or arguments.diff):
+        raise UserError("--show-sql shows what is behind --ask NAME or --diff OTHER; give one of them")
+    if arguments.diff and arguments.others:
+        raise UserError("--diff compares two outputs; leave out --with")
     if arguments.diff:
         inspect.answer_diff(arguments.out, arguments.diff, form, console, show=arguments.show_sql)
     elif arguments.ask and arguments.show_sql:

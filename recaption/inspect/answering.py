@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import orjson
 import pyarrow as pa
@@ -19,11 +18,12 @@ from recaption.errors import UserError
 from recaption.inspect.connection import open_layout
 from recaption.inspect.diff import PARTS, diff, print_diff, sql_of
 from recaption.inspect.layout import Layout, find_all, names
-from recaption.inspect.output import format_of, head, whole_file, write_batches
+from recaption.inspect.output import format_of, head, write_batches
 from recaption.inspect.portrait import print_image
 from recaption.inspect.query import SHOWN, Values, arrow_sql, run_sql
 from recaption.inspect.questions import Question, load
 from recaption.inspect.safe import clean
+from recaption.inspect.sinks import byte_sink, keep_apart, text_sink
 from recaption.inspect.table import print_answer
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ def answer_diff(one: str, other: str, form: Form, console: Console, *, show: boo
         raise UserError(f"--diff is printed as table or json, not as {format}")
     found = diff(one, other, limit=form.limit or 8)
     if form.file is not None:
-        _keep_apart(form.file, find_all([one, other]))
+        keep_apart(form.file, find_all([one, other]))
     if format == "table":
-        with _text(form.file, console) as out:
+        with text_sink(form.file, console) as out:
             print_diff(found, out)
         return
-    with _bytes(form.file, console) as sink:
+    with byte_sink(form.file, console) as sink:
         data = orjson.dumps(found.as_json(), default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         sink.write(data)
 
@@ -146,16 +146,15 @@ def _show(sql: str, console: Console) -> None:
 def _answer(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, console: Console) -> None:
     seen = form.file is None and console.is_terminal
     if form.file is not None:
-        _keep_apart(form.file, [layout for group in groups for layout in group])
+        keep_apart(form.file, [layout for group in groups for layout in group])
     format = form.format or (format_of(form.file) if form.file else "table" if seen else "lines")
     if format == "parquet" and seen:
         raise UserError("Parquet is nothing for a terminal: name a file with -o FILE, or send it into a pipe")
     if format == "table":
-        with _text(form.file, console) as out:
+        with text_sink(form.file, console) as out:
             _tables(asked, groups, form, out, SHOWN if seen else _ALL)
         return
-    with _bytes(form.file, console) as sink:
-        schema, batches = _batches(asked, groups, form)
+    with byte_sink(form.file, console) as sink, _batches(asked, groups, form) as (schema, batches):
         write_batches(schema, head(batches, asked.limit), sink, format, terminal=seen)
 
 
@@ -173,62 +172,27 @@ def _tables(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, out: 
                 print_answer(found, out)
 
 
+@contextmanager
 def _batches(
     asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form
-) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
     """Of all groups after each other; with a column `dataset` where there are several."""
-    stack = ExitStack()
+    with ExitStack() as stack:
 
-    def opened(group: Sequence[Layout]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        connection = stack.enter_context(open_layout(*group, unsafe=form.unsafe))
-        return arrow_sql(connection, asked.sql, values=asked.values, unsafe=form.unsafe)
+        def opened(group: Sequence[Layout]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+            connection = stack.enter_context(open_layout(*group, unsafe=form.unsafe))
+            return arrow_sql(connection, asked.sql, values=asked.values, unsafe=form.unsafe)
 
-    first_schema, first = opened(groups[0])
-    if len(groups) == 1:
-        return first_schema, first
-    schema = first_schema.insert(0, pa.field("dataset", pa.string()))
+        first_schema, first = opened(groups[0])
+        if len(groups) == 1:
+            yield first_schema, first
+            return
+        schema = first_schema.insert(0, pa.field("dataset", pa.string()))
 
-    def all_of_them() -> Iterator[pa.RecordBatch]:
-        for place, dataset in enumerate(names([group[0] for group in groups])):
-            for batch in first if place == 0 else opened(groups[place])[1]:
-                column = pa.repeat(dataset, batch.num_rows)
-                yield pa.record_batch([column, *batch.columns], schema=schema)
-            stack.close()
+        def all_of_them() -> Iterator[pa.RecordBatch]:
+            for place, dataset in enumerate(names([group[0] for group in groups])):
+                for batch in first if place == 0 else opened(groups[place])[1]:
+                    yield pa.record_batch([pa.repeat(dataset, batch.num_rows), *batch.columns], schema=schema)
+                stack.close()
 
-    return schema, all_of_them()
-
-
-def _keep_apart(file: Path, layouts: Sequence[Layout]) -> None:
-    if file.is_dir():
-        raise UserError(f"{file} is a folder; name a file in it, such as {file}/answer.parquet")
-    target = file.absolute().resolve()
-    for root in (root for layout in layouts for root in layout.roots):
-        if isinstance(root, Path) and target.is_relative_to(root):
-            raise UserError(f"{file} lies in the output {root}, which inspect never changes; name a file elsewhere")
-
-
-@contextmanager
-def _text(file: Path | None, console: Console) -> Iterator[Console]:
-    if file is None:
-        yield console
-        return
-    with whole_file(file) as raw:
-        text = io.TextIOWrapper(raw, "utf-8", write_through=True)
-        yield Console(file=text, width=200)
-        text.detach()  # the file is closed by whom it belongs to
-
-
-@contextmanager
-def _bytes(file: Path | None, console: Console) -> Iterator[IO[bytes]]:
-    if file is not None:
-        with whole_file(file) as raw:
-            yield raw
-        return
-    buffer = getattr(console.file, "buffer", None)
-    if buffer is not None:
-        yield buffer
-        buffer.flush()
-        return
-    kept = io.BytesIO()  # a stream of text, as in notebooks
-    yield kept
-    console.file.write(kept.getvalue().decode())
+        yield schema, all_of_them()

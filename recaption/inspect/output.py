@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
@@ -40,25 +38,6 @@ def format_of(path: Path) -> str:
     if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"{path} does not say its format: give --format, or a name that ends in {', '.join(_SUFFIXES)}")
     return _SUFFIXES[path.suffix.lower()]
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` when all of it is written, and not at all when anything fails.
-
-    Raises UserError where it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_batches(

@@ -13,7 +13,7 @@ import pytest
 
 from recaption.errors import UserError
 from recaption.inspect import connect
-from recaption.inspect.output import format_of, head, whole_file, write_batches
+from recaption.inspect.output import format_of, head, write_batches
 from recaption.inspect.query import arrow_sql
 
 KINDS = (
@@ -108,20 +108,6 @@ def test_only_the_first_rows() -> None:
     for limit, rows in ((1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (None, [1, 2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])):
         found = [value for batch in head(iter(batches), limit) for value in batch.column("i").to_pylist()]
         assert found == rows
-
-
-def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    path.write_text("before")
-    with pytest.raises(RuntimeError), whole_file(path) as file:
-        file.write(b"half")
-        raise RuntimeError
-    assert (path.read_text(), [p.name for p in tmp_path.iterdir()]) == ("before", ["x.csv"])
-    with whole_file(path) as file:
-        file.write(b"whole")
-    assert (path.read_text(), [p.name for p in tmp_path.iterdir()]) == ("whole", ["x.csv"])
-    with pytest.raises(UserError, match="cannot write"), whole_file(tmp_path / "nowhere" / "x.csv"):
-        pass
 
 
 def test_the_suffix_names_the_format() -> None:
