@@ -39,8 +39,11 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
 
     if not layouts:
         raise UserError("no output was given to look into")
+    # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
+    spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
     connection = duckdb.connect(
         config={
+            "temp_directory": str(spill),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
@@ -52,7 +55,8 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
     try:
         for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
             connection.register_filesystem(fs)
-        _settle(connection)
+        _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
+        _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
         for statement in statements(layouts):
             connection.execute(statement)
         if not unsafe:
@@ -64,14 +68,6 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
         connection.close()
         raise
     return connection
-
-
-def _settle(connection: duckdb.DuckDBPyConnection) -> None:
-    # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
-    spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
-    _set(connection, "temp_directory", str(spill))
-    _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
-    _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
 
 
 def _lock(connection: duckdb.DuckDBPyConnection, roots: Sequence[AnyPath]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,5 +26,7 @@ def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T
         try:
             return future.result()
         except KeyboardInterrupt:
-            connection.interrupt()
-            raise  # once the worker has come back
+            while not future.done():  # a query that was just about to begin forgets that it was interrupted
+                connection.interrupt()
+                wait([future], timeout=0.05)
+            raise

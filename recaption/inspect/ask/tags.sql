@@ -2,7 +2,7 @@
 -- $limit = 20: rows
 -- if empty: no objects are tagged yet
 WITH mentioned AS (  -- an image names an object once or more: the candidates for the most images
-    SELECT lemma, count(*) AS mentions FROM objects GROUP BY lemma ORDER BY mentions DESC, lemma LIMIT 3 * $limit
+    SELECT lemma, count(*) AS mentions FROM objects GROUP BY lemma ORDER BY mentions DESC, lemma LIMIT 3 * $limit + 300
 ),
 most AS (  -- hashes of keys are counted faster than keys
     SELECT lemma, count(DISTINCT hash(key)) AS images, any_value(mentions) AS mentions
