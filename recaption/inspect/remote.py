@@ -25,7 +25,7 @@ class RemotePath:
         return str(self.fs.unstrip_protocol(self.path))
 
     def __truediv__(self, name: str) -> RemotePath:
-        return RemotePath(f"{self.path.rstrip('/')}/{name}", self.fs)
+        return RemotePath(f"{self.path.rstrip('/')}/{name}", self.fs) if name else self
 
     @property
     def name(self) -> str:

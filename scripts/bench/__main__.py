@@ -33,8 +33,8 @@ import annotate  # noqa: E402
 import fleet  # noqa: E402
 import load  # noqa: E402
 import parts  # noqa: E402
-import report  # noqa: E402
 import querying  # noqa: E402
+import report  # noqa: E402
 import scheduler  # noqa: E402
 import speed  # noqa: E402
 import write  # noqa: E402

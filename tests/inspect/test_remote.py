@@ -14,8 +14,9 @@ from rich.console import Console
 from s3_server import S3Server, needs_s3
 
 from recaption.errors import DatasetError, UserError
-from recaption.inspect import connect, first_look, run_sql
+from recaption.inspect import Form, answer_question, connect, first_look, run_sql
 from recaption.inspect.layout import find
+from recaption.inspect.report import write_report
 
 from .conftest import BUILD, write_build, write_run
 from .test_connection import COUNTS, columns, count
@@ -98,6 +99,13 @@ def test_a_store_that_does_not_answer(memory: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "isdir", fail)
     with pytest.raises(DatasetError, match="Access Denied"):
         find(f"{memory}/done")
+
+
+def test_one_image_and_a_report(memory: str, tmp_path: Path) -> None:
+    answer_question([f"{memory}/done"], ["image", "a0"], Form(format="table"), Console(file=(file := io.StringIO())))
+    assert "A brown dog" in file.getvalue()
+    written = write_report(f"{memory}/done", tmp_path / "report.html")
+    assert written.built and "A brown dog" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @needs_s3
