@@ -105,7 +105,7 @@ def test_one_image_and_a_report(memory: str, tmp_path: Path) -> None:
     answer_question([f"{memory}/done"], ["image", "a0"], Form(format="table"), Console(file=(file := io.StringIO())))
     assert "A brown dog" in file.getvalue()
     written = write_report(f"{memory}/done", tmp_path / "report.html")
-    assert written.built and "A brown dog" in (tmp_path / "report.html").read_text("utf-8")
+    assert written.built and written.samples == 6 and "feedface" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @needs_s3
