@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recaption.inspect.answering import Form, answer_diff, answer_question, answer_sql, show_sql
+from recaption.inspect.comparison import Diff, diff, print_diff
 from recaption.inspect.connection import connect
-from recaption.inspect.diff import Diff, diff, print_diff
 from recaption.inspect.look import first_look
 from recaption.inspect.query import Answered, run_sql
 from recaption.inspect.shell import Shell

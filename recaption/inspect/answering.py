@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from recaption.errors import UserError
+from recaption.inspect.comparison import PARTS, diff, print_diff, sql_of
 from recaption.inspect.connection import open_layout
-from recaption.inspect.diff import PARTS, diff, print_diff, sql_of
 from recaption.inspect.layout import Layout, find_all, names
 from recaption.inspect.output import format_of, head, write_batches
 from recaption.inspect.portrait import print_image
