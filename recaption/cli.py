@@ -109,8 +109,26 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--ignore-opt-out", action="store_true", help="take images whose servers ask not to be used")
 
     command = _add(commands, "inspect", call.inspect, "look into an output with DuckDB")
-    command.add_argument("out", help="an output folder, of a finished run or one in progress")
-    command.add_argument("sql", nargs="?", help="a query over the views; without it: a first look")
+    text = "an output, of a finished run or one in progress: a folder, a store's URL, or a quoted pattern for several"
+    command.add_argument("out", help=text)
+    text = "a query over the views, - to read it; without one: a shell, or a first look where there is no terminal"
+    command.add_argument("sql", nargs="?", help=text)
+    command.add_argument("--with", dest="others", action="append", default=[], metavar="OUT", help="look into this too")
+    text = (
+        "a named question instead of SQL: overview, lengths, tags, …, similar KEY, image KEY; an unknown name lists all"
+    )
+    command.add_argument("--ask", nargs="+", metavar=("NAME", "KEY"), help=text)
+    command.add_argument("--show-sql", action="store_true", help="print the question's SQL instead of its answer")
+    text = "compare with another output of the same images: lengths, objects, flags, rejects, samples"
+    command.add_argument("--diff", metavar="OTHER", help=text)
+    text = "json is one object a line; default: by the suffix of -o, else a table, or tab-separated lines in a pipe"
+    command.add_argument("--format", choices=("table", "csv", "json", "parquet"), help=text)
+    command.add_argument(
+        "-o", dest="file", type=Path, metavar="FILE", help="write the answer there, whole or not at all"
+    )
+    command.add_argument("--limit", type=_positive, metavar="N", help="at most N rows")
+    text = "let SQL write, attach, install and read anything that you may"
+    command.add_argument("--unsafe", action="store_true", help=text)
 
     command = _add(commands, "report", call.report, "one HTML page about an output, with samples; needs no network")
     command.add_argument("out", help="an output folder, of a finished run or one in progress")

@@ -127,10 +127,10 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         for line in (*outcome.sums, "next: recaption build, with the same arguments"):
             console.print(line, markup=False, highlight=False)
         return
-    if "://" in outcome.store_url:  # DuckDB reads local files
+    if "://" in outcome.store_url:  # the summary's objects are in all shards: nobody asked for that much traffic
         for line in outcome.sums:
             console.print(line, markup=False, highlight=False)
-        console.print(f"next: {command} status {shlex.quote(out)}", markup=False, highlight=False)
+        console.print(f"next: {command} inspect {shlex.quote(out)}", markup=False, highlight=False)
         _report_beside(outcome, console)
         return
     rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
@@ -270,10 +270,29 @@ def inspect(arguments: argparse.Namespace) -> int:
     from recaption import inspect
 
     console = Console()
-    if arguments.sql is None:
-        inspect.first_look(arguments.out, console)
+    outs = (arguments.out, *arguments.others)
+    form = inspect.Form(format=arguments.format, file=arguments.file, limit=arguments.limit, unsafe=arguments.unsafe)
+    if sum(bool(asked) for asked in (arguments.ask, arguments.diff, arguments.sql is not None)) > 1:
+        raise UserError("--ask and --diff ask questions of their own; give one of them, or SQL")
+    if arguments.show_sql and not (arguments.ask or arguments.diff):
+        raise UserError("--show-sql shows what is behind --ask NAME or --diff OTHER; give one of them")
+    if arguments.diff and arguments.others:
+        raise UserError("--diff compares two outputs; leave out --with")
+    if arguments.diff:
+        inspect.answer_diff(arguments.out, arguments.diff, form, console, show=arguments.show_sql)
+    elif arguments.ask and arguments.show_sql:
+        inspect.show_sql(arguments.ask, arguments.limit, console)
+    elif arguments.ask:
+        inspect.answer_question(outs, arguments.ask, form, console)
+    elif arguments.sql is not None:
+        inspect.answer_sql(outs, arguments.sql, form, console)
+    elif arguments.format or arguments.file:
+        raise UserError("--format and -o are for an answer: give SQL, --ask or --diff")
+    elif console.is_terminal and sys.stdin.isatty():
+        inspect.Shell(outs, console, unsafe=arguments.unsafe).run()
     else:
-        inspect.print_sql(inspect.connect(arguments.out), arguments.sql, console)
+        for out in outs:
+            inspect.first_look(out, console)
     return 0
 
 

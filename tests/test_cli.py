@@ -46,6 +46,11 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["run", "demo", "--set", "output.pth=x"], "output.pth: unknown key; allowed here: path, format"),
         (["run", "replay", "--set", "source.path=/nowhere/*.tar"], "/nowhere"),
         (["inspect", "/nowhere"], "/nowhere"),
+        (["inspect", "/nowhere", "--ask", "lenghts"], "Did you mean lengths?"),
+        (["inspect", "/nowhere", "SELECT 1", "--ask", "tags"], "give one of them"),
+        (["inspect", "/nowhere", "--format", "csv"], "give SQL, --ask or --diff"),
+        (["inspect", "/nowhere", "SELECT 1", "--show-sql"], "--show-sql shows"),
+        (["inspect", "/nowhere", "--diff", "/x", "--with", "/y"], "leave out --with"),
         (["download", "/nowhere.txt", "out"], "--user-agent-token"),
         (["status", "/nowhere"], "nothing was run into /nowhere"),
         (["status", "/nowhere", "--json"], "output.path"),
@@ -111,6 +116,13 @@ def test_inspect_prints_a_first_look_or_an_answer(tmp_path: Path, capsys: pytest
     assert main(["inspect", str(out), "SELECT count(*) AS n FROM images"]) == 0
     answer, _ = said(capsys)
     assert "n\n20" in answer
+    assert main(["inspect", str(out), "--ask", "tags", "--limit", "1", "--format", "json"]) == 0
+    assert '{"lemma":"chair","images":2,' in said(capsys)[0]
+    assert main(["inspect", f"{tmp_path}/o*", "--ask", "similar", "000000012", "--show-sql"]) == 0
+    assert "key = '000000012'" in said(capsys)[0]
+    shutil.copytree(GOLDEN, tmp_path / "other", symlinks=True)
+    assert main(["inspect", str(out), "--diff", str(tmp_path / "other")]) == 0
+    assert "15 images in both" in said(capsys)[0]
     assert main(["inspect", str(out), "SELECT nope FROM images"]) == 2
 
 

@@ -4,37 +4,46 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recaption.errors import DatasetError
-from recaption.inspect.layout import Layout, find
+from recaption.errors import DatasetError, UserError
+from recaption.inspect.layout import Layout, find_all
+from recaption.inspect.remote import AnyPath, RemotePath
 from recaption.inspect.views import statements
 
 if TYPE_CHECKING:
     import duckdb
 
 
-def connect(path: str) -> duckdb.DuckDBPyConnection:
-    """The views `images, captions, sub_captions, tags, rejects, shards, answers, runs` over the output at `path`.
+def connect(*paths: str, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
+    """The views `images, captions, sub_captions, objects, tags, rejects, shards, answers, runs` over outputs.
 
-    `path` is an output folder, a `builds/<build>` folder (also one copied elsewhere) or the output of a run that has
-    not finished; tables that are not there yet are empty views. Files are listed once: open again to see what a run
-    has added since.
+    A path is an output folder, a `builds/<build>` folder (also one copied elsewhere), the output of a run that has
+    not finished (tables that are not there yet are empty views), an fsspec URL of one (`s3://bucket/out`), or a
+    pattern that matches several (`out/*`). Over more than one, every view has a column `dataset`, the output's name.
+    Files are listed once: open again to see what a run has added since.
 
-    The connection reads inside `path` only, loads no extension and keeps its configuration locked. DuckDB has no
-    setting that forbids writing inside a folder that may be read: SQL from users goes through `run_sql`, which does.
-    Raises UserError and DatasetError as `layout.find` does, DatasetError also for files that cannot be read.
+    The connection reads inside `paths` only, loads no extension and keeps its configuration locked; with `unsafe` it
+    does not. DuckDB has no setting that forbids writing inside a folder that may be read: SQL from users goes through
+    `run_sql`, which does. Raises UserError and DatasetError as `layout.find` does, DatasetError also for files that
+    cannot be read.
     """
-    return open_layout(find(path))
+    return open_layout(*find_all(paths), unsafe=unsafe)
 
 
-def open_layout(layout: Layout) -> duckdb.DuckDBPyConnection:
+def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
     """`connect` for what was already found."""
     import duckdb
 
+    if not layouts:
+        raise UserError("no output was given to look into")
+    # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
+    spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
     connection = duckdb.connect(
         config={
+            "temp_directory": str(spill),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
@@ -42,30 +51,36 @@ def open_layout(layout: Layout) -> duckdb.DuckDBPyConnection:
             "python_enable_replacements": False,  # `FROM name` must never mean a Python variable of ours
         }
     )
+    roots = [root for layout in layouts for root in layout.roots]
     try:
-        for statement in statements(layout):
+        for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
+            connection.register_filesystem(fs)
+        _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
+        _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
+        for statement in statements(layouts):
             connection.execute(statement)
-        _lock(connection, layout.roots)
+        if not unsafe:
+            _lock(connection, roots)
     except duckdb.Error as error:
         connection.close()
-        raise DatasetError(f"cannot read {layout.given}: {error}") from error
+        raise DatasetError(f"cannot read {', '.join(layout.given for layout in layouts)}: {error}") from error
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, roots: tuple[Path, ...]) -> None:
-    # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
-    spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
-    for setting, value in (
-        ("TimeZone", "UTC"),  # what a query answers must not depend on the machine
-        ("temp_directory", str(spill)),
-        ("allowed_directories", [str(root) for root in roots]),
-        ("enable_external_access", False),
-        ("lock_configuration", True),
-    ):
-        connection.execute(f"SET {setting} = {_literal(value)}")
+def _lock(connection: duckdb.DuckDBPyConnection, roots: Sequence[AnyPath]) -> None:
+    # Only the outermost: of folders within each other, DuckDB 1.3 allows the inner one alone.
+    folders = sorted({f"{root}/" for root in roots})
+    outermost = [one for one in folders if not any(one != other and one.startswith(other) for other in folders)]
+    _set(connection, "allowed_directories", outermost)
+    _set(connection, "enable_external_access", False)
+    _set(connection, "lock_configuration", True)
+
+
+def _set(connection: duckdb.DuckDBPyConnection, setting: str, value: object) -> None:
+    connection.execute(f"SET GLOBAL {setting} = {_literal(value)}")  # global: cursors are connections of their own
 
 
 def _literal(value: object) -> str:

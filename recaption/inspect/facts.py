@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 
 from recaption.inspect.layout import Layout
+from recaption.inspect.remote import AnyPath
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,12 +88,12 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
         top_tags=tuple(
             rows("SELECT lemma, count(*) AS n FROM objects GROUP BY ALL ORDER BY n DESC, lemma LIMIT ?", tags)
         ),
-        samples=_samples(connection, [key for (key,) in keys]),
+        samples=samples_of(connection, [key for (key,) in keys]),
     )
 
 
-def _samples(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sample, ...]:
-    """Asked for all at once: a query opens the footers of all shards, whatever it is for."""
+def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sample, ...]:
+    """What was said of the images `keys`, asked for all at once: every query opens the footers of all shards."""
     if not keys:
         return ()
     ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read
@@ -133,7 +134,7 @@ def _samples(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sa
 def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
     """What a run without a build has done so far."""
     return Progress(
-        listed=sum(pq.read_metadata(file).num_rows for file in layout.of_run("index")),
+        listed=sum(_rows(file) for file in layout.of_run("index")),
         answers=tuple(
             connection.execute("SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation").fetchall()
         ),
@@ -143,3 +144,8 @@ def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
             ).fetchall()
         ),
     )
+
+
+def _rows(file: AnyPath) -> int:
+    with file.open("rb") as opened:
+        return int(pq.read_metadata(opened).num_rows)

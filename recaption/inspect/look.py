@@ -140,6 +140,11 @@ def _bar(share: float, room: int) -> str:
 
 
 def _sample(sample: Sample) -> Group:
+    return Group(Text(clean(sample.key), style="bold"), sample_grid(sample), Text())
+
+
+def sample_grid(sample: Sample) -> Table:
+    """Its captions as `caption_text` colours them, and its tags."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", max_width=12, style="dim")
     grid.add_column()
@@ -152,7 +157,7 @@ def _sample(sample: Sample) -> Group:
             tags.append(clean(lemma), style="underline")
             tags.append(f" ({', '.join(map(clean, attributes))})" if attributes else "")
         grid.add_row(Text("tags"), tags)
-    return Group(Text(clean(sample.key), style="bold"), grid, Text())
+    return grid
 
 
 def caption_text(caption: Shown) -> Text:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from recaption.errors import UserError
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:
     import duckdb
 
+Values = Mapping[str, str | int]
+
 SHOWN = 50  # rows on a terminal
 COUNTED = 100_000  # rows that are counted beyond those; more are not waited for
 
 _READS = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+# Functions that run SQL which is a text at this point, and may be put together from pieces: nobody can look into it.
+_RUN_TEXT = {"query", "json_execute_serialized_sql"}
 _EXPLAIN = re.compile(r"\s*EXPLAIN\b(?:\s+ANALYZE\b)?(?:\s*\([^)]*\))?", re.IGNORECASE)
 
 
@@ -32,12 +39,20 @@ class Answered:
     total: int | None
 
 
-def run_sql(connection: duckdb.DuckDBPyConnection, sql: str, *, limit: int | None = SHOWN) -> Answered:
+def run_sql(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    values: Values | None = None,
+    limit: int | None = SHOWN,
+    unsafe: bool = False,
+) -> Answered:
     """Run one SELECT (also FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and keep its first `limit` rows (None: all).
 
-    Raises UserError with DuckDB's message, the views and what to do; also for any statement that does more than read.
+    `values` are bound to the statement's `$name`. Raises UserError with DuckDB's message, the views and what to do;
+    unless `unsafe`, also for any statement that does more than read.
     """
-    columns, types, batches = stream_sql(connection, sql, batch=limit or 10_000)
+    columns, types, batches = stream_sql(connection, sql, values=values, unsafe=unsafe)
     rows: list[tuple[Any, ...]] = []
     more = 0
     for batch in batches:
@@ -51,25 +66,68 @@ def run_sql(connection: duckdb.DuckDBPyConnection, sql: str, *, limit: int | Non
 
 
 def stream_sql(
-    connection: duckdb.DuckDBPyConnection, sql: str, *, batch: int = 10_000
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    values: Values | None = None,
+    batch: int = 2048,  # DuckDB's own vectors
+    unsafe: bool = False,
 ) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[list[tuple[Any, ...]]]]:
     """Names and types of the columns, and the rows in batches (memory stays flat). Raises UserError as `run_sql`."""
     import duckdb
 
+    def first() -> list[tuple[Any, ...]]:
+        connection.execute(sql, dict(values) if values else None)
+        return list(connection.fetchmany(batch))  # what most queries answer, for one hand-over to the other thread
+
     def batches() -> Iterator[list[tuple[Any, ...]]]:
         try:
-            while rows := connection.fetchmany(batch):
-                yield rows
+            found = rows
+            while found:
+                yield found
+                found = stoppable(connection, lambda: connection.fetchmany(batch))
         except duckdb.Error as error:  # some errors only show when the rows are made
             raise UserError(_explained(error)) from error
 
     try:
-        _only_reads(connection, sql)
-        connection.execute(sql)
+        if not unsafe:
+            _only_reads(connection, sql)
+        rows = stoppable(connection, first)
     except duckdb.Error as error:
         raise UserError(_explained(error)) from error
     description = connection.description or []
     return tuple(str(d[0]) for d in description), tuple(str(d[1]) for d in description), batches()
+
+
+def arrow_sql(
+    connection: duckdb.DuckDBPyConnection,
+    sql: str,
+    *,
+    values: Values | None = None,
+    rows: int = 50_000,
+    unsafe: bool = False,
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The same as Arrow: names and types, and batches of about `rows` rows. Raises UserError as `run_sql`."""
+    import duckdb
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            while (batch := stoppable(connection, lambda: next(reader, None))) is not None:
+                yield batch
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            raise UserError(_explained(error)) from error
+
+    try:
+        if not unsafe:
+            _only_reads(connection, sql)
+        answer = connection.sql(sql, params=dict(values) if values else None)
+        if answer is None:  # a statement that answers nothing; only unsafe ones get here
+            return pa.schema([]), iter(())
+        read = getattr(answer, "to_arrow_reader", None) or answer.fetch_arrow_reader  # its name before DuckDB 2.0
+        reader = stoppable(connection, lambda: read(rows))
+    except duckdb.Error as error:
+        raise UserError(_explained(error)) from error
+    return reader.schema, batches()
 
 
 def _only_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -93,18 +151,25 @@ def _only_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 
 
 def _reads_only(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
-    row = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
-    return not tree["error"] and all(kind in _READS for kind in _nodes(tree))
+    # fetchall: DuckDB 2.0 runs nothing else on a connection while rows of an answer are left
+    ((text,),) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
+    tree = json.loads(text)
+    if tree["error"]:
+        return False
+    for part in _parts(tree):
+        kind, function = str(part.get("type")), str(part.get("function_name")).lower()
+        if kind.endswith("_NODE") and kind not in _READS:
+            return False
+        if function in _RUN_TEXT:
+            raise UserError(f"{function}() runs SQL out of a text, which inspect cannot look into. {_HINT}")
+    return True
 
 
-def _nodes(tree: Any) -> Iterator[str]:
+def _parts(tree: Any) -> Iterator[dict[str, Any]]:
     if isinstance(tree, dict):
-        kind = tree.get("type")
-        if isinstance(kind, str) and kind.endswith("_NODE"):
-            yield kind
+        yield tree
     for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from _nodes(child)
+        yield from _parts(child)
 
 
 def _article(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Prints what a query answered: a table on a terminal, tab-separated lines elsewhere."""
+"""Prints what a query answered as a table."""
 
 from __future__ import annotations
 
@@ -11,36 +11,16 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from recaption.inspect.query import COUNTED, SHOWN, Answered, run_sql, stream_sql
+from recaption.inspect.query import COUNTED, Answered
 from recaption.inspect.safe import clean
 
 if TYPE_CHECKING:
-    import duckdb
     from rich.console import Console
 
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)$")
 _LEAST = 10  # cells that a text column is not cut below, so that one still sees what it is
 _UPRIGHT = 3  # so many rows are shown one column a line when they do not fit side by side
 _GAP = 2  # cells between columns
-
-
-def print_sql(connection: duckdb.DuckDBPyConnection, sql: str, console: Console, *, limit: int | None = None) -> None:
-    """Run and print: a table on a terminal (the first 50 rows unless `limit` says otherwise), else tab-separated lines.
-
-    Tab-separated: the names first, then every row; tabs, line ends and control characters in values become spaces or
-    vanish, null is empty. Raises UserError as `run_sql` does.
-    """
-    if console.is_terminal:
-        print_answer(run_sql(connection, sql, limit=limit or SHOWN), console)
-        return
-    columns, _, batches = stream_sql(connection, sql)
-    left = limit
-    console.file.write("\t".join(map(clean, columns)) + "\n")
-    for batch in batches:
-        rows = batch if left is None else batch[:left]
-        console.file.writelines("\t".join("" if v is None else shown(v) for v in row) + "\n" for row in rows)
-        if left is not None and (left := left - len(rows)) <= 0:
-            break
 
 
 def print_answer(answer: Answered, console: Console) -> None:

@@ -1,11 +1,11 @@
-"""The SQL of the views. `schemas/views.sql` is the same for plain DuckDB, with globs; a test keeps the columns equal.
+"""The SQL of the views. `schemas/views.sql` is the same for plain DuckDB; a test keeps the columns equal.
 
-Files are named one by one here: a glob would not work in a folder whose name has `[` or `*` in it, and would see
-only finished files of a run in progress.
+Files of a run in progress are named one by one: not all of them are tables yet.
 """
 
 from __future__ import annotations
 
+import glob
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError
-from recaption.inspect.layout import Layout
+from recaption.inspect.layout import Layout, names
+from recaption.inspect.remote import AnyPath
 from recaption.types import SCHEMA_VERSION
 
 VIEWS = ("images", "captions", "sub_captions", "objects", "tags", "rejects", "shards", "answers", "runs")
@@ -41,38 +42,66 @@ _SHARD = (
 )
 
 
-def statements(layout: Layout) -> list[str]:
+def statements(layouts: Sequence[Layout]) -> list[str]:
     """One CREATE VIEW per view. A table that has no files yet becomes an empty view with the columns it will have.
 
+    Over several outputs every view has a column `dataset`, the output's name, and the columns that any of them has.
     Raises DatasetError when a table was written by a newer major version, or is not ours.
     """
-    bodies = {
-        "images": _build_table(layout, "images", schema.IMAGES),
-        "records": "SELECT * FROM images",
-        "captions": _build_table(layout, "captions", schema.CAPTIONS),
-        "sub_captions": _build_table(layout, "sub_captions", schema.sub_captions()),
-        "tags": _build_table(layout, "tags", schema.TAGS),
-        "objects": _objects(layout),
-        "shards": _shards(layout),
-        "answers": _answers(layout),
-        "rejects": _build_table(layout, "rejects", schema.REJECTS) if layout.build else _run_rejects(layout),
-        "runs": _runs(layout),
-    }
-    bodies |= {name: _build_table(layout, name, schema.own(name, pa.schema([]))) for name in layout.own_tables()}
+    parts = [_bodies(layout) for layout in layouts]
+    bodies = parts[0] if len(parts) == 1 else _united(names(layouts), parts)
+    bodies |= {"records": "SELECT * FROM images", "objects": _objects(layouts), "runs": _runs(layouts)}
     return [f'CREATE VIEW "{name}" AS {body}' for name, body in bodies.items()]
 
 
+def _bodies(layout: Layout) -> dict[str, str]:
+    answers = _answers(layout)
+    bodies = {
+        "images": _build_table(layout, "images", schema.IMAGES),
+        "captions": _build_table(layout, "captions", schema.CAPTIONS),
+        "sub_captions": _build_table(layout, "sub_captions", schema.sub_captions()),
+        "tags": _build_table(layout, "tags", schema.TAGS),
+        "shards": _shards(layout),
+        "answers": answers,
+        "rejects": _build_table(layout, "rejects", schema.REJECTS) if layout.build else _run_rejects(layout, answers),
+    }
+    return bodies | {name: _build_table(layout, name, schema.own(name, pa.schema([]))) for name in layout.own_tables()}
+
+
+def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[str, str]:
+    """Each is bound by one file of its own; `union_by_name` over all files would open every one of them."""
+    views = list(dict.fromkeys(name for bodies in parts for name in bodies))
+    return {
+        view: " UNION ALL BY NAME ".join(
+            f"(SELECT {_quoted(dataset)} AS dataset, * FROM ({bodies[view]}))"
+            for dataset, bodies in zip(datasets, parts, strict=True)
+            if view in bodies
+        )
+        for view in views
+    }
+
+
 def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
-    files = layout.of_build(name)
-    return f"SELECT * FROM {_read(files)}" if files else _empty(columns)
+    """The table's files, with the columns that this version has and an older one had not as null."""
+    first = layout.first_of_build(name)
+    if first is None:
+        return _empty(columns)
+    known = _schema(first)
+    schema.check_version(known, str(first))
+    lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in known.names)
+    folder = str(first.parent)
+    if isinstance(first, Path) and not glob.has_magic(folder):
+        # DuckDB lists a folder faster than it looks at a thousand names. What is hidden in it is temporary.
+        return f"SELECT *{lacking} FROM read_parquet({_quoted(folder + '/[!.]*.parquet')})"
+    return f"SELECT *{lacking} FROM {_read(layout.of_build(name))}"
 
 
-def _objects(layout: Layout) -> str:
+def _objects(layouts: Sequence[Layout]) -> str:
     """Tags that say what is there; before schema 1.2 there were no others."""
-    files = layout.of_build("tags")
-    if files and "kind" not in pq.read_schema(files[0]).names:
-        return "SELECT * FROM tags"
-    return "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'"
+    objects = "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'"
+    found = [file for layout in layouts if (file := layout.first_of_build("tags"))]
+    old = any("kind" not in _schema(file).names for file in found)
+    return f"{objects} OR kind IS NULL" if old else objects
 
 
 def _answers(layout: Layout) -> str:
@@ -92,7 +121,7 @@ def _answers(layout: Layout) -> str:
     return " UNION ALL BY NAME ".join(f"({part})" for part in named) if named else _empty(_ANSWERS)
 
 
-def _run_rejects(layout: Layout) -> str:
+def _run_rejects(layout: Layout, answers: str) -> str:
     """Rejects before there is a build: each once, and not those that were asked again and answered."""
     files = [*layout.of_run("rejects"), *layout.parts("rejects")]
     if not files:
@@ -101,7 +130,7 @@ def _run_rejects(layout: Layout) -> str:
     return (
         f"SELECT {columns} FROM {_read(files, filename=True, mixed=_MIXED)} r "
         f"WHERE r.generation IS NULL OR NOT EXISTS "
-        f"(SELECT 1 FROM answers a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
+        f"(SELECT 1 FROM ({answers}) a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
         f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
     )
 
@@ -114,31 +143,38 @@ def _shards(layout: Layout) -> str:
     )
     if layout.build is None:
         return f"{select} FROM (SELECT NULL::{_SHARD} AS shard) WHERE false"
-    manifest = _quoted(str(layout.build / "manifest.json"))
+    manifest = _quoted(str(layout.manifest))
     return (
         f"{select} FROM (SELECT unnest(shards) AS shard FROM read_json({manifest}, "
         f"maximum_object_size = 1073741824, columns = {{'shards': {_quoted(_SHARD + '[]')}}}))"
     )
 
 
-def _runs(layout: Layout) -> str:
-    files: list[Path] = []
+def _runs(layouts: Sequence[Layout]) -> str:
+    files: list[tuple[str, AnyPath]] = []
     found: set[str] = set()
-    for file in layout.metrics():
-        try:
-            content = json.loads(file.read_bytes())
-        except (OSError, ValueError):  # being written, or cut off when the machine died: the other runs still count
-            continue
-        if isinstance(content, dict) and "run" in content:
-            files.append(file)
-            found |= content.keys()
+    for dataset, layout in zip(names(layouts), layouts, strict=True):
+        for file in layout.metrics():
+            try:
+                content = json.loads(file.read_bytes())
+            except (OSError, ValueError):  # being written, or cut off when the machine died: other runs still count
+                continue
+            if isinstance(content, dict) and "run" in content:
+                files.append((dataset, file))
+                found |= content.keys()
+    several = len(layouts) > 1
     if not files:
-        return _empty(_RUNS)
+        return _empty([*([pa.field("dataset", pa.string())] if several else []), *_RUNS])
     times = [f"TRY_CAST({name} AS TIMESTAMP) AS {name}" for name in ("started", "finished") if name in found]
     typed = f" REPLACE ({', '.join(times)})" if times else ""
     lacking = "".join(f", NULL::{_type(f.type)} AS {f.name}" for f in _RUNS if f.name not in found)
-    names = ", ".join(_quoted(str(file)) for file in files)
-    return f"SELECT *{typed}{lacking} FROM read_json([{names}], format = 'auto', union_by_name = true)"
+    paths = ", ".join(_quoted(str(file)) for _, file in files)
+    # One reader for all outputs: their columns are whatever a version wrote, and it alone finds types that hold all.
+    read = f"read_json([{paths}], format = 'auto', union_by_name = true, filename = {str(several).lower()})"
+    if not several:
+        return f"SELECT *{typed}{lacking} FROM {read}"
+    whose = " ".join(f"WHEN {_quoted(str(file))} THEN {_quoted(dataset)}" for dataset, file in files)
+    return f"SELECT CASE filename {whose} END AS dataset, * EXCLUDE (filename){typed}{lacking} FROM {read}"
 
 
 def _folder() -> str:
@@ -147,14 +183,18 @@ def _folder() -> str:
     return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
 
 
-def _read(files: Sequence[Path], *, filename: bool = False, mixed: bool = False) -> str:
-    try:
-        found = pq.read_schema(files[0])
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{files[0]} cannot be read as Parquet: {error}") from error
-    schema.check_version(found, str(files[0]))
+def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = False) -> str:
+    schema.check_version(_schema(files[0]), str(files[0]))
     names = ", ".join(_quoted(str(file)) for file in files)
     return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
+
+
+def _schema(file: AnyPath) -> pa.Schema:
+    try:
+        with file.open("rb") as opened:
+            return pq.read_schema(opened)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{file} cannot be read as Parquet: {error}") from error
 
 
 def _empty(columns: Iterable[pa.Field]) -> str:

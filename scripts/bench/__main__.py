@@ -10,6 +10,7 @@
     write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
     load        the loader against webdataset and open_clip's pipeline on the same tars
     report      `recaption report` of 100,000 generated images with 200 samples
+    inspect     opening, counting, finding and searching ten million sub-captions against hand-written SQL
 
 A figure counts only with the machine it was read on; that stands in the JSON.
 """
@@ -32,6 +33,7 @@ import annotate  # noqa: E402
 import fleet  # noqa: E402
 import load  # noqa: E402
 import parts  # noqa: E402
+import querying  # noqa: E402
 import report  # noqa: E402
 import scheduler  # noqa: E402
 import speed  # noqa: E402
@@ -49,6 +51,7 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "write": write.measure,
     "load": load.measure,
     "report": report.measure,
+    "inspect": querying.measure,
 }
 
 
@@ -68,6 +71,8 @@ def main() -> int:
     parser.add_argument("--load-format", metavar="NAME", help="vLLM's, e.g. dummy: random weights of that config")
     parser.add_argument("--max-pixels", type=int, metavar="N", help="pixel budget of both sides")
     parser.add_argument("--engine-args", type=json.loads, default={}, metavar="JSON", help="of both sides")
+    text = "of inspect, with ten sub-captions each; default: a million"
+    parser.add_argument("--inspect-images", type=int, default=1_000_000, metavar="N", help=text)
     parser.add_argument("--json", type=Path, default=Path("bench.json"), metavar="FILE", help="default: bench.json")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.which) - set(BENCHES)):

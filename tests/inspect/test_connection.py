@@ -159,11 +159,6 @@ def test_what_is_no_output(tmp_path: Path, name: str) -> None:
         connect(str(tmp_path / name))
 
 
-def test_an_object_store_is_refused_with_a_way_out() -> None:
-    with pytest.raises(UserError, match="Copy the build"):
-        connect("s3://bucket/out")
-
-
 def test_several_builds_and_none_published(tmp_path: Path) -> None:
     write_build(tmp_path, "one", publish=False)
     with connect(str(tmp_path)) as connection:

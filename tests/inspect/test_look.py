@@ -11,7 +11,7 @@ from rich.console import Console
 
 from recaption import schema
 from recaption.errors import DatasetError, UserError
-from recaption.inspect import connect, first_look, print_sql
+from recaption.inspect import connect, first_look, run_sql
 from recaption.inspect.facts import Shown, gather
 from recaption.inspect.look import _LONGEST, caption_text
 
@@ -75,7 +75,7 @@ def test_the_suggested_queries_run(dataset: Path, run_only: Path) -> None:
         assert len(queries) >= 3
         with connect(str(path)) as connection:
             for sql in queries:
-                print_sql(connection, sql, Console(file=io.StringIO()))
+                run_sql(connection, sql)
 
 
 def test_a_tag_that_a_shell_would_run_is_not_suggested(dataset: Path) -> None:

@@ -22,7 +22,8 @@ from recaption.inspect import connect, run_sql
         ("/* EXPLAIN */ SELECT 'COPY; DROP'  -- INSERT", (("COPY; DROP",),)),
         ("PIVOT (SELECT status FROM images) ON status IN ('ok', 'reject') USING count(*)", ((4, 2),)),
         ("SELECT unnest(tag_lemmas) FROM sub_captions WHERE sub_id = 'a0/long/0#1'", (("dog",), ("ball",))),
-        ("SELECT * FROM query('SELECT 7')", ((7,),)),
+        ("SELECT count(*) FROM query_table('captions')", ((8,),)),
+        ("SELECT 'query' AS query", (("query",),)),
     ],
 )
 def test_queries_that_read(dataset: Path, sql: str, rows: tuple[object, ...]) -> None:
@@ -52,12 +53,19 @@ def fingerprint(folder: Path) -> dict[str, str]:
     }
 
 
+COPY_AS_JSON = "json_serialize_sql('WITH x AS (COPY (SELECT 1) TO ''/tmp/recaption-new.csv'') SELECT 1')"
 FORBIDDEN = [
     "COPY (SELECT 1) TO '{out}/new.csv'",
     "COPY captions TO '{out}/dataset/captions/000000.parquet'",
     "COPY (SELECT 1) TO '/tmp/elsewhere.csv'",
     "WITH x AS (COPY (SELECT 1) TO '{out}/new.csv') SELECT 1",
     "SELECT * FROM query('WITH x AS (COPY (SELECT 1) TO ''{out}/new.csv'') SELECT 1')",
+    "SELECT * FROM query('SELECT 7')",
+    f"FROM json_execute_serialized_sql({COPY_AS_JSON})",
+    f'FROM system.main."JSON_execute_serialized_sql"({COPY_AS_JSON})',
+    "FROM query('FROM json_execute' || '_serialized_sql(1)')",
+    "SELECT (WITH x AS (COPY (SELECT 1) TO '{out}/new.csv') SELECT 1)",
+    "WITH x AS (INSERT INTO captions FROM captions RETURNING *) FROM x",
     "EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}/new.csv'",
     "EXPLAIN (ANALYZE) COPY (SELECT 1) TO '{out}/new.csv'",
     "/**/ EXPLAIN ANALYZE COPY (SELECT 1) TO '{out}/new.csv'",
@@ -75,7 +83,7 @@ FORBIDDEN = [
     "SET enable_external_access = true",
     "SET allowed_directories = ['/']",
     "RESET lock_configuration",
-    "PRAGMA database_list",
+    "PRAGMA threads = 4",
     "CALL pragma_version()",
     "USE other",
     "BEGIN",
@@ -90,6 +98,28 @@ FORBIDDEN = [
     "SELECT * FROM read_text('{out}2/outside.txt')",
     "SELECT * FROM read_csv('https://example.com/x.csv')",
     "SELECT * FROM read_parquet('s3://bucket/x.parquet')",
+    "FROM '/etc/passwd'",
+    "FROM read_blob('file:///etc/passwd')",
+    "FROM read_json('/etc/*')",
+    "FROM sniff_csv('/etc/passwd')",
+    "FROM parquet_metadata('/etc/passwd')",
+    "FROM read_duckdb('{out}/../x.db')",
+    "FROM read_text(['{out}/metrics/r1.json', '/etc/passwd'])",
+    "FROM glob('{out}/../*')",
+    "FROM enable_logging(storage = 'file', storage_path = '{out}/logs')",
+    "FROM enable_profiling(save_location = '{out}/profile.json')",
+    "FROM read_csv('http://127.0.0.1:9/x.csv')",
+    "SELECT getenv('HOME')",
+    "CREATE SECRET s (TYPE s3)",
+    "CREATE MACRO f() AS 1",
+    "EXECUTE p",
+    "SET VARIABLE a = 1",
+    "VACUUM",
+    "COMMENT ON VIEW captions IS 'x'",
+    "UPDATE captions SET text = ''",
+    "DELETE FROM captions",
+    "MERGE INTO captions USING captions ON true WHEN MATCHED THEN DELETE",
+    "IMPORT DATABASE '{out}'",
     "",
     "  -- nothing",
 ]
@@ -111,6 +141,12 @@ def test_whatever_does_more_than_read_the_output_is_refused(dataset: Path, sql: 
     assert not (dataset / "export").exists()
 
 
+@pytest.mark.parametrize("call", ["query('SELECT 1')", f"json_execute_serialized_sql({COPY_AS_JSON})"])
+def test_functions_that_run_texts_say_why_not(dataset: Path, call: str) -> None:
+    with connect(str(dataset)) as connection, pytest.raises(UserError, match="runs SQL out of a text"):
+        run_sql(connection, f"SELECT count(*) FROM {call}")
+
+
 def test_the_connection_itself_reads_nothing_else(dataset: Path) -> None:
     with connect(str(dataset)) as connection:
         for sql in ("SELECT * FROM read_text('/etc/passwd')", "INSTALL httpfs", "COPY (SELECT 1) TO '/tmp/x.csv'"):
@@ -118,6 +154,18 @@ def test_the_connection_itself_reads_nothing_else(dataset: Path) -> None:
                 connection.execute(sql)
         with pytest.raises(duckdb.Error, match="locked"):
             connection.execute("SET allowed_directories = ['/']")
+
+
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="older DuckDBs follow links out of an allowed folder")
+@pytest.mark.parametrize("link", ["link.txt", "link/outside.txt", "link/*"])
+def test_links_out_of_the_output_are_not_followed(dataset: Path, tmp_path: Path, link: str) -> None:
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "outside.txt").write_text("secret")
+    out = dataset.rename(tmp_path / "plain")  # a name that is no pattern
+    (out / "link.txt").symlink_to(tmp_path / "beside" / "outside.txt")
+    (out / "link").symlink_to(tmp_path / "beside")
+    with connect(str(out)) as connection, pytest.raises(UserError, match="disabled"):
+        run_sql(connection, f"FROM read_text('{out}/{link}')")
 
 
 def test_python_variables_are_no_tables(dataset: Path) -> None:

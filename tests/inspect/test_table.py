@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from recaption.inspect import Answered, connect, print_answer, print_sql
+from recaption.inspect import Answered, print_answer
 from recaption.inspect.table import shown
 
 
@@ -87,25 +86,3 @@ def test_hostile_values_and_names() -> None:
 )
 def test_values(value: object, text: str) -> None:
     assert shown(value) == text
-
-
-def test_a_pipe_gets_all_rows_tab_separated(dataset: Path) -> None:
-    file = io.StringIO()
-    with connect(str(dataset)) as connection:
-        console = Console(file=file, width=20)
-        print_sql(connection, "SELECT range AS i, NULL AS x, 'a\tb\n[i]c' AS y FROM range(200)", console)
-    lines = file.getvalue().splitlines()
-    assert lines[0] == "i\tx\ty"
-    assert lines[1] == "0\t\ta b [i]c"
-    assert len(lines) == 201
-
-
-def test_a_terminal_gets_the_first_rows(dataset: Path) -> None:
-    file = io.StringIO()
-    with connect(str(dataset)) as connection:
-        console = Console(file=file, width=40, force_terminal=True, color_system=None)
-        print_sql(connection, "SELECT range AS i FROM range(200)", console)
-        print_sql(connection, "FROM range(9)", Console(file=file, width=40), limit=2)
-    lines = file.getvalue().splitlines()
-    assert lines[52] == "first 50 of 200 rows"
-    assert lines[53:] == ["range", "0", "1"]

@@ -33,12 +33,12 @@ class Written:
 def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES, title: str | None = None) -> Written:
     """Write the report on the output, build or run at `path` to `file`, by default `OUT/report.html`.
 
-    A build that was copied out of its output gets `report.html` in the current folder: a build never changes. The
-    same output gives the same samples. Raises UserError and DatasetError as `connect` does, UserError also where the
-    file cannot be written.
+    A build that was copied out of its output, or lies in a store, gets `report.html` in the current folder: a build
+    never changes. The same output gives the same samples. Raises UserError and DatasetError as `connect` does,
+    UserError also where the file cannot be written.
     """
     layout = find(path)
-    target = file or (layout.out or Path.cwd()) / "report.html"
+    target = file or (layout.out if isinstance(layout.out, Path) else Path.cwd()) / "report.html"
     _check(target)
     made = gather(layout, samples=samples, title=title)
     html = render(made).encode("utf-8")

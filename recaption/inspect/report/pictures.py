@@ -20,6 +20,7 @@ from PIL import Image
 from recaption.decode import decode
 from recaption.errors import ImageError
 from recaption.inspect.layout import Layout
+from recaption.inspect.remote import AnyPath
 from recaption.types import ImageLimits
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _from_tar(layout: Layout, image: Wanted) -> bytes:
     assert layout.build is not None and image.place is not None
     tar = layout.build / "data" / ("val" if image.split == "val" else "") / f"{image.shard}.tar"
     try:
-        start, end = struct.unpack("<QQ", _range(tar.with_name(f"{tar.name}.idx"), 8 * image.place, 16))
+        start, end = struct.unpack("<QQ", _range(tar.parent / f"{tar.name}.idx", 8 * image.place, 16))
         sample = _range(tar, start, end - start)
     except (FileNotFoundError, struct.error):
         raise _NotThere(f"{tar.name} is not with this copy of the build") from None
@@ -124,7 +125,7 @@ def _from_parquet(
 
     assert layout.build is not None
     made: dict[str, Picture] = {}
-    by_file: dict[Path, list[Wanted]] = defaultdict(list)
+    by_file: dict[AnyPath, list[Wanted]] = defaultdict(list)
     for image in images:
         folder = layout.build / "data" / ("val" if image.split == "val" else "")
         by_file[folder / f"{image.shard}.parquet"].append(image)
@@ -138,7 +139,7 @@ def _from_parquet(
             )
             found = {key: data for key, data in rows.fetchall() if data}
         except duckdb.Error:
-            why = f"{file.name} cannot be read" if file.exists() else f"{file.name} is not with this copy of the build"
+            why = f"{file.name} cannot be read" if file.is_file() else f"{file.name} is not with this copy of the build"
         for image in asked:
             data = found.get(image.key)
             made[image.key] = Picture(missing=why) if data is None else _made(lambda data=data: data)  # type: ignore[misc]
@@ -150,13 +151,14 @@ def _places(layout: Layout, images: Sequence[Wanted]) -> dict[str, dict[str, Any
     keys = [image.key for image in images]
     if layout.out is None or not keys:
         return {}
-    files: Iterable[Path] = layout.of_run("index")
+    files: Iterable[AnyPath] = layout.of_run("index")
     if all(image.shard is not None for image in images):
         files = [layout.out / "index" / f"{shard}.parquet" for shard in sorted({str(i.shard) for i in images})]
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         try:
-            rows = pq.read_table(file, columns=_PLACE, filters=[("key", "in", keys)])
+            with file.open("rb") as opened:
+                rows = pq.read_table(opened, columns=_PLACE, filters=[("key", "in", keys)])
         except (pa.ArrowException, OSError):  # shards were cut anew, or the index is not with this copy
             continue
         found |= {row["key"]: row for row in rows.to_pylist()}
@@ -182,13 +184,13 @@ def _from_source(layout: Layout, image: Wanted, place: Mapping[str, Any] | None)
 def _candidates(layout: Layout, path: str) -> Iterator[Path]:
     """Relative paths are seen from where the run was started: this folder, or one that the output lies in."""
     yield Path(path)
-    if layout.out is not None and not path.startswith("/"):
+    if isinstance(layout.out, Path) and not path.startswith("/"):
         yield from (folder / path for folder in layout.out.parents)
 
 
-def _range(path: Path, offset: int, size: int) -> bytes:
+def _range(path: AnyPath, offset: int, size: int) -> bytes:
     if not 0 <= size <= _MOST_BYTES or offset < 0:
         raise _NotThere(f"{path.name} says that it has {size:,} bytes")
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         file.seek(offset)
-        return file.read(size)
+        return bytes(file.read(size))

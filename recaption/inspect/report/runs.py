@@ -5,6 +5,7 @@ Whatever is missing or broken there is left out: a report must come of an output
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recaption.inspect.layout import Layout
+from recaption.inspect.remote import AnyPath
 
 POINTS = 400  # of the line of throughput; more are put together
 
@@ -46,7 +48,7 @@ class Rate:
 def read_runs(layout: Layout) -> tuple[RunFacts, ...]:
     """All runs, oldest first; of the newest, its last state where it has not ended."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(layout.metrics(), key=lambda path: path.stem != "progress"):  # a run's own file wins
+    for file in sorted(layout.metrics(), key=lambda path: path.name != "progress.json"):  # a run's own file wins
         data = _json(file)
         if data.get("run"):
             found[str(data["run"])] = data
@@ -75,9 +77,10 @@ def read_rates(layout: Layout) -> tuple[Rate, ...]:
     )
 
 
-def _rates(path: Path) -> Iterator[tuple[float, float]]:
+def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
     try:
-        with open(path, "rb") as lines:
+        # A store would be asked for every line.
+        with path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes()) as lines:
             for line in lines:
                 if b"progress" not in line:
                     continue
@@ -117,7 +120,7 @@ def _engine(told: Any) -> str:
     return " on ".join(part for part in (name, str(told.get("device") or "")) if part)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: AnyPath) -> dict[str, Any]:
     try:
         return _parsed(path.read_bytes())
     except OSError:

@@ -1,0 +1,198 @@
+"""Answers SQL or a named question in the form that was asked for: a table, lines, or a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import orjson
+import pyarrow as pa
+from rich.console import Console
+from rich.text import Text
+
+from recaption.errors import UserError
+from recaption.inspect.comparison import PARTS, diff, print_diff, sql_of
+from recaption.inspect.connection import open_layout
+from recaption.inspect.layout import Layout, find_all, names
+from recaption.inspect.output import format_of, head, write_batches
+from recaption.inspect.portrait import print_image
+from recaption.inspect.query import SHOWN, Values, arrow_sql, run_sql
+from recaption.inspect.questions import Question, load
+from recaption.inspect.safe import clean
+from recaption.inspect.sinks import byte_sink, keep_apart, text_sink
+from recaption.inspect.table import print_answer
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ALL = 1_000_000  # rows of a table that goes into a file or a pipe: it is laid out in memory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Form:
+    """How an answer is given: `output.FORMATS`, or None for a table on a terminal and tab-separated lines elsewhere."""
+
+    format: str | None = None
+    file: Path | None = None
+    limit: int | None = None
+    unsafe: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """One statement, of the user's or of a question, to be put to each connection in turn."""
+
+    sql: str
+    values: Values
+    limit: int | None
+    question: Question | None = None
+
+
+def answer_sql(paths: Sequence[str], sql: str, form: Form, console: Console) -> None:
+    """Put one statement to all outputs at `paths` together. Raises UserError, DatasetError as `connect`, `run_sql`."""
+    asked = _Asked(sql=sys.stdin.read() if sql == "-" else sql, values={}, limit=form.limit)
+    _answer(asked, [find_all(paths)], form, console)
+
+
+def answer_question(paths: Sequence[str], words: Sequence[str], form: Form, console: Console) -> None:
+    """Ask the question that `words` name (and its key) of each output at `paths`, one after the other.
+
+    In files and lines the answers stand in one, with a column `dataset` first if there are several outputs. Raises
+    UserError for a question that there is not, or a key that is missing or too much.
+    """
+    question, given = read_words(words, form.limit)
+    asked = _Asked(sql=question.sql, values=question.values(given), limit=form.limit, question=question)
+    _answer(asked, [[layout] for layout in find_all(paths)], form, console)
+
+
+def answer_diff(one: str, other: str, form: Form, console: Console, *, show: bool = False) -> None:
+    """Compare two outputs, as a page or (format json) as one JSON object; with `show`, print the SQL that does it.
+
+    Raises UserError for other formats, and as `diff`.
+    """
+    if show:
+        for part in PARTS:
+            _show(sql_of(part), console)
+        return
+    format = form.format or (format_of(form.file) if form.file else "table")
+    if format not in ("table", "json"):
+        raise UserError(f"--diff is printed as table or json, not as {format}")
+    found = diff(one, other, limit=form.limit or 8)
+    if form.file is not None:
+        keep_apart(form.file, find_all([one, other]))
+    if format == "table":
+        with text_sink(form.file, console) as out:
+            print_diff(found, out)
+        return
+    with byte_sink(form.file, console) as sink:
+        data = orjson.dumps(found.as_json(), default=str, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        sink.write(data)
+
+
+def read_words(words: Sequence[str], limit: int | None = None) -> tuple[Question, dict[str, str | int]]:
+    """The question and what was given for it: `similar 000000012`, with a limit. Raises UserError."""
+    question, rest = load(words[0]), list(words[1:])
+    if len(rest) > question.takes_key:
+        takes = "one key" if question.takes_key else "no key"
+        raise UserError(f"--ask {question.name} takes {takes}, and {' '.join(rest)!r} was given")
+    given: dict[str, str | int] = {"key": rest[0]} if rest else {}
+    return question, given | ({"limit": limit} if limit else {})
+
+
+def print_question(
+    connection: duckdb.DuckDBPyConnection,
+    layouts: Sequence[Layout],
+    question: Question,
+    values: Values,
+    out: Console,
+    *,
+    limit: int = SHOWN,
+) -> None:
+    """One question's answer for people: what it means, then a table of up to `limit` rows, or that there is nothing.
+
+    Of an image it is a page with the picture. Raises UserError as `run_sql`, and for the key of no image.
+    """
+    if question.name == "image" and len(layouts) == 1:
+        print_image(connection, layouts[0], str(values["key"]), out)
+        return
+    out.print(Text(question.says, style="dim"))
+    answer = run_sql(connection, question.sql, values=values, limit=limit)
+    if answer.rows:
+        print_answer(answer, out)
+    else:
+        out.print(Text(question.if_empty))
+
+
+def show_sql(words: Sequence[str], limit: int | None, console: Console) -> None:
+    """The SQL of a question, coloured on a terminal, ready to be run. Raises UserError as `answer_question`."""
+    question, given = read_words(words, limit)
+    _show(question.runnable(given), console)
+
+
+def _show(sql: str, console: Console) -> None:
+    if not console.is_terminal:
+        console.file.write(sql)
+        return
+    from rich.syntax import Syntax
+
+    safe = "\n".join(map(clean, sql.splitlines()))
+    console.print(Syntax(safe, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
+
+
+def _answer(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, console: Console) -> None:
+    seen = form.file is None and console.is_terminal
+    if form.file is not None:
+        keep_apart(form.file, [layout for group in groups for layout in group])
+    format = form.format or (format_of(form.file) if form.file else "table" if seen else "lines")
+    if format == "parquet" and seen:
+        raise UserError("Parquet is nothing for a terminal: name a file with -o FILE, or send it into a pipe")
+    if format == "table":
+        with text_sink(form.file, console) as out:
+            _tables(asked, groups, form, out, SHOWN if seen else _ALL)
+        return
+    with byte_sink(form.file, console) as sink, _batches(asked, groups, form) as (schema, batches):
+        write_batches(schema, head(batches, asked.limit), sink, format, terminal=seen)
+
+
+def _tables(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, out: Console, limit: int) -> None:
+    datasets = names([layout for group in groups for layout in group])
+    for place, (dataset, group) in enumerate(zip(datasets, groups, strict=False)):
+        if len(groups) > 1:
+            out.print(Text(("\n" if place else "") + clean(dataset), style="bold"))
+        with open_layout(*group, unsafe=form.unsafe) as connection:
+            if asked.question:
+                most = int(asked.values.get("limit", asked.limit or limit))
+                print_question(connection, group, asked.question, asked.values, out, limit=most)
+            else:
+                found = run_sql(connection, asked.sql, limit=asked.limit or limit, unsafe=form.unsafe)
+                print_answer(found, out)
+
+
+@contextmanager
+def _batches(
+    asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form
+) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Of all groups after each other; with a column `dataset` where there are several."""
+    with ExitStack() as stack:
+
+        def opened(group: Sequence[Layout]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+            connection = stack.enter_context(open_layout(*group, unsafe=form.unsafe))
+            return arrow_sql(connection, asked.sql, values=asked.values, unsafe=form.unsafe)
+
+        first_schema, first = opened(groups[0])
+        if len(groups) == 1:
+            yield first_schema, first
+            return
+        schema = first_schema.insert(0, pa.field("dataset", pa.string()))
+
+        def all_of_them() -> Iterator[pa.RecordBatch]:
+            for place, dataset in enumerate(names([group[0] for group in groups])):
+                for batch in first if place == 0 else opened(groups[place])[1]:
+                    yield pa.record_batch([pa.repeat(dataset, batch.num_rows), *batch.columns], schema=schema)
+                stack.close()
+
+        yield schema, all_of_them()

@@ -1,0 +1,14 @@
+-- Sub-captions that are word for word the same, and of how many images they are said.
+-- First by a hash, which needs a fraction of the memory, then those few by their texts.
+-- $limit = 20: rows
+-- if empty: no sub-caption is there twice
+WITH repeated AS (
+    SELECT hash(text) AS digest, count(*) AS n
+    FROM sub_captions GROUP BY digest HAVING count(*) > 1 ORDER BY n DESC, digest LIMIT $limit
+)
+SELECT text, count(*) AS n, count(DISTINCT key) AS images, list_sort(list(DISTINCT generation)) AS generations
+FROM sub_captions
+WHERE hash(text) IN (SELECT digest FROM repeated)
+GROUP BY text
+ORDER BY n DESC, text
+LIMIT $limit

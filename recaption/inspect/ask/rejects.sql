@@ -1,0 +1,8 @@
+-- What was rejected and why: images (no generation) and answers, with an example.
+-- if empty: nothing was rejected
+SELECT
+    reason, stage, generation, count(*) AS n, round(100 * count(*) / sum(count(*)) OVER (), 1) AS percent,
+    max(attempts) AS most_attempts, arg_min(key, hash(key)) AS key, arg_min(detail, hash(key)) AS example
+FROM rejects
+GROUP BY reason, stage, generation
+ORDER BY n DESC, reason, stage, generation

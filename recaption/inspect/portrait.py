@@ -1,0 +1,151 @@
+"""All about one image, for a terminal: the picture, its texts, flags, the models' answers and what was rejected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from recaption.errors import UserError
+from recaption.inspect.facts import samples_of
+from recaption.inspect.layout import Layout
+from recaption.inspect.look import sample_grid
+from recaption.inspect.picture import print_picture
+from recaption.inspect.pixels import image_bytes
+from recaption.inspect.questions import load
+from recaption.inspect.safe import clean
+
+if TYPE_CHECKING:
+    import duckdb
+
+_IMAGE = (
+    'SELECT key, source_key, shard, "row", status, reason, split, url, width, height, n_texts, sha256 '
+    "FROM images WHERE {} LIMIT 1"
+)
+_ANSWERS = (
+    "SELECT generation, finish_reason, len(attempts), prompt_tokens, output_tokens, fingerprint, text "
+    "FROM answers WHERE key = ? ORDER BY generation, fingerprint"
+)
+_REJECTS = (
+    "SELECT coalesce(generation, 'image'), stage, reason, detail, attempts FROM rejects WHERE key = ? ORDER BY ALL"
+)
+_NUMBERS = ("#", "weight", "words", "asked", "prompt", "tokens")
+
+
+def print_image(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str, console: Console) -> None:
+    """Raises UserError when nothing is known of `key`, which may also be the key that the source has."""
+    image = _image(connection, key)
+    key = image["key"] if image else key
+    answers = connection.execute(_ANSWERS, [key]).fetchall()
+    rejects = connection.execute(_REJECTS, [key]).fetchall()
+    if not (image or answers or rejects):
+        raise UserError(
+            f"{layout.given} has no image with the key {clean(key)!r}. Keys: "
+            f'recaption inspect OUT "SELECT key, source_key FROM images"'
+        )
+    console.print(Text(clean(key), style="bold"))
+    if image:
+        console.print(Text(_described(image), style="dim"))
+    _show_picture(connection, layout, key, console)
+    samples = samples_of(connection, [key]) if image and image["n_texts"] != 0 else ()
+    for sample in samples:
+        console.print()
+        console.print(sample_grid(sample))
+    _section(console, "sub-captions", _flags(connection, key))
+    _section(
+        console,
+        "answers, word for word",
+        _answers(answers, {caption.text for sample in samples for caption in sample.captions}),
+    )
+    _section(console, "rejected", _rejects(rejects))
+
+
+def _image(connection: duckdb.DuckDBPyConnection, key: str) -> dict[str, Any] | None:
+    for condition in ("key = ?", "source_key = ?"):  # tables are sorted by key, so the first is found at once
+        rows = connection.execute(_IMAGE.format(condition), [key])
+        names = [column[0] for column in rows.description]
+        if found := rows.fetchall():
+            return dict(zip(names, found[0], strict=True))
+    return None
+
+
+def _described(image: dict[str, Any]) -> str:
+    why = f" ({image['reason']})" if image["reason"] else ""
+    parts = [f"{image['status']}{why}", image["split"], f"shard {image['shard']}, row {image['row']}"]
+    if image["width"]:
+        parts.append(f"{image['width']} × {image['height']} pixels")
+    if image["n_texts"] is not None:
+        parts.append(f"{image['n_texts']} texts to draw")
+    if image["source_key"] != image["key"]:
+        parts.append(f"{image['source_key']} in the source")
+    parts += [f"sha256 {image['sha256'][:12]}…"] if image["sha256"] else []
+    parts += [image["url"]] if image["url"] else []
+    return " · ".join(clean(part) for part in parts)
+
+
+def _show_picture(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str, console: Console) -> None:
+    data = image_bytes(connection, layout, key)
+    if data is None:
+        console.print(Text("the picture is neither in the build nor where the index says", style="dim"))
+        return
+    try:
+        print_picture(data, console)
+    except ValueError as error:
+        console.print(Text(f"the picture cannot be shown: {clean(str(error))}", style="dim"))
+
+
+def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
+    rows = connection.execute(load("image").sql, {"key": key}).fetchall()
+    if not rows:
+        return None
+    grid = _grid("", "#", "weight", "words", "flags", "")
+    for generation, _, idx, text, _, flags, n_words, _, weight, _ in rows:
+        grid.add_row(
+            Text(clean(generation), style="dim"),
+            Text(str(idx + 1), style="dim"),
+            Text(f"{weight:.2f}"),
+            Text(str(n_words)),
+            Text(clean(", ".join(flags)), style="yellow"),
+            Text(clean(text), no_wrap=True, overflow="ellipsis"),
+        )
+    return grid
+
+
+def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table | None:
+    if not rows:
+        return None
+    grid = _grid("", "ended", "asked", "prompt", "tokens", "fingerprint", "")
+    for generation, finish, asked, prompt, output, fingerprint, text in rows:
+        said = Text("as stored", style="dim") if text.strip() in stored else Text(clean(text))
+        times = str(max(asked or 0, 1))
+        names = (Text(clean(generation)), Text(clean(finish)), times, str(prompt), str(output))
+        grid.add_row(*names, Text(clean(fingerprint), style="dim"), said)
+    return grid
+
+
+def _rejects(rows: list[tuple[Any, ...]]) -> Table | None:
+    if not rows:
+        return None
+    grid = _grid("", "stage", "reason", "asked", "")
+    for generation, stage, reason, detail, attempts in rows:
+        red = Text(clean(reason), style="red")
+        grid.add_row(Text(clean(generation)), stage, red, str(attempts), Text(clean(detail)))
+    return grid
+
+
+def _grid(*heads: str) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for head in heads:
+        grid.add_column(justify="right" if head in _NUMBERS else "left")
+    grid.add_row(*(Text(head, style="dim") for head in heads))
+    return grid
+
+
+def _section(console: Console, title: str, body: Table | None) -> None:
+    if body is not None:
+        console.print()
+        console.print(Text(title, style="bold"))
+        console.print(Padding(body, (0, 0, 0, 2), expand=False))

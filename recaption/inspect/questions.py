@@ -1,0 +1,104 @@
+"""Named questions: each is an SQL file in `ask/`, with a comment above it that says what it answers and takes.
+
+The first lines of a file are comments: what it answers (the first of them is its line in lists), then
+
+    -- $name = 20: what the parameter means (without `= …` it has to be given)
+    -- if empty: what an answer without rows means
+
+Parameters are bound, never put into the text. The files run on plain DuckDB too: `duckdb -init views.sql`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from recaption.errors import UserError
+
+_FOLDER = Path(__file__).parent / "ask"
+_PARAMETER = re.compile(r"-- \$(\w+)(?: = (\d+))?: (.*)")
+_EMPTY = "-- if empty: "
+Value = str | int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """`default` is None where a value has to be given."""
+
+    name: str
+    meaning: str
+    default: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """`sql` is the file as it is; `says` its first line; `if_empty` the sentence for an answer without rows."""
+
+    name: str
+    says: str
+    if_empty: str
+    parameters: tuple[Parameter, ...]
+    sql: str
+
+    def values(self, given: Mapping[str, Value]) -> dict[str, Value]:
+        """What to bind: of `given` what the question takes, and its defaults. Raises UserError for what is missing."""
+        found: dict[str, Value] = {}
+        for parameter in self.parameters:
+            value = given.get(parameter.name, parameter.default)
+            if value is None:
+                raise UserError(
+                    f"--ask {self.name} needs {parameter.meaning}: --ask {self.name} {parameter.name.upper()}"
+                )
+            found[parameter.name] = value
+        return found
+
+    @property
+    def takes_key(self) -> bool:
+        return any(parameter.name == "key" for parameter in self.parameters)
+
+    def runnable(self, given: Mapping[str, Value]) -> str:
+        """The SQL to be shown, copied and learnt from: values that are known stand in it as literals."""
+        known = {p.name: given.get(p.name, p.default) for p in self.parameters}
+
+        def literal(match: re.Match[str]) -> str:
+            value = known.get(match[1])
+            if value is None:
+                return match[0]
+            return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+        body = [line if line.startswith("--") else re.sub(r"\$(\w+)", literal, line) for line in self.sql.splitlines()]
+        return "\n".join(body) + "\n"
+
+
+def names() -> list[str]:
+    """All questions, in alphabetical order."""
+    return sorted(path.stem for path in _FOLDER.glob("*.sql"))
+
+
+@cache
+def load(name: str) -> Question:
+    """The question `name`. Raises UserError that lists all of them where there is none."""
+    known = names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        listed = "".join(f"\n  {other:<12} {load(other).says}" for other in known)
+        raise UserError(f"there is no question {name!r}. {hint}These can be asked:{listed}")
+    sql = (_FOLDER / f"{name}.sql").read_text("utf-8")
+    comments = []
+    for line in sql.splitlines():
+        if not line.startswith("--"):
+            break
+        comments.append(line)
+    found = [match for line in comments if (match := _PARAMETER.fullmatch(line))]
+    return Question(
+        name=name,
+        says=comments[0].removeprefix("-- "),
+        if_empty=next((line.removeprefix(_EMPTY) for line in comments if line.startswith(_EMPTY)), "nothing"),
+        parameters=tuple(Parameter(name=m[1], meaning=m[3], default=int(m[2]) if m[2] else None) for m in found),
+        sql=sql,
+    )

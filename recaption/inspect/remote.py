@@ -1,0 +1,103 @@
+"""A file or folder on an object store, with as much of `pathlib.Path` as looking into an output takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from recaption.errors import DatasetError, MissingExtra, UserError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class RemotePath:
+    """`path` is as the file system has it, without the protocol; `kind` is "file", "directory" or not known yet."""
+
+    path: str
+    fs: AbstractFileSystem = field(compare=False, repr=False)
+    kind: str | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return str(self.fs.unstrip_protocol(self.path))
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self.path.rstrip('/')}/{name}", self.fs) if name else self
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(self.path).name
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.path).suffix
+
+    @property
+    def parent(self) -> RemotePath:
+        return RemotePath(str(PurePosixPath(self.path).parent), self.fs)
+
+    def resolve(self) -> RemotePath:
+        """Itself: object stores have no links."""
+        return self
+
+    def is_symlink(self) -> bool:
+        return False
+
+    def is_file(self) -> bool:
+        return self.kind == "file" if self.kind else self._asked(self.fs.isfile)
+
+    def is_dir(self) -> bool:
+        return self.kind == "directory" if self.kind else self._asked(self.fs.isdir)
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """Raises FileNotFoundError where there is nothing."""
+        for entry in self._asked(lambda path: self.fs.ls(path, detail=True)):
+            if entry["name"].rstrip("/") != self.path.rstrip("/"):  # some stores list the folder itself
+                yield RemotePath(entry["name"].rstrip("/"), self.fs, entry["type"])
+
+    def read_bytes(self) -> bytes:
+        return bytes(self._asked(self.fs.cat_file))
+
+    def read_text(self, encoding: str) -> str:
+        return self.read_bytes().decode(encoding)
+
+    def open(self, mode: str = "rb") -> Any:
+        """For reading ranges: nothing is read ahead."""
+        return self._asked(lambda path: self.fs.open(path, mode, cache_type="none"))
+
+    def _asked(self, ask: Any) -> Any:
+        try:
+            return ask(self.path)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # each store has errors of its own
+            raise DatasetError(f"cannot read {self}: {type(error).__name__}: {error}") from error
+
+
+AnyPath: TypeAlias = Path | RemotePath
+
+
+def is_url(path: str) -> bool:
+    return "://" in path and not path.startswith("file://")
+
+
+def open_url(url: str) -> RemotePath:
+    """Raises UserError for a kind of URL that nothing is installed for, MissingExtra for S3 without s3fs."""
+    import fsspec
+
+    protocol = url.split("://", 1)[0]
+    # What is asked for are footers and single column chunks: a store that reads ahead would fetch megabytes for each.
+    options = {"default_cache_type": "none"} if protocol in ("s3", "s3a") else {}
+    try:
+        if "::" in protocol:
+            raise ValueError("chained URLs are not read")
+        fs, path = fsspec.core.url_to_fs(url, **options)
+    except (ImportError, ValueError) as error:
+        if protocol in ("s3", "s3a") and isinstance(error, ImportError):
+            raise MissingExtra("s3fs", "s3") from error
+        raise UserError(f"cannot inspect {url}: {error}") from error
+    fs.invalidate_cache()  # a run may have written since this process looked last
+    return RemotePath(str(path).rstrip("/"), fs)

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from recaption.errors import UserError
+from recaption.inspect import Form, answer_question, answer_sql, show_sql
+
+from .conftest import write_build, write_run
+
+TEXTS = "SELECT key, text FROM captions WHERE generation = 'long' ORDER BY key"
+
+
+def console(*, terminal: bool = False, width: int = 90) -> Console:
+    return Console(file=io.StringIO(), width=width, force_terminal=terminal, color_system=None)
+
+
+def seen(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[str]:
+    """A finished output and one in progress."""
+    for name in ("done", "going"):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name)
+    write_build(tmp_path / "done")
+    return [str(tmp_path / "done"), str(tmp_path / "going")]
+
+
+def test_a_pipe_gets_all_rows_and_a_terminal_the_first(dataset: Path) -> None:
+    answer_sql([str(dataset)], "SELECT range AS i FROM range(200)", Form(), out := console())
+    assert len(seen(out).splitlines()) == 201
+    answer_sql([str(dataset)], "SELECT range AS i FROM range(200)", Form(), out := console(terminal=True))
+    assert seen(out).splitlines()[-1] == "first 50 of 200 rows"
+    answer_sql([str(dataset)], "SELECT range AS i FROM range(200)", Form(format="table"), out := console())
+    assert seen(out).splitlines()[-1] == "200 rows"
+    answer_sql([str(dataset)], "SELECT range AS i FROM range(200)", Form(limit=2), out := console())
+    assert seen(out) == "i\n0\n1\n"
+
+
+def test_files_by_suffix(dataset: Path, tmp_path: Path) -> None:
+    answer_sql([str(dataset)], TEXTS, Form(file=tmp_path / "x.parquet", limit=3), console())
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == 3
+    answer_sql([str(dataset)], TEXTS, Form(file=tmp_path / "x.jsonl"), console())
+    rows = [json.loads(line) for line in (tmp_path / "x.jsonl").read_text("utf-8").splitlines()]
+    assert "\x1b[31m" in rows[1]["text"]  # as it is stored
+    answer_sql([str(dataset)], TEXTS, Form(file=tmp_path / "x.txt", format="table"), console())
+    assert "\x1b" not in (tmp_path / "x.txt").read_text("utf-8")
+
+
+def test_files_that_are_refused(dataset: Path, tmp_path: Path) -> None:
+    inside = dataset / "dataset" / "captions" / "000000.parquet"
+    before = inside.read_bytes()
+    for file, why in ((inside, "never changes"), (tmp_path, "is a folder"), (tmp_path / "x.xlsx", "--format")):
+        with pytest.raises(UserError, match=why):
+            answer_sql([str(dataset)], TEXTS, Form(file=file), console())
+    with pytest.raises(UserError, match="-o FILE"):
+        answer_sql([str(dataset)], TEXTS, Form(format="parquet"), console(terminal=True))
+    with pytest.raises(UserError, match="syntax error"):
+        answer_sql([str(dataset)], "SELEKT", Form(file=tmp_path / "y.csv"), console())
+    assert inside.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {dataset.name}
+
+
+def test_a_query_that_fails_midway_leaves_no_file(dataset: Path, tmp_path: Path) -> None:
+    sql = "SELECT CASE WHEN range = 150000 THEN error('boom') ELSE range END AS i FROM range(200000)"
+    with pytest.raises(UserError, match="boom"):
+        answer_sql([str(dataset)], sql, Form(file=tmp_path / "x.csv"), console())
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith("x.csv")]
+
+
+def test_questions_over_several_outputs(two: list[str]) -> None:
+    answer_question(two, ["rejects"], Form(format="json"), out := console())
+    rows = [json.loads(line) for line in seen(out).splitlines()]
+    assert {row["dataset"] for row in rows} == {"done", "going"}
+    answer_question(two, ["coverage"], Form(), out := console(terminal=True))
+    assert "done\n" in seen(out) and "going\nImages by" in seen(out)
+    assert "there are no usable images yet" in seen(out)
+
+
+def test_sql_over_several_outputs(two: list[str]) -> None:
+    sql = "SELECT dataset, count(*) AS n FROM answers GROUP BY ALL ORDER BY ALL"
+    answer_sql(two, sql, Form(), out := console())
+    assert seen(out) == "dataset\tn\ndone\t4\ngoing\t4\n"
+
+
+def test_limits_of_questions(dataset: Path) -> None:
+    answer_question([str(dataset)], ["tags"], Form(limit=2), out := console())
+    assert len(seen(out).splitlines()) == 3
+    answer_question([str(dataset)], ["lengths"], Form(limit=2), out := console())
+    assert len(seen(out).splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [(["tags", "dog"], "no key"), (["image"], "KEY"), (["image", "a", "b"], "one key"), (["x"], "all")],
+)
+def test_wrong_words(dataset: Path, words: list[str], why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        answer_question([str(dataset)], words, Form(), console())
+
+
+def test_the_sql_of_a_question_can_be_run(dataset: Path) -> None:
+    show_sql(["similar", "a0"], 5, out := console())
+    answer_sql([str(dataset)], seen(out), Form(), answered := console())
+    answer_question([str(dataset)], ["similar", "a0"], Form(limit=5), asked := console())
+    assert seen(answered) == seen(asked) != ""
+    show_sql(["tags"], None, out := console(terminal=True, width=200))
+    assert "FROM objects GROUP BY lemma" in seen(out)
+
+
+def test_unsafe_lifts_the_locks(dataset: Path, tmp_path: Path) -> None:
+    copy = f"COPY (SELECT 1 AS one) TO '{tmp_path}/copy.csv'"
+    with pytest.raises(UserError, match="only reads"):
+        answer_sql([str(dataset)], copy, Form(), console())
+    answer_sql([str(dataset)], copy, Form(unsafe=True), console())
+    assert (tmp_path / "copy.csv").read_text() == "one\n1\n"
+    answer_sql([str(dataset)], f"FROM read_csv('{tmp_path}/copy.csv')", Form(unsafe=True), out := console())
+    assert seen(out) == "one\n1\n"
+    answer_sql([str(dataset)], "SET threads = 1", Form(unsafe=True, format="csv"), console())

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from recaption.errors import UserError
+from recaption.inspect import connect, questions, run_sql
+from recaption.resources import shipped
+
+from .conftest import FINGERPRINT, write_build, write_run
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "output"
+GIVEN: dict[str, str | int] = {"key": "a0"}
+
+
+def ask(path: Path, name: str, **given: str | int) -> list[dict[str, Any]]:
+    question = questions.load(name)
+    with connect(str(path)) as connection:
+        answer = run_sql(connection, question.sql, values=question.values(given), limit=None)
+    return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+
+def test_all_that_were_promised_are_there() -> None:
+    promised = "overview lengths tags tag-pairs flags boilerplate duplicates rejects models prompts languages slowest"
+    assert {*promised.split(), "coverage", "similar", "image"} <= set(questions.names())
+    for name in questions.names():
+        question = questions.load(name)
+        assert question.says.endswith(".") and len(question.says) <= 86
+        assert question.takes_key == (name in ("similar", "image"))
+
+
+@pytest.mark.parametrize("name", questions.names())
+def test_every_question_runs_wherever_there_is_an_output(name: str, dataset: Path, run_only: Path) -> None:
+    built, started = ask(dataset, name, **GIVEN), ask(run_only, name, **GIVEN)
+    assert built or name in ("boilerplate", "duplicates")
+    assert started or name not in ("overview", "rejects", "prompts", "slowest")
+    for build in sorted((GOLDEN / "builds").iterdir()):
+        assert ask(build, name, key="000000012") or name in ("similar", "prompts", "slowest")
+
+
+def test_they_run_on_plain_duckdb_too(tmp_path: Path) -> None:
+    (out := tmp_path / "plain").mkdir()
+    write_run(out)
+    write_build(out)
+    (out / "metrics" / "torn.json").unlink()
+    views = (shipped("schemas") / "views.sql").read_text("utf-8")
+    with duckdb.connect() as plain:
+        plain.execute(views.replace("{build}", str(out / "dataset")).replace("{out}", str(out)))
+        for name in questions.names():
+            runnable = questions.load(name).runnable(GIVEN)
+            assert "$" not in "".join(line for line in runnable.splitlines() if not line.startswith("--"))
+            rows = plain.execute(runnable).fetchall()
+            assert [tuple(row.values()) for row in ask(out, name, **GIVEN)] == rows, name
+
+
+def test_overview_counts_what_the_manifest_counts(dataset: Path) -> None:
+    said = {row["what"]: row["n"] for row in ask(dataset, "overview")}
+    assert said["images"] == 6 and said["images: ok"] == 4 and said["images: reject"] == 2
+    assert said["captions: long"] == 4 and said["sub-captions"] == 12 and said["objects"] == 10
+    assert said["answers: long"] == 4 and said["rejects"] == 2
+
+
+def test_tags_and_pairs(dataset: Path) -> None:
+    dog = ask(dataset, "tags", limit=1)
+    assert dog == [{"lemma": "dog", "images": 3, "percent": 75.0, "mentions": 4, "attributes": "brown"}]
+    pairs = {(row["one"], row["other"]): row["lift"] for row in ask(dataset, "tag-pairs")}
+    assert pairs["dog", "mat"] == pytest.approx(1 * 4 / (3 * 1), abs=0.01)
+    assert ("mat", "dog") not in pairs and ("cat", "dog") not in pairs
+
+
+def test_flags_with_an_example(dataset: Path) -> None:
+    (found,) = (r for r in ask(dataset, "flags") if r["flag"] == "negation" and r["generation"] == "long")
+    assert (found["n"], found["example"]) == (1, "There is no cat.")
+
+
+def test_duplicates_and_what_they_are_of(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(GOLDEN, out, symlinks=True)
+    rows = ask(out, "duplicates")
+    assert {row["text"]: row["images"] for row in rows}["A snowball on a glove."] == 2
+    assert len(ask(out, "duplicates", limit=1)) == 1
+
+
+def test_similar_images_share_objects(dataset: Path) -> None:
+    rows = ask(dataset, "similar", key="a1")
+    assert [row["key"] for row in rows] == ["b1", "a0"]  # a0 has more that a1 has not
+    assert all(0 < row["objects_alike"] < 1 and row["objects"] == ["dog"] for row in rows)
+
+
+def test_models_and_prompts(dataset: Path) -> None:
+    (model,) = ask(dataset, "models")
+    assert (model["model"], model["generation"], model["captions"]) == ("qwen", "long", 4)
+    (prompt,) = ask(dataset, "prompts")
+    assert (prompt["fingerprint"], prompt["prompt"], prompt["answers"]) == (FINGERPRINT, "describe_long", 4)
+
+
+def test_an_unknown_name_is_answered_with_all_of_them() -> None:
+    with pytest.raises(UserError, match=r"(?s)Did you mean lengths\?.*tag-pairs +Pairs"):
+        questions.load("lenghts")
+    with pytest.raises(UserError, match=r"no question '\.\./ask/tags'"):
+        questions.load("../ask/tags")
+
+
+def test_a_key_is_bound_and_never_pasted(dataset: Path) -> None:
+    evil = "a0' OR '1'='1"
+    assert ask(dataset, "image", key=evil) == []
+    shown = questions.load("image").runnable({"key": evil})
+    assert "key = 'a0'' OR ''1''=''1'" in shown
+    with pytest.raises(UserError, match="--ask image KEY"):
+        questions.load("image").values({})

@@ -1,0 +1,128 @@
+"""Outputs on object stores: fsspec's memory, and a real S3 server."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from rich.console import Console
+from s3_server import S3Server, needs_s3
+
+from recaption.errors import DatasetError, UserError
+from recaption.inspect import Form, answer_question, connect, first_look, run_sql
+from recaption.inspect.layout import find
+from recaption.inspect.report import write_report
+
+from .conftest import BUILD, write_build, write_run
+from .test_connection import COUNTS, columns, count
+
+
+def upload(out: Path, fs: Any, root: str) -> None:
+    """As a run leaves it on a store: a file CURRENT in place of the link."""
+    for file in sorted(out.rglob("*")):
+        if file.is_file() and (out / "dataset") not in file.parents:
+            fs.pipe_file(f"{root}/{file.relative_to(out)}", file.read_bytes())
+    if (out / "dataset").exists():
+        fs.pipe_file(f"{root}/CURRENT", f"builds/{BUILD}\n".encode())
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[str]:
+    """A bucket with the outputs `done` and `going`, and a secret beside them."""
+    fs, root = fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}"
+    for name in ("done", "going"):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name)
+    write_build(tmp_path / "done")
+    for name in ("done", "going"):
+        upload(tmp_path / name, fs, f"{root}/{name}")
+    fs.pipe_file(f"{root}/done2/secret.txt", b"secret")
+    yield f"memory:/{root}"
+    fs.rm(root, recursive=True)
+
+
+def test_views_are_those_of_the_local_output(memory: str, tmp_path: Path) -> None:
+    with connect(f"{memory}/done") as there, connect(str(tmp_path / "done")) as here:
+        for view, number in COUNTS.items():
+            assert count(there, view) == number
+            assert columns(there, view) == columns(here, view)
+    with connect(f"{memory}/going") as there:
+        assert (count(there, "answers"), count(there, "captions"), count(there, "rejects")) == (4, 0, 2)
+
+
+def test_a_pattern_and_a_build(memory: str) -> None:
+    with connect(f"{memory}/[dg]o*") as connection:
+        rows = connection.execute("SELECT dataset, count(*) FROM answers GROUP BY ALL ORDER BY ALL").fetchall()
+    assert rows == [("done", 4), ("going", 4)]
+    with connect(f"{memory}/done/builds/{BUILD}") as connection:
+        assert count(connection, "captions") == 8
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM read_text('{memory}/done2/secret.txt')",
+        "FROM read_text('{memory}/done/../done2/secret.txt')",
+        "FROM glob('{memory}/*')",
+        "FROM read_text('/etc/passwd')",
+        "COPY (SELECT 1) TO '{memory}/done/new.csv'",
+    ],
+)
+def test_nothing_else_is_read_or_written(memory: str, sql: str) -> None:
+    with connect(f"{memory}/done") as connection, pytest.raises(UserError):
+        run_sql(connection, sql.replace("{memory}", memory))
+    assert not fsspec.filesystem("memory").exists(f"{memory}/done/new.csv")
+
+
+def test_what_is_not_there(memory: str) -> None:
+    with pytest.raises(UserError, match="there is no such folder"):
+        find(f"{memory}/nowhere")
+    with pytest.raises(UserError, match="it is a file"):
+        find(f"{memory}/done/CURRENT")
+    with pytest.raises(UserError, match="no output matches"):
+        connect(f"{memory}/x*")
+    with pytest.raises(UserError, match="nosuch"):
+        find("nosuch://bucket/out")
+    with pytest.raises(UserError, match="chained"):
+        find("simplecache::memory://x")
+
+
+def test_a_store_that_does_not_answer(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Any, path: str, **_: Any) -> None:
+        raise PermissionError("Access Denied")
+
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "isdir", fail)
+    with pytest.raises(DatasetError, match="Access Denied"):
+        find(f"{memory}/done")
+
+
+def test_one_image_and_a_report(memory: str, tmp_path: Path) -> None:
+    answer_question([f"{memory}/done"], ["image", "a0"], Form(format="table"), Console(file=(file := io.StringIO())))
+    assert "A brown dog" in file.getvalue()
+    written = write_report(f"{memory}/done", tmp_path / "report.html")
+    assert written.built and written.samples == 6 and "feedface" in (tmp_path / "report.html").read_text("utf-8")
+
+
+@needs_s3
+def test_on_s3(tmp_path: Path, s3: S3Server) -> None:
+    import s3fs
+
+    (out := tmp_path / "out").mkdir()
+    write_run(out)
+    write_build(out)
+    url = s3.bucket()
+    upload(out, s3fs.S3FileSystem(), url.removeprefix("s3://"))
+    with connect(url) as connection:
+        assert {view: count(connection, view) for view in COUNTS} == COUNTS
+        for sql in (f"FROM read_text('{url}2/x')", f"COPY (SELECT 1) TO '{url}/x.csv'"):
+            with pytest.raises(UserError):
+                run_sql(connection, sql)
+    first_look(url, Console(file=(file := io.StringIO()), width=100))
+    assert "tiny" in file.getvalue()
+    with pytest.raises(UserError, match="no such folder"):
+        find(f"{url}/nowhere")
