@@ -72,6 +72,10 @@ class Layout:
     def metrics(self) -> list[AnyPath]:
         return _files(self.out / "metrics", ".json") if self.out else []
 
+    def logs(self) -> list[AnyPath]:
+        """One file; on object stores, which cannot append, pieces."""
+        return _files(self.out / "metrics", ".jsonl") if self.out else []
+
 
 def find_all(paths: Sequence[str]) -> list[Layout]:
     """What is at `paths`; a path that is a pattern (`out/*`, also within a URL) stands for the outputs that match it.

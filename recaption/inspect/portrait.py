@@ -14,7 +14,7 @@ from recaption.inspect.facts import samples_of
 from recaption.inspect.layout import Layout
 from recaption.inspect.look import sample_grid
 from recaption.inspect.picture import print_picture
-from recaption.inspect.pixels import image_bytes
+from recaption.inspect.pixels import NotThere, read_image
 from recaption.inspect.questions import load
 from recaption.inspect.safe import clean
 
@@ -87,12 +87,12 @@ def _described(image: dict[str, Any]) -> str:
 
 
 def _show_picture(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str, console: Console) -> None:
-    data = image_bytes(connection, layout, key)
-    if data is None:
-        console.print(Text("the picture is neither in the build nor where the index says", style="dim"))
+    found = read_image(connection, layout, key)
+    if isinstance(found, NotThere):
+        console.print(Text(f"no picture: {clean(str(found))}", style="dim"))
         return
     try:
-        print_picture(data, console)
+        print_picture(found, console)
     except ValueError as error:
         console.print(Text(f"the picture cannot be shown: {clean(str(error))}", style="dim"))
 

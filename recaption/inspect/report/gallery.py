@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from recaption.inspect.layout import Layout
+from recaption.inspect.pixels import PLACE, Wanted
 from recaption.inspect.report.facts import FLAGS
-from recaption.inspect.report.pictures import Wanted, thumbnails
+from recaption.inspect.report.pictures import thumbnails
 from recaption.inspect.report.sample import Attempt, Lost, Sample, ShownAnswer, ShownCaption, ShownSub, ShownTag
 from recaption.inspect.report.spans import Span, cut
 
@@ -110,10 +111,8 @@ def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) ->
 
 
 _SHOWN = ("key", "source_key", "sha256", "shard", "row", "split", "status", "reason", "url", "width", "height")
-# The place among the usable images of shard and split: that of the sample in the shard's tar.
 _IMAGES = (
-    f"SELECT * FROM (SELECT {', '.join(_SHOWN)}, CASE WHEN status IN ('ok', 'partial') THEN "
-    "count(*) FILTER (status IN ('ok', 'partial')) OVER (PARTITION BY shard, split ORDER BY row) - 1 END AS place "
+    f"SELECT * FROM (SELECT {', '.join(_SHOWN)}, {PLACE} "
     "FROM images WHERE shard IN (SELECT shard FROM images WHERE key IN {ours})) WHERE key IN {ours}"
 )
 _LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempts"

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
 
@@ -57,10 +58,8 @@ def read_runs(layout: Layout) -> tuple[RunFacts, ...]:
 
 
 def read_rates(layout: Layout) -> tuple[Rate, ...]:
-    """The lines of `metrics/log.jsonl` whose event is `progress`, in order of time; at most `POINTS`."""
-    if layout.out is None:
-        return ()
-    points = sorted(_rates(layout.out / "metrics" / "log.jsonl"))
+    """The lines of the logs whose event is `progress`, in order of time; at most `POINTS`."""
+    points = sorted(rate for file in layout.logs() for rate in _rates(file))
     if not points:
         return ()
     first, last = points[0][0], points[-1][0]
@@ -88,7 +87,7 @@ def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
                 at, rate = _time(entry.get("ts")), _number(entry.get("captions_per_second"))
                 if entry.get("event") == "progress" and at is not None and rate is not None and rate >= 0:
                     yield at.timestamp(), rate
-    except OSError:
+    except (OSError, DatasetError):
         return
 
 
@@ -123,7 +122,7 @@ def _engine(told: Any) -> str:
 def _json(path: AnyPath) -> dict[str, Any]:
     try:
         return _parsed(path.read_bytes())
-    except OSError:
+    except (OSError, DatasetError):
         return {}
 
 
