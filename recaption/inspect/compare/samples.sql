@@ -1,14 +1,20 @@
 -- Images side by side: those whose objects changed most, then some at random (the same ones every time).
+-- Of more than 100,000 images that both datasets have, so many are looked at, drawn by a hash.
 WITH usable AS (
     SELECT DISTINCT ON (dataset, image) dataset, key, coalesce(nullif(sha256, ''), key) AS image
     FROM images WHERE status IN ('ok', 'partial') ORDER BY dataset, image, key
 ),
-pairs AS (
+pairs AS MATERIALIZED (
     SELECT a.image, a.key AS one_key, b.key AS other_key
     FROM (FROM usable WHERE dataset = $one) AS a JOIN (FROM usable WHERE dataset = $other) AS b USING (image)
+    ORDER BY hash(image), image LIMIT 100_000
 ),
-shown AS (SELECT dataset, key, list(DISTINCT lemma) AS lemmas FROM objects GROUP BY dataset, key),
-changed AS (
+drawn AS (SELECT $one AS dataset, one_key AS key FROM pairs UNION ALL SELECT $other, other_key FROM pairs),
+shown AS (
+    SELECT dataset, key, list(DISTINCT lemma) AS lemmas FROM objects SEMI JOIN drawn USING (dataset, key)
+    GROUP BY dataset, key
+),
+changed AS MATERIALIZED (
     SELECT
         pairs.*, coalesce(a.lemmas, []) AS one_objects, coalesce(b.lemmas, []) AS other_objects,
         len(list_intersect(one_objects, other_objects)) AS kept,
