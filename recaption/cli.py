@@ -23,7 +23,7 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are one message on standard error, never a traceback."""
-    arguments = parser().parse_args(argv)
+    arguments = _parsed(argv)
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         return int(arguments.command(arguments))
@@ -39,6 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `recaption inspect … | head`
         sys.stderr.close()
         return 0
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    # argparse gives an optional argument nothing once options have come: `inspect OUT --format csv "SELECT …"`
+    if len(rest) == 1 and not rest[0].startswith("-") and getattr(arguments, "sql", "") is None:
+        arguments.sql = rest[0]
+    elif rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:

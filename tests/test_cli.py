@@ -126,6 +126,18 @@ def test_inspect_prints_a_first_look_or_an_answer(tmp_path: Path, capsys: pytest
     assert main(["inspect", str(out), "SELECT nope FROM images"]) == 2
 
 
+@pytest.mark.parametrize("words", [["SELECT 1 AS n", "--format", "csv"], ["--format", "csv", "SELECT 1 AS n"]])
+def test_sql_may_come_before_options_or_behind(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index").mkdir()
+    assert main(["inspect", str(tmp_path), *words]) == 0
+    assert capsys.readouterr().out.split() == ["n", "1"]
+    with pytest.raises(SystemExit):
+        main(["inspect", str(tmp_path), *words, "another"])
+    assert "unrecognized arguments" in (wrong := capsys.readouterr().err) and "another" in wrong
+
+
 @pytest.mark.parametrize("value", ["0", "-3", "many"])
 def test_a_limit_is_a_whole_number(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
