@@ -132,7 +132,7 @@ def test_sql_may_come_before_options_or_behind(
 ) -> None:
     (tmp_path / "index").mkdir()
     assert main(["inspect", str(tmp_path), *words]) == 0
-    assert capsys.readouterr().out.split() == ["n", "1"]
+    assert capsys.readouterr().out.split() == ['"n"', "1"]
     with pytest.raises(SystemExit):
         main(["inspect", str(tmp_path), *words, "another"])
     assert "unrecognized arguments" in (wrong := capsys.readouterr().err) and "another" in wrong
