@@ -139,7 +139,8 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         summary,
         console,
         (
-            f"{command} inspect {shlex.quote(out)}  # a first look",
+            f"{command} inspect {shlex.quote(out)}  # look into it",
+            f"{command} report {shlex.quote(out)}  # all of it on one page",
             f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
             f"{command} init my-captions  # pipelines and prompts to start from",
         ),
