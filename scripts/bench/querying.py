@@ -35,7 +35,7 @@ import pyarrow.compute as pc
 
 from recaption import schema
 from recaption.resources import shipped
-from recaption.store import open_store
+from recaption.store import Store, open_store
 from recaption.write.tables import write_table
 
 PER_SHARD = 5_000  # images
@@ -94,6 +94,8 @@ def make(out: Path, images: int, seed: int = 0) -> Path:
     manifest |= {"generations": [], "rejects": {}, "shards": entries}
     (build / "manifest.json").write_text(json.dumps(manifest))
     (out / "dataset").symlink_to("builds/bench")
+    (out / "metrics").mkdir()
+    (out / "metrics" / "run-000001.json").write_text('{"v": "1.2", "run": "run-000001", "command": "run"}')
     return out
 
 
@@ -116,11 +118,11 @@ def _write_shard(build: str, seed: int, number: int, images: int) -> dict[str, A
     last = np.tile(np.concatenate([np.arange(LONG) == LONG - 1, np.arange(SHORT) == SHORT - 1]), images)
     store = open_store(build)
 
-    def write(table: str, columns: dict[str, Any], fields: pa.Schema) -> None:
+    def write(table: str, columns: dict[str, Any], fields: pa.Schema, into: Store = store) -> None:
         rows = len(columns["key"])
         arrays = [columns.get(f.name, pa.nulls(rows, f.type)) for f in fields]
         typed = [a if isinstance(a, pa.Array) else pa.array(a, f.type) for a, f in zip(arrays, fields, strict=True)]
-        write_table(store, f"{table}/{shard}.parquet", pa.table(typed, schema=fields), sorted_by_key=table != "images")
+        write_table(into, f"{table}/{shard}.parquet", pa.table(typed, schema=fields), sorted_by_key=table != "images")
 
     sources = np.where(generations == "long", "model:describe_long", "model:describe_short")
     n_words = pc.add(pc.count_substring(texts, " "), 1)
@@ -164,6 +166,18 @@ def _write_shard(build: str, seed: int, number: int, images: int) -> dict[str, A
         schema.IMAGES,
     )
     write("rejects", {"key": []}, schema.REJECTS)
+    few = {
+        **{
+            "key": keys[:10],
+            "row": range(10),
+            "sha256": [key.rjust(64, "0") for key in keys[:10]],
+            "text": captions[:10],
+        },
+        **{"finish_reason": ["stop"] * 10, "prompt_tokens": [0] * 10, "output_tokens": [9] * 10},
+        **{"prompt_sha256": ["0" * 64] * 10, "attempts": [[]] * 10},
+    }
+    for generation in ("long", "short"):  # a few, for their view to be made: no query looks at them
+        write(f"answers/{generation}-{'0' * 16}", few, schema.ANSWERS, open_store(str(Path(build).parents[1])))
     counts = {"images": images, "ok": images, "partial": 0, "reject": 0, "excluded": 0, "captions": 2 * images}
     counts |= {"sub_captions": len(sub_ids), "tags": len(lemmas), "words": 0}
     return {"name": shard, "files": [], "counts": counts, "splits": {"train": images, "val": 0}}
@@ -193,9 +207,9 @@ def _plain(out: Path) -> Any:
     """The same views as one would type them into DuckDB: those of views.sql without union_by_name, which is slower."""
     import duckdb
 
-    first_group = (shipped("schemas") / "views.sql").read_text("utf-8").partition("-- second group")[0]
+    views = (shipped("schemas") / "views.sql").read_text("utf-8").replace(", union_by_name = true", "")
     connection = duckdb.connect()
-    connection.execute(first_group.replace(", union_by_name = true", "").replace("{build}", str(out / "dataset")))
+    connection.execute(views.replace("{build}", str(out / "dataset")).replace("{out}", str(out)))
     return connection
 
 
