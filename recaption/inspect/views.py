@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,14 +18,10 @@ from recaption import schema
 from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout, names
 from recaption.inspect.remote import AnyPath
-from recaption.types import SCHEMA_VERSION
 
 VIEWS = ("images", "captions", "sub_captions", "objects", "tags", "rejects", "shards", "answers", "runs")
 """What a user is told of; `records` is another name for `images`."""
 
-# union_by_name opens every file before a query begins: seconds for a thousand shards. A build is written by one version
-# and needs it never; the files of a run do once a minor version has added a column that older ones lack.
-_MIXED = not SCHEMA_VERSION.endswith(".0")
 
 _ANSWERS = pa.schema([pa.field("generation", pa.string()), pa.field("fingerprint", pa.string()), *schema.ANSWERS])
 _RUNS = pa.schema(
@@ -108,11 +105,11 @@ def _answers(layout: Layout) -> str:
     """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
     done, parts = layout.of_run("answers"), layout.parts("answers")
     columns = ", ".join(schema.ANSWERS.names)
-    named = [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_MIXED)}"] if done else []
+    named = [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_mixed(done))}"] if done else []
     if parts:
         same = "generation, fingerprint, sha256, prompt_sha256"
         fresh = (
-            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=_MIXED)} "
+            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=_mixed(parts))} "
             f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY filename) = 1"
         )
         if done:
@@ -128,7 +125,7 @@ def _run_rejects(layout: Layout, answers: str) -> str:
         return _empty(schema.REJECTS)
     columns = ", ".join(schema.REJECTS.names)
     return (
-        f"SELECT {columns} FROM {_read(files, filename=True, mixed=_MIXED)} r "
+        f"SELECT {columns} FROM {_read(files, filename=True, mixed=_mixed(files))} r "
         f"WHERE r.generation IS NULL OR NOT EXISTS "
         f"(SELECT 1 FROM ({answers}) a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
         f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
@@ -187,6 +184,24 @@ def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = Fal
     schema.check_version(_schema(files[0]), str(files[0]))
     names = ", ".join(_quoted(str(file)) for file in files)
     return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
+
+
+def _mixed(files: Sequence[AnyPath]) -> bool:
+    """Whether the files of a run have different columns, as they do once another version has gone on with it.
+
+    Judged by the oldest and the newest (in a store: by the first and the last name): union_by_name, which is needed
+    then, opens every file before a query begins, which takes seconds for some thousand files.
+    """
+    ends = [files[0], files[-1]]
+    written: dict[AnyPath, int] = {}
+    for file in files:
+        with suppress(OSError):  # put together with others in the meantime
+            if isinstance(file, Path):
+                written[file] = file.stat().st_mtime_ns
+    if written:
+        ends = [min(written, key=written.__getitem__), max(written, key=written.__getitem__)]
+    oldest, newest = map(_schema, ends)
+    return not oldest.equals(newest)
 
 
 def _schema(file: AnyPath) -> pa.Schema:

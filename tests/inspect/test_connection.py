@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -136,6 +137,24 @@ def test_only_parts_and_nothing_yet(tmp_path: Path, add_part: Callable[..., None
         assert connection.execute("SELECT key, generation, fingerprint FROM answers").fetchall() == [
             ("a0", "long", FINGERPRINT)
         ]
+
+
+@pytest.mark.parametrize("old", ["1.0", "1.9"])
+def test_parts_of_an_older_version_lack_a_column(run_only: Path, add_part: Callable[..., None], old: str) -> None:
+    """Whichever name comes first: a run went on with a newer recaption."""
+    with connect(str(run_only)) as connection:
+        before = count(connection, "answers")
+    for name, keys in (("1.1", "xy"), ("1.2", "z")):
+        add_part(run_only, "answers", f"{name}-0", [answer(key, f"Answer {key}.", row=9) for key in keys])
+    part = next(path for path in run_only.rglob("*.parquet") if path.name.startswith("1.1-0"))
+    aged = part.with_name(f"{old}-0.parquet")
+    pq.write_table(pq.read_table(part).drop_columns(["attempts"]), aged)
+    part.unlink()
+    os.utime(aged, (1, 1))
+    with connect(str(run_only)) as connection:
+        assert count(connection, "answers") == before + 3
+        rows = connection.execute("SELECT key, attempts IS NULL FROM answers WHERE key IN ('x', 'y', 'z') ORDER BY 1")
+        assert rows.fetchall() == [("x", True), ("y", True), ("z", False)]
 
 
 def test_temporary_files_are_no_tables(dataset: Path) -> None:
