@@ -86,11 +86,16 @@ def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
     known = _schema(first)
     schema.check_version(known, str(first))
     lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in known.names)
-    folder = str(first.parent)
-    if isinstance(first, Path) and not glob.has_magic(folder):
-        # DuckDB lists a folder faster than it looks at a thousand names. What is hidden in it is temporary.
-        return f"SELECT *{lacking} FROM read_parquet({_quoted(folder + '/[!.]*.parquet')})"
+    if (pattern := _pattern(first)) is not None:
+        return f"SELECT *{lacking} FROM read_parquet({_quoted(pattern)})"
     return f"SELECT *{lacking} FROM {_read(layout.of_build(name))}"
+
+
+def _pattern(file: AnyPath) -> str | None:
+    """Of all files in its folder: DuckDB lists a folder faster than it looks at a thousand names. What is hidden in it
+    is temporary. None where a folder is no pattern."""
+    folder = str(file.parent)
+    return f"{folder}/[!.]*.parquet" if isinstance(file, Path) and not glob.has_magic(folder) else None
 
 
 def _objects(layouts: Sequence[Layout]) -> str:
@@ -105,7 +110,11 @@ def _answers(layout: Layout) -> str:
     """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
     done, parts = layout.of_run("answers"), layout.parts("answers")
     columns = ", ".join(schema.ANSWERS.names)
-    named = [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_mixed(done))}"] if done else []
+    named = (
+        [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_mixed(done), whole=True)}"]
+        if done
+        else []
+    )
     if parts:
         same = "generation, fingerprint, sha256, prompt_sha256"
         fresh = (
@@ -180,9 +189,12 @@ def _folder() -> str:
     return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
 
 
-def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = False) -> str:
+def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = False, whole: bool = False) -> str:
+    """`whole`: the files are all that are in their folders."""
     schema.check_version(_schema(files[0]), str(files[0]))
-    names = ", ".join(_quoted(str(file)) for file in files)
+    patterns = {_pattern(file) for file in files} if whole else {None}
+    of = [str(file) for file in files] if None in patterns else sorted(map(str, patterns))
+    names = ", ".join(map(_quoted, of))
     return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
 
 
