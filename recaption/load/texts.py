@@ -107,8 +107,9 @@ class TextIds:
         """Of every text, uncut, without start and end."""
         found: list[Ids | None] = []
         for sample, of in zip(samples, drawn, strict=True):
-            if sample.ids is not None and not self._agreed:
-                self._agreed = self._compared(sample.record, sample.ids)
+            if sample.ids is not None:
+                _check_number(sample.record, sample.ids)
+                self._agreed = self._agreed or self._compared(sample.record, sample.ids)
             found += _composed(sample, of)
         texts = [one.text for of in drawn for one in of]
         live = [n for n, ids in enumerate(found) if ids is None]
@@ -255,15 +256,20 @@ def _composed(sample: Sample, drawn: Sequence[Drawn]) -> list[Ids | None]:
     if stored is None:
         return [None] * len(drawn)
     first = numbered(record)
-    if first[-1] != len(stored.marks):
+    made = [compose(record, one, first) for one in drawn]
+    return [None if pieces is None else stored.joined(pieces) for pieces in made]
+
+
+def _check_number(record: Record, stored: SampleIds) -> None:
+    """Raises DatasetError where the ids are those of other texts."""
+    texts = numbered(record)[-1]
+    if texts != len(stored.marks):
         raise DatasetError(
-            f"it has {first[-1]} texts, and there are token ids of {len(stored.marks)}: they are of another build or "
+            f"it has {texts} texts, and there are token ids of {len(stored.marks)}: they are of another build or "
             "shard. Build again",
             key=record.key,
             shard=record.shard,
         )
-    made = [compose(record, one, first) for one in drawn]
-    return [None if pieces is None else stored.joined(pieces) for pieces in made]
 
 
 def _role(record: Record, drawn: Drawn) -> Role:

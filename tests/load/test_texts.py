@@ -257,3 +257,13 @@ def test_ids_of_other_texts_are_refused(clip_like: Path, tmp_path: Path) -> None
     ):
         for step in range(made.steps.per_epoch):
             made.batch(step)
+
+
+def test_ids_of_other_texts_are_refused_of_a_tokenizer_that_is_not_known_yet(clip_like: Path, tmp_path: Path) -> None:
+    out = make_build(tmp_path, "webdataset", token_ids=[Encoder(str(clip_like))])
+    for file in (out / "dataset/tokens/clip_like").glob("*.bin"):
+        tokens = TokenIds.open(file)
+        ids = np.array([1], tokens.facts.dtype).tobytes()
+        file.write_bytes(b"".join(pack(tokens.facts, [1] * len(tokens), [ids] * len(tokens), bytes(len(tokens)))))
+    with pytest.raises(DatasetError, match=r"there are token ids of 1: they are of another build or shard"):
+        opened(out, Tokenizer.from_file(str(clip_like)), token_ids="clip_like").batch(0)
