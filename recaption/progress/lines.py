@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from recaption.errors import Interrupted
 from recaption.generate.progress import Pace, Progress
 from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
 from recaption.scrub import Scrubber, json_line
@@ -75,7 +76,7 @@ class JsonLines:
     def stop(self, error: BaseException | None) -> None:
         """What ended it is said here, too, beside standard error."""
         if error is not None:
-            code = 75 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
+            code = Interrupted.exit_code if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
             self.summary({"exit_code": code, "error": str(error) or type(error).__name__})
 
     def say(self, text: str) -> None:

@@ -14,6 +14,7 @@ from recaption.inspect.facts import progress
 from recaption.inspect.layout import Layout, find
 from recaption.inspect.report import facts, gallery, origin, runs
 from recaption.inspect.report.page import Report, render
+from recaption.inspect.sinks import whole_file
 from recaption.inspect.summary import from_manifest, read_manifest
 
 SAMPLES = 60
@@ -42,7 +43,8 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
     _check(target)
     made = gather(layout, samples=samples, title=title)
     html = render(made).encode("utf-8")
-    _put(target, html)
+    with whole_file(target) as sink:
+        sink.write(html)
     return Written(
         path=target,
         size=len(html),
@@ -102,16 +104,3 @@ def _check(target: Path) -> None:
         raise UserError(f"cannot write the report to {target}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
         raise UserError(f"cannot write the report to {target}: {target.parent} is not yours to write in. Give -o FILE")
-
-
-def _put(target: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        try:
-            draft.write_bytes(data)
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write the report to {target}: {error.strerror or error}") from error

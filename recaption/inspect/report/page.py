@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -81,15 +82,10 @@ def _sha256(text: str) -> str:
 
 def _choices(samples: Sequence[Sample]) -> dict[str, list[Any]]:
     """What the gallery can be filtered by."""
-    lemmas: dict[str, int] = {}
-    for sample in samples:
-        for lemma in sample.lemmas:
-            lemmas[lemma] = lemmas.get(lemma, 0) + 1
+    lemmas = Counter(lemma for sample in samples for lemma in sample.lemmas)
     generations = dict.fromkeys(caption.generation for sample in samples for caption in sample.captions)
     flags = {flag for sample in samples for flag in sample.flags}
-    chosen: dict[str, int] = {}
-    for sample in samples:
-        chosen[sample.chosen] = chosen.get(sample.chosen, 0) + 1
+    chosen = Counter(sample.chosen for sample in samples)
     return {
         "generations": list(generations),
         "statuses": list(dict.fromkeys(sample.status for sample in samples)),
