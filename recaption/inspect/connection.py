@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from recaption.errors import DatasetError, UserError
 from recaption.inspect.layout import Layout, find_all
 from recaption.inspect.remote import AnyPath, RemotePath
-from recaption.inspect.views import statements
+from recaption.inspect.views import create
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,13 +57,13 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
             connection.register_filesystem(fs)
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
         _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
-        for statement in statements(layouts):
-            connection.execute(statement)
+        create(connection, layouts)
         if not unsafe:
             _lock(connection, roots)
     except duckdb.Error as error:
         connection.close()
-        raise DatasetError(f"cannot read {', '.join(layout.given for layout in layouts)}: {error}") from error
+        more = f" and {len(layouts) - 1:,} more outputs" if len(layouts) > 1 else ""
+        raise DatasetError(f"cannot read {layouts[0].given}{more}: {error}") from error
     except BaseException:
         connection.close()
         raise
