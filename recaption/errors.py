@@ -14,6 +14,8 @@ RecaptionError            data or infrastructure failed; carries key and shard w
   |- CircuitOpen          too much of what was asked last was rejected or degenerate           (exit 3)
   |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
+KeyboardInterrupt
+  `- Abandoned            stopped by Ctrl-C while a thread works on that cannot be stopped           (exit 75)
 ImportError
   `- MissingExtra         an optional package is not installed; says the one line that installs it
 """
@@ -113,6 +115,10 @@ class Interrupted(RecaptionError):
     """Stopped on request; the same command continues."""
 
     exit_code: ClassVar[int] = 75
+
+
+class Abandoned(KeyboardInterrupt):
+    """Ctrl-C was pressed again while a thread did not stop. Only the end of the process ends that thread."""
 
 
 class MissingExtra(ImportError):

@@ -24,6 +24,7 @@ from recaption.inspect.query import SHOWN, Values, arrow_sql, run_sql
 from recaption.inspect.questions import Question, load
 from recaption.inspect.safe import clean
 from recaption.inspect.sinks import byte_sink, keep_apart, text_sink
+from recaption.inspect.stoppable import closing
 from recaption.inspect.table import print_answer
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _tables(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, out: 
     for place, (dataset, group) in enumerate(zip(datasets, groups, strict=False)):
         if len(groups) > 1:
             out.print(Text(("\n" if place else "") + clean(dataset), style="bold"))
-        with open_layout(*group, unsafe=form.unsafe) as connection:
+        with closing(open_layout(*group, unsafe=form.unsafe)) as connection:
             if asked.question:
                 most = int(asked.values.get("limit", asked.limit or limit))
                 print_question(connection, group, asked.question, asked.values, out, limit=most)
@@ -180,7 +181,7 @@ def _batches(
     with ExitStack() as stack:
 
         def opened(group: Sequence[Layout]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-            connection = stack.enter_context(open_layout(*group, unsafe=form.unsafe))
+            connection = stack.enter_context(closing(open_layout(*group, unsafe=form.unsafe)))
             return arrow_sql(connection, asked.sql, values=asked.values, unsafe=form.unsafe)
 
         first_schema, first = opened(groups[0])

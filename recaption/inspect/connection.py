@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recaption.errors import DatasetError, UserError
+from recaption.errors import Abandoned, DatasetError, UserError
 from recaption.inspect.layout import Layout, find_all
 from recaption.inspect.remote import AnyPath, RemotePath
+from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import create
 
 if TYPE_CHECKING:
@@ -57,13 +58,15 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
             connection.register_filesystem(fs)
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
         _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
-        create(connection, layouts)
+        stoppable(connection, lambda: create(connection, layouts))
         if not unsafe:
             _lock(connection, roots)
     except duckdb.Error as error:
         connection.close()
         more = f" and {len(layouts) - 1:,} more outputs" if len(layouts) > 1 else ""
         raise DatasetError(f"cannot read {layouts[0].given}{more}: {error}") from error
+    except Abandoned:
+        raise
     except BaseException:
         connection.close()
         raise

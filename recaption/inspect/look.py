@@ -14,6 +14,7 @@ from recaption.inspect.connection import open_layout
 from recaption.inspect.facts import Facts, Progress, Sample, Shown, Words, gather, progress
 from recaption.inspect.layout import Layout, find
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import Summary, from_manifest, read_manifest
 from recaption.inspect.views import VIEWS
 
@@ -35,7 +36,7 @@ def first_look(path: str, console: Console) -> None:
     `summarise` do.
     """
     layout = find(path)
-    with open_layout(layout) as connection:
+    with closing(open_layout(layout)) as connection:
         if layout.build is None:
             _print_progress(progress(connection, layout), layout, console)
             tag = "dog"

@@ -17,6 +17,7 @@ from recaption.inspect.picture import print_picture
 from recaption.inspect.pixels import NotThere, read_image
 from recaption.inspect.questions import load
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import fetch
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,8 +40,8 @@ def print_image(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str,
     """Raises UserError when nothing is known of `key`, which may also be the key that the source has."""
     image = _image(connection, key)
     key = image["key"] if image else key
-    answers = connection.execute(_ANSWERS, [key]).fetchall()
-    rejects = connection.execute(_REJECTS, [key]).fetchall()
+    answers = fetch(connection, _ANSWERS, [key])
+    rejects = fetch(connection, _REJECTS, [key])
     if not (image or answers or rejects):
         raise UserError(
             f"{layout.given} has no image with the key {clean(key)!r}. Keys: "
@@ -65,9 +66,8 @@ def print_image(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str,
 
 def _image(connection: duckdb.DuckDBPyConnection, key: str) -> dict[str, Any] | None:
     for condition in ("key = ?", "source_key = ?"):  # tables are sorted by key, so the first is found at once
-        rows = connection.execute(_IMAGE.format(condition), [key])
-        names = [column[0] for column in rows.description]
-        if found := rows.fetchall():
+        if found := fetch(connection, _IMAGE.format(condition), [key]):
+            names = [column[0] for column in connection.description or ()]
             return dict(zip(names, found[0], strict=True))
     return None
 
@@ -98,7 +98,7 @@ def _show_picture(connection: duckdb.DuckDBPyConnection, layout: Layout, key: st
 
 
 def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
-    rows = connection.execute(load("image").sql, {"key": key}).fetchall()
+    rows = fetch(connection, load("image").sql, {"key": key})
     if not rows:
         return None
     grid = _grid("", "#", "weight", "words", "flags", "")
