@@ -6,10 +6,11 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from recaption.errors import Abandoned, DatasetError, UserError
 from recaption.inspect.layout import Layout, find_all
+from recaption.inspect.reading import Connection
 from recaption.inspect.remote import AnyPath, RemotePath
 from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import create
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def connect(*paths: str, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
+@overload
+def connect(*paths: str, unsafe: Literal[False] = False) -> Connection: ...
+
+
+@overload
+def connect(*paths: str, unsafe: Literal[True]) -> duckdb.DuckDBPyConnection: ...
+
+
+def connect(*paths: str, unsafe: bool = False) -> Connection | duckdb.DuckDBPyConnection:
     """The views `images, captions, sub_captions, objects, tags, rejects, shards, answers, runs` over outputs.
 
     A path is an output folder, a `builds/<build>` folder (also one copied elsewhere), the output of a run that has
@@ -26,16 +35,16 @@ def connect(*paths: str, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
     pattern that matches several (`out/*`). Over more than one, every view has a column `dataset`, the output's name.
     Files are listed once: open again to see what a run has added since.
 
-    The connection reads inside `paths` only, loads no extension and keeps its configuration locked; with `unsafe` it
-    does not. DuckDB has no setting that forbids writing inside a folder that may be read: SQL from users goes through
-    `run_sql`, which does. Raises UserError and DatasetError as `layout.find` does, DatasetError also for files that
-    cannot be read.
+    The connection executes only statements that read (UserError for others), inside `paths` only, loads no extension
+    and keeps its configuration locked. With `unsafe` it is DuckDB's own, without these limits. Raises UserError and
+    DatasetError as `layout.find` does, DatasetError also for files that cannot be read.
     """
-    return open_layout(*find_all(paths), unsafe=unsafe)
+    connection = open_layout(*find_all(paths), unsafe=unsafe)
+    return connection if unsafe else Connection(connection)
 
 
 def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
-    """`connect` for what was already found."""
+    """DuckDB's connection for what was already found, for SQL of our own: it is locked, but can write in the output."""
     import duckdb
 
     if not layouts:
