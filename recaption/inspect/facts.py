@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
@@ -139,7 +141,7 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
 def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
     """What a run without a build has done so far."""
     return Progress(
-        listed=sum(_rows(file) for file in layout.of_run("index")),
+        listed=listed(layout),
         answers=tuple(fetch(connection, "SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation")),
         rejects=tuple(
             fetch(connection, "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason")
@@ -147,6 +149,14 @@ def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
     )
 
 
+def listed(layout: Layout) -> int:
+    """Images in a run's index. Raises DatasetError where a file of it cannot be read."""
+    return sum(map(_rows, layout.of_run("index")))
+
+
 def _rows(file: AnyPath) -> int:
-    with file.open("rb") as opened:
-        return int(pq.read_metadata(opened).num_rows)
+    try:
+        with file.open("rb") as opened:
+            return int(pq.read_metadata(opened).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{file} cannot be read as Parquet: {error}") from error

@@ -15,7 +15,7 @@ from recaption.inspect import questions
 from recaption.inspect.answering import print_question, read_words, show_sql
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find_all, names
-from recaption.inspect.look import first_look
+from recaption.inspect.look import look_at
 from recaption.inspect.query import run_sql
 from recaption.inspect.safe import clean
 from recaption.inspect.stoppable import closing
@@ -86,8 +86,7 @@ class Shell:
         elif command == ".views":
             self._print(f'DESCRIBE "{words[0]}"' if words else "SHOW TABLES")
         elif command == ".look":
-            for layout in self._layouts:
-                first_look(layout.given, self._console)
+            look_at([layout.given for layout in self._layouts], self._console)
         elif command == ".help":
             self._console.print(Text(_HELP))
         else:
