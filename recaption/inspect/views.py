@@ -120,16 +120,15 @@ def _objects(layouts: Sequence[Layout]) -> str:
 def _answers(layout: Layout) -> str:
     """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
     done, parts = layout.of_run("answers"), layout.parts("answers")
-    columns = ", ".join(schema.ANSWERS.names)
-    named = (
-        [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_mixed(done), whole=True)}"]
-        if done
-        else []
-    )
+    named = []
+    if done:
+        columns, mixed = _columns(done, schema.ANSWERS)
+        named.append(f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=mixed, whole=True)}")
     if parts:
+        columns, mixed = _columns(parts, schema.ANSWERS)
         same = "generation, fingerprint, sha256, prompt_sha256"
         fresh = (
-            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=_mixed(parts))} "
+            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=mixed)} "
             f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY filename) = 1"
         )
         if done:
@@ -143,9 +142,9 @@ def _run_rejects(layout: Layout, answers: str) -> str:
     files = [*layout.of_run("rejects"), *layout.parts("rejects")]
     if not files:
         return _empty(schema.REJECTS)
-    columns = ", ".join(schema.REJECTS.names)
+    columns, mixed = _columns(files, schema.REJECTS)
     return (
-        f"SELECT {columns} FROM {_read(files, filename=True, mixed=_mixed(files))} r "
+        f"SELECT {columns} FROM {_read(files, filename=True, mixed=mixed)} r "
         f"WHERE r.generation IS NULL OR NOT EXISTS "
         f"(SELECT 1 FROM ({answers}) a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
         f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
@@ -236,11 +235,12 @@ def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = Fal
     return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
 
 
-def _mixed(files: Sequence[AnyPath]) -> bool:
-    """Whether the files of a run have different columns, as they do once another version has gone on with it.
+def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
+    """What to select of a run's files, and whether they have different columns: another version has gone on with it.
 
-    Judged by the oldest and the newest (in a store: by the first and the last name): union_by_name, which is needed
-    then, opens every file before a query begins, which takes seconds for some thousand files.
+    A column that none of them has, because they are of an older version, is null. Judged by the oldest and the newest
+    file (in a store: by the first and the last name): union_by_name, which different columns need, opens every file
+    before a query begins, which takes seconds for some thousand files.
     """
     ends = [files[0], files[-1]]
     written: dict[AnyPath, int] = {}
@@ -251,7 +251,9 @@ def _mixed(files: Sequence[AnyPath]) -> bool:
     if written:
         ends = [min(written, key=written.__getitem__), max(written, key=written.__getitem__)]
     oldest, newest = map(_schema, ends)
-    return not oldest.equals(newest)
+    known = {*oldest.names, *newest.names}
+    select = (_name(f.name) if f.name in known else f"NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns)
+    return ", ".join(select), not oldest.equals(newest)
 
 
 def _schema(file: AnyPath) -> pa.Schema:
@@ -274,8 +276,12 @@ def _type(kind: pa.DataType) -> str:
         return f"STRUCT({', '.join(f'{_name(f.name)} {_type(f.type)}' for f in kind)})"
     names = {
         pa.string(): "VARCHAR",
+        pa.binary(): "BLOB",
+        pa.int8(): "TINYINT",
+        pa.int16(): "SMALLINT",
         pa.int32(): "INTEGER",
         pa.int64(): "BIGINT",
+        pa.float32(): "FLOAT",
         pa.float64(): "DOUBLE",
         pa.bool_(): "BOOLEAN",
         pa.timestamp("us"): "TIMESTAMP",

@@ -158,6 +158,42 @@ def test_parts_of_an_older_version_lack_a_column(run_only: Path, add_part: Calla
         assert rows.fetchall() == [("x", True), ("y", True), ("z", False)]
 
 
+def test_answers_and_rejects_of_an_older_version(run_only: Path, dataset: Path, add_part: Callable[..., None]) -> None:
+    """None of its files has a column that this version knows."""
+    for out in (run_only, dataset):
+        add_part(out, "answers", "0.1-0", [answer("b9", "A new one.", 9)])
+        for kind, column in (("answers", "attempts"), ("rejects", "detail")):
+            for path in (out / kind).rglob("*.parquet"):
+                pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    with connect(str(run_only), str(dataset)) as connection:
+        assert columns(connection, "answers")[1:] == columns(connect(str(run_only)), "answers")
+        rows = connection.execute("SELECT count(*), count(attempts) FROM answers").fetchall()
+        assert rows == [(10, 0)]
+        rows = connection.execute("SELECT dataset, count(*), count(detail) FROM rejects GROUP BY ALL ORDER BY ALL")
+        assert rows.fetchall() == [("in progress", 2, 0), (dataset.name, 2, 2)]
+
+
+def test_an_older_and_a_newer_version_in_one_session(dataset: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(dataset, newer, symlinks=True)
+    more: dict[str, tuple[pa.Field, Any]] = {
+        "images": (pa.field("newest", pa.int16()), 6),
+        "captions": (pa.field("newest", pa.list_(pa.string())), ["x"]),
+        "sub_captions": (pa.field("newest", pa.bool_()), True),
+    }
+    for name, (field, value) in more.items():
+        for path in (newer / "dataset" / name).glob("*.parquet"):
+            table = pq.read_table(path)
+            pq.write_table(table.append_column(field, pa.array([value] * table.num_rows, field.type)), path)
+    for paths in ((dataset, newer), (newer, dataset)):
+        with connect(*map(str, paths)) as connection:
+            for name in more:
+                rows = connection.execute(
+                    f"SELECT dataset, count(newest) > 0, count(*) FROM {name} GROUP BY ALL ORDER BY ALL"
+                ).fetchall()
+                assert rows == [(dataset.name, False, COUNTS[name]), ("newer", True, COUNTS[name])]
+
+
 def test_temporary_files_are_no_tables(dataset: Path) -> None:
     for folder in (dataset / "dataset" / "captions", dataset / "index"):
         (folder / ".tmp-1.parquet").write_bytes(b"half a file")
