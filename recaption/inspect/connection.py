@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, overload
 from recaption.errors import Abandoned, DatasetError, UserError
 from recaption.inspect.layout import Layout, find_all
 from recaption.inspect.reading import Connection
-from recaption.inspect.remote import AnyPath, RemotePath
+from recaption.inspect.remote import AnyPath, RemotePath, read_only
 from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import create
 
@@ -64,7 +64,7 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
     roots = [root for layout in layouts for root in layout.roots]
     try:
         for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
-            connection.register_filesystem(fs)
+            connection.register_filesystem(fs if unsafe else read_only(fs))
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
         _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
         stoppable(connection, lambda: create(connection, layouts))

@@ -151,6 +151,14 @@ def test_the_sql_of_a_question_can_be_run(dataset: Path) -> None:
     assert "FROM objects GROUP BY lemma" in seen(out)
 
 
+@pytest.mark.parametrize("value", ["'infinity'::DATE", "[TIMESTAMP '-infinity']", "DATE '290309-12-22 (BC)'"])
+@pytest.mark.parametrize("format", [None, "json"])
+def test_values_that_python_has_no_place_for(dataset: Path, value: str, format: str | None) -> None:
+    with pytest.raises(UserError, match="column::VARCHAR"):
+        answer_sql([str(dataset)], f"SELECT {value} AS v", Form(format=format), console())
+    answer_sql([str(dataset)], f"SELECT ({value})::VARCHAR AS v", Form(format=format), console())
+
+
 def test_unsafe_lifts_the_locks(dataset: Path, tmp_path: Path) -> None:
     copy = f"COPY (SELECT 1 AS one) TO '{tmp_path}/copy.csv'"
     with pytest.raises(UserError, match="only reads"):
