@@ -45,22 +45,23 @@ def look_at(paths: Sequence[str], console: Console) -> None:
         return
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
-    for _ in _COLUMNS:
-        grid.add_column(justify="right", no_wrap=True)
+    for name in _COLUMNS:
+        grid.add_column(justify="right", no_wrap=True, min_width=len(name))
     grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_row("", *(Text(name, style="dim") for name in _COLUMNS), "")
+    grid.add_column(no_wrap=True)
+    grid.add_row("", *(Text(name, style="dim") for name in (*_COLUMNS, "format", "schema")))
     totals = [0] * len(_COLUMNS)
     errors: list[str] = []
     for name, layout in zip(names(layouts), layouts, strict=True):
         try:
-            counts, remark = _line(layout)
+            counts, form = _line(layout)
         except DatasetError as error:
             errors.append(str(error))
-            counts, remark = (None,) * len(_COLUMNS), Text("cannot be read", style="red")
+            counts, form = (None,) * len(_COLUMNS), (Text("cannot be read", style="red"),)
         totals = [total + (count or 0) for total, count in zip(totals, counts, strict=True)]
         numbers = ("" if count is None else f"{count:,}" for count in counts)
-        grid.add_row(Text(clean(name)), *numbers, remark)
-    grid.add_row(Text("all", style="bold"), *(Text(f"{total:,}", style="bold") for total in totals), "")
+        grid.add_row(Text(clean(name)), *numbers, *form)
+    grid.add_row(Text("all", style="bold"), *(Text(f"{total:,}", style="bold") for total in totals))
     console.print(Text(f"{len(layouts):,} outputs", style="bold"))
     console.print()
     console.print(grid)
@@ -72,13 +73,13 @@ def look_at(paths: Sequence[str], console: Console) -> None:
 _COLUMNS = ("images", "captions", "sub-captions", "objects", "rejected")
 
 
-def _line(layout: Layout) -> tuple[tuple[int | None, ...], Text]:
-    """Its counts, as `_COLUMNS` names them, and what else there is to say. Raises DatasetError."""
+def _line(layout: Layout) -> tuple[tuple[int | None, ...], tuple[Text, ...]]:
+    """Its counts, as `_COLUMNS` names them, and the build's format and schema. Raises DatasetError."""
     if layout.build is None:
-        return (listed(layout), *(None,) * (len(_COLUMNS) - 1)), Text("no build yet", style="dim")
+        return (listed(layout), *(None,) * (len(_COLUMNS) - 1)), (Text("no build yet", style="dim"),)
     s = from_manifest(read_manifest(layout))
     counts = (s.images, s.captions, s.sub_captions, s.tags, s.rejected + s.excluded)
-    return counts, Text(f"{clean(s.format)} · schema {clean(s.schema_version)}", style="dim")
+    return counts, (Text(clean(s.format), style="dim"), Text(clean(s.schema_version), style="dim"))
 
 
 def first_look(path: str, console: Console) -> None:
