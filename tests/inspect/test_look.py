@@ -57,7 +57,8 @@ def test_several_have_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     console = Console(file=(file := io.StringIO()), width=80)
     look_at(["*"], console)
     lines = [line.split() for line in file.getvalue().splitlines()]
-    assert lines[:3] == [["3", "outputs"], [], "images captions sub-captions objects rejected format schema".split()]
+    assert lines[:2] == [["3", "outputs"], []]
+    assert " ".join(lines[2]) == "images captions sub-captions objects rejected format schema"
     assert lines[3] == ["done", "6", "8", "12", "10", "2", "sidecar", "1.0"]
     assert lines[4] == ["going", "6", "no", "build", "yet"]
     assert lines[5] == ["torn", "cannot", "be", "read"]
