@@ -88,7 +88,7 @@ def _kind(statement: duckdb.Statement) -> str:
     try:
         return str(statement.type.name)
     except ValueError:  # a kind that DuckDB's Python package has no name for: UPDATE EXTENSIONS in 2.0
-        return "UNKNOWN"
+        return ""
 
 
 def _select(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
@@ -163,6 +163,8 @@ def _check(part: Mapping[str, Any]) -> None:
 
 
 def _article(name: str) -> str:
+    if not name:
+        return "another kind of"
     return f"an {name}" if name[0] in "AEIOU" else f"a {name}"
 
 

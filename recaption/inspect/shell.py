@@ -32,6 +32,7 @@ SELECT …;            SQL over the views, up to the semicolon; Ctrl-C stops it
 .views [NAME]        the views, or the columns of one
 .look                the first look: what is there, with samples
 .quit                leave (or Ctrl-D)"""
+_WORDS = {"exit": ".quit", "quit": ".quit", "\\q": ".quit", "help": ".help"}  # as other shells have them
 _KEYWORDS = """
 SELECT FROM WHERE GROUP ORDER BY ALL LIMIT HAVING DISTINCT JOIN LEFT USING ON AND OR NOT IN LIKE ILIKE BETWEEN IS NULL
 AS DESC ASC WITH UNION CASE WHEN THEN ELSE END EXISTS QUALIFY OVER PARTITION FILTER DESCRIBE SUMMARIZE EXPLAIN UNNEST
@@ -83,6 +84,8 @@ class Shell:
                 self._console.print(Text.assemble((f"{name:<13}", "cyan"), questions.load(name).says))
         elif command == ".show" and words:
             show_sql(words, None, self._console)
+        elif command == ".show":
+            raise UserError(".show NAME prints a question's SQL; .ask lists the names")
         elif command == ".views":
             self._print(f'DESCRIBE "{words[0]}"' if words else "SHOW TABLES")
         elif command == ".look":
@@ -144,8 +147,8 @@ def _statements(console: Console) -> Iterator[str]:
             console.print()
             lines = []
             continue
-        if not lines and line.strip().startswith("."):
-            yield line.strip()
+        if not lines and (line.strip().startswith(".") or line.strip().lower() in _WORDS):
+            yield _WORDS.get(line.strip().lower(), line.strip())
             continue
         lines += [line] if line.strip() else []
         if line.rstrip().endswith(";"):

@@ -116,6 +116,11 @@ def test_the_connection_of_python_only_reads(dataset: Path) -> None:
         assert isinstance(own, duckdb.DuckDBPyConnection)
 
 
+def test_a_kind_of_statement_without_a_name(dataset: Path) -> None:
+    with connect(str(dataset)) as connection, pytest.raises(UserError, match="only reads"):
+        run_sql(connection, "UPDATE EXTENSIONS" if duckdb.__version__ >= "2" else "CHECKPOINT")
+
+
 def test_values_are_text_that_can_be_stored(dataset: Path) -> None:
     with connect(str(dataset)) as connection, pytest.raises(UserError, match="not UTF-8"):
         run_sql(connection, "SELECT $key", values={"key": "\udcff"})

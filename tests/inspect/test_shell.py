@@ -117,7 +117,10 @@ def test_ctrl_c_pressed_again_and_again(terminal: Terminal) -> None:
     assert "stopped" in terminal.until(PROMPT)
     terminal.type("SELECT 40 + 2 AS n;\n")
     terminal.until("42")
-    terminal.type(".quit\n")
+    terminal.until(PROMPT)
+    terminal.type("help\n")
+    assert "Ctrl-D" in terminal.until(PROMPT)
+    terminal.type("exit\n")
     assert terminal.wait() == 0
 
 
