@@ -65,6 +65,7 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
     try:
         for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
             connection.register_filesystem(fs if unsafe else read_only(fs))
+        connection.execute("SET enable_progress_bar = false")  # after 2 s DuckDB prints it on standard output
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
         _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
         stoppable(connection, lambda: create(connection, layouts))

@@ -295,6 +295,11 @@ def test_newer_foreign_and_broken_files_are_refused(dataset: Path) -> None:
         connect(str(dataset))
 
 
+def test_no_progress_bar_between_the_rows(dataset: Path) -> None:
+    with connect(str(dataset)) as connection:
+        assert connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
+
+
 def test_importing_recaption_imports_no_duckdb() -> None:
     code = "import sys, recaption; sys.exit('duckdb' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
