@@ -42,14 +42,12 @@ def test_a_truncated_tar(own_copy: Built) -> None:
     tar = out / "dataset" / "data" / "00001.tar"
     with tar.open("r+b") as file:
         file.truncate(spans(tar)[14] + 700)
-    with pytest.raises(DatasetError, match=r"00001.tar ends at byte \d+, and sample 14 should end .* \(shard 00001\)"):
+    with pytest.raises(DatasetError, match=r"00001.tar has [\d,]+ bytes, and [\d,]+ were expected.*\(shard 00001\)"):
         opened(out).batch(0)
     skipping = opened(out, on_error="skip")
     batch = skipping.batch(0)
-    lost = {f"00001{row:04d}" for row in (16, 17)}  # rows of the source: one before is rejected, one held out
-    assert batch["skipped"] >= 2
-    assert len(batch["keys"]) == 48 and not lost & set(batch["keys"])
-    assert batch["mask"].sum() == 46
+    assert len(batch["keys"]) == 48 and not any(key.startswith("00001") for key in batch["keys"])
+    assert batch["skipped"] >= 16 and batch["mask"].sum() == 32  # the whole shard: what else changed is not known
     assert skipping.batch(0)["keys"] == batch["keys"]
 
 
