@@ -69,6 +69,9 @@ class Files:
     def open(self, path: str) -> BinaryIO:
         """A file to read and seek in; remote ones are read ahead. The caller closes it."""
         self._check(path)
+        return self._unchecked(path)
+
+    def _unchecked(self, path: str) -> BinaryIO:
         if is_url(path) and self.cache is not None:
             return open(self.local(path), "rb")
         if is_url(path):
@@ -115,9 +118,8 @@ class Files:
         file = self._files.get(path)
         if file is None:
             if len(self._files) >= _OPEN:
-                closed, descriptor = self._files.popitem(last=False)
-                os.close(descriptor)
-                self._checked.discard(closed)
+                os.close(self._files.popitem(last=False)[1])
+            self._checked.discard(path)
             self._check(path)
             file = self._files[path] = os.open(self.local(path), os.O_RDONLY | os.O_CLOEXEC)
         else:
@@ -147,20 +149,16 @@ class Files:
             )
         if expected.sha256 is not None and path not in self._verified:
             if self.sha256(path) != expected.sha256:
-                raise OSError(f"{path} has the expected size, but not the expected sha256: it was changed. Copy it again")
+                raise OSError(
+                    f"{path} has the expected size, but not the expected sha256: it was changed. Copy it again"
+                )
             self._verified.add(path)
         self._checked.add(path)
 
     def sha256(self, path: str) -> str:
         """Of the whole content, in hex."""
-        local = is_url(path) and self.cache is not None
         digest = hashlib.sha256()
-        opened = (
-            open(self.local(path), "rb")
-            if local or not is_url(path)
-            else self._remote(path, lambda fs, name: fs.open(name, "rb", block_size=4 << 20))
-        )
-        with opened:
+        with self._unchecked(path) as opened:
             while piece := opened.read(1 << 20):
                 digest.update(piece)
         return digest.hexdigest()
