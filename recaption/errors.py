@@ -22,6 +22,7 @@ ImportError
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 from recaption.types import Reason
@@ -119,6 +120,23 @@ class Interrupted(RecaptionError):
 
 class Abandoned(KeyboardInterrupt):
     """Ctrl-C was pressed again while a thread did not stop. Only the end of the process ends that thread."""
+
+
+_WHAT_TO_DO = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space of your quota",
+    errno.EROFS: "Mount it for writing",
+}
+DISK_ERRORS = frozenset({*_WHAT_TO_DO, errno.EIO})
+"""What the disk is to blame for, and not a path that the user gave."""
+
+
+def in_words(error: Exception) -> str:
+    """What failed, and what to do about it where the user can do something: a full disk, a quota, a read-only mount."""
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    todo = _WHAT_TO_DO.get(error.errno or 0)
+    return f"{error.strerror or error}" + (f". {todo}, then run the same command again" if todo else "")
 
 
 class MissingExtra(ImportError):

@@ -131,6 +131,10 @@ class ObjectStore:
     def scratch(self) -> Path:
         return Path(tempfile.gettempdir()) / f".tmp-recaption-{uuid.uuid4().hex}"
 
+    def remove_temporaries(self) -> int:
+        """None are ever in the store: an object appears whole, and scratch files are local."""
+        return 0
+
     def adopt(self, source: Path, path: str) -> bool:
         try:
             self._retried("write", path, lambda: self.fs.put_file(str(source), self._at(path)), kept=())

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -126,8 +126,14 @@ def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
         return b""  # the writer has the sink itself
 
     try:
-        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        writer = pq.ParquetWriter(sink, schema, compression="zstd")
+        try:
             yield encode
+        except BaseException:
+            with suppress(Exception):  # the file is thrown away; its footer may not fit either
+                writer.close()
+            raise
+        writer.close()
     except pa.ArrowNotImplementedError as error:
         raise UserError(f"Parquet cannot hold a column of this answer: {error}. Cast it: column::VARCHAR") from error
 

@@ -108,6 +108,7 @@ def run(
     excluded = _excluded(pipeline)
     lease = claim(store, takeover=takeover, say=display.say)
     try:
+        store.remove_temporaries()
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
         tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
         watchers: tuple[Watcher, ...] = (display, log, *beside)
