@@ -116,10 +116,8 @@ class Annotator:
         parsed = self._parse([caption for image in images for caption in image])
         rows = own.Rows(self._own)
         failures: list[CaptionFailure] = []
-        out = []
         with _collector_paused():
-            for image in images:
-                out.append(self._image(image, list(islice(parsed, len(image))), rows, failures))
+            out = [self._image(image, list(islice(parsed, len(image))), rows, failures) for image in images]
         tables, refused = rows.tables()
         return Annotated(images=out, tables=tables, failures=(*failures, *refused))
 
@@ -129,8 +127,12 @@ class Annotator:
             texts = [attempt(_for_tagger, caption.text) for caption in zone]
             tagged = self._tagger.words(["" if isinstance(text, Failed) else text for text in texts])
             for caption, text, words in zip(zone, texts, tagged, strict=True):
-                failed = next((one for one in (text, words) if isinstance(one, Failed)), None)
-                yield failed or attempt(self._sentences, caption.text, words)
+                if isinstance(text, Failed):
+                    yield text
+                elif isinstance(words, Failed):
+                    yield words
+                else:
+                    yield attempt(self._sentences, caption.text, words)
 
     def _sentences(self, text: str, words: Sequence[Token]) -> list[_Sentence]:
         return list(_cut(self._splitter.split(text), words))

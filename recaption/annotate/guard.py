@@ -25,7 +25,7 @@ class Failed:
         name = type(error).__name__
         try:
             words = str(error)
-        except Exception:  # the __str__ of a user's own exception
+        except Exception:  # noqa: BLE001 - the __str__ of a user's own exception
             words = ""
         words = words.encode("utf-8", "replace").decode()[:_LONGEST]
         return cls(f"{name}: {words}" if words else name)
@@ -35,5 +35,5 @@ def attempt(function: Callable[..., T], *args: object) -> T | Failed:
     """What `function` returns for these arguments, or why it failed. MemoryError and RecursionError count too."""
     try:
         return function(*args)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - whatever a rule raises
         return Failed.of(error)

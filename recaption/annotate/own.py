@@ -2,8 +2,8 @@
 
 `annotate.tables` names classes as `package.module:Class`. One is built per process, without arguments, and is asked
 for rows once for every sub-caption; they are put into every build as `<name>/<shard>.parquet`, sorted by key, and are a
-view of `recaption inspect`. A class that raises for a caption, or gives rows that do not fit its columns, costs the rows
-of that caption in its table; they are counted. It is not asked about captions that could not be parsed.
+view of `recaption inspect`. Where a class raises, or gives rows that do not fit its columns, the rows of that caption
+are missing in its table, and the caption is counted. It is not called for captions that could not be parsed.
 """
 
 from __future__ import annotations
