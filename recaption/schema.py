@@ -173,6 +173,7 @@ _SUB_TAIL = [
     _f("is_negation", _BOOL, "says what is not there"),
     _f("is_meta", _BOOL, "speaks about the picture or the description"),
     _f("is_boilerplate", _BOOL, "begins with an opener; content_start says where the content begins"),
+    _f("is_unparsed", _BOOL, "the whole caption, without tags: a rule failed on it; null: not recorded", null=True),
     _f("content_start", _I32, "into the caption's text, code points"),
     _f("dup_of", _STR, "sub_id of an earlier, nearly equal one of the image", null=True),
     _f("lang", _STR, "language, BCP 47", null=True),
