@@ -124,6 +124,7 @@ class Annotator:
     def _parse(self, captions: list[Caption]) -> Iterator[list[_Sentence] | Failed]:
         rest = iter(captions)
         while zone := list(islice(rest, _ZONE)):
+            gc.collect(0)  # of what was made since the last zone only
             texts = [attempt(_for_tagger, caption.text) for caption in zone]
             tagged = self._tagger.words(["" if isinstance(text, Failed) else text for text in texts])
             for caption, text, words in zip(zone, texts, tagged, strict=True):
@@ -286,13 +287,14 @@ class Annotator:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Every few thousand tags the collector would walk over all that were made before, a tenth of the time. What is
-    made here has no cycles."""
+    """Every few thousand tags the collector would walk over all that were made before, a tenth of the time. Instead
+    each zone of captions is collected once, so that reference cycles of spaCy or of a user's table do not add up."""
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.collect(0)
         if was_on:
             gc.enable()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import duckdb
 import pyarrow as pa
@@ -166,6 +168,29 @@ def test_a_caption_on_which_a_table_fails_has_no_rows_in_it(
     assert made.tables["verbs"]["sub_id"].to_pylist() == ["k/long/0#0", "k/long/2#0"]
     (failure,) = made.failures
     assert (failure.caption_id, failure.table) == ("k/long/1", "verbs") and failure.error.startswith(says)
+
+
+class Circular(Verbs):
+    """Leaves a reference cycle for every sub-caption."""
+
+    alive: ClassVar[WeakSet[Any]] = WeakSet()
+    most: ClassVar[int] = 0
+
+    def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[dict[str, Any]]:
+        class Node:
+            pass
+
+        self.alive.add(Node)  # a class refers to itself
+        Circular.most = max(Circular.most, len(self.alive))
+        return []
+
+
+def test_cycles_do_not_add_up_while_the_collector_is_paused(module: ModuleType, make: Make) -> None:
+    module.Verbs = Circular  # type: ignore[attr-defined]
+    gc.collect()
+    Annotator(Annotate(tables=NAMES[:1])).annotate([[make(f"A dog {n}.")] for n in range(5_000)])
+    assert 0 < Circular.most <= 1_100, "no more than those of one zone"
+    assert len(Circular.alive) == 0
 
 
 def test_a_keyword_of_sql_is_a_name_like_any(module: ModuleType, tmp_path: Path) -> None:
