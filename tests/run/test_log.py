@@ -53,7 +53,7 @@ def test_runs_append_and_a_broken_line_of_a_killed_one_stands_alone(tmp_path: Pa
     first.write("run_started")
     first.close()
     with (tmp_path / "metrics" / "log.jsonl").open("ab") as file:
-        file.write(b'{"v":"1.2","ts":"2026-01-3')
+        file.write(b'{"v":"1.3","ts":"2026-01-3')
     second = EventLog(store, "run-000002", SCRUB)
     second.write("run_started")
     second.close()
