@@ -1,4 +1,4 @@
-"""Where a pass stands: plain numbers, for whoever shows or keeps them."""
+"""Where a pass stands: plain numbers, for displays, logs and metrics. docs/figures.md has their definitions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from recaption.generate.actor import Counters
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
 
 
@@ -18,7 +18,8 @@ class Progress:
     model: str
     phase: str = "listing"  # listing | starting engine | generating | done
     total: dict[str, int] = field(default_factory=dict)  # question -> images to answer, of the shards listed so far
-    resumed: dict[str, int] = field(default_factory=dict)  # question -> done before this run
+    resumed: dict[str, int] = field(default_factory=dict)  # question -> images answered or rejected before this run
+    duplicates: dict[str, int] = field(default_factory=dict)  # question -> images equal to one of their shard
     counters: Counters = field(default_factory=Counters)  # of this run
     meter: Meter = field(default_factory=Meter)
     in_flight: int = 0
@@ -31,6 +32,7 @@ class Progress:
     started: float | None = None  # monotonic seconds at which the first engine was ready
     ended: float | None = None  # monotonic seconds at which the last answer was put
     provenance: dict[str, str] = field(default_factory=dict)
+    store_silent: float = 0.0  # seconds since the store last answered, where it should have
 
     @property
     def answers(self) -> Counter[str]:
@@ -53,27 +55,41 @@ class Progress:
         return self.counters.output_tokens
 
     def done(self, question: str) -> int:
-        """Images that are answered or rejected, in this run or before it.
+        """Images that are answered or rejected, in this run or before it, and those that are asked with an equal one."""
+        counts = self.generation(question)
+        return sum(counts[name] for name in ("resumed", "duplicates", "answers", "rejects"))
 
-        When the pass is done that is all of them; an engine that died may have put more than it could tell of.
-        """
-        if self.phase == "done":
-            return self.total[question]
-        return self.resumed[question] + self.answers[question] + self.rejects[question]
+    def generation(self, question: str) -> dict[str, int]:
+        """The sum of a generation: total = resumed + duplicates + answers + rejects, once the pass is done."""
+        return {
+            "total": self.total[question],
+            "resumed": self.resumed[question],
+            "duplicates": self.duplicates.get(question, 0),
+            "answers": self.answers[question],
+            "rejects": self.rejects[question],
+        }
+
+    def sum(self, question: str) -> str:
+        """The sum of a generation in words."""
+        counts = self.generation(question)
+        terms = {
+            "answered before": counts["resumed"],
+            "equal images": counts["duplicates"],
+            "answered": counts["answers"],
+            "rejected": counts["rejects"],
+        }
+        return f"{question}: asked {counts['total']:,} = " + " + ".join(f"{name} {n:,}" for name, n in terms.items())
 
     @property
     def captions_per_second(self) -> float | None:
-        """Of this run, on average: what lay there already is no speed."""
-        return self.answers.total() / self.seconds if self.seconds > 1 and self.answers.total() else None
+        """Of this run, on average; resumed answers do not count."""
+        return captions_per_second(self.answers.total(), self.seconds)
 
     @property
     def seconds_left(self) -> float | None:
         """At the rate of this run, for the shards listed so far; None where there is no rate yet."""
         missing = sum(total - self.done(question) for question, total in self.total.items())
-        if missing <= 0 and self.all_listed:
-            return 0.0
-        settled, seconds = self.counters.settled, self.seconds
-        return missing * seconds / settled if settled and seconds > 1 else None
+        return seconds_left(missing, self.counters.settled, self.seconds, all_listed=self.all_listed)
 
     @property
     def seconds(self) -> float:
@@ -82,7 +98,7 @@ class Progress:
 
     def brief(self) -> dict[str, Any]:
         """As it is told every few seconds, in the log and with --json. `captions_per_second` is of the whole run."""
-        share, left, rate, rejects = self.meter.share, self.seconds_left, self.captions_per_second, self.rejects
+        share, left, rate = self.meter.share, self.seconds_left, self.captions_per_second
         return {
             "model": self.model,
             "phase": self.phase,
@@ -95,16 +111,10 @@ class Progress:
             "quarantined": self.quarantined,
             "seconds": round(self.seconds, 3),
             "seconds_left": None if left is None else round(left, 1),
+            "store_silent_seconds": round(self.store_silent, 1),
             "generations": {
-                name: {
-                    "done": self.done(name),
-                    "total": total,
-                    "resumed": self.resumed[name],
-                    "answers": self.answers[name],
-                    "retries": self.retries[name],
-                    "rejects": rejects[name],
-                }
-                for name, total in self.total.items()
+                name: {"done": self.done(name), **self.generation(name), "retries": self.retries[name]}
+                for name in self.total
             },
         }
 
@@ -123,9 +133,7 @@ class Progress:
             "quarantined": self.quarantined,
             "generations": {
                 name: {
-                    "total": total,
-                    "resumed": self.resumed[name],
-                    "answers": c.answers[name],
+                    **self.generation(name),
                     "retries": c.retries[name],
                     "degenerate": c.degenerate[name],
                     "rejects": {reason: n for (question, reason), n in sorted(c.rejects.items()) if question == name},
@@ -133,11 +141,23 @@ class Progress:
                     "cached_tokens": c.cached_tokens[name],
                     "output_tokens": c.output_tokens[name],
                 }
-                for name, total in self.total.items()
+                for name in self.total
             },
             "engine": self.provenance,
             "meter": self.meter.report(max(1, self.engines)),
         }
+
+
+def captions_per_second(answers: int, seconds: float) -> float | None:
+    """Answers of a run by its time of generating; None in the first second and without answers."""
+    return answers / seconds if answers and seconds > 1 else None
+
+
+def seconds_left(missing: int, settled: int, seconds: float, *, all_listed: bool) -> float | None:
+    """Time for what is missing, at the rate at which a run settled images in `seconds`; None without a rate."""
+    if missing <= 0 and all_listed:
+        return 0.0
+    return missing * seconds / settled if settled and seconds > 1 else None
 
 
 class Pace:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recaption.engine.base import EngineSpec, Rendered
 from recaption.errors import RecaptionError
 from recaption.generate import parts
 from recaption.generate.chunks import Chunk
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
 from recaption.generate.plan import Question
 from recaption.generate.scheduler import Assignment
@@ -145,10 +147,18 @@ class Buffer:
     """Finished items of one assignment on their way into parts: put every 64 of a question, or after 5 s."""
 
     def __init__(
-        self, store: Store, questions: tuple[Question, ...], chunk: Chunk, stem: str, writer: str, meter: Meter
+        self,
+        store: Store,
+        questions: tuple[Question, ...],
+        chunk: Chunk,
+        stem: str,
+        writer: str,
+        meter: Meter,
+        counters: Sequence[Counters] = (),
     ) -> None:
+        """What is put is counted in all `counters`, when the store has it."""
         self._store, self._questions, self._chunk = store, questions, chunk
-        self._stem, self._writer, self._meter = stem, writer, meter
+        self._stem, self._writer, self._meter, self._counters = stem, writer, meter, counters
         self._items: dict[str, list[tuple[float, Answer | Reject]]] = {question.id: [] for question in questions}
         self._number = 0
         self._lock = asyncio.Lock()
@@ -193,5 +203,7 @@ class Buffer:
                 except BaseException:
                     self._items[question.id][:0] = items
                     raise
+                for counters in self._counters:
+                    counters.count((*answers, *rejects), question.id)
                 now = time.monotonic()
                 self._meter.spent("put", sum(now - since for since, _ in items), len(items))

@@ -53,6 +53,7 @@ class Outcome:
     output_tokens: int
     reject_share: float
     sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
+    generations: dict[str, dict[str, int]]  # per generation the numbers of its sum; docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
 
@@ -64,17 +65,15 @@ class _Tally:
     output_tokens: int = 0
     seconds: float = 0.0
     sums: list[str] = field(default_factory=list)
+    generations: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, progress: Progress) -> None:
         self.answered += progress.answers.total()
         self.rejected += progress.rejects.total()
         self.output_tokens += progress.output_tokens.total()
         self.seconds += progress.seconds
-        self.sums += [
-            f"{name}: asked {total} = settled before {progress.resumed[name]} + answered {progress.answers[name]} "
-            f"+ rejected {progress.rejects[name]}"
-            for name, total in progress.total.items()
-        ]
+        self.sums += [progress.sum(name) for name in progress.total]
+        self.generations |= {name: progress.generation(name) for name in progress.total}
 
 
 def run(
@@ -189,6 +188,7 @@ def run(
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
         sums=(*_images_sum(counts), *tally.sums),
+        generations=tally.generations,
         warnings=(warning,) if warning else (),
         pruned=pruned,
     )
@@ -199,7 +199,7 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     if counts is None:
         return ()
     states = ("ok", "partial", "reject", "excluded")
-    return (f"images in {counts['images']} = " + " + ".join(f"{name} {counts[name]}" for name in states),)
+    return (f"images in {counts['images']:,} = " + " + ".join(f"{name} {counts[name]:,}" for name in states),)
 
 
 @ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[StoreError])
