@@ -186,12 +186,17 @@ def doctor(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     with _extra_named():
         from recaption.run import show, status
+    errors = Console(stderr=True, highlight=False)
+
+    def read() -> status.Status:
+        return status.read_patiently(arguments.out, lambda text: errors.print(text, markup=False))
+
     if arguments.json:
-        print(json.dumps(status.as_json(status.read_status(arguments.out)), indent=2))
+        print(json.dumps(status.as_json(read()), indent=2))
     elif arguments.watch:
-        show.watch(lambda: status.read_status(arguments.out), Console())
+        show.watch(read, Console())
     else:
-        show.print_status(status.read_status(arguments.out), Console())
+        show.print_status(read(), Console())
     return 0
 
 

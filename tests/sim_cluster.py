@@ -18,8 +18,8 @@ from typing import Any
 from recaption.config import Model
 from recaption.engine.base import EngineSpec
 from recaption.generate.actor import Ended, Poll
-from recaption.generate.counters import Counters
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan, Question
 from recaption.generate.scheduler import Assignment

@@ -10,6 +10,9 @@ from typing import Any
 from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
 
+SILENT_SECONDS = 10.0
+"""A store that has not answered for so long counts as silent."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Progress:
@@ -55,7 +58,7 @@ class Progress:
         return self.counters.output_tokens
 
     def done(self, question: str) -> int:
-        """Images that are answered or rejected, in this run or before it, and those that are asked with an equal one."""
+        """Images that are answered or rejected, in this run or before it, or equal to one that is asked."""
         counts = self.generation(question)
         return sum(counts[name] for name in ("resumed", "duplicates", "answers", "rejects"))
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ import yaml
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import StoreError, UserError
+from recaption.figures import duration
 from recaption.generate import parts
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.driver import Pass
@@ -33,12 +35,16 @@ from recaption.run.raylet import Raylet
 from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
+from recaption.run.telemetry import StoreWatch, waited
 from recaption.scrub import Scrubber
 from recaption.source import open_source
 from recaption.store import Store, open_store
 from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
+
+_STOPPING = "stopping: answers that are ready are stored first, which takes up to 30 s; Ctrl-C again stops at once"
+_NOT_FLUSHED = "the store does not answer: the end of this run is missing in its metrics/. Answers are not affected"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +109,8 @@ def run(
     source = open_source(pipeline.source)
     format_of(pipeline, source.kind)
     store = open_store(pipeline.output.path)
-    _check_writable(store)
+    watch = StoreWatch(store.url, display.say)
+    waited(lambda: _check_writable(store), silent=watch.look)
     excluded = _excluded(pipeline)
     lease = claim(store, takeover=takeover, say=display.say)
     try:
@@ -112,6 +119,7 @@ def run(
         watchers: tuple[Watcher, ...] = (display, log, *beside)
 
         def report(progress: Progress) -> None:
+            progress.store_silent = log.store_silent
             for watcher in watchers:
                 watcher.generating(progress)
             if builder:
@@ -121,11 +129,19 @@ def run(
             for watcher in watchers:
                 watcher.building(done, total)
 
+        heard = False
+
         def stop() -> bool:
+            nonlocal heard
+            if stopping() and not heard:
+                heard = True
+                display.say(_STOPPING)
+            if ended := watch.look(log.store_silent):
+                log.warn(f"the store did not answer for {duration(ended)}")
             lease.check()
             raylet.check()
             log.touch()
-            return stopping()
+            return heard
 
         log.start(pipeline.name)
         try:
@@ -138,8 +154,11 @@ def run(
                     limit=limit,
                     redrive=redrive,
                 )
-                builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
                 raylet = Raylet()
+                builder = None
+                if annotator:
+                    found = annotator
+                    builder = waited(lambda: Builder(plan, job, store, found, limit, RayPool()), stop)
                 for model in plan.models:
                     work = Pass(
                         model,
@@ -159,22 +178,24 @@ def run(
                                 compacting.append(_compact.remote(model.questions, store.url, listing.shard.id))
                     finally:
                         tally.add(work.progress)
-                    get(compacting)
+                    waited(partial(get, compacting), stop)
                 build, changed = builder.finish(building, stop) if builder else (None, tally.answered > 0)
                 if build:
                     log.tell("built", build=build, changed=changed)
-                manifest = read_manifest(store, f"builds/{build}") if build else None
+                manifest = waited(lambda: read_manifest(store, f"builds/{build}"), stop) if build else None
                 warning = too_few_shards(manifest, pipeline.output.trainer) if manifest else None
                 if warning:
                     log.warn(warning)
                 pruned = None
                 if prune_others and build:
                     lease.check()
-                    pruned = prune(store)
+                    pruned = waited(lambda: prune(store), stop)
         except BaseException as error:
-            log.end(error)
+            if not log.end(error):
+                display.say(_NOT_FLUSHED)
             raise
-        log.end(None)
+        if not log.end(None):
+            display.say(_NOT_FLUSHED)
     finally:
         with suppress(StoreError):
             lease.release()

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from recaption.errors import UserError
+from recaption.errors import StoreError, UserError
 from recaption.figures import duration
 from recaption.generate import lease
+from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.run.stored import last_run, read_json
+from recaption.run.telemetry import waited
 from recaption.store import Store, open_store
 
 State = Literal["starting", "running", "silent", "dead", "interrupted", "failed", "done"]
 
+PATIENCE_SECONDS = 60.0  # that `recaption status` waits for the store
 SILENT_SECONDS = 90.0
 """A run writes its progress every few seconds. Where it is older, the beat of the lease tells whether the run lives."""
 
@@ -130,6 +133,27 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
     )
 
 
+def read_patiently(url: str, say: Callable[[str], None]) -> Status:
+    """As `read_status`; `say` is told while the store does not answer. Raises StoreError after PATIENCE_SECONDS."""
+    next_at, slept = SILENT_STORE_SECONDS, 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+        time.sleep(seconds)
+
+    def silent(seconds: float) -> None:
+        nonlocal next_at
+        seconds -= slept
+        if seconds >= PATIENCE_SECONDS:
+            raise StoreError(f"{url} has not answered for {seconds:.0f} s. Try again when the store answers")
+        if seconds >= next_at:
+            say(f"the store has not answered for {seconds:.0f} s: {url}")
+            next_at = seconds + SILENT_STORE_SECONDS
+
+    return waited(lambda: read_status(url, sleep=sleep), silent=silent)
+
+
 def as_json(status: Status) -> dict[str, Any]:
     """What the run wrote, as it is, and under `judged` what it looks like from here."""
     return {**status.raw, "judged": {"run": status.run, "state": status.state, "words": status.words}}
@@ -162,7 +186,9 @@ def _judge(
         return "silent", f"no sign of life for {duration(silence)} from {who}; {surely}"
     going = f" for {duration((now - started).total_seconds())}" if started else ""
     since = f" (since {clock(started, now)})" if started else ""
-    return "running", f"running{going}{since}, {who}, updated {duration(max(0.0, silence))} ago"
+    waiting = float(raw.get("store_silent_seconds") or 0.0)
+    store = f"; the store had not answered for {duration(waiting)} then" if waiting >= SILENT_STORE_SECONDS else ""
+    return "running", f"running{going}{since}, {who}, updated {duration(max(0.0, silence))} ago{store}"
 
 
 def _starting(holder: dict[str, Any], now: datetime) -> tuple[State, str]:
