@@ -248,7 +248,7 @@ class EngineHost:
         self._name(result)
         self._completed += 1
         self._answers += isinstance(result, Answer)
-        await item.work.buffer.add(question, result)
+        item.work.buffer.add(question, result)
 
     def _name(self, item: Answer | Reject) -> None:
         """Keep a reject for the next poll, which names it in the log."""
@@ -296,7 +296,7 @@ class EngineHost:
         for question in item.questions:
             found = reject(question, item.image, error.reason, str(error), [])
             self._name(found)
-            await item.work.buffer.add(question, found)
+            item.work.buffer.add(question, found)
         item.work.settle(item.image.row)
 
     def _abort(self, error: RecaptionError) -> None:

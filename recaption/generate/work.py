@@ -144,7 +144,10 @@ class Item:
 
 
 class Buffer:
-    """Finished items of one assignment on their way into parts: put every 64 of a question, or after 5 s."""
+    """Finished items of one assignment on their way into parts: put every 64 of a question, or after 5 s.
+
+    While the store is slow they wait here, at most those of one chunk.
+    """
 
     def __init__(
         self,
@@ -163,11 +166,18 @@ class Buffer:
         self._number = 0
         self._lock = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None  # of a put that nothing waited for
 
-    async def add(self, question: Question, item: Answer | Reject) -> None:
+    def add(self, question: Question, item: Answer | Reject) -> None:
+        """Take a finished item. Does not wait for the store: a slow one must not stop the engine.
+
+        Raises what the put of earlier items raised.
+        """
         self._items[question.id].append((time.monotonic(), item))
-        if len(self._items[question.id]) >= FLUSH_COUNT:
-            await self.flush()
+        if self._failure is not None:
+            raise self._failure
+        if len(self._items[question.id]) >= FLUSH_COUNT and not self._puts:
+            self._begin_put().add_done_callback(self._unobserved)
 
     async def flush_regularly(self) -> None:
         while True:
@@ -176,10 +186,17 @@ class Buffer:
 
     async def flush(self) -> None:
         """Put what is there. A caller that is cancelled leaves the put running; the next flush waits for it."""
-        put = asyncio.ensure_future(self._put())
+        await asyncio.shield(self._begin_put())
+
+    def _begin_put(self) -> asyncio.Task[None]:
+        put = asyncio.create_task(self._put())
         self._puts.add(put)
         put.add_done_callback(self._ended)
-        await asyncio.shield(put)
+        return put
+
+    def _unobserved(self, put: asyncio.Task[None]) -> None:
+        if not put.cancelled():
+            self._failure = put.exception()
 
     def _ended(self, put: asyncio.Task[None]) -> None:
         self._puts.discard(put)
