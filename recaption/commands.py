@@ -91,12 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fields(outcome: Outcome, name: str) -> dict[str, Any]:
     """What came out, for programs."""
+    from recaption.generate.progress import captions_per_second
     from recaption.inspect import summarise
 
     fields = {"name": name, "out": outcome.store_url, **asdict(outcome)}
     del fields["store_url"]
-    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
-    fields["captions_per_second"] = rate
+    fields["captions_per_second"] = captions_per_second(outcome.answered, outcome.seconds)
     if outcome.build and "://" not in outcome.store_url:  # DuckDB reads local files
         fields["dataset"] = asdict(summarise(outcome.store_url))
     return fields
@@ -133,10 +133,8 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         console.print(f"next: {command} inspect {shlex.quote(out)}", markup=False, highlight=False)
         _report_beside(outcome, console)
         return
-    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
-    summary = summarise(outcome.store_url, seconds=outcome.seconds if rate else None, captions_per_second=rate)
     print_summary(
-        summary,
+        summarise(outcome.store_url),
         console,
         (
             f"{command} inspect {shlex.quote(out)}  # look into it",
@@ -144,6 +142,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
             f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
             f"{command} init my-captions  # pipelines and prompts to start from",
         ),
+        (outcome.answered, outcome.seconds),
     )
     _report_beside(outcome, console)
 

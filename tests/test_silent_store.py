@@ -79,7 +79,9 @@ def test_a_silent_store_is_named_and_costs_time_only(silent: Silent) -> None:
     silent.wait_for("the store answers again", 20)
     assert run.wait() == 0, run.said()
     assert run.asked() == 2 * IMAGES, "nothing is asked twice"
-    assert f"asked {IMAGES:,} = answered before 0 + equal images 0 + answered {IMAGES:,} + rejected 0" in run.said()
+    assert (
+        f"asked {IMAGES:,} = from earlier runs 0 + duplicate images 0 + answered {IMAGES:,} + rejected 0" in run.said()
+    )
 
 
 def test_a_stop_is_heard_while_the_store_is_silent(silent: Silent) -> None:

@@ -76,8 +76,8 @@ class Progress:
         """The sum of a generation in words."""
         counts = self.generation(question)
         terms = {
-            "answered before": counts["resumed"],
-            "equal images": counts["duplicates"],
+            "from earlier runs": counts["resumed"],
+            "duplicate images": counts["duplicates"],
             "answered": counts["answers"],
             "rejected": counts["rejects"],
         }

@@ -19,7 +19,7 @@ import orjson
 import recaption
 from recaption.errors import Interrupted
 from recaption.generate.events import Event, Level
-from recaption.generate.progress import Pace, Progress
+from recaption.generate.progress import Pace, Progress, captions_per_second
 from recaption.run.log import EventLog
 from recaption.run.telemetry import Background
 from recaption.scrub import Scrubber
@@ -134,14 +134,14 @@ class RunLog:
     def _state(self, how: str, error: BaseException | None = None) -> dict[str, Any]:
         passes = list(self._progress.values())
         seconds = sum(progress.seconds for progress in passes)
-        answers = sum(progress.answers.total() for progress in passes)
+        rate = captions_per_second(sum(progress.answers.total() for progress in passes), seconds)
         return {
             **self._data,
             "state": how,
             "error": None if error is None else self._scrub.text(str(error) or type(error).__name__),
             "updated": _now(),
             "store_silent_seconds": round(self.store_silent, 1),
-            "captions_per_second": round(answers / seconds, 3) if seconds else None,
+            "captions_per_second": None if rate is None else round(rate, 3),
             "models": {progress.model: progress.as_json() for progress in passes},
         }
 

@@ -111,6 +111,8 @@ def _picture(status: Status, now: datetime) -> RenderableType:
         blocks += [Text(f"  rejected of {g.id}: {listed(g.rejects)}") for g in model.generations if g.rejects]
         resumed = [f"{g.id} {g.resumed:,}" for g in model.generations if g.resumed]
         blocks += [Text(f"  from before this run: {', '.join(resumed)}", style="dim")] if resumed else []
+        equal = [f"{g.id} {g.duplicates:,}" for g in model.generations if g.duplicates]
+        blocks += [Text(f"  duplicate images: {', '.join(equal)}", style="dim")] if equal else []
         blocks += [Text(f"  {line}") for line in _remarks(status, model, now)]
     return Group(*blocks, *(Text(line) for line in _ending(status)))
 
@@ -145,6 +147,7 @@ def _facts(model: ModelStatus, g: GenerationStatus) -> list[str]:
     return [
         *([f"{rate:,.1f} captions/s"] if rate else []),
         *([f"{g.resumed:,} from before this run"] if g.resumed else []),
+        *([f"{g.duplicates:,} duplicate images"] if g.duplicates else []),
         *([f"{g.retries:,} asked again"] if g.retries else []),
         *([f"rejected: {listed(g.rejects)}"] if g.rejects else []),
         *([", ".join(tokens)] if tokens else []),

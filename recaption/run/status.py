@@ -16,6 +16,7 @@ from recaption.errors import StoreError, UserError
 from recaption.figures import duration
 from recaption.generate import lease
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
+from recaption.generate.progress import captions_per_second, seconds_left
 from recaption.run.stored import last_run, read_json
 from recaption.run.telemetry import waited
 from recaption.store import Store, open_store
@@ -29,11 +30,12 @@ SILENT_SECONDS = 90.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationStatus:
-    """One question of one model. Counts are of this run but for `resumed`, which was settled before it."""
+    """One generation. docs/figures.md defines the counts."""
 
     id: str
     total: int  # images to ask about, of the shards listed so far
     resumed: int
+    duplicates: int
     answers: int
     retries: int
     rejects: dict[str, int]  # by reason
@@ -48,7 +50,7 @@ class GenerationStatus:
 
     @property
     def done(self) -> int:
-        return self.resumed + self.fresh
+        return self.resumed + self.duplicates + self.fresh
 
     @property
     def share(self) -> float:
@@ -73,16 +75,13 @@ class ModelStatus:
     stages: dict[str, float]  # seconds per request
 
     def captions_per_second(self, generation: GenerationStatus) -> float | None:
-        return generation.answers / self.seconds if self.seconds and generation.answers else None
+        return captions_per_second(generation.answers, self.seconds)
 
     @property
     def seconds_left(self) -> float | None:
         """At the rate of this run, for what is listed so far; None where there is no rate yet."""
         missing = sum(g.total - g.done for g in self.generations)
-        fresh = sum(g.fresh for g in self.generations)
-        if missing <= 0 and self.all_listed:
-            return 0.0
-        return missing * self.seconds / fresh if fresh and self.seconds else None
+        return seconds_left(missing, sum(g.fresh for g in self.generations), self.seconds, all_listed=self.all_listed)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,7 +265,7 @@ def _model(name: str, data: dict[str, Any]) -> ModelStatus:
     )
 
 
-_COUNTS = ("total", "resumed", "answers", "retries", "prompt_tokens", "cached_tokens", "output_tokens")
+_COUNTS = ("total", "resumed", "duplicates", "answers", "retries", "prompt_tokens", "cached_tokens", "output_tokens")
 
 
 def _time(text: Any) -> datetime | None:
