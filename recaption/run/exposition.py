@@ -28,7 +28,9 @@ class _Metric:
 
 METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_answers": _Metric(kind="counter", help="Answers that this run stored."),
-    "recaption_rejects": _Metric(kind="counter", help="Rejects that this run stored.", labels=("model", "generation", "reason")),
+    "recaption_rejects": _Metric(
+        kind="counter", help="Rejects that this run stored.", labels=("model", "generation", "reason")
+    ),
     "recaption_retries": _Metric(kind="counter", help="Requests of this run that asked again."),
     "recaption_degenerate_answers": _Metric(
         kind="counter", help="Questions whose text was empty, a repetition or a refusal at first."
