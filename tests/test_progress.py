@@ -75,6 +75,8 @@ def test_a_line_says_what_is_not_as_it_should_be_and_nothing_that_is_not() -> No
         "38 s left, 4 images in quarantine, 1 engine died; "
         "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
     )
+    assert "the store has not answered for 12 s, 1 engine died" in plain(state(deaths=1, store_silent=12.0))
+    assert "store" not in plain(state(store_silent=3.0))
     nothing = Progress(model="qwen", total={"long": 0}, resumed={"long": 0})
     assert plain(nothing) == "qwen: listing images"
     assert plain(state(phase="starting engine", counters=Counters(), engines=0, in_flight=0)) == (
