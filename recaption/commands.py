@@ -125,11 +125,11 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
     if outcome.build is None:
         for line in (*outcome.sums, "next: recaption build, with the same arguments"):
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         return
     if "://" in outcome.store_url:  # the summary's objects are in all shards: nobody asked for that much traffic
         for line in outcome.sums:
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(f"next: {command} inspect {shlex.quote(out)}", markup=False, highlight=False)
         _report_beside(outcome, console)
         return

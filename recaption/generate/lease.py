@@ -26,7 +26,7 @@ from recaption.errors import Interrupted, StoreError, UserError
 from recaption.store import Store
 
 BEAT_SECONDS = 10.0
-RELEASE_SECONDS = 5.0  # that the end of a run waits for the store
+RELEASE_SECONDS = 3.0  # that the end of a run waits for the store
 STALE_SECONDS = 45.0  # four beats missed: what a busy store or a paused machine may cost
 _LOOK_SECONDS = 3.0  # between two looks at another's beat
 _OWN: set[str] = set()  # tokens of the leases that this process holds

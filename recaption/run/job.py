@@ -13,6 +13,7 @@ from typing import Literal
 
 import ray
 import yaml
+from rich.markup import escape
 
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
@@ -109,7 +110,7 @@ def run(
     source = open_source(pipeline.source)
     format_of(pipeline, source.kind)
     store = open_store(pipeline.output.path)
-    watch = StoreWatch(store.url, display.say)
+    watch = StoreWatch(escape(store.url), display.say)
     waited(lambda: _check_writable(store), silent=watch.look)
     excluded = _excluded(pipeline)
     lease = claim(store, takeover=takeover, say=display.say)
@@ -219,8 +220,9 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     """Where the images of a build went, in words; the manifest was checked for it."""
     if counts is None:
         return ()
-    states = ("ok", "partial", "reject", "excluded")
-    return (f"images in {counts['images']:,} = " + " + ".join(f"{name} {counts[name]:,}" for name in states),)
+    states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}
+    terms = " + ".join(f"{name} {counts[key]:,}" for name, key in states.items())
+    return (f"images in {counts['images']:,} = {terms}",)
 
 
 @ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[StoreError])

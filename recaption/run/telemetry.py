@@ -13,7 +13,7 @@ from recaption.figures import duration
 from recaption.generate.progress import SILENT_SECONDS
 
 REPEAT_SECONDS = 30.0  # between two messages about it
-FLUSH_SECONDS = 5.0  # given to what still waits when a run ends
+FLUSH_SECONDS = 4.0  # given to what still waits when a run ends
 LOOK_SECONDS = 0.2  # between two looks at signals while something is waited for
 ROOM = 10_000  # jobs that wait
 
