@@ -417,9 +417,9 @@ class Pass:
 
     def _check_sums(self) -> None:
         """Every image that was to be asked about is answered or rejected."""
-        for name, total in self.progress.total.items():
-            if self.progress.done(name) != total:
-                raise DatasetError(f"the sum of the run does not hold: {self.progress.sum(name)}")
+        for generation in self.progress.state().generations:
+            if generation.done != generation.total:
+                raise DatasetError(f"the sum of the run does not hold: {generation.words}")
 
     # the end
 

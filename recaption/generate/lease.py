@@ -83,14 +83,14 @@ class Lease:
         """
         self._released.set()
         _OWN.discard(self._token)
-        failed: list[StoreError] = []
+        failed: list[BaseException] = []
 
         def put() -> None:
             if self._thread.is_alive():
                 self._thread.join(timeout=RELEASE_SECONDS)  # a late beat does no harm
             try:
                 self.store.put(_path(self.epoch, "released"), b"")
-            except StoreError as error:
+            except BaseException as error:  # noqa: BLE001 - it is raised below
                 failed.append(error)
 
         # On a thread: a store that does not answer must not keep the process.

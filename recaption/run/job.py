@@ -79,8 +79,9 @@ class _Tally:
         self.rejected += progress.rejects.total()
         self.output_tokens += progress.output_tokens.total()
         self.seconds += progress.seconds
-        self.sums += [progress.sum(name) for name in progress.total]
-        self.generations |= {name: progress.generation(name) for name in progress.total}
+        for generation in progress.state().generations:
+            self.sums.append(generation.words)
+            self.generations[generation.id] = generation.sums
 
 
 def run(

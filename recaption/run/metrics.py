@@ -142,7 +142,7 @@ class RunLog:
             "updated": _now(),
             "store_silent_seconds": round(self.store_silent, 1),
             "captions_per_second": None if rate is None else round(rate, 3),
-            "models": {progress.model: progress.as_json() for progress in passes},
+            "models": {progress.model: progress.state().as_json() for progress in passes},
         }
 
     def _put(self, name: str, state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from recaption.errors import StoreError, UserError
 from recaption.figures import duration
 from recaption.generate import lease
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
-from recaption.generate.progress import captions_per_second, seconds_left
+from recaption.generate.progress import PassState
 from recaption.run.stored import last_run, read_json
 from recaption.run.telemetry import waited
 from recaption.store import Store, open_store
@@ -29,62 +29,6 @@ SILENT_SECONDS = 90.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationStatus:
-    """One generation. docs/figures.md defines the counts."""
-
-    id: str
-    total: int  # images to ask about, of the shards listed so far
-    resumed: int
-    duplicates: int
-    answers: int
-    retries: int
-    rejects: dict[str, int]  # by reason
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-
-    @property
-    def fresh(self) -> int:
-        """Settled by this run."""
-        return self.answers + sum(self.rejects.values())
-
-    @property
-    def done(self) -> int:
-        return self.resumed + self.duplicates + self.fresh
-
-    @property
-    def share(self) -> float:
-        return self.done / self.total if self.total else 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelStatus:
-    """One model's pass. `lost` says which share of the engine's own rate went where; with `share` they make 1."""
-
-    name: str
-    phase: str
-    all_listed: bool  # until then totals are of what is listed so far
-    seconds: float  # of generating
-    in_flight: int
-    engines: int
-    engine: str  # name, version and device, as far as they are known
-    generations: tuple[GenerationStatus, ...]
-    share: float | None
-    lost: dict[str, float]
-    tokens_per_second: float | None
-    stages: dict[str, float]  # seconds per request
-
-    def captions_per_second(self, generation: GenerationStatus) -> float | None:
-        return captions_per_second(generation.answers, self.seconds)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the rate of this run, for what is listed so far; None where there is no rate yet."""
-        missing = sum(g.total - g.done for g in self.generations)
-        return seconds_left(missing, sum(g.fresh for g in self.generations), self.seconds, all_listed=self.all_listed)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
     """How the last run of an output stands. `words` say it in a sentence, with what to do where something is."""
 
@@ -93,7 +37,7 @@ class Status:
     command: str
     state: State
     words: str
-    models: tuple[ModelStatus, ...]
+    models: tuple[PassState, ...]
     raw: dict[str, Any]  # progress.json as it is; empty when the run has not written one
 
     @property
@@ -127,7 +71,7 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
         command=str(raw.get("command", "run")),
         state=state,
         words=words,
-        models=tuple(_model(name, model) for name, model in raw.get("models", {}).items()),
+        models=tuple(PassState.from_json(name, model) for name, model in raw.get("models", {}).items()),
         raw=raw,
     )
 
@@ -237,35 +181,6 @@ def _beats(store: Store, epoch: int, now: datetime, sleep: Callable[[float], Non
 def _epoch(raw: dict[str, Any]) -> int:
     number = str(raw.get("run", "")).removeprefix("run-")
     return int(number) if number.isdigit() else 0
-
-
-def _model(name: str, data: dict[str, Any]) -> ModelStatus:
-    engine, meter = data.get("engine") or {}, data.get("meter") or {}
-    what = " ".join(filter(None, (engine.get("engine"), engine.get("engine_version"))))
-    return ModelStatus(
-        name=name,
-        phase=str(data.get("phase", "")),
-        all_listed=bool(data.get("all_listed", True)),
-        seconds=float(data.get("seconds", 0.0)),
-        in_flight=int(data.get("in_flight", 0)),
-        engines=int(data.get("engines", 0)),
-        engine=f"{what} on {engine['device']}" if what and engine.get("device") else what,
-        generations=tuple(
-            GenerationStatus(
-                id=id,
-                **{field: int(g.get(field, 0)) for field in _COUNTS},
-                rejects={str(reason): int(n) for reason, n in g.get("rejects", {}).items()},
-            )
-            for id, g in data.get("generations", {}).items()
-        ),
-        share=meter.get("share"),
-        lost={cause: share for cause, share in (meter.get("lost") or {}).items() if share},
-        tokens_per_second=meter.get("tokens_per_second"),
-        stages=meter.get("stages") or {},
-    )
-
-
-_COUNTS = ("total", "resumed", "duplicates", "answers", "retries", "prompt_tokens", "cached_tokens", "output_tokens")
 
 
 def _time(text: Any) -> datetime | None:
