@@ -91,12 +91,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fields(outcome: Outcome, name: str) -> dict[str, Any]:
     """What came out, for programs."""
+    from recaption.generate.progress import captions_per_second
     from recaption.inspect import summarise
 
     fields = {"name": name, "out": outcome.store_url, **asdict(outcome)}
     del fields["store_url"]
-    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
-    fields["captions_per_second"] = rate
+    fields["captions_per_second"] = captions_per_second(outcome.answered, outcome.seconds)
     if outcome.build and "://" not in outcome.store_url:  # DuckDB reads local files
         fields["dataset"] = asdict(summarise(outcome.store_url))
     return fields
@@ -125,18 +125,16 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
     if outcome.build is None:
         for line in (*outcome.sums, "next: recaption build, with the same arguments"):
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         return
     if "://" in outcome.store_url:  # the summary's objects are in all shards: nobody asked for that much traffic
         for line in outcome.sums:
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(f"next: {command} inspect {shlex.quote(out)}", markup=False, highlight=False)
         _report_beside(outcome, console)
         return
-    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
-    summary = summarise(outcome.store_url, seconds=outcome.seconds if rate else None, captions_per_second=rate)
     print_summary(
-        summary,
+        summarise(outcome.store_url),
         console,
         (
             f"{command} inspect {shlex.quote(out)}  # look into it",
@@ -144,6 +142,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
             f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
             f"{command} init my-captions  # pipelines and prompts to start from",
         ),
+        (outcome.answered, outcome.seconds),
     )
     _report_beside(outcome, console)
 
@@ -186,12 +185,17 @@ def doctor(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     with _extra_named():
         from recaption.run import show, status
+    errors = Console(stderr=True, highlight=False)
+
+    def read() -> status.Status:
+        return status.read_patiently(arguments.out, lambda text: errors.print(text, markup=False))
+
     if arguments.json:
-        print(json.dumps(status.as_json(status.read_status(arguments.out)), indent=2))
+        print(json.dumps(status.as_json(read()), indent=2))
     elif arguments.watch:
-        show.watch(lambda: status.read_status(arguments.out), Console())
+        show.watch(read, Console())
     else:
-        show.print_status(status.read_status(arguments.out), Console())
+        show.print_status(read(), Console())
     return 0
 
 

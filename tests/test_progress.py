@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import EngineDead
-from recaption.generate.actor import Counters
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import Progress
 from recaption.progress import Display, speed_of_light
@@ -53,7 +53,8 @@ def shown(*, terminal: bool, **options: bool) -> str:
         display.say("[bold]title[/]")
         display.generating(state())
         display.building(1, 4)
-        display.generating(state(phase="done"))
+        answered = Counters(answers=Counter(long=60, short=97), rejects=Counter({("short", "refusal"): 3}))
+        display.generating(state(phase="done", counters=answered))
         display.summary({"exit_code": 0})
     return sink.getvalue()
 
@@ -74,6 +75,8 @@ def test_a_line_says_what_is_not_as_it_should_be_and_nothing_that_is_not() -> No
         "38 s left, 4 images in quarantine, 1 engine died; "
         "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
     )
+    assert "the store has not answered for 12 s, 1 engine died" in plain(state(deaths=1, store_silent=12.0))
+    assert "store" not in plain(state(store_silent=3.0))
     nothing = Progress(model="qwen", total={"long": 0}, resumed={"long": 0})
     assert plain(nothing) == "qwen: listing images"
     assert plain(state(phase="starting engine", counters=Counters(), engines=0, in_flight=0)) == (
@@ -128,7 +131,7 @@ def test_json_is_an_object_a_line_and_the_last_one_is_the_summary() -> None:
         assert lines[0]["text"] == "title" and lines[-1]["exit_code"] == 0
         progress = lines[1]
         assert progress["generations"]["short"] == {
-            "done": 23, "total": 100, "resumed": 0, "answers": 20, "retries": 0, "rejects": 3
+            "done": 23, "total": 100, "resumed": 0, "duplicates": 0, "answers": 20, "retries": 0, "rejects": 3
         }  # fmt: skip
         assert progress["captions_per_second"] == pytest.approx(3.0, rel=0.05) and progress["in_flight"] == 7
         assert (lines[2]["done"], lines[2]["total"]) == (1, 4)

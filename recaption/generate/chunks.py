@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.engine import replay
 from recaption.errors import RequestError, ShardError, SourceError
+from recaption.generate.counters import Counters
 from recaption.generate.parts import finished, put_part, table_bytes
 from recaption.generate.plan import Identity, Question
 from recaption.generate.retry import unfilled_sha256
@@ -79,8 +80,10 @@ class Listing:
     images: int  # rows of the shard within the run's scope
     usable: int  # of them, those that can be asked about
     done: tuple[int, ...]  # per question of the model: images answered or rejected before this run
+    duplicates: tuple[int, ...]  # per question: images that are missing and equal to an earlier one of the shard
     first_key: str | None  # of the shard's first row: shards whose keys begin alike are told early
     chunks: tuple[Chunk, ...]
+    counters: Counters = field(default_factory=Counters)  # of what was answered while listing, without an engine
 
 
 def load_index(store: Store, source: Source, shard: SourceShard, *, refresh: bool = False) -> tuple[list[Image], str]:
@@ -119,20 +122,26 @@ def list_shard(
     _put_source_rejects(store, shard, digest, images)
     usable = [image for image in images if image.reason is None and image.sha256 not in excluded]
     masks: list[dict[int, int]] = []  # per question: chunk number -> bits
-    done = []
+    done, duplicates = [], []
     for question in questions:
         stored = finished(store, question, shard.id, redrive)
         asked: set[Identity] = set()
         bits: dict[int, int] = {}
+        equal = settled = 0
         for image in usable:
             identity = question.identity(image, prompt_sha256(question, image))
-            if identity in asked or stored.has(identity):
+            if identity in asked:
+                equal += 1  # the same image under the same prompt is asked once and fanned out when built
                 continue
-            asked.add(identity)  # the same image under the same prompt is asked once and fanned out when built
+            if stored.has(identity):
+                settled += 1
+                continue
+            asked.add(identity)
             number, offset = divmod(image.row, CHUNK_SIZE)
             bits[number] = bits.get(number, 0) | 1 << offset
         masks.append(bits)
-        done.append(len(usable) - len(asked))
+        done.append(settled)
+        duplicates.append(equal)
     numbers = sorted({number for bits in masks for number in bits})
     chunks = tuple(
         Chunk(
@@ -150,6 +159,7 @@ def list_shard(
         images=len(images),
         usable=len(usable),
         done=tuple(done),
+        duplicates=tuple(duplicates),
         first_key=images[0].key if images else None,
         chunks=chunks,
     )
@@ -162,19 +172,21 @@ def narrow(
     questions: Sequence[Question],
     redrive: frozenset[str] = frozenset(),
     epoch: int | None = None,
-) -> Chunk:
-    """What is still missing of a chunk, after whoever worked on it put what it had. Raises ShardError, StoreError."""
+) -> tuple[Chunk, Counters]:
+    """What is still missing of a chunk, and the figures of what is stored of it. Raises ShardError, StoreError."""
     images, digest = load_index(store, source, chunk.shard)
     if digest != chunk.digest:
         raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
-    missing = []
+    missing, counters = [], Counters()
     for bits, question in zip(chunk.missing, questions, strict=True):
         stored = finished(store, question, chunk.shard.id, redrive, epoch)
         for row in Chunk.rows(replace(chunk, missing=(bits,))):
-            if stored.has(question.identity(images[row], prompt_sha256(question, images[row]))):
+            identity = question.identity(images[row], prompt_sha256(question, images[row]))
+            if (item := stored.answers.get(identity) or stored.reject(identity)) is not None:
                 bits &= ~(1 << row - chunk.first)
+                counters.count((item,), question.id)
         missing.append(bits)
-    return replace(chunk, missing=tuple(missing))
+    return replace(chunk, missing=tuple(missing)), counters
 
 
 def reject_poison(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recaption.engine.replay import replay
 from recaption.generate import parts
 from recaption.generate.chunks import Chunk, Listing, list_shard, load_index, narrow, reject_poison
+from recaption.generate.counters import Counters
 from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import open_store
@@ -34,6 +35,7 @@ def list_one(
     if not replayed or not listing.chunks:
         return listing
     images, _ = load_index(store, job.source, shard)
+    counters = Counters()
     for chunk in listing.chunks:
         for i, question in enumerate(questions):
             assert question.generation.column is not None
@@ -42,11 +44,13 @@ def list_one(
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
             parts.put_part(store, question, shard.id, f"{chunk.number:06d}.{job.epoch:06d}-0000", answers, rejects)
-    return list_shard(store, job.source, shard, questions, job.excluded, limit)
+            counters.count(items, question.id)
+    left = list_shard(store, job.source, shard, questions, job.excluded, limit)
+    return replace(left, done=listing.done, duplicates=listing.duplicates, counters=counters)
 
 
-def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> Chunk:
-    """What is still missing of a chunk whose actor is gone."""
+def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
+    """What is still missing of a chunk whose actor is gone, and the figures of what is stored of it."""
     return narrow(open_store(job.store_url), job.source, chunk, questions, job.redrive, job.epoch)
 
 

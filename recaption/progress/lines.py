@@ -30,7 +30,7 @@ class PlainLines:
     def stop(self, error: BaseException | None) -> None: ...
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def generating(self, state: Progress) -> None:
         self._line(lambda: plain(state))

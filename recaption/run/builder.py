@@ -18,6 +18,7 @@ from recaption.generate.tasks import Job
 from recaption.run.pool import Pool
 from recaption.run.repack import Survey, cut, identity, pack, survey
 from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
+from recaption.run.telemetry import waited
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
@@ -96,17 +97,22 @@ class Builder:
         entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)
         if entries is None:
             assert self._newest is not None
-            if current_build(self._store) != self._newest:
-                publish(self._store, self._newest)
-            return self._newest, False
+            newest = self._newest
+            if waited(lambda: current_build(self._store), stopping) != newest:
+                waited(lambda: publish(self._store, newest), stopping)
+            return newest, False
         written = sum(entry.counts["images"] for entry in entries)
         if written != self._images:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
         for entry in entries:
             tell_failures(entry, self._tell)
-        sweep(self._store, self._spec.prefix, entries)
-        self._write_manifest(entries, provenance)
-        publish(self._store, self.build)
+
+        def put_and_publish() -> None:
+            sweep(self._store, self._spec.prefix, entries)
+            self._write_manifest(entries, provenance)
+            publish(self._store, self.build)
+
+        waited(put_and_publish, stopping)
         return self.build, True
 
     def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:

@@ -7,15 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import ray
 import yaml
+from rich.markup import escape
 
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import StoreError, UserError
+from recaption.figures import duration
 from recaption.generate import parts
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.driver import Pass
@@ -33,12 +36,16 @@ from recaption.run.raylet import Raylet
 from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
+from recaption.run.telemetry import StoreWatch, waited
 from recaption.scrub import Scrubber
 from recaption.source import open_source
 from recaption.store import Store, open_store
 from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
+
+_STOPPING = "stopping: answers that are ready are stored first, which takes up to 30 s; Ctrl-C again stops at once"
+_NOT_FLUSHED = "the store does not answer: the end of this run is missing in its metrics/. Answers are not affected"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +62,7 @@ class Outcome:
     sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
     unparsed: int = 0  # captions of the build on which a rule failed
     table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline's own -> captions it lacks
+    generations: dict[str, dict[str, int]]  # per generation the numbers of its sum; docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
 
@@ -66,17 +74,16 @@ class _Tally:
     output_tokens: int = 0
     seconds: float = 0.0
     sums: list[str] = field(default_factory=list)
+    generations: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, progress: Progress) -> None:
         self.answered += progress.answers.total()
         self.rejected += progress.rejects.total()
         self.output_tokens += progress.output_tokens.total()
         self.seconds += progress.seconds
-        self.sums += [
-            f"{name}: asked {total} = settled before {progress.resumed[name]} + answered {progress.answers[name]} "
-            f"+ rejected {progress.rejects[name]}"
-            for name, total in progress.total.items()
-        ]
+        for generation in progress.state().generations:
+            self.sums.append(generation.words)
+            self.generations[generation.id] = generation.sums
 
 
 def run(
@@ -106,7 +113,8 @@ def run(
     source = open_source(pipeline.source)
     format_of(pipeline, source.kind)
     store = open_store(pipeline.output.path)
-    _check_writable(store)
+    watch = StoreWatch(escape(store.url), display.say)
+    waited(lambda: _check_writable(store), silent=watch.look)
     excluded = _excluded(pipeline)
     lease = claim(store, takeover=takeover, say=display.say)
     try:
@@ -116,6 +124,7 @@ def run(
         watchers: tuple[Watcher, ...] = (display, log, *beside)
 
         def report(progress: Progress) -> None:
+            progress.store_silent = log.store_silent
             for watcher in watchers:
                 watcher.generating(progress)
             if builder:
@@ -125,11 +134,19 @@ def run(
             for watcher in watchers:
                 watcher.building(done, total)
 
+        heard = False
+
         def stop() -> bool:
+            nonlocal heard
+            if stopping() and not heard:
+                heard = True
+                display.say(_STOPPING)
+            if ended := watch.look(log.store_silent):
+                log.warn(f"the store did not answer for {duration(ended)}")
             lease.check()
             raylet.check()
             log.touch()
-            return stopping()
+            return heard
 
         log.start(pipeline.name)
         try:
@@ -142,8 +159,11 @@ def run(
                     limit=limit,
                     redrive=redrive,
                 )
-                builder = Builder(plan, job, store, annotator, limit, RayPool(), log.tell) if annotator else None
                 raylet = Raylet()
+                builder = None
+                if annotator:
+                    found = annotator
+                    builder = waited(lambda: Builder(plan, job, store, found, limit, RayPool(), log.tell), stop)
                 for model in plan.models:
                     work = Pass(
                         model,
@@ -163,11 +183,11 @@ def run(
                                 compacting.append(_compact.remote(model.questions, store.url, listing.shard.id))
                     finally:
                         tally.add(work.progress)
-                    get(compacting)
+                    waited(partial(get, compacting), stop)
                 build, changed = builder.finish(building, stop) if builder else (None, tally.answered > 0)
                 if build:
                     log.tell("built", build=build, changed=changed)
-                manifest = read_manifest(store, f"builds/{build}") if build else None
+                manifest = waited(lambda: read_manifest(store, f"builds/{build}"), stop) if build else None
                 warnings = failures_in_words(manifest) if manifest else []
                 if manifest and (warning := too_few_shards(manifest, pipeline.output.trainer)):
                     warnings.append(warning)
@@ -176,11 +196,13 @@ def run(
                 pruned = None
                 if prune_others and build:
                     lease.check()
-                    pruned = prune(store)
+                    pruned = waited(lambda: prune(store), stop)
         except BaseException as error:
-            log.end(error)
+            if not log.end(error):
+                display.say(_NOT_FLUSHED)
             raise
-        log.end(None)
+        if not log.end(None):
+            display.say(_NOT_FLUSHED)
     finally:
         with suppress(StoreError):
             lease.release()
@@ -194,6 +216,7 @@ def run(
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
         sums=(*_images_sum(counts), *tally.sums),
+        generations=tally.generations,
         unparsed=counts.get("unparsed", 0) if counts else 0,
         table_failures=manifest.get("table_failures", {}) if manifest else {},
         warnings=tuple(warnings),
@@ -205,8 +228,9 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     """Where the images of a build went, in words; the manifest was checked for it."""
     if counts is None:
         return ()
-    states = ("ok", "partial", "reject", "excluded")
-    return (f"images in {counts['images']} = " + " + ".join(f"{name} {counts[name]}" for name in states),)
+    states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}
+    terms = " + ".join(f"{name} {counts[key]:,}" for name, key in states.items())
+    return (f"images in {counts['images']:,} = {terms}",)
 
 
 @ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[StoreError])

@@ -134,7 +134,7 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
         await host.start()
         with pytest.raises(EngineDead, match="out of memory") as told:
             await host.run_chunk(assignment(chunk))
-        left = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+        left, _ = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
         assert left.requests <= 300 - 199 + Engine.capacity
         assert told.value.rows and set(told.value.rows) <= set(left.rows()), "those in the engine are suspect"
         after = EngineHost(replace(spec, actor=1), second)
@@ -491,7 +491,7 @@ def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spe
         for attempt in range(2):
             with pytest.raises(ShardError, match="Input/output error"):
                 await host.run_chunk(Assignment(id=attempt, actor=0, chunk=chunk, attempt=attempt))
-            chunk = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+            chunk, _ = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
             assert chunk.rows() == [3, 70], "the others are answered"
         await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
         assert (await host.poll()).counters.rejects == {("long", "unreadable"): 2, ("short", "unreadable"): 2}
