@@ -22,6 +22,8 @@ from samples import jpeg, sample, write_tar
 from recaption import config
 from recaption.errors import EngineDead, UserError
 from recaption.progress import Display
+from recaption.source.recorded import POSITIONS, record_rule
+from recaption.store import open_store
 from recaption.tokenids import TokenIds
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -306,6 +308,53 @@ def test_folders_and_parquet_files(tmp_path: Path, kind: str) -> None:
     assert manifest(tmp_path / "out")["counts"]["ok"] == 3
     assert manifest(tmp_path / "out")["format"] == "parquet"
     assert run(data).changed is False
+
+
+def folder_of(path: Path, names: dict[str, int]) -> None:
+    for name, number in names.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(jpeg(number))
+
+
+def keys_of(out: Path) -> dict[str, str]:
+    tables = [pq.read_table(file) for file in (out / "dataset" / "images").glob("*.parquet")]
+    return {row["source_key"]: row["key"] for table in tables for row in table.to_pylist()}
+
+
+def test_a_folder_that_grows_keeps_its_keys_and_answers(tmp_path: Path) -> None:
+    folder, out = tmp_path / "s", tmp_path / "out"
+    folder_of(folder, {f"2024/07/IMG_000{i}.jpg": i for i in range(4)})
+    data = pipeline_data(str(folder), out)
+    assert run(data).answered == 8
+    before = keys_of(out)
+    assert manifest(out)["provenance"]["keys"] == "path"
+    folder_of(folder, {"2024/07/AAA_new.jpg": 9})
+    (folder / "2024/07/IMG_0003.jpg").rename(folder / "2024/moved.jpg")
+    outcome = run(data)
+    assert (outcome.answered, outcome.warnings) == (2, ())
+    after = keys_of(out)
+    assert {name: key for name, key in after.items() if name in before} == {
+        name: key for name, key in before.items() if name != "2024/07/IMG_0003"
+    }
+    assert len(after) == 5
+
+
+def test_an_output_without_a_rule_by_path_continues_as_it_was(tmp_path: Path) -> None:
+    folder, out = tmp_path / "s", tmp_path / "out"
+    folder_of(folder, {f"sub/{i}.jpg": i for i in range(4)})
+    data = pipeline_data(str(folder), out)
+    record_rule(open_store(str(out)), POSITIONS)
+    first = run(data)
+    assert keys_of(out) == {f"sub/{i}": f"000000_00000{i}" for i in range(4)}
+    assert manifest(out)["provenance"]["keys"] == "source"
+    (out / "source.json").unlink()
+    again = run(data)
+    assert (again.answered, again.build, again.changed) == (0, first.build, False)
+    folder_of(folder, {"sub/00.jpg": 9})
+    third = run(data)
+    assert third.answered == 2 and keys_of(out)["sub/00"] == "000000_000001"
+    [warning] = third.warnings
+    assert warning.startswith(f"3 of 4 images that build {first.build} has are in the source under other keys now")
 
 
 def test_halves(make_source: Callable[..., Path], tmp_path: Path) -> None:

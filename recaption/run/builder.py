@@ -14,6 +14,7 @@ from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Listing
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
+from recaption.run import rekeyed
 from recaption.run.pool import Pool
 from recaption.run.repack import Survey, cut, identity, pack, survey
 from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
@@ -57,6 +58,9 @@ class Builder:
             format=format_of(plan.pipeline, job.source.kind),
         )
         self._shared = pool.share(self._spec)
+        self._source_keys = job.source.key_rule
+        self._indexes: list[KeyTable] = []
+        self.changed_keys: str | None = None  # in words, once finished: images whose keys differ from the build before
         self._order: dict[str, int] = {}
         self._images = 0
 
@@ -64,6 +68,7 @@ class Builder:
         """A shard has all its answers. Returns at once."""
         shard = listing.shard
         self._order[shard.id] = shard.number
+        self._indexes.append(KeyTable(name=shard.id, path=f"index/{shard.id}.parquet", rows=listing.images))
         self._images += listing.images
         if self._size:
             self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
@@ -92,6 +97,9 @@ class Builder:
         written = sum(entry.counts["images"] for entry in entries)
         if written != self._images:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
+        self._pool.add(rekeyed.changed_keys, self._spec.store_url, self._indexes)
+        [compared] = collect(lambda done, total: None)
+        self.changed_keys = rekeyed.words(*compared)
         sweep(self._store, self._spec.prefix, entries)
         self._write_manifest(entries, provenance)
         publish(self._store, self.build)
@@ -159,7 +167,11 @@ class Builder:
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),
             tokenizers=self._annotator.tokenizers,
-            provenance={**_provenance(self._plan, self._annotator), **provenance},
+            provenance={
+                **_provenance(self._plan, self._annotator),
+                "keys": self._source_keys,
+                **provenance,
+            },
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
         )

@@ -33,8 +33,11 @@ from recaption.run.raylet import Raylet
 from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
+from recaption.run.stored import has_unlisted_shards
 from recaption.scrub import Scrubber
 from recaption.source import open_source
+from recaption.source.folder import FolderSource
+from recaption.source.recorded import record_rule
 from recaption.store import Store, open_store
 from recaption.write import Pruned, prune, read_manifest
 
@@ -101,14 +104,16 @@ def run(
     annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
     if annotator:
         token_encoders(pipeline.output.token_ids)
-    source = open_source(pipeline.source)
-    format_of(pipeline, source.kind)
     store = open_store(pipeline.output.path)
+    source = open_source(pipeline.source, store)
+    format_of(pipeline, source.kind)
     _check_writable(store)
     excluded = _excluded(pipeline)
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+        if isinstance(source, FolderSource):
+            record_rule(store, source.rule)
         tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
         watchers: tuple[Watcher, ...] = (display, log, *beside)
 
@@ -138,6 +143,7 @@ def run(
                     excluded=excluded,
                     limit=limit,
                     redrive=redrive,
+                    moved=has_unlisted_shards(store, source),
                 )
                 builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
                 raylet = Raylet()
@@ -165,9 +171,11 @@ def run(
                 if build:
                     log.tell("built", build=build, changed=changed)
                 manifest = read_manifest(store, f"builds/{build}") if build else None
-                warning = too_few_shards(manifest, pipeline.output.trainer) if manifest else None
-                if warning:
-                    log.warn(warning)
+                found = [builder.changed_keys if builder else None]
+                found.append(too_few_shards(manifest, pipeline.output.trainer) if manifest else None)
+                warnings = tuple(words for words in found if words)
+                for words in warnings:
+                    log.warn(words)
                 pruned = None
                 if prune_others and build:
                     lease.check()
@@ -189,7 +197,7 @@ def run(
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
         sums=(*_images_sum(counts), *tally.sums),
-        warnings=(warning,) if warning else (),
+        warnings=warnings,
         pruned=pruned,
     )
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, SourceError
 from recaption.source import columns as values
+from recaption.source.recorded import KeyRule
 from recaption.types import Image, Locator, Reason, SourceShard
 
 SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
@@ -33,6 +34,15 @@ class Source(Protocol):
 
     def shards(self) -> Iterator[SourceShard]:
         """All shards in a deterministic order, listed as they are asked for. Raises SourceError, ShardError."""
+        ...
+
+    @property
+    def key_rule(self) -> KeyRule:
+        """What keys follow from."""
+        ...
+
+    def files(self) -> frozenset[str]:
+        """Ids of the source's files. Its shards are named by them, with `-<number>` behind where a file is cut."""
         ...
 
     def columns(self) -> frozenset[str]:
@@ -73,10 +83,13 @@ class Row:
     detail: str | None = None
 
 
-def images(shard: SourceShard, rows: Sequence[Row], config: SourceConfig) -> list[Image]:
-    """The shard's index: keys are given, columns bounded, captions and URLs picked out."""
-    own = config.keys == "source"
-    keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])
+def images(
+    shard: SourceShard, rows: Sequence[Row], config: SourceConfig, keys: Sequence[str] | None = None
+) -> list[Image]:
+    """The shard's index: columns bounded, captions and URLs picked out; without `keys`, keys are assigned."""
+    if keys is None:
+        own = config.keys == "source"
+        keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])
     made = []
     for position, (key, row) in enumerate(zip(keys, rows, strict=True)):
         columns = values.bounded(row.columns, row.dropped)

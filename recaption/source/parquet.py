@@ -19,6 +19,7 @@ from recaption.source.files import failed, is_url, open_stream, stamp
 from recaption.source.layout import Layout, find_layout
 from recaption.source.listing import list_files
 from recaption.source.paths import looks_like_part, part_id
+from recaption.source.recorded import KeyRule
 from recaption.types import Image, Locator, SourceShard
 
 SUFFIXES = (".parquet", ".pq")
@@ -54,6 +55,13 @@ class ParquetSource:
                 name = part_id(file.id, part)
                 yield SourceShard(id=name, number=number, path=file.path, first=first, count=count)
                 number += 1
+
+    @property
+    def key_rule(self) -> KeyRule:
+        return self.config.keys
+
+    def files(self) -> frozenset[str]:
+        return frozenset(file.id for file in list_files(self.config.path, SUFFIXES))
 
     def columns(self) -> frozenset[str]:
         for file in list_files(self.config.path, SUFFIXES):

@@ -21,6 +21,7 @@ from recaption.source.base import SUFFIXES, Row, check_caption, config_stamp, im
 from recaption.source.files import open_stream, stamp
 from recaption.source.listing import list_files
 from recaption.source.ranges import read_ranges
+from recaption.source.recorded import KeyRule
 from recaption.source.tar import BrokenTarError, Member, TarReader
 from recaption.types import Image, Locator, SourceShard
 
@@ -54,6 +55,13 @@ class WebDatasetSource:
     def shards(self) -> Iterator[SourceShard]:
         for number, file in enumerate(list_files(self.config.path, (".tar",))):
             yield SourceShard(id=file.id, number=number, path=file.path)
+
+    @property
+    def key_rule(self) -> KeyRule:
+        return self.config.keys
+
+    def files(self) -> frozenset[str]:
+        return frozenset(file.id for file in list_files(self.config.path, (".tar",)))
 
     def columns(self) -> frozenset[str]:
         for shard in self.shards():
