@@ -60,8 +60,8 @@ def words(build: str, shared: int, changed: int) -> str | None:
     return (
         f"{changed:,} of {shared:,} images that build {build} has are in the source under other keys now: keys are "
         "positions where the source has no plain unique ones, so files that come or go change those of the files "
-        f"behind them. What refers to keys of build {build} does not fit the new build. Answers are kept. An output that is "
-        "made anew over a folder has keys that follow from paths alone"
+        f"behind them. What refers to keys of build {build} does not fit the new build. Answers are kept. A new output "
+        "over a folder has keys that follow from paths alone"
     )
 
 
