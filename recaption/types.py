@@ -117,10 +117,15 @@ class Image:
     sha256: str  # hex, of the bytes as they lie in the source
     locator: Locator
     url: str | None = None
-    raw_caption: str | None = None
+    raw_captions: tuple[str, ...] = ()  # as the source has them
     columns: Mapping[str, Any] = field(default_factory=dict)  # the other columns, JSON values; prompts may use them
     reason: Reason | None = None
-    detail: str | None = None
+    detail: str | None = None  # the reason in words; without a reason, why there are no columns
+
+    @property
+    def raw_caption(self) -> str | None:
+        """The first of them."""
+        return self.raw_captions[0] if self.raw_captions else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,6 +25,7 @@ from recaption.progress import Display
 from recaption.source.recorded import POSITIONS, record_rule
 from recaption.store import open_store
 from recaption.tokenids import TokenIds
+from recaption.validate import validate_output
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -355,6 +356,33 @@ def test_an_output_without_a_rule_by_path_continues_as_it_was(tmp_path: Path) ->
     assert third.answered == 2 and keys_of(out)["sub/00"] == "000000_000001"
     [warning] = third.warnings
     assert warning.startswith(f"3 of 4 images that build {first.build} has are in the source under other keys now")
+
+
+def test_several_raw_captions_are_all_kept_and_what_is_unused_is_said(tmp_path: Path) -> None:
+    folder, out = tmp_path / "s", tmp_path / "out"
+    folder_of(folder, {"train/a.jpg": 0, "test/b.jpg": 1, "c.jpg": 2})
+    (folder / "train" / "metadata.jsonl").write_text('{"file_name": "a.jpg", "text": ["one cup", "two cups"]}\n')
+    (folder / "notes.txt").write_text("x")
+    data = pipeline_data(str(folder), out)
+    data["models"]["column"] = {"engine": "replay"}
+    data["generate"][1] = {"id": "short", "model": "column", "column": "text"}
+    outcome = run(data)
+    assert outcome.unused == (
+        "files that are no images: 1 .txt",
+        "images that no table names, so they have no columns: 2",
+    )
+    shard = next((out / "dataset" / "captions").glob("*.parquet"))
+    raw = [row for row in pq.read_table(shard).to_pylist() if row["generation"] == "raw"]
+    assert [(row["caption_id"].partition("/")[2], row["text"]) for row in raw] == [
+        ("raw/0", "one cup"), ("raw/1", "two cups")
+    ]  # fmt: skip
+    rejects = pq.read_table(next((out / "dataset" / "rejects").glob("*.parquet"))).to_pylist()
+    assert sorted(row["detail"] for row in rejects) == [
+        "column 'text' holds list, not a text",
+        *["no table names this image, so it has no column 'text'"] * 2,
+    ]
+    assert list(validate_output(str(out))) == []
+    assert run(data).changed is False
 
 
 def test_halves(make_source: Callable[..., Path], tmp_path: Path) -> None:

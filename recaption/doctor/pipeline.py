@@ -40,6 +40,8 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     named = f"columns {', '.join(sorted(columns))}" if columns else "no columns beside the images"
     many = f"{listed.shards:,}{'' if listed.complete else ' or more'} shard{'s' * (listed.shards != 1)}"
     findings = [ok("source", f"{opened.kind}, {many}, the first is {Path(listed.first).name}; {named}")]
+    todo = "see whether that is meant"
+    findings += [warning("source", f"not used: {words}", todo) for words in opened.unused()]
     folder = prompts_beside(path)
     prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
     replayed = [ask.column for ask in pipeline.generate if ask.column]

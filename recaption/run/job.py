@@ -58,6 +58,7 @@ class Outcome:
     sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
+    unused: tuple[str, ...] = ()  # what is in the source and not used, in words
 
 
 @dataclass(kw_only=True, slots=True)
@@ -134,6 +135,9 @@ def run(
             return stopping()
 
         log.start(pipeline.name)
+        unused = tuple(source.unused())
+        for words in unused:
+            log.warn(f"not used: {words}")
         try:
             with ray_cluster(plan), stop_requested() as stopping:
                 job = Job(
@@ -199,6 +203,7 @@ def run(
         sums=(*_images_sum(counts), *tally.sums),
         warnings=warnings,
         pruned=pruned,
+        unused=unused,
     )
 
 

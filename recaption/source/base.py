@@ -49,6 +49,10 @@ class Source(Protocol):
         """Names of `Image.columns` as the head of the first shard with any images has them."""
         ...
 
+    def unused(self) -> Sequence[str]:
+        """What is there and not used, in words; tars and Parquet files are judged by the first of them."""
+        ...
+
     def signature(self, shard: SourceShard) -> str | None:
         """A short text that changes when the shard's index may; None when only reading it can tell."""
         ...
@@ -79,6 +83,7 @@ class Row:
     sha256: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
+    lines: frozenset[str] = frozenset()  # names of columns that are text files, in which a line is a caption
     reason: Reason | None = None
     detail: str | None = None
 
@@ -102,7 +107,7 @@ def images(
                 sha256=row.sha256,
                 locator=row.locator,
                 url=values.url(columns),
-                raw_caption=values.raw_caption(columns, config.raw_caption),
+                raw_captions=values.raw_captions(columns, config.raw_caption, row.lines),
                 columns=columns,
                 reason=row.reason,
                 detail=row.detail,
@@ -158,7 +163,7 @@ def check_caption(config: SourceConfig, names: Iterable[str], where: str) -> Non
     """Raises SourceError when a caption column was named (not left at its default) that the source does not have."""
     name = config.raw_caption
     known = sorted(names)
-    if name not in (None, "caption", *known):
+    if name not in (None, values.CAPTION_COLUMNS[0], *known):
         raise SourceError(
             f"source.raw_caption: {where} has no column {name!r}; it has {', '.join(known) or 'none'}. "
             "Name one of them, or null for no captions"

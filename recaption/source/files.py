@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -14,6 +16,7 @@ from recaption.errors import ShardError, SourceError
 
 ATTEMPTS = 3  # of a remote range; connections drop in runs that take days
 _BLOCK = 8 << 20  # bytes per request of a remote stream
+_NOT_READABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "generation", "md5Hash", "created")
 
 
@@ -147,7 +150,7 @@ def entries(folder: str) -> list[str]:
     else:
         try:
             with os.scandir(folder) as scan:
-                paths = [entry.path for entry in scan if entry.is_file()]
+                paths = [entry.path for entry in scan if _true(entry.is_file)]
         except OSError as error:
             raise failed(folder, error) from error
     return sorted(path for path in paths if not path.rsplit("/", 1)[-1].startswith("."))
@@ -161,20 +164,69 @@ def matches(pattern: str) -> list[str]:
     return sorted(unstrip(path, pattern) for path in _remote(pattern, lambda fs, inner: fs.glob(inner)))
 
 
-def walk(folder: str) -> Iterator[str]:
-    """Paths of all files below the folder, relative to it, in no order.
+@dataclass(kw_only=True, slots=True)
+class LeftOut:
+    """What a walk passed by."""
 
-    Hidden files and folders are left out, links to folders are not followed.
+    hidden: int = 0  # files and folders whose name begins with a dot
+    links: int = 0  # to a folder: back into a folder above them, or any of them where links are not followed
+    unreadable: list[str] = field(default_factory=list)  # folders with the reason
+
+
+def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -> Iterator[str]:
+    """Paths of all files below the folder, relative to it, in no order. Hidden files and folders are left out.
+
+    Links to folders are followed as `find -L` follows them: a folder is read under each of its names, but not again
+    below itself. Raises ShardError where the folder itself cannot be read, or the disk fails.
     """
+    left_out = left_out if left_out is not None else LeftOut()
     if is_url(folder):
         _, inner = filesystem(folder)
         inner = inner.rstrip("/")
         for path in _remote(folder, lambda fs, inner: fs.find(inner)):
             relative = path[len(inner) :].lstrip("/")
-            if not any(part.startswith(".") for part in relative.split("/")):
+            if any(part.startswith(".") for part in relative.split("/")):
+                left_out.hidden += 1
+            else:
                 yield relative
         return
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = "" if parent == folder else os.path.relpath(parent, folder).replace(os.sep, "/") + "/"
-        yield from (f"{relative}{name}" for name in names if not name.startswith("."))
+    waiting: list[tuple[str, tuple[Any, ...]]] = [("", ())]  # folder, and the folders above it: (identity, above)
+    while waiting:
+        relative, above = waiting.pop()
+        path = f"{folder}/{relative}"
+        try:
+            status = os.stat(path)  # noqa: PTH116 - ten million of them
+            identity = status.st_dev, status.st_ino
+            if _is_above(identity, above):
+                left_out.links += 1
+                continue
+            with os.scandir(path) as scan:
+                for entry in scan:
+                    if entry.name.startswith("."):
+                        left_out.hidden += 1
+                    elif not _true(entry.is_dir):
+                        yield f"{relative}{entry.name}"
+                    elif follow or not entry.is_symlink():
+                        waiting.append((f"{relative}{entry.name}/", (identity, above)))
+                    else:
+                        left_out.links += 1
+        except OSError as error:
+            if not relative or error.errno not in _NOT_READABLE:
+                raise failed(path, error) from error
+            left_out.unreadable.append(f"{relative.rstrip('/')} ({error.strerror})")
+
+
+def _true(look: Callable[[], bool]) -> bool:
+    """False for a link that leads to itself, where the system raises."""
+    try:
+        return look()
+    except OSError:
+        return False
+
+
+def _is_above(identity: tuple[int, int], above: tuple[Any, ...]) -> bool:
+    while above:
+        if above[0] == identity:
+            return True
+        above = above[1]
+    return False

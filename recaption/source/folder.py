@@ -1,4 +1,4 @@
-"""A folder of image files, with an optional table of captions beside them."""
+"""A folder of image files, with optional tables of captions beside them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import math
 import posixpath
 import re
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -17,10 +19,11 @@ import numpy.typing as npt
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.source.base import PART_SIZE, SUFFIXES, Row, check_caption, checked, images, unreadable
-from recaption.source.files import is_folder, read_all, walk
+from recaption.source.files import LeftOut, is_folder, read_all, walk
 from recaption.source.paths import part_id, shard_id
 from recaption.source.recorded import POSITIONS, FolderRule, KeyRule
-from recaption.source.table import METADATA, Table, find_table, read_table
+from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables
+from recaption.source.unused import counted, shortened, storable, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
@@ -32,13 +35,26 @@ def is_image(name: str) -> bool:
     return posixpath.splitext(name)[1][1:].lower() in SUFFIXES
 
 
+@dataclass(kw_only=True, slots=True)
+class _Scan:
+    """What one walk through the folder saw. Paths are relative to the folder."""
+
+    hashes: array[int] = field(default_factory=lambda: array("Q"))  # of all images: ten million names take a gigabyte
+    names: list[str] = field(default_factory=list)  # of the images that were wanted
+    tables: list[str] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)  # of the tables
+    unread: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)  # suffix -> files that are neither
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+
 class FolderSource:
     """Image files below a folder, in virtual shards of about 5,000. Locators are paths.
 
     Key and shard of an image follow from its path relative to the folder alone (`recaption.source.recorded`), so files
     that come or go change neither of another's. In an output from before that rule, shards are cut out of the list of
-    files, sorted by path component. Files whose name begins with a dot are left out. A file that the table names is an
-    image whatever its suffix is.
+    files, sorted by path component; links to folders are not followed there, and tables in subfolders are not read.
+    Files whose name begins with a dot are left out. A file that a table names is an image whatever its suffix is.
     """
 
     kind = "folder"
@@ -75,35 +91,64 @@ class FolderSource:
         return frozenset()  # shards are cuts of a folder that changes
 
     @cached_property
-    def _table(self) -> Table:
-        path = find_table(self.folder, self.config.captions)
-        return read_table(path) if path else {}
+    def _scan(self) -> _Scan:
+        return self._scanned(lambda name: False)
 
-    def _names(self) -> Iterator[str]:
-        """Paths of the images relative to the folder, in no order. Raises SourceError where there is no folder."""
+    def _scanned(self, wanted: Callable[[str], bool]) -> _Scan:
+        """Read through the folder once. Raises SourceError where there is none."""
         if not is_folder(self.folder):
             raise SourceError(f"source.path: there is no folder {self.folder!r}")
-        left = set(self._table)
-        for name in walk(self.folder):
-            if name in left or is_image(name):
-                left.discard(name)
-                yield name
-        yield from left
+        scan = _Scan()
+        by_position = self._given == POSITIONS
+        for name in walk(self.folder, follow=not by_position, left_out=scan.left_out):
+            if is_image(name):
+                scan.hashes.append(_hash(name))
+                if wanted(name):
+                    scan.names.append(name)
+            elif posixpath.basename(name) in METADATA:
+                scan.tables.append(name)
+            else:
+                scan.others[posixpath.splitext(name)[1].lower()] += 1
+        if self.config.captions is None and not by_position:
+            scan.read, scan.unread = first_of_each(scan.tables)
+        elif self.config.captions is None:  # tables in folders below were not read then
+            top = [name for name in scan.tables if "/" not in name]
+            scan.read = first_of_each(top)[0]
+            scan.unread = [name for name in scan.tables if name not in scan.read]
+        else:
+            scan.unread = scan.tables
+        return scan
+
+    def _table_of(self, scan: _Scan) -> Table:
+        if self.config.captions is not None:
+            return read_table(find_table(self.folder, self.config.captions))
+        return read_tables(self.folder, scan.read)
+
+    @cached_property
+    def _table(self) -> Table:
+        return self._table_of(self._scan)
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint64]:
         """Of all images: eight bytes each, since names of ten million files take a gigabyte."""
-        found = np.fromiter(map(_hash, self._names()), np.uint64)
+        named = np.fromiter(map(_hash, self._table.rows), np.uint64)
+        found = np.union1d(np.array(self._scan.hashes, np.uint64), named)
         if not len(found):
-            raise SourceError(
-                f"source.path: no image below {self.folder!r}; suffixes taken are {', '.join(SUFFIXES)}. "
-                f"A table such as {METADATA[0]} may name files with others"
-            )
+            raise self._no_image()
         return found
+
+    def _no_image(self) -> SourceError:
+        return SourceError(
+            f"source.path: no image below {self.folder!r}; suffixes taken are {', '.join(SUFFIXES)}. "
+            f"A table such as {METADATA[0]} may name files with others"
+        )
 
     @cached_property
     def _sorted(self) -> list[str]:
-        return sorted(self._names(), key=_by_component)
+        names = {*self._scanned(lambda name: True).names, *self._table.rows}
+        if not names:
+            raise self._no_image()
+        return sorted(names, key=_by_component)
 
     def shards(self) -> Iterator[SourceShard]:
         base, rule = shard_id(self.folder.rpartition("/")[2]), self.rule
@@ -118,9 +163,36 @@ class FolderSource:
             yield SourceShard(id=part_id(base, number), number=number, path=self.folder, count=count)
 
     def columns(self) -> frozenset[str]:
-        names = frozenset(name for row in self._table.values() for name in row)
+        names = frozenset(name for row in self._table.rows.values() for name in row)
         check_caption(self.config, names, self.config.captions or self.folder)
         return names
+
+    def unused(self) -> list[str]:
+        scan, table = self._scan, self._table
+        others = scan.others - Counter(posixpath.splitext(n)[1].lower() for n in table.rows if not is_image(n))
+        found = [f"files that are no images: {counted(others)}"] if others.total() else []
+        if scan.left_out.hidden:
+            found.append(f"names that begin with a dot: {scan.left_out.hidden:,}")
+        if scan.left_out.links and self.rule == POSITIONS:
+            found.append(f"linked folders: {scan.left_out.links:,} (this output is from before they were followed)")
+        elif scan.left_out.links:
+            found.append(f"links back into a folder above them: {scan.left_out.links:,}")
+        if scan.left_out.unreadable:
+            found.append(f"folders that cannot be read: {shortened(scan.left_out.unreadable)}")
+        if scan.unread:
+            found.append(f"tables: {shortened(scan.unread)} ({self._why_unread()})")
+        if table.rows:
+            known = np.fromiter(map(_hash, (*table.rows, *table.also)), np.uint64)
+            unnamed = int((~np.isin(np.array(scan.hashes, np.uint64), known)).sum())
+            found += [f"images that no table names, so they have no columns: {unnamed:,}"] if unnamed else []
+        return found + unused_captions(self.columns(), self.config)
+
+    def _why_unread(self) -> str:
+        if self.config.captions is not None:
+            return f"source.captions names {self.config.captions}"
+        if self.rule == POSITIONS:
+            return "this output is from before tables in subfolders were read"
+        return "one table is read per folder"
 
     def signature(self, shard: SourceShard) -> str | None:
         return None  # a folder has no time of change that its files move
@@ -129,19 +201,31 @@ class FolderSource:
         rule = self.rule
         if rule == POSITIONS:
             end = None if shard.count is None else shard.first + shard.count
-            return images(shard, [self._row(name) for name in self._sorted[shard.first : end]], self.config)
-        mine = (name for name in self._names() if _bucket(_hash(name), rule.shards) == shard.number)
-        names = sorted(mine, key=_by_component)
-        keys = None if self.config.keys == "positional" else [path_key(name) for name in names]
-        return images(shard, [self._row(name) for name in names], self.config, keys)
+            rows = [self._row(name, self._table) for name in self._sorted[shard.first : end]]
+            return images(shard, rows, self.config)
 
-    def _row(self, name: str) -> Row:
-        path = f"{self.folder}/{name}"
+        def mine(name: str) -> bool:
+            return _bucket(_hash(name), rule.shards) == shard.number
+
+        scan = self._scanned(mine)
+        table = self._table_of(scan)
+        names = sorted({*scan.names, *filter(mine, table.rows)}, key=_by_component)
+        keys = None if self.config.keys == "positional" else [path_key(name) for name in names]
+        return images(shard, [self._row(name, table) for name in names], self.config, keys)
+
+    def _row(self, name: str, table: Table) -> Row:
+        path, shown = f"{self.folder}/{name}", storable(name)
+        columns = table.columns(name)
         row = Row(
-            source_key=posixpath.splitext(name)[0],
-            locator=Locator(path=path, size=0),
-            columns=dict(self._table.get(name, {})),
+            source_key=posixpath.splitext(shown)[0],
+            locator=Locator(path=f"{self.folder}/{shown}", size=0),
+            columns=columns or {},
         )
+        if shown != name:
+            row.reason, row.detail = "unreadable", f"the name of {shown} is not UTF-8. Rename the file"
+            return row
+        if columns is None and table.rows:
+            row.detail = "no table names this image"
         if name.startswith(("../", "/")) or name == "..":
             row.reason, row.detail = "missing_image", f"{name} leads out of the folder"
             return row
@@ -149,7 +233,7 @@ class FolderSource:
             data = read_all(path)
         except ShardError as error:
             row.reason, row.detail = "unreadable", str(error)
-            if name in self._table and isinstance(error.__cause__, FileNotFoundError):
+            if name in table.rows and isinstance(error.__cause__, FileNotFoundError):
                 row.reason, row.detail = "missing_image", f"the table names {name}, which is not in the folder"
             return row
         if not data:

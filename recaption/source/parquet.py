@@ -20,6 +20,7 @@ from recaption.source.layout import Layout, find_layout
 from recaption.source.listing import list_files
 from recaption.source.paths import looks_like_part, part_id
 from recaption.source.recorded import KeyRule
+from recaption.source.unused import shortened, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 SUFFIXES = (".parquet", ".pq")
@@ -73,6 +74,19 @@ class ParquetSource:
             check_caption(self.config, layout.others, file.path)
             return frozenset(layout.others)
         raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
+
+    def unused(self) -> list[str]:
+        for file in list_files(self.config.path, SUFFIXES):
+            try:
+                with _open(file.path) as parquet:
+                    schema = parquet.schema_arrow
+                    layout = find_layout(schema, self.config, file.path)
+            except _Corrupt:
+                continue
+            dropped = [f"{f.name} ({f.type})" for f in schema if f.name not in (layout.image, *layout.others)]
+            found = [f"columns that hold bytes: {shortened(dropped)}"] if dropped else []
+            return found + unused_captions(layout.others, self.config)
+        return []
 
     def signature(self, shard: SourceShard) -> str | None:
         file = stamp(shard.path)

@@ -134,8 +134,10 @@ class _Shard:
         if (whole := self._image_reject(image)) is not None:
             status = "excluded" if whole.reason == "decontaminated" else "reject"
             return self._made(image, status, whole.reason)
-        captions = {"raw": self._raw(image)} | {g.id: self._caption(image, g) for g in self.generations}
-        present = tuple(caption for caption in captions.values() if caption is not None)
+        raw = self._raw(image)
+        captions = {"raw": raw[0] if raw else None} | {g.id: self._caption(image, g) for g in self.generations}
+        answered = (captions[g.id] for g in self.generations)
+        present = (*raw, *(caption for caption in answered if caption is not None))
         missing = [name for name, caption in captions.items() if caption is None and name != "raw"]
         lacking = [name for name, caption in captions.items() if caption is None and name in self.require]
         if lacking or not present:
@@ -156,11 +158,12 @@ class _Shard:
             return self._reject(image, None, "source", image.reason, image.detail or "")
         return self._keep(image, found) if found is not None else None
 
-    def _raw(self, image: Image) -> Caption | None:
-        text = normalise(image.raw_caption or "")
-        if not text:
-            return None
-        return Caption(caption_id=f"{image.key}/raw/0", generation="raw", source="raw", granularity="raw", text=text)
+    def _raw(self, image: Image) -> tuple[Caption, ...]:
+        texts = [text for raw in image.raw_captions if (text := normalise(raw))]
+        return tuple(
+            Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
+            for n, text in enumerate(texts)
+        )
 
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
         self.asked[generation.id] += 1

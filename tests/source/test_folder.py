@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import re
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from recaption.errors import ImageError, SourceError
 from recaption.source import Source
 from recaption.source.folder import path_key
+from recaption.source.index import index_to_table
 from recaption.source.recorded import POSITIONS, FolderRule, record_rule
 from recaption.store import LocalStore
 from recaption.types import Image
@@ -237,6 +239,20 @@ def test_changes_between_index_and_read(photos: Path, source: Build) -> None:
     results = [data for _, data in made.read(usable)]
     assert [getattr(result, "reason", None) for result in results] == ["unreadable", "changed", None, None]
     assert all(isinstance(result, bytes | ImageError) for result in results)
+
+
+def test_a_name_that_is_not_utf_8_is_a_reject_of_one_image(
+    tmp_path: Path, source: Build, picture: Callable[..., bytes]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    try:
+        Path(os.fsdecode(bytes(tmp_path) + b"/b\xff.jpg")).write_bytes(picture(2))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    bad, good = sorted(rows(source(tmp_path)), key=lambda image: image.reason is None)
+    assert (good.source_key, good.reason) == ("a", None)
+    assert (bad.source_key, bad.reason) == ("b\\xff", "unreadable") and "not UTF-8" in (bad.detail or "")
+    assert index_to_table([bad, good]).num_rows == 2
 
 
 def test_urls(photos: Path, source: Build, picture: Callable[..., bytes]) -> None:
