@@ -18,6 +18,7 @@ from recaption.run import rekeyed
 from recaption.run.pool import Pool
 from recaption.run.repack import Survey, cut, identity, pack, survey
 from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
+from recaption.scrub import public_text
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
@@ -237,6 +238,15 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
     return {"token_ids": made} if made else {}
 
 
+def _public(value: Any) -> Any:
+    """JSON with its URLs as they may be published."""
+    if isinstance(value, dict):
+        return {name: _public(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_public(each) for each in value]
+    return public_text(value) if isinstance(value, str) else value
+
+
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
     """What the bytes of a build depend on; nothing that differs from run to run."""
     profile = profile_of(plan.pipeline, plan.questions)
@@ -262,7 +272,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
             if question.prompt
         },
         "annotate": annotator.provenance(),
-        "source": plan.pipeline.source.path,
-        "card": plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True),
+        "source": public_text(plan.pipeline.source.path),
+        "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),
         **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
     }

@@ -14,6 +14,7 @@ from recaption.errors import DatasetError
 from recaption.run.shard import KeyTable
 from recaption.store import Store, open_store
 from recaption.write import current_build, read_manifest
+from recaption.write.assemble import published_source_key
 
 _COLUMNS = ("key", "source_key", "sha256")
 
@@ -79,7 +80,10 @@ def _sorted_hashes(tables: Iterable[pa.Table]) -> tuple[npt.NDArray[np.uint64], 
 
 def _hashes(table: pa.Table) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """Of each image: a hash of what it is, and one of that and its key."""
-    rows = list(zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True))
+    rows = [
+        (key, published_source_key(source_key), sha256)
+        for key, source_key, sha256 in zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
+    ]
     images = np.fromiter((_hash(source_key, sha256) for _, source_key, sha256 in rows), np.uint64)
     return images, np.fromiter((_hash(source_key, sha256, key) for key, source_key, sha256 in rows), np.uint64)
 

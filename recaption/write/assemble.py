@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from recaption.scrub import Scrubber, public_text, public_url
 from recaption.text import normalise
 from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage
 
 log = logging.getLogger(__name__)
+_SCRUB = Scrubber({})  # without the environment, so that builds have the same bytes everywhere
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Answers = Mapping[str, Mapping[str, Answer]]
@@ -159,7 +161,7 @@ class _Shard:
         return self._keep(image, found) if found is not None else None
 
     def _raw(self, image: Image) -> tuple[Caption, ...]:
-        texts = [text for raw in image.raw_captions if (text := normalise(raw))]
+        texts = [text for raw in image.raw_captions if (text := normalise(public_text(raw)))]
         return tuple(
             Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
             for n, text in enumerate(texts)
@@ -206,14 +208,14 @@ class _Shard:
     ) -> Reject:
         made = Reject(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=published_source_key(image.source_key),
             shard=image.shard,
             row=image.row,
             sha256=image.sha256,
             stage=stage,
             generation=generation,
             reason=reason,
-            detail=_storable(detail),
+            detail=_storable(_SCRUB.text(detail)),
             attempts=attempts,
         )
         self.kept.append(made)
@@ -222,16 +224,21 @@ class _Shard:
     def _made(self, image: Image, status: str, reason: Reason | None, captions: tuple[Caption, ...] = ()) -> Record:
         return Record(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=published_source_key(image.source_key),
             shard=self.name,
             row=image.row,
             sha256=image.sha256,
             status=status,  # type: ignore[arg-type]
             split=split_of(image.sha256, self.holdout),
             reason=reason,
-            url=_storable(image.url) if image.url else None,
+            url=_storable(public_url(image.url)) if image.url else None,
             captions=captions,
         )
+
+
+def published_source_key(source_key: str) -> str:
+    """A source key as a build has it: some sources use URLs as keys."""
+    return _storable(public_text(source_key))
 
 
 def _storable(text: str) -> str:
