@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from recaption.run.stop import stop_requested
 from recaption.run.stored import has_unlisted_shards
 from recaption.scrub import Scrubber
 from recaption.source import open_source
+from recaption.source.excluded import read_excluded
 from recaption.source.folder import FolderSource
 from recaption.source.recorded import record_rule
 from recaption.store import Store, open_store
@@ -109,7 +109,7 @@ def run(
     source = open_source(pipeline.source, store)
     format_of(pipeline, source.kind)
     _check_writable(store)
-    excluded = _excluded(pipeline)
+    excluded = read_excluded(pipeline.source.exclude) if pipeline.source.exclude else frozenset()
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
@@ -239,23 +239,3 @@ def _check_writable(store: Store) -> None:
         store.delete(probe)
     except StoreError as error:
         raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
-
-
-def _excluded(pipeline: Pipeline) -> frozenset[str]:
-    """The sha256 of images that must not be asked about, in lower-case hex."""
-    path = pipeline.source.exclude
-    if path is None:
-        return frozenset()
-    import pyarrow.parquet as pq
-
-    try:
-        values = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column sha256"
-        ) from error
-    hashes = {value.hex() if isinstance(value, bytes) else str(value).lower() for value in values}
-    for value in hashes:
-        if not re.fullmatch("[0-9a-f]{64}", value):
-            raise UserError(f"source.exclude {path!r}: {value!r} is not a sha256; expected 64 hex digits or 32 bytes")
-    return frozenset(hashes)
