@@ -21,8 +21,8 @@ _LISTS: Final = (".txt", ".sha256")
 def read_excluded(path: str) -> frozenset[str]:
     """The sha256 in a Parquet file's column `sha256`, or in a text file, in lower-case hex.
 
-    Hex in any case, as text or binary, or 32 bytes; white space around it, nulls and blank values are ignored. In a text
-    file (.txt, .sha256) a line begins with the hash, as `sha256sum` writes it. Raises SourceError, naming the value.
+    Hex in any case, as text or binary, or 32 bytes; white space around it, nulls and blank values are ignored.
+    A line of a text file (.txt, .sha256) begins with the hash, as `sha256sum` writes it. Raises SourceError.
     """
     found = set()
     for where, value in _values(path):
@@ -51,7 +51,7 @@ def _values(path: str) -> Iterator[tuple[str, Any]]:
             column = pq.read_table(pa.PythonFile(file, mode="r"), columns=[_COLUMN])[_COLUMN]
     except (ShardError, OSError, KeyError, ValueError) as error:
         raise SourceError(
-            f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column {_COLUMN}, or a text "
-            "file with a hash per line"
+            f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column {_COLUMN}, or a "
+            "text file with a hash per line"
         ) from error
     yield from ((f"row {row}", value) for row, value in enumerate(column.to_pylist()) if value is not None)
