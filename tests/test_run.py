@@ -349,6 +349,7 @@ def test_an_output_without_a_rule_by_path_continues_as_it_was(tmp_path: Path) ->
     assert keys_of(out) == {f"sub/{i}": f"000000_00000{i}" for i in range(4)}
     assert manifest(out)["provenance"]["keys"] == "source"
     (out / "source.json").unlink()
+    (folder / "sub" / "metadata.jsonl").write_text("{not read in such an output")
     again = run(data)
     assert (again.answered, again.build, again.changed) == (0, first.build, False)
     folder_of(folder, {"sub/00.jpg": 9})

@@ -34,7 +34,7 @@ from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
 from recaption.run.stored import has_unlisted_shards
 from recaption.scrub import Scrubber
-from recaption.source import open_source
+from recaption.source import Source, open_source
 from recaption.source.excluded import read_excluded
 from recaption.source.folder import FolderSource
 from recaption.source.recorded import record_rule
@@ -101,12 +101,12 @@ def run(
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
     """
-    plan = make_plan(pipeline, path)
+    store = open_store(pipeline.output.path)
+    source = _opened(pipeline, store)
+    plan = make_plan(pipeline, path, source)
     annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
     if annotator:
         token_encoders(pipeline.output.token_ids)
-    store = open_store(pipeline.output.path)
-    source = open_source(pipeline.source, store)
     format_of(pipeline, source.kind)
     _check_writable(store)
     excluded = read_excluded(pipeline.source.exclude) if pipeline.source.exclude else frozenset()
@@ -226,6 +226,14 @@ def _scrubber(plan: Plan) -> Scrubber:
     """For the log: it knows the variables, too, that the pipeline names for keys."""
     named = (model.config.engine_args.get("api_key_env") for model in plan.models)
     return Scrubber(names=tuple(str(name) for name in named if name))
+
+
+def _opened(pipeline: Pipeline, store: Store) -> Source:
+    """The source, with the keys that the output has."""
+    try:
+        return open_source(pipeline.source, store)
+    except StoreError as error:
+        raise UserError(f"output.path cannot be read: {error}. Choose another with --set output.path=…") from error
 
 
 def _check_writable(store: Store) -> None:

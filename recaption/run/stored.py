@@ -11,7 +11,7 @@ import yaml
 from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
 from recaption.generate.plan import Plan, Question, make_plan
-from recaption.source import Source
+from recaption.source import Source, open_source
 from recaption.store import Store
 
 
@@ -43,7 +43,7 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
     """
     where = path.absolute() if path else None
     try:
-        plan = make_plan(pipeline, where)
+        plan = make_plan(pipeline, where, open_source(pipeline.source, store))
     except (ConfigError, SourceError) as error:
         raise type(error)(
             f"{error}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
