@@ -99,8 +99,8 @@ class Builder:
         if written != self._images:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
         self._pool.add(rekeyed.changed_keys, self._spec.store_url, self._indexes)
-        [compared] = collect(lambda done, total: None)
-        self.changed_keys = rekeyed.words(*compared)
+        [(published, shared, changed)] = collect(lambda done, total: None)
+        self.changed_keys = rekeyed.words(published, shared, changed, self._source_keys)
         sweep(self._store, self._spec.prefix, entries)
         self._write_manifest(entries, provenance)
         publish(self._store, self.build)

@@ -158,9 +158,10 @@ class FolderSource:
                 name = part_id(base, number)
                 yield SourceShard(id=name, number=number, path=self.folder, first=first, count=count)
             return
-        counts: Counter[int] = Counter(_bucket(value, rule.shards) for value in self._hashes.tolist())
-        for number, count in sorted(counts.items()):
-            yield SourceShard(id=part_id(base, number), number=number, path=self.folder, count=count)
+        counts = np.bincount((self._hashes >> np.uint64(32)) * np.uint64(rule.shards) >> np.uint64(32))
+        for number, count in enumerate(counts.tolist()):
+            if count:
+                yield SourceShard(id=part_id(base, number), number=number, path=self.folder, count=count)
 
     def columns(self) -> frozenset[str]:
         names = frozenset(name for row in self._table.rows.values() for name in row)
@@ -268,8 +269,8 @@ def _hash(name: str) -> int:
 
 
 def _bucket(value: int, shards: int) -> int:
-    """The shard of a hash: equal parts of its range."""
-    return value * shards >> 64
+    """The shard of a hash: equal parts of the range of its upper half."""
+    return (value >> 32) * shards >> 32
 
 
 def _by_component(name: str) -> list[str]:

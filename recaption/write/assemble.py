@@ -208,7 +208,7 @@ class _Shard:
     ) -> Reject:
         made = Reject(
             key=image.key,
-            source_key=published_source_key(image.source_key),
+            source_key=_storable(public_text(image.source_key)),
             shard=image.shard,
             row=image.row,
             sha256=image.sha256,
@@ -224,7 +224,7 @@ class _Shard:
     def _made(self, image: Image, status: str, reason: Reason | None, captions: tuple[Caption, ...] = ()) -> Record:
         return Record(
             key=image.key,
-            source_key=published_source_key(image.source_key),
+            source_key=_storable(public_text(image.source_key)),
             shard=self.name,
             row=image.row,
             sha256=image.sha256,
@@ -234,11 +234,6 @@ class _Shard:
             url=_storable(public_url(image.url)) if image.url else None,
             captions=captions,
         )
-
-
-def published_source_key(source_key: str) -> str:
-    """A source key as a build has it: some sources use URLs as keys."""
-    return _storable(public_text(source_key))
 
 
 def _storable(text: str) -> str:

@@ -33,10 +33,26 @@ def test_keys_that_change_are_counted(tmp_path: Path, size: int | str) -> None:
     indexes = tars(tmp_path, {"a": ["w/9", "x/0", "x/1", "plain"]}) + indexes[1:]
     answer_all(data)
     assert changed_keys(output["path"], indexes) == (made.name, 4, 2)
+    indexes = tars(tmp_path, {"a": ["w/9", "plain"]}) + indexes[1:]
+    answer_all(data)
+    assert changed_keys(output["path"], indexes) == (made.name, 2, 0), "what is gone has no other key"
     (made / "manifest.json").write_text("{")
     assert changed_keys(output["path"], indexes) == ("", 0, 0), "a broken build is no reason to stop"
 
 
+def test_of_equal_images_one_that_goes_has_no_other_key(tmp_path: Path) -> None:
+    data = pipeline_data(tmp_path)
+    write = lambda keys: write_tar(tmp_path / "source" / "a.tar", [sample(key, jpeg(1)) for key in keys])  # noqa: E731
+    for keys, changed in ((["k", "l", "m"], 0), (["k", "m"], 0), (["k", "x", "y"], 1)):
+        write(keys)
+        answer_all(data)
+        indexes = [KeyTable(name="a", path="index/a.parquet", rows=len(keys))]
+        assert changed_keys(str(tmp_path / "out"), indexes)[2] == changed
+        build(data)
+
+
 def test_what_is_said() -> None:
-    assert words("b", 4, 0) is None
-    assert (words("b", 4000, 1200) or "").startswith("1,200 of 4,000 images that build b has are in the source under")
+    assert words("b", 4, 0, "source") is None
+    said = words("b", 4000, 1200, "source") or ""
+    assert said.startswith("1,200 of 4,000 images that build b has are in the source under other keys now: keys follow")
+    assert "the path of each has changed" in (words("b", 4000, 1200, "path") or "")
