@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import posixpath
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -157,10 +158,16 @@ def entries(folder: str) -> list[str]:
 
 
 def matches(pattern: str) -> list[str]:
-    """Full paths of the files that a glob matches, sorted. Raises ShardError."""
+    """Full paths of the files that a glob matches, sorted. What `**` matches ends as in `walk`. Raises ShardError."""
     if not is_url(pattern):
-        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns
-        return sorted(path for path in found if Path(path).is_file())
+        found = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
+        if "**" in pattern:
+            known: dict[str, tuple[Any, ...] | None] = {}
+            top = posixpath.dirname(pattern.partition("**")[0]) or "/"
+            if os.path.isdir(top):  # noqa: PTH112 - else it is a pattern itself; what is above it was named on purpose
+                known[top] = (_identity(top), ())
+            found = [path for path in found if _chain(posixpath.dirname(path), known) is not None]
+        return sorted(found)
     return sorted(unstrip(path, pattern) for path in _remote(pattern, lambda fs, inner: fs.glob(inner)))
 
 
@@ -195,8 +202,7 @@ def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -
         relative, above = waiting.pop()
         path = f"{folder}/{relative}"
         try:
-            status = os.stat(path)  # noqa: PTH116 - ten million of them
-            identity = status.st_dev, status.st_ino
+            identity = _identity(path)
             if _is_above(identity, above):
                 left_out.links += 1
                 continue
@@ -222,6 +228,20 @@ def _true(look: Callable[[], bool]) -> bool:
         return look()
     except OSError:
         return False
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 - of very many
+    return status.st_dev, status.st_ino
+
+
+def _chain(folder: str, known: dict[str, tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
+    """A folder and those above it, by identity; None where one of them is below itself. `known` holds results."""
+    if folder not in known:
+        above = _chain(posixpath.dirname(folder), known) if folder != "/" else ()
+        identity = _identity(folder)
+        known[folder] = None if above is None or _is_above(identity, above) else (identity, above)
+    return known[folder]
 
 
 def _is_above(identity: tuple[int, int], above: tuple[Any, ...]) -> bool:

@@ -96,7 +96,7 @@ def read_table(path: str, folder: str = "") -> Table:
         if not primary:
             raise SourceError(
                 f"{path}, {where}: no text in {FILE_NAME}; its columns are {', '.join(row) or 'none'}. "
-                f"Give the image's path relative to the table in a column {FILE_NAME}"
+                f"Give the image's path in a column {FILE_NAME}"
             )
         columns = {name: value for name, value in row.items() if name not in (FILE_NAME, f"{FILE_NAME}s")}
         for name in (_within(folder, name) for name in primary):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recaption.errors import ShardError
-from recaption.source.files import LeftOut, entries, walk
+from recaption.source.files import LeftOut, entries, matches, walk
 
 
 def touch(*paths: Path) -> None:
@@ -73,6 +73,16 @@ def test_what_is_hidden_or_cannot_be_read_is_counted(tmp_path: Path, monkeypatch
 def test_a_folder_that_is_gone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match="nowhere"):
         list(walk(str(tmp_path / "nowhere")))
+
+
+def test_a_glob_ends_cycles_too(tmp_path: Path) -> None:
+    touch(tmp_path / "root/a/x.tar", tmp_path / "store/y.tar", tmp_path / "store/b/z.tar")
+    (tmp_path / "root/a/up").symlink_to("..")
+    (tmp_path / "root/linked").symlink_to(tmp_path / "store")
+    found = matches(f"{tmp_path}/root/**/*.tar")
+    assert found == [f"{tmp_path}/root/{name}" for name in ("a/x.tar", "linked/b/z.tar", "linked/y.tar")]
+    assert matches(f"{tmp_path}/root/a/up/a/*.tar") == [f"{tmp_path}/root/a/up/a/x.tar"], "named, so it is wanted"
+    assert matches(f"{tmp_path}/*/**/x.tar") == [f"{tmp_path}/root/a/x.tar"]
 
 
 def test_entries_pass_by_links_to_themselves(tmp_path: Path) -> None:
