@@ -116,7 +116,11 @@ class FolderSource:
             scan.read = first_of_each(top)[0]
             scan.unread = [name for name in scan.tables if name not in scan.read]
         else:
-            scan.unread = scan.tables
+            path = find_table(self.folder, self.config.captions)
+            named = path.removeprefix(f"{self.folder}/")
+            scan.unread = [name for name in scan.tables if name != named]
+            if named != path and named not in scan.tables:  # in the folder, so it was counted as no image
+                scan.others.subtract([posixpath.splitext(named)[1].lower()])
         return scan
 
     def _table_of(self, scan: _Scan) -> Table:

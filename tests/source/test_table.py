@@ -105,7 +105,12 @@ def test_of_two_tables_in_a_folder_one_is_read(photos: Callable[..., Path], sour
     jsonl(folder / "mine.jsonl", {"file_name": "s/a.jpg", "caption": "mine"})
     made = source(folder, captions="mine.jsonl")
     assert captions(made) == {"s/a": ("mine",)}
-    assert made.unused()[-1] == "tables: s/metadata.csv, s/metadata.jsonl (source.captions names mine.jsonl)"
+    assert made.unused() == ["tables: s/metadata.csv, s/metadata.jsonl (source.captions names mine.jsonl)"]
+    made = source(folder, captions="s/metadata.jsonl")
+    assert made.unused()[:2] == [
+        "files that are no images: 1 .jsonl",
+        "tables: s/metadata.csv (source.captions names s/metadata.jsonl)",
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
