@@ -126,6 +126,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
     if outcome.build is None:
         for line in (*outcome.sums, "next: recaption build, with the same arguments"):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _report_beside(outcome, console)
         return
     if "://" in outcome.store_url:  # the summary's objects are in all shards: nobody asked for that much traffic
         for line in outcome.sums:
@@ -151,6 +152,8 @@ def _report_beside(outcome: Outcome, console: Console) -> None:
     """What was removed, and what is not as it should be."""
     if outcome.pruned is not None:
         console.print(str(outcome.pruned), markup=False, highlight=False)
+    for words in outcome.unused:
+        console.print(f"not used: {words}", markup=False, highlight=False, soft_wrap=True)
     for warning in outcome.warnings:
         console.print("[yellow]warning:[/] ", end="")
         console.print(warning, markup=False, highlight=False, soft_wrap=True)

@@ -63,10 +63,17 @@ class Source(_Section):
     image: str | None = Field(None, description="Parquet: image column; default: image or jpg, whichever there is")
     key: str | None = Field(None, description="Parquet: key column; default: key where there is one")
     keys: Literal["source", "positional"] = Field(
-        "source", description="source: its keys where they are plain and unique in a shard; positional: <shard>_<row>"
+        "source",
+        description="source: its keys where they are plain and unique in a shard, of a folder keys made from paths; "
+        "positional: <shard>_<row>",
     )
-    captions: str | None = Field(None, description="folder: a CSV, JSONL or Parquet table with a file_name column")
-    exclude: str | None = Field(None, description="Parquet with a sha256 column: images never to be asked about")
+    captions: str | None = Field(
+        None, description="folder: a CSV, JSON, JSONL or Parquet table with a file_name column"
+    )
+    exclude: str | None = Field(
+        None,
+        description="Parquet with a sha256 column, or a text file with one per line: images never to be asked about",
+    )
     limits: Limits = Limits()
 
 

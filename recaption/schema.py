@@ -47,9 +47,10 @@ INDEX = _table(
         _f("file_row", _I64, "row in a Parquet file", null=True),
         _f("url", _STR, "where the image came from", null=True),
         _f("raw_caption", _STR, "caption that came with the image, as the source has it", null=True),
+        _f("raw_captions", pa.list_(_STR), "all of them, where there are several", null=True),
         _f("columns", _STR, "the other source columns, a JSON object"),
         _f("reason", _STR, "why the source itself rejects the row", null=True),
-        _f("detail", _STR, "the reason in words", null=True),
+        _f("detail", _STR, "the reason in words; without a reason, why there are no columns", null=True),
     ],
 )
 

@@ -71,11 +71,12 @@ src/flair/data.py, sample_dict). IB, SV and LLA are the models of DreamLIP's cap
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceShard:
-    """One file of the source, or a virtual cut of up to 5,000 images of a folder or Parquet source.
+    """One file of the source, or a virtual cut of about 5,000 images of a folder or Parquet source.
 
     `id` is unique in the source and a pure function of the shard's place in it; dataset shards are named by it, unless
     they are cut at equal counts (`output.samples_per_shard`).
-    `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file).
+    `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file). Of a folder whose images
+    are named by path, `number` is the part of the hashes' range that the shard has, `count` the images when listed.
     """
 
     id: str
@@ -116,10 +117,15 @@ class Image:
     sha256: str  # hex, of the bytes as they lie in the source
     locator: Locator
     url: str | None = None
-    raw_caption: str | None = None
+    raw_captions: tuple[str, ...] = ()  # as the source has them
     columns: Mapping[str, Any] = field(default_factory=dict)  # the other columns, JSON values; prompts may use them
     reason: Reason | None = None
-    detail: str | None = None
+    detail: str | None = None  # the reason in words; without a reason, why there are no columns
+
+    @property
+    def raw_caption(self) -> str | None:
+        """The first of them."""
+        return self.raw_captions[0] if self.raw_captions else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

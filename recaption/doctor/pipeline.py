@@ -15,7 +15,7 @@ from recaption.doctor.machine import disk
 from recaption.errors import RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside
 from recaption.objectstore import ObjectStore
-from recaption.source import open_source
+from recaption.source import Source, open_source
 from recaption.store import LocalStore, Store, open_store
 
 _LISTING = 3.0  # s that shards are counted for: a source may have a hundred thousand
@@ -31,7 +31,7 @@ class _Listed:
 
 def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     """The source is there, its first shard can be read, and its columns suffice for the prompts."""
-    opened = open_source(pipeline.source)
+    opened = _opened(pipeline)
     listed = _listed(pipeline)
     if not listed.shards:
         todo = "see that source.path is what you mean; recaption download fetches images of a URL list"
@@ -40,6 +40,8 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     named = f"columns {', '.join(sorted(columns))}" if columns else "no columns beside the images"
     many = f"{listed.shards:,}{'' if listed.complete else ' or more'} shard{'s' * (listed.shards != 1)}"
     findings = [ok("source", f"{opened.kind}, {many}, the first is {Path(listed.first).name}; {named}")]
+    todo = "see whether that is meant"
+    findings += [warning("source", f"not used: {words}", todo) for words in opened.unused()]
     folder = prompts_beside(path)
     prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
     replayed = [ask.column for ask in pipeline.generate if ask.column]
@@ -48,10 +50,16 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     return [*findings, ok("prompts", ", ".join(dict.fromkeys(words)))]
 
 
+def _opened(pipeline: Pipeline) -> Source:
+    """The source, with the keys that an output on this machine has recorded."""
+    store = open_store(pipeline.output.path)
+    return open_source(pipeline.source, store if isinstance(store, LocalStore) else None)
+
+
 def _listed(pipeline: Pipeline) -> _Listed:
     until = time.monotonic() + _LISTING
     count, first, complete, sizes = 0, "", True, dict[str, int]()
-    for shard in open_source(pipeline.source).shards():
+    for shard in _opened(pipeline).shards():
         first = first or shard.path
         count += 1
         if shard.path not in sizes and "://" not in shard.path:
@@ -70,7 +78,7 @@ def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
         return []
     needed = 0
     with suppress(UserError, RecaptionError):  # of a source that is not well: said elsewhere
-        kind = open_source(pipeline.source).kind
+        kind = _opened(pipeline).kind
         if pipeline.output.format != "sidecar" and not (pipeline.output.format == "auto" and kind == "webdataset"):
             needed = _listed(pipeline).bytes  # a build holds the images again
     return disk("disk", store.root, needed)
@@ -133,7 +141,7 @@ def build(pipeline: Pipeline) -> Finding:
     from recaption.run.shard import token_encoders
 
     try:
-        kind = open_source(pipeline.source).kind
+        kind = _opened(pipeline).kind
     except (UserError, RecaptionError):
         return skipped("build", "not to be told without the source")
     form = format_of(pipeline, kind)

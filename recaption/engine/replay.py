@@ -19,8 +19,10 @@ def replay(images: Sequence[Image], column: str, generation: str) -> list[Answer
     for image in images:
         value = image.columns.get(column)
         if value is None:
-            what = "is null" if column in image.columns else "is missing"
-            results.append(_reject(image, column, generation, "empty_answer", f"column {column!r} {what}"))
+            what = f"column {column!r} {'is null' if column in image.columns else 'is missing'}"
+            if not image.columns and image.detail:  # such as an image that no table names
+                what = f"{image.detail}, so it has no column {column!r}"
+            results.append(_reject(image, column, generation, "empty_answer", what))
         elif not isinstance(value, str):
             detail = f"column {column!r} holds {type(value).__name__}, not a text"
             results.append(_reject(image, column, generation, "request_error", detail))

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from recaption.engine import replay
 from recaption.errors import RequestError, ShardError, SourceError
 from recaption.generate.counters import Counters
+from recaption.generate.moved import MovedAnswers
 from recaption.generate.parts import finished, put_part, table_bytes
 from recaption.generate.plan import Identity, Question
 from recaption.generate.retry import unfilled_sha256
@@ -86,21 +87,29 @@ class Listing:
     counters: Counters = field(default_factory=Counters)  # of what was answered while listing, without an engine
 
 
-def load_index(store: Store, source: Source, shard: SourceShard, *, refresh: bool = False) -> tuple[list[Image], str]:
+def load_index(
+    store: Store, source: Source, shard: SourceShard, *, refresh: bool = False, moved: MovedAnswers | None = None
+) -> tuple[list[Image], str]:
     """The shard's images and the digest of its index, from `index/<shard>` or by reading the shard once.
 
     An index is used again while the source file's size and time of change are what they were. With `refresh` unset
     and no way to tell (folders), the index on disk is only used by those who come after the listing.
+    What `moved` finds of images that are new in the shard is put before the index that names them: a run that is killed
+    in between looks again.
     """
     path = f"index/{shard.id}.parquet"
     signature = source.signature(shard)
-    if not refresh and store.exists(path):
-        table = pq.read_table(pa.BufferReader(store.get(path)))
-        check_version(table.schema, path)
-        metadata = table.schema.metadata or {}
-        if signature is None or metadata.get(_SIGNATURE, b"").decode() == signature:
-            return index_from_table(table, shard.id), metadata[_DIGEST].decode()
+    earlier: pa.Table | None = None
+    if (moved is not None or not refresh) and store.exists(path):
+        earlier = pq.read_table(pa.BufferReader(store.get(path)))
+        check_version(earlier.schema, path)
+        metadata = earlier.schema.metadata or {}
+        if not refresh and (signature is None or metadata.get(_SIGNATURE, b"").decode() == signature):
+            return index_from_table(earlier, shard.id), metadata[_DIGEST].decode()
     images = source.index(shard)
+    if moved is not None and (earlier is not None or moved.unlisted):
+        known = frozenset(earlier["sha256"].to_pylist() if earlier is not None else ())
+        moved.bring(shard.id, [image for image in images if image.reason is None and image.sha256 not in known])
     digest = index_digest(images)
     metadata = {**(INDEX.metadata or {}), _SIGNATURE: (signature or "").encode(), _DIGEST: digest.encode()}
     store.put(path, table_bytes(index_to_table(images).replace_schema_metadata(metadata)))
@@ -115,9 +124,10 @@ def list_shard(
     excluded: frozenset[str],
     limit: int | None = None,
     redrive: frozenset[str] = frozenset(),
+    moved: MovedAnswers | None = None,
 ) -> Listing:
     """Index a shard, put its source-level rejects, and cut what is still missing into chunks."""
-    images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None)
+    images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None, moved=moved)
     images = images[:limit]
     _put_source_rejects(store, shard, digest, images)
     usable = [image for image in images if image.reason is None and image.sha256 not in excluded]

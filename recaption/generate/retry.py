@@ -53,7 +53,8 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
     try:
         prompt = question.prompt.fill_in(image.columns)
     except RequestError as error:
-        return reject(question, image, "request_error", str(error), attempts, unfilled_sha256(question.prompt, image))
+        why = f"{image.detail}: {error}" if image.detail and not image.columns else str(error)
+        return reject(question, image, "request_error", why, attempts, unfilled_sha256(question.prompt, image))
     prompt_sha256 = text_sha256(prompt)
     for number in range(question.attempts):
         request = _request(question, image, data, prompt, number)

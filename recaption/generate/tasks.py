@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from recaption.engine.replay import replay
 from recaption.generate import parts
 from recaption.generate.chunks import Chunk, Listing, list_shard, load_index, narrow, reject_poison
 from recaption.generate.counters import Counters
+from recaption.generate.moved import MovedAnswers
 from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import open_store
@@ -24,6 +26,7 @@ class Job:
     excluded: frozenset[str] = frozenset()
     limit: int | None = None  # images, over all shards in listing order
     redrive: frozenset[str] = frozenset()  # rejects for these reasons are asked again
+    moved: bool = False  # the output has shards that the source does not list: images may lie in others now
 
 
 def list_one(
@@ -31,7 +34,8 @@ def list_one(
 ) -> Listing:
     """List one shard; what a model only replays from a column is answered on the spot."""
     store = open_store(job.store_url)
-    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.redrive)
+    moved = _moved_answers(job.store_url, job.epoch, job.moved)
+    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.redrive, moved)
     if not replayed or not listing.chunks:
         return listing
     images, _ = load_index(store, job.source, shard)
@@ -47,6 +51,12 @@ def list_one(
             counters.count(items, question.id)
     left = list_shard(store, job.source, shard, questions, job.excluded, limit)
     return replace(left, done=listing.done, duplicates=listing.duplicates, counters=counters)
+
+
+@lru_cache(maxsize=1)
+def _moved_answers(store_url: str, epoch: int, unlisted: bool) -> MovedAnswers:
+    """Once per process and run: where answers lie is read at most once."""
+    return MovedAnswers(open_store(store_url), unlisted=unlisted)
 
 
 def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:

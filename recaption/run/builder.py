@@ -15,10 +15,12 @@ from recaption.generate.chunks import Listing
 from recaption.generate.events import Tell, tell_nobody
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
+from recaption.run import rekeyed
 from recaption.run.pool import Pool
 from recaption.run.repack import Survey, cut, identity, pack, survey
 from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
 from recaption.run.telemetry import waited
+from recaption.scrub import public_text
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
@@ -68,6 +70,9 @@ class Builder:
             format=format_of(plan.pipeline, job.source.kind),
         )
         self._shared = pool.share(self._spec)
+        self._source_keys = job.source.key_rule
+        self._indexes: list[KeyTable] = []
+        self.changed_keys: str | None = None  # in words, once finished: images whose keys differ from the build before
         self._order: dict[str, int] = {}
         self._images = 0
 
@@ -75,6 +80,7 @@ class Builder:
         """A shard has all its answers. Returns at once."""
         shard = listing.shard
         self._order[shard.id] = shard.number
+        self._indexes.append(KeyTable(name=shard.id, path=f"index/{shard.id}.parquet", rows=listing.images))
         self._images += listing.images
         if self._size:
             self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
@@ -106,6 +112,9 @@ class Builder:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
         for entry in entries:
             tell_failures(entry, self._tell)
+        self._pool.add(rekeyed.changed_keys, self._spec.store_url, self._indexes)
+        [(published, shared, changed)] = collect(lambda done, total: None)
+        self.changed_keys = rekeyed.words(published, shared, changed, self._source_keys)
 
         def put_and_publish() -> None:
             sweep(self._store, self._spec.prefix, entries)
@@ -177,7 +186,11 @@ class Builder:
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),
             tokenizers=self._annotator.tokenizers,
-            provenance={**_provenance(self._plan, self._annotator), **provenance},
+            provenance={
+                **_provenance(self._plan, self._annotator),
+                "keys": self._source_keys,
+                **provenance,
+            },
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
         )
@@ -274,6 +287,15 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
     return {"token_ids": made} if made else {}
 
 
+def _public(value: Any) -> Any:
+    """JSON with its URLs as they may be published."""
+    if isinstance(value, dict):
+        return {name: _public(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_public(each) for each in value]
+    return public_text(value) if isinstance(value, str) else value
+
+
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
     """What the bytes of a build depend on; nothing that differs from run to run."""
     profile = profile_of(plan.pipeline, plan.questions)
@@ -299,7 +321,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
             if question.prompt
         },
         "annotate": annotator.provenance(),
-        "source": plan.pipeline.source.path,
-        "card": plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True),
+        "source": public_text(plan.pipeline.source.path),
+        "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),
         **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,9 +35,13 @@ from recaption.run.raylet import Raylet
 from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
+from recaption.run.stored import has_unlisted_shards
 from recaption.run.telemetry import StoreWatch, waited
 from recaption.scrub import Scrubber
-from recaption.source import open_source
+from recaption.source import Source, open_source
+from recaption.source.excluded import read_excluded
+from recaption.source.folder import FolderSource
+from recaption.source.recorded import record_rule
 from recaption.store import Store, open_store
 from recaption.write import Pruned, prune, read_manifest
 
@@ -65,6 +68,7 @@ class Outcome:
     generations: dict[str, dict[str, int]]  # per generation the numbers of its sum; docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
+    unused: tuple[str, ...] = ()  # what is in the source and not used, in words
 
 
 @dataclass(kw_only=True, slots=True)
@@ -106,20 +110,22 @@ def run(
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
     """
-    plan = make_plan(pipeline, path)
+    store = open_store(pipeline.output.path)
+    source = _opened(pipeline, store)
+    plan = make_plan(pipeline, path, source)
     annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
     if annotator:
         token_encoders(pipeline.output.token_ids)
-    source = open_source(pipeline.source)
     format_of(pipeline, source.kind)
-    store = open_store(pipeline.output.path)
     watch = StoreWatch(escape(store.url), display.say)
     waited(lambda: _check_writable(store), silent=watch.look)
-    excluded = _excluded(pipeline)
+    excluded = read_excluded(pipeline.source.exclude) if pipeline.source.exclude else frozenset()
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.remove_temporaries()
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+        if isinstance(source, FolderSource):
+            record_rule(store, source.rule)
         tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
         watchers: tuple[Watcher, ...] = (display, log, *beside)
 
@@ -149,6 +155,9 @@ def run(
             return heard
 
         log.start(pipeline.name)
+        unused = tuple(source.unused())
+        for words in unused:
+            log.warn(f"not used: {words}")
         try:
             with ray_cluster(plan), stop_requested() as stopping:
                 job = Job(
@@ -158,6 +167,7 @@ def run(
                     excluded=excluded,
                     limit=limit,
                     redrive=redrive,
+                    moved=has_unlisted_shards(store, source),
                 )
                 raylet = Raylet()
                 builder = None
@@ -189,6 +199,8 @@ def run(
                     log.tell("built", build=build, changed=changed)
                 manifest = waited(lambda: read_manifest(store, f"builds/{build}"), stop) if build else None
                 warnings = failures_in_words(manifest) if manifest else []
+                if builder and builder.changed_keys:
+                    warnings.append(builder.changed_keys)
                 if manifest and (warning := too_few_shards(manifest, pipeline.output.trainer)):
                     warnings.append(warning)
                 for warning in warnings:
@@ -221,6 +233,7 @@ def run(
         table_failures=manifest.get("table_failures", {}) if manifest else {},
         warnings=tuple(warnings),
         pruned=pruned,
+        unused=unused,
     )
 
 
@@ -246,6 +259,14 @@ def _scrubber(plan: Plan) -> Scrubber:
     return Scrubber(names=tuple(str(name) for name in named if name))
 
 
+def _opened(pipeline: Pipeline, store: Store) -> Source:
+    """The source, with the keys that the output has."""
+    try:
+        return open_source(pipeline.source, store)
+    except StoreError as error:
+        raise UserError(f"output.path cannot be read: {error}. Choose another with --set output.path=…") from error
+
+
 def _check_writable(store: Store) -> None:
     if store.url.startswith("memory://"):
         raise UserError(
@@ -257,23 +278,3 @@ def _check_writable(store: Store) -> None:
         store.delete(probe)
     except StoreError as error:
         raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
-
-
-def _excluded(pipeline: Pipeline) -> frozenset[str]:
-    """The sha256 of images that must not be asked about, in lower-case hex."""
-    path = pipeline.source.exclude
-    if path is None:
-        return frozenset()
-    import pyarrow.parquet as pq
-
-    try:
-        values = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column sha256"
-        ) from error
-    hashes = {value.hex() if isinstance(value, bytes) else str(value).lower() for value in values}
-    for value in hashes:
-        if not re.fullmatch("[0-9a-f]{64}", value):
-            raise UserError(f"source.exclude {path!r}: {value!r} is not a sha256; expected 64 hex digits or 32 bytes")
-    return frozenset(hashes)

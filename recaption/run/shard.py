@@ -236,6 +236,8 @@ def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[
     for image in images:
         row = image.row, image.key, image.source_key, image.sha256, image.url, image.raw_caption, image.reason
         digest.update(repr(row).encode("utf-8", "surrogatepass"))
+        if len(image.raw_captions) > 1:  # shards built when there was one at most keep their inputs
+            digest.update(repr(image.raw_captions).encode("utf-8", "surrogatepass"))
     for question in spec.questions:
         for kind in ("answers", "rejects"):
             digest.update("\n".join(parts.compacted(store, kind, question, shard.id)).encode())

@@ -11,6 +11,7 @@ import yaml
 from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
 from recaption.generate.plan import Plan, Question, make_plan
+from recaption.source import Source, open_source
 from recaption.store import Store
 
 
@@ -42,7 +43,7 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
     """
     where = path.absolute() if path else None
     try:
-        plan = make_plan(pipeline, where)
+        plan = make_plan(pipeline, where, open_source(pipeline.source, store))
     except (ConfigError, SourceError) as error:
         raise type(error)(
             f"{error}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
@@ -63,6 +64,13 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
 def shard_ids(store: Store) -> list[str]:
     """The source shards that are indexed, sorted."""
     return [PurePosixPath(path).stem for path in store.list("index") if path.endswith(".parquet")]
+
+
+def has_unlisted_shards(store: Store, source: Source) -> bool:
+    """Whether images may have come out of shards that the source no longer has: tars packed anew, any folder."""
+    shards = shard_ids(store)
+    files = source.files() if shards else frozenset()
+    return any(shard not in files and shard.rpartition("-")[0] not in files for shard in shards)
 
 
 def run_reports(store: Store) -> list[dict[str, Any]]:

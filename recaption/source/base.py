@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, SourceError
 from recaption.source import columns as values
+from recaption.source.recorded import KeyRule
 from recaption.types import Image, Locator, Reason, SourceShard
 
 SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
@@ -35,8 +36,21 @@ class Source(Protocol):
         """All shards in a deterministic order, listed as they are asked for. Raises SourceError, ShardError."""
         ...
 
+    @property
+    def key_rule(self) -> KeyRule:
+        """What keys follow from."""
+        ...
+
+    def files(self) -> frozenset[str]:
+        """Ids of the source's files. Its shards are named by them, with `-<number>` behind where a file is cut."""
+        ...
+
     def columns(self) -> frozenset[str]:
         """Names of `Image.columns` as the head of the first shard with any images has them."""
+        ...
+
+    def unused(self) -> Sequence[str]:
+        """What is there and not used, in words; tars and Parquet files are judged by the first of them."""
         ...
 
     def signature(self, shard: SourceShard) -> str | None:
@@ -69,14 +83,18 @@ class Row:
     sha256: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
+    lines: frozenset[str] = frozenset()  # names of columns that are text files, in which a line is a caption
     reason: Reason | None = None
     detail: str | None = None
 
 
-def images(shard: SourceShard, rows: Sequence[Row], config: SourceConfig) -> list[Image]:
-    """The shard's index: keys are given, columns bounded, captions and URLs picked out."""
-    own = config.keys == "source"
-    keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])
+def images(
+    shard: SourceShard, rows: Sequence[Row], config: SourceConfig, keys: Sequence[str] | None = None
+) -> list[Image]:
+    """The shard's index: columns bounded, captions and URLs picked out; without `keys`, keys are assigned."""
+    if keys is None:
+        own = config.keys == "source"
+        keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])
     made = []
     for position, (key, row) in enumerate(zip(keys, rows, strict=True)):
         columns = values.bounded(row.columns, row.dropped)
@@ -89,7 +107,7 @@ def images(shard: SourceShard, rows: Sequence[Row], config: SourceConfig) -> lis
                 sha256=row.sha256,
                 locator=row.locator,
                 url=values.url(columns),
-                raw_caption=values.raw_caption(columns, config.raw_caption),
+                raw_captions=values.raw_captions(columns, config.raw_caption, row.lines),
                 columns=columns,
                 reason=row.reason,
                 detail=row.detail,
@@ -145,7 +163,7 @@ def check_caption(config: SourceConfig, names: Iterable[str], where: str) -> Non
     """Raises SourceError when a caption column was named (not left at its default) that the source does not have."""
     name = config.raw_caption
     known = sorted(names)
-    if name not in (None, "caption", *known):
+    if name not in (None, values.CAPTION_COLUMNS[0], *known):
         raise SourceError(
             f"source.raw_caption: {where} has no column {name!r}; it has {', '.join(known) or 'none'}. "
             "Name one of them, or null for no captions"

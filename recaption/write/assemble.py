@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from recaption.scrub import Scrubber, public_text, public_url
 from recaption.text import normalise
 from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage
 
 log = logging.getLogger(__name__)
+_SCRUB = Scrubber({})  # without the environment, so that builds have the same bytes everywhere
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 Answers = Mapping[str, Mapping[str, Answer]]
@@ -134,8 +136,10 @@ class _Shard:
         if (whole := self._image_reject(image)) is not None:
             status = "excluded" if whole.reason == "decontaminated" else "reject"
             return self._made(image, status, whole.reason)
-        captions = {"raw": self._raw(image)} | {g.id: self._caption(image, g) for g in self.generations}
-        present = tuple(caption for caption in captions.values() if caption is not None)
+        raw = self._raw(image)
+        captions = {"raw": raw[0] if raw else None} | {g.id: self._caption(image, g) for g in self.generations}
+        answered = (captions[g.id] for g in self.generations)
+        present = (*raw, *(caption for caption in answered if caption is not None))
         missing = [name for name, caption in captions.items() if caption is None and name != "raw"]
         lacking = [name for name, caption in captions.items() if caption is None and name in self.require]
         if lacking or not present:
@@ -156,11 +160,12 @@ class _Shard:
             return self._reject(image, None, "source", image.reason, image.detail or "")
         return self._keep(image, found) if found is not None else None
 
-    def _raw(self, image: Image) -> Caption | None:
-        text = normalise(image.raw_caption or "")
-        if not text:
-            return None
-        return Caption(caption_id=f"{image.key}/raw/0", generation="raw", source="raw", granularity="raw", text=text)
+    def _raw(self, image: Image) -> tuple[Caption, ...]:
+        texts = [text for raw in image.raw_captions if (text := normalise(public_text(raw)))]
+        return tuple(
+            Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
+            for n, text in enumerate(texts)
+        )
 
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
         self.asked[generation.id] += 1
@@ -203,14 +208,14 @@ class _Shard:
     ) -> Reject:
         made = Reject(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=_storable(public_text(image.source_key)),
             shard=image.shard,
             row=image.row,
             sha256=image.sha256,
             stage=stage,
             generation=generation,
             reason=reason,
-            detail=_storable(detail),
+            detail=_storable(_SCRUB.text(detail)),
             attempts=attempts,
         )
         self.kept.append(made)
@@ -219,14 +224,14 @@ class _Shard:
     def _made(self, image: Image, status: str, reason: Reason | None, captions: tuple[Caption, ...] = ()) -> Record:
         return Record(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=_storable(public_text(image.source_key)),
             shard=self.name,
             row=image.row,
             sha256=image.sha256,
             status=status,  # type: ignore[arg-type]
             split=split_of(image.sha256, self.holdout),
             reason=reason,
-            url=_storable(image.url) if image.url else None,
+            url=_storable(public_url(image.url)) if image.url else None,
             captions=captions,
         )
 

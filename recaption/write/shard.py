@@ -11,6 +11,7 @@ import orjson
 import pyarrow as pa
 
 from recaption.errors import ConfigError, DatasetError, ImageError
+from recaption.scrub import Scrubber
 from recaption.store import Store
 from recaption.tokenids import tokens_path
 from recaption.types import CaptionFailure, Image, Record, Reject
@@ -220,6 +221,7 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
 
 def _reject(image: Image, record: Record, error: ImageError) -> Reject:
     made = Reject.of(image, stage="build", generation=None, reason=error.reason, detail=error.args[0])
+    made = replace(made, source_key=record.source_key, detail=Scrubber({}).text(made.detail))
     return replace(made, shard=record.shard, row=record.row)  # a build that is repacked counts in its own shards
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,6 +30,14 @@ def test_answers_come_in_order_and_unchanged() -> None:
     assert isinstance(first, Answer)
     assert (first.key, first.row, first.sha256) == ("k0", 0, "ab" * 32)
     assert (first.finish_reason, first.prompt_tokens, first.output_tokens, first.attempts) == ("stop", 0, 0, ())
+
+
+def test_an_image_that_no_table_names_says_so() -> None:
+    (reject,) = replay([replace(image(0), detail="no table names this image")], "recap", "long")
+    assert isinstance(reject, Reject)
+    assert reject.detail == "no table names this image, so it has no column 'recap'"
+    (reject,) = replay([replace(image(0, other="x"), detail="no table names this image")], "recap", "long")
+    assert isinstance(reject, Reject) and reject.detail == "column 'recap' is missing"
 
 
 @pytest.mark.parametrize(

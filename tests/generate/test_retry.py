@@ -57,6 +57,19 @@ def test_an_answer_keeps_what_was_said_and_asked() -> None:
     assert len(item.attempts) == 1
 
 
+def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> None:
+    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\nkind: long\n---\nAbout {{ title }}.\n")
+    asked = replace(question(), prompt=load(str(tmp_path / "p.md")))
+
+    async def never(request: Request) -> Completion:
+        raise AssertionError("asked")
+
+    unnamed = replace(IMAGE, columns={}, detail="no table names this image")
+    for image, begins in ((unnamed, "no table names this image: prompt p cannot"), (IMAGE, "prompt p cannot")):
+        item = asyncio.run(ask_until_answered(asked, image, b"jpeg", never))
+        assert isinstance(item, Reject) and item.reason == "request_error" and item.detail.startswith(begins)
+
+
 def test_a_truncated_answer_is_kept_as_such() -> None:
     item, _ = put([completion("A dog on a", "length")], question())
     assert isinstance(item, Answer)

@@ -145,7 +145,7 @@ def image_of(scene: Scene, source_key: str, at: int, shard: str, row: int, membe
         sha256=hashlib.sha256(data).hexdigest(),
         locator=Locator(path=f"source/{shard}.tar", size=len(data), member=member),
         url=f"https://example.org/{at}.{scene.suffix}" if at % 3 else None,
-        raw_caption=scene.raw,
+        raw_captions=() if scene.raw is None else (scene.raw,),
         columns={"licence": "cc0"},
     )
 

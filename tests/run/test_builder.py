@@ -12,8 +12,10 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from local_pool import LocalPool, build
+from samples import jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
@@ -77,6 +79,28 @@ def test_after_pruning_the_newest_revision_is_still_found(tmp_path: Path) -> Non
     answer_all(data)
     made, new = build(data)
     assert new and made.name == f"{names[0]}-r3" == current_build(store)
+
+
+@pytest.mark.parametrize("form", ["sidecar", "webdataset", "parquet"])
+def test_a_build_has_no_signature_of_a_url(tmp_path: Path, form: str) -> None:
+    data = pipeline_data(tmp_path)
+    data["output"] |= {"format": form, "card": {"license": "cc0", "source": "https://x.test/?token=SECRET9"}}
+    url = "https://b.s3.test/a.jpg?X-Amz-Date=1&X-Amz-Signature=SECRET9"
+    samples = [sample(f"k{i}", jpeg(i), f"alt of {url}", url=url) for i in range(3)]
+    samples.append({"none.json": json.dumps({"url": url}).encode()})
+    write_tar(tmp_path / "source" / "0.tar", samples)
+    answer_all(data)
+    made, _ = build(data)
+    tables = {path: pq.read_table(path).to_pylist() for path in made.rglob("*.parquet")}
+    assert len(tables) >= 5
+    texts = {path: str(rows) for path, rows in tables.items()}
+    texts |= {path: path.read_bytes().decode("latin-1") for path in made.rglob("*") if path.is_file()}
+    assert [path for path, text in texts.items() if "SECRET9" in text] == []
+    images = pq.read_table(made / "images" / "0.parquet")["url"].to_pylist()
+    assert images == ["https://b.s3.test/a.jpg?X-Amz-Date=1&X-Amz-Signature=***"] * 4
+    assert pq.read_table(tmp_path / "out" / "index" / "0.parquet")["url"].to_pylist() == [url] * 4
+    if form == "webdataset":
+        assert b"X-Amz-Signature=***" in next((made / "data").glob("*.tar")).read_bytes()
 
 
 @pytest.mark.parametrize(

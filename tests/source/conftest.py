@@ -14,6 +14,9 @@ from PIL import Image as Pictures
 
 from recaption.config import Source as SourceConfig
 from recaption.source import Source, open_source
+from recaption.source.folder import FolderSource
+from recaption.source.recorded import FolderRule
+from recaption.store import Store
 from recaption.types import Image, SourceShard
 
 Members = Sequence[tuple[str, bytes]]
@@ -75,8 +78,9 @@ def img2dataset_sample(picture: Callable[..., bytes]) -> Callable[..., Members]:
 
 @pytest.fixture
 def source() -> Callable[..., Source]:
-    def make(path: object, **settings: object) -> Source:
-        return open_source(SourceConfig(path=str(path), **settings))
+    def make(path: object, *, store: Store | None = None, rule: FolderRule | None = None, **settings: object) -> Source:
+        made = open_source(SourceConfig(path=str(path), **settings), store)
+        return FolderSource(made.config, rule) if rule and isinstance(made, FolderSource) else made
 
     return make
 

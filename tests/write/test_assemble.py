@@ -32,7 +32,7 @@ def test_captions_are_in_pipeline_order_raw_first(shard: Any) -> None:
 
 def test_text_is_normalised_once(shard: Any, make: Any) -> None:
     one = shard(1)
-    image = replace(one.pairs[0][0], raw_caption="a\0b\r\nc\ud800 ")
+    image = replace(one.pairs[0][0], raw_captions=("a\0b\r\nc\ud800 ",))
     one.pairs[0] = (image, one.pairs[0][1])
     one.answers["long"] = {image.key: make.answer(image, "\n cafe\u0301 \u2028x\n")}
     raw, long, _ = records(one)[0].captions
@@ -76,12 +76,21 @@ def test_an_answer_that_is_empty_once_normalised_is_missing(shard: Any, make: An
 @pytest.mark.parametrize("raw", [None, "", " \n"])
 def test_without_a_raw_caption_there_is_none(shard: Any, raw: str | None) -> None:
     one = shard(1)
-    one.pairs[0] = (replace(one.pairs[0][0], raw_caption=raw), one.pairs[0][1])
+    one.pairs[0] = (replace(one.pairs[0][0], raw_captions=() if raw is None else (raw,)), one.pairs[0][1])
     assert [c.generation for c in records(one)[0].captions] == ["long", "short"]
     assert records(one)[0].status == "ok"
     one.require = ("raw",)
     made = one.assembled()
     assert made.records[0].reason == "missing_required" and "raw" in made.rejects[0].detail
+
+
+def test_all_raw_captions_are_kept(shard: Any) -> None:
+    one = shard(1)
+    one.pairs[0] = (replace(one.pairs[0][0], raw_captions=("one\n", " ", "two")), one.pairs[0][1])
+    captions = records(one)[0].captions
+    assert [(c.caption_id, c.text) for c in captions[:2]] == [("k000/raw/0", "one"), ("k000/raw/1", "two")]
+    assert [c.generation for c in captions] == ["raw", "raw", "long", "short"]
+    assert records(one)[0].status == "ok"
 
 
 def test_the_reason_is_the_images_before_the_generations(shard: Any, make: Any) -> None:
