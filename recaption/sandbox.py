@@ -39,31 +39,11 @@ _WIDTH = 1000  # largest number given to what pads, repeats or cuts text
 _BITS = 4096  # of an integer
 _RANDOM = frozenset({"random", "lipsum"})
 _PRINTING = frozenset(
-    [
-        "string",
-        "join",
-        "upper",
-        "lower",
-        "capitalize",
-        "title",
-        "trim",
-        "replace",
-        "center",
-        "indent",
-        "wordwrap",
-        "truncate",
-        "format",
-        "escape",
-        "e",
-        "forceescape",
-        "safe",
-        "striptags",
-        "urlencode",
-        "urlize",
-        "wordcount",
-        "pprint",
-        "filesizeformat",
-    ]
+    (
+        *("string", "join", "upper", "lower", "capitalize", "title", "trim", "replace", "center", "indent"),
+        *("wordwrap", "truncate", "format", "escape", "e", "forceescape", "safe", "striptags", "urlencode"),
+        *("urlize", "wordcount", "pprint", "filesizeformat"),
+    )
 )
 _PICKING = frozenset({"first", "last", "min", "max", "attr", "sum"})
 _SIZED = frozenset(["batch", "slice", "center", "indent", "round", "wordwrap"])
