@@ -8,11 +8,8 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     WithJsonSchema,
@@ -20,8 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from recaption import strictyaml
 from recaption.errors import ConfigError
 from recaption.resources import find
+from recaption.section import Free, Meant, OneOrMore, Section, explain
 from recaption.types import FlairList, Granularity
 
 _ID = r"^[a-z][a-z0-9_]{0,31}$"
@@ -42,11 +41,7 @@ EngineName = Annotated[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Limits(_Section):
+class Limits(Section):
     """What an image must be. Checked on the header; what fails becomes a reject with a reason."""
 
     min_side: int = Field(16, ge=1, description="pixels, of the shorter side")
@@ -54,7 +49,7 @@ class Limits(_Section):
     max_aspect: float = Field(20.0, ge=1, description="longer side / shorter side")
 
 
-class Source(_Section):
+class Source(Section):
     """Where images come from."""
 
     path: str = Field(description="file, folder, glob or brace pattern; local or an fsspec URL")
@@ -70,7 +65,7 @@ class Source(_Section):
     limits: Limits = Limits()
 
 
-class Model(_Section):
+class Model(Section):
     """A model and how it is run. Batch settings in engine_args are provenance, not identity."""
 
     engine: EngineName = Field(
@@ -101,7 +96,9 @@ class Model(_Section):
     host_memory_gib: float | None = Field(
         None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"
     )
-    engine_args: dict[str, Any] = Field(default_factory=dict, description="passed to the engine as they are")
+    engine_args: Annotated[dict[str, Any], Free] = Field(
+        default_factory=dict, description="passed to the engine as they are"
+    )
 
     @property
     def reserved_cpus(self) -> float:
@@ -116,7 +113,7 @@ class Model(_Section):
         return self
 
 
-class SamplingConfig(_Section):
+class SamplingConfig(Section):
     """How the model draws tokens."""
 
     max_tokens: int = Field(320, ge=1)
@@ -124,14 +121,14 @@ class SamplingConfig(_Section):
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0: no cut")
     seed: int = Field(0, ge=0)
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = Field(False, description="answers of exactly max_tokens; for benchmarks only")
+    stop: Annotated[tuple[str, ...], OneOrMore] = ()
+    ignore_eos: Annotated[bool, Meant] = Field(False, description="answers of exactly max_tokens; for benchmarks only")
 
 
-class Retry(_Section):
+class Retry(Section):
     """What is asked again, and how: first with a new seed and temperature, then with fewer pixels as well."""
 
-    on: tuple[Literal["error", "empty", "repetition", "refusal", "length"], ...] = Field(
+    on: Annotated[tuple[Literal["error", "empty", "repetition", "refusal", "length"], ...], OneOrMore] = Field(
         ("empty", "error", "refusal", "repetition"),
         description="length: answers that end at max_tokens; without it they are kept as they are",
     )
@@ -145,7 +142,7 @@ class Retry(_Section):
         return tuple(sorted(set(on)))
 
 
-class Breaker(_Section):
+class Breaker(Section):
     """Stops a run that goes wrong early, not after days."""
 
     window: int = Field(1000, ge=10, description="the last so many images x generations are looked at")
@@ -155,7 +152,7 @@ class Breaker(_Section):
     )
 
 
-class Ask(_Section):
+class Ask(Section):
     """One generation: a question put to every image."""
 
     id: Id
@@ -171,7 +168,7 @@ class Ask(_Section):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Weights(_Section):
+class Weights(Section):
     """Factors of a sub-caption's weight; those that hold are multiplied. 1 leaves it, 0 never draws it."""
 
     duplicate: Share = Field(0.0, description="says what an earlier one of the image says")
@@ -187,7 +184,7 @@ class Weights(_Section):
     repeated: Share = Field(0.8, description="all of its content words were in earlier ones; in part: in proportion")
 
 
-class Annotate(_Section):
+class Annotate(Section):
     """How captions are cut and tagged."""
 
     splitter: Literal["spacy", "flair_regex"] = Field(
@@ -200,21 +197,21 @@ class Annotate(_Section):
         None, description="JSON file of labels that objects are mapped to: a list, label: [synonyms], COCO's or LVIS's"
     )
     weights: Weights = Weights()
-    tables: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = Field(
+    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
         (), description="annotators that add tables of their own, as package.module:Class"
     )
-    tokenizers: tuple[str, ...] = Field(
+    tokenizers: Annotated[tuple[str, ...], OneOrMore] = Field(
         (), description="count tokens under these: a tokenizers JSON, a model folder or a hub id"
     )
 
 
-class Holdout(_Section):
+class Holdout(Section):
     """Images kept out of training, chosen by their sha256."""
 
     fraction: float = Field(ge=0, lt=1)
 
 
-class SamplingPolicy(_Section):
+class SamplingPolicy(Section):
     """What a trainer is advised to draw by; written into the manifest."""
 
     policy: Literal["weighted", "flair", "dreamlip", "long", "short", "raw"] = "weighted"
@@ -223,24 +220,24 @@ class SamplingPolicy(_Section):
     p_raw: float = Field(0.1, ge=0, le=1)
 
 
-class Card(_Section):
+class Card(Section):
     """What the dataset card says that recaption cannot know. Left out of the card where it is not said."""
 
     description: str | None = Field(None, description="a paragraph about the dataset")
     license: str | None = Field(None, description="of the dataset, as Hugging Face names it: cc-by-4.0, other, …")
     source: str | None = Field(None, description="where the images come from, a name or URL; default: source.path")
     source_license: str | None = Field(None, description="terms of the images and of what came with them, in words")
-    language: tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...] = Field(
-        (), description="of the texts, BCP 47"
-    )
+    language: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...], OneOrMore
+    ] = Field((), description="of the texts, BCP 47")
     creator: str | None = Field(None, description="who publishes the dataset")
     citation: str | None = Field(None, description="how to cite it, BibTeX")
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(None, description="its page")
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field("1.0.0", description="MAJOR.MINOR.PATCH")
-    published: datetime.date | None = Field(None, description="YYYY-MM-DD")
+    published: Annotated[datetime.date | None, Meant] = Field(None, description="YYYY-MM-DD")
 
 
-class Trainer(_Section):
+class Trainer(Section):
     """Who will read the dataset. Where there are fewer shards than readers, a build says so."""
 
     gpus: int = Field(1, ge=1, description="of all nodes; each reads shards of its own")
@@ -251,7 +248,7 @@ class Trainer(_Section):
         return self.gpus * self.workers
 
 
-class Output(_Section):
+class Output(Section):
     """Where and in which form the dataset is written."""
 
     path: str
@@ -273,19 +270,23 @@ class Output(_Section):
     profile_fill: Literal["empty", "repeat"] = Field(
         "empty", description="lists that are left over: empty, or the generations of their kind again"
     )
-    require: tuple[str, ...] = Field((), description="without these an image is rejected; default: the first")
-    primary: tuple[str, ...] = Field((), description="order of choice for .txt; default: as asked, then raw")
+    require: Annotated[tuple[str, ...], OneOrMore] = Field(
+        (), description="without these an image is rejected; default: the first"
+    )
+    primary: Annotated[tuple[str, ...], OneOrMore] = Field(
+        (), description="order of choice for .txt; default: as asked, then raw"
+    )
     holdout: Holdout | None = None
     sampling: SamplingPolicy = SamplingPolicy()
     card: Card = Card()
-    token_ids: tuple[str, ...] = Field(
+    token_ids: Annotated[tuple[str, ...], OneOrMore] = Field(
         (), description="tokenizers whose ids of every text lie beside the data; named as in annotate.tokenizers"
     )
     trainer: Trainer | None = None
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 
-class Pipeline(_Section):
+class Pipeline(Section):
     """source, models, generations, annotation, output."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -352,10 +353,7 @@ def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
     Raises ConfigError: every problem of the file in one message, each with the key, what was given and what is allowed.
     """
     path = find("pipelines", name, ".yaml")
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    data = strictyaml.read(strictyaml.decoded(path.read_bytes(), str(path)), str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping with name, source, models, generate and output")
     for override in overrides:
@@ -368,55 +366,41 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
     try:
         return Pipeline.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join([f"{where} is not a valid pipeline:", *_explain(error.errors())])) from error
+        raise ConfigError(
+            "\n".join(
+                [f"{where} is not a valid pipeline:", *(f"  {line}" for line in explain(error.errors(), _section))]
+            )
+        ) from error
 
 
 def _set(data: dict[str, Any], override: str) -> None:
     keys, equals, text = override.partition("=")
     if not equals or not keys:
         raise ConfigError(f"--set {override!r}: expected key.path=value, e.g. output.path=out/demo")
-    *parents, last = keys.split(".")
+    value = _value(text.strip(), f"--set {override!r}")
+    parents = keys.split(".")
     node: Any = data
-    for parent in [*parents, last]:
-        index = int(parent) if isinstance(node, list) and parent.isdigit() else parent
+    for depth, part in enumerate(parents):
+        index = int(part) if isinstance(node, list) and part.isdecimal() else part
         try:
-            value = yaml.safe_load(text)
-            if parent is last:
+            if depth == len(parents) - 1:
                 node[index] = value
             else:
                 if isinstance(node, dict):
                     node.setdefault(index, {})
                 node = node[index]
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
         except (TypeError, IndexError, KeyError) as error:
-            raise ConfigError(f"--set {override!r}: {parent!r} cannot be set here: {error}") from error
+            raise ConfigError(f"--set {override!r}: {part!r} cannot be set here: {error}") from error
 
 
-def _explain(errors: list[Any]) -> list[str]:
-    """A line per problem; what pydantic says of each branch of a union is joined into one."""
-    lines: dict[str, list[str]] = {}
-    for error in errors:
-        below = [other["loc"] for other in errors if len(other["loc"]) > len(error["loc"])]
-        if error["type"] == "too_short" and any(loc[: len(error["loc"])] == error["loc"] for loc in below):
-            continue  # an item was there, it was just wrong: the other line says how
-        loc = tuple(part for part in error["loc"] if not _is_branch(part))
-        where = ".".join(str(part) for part in loc) or "pipeline"
-        text = str(error["msg"]).removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            owner = _section(loc[:-1])
-            text = "unknown key" + (f"; allowed here: {', '.join(owner.model_fields)}" if owner else "")
-        elif error["type"] not in ("missing", "value_error") and not isinstance(error["input"], dict | list):
-            text += f" (given: {error['input']!r})"
-        lines.setdefault(where, []).append(text)
-    return [f"  {where}: {', or '.join(dict.fromkeys(texts))}" for where, texts in lines.items()]
+def _value(text: str, where: str) -> Any:
+    """A value of --set: a list, a mapping or a quoted text as YAML has them, anything else as it stands."""
+    if text[:1] not in ("[", "{", '"', "'"):
+        return strictyaml.scalar(text)
+    return strictyaml.read(text, where, whole=True)
 
 
-def _is_branch(part: Any) -> bool:
-    return isinstance(part, str) and (part.startswith(("literal[", "constrained-", "function-")) or part == "int")
-
-
-def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
+def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     """The section that a location in the file belongs to."""
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": Ask}
     top["breaker"] = Breaker

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
 import jinja2.meta
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from recaption import sandbox
+from recaption import sandbox, strictyaml
 from recaption.errors import ConfigError, RequestError
 from recaption.resources import find
+from recaption.section import OneOrMore, Section, explain
 from recaption.types import Granularity
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
@@ -26,15 +26,13 @@ _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 _OF_A_VALUE = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
 
 
-class FrontMatter(BaseModel):
+class FrontMatter(Section):
     """The YAML head of a prompt file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(pattern=r"^[a-z0-9_]+$")
     version: int = Field(ge=1)
     kind: Granularity
-    stop: tuple[str, ...] = ()
+    stop: Annotated[tuple[str, ...], OneOrMore] = ()
     notes: str | None = None
 
 
@@ -102,21 +100,16 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     """
     path = find("prompts", name, ".md", folder)
     data = path.read_bytes()
-    try:
-        match = _FRONT_MATTER.match(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"prompt {path} is not UTF-8: {error}") from error
+    match = _FRONT_MATTER.match(strictyaml.decoded(data, f"prompt {path}"))
     if match is None:
         raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, kind, ---")
     try:
-        head = FrontMatter.model_validate(yaml.safe_load(match[1]) or {})
+        head = FrontMatter.model_validate(strictyaml.read(match[1], f"front matter of prompt {path}", 2) or {})
         template = match[2].strip()
         with sandbox.bounded():
             sandbox.ENVIRONMENT.from_string(template)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"front matter of prompt {path} is not YAML: {error}") from error
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(explain(error.errors(), lambda loc: FrontMatter))
         raise ConfigError(f"front matter of prompt {path}: {problems}") from error
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"prompt {path}, line {error.lineno} of its text: {error.message}") from error

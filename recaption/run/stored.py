@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
-import yaml
 
+from recaption import strictyaml
 from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
 from recaption.generate.plan import Plan, Question, make_plan
@@ -22,14 +22,14 @@ def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
     UserError when there is none, or it wants more than it may; ConfigError when this recaption cannot read it.
     """
     try:
-        data = yaml.safe_load(store.get("pipeline.yaml"))
+        raw = store.get("pipeline.yaml")
     except FileNotFoundError:
         raise UserError(
             f"{store.url} has no pipeline.yaml, so nothing was run into it. Give the folder (or URL) that output.path "
             "of the pipeline names"
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{store.url}/pipeline.yaml is not YAML: {error}") from error
+    where = f"{store.url}/pipeline.yaml"
+    data = strictyaml.read(strictyaml.decoded(raw, where), where)
     if not isinstance(data, dict) or not isinstance(data.get("output"), dict):
         raise ConfigError(f"{store.url}/pipeline.yaml is not a pipeline")
     data["output"]["path"] = store.url

@@ -19,8 +19,8 @@ from recaption.errors import ImageError, UserError
 from recaption.generate import parts
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
-from recaption.run.lookup import find_image
 from recaption.run import replay as module
+from recaption.run.lookup import find_image
 from recaption.run.replay import Replayed, changes, print_replay
 from recaption.source import open_source
 from recaption.store import open_store
