@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -23,6 +25,8 @@ from recaption.resources import find
 from recaption.section import Free, Meant, OneOrMore, Section, explain
 from recaption.types import FlairList, Granularity
 
+_S = TypeVar("_S", bound=Section)
+Names = Annotated[tuple[str, ...], OneOrMore]
 _ID = r"^[a-z][a-z0-9_]{0,31}$"
 Id = Annotated[str, Field(pattern=_ID)]
 
@@ -121,7 +125,7 @@ class SamplingConfig(Section):
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0: no cut")
     seed: int = Field(0, ge=0)
-    stop: Annotated[tuple[str, ...], OneOrMore] = ()
+    stop: Names = ()
     ignore_eos: Annotated[bool, Meant] = Field(False, description="answers of exactly max_tokens; for benchmarks only")
 
 
@@ -200,9 +204,7 @@ class Annotate(Section):
     tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
         (), description="annotators that add tables of their own, as package.module:Class"
     )
-    tokenizers: Annotated[tuple[str, ...], OneOrMore] = Field(
-        (), description="count tokens under these: a tokenizers JSON, a model folder or a hub id"
-    )
+    tokenizers: Names = Field((), description="count tokens under these: a tokenizers JSON, a model folder or a hub id")
 
 
 class Holdout(Section):
@@ -218,6 +220,9 @@ class SamplingPolicy(Section):
     k: int = Field(8, ge=1)
     max_merge: int = Field(3, ge=1)
     p_raw: float = Field(0.1, ge=0, le=1)
+
+
+_Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
 
 
 class Card(Section):
@@ -270,16 +275,12 @@ class Output(Section):
     profile_fill: Literal["empty", "repeat"] = Field(
         "empty", description="lists that are left over: empty, or the generations of their kind again"
     )
-    require: Annotated[tuple[str, ...], OneOrMore] = Field(
-        (), description="without these an image is rejected; default: the first"
-    )
-    primary: Annotated[tuple[str, ...], OneOrMore] = Field(
-        (), description="order of choice for .txt; default: as asked, then raw"
-    )
+    require: Names = Field((), description="without these an image is rejected; default: the first")
+    primary: Names = Field((), description="order of choice for .txt; default: as asked, then raw")
     holdout: Holdout | None = None
     sampling: SamplingPolicy = SamplingPolicy()
     card: Card = Card()
-    token_ids: Annotated[tuple[str, ...], OneOrMore] = Field(
+    token_ids: Names = Field(
         (), description="tokenizers whose ids of every text lie beside the data; named as in annotate.tokenizers"
     )
     trainer: Trainer | None = None
@@ -302,41 +303,10 @@ class Pipeline(Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Pipeline:
-        ids = [ask.id for ask in self.generate]
-        known = [*ids, "raw"]
-        if "raw" in ids:
-            raise ValueError("generate: the id raw is taken by the captions that came with the images")
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"generate: ids must differ, got {', '.join(ids)}")
-        for ask in self.generate:
-            if ask.model not in self.models:
-                raise ValueError(f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(self.models)}")
-            replay = self.models[ask.model].engine == "replay"
-            if replay and not ask.column:
-                raise ValueError(
-                    f"generate {ask.id}: engine replay needs `column`, the source column that holds the captions"
-                )
-            if not replay and (ask.column or not ask.prompt):
-                raise ValueError(f"generate {ask.id}: needs `prompt`, and `column` only goes with engine replay")
-        for name in ("require", "primary"):
-            unknown = [g for g in getattr(self.output, name) if g not in known]
-            if unknown:
-                raise ValueError(f"output.{name}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
-        self._check_profile(known)
+        known = [*(ask.id for ask in self.generate), "raw"]
+        if wrong := [*_of_generations(self.generate, self.models), *_of_output(self.output, known)]:
+            raise ValueError("\n".join(wrong))
         return self
-
-    def _check_profile(self, known: list[str]) -> None:
-        output = self.output
-        if output.profile and output.format != "webdataset":
-            raise ValueError(
-                f"output.profile: {output.profile} is for format webdataset, and output.format is {output.format}; "
-                "set it to webdataset, or write another format and use recaption export"
-            )
-        if output.profile_map and not output.profile:
-            raise ValueError("output.profile_map: is for a profile; set output.profile: flair")
-        for name, generation in output.profile_map.items():
-            if generation not in known:
-                raise ValueError(f"output.profile_map.{name}: unknown {generation!r}; known are {', '.join(known)}")
 
     @property
     def require(self) -> tuple[str, ...]:
@@ -345,6 +315,70 @@ class Pipeline(Section):
     @property
     def primary(self) -> tuple[str, ...]:
         return self.output.primary or (*(ask.id for ask in self.generate), "raw")
+
+
+def _of_generations(generate: Sequence[Ask], models: Mapping[str, Model]) -> Iterator[str]:
+    """What does not fit together in ids, models, prompts and columns."""
+    ids = [ask.id for ask in generate]
+    if "raw" in ids:
+        yield "generate: the id raw is taken by the captions that came with the images"
+    if len(set(ids)) < len(ids):
+        yield f"generate: ids must differ, got {', '.join(ids)}"
+    for ask in generate:
+        if ask.model not in models:
+            yield f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(models)}"
+            continue
+        replay = models[ask.model].engine == "replay"
+        if replay and not ask.column:
+            yield f"generate {ask.id}: engine replay needs `column`, the source column that holds the captions"
+        if not replay and (ask.column or not ask.prompt):
+            yield f"generate {ask.id}: needs `prompt`, and `column` only goes with engine replay"
+
+
+def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:
+    """What does not fit together in the output; `known` are the generations."""
+    for name in ("require", "primary"):
+        unknown = [g for g in getattr(output, name) if g not in known]
+        if unknown:
+            yield f"output.{name}: unknown {', '.join(unknown)}; known are {', '.join(known)}"
+    if output.profile and output.format != "webdataset":
+        yield (
+            f"output.profile: {output.profile} is for format webdataset, and output.format is {output.format}; "
+            "set it to webdataset, or write another format and use recaption export"
+        )
+    if output.profile_map and not output.profile:
+        yield "output.profile_map: is for a profile; set output.profile: flair"
+    for name, generation in output.profile_map.items():
+        if generation not in known:
+            yield f"output.profile_map.{name}: unknown {generation!r}; known are {', '.join(known)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """The valid parts of a pipeline that is not valid as a whole; None and nothing for the others."""
+
+    source: Source | None
+    models: Mapping[str, Model]
+    generate: Sequence[Ask]
+    annotate: Annotate | None
+    output: Output | None
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Parts:
+        return cls(
+            source=pipeline.source,
+            models=pipeline.models,
+            generate=pipeline.generate,
+            annotate=pipeline.annotate,
+            output=pipeline.output,
+        )
+
+
+class InvalidPipeline(ConfigError):
+    """A pipeline file that is not valid. `parts` are those that are; `path` is the file's, where there is one."""
+
+    parts: Parts
+    path: Path | None = None
 
 
 def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
@@ -358,7 +392,11 @@ def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
         raise ConfigError(f"{path}: expected a mapping with name, source, models, generate and output")
     for override in overrides:
         _set(data, override)
-    return validate(data, str(path)), path
+    try:
+        return validate(data, str(path)), path
+    except InvalidPipeline as error:
+        error.path = path
+        raise
 
 
 def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
@@ -366,11 +404,40 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
     try:
         return Pipeline.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(
-            "\n".join(
-                [f"{where} is not a valid pipeline:", *(f"  {line}" for line in explain(error.errors(), _section))]
-            )
-        ) from error
+        parts = _parts(data)
+        found = explain(error.errors(), _section)
+        if not any(line.startswith("pipeline: ") for line in found):  # pydantic stops at the fields
+            known = [*(ask.id for ask in parts.generate), "raw"]
+            if parts.generate and parts.models and not any(line.startswith(("generate", "models")) for line in found):
+                found += _of_generations(parts.generate, parts.models)
+                checks = list(_of_output(parts.output, known)) if parts.output else []
+                whole = not any(line.startswith("output.") for line in found)
+                found += checks if whole else [line for line in checks if not line.startswith("output.profile")]
+        lines = [f"  {line}" for line in found]
+        invalid = InvalidPipeline("\n".join([f"{where} is not a valid pipeline:", *lines]))
+        invalid.parts = parts
+        raise invalid from error
+
+
+def _parts(data: dict[str, Any]) -> Parts:
+    def part(kind: type[_S], value: Any, *, without_faults: bool = False) -> _S | None:
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            if not without_faults or not isinstance(value, dict):
+                return None
+            wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+            return part(kind, {name: item for name, item in value.items() if str(name) not in wrong})
+
+    models, generate = data.get("models"), data.get("generate")
+    named = models.items() if isinstance(models, dict) else ()
+    return Parts(
+        source=part(Source, data.get("source"), without_faults=True),
+        models={str(name): made for name, value in named if (made := part(Model, value))},
+        generate=[made for value in (generate if isinstance(generate, list) else ()) if (made := part(Ask, value))],
+        annotate=part(Annotate, data.get("annotate", {}), without_faults=True),
+        output=part(Output, data.get("output"), without_faults=True),
+    )
 
 
 def _set(data: dict[str, Any], override: str) -> None:

@@ -94,7 +94,11 @@ def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Sec
             if error["type"] == "string_type" and isinstance(given, int | float):
                 text += f'; put it in quotes: "{given}"'
         lines.setdefault(where, []).append(text)
-    return [f"{where}: {', or '.join(dict.fromkeys(texts))}" for where, texts in lines.items()]
+    found = []
+    for where, texts in lines.items():
+        first, *others = ", or ".join(dict.fromkeys(texts)).split("\n")  # a check of a whole: a line each
+        found += [f"{where}: {first}", *(f"{where}: {other}" for other in others)]
+    return found
 
 
 def _is_branch(part: Any) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ import yaml
 
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
-from recaption.errors import StoreError, UserError
+from recaption.errors import StoreError
 from recaption.generate import parts
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.driver import Pass
@@ -25,6 +23,7 @@ from recaption.generate.progress import Progress
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display, Watcher
+from recaption.run import check
 from recaption.run.builder import Builder, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
@@ -35,7 +34,7 @@ from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
 from recaption.scrub import Scrubber
 from recaption.source import open_source
-from recaption.store import Store, open_store
+from recaption.store import open_store
 from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
@@ -97,15 +96,17 @@ def run(
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
     """
-    plan = make_plan(pipeline, path)
-    annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
-    if annotator:
+    try:  # what is wrong with any of these shows now, also where this half does not need it
+        plan = make_plan(pipeline, path)
+        annotator = Annotator(pipeline.annotate)
         token_encoders(pipeline.output.token_ids)
-    source = open_source(pipeline.source)
-    format_of(pipeline, source.kind)
-    store = open_store(pipeline.output.path)
-    _check_writable(store)
-    excluded = _excluded(pipeline)
+        source = open_source(pipeline.source)
+        format_of(pipeline, source.kind)
+        store = open_store(pipeline.output.path)
+        check.check_writable(store)
+        excluded = check.excluded(pipeline.source)
+    except check.FAULTS as error:
+        check.raise_all(error, pipeline, path)
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
@@ -139,7 +140,7 @@ def run(
                     limit=limit,
                     redrive=redrive,
                 )
-                builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
+                builder = Builder(plan, job, store, annotator, limit, RayPool()) if half != "generate" else None
                 raylet = Raylet()
                 for model in plan.models:
                     work = Pass(
@@ -213,36 +214,3 @@ def _scrubber(plan: Plan) -> Scrubber:
     """For the log: it knows the variables, too, that the pipeline names for keys."""
     named = (model.config.engine_args.get("api_key_env") for model in plan.models)
     return Scrubber(names=tuple(str(name) for name in named if name))
-
-
-def _check_writable(store: Store) -> None:
-    if store.url.startswith("memory://"):
-        raise UserError(
-            f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
-        )
-    probe = f".probe-{os.getpid()}"
-    try:
-        store.put(probe, b"")
-        store.delete(probe)
-    except StoreError as error:
-        raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
-
-
-def _excluded(pipeline: Pipeline) -> frozenset[str]:
-    """The sha256 of images that must not be asked about, in lower-case hex."""
-    path = pipeline.source.exclude
-    if path is None:
-        return frozenset()
-    import pyarrow.parquet as pq
-
-    try:
-        values = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column sha256"
-        ) from error
-    hashes = {value.hex() if isinstance(value, bytes) else str(value).lower() for value in values}
-    for value in hashes:
-        if not re.fullmatch("[0-9a-f]{64}", value):
-            raise UserError(f"source.exclude {path!r}: {value!r} is not a sha256; expected 64 hex digits or 32 bytes")
-    return frozenset(hashes)

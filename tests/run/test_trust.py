@@ -1,4 +1,4 @@
-"""A pipeline out of an output cannot send anything to a host, nor import a module: the theft, and that it is refused."""
+"""A pipeline out of an output sends nothing to a host and imports no module: the theft, and that it is refused."""
 
 from __future__ import annotations
 
