@@ -430,11 +430,12 @@ def _parts(data: dict[str, Any]) -> Parts:
             return part(kind, {name: item for name, item in value.items() if str(name) not in wrong})
 
     models, generate = data.get("models"), data.get("generate")
-    named = models.items() if isinstance(models, dict) else ()
+    of_models = {str(name): part(Model, value) for name, value in models.items()} if isinstance(models, dict) else {}
+    of_generate = [part(Ask, value) for value in generate] if isinstance(generate, list) else []
     return Parts(
         source=part(Source, data.get("source"), without_faults=True),
-        models={str(name): made for name, value in named if (made := part(Model, value))},
-        generate=[made for value in (generate if isinstance(generate, list) else ()) if (made := part(Ask, value))],
+        models={name: model for name, model in of_models.items() if model},
+        generate=[ask for ask in of_generate if ask],
         annotate=part(Annotate, data.get("annotate", {}), without_faults=True),
         output=part(Output, data.get("output"), without_faults=True),
     )

@@ -49,7 +49,7 @@ _PICKING = frozenset({"first", "last", "min", "max", "attr", "sum"})
 _SIZED = frozenset(["batch", "slice", "center", "indent", "round", "wordwrap"])
 _POSITIONS = frozenset(["find", "rfind", "index", "rindex", "count", "startswith", "endswith", "split", "rsplit"])
 _REFUSED_METHODS = frozenset(["translate", "maketrans", "to_bytes", "from_bytes"])
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()), range)
+_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()), range)
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(?:\d{4,}|\*)")
 
 
@@ -58,7 +58,7 @@ class Absent(jinja2.StrictUndefined):
 
     __slots__ = ()
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> bool:  # type: ignore[override]
         return False
 
     def __eq__(self, other: object) -> bool:  # type: ignore[override]
@@ -203,7 +203,7 @@ def _check_growth(name: str, text: Any, args: tuple[Any, ...]) -> None:
     if not isinstance(text, str | bytes):
         return
     if name == "replace" and len(args) > 1 and all(isinstance(a, type(text)) for a in args[:2]):
-        _check_length(len(text) + text.count(args[0]) * len(args[1]))  # type: ignore[arg-type]
+        _check_length(len(text) + text.count(args[0]) * len(args[1]))
     elif name == "join" and args and isinstance(args[0], list | tuple | str):
         _check_length(len(text) * len(args[0]))
     elif name in ("format", "format_map") and re.search(r"[:!{][^{}]*\d{4,}|:[^{}]*\{", str(text)):
@@ -253,7 +253,7 @@ def _for_join(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     return context, values if isinstance(values, str) else list(values), separator
 
 
-def _test(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+def _test(do: Any) -> Callable[..., Any]:
     skipped = 1 if hasattr(do, "jinja_pass_arg") else 0
 
     @wraps(do)
@@ -313,7 +313,7 @@ def _template_data(node: nodes.Node) -> Iterable[nodes.TemplateData]:
     return [node] if isinstance(node, nodes.TemplateData) else node.find_all(nodes.TemplateData)
 
 
-def _call(name: str, value: nodes.Expr, *args: nodes.Expr) -> nodes.Filter:
+def _call(name: str, value: Any, *args: nodes.Expr) -> nodes.Filter:
     return nodes.Filter(value, name, list(args), [], None, None, lineno=value.lineno)
 
 
@@ -328,7 +328,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         )
         self.filters = {name: _filter(name, do) for name, do in FILTERS.items() if name not in _RANDOM}
         self.filters |= {"_each": _each, "_sized": _sized, "_concat": _concat}
-        self.tests = {name: _test(name, do) for name, do in TESTS.items()}
+        self.tests = {name: _test(do) for name, do in TESTS.items()}
         self.tests["none"] = is_absent
         del self.globals["lipsum"]
         self.globals |= {"cycler": _without_address(Cycler), "joiner": _without_address(Joiner)}
@@ -336,7 +336,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         parsed = super()._parse(source, name, filename)
         _check_deterministic(parsed, self)
-        return _Counting().visit(parsed)  # type: ignore[no-any-return]
+        return _Counting().visit(parsed)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         found = super().getattr(obj, attribute)

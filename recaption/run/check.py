@@ -113,8 +113,8 @@ def _each_or_all(names: tuple[str, ...], make: Callable[[tuple[str, ...]], Any])
     try:
         make(names)
     except FAULTS:
-        alone = [(name,) for name in names]
-        failed = []
+        alone: list[tuple[str, ...]] = [(name,) for name in names]
+        failed: list[tuple[str, ...]] = []
         for each in alone:
             try:
                 make(each)
