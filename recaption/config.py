@@ -204,7 +204,10 @@ class Annotate(Section):
     tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
         (), description="annotators that add tables of their own, as package.module:Class"
     )
-    tokenizers: Names = Field((), description="count tokens under these: a tokenizers JSON, a model folder or a hub id")
+    tokenizers: Names = Field(
+        (),
+        description="count tokens under these: clip, open_clip, siglip, a tokenizers JSON, a model folder or a hub id",
+    )
 
 
 class Holdout(Section):
