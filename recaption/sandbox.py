@@ -49,7 +49,7 @@ _PICKING = frozenset({"first", "last", "min", "max", "attr", "sum"})
 _SIZED = frozenset(["batch", "slice", "center", "indent", "round", "wordwrap"])
 _POSITIONS = frozenset(["find", "rfind", "index", "rindex", "count", "startswith", "endswith", "split", "rsplit"])
 _REFUSED_METHODS = frozenset(["translate", "maketrans", "to_bytes", "from_bytes"])
-_VIEWS: tuple[Any, ...] = (type({}.keys()), type({}.values()), type({}.items()), range)
+_SEQUENCES: Any = (list, tuple, type({}.keys()), type({}.values()), type({}.items()), range)
 _WIDE_FORMAT = re.compile(r"%[^a-zA-Z%]*(?:\d{4,}|\*)")
 
 
@@ -143,7 +143,7 @@ def _charge(*values: Any, printed: bool = False) -> None:
             budget.step(len(value))
             stack += value.keys()
             stack += value.values()
-        elif isinstance(value, (list, tuple, *_VIEWS)):
+        elif isinstance(value, _SEQUENCES):
             budget.step(len(value))
             if not isinstance(value, range):
                 stack += value
