@@ -190,7 +190,11 @@ def _of_pipeline(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _of_output(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("out", help="an output: a folder or a store's URL; its own pipeline.yaml is used")
-    command.add_argument("--pipeline", type=_file, metavar="FILE", help="its file, where its prompts lie beside that")
+    text = (
+        "the pipeline's file: hosts, keys, code and prompts of your own are taken from it, never from the output; "
+        "its prompts may lie beside it"
+    )
+    command.add_argument("--pipeline", type=_file, metavar="FILE", help=text)
     return command
 
 

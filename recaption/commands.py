@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 def _loaded(arguments: argparse.Namespace) -> tuple[Pipeline, Path]:
-    from recaption.config import load
+    with _extra_named():
+        from recaption.run.check import load_checked
 
-    pipeline, path = load(arguments.pipeline, tuple(arguments.set))
+    pipeline, path = load_checked(arguments.pipeline, tuple(arguments.set))
     if arguments.pipeline == "demo":
         from recaption.demo.shards import ensure_shards
 

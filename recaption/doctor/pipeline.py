@@ -31,8 +31,15 @@ class _Listed:
 
 def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     """The source is there, its first shard can be read, and its columns suffice for the prompts."""
-    opened = _opened(pipeline)
-    listed = _listed(pipeline)
+    from recaption.run.check import prompt_faults
+
+    try:
+        opened = _opened(pipeline)
+        listed = _listed(pipeline)
+    except UserError as problem:
+        found = [error("source", str(problem), "", "input")]
+        faults = prompt_faults(pipeline.generate, prompts_beside(path), None)
+        return found + [error("prompts", str(fault), "correct generate in the pipeline", "input") for fault in faults]
     if not listed.shards:
         todo = "see that source.path is what you mean; recaption download fetches images of a URL list"
         return [error("source", f"{pipeline.source.path} has no shards", todo, "input")]
@@ -43,6 +50,9 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     todo = "see whether that is meant"
     findings += [warning("source", f"not used: {words}", todo) for words in opened.unused()]
     folder = prompts_beside(path)
+    if faults := prompt_faults(pipeline.generate, folder, columns):
+        todo = "correct the prompt, or generate in the pipeline"
+        return [*findings, *(error("prompts", str(fault), todo, "input") for fault in faults)]
     prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
     replayed = [ask.column for ask in pipeline.generate if ask.column]
     words = [*(f"{p.id} (uses {', '.join(sorted(p.columns))})" if p.columns else p.id for p in prompts)]
@@ -69,6 +79,13 @@ def _listed(pipeline: Pipeline) -> _Listed:
             complete = False
             break
     return _Listed(shards=count, complete=complete, first=first, bytes=sum(sizes.values()))
+
+
+def annotation(pipeline: Pipeline) -> Sequence[Finding]:
+    """The vocabulary, tokenizers and tables; spaCy, which is slow to load, is a check of its own."""
+    from recaption.run.check import annotate_faults
+
+    return [error("annotate", str(fault), "", "input") for fault in annotate_faults(pipeline.annotate, tagger=False)]
 
 
 def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
@@ -135,7 +152,7 @@ def _missing_folders(store: Store) -> list[Path]:
     return [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
 
 
-def build(pipeline: Pipeline) -> Finding:
+def build(pipeline: Pipeline) -> Finding | list[Finding]:
     """What is decided when a build begins: the format, and the tokenizers whose ids are stored."""
     from recaption.run.builder import format_of
     from recaption.run.shard import token_encoders
@@ -143,7 +160,20 @@ def build(pipeline: Pipeline) -> Finding:
     try:
         kind = _opened(pipeline).kind
     except (UserError, RecaptionError):
-        return skipped("build", "not to be told without the source")
-    form = format_of(pipeline, kind)
-    encoders = [encoder.facts.name for encoder in token_encoders(pipeline.output.token_ids)]
+        try:
+            token_encoders(pipeline.output.token_ids)
+        except UserError as problem:
+            return error("build", str(problem), "correct output.token_ids in the pipeline", "input")
+        return skipped("build", "not known without the source")
+    found, form = [], ""
+    try:
+        form = format_of(pipeline, kind)
+    except UserError as problem:
+        found.append(error("build", str(problem), "correct output in the pipeline", "input"))
+    try:
+        encoders = [encoder.facts.name for encoder in token_encoders(pipeline.output.token_ids)]
+    except UserError as problem:
+        found.append(error("build", str(problem), "correct output.token_ids in the pipeline", "input"))
+    if found:
+        return found
     return ok("build", f"format {form}" + (f", token ids of {', '.join(encoders)}" if encoders else ""))

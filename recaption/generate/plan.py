@@ -211,6 +211,12 @@ def _resolved(config: Model) -> ResolvedModel | None:
     return resolve(config.model, config.revision)
 
 
+def reachable(config: Model) -> None:
+    """Raises ConfigError, MissingExtra: the engine cannot be built here, or the model cannot be had."""
+    check_engine(config.engine)
+    _resolved(config)
+
+
 def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: int) -> EngineSpec:
     limits = pipeline.source.limits
     args = dict(config.engine_args)

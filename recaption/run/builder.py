@@ -9,7 +9,7 @@ from typing import Any
 
 import recaption
 from recaption.annotate import Annotator
-from recaption.config import Pipeline
+from recaption.config import Output, Pipeline
 from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Listing
 from recaption.generate.events import Tell, tell_nobody
@@ -232,7 +232,12 @@ def format_of(pipeline: Pipeline, source_kind: str) -> Format:
 
     Raises ConfigError for a sidecar of equal counts, which cannot be: its row i is the source shard's sample i.
     """
-    asked, size = pipeline.output.format, pipeline.output.samples_per_shard
+    return output_format(pipeline.output, source_kind)
+
+
+def output_format(output: Output, source_kind: str) -> Format:
+    """As `format_of`."""
+    asked, size = output.format, output.samples_per_shard
     found: Format = asked if asked != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
     if found == "sidecar" and size != "source":
         because = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from rich.markup import escape
 
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
-from recaption.errors import StoreError, UserError
+from recaption.errors import StoreError
 from recaption.figures import duration
 from recaption.generate import parts
 from recaption.generate.breaker import CircuitBreaker
@@ -27,6 +26,7 @@ from recaption.generate.progress import Progress
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display, Watcher
+from recaption.run import check
 from recaption.run.builder import Builder, failures_in_words, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
@@ -38,11 +38,9 @@ from recaption.run.stop import stop_requested
 from recaption.run.stored import has_unlisted_shards
 from recaption.run.telemetry import StoreWatch, waited
 from recaption.scrub import Scrubber
-from recaption.source import Source, open_source
-from recaption.source.excluded import read_excluded
 from recaption.source.folder import FolderSource
 from recaption.source.recorded import record_rule
-from recaption.store import Store, open_store
+from recaption.store import open_store
 from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
@@ -110,16 +108,18 @@ def run(
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
     """
-    store = open_store(pipeline.output.path)
-    source = _opened(pipeline, store)
-    plan = make_plan(pipeline, path, source)
-    annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
-    if annotator:
+    try:  # what is wrong with any of these shows now, also where this half does not need it
+        store = check.opened(pipeline.output.path)
+        source = check.opened_source(pipeline.source, store)
+        plan = make_plan(pipeline, path, source)
+        annotator = Annotator(pipeline.annotate)
         token_encoders(pipeline.output.token_ids)
-    format_of(pipeline, source.kind)
-    watch = StoreWatch(escape(store.url), display.say)
-    waited(lambda: _check_writable(store), silent=watch.look)
-    excluded = read_excluded(pipeline.source.exclude) if pipeline.source.exclude else frozenset()
+        format_of(pipeline, source.kind)
+        watch = StoreWatch(escape(store.url), display.say)
+        waited(lambda: check.check_writable(store), silent=watch.look)
+        excluded = check.excluded(pipeline.source)
+    except check.FAULTS as error:
+        check.raise_all(error, pipeline, path)
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.remove_temporaries()
@@ -171,9 +171,8 @@ def run(
                 )
                 raylet = Raylet()
                 builder = None
-                if annotator:
-                    found = annotator
-                    builder = waited(lambda: Builder(plan, job, store, found, limit, RayPool(), log.tell), stop)
+                if half != "generate":
+                    builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.tell), stop)
                 for model in plan.models:
                     work = Pass(
                         model,
@@ -257,24 +256,3 @@ def _scrubber(plan: Plan) -> Scrubber:
     """For the log: it knows the variables, too, that the pipeline names for keys."""
     named = (model.config.engine_args.get("api_key_env") for model in plan.models)
     return Scrubber(names=tuple(str(name) for name in named if name))
-
-
-def _opened(pipeline: Pipeline, store: Store) -> Source:
-    """The source, with the keys that the output has."""
-    try:
-        return open_source(pipeline.source, store)
-    except StoreError as error:
-        raise UserError(f"output.path cannot be read: {error}. Choose another with --set output.path=…") from error
-
-
-def _check_writable(store: Store) -> None:
-    if store.url.startswith("memory://"):
-        raise UserError(
-            f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
-        )
-    probe = f".probe-{os.getpid()}"
-    try:
-        store.put(probe, b"")
-        store.delete(probe)
-    except StoreError as error:
-        raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error

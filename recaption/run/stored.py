@@ -6,33 +6,35 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
-import yaml
 
+from recaption import strictyaml
 from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
 from recaption.generate.plan import Plan, Question, make_plan
+from recaption.run.trust import trusted
 from recaption.source import Source, open_source
 from recaption.store import Store
 
 
-def stored_pipeline(store: Store) -> Pipeline:
+def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
     """The pipeline of the last run, with the output where it lies now.
 
-    Raises UserError when there is none, ConfigError when this recaption cannot read it.
+    What may send something to a host or run code is taken from the pipeline file `path` (see `run.trust`). Raises
+    UserError when there is none, or it wants more than it may; ConfigError when this recaption cannot read it.
     """
     try:
-        data = yaml.safe_load(store.get("pipeline.yaml"))
+        raw = store.get("pipeline.yaml")
     except FileNotFoundError:
         raise UserError(
             f"{store.url} has no pipeline.yaml, so nothing was run into it. Give the folder (or URL) that output.path "
             "of the pipeline names"
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{store.url}/pipeline.yaml is not YAML: {error}") from error
+    where = f"{store.url}/pipeline.yaml"
+    data = strictyaml.read(strictyaml.decoded(raw, where), where)
     if not isinstance(data, dict) or not isinstance(data.get("output"), dict):
         raise ConfigError(f"{store.url}/pipeline.yaml is not a pipeline")
     data["output"]["path"] = store.url
-    return validate(data, f"{store.url}/pipeline.yaml")
+    return trusted(validate(data, f"{store.url}/pipeline.yaml"), path, store.url)
 
 
 def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:

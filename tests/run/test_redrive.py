@@ -21,9 +21,14 @@ from recaption.generate.chunks import list_shard
 from recaption.progress import Display
 from recaption.run import redrive as module
 from recaption.run import run
-from recaption.run.redrive import count_answered, redrive, standing
+from recaption.run.redrive import Redriven, count_answered, standing
 from recaption.source import open_source
 from recaption.store import open_store
+
+
+def redrive(out: str, reasons: list[str], shown: Display, **options: Any) -> Redriven:
+    """With the pipeline's file named: the engine is a class of the tests."""
+    return module.redrive(out, reasons, shown, path=Path(out) / "pipeline.yaml", **options)
 
 
 def refuse(folder: Path, *seeds: int) -> list[Path]:
