@@ -13,6 +13,7 @@ from typing import Literal
 import ray
 import yaml
 
+from recaption import supervise
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import StoreError, UserError
@@ -29,7 +30,7 @@ from recaption.run.builder import Builder, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
 from recaption.run.pool import RayPool
-from recaption.run.raylet import Raylet
+from recaption.run.raylet import Daemons
 from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
@@ -106,6 +107,7 @@ def run(
     store = open_store(pipeline.output.path)
     _check_writable(store)
     excluded = _excluded(pipeline)
+    supervise.at_work()
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
@@ -124,7 +126,7 @@ def run(
 
         def stop() -> bool:
             lease.check()
-            raylet.check()
+            daemons.check()
             log.touch()
             return stopping()
 
@@ -140,7 +142,7 @@ def run(
                     redrive=redrive,
                 )
                 builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
-                raylet = Raylet()
+                daemons = Daemons()
                 for model in plan.models:
                     work = Pass(
                         model,
