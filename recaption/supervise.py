@@ -292,7 +292,9 @@ def _cause(shared: _Shared) -> str:
             )
         for log in logs.glob("python-core-driver-*.log"):
             if "connection to the plasma store is failed" in _end_of(log):
-                return "Ray's daemon on this machine (raylet) has ended: it was killed, or the machine ran out of memory"
+                return (
+                    "Ray's daemon on this machine (raylet) has ended: it was killed, or the machine ran out of memory"
+                )
     size = os.fstat(shared.stderr).st_size
     text = os.pread(shared.stderr, 65536, max(0, size - 65536)).decode("utf-8", "replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]

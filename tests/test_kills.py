@@ -103,7 +103,9 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "kind"), list(enumerate(("driver", "gcs", "dashboard agent", "actor", "engine", "render"))))
+@pytest.mark.parametrize(
+    ("seed", "kind"), list(enumerate(("driver", "gcs", "dashboard agent", "actor", "engine", "render")))
+)
 def test_a_run_whose_processes_are_killed_ends_as_if_they_had_not(
     work: KilledRun, undisturbed: dict[str, bytes], seed: int, kind: str
 ) -> None:

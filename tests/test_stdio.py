@@ -83,7 +83,8 @@ def test_every_command_under_old_locales(
     said = done.stdout + done.stderr
     assert b"Traceback" not in said and b"UnicodeEncodeError" not in said, said.decode(encoding)
     assert done.returncode in ((0, 1, 2) if code is None else (code,)), said.decode(encoding)
-    said.decode(encoding)
+    if "SELECT '中 → ·' AS x" not in words:  # answers in a pipe are data: UTF-8 everywhere
+        said.decode(encoding)
     if "--json" in words:
         done.stdout.decode("ascii")
         if words[0] == "run":
