@@ -70,7 +70,7 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         with TemporaryDirectory(prefix="recaption-") as folder:
             options["runtime_env"] = runtime_env(os.environ, Path(folder))
             _start(options)
-    supervise.ray_started(os.path.join(_session_folder(), "logs"))
+    supervise.ray_started(str(Path(_session_folder()) / "logs"))
     try:
         if address:
             check_output(plan.pipeline.output.path)
