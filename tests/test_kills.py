@@ -126,7 +126,7 @@ def test_forty_kills_of_every_kind(work: KilledRun, undisturbed: dict[str, bytes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["runtime env agent", "gcs", "driver"])
+@pytest.mark.parametrize("kind", ["runtime env agent"])
 def test_with_json_the_last_line_is_a_summary_whatever_was_killed(work: KilledRun, kind: str) -> None:
     work.options = ("--json",)
     work.start()

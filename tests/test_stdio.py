@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,6 +14,9 @@ from pathlib import Path
 import pytest
 
 from recaption import stdio
+from recaption.cli import main
+from recaption.progress import Display
+from recaption.run import Outcome
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "output"
@@ -109,3 +113,31 @@ def test_writes_to_a_reader_that_is_gone_are_dropped() -> None:
         assert stream.gone
         stream.write("more")
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # so that closing the file can flush
+
+
+def test_a_run_whose_display_is_gone_ends_with_its_own_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Gone(io.StringIO):  # a terminal after SSH hung up
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def run(pipeline: object, path: object, display: Display, **options: object) -> Outcome:
+        display.say("still here")
+        display.building(1, 2)
+        return Outcome(
+            store_url=str(tmp_path),
+            build=None,
+            changed=True,
+            answered=4,
+            seconds=1.0,
+            output_tokens=9,
+            reject_share=0.9,
+            sums=(),
+        )
+
+    monkeypatch.setattr("recaption.run.run", run)
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    for options in ([], ["--json"]):
+        assert main(["run", "replay", *options]) == 1, "too many rejects"
