@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,10 +19,9 @@ from rich.console import Console
 
 import recaption
 from recaption import commands as call
-from recaption.errors import Interrupted, MissingExtra, RecaptionError, UserError
+from recaption import stdio, supervise
+from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
 from recaption.export import MODULES as FORMATS
-from recaption.stdio import Unfailing
-from recaption.supervise import STOPPED_AT_ONCE
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -33,8 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.command(arguments))
     except (UserError, RecaptionError, MissingExtra) as error:
         return _failed(arguments, error.exit_code, str(error))
-    except KeyboardInterrupt:
-        return _failed(arguments, Interrupted.exit_code, STOPPED_AT_ONCE)
+    except KeyboardInterrupt as error:
+        code = _failed(arguments, Interrupted.exit_code, supervise.STOPPED_AT_ONCE)
+        if isinstance(error, Abandoned):  # the end of the interpreter would wait for what that thread uses
+            stdio.flush()
+            supervise.ended(code)
+            os._exit(code)
+        return code
     except BrokenPipeError:  # `recaption inspect … | head`
         return 0
     except Exception as error:  # noqa: BLE001 - a defect of ours, or a library's: no end without a code and a word
@@ -47,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _failed(arguments: argparse.Namespace, code: int, text: str) -> int:
     """Say on standard error what ended a command, then end its display. Neither can fail."""
     stopped = code == Interrupted.exit_code
-    console = Console(file=cast(IO[str], Unfailing(sys.stderr)), soft_wrap=True, highlight=False)
+    console = Console(file=cast(IO[str], stdio.Unfailing(sys.stderr)), soft_wrap=True, highlight=False)
     *trace, last = text.splitlines() if "Traceback" in text else [text]
     for line in trace:
         console.print(line, markup=False)

@@ -83,6 +83,12 @@ def summary_written() -> None:
         _shared.summarise()
 
 
+def ended(code: int) -> None:
+    """Tell the parent the exit code, where the process leaves without returning."""
+    if _shared:
+        _shared.end(code)
+
+
 def ray_started(logs: str) -> None:
     """Tell the parent where Ray's logs are: they may hold the reason for an abort."""
     if _shared:

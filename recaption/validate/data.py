@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.problems import Problem
-from recaption.validate.files import on_disk, schema_faults, unreadable
+from recaption.validate.files import as_written, on_disk, schema_faults, unreadable
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
 from recaption.write.pixels import SUFFIXES
@@ -33,12 +33,12 @@ def read_data(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _read(shard: Shard, file: dict[str, Any], parquet: pq.ParquetFile, images: bool) -> Iterator[Problem]:
-    expected = schema.records(shard.tokenizers, image=images)
+    expected = as_written(parquet.schema_arrow, schema.records(shard.tokenizers, image=images))
     wrong = list(schema_faults(parquet.schema_arrow, expected, "records", file["path"]))
     yield from wrong
     if wrong:
         return
-    names = schema.records(shard.tokenizers).names
+    names = [name for name in schema.records(shard.tokenizers).names if name in expected.names]
     pieces = []
     for batch in parquet.iter_batches(batch_size=_BATCH, columns=expected.names):
         table = pa.Table.from_batches([batch])
