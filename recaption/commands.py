@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.markup import escape
 
 import recaption
 from recaption.errors import MissingExtra, UserError
+from recaption.stdio import Unfailing
 
 if TYPE_CHECKING:
     from recaption.config import Pipeline
@@ -55,7 +56,9 @@ def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Wat
         from recaption.progress import Display
         from recaption.run.exposition import Exposition
     with ExitStack() as stack:
-        display = stack.enter_context(Display(Console(), quiet=arguments.quiet, json=arguments.json))
+        display = Display(_console(), quiet=arguments.quiet, json=arguments.json)
+        arguments.failed = display.failed  # for the one that reports how it ended
+        stack.enter_context(display)
         beside: list[Watcher] = []
         if arguments.metrics_port:
             info = {"version": recaption.__version__, "command": getattr(arguments, "half", "redrive")}
@@ -63,6 +66,11 @@ def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Wat
             beside.append(stack.enter_context(exposition))
             display.say(f"metrics at http://{escape(arguments.metrics_host)}:{arguments.metrics_port}/metrics")
         yield display, tuple(beside)
+
+
+def _console(**options: Any) -> Console:
+    """A console on standard output that no closed terminal or pipe makes raise: a run goes on without a display."""
+    return Console(file=cast(IO[str], Unfailing(sys.stdout)), **options)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             display.summary({"exit_code": code, **_fields(outcome, pipeline.name)})
     if not (arguments.quiet or arguments.json):
-        _report(outcome, pipeline.name, Console())
+        _report(outcome, pipeline.name, _console())
     _complain(outcome, pipeline)
     return code
 
@@ -113,7 +121,7 @@ def _complain(outcome: Outcome, pipeline: Pipeline) -> None:
     if _judged(outcome, pipeline):
         limit = pipeline.output.max_reject_share
         above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
-        Console(stderr=True).print(f"[red]error:[/] {above}", highlight=False)
+        Console(file=cast(IO[str], Unfailing(sys.stderr))).print(f"[red]error:[/] {above}", highlight=False)
 
 
 def _report(outcome: Outcome, name: str, console: Console) -> None:
@@ -166,7 +174,8 @@ def estimate(arguments: argparse.Namespace) -> int:
     with _extra_named():
         from recaption.progress import Display
         from recaption.run import estimate
-    with Display(console, quiet=arguments.json) as display:
+    with Display(_console(), quiet=arguments.json) as display:
+        arguments.failed = display.failed
         found = estimate.estimate(pipeline, path, display, images=arguments.images, price=arguments.price)
     if arguments.json:
         print(json.dumps(estimate.as_json(found, pipeline), indent=2))
@@ -222,7 +231,7 @@ def redrive(arguments: argparse.Namespace) -> int:
             came = _fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
             display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **came})
     if not (arguments.quiet or arguments.json):
-        console = Console(highlight=False)
+        console = _console(highlight=False)
         if outcome is not None:
             _report(outcome, pipeline.name, console)
         console.print(result.words, markup=False)

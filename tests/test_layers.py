@@ -20,6 +20,7 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 # marked so) also from each other. An entry of two parts is one module of a folder and goes before the folder's.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
+    ("supervise", "stdio"),  # standard library only
     (
         *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads"),
         *("sandbox", "strictyaml", "section", "demo", "__init__"),
@@ -33,7 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("doctor",),
     ("cli", "commands", "__main__", "demo.__main__"),
 )
-NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 9}
+NEIGHBOURS_ALLOWED = {0, 1, 2, 3, 7, 10}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy

@@ -137,17 +137,25 @@ def test_json_is_an_object_a_line_and_the_last_one_is_the_summary() -> None:
         assert (lines[2]["done"], lines[2]["total"]) == (1, 4)
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [(EngineDead("key sk-abcdefgh12345678 refused\ud800"), 3), (KeyboardInterrupt(), 75), (OSError(), 1)],
-)
-def test_json_says_what_ended_a_run(error: BaseException, code: int) -> None:
+def test_json_says_what_ended_a_run() -> None:
     sink = io.StringIO()
-    with pytest.raises(type(error)), Display(Console(file=sink), json=True):
+    error = EngineDead("→ key sk-abcdefgh12345678 refused\ud800")
+    with pytest.raises(EngineDead), Display(Console(file=sink), json=True) as display:
         raise error
+    assert sink.getvalue() == "", "standard error comes first"
+    display.failed(3, str(error))
     (line,) = map(json.loads, sink.getvalue().splitlines())
-    assert (line["event"], line["exit_code"]) == ("summary", code)
+    assert (line["event"], line["exit_code"]) == ("summary", 3)
     assert line["error"] and "abcdefgh" not in line["error"]
+    assert sink.getvalue().isascii()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_and_bars_end_with_a_summary_line_when_a_run_fails(terminal: bool) -> None:
+    sink = io.StringIO()
+    display = Display(Console(file=sink, force_terminal=terminal, width=200))
+    display.failed(75, "stopped")
+    assert sink.getvalue() == "summary: exit code 75, interrupted; the same command continues\n"
 
 
 def test_the_speed_of_light_is_said_with_where_the_rest_went() -> None:

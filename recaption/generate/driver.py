@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recaption.errors import DatasetError, EngineDead, Interrupted, ShardError, UserError
+from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
 from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, duplicate_keys
@@ -98,7 +98,7 @@ class Pass:
 
     def run(self) -> Iterator[Listing]:
         """Raises EngineDead when engines keep dying, Interrupted when asked to stop, CircuitOpen, StoreError, …"""
-        now, at_once = self._transport.now, False
+        now, at_once, lost = self._transport.now, False, False
         try:
             last_report = float("-inf")
             while not self.scheduler.finished:
@@ -125,6 +125,9 @@ class Pass:
             self._check_sums()
         except Interrupted:
             raise
+        except ClusterLost:
+            lost = True
+            raise
         except Exception:
             self._drain()  # what the other engines have is paid for
             raise
@@ -132,7 +135,8 @@ class Pass:
             at_once = True
             raise
         finally:
-            self.fleet.stop(at_once=at_once)
+            if not lost:  # Ray would wait for daemons that are gone
+                self.fleet.stop(at_once=at_once)
 
     def _completed(self) -> Iterator[Listing]:
         for listing in self.scheduler.completed():

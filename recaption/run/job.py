@@ -13,6 +13,7 @@ import ray
 import yaml
 from rich.markup import escape
 
+from recaption import supervise
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import StoreError
@@ -31,7 +32,7 @@ from recaption.run.builder import Builder, failures_in_words, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
 from recaption.run.pool import RayPool
-from recaption.run.raylet import Raylet
+from recaption.run.raylet import Daemons
 from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
@@ -120,6 +121,7 @@ def run(
         excluded = check.excluded(pipeline.source)
     except check.FAULTS as error:
         check.raise_all(error, pipeline, path)
+    supervise.at_work()
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.remove_temporaries()
@@ -150,7 +152,7 @@ def run(
             if ended := watch.look(log.store_silent):
                 log.warn(f"the store did not answer for {duration(ended)}")
             lease.check()
-            raylet.check()
+            daemons.check()
             log.touch()
             return heard
 
@@ -169,7 +171,7 @@ def run(
                     redrive=redrive,
                     moved=has_unlisted_shards(store, source),
                 )
-                raylet = Raylet()
+                daemons = Daemons()
                 builder = None
                 if half != "generate":
                     builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.tell), stop)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recaption import engine as engines
+from recaption import supervise
 from recaption.engine.base import Engine, EngineSpec, Request
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
 from recaption.figures import printable
@@ -85,6 +86,7 @@ def replay(out: str, key: str, *, generation: str | None = None, path: Path | No
         identity = question.identity(image, prompt_sha256(question, image))
         found[question.id] = stored.answers.get(identity) or stored.reject(identity)
     results: dict[str, Replayed] = {}
+    supervise.at_work()  # an engine is to be stopped in order
     for model in plan.models:
         mine = [question for question in chosen if question in model.questions]
         if mine and model.engine:
