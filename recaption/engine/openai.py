@@ -23,11 +23,12 @@ from typing import Any
 
 import orjson
 
-from recaption.decode import ImageInfo, check_header, decode, plain_jpeg
+from recaption.decode import ImageInfo, check_header, decode
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import EngineDead, Interrupted, RecaptionError, RequestError
+from recaption.imagefile import plain_jpeg
 from recaption.types import FinishReason, ImageLimits
 
 _FINISH: dict[str, FinishReason] = {

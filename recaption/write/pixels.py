@@ -35,7 +35,7 @@ class Stored:
 
 def recognise(data: bytes) -> str | None:
     """The image format that the first bytes belong to, whatever the file's name says; None for anything else."""
-    from recaption.decode import sniff
+    from recaption.imagefile import sniff
 
     kind = sniff(data)
     return kind.lower() if kind else None
