@@ -68,6 +68,10 @@ class Source(_Section):
     captions: str | None = Field(None, description="folder: a CSV, JSONL or Parquet table with a file_name column")
     exclude: str | None = Field(None, description="Parquet with a sha256 column: images never to be asked about")
     limits: Limits = Limits()
+    orientation: Literal["exif", "stored"] = Field(
+        "exif",
+        description="exif: images stand upright, for the model and in the dataset; stored: pixels as they are stored",
+    )
 
 
 class Model(_Section):

@@ -81,7 +81,7 @@ def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
     """
     with _open(data) as image:
         info = _info(image, data)
-        check_limits(info, limits)
+        check_limits(info.format, info.width, info.height, limits)
         _check_end(image, data, limits.max_pixels)
         return info
 
@@ -98,12 +98,11 @@ def look(data: bytes, max_pixels: int = ImageLimits().max_pixels) -> ImageInfo:
         return _info(image, data)
 
 
-def check_limits(info: ImageInfo, limits: ImageLimits) -> None:
-    """Raises ImageError: too_small, too_many_pixels, extreme_aspect."""
-    width, height = info.width, info.height
+def check_limits(format: str, width: int, height: int, limits: ImageLimits) -> None:
+    """Raises ImageError: too_small, too_many_pixels, extreme_aspect. `format` is one of FORMATS."""
     pixels, size = width * height, f"{width} x {height} px"
     allowed = limits.max_pixels
-    if info.format in _WARNS and Image.MAX_IMAGE_PIXELS is not None:
+    if format in _WARNS and Image.MAX_IMAGE_PIXELS is not None:
         allowed = min(allowed, Image.MAX_IMAGE_PIXELS)
     if min(width, height) < max(1, limits.min_side):
         raise ImageError("too_small", f"{size}: the shorter side must be at least {limits.min_side}")
@@ -120,7 +119,7 @@ def check_pixels(data: bytes, limits: ImageLimits) -> ImageInfo:
     """
     with _open(data) as image:
         info = _info(image, data)
-        check_limits(info, limits)
+        check_limits(info.format, info.width, info.height, limits)
         try:
             if info.format == "JPEG":
                 image.draft("RGB", (1, 1))
@@ -149,7 +148,7 @@ def decode(
     """
     with _open(data) as image:
         info = _info(image, data)
-        check_limits(info, limits)
+        check_limits(info.format, info.width, info.height, limits)
         target = _fit(info.width, info.height, max_pixels)
         if share < 1:
             target = _fit(*target, max(1, int(target[0] * target[1] * share)))

@@ -126,7 +126,9 @@ class Dataset:
         if path is None:
             raise DatasetError(f"the manifest names no table {table}", shard=shard.name)
         try:
-            return pq.read_table(pa.BufferReader(self.read(path, shard.name)), columns=list(columns))
+            with pq.ParquetFile(pa.BufferReader(self.read(path, shard.name))) as parquet:
+                known = set(parquet.schema_arrow.names)  # an earlier minor version had fewer
+                return parquet.read(columns=[name for name in columns if name in known])
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 

@@ -162,6 +162,11 @@ class Builder:
             provenance={**_provenance(self._plan, self._annotator), **provenance},
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
+            pixels={
+                "orientation": pipeline.source.orientation,
+                "checked": ["header", "end", "limits"],
+                "limits": pipeline.source.limits.model_dump(mode="json"),
+            },
         )
 
 

@@ -13,6 +13,8 @@ from recaption.errors import DatasetError
 from recaption.schema import INDEX
 from recaption.types import REASONS, Image, Locator, Reason
 
+_HEADER = ("format", "width", "height", "orientation")  # since schema 1.3; null in older files
+
 
 def index_to_table(images: Sequence[Image]) -> pa.Table:
     """A row per image. The shard's id is not among the columns: it is the file's name."""
@@ -34,20 +36,25 @@ def index_to_table(images: Sequence[Image]) -> pa.Table:
         ],
         "reason": [image.reason for image in images],
         "detail": [image.detail for image in images],
+        **{name: [getattr(image, name) for image in images] for name in _HEADER},
     }
     return pa.Table.from_pydict(columns, schema=INDEX)
 
 
 def index_from_table(table: pa.Table, shard: str) -> list[Image]:
     """The images that `index_to_table` was given. Raises DatasetError when the table is not an index."""
-    if missing := [name for name in INDEX.names if name not in table.column_names]:
+    names = [name for name in INDEX.names if name not in _HEADER]
+    if missing := [name for name in names if name not in table.column_names]:
         raise DatasetError(f"the index lacks {', '.join(missing)}", shard=shard)
-    lists = [table.column(name).to_pylist() for name in INDEX.names]
+    lists = [table.column(name).to_pylist() for name in names]
+    nothing = [None] * table.num_rows
+    header = [table.column(name).to_pylist() if name in table.column_names else nothing for name in _HEADER]
     made = []
-    for values in zip(*lists, strict=True):
+    for values, facts in zip(zip(*lists, strict=True), zip(*header, strict=True), strict=True):
         row, key, source_key, sha256, path, member, offset, size, file_row, url, caption, columns, reason, detail = (
             values
         )
+        format, width, height, orientation = facts
         if reason is not None and reason not in REASONS:
             raise DatasetError(f"the index has an unknown reason {reason!r}", key=key, shard=shard)
         made.append(
@@ -63,6 +70,10 @@ def index_from_table(table: pa.Table, shard: str) -> list[Image]:
                 columns=json.loads(columns),
                 reason=cast("Reason | None", reason),
                 detail=detail,
+                format=format,
+                width=width,
+                height=height,
+                orientation=orientation,
             )
         )
     return made

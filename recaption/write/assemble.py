@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from recaption.text import normalise
-from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage
+from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
 
 log = logging.getLogger(__name__)
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -153,7 +153,7 @@ class _Shard:
         """The reject of the image itself, whoever saw it first; kept for the build under this image's name."""
         found = self._found(image, None)
         if image.reason is not None and found is None:
-            return self._reject(image, None, "source", image.reason, image.detail or "")
+            return self._reject(image, None, stage_of(image.reason), image.reason, image.detail or "")
         return self._keep(image, found) if found is not None else None
 
     def _raw(self, image: Image) -> Caption | None:
@@ -217,6 +217,7 @@ class _Shard:
         return made
 
     def _made(self, image: Image, status: str, reason: Reason | None, captions: tuple[Caption, ...] = ()) -> Record:
+        width, height = image.upright_size
         return Record(
             key=image.key,
             source_key=_storable(image.source_key),
@@ -227,6 +228,9 @@ class _Shard:
             split=split_of(image.sha256, self.holdout),
             reason=reason,
             url=_storable(image.url) if image.url else None,
+            width=width,
+            height=height,
+            orientation=image.orientation,
             captions=captions,
         )
 

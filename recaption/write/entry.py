@@ -40,6 +40,7 @@ class ShardEntry:
     generations: Mapping[str, Asked] = field(default_factory=dict)
     distinct_texts: Mapping[int, int] = field(default_factory=dict)
     composable: Mapping[str, bool] = field(default_factory=dict)
+    turned: int = 0  # usable images whose EXIF orientation was applied
     inputs: str = ""  # identity of what the shard was built from; equal inputs need no second build
 
     @property
@@ -66,6 +67,7 @@ class ShardEntry:
             "generations": generations,
             "distinct_texts": {str(n): images for n, images in self.distinct_texts.items()},
             **({"composable": dict(self.composable)} if self.composable else {}),
+            **({"turned": self.turned} if self.turned else {}),
             "inputs": self.inputs,
         }
 
@@ -85,6 +87,7 @@ class ShardEntry:
             generations=generations,
             distinct_texts={int(n): images for n, images in data["distinct_texts"].items()},
             composable=data.get("composable", {}),
+            turned=data.get("turned", 0),
             inputs=data["inputs"],
         )
 
@@ -113,4 +116,5 @@ def tally(name: str, columns: Columns, files: Iterable[FileEntry], generations: 
         rejects=dict(sorted(reasons.items())),
         generations=generations,
         distinct_texts=dict(sorted(histogram.items())),
+        turned=sum(record.orientation is not None for record in usable),
     )
