@@ -162,12 +162,14 @@ class Builder:
             provenance={**_provenance(self._plan, self._annotator), **provenance},
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
-            pixels={
-                "orientation": pipeline.source.orientation,
-                "checked": ["header", "end", "limits"],
-                "limits": pipeline.source.limits.model_dump(mode="json"),
-            },
+            pixels=looked_at(pipeline),
         )
+
+
+def looked_at(pipeline: Pipeline) -> dict[str, Any]:
+    """How images are looked at before anything is asked about them (`recaption.source.base.Row.look`)."""
+    limits = pipeline.source.limits.model_dump(mode="json")
+    return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
 
 
 def format_of(pipeline: Pipeline, source_kind: str) -> Format:

@@ -49,6 +49,7 @@ class TarChecker:
         self._profile = _profile_of(shard.manifest)
         self._sample: dict[str, Any] = {}  # of the sample at hand: suffix -> sha256 of the image, bytes of the others
         self._key = ""
+        self._image: list[Problem] = []  # what is wrong with its image
         self._rows: list[dict[str, Any]] = []
         self.pieces: list[pa.Table] = []
 
@@ -75,10 +76,12 @@ class TarChecker:
             digest, data = _read(reader, member)
             self._key, self._sample = match[1], {suffix: digest}
             self.starts.append(start)
-            if data is None:
-                yield problem("pixels", f"{self.path}, {member.name}", f"has {member.size:,} bytes, which no image has")
-            else:
-                yield from check_image(self._shard, data, f"{self.path}, {self._key}")
+            where = f"{self.path}, {self._key}"
+            self._image = (
+                [problem("pixels", where, f"has {member.size:,} bytes, which no image has")]
+                if data is None
+                else list(check_image(self._shard, data, where))
+            )
             return
         held = list(self._sample)
         wanted = _REST[len(held) - 1] if 0 < len(held) <= len(_REST) else None
@@ -123,7 +126,7 @@ class TarChecker:
             return
         if wrong := self._keys.wrong(record, self._key):
             yield problem("sample", where, wrong)
-        yield from _check_image(record, image, sample[image], where)
+        yield from list(_check_image(record, image, sample[image], where)) or self._image
         texts = {c.get("generation"): c.get("text") for c in reversed(_dicts(record.get("captions")))}
         yield from self._check_flat(record, texts, where)
         yield from self._check_txt(sample["txt"], texts, where)
