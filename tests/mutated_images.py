@@ -95,7 +95,7 @@ def originals() -> dict[str, bytes]:
 
         register_heif_opener()
         made["heif"] = encoded(rgb, "HEIF")
-        made["heif turned"] = encoded(rgb, "HEIF", exif=exif(6))
+        made["heif turned"] = encoded(rgb, "HEIF", exif=exif(6).tobytes())  # as bytes it becomes `irot`
     return made
 
 

@@ -1,4 +1,6 @@
-"""Image bytes on their way into a dataset: recognised by content, JPEG never touched, other formats transcoded once."""
+"""Image bytes on their way into a dataset: recognised by content, JPEG not touched unless it has to be turned,
+other formats transcoded once. What is stored stands upright.
+"""
 
 from __future__ import annotations
 
