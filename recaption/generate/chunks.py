@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,9 +19,10 @@ from recaption.source import Source
 from recaption.source.base import within_limits
 from recaption.source.index import index_digest, index_from_table, index_to_table
 from recaption.store import Store
-from recaption.types import Image, Reject, SourceShard, stage_of
+from recaption.types import DECODE_REASONS, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
+NAMED = 16  # of a shard's images that cannot be used, those that the log names
 
 _SIGNATURE = b"recaption.source_signature"
 _DIGEST = b"recaption.index_digest"
@@ -81,6 +83,7 @@ class Listing:
     done: tuple[int, ...]  # per question of the model: images answered or rejected before this run
     first_key: str | None  # of the shard's first row: shards whose keys begin alike are told early
     chunks: tuple[Chunk, ...]
+    rejected: tuple[Reject, ...] = ()  # images that cannot be used, the first `NAMED`: for the log
 
 
 def load_index(store: Store, source: Source, shard: SourceShard, *, refresh: bool = False) -> tuple[list[Image], str]:
@@ -155,6 +158,7 @@ def list_shard(
         done=tuple(done),
         first_key=images[0].key if images else None,
         chunks=chunks,
+        rejected=tuple(islice((source_reject(i) for i in images if i.reason in DECODE_REASONS), NAMED)),
     )
 
 

@@ -183,6 +183,7 @@ class Pass:
             raise duplicate_keys(key, other, shard)
         self.scheduler.listed(listing)
         self._tell.listed(listing)
+        self._tell.rejected(listing.rejected)
         self.progress.images += listing.images
         for question, done in zip(self._model.questions, listing.done, strict=True):
             self.progress.total[question.id] += listing.usable
