@@ -7,15 +7,17 @@ Exit codes: 0 done; 1 done, but more was rejected than the pipeline allows, or a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
 import recaption
 from recaption import commands as call
-from recaption.errors import Interrupted, MissingExtra, RecaptionError, UserError
+from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
 from recaption.export import MODULES as FORMATS
 
 Command = Callable[[argparse.Namespace], int]
@@ -33,8 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         errors.print(f"[{style}]{word}:[/] ", end="")
         errors.print(str(error), markup=False)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         errors.print("[yellow]interrupted:[/] stopped at once; run the same command again to continue")
+        if isinstance(error, Abandoned):  # the end of the interpreter would wait for what that thread uses
+            with suppress(OSError):
+                sys.stdout.flush()
+            os._exit(Interrupted.exit_code)
         return Interrupted.exit_code
     except BrokenPipeError:  # `recaption inspect … | head`
         sys.stderr.close()

@@ -292,8 +292,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     elif console.is_terminal and sys.stdin.isatty():
         inspect.Shell(outs, console, unsafe=arguments.unsafe).run()
     else:
-        for out in outs:
-            inspect.first_look(out, console)
+        inspect.look_at(outs, console)
     return 0
 
 

@@ -208,7 +208,8 @@ class Annotate(_Section):
         (), description="annotators that add tables of their own, as package.module:Class"
     )
     tokenizers: tuple[str, ...] = Field(
-        (), description="count tokens under these: a tokenizers JSON, a model folder or a hub id"
+        (),
+        description="count tokens under these: clip, open_clip, siglip, a tokenizers JSON, a model folder or a hub id",
     )
 
 

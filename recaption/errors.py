@@ -14,12 +14,15 @@ RecaptionError            data or infrastructure failed; carries key and shard w
   |- CircuitOpen          too much of what was asked last was rejected or degenerate           (exit 3)
   |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
+KeyboardInterrupt
+  `- Abandoned            stopped by Ctrl-C while a thread works on that cannot be stopped           (exit 75)
 ImportError
   `- MissingExtra         an optional package is not installed; says the one line that installs it
 """
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
 from recaption.types import Reason
@@ -113,6 +116,27 @@ class Interrupted(RecaptionError):
     """Stopped on request; the same command continues."""
 
     exit_code: ClassVar[int] = 75
+
+
+class Abandoned(KeyboardInterrupt):
+    """Ctrl-C was pressed again while a thread did not stop. Only the end of the process ends that thread."""
+
+
+_WHAT_TO_DO = {
+    errno.ENOSPC: "Free some space",
+    errno.EDQUOT: "Free some space of your quota",
+    errno.EROFS: "Mount it for writing",
+}
+DISK_ERRORS = frozenset({*_WHAT_TO_DO, errno.EIO})
+"""What the disk is to blame for, and not a path that the user gave."""
+
+
+def in_words(error: Exception) -> str:
+    """What failed, and what to do about it where the user can do something: a full disk, a quota, a read-only mount."""
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    todo = _WHAT_TO_DO.get(error.errno or 0)
+    return f"{error.strerror or error}" + (f". {todo}, then run the same command again" if todo else "")
 
 
 class MissingExtra(ImportError):

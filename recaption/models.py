@@ -14,12 +14,12 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recaption.errors import ConfigError, EngineDead
+from recaption.threads import each
 
 SCENE = "scene"
 """The captioner that comes with recaption and describes rendered scenes."""
@@ -114,8 +114,7 @@ def hash_folder(folder: Path) -> str:
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     memory = _Memory.read()
-    with ThreadPoolExecutor(min(8, len(files) or 1)) as pool:  # hashlib lets other threads run
-        digests = list(pool.map(memory.hash, files))
+    digests = list(each(memory.hash, files, 8))  # hashlib lets other threads run
     memory.write()
     total = hashlib.sha256()
     for path, digest in zip(files, digests, strict=True):

@@ -13,13 +13,13 @@ import inspect
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from recaption.errors import ConfigError, MissingExtra
 from recaption.retrying import retried
+from recaption.threads import each
 
 T = TypeVar("T")
 _S3 = ("s3", "s3a")
@@ -131,6 +131,10 @@ class ObjectStore:
     def scratch(self) -> Path:
         return Path(tempfile.gettempdir()) / f".tmp-recaption-{uuid.uuid4().hex}"
 
+    def remove_temporaries(self) -> int:
+        """None are ever in the store: an object appears whole, and scratch files are local."""
+        return 0
+
     def adopt(self, source: Path, path: str) -> bool:
         try:
             self._retried("write", path, lambda: self.fs.put_file(str(source), self._at(path)), kept=())
@@ -210,10 +214,10 @@ class ObjectStore:
 
     def remove(self, folder: str) -> int:
         size = 0
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for page in self._sizes(folder):
-                list(pool.map(self._delete_whole, page))
-                size += sum(page.values())
+        for page in self._sizes(folder):
+            for _ in each(self._delete_whole, list(page), _THREADS):
+                pass
+            size += sum(page.values())
         return size
 
     def _sizes(self, folder: str) -> Iterator[dict[str, int]]:

@@ -20,8 +20,10 @@ TABLE_KEY = b"recaption.table"
 _STR, _I32, _I64, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.bool_()
 
 
-def _f(name: str, kind: pa.DataType, description: str, *, null: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=null, metadata={"description": description})
+def _f(name: str, kind: pa.DataType, description: str, *, null: bool = False, since: str | None = None) -> pa.Field:
+    """`since`: the schema version that added the column; None for those that all files of this major version have."""
+    metadata = {"description": description, **({"since": since} if since else {})}
+    return pa.field(name, kind, nullable=null, metadata=metadata)
 
 
 def _table(name: str, fields: Sequence[pa.Field]) -> pa.Schema:
@@ -53,10 +55,10 @@ INDEX = _table(
         _f("columns", _STR, "the other source columns, a JSON object"),
         _f("reason", _STR, "why the source itself rejects the row", null=True),
         _f("detail", _STR, "the reason in words", null=True),
-        _f("format", _STR, "of the image, by its content: jpeg, png, …", null=True),
-        _f("width", _I32, "pixels as stored, from the header", null=True),
-        _f("height", _I32, "pixels as stored, from the header", null=True),
-        _f("orientation", _I32, "EXIF orientation to apply, 2 to 8; null: none", null=True),
+        _f("format", _STR, "of the image, by its content: jpeg, png, …", null=True, since="1.3"),
+        _f("width", _I32, "pixels as stored, from the header", null=True, since="1.3"),
+        _f("height", _I32, "pixels as stored, from the header", null=True, since="1.3"),
+        _f("orientation", _I32, "EXIF orientation to apply, 2 to 8; null: none", null=True, since="1.3"),
     ],
 )
 
@@ -135,7 +137,7 @@ IMAGES = _table(
         _f("url", _STR, "where the image came from", null=True),
         _f("width", _I32, "pixels, upright", null=True),
         _f("height", _I32, "pixels, upright", null=True),
-        _f("orientation", _I32, _ORIENTATION, null=True),
+        _f("orientation", _I32, _ORIENTATION, null=True, since="1.3"),
         _f("n_captions", _I32, "captions, raw included"),
         _f("n_sub_captions", _I32, "sub-captions of all captions"),
         _f("n_texts", _I32, "distinct texts that can be drawn: see Record.distinct_texts"),
@@ -183,6 +185,13 @@ _SUB_TAIL = [
     _f("is_negation", _BOOL, "says what is not there"),
     _f("is_meta", _BOOL, "speaks about the picture or the description"),
     _f("is_boilerplate", _BOOL, "begins with an opener; content_start says where the content begins"),
+    _f(
+        "is_unparsed",
+        _BOOL,
+        "the whole caption, without tags: a rule failed on it; null: not recorded",
+        null=True,
+        since="1.3",
+    ),
     _f("content_start", _I32, "into the caption's text, code points"),
     _f("dup_of", _STR, "sub_id of an earlier, nearly equal one of the image", null=True),
     _f("lang", _STR, "language, BCP 47", null=True),
@@ -253,6 +262,28 @@ def sample(tokenizers: Sequence[str] = (), generations: Sequence[str] = (), list
         flat = [f"caption_{name}" for name in generations]
         own += [_f(name, _STR, "text, where there is one", null=True) for name in ("raw_caption", *flat)]
     return _table("sample", [*own, *records(tokenizers)])
+
+
+def as_of(fields: pa.Schema, version: str) -> pa.Schema:
+    """A table's schema as files of an earlier minor version have it: without the columns that were added since."""
+    kept = [_as_of(field, minor(version)) for field in fields]
+    return pa.schema([field for field in kept if field is not None], metadata=fields.metadata)
+
+
+def _as_of(field: pa.Field, until: int) -> pa.Field | None:
+    if minor((field.metadata or {}).get(b"since", b"").decode()) > until:
+        return None
+    kind = field.type
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        below = (_as_of(one, until) for one in kind.value_type)
+        return field.with_type(pa.list_(pa.struct([one for one in below if one is not None])))
+    return field
+
+
+def minor(version: str) -> int:
+    """The minor number of a schema version; 0 where there is none."""
+    _, _, number = version.partition(".")
+    return int(number) if number.isdecimal() else 0
 
 
 def check_version(schema: pa.Schema, path: str) -> None:

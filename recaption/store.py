@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
-from recaption.errors import StoreError
+from recaption.errors import StoreError, in_words
 from recaption.objectstore import ObjectStore
 from recaption.retrying import retried
 
@@ -29,11 +29,6 @@ _TMP = ".tmp-"  # no name of ours begins with it; lists leave it out, a crash ma
 
 # What a network file system says when a server restarts or a cable is bad; a full disk or a missing right stays.
 _PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
-_WHAT_TO_DO = {
-    errno.ENOSPC: "Free some space",
-    errno.EDQUOT: "Free some space of your quota",
-    errno.EROFS: "Mount it for writing",
-}
 
 
 class Store(Protocol):
@@ -89,6 +84,10 @@ class Store(Protocol):
         """A fresh temporary file path on this machine, to be written and handed to `adopt`."""
         ...
 
+    def remove_temporaries(self) -> int:
+        """Remove the temporary files that killed writers left; only for the holder of the output's lease."""
+        ...
+
     def adopt(self, source: Path, path: str) -> bool:
         """Put a finished file made under `scratch`, whole, without holding it in memory; `source` is gone after it."""
         ...
@@ -124,7 +123,7 @@ class LocalStore:
             attempts=self.ATTEMPTS,
             first_wait=self.FIRST_WAIT,
             passing=lambda error: isinstance(error, OSError) and error.errno in _PASSING,
-            why=_in_words,
+            why=in_words,
             kept=kept,
         )
 
@@ -157,7 +156,7 @@ class LocalStore:
             try:
                 _sync(source)  # once: if it fails, its bytes may be lost, and only who made them can make them again
             except OSError as error:
-                raise StoreError(f"cannot write {target}: {_in_words(error)}") from error
+                raise StoreError(f"cannot write {target}: {in_words(error)}") from error
             return self._publish(source, target, if_absent)
         finally:
             _remove(source)
@@ -166,6 +165,26 @@ class LocalStore:
         """A fresh temporary file path in this store, to be handed to `adopt`."""
         self._retried("write", self.root, lambda: self.root.mkdir(parents=True, exist_ok=True))
         return self.root / f"{_TMP}{uuid.uuid4().hex}"
+
+    def remove_temporaries(self) -> int:
+        """Remove the temporary files that killed writers left; only for the holder of the output's lease.
+
+        Looks into the root and at most three folders below it, the parts of unfinished shards left out: they are
+        removed with their folder when the shard is compacted. Returns how many there were.
+        """
+
+        def below(folder: Path, depth: int) -> int:
+            found = 0
+            with suppress(OSError), os.scandir(folder) as entries:
+                for entry in list(entries):
+                    if entry.name.startswith(_TMP):
+                        found += 1
+                        _remove(Path(entry.path))
+                    elif depth and entry.is_dir(follow_symlinks=False):
+                        found += below(Path(entry.path), depth - 1)
+            return found
+
+        return below(self.root, 3)
 
     def _publish(self, temporary: Path, target: Path, if_absent: bool) -> bool:
         mine = self._retried("write", target, temporary.stat)
@@ -239,13 +258,6 @@ class LocalStore:
                 self._retried("delete", file, partial(file.unlink, missing_ok=True))
         self._retried("delete", target, lambda: shutil.rmtree(target), kept=(FileNotFoundError,))
         return size
-
-
-def _in_words(error: Exception) -> str:
-    if not isinstance(error, OSError):
-        return f"{type(error).__name__}: {error}"
-    todo = _WHAT_TO_DO.get(error.errno or 0)
-    return f"{error.strerror or error}" + (f". {todo}, then run the same command again" if todo else "")
 
 
 def _sync(path: Path) -> None:

@@ -285,6 +285,7 @@ class SubCaption:
     is_negation: bool = False
     is_meta: bool = False
     is_boilerplate: bool = False
+    is_unparsed: bool | None = None  # the whole caption, kept because a rule failed on it; None: written before 1.3
     dup_of: str | None = None
     lang: str | None = None
     weight: float = 1.0
@@ -312,6 +313,15 @@ class Caption:
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
     sub_captions: tuple[SubCaption, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionFailure:
+    """A caption that could not be parsed (`table` None), or whose rows are missing in a table of the pipeline's own."""
+
+    caption_id: str
+    table: str | None = None
+    error: str  # name and message of the exception
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 # marked so) also from each other. An entry of two parts is one module of a folder and goes before the folder's.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "demo", "__init__"),
+    ("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads", "demo", "__init__"),
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "imagefile", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),

@@ -255,3 +255,16 @@ def test_foreign_and_newer_files_are_refused(version: bytes | None, message: str
 
 def test_a_newer_minor_version_is_read() -> None:
     schema.check_version(schema.CAPTIONS.with_metadata({schema.VERSION_KEY: b"1.7"}), "x.parquet")
+
+
+def test_files_of_an_earlier_minor_version_lack_what_was_added_since() -> None:
+    assert "is_unparsed" in schema.sub_captions().names
+    assert schema.as_of(schema.sub_captions(), "1.3").equals(schema.sub_captions())
+    before = schema.as_of(schema.sub_captions(["clip"]), "1.2")
+    assert [name for name in schema.sub_captions(["clip"]).names if name not in before.names] == ["is_unparsed"]
+    captions = schema.as_of(schema.records(image=True), "1.2").field("captions").type.value_type
+    nested = captions.field("sub_captions").type.value_type
+    assert "is_unparsed" not in {field.name for field in nested} and "tags" in {field.name for field in nested}
+    assert schema.as_of(schema.sub_captions(), "1.10").equals(schema.sub_captions())
+    for name, table in schema.flat().items():
+        assert all(field.nullable for field in table if field.metadata.get(b"since")), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -56,6 +57,20 @@ class Exporter(Protocol):
         is nothing at `path` that could be checked.
         """
         ...
+
+
+@contextmanager
+def removed_on_failure(store: Store) -> Iterator[None]:
+    """When the block fails, remove what it wrote into `store`, which `begin` found empty: the command works again."""
+    try:
+        yield
+    except BaseException:
+        with suppress(RecaptionError):  # the first error matters more than what is left
+            for folder in list(store.folders("")):
+                store.remove(folder)
+            for path in list(store.list("")):
+                store.delete(path)
+        raise
 
 
 def begin(dataset: Dataset, dest: str, options: Options) -> Store:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.errors import RecaptionError
-from recaption.export.base import Exported, Options, begin, named
+from recaption.export.base import Exported, Options, begin, named, removed_on_failure
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
@@ -34,22 +34,23 @@ def export_table(
     left_out: Counter[str] = Counter()
     written = 0
     split = {"val": "validation"}.get(options.split, "train")
-    for number, shard in enumerate(dataset.shards):
-        options.progress(number, len(dataset.shards))
-        path = f"data/{split}-{number:05d}-of-{len(dataset.shards):05d}.parquet"
-        with file_writer(store, path, target) as (writer, _):
-            rows: list[dict[str, Any]] = []
-            for record in dataset.records(shard, options.split):
-                made = row(record)
-                if made is None:
-                    left_out[lacking] += 1
-                    continue
-                rows.append(made)
-                written += 1
-                if len(rows) == _ROWS:
-                    writer.write_table(pa.Table.from_pylist(rows, schema=target))
-                    rows = []
-            writer.write_table(pa.Table.from_pylist(rows, schema=target))
+    with removed_on_failure(store):
+        for number, shard in enumerate(dataset.shards):
+            options.progress(number, len(dataset.shards))
+            path = f"data/{split}-{number:05d}-of-{len(dataset.shards):05d}.parquet"
+            with file_writer(store, path, target) as (writer, _):
+                rows: list[dict[str, Any]] = []
+                for record in dataset.records(shard, options.split):
+                    made = row(record)
+                    if made is None:
+                        left_out[lacking] += 1
+                        continue
+                    rows.append(made)
+                    written += 1
+                    if len(rows) == _ROWS:
+                        writer.write_table(pa.Table.from_pylist(rows, schema=target))
+                        rows = []
+                writer.write_table(pa.Table.from_pylist(rows, schema=target))
     options.progress(len(dataset.shards), len(dataset.shards))
     return Exported(samples=written, files=len(dataset.shards), left_out=left_out)
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
-from recaption.export.base import Exported, Options, begin
+from recaption.export.base import Exported, Options, begin, removed_on_failure
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
 from recaption.problems import Problem
@@ -64,7 +64,8 @@ def export_tars(
                 yield record.key, ((picture.suffix, picture.data), ("txt", text), ("json", orjson.dumps(body)))
         options.progress(len(dataset.shards), len(dataset.shards))
 
-    sizes = write_tars(store, samples())
+    with removed_on_failure(store):
+        sizes = write_tars(store, samples())
     if not sizes:
         raise DatasetError(f"none of the images of {dataset.name} is in the source any more as it was")
     return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,12 @@ from recaption.inspect.comparison import PARTS, diff, print_diff, sql_of
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find_all, names
 from recaption.inspect.output import format_of, head, write_batches
-from recaption.inspect.portrait import print_image
+from recaption.inspect.portrait import known_key, print_image, unknown_key
 from recaption.inspect.query import SHOWN, Values, arrow_sql, run_sql
 from recaption.inspect.questions import Question, load
 from recaption.inspect.safe import clean
 from recaption.inspect.sinks import byte_sink, keep_apart, text_sink
+from recaption.inspect.stoppable import closing
 from recaption.inspect.table import print_answer
 
 if TYPE_CHECKING:
@@ -44,18 +45,20 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
-    """One statement, of the user's or of a question, to be put to each connection in turn."""
+    """One statement, of the user or of a question, for one connection. `dataset` is a name where several are asked."""
 
+    layouts: Sequence[Layout]
     sql: str
     values: Values
     limit: int | None
     question: Question | None = None
+    dataset: str | None = None
 
 
 def answer_sql(paths: Sequence[str], sql: str, form: Form, console: Console) -> None:
     """Put one statement to all outputs at `paths` together. Raises UserError, DatasetError as `connect`, `run_sql`."""
-    asked = _Asked(sql=sys.stdin.read() if sql == "-" else sql, values={}, limit=form.limit)
-    _answer(asked, [find_all(paths)], form, console)
+    asked = _Asked(layouts=find_all(paths), sql=_stdin() if sql == "-" else sql, values={}, limit=form.limit)
+    _answer([asked], form, console)
 
 
 def answer_question(paths: Sequence[str], words: Sequence[str], form: Form, console: Console) -> None:
@@ -65,8 +68,44 @@ def answer_question(paths: Sequence[str], words: Sequence[str], form: Form, cons
     UserError for a question that there is not, or a key that is missing or too much.
     """
     question, given = read_words(words, form.limit)
-    asked = _Asked(sql=question.sql, values=question.values(given), limit=form.limit, question=question)
-    _answer(asked, [[layout] for layout in find_all(paths)], form, console)
+    layouts = find_all(paths)
+    several = len(layouts) > 1
+    asked = [
+        _Asked(
+            layouts=[layout],
+            sql=question.sql,
+            values=question.values(given),
+            limit=form.limit,
+            question=question,
+            dataset=name if several else None,
+        )
+        for layout, name in zip(layouts, names(layouts), strict=True)
+    ]
+    _answer(_with_key(asked, form) if question.takes_key else asked, form, console)
+
+
+def _with_key(asked: Sequence[_Asked], form: Form) -> list[_Asked]:
+    """Those whose outputs know the key, with the key that they have for it. Raises UserError where none does."""
+    found: list[_Asked] = []
+    given = str(asked[0].values["key"])
+    for one in asked:
+        with closing(open_layout(*one.layouts, unsafe=form.unsafe)) as connection:
+            if (key := known_key(connection, given)) is not None:
+                found.append(replace(one, values={**one.values, "key": key}))
+    if not found:
+        more = f" and {len(asked) - 1:,} more outputs" if len(asked) > 1 else ""
+        raise unknown_key(f"{asked[0].layouts[0].given}{more}", given)
+    return found
+
+
+def _stdin() -> str:
+    raw = getattr(sys.stdin, "buffer", None)
+    if raw is None:  # a stream of text
+        return sys.stdin.read()
+    try:
+        return str(raw.read(), "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"the SQL on standard input is not UTF-8: {error}") from error
 
 
 def answer_diff(one: str, other: str, form: Form, console: Console, *, show: bool = False) -> None:
@@ -143,56 +182,53 @@ def _show(sql: str, console: Console) -> None:
     console.print(Syntax(safe, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
 
 
-def _answer(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, console: Console) -> None:
+def _answer(asked: Sequence[_Asked], form: Form, console: Console) -> None:
     seen = form.file is None and console.is_terminal
     if form.file is not None:
-        keep_apart(form.file, [layout for group in groups for layout in group])
+        keep_apart(form.file, [layout for one in asked for layout in one.layouts])
     format = form.format or (format_of(form.file) if form.file else "table" if seen else "lines")
     if format == "parquet" and seen:
         raise UserError("Parquet is nothing for a terminal: name a file with -o FILE, or send it into a pipe")
     if format == "table":
         with text_sink(form.file, console) as out:
-            _tables(asked, groups, form, out, SHOWN if seen else _ALL)
+            _tables(asked, form, out, SHOWN if seen else _ALL)
         return
-    with byte_sink(form.file, console) as sink, _batches(asked, groups, form) as (schema, batches):
-        write_batches(schema, head(batches, asked.limit), sink, format, terminal=seen)
+    with byte_sink(form.file, console) as sink, _batches(asked, form) as (schema, batches):
+        write_batches(schema, head(batches, form.limit), sink, format, terminal=seen)
 
 
-def _tables(asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form, out: Console, limit: int) -> None:
-    datasets = names([layout for group in groups for layout in group])
-    for place, (dataset, group) in enumerate(zip(datasets, groups, strict=False)):
-        if len(groups) > 1:
-            out.print(Text(("\n" if place else "") + clean(dataset), style="bold"))
-        with open_layout(*group, unsafe=form.unsafe) as connection:
-            if asked.question:
-                most = int(asked.values.get("limit", asked.limit or limit))
-                print_question(connection, group, asked.question, asked.values, out, limit=most)
+def _tables(asked: Sequence[_Asked], form: Form, out: Console, limit: int) -> None:
+    for place, one in enumerate(asked):
+        if one.dataset is not None:
+            out.print(Text(("\n" if place else "") + clean(one.dataset), style="bold"))
+        with closing(open_layout(*one.layouts, unsafe=form.unsafe)) as connection:
+            if one.question:
+                most = int(one.values.get("limit", one.limit or limit))
+                print_question(connection, one.layouts, one.question, one.values, out, limit=most)
             else:
-                found = run_sql(connection, asked.sql, limit=asked.limit or limit, unsafe=form.unsafe)
+                found = run_sql(connection, one.sql, limit=one.limit or limit, unsafe=form.unsafe)
                 print_answer(found, out)
 
 
 @contextmanager
-def _batches(
-    asked: _Asked, groups: Sequence[Sequence[Layout]], form: Form
-) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """Of all groups after each other; with a column `dataset` where there are several."""
+def _batches(asked: Sequence[_Asked], form: Form) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """Of all that is asked, one after the other; with a column `dataset` where there are several."""
     with ExitStack() as stack:
 
-        def opened(group: Sequence[Layout]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-            connection = stack.enter_context(open_layout(*group, unsafe=form.unsafe))
-            return arrow_sql(connection, asked.sql, values=asked.values, unsafe=form.unsafe)
+        def opened(one: _Asked) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+            connection = stack.enter_context(closing(open_layout(*one.layouts, unsafe=form.unsafe)))
+            return arrow_sql(connection, one.sql, values=one.values, unsafe=form.unsafe)
 
-        first_schema, first = opened(groups[0])
-        if len(groups) == 1:
+        first_schema, first = opened(asked[0])
+        if asked[0].dataset is None:
             yield first_schema, first
             return
         schema = first_schema.insert(0, pa.field("dataset", pa.string()))
 
         def all_of_them() -> Iterator[pa.RecordBatch]:
-            for place, dataset in enumerate(names([group[0] for group in groups])):
-                for batch in first if place == 0 else opened(groups[place])[1]:
-                    yield pa.record_batch([pa.repeat(dataset, batch.num_rows), *batch.columns], schema=schema)
+            for place, one in enumerate(asked):
+                for batch in first if place == 0 else opened(one)[1]:
+                    yield pa.record_batch([pa.repeat(one.dataset, batch.num_rows), *batch.columns], schema=schema)
                 stack.close()
 
         yield schema, all_of_them()

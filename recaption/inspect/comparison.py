@@ -22,6 +22,7 @@ from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import find_all, names
 from recaption.inspect.query import run_sql
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import closing
 
 _FOLDER = Path(__file__).parent / "compare"
 PARTS = ("images", "lengths", "flags", "rejects", "tags", "samples")
@@ -58,7 +59,7 @@ def diff(one: str, other: str, *, limit: int = 8) -> Diff:
     if first == second:
         raise UserError(f"{one} would be compared with itself")
     parts: dict[str, list[Row]] = {}
-    with open_layout(*layouts) as connection:
+    with closing(open_layout(*layouts)) as connection:
         for part in PARTS:
             sql = sql_of(part)
             values: dict[str, str | int] = {"one": first, "other": second}

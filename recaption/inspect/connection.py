@@ -6,18 +6,28 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
-from recaption.errors import DatasetError, UserError
+from recaption.errors import Abandoned, DatasetError, UserError
 from recaption.inspect.layout import Layout, find_all
-from recaption.inspect.remote import AnyPath, RemotePath
-from recaption.inspect.views import statements
+from recaption.inspect.reading import Connection
+from recaption.inspect.remote import AnyPath, RemotePath, read_only
+from recaption.inspect.stoppable import stoppable
+from recaption.inspect.views import create
 
 if TYPE_CHECKING:
     import duckdb
 
 
-def connect(*paths: str, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
+@overload
+def connect(*paths: str, unsafe: Literal[False] = False) -> Connection: ...
+
+
+@overload
+def connect(*paths: str, unsafe: Literal[True]) -> duckdb.DuckDBPyConnection: ...
+
+
+def connect(*paths: str, unsafe: bool = False) -> Connection | duckdb.DuckDBPyConnection:
     """The views `images, captions, sub_captions, objects, tags, rejects, shards, answers, runs` over outputs.
 
     A path is an output folder, a `builds/<build>` folder (also one copied elsewhere), the output of a run that has
@@ -25,16 +35,16 @@ def connect(*paths: str, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
     pattern that matches several (`out/*`). Over more than one, every view has a column `dataset`, the output's name.
     Files are listed once: open again to see what a run has added since.
 
-    The connection reads inside `paths` only, loads no extension and keeps its configuration locked; with `unsafe` it
-    does not. DuckDB has no setting that forbids writing inside a folder that may be read: SQL from users goes through
-    `run_sql`, which does. Raises UserError and DatasetError as `layout.find` does, DatasetError also for files that
-    cannot be read.
+    The connection executes only statements that read (UserError for others), inside `paths` only, loads no extension
+    and keeps its configuration locked. With `unsafe` it is DuckDB's own, without these limits. Raises UserError and
+    DatasetError as `layout.find` does, DatasetError also for files that cannot be read.
     """
-    return open_layout(*find_all(paths), unsafe=unsafe)
+    connection = open_layout(*find_all(paths), unsafe=unsafe)
+    return connection if unsafe else Connection(connection)
 
 
 def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
-    """`connect` for what was already found."""
+    """DuckDB's connection for what was already found, for SQL of our own: it is locked, but can write in the output."""
     import duckdb
 
     if not layouts:
@@ -54,16 +64,19 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
     roots = [root for layout in layouts for root in layout.roots]
     try:
         for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
-            connection.register_filesystem(fs)
+            connection.register_filesystem(fs if unsafe else read_only(fs))
+        connection.execute("SET enable_progress_bar = false")  # after 2 s DuckDB prints it on standard output
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
         _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
-        for statement in statements(layouts):
-            connection.execute(statement)
+        stoppable(connection, lambda: create(connection, layouts))
         if not unsafe:
             _lock(connection, roots)
     except duckdb.Error as error:
         connection.close()
-        raise DatasetError(f"cannot read {', '.join(layout.given for layout in layouts)}: {error}") from error
+        more = f" and {len(layouts) - 1:,} more outputs" if len(layouts) > 1 else ""
+        raise DatasetError(f"cannot read {layouts[0].given}{more}: {error}") from error
+    except Abandoned:
+        raise
     except BaseException:
         connection.close()
         raise

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
+from recaption.inspect.stoppable import fetch
 
 if TYPE_CHECKING:
     import duckdb
@@ -71,7 +74,7 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
     """Ask the views of a build for `tags` most frequent tags and `samples` images, the same ones every time."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return connection.execute(sql, list(values)).fetchall()
+        return fetch(connection, sql, list(values))
 
     words = rows(
         "SELECT generation, first(source), count(*), median(n_words) AS middle, quantile_cont(n_words, 0.05), "
@@ -97,19 +100,23 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
     if not keys:
         return ()
     ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read
-    captions = connection.execute(
+    captions = fetch(
+        connection,
         f"SELECT key, caption_id, generation, text FROM captions WHERE {ours} "
         f"ORDER BY generation = 'raw', n_words DESC, caption_id",
         keys,
-    ).fetchall()
-    spans = connection.execute(
-        f"SELECT caption_id, char_start, char_end FROM sub_captions WHERE {ours} ORDER BY caption_id, idx", keys
-    ).fetchall()
-    tags = connection.execute(
+    )
+    spans = fetch(
+        connection,
+        f"SELECT caption_id, char_start, char_end FROM sub_captions WHERE {ours} ORDER BY caption_id, idx",
+        keys,
+    )
+    tags = fetch(
+        connection,
         f"SELECT key, regexp_replace(sub_id, '#[0-9]+$', ''), char_start, char_end, lemma, attributes FROM objects "
         f"WHERE {ours} ORDER BY ALL",
         keys,
-    ).fetchall()
+    )
     samples = []
     for key in keys:
         said: dict[str, list[str]] = {}
@@ -134,18 +141,22 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
 def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
     """What a run without a build has done so far."""
     return Progress(
-        listed=sum(_rows(file) for file in layout.of_run("index")),
-        answers=tuple(
-            connection.execute("SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation").fetchall()
-        ),
+        listed=listed(layout),
+        answers=tuple(fetch(connection, "SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation")),
         rejects=tuple(
-            connection.execute(
-                "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason"
-            ).fetchall()
+            fetch(connection, "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason")
         ),
     )
 
 
+def listed(layout: Layout) -> int:
+    """Images in a run's index. Raises DatasetError where a file of it cannot be read."""
+    return sum(map(_rows, layout.of_run("index")))
+
+
 def _rows(file: AnyPath) -> int:
-    with file.open("rb") as opened:
-        return int(pq.read_metadata(opened).num_rows)
+    try:
+        with file.open("rb") as opened:
+            return int(pq.read_metadata(opened).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DatasetError(f"{file} cannot be read as Parquet: {error}") from error

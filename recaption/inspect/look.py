@@ -10,22 +10,76 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from recaption.errors import DatasetError
 from recaption.inspect.connection import open_layout
-from recaption.inspect.facts import Facts, Progress, Sample, Shown, Words, gather, progress
-from recaption.inspect.layout import Layout, find
+from recaption.inspect.facts import Facts, Progress, Sample, Shown, Words, gather, listed, progress
+from recaption.inspect.layout import Layout, find, find_all, names
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import Summary, from_manifest, read_manifest
 from recaption.inspect.views import VIEWS
 
 _COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both can be read on dark and on light ground
 _NUMERALS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONGEST = 1200  # characters of a caption; whoever wants more asks with SQL
+_TRIES_OVER_SEVERAL = (
+    "SELECT dataset, generation, count(*) AS n, avg(n_words) AS words FROM captions GROUP BY ALL ORDER BY ALL",
+    "SELECT dataset, reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC",
+)
 _TRIES = (
     "SELECT lemma, count(*) AS n FROM objects GROUP BY ALL ORDER BY n DESC LIMIT 20",
     "SELECT key, text FROM sub_captions WHERE list_contains(tag_lemmas, '{tag}') LIMIT 20",
     "SELECT reason, count(*) AS n, any_value(detail) AS example FROM rejects GROUP BY ALL ORDER BY n DESC",
     "SUMMARIZE sub_captions",
 )
+
+
+def look_at(paths: Sequence[str], console: Console) -> None:
+    """The first look at one output, or a line for each of several. Raises as `first_look`.
+
+    Of several, one that is broken costs only its own line.
+    """
+    layouts = find_all(paths)
+    if len(layouts) == 1:
+        first_look(layouts[0].given, console)
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
+    for name in _COLUMNS:
+        grid.add_column(justify="right", no_wrap=True, min_width=len(name))
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    grid.add_column(no_wrap=True)
+    grid.add_row("", *(Text(name, style="dim") for name in (*_COLUMNS, "format", "schema")))
+    totals = [0] * len(_COLUMNS)
+    errors: list[str] = []
+    for name, layout in zip(names(layouts), layouts, strict=True):
+        try:
+            counts, form = _line(layout)
+        except DatasetError as error:
+            errors.append(str(error))
+            counts, form = (None,) * len(_COLUMNS), (Text("cannot be read", style="red"),)
+        totals = [total + (count or 0) for total, count in zip(totals, counts, strict=True)]
+        numbers = ("" if count is None else f"{count:,}" for count in counts)
+        grid.add_row(Text(clean(name)), *numbers, *form)
+    grid.add_row(Text("all", style="bold"), *(Text(f"{total:,}", style="bold") for total in totals))
+    console.print(Text(f"{len(layouts):,} outputs", style="bold"))
+    console.print()
+    console.print(grid)
+    for message in errors:
+        console.print(Text(clean(message), style="red"), soft_wrap=True)
+    _print_commands([_command(paths, sql) for sql in _TRIES_OVER_SEVERAL] + [_command([layouts[0].given])], console)
+
+
+_COLUMNS = ("images", "captions", "sub-captions", "objects", "rejected")
+
+
+def _line(layout: Layout) -> tuple[tuple[int | None, ...], tuple[Text, ...]]:
+    """Its counts, as `_COLUMNS` names them, and the build's format and schema. Raises DatasetError."""
+    if layout.build is None:
+        return (listed(layout), *(None,) * (len(_COLUMNS) - 1)), (Text("no build yet", style="dim"),)
+    s = from_manifest(read_manifest(layout))
+    counts = (s.images, s.captions, s.sub_captions, s.tags, s.rejected + s.excluded)
+    return counts, (Text(clean(s.format), style="dim"), Text(clean(s.schema_version), style="dim"))
 
 
 def first_look(path: str, console: Console) -> None:
@@ -35,7 +89,7 @@ def first_look(path: str, console: Console) -> None:
     `summarise` do.
     """
     layout = find(path)
-    with open_layout(layout) as connection:
+    with closing(open_layout(layout)) as connection:
         if layout.build is None:
             _print_progress(progress(connection, layout), layout, console)
             tag = "dog"
@@ -195,12 +249,19 @@ def _print_next(path: str, tag: str, console: Console, *, built: bool) -> None:
             "SELECT key, text FROM answers LIMIT 5",
             tries[2],
         ]
-    out = shlex.quote(path) if clean(path) == path else "OUT"
+    _print_commands([_command([path], sql) for sql in tries], console)
+
+
+def _command(paths: Sequence[str], sql: str | None = None) -> str:
+    outs = [shlex.quote(path) if clean(path) == path else "OUT" for path in paths]
+    return f"recaption inspect {' --with '.join(outs)}" + (f' "{sql}"' if sql else "")
+
+
+def _print_commands(commands: Sequence[str], console: Console) -> None:
     console.print()
     console.print(Text("next", style="bold"))
-    for sql in tries:
-        command = f'  recaption inspect {out} "{sql}"'
-        console.print(Text(command, style="cyan"), soft_wrap=True)  # one line each: they are there to be copied
+    for command in commands:
+        console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)  # one line each: they are there to be copied
     console.print(Text(f"views: {', '.join(VIEWS)}", style="dim"))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
@@ -46,14 +46,21 @@ def write_batches(
     """Write all rows and return how many.
 
     `format` is csv, json, parquet or lines; `terminal` makes texts safe to be seen. Raises UserError for a column type
-    that Parquet has no place for.
+    that Parquet has no place for, and for a value that cannot be written.
     """
     names = _apart(schema.names)
     schema = pa.schema([field.with_name(name) for name, field in zip(names, schema, strict=True)])
     rows = 0
     with _WRITERS[format](schema, sink) as encode:
         for batch in batches:
-            data = encode(batch.rename_columns(names))
+            try:
+                data = encode(batch.rename_columns(names))
+            except UserError:
+                raise
+            except (ValueError, OverflowError) as error:  # a date beyond the years of Python, …
+                raise UserError(
+                    f"{format} cannot hold a value of this answer: {error}. Cast its column: column::VARCHAR"
+                ) from error
             sink.write(_cleaned(data) if terminal else data)
             rows += batch.num_rows
     return rows
@@ -119,8 +126,14 @@ def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
         return b""  # the writer has the sink itself
 
     try:
-        with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        writer = pq.ParquetWriter(sink, schema, compression="zstd")
+        try:
             yield encode
+        except BaseException:
+            with suppress(Exception):  # the file is thrown away; its footer may not fit either
+                writer.close()
+            raise
+        writer.close()
     except pa.ArrowNotImplementedError as error:
         raise UserError(f"Parquet cannot hold a column of this answer: {error}. Cast it: column::VARCHAR") from error
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
+from recaption.inspect.stoppable import fetch
 from recaption.inspect.summary import read_manifest
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class NotThere(Exception):
 def read_image(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str) -> bytes | NotThere:
     """The image's file as it lies in the build or in the source."""
     query = f"SELECT shard, split, sha256, place FROM (SELECT *, {PLACE} FROM images WHERE shard = ?) WHERE key = ?"
-    shards = connection.execute("SELECT shard FROM images WHERE key = ?", [key]).fetchall()
-    found = connection.execute(query, [shards[0][0], key]).fetchall() if shards else []
+    shards = fetch(connection, "SELECT shard FROM images WHERE key = ?", [key])
+    found = fetch(connection, query, [shards[0][0], key]) if shards else []
     form = read_manifest(layout)["format"] if layout.build else None
     shard, split, sha256, place = found[0] if found else (None, "", None, None)
     wanted = Wanted(key=key, shard=shard, split=split, sha256=sha256, place=place)
@@ -119,11 +120,12 @@ def _from_parquet(
         why = "the row has no image"
         found: dict[str, bytes] = {}
         try:
-            rows = connection.execute(
+            rows = fetch(
+                connection,
                 f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN ({', '.join('?' for _ in asked)})",
                 [str(file), *(image.key for image in asked)],
             )
-            found = {key: data for key, data in rows.fetchall() if data}
+            found = {key: data for key, data in rows if data}
         except duckdb.Error:
             why = f"{file.name} cannot be read" if file.is_file() else f"{file.name} is not with this copy of the build"
         for image in asked:

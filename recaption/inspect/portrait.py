@@ -16,14 +16,16 @@ from recaption.inspect.look import sample_grid
 from recaption.inspect.picture import print_picture
 from recaption.inspect.pixels import NotThere, read_image
 from recaption.inspect.questions import load
+from recaption.inspect.reading import storable
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import fetch
 
 if TYPE_CHECKING:
     import duckdb
 
 _IMAGE = (
     'SELECT key, source_key, shard, "row", status, reason, split, url, width, height, n_texts, sha256 '
-    "FROM images WHERE {} LIMIT 1"
+    "FROM images WHERE key = ? LIMIT 1"
 )
 _ANSWERS = (
     "SELECT generation, finish_reason, len(attempts), prompt_tokens, output_tokens, fingerprint, text "
@@ -35,17 +37,36 @@ _REJECTS = (
 _NUMBERS = ("#", "weight", "words", "asked", "prompt", "tokens")
 
 
+def known_key(connection: duckdb.DuckDBPyConnection, given: str) -> str | None:
+    """The key of the image that `given` names: its key, or the key that the source has. None where nothing is known."""
+    for sql in (
+        "SELECT key FROM images WHERE key = $key LIMIT 1",  # tables are sorted by key: found at once
+        "SELECT key FROM images WHERE source_key = $key LIMIT 1",
+        "SELECT key FROM answers WHERE key = $key LIMIT 1",
+        "SELECT key FROM rejects WHERE key = $key LIMIT 1",
+    ):
+        if found := fetch(connection, sql, {"key": storable(given)}):
+            return str(found[0][0])
+    return None
+
+
+def unknown_key(outputs: str, key: str) -> UserError:
+    """What to say of a key that `outputs` do not have."""
+    return UserError(
+        f"{outputs} has no image with the key {clean(key)!r}. Keys: "
+        f'recaption inspect OUT "SELECT key, source_key FROM images"'
+    )
+
+
 def print_image(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str, console: Console) -> None:
     """Raises UserError when nothing is known of `key`, which may also be the key that the source has."""
+    found = known_key(connection, key)
+    if found is None:
+        raise unknown_key(layout.given, key)
+    key = found
     image = _image(connection, key)
-    key = image["key"] if image else key
-    answers = connection.execute(_ANSWERS, [key]).fetchall()
-    rejects = connection.execute(_REJECTS, [key]).fetchall()
-    if not (image or answers or rejects):
-        raise UserError(
-            f"{layout.given} has no image with the key {clean(key)!r}. Keys: "
-            f'recaption inspect OUT "SELECT key, source_key FROM images"'
-        )
+    answers = fetch(connection, _ANSWERS, [key])
+    rejects = fetch(connection, _REJECTS, [key])
     console.print(Text(clean(key), style="bold"))
     if image:
         console.print(Text(_described(image), style="dim"))
@@ -64,12 +85,9 @@ def print_image(connection: duckdb.DuckDBPyConnection, layout: Layout, key: str,
 
 
 def _image(connection: duckdb.DuckDBPyConnection, key: str) -> dict[str, Any] | None:
-    for condition in ("key = ?", "source_key = ?"):  # tables are sorted by key, so the first is found at once
-        rows = connection.execute(_IMAGE.format(condition), [key])
-        names = [column[0] for column in rows.description]
-        if found := rows.fetchall():
-            return dict(zip(names, found[0], strict=True))
-    return None
+    found = fetch(connection, _IMAGE, [key])
+    names = [column[0] for column in connection.description or ()]
+    return dict(zip(names, found[0], strict=True)) if found else None
 
 
 def _described(image: dict[str, Any]) -> str:
@@ -98,7 +116,7 @@ def _show_picture(connection: duckdb.DuckDBPyConnection, layout: Layout, key: st
 
 
 def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
-    rows = connection.execute(load("image").sql, {"key": key}).fetchall()
+    rows = fetch(connection, load("image").sql, {"key": key})
     if not rows:
         return None
     grid = _grid("", "#", "weight", "words", "flags", "")

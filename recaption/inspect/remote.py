@@ -79,6 +79,26 @@ class RemotePath:
 
 AnyPath: TypeAlias = Path | RemotePath
 
+_LOOKS = ("exists", "isfile", "isdir", "glob", "find", "ls", "info", "size", "modified", "cat_file", "cat_ranges")
+
+
+def read_only(fs: AbstractFileSystem) -> AbstractFileSystem:
+    """The same files for DuckDB, which has no setting for a file system that it may only read."""
+    from fsspec import AbstractFileSystem
+
+    class ReadOnly(AbstractFileSystem):
+        protocol = fs.protocol
+        cachable = False
+
+        def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            if mode not in ("r", "rb"):
+                raise PermissionError(f"{path} is opened for reading only")
+            return fs.open(path, mode, **options)
+
+    for name in _LOOKS:
+        setattr(ReadOnly, name, staticmethod(getattr(fs, name)))
+    return ReadOnly()
+
 
 def is_url(path: str) -> bool:
     return "://" in path and not path.startswith("file://")

@@ -10,14 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from recaption.errors import RecaptionError, UserError
+from recaption.errors import Abandoned, RecaptionError, UserError
 from recaption.inspect import questions
 from recaption.inspect.answering import print_question, read_words, show_sql
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find_all, names
-from recaption.inspect.look import first_look
+from recaption.inspect.look import look_at
 from recaption.inspect.query import run_sql
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
 from recaption.inspect.table import print_answer
 from recaption.inspect.views import VIEWS
@@ -31,6 +32,7 @@ SELECT …;            SQL over the views, up to the semicolon; Ctrl-C stops it
 .views [NAME]        the views, or the columns of one
 .look                the first look: what is there, with samples
 .quit                leave (or Ctrl-D)"""
+_WORDS = {"exit": ".quit", "quit": ".quit", "\\q": ".quit", "help": ".help"}  # as other shells have them
 _KEYWORDS = """
 SELECT FROM WHERE GROUP ORDER BY ALL LIMIT HAVING DISTINCT JOIN LEFT USING ON AND OR NOT IN LIKE ILIKE BETWEEN IS NULL
 AS DESC ASC WITH UNION CASE WHEN THEN ELSE END EXISTS QUALIFY OVER PARTITION FILTER DESCRIBE SUMMARIZE EXPLAIN UNNEST
@@ -50,15 +52,23 @@ class Shell:
     def run(self) -> None:
         """Read and answer until the user leaves."""
         self._greet()
-        with self._connection, _line_editing(self._words()):
-            for statement in _statements(self._console):
+        with closing(self._connection), _line_editing(self._words()):
+            while True:
                 try:
-                    if not self.answer(statement):
-                        return
-                except (UserError, RecaptionError) as error:
-                    self._console.print(Text(str(error), style="red"))
+                    self._session()
+                    return
+                except Abandoned:
+                    raise
                 except KeyboardInterrupt:
                     self._console.print(Text("stopped", style="yellow"))
+
+    def _session(self) -> None:
+        for statement in _statements(self._console):
+            try:
+                if not self.answer(statement):
+                    return
+            except (UserError, RecaptionError) as error:
+                self._console.print(Text(str(error), style="red"))
 
     def answer(self, statement: str) -> bool:
         """Do what one statement or command says; False when it says to leave. Raises UserError, KeyboardInterrupt."""
@@ -74,11 +84,12 @@ class Shell:
                 self._console.print(Text.assemble((f"{name:<13}", "cyan"), questions.load(name).says))
         elif command == ".show" and words:
             show_sql(words, None, self._console)
+        elif command == ".show":
+            raise UserError(".show NAME prints a question's SQL; .ask lists the names")
         elif command == ".views":
             self._print(f'DESCRIBE "{words[0]}"' if words else "SHOW TABLES")
         elif command == ".look":
-            for layout in self._layouts:
-                first_look(layout.given, self._console)
+            look_at([layout.given for layout in self._layouts], self._console)
         elif command == ".help":
             self._console.print(Text(_HELP))
         else:
@@ -86,19 +97,20 @@ class Shell:
         return True
 
     def _print(self, sql: str) -> None:
-        with self._connection.cursor() as connection:  # an answer that is not read to its end is in nobody's way
+        # A cursor of its own: an answer that is not read to its end would block the connection.
+        with closing(self._connection.cursor()) as connection:
             print_answer(run_sql(connection, sql, unsafe=self._unsafe), self._console)
 
     def _ask(self, words: Sequence[str]) -> None:
         question, given = read_words(words)
         values = question.values(given)
         if len(self._layouts) == 1:
-            with self._connection.cursor() as connection:
+            with closing(self._connection.cursor()) as connection:
                 print_question(connection, self._layouts, question, values, self._console)
             return
         for dataset, layout in zip(names(self._layouts), self._layouts, strict=True):
             self._console.print(Text(clean(dataset), style="bold"))
-            with open_layout(layout, unsafe=self._unsafe) as connection:
+            with closing(open_layout(layout, unsafe=self._unsafe)) as connection:
                 print_question(connection, [layout], question, values, self._console)
 
     def _greet(self) -> None:
@@ -135,8 +147,8 @@ def _statements(console: Console) -> Iterator[str]:
             console.print()
             lines = []
             continue
-        if not lines and line.strip().startswith("."):
-            yield line.strip()
+        if not lines and (line.strip().startswith(".") or line.strip().lower() in _WORDS):
+            yield _WORDS.get(line.strip().lower(), line.strip())
             continue
         lines += [line] if line.strip() else []
         if line.rstrip().endswith(";"):

@@ -6,13 +6,13 @@ import io
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from rich.console import Console
 
-from recaption.errors import UserError
+from recaption.errors import DISK_ERRORS, StoreError, UserError, in_words
 from recaption.inspect.layout import Layout
 
 _WIDTH = 200  # cells of a table in a file
@@ -22,9 +22,9 @@ _WIDTH = 200  # cells of a table in a file
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears at `path` when all of it is written, and not at all when anything fails.
 
-    Raises UserError where it cannot be written.
+    Raises StoreError where the disk is full or failing, UserError where it cannot be written for another reason.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -32,9 +32,11 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        failed = StoreError if error.errno in DISK_ERRORS else UserError
+        raise failed(f"cannot write {path}: {in_words(error)}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def keep_apart(file: Path, layouts: Sequence[Layout]) -> None:

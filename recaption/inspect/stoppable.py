@@ -2,31 +2,81 @@
 
 from __future__ import annotations
 
+import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, TypeVar
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recaption.errors import Abandoned
 
 if TYPE_CHECKING:
     import duckdb
 
 T = TypeVar("T")
+_POLL = 0.05  # seconds between two interrupts of a query
+_PATIENCE = 1.0  # seconds after the first Ctrl-C from which another one leaves the query behind
 
 
 def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T:
-    """`call()`, which works with `connection`; a Ctrl-C ends its query and raises KeyboardInterrupt.
+    """Return `call()`, which works with `connection`. A Ctrl-C ends its query and raises KeyboardInterrupt.
 
-    Python runs signal handlers in the main thread and between two of its own instructions, so that a query made there
-    would be waited for: it is made in another thread.
+    The call is made in another thread: Python runs signal handlers in the main thread between two instructions, and
+    a query there is one instruction. While it runs, SIGINT is only noted, so that no further Ctrl-C breaks the loop
+    that interrupts the query. If the query does not react and Ctrl-C is pressed again, this raises Abandoned: the
+    thread works on, and nothing may wait for it or for `connection`.
     """
-    if threading.current_thread() is not threading.main_thread():
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
         return call()
-    with ThreadPoolExecutor(1, "duckdb") as worker:
-        future = worker.submit(call)
+    presses: list[float] = []
+    answers: list[T] = []
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def work() -> None:
         try:
-            return future.result()
-        except KeyboardInterrupt:
-            while not future.done():  # a query that was just about to begin forgets that it was interrupted
+            answers.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            errors.append(error)
+        finally:
+            done.set()
+
+    signal.signal(signal.SIGINT, lambda *_: presses.append(time.monotonic()))
+    try:
+        # A daemon thread: the interpreter does not wait for it at exit, as it does for those of an executor.
+        threading.Thread(target=work, name="duckdb", daemon=True).start()
+        while not done.wait(_POLL):
+            if presses:  # again and again: a query that is about to begin forgets that it was interrupted
                 connection.interrupt()
-                wait([future], timeout=0.05)
-            raise
+            if presses and presses[-1] - presses[0] > _PATIENCE:
+                raise Abandoned
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if presses:
+        handler(signal.SIGINT, None)  # Python's own raises KeyboardInterrupt
+        raise KeyboardInterrupt
+    if errors:
+        raise errors[0]
+    return answers[0]
+
+
+def fetch(
+    connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[tuple[Any, ...]]:
+    """All rows of a query of our own, stopped by Ctrl-C as `stoppable` says."""
+    return stoppable(connection, lambda: connection.execute(sql, values or None).fetchall())
+
+
+@contextmanager
+def closing(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Close the connection at the end, unless a query that was left behind still runs on it."""
+    try:
+        yield connection
+    except Abandoned:
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()

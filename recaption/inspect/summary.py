@@ -11,6 +11,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find
 from recaption.inspect.safe import clean
+from recaption.inspect.stoppable import closing, fetch
 from recaption.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -194,9 +195,7 @@ def _ranked(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
 
 
 def _top_tags(layout: Layout) -> tuple[tuple[str, int], ...]:
-    with open_layout(layout) as connection:
+    with closing(open_layout(layout)) as connection:
         return tuple(
-            connection.execute(
-                "SELECT lemma, count(*) AS n FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3"
-            ).fetchall()
+            fetch(connection, "SELECT lemma, count(*) AS n FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3")
         )

@@ -10,7 +10,9 @@ import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,36 +21,45 @@ from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout, names
 from recaption.inspect.remote import AnyPath
 
+if TYPE_CHECKING:
+    import duckdb
+
 VIEWS = ("images", "captions", "sub_captions", "objects", "tags", "rejects", "shards", "answers", "runs")
 """What a user is told of; `records` is another name for `images`."""
 
 
 _ANSWERS = pa.schema([pa.field("generation", pa.string()), pa.field("fingerprint", pa.string()), *schema.ANSWERS])
+_TIMES = ("started", "finished", "updated")
 _RUNS = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in ("v", "run", "command")),
-        *(pa.field(name, pa.timestamp("us")) for name in ("started", "finished")),
+        *(pa.field(name, pa.timestamp("us")) for name in _TIMES[:2]),
         pa.field("exit_code", pa.int64()),
     ]
 )
 _COUNTS = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words")
-_FILE = 'STRUCT(path VARCHAR, "table" VARCHAR, split VARCHAR, "rows" BIGINT, bytes BIGINT, sha256 VARCHAR)'
-_SHARD = (
-    f"STRUCT(name VARCHAR, files {_FILE}[], counts STRUCT({', '.join(f'{name} BIGINT' for name in _COUNTS)}), "
-    f"splits STRUCT(train BIGINT, val BIGINT))"
-)
+_FILE = {"path": "VARCHAR", "table": "VARCHAR", "split": "VARCHAR", "rows": "BIGINT", "bytes": "BIGINT"}
+_SHARD = {
+    "name": "VARCHAR",
+    "files": [_FILE | {"sha256": "VARCHAR"}],
+    "counts": dict.fromkeys(_COUNTS, "BIGINT"),
+    "splits": {"train": "BIGINT", "val": "BIGINT"},
+}
+_SHARDS = json.dumps({"shards": [_SHARD]})  # as from_json takes it
 
 
-def statements(layouts: Sequence[Layout]) -> list[str]:
-    """One CREATE VIEW per view. A table that has no files yet becomes an empty view with the columns it will have.
+def create(connection: duckdb.DuckDBPyConnection, layouts: Sequence[Layout]) -> None:
+    """Create all views. A table that has no files yet becomes an empty view with the columns it will have.
 
     Over several outputs every view has a column `dataset`, the output's name, and the columns that any of them has.
     Raises DatasetError when a table was written by a newer major version, or is not ours.
     """
     parts = [_bodies(layout) for layout in layouts]
     bodies = parts[0] if len(parts) == 1 else _united(names(layouts), parts)
-    bodies |= {"records": "SELECT * FROM images", "objects": _objects(layouts), "runs": _runs(layouts)}
-    return [f'CREATE VIEW "{name}" AS {body}' for name, body in bodies.items()]
+    bodies |= {"records": "SELECT * FROM images", "objects": _objects(layouts)}
+    for name, body in bodies.items():
+        connection.execute(f'CREATE VIEW "{name}" AS {body}')
+    _create_runs(connection, layouts)
 
 
 def _bodies(layout: Layout) -> dict[str, str]:
@@ -109,16 +120,15 @@ def _objects(layouts: Sequence[Layout]) -> str:
 def _answers(layout: Layout) -> str:
     """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
     done, parts = layout.of_run("answers"), layout.parts("answers")
-    columns = ", ".join(schema.ANSWERS.names)
-    named = (
-        [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_mixed(done), whole=True)}"]
-        if done
-        else []
-    )
+    named = []
+    if done:
+        columns, mixed = _columns(done, schema.ANSWERS)
+        named.append(f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=mixed, whole=True)}")
     if parts:
+        columns, mixed = _columns(parts, schema.ANSWERS)
         same = "generation, fingerprint, sha256, prompt_sha256"
         fresh = (
-            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=_mixed(parts))} "
+            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=mixed)} "
             f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY filename) = 1"
         )
         if done:
@@ -132,9 +142,9 @@ def _run_rejects(layout: Layout, answers: str) -> str:
     files = [*layout.of_run("rejects"), *layout.parts("rejects")]
     if not files:
         return _empty(schema.REJECTS)
-    columns = ", ".join(schema.REJECTS.names)
+    columns, mixed = _columns(files, schema.REJECTS)
     return (
-        f"SELECT {columns} FROM {_read(files, filename=True, mixed=_mixed(files))} r "
+        f"SELECT {columns} FROM {_read(files, filename=True, mixed=mixed)} r "
         f"WHERE r.generation IS NULL OR NOT EXISTS "
         f"(SELECT 1 FROM ({answers}) a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
         f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
@@ -142,45 +152,72 @@ def _run_rejects(layout: Layout, answers: str) -> str:
 
 
 def _shards(layout: Layout) -> str:
+    """From the manifest's text: DuckDB's JSON reader reserves at least 32 MiB for each file as soon as it is bound."""
     columns = ", ".join(f"shard.counts.{name} AS {name}" for name in _COUNTS)
     select = (
         f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "
         f"list_sum([f.bytes FOR f IN shard.files]) AS bytes, shard.files AS files"
     )
-    if layout.build is None:
-        return f"{select} FROM (SELECT NULL::{_SHARD} AS shard) WHERE false"
-    manifest = _quoted(str(layout.manifest))
-    return (
-        f"{select} FROM (SELECT unnest(shards) AS shard FROM read_json({manifest}, "
-        f"maximum_object_size = 1073741824, columns = {{'shards': {_quoted(_SHARD + '[]')}}}))"
+    text = (
+        f"read_text({_quoted(str(layout.manifest))})" if layout.build else "(SELECT ''::VARCHAR AS content WHERE false)"
     )
+    return f"{select} FROM (SELECT unnest(from_json(content, {_quoted(_SHARDS)}).shards) AS shard FROM {text})"
 
 
-def _runs(layouts: Sequence[Layout]) -> str:
-    files: list[tuple[str, AnyPath]] = []
-    found: set[str] = set()
+def _create_runs(connection: duckdb.DuckDBPyConnection, layouts: Sequence[Layout]) -> None:
+    """A table, not a view: the files are small, and all of them are read here to find types that hold every value."""
+    found: list[tuple[str, str]] = []
     for dataset, layout in zip(names(layouts), layouts, strict=True):
         for file in layout.metrics():
             try:
-                content = json.loads(file.read_bytes())
+                data = file.read_bytes()
+                content = orjson.loads(data)
             except (OSError, ValueError):  # being written, or cut off when the machine died: other runs still count
                 continue
             if isinstance(content, dict) and "run" in content:
-                files.append((dataset, file))
-                found |= content.keys()
-    several = len(layouts) > 1
-    if not files:
-        return _empty([*([pa.field("dataset", pa.string())] if several else []), *_RUNS])
-    times = [f"TRY_CAST({name} AS TIMESTAMP) AS {name}" for name in ("started", "finished") if name in found]
-    typed = f" REPLACE ({', '.join(times)})" if times else ""
-    lacking = "".join(f", NULL::{_type(f.type)} AS {f.name}" for f in _RUNS if f.name not in found)
-    paths = ", ".join(_quoted(str(file)) for _, file in files)
-    # One reader for all outputs: their columns are whatever a version wrote, and it alone finds types that hold all.
-    read = f"read_json([{paths}], format = 'auto', union_by_name = true, filename = {str(several).lower()})"
-    if not several:
-        return f"SELECT *{typed}{lacking} FROM {read}"
-    whose = " ".join(f"WHEN {_quoted(str(file))} THEN {_quoted(dataset)}" for dataset, file in files)
-    return f"SELECT CASE filename {whose} END AS dataset, * EXCLUDE (filename){typed}{lacking} FROM {read}"
+                found.append((dataset, data.decode()))
+    values = {"datasets": [dataset for dataset, _ in found], "texts": [text for _, text in found]}
+    (structure,) = connection.execute(
+        "SELECT json_group_structure(text::JSON) FROM (SELECT unnest($texts::VARCHAR[]) AS text)",
+        {"texts": values["texts"]},
+    ).fetchall()[0]
+    own = _distinct(json.loads(structure or "{}"))
+    columns = {name: _run_column(name, kind) for name, kind in own.items() if name.lower() != "dataset"}
+    known = {name.lower() for name in columns}
+    columns |= {f.name: f"NULL::{_type(f.type)}" for f in _RUNS if f.name not in known}
+    several = {"dataset": "dataset"} if len(layouts) > 1 else {}
+    select = ", ".join(f"{value} AS {_name(name)}" for name, value in (several | columns).items())
+    connection.execute(
+        f"CREATE TABLE runs AS SELECT {select} "
+        f"FROM (SELECT unnest($datasets::VARCHAR[]) AS dataset, unnest($texts::VARCHAR[]) AS text)",
+        values,
+    )
+
+
+def _run_column(name: str, kind: Any) -> str:
+    path = _quoted("/" + name.replace("~", "~0").replace("/", "~1"))  # a JSON pointer, which takes any name
+    if name in _TIMES:
+        return f"TRY_CAST(text->>{path} AS TIMESTAMP)"
+    kind = _json_type(kind)
+    value = f"(text::JSON)->{path}"
+    return value if kind == "JSON" else f"from_json({value}, {_quoted(json.dumps(kind))})"
+
+
+def _json_type(kind: Any) -> Any:
+    """What `json_structure` found, as `read_json` would type it; JSON where no other type holds all values."""
+    if isinstance(kind, list):
+        return [_json_type(kind[0])]
+    if isinstance(kind, dict):
+        return {name: _json_type(child) for name, child in kind.items()} if kind == _distinct(kind) else "JSON"
+    return {"UBIGINT": "BIGINT", "NULL": "JSON"}.get(kind, kind)
+
+
+def _distinct(names: dict[str, Any]) -> dict[str, Any]:
+    """Without names that DuckDB takes for an earlier one: it knows no case."""
+    found: dict[str, tuple[str, Any]] = {}
+    for name, value in names.items():
+        found.setdefault(name.lower(), (name, value))
+    return dict(found.values())
 
 
 def _folder() -> str:
@@ -198,11 +235,12 @@ def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = Fal
     return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
 
 
-def _mixed(files: Sequence[AnyPath]) -> bool:
-    """Whether the files of a run have different columns, as they do once another version has gone on with it.
+def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
+    """What to select of a run's files, and whether they have different columns: another version has gone on with it.
 
-    Judged by the oldest and the newest (in a store: by the first and the last name): union_by_name, which is needed
-    then, opens every file before a query begins, which takes seconds for some thousand files.
+    A column that none of them has, because they are of an older version, is null. Judged by the oldest and the newest
+    file (in a store: by the first and the last name): union_by_name, which different columns need, opens every file
+    before a query begins, which takes seconds for some thousand files.
     """
     ends = [files[0], files[-1]]
     written: dict[AnyPath, int] = {}
@@ -213,7 +251,9 @@ def _mixed(files: Sequence[AnyPath]) -> bool:
     if written:
         ends = [min(written, key=written.__getitem__), max(written, key=written.__getitem__)]
     oldest, newest = map(_schema, ends)
-    return not oldest.equals(newest)
+    known = {*oldest.names, *newest.names}
+    select = (_name(f.name) if f.name in known else f"NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns)
+    return ", ".join(select), not oldest.equals(newest)
 
 
 def _schema(file: AnyPath) -> pa.Schema:
@@ -236,8 +276,12 @@ def _type(kind: pa.DataType) -> str:
         return f"STRUCT({', '.join(f'{_name(f.name)} {_type(f.type)}' for f in kind)})"
     names = {
         pa.string(): "VARCHAR",
+        pa.binary(): "BLOB",
+        pa.int8(): "TINYINT",
+        pa.int16(): "SMALLINT",
         pa.int32(): "INTEGER",
         pa.int64(): "BIGINT",
+        pa.float32(): "FLOAT",
         pa.float64(): "DOUBLE",
         pa.bool_(): "BOOLEAN",
         pa.timestamp("us"): "TIMESTAMP",

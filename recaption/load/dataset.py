@@ -20,7 +20,7 @@ from recaption.load import pixels, texts
 from recaption.load.cache import Cache
 from recaption.load.chance import Chance, kept_globals, seed_globals
 from recaption.load.files import Files
-from recaption.load.layout import Layout, find
+from recaption.load.layout import Layout, Verify, find
 from recaption.load.order import Order, mix
 from recaption.load.policy import Drawn, Policy, from_manifest
 from recaption.load.shards import Indexed, Sample, Shards, Tars
@@ -78,6 +78,12 @@ class CaptionDataset(Stepped):
     `on_error`: "raise", or "skip": another sample stands in for one that cannot be read, and it is counted.
     `tags`: records have their tags, for policies that look at them. `strings`: batches have keys and texts as well.
     `source`: for a sidecar, the folder where its source's files lie now.
+    `verify`: what is checked of each file of the dataset when a process opens it. "size": its size, against the
+        manifest, or for tars of others against the size that it had when the dataset was opened. "sha256": the whole
+        content as well, once in each process, against the manifest; tars of others have no manifest, so they are read
+        whole when the dataset is opened, and a resume is refused when their content has changed since the state was
+        saved. A file that is changed in place while it is open, at the same size, is not noticed. Images of a sidecar
+        are always held against their sha256.
     `cache`: a folder on a local disk for whole remote files, up to `cache_bytes`, and for the indexes of tars that
         recaption has not written. Where not all of a dataset fits, set `block`, or files are fetched again and again.
 
@@ -123,11 +129,13 @@ class CaptionDataset(Stepped):
         source: str | Path | None = None,
         cache: str | Path | None = None,
         cache_bytes: int = 200 << 30,
+        verify: Verify = "size",
     ) -> None:
         among("split", split, ("train", "val"))
         among("drop_last", drop_last, ("global", "pad"))
         among("output", output, ("uint8", "float32"))
         among("on_error", on_error, ("raise", "skip"))
+        among("verify", verify, ("size", "sha256"))
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; it has to be at least 1")
         rank, world_size = _place(rank, world_size)
@@ -135,7 +143,8 @@ class CaptionDataset(Stepped):
         self._decode = pixels.decoder(decode)
         self._on_error, self._strings = on_error, strings
         files = Files(Cache(cache, cache_bytes) if cache else None)
-        layout = find(str(path) if isinstance(path, Path) else path, split, files)
+        layout = find(str(path) if isinstance(path, Path) else path, split, files, verify=verify)
+        files.expect(layout.expected)
         self._shards = _open(layout, files, split=split, tags=tags, source=str(source) if source else None)
         self._names = [file.shard for file in layout.files]
         self._ends = list(accumulate(self._shards.counts))

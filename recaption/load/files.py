@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -13,8 +15,19 @@ from recaption.load.cache import Cache
 _OPEN: Final = 128  # files kept open; a full shuffle goes through all shards, and opening one costs some 10 us
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expected:
+    """What a file has to be when it is opened: `size` in bytes, and `sha256` (hex) where the content is checked too."""
+
+    size: int
+    sha256: str | None = None
+
+
 class Files:
     """Reads whole files and ranges. Everything raises OSError, FileNotFoundError where there is no such file.
+
+    A file that `expect` names is checked when it is opened: its size always, and its content once in each process
+    where a sha256 is given.
 
     With a cache, remote files are fetched whole when a range of them is asked for; else ranges are requested.
     May be pickled and forked: each process opens its own.
@@ -22,10 +35,16 @@ class Files:
 
     def __init__(self, cache: Cache | None = None) -> None:
         self.cache = cache
+        self._expected: Mapping[str, Expected] = {}
         self._forget()
+
+    def expect(self, expected: Mapping[str, Expected]) -> None:
+        """What the files at these paths have to be."""
+        self._expected = expected
 
     def read(self, path: str) -> bytes:
         """The whole file."""
+        self._check(path)
         if is_url(path):
             return self._remote(path, lambda fs, name: fs.cat_file(name))
         return Path(path).read_bytes()
@@ -33,6 +52,7 @@ class Files:
     def pread(self, path: str, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`, less where the file ends before."""
         if is_url(path) and self.cache is None:
+            self._check(path)
             return self._remote(path, lambda fs, name: fs.cat_file(name, start=offset, end=offset + size))
         file = self._opened(path)
         data = os.pread(file, size, offset)
@@ -48,6 +68,10 @@ class Files:
 
     def open(self, path: str) -> BinaryIO:
         """A file to read and seek in; remote ones are read ahead. The caller closes it."""
+        self._check(path)
+        return self._unchecked(path)
+
+    def _unchecked(self, path: str) -> BinaryIO:
         if is_url(path) and self.cache is not None:
             return open(self.local(path), "rb")
         if is_url(path):
@@ -95,6 +119,8 @@ class Files:
         if file is None:
             if len(self._files) >= _OPEN:
                 os.close(self._files.popitem(last=False)[1])
+            self._checked.discard(path)
+            self._check(path)
             file = self._files[path] = os.open(self.local(path), os.O_RDONLY | os.O_CLOEXEC)
         else:
             self._files.move_to_end(path)
@@ -109,6 +135,33 @@ class Files:
             lambda: self.size(path),
             lambda to: self._remote(path, lambda fs, name: fs.get_file(name, to)),
         )
+
+    def _check(self, path: str) -> None:
+        """Raises OSError where a file is not what it has to be."""
+        expected = self._expected.get(path)
+        if expected is None or path in self._checked:
+            return
+        size = Path(self.local(path)).stat().st_size if self.cache or not is_url(path) else self.size(path)
+        if size != expected.size:
+            raise OSError(
+                f"{path} has {size:,} bytes, and {expected.size:,} were expected: it was cut off or replaced. Copy it "
+                "again, or open the dataset anew if the change is meant"
+            )
+        if expected.sha256 is not None and path not in self._verified:
+            if self.sha256(path) != expected.sha256:
+                raise OSError(
+                    f"{path} has the expected size, but not the expected sha256: it was changed. Copy it again"
+                )
+            self._verified.add(path)
+        self._checked.add(path)
+
+    def sha256(self, path: str) -> str:
+        """Of the whole content, in hex."""
+        digest = hashlib.sha256()
+        with self._unchecked(path) as opened:
+            while piece := opened.read(1 << 20):
+                digest.update(piece)
+        return digest.hexdigest()
 
     def _remote(self, path: str, ask: Callable[[Any, str], Any]) -> Any:
         import fsspec
@@ -126,12 +179,14 @@ class Files:
     def _forget(self) -> None:
         self._process = os.getpid()
         self._files: OrderedDict[str, int] = OrderedDict()
+        self._checked: set[str] = set()  # files found as expected since they were opened
+        self._verified: set[str] = set()  # and whose content was read to see that
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"cache": self.cache}
+        return {"cache": self.cache, "expected": self._expected}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.cache = state["cache"]
+        self.cache, self._expected = state["cache"], state["expected"]
         self._forget()
 
     def __del__(self) -> None:

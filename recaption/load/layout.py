@@ -12,10 +12,12 @@ from typing import Any, Literal
 import orjson
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Files, is_url, join
+from recaption.load.files import Expected, Files, is_url, join
 from recaption.types import SCHEMA_VERSION
 
 Format = Literal["webdataset", "sidecar", "parquet", "tars"]
+Verify = Literal["size", "sha256"]
+_READ_BY_RANGES = ("data", "tar_index", "tokens")  # tables of the manifest's files
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -27,7 +29,7 @@ class DataFile:
     path: str
     samples: int | None  # usable ones of the split
     rows: int | None  # all; more than `samples` in a sidecar
-    identity: str  # changes when the file does
+    identity: str  # changes when the file does: its sha256, or its size where no more is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +41,8 @@ class Layout:
     out: str | None  # the output folder that the build lies in, where the source's index is
     files: tuple[DataFile, ...]
     manifest: Mapping[str, Any]
+    expected: Mapping[str, Expected]
+    """Of each file that is read by ranges (data, tar indexes, token ids): what it has to be when it is opened."""
 
     def fingerprint(self, split: str, samples: Sequence[int]) -> int:
         """Of the samples and their order, below 2^63: changes when any file does."""
@@ -48,8 +52,10 @@ class Layout:
         return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def find(path: str | Sequence[str], split: str, files: Files) -> Layout:
+def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify = "size") -> Layout:
     """What lies at `path`: an output, `OUT/dataset`, a build's folder, or tars (a file, a folder, a pattern or a list).
+
+    `verify`: see `CaptionDataset`. With "sha256", tars without a manifest are read whole here.
 
     Raises UserError where there is nothing to load, DatasetError for a build that is unfinished or newer.
     """
@@ -57,7 +63,7 @@ def find(path: str | Sequence[str], split: str, files: Files) -> Layout:
         root = _resolved(path)
         build = _build(root, files)
         if build is not None:
-            return _of_build(build, split, files)
+            return _of_build(build, split, files, verify)
         tars = list(_tars(root, files))
         if not tars:
             raise UserError(
@@ -69,15 +75,17 @@ def find(path: str | Sequence[str], split: str, files: Files) -> Layout:
         root, tars = "", [one for given in path for one in _tars(given.removeprefix("file://"), files)]
         if not tars:
             raise UserError(f"nothing to load: no .tar is at {', '.join(path) or 'an empty list of paths'}")
-    made = []
+    made, expected = [], {}
     for tar in tars:
         try:
             size = files.size(tar)
+            sha256 = files.sha256(tar) if verify == "sha256" else None
         except OSError as error:
             raise UserError(f"{tar} cannot be read: {error}") from error
         name = tar.rpartition("/")[2].removesuffix(".tar")
-        made.append(DataFile(shard=name, path=tar, samples=None, rows=None, identity=str(size)))
-    return Layout(format="tars", root=root, out=None, files=tuple(made), manifest={})
+        made.append(DataFile(shard=name, path=tar, samples=None, rows=None, identity=sha256 or str(size)))
+        expected[tar] = Expected(size=size)
+    return Layout(format="tars", root=root, out=None, files=tuple(made), manifest={}, expected=expected)
 
 
 def _resolved(path: str) -> str:
@@ -100,7 +108,7 @@ def _build(root: str, files: Files) -> str | None:
     return join(root, "builds", current.rpartition("/")[2])
 
 
-def _of_build(root: str, split: str, files: Files) -> Layout:
+def _of_build(root: str, split: str, files: Files, verify: Verify) -> Layout:
     where = join(root, "manifest.json")
     try:
         manifest = orjson.loads(files.read(where))
@@ -111,6 +119,14 @@ def _of_build(root: str, split: str, files: Files) -> Layout:
             )
         shards = manifest.pop("shards")
         made = tuple(_data_files(root, manifest["format"], shards, split))
+        expected = {
+            join(root, file["path"]): Expected(
+                size=int(file["bytes"]), sha256=str(file["sha256"]) if verify == "sha256" else None
+            )
+            for shard in shards
+            for file in shard["files"]
+            if file["table"] in _READ_BY_RANGES
+        }
     except FileNotFoundError as error:
         raise DatasetError(f"{where} is missing: the build is not finished, or no longer there") from error
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -118,7 +134,14 @@ def _of_build(root: str, split: str, files: Files) -> Layout:
     if not made:
         there = ", ".join(f"{name} {count}" for name, count in manifest["splits"].items())
         raise UserError(f"{root} has no sample in split {split!r}; it has {there}")
-    return Layout(format=manifest["format"], root=root, out=_output_of(root, files), files=made, manifest=manifest)
+    return Layout(
+        format=manifest["format"],
+        root=root,
+        out=_output_of(root, files),
+        files=made,
+        manifest=manifest,
+        expected=expected,
+    )
 
 
 def _data_files(root: str, format: str, shards: Sequence[Mapping[str, Any]], split: str) -> Iterator[DataFile]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from recaption.errors import DatasetError, MissingExtra, UserError
 from recaption.load.steps import Steps
 
 try:
+    import torch
     from torch.utils.data import IterableDataset, get_worker_info
 except ImportError as error:
     raise MissingExtra("torch", "train") from error
@@ -16,6 +18,52 @@ except ImportError as error:
 Batch = dict[str, Any]
 
 STATE_VERSION: Final = 1
+
+
+_log = logging.getLogger("recaption.load")
+_MOST_WORKERS: Final = 1024
+
+
+class Shared:
+    """The step at which the next iteration begins, in memory that all workers share.
+
+    A DataLoader's workers hold copies of the dataset, so nothing that a copy counts reaches the next iteration. Each
+    worker marks the end of its part here; when all have, the start moves to the next epoch. Marks carry the iteration
+    that they belong to: the workers of an iteration that was left early have marked nothing for the next one.
+    """
+
+    def __init__(self) -> None:
+        self._start = torch.zeros(3, dtype=torch.int64).share_memory_()  # start, times it was set, begun at that time
+        self._ended = torch.zeros(_MOST_WORKERS, dtype=torch.int64).share_memory_()
+
+    @property
+    def start(self) -> int:
+        return int(self._start[0])
+
+    @property
+    def times_set(self) -> int:
+        return int(self._start[1])
+
+    def set(self, step: int) -> None:
+        self._move(step, self.times_set + 1)
+
+    def begin(self) -> bool:
+        """Called by one worker of each iteration. Whether an earlier iteration began at the same start."""
+        again = int(self._start[2]) == self.times_set + 1
+        self._start[2] = self.times_set + 1
+        return again
+
+    def end(self, worker: int, workers: int, iteration: int, steps: range) -> None:
+        """`worker` has made all of its batches of `iteration`, which covers these steps.
+
+        The last worker moves the start behind them, unless it was set to somewhere else meanwhile."""
+        self._ended[worker] = iteration
+        if bool((self._ended[:workers] == iteration).all()) and self.start in steps:
+            self._move(steps.stop, self.times_set + 1)
+
+    def _move(self, step: int, times_set: int) -> None:
+        self._start[0] = step
+        self._start[1] = times_set
 
 
 class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
@@ -28,15 +76,31 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self.steps, self.seed, self.rank, self.epochs, self.split = steps, seed, rank, epochs, split
         self.fingerprint = fingerprint
         self._step, self._stride, self._end = 0, 1, -1
+        self._shared = Shared()
+        self._seen = 0  # `times_set` of the shared start that `_step` follows from
+        self._loaded = False  # a state that is this worker's own was loaded for the next iteration
+        self._iterations = 0  # of this copy
+        self._repeat_warned = False
 
     def batch(self, step: int) -> Batch:
         """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Batch]:
-        """Worker w of W makes steps w, w + W, …, so that DataLoader's round robin gives all of them in order."""
+        """Worker w of W makes steps w, w + W, …, so that DataLoader's round robin gives all of them in order.
+
+        Iterations that are left early: in this process the next one goes on behind the last batch. With workers it
+        begins with the same epoch again, and a warning says so once: call `set_epoch` before each epoch.
+        """
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker is None:
+            self._follow()
+        elif not self._loaded:
+            self._step, self._stride, self._seen = self._shared.start, 1, self._shared.times_set
+            if number == 0 and self._shared.begin():
+                self._warn()
+        self._loaded = False
         if self._stride == 1:
             self._end = self._boundary(self._step)
             self._step += number
@@ -46,10 +110,33 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
                 "recaption.load.loader, whose state knows no workers"
             )
         self._stride = workers
-        while self._end < 0 or self._step < self._end:
+        self._iterations += 1
+        iteration = (worker.seed - worker.id) * 1_000_003 + self._iterations & (1 << 62) - 1 if worker else 0
+        end = self._end
+        while end < 0 or self._step < end:
             step, self._step = self._step, self._step + workers
             yield self.batch(step)
-        self._step, self._stride = self._end, 1
+        self._step, self._stride = end, 1
+        if worker is None:
+            self._shared.set(end)
+            self._seen = self._shared.times_set
+        else:
+            self._shared.end(number, workers, iteration, range(end - len(self), end))
+
+    def _follow(self) -> None:
+        """Take up a start that was set elsewhere: by workers that have finished an epoch, or by `set_epoch`."""
+        if self._seen != self._shared.times_set:
+            self._step, self._stride, self._seen = self._shared.start, 1, self._shared.times_set
+
+    def _warn(self) -> None:
+        if not self._repeat_warned:
+            epoch = self._step // self.steps.per_epoch
+            _log.warning(
+                "epoch %d begins again: the last iteration over this dataset was not finished, so the next epoch is "
+                "not known. Call dataset.set_epoch(epoch) before each epoch, or use recaption.load.loader",
+                epoch,
+            )
+        self._repeat_warned = True
 
     def __len__(self) -> int:
         """Steps of one iteration. Raises TypeError where it does not end."""
@@ -64,13 +151,20 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         return (step // len(self) + 1) * len(self)
 
     def set_epoch(self, epoch: int) -> None:
-        """The next iteration begins with this epoch. Needed with a plain DataLoader, whose workers are copies of this
-        dataset and leave it behind where it was."""
-        self._step, self._stride = epoch * self.steps.per_epoch, 1
+        """The next iteration begins with this epoch, in workers that run already too.
+
+        Not needed where iterations are finished: the next one goes on with the next epoch by itself."""
+        self._set(epoch * self.steps.per_epoch)
+
+    def _set(self, step: int) -> None:
+        self._shared.set(step)
+        self._step, self._stride, self._seen, self._loaded = step, 1, self._shared.times_set, False
 
     def state_dict(self, step: int | None = None) -> dict[str, int]:
         """What `load_state_dict` needs to go on before global step `step` (default: after the batch that this copy of
         the dataset made last)."""
+        if get_worker_info() is None:
+            self._follow()
         return {
             "version": STATE_VERSION,
             "step": self._step if step is None else step,
@@ -95,7 +189,13 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         for name, mine in self._identity().items():
             if theirs[name] != mine:
                 raise self._differs(name, theirs[name], mine)
-        self._step, self._stride, self._end = steps["step"], steps["stride"], steps["end"]
+        if steps["stride"] == 1:
+            self._set(steps["step"])
+            self._end = steps["end"]
+        else:  # of one worker's copy: it holds for that copy alone
+            self._step, self._stride, self._end = steps["step"], steps["stride"], steps["end"]
+            self._loaded = True
+            self._seen = self._shared.times_set
 
     def _identity(self) -> dict[str, int]:
         """What decides the order, and has to be the same after a resume."""

@@ -12,6 +12,7 @@ from recaption.annotate import Annotator
 from recaption.config import Pipeline
 from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Listing
+from recaption.generate.events import Tell, tell_nobody
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
 from recaption.run.pool import Pool
@@ -33,8 +34,17 @@ class Builder:
     are cut at equal counts once all source shards are.
     """
 
-    def __init__(self, plan: Plan, job: Job, store: Store, annotator: Annotator, limit: int | None, pool: Pool) -> None:
-        self._plan, self._store, self._annotator, self._pool = plan, store, annotator, pool
+    def __init__(
+        self,
+        plan: Plan,
+        job: Job,
+        store: Store,
+        annotator: Annotator,
+        limit: int | None,
+        pool: Pool,
+        tell: Tell = tell_nobody,
+    ) -> None:
+        self._plan, self._store, self._annotator, self._pool, self._tell = plan, store, annotator, pool, tell
         size = plan.pipeline.output.samples_per_shard
         self._size = None if size == "source" else size
         base = _build_fingerprint(plan, annotator, job.excluded, limit)
@@ -92,6 +102,8 @@ class Builder:
         written = sum(entry.counts["images"] for entry in entries)
         if written != self._images:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
+        for entry in entries:
+            tell_failures(entry, self._tell)
         sweep(self._store, self._spec.prefix, entries)
         self._write_manifest(entries, provenance)
         publish(self._store, self.build)
@@ -170,6 +182,37 @@ def looked_at(pipeline: Pipeline) -> dict[str, Any]:
     """How images are looked at before anything is asked about them (`recaption.source.base.Row.look`)."""
     limits = pipeline.source.limits.model_dump(mode="json")
     return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
+
+
+def tell_failures(entry: ShardEntry, tell: Tell) -> None:
+    """Log the captions of a dataset shard on which annotation failed."""
+    for failure in entry.failures:
+        where = {"shard": entry.name, "key": failure.caption_id.partition("/")[0], "caption_id": failure.caption_id}
+        if failure.table is None:
+            tell("caption_unparsed", "warning", **where, detail=failure.error)
+        else:
+            tell("table_failed", "warning", table=failure.table, **where, detail=failure.error)
+    not_named = entry.counts.get("unparsed", 0) + sum(entry.table_failures.values()) - len(entry.failures)
+    if not_named > 0:
+        tell("failures_not_named", "warning", shard=entry.name, count=not_named)
+
+
+def failures_in_words(manifest: dict[str, Any]) -> list[str]:
+    """What to say of the captions of a build on which annotation failed; nothing where there are none."""
+    said = []
+    if unparsed := manifest["counts"].get("unparsed", 0):
+        captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
+        said.append(
+            f"{captions} could not be parsed and became one sub-caption each, without tags (is_unparsed in "
+            "sub_captions). The events caption_unparsed in metrics/log*.jsonl name the captions and the errors"
+        )
+    for table, lost in manifest.get("table_failures", {}).items():
+        captions = "1 caption" if lost == 1 else f"{lost:,} captions"
+        said.append(
+            f"annotate.tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
+            "metrics/log*.jsonl name the captions and the errors"
+        )
+    return said
 
 
 def format_of(pipeline: Pipeline, source_kind: str) -> Format:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from recaption.generate.progress import Progress
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display, Watcher
-from recaption.run.builder import Builder, format_of
+from recaption.run.builder import Builder, failures_in_words, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
 from recaption.run.pool import RayPool
@@ -53,6 +53,8 @@ class Outcome:
     output_tokens: int
     reject_share: float
     sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
+    unparsed: int = 0  # captions of the build on which a rule failed
+    table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline's own -> captions it lacks
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
 
@@ -108,6 +110,7 @@ def run(
     excluded = _excluded(pipeline)
     lease = claim(store, takeover=takeover, say=display.say)
     try:
+        store.remove_temporaries()
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
         tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
         watchers: tuple[Watcher, ...] = (display, log, *beside)
@@ -139,7 +142,7 @@ def run(
                     limit=limit,
                     redrive=redrive,
                 )
-                builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
+                builder = Builder(plan, job, store, annotator, limit, RayPool(), log.tell) if annotator else None
                 raylet = Raylet()
                 for model in plan.models:
                     work = Pass(
@@ -165,8 +168,10 @@ def run(
                 if build:
                     log.tell("built", build=build, changed=changed)
                 manifest = read_manifest(store, f"builds/{build}") if build else None
-                warning = too_few_shards(manifest, pipeline.output.trainer) if manifest else None
-                if warning:
+                warnings = failures_in_words(manifest) if manifest else []
+                if manifest and (warning := too_few_shards(manifest, pipeline.output.trainer)):
+                    warnings.append(warning)
+                for warning in warnings:
                     log.warn(warning)
                 pruned = None
                 if prune_others and build:
@@ -189,7 +194,9 @@ def run(
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
         sums=(*_images_sum(counts), *tally.sums),
-        warnings=(warning,) if warning else (),
+        unparsed=counts.get("unparsed", 0) if counts else 0,
+        table_failures=manifest.get("table_failures", {}) if manifest else {},
+        warnings=tuple(warnings),
         pruned=pruned,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import difflib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from recaption.errors import UserError
 from recaption.schema import check_version
 from recaption.source.index import index_from_table
 from recaption.store import Store
+from recaption.threads import each
 from recaption.types import Image
 
 _THREADS = 8  # shards looked at side by side
@@ -56,10 +56,9 @@ def _matches(store: Store, paths: Sequence[str], key: str) -> Iterator[tuple[str
         either = pc.or_(pc.equal(table["key"], key), pc.equal(table["source_key"], key))
         return [tuple(row.values()) for row in table.filter(either).to_pylist()]
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(paths), 4 * _THREADS):
-            some = paths[start : start + 4 * _THREADS]
-            yield from ((path, rows) for path, rows in zip(some, pool.map(look, some), strict=True) if rows)
+    for start in range(0, len(paths), 4 * _THREADS):
+        some = paths[start : start + 4 * _THREADS]
+        yield from ((path, rows) for path, rows in zip(some, each(look, some, _THREADS), strict=True) if rows)
 
 
 def _image(store: Store, path: str, row: int) -> Image:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +19,7 @@ from recaption.progress import Display, Watcher
 from recaption.run.job import Half, Outcome, run
 from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
 from recaption.store import Store, open_store
+from recaption.threads import each
 from recaption.types import REASONS, Reason
 
 _THREADS = 16  # requests to the store at once
@@ -185,12 +185,11 @@ def _files(store: Store, kind: str, question: Question, shards: Sequence[str]) -
             found.setdefault(name, []).append((0, path))
         elif shard in known and number.isdigit():
             found.setdefault(shard, []).append((int(number), path))
-    with ThreadPoolExecutor(_THREADS) as pool:
-        parts = pool.map(lambda shard: list(store.list(f"{folder}/.parts/{shard}")), shards)
-        return {
-            shard: [*(path for _, path in sorted(found.get(shard, []))), *pieces]
-            for shard, pieces in zip(shards, parts, strict=True)
-        }
+    parts = each(lambda shard: list(store.list(f"{folder}/.parts/{shard}")), shards, _THREADS)
+    return {
+        shard: [*(path for _, path in sorted(found.get(shard, []))), *pieces]
+        for shard, pieces in zip(shards, parts, strict=True)
+    }
 
 
 def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -202,9 +201,8 @@ def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Itera
         except FileNotFoundError:  # a shard without any, or a run has just put parts together
             return pa.table({name: pa.array([], pa.string()) for name in columns})
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(paths), _THREADS):  # no more of them in memory than are read at once
-            yield from pool.map(read, paths[start : start + _THREADS])
+    for start in range(0, len(paths), _THREADS):  # no more of them in memory than are read at once
+        yield from each(read, paths[start : start + _THREADS], _THREADS)
 
 
 def _lists(table: pa.Table, columns: Sequence[str]) -> list[list[Any]]:

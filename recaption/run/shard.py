@@ -153,9 +153,9 @@ def write_assembled(
     """Annotate and write a dataset shard. `images` has those of its records, in their order, by source shard."""
     pipeline = spec.pipeline
     annotator = _annotator(pipeline.annotate)
-    annotated, own = annotator.annotate_with_tables([record.captions for record in assembled.records])
+    annotated = annotator.annotate_with_tables([record.captions for record in assembled.records])
     records = [
-        replace(record, captions=captions) for record, captions in zip(assembled.records, annotated, strict=True)
+        replace(record, captions=captions) for record, captions in zip(assembled.records, annotated.images, strict=True)
     ]
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
@@ -174,7 +174,8 @@ def write_assembled(
             rejects=assembled.rejects,
             asked=assembled.asked,
             inputs=inputs,
-            own=own,
+            own=annotated.tables,
+            failures=annotated.failures,
             profile=profile_of(pipeline, spec.questions),
             token_ids=token_encoders(pipeline.output.token_ids),
         )

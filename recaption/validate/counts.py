@@ -89,7 +89,9 @@ def check_counts(shard: Shard) -> Iterator[Problem]:
 
 
 def _turns(shard: Shard) -> Iterator[int | None]:
-    """The orientations of the usable images."""
+    """The orientations of the usable images; before 1.3 there was no such column."""
+    if "orientation" not in shard.tables["images"].column_names:
+        return iter(())
     pairs = shard.columns("images", "orientation", "status")
     return (orientation for orientation, status in pairs if status in USABLE)
 

@@ -56,11 +56,13 @@ def write_manifest(
     counts: Counter[str] = Counter()
     histogram: Counter[int] = Counter()
     rejects: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     for entry in entries:
         counts.update(entry.counts)
         histogram.update(entry.distinct_texts)
         rejects.update(entry.rejects)
-    order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words")
+        lost.update(entry.table_failures)
+    order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words", "unparsed")
     head = {
         "schema_version": SCHEMA_VERSION,
         "name": name,
@@ -72,6 +74,7 @@ def write_manifest(
         "splits": {split: sum(entry.splits[split] for entry in entries) for split in ("train", "val")},
         **({} if holdout is None else {"holdout": holdout}),
         "rejects": dict(sorted(rejects.items())),
+        **({"table_failures": dict(sorted(lost.items()))} if lost else {}),
         "generations": [_generation(generation, entries) for generation in generations],
         "require": list(require),
         "primary": list(primary),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from recaption.errors import StoreError
+from recaption.errors import StoreError, in_words
 from recaption.store import Store
 
 _BUFFER = 1 << 20  # bytes; header, image and text of a sample leave in one write
@@ -42,24 +42,33 @@ class Sink(io.RawIOBase):
             self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
-        super().close()
+        if self.closed:
+            return
+        try:
+            self._file.close()
+        finally:
+            super().close()
 
 
 @contextmanager
 def outfile(store: Store, path: str) -> Iterator[Sink]:
-    """A sink whose bytes become `path` when the block ends well, and nothing at all otherwise. Raises StoreError."""
+    """A sink whose bytes become `path` when the block ends well, and nothing at all otherwise.
+
+    Raises StoreError with advice where the disk is full or cannot be written. Closing and removing the temporary file
+    after a failure never hides the error that caused it.
+    """
     temporary = store.scratch()
     try:
         sink = Sink(str(temporary))
+        try:
+            yield sink
+            sink.close()
+            store.adopt(temporary, path)
+        finally:
+            with suppress(OSError):  # after an error: buffered bytes that do not fit fail once more
+                sink.close()
     except OSError as error:
-        raise StoreError(f"cannot write {temporary}: {error.strerror or error}") from error
-    try:
-        yield sink
-        sink.close()
-        store.adopt(temporary, path)
-    except OSError as error:
-        raise StoreError(f"cannot write {store.url}/{path}: {error.strerror or error}") from error
+        raise StoreError(f"cannot write {store.url}/{path}: {in_words(error)}") from error
     finally:
-        sink.close()
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

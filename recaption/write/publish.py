@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
-from recaption.errors import DatasetError, StoreError
+from recaption.errors import DatasetError, StoreError, in_words
 from recaption.store import Store
 
 LINK = "dataset"
@@ -57,11 +58,12 @@ def _switch(link: Path, target: str) -> None:
         try:
             temporary.replace(link)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         folder = os.open(link.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except OSError as error:
-        raise StoreError(f"cannot publish {link}: {error.strerror or error}") from error
+        raise StoreError(f"cannot publish {link}: {in_words(error)}") from error

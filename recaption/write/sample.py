@@ -100,6 +100,7 @@ def _sub_caption(sub: SubCaption, tokenizers: Sequence[str]) -> dict[str, Any]:
         "is_negation": sub.is_negation,
         "is_meta": sub.is_meta,
         "is_boilerplate": sub.is_boilerplate,
+        "is_unparsed": sub.is_unparsed,
         "content_start": sub.content_start,
         "dup_of": sub.dup_of,
         "lang": sub.lang,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import orjson
@@ -65,8 +65,11 @@ def file_writer(
         )
         try:
             yield writer, sink
-        finally:
-            writer.close()
+        except BaseException:
+            with suppress(Exception):  # the file is thrown away; its footer may not fit either
+                writer.close()
+            raise
+        writer.close()
 
 
 def write_table(store: Store, path: str, table: pa.Table, *, rows: int = ROWS, sorted_by_key: bool = False) -> Sink:

@@ -230,6 +230,7 @@ def annotate(record: Record, scene: Scene) -> Record:
                     is_negation=line.startswith("No "),
                     is_meta=meta,
                     is_boilerplate=bool(opener),
+                    is_unparsed=False,
                     dup_of=earlier.get(line),
                     lang="en" if caption.generation != "raw" else None,
                     weight=0.25 if meta or line.startswith("No ") else 1.0,

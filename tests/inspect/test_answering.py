@@ -86,6 +86,40 @@ def test_questions_over_several_outputs(two: list[str]) -> None:
     assert "there are no usable images yet" in seen(out)
 
 
+@pytest.mark.parametrize("name", ["image", "similar"])
+@pytest.mark.parametrize("format", [None, "csv", "json", "table", "parquet"])
+def test_a_key_that_nobody_knows(two: list[str], name: str, format: str | None) -> None:
+    for paths, why in ((two[:1], "done has no image"), (two, "done and 1 more outputs has no image")):
+        with pytest.raises(UserError, match=f"{why} with the key 'nope'. Keys: recaption inspect"):
+            answer_question(paths, [name, "nope"], Form(format=format), out := console())
+        assert seen(out) == ""
+
+
+def test_a_key_that_some_outputs_know(two: list[str]) -> None:
+    images = Path(two[0]) / "dataset" / "images" / "000001.parquet"
+    table = pq.read_table(images)
+    renamed = ["dir/b0.jpg" if key == "b0" else key for key in table["key"].to_pylist()]
+    place = table.schema.get_field_index("source_key")
+    pq.write_table(table.set_column(place, table.schema.field(place), [renamed]), images)
+    answer_question(two, ["image", "dir/b0.jpg"], Form(format="json"), out := console())
+    rows = [json.loads(line) for line in seen(out).splitlines()]
+    assert {(row["dataset"], row["sub_id"].split("/")[0]) for row in rows} == {("done", "b0")}
+    answer_question(two, ["image", "b0"], Form(), out := console(terminal=True))
+    assert "done\nb0\n" in seen(out) and "going\nb0\n" in seen(out)
+
+
+def test_sql_on_standard_input(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(data: bytes) -> str:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "ascii"))
+        answer_sql([str(dataset)], "-", Form(), out := console())
+        return seen(out)
+
+    assert typed(b"\xef\xbb\xbfSELECT 'caf\xc3\xa9' AS word") == "word\ncafé\n"
+    for data, why in ((b"SELECT '\xff'", "not UTF-8"), ("SELECT 1".encode("utf-16-le"), "NUL character")):
+        with pytest.raises(UserError, match=why):
+            typed(data)
+
+
 def test_sql_over_several_outputs(two: list[str]) -> None:
     sql = "SELECT dataset, count(*) AS n FROM answers GROUP BY ALL ORDER BY ALL"
     answer_sql(two, sql, Form(), out := console())
@@ -115,6 +149,14 @@ def test_the_sql_of_a_question_can_be_run(dataset: Path) -> None:
     assert seen(answered) == seen(asked) != ""
     show_sql(["tags"], None, out := console(terminal=True, width=200))
     assert "FROM objects GROUP BY lemma" in seen(out)
+
+
+@pytest.mark.parametrize("value", ["'infinity'::DATE", "[TIMESTAMP '-infinity']", "DATE '290309-12-22 (BC)'"])
+@pytest.mark.parametrize("format", [None, "json"])
+def test_values_that_python_has_no_place_for(dataset: Path, value: str, format: str | None) -> None:
+    with pytest.raises(UserError, match="column::VARCHAR"):
+        answer_sql([str(dataset)], f"SELECT {value} AS v", Form(format=format), console())
+    answer_sql([str(dataset)], f"SELECT ({value})::VARCHAR AS v", Form(format=format), console())
 
 
 def test_unsafe_lifts_the_locks(dataset: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from recaption.inspect import connect
 from recaption.inspect.views import VIEWS, _type
 from recaption.resources import shipped
 
-from .conftest import BUILD, FINGERPRINT, LONG, answer, reject, write_build
+from .conftest import BUILD, FINGERPRINT, LONG, answer, reject, write_build, write_run
 
 
 def columns(connection: duckdb.DuckDBPyConnection, view: str) -> list[tuple[str, str]]:
@@ -157,6 +158,42 @@ def test_parts_of_an_older_version_lack_a_column(run_only: Path, add_part: Calla
         assert rows.fetchall() == [("x", True), ("y", True), ("z", False)]
 
 
+def test_answers_and_rejects_of_an_older_version(run_only: Path, dataset: Path, add_part: Callable[..., None]) -> None:
+    """None of its files has a column that this version knows."""
+    for out in (run_only, dataset):
+        add_part(out, "answers", "0.1-0", [answer("b9", "A new one.", 9)])
+        for kind, column in (("answers", "attempts"), ("rejects", "detail")):
+            for path in (out / kind).rglob("*.parquet"):
+                pq.write_table(pq.read_table(path).drop_columns([column]), path)
+    with connect(str(run_only), str(dataset)) as connection:
+        assert columns(connection, "answers")[1:] == columns(connect(str(run_only)), "answers")
+        rows = connection.execute("SELECT count(*), count(attempts) FROM answers").fetchall()
+        assert rows == [(10, 0)]
+        rows = connection.execute("SELECT dataset, count(*), count(detail) FROM rejects GROUP BY ALL ORDER BY ALL")
+        assert rows.fetchall() == [("in progress", 2, 0), (dataset.name, 2, 2)]
+
+
+def test_an_older_and_a_newer_version_in_one_session(dataset: Path, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(dataset, newer, symlinks=True)
+    more: dict[str, tuple[pa.Field, Any]] = {
+        "images": (pa.field("newest", pa.int16()), 6),
+        "captions": (pa.field("newest", pa.list_(pa.string())), ["x"]),
+        "sub_captions": (pa.field("newest", pa.bool_()), True),
+    }
+    for name, (field, value) in more.items():
+        for path in (newer / "dataset" / name).glob("*.parquet"):
+            table = pq.read_table(path)
+            pq.write_table(table.append_column(field, pa.array([value] * table.num_rows, field.type)), path)
+    for paths in ((dataset, newer), (newer, dataset)):
+        with connect(*map(str, paths)) as connection:
+            for name in more:
+                rows = connection.execute(
+                    f"SELECT dataset, count(newest) > 0, count(*) FROM {name} GROUP BY ALL ORDER BY ALL"
+                ).fetchall()
+                assert rows == [(dataset.name, False, COUNTS[name]), ("newer", True, COUNTS[name])]
+
+
 def test_temporary_files_are_no_tables(dataset: Path) -> None:
     for folder in (dataset / "dataset" / "captions", dataset / "index"):
         (folder / ".tmp-1.parquet").write_bytes(b"half a file")
@@ -168,6 +205,54 @@ def test_runs_skip_what_is_torn_and_keep_times(dataset: Path) -> None:
     with connect(str(dataset)) as connection:
         rows = connection.execute("SELECT run, started, finished, exit_code, captions_per_second FROM runs").fetchall()
     assert [(r[0], r[1].isoformat(), *r[2:]) for r in rows] == [("r1", "2026-01-02T03:04:05", None, None, 2.5)]
+
+
+def test_runs_have_types_that_hold_what_all_of_them_say(dataset: Path) -> None:
+    metrics: dict[str, dict[str, Any]] = {
+        "r2": {"run": "r2", "host": None, "rate": 1, "models": {"a": {"n": 1}}, "odd": {"A": 1, "a": 2}, "a/~b": [1]},
+        "r3": {"run": 3, "RUN": "again", "rate": 1.5, "models": {"b": {"n": 2}}, "updated": "2026-01-02T03:04:05Z"},
+    }
+    for name, content in metrics.items():
+        (dataset / "metrics" / f"{name}.json").write_text(json.dumps(content))
+    (dataset / "metrics" / "r4.json").write_text('{"run": "r4", "rate": NaN}')  # is no JSON
+    with connect(str(dataset)) as connection:
+        kinds = dict(columns(connection, "runs"))
+        assert (kinds["rate"], kinds["exit_code"], kinds["updated"]) == ("DOUBLE", "BIGINT", "TIMESTAMP")
+        assert (kinds["models"], kinds["odd"]) == ("STRUCT(a STRUCT(n BIGINT), b STRUCT(n BIGINT))", "JSON")
+        found = connection.execute('SELECT rate, models.b.n, odd, "a/~b" FROM runs ORDER BY rate').fetchall()
+    assert found == [(1.0, None, '{"A":1,"a":2}', [1]), (1.5, 2, None, None), (None, None, None, None)]
+
+
+LITTLE_MEMORY = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+from recaption.cli import main
+for command in sys.stdin.read().splitlines():
+    assert main(command.split("\t")) == 0, command
+"""
+
+
+def test_a_hundred_small_outputs_in_two_gib(tmp_path: Path) -> None:
+    first = tmp_path / "out" / "000"
+    first.mkdir(parents=True)
+    write_run(first)
+    write_build(first)
+    for number in range(1, 100):
+        shutil.copytree(first, first.with_name(f"{number:03}"), symlinks=True)
+    for number in range(300):  # runs that were stopped and started again
+        (first / "metrics" / f"m{number}.json").write_text(f'{{"run": "m{number}", "command": "run"}}')
+    every = str(tmp_path / "out" / "*")
+    counted = ", ".join(f"(SELECT count(*) FROM {view})" for view in VIEWS)
+    commands = [["inspect", every, f"SELECT {counted}"], ["inspect", every]]
+    commands += [["inspect", str(first), "--diff", f"{tmp_path}/out/001"]]
+    commands += [["report", str(first), "-o", str(tmp_path / "report.html")]]
+    told = "\n".join(map("\t".join, commands))
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY], input=told, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    counts = list(map(int, done.stdout.splitlines()[1].split("\t")))
+    assert counts == [100 * COUNTS[view] + (300 if view == "runs" else 0) for view in VIEWS]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a-file", "empty"])
@@ -208,6 +293,11 @@ def test_newer_foreign_and_broken_files_are_refused(dataset: Path) -> None:
     path.write_bytes(b"PAR1 nothing")
     with pytest.raises(DatasetError, match="000000"):
         connect(str(dataset))
+
+
+def test_no_progress_bar_between_the_rows(dataset: Path) -> None:
+    with connect(str(dataset)) as connection:
+        assert connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
 
 
 def test_importing_recaption_imports_no_duckdb() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,12 +11,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from recaption import schema
+from recaption.cli import main
 from recaption.errors import DatasetError, UserError
-from recaption.inspect import connect, first_look, run_sql
+from recaption.inspect import connect, first_look, look_at, run_sql
 from recaption.inspect.facts import Shown, gather
 from recaption.inspect.look import _LONGEST, caption_text
 
-from .conftest import LONG
+from .conftest import LONG, write_build, write_run
 
 
 def look(path: Path, width: int = 100, *, terminal: bool = False) -> str:
@@ -43,6 +45,33 @@ def test_what_it_says_of_a_build(dataset: Path) -> None:
     assert re.search(r"dog +4 +█+\n *ball +1 +█", out)
     assert re.search(r"long +4 +8 +6–16", out)  # words: median of 17, 6, 10, 6
     assert re.search(r"2 +1 +█+ *\n +3 +2 +█+ *\n +4 +1 ", out)  # a0 has 4 sub-captions, a1 and b0 3, b1 2
+
+
+def test_several_have_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("done", "going", "torn"):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name)
+    write_build(tmp_path / "done")
+    (write_build(tmp_path / "torn") / "manifest.json").write_text("{")
+    monkeypatch.chdir(tmp_path)
+    console = Console(file=(file := io.StringIO()), width=80)
+    look_at(["*"], console)
+    lines = [line.split() for line in file.getvalue().splitlines()]
+    assert lines[:2] == [["3", "outputs"], []]
+    assert " ".join(lines[2]) == "images captions sub-captions objects rejected format schema"
+    assert lines[3] == ["done", "6", "8", "12", "10", "2", "sidecar", "1.0"]
+    assert lines[4] == ["going", "6", "no", "build", "yet"]
+    assert lines[5] == ["torn", "cannot", "be", "read"]
+    assert "manifest.json is not a manifest" in " ".join(file.getvalue().split())
+    assert lines[6] == ["all", "12", "8", "12", "10", "2"]
+    (tmp_path / "torn").rename(tmp_path / ".torn")
+    commands = [line for line in file.getvalue().splitlines() if line.startswith("  recaption ")]
+    assert len(commands) == 3
+    for command in commands:
+        assert main(shlex.split(command)[1:]) == 0
+    one = Console(file=(file := io.StringIO()), width=100)
+    look_at(["don?"], one)
+    assert "words per caption" in file.getvalue()
 
 
 def test_samples_show_sub_captions_and_tags(dataset: Path) -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
+from rich.console import Console
 
 from recaption.errors import UserError
-from recaption.inspect import connect, questions, run_sql
+from recaption.inspect import Form, answer_question, connect, questions, run_sql
 from recaption.resources import shipped
 
 from .conftest import FINGERPRINT, write_build, write_run
@@ -40,6 +42,15 @@ def test_every_question_runs_wherever_there_is_an_output(name: str, dataset: Pat
     assert started or name not in ("overview", "rejects", "prompts", "slowest")
     for build in sorted((GOLDEN / "builds").iterdir()):
         assert ask(build, name, key="000000012") or name in ("similar", "prompts", "slowest")
+
+
+@pytest.mark.parametrize(("name", "explains"), [("rejects", "example"), ("slowest", "details")])
+def test_what_explains_is_seen_on_80_columns(name: str, explains: str) -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    answer_question([str(GOLDEN)], [name], Form(), console)
+    assert isinstance(console.file, io.StringIO)
+    heads = console.file.getvalue().splitlines()[1].split()
+    assert explains in heads and set(heads) > {"generation"}
 
 
 def test_they_run_on_plain_duckdb_too(tmp_path: Path) -> None:

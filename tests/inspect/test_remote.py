@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import fsspec
 import pytest
 from rich.console import Console
@@ -15,6 +16,7 @@ from s3_server import S3Server, needs_s3
 
 from recaption.errors import DatasetError, UserError
 from recaption.inspect import Form, answer_question, connect, first_look, run_sql
+from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import find
 from recaption.inspect.report import write_report
 
@@ -61,6 +63,27 @@ def test_a_pattern_and_a_build(memory: str) -> None:
     assert rows == [("done", 4), ("going", 4)]
     with connect(f"{memory}/done/builds/{BUILD}") as connection:
         assert count(connection, "captions") == 8
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "COPY (SELECT 1) TO '{out}/new.csv'",
+        "COPY (SELECT 1) TO '{out}/CURRENT' (USE_TMP_FILE false)",
+        "COPY captions TO '{out}/parts' (FORMAT parquet, PARTITION_BY (key))",
+        "ATTACH '{out}/new.db' AS d",
+    ],
+)
+def test_a_store_is_only_read(memory: str, sql: str) -> None:
+    """By a wall of its own, whatever SQL is executed."""
+    fs, root = fsspec.filesystem("memory"), memory.removeprefix("memory:/")
+    before = {path: fs.cat_file(path) for path in fs.find(root)}
+    layout = find(f"{memory}/done")
+    with open_layout(layout) as connection:
+        assert connection.execute(f"FROM glob('{layout.out}/CURRENT')").fetchall()
+        with pytest.raises(duckdb.Error):
+            connection.execute(sql.replace("{out}", str(layout.out)))
+    assert {path: fs.cat_file(path) for path in fs.find(root)} == before
 
 
 @pytest.mark.parametrize(

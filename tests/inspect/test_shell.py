@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -57,13 +56,13 @@ class Terminal:
         found, _, self._seen = self._seen.partition(text)
         return found
 
-    def stop(self, text: str) -> str:
-        """Types Ctrl-C until `text` comes: Python misses one in the moment in which it begins to read a line."""
-        for _ in range(20):
-            self.type("\x03")
-            with suppress(AssertionError):
-                return self.until(text, 3)
-        raise AssertionError(f"Ctrl-C brought no {text!r}: {self._seen}")
+    def reads(self) -> None:
+        """Waits until the process sleeps: Python misses a Ctrl-C between the prompt and its wait for input."""
+        stat = Path(f"/proc/{self._process.pid}/stat")
+        end = time.monotonic() + 60
+        while stat.exists() and stat.read_text("utf-8").rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < end, "the process never waits for input"
+            time.sleep(0.01)
 
     def wait(self) -> int:
         """Its exit code."""
@@ -91,18 +90,38 @@ def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
     terminal.type(ENDLESS)
     terminal.until("= 3;\r\n")
     time.sleep(0.3)  # it must be at work
-    assert "stopped" in terminal.stop(PROMPT)
+    terminal.type("\x03")
+    assert "stopped" in terminal.until(PROMPT)
     terminal.type("SELEKT 1;\n")
     assert "syntax error" in terminal.until(PROMPT)
     terminal.type("half of a statement\n")
     terminal.until("..> ")
-    terminal.stop(PROMPT)
+    terminal.reads()
+    terminal.type("\x03")
+    terminal.until(PROMPT)
     terminal.type(".ask coverage\n")
     assert "percent_at_least" in terminal.until(PROMPT)
     terminal.type("\x04")
     assert terminal.wait() == 0
     history = (tmp_path / "state" / "recaption" / "inspect-history").read_text("utf-8")
     assert ".ask coverage" in history and "FROM sub_captions;" in history
+
+
+def test_ctrl_c_pressed_again_and_again(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type(ENDLESS)
+    terminal.until("= 3;\r\n")
+    time.sleep(0.3)
+    for _ in range(5):
+        terminal.type("\x03")
+    assert "stopped" in terminal.until(PROMPT)
+    terminal.type("SELECT 40 + 2 AS n;\n")
+    terminal.until("42")
+    terminal.until(PROMPT)
+    terminal.type("help\n")
+    assert "Ctrl-D" in terminal.until(PROMPT)
+    terminal.type("exit\n")
+    assert terminal.wait() == 0
 
 
 @pytest.fixture

@@ -113,12 +113,66 @@ def test_a_plain_data_loader(built: Built) -> None:
     made.set_epoch(1)
     plain = DataLoader(made, batch_size=None, num_workers=2)
     assert [line(batch) for batch in plain] == lines(out, 12, 0)[6:]
-    alone = iter(made)
-    assert [line(next(alone)) for _ in range(2)] == lines(out, 8, 0)[6:]
+    alone = iter(made)  # the epoch behind the one that the workers finished
+    assert [line(next(alone)) for _ in range(2)] == lines(out, 14, 0)[12:]
     other = dataset(out, epochs=1)
     other.load_state_dict(made.state_dict())
-    assert [batch["step"] for batch in other] == [8, 9, 10, 11]
-    assert [batch["step"] for batch in other] == [12, 13, 14, 15, 16, 17]
+    assert [batch["step"] for batch in other] == [14, 15, 16, 17]
+    assert [batch["step"] for batch in other] == list(range(18, 24))
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("persistent", [False, True])
+def test_epochs_advance_by_themselves(
+    built: Built, caplog: pytest.LogCaptureFixture, context: str, persistent: bool
+) -> None:
+    """A plain DataLoader without `set_epoch`: each finished iteration is followed by the next epoch."""
+    from torch.utils.data import DataLoader
+
+    made = dataset(built("webdataset"), epochs=1, policy=policy.weighted(2, 2))
+    plain = DataLoader(
+        made, batch_size=None, num_workers=2, multiprocessing_context=context, persistent_workers=persistent
+    )
+    steps = [[batch["step"] for batch in plain] for _ in range(3)]
+    assert steps == [list(range(6)), list(range(6, 12)), list(range(12, 18))]
+    assert made.state_dict()["step"] == 18
+    del plain
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_an_epoch_set_after_a_break_is_the_next(built: Built, persistent: bool) -> None:
+    from torch.utils.data import DataLoader
+
+    made = dataset(built("webdataset"), epochs=1)
+    plain = DataLoader(made, batch_size=None, num_workers=2, persistent_workers=persistent)
+    for batch in plain:
+        if batch["step"] == 2:
+            break
+    made.set_epoch(3)
+    assert [batch["step"] for batch in plain] == list(range(18, 24))
+    assert [batch["step"] for batch in plain] == list(range(24, 30))
+    del plain
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_break_without_set_epoch_is_warned_of_once(
+    built: Built, capfd: pytest.CaptureFixture[str], persistent: bool
+) -> None:
+    from torch.utils.data import DataLoader
+
+    plain = DataLoader(
+        dataset(built("webdataset"), epochs=1, policy=policy.weighted(2, 2)),
+        batch_size=None,
+        num_workers=2,
+        persistent_workers=persistent,
+        multiprocessing_context="spawn",  # a forked worker logs into pytest's own handlers
+    )
+    next(iter(plain))
+    first = [batch["step"] for batch in plain]
+    assert first == list(range(6))
+    assert [batch["step"] for batch in plain] == list(range(6, 12))
+    del plain
+    assert capfd.readouterr().err.count("epoch 0 begins again") == 1
 
 
 def test_workers_that_are_spawned(built: Built) -> None:
@@ -162,7 +216,7 @@ def test_copies_in_workers_have_states(
         running = [iter(copy) for copy in copies]
         steps = []
         for turn in range(first, first + most):
-            info = SimpleNamespace(id=turn % 2, num_workers=2)
+            info = SimpleNamespace(id=turn % 2, num_workers=2, seed=7 + turn % 2)
             monkeypatch.setattr("recaption.load.stepped.get_worker_info", lambda info=info: info)
             if (batch := next(running[turn % 2], None)) is not None:
                 steps.append(batch["step"])

@@ -2,7 +2,7 @@
 -- if empty: nothing was rejected
 SELECT
     reason, stage, generation, count(*) AS n, round(100 * count(*) / sum(count(*)) OVER (), 1) AS percent,
-    max(attempts) AS most_attempts, arg_min(key, hash(key)) AS key, arg_min(detail, hash(key)) AS example
+    arg_min(detail, hash(key)) AS example, arg_min(key, hash(key)) AS key, max(attempts) AS most_attempts
 FROM rejects
 GROUP BY reason, stage, generation
 ORDER BY n DESC, reason, stage, generation

@@ -15,6 +15,7 @@ from recaption.inspect.layout import Layout, find
 from recaption.inspect.report import facts, gallery, origin, runs
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.sinks import whole_file
+from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
 
 SAMPLES = 60
@@ -66,7 +67,7 @@ def gather(layout: Layout, *, samples: int = SAMPLES, title: str | None = None) 
 
 
 def _gathered(layout: Layout, samples: int, title: str | None) -> Report:
-    with open_layout(layout) as connection:
+    with closing(open_layout(layout)) as connection:
         if layout.build is None:
             done = progress(connection, layout)
             summary = found = None

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recaption.inspect.stoppable import fetch
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -115,7 +117,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
     """Ask the views of a build."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return connection.execute(sql, list(values)).fetchall()
+        return fetch(connection, sql, list(values))
 
     def spread(sql: str, *values: Any) -> Distribution:
         return Distribution.of(rows(sql, *values))
@@ -176,19 +178,21 @@ _REPEATED = (
 
 
 def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
-    top = connection.execute(
+    top = fetch(
+        connection,
         "SELECT lemma, count(*) AS n, count(DISTINCT key) FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT ?",
         [TOP_TAGS],
-    ).fetchall()
+    )
     if not top:
         return ()
-    said = connection.execute(
+    said = fetch(
+        connection,
         f"SELECT lemma, attribute, n FROM (SELECT lemma, attribute, count(*) AS n FROM "
         f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN ({', '.join('?' for _ in top)})) "
         f"GROUP BY ALL) QUALIFY row_number() OVER (PARTITION BY lemma ORDER BY n DESC, attribute) <= 6 "
         f"ORDER BY n DESC, attribute",
         [lemma for lemma, *_ in top],
-    ).fetchall()
+    )
     return tuple(
         Tagged(
             lemma=lemma,
@@ -207,12 +211,12 @@ def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
         f"count(*) FILTER ({condition}), arg_min(text, md5(sub_id)) FILTER ({condition})"
         for condition in conditions.values()
     )
-    row = connection.execute(f"SELECT {counts} FROM sub_captions").fetchone() or ()
+    (row,) = fetch(connection, f"SELECT {counts} FROM sub_captions")
     return tuple(Flagged(flag=flag, count=row[2 * n], example=row[2 * n + 1]) for n, flag in enumerate(conditions))
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return [str(row[0]) for row in connection.execute(f"DESCRIBE {table}").fetchall()]
+    return [str(row[0]) for row in fetch(connection, f"DESCRIBE {table}")]
 
 
 def _column(tokenizer: str) -> str:

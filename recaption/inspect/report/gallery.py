@@ -12,6 +12,7 @@ from recaption.inspect.report.facts import FLAGS
 from recaption.inspect.report.pictures import thumbnails
 from recaption.inspect.report.sample import Attempt, Lost, Sample, ShownAnswer, ShownCaption, ShownSub, ShownTag
 from recaption.inspect.report.spans import Span, cut
+from recaption.inspect.stoppable import fetch
 
 if TYPE_CHECKING:
     import duckdb
@@ -62,9 +63,7 @@ def of_build(
 
 def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) -> tuple[Sample, ...]:
     """`count` images that have an answer already, of a run without a build: texts that are not cut yet."""
-    found = connection.execute(
-        "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count]
-    ).fetchall()
+    found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if keys:
@@ -131,10 +130,10 @@ def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]
     for why, share in _SHARES:
         most = max(1, round(count * share))
         query = f"SELECT key FROM ({groups[why]}) ORDER BY md5(key) LIMIT ?"
-        found = [key for (key,) in connection.execute(query, [most + len(special)]).fetchall() if key not in special]
+        found = [key for (key,) in fetch(connection, query, [most + len(special)]) if key not in special]
         special |= dict.fromkeys(found[: min(most, count - 1 - len(special))], why)
     usable = "SELECT key FROM images WHERE status IN ('ok', 'partial') ORDER BY md5(key) LIMIT ?"
-    chance = [key for (key,) in connection.execute(usable, [count]).fetchall() if key not in special]
+    chance = [key for (key,) in fetch(connection, usable, [count]) if key not in special]
     return dict.fromkeys(chance[: count - len(special)], "random") | special
 
 
@@ -243,9 +242,9 @@ def _by(
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-    answer = connection.execute(sql, list(values))
-    names = [column[0] for column in answer.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+    rows = fetch(connection, sql, values)
+    names = [column[0] for column in connection.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in rows]
 
 
 def _in(values: Sequence[Any]) -> str:

@@ -74,6 +74,20 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     assert {url for url in asked if not url.startswith("data:image/webp;base64,")} == {file.as_uri()}
 
 
+def until_text(locator: Any, text: str) -> None:
+    """Waits for it. `page.wait_for_function` evaluates a text in the page, which the page's own policy forbids."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_have_text(text, timeout=60_000)
+
+
+def until_focused(page: Any, number: str) -> None:
+    """Waits until the sub-caption `number` has the focus: a dialog gives it back after it is closed."""
+    from playwright.sync_api import expect
+
+    expect(page.locator(":focus")).to_have_attribute("data-n", number, timeout=60_000)
+
+
 def shown(page: Any) -> list[str]:
     return list(page.eval_on_selector_all(".sample:not([hidden])", "all => all.map(one => one.dataset.key)"))
 
@@ -137,7 +151,7 @@ def test_search_and_filters(opened: Callable[..., Any], golden: Report) -> None:
     page.select_option("#generation", "short")
     assert shown(page) == []
     page.click("#filters button[type=reset]")
-    page.wait_for_function("document.getElementById('count').textContent === '20 of 20'")
+    until_text(count, "20 of 20")
     page.select_option("#status", "reject")
     assert len(shown(page)) == 3
     page.select_option("#status", "")
@@ -147,7 +161,7 @@ def test_search_and_filters(opened: Callable[..., Any], golden: Report) -> None:
     page.select_option("#tag", "boat")
     assert shown(page) == [] and page.locator("#nothing").is_visible()
     page.click("#again")
-    page.wait_for_function("document.getElementById('count').textContent === '20 of 20'")
+    until_text(count, "20 of 20")
     assert page.locator("#nothing").is_hidden()
     page.select_option("#generation", "raw")
     assert page.locator(".caption:visible").count() == page.locator(".caption[data-generation=raw]").count()
@@ -172,12 +186,13 @@ def test_the_keyboard_is_enough(opened: Callable[..., Any], golden: Report) -> N
     for part in ("negation", "person", "golden:describe_long", "00000000000000a1", "seed 0", "0.95"):
         assert part in said, part
     page.keyboard.press("Escape")
-    assert dialog.is_hidden() and page.evaluate("document.activeElement.dataset.n") == "2"
+    until_focused(page, "2")
+    assert dialog.is_hidden()
     assert subs.nth(0).get_attribute("tabindex") == "-1"
     page.keyboard.press("ArrowLeft")
     page.keyboard.press(" ")
     page.click("#close")
-    assert page.evaluate("document.activeElement.dataset.n") == "1"
+    until_focused(page, "1")
     outline = "getComputedStyle(document.activeElement).outlineStyle"
     page.keyboard.press("ArrowRight")
     assert page.evaluate(outline) == "solid"

@@ -19,11 +19,15 @@ CREATE OR REPLACE VIEW shards AS
 SELECT shard.name AS shard, unnest(shard.counts), shard.splits.train AS train, shard.splits.val AS val,
        list_sum([f.bytes FOR f IN shard.files]) AS bytes, shard.files AS files
 FROM (
-    SELECT unnest(shards) AS shard
-    FROM read_json('./manifest.json', maximum_object_size = 1073741824, columns = {
-        'shards': 'STRUCT(name VARCHAR, files STRUCT(path VARCHAR, "table" VARCHAR, split VARCHAR, "rows" BIGINT, bytes BIGINT,
-                   sha256 VARCHAR)[], counts STRUCT(images BIGINT, ok BIGINT, partial BIGINT, reject BIGINT, excluded BIGINT,
-                   captions BIGINT, sub_captions BIGINT, tags BIGINT, words BIGINT), splits STRUCT(train BIGINT, val BIGINT))[]'})
+    SELECT unnest(from_json(content, '{
+        "shards": [{
+            "name": "VARCHAR",
+            "files": [{"path": "VARCHAR", "table": "VARCHAR", "split": "VARCHAR", "rows": "BIGINT", "bytes": "BIGINT",
+                       "sha256": "VARCHAR"}],
+            "counts": {"images": "BIGINT", "ok": "BIGINT", "partial": "BIGINT", "reject": "BIGINT", "excluded": "BIGINT",
+                       "captions": "BIGINT", "sub_captions": "BIGINT", "tags": "BIGINT", "words": "BIGINT"},
+            "splits": {"train": "BIGINT", "val": "BIGINT"}}]}').shards) AS shard
+    FROM read_text('./manifest.json')
 );
 
 -- second group: the rest of the output

@@ -1,0 +1,170 @@
+"""A disk that fills up: exit code 3 with advice, no temporary files, and the same command works once there is room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from samples import jpeg
+from small_output import answer_all, build_all, pipeline_data, write_source
+
+from recaption import cli
+from recaption.errors import RecaptionError, StoreError
+from recaption.export import MODULES
+from recaption.generate.plan import Plan
+from recaption.store import LocalStore
+from recaption.write.outfile import outfile
+
+HERE = Path(__file__).parent
+ROOMS = (0, 4096, 20_480, 65_536, 131_072)  # bytes that are left: the failure comes early or late
+
+
+class SmallDisk:
+    """A file system of its own, `path`, whose free space a test sets."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._filler = path / "filler"
+
+    def leave(self, room: int) -> None:
+        self._filler.unlink(missing_ok=True)
+        space = os.statvfs(self.path)
+        with self._filler.open("wb") as file:
+            file.write(b"\0" * max(0, space.f_bavail * space.f_frsize - room))
+
+    def free(self) -> None:
+        self._filler.unlink()
+
+    def files(self) -> set[str]:
+        return {str(p.relative_to(self.path)) for p in self.path.rglob("*") if not p.is_dir()} - {"filler"}
+
+    def temporaries(self) -> list[str]:
+        return [name for name in self.files() if "/.tmp-" in f"/{name}"]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def answered(tmp_path: Path, disk: SmallDisk) -> Plan:
+    """Answers of 24 images whose output is on the small disk."""
+    write_source(tmp_path, shards=2, per_shard=12)
+    data = pipeline_data(tmp_path)
+    data["output"]["path"] = str(disk.path / "out")
+    return answer_all(data)
+
+
+def fails_then_works(
+    disk: SmallDisk, do: Callable[[], object], capsys: pytest.CaptureFixture[str] | None = None
+) -> None:
+    """`do` returns an exit code or raises. It must have failed at least once for lack of space before it works."""
+    failures = 0
+    for room in ROOMS:
+        before = disk.files()
+        disk.leave(room)
+        try:
+            code = do()
+        except StoreError as error:
+            assert error.exit_code == 3 and "Free some space" in str(error)
+            code = 3
+        else:
+            if code == 3:
+                assert capsys is not None and "Free some space" in capsys.readouterr().err
+        disk.free()
+        assert disk.temporaries() == []
+        if code != 3:
+            break
+        failures += 1
+        assert before <= disk.files()
+    assert failures, "the disk was never too full"
+    assert do() in (0, None) or code == 0
+
+
+@pytest.mark.parametrize("format", ["sidecar", "webdataset", "parquet"])
+def test_build(answered: Plan, disk: SmallDisk, format: str) -> None:
+    output = answered.pipeline.output.model_copy(update={"format": format, "token_ids": ("clip",)})
+    pipeline = answered.pipeline.model_copy(update={"output": output})
+    plan = Plan(pipeline=pipeline, models=answered.models)
+    fails_then_works(disk, lambda: build_all(plan) and None)
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_export(answered: Plan, disk: SmallDisk, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    build_all(answered)
+    dest = disk.path / "exported"
+
+    def export() -> int:
+        if dest.exists() and any(dest.iterdir()) and code_of_last[0] == 0:
+            shutil.rmtree(dest)
+        code_of_last[0] = cli.main(["export", str(disk.path / "out"), str(dest), "--to", name])
+        if code_of_last[0] == 3:
+            assert not dest.exists() or list(dest.iterdir()) == []
+        return code_of_last[0]
+
+    code_of_last = [3]
+    fails_then_works(disk, export, capsys)
+
+
+def test_report(answered: Plan, disk: SmallDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    build_all(answered)
+    fails_then_works(disk, lambda: cli.main(["report", str(disk.path / "out")]), capsys)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_inspect(answered: Plan, disk: SmallDisk, suffix: str, capsys: pytest.CaptureFixture[str]) -> None:
+    build_all(answered)
+    file = disk.path / f"rows.{suffix}"
+    question = "SELECT md5(range::VARCHAR) AS hash FROM range(2000)"
+    fails_then_works(disk, lambda: cli.main(["inspect", str(disk.path / "out"), question, "-o", str(file)]), capsys)
+
+
+def test_a_run_and_the_next_one(tmp_path: Path, disk: SmallDisk) -> None:
+    """Through the command line and Ray: what is stored stays, and the run after it goes on."""
+    stored = HERE / "stored" / "folder"
+    folder = tmp_path / "run"
+    shutil.copytree(stored, folder, ignore=shutil.ignore_patterns("out"))
+    shutil.copytree(stored / "out", disk.path / "out", symlinks=True)
+    command = [sys.executable, "-m", "recaption", "run", "pipelines/stored.yaml", "--quiet"]
+    command += ["--set", f"output.path={disk.path}/out", "--set", "output.format=webdataset"]
+
+    def run() -> int:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+        errors.append(done.stderr)
+        return done.returncode
+
+    errors: list[str] = []
+    disk.leave(8192)
+    assert run() == 3, errors
+    assert "Free some space" in errors[-1] and "Traceback" not in errors[-1]
+    assert disk.temporaries() == []
+    disk.free()
+    for place in ("out", "out/index", "out/metrics"):
+        (disk.path / place / ".tmp-killed").write_bytes(b"x")
+    assert run() == 0, errors
+    assert disk.temporaries() == []
+
+
+def test_the_first_error_is_the_one_that_is_raised(disk: SmallDisk) -> None:
+    store = LocalStore(disk.path)
+    disk.leave(4096)
+    with pytest.raises(RecaptionError, match="one bad sample"), outfile(store, "file") as sink:
+        sink.write(jpeg(1) * 10)
+        raise RecaptionError("one bad sample")
+    assert disk.files() == set()

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from recaption.threads import each
+
+
+def test_results_come_in_order() -> None:
+    second = threading.Event()
+
+    def call(n: int) -> int:
+        if n == 0:
+            second.wait()
+        elif n == 1:
+            second.set()
+        return n * n
+
+    assert list(each(call, range(20), 2)) == [n * n for n in range(20)]
+    assert list(each(call, [], 2)) == []
+
+
+def test_an_error_is_raised_in_its_place() -> None:
+    def call(n: int) -> int:
+        if n == 2:
+            raise ValueError("two")
+        return n
+
+    results = each(call, range(1000), 1)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+
+
+def test_ctrl_c_waits_for_no_call() -> None:
+    free, stuck = threading.Event(), threading.Event()
+
+    def call(_: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        free.wait()
+        stuck.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(each(call, range(3), 1))
+    assert not stuck.is_set()
+    free.set()
+
+
+def test_the_interpreter_ends_while_a_call_does_not() -> None:
+    code = """
+import os, signal, time
+from recaption.threads import each
+def call(n):
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(600)
+try:
+    list(each(call, range(9), 4))
+except KeyboardInterrupt:
+    print("left")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "left\n"), done.stderr
