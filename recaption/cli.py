@@ -182,6 +182,9 @@ def parser() -> argparse.ArgumentParser:
     command = _add(commands, "validate", call.validate, "check an output, or anybody's dataset for a named trainer")
     command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")
     command.add_argument("--for", dest="name", choices=list(FORMATS), metavar="NAME", help=", ".join(FORMATS))
+    command.add_argument(
+        "--pixels", action="store_true", help="decode every image, not only look at its header and end"
+    )
     command.add_argument("--workers", type=_positive, metavar="N", help="that load on each GPU, to see if tars suffice")
     command.add_argument("--gpus", type=_positive, metavar="N", help="that train, on all nodes")
 

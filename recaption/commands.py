@@ -357,7 +357,7 @@ def validate(arguments: argparse.Namespace) -> int:
     else:
         from recaption.validate import validate_output
 
-        problems = validate_output(arguments.path)
+        problems = validate_output(arguments.path, pixels=arguments.pixels)
     console = Console(highlight=False)
     counts = print_problems(problems, console)
     if not counts:

@@ -74,6 +74,10 @@ class Source(Section):
         description="Parquet with a sha256 column, or a text file with one per line: images never to be asked about",
     )
     limits: Limits = Limits()
+    orientation: Literal["exif", "stored"] = Field(
+        "exif",
+        description="exif: images stand upright, for the model and in the dataset; stored: pixels as they are stored",
+    )
 
 
 class Model(Section):

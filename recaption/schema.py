@@ -33,6 +33,11 @@ def _table(name: str, fields: Sequence[pa.Field]) -> pa.Schema:
 _ROW = "in the dataset shard, 0-based: the row in the source shard, unless output.samples_per_shard has cut shards anew"
 _ROW_OF_REJECT = "in the source shard, 0-based; in a build that output.samples_per_shard has cut, in the dataset shard"
 
+_ORIENTATION = (
+    "EXIF orientation of the source's bytes, 2 to 8, that the model saw applied; null: none. "
+    "Images in the build stand upright; who reads the source's own files has to apply it"
+)
+
 INDEX = _table(
     "index",
     [
@@ -47,10 +52,14 @@ INDEX = _table(
         _f("file_row", _I64, "row in a Parquet file", null=True),
         _f("url", _STR, "where the image came from", null=True),
         _f("raw_caption", _STR, "caption that came with the image, as the source has it", null=True),
-        _f("raw_captions", pa.list_(_STR), "all of them, where there are several", null=True),
+        _f("raw_captions", pa.list_(_STR), "all of them, where there are several", null=True, since="1.3"),
         _f("columns", _STR, "the other source columns, a JSON object"),
         _f("reason", _STR, "why the source itself rejects the row", null=True),
         _f("detail", _STR, "the reason in words; without a reason, why there are no columns", null=True),
+        _f("format", _STR, "of the image, by its content: jpeg, png, …", null=True, since="1.3"),
+        _f("width", _I32, "pixels as stored, from the header", null=True, since="1.3"),
+        _f("height", _I32, "pixels as stored, from the header", null=True, since="1.3"),
+        _f("orientation", _I32, "EXIF orientation to apply, 2 to 8; null: none", null=True, since="1.3"),
     ],
 )
 
@@ -127,8 +136,9 @@ IMAGES = _table(
         _f("reason", _STR, "why not ok", null=True),
         _f("split", _STR, "train | val"),
         _f("url", _STR, "where the image came from", null=True),
-        _f("width", _I32, "pixels", null=True),
-        _f("height", _I32, "pixels", null=True),
+        _f("width", _I32, "pixels, upright", null=True),
+        _f("height", _I32, "pixels, upright", null=True),
+        _f("orientation", _I32, _ORIENTATION, null=True, since="1.3"),
         _f("n_captions", _I32, "captions, raw included"),
         _f("n_sub_captions", _I32, "sub-captions of all captions"),
         _f("n_texts", _I32, "distinct texts that can be drawn: see Record.distinct_texts"),

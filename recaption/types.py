@@ -54,6 +54,16 @@ Reason = Literal[
     "missing_required",  # no answer of a generation named in output.require
 ]
 REASONS: Final[frozenset[str]] = frozenset(get_args(Reason))
+DECODE_REASONS: Final[frozenset[str]] = frozenset(
+    {"empty", "undecodable", "truncated", "too_small", "too_many_pixels", "extreme_aspect"}
+)
+"""The image itself cannot be used: seen in its header, at its end or in its pixels."""
+
+
+def stage_of(reason: str | None) -> Stage:
+    """Where an image that no model was asked about was found to be unusable."""
+    return "decode" if reason in DECODE_REASONS else "source"
+
 
 FlairList = Literal[
     "raw_caption",
@@ -121,11 +131,21 @@ class Image:
     columns: Mapping[str, Any] = field(default_factory=dict)  # the other columns, JSON values; prompts may use them
     reason: Reason | None = None
     detail: str | None = None  # the reason in words; without a reason, why there are no columns
+    format: str | None = None  # jpeg, png, …, from the header, as all below; None: not known
+    width: int | None = None  # pixels as stored
+    height: int | None = None
+    orientation: int | None = None  # EXIF orientation to apply, 2 to 8; None: none
 
     @property
     def raw_caption(self) -> str | None:
         """The first of them."""
         return self.raw_captions[0] if self.raw_captions else None
+
+    @property
+    def upright_size(self) -> tuple[int | None, int | None]:
+        """Width and height once the orientation is applied: 5 to 8 swap them."""
+        turned = self.orientation is not None and self.orientation >= 5
+        return (self.height, self.width) if turned else (self.width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -323,8 +343,9 @@ class Record:
     split: str = "train"
     reason: Reason | None = None
     url: str | None = None
-    width: int | None = None  # pixels, as decoded from the header; None where the header is broken
+    width: int | None = None  # pixels, upright, from the header; None where the header is broken
     height: int | None = None
+    orientation: int | None = None  # EXIF orientation of the source's bytes that was applied, 2 to 8; None: none
     captions: tuple[Caption, ...] = ()
 
     def texts(self) -> dict[str, str]:

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads"),
         *("sandbox", "strictyaml", "section", "demo", "__init__"),
     ),
-    ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
+    ("config", "prompt", "schema", "store", "objectstore", "retrying", "imagefile", "decode", "models"),
     ("source", "engine", "annotate"),
     ("generate", "write"),
     ("export", "validate"),
@@ -38,7 +38,8 @@ NEIGHBOURS_ALLOWED = {0, 1, 2, 3, 7, 10}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
-APART["inspect"] |= {"decode"}  # images are opened in one way, with its limits; no more than Pillow
+APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
+APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 # Who may import these at all …

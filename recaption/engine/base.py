@@ -16,7 +16,8 @@ class Request:
 
     `sha256` is the image's; engines key their small decode caches by it, so that an image asked several prompts back
     to back is decoded once. `pixel_share` is the share of its usual pixels that the image is shown with: below 1 on the
-    later rungs of the retry ladder.
+    later rungs of the retry ladder. `orientation` is the EXIF orientation to apply to the decoded image, None: none
+    (`recaption.decode.decode` takes it as it is). EXIF in the bytes is ignored.
     """
 
     image: bytes
@@ -24,6 +25,7 @@ class Request:
     prompt: str
     sampling: Sampling
     pixel_share: float = 1.0
+    orientation: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,11 +23,12 @@ from typing import Any
 
 import orjson
 
-from recaption.decode import ImageInfo, check_header, decode, plain_jpeg
+from recaption.decode import ImageInfo, check_header, decode
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import EngineDead, Interrupted, RecaptionError, RequestError
+from recaption.imagefile import plain_jpeg
 from recaption.types import FinishReason, ImageLimits
 
 _FINISH: dict[str, FinishReason] = {
@@ -188,13 +189,13 @@ def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> s
     budget = min(pixels, max_pixels or pixels)
     if request.pixel_share < 1:
         budget = max(1, int(request.pixel_share * budget))
-    if pixels <= budget and _is_plain(request.image, info):
+    if pixels <= budget and request.orientation is None and _is_plain(request.image, info):
         data, kind = request.image, info.format.lower()
         if info.format == "JPEG":
             data = plain_jpeg(data)
     else:
         buffer = io.BytesIO()
-        decode(request.image, limits, budget).save(buffer, "JPEG", quality=95)
+        decode(request.image, limits, budget, orientation=request.orientation).save(buffer, "JPEG", quality=95)
         data, kind = buffer.getvalue(), "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 

@@ -90,7 +90,7 @@ class VllmRenderer:
         """
         check_prompt(request.prompt, self._special)
         started = time.thread_time()
-        image = self._decoder.decode(request.image, request.sha256, request.pixel_share)
+        image = self._decoder.decode(request.image, request.sha256, request.pixel_share, request.orientation)
         decoded = time.thread_time()
         # The id stands for the pixels: requests that show the same ones share the processor's and the encoder's work.
         pixels = f"{request.sha256}-{self._pixels}-{request.pixel_share}"

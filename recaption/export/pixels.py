@@ -106,7 +106,9 @@ def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> It
 
 def _as_jpeg(data: bytes, record: Record) -> Picture | None:
     try:
-        stored = store_image(data, record.sha256, "jpeg", key=record.key, shard=record.shard)
+        stored = store_image(
+            data, record.sha256, "jpeg", key=record.key, shard=record.shard, orientation=record.orientation
+        )
     except ImageError:
         return None
     return Picture(data=stored.data, suffix=stored.suffix)

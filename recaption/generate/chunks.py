@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,15 +15,16 @@ from recaption.generate.counters import Counters
 from recaption.generate.moved import MovedAnswers
 from recaption.generate.parts import finished, put_part, table_bytes
 from recaption.generate.plan import Identity, Question
-from recaption.generate.retry import unfilled_sha256
+from recaption.generate.retry import request_sha256, unfilled_sha256
 from recaption.schema import INDEX, REJECTS, check_version
 from recaption.source import Source
+from recaption.source.base import within_limits
 from recaption.source.index import index_digest, index_from_table, index_to_table
 from recaption.store import Store
-from recaption.text import sha256
-from recaption.types import Image, Reject, SourceShard
+from recaption.types import DECODE_REASONS, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
+NAMED = 16  # of a shard's images that cannot be used, those that the log names
 
 _SIGNATURE = b"recaption.source_signature"
 _DIGEST = b"recaption.index_digest"
@@ -85,12 +87,15 @@ class Listing:
     first_key: str | None  # of the shard's first row: shards whose keys begin alike are told early
     chunks: tuple[Chunk, ...]
     counters: Counters = field(default_factory=Counters)  # of what was answered while listing, without an engine
+    rejected: tuple[Reject, ...] = ()  # images that cannot be used, the first `NAMED`: for the log
 
 
 def load_index(
     store: Store, source: Source, shard: SourceShard, *, refresh: bool = False, moved: MovedAnswers | None = None
 ) -> tuple[list[Image], str]:
     """The shard's images and the digest of its index, from `index/<shard>` or by reading the shard once.
+
+    Headers and ends of files were checked when it was read; images outside of `source.limits` have a `reason` too.
 
     An index is used again while the source file's size and time of change are what they were. With `refresh` unset
     and no way to tell (folders), the index on disk is only used by those who come after the listing.
@@ -105,7 +110,8 @@ def load_index(
         check_version(earlier.schema, path)
         metadata = earlier.schema.metadata or {}
         if not refresh and (signature is None or metadata.get(_SIGNATURE, b"").decode() == signature):
-            return index_from_table(earlier, shard.id), metadata[_DIGEST].decode()
+            images = index_from_table(earlier, shard.id)
+            return within_limits(images, source.config.limits), metadata[_DIGEST].decode()
     images = source.index(shard)
     if moved is not None and (earlier is not None or moved.unlisted):
         known = frozenset(earlier["sha256"].to_pylist() if earlier is not None else ())
@@ -113,7 +119,7 @@ def load_index(
     digest = index_digest(images)
     metadata = {**(INDEX.metadata or {}), _SIGNATURE: (signature or "").encode(), _DIGEST: digest.encode()}
     store.put(path, table_bytes(index_to_table(images).replace_schema_metadata(metadata)))
-    return images, digest
+    return within_limits(images, source.config.limits), digest
 
 
 def list_shard(
@@ -172,6 +178,7 @@ def list_shard(
         duplicates=tuple(duplicates),
         first_key=images[0].key if images else None,
         chunks=chunks,
+        rejected=tuple(islice((source_reject(i) for i in images if i.reason in DECODE_REASONS), NAMED)),
     )
 
 
@@ -225,14 +232,14 @@ def reject_poison(
 
 
 def prompt_sha256(question: Question, image: Image) -> str:
-    """sha256 of the question's prompt as filled in for the image, or of what stands for it."""
+    """sha256 of the question as it is put for the image, or of what stands for it."""
     if question.prompt is None:
         assert question.generation.column is not None
         return replay.asked(image, question.generation.column)
     if not question.prompt.columns:
-        return sha256(question.prompt.fill_in({}))
+        return request_sha256(image, question.prompt.fill_in({}))
     try:
-        return sha256(question.prompt.fill_in(image.columns))
+        return request_sha256(image, question.prompt.fill_in(image.columns))
     except RequestError:
         return unfilled_sha256(question.prompt, image)
 
@@ -250,7 +257,7 @@ def source_reject(image: Image, excluded: bool = False) -> Reject:
     """The reject of an image that its source already rules out."""
     return Reject.of(
         image,
-        stage="build" if excluded else "source",
+        stage="build" if excluded else stage_of(image.reason),
         generation=None,
         reason="decontaminated" if excluded else image.reason or "unreadable",
         detail="listed in source.exclude" if excluded else image.detail or "",

@@ -199,6 +199,7 @@ class Pass:
             raise duplicate_keys(key, other, shard)
         self.scheduler.listed(listing)
         self._tell.listed(listing)
+        self._tell.rejected(listing.rejected)
         self.progress.images += listing.images
         for i, question in enumerate(self._model.questions):
             self.progress.total[question.id] += listing.usable

@@ -13,7 +13,7 @@ from recaption.errors import ImageError, RequestError
 from recaption.generate.plan import Question
 from recaption.prompt import Prompt
 from recaption.text import sha256 as text_sha256
-from recaption.types import Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling
+from recaption.types import DECODE_REASONS, Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling, stage_of
 
 Ask = Callable[[Request], Awaitable[Completion]]
 
@@ -55,7 +55,7 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
     except RequestError as error:
         why = f"{image.detail}: {error}" if image.detail and not image.columns else str(error)
         return reject(question, image, "request_error", why, attempts, unfilled_sha256(question.prompt, image))
-    prompt_sha256 = text_sha256(prompt)
+    prompt_sha256 = request_sha256(image, prompt)
     for number in range(question.attempts):
         request = _request(question, image, data, prompt, number)
         sampling, share = request.sampling, request.pixel_share if request.pixel_share < 1 else None
@@ -106,7 +106,22 @@ def _request(question: Question, image: Image, data: bytes, prompt: str, number:
     temperature = base.temperature if number == 0 else max(base.temperature, retry.temperature)
     sampling = replace(base, seed=int.from_bytes(digest[:4], "little") >> 1, temperature=temperature)
     share = retry.pixel_share ** max(0, number - 1)
-    return Request(image=data, sha256=image.sha256, prompt=prompt, sampling=sampling, pixel_share=share)
+    return Request(
+        image=data,
+        sha256=image.sha256,
+        prompt=prompt,
+        sampling=sampling,
+        pixel_share=share,
+        orientation=image.orientation,
+    )
+
+
+def request_sha256(image: Image, prompt: str) -> str:
+    """sha256 of what is asked about an image: the filled-in prompt and, where the image is turned, its orientation.
+
+    Of all other images it is the prompt's, as before orientations were known: their answers stay.
+    """
+    return text_sha256(prompt if image.orientation is None else f"{prompt}\0orientation {image.orientation}")
 
 
 def unfilled_sha256(prompt: Prompt, image: Image) -> str:
@@ -145,10 +160,9 @@ def reject(
     prompt_sha256: str | None = None,
 ) -> Reject:
     """The reject of one image under one question; `prompt_sha256` is None when the image itself is to blame."""
-    decode = reason in ("empty", "undecodable", "truncated", "too_small", "too_many_pixels", "extreme_aspect")
     return Reject.of(
         image,
-        stage="decode" if decode else "source" if reason in ("changed", "unreadable") else "generate",
+        stage=stage_of(reason) if reason in DECODE_REASONS | {"changed", "unreadable"} else "generate",
         generation=question.id,
         reason=reason,
         detail=detail[:500],

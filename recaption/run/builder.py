@@ -193,7 +193,14 @@ class Builder:
             },
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
+            pixels=looked_at(pipeline),
         )
+
+
+def looked_at(pipeline: Pipeline) -> dict[str, Any]:
+    """How images are looked at before anything is asked about them (`recaption.source.base.Row.look`)."""
+    limits = pipeline.source.limits.model_dump(mode="json")
+    return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
 
 
 def tell_failures(entry: ShardEntry, tell: Tell) -> None:

@@ -157,7 +157,14 @@ async def _ask_again(
     try:
         prompt = question.prompt.fill_in(image.columns)
         if isinstance(stored, Answer):
-            request = Request(image=data, sha256=image.sha256, prompt=prompt, sampling=sampling, pixel_share=share)
+            request = Request(
+                image=data,
+                sha256=image.sha256,
+                prompt=prompt,
+                sampling=sampling,
+                pixel_share=share,
+                orientation=image.orientation,
+            )
             completion = await engine.generate(request)
             finish = judge(completion)
             now = Said(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))

@@ -6,22 +6,26 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from recaption.config import Limits
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, SourceError
 from recaption.source import columns as values
 from recaption.source.recorded import KeyRule
-from recaption.types import Image, Locator, Reason, SourceShard
+from recaption.types import Image, ImageLimits, Locator, Reason, SourceShard
 
-SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
-"""Suffixes of images, by preference where a tar sample has several; all are read by Pillow 11 and later."""
+if TYPE_CHECKING:
+    from recaption.decode import ImageInfo
+
+SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif")
+"""Suffixes of images, by preference where a tar sample has several."""
 
 PART_SIZE: Final = 5_000
 """Images in a virtual cut of a folder or Parquet file, at most."""
 
-INDEX_VERSION: Final = 1
+INDEX_VERSION: Final = 2
 """Counts up when the same source gives another index, so that stored ones are made again."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -31,6 +35,7 @@ class Source(Protocol):
     """Where images come from. Picklable: it travels to the workers, which read by locator."""
 
     kind: str  # "webdataset" | "parquet" | "folder"
+    config: SourceConfig
 
     def shards(self) -> Iterator[SourceShard]:
         """All shards in a deterministic order, listed as they are asked for. Raises SourceError, ShardError."""
@@ -86,6 +91,16 @@ class Row:
     lines: frozenset[str] = frozenset()  # names of columns that are text files, in which a line is a caption
     reason: Reason | None = None
     detail: str | None = None
+    info: ImageInfo | None = None  # of an image with a usable header
+
+    def look(self, data: bytes) -> None:
+        """Take in what the image's header says, or why it is none: header and end of file, no limits."""
+        from recaption.decode import look
+
+        try:
+            self.info = look(data)
+        except ImageError as error:
+            self.reason, self.detail = error.reason, error.args[0]
 
 
 def images(
@@ -98,6 +113,7 @@ def images(
     made = []
     for position, (key, row) in enumerate(zip(keys, rows, strict=True)):
         columns = values.bounded(row.columns, row.dropped)
+        info = row.info
         made.append(
             Image(
                 key=key,
@@ -111,8 +127,28 @@ def images(
                 columns=columns,
                 reason=row.reason,
                 detail=row.detail,
+                format=info.format.lower() if info else None,
+                width=info.width if info else None,
+                height=info.height if info else None,
+                orientation=info.orientation if info and config.orientation == "exif" else None,
             )
         )
+    return made
+
+
+def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:
+    """The images; those outside of `limits` with the reason. The one place where all engines' images are judged."""
+    from recaption.decode import check_limits
+
+    allowed = ImageLimits(min_side=limits.min_side, max_pixels=limits.max_pixels, max_aspect=limits.max_aspect)
+    made = []
+    for image in images:
+        if image.reason is None and image.width is not None and image.height is not None:
+            try:
+                check_limits(str(image.format).upper(), image.width, image.height, allowed)
+            except ImageError as error:
+                image = replace(image, reason=error.reason, detail=error.args[0])
+        made.append(image)
     return made
 
 
@@ -154,9 +190,18 @@ def unreadable(image: Image, error: BaseException) -> ImageError:
 
 def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
     """What of the pipeline a shard's index depends on, besides the files: 8 hex digits."""
-    parts: Mapping[str, Any] = config.model_dump(include={"raw_caption", "image", "key", "keys", "captions"})
-    text = repr((INDEX_VERSION, sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
+    parts: Mapping[str, Any] = config.model_dump(
+        include={"raw_caption", "image", "key", "keys", "captions", "orientation"}
+    )
+    # An image of a format whose reader was not installed then is looked at again once it is.
+    text = repr((INDEX_VERSION, _readable(), sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _readable() -> tuple[str, ...]:
+    from recaption.decode import FORMATS, supported
+
+    return tuple(kind for kind in FORMATS if supported(kind))
 
 
 def check_caption(config: SourceConfig, names: Iterable[str], where: str) -> None:

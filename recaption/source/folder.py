@@ -245,6 +245,7 @@ class FolderSource:
             row.reason, row.detail = "empty", f"{name} has no bytes"
             return row
         row.sha256, row.locator = hashlib.sha256(data).hexdigest(), Locator(path=path, size=len(data))
+        row.look(data)
         return row
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:

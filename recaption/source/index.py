@@ -13,7 +13,8 @@ from recaption.errors import DatasetError
 from recaption.schema import INDEX
 from recaption.types import REASONS, Image, Locator, Reason
 
-_SINCE = ("raw_captions",)  # columns that an index of an earlier minor version does not have
+_HEADER = ("format", "width", "height", "orientation")
+_SINCE = ("raw_captions", *_HEADER)  # columns that an index of an earlier minor version does not have
 
 
 def index_to_table(images: Sequence[Image]) -> pa.Table:
@@ -37,6 +38,7 @@ def index_to_table(images: Sequence[Image]) -> pa.Table:
         ],
         "reason": [image.reason for image in images],
         "detail": [image.detail for image in images],
+        **{name: [getattr(image, name) for image in images] for name in _HEADER},
     }
     return pa.Table.from_pydict(columns, schema=INDEX)
 
@@ -52,7 +54,7 @@ def index_from_table(table: pa.Table, shard: str) -> list[Image]:
     made = []
     for values in zip(*lists, strict=True):
         row, key, source_key, sha256, path, member, offset, size, file_row, url, caption, captions, *rest = values
-        columns, reason, detail = rest
+        columns, reason, detail, format, width, height, orientation = rest
         if reason is not None and reason not in REASONS:
             raise DatasetError(f"the index has an unknown reason {reason!r}", key=key, shard=shard)
         made.append(
@@ -68,6 +70,10 @@ def index_from_table(table: pa.Table, shard: str) -> list[Image]:
                 columns=json.loads(columns),
                 reason=cast("Reason | None", reason),
                 detail=detail,
+                format=format,
+                width=width,
+                height=height,
+                orientation=orientation,
             )
         )
     return made

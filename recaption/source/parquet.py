@@ -237,6 +237,7 @@ def _batch_rows(batch: pa.RecordBatch, layout: Layout, path: str, first: int) ->
         else:
             row.sha256 = hashlib.sha256(buffer).hexdigest()
             row.locator = Locator(path=path, size=buffer.size, row=file_row)
+            row.look(buffer.to_pybytes())
         yield row
 
 

@@ -31,6 +31,7 @@ from recaption.types import Image, Locator, SourceShard
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
 META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 _TEXTS = frozenset({"txt", "text", "caption", "cls"})
+_MOST_BYTES = 1 << 30  # of an image that is looked at
 _HEAD = 64  # samples looked at for the names of columns
 
 
@@ -40,7 +41,7 @@ class _Sample:
 
     key: str
     suffixes: list[str] = field(default_factory=list)
-    pictures: dict[str, tuple[Locator, str]] = field(default_factory=dict)  # suffix -> place, sha256
+    pictures: dict[str, Row] = field(default_factory=dict)  # by suffix
     problems: dict[str, str] = field(default_factory=dict)  # suffix -> why its image is none
     columns: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)  # of .json; they win over members of the same name
@@ -156,11 +157,23 @@ def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard:
         if member.kind != "file":
             sample.problems[suffix] = f"{member.name} is a {member.kind}, which has no bytes of its own in the tar"
         else:
-            digest = hashlib.sha256()
+            row = Row(
+                source_key=sample.key,
+                locator=Locator(path=shard.path, member=member.name, offset=member.offset, size=member.size),
+            )
+            digest, kept = hashlib.sha256(), []
             for piece in reader.pieces(member):
                 digest.update(piece)
-            place = Locator(path=shard.path, member=member.name, offset=member.offset, size=member.size)
-            sample.pictures[suffix] = (place, digest.hexdigest())
+                if member.size <= _MOST_BYTES:
+                    kept.append(piece)
+            row.sha256 = digest.hexdigest()
+            if member.size == 0:
+                row.sha256, row.reason, row.detail = "", "empty", f"{member.name} has no bytes"
+            elif kept:
+                row.look(b"".join(kept))
+            else:
+                row.reason, row.detail = "undecodable", f"{member.size:,} bytes: no image of up to {_MOST_BYTES:,}"
+            sample.pictures[suffix] = row
     elif _is_text(suffix):
         name = suffix.removesuffix(".json") if suffix != "json" else suffix
         if member.size > values.MAX_JSON:
@@ -192,18 +205,13 @@ def _add_column(sample: _Sample, name: str, suffix: str, data: bytes) -> None:
 def _row(sample: _Sample, shard: SourceShard, seen: set[str]) -> Row:
     apart = sample.key in seen
     seen.add(sample.key)
-    row = Row(
-        source_key=sample.key,
-        locator=Locator(path=shard.path, size=0),
-        columns={**sample.columns, **sample.fields},
-        dropped=sample.dropped,
-        lines=frozenset(_TEXTS & sample.columns.keys() - sample.fields.keys()),
-    )
     chosen = next((suffix for suffix in SUFFIXES if suffix in sample.pictures), None)
+    row = Row(source_key=sample.key, locator=Locator(path=shard.path, size=0))
     if chosen is not None:
-        row.locator, row.sha256 = sample.pictures[chosen]
-        if row.locator.size == 0:
-            row.sha256, row.reason, row.detail = "", "empty", f"{row.locator.member} has no bytes"
+        row = sample.pictures[chosen]
+    row.columns, row.dropped = {**sample.columns, **sample.fields}, sample.dropped
+    row.lines = frozenset(_TEXTS & sample.columns.keys() - sample.fields.keys())
+    if chosen is not None:
         return row
     row.reason = "missing_image"
     if sample.problems:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from recaption.scrub import Scrubber, public_text, public_url
 from recaption.text import normalise
-from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage
+from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
 
 log = logging.getLogger(__name__)
 _SCRUB = Scrubber({})  # without the environment, so that builds have the same bytes everywhere
@@ -157,7 +157,7 @@ class _Shard:
         """The reject of the image itself, whoever saw it first; kept for the build under this image's name."""
         found = self._found(image, None)
         if image.reason is not None and found is None:
-            return self._reject(image, None, "source", image.reason, image.detail or "")
+            return self._reject(image, None, stage_of(image.reason), image.reason, image.detail or "")
         return self._keep(image, found) if found is not None else None
 
     def _raw(self, image: Image) -> tuple[Caption, ...]:
@@ -222,6 +222,7 @@ class _Shard:
         return made
 
     def _made(self, image: Image, status: str, reason: Reason | None, captions: tuple[Caption, ...] = ()) -> Record:
+        width, height = image.upright_size
         return Record(
             key=image.key,
             source_key=_storable(public_text(image.source_key)),
@@ -232,6 +233,9 @@ class _Shard:
             split=split_of(image.sha256, self.holdout),
             reason=reason,
             url=_storable(public_url(image.url)) if image.url else None,
+            width=width,
+            height=height,
+            orientation=image.orientation,
             captions=captions,
         )
 

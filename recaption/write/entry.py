@@ -42,6 +42,7 @@ class ShardEntry:
     generations: Mapping[str, Asked] = field(default_factory=dict)
     distinct_texts: Mapping[int, int] = field(default_factory=dict)
     composable: Mapping[str, bool] = field(default_factory=dict)
+    turned: int = 0  # usable images whose EXIF orientation was applied
     table_failures: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[CaptionFailure, ...] = ()
     inputs: str = ""  # identity of what the shard was built from; equal inputs need no second build
@@ -70,6 +71,7 @@ class ShardEntry:
             "generations": generations,
             "distinct_texts": {str(n): images for n, images in self.distinct_texts.items()},
             **({"composable": dict(self.composable)} if self.composable else {}),
+            **({"turned": self.turned} if self.turned else {}),
             **({"table_failures": dict(self.table_failures)} if self.table_failures else {}),
             "inputs": self.inputs,
         }
@@ -90,6 +92,7 @@ class ShardEntry:
             generations=generations,
             distinct_texts={int(n): images for n, images in data["distinct_texts"].items()},
             composable=data.get("composable", {}),
+            turned=data.get("turned", 0),
             table_failures=data.get("table_failures", {}),
             failures=tuple(CaptionFailure(**failure) for failure in data.get("failures", ())),
             inputs=data["inputs"],
@@ -130,6 +133,7 @@ def tally(
         rejects=dict(sorted(reasons.items())),
         generations=generations,
         distinct_texts=dict(sorted(histogram.items())),
+        turned=sum(record.orientation is not None for record in usable),
         table_failures=dict(sorted(lost.items())),
         failures=tuple(failed[:NAMED]),
     )

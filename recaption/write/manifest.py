@@ -40,14 +40,16 @@ def write_manifest(
     provenance: Mapping[str, Any] | None = None,
     token_ids: Sequence[TokenizerFacts] = (),
     holdout: float | None = None,
+    pixels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
     (`README.md`), `croissant.json`, then `manifest.json`.
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
     from run to run; `token_ids` are the tokenizers whose ids lie beside the data; `holdout` is the share of images that
-    are val, left out where it is not known. Raises DatasetError, and writes nothing, when a sum does not hold. Returns
-    the manifest.
+    are val, left out where it is not known; `pixels` says how images were looked at (`orientation`, `checked`,
+    `limits`), and how many were turned is added to it. Raises DatasetError, and writes nothing, when a sum does not
+    hold. Returns the manifest.
     """
     entries = list(shards)
     check_sums(entries, generations)
@@ -67,6 +69,7 @@ def write_manifest(
         "build": build,
         "format": format,
         "images": None if format == "sidecar" else image_mode,
+        **({"pixels": {**pixels, "turned": sum(entry.turned for entry in entries)}} if pixels else {}),
         "counts": {**{key: counts[key] for key in order}, "bytes": sum(entry.bytes for entry in entries)},
         "splits": {split: sum(entry.splits[split] for entry in entries) for split in ("train", "val")},
         **({} if holdout is None else {"holdout": holdout}),

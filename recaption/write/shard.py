@@ -187,7 +187,9 @@ def _write_pixels(
             try:
                 if isinstance(data, ImageError):
                     raise data
-                stored = store_image(data, record.sha256, image_mode, key=record.key, shard=shard)
+                stored = store_image(
+                    data, record.sha256, image_mode, key=record.key, shard=shard, orientation=record.orientation
+                )
             except ImageError as error:
                 records[at] = replace(record, status="reject", reason=error.reason, captions=())
                 late.append(_reject(image, record, error))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import damaged_png, jpeg, sample, write_tar
 
 from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
@@ -123,6 +124,27 @@ def test_a_chunk_is_answered_within_the_bounds(spec: HostSpec) -> None:
     assert engine.most == 8
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
     assert chunk_of(spec) == ()
+
+
+def test_an_engine_without_renderers_is_not_asked_about_what_cannot_be_decoded(spec: HostSpec, tmp_path: Path) -> None:
+    """Such an engine may send a file on as it is: the answer would be paid for, and the build would not take it."""
+    write_tar(tmp_path / "other" / "a.tar", [sample("a", jpeg(1)), sample("b", damaged_png()), sample("c", jpeg(2))])
+    spec = replace(spec, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
+    engine = Engine()
+
+    async def work() -> None:
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        assert chunk.requests == 6
+        await host.run_chunk(assignment(chunk))
+        poll = await host.poll()
+        assert poll.counters.answers == {"long": 2, "short": 2}
+        assert poll.counters.rejects == {("long", "undecodable"): 1, ("short", "undecodable"): 1}
+        assert [reject.stage for reject in poll.rejected] == ["decode", "decode"]
+
+    asyncio.run(work())
+    assert engine.asked == 4 and chunk_of(spec) == ()
 
 
 def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec: HostSpec) -> None:
