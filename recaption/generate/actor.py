@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from recaption import engine as engines
 from recaption.engine.base import Completion, Engine, Gauge, Rendered, RendererSpec, Request
+from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, RequestError, ShardError, UserError
 from recaption.generate import render
 from recaption.generate.chunks import Chunk
@@ -277,7 +278,7 @@ class EngineHost:
             work = dataclasses.replace(rendered, sampling=request.sampling)
         started = time.monotonic()
         try:
-            completion = await self._engine.generate(work)
+            completion = await complete(self._engine, work)
         except (RecaptionError, asyncio.CancelledError):
             raise
         except Exception as error:

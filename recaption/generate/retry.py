@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from recaption.engine.base import Completion, Request
+from recaption.engine.completion import finish_reason
 from recaption.errors import ImageError, RequestError
 from recaption.generate.plan import Question
 from recaption.prompt import Prompt
+from recaption.tasks.caption import clean
 from recaption.text import sha256 as text_sha256
+from recaption.text import storable
 from recaption.types import Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling
 
 Ask = Callable[[Request], Awaitable[Completion]]
@@ -83,6 +86,7 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
                 output_tokens=completion.output_tokens,
                 prompt_sha256=prompt_sha256,
                 attempts=tuple(attempts),
+                engine_finish=completion.engine_finish,
             )
         break
     last = attempts[-1]
@@ -115,13 +119,14 @@ def unfilled_sha256(prompt: Prompt, image: Image) -> str:
 
 
 def judge(completion: Completion) -> FinishReason:
-    """How a completion counts: the engine's own word, but no text is empty, and a text may be a refusal."""
-    text = completion.text.strip()
+    """How a completion counts: the engine's own word, but a text of which cleaning leaves nothing is empty, and a text
+    may be a refusal. Cleaning (`tasks.caption`) only decides here; what is stored is the model's own string."""
+    text, finish = clean(completion.text).text, finish_reason(completion.finish_reason)
     if not text:
-        return "empty"
-    if completion.finish_reason in ("stop", "length") and refuses(text):
+        return finish if finish in ("refusal", "error") else "empty"
+    if finish in ("stop", "length") and refuses(text):
         return "refusal"
-    return completion.finish_reason
+    return finish
 
 
 def refuses(text: str) -> bool:
@@ -150,7 +155,7 @@ def reject(
         stage="decode" if decode else "source" if reason in ("changed", "unreadable") else "generate",
         generation=question.id,
         reason=reason,
-        detail=detail[:500],
+        detail=storable(detail)[:500],
         attempts=len(attempts),
         prompt_sha256=prompt_sha256,
     )
@@ -162,6 +167,6 @@ def _attempt(sampling: Sampling, share: float | None, finish: FinishReason, toke
         temperature=sampling.temperature,
         finish_reason=finish,
         output_tokens=tokens,
-        detail=detail[:500] if detail else None,
+        detail=storable(detail)[:500] if detail else None,
         pixel_share=share,
     )

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from recaption.text import normalise
+from recaption.text import cut, normalise, without_surrogates
 from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage
 
 log = logging.getLogger(__name__)
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 Answers = Mapping[str, Mapping[str, Answer]]
 """generation id -> image key -> answer. Images that were asked the same share one; who reads the store pairs them."""
@@ -203,14 +201,14 @@ class _Shard:
     ) -> Reject:
         made = Reject(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=without_surrogates(image.source_key),
             shard=image.shard,
             row=image.row,
             sha256=image.sha256,
             stage=stage,
             generation=generation,
             reason=reason,
-            detail=_storable(detail),
+            detail=without_surrogates(detail),
             attempts=attempts,
         )
         self.kept.append(made)
@@ -219,18 +217,13 @@ class _Shard:
     def _made(self, image: Image, status: str, reason: Reason | None, captions: tuple[Caption, ...] = ()) -> Record:
         return Record(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=without_surrogates(image.source_key),
             shard=self.name,
             row=image.row,
             sha256=image.sha256,
             status=status,  # type: ignore[arg-type]
             split=split_of(image.sha256, self.holdout),
             reason=reason,
-            url=_storable(image.url) if image.url else None,
+            url=without_surrogates(image.url) if image.url else None,
             captions=captions,
         )
-
-
-def _storable(text: str) -> str:
-    """Names and addresses as they are, but for lone surrogates, which neither Parquet nor JSON can hold."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
