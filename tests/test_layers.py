@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "demo", "__init__"),
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
+    ("tasks",),
     ("source", "engine", "annotate"),
     ("generate", "write"),
     ("export", "validate"),
@@ -30,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("doctor",),
     ("cli", "commands", "__main__", "demo.__main__"),
 )
-NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 9}
+NEIGHBOURS_ALLOWED = {0, 1, 2, 7, 10}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy

@@ -30,7 +30,8 @@ _WORDS: Final[dict[FinishReason, str]] = {
     "repetition": "repetition",
     "empty": "empty",
     "error": (
-        "error abort aborted cancelled canceled timeout network_error failed insufficient_system_resource internal_error"
+        "error abort aborted cancelled canceled timeout network_error failed insufficient_system_resource "
+        "internal_error"
     ),
 }
 _FINISH: Final[dict[str, FinishReason]] = {word: reason for reason, words in _WORDS.items() for word in words.split()}

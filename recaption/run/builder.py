@@ -18,6 +18,7 @@ from recaption.run.pool import Pool
 from recaption.run.repack import Survey, cut, identity, pack, survey
 from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
 from recaption.store import Store
+from recaption.tasks import caption
 from recaption.types import SCHEMA_VERSION
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
 
@@ -202,6 +203,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "schema": SCHEMA_VERSION,
             "source": plan.pipeline.source.model_dump(mode="json"),
             "generations": [question.folder for question in plan.questions],
+            "cleaning": caption.VERSION,
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             **_token_ids(plan.pipeline),
@@ -249,6 +251,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
             for question in plan.questions
             if question.prompt
         },
+        "cleaning": caption.VERSION,
         "annotate": annotator.provenance(),
         "source": plan.pipeline.source.path,
         "card": plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True),

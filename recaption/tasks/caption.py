@@ -242,11 +242,12 @@ def _fence(text: str) -> str:
 
 # JSON
 
-_KEYS: Final = (
+_NAMES: Final = (
     "caption long_caption detailed_caption dense_caption image_caption full_caption description detailed_description "
     "long_description image_description final_caption final_answer answer captions descriptions text response output "
     "result content message short_caption summary"
-).split()
+)
+_KEYS: Final = tuple(_NAMES.split())
 _SENTENCE_WORDS = 4
 _NAME = "|".join(_KEYS)
 _CUT_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)\\?$', re.I | re.S)
@@ -301,7 +302,7 @@ def _broken(text: str) -> str | None:
 
 
 def _text_of(value: Any, depth: int = 0) -> str | None:
-    """By rule: the first known key, in the order of `_KEYS`; else the values that are sentences. None: there is none."""
+    """By rule: the first known key, in the order of `_KEYS`; else the values that are sentences. None: no such one."""
     if depth > 4:
         return None
     if value is None:
@@ -407,12 +408,11 @@ def _quotes(text: str) -> str:
 
 _VISIBLE = re.compile(r"[^\W_]")
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters and symbols that show nothing
-_NOTHING = frozenset(
-    (
-        "null|none|nil|nan|na|n/a|n a|undefined|void|not applicable|not available|no caption|no description|no answer"
-        "|no response"
-    ).split("|")
+_NO_WORDS: Final = (
+    "null|none|nil|nan|na|n/a|n a|undefined|void|not applicable|not available|no caption|no description|no answer"
+    "|no response"
 )
+_NOTHING = frozenset(_NO_WORDS.split("|"))
 _LONGEST_NOTHING = 40
 
 
@@ -443,7 +443,7 @@ RULES: Final = ("cut", *_RULES)
 """Names of the rules, as they stand in the column `cleaned`."""
 
 _SUSPECT = re.compile(
-    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{_INVISIBLE}]|^[\"'“«„「『‘]|^[#*\s]*(?i:assistant|ai assistant|model|user)"
-    r"|^analysis"
+    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{_INVISIBLE}]|^[\"'“«„「『‘]|^analysis"
+    r"|^[#*\s]*(?i:assistant|ai assistant|model|user)"
 )
 """What a text has that any rule may change. Most answers have nothing of it."""

@@ -177,7 +177,7 @@ def test_content_stays_as_it_is(answer: str) -> None:
      "\u3164", "<|im_end|>", "<think></think>", "<think>\nThe user wants a caption. I see",
      "I see a square.\n</think>", "<answer></answer>", "<br>", "&nbsp;", "◁think▷hm", "[THINK]hm",
      "<|channel|>analysis<|message|>We need to", "\ud800"],
-)  # fmt: skip
+)
 def test_an_answer_without_anything_visible_is_empty(answer: str) -> None:
     assert clean(answer).text == ""
 
@@ -192,7 +192,7 @@ _PIECES = st.sampled_from(
     [piece for found in REMOVED.values() for answer in found for piece in answer.split(CAP) if piece]
     + ["<think>", "</think>", "&amp;", "&#38;", "amp;", "lt;", "`", "```", '"', "'", "{", "}", "<br>", "<answer>", "\ud800",
        "\x00", "\u200b", "e", "\u0301", "\u0958", "\n", " ", ".", "null", CAP]
-)  # fmt: skip
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -210,7 +210,7 @@ def test_cleaning_is_idempotent_and_its_text_can_be_stored(answer: str) -> None:
     "piece",
     ["<think>", "</think>", "<think>a</think>", "<|a|>", "<answer>", "</answer>", "&amp;", "&#38;", "`", "```", '{"a":', "[",
      '{"caption": "\\', "<br>", "\"", "<p>", "USER:", "\u200b", "<|im_start|>user", "\\boxed{", "<|channel|>analysis"],
-)  # fmt: skip
+)
 def test_a_hostile_answer_is_cleaned_or_left_as_it_is(piece: str) -> None:
     cleaned = clean(piece * (2 * LONGEST // len(piece)))
     assert len(cleaned.text.encode()) <= LONGEST
