@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-SCHEMA_VERSION: Final = "1.2"
+SCHEMA_VERSION: Final = "1.3"
 """MAJOR.MINOR of everything on disk. Minor adds nullable columns or tables; readers refuse a newer major."""
 
 FinishReason = Literal["stop", "length", "repetition", "empty", "refusal", "error"]

@@ -16,7 +16,7 @@ ROOT = TESTS.parent
 PROCESSES = (
     *("test_crashes", "test_deploy", "test_docs", "test_dying_engines", "test_kills", "test_models_on_this_node"),
     *("test_run", "test_run_s3", "test_stops", "run/", "demo/test_vllm", "engine/test_openai", "engine/test_qwen"),
-    *("engine/test_vllm", "generate/test_guard", "generate/test_lease", "load/test_torchrun"),
+    *("engine/test_vllm", "generate/test_guard", "generate/test_lease", "load/test_torchrun", "stored/"),
 )
 """Modules whose tests start Ray, vLLM or whole runs, look for their processes and kill them."""
 

@@ -43,7 +43,7 @@ def test_a_line_says_when_which_run_and_what(tmp_path: Path) -> None:
     (line,) = kept(tmp_path)  # before it is closed: whoever follows the file sees it at once
     assert line.pop("ts")[10] == "T"
     fields = {"shard": "00012", "key": "000120007", "reason": "refusal"}
-    assert line == {"v": "1.2", "run": "run-000003", "level": "warning", "event": "image_rejected"} | fields
+    assert line == {"v": "1.3", "run": "run-000003", "level": "warning", "event": "image_rejected"} | fields
     log.close()
 
 
@@ -53,7 +53,7 @@ def test_runs_append_and_a_broken_line_of_a_killed_one_stands_alone(tmp_path: Pa
     first.write("run_started")
     first.close()
     with (tmp_path / "metrics" / "log.jsonl").open("ab") as file:
-        file.write(b'{"v":"1.2","ts":"2026-01-3')
+        file.write(b'{"v":"1.3","ts":"2026-01-3')
     second = EventLog(store, "run-000002", SCRUB)
     second.write("run_started")
     second.close()

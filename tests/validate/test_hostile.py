@@ -69,7 +69,7 @@ def test_any_value_in_a_manifest(value: Any, out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[" * 100_000, b'{"schema_version": "1.2"}', b"\xff\xfe", b'"\\ud800"']
+    "body", [b"", b"null", b"[" * 100_000, b'{"schema_version": "1.3"}', b"\xff\xfe", b'"\\ud800"']
 )
 def test_a_manifest_of_nothing(body: bytes, out: Path) -> None:
     (out / "builds/webdataset/manifest.json").write_bytes(body)

@@ -395,7 +395,7 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
     ),
     ("columns", "sidecar", "of the data", table("data/00000.parquet", lambda t: t.drop_columns(["url"]))),
     ("columns", "sidecar", "nullable", table("rejects/00000.parquet", all_nullable)),
-    ("columns", "sidecar", "another table", table("rejects/00000.parquet", said_to_be("images", "1.2"))),
+    ("columns", "sidecar", "another table", table("rejects/00000.parquet", said_to_be("images", "1.3"))),
     (
         "order",
         "sidecar",
