@@ -100,6 +100,6 @@ def _word(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        return 0
-    return min(max(value, 0), _MOST_TOKENS)
+    """A number of tokens; 0, which is unknown, for what cannot be one."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if is_count else 0

@@ -13,8 +13,8 @@ def replay(images: Sequence[Image], column: str, generation: str) -> list[Answer
     """One answer or reject for each image, in order: the text in its `column` as the source has it, made storable.
 
     Such an answer has finish reason stop, no tokens and no attempts; `asked` stands in place of a filled-in prompt's
-    hash. A column that is missing or null, or of which cleaning leaves nothing, is an `empty_answer`; what is not a text is a
-    `request_error`. The caller leaves out images that the source itself rejects (`Image.reason`).
+    hash. A column that is missing or null, or of which cleaning leaves nothing, is an `empty_answer`; what is not a
+    text is a `request_error`. The caller leaves out images that the source itself rejects (`Image.reason`).
     """
     results: list[Answer | Reject] = []
     for image in images:

@@ -59,6 +59,14 @@ class Counters:
             self.retries[question] += max(0, item.attempts - 1)
             self.degenerate[question] += item.reason in ("empty_answer", "repetition", "refusal")
 
+    def recount(self, item: Answer | Reject, made: Reject, question: str) -> None:
+        """An item that was counted is stored as another reject: it could not be written."""
+        if isinstance(item, Answer):
+            self.answers[question] -= 1
+        else:
+            self.rejects[question, item.reason] -= 1
+        self.rejects[question, made.reason] += 1
+
     def add(self, other: Counters) -> None:
         for each in dataclasses.fields(self):
             getattr(self, each.name).update(getattr(other, each.name))
@@ -149,6 +157,7 @@ class EngineHost:
         stem = f"{chunk.number:06d}.{self._spec.epoch:06d}"
         writer = f"{self._spec.actor}_{assignment.id}"
         buffer = Buffer(self._store, questions, chunk, stem, writer, self._meter)
+        buffer.on_unstorable = self._recount
         work = Work(assignment, questions, buffer)
         if self._dead or self._draining:
             raise self._again(self._dead) if self._dead else Interrupted("drained on request")
@@ -258,8 +267,16 @@ class EngineHost:
         self._completed += 1
         await item.work.buffer.add(question, result)
 
+    def _recount(self, question: Question, item: Answer | Reject, made: Reject) -> None:
+        self._counters.recount(item, made, question.id)
+        self._name(made)
+
     def _count(self, item: Answer | Reject, question: Question) -> None:
         self._counters.count(item, question.id)
+        self._name(item)
+
+    def _name(self, item: Answer | Reject) -> None:
+        """Keep a reject for the driver's log."""
         if isinstance(item, Reject) and len(self._rejected) < NAMED:
             self._rejected.append(dataclasses.replace(item, detail=item.detail[:DETAIL]))
         elif isinstance(item, Reject):

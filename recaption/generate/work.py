@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recaption.engine.base import EngineSpec, Rendered
@@ -153,6 +154,7 @@ class Buffer:
         self._number = 0
         self._lock = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self.on_unstorable: Callable[[Question, Answer | Reject, Reject], None] = lambda question, item, made: None
 
     async def add(self, question: Question, item: Answer | Reject) -> None:
         self._items[question.id].append((time.monotonic(), item))
@@ -187,11 +189,13 @@ class Buffer:
                 answers = [item for _, item in items if isinstance(item, Answer)]
                 rejects = [item for _, item in items if isinstance(item, Reject)]
                 try:
-                    await asyncio.to_thread(
+                    unstorable = await asyncio.to_thread(
                         parts.put_part, self._store, question, self._chunk.shard.id, name, answers, rejects
                     )
                 except BaseException:
                     self._items[question.id][:0] = items
                     raise
+                for item, made in unstorable:
+                    self.on_unstorable(question, item, made)
                 now = time.monotonic()
                 self._meter.spent("put", sum(now - since for since, _ in items), len(items))

@@ -36,8 +36,9 @@ def test_answers_come_in_order_and_unchanged() -> None:
     [
         ({}, "empty_answer", "is missing"),
         ({"recap": None}, "empty_answer", "is null"),
-        ({"recap": ""}, "empty_answer", "is empty"),
-        ({"recap": " \n\t"}, "empty_answer", "is empty"),
+        ({"recap": ""}, "empty_answer", "holds no caption"),
+        ({"recap": "N/A"}, "empty_answer", "holds no caption"),
+        ({"recap": " \n\t"}, "empty_answer", "holds no caption"),
         ({"recap": 3}, "request_error", "int"),
         ({"recap": ["a", "b"]}, "request_error", "list"),
         ({"recap": float("nan")}, "request_error", "float"),

@@ -172,11 +172,44 @@ def test_content_stays_as_it_is(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    ["", " \n", "\u200b", "\u200b\u2060\ufeff", ".", "...", "---", "```\n```", "null", "NULL", "None", "None.", "N/A", "n/a.",
-     "#N/A", "nan", "undefined", '"null"', "(none)", "[]", "{}", "{\"caption\": null}", '{"caption": ""}', "\ufffd\ufffd",
-     "\u3164", "<|im_end|>", "<think></think>", "<think>\nThe user wants a caption. I see",
-     "I see a square.\n</think>", "<answer></answer>", "<br>", "&nbsp;", "◁think▷hm", "[THINK]hm",
-     "<|channel|>analysis<|message|>We need to", "\ud800"],
+    [
+        "",
+        " \n",
+        "\u200b",
+        "\u200b\u2060\ufeff",
+        ".",
+        "...",
+        "---",
+        "```\n```",
+        "null",
+        "NULL",
+        "None",
+        "None.",
+        "N/A",
+        "n/a.",
+        "#N/A",
+        "nan",
+        "undefined",
+        '"null"',
+        "(none)",
+        "[]",
+        "{}",
+        '{"caption": null}',
+        '{"caption": ""}',
+        "\ufffd\ufffd",
+        "\u3164",
+        "<|im_end|>",
+        "<think></think>",
+        "<think>\nThe user wants a caption. I see",
+        "I see a square.\n</think>",
+        "<answer></answer>",
+        "<br>",
+        "&nbsp;",
+        "◁think▷hm",
+        "[THINK]hm",
+        "<|channel|>analysis<|message|>We need to",
+        "\ud800",
+    ],
 )
 def test_an_answer_without_anything_visible_is_empty(answer: str) -> None:
     assert clean(answer).text == ""
@@ -190,8 +223,33 @@ def test_a_long_answer_is_cut_at_a_character() -> None:
 
 _PIECES = st.sampled_from(
     [piece for found in REMOVED.values() for answer in found for piece in answer.split(CAP) if piece]
-    + ["<think>", "</think>", "&amp;", "&#38;", "amp;", "lt;", "`", "```", '"', "'", "{", "}", "<br>", "<answer>", "\ud800",
-       "\x00", "\u200b", "e", "\u0301", "\u0958", "\n", " ", ".", "null", CAP]
+    + [
+        "<think>",
+        "</think>",
+        "&amp;",
+        "&#38;",
+        "amp;",
+        "lt;",
+        "`",
+        "```",
+        '"',
+        "'",
+        "{",
+        "}",
+        "<br>",
+        "<answer>",
+        "\ud800",
+        "\x00",
+        "\u200b",
+        "e",
+        "\u0301",
+        "\u0958",
+        "\n",
+        " ",
+        ".",
+        "null",
+        CAP,
+    ]
 )
 
 
@@ -208,8 +266,29 @@ def test_cleaning_is_idempotent_and_its_text_can_be_stored(answer: str) -> None:
 
 @pytest.mark.parametrize(
     "piece",
-    ["<think>", "</think>", "<think>a</think>", "<|a|>", "<answer>", "</answer>", "&amp;", "&#38;", "`", "```", '{"a":', "[",
-     '{"caption": "\\', "<br>", "\"", "<p>", "USER:", "\u200b", "<|im_start|>user", "\\boxed{", "<|channel|>analysis"],
+    [
+        "<think>",
+        "</think>",
+        "<think>a</think>",
+        "<|a|>",
+        "<answer>",
+        "</answer>",
+        "&amp;",
+        "&#38;",
+        "`",
+        "```",
+        '{"a":',
+        "[",
+        '{"caption": "\\',
+        "<br>",
+        '"',
+        "<p>",
+        "USER:",
+        "\u200b",
+        "<|im_start|>user",
+        "\\boxed{",
+        "<|channel|>analysis",
+    ],
 )
 def test_a_hostile_answer_is_cleaned_or_left_as_it_is(piece: str) -> None:
     cleaned = clean(piece * (2 * LONGEST // len(piece)))
