@@ -109,18 +109,15 @@ def _objects(layouts: Sequence[Layout]) -> str:
 def _answers(layout: Layout) -> str:
     """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
     done, parts = layout.of_run("answers"), layout.parts("answers")
-    columns = ", ".join(schema.ANSWERS.names)
-    named = (
-        [f"SELECT {_folder()}, {columns} FROM {_read(done, filename=True, mixed=_mixed(done), whole=True)}"]
-        if done
-        else []
-    )
+
+    def select(files: Sequence[AnyPath], whole: bool) -> str:
+        read = _read(files, filename=True, mixed=_mixed(files), whole=whole)
+        return f"SELECT {_folder()}, {_columns(files, schema.ANSWERS)} FROM {read}"
+
+    named = [select(done, True)] if done else []
     if parts:
         same = "generation, fingerprint, sha256, prompt_sha256"
-        fresh = (
-            f"SELECT {_folder()}, {columns} FROM {_read(parts, filename=True, mixed=_mixed(parts))} "
-            f"QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY filename) = 1"
-        )
+        fresh = f"{select(parts, False)} QUALIFY row_number() OVER (PARTITION BY {same} ORDER BY filename) = 1"
         if done:
             fresh = f"SELECT * FROM ({fresh}) WHERE ({same}) NOT IN (SELECT ({same}) FROM ({named[0]}))"
         named.append(fresh)
@@ -132,9 +129,8 @@ def _run_rejects(layout: Layout, answers: str) -> str:
     files = [*layout.of_run("rejects"), *layout.parts("rejects")]
     if not files:
         return _empty(schema.REJECTS)
-    columns = ", ".join(schema.REJECTS.names)
     return (
-        f"SELECT {columns} FROM {_read(files, filename=True, mixed=_mixed(files))} r "
+        f"SELECT {_columns(files, schema.REJECTS)} FROM {_read(files, filename=True, mixed=_mixed(files))} r "
         f"WHERE r.generation IS NULL OR NOT EXISTS "
         f"(SELECT 1 FROM ({answers}) a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
         f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
@@ -201,9 +197,14 @@ def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = Fal
 def _mixed(files: Sequence[AnyPath]) -> bool:
     """Whether the files of a run have different columns, as they do once another version has gone on with it.
 
-    Judged by the oldest and the newest (in a store: by the first and the last name): union_by_name, which is needed
-    then, opens every file before a query begins, which takes seconds for some thousand files.
+    union_by_name, which is needed then, opens every file before a query begins: seconds for some thousand files.
     """
+    oldest, newest = _ends(files)
+    return not oldest.equals(newest)
+
+
+def _ends(files: Sequence[AnyPath]) -> tuple[pa.Schema, pa.Schema]:
+    """Schemas of the oldest and the newest file (in a store: of the first and the last name)."""
     ends = [files[0], files[-1]]
     written: dict[AnyPath, int] = {}
     for file in files:
@@ -213,7 +214,13 @@ def _mixed(files: Sequence[AnyPath]) -> bool:
     if written:
         ends = [min(written, key=written.__getitem__), max(written, key=written.__getitem__)]
     oldest, newest = map(_schema, ends)
-    return not oldest.equals(newest)
+    return oldest, newest
+
+
+def _columns(files: Sequence[AnyPath], table: pa.Schema) -> str:
+    """The columns of `table`; null where none of the files has one, as files of an older version."""
+    known = {name for one in _ends(files) for name in one.names}
+    return ", ".join(f.name if f.name in known else f"NULL::{_type(f.type)} AS {f.name}" for f in table)
 
 
 def _schema(file: AnyPath) -> pa.Schema:
