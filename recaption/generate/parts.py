@@ -61,7 +61,8 @@ def put_part(
     if table is not None:
         store.put(f"answers/{question.folder}/.parts/{shard}/{name}.parquet", table)
     _, bad_rejects = _written(rejects, REJECTS)
-    made = [(item, _unstorable(question, shard, item, error)) for item, error in (*bad_answers, *bad_rejects)]
+    failed: list[tuple[Answer | Reject, Exception]] = [*bad_answers, *bad_rejects]
+    made = [(item, _unstorable(question, shard, item, error)) for item, error in failed]
     bad = {id(item) for item, _ in bad_rejects}
     kept = [*(item for item in rejects if id(item) not in bad), *(reject for _, reject in made)]
     if kept:

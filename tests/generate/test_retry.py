@@ -77,7 +77,7 @@ def test_an_empty_answer_is_asked_again_under_another_seed_and_temperature() -> 
     "text", ["\u200b", ".", "N/A", "<think>\nThe user wants", "I see.\n</think>", '{"caption": null}', "<|im_end|>"]
 )
 def test_an_answer_of_which_cleaning_leaves_nothing_is_asked_again(text: str) -> None:
-    item, requests = put([completion(text), completion("<think>x</think>A cat.")], question())
+    item, _ = put([completion(text), completion("<think>x</think>A cat.")], question())
     assert isinstance(item, Answer)
     assert [a.finish_reason for a in item.attempts] == ["empty", "stop"]
     assert item.text == "<think>x</think>A cat."  # the model's own string
