@@ -80,12 +80,13 @@ ANSWERS = _table(
         _f("key", _STR, "key in the dataset"),
         _f("row", _I64, "row in the source shard"),
         _f("sha256", _STR, "of the image that was shown"),
-        _f("text", _STR, "the model's own string, not normalised"),
+        _f("text", _STR, "the model's own string, only made storable"),
         _f("finish_reason", _STR, "stop | length | repetition | empty | refusal | error"),
         _f("prompt_tokens", _I32, "tokens of the prompt, image tokens included"),
         _f("output_tokens", _I32, "tokens of the answer that was kept"),
         _f("prompt_sha256", _STR, "of the filled-in prompt"),
         _f("attempts", pa.list_(_ATTEMPT), "every time the question was asked, the kept one last"),
+        _f("engine_finish", _STR, "the engine's own finish word; null: none, or from before 1.3", null=True),
     ],
 )
 
@@ -116,11 +117,12 @@ CAPTIONS = _table(
         _f("generation", _STR, "raw or the generation's id"),
         _f("source", _STR, "raw or <model>:<prompt>"),
         _f("granularity", _STR, "raw | short | long | region | aspect | fused"),
-        _f("text", _STR, "normalised text; spans count code points in it"),
+        _f("text", _STR, "cleaned and normalised text; spans count code points in it"),
         _f("n_words", _I32, "words"),
         _f("n_sub_captions", _I32, "sub-captions"),
         _f("finish_reason", _STR, "how the model ended; null for raw captions", null=True),
         _f("lang", _STR, "language, BCP 47", null=True),
+        _f("cleaned", pa.list_(_STR), "rules that removed something from the answer; null: none did", null=True),
     ],
 )
 
@@ -219,7 +221,7 @@ def _nested_captions(tokenizers: Sequence[str]) -> pa.DataType:
     outer = {"caption_id", "key", "shard", "generation", "source", "granularity"}
     sub = [f for f in sub_captions(tokenizers) if f.name not in outer]
     sub.append(_f("tags", pa.list_(TAG_STRUCT), "objects, and nouns that are none (kind)"))
-    keep = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
+    keep = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang", "cleaned")
     fields = [CAPTIONS.field(name) for name in keep]
     return pa.list_(pa.struct([*fields, _f("sub_captions", pa.list_(pa.struct(sub)), "in order")]))
 

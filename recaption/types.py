@@ -49,6 +49,7 @@ Reason = Literal[
     "truncated_answer",
     "request_error",  # the engine refused the request
     "poison",  # alone kills a fresh engine twice
+    "unstorable",  # the answer or reject cannot be written
     # build
     "decontaminated",  # listed in source.exclude
     "missing_required",  # no answer of a generation named in output.require
@@ -197,7 +198,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a model said to one image for one generation. `text` is the model's own string, never normalised."""
+    """What a model said to one image for one generation. `text` is the model's own string, only made storable."""
 
     key: str
     sha256: str
@@ -208,6 +209,7 @@ class Answer:
     output_tokens: int
     prompt_sha256: str  # of the filled-in prompt
     attempts: tuple[Attempt, ...] = ()
+    engine_finish: str | None = None  # the engine's own finish word; None: it gave none, or it was not recorded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -308,7 +310,8 @@ class SubCaption:
 class Caption:
     """A text about an image: an answer, or the raw caption that came with it.
 
-    `text` is normalised once on intake (`recaption.text.normalise`); offsets below count code points in it.
+    `text` is cleaned (answers: `recaption.tasks.caption`) and normalised (`recaption.text.normalise`) once on intake;
+    offsets below count code points in it. `cleaned` names the rules that changed an answer; None: none did.
     """
 
     caption_id: str  # <key>/<raw | generation>/<n>
@@ -318,6 +321,7 @@ class Caption:
     text: str
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
+    cleaned: tuple[str, ...] | None = None
     sub_captions: tuple[SubCaption, ...] = ()
 
 

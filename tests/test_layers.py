@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("sandbox", "strictyaml", "section", "demo", "__init__"),
     ),
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "imagefile", "decode", "models"),
+    ("tasks",),
     ("source", "engine", "annotate"),
     ("generate", "write"),
     ("export", "validate"),
@@ -34,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("doctor",),
     ("cli", "commands", "__main__", "demo.__main__"),
 )
-NEIGHBOURS_ALLOWED = {0, 1, 2, 3, 7, 10}
+NEIGHBOURS_ALLOWED = {0, 1, 2, 3, 8, 11}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy

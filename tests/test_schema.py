@@ -66,8 +66,10 @@ def compare(cls: type, columns: list[pa.Field], *, apart: set[str] = frozenset()
     for name in members:
         column = by_name[name]
         if pa.types.is_list(column.type):
-            assert get_origin(hints[name]) is tuple, name
-            element = get_args(hints[name])[0]
+            members_of = set(get_args(hints[name])) - {type(None)} if column.nullable else {hints[name]}
+            (many,) = members_of
+            assert get_origin(many) is tuple, name
+            element = get_args(many)[0]
             assert pa.types.is_struct(column.type.value_type) or element is str, name
             continue
         kinds, nullable = arrow_of(hints[name])

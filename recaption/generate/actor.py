@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from recaption import engine as engines
 from recaption.engine.base import Completion, Engine, Gauge, Rendered, RendererSpec, Request
+from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, RequestError, ShardError, UserError
 from recaption.generate import render
 from recaption.generate.chunks import Chunk
@@ -139,6 +140,7 @@ class EngineHost:
         writer = f"{self._spec.actor}_{assignment.id}"
         counters = (self._counters,) if stored is None else (self._counters, stored)
         buffer = Buffer(self._store, questions, chunk, stem, writer, self._meter, counters)
+        buffer.on_unstorable = self._name
         work = Work(assignment, questions, buffer)
         if self._dead or self._draining:
             raise self._again(self._dead) if self._dead else Interrupted("drained on request")
@@ -270,7 +272,7 @@ class EngineHost:
             work = dataclasses.replace(rendered, sampling=request.sampling)
         started = time.monotonic()
         try:
-            completion = await self._engine.generate(work)
+            completion = await complete(self._engine, work)
         except (RecaptionError, asyncio.CancelledError):
             raise
         except Exception as error:

@@ -6,12 +6,14 @@ carried to the cluster (`transport`), and what comes back is carried to the sche
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from recaption.engine import check_reachable
 from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
 from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
@@ -88,6 +90,7 @@ class Pass:
         self._stored: defaultdict[int, Counters] = defaultdict(Counters)
         self._polled_last: dict[int, Counters] = {}
         self._lost_meter = Meter()  # of actors that are gone
+        self._reachable = False  # the engine's server was looked for
         self._first_keys: dict[str, str] = {}  # key of a shard's first row -> shard
         self.progress = Progress(
             model=model.name,
@@ -216,10 +219,19 @@ class Pass:
         """Engines are started only when there is something to ask."""
         if not self.scheduler.waiting:
             return
+        self._check_reachable()
         for number, ticket in self.fleet.grow():
             self._expect(ticket, lambda outcome, number=number: self._engine_started(number, outcome))  # type: ignore[misc]
             if self.progress.phase == "listing":
                 self.progress.phase = "starting engine"
+
+    def _check_reachable(self) -> None:
+        """Once, before the first engine starts. On a cluster the nodes may reach what this machine does not."""
+        if self._reachable:
+            return
+        self._reachable = True
+        if self._model.engine is not None and not os.environ.get("RAY_ADDRESS"):
+            check_reachable(self._model.engine)
 
     def _engine_started(self, number: int, outcome: Outcome) -> None:
         if isinstance(outcome.error, EngineDead | ActorLost):

@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from recaption.engine.base import Completion, Request
+from recaption.engine.completion import finish_reason
 from recaption.errors import ImageError, RequestError
 from recaption.generate.plan import Question
 from recaption.prompt import Prompt
+from recaption.tasks.caption import clean
 from recaption.text import sha256 as text_sha256
+from recaption.text import storable
 from recaption.types import DECODE_REASONS, Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling, stage_of
 
 Ask = Callable[[Request], Awaitable[Completion]]
@@ -84,6 +87,7 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
                 output_tokens=completion.output_tokens,
                 prompt_sha256=prompt_sha256,
                 attempts=tuple(attempts),
+                engine_finish=completion.engine_finish,
             )
         break
     last = attempts[-1]
@@ -131,13 +135,14 @@ def unfilled_sha256(prompt: Prompt, image: Image) -> str:
 
 
 def judge(completion: Completion) -> FinishReason:
-    """How a completion counts: the engine's own word, but no text is empty, and a text may be a refusal."""
-    text = completion.text.strip()
+    """How a completion counts: the engine's own word, but a text of which cleaning leaves nothing is empty, and a text
+    may be a refusal. Cleaning (`tasks.caption`) only decides here; what is stored is the model's own string."""
+    text, finish = clean(completion.text).text, finish_reason(completion.finish_reason)
     if not text:
-        return "empty"
-    if completion.finish_reason in ("stop", "length") and refuses(text):
+        return finish if finish in ("refusal", "error") else "empty"
+    if finish in ("stop", "length") and refuses(text):
         return "refusal"
-    return completion.finish_reason
+    return finish
 
 
 def refuses(text: str) -> bool:
@@ -165,7 +170,7 @@ def reject(
         stage=stage_of(reason) if reason in DECODE_REASONS | {"changed", "unreadable"} else "generate",
         generation=question.id,
         reason=reason,
-        detail=detail[:500],
+        detail=storable(detail)[:500],
         attempts=len(attempts),
         prompt_sha256=prompt_sha256,
     )
@@ -177,6 +182,6 @@ def _attempt(sampling: Sampling, share: float | None, finish: FinishReason, toke
         temperature=sampling.temperature,
         finish_reason=finish,
         output_tokens=tokens,
-        detail=detail[:500] if detail else None,
+        detail=storable(detail)[:500] if detail else None,
         pixel_share=share,
     )

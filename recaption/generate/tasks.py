@@ -47,8 +47,9 @@ def list_one(
             items = replay(wanted, question.generation.column, question.id)
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
-            parts.put_part(store, question, shard.id, f"{chunk.number:06d}.{job.epoch:06d}-0000", answers, rejects)
-            counters.count(items, question.id)
+            name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
+            unstorable = parts.put_part(store, question, shard.id, name, answers, rejects)
+            counters.count(parts.stored(items, unstorable), question.id)
     left = list_shard(store, job.source, shard, questions, job.excluded, limit)
     return replace(left, done=listing.done, duplicates=listing.duplicates, counters=counters)
 

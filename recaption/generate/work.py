@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recaption.engine.base import EngineSpec, Rendered
@@ -167,6 +167,7 @@ class Buffer:
         self._lock = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None  # of a put that nothing waited for
+        self.on_unstorable: Callable[[Reject], None] = lambda made: None
 
     def add(self, question: Question, item: Answer | Reject) -> None:
         """Take a finished item. Does not wait for the store: a slow one must not stop the engine.
@@ -214,13 +215,16 @@ class Buffer:
                 answers = [item for _, item in items if isinstance(item, Answer)]
                 rejects = [item for _, item in items if isinstance(item, Reject)]
                 try:
-                    await asyncio.to_thread(
+                    unstorable = await asyncio.to_thread(
                         parts.put_part, self._store, question, self._chunk.shard.id, name, answers, rejects
                     )
                 except BaseException:
                     self._items[question.id][:0] = items
                     raise
+                stored = parts.stored((item for _, item in items), unstorable)
                 for counters in self._counters:
-                    counters.count((*answers, *rejects), question.id)
+                    counters.count(stored, question.id)
+                for _, made in unstorable:
+                    self.on_unstorable(made)
                 now = time.monotonic()
                 self._meter.spent("put", sum(now - since for since, _ in items), len(items))

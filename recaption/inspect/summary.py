@@ -26,6 +26,8 @@ class Asked:
     answered: int
     rejected: int
     rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
+    cleaned: int = 0  # captions of which something was removed
+    cleaned_by: tuple[tuple[str, int], ...] = ()  # by rule, most frequent first
 
     @property
     def sum(self) -> str:
@@ -120,6 +122,8 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
                     answered=g["answered"],
                     rejected=g["rejected"],
                     rejects=_ranked(g["rejects"]),
+                    cleaned=g.get("cleaned", 0),  # not before 1.3
+                    cleaned_by=_ranked(g.get("cleaned_by", {})),
                 )
                 for g in manifest["generations"]
             ),
@@ -172,6 +176,11 @@ def _lines(s: Summary, this_run: tuple[int, float] | None) -> list[tuple[str, st
     lines = [
         ("images", f"{s.images:,}", f"{usable:,} usable"),
         ("captions", f"{s.captions:,}", listed(s.captions_of)),
+        *(
+            (f"  cleaned, of {clean(g.generation)}", f"{g.cleaned:,}", listed(g.cleaned_by))
+            for g in s.generations
+            if g.cleaned
+        ),
         ("sub-captions", f"{s.sub_captions:,}", f"{s.sub_captions / usable:.1f} per usable image" if usable else ""),
         ("objects", f"{s.tags:,}", listed(s.top_tags)),
         ("unusable images", f"{s.rejected + s.excluded:,}", listed(s.rejects)),

@@ -22,6 +22,7 @@ from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_s
 from recaption.run.telemetry import waited
 from recaption.scrub import public_text
 from recaption.store import Store
+from recaption.tasks import caption
 from recaption.types import SCHEMA_VERSION
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
 
@@ -276,6 +277,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "schema": SCHEMA_VERSION,
             "source": plan.pipeline.source.model_dump(mode="json"),
             "generations": [question.folder for question in plan.questions],
+            "cleaning": caption.VERSION,
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             **_token_ids(plan.pipeline),
@@ -332,6 +334,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
             for question in plan.questions
             if question.prompt
         },
+        "cleaning": caption.VERSION,
         "annotate": annotator.provenance(),
         "source": public_text(plan.pipeline.source.path),
         "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),

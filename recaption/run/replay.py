@@ -11,12 +11,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recaption import engine as engines
 from recaption import supervise
 from recaption.engine.base import Engine, EngineSpec, Request
+from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
 from recaption.figures import printable
 from recaption.generate import parts
@@ -165,11 +167,11 @@ async def _ask_again(
                 pixel_share=share,
                 orientation=image.orientation,
             )
-            completion = await engine.generate(request)
+            completion = await complete(engine, request)
             finish = judge(completion)
             now = Said(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))
         else:
-            now = _said(await ask_until_answered(question, image, data, engine.generate))
+            now = _said(await ask_until_answered(question, image, data, partial(complete, engine)))
     except (ImageError, RequestError) as error:
         now = Said(text=None, how=f"no answer: {error}")
     drawn = f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, max_tokens {sampling.max_tokens}"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from recaption.scrub import Scrubber, public_text, public_url
-from recaption.text import normalise
+from recaption.tasks.caption import clean
+from recaption.text import cut, normalise, without_surrogates
 from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
 
 log = logging.getLogger(__name__)
 _SCRUB = Scrubber({})  # without the environment, so that builds have the same bytes everywhere
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 Answers = Mapping[str, Mapping[str, Answer]]
 """generation id -> image key -> answer. Images that were asked the same share one; who reads the store pairs them."""
@@ -29,6 +28,8 @@ class Asked:
     answered: int = 0
     rejected: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    cleaned: int = 0  # of the answered: captions of which a rule removed something
+    rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,7 +82,8 @@ def assemble_shard(
 
     An answer is only ever used for the image whose sha256 it carries. `require` names generations (or `raw`) without
     which an image is rejected; `excluded` holds sha256 of images that are left out on purpose; images whose sha256
-    falls below `holdout_fraction` are in split val. An answer that is empty once normalised counts as missing.
+    falls below `holdout_fraction` are in split val. The text of an answer is cleaned (`tasks.caption`); one of which
+    nothing is left is a reject of the build.
     """
     shard = _Shard(answers, rejects, generations, frozenset(require), holdout_fraction, excluded, shard_name)
     records = tuple(shard.record(image) for image in images)
@@ -119,6 +121,8 @@ class _Shard:
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.reasons: dict[str, Counter[str]] = {g.id: Counter() for g in generations}
+        self.cleaned: Counter[str] = Counter()
+        self.rules: dict[str, Counter[str]] = {g.id: Counter() for g in generations}
 
     def tally(self, generation: str) -> Asked:
         reasons = dict(sorted(self.reasons[generation].items()))
@@ -127,6 +131,8 @@ class _Shard:
             answered=self.answered[generation],
             rejected=sum(reasons.values()),
             reasons=reasons,
+            cleaned=self.cleaned[generation],
+            rules=dict(sorted(self.rules[generation].items())),
         )
 
     def record(self, image: Image) -> Record:
@@ -161,7 +167,7 @@ class _Shard:
         return self._keep(image, found) if found is not None else None
 
     def _raw(self, image: Image) -> tuple[Caption, ...]:
-        texts = [text for raw in image.raw_captions if (text := normalise(public_text(raw)))]
+        texts = [text for raw in image.raw_captions if (text := cut(normalise(public_text(raw))).rstrip())]
         return tuple(
             Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
             for n, text in enumerate(texts)
@@ -173,22 +179,25 @@ class _Shard:
         if answer is not None and answer.sha256 != image.sha256:
             log.warning("shard %s, key %s: an answer of another image is not used", self.name, image.key)
             answer = None
-        text = normalise(answer.text) if answer is not None else ""
-        if answer is not None and text:
+        caption_text = clean(answer.text) if answer is not None else None
+        if answer is not None and caption_text is not None and caption_text.text:
             self.answered[generation.id] += 1
+            self.cleaned[generation.id] += bool(caption_text.removed)
+            self.rules[generation.id].update(caption_text.removed)
             return Caption(
                 caption_id=f"{image.key}/{generation.id}/0",
                 generation=generation.id,
                 source=f"{generation.model}:{generation.prompt or generation.column}",
                 granularity=generation.kind,
-                text=text,
-                finish_reason=answer.finish_reason,
+                text=caption_text.text,
+                finish_reason="length" if "cut" in caption_text.removed else answer.finish_reason,
+                cleaned=caption_text.removed or None,
             )
         found = self._found(image, generation.id)
         if found is not None:
             self._keep(image, found)
         elif answer is not None:
-            found = self._reject(image, generation.id, "build", "empty_answer", "nothing is left once normalised")
+            found = self._reject(image, generation.id, "build", "empty_answer", "nothing visible is left once cleaned")
             self.by_key[generation.id, image.key] = found
         if found is not None:  # neither answered nor rejected: the sums of the manifest will not hold, and say so
             self.reasons[generation.id][found.reason] += 1
@@ -208,14 +217,14 @@ class _Shard:
     ) -> Reject:
         made = Reject(
             key=image.key,
-            source_key=_storable(public_text(image.source_key)),
+            source_key=without_surrogates(public_text(image.source_key)),
             shard=image.shard,
             row=image.row,
             sha256=image.sha256,
             stage=stage,
             generation=generation,
             reason=reason,
-            detail=_storable(_SCRUB.text(detail)),
+            detail=without_surrogates(_SCRUB.text(detail)),
             attempts=attempts,
         )
         self.kept.append(made)
@@ -225,21 +234,16 @@ class _Shard:
         width, height = image.upright_size
         return Record(
             key=image.key,
-            source_key=_storable(public_text(image.source_key)),
+            source_key=without_surrogates(public_text(image.source_key)),
             shard=self.name,
             row=image.row,
             sha256=image.sha256,
             status=status,  # type: ignore[arg-type]
             split=split_of(image.sha256, self.holdout),
             reason=reason,
-            url=_storable(public_url(image.url)) if image.url else None,
+            url=without_surrogates(public_url(image.url)) if image.url else None,
             width=width,
             height=height,
             orientation=image.orientation,
             captions=captions,
         )
-
-
-def _storable(text: str) -> str:
-    """Names and addresses as they are, but for lone surrogates, which neither Parquet nor JSON can hold."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)

@@ -59,7 +59,14 @@ class ShardEntry:
     def to_json(self) -> dict[str, Any]:
         """As it stands in the manifest."""
         generations = {
-            name: {"asked": a.asked, "answered": a.answered, "rejected": a.rejected, "rejects": dict(a.reasons)}
+            name: {
+                "asked": a.asked,
+                "answered": a.answered,
+                "rejected": a.rejected,
+                "rejects": dict(a.reasons),
+                "cleaned": a.cleaned,
+                "cleaned_by": dict(a.rules),
+            }
             for name, a in self.generations.items()
         }
         return {
@@ -80,7 +87,14 @@ class ShardEntry:
     def from_json(cls, data: Mapping[str, Any]) -> ShardEntry:
         """The entry in a manifest."""
         generations = {
-            name: Asked(asked=a["asked"], answered=a["answered"], rejected=a["rejected"], reasons=a["rejects"])
+            name: Asked(
+                asked=a["asked"],
+                answered=a["answered"],
+                rejected=a["rejected"],
+                reasons=a["rejects"],
+                cleaned=a.get("cleaned", 0),
+                rules=a.get("cleaned_by", {}),
+            )
             for name, a in data["generations"].items()
         }
         return cls(

@@ -182,8 +182,10 @@ def _own_views(entries: Sequence[ShardEntry]) -> str:
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
     asked = [entry.generations.get(generation.id, Asked()) for entry in shards]
     reasons: Counter[str] = Counter()
+    rules: Counter[str] = Counter()
     for one in asked:
         reasons.update(one.reasons)
+        rules.update(one.rules)
     return {
         "id": generation.id,
         "fingerprint": generation.fingerprint,
@@ -196,6 +198,8 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "answered": sum(one.answered for one in asked),
         "rejected": sum(one.rejected for one in asked),
         "rejects": dict(sorted(reasons.items())),
+        "cleaned": sum(one.cleaned for one in asked),
+        "cleaned_by": dict(sorted(rules.items())),
     }
 
 

@@ -80,6 +80,7 @@ def _caption(caption: Caption, tokenizers: Sequence[str]) -> dict[str, Any]:
         "text": caption.text,
         "finish_reason": caption.finish_reason,
         "lang": caption.lang,
+        "cleaned": caption.cleaned,
         "sub_captions": [_sub_caption(sub, tokenizers) for sub in caption.sub_captions],
     }
 

@@ -45,8 +45,9 @@ def test_an_image_that_no_table_names_says_so() -> None:
     [
         ({}, "empty_answer", "is missing"),
         ({"recap": None}, "empty_answer", "is null"),
-        ({"recap": ""}, "empty_answer", "is empty"),
-        ({"recap": " \n\t"}, "empty_answer", "is empty"),
+        ({"recap": ""}, "empty_answer", "holds no caption"),
+        ({"recap": "N/A"}, "empty_answer", "holds no caption"),
+        ({"recap": " \n\t"}, "empty_answer", "holds no caption"),
         ({"recap": 3}, "request_error", "int"),
         ({"recap": ["a", "b"]}, "request_error", "list"),
         ({"recap": float("nan")}, "request_error", "float"),

@@ -193,9 +193,9 @@ def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
     """The regular flush is cut off when a chunk ends; what it had taken must not be lost or come late."""
     real = parts.put_part
 
-    def slow(*args: Any) -> None:
+    def slow(*args: Any) -> Any:
         time.sleep(0.15)
-        real(*args)
+        return real(*args)
 
     monkeypatch.setattr(parts, "put_part", slow)
     monkeypatch.setattr("recaption.generate.work.FLUSH_SECONDS", 0.01)
@@ -215,10 +215,10 @@ def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
 ) -> None:
     real, failures = parts.put_part, iter([True])
 
-    def flaky(*args: Any) -> None:
+    def flaky(*args: Any) -> Any:
         if next(failures, False):
             raise StoreError("No space left on device")
-        real(*args)
+        return real(*args)
 
     monkeypatch.setattr(parts, "put_part", flaky)
 

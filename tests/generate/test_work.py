@@ -164,12 +164,12 @@ class Puts:
         self.real, self.calls, self.failures = parts.put_part, [], 0  # type: ignore[var-annotated]
         monkeypatch.setattr(parts, "put_part", self)
 
-    def __call__(self, store: Any, question: Question, shard: str, name: str, answers: Any, rejects: Any) -> None:
+    def __call__(self, store: Any, question: Question, shard: str, name: str, answers: Any, rejects: Any) -> Any:
         self.calls.append((question.id, name, len(answers), len(rejects)))
         if self.failures:
             self.failures -= 1
             raise StoreError("No space left on device")
-        self.real(store, question, shard, name, answers, rejects)
+        return self.real(store, question, shard, name, answers, rejects)
 
 
 @pytest.fixture
@@ -295,9 +295,9 @@ def test_a_flush_that_is_cut_off_is_waited_for_by_the_next(store: LocalStore, mo
         loop, go = asyncio.get_running_loop(), asyncio.Event()
         real = parts.put_part
 
-        def slow(*args: Any) -> None:
+        def slow(*args: Any) -> Any:
             asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
-            real(*args)
+            return real(*args)
 
         monkeypatch.setattr(parts, "put_part", slow)
         out = buffer(store)
