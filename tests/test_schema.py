@@ -66,9 +66,9 @@ def compare(cls: type, columns: list[pa.Field], *, apart: set[str] = frozenset()
     for name in members:
         column = by_name[name]
         if pa.types.is_list(column.type):
-            members_of = set(get_args(hints[name])) - {type(None)} if column.nullable else {hints[name]}
-            (many,) = members_of
-            assert get_origin(many) is tuple, name
+            hint = hints[name]  # an empty tuple may stand for null, too
+            (many,) = {hint} if get_origin(hint) is tuple else set(get_args(hint)) - {type(None)}
+            assert get_origin(many) is tuple and (many is hint or column.nullable), name
             element = get_args(many)[0]
             assert pa.types.is_struct(column.type.value_type) or element is str, name
             continue

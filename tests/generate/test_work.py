@@ -272,10 +272,10 @@ def test_a_slow_store_does_not_stop_what_fills_the_buffer(store: LocalStore, mon
         loop, go, begun = asyncio.get_running_loop(), asyncio.Event(), []
         real = parts.put_part
 
-        def slow(*args: Any) -> None:
+        def slow(*args: Any) -> Any:
             begun.append(1)
             asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
-            real(*args)
+            return real(*args)
 
         monkeypatch.setattr(parts, "put_part", slow)
         out = buffer(store)

@@ -65,7 +65,7 @@ def test_a_stored_answer_of_which_nothing_is_left_is_a_reject_of_the_build(shard
 
 def test_a_text_above_the_limit_is_cut(shard: Any, make: Any) -> None:
     one = shard(1)
-    image = replace(one.pairs[0][0], raw_caption="\u00e9" * LONGEST)
+    image = replace(one.pairs[0][0], raw_captions=("\u00e9" * LONGEST,))
     one.pairs[0] = (image, one.pairs[0][1])
     one.answers["long"] = {image.key: make.answer(image, "A cup. " * LONGEST)}
     raw, long, _ = records(one)[0].captions
