@@ -17,6 +17,7 @@ from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
 from recaption.types import Record
+from recaption.write.entry import ShardEntry
 from recaption.write.tables import file_writer
 
 _ROWS = 10_000  # of a row group, and held in memory
@@ -38,7 +39,7 @@ def export_table(
     split = {"val": "validation"}.get(options.split, "train")
     size = options.samples_per_shard
 
-    def rows(shards: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def rows(shards: Sequence[ShardEntry]) -> Iterator[dict[str, Any]]:
         for shard in shards:
             options.progress(dataset.shards.index(shard), len(dataset.shards))
             for record in dataset.records(shard, options.split):
@@ -51,6 +52,7 @@ def export_table(
     # The number of files is in their names: with a size, the rows are counted before they are written.
     total = sum(1 for _ in rows(dataset.shards)) if size else 0
     left_out.clear()
+    parts: list[Iterator[dict[str, Any]]]
     if size:
         all_rows = rows(dataset.shards)
         parts = [itertools.islice(all_rows, size) for _ in range(max(1, math.ceil(total / size)))]

@@ -1,8 +1,8 @@
 """Rows of nested Parquet files at random: with image bytes (format parquet), or beside the source's files (sidecar).
 
-Everything is read in the calling thread, without the thread pools of pyarrow. A thread of a pool that needs the GIL while
-the interpreter shuts down is ended by Python, and C++ then aborts the process ("terminate called without an active
-exception"). Many workers with a pool each would also compete for the cores.
+Everything is read in the calling thread, without the thread pools of pyarrow. A thread of a pool that needs the GIL
+while the interpreter shuts down is ended by Python, and C++ then aborts the process ("terminate called without an
+active exception"). Many workers with a pool each would also compete for the cores.
 
 A row costs its row group, so a few of them are kept, and samples are shuffled among a few units at a time.
 """
