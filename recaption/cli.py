@@ -7,16 +7,19 @@ Exit codes: 0 done; 1 done, but more was rejected than the pipeline allows, or a
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 from rich.console import Console
 
 import recaption
 from recaption import commands as call
+from recaption import stdio, supervise
 from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
 from recaption.export import MODULES as FORMATS
 
@@ -26,25 +29,38 @@ Command = Callable[[argparse.Namespace], int]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are one message on standard error, never a traceback."""
     arguments = _parsed(argv)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
         return int(arguments.command(arguments))
     except (UserError, RecaptionError, MissingExtra) as error:
-        style = "yellow" if isinstance(error, Interrupted) else "red"
-        word = "interrupted" if isinstance(error, Interrupted) else "error"
-        errors.print(f"[{style}]{word}:[/] ", end="")
-        errors.print(str(error), markup=False)
-        return error.exit_code
+        return _failed(arguments, error.exit_code, str(error))
     except KeyboardInterrupt as error:
-        errors.print("[yellow]interrupted:[/] stopped at once; run the same command again to continue")
+        code = _failed(arguments, Interrupted.exit_code, supervise.STOPPED_AT_ONCE)
         if isinstance(error, Abandoned):  # the end of the interpreter would wait for what that thread uses
-            with suppress(OSError):
-                sys.stdout.flush()
-            os._exit(Interrupted.exit_code)
-        return Interrupted.exit_code
+            stdio.flush()
+            supervise.ended(code)
+            os._exit(code)
+        return code
     except BrokenPipeError:  # `recaption inspect … | head`
-        sys.stderr.close()
         return 0
+    except Exception as error:  # noqa: BLE001 - a defect of ours, or a library's: no end without a code and a word
+        if isinstance(error, OSError) and error.errno == errno.EIO:  # the terminal is gone
+            return 0
+        text = "".join(traceback.format_exception(error)) + f"unexpected {type(error).__name__}: {error}"
+        return _failed(arguments, RecaptionError.exit_code, text)
+
+
+def _failed(arguments: argparse.Namespace, code: int, text: str) -> int:
+    """Say on standard error what ended a command, then end its display. Neither can fail."""
+    stopped = code == Interrupted.exit_code
+    console = Console(file=cast(IO[str], stdio.Unfailing(sys.stderr)), soft_wrap=True, highlight=False)
+    *trace, last = text.splitlines() if "Traceback" in text else [text]
+    for line in trace:
+        console.print(line, markup=False)
+    console.print("[yellow]interrupted:[/] " if stopped else "[red]error:[/] ", end="")
+    console.print(last, markup=False)
+    if "failed" in arguments:
+        arguments.failed(code, last)
+    return code
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -168,6 +184,9 @@ def parser() -> argparse.ArgumentParser:
     command = _add(commands, "validate", call.validate, "check an output, or anybody's dataset for a named trainer")
     command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")
     command.add_argument("--for", dest="name", choices=list(FORMATS), metavar="NAME", help=", ".join(FORMATS))
+    command.add_argument(
+        "--pixels", action="store_true", help="decode every image, not only look at its header and end"
+    )
     command.add_argument("--workers", type=_positive, metavar="N", help="that load on each GPU, to see if tars suffice")
     command.add_argument("--gpus", type=_positive, metavar="N", help="that train, on all nodes")
 
@@ -192,7 +211,11 @@ def _of_pipeline(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 def _of_output(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
     command.add_argument("out", help="an output: a folder or a store's URL; its own pipeline.yaml is used")
-    command.add_argument("--pipeline", type=_file, metavar="FILE", help="its file, where its prompts lie beside that")
+    text = (
+        "the pipeline's file: hosts, keys, code and prompts of your own are taken from it, never from the output; "
+        "its prompts may lie beside it"
+    )
+    command.add_argument("--pipeline", type=_file, metavar="FILE", help=text)
     return command
 
 

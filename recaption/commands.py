@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from rich.console import Console
 from rich.markup import escape
 
 import recaption
 from recaption.errors import MissingExtra, UserError
+from recaption.stdio import Unfailing
 
 if TYPE_CHECKING:
     from recaption.config import Pipeline
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 
 def _loaded(arguments: argparse.Namespace) -> tuple[Pipeline, Path]:
-    from recaption.config import load
+    with _extra_named():
+        from recaption.run.check import load_checked
 
-    pipeline, path = load(arguments.pipeline, tuple(arguments.set))
+    pipeline, path = load_checked(arguments.pipeline, tuple(arguments.set))
     if arguments.pipeline == "demo":
         from recaption.demo.shards import ensure_shards
 
@@ -54,7 +56,9 @@ def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Wat
         from recaption.progress import Display
         from recaption.run.exposition import Exposition
     with ExitStack() as stack:
-        display = stack.enter_context(Display(Console(), quiet=arguments.quiet, json=arguments.json))
+        display = Display(_console(), quiet=arguments.quiet, json=arguments.json)
+        arguments.failed = display.failed  # for the one that reports how it ended
+        stack.enter_context(display)
         beside: list[Watcher] = []
         if arguments.metrics_port:
             info = {"version": recaption.__version__, "command": getattr(arguments, "half", "redrive")}
@@ -62,6 +66,11 @@ def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Wat
             beside.append(stack.enter_context(exposition))
             display.say(f"metrics at http://{escape(arguments.metrics_host)}:{arguments.metrics_port}/metrics")
         yield display, tuple(beside)
+
+
+def _console(**options: Any) -> Console:
+    """A console on standard output that no closed terminal or pipe makes raise: a run goes on without a display."""
+    return Console(file=cast(IO[str], Unfailing(sys.stdout)), **options)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,19 +93,19 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.json:
             display.summary({"exit_code": code, **_fields(outcome, pipeline.name)})
     if not (arguments.quiet or arguments.json):
-        _report(outcome, pipeline.name, Console())
+        _report(outcome, pipeline.name, _console())
     _complain(outcome, pipeline)
     return code
 
 
 def _fields(outcome: Outcome, name: str) -> dict[str, Any]:
     """What came out, for programs."""
+    from recaption.generate.progress import captions_per_second
     from recaption.inspect import summarise
 
     fields = {"name": name, "out": outcome.store_url, **asdict(outcome)}
     del fields["store_url"]
-    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
-    fields["captions_per_second"] = rate
+    fields["captions_per_second"] = captions_per_second(outcome.answered, outcome.seconds)
     if outcome.build and "://" not in outcome.store_url:  # DuckDB reads local files
         fields["dataset"] = asdict(summarise(outcome.store_url))
     return fields
@@ -112,7 +121,7 @@ def _complain(outcome: Outcome, pipeline: Pipeline) -> None:
     if _judged(outcome, pipeline):
         limit = pipeline.output.max_reject_share
         above = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
-        Console(stderr=True).print(f"[red]error:[/] {above}", highlight=False)
+        Console(file=cast(IO[str], Unfailing(sys.stderr))).print(f"[red]error:[/] {above}", highlight=False)
 
 
 def _report(outcome: Outcome, name: str, console: Console) -> None:
@@ -125,18 +134,17 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
         console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
     if outcome.build is None:
         for line in (*outcome.sums, "next: recaption build, with the same arguments"):
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _report_beside(outcome, console)
         return
     if "://" in outcome.store_url:  # the summary's objects are in all shards: nobody asked for that much traffic
         for line in outcome.sums:
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print(f"next: {command} inspect {shlex.quote(out)}", markup=False, highlight=False)
         _report_beside(outcome, console)
         return
-    rate = outcome.answered / outcome.seconds if outcome.answered and outcome.seconds else None
-    summary = summarise(outcome.store_url, seconds=outcome.seconds if rate else None, captions_per_second=rate)
     print_summary(
-        summary,
+        summarise(outcome.store_url),
         console,
         (
             f"{command} inspect {shlex.quote(out)}  # look into it",
@@ -144,6 +152,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
             f'{command} inspect {shlex.quote(out)} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
             f"{command} init my-captions  # pipelines and prompts to start from",
         ),
+        (outcome.answered, outcome.seconds),
     )
     _report_beside(outcome, console)
 
@@ -152,6 +161,8 @@ def _report_beside(outcome: Outcome, console: Console) -> None:
     """What was removed, and what is not as it should be."""
     if outcome.pruned is not None:
         console.print(str(outcome.pruned), markup=False, highlight=False)
+    for words in outcome.unused:
+        console.print(f"not used: {words}", markup=False, highlight=False, soft_wrap=True)
     for warning in outcome.warnings:
         console.print("[yellow]warning:[/] ", end="")
         console.print(warning, markup=False, highlight=False, soft_wrap=True)
@@ -163,7 +174,8 @@ def estimate(arguments: argparse.Namespace) -> int:
     with _extra_named():
         from recaption.progress import Display
         from recaption.run import estimate
-    with Display(console, quiet=arguments.json) as display:
+    with Display(_console(), quiet=arguments.json) as display:
+        arguments.failed = display.failed
         found = estimate.estimate(pipeline, path, display, images=arguments.images, price=arguments.price)
     if arguments.json:
         print(json.dumps(estimate.as_json(found, pipeline), indent=2))
@@ -186,12 +198,17 @@ def doctor(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     with _extra_named():
         from recaption.run import show, status
+    errors = Console(stderr=True, highlight=False)
+
+    def read() -> status.Status:
+        return status.read_patiently(arguments.out, lambda text: errors.print(text, markup=False))
+
     if arguments.json:
-        print(json.dumps(status.as_json(status.read_status(arguments.out)), indent=2))
+        print(json.dumps(status.as_json(read()), indent=2))
     elif arguments.watch:
-        show.watch(lambda: status.read_status(arguments.out), Console())
+        show.watch(read, Console())
     else:
-        show.print_status(status.read_status(arguments.out), Console())
+        show.print_status(read(), Console())
     return 0
 
 
@@ -214,7 +231,7 @@ def redrive(arguments: argparse.Namespace) -> int:
             came = _fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
             display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **came})
     if not (arguments.quiet or arguments.json):
-        console = Console(highlight=False)
+        console = _console(highlight=False)
         if outcome is not None:
             _report(outcome, pipeline.name, console)
         console.print(result.words, markup=False)
@@ -346,7 +363,7 @@ def validate(arguments: argparse.Namespace) -> int:
     else:
         from recaption.validate import validate_output
 
-        problems = validate_output(arguments.path)
+        problems = validate_output(arguments.path, pixels=arguments.pixels)
     console = Console(highlight=False)
     counts = print_problems(problems, console)
     if not counts:

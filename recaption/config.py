@@ -5,14 +5,13 @@ from __future__ import annotations
 import datetime
 import json
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     WithJsonSchema,
@@ -20,10 +19,14 @@ from pydantic import (
     model_validator,
 )
 
+from recaption import strictyaml
 from recaption.errors import ConfigError
 from recaption.resources import find
+from recaption.section import Free, Meant, OneOrMore, Section, explain
 from recaption.types import FlairList, Granularity
 
+_S = TypeVar("_S", bound=Section)
+Names = Annotated[tuple[str, ...], OneOrMore]
 _ID = r"^[a-z][a-z0-9_]{0,31}$"
 Id = Annotated[str, Field(pattern=_ID)]
 
@@ -42,11 +45,7 @@ EngineName = Annotated[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Limits(_Section):
+class Limits(Section):
     """What an image must be. Checked on the header; what fails becomes a reject with a reason."""
 
     min_side: int = Field(16, ge=1, description="pixels, of the shorter side")
@@ -54,7 +53,7 @@ class Limits(_Section):
     max_aspect: float = Field(20.0, ge=1, description="longer side / shorter side")
 
 
-class Source(_Section):
+class Source(Section):
     """Where images come from."""
 
     path: str = Field(description="file, folder, glob or brace pattern; local or an fsspec URL")
@@ -63,14 +62,25 @@ class Source(_Section):
     image: str | None = Field(None, description="Parquet: image column; default: image or jpg, whichever there is")
     key: str | None = Field(None, description="Parquet: key column; default: key where there is one")
     keys: Literal["source", "positional"] = Field(
-        "source", description="source: its keys where they are plain and unique in a shard; positional: <shard>_<row>"
+        "source",
+        description="source: its keys where they are plain and unique in a shard, of a folder keys made from paths; "
+        "positional: <shard>_<row>",
     )
-    captions: str | None = Field(None, description="folder: a CSV, JSONL or Parquet table with a file_name column")
-    exclude: str | None = Field(None, description="Parquet with a sha256 column: images never to be asked about")
+    captions: str | None = Field(
+        None, description="folder: a CSV, JSON, JSONL or Parquet table with a file_name column"
+    )
+    exclude: str | None = Field(
+        None,
+        description="Parquet with a sha256 column, or a text file with one per line: images never to be asked about",
+    )
     limits: Limits = Limits()
+    orientation: Literal["exif", "stored"] = Field(
+        "exif",
+        description="exif: images stand upright, for the model and in the dataset; stored: pixels as they are stored",
+    )
 
 
-class Model(_Section):
+class Model(Section):
     """A model and how it is run. Batch settings in engine_args are provenance, not identity."""
 
     engine: EngineName = Field(
@@ -101,7 +111,9 @@ class Model(_Section):
     host_memory_gib: float | None = Field(
         None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"
     )
-    engine_args: dict[str, Any] = Field(default_factory=dict, description="passed to the engine as they are")
+    engine_args: Annotated[dict[str, Any], Free] = Field(
+        default_factory=dict, description="passed to the engine as they are"
+    )
 
     @property
     def reserved_cpus(self) -> float:
@@ -116,7 +128,7 @@ class Model(_Section):
         return self
 
 
-class SamplingConfig(_Section):
+class SamplingConfig(Section):
     """How the model draws tokens."""
 
     max_tokens: int = Field(320, ge=1)
@@ -124,14 +136,14 @@ class SamplingConfig(_Section):
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=0, description="0: no cut")
     seed: int = Field(0, ge=0)
-    stop: tuple[str, ...] = ()
-    ignore_eos: bool = Field(False, description="answers of exactly max_tokens; for benchmarks only")
+    stop: Names = ()
+    ignore_eos: Annotated[bool, Meant] = Field(False, description="answers of exactly max_tokens; for benchmarks only")
 
 
-class Retry(_Section):
+class Retry(Section):
     """What is asked again, and how: first with a new seed and temperature, then with fewer pixels as well."""
 
-    on: tuple[Literal["error", "empty", "repetition", "refusal", "length"], ...] = Field(
+    on: Annotated[tuple[Literal["error", "empty", "repetition", "refusal", "length"], ...], OneOrMore] = Field(
         ("empty", "error", "refusal", "repetition"),
         description="length: answers that end at max_tokens; without it they are kept as they are",
     )
@@ -145,7 +157,7 @@ class Retry(_Section):
         return tuple(sorted(set(on)))
 
 
-class Breaker(_Section):
+class Breaker(Section):
     """Stops a run that goes wrong early, not after days."""
 
     window: int = Field(1000, ge=10, description="the last so many images x generations are looked at")
@@ -155,7 +167,7 @@ class Breaker(_Section):
     )
 
 
-class Ask(_Section):
+class Ask(Section):
     """One generation: a question put to every image."""
 
     id: Id
@@ -171,7 +183,7 @@ class Ask(_Section):
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class Weights(_Section):
+class Weights(Section):
     """Factors of a sub-caption's weight; those that hold are multiplied. 1 leaves it, 0 never draws it."""
 
     duplicate: Share = Field(0.0, description="says what an earlier one of the image says")
@@ -187,7 +199,7 @@ class Weights(_Section):
     repeated: Share = Field(0.8, description="all of its content words were in earlier ones; in part: in proportion")
 
 
-class Annotate(_Section):
+class Annotate(Section):
     """How captions are cut and tagged."""
 
     splitter: Literal["spacy", "flair_regex"] = Field(
@@ -200,21 +212,22 @@ class Annotate(_Section):
         None, description="JSON file of labels that objects are mapped to: a list, label: [synonyms], COCO's or LVIS's"
     )
     weights: Weights = Weights()
-    tables: tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...] = Field(
+    tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
         (), description="annotators that add tables of their own, as package.module:Class"
     )
-    tokenizers: tuple[str, ...] = Field(
-        (), description="count tokens under these: a tokenizers JSON, a model folder or a hub id"
+    tokenizers: Names = Field(
+        (),
+        description="count tokens under these: clip, open_clip, siglip, a tokenizers JSON, a model folder or a hub id",
     )
 
 
-class Holdout(_Section):
+class Holdout(Section):
     """Images kept out of training, chosen by their sha256."""
 
     fraction: float = Field(ge=0, lt=1)
 
 
-class SamplingPolicy(_Section):
+class SamplingPolicy(Section):
     """What a trainer is advised to draw by; written into the manifest."""
 
     policy: Literal["weighted", "flair", "dreamlip", "long", "short", "raw"] = "weighted"
@@ -223,24 +236,27 @@ class SamplingPolicy(_Section):
     p_raw: float = Field(0.1, ge=0, le=1)
 
 
-class Card(_Section):
+_Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+
+
+class Card(Section):
     """What the dataset card says that recaption cannot know. Left out of the card where it is not said."""
 
     description: str | None = Field(None, description="a paragraph about the dataset")
     license: str | None = Field(None, description="of the dataset, as Hugging Face names it: cc-by-4.0, other, …")
     source: str | None = Field(None, description="where the images come from, a name or URL; default: source.path")
     source_license: str | None = Field(None, description="terms of the images and of what came with them, in words")
-    language: tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...] = Field(
-        (), description="of the texts, BCP 47"
-    )
+    language: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...], OneOrMore
+    ] = Field((), description="of the texts, BCP 47")
     creator: str | None = Field(None, description="who publishes the dataset")
     citation: str | None = Field(None, description="how to cite it, BibTeX")
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(None, description="its page")
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field("1.0.0", description="MAJOR.MINOR.PATCH")
-    published: datetime.date | None = Field(None, description="YYYY-MM-DD")
+    published: Annotated[datetime.date | None, Meant] = Field(None, description="YYYY-MM-DD")
 
 
-class Trainer(_Section):
+class Trainer(Section):
     """Who will read the dataset. Where there are fewer shards than readers, a build says so."""
 
     gpus: int = Field(1, ge=1, description="of all nodes; each reads shards of its own")
@@ -251,7 +267,7 @@ class Trainer(_Section):
         return self.gpus * self.workers
 
 
-class Output(_Section):
+class Output(Section):
     """Where and in which form the dataset is written."""
 
     path: str
@@ -273,19 +289,19 @@ class Output(_Section):
     profile_fill: Literal["empty", "repeat"] = Field(
         "empty", description="lists that are left over: empty, or the generations of their kind again"
     )
-    require: tuple[str, ...] = Field((), description="without these an image is rejected; default: the first")
-    primary: tuple[str, ...] = Field((), description="order of choice for .txt; default: as asked, then raw")
+    require: Names = Field((), description="without these an image is rejected; default: the first")
+    primary: Names = Field((), description="order of choice for .txt; default: as asked, then raw")
     holdout: Holdout | None = None
     sampling: SamplingPolicy = SamplingPolicy()
     card: Card = Card()
-    token_ids: tuple[str, ...] = Field(
+    token_ids: Names = Field(
         (), description="tokenizers whose ids of every text lie beside the data; named as in annotate.tokenizers"
     )
     trainer: Trainer | None = None
     max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
 
 
-class Pipeline(_Section):
+class Pipeline(Section):
     """source, models, generations, annotation, output."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -301,41 +317,10 @@ class Pipeline(_Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Pipeline:
-        ids = [ask.id for ask in self.generate]
-        known = [*ids, "raw"]
-        if "raw" in ids:
-            raise ValueError("generate: the id raw is taken by the captions that came with the images")
-        if len(set(ids)) < len(ids):
-            raise ValueError(f"generate: ids must differ, got {', '.join(ids)}")
-        for ask in self.generate:
-            if ask.model not in self.models:
-                raise ValueError(f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(self.models)}")
-            replay = self.models[ask.model].engine == "replay"
-            if replay and not ask.column:
-                raise ValueError(
-                    f"generate {ask.id}: engine replay needs `column`, the source column that holds the captions"
-                )
-            if not replay and (ask.column or not ask.prompt):
-                raise ValueError(f"generate {ask.id}: needs `prompt`, and `column` only goes with engine replay")
-        for name in ("require", "primary"):
-            unknown = [g for g in getattr(self.output, name) if g not in known]
-            if unknown:
-                raise ValueError(f"output.{name}: unknown {', '.join(unknown)}; known are {', '.join(known)}")
-        self._check_profile(known)
+        known = [*(ask.id for ask in self.generate), "raw"]
+        if wrong := [*_of_generations(self.generate, self.models), *_of_output(self.output, known)]:
+            raise ValueError("\n".join(wrong))
         return self
-
-    def _check_profile(self, known: list[str]) -> None:
-        output = self.output
-        if output.profile and output.format != "webdataset":
-            raise ValueError(
-                f"output.profile: {output.profile} is for format webdataset, and output.format is {output.format}; "
-                "set it to webdataset, or write another format and use recaption export"
-            )
-        if output.profile_map and not output.profile:
-            raise ValueError("output.profile_map: is for a profile; set output.profile: flair")
-        for name, generation in output.profile_map.items():
-            if generation not in known:
-                raise ValueError(f"output.profile_map.{name}: unknown {generation!r}; known are {', '.join(known)}")
 
     @property
     def require(self) -> tuple[str, ...]:
@@ -346,21 +331,86 @@ class Pipeline(_Section):
         return self.output.primary or (*(ask.id for ask in self.generate), "raw")
 
 
+def _of_generations(generate: Sequence[Ask], models: Mapping[str, Model]) -> Iterator[str]:
+    """What does not fit together in ids, models, prompts and columns."""
+    ids = [ask.id for ask in generate]
+    if "raw" in ids:
+        yield "generate: the id raw is taken by the captions that came with the images"
+    if len(set(ids)) < len(ids):
+        yield f"generate: ids must differ, got {', '.join(ids)}"
+    for ask in generate:
+        if ask.model not in models:
+            yield f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(models)}"
+            continue
+        replay = models[ask.model].engine == "replay"
+        if replay and not ask.column:
+            yield f"generate {ask.id}: engine replay needs `column`, the source column that holds the captions"
+        if not replay and (ask.column or not ask.prompt):
+            yield f"generate {ask.id}: needs `prompt`, and `column` only goes with engine replay"
+
+
+def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:
+    """What does not fit together in the output; `known` are the generations."""
+    for name in ("require", "primary"):
+        unknown = [g for g in getattr(output, name) if g not in known]
+        if unknown:
+            yield f"output.{name}: unknown {', '.join(unknown)}; known are {', '.join(known)}"
+    if output.profile and output.format != "webdataset":
+        yield (
+            f"output.profile: {output.profile} is for format webdataset, and output.format is {output.format}; "
+            "set it to webdataset, or write another format and use recaption export"
+        )
+    if output.profile_map and not output.profile:
+        yield "output.profile_map: is for a profile; set output.profile: flair"
+    for name, generation in output.profile_map.items():
+        if generation not in known:
+            yield f"output.profile_map.{name}: unknown {generation!r}; known are {', '.join(known)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """The valid parts of a pipeline that is not valid as a whole; None and nothing for the others."""
+
+    source: Source | None
+    models: Mapping[str, Model]
+    generate: Sequence[Ask]
+    annotate: Annotate | None
+    output: Output | None
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Parts:
+        return cls(
+            source=pipeline.source,
+            models=pipeline.models,
+            generate=pipeline.generate,
+            annotate=pipeline.annotate,
+            output=pipeline.output,
+        )
+
+
+class InvalidPipeline(ConfigError):
+    """A pipeline file that is not valid. `parts` are those that are; `path` is the file's, where there is one."""
+
+    parts: Parts
+    path: Path | None = None
+
+
 def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
     """Read, override (`key.path=value`, values as YAML) and validate a pipeline. Returns it with its file's path.
 
     Raises ConfigError: every problem of the file in one message, each with the key, what was given and what is allowed.
     """
     path = find("pipelines", name, ".yaml")
-    try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    data = strictyaml.read(strictyaml.decoded(path.read_bytes(), str(path)), str(path))
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping with name, source, models, generate and output")
     for override in overrides:
         _set(data, override)
-    return validate(data, str(path)), path
+    try:
+        return validate(data, str(path)), path
+    except InvalidPipeline as error:
+        error.path = path
+        raise
 
 
 def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
@@ -368,55 +418,71 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
     try:
         return Pipeline.model_validate(data)
     except ValidationError as error:
-        raise ConfigError("\n".join([f"{where} is not a valid pipeline:", *_explain(error.errors())])) from error
+        parts = _parts(data)
+        found = explain(error.errors(), _section)
+        if not any(line.startswith("pipeline: ") for line in found):  # pydantic stops at the fields
+            known = [*(ask.id for ask in parts.generate), "raw"]
+            if parts.generate and parts.models and not any(line.startswith(("generate", "models")) for line in found):
+                found += _of_generations(parts.generate, parts.models)
+                checks = list(_of_output(parts.output, known)) if parts.output else []
+                whole = not any(line.startswith("output.") for line in found)
+                found += checks if whole else [line for line in checks if not line.startswith("output.profile")]
+        lines = [f"  {line}" for line in found]
+        invalid = InvalidPipeline("\n".join([f"{where} is not a valid pipeline:", *lines]))
+        invalid.parts = parts
+        raise invalid from error
+
+
+def _parts(data: dict[str, Any]) -> Parts:
+    def part(kind: type[_S], value: Any, *, without_faults: bool = False) -> _S | None:
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            if not without_faults or not isinstance(value, dict):
+                return None
+            wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
+            return part(kind, {name: item for name, item in value.items() if str(name) not in wrong})
+
+    models, generate = data.get("models"), data.get("generate")
+    of_models = {str(name): part(Model, value) for name, value in models.items()} if isinstance(models, dict) else {}
+    of_generate = [part(Ask, value) for value in generate] if isinstance(generate, list) else []
+    return Parts(
+        source=part(Source, data.get("source"), without_faults=True),
+        models={name: model for name, model in of_models.items() if model},
+        generate=[ask for ask in of_generate if ask],
+        annotate=part(Annotate, data.get("annotate", {}), without_faults=True),
+        output=part(Output, data.get("output"), without_faults=True),
+    )
 
 
 def _set(data: dict[str, Any], override: str) -> None:
     keys, equals, text = override.partition("=")
     if not equals or not keys:
         raise ConfigError(f"--set {override!r}: expected key.path=value, e.g. output.path=out/demo")
-    *parents, last = keys.split(".")
+    value = _value(text.strip(), f"--set {override!r}")
+    parents = keys.split(".")
     node: Any = data
-    for parent in [*parents, last]:
-        index = int(parent) if isinstance(node, list) and parent.isdigit() else parent
+    for depth, part in enumerate(parents):
+        index = int(part) if isinstance(node, list) and part.isdecimal() else part
         try:
-            value = yaml.safe_load(text)
-            if parent is last:
+            if depth == len(parents) - 1:
                 node[index] = value
             else:
                 if isinstance(node, dict):
                     node.setdefault(index, {})
                 node = node[index]
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from error
         except (TypeError, IndexError, KeyError) as error:
-            raise ConfigError(f"--set {override!r}: {parent!r} cannot be set here: {error}") from error
+            raise ConfigError(f"--set {override!r}: {part!r} cannot be set here: {error}") from error
 
 
-def _explain(errors: list[Any]) -> list[str]:
-    """A line per problem; what pydantic says of each branch of a union is joined into one."""
-    lines: dict[str, list[str]] = {}
-    for error in errors:
-        below = [other["loc"] for other in errors if len(other["loc"]) > len(error["loc"])]
-        if error["type"] == "too_short" and any(loc[: len(error["loc"])] == error["loc"] for loc in below):
-            continue  # an item was there, it was just wrong: the other line says how
-        loc = tuple(part for part in error["loc"] if not _is_branch(part))
-        where = ".".join(str(part) for part in loc) or "pipeline"
-        text = str(error["msg"]).removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            owner = _section(loc[:-1])
-            text = "unknown key" + (f"; allowed here: {', '.join(owner.model_fields)}" if owner else "")
-        elif error["type"] not in ("missing", "value_error") and not isinstance(error["input"], dict | list):
-            text += f" (given: {error['input']!r})"
-        lines.setdefault(where, []).append(text)
-    return [f"  {where}: {', or '.join(dict.fromkeys(texts))}" for where, texts in lines.items()]
+def _value(text: str, where: str) -> Any:
+    """A value of --set: a list, a mapping or a quoted text as YAML has them, anything else as it stands."""
+    if text[:1] not in ("[", "{", '"', "'"):
+        return strictyaml.scalar(text)
+    return strictyaml.read(text, where, whole=True)
 
 
-def _is_branch(part: Any) -> bool:
-    return isinstance(part, str) and (part.startswith(("literal[", "constrained-", "function-")) or part == "int")
-
-
-def _section(loc: tuple[Any, ...]) -> type[_Section] | None:
+def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     """The section that a location in the file belongs to."""
     top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": Ask}
     top["breaker"] = Breaker

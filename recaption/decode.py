@@ -1,13 +1,17 @@
 """From an image file's bytes to pixels: the one way, for every engine.
 
-What is captioned is what a trainer sees. Trainers read `PIL.Image.open(file).convert("RGB")` (open_clip,
-src/open_clip_train/data.py; webdataset, `decode("pilrgb")`; timm, readers), so EXIF orientation is not applied and
-colour profiles are ignored. There is one difference: transparency is laid over white, where `convert` would show
-whatever colour lies below it; `to_rgb` is also what the writer uses when it transcodes such an image to JPEG.
+The model sees what a trainer sees: `PIL.Image.open(file).convert("RGB")` (open_clip, src/open_clip_train/data.py;
+webdataset, `decode("pilrgb")`; timm, readers) of an image that stands upright. Builds write it upright, and so it is
+decoded upright where the caller gives its EXIF orientation. Colour profiles are ignored. Transparency is laid over
+white, where `convert` would show whatever colour lies below it; `to_rgb` is also what the writer uses when it
+transcodes such an image to JPEG.
 
-Pillow's plugins are used one by one and not through `Image.open`: only the formats below are taken, and neither its
-process-wide pixel limit nor its decompression bomb warning comes into play, so nothing global is changed and threads
-can decode side by side. The limits here are checked on the header, before a pixel is decoded.
+Pillow decides what is an image: nothing that it loads is rejected here as undecodable or truncated, and nothing that it
+cannot load is decoded. Its plugins are used one by one and not through `Image.open`: only the formats below are taken,
+and neither its process-wide pixel limit nor its decompression bomb warning comes into play, so nothing global changes
+and threads can decode side by side. The limits here are checked on the header, before a pixel is decoded.
+
+Two formats come out upright by themselves: Pillow turns a TIFF by its own tag when it loads it, and libheif a HEIF.
 """
 
 from __future__ import annotations
@@ -20,26 +24,38 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any, Final
 
 from PIL import Image, ImageFile
 
 from recaption.errors import ImageError
+from recaption.imagefile import JPEG, PNG, ends_well, exif_of, exif_orientation, sniff, without_exif
 from recaption.types import ImageLimits, Reason
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _PLUGINS = {
-    "JPEG": ("JpegImagePlugin", "JpegImageFile"),
-    "PNG": ("PngImagePlugin", "PngImageFile"),
-    "WEBP": ("WebPImagePlugin", "WebPImageFile"),
-    "GIF": ("GifImagePlugin", "GifImageFile"),
-    "BMP": ("BmpImagePlugin", "BmpImageFile"),
-    "TIFF": ("TiffImagePlugin", "TiffImageFile"),
-    "AVIF": ("AvifImagePlugin", "AvifImageFile"),
+    "JPEG": ("PIL.JpegImagePlugin", "jpeg_factory"),  # of several pictures in one file (MPO) it is the first
+    "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
+    "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
+    "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
+    "BMP": ("PIL.BmpImagePlugin", "BmpImageFile"),
+    "TIFF": ("PIL.TiffImagePlugin", "TiffImageFile"),
+    "AVIF": ("PIL.AvifImagePlugin", "AvifImageFile"),
+    "HEIF": ("pillow_heif.as_plugin", "HeifImageFile"),
 }
 FORMATS = tuple(_PLUGINS)
 """Formats that are taken, by content and never by name. Of an animated file it is the first frame."""
 
+_NAMES: Final = {"HEIF": "HEIC/HEIF"}  # as users know it
 _WARNS = ("GIF", "TIFF")  # plugins that raise Pillow's bomb warning by themselves: held to its level, if lower
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,28 +66,89 @@ class ImageInfo:
     width: int
     height: int
     mode: str  # Pillow's name of the pixel layout
+    orientation: int | None = None  # EXIF's, 2 to 8; None: upright as it is decoded
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height once the orientation is applied."""
+        return upright_size(self.width, self.height, self.orientation)
 
 
 def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
-    """Read and judge the header of an image file; no pixel is decoded.
+    """Read the header of an image file, and compare it with the limits; see `look`.
 
-    Raises ImageError: empty, undecodable, truncated, too_small, too_many_pixels, extreme_aspect. A JPEG, PNG, WebP or
-    AVIF that ends before it says it does is already found `truncated` here.
+    Raises ImageError: empty, undecodable, truncated, too_small, too_many_pixels, extreme_aspect.
     """
     with _open(data) as image:
-        return _judge(image, data, limits)
+        info = _info(image, data)
+        check_limits(info.format, info.width, info.height, limits)
+        _check_end(image, data, limits.max_pixels)
+        return info
 
 
-def decode(data: bytes, limits: ImageLimits, max_pixels: int | None = None, share: float = 1.0) -> Image.Image:
+def look(data: bytes, max_pixels: int = ImageLimits().max_pixels) -> ImageInfo:
+    """Read the header of an image file and see that it ends as it should; no limits are judged.
+
+    No pixel is decoded, unless a JPEG, PNG or WebP lacks its proper end. Then all pixels are decoded to know whether
+    Pillow loads the file, if there are at most `max_pixels`; with more it is `truncated`.
+    Raises ImageError: empty, undecodable, truncated, too_many_pixels (Pillow's own limit).
+    """
+    with _open(data) as image:
+        _check_end(image, data, max_pixels)
+        return _info(image, data)
+
+
+def check_limits(format: str, width: int, height: int, limits: ImageLimits) -> None:
+    """Raises ImageError: too_small, too_many_pixels, extreme_aspect. `format` is one of FORMATS."""
+    pixels, size = width * height, f"{width} x {height} px"
+    allowed = limits.max_pixels
+    if format in _WARNS and Image.MAX_IMAGE_PIXELS is not None:
+        allowed = min(allowed, Image.MAX_IMAGE_PIXELS)
+    if min(width, height) < max(1, limits.min_side):
+        raise ImageError("too_small", f"{size}: the shorter side must be at least {limits.min_side}")
+    if pixels > allowed:
+        raise ImageError("too_many_pixels", f"{size} is {pixels} pixels: at most {allowed} are allowed")
+    if max(width, height) > limits.max_aspect * min(width, height):
+        raise ImageError("extreme_aspect", f"{size}: the longer side may be at most {limits.max_aspect:g} x the other")
+
+
+def check_pixels(data: bytes, limits: ImageLimits) -> ImageInfo:
+    """Decode all pixels and throw them away; a JPEG at an eighth of its size, which reads the whole file all the same.
+
+    Raises ImageError as `decode` does.
+    """
+    with _open(data) as image:
+        info = _info(image, data)
+        check_limits(info.format, info.width, info.height, limits)
+        try:
+            if info.format == "JPEG":
+                image.draft("RGB", (1, 1))
+            image.load()
+            to_rgb(image)
+        except Exception as error:
+            raise _explain(error, info.format, data) from error
+        return info
+
+
+def decode(
+    data: bytes,
+    limits: ImageLimits,
+    max_pixels: int | None = None,
+    share: float = 1.0,
+    orientation: int | None = None,
+) -> Image.Image:
     """Decode to RGB; above `max_pixels` (width x height) scaled down to it with its aspect ratio kept.
 
     `share`, above 0 and at most 1, is the share that is left of the pixels that the image would have otherwise.
+    `orientation` is the EXIF orientation to apply, None: none.
 
     A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where that is still not below the target (libjpeg's scaled
-    inverse DCT), which costs a fraction of the time. Raises ImageError as `check_header` does.
+    inverse DCT), which costs a fraction of the time. Raises ImageError: what `check_header` raises, and undecodable and
+    truncated for every file that Pillow cannot load.
     """
     with _open(data) as image:
-        info = _judge(image, data, limits)
+        info = _info(image, data)
+        check_limits(info.format, info.width, info.height, limits)
         target = _fit(info.width, info.height, max_pixels)
         if share < 1:
             target = _fit(*target, max(1, int(target[0] * target[1] * share)))
@@ -80,9 +157,35 @@ def decode(data: bytes, limits: ImageLimits, max_pixels: int | None = None, shar
                 image.draft("RGB", target)
             image.load()
             rgb = to_rgb(image)
-            return rgb if rgb.size == target else rgb.resize(target, Image.Resampling.BICUBIC)
+            rgb = rgb if rgb.size == target else rgb.resize(target, Image.Resampling.BICUBIC)
         except Exception as error:  # Pillow's plugins raise anything at all on broken files
             raise _explain(error, info.format, data) from error
+        return upright(rgb, orientation)
+
+
+def decode_whole(data: bytes, orientation: int | None = None) -> tuple[Image.Image, bytes | None]:
+    """All pixels as RGB, and the colour profile that they are meant for. Limits are not judged.
+
+    Raises ImageError: empty, undecodable, truncated, too_many_pixels (Pillow's own limit).
+    """
+    with _open(data) as image:
+        try:
+            image.load()
+            profile = image.info.get("icc_profile")
+            return upright(to_rgb(image), orientation), profile if isinstance(profile, bytes) else None
+        except Exception as error:
+            raise _explain(error, _kind(image), data) from error
+
+
+def upright_size(width: int, height: int, orientation: int | None) -> tuple[int, int]:
+    """Width and height of an image once its EXIF orientation is applied: 5 to 8 swap them."""
+    return (height, width) if orientation is not None and orientation >= 5 else (width, height)
+
+
+def upright(image: Image.Image, orientation: int | None) -> Image.Image:
+    """The image turned and mirrored by an EXIF orientation; None and 1 leave it as it is."""
+    turn = _TURNS.get(orientation or 1)
+    return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -116,8 +219,11 @@ class Decoder:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, float], Future[Image.Image]] = OrderedDict()
 
-    def decode(self, data: bytes, sha256: str, share: float = 1.0) -> Image.Image:
-        """The RGB image in `data`, whose sha256 is `sha256`; `share` and what it raises as of `decode`."""
+    def decode(self, data: bytes, sha256: str, share: float = 1.0, orientation: int | None = None) -> Image.Image:
+        """The RGB image in `data`, whose sha256 is `sha256`; `share`, `orientation` and what it raises as of `decode`.
+
+        An image has one orientation, so what is kept is not told apart by it.
+        """
         place = sha256, share
         with self._lock:
             result = self._kept.get(place)
@@ -131,7 +237,7 @@ class Decoder:
                 self._kept.move_to_end(place)
         if mine:
             try:
-                result.set_result(decode(data, self.limits, self.max_pixels, share))
+                result.set_result(decode(data, self.limits, self.max_pixels, share, orientation))
             except BaseException as error:
                 result.set_exception(error)  # whoever waits for this image must not wait for ever
                 if not isinstance(error, ImageError):
@@ -149,53 +255,71 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         raise ImageError("empty", "the image has no bytes")
     kind = sniff(data)
     if kind is None:
-        if any(magic.startswith(data) for magic in (_PNG, _JPEG, b"RIFF", b"GIF8")):
+        if any(magic.startswith(data) for magic in (PNG, JPEG, b"RIFF", b"GIF8")):
             raise ImageError("truncated", f"the image ends after {len(data)} bytes")
-        start = data[:16]
-        raise ImageError("undecodable", f"begins with {start!r}: not one of {', '.join(FORMATS)}")
-    module, name = _PLUGINS[kind]
+        raise ImageError("undecodable", f"not an image of a supported format ({', '.join(FORMATS)}): {data[:16]!r}")
+    plugin = _plugin(kind)
     try:
-        plugin = getattr(import_module(f"PIL.{module}"), name)
-        return plugin(io.BytesIO(plain_jpeg(data) if kind == "JPEG" else data))
+        image: ImageFile.ImageFile = plugin(io.BytesIO(without_exif(data) if kind == "JPEG" else data))
+        return image
     except Exception as error:
         raise _explain(error, kind, data) from error
 
 
-def sniff(data: bytes) -> str | None:
-    """The format by its first bytes."""
-    if data.startswith(_JPEG):
-        return "JPEG"
-    if data.startswith(_PNG):
-        return "PNG"
-    if data[:4] == b"RIFF" and (data[8:12] == b"WEBP" or (len(data) < 12 and b"WEBP".startswith(data[8:]))):
-        return "WEBP"
-    if data[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if data[:2] == b"BM":
-        return "BMP"
-    if data[:4] in (b"II*\0", b"MM\0*"):
-        return "TIFF"
-    if data[4:12] in (b"ftypavif", b"ftypavis"):
-        return "AVIF"
-    return None
+def supported(kind: str) -> bool:
+    """Whether the packages that read a format of `FORMATS` are installed."""
+    try:
+        plugin = import_module(_PLUGINS[kind][0])
+    except ImportError:
+        return False
+    return bool(getattr(plugin, "SUPPORTED", True))
 
 
-def _judge(image: ImageFile.ImageFile, data: bytes, limits: ImageLimits) -> ImageInfo:
+def _plugin(kind: str) -> Any:
+    if not supported(kind):
+        raise ImageError(
+            "undecodable",
+            f"the image is {_NAMES.get(kind, kind)}, which needs the extra heif: pip install 'recaption[heif]'",
+        )
+    module, name = _PLUGINS[kind]
+    return getattr(import_module(module), name)
+
+
+def _kind(image: ImageFile.ImageFile) -> str:
     kind = str(image.format)
+    return "JPEG" if kind == "MPO" else kind
+
+
+def _info(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
+    kind = _kind(image)
     width, height = image.size
-    pixels, size = width * height, f"{width} x {height} px"
-    allowed = limits.max_pixels
-    if kind in _WARNS and Image.MAX_IMAGE_PIXELS is not None:
-        allowed = min(allowed, Image.MAX_IMAGE_PIXELS)
-    if min(width, height) < max(1, limits.min_side):
-        raise ImageError("too_small", f"{size}: the shorter side must be at least {limits.min_side}")
-    if pixels > allowed:
-        raise ImageError("too_many_pixels", f"{size} is {pixels} pixels: at most {allowed} are allowed")
-    if max(width, height) > limits.max_aspect * min(width, height):
-        raise ImageError("extreme_aspect", f"{size}: the longer side may be at most {limits.max_aspect:g} x the other")
-    if not _is_whole(kind, data):
-        raise ImageError("truncated", f"the {kind} of {size} ends early, after {len(data)} bytes")
-    return ImageInfo(format=kind, width=width, height=height, mode=image.mode)
+    return ImageInfo(
+        format=kind, width=width, height=height, mode=image.mode, orientation=_orientation(kind, image, data)
+    )
+
+
+def _orientation(kind: str, image: ImageFile.ImageFile, data: bytes) -> int | None:
+    """That is still to be applied to the pixels as Pillow decodes them."""
+    if kind in ("JPEG", "PNG"):
+        exif = exif_of(kind, data)
+    else:
+        # Of an AVIF it is what `irot` and `imir` say, which Pillow does not apply. WebP has a chunk.
+        exif = image.info.get("exif") if kind in ("WEBP", "AVIF") else None
+    return exif_orientation(exif) if exif else None
+
+
+def _check_end(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
+    """Raises ImageError for a file that lacks its proper end, unless Pillow loads it all the same."""
+    kind = _kind(image)
+    if ends_well(kind, data):
+        return
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError("truncated", f"the {kind} of {width} x {height} px ends early, after {len(data)} bytes")
+    try:
+        image.load()
+    except Exception as error:
+        raise _explain(error, kind, data) from error
 
 
 def _explain(error: Exception, kind: str, data: bytes) -> ImageError:
@@ -204,7 +328,7 @@ def _explain(error: Exception, kind: str, data: bytes) -> ImageError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         reason = "too_many_pixels"
     elif (
-        not _is_whole(kind, data)
+        not ends_well(kind, data)
         or isinstance(error, EOFError | struct.error | IndexError)
         or "truncated" in str(error).lower()
     ):
@@ -220,52 +344,3 @@ def _fit(width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
     short = max(1, int(min(width, height) * scale))
     long = min(max(1, int(max(width, height) * scale)), max(1, max_pixels // short))
     return (long, short) if width >= height else (short, long)
-
-
-def _is_whole(kind: str, data: bytes) -> bool:
-    """Whether the file reaches the end that its own structure gives; True for formats whose decoders see to it."""
-    if kind == "JPEG":
-        scan = _jpeg_header(data)[1]
-        return scan is not None and data.rfind(b"\xff\xd9") > scan
-    if kind == "PNG":
-        at = len(_PNG)
-        while at + 12 <= len(data):  # length, name, content, checksum (PNG specification, section 5.3)
-            length, name = struct.unpack_from(">I4s", data, at)
-            at += 12 + length
-            if name == b"IEND":
-                return at <= len(data)
-        return False
-    if kind == "WEBP":  # RIFF: the size of all that follows (developers.google.com/speed/webp/docs/riff_container)
-        return len(data) >= 12 and 8 + struct.unpack_from("<I", data, 4)[0] <= len(data)
-    return True
-
-
-def plain_jpeg(data: bytes) -> bytes:
-    """The JPEG without the segments that say nothing about pixels (EXIF, colour profiles, thumbnails, comments).
-
-    Pillow would parse EXIF on opening, slowly, and with warnings where it is damaged.
-    """
-    kept, scan = _jpeg_header(data)
-    return data if scan is None else b"".join([b"\xff\xd8", *kept, memoryview(data)[scan:]])
-
-
-def _jpeg_header(data: bytes) -> tuple[list[bytes], int | None]:
-    """The segments that pixels depend on, and the offset of the first scan; None where that is not reached.
-
-    A segment is ff, a marker, and a big-endian length that counts itself (ITU-T T.81, annex B). Of the application
-    segments JFIF (e0) and Adobe (ee, which tells the colour transform) are kept.
-    """
-    kept: list[bytes] = []
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xDA:
-            return kept, at
-        if marker in (0xFF, 0x01) or 0xD0 <= marker <= 0xD8:  # a fill byte, or a marker without a length
-            at += 1 if marker == 0xFF else 2
-            continue
-        end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
-        if not (0xE1 <= marker <= 0xED or marker in (0xEF, 0xFE)):
-            kept.append(data[at:end])
-        at = end
-    return kept, None

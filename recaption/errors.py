@@ -10,6 +10,7 @@ RecaptionError            data or infrastructure failed; carries key and shard w
   |- ShardError           a source shard cannot be read
   |- StoreError           the store failed, after retries                                   (exit 3)
   |- ClusterError         Ray did not start or cannot be reached   (exit 3)
+  |    `- ClusterLost     Ray has ended during the run
   |- EngineDead           the engine is gone; its actor exits and is restarted   (exit 3 if it keeps dying)
   |- CircuitOpen          too much of what was asked last was rejected or degenerate           (exit 3)
   |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
@@ -104,6 +105,10 @@ class CircuitOpen(RecaptionError):
 
 class ClusterError(RecaptionError):
     """Ray did not start on this machine, or the cluster at RAY_ADDRESS cannot be reached."""
+
+
+class ClusterLost(ClusterError):
+    """Ray's daemons have ended during the run: nothing can be asked of the cluster any more, not even to stop."""
 
 
 class DatasetError(RecaptionError):

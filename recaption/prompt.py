@@ -8,35 +8,31 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
 import jinja2.meta
-import yaml
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from recaption import sandbox, strictyaml
 from recaption.errors import ConfigError, RequestError
 from recaption.resources import find
+from recaption.section import OneOrMore, Section, explain
 from recaption.types import Granularity
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
-# Sandboxed: prompts are code of the user, but columns come from the web and a template must not reach through them.
-_ENVIRONMENT = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=False
-)
+# What a template raises on a value that does not fit it.
+_OF_A_VALUE = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
 
 
-class FrontMatter(BaseModel):
+class FrontMatter(Section):
     """The YAML head of a prompt file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(pattern=r"^[a-z0-9_]+$")
     version: int = Field(ge=1)
     kind: Granularity
-    stop: tuple[str, ...] = ()
+    stop: Annotated[tuple[str, ...], OneOrMore] = ()
     notes: str | None = None
 
 
@@ -55,19 +51,41 @@ class Prompt:
     @cached_property
     def columns(self) -> frozenset[str]:
         """Names that the template takes from the image's columns."""
-        return frozenset(jinja2.meta.find_undeclared_variables(_ENVIRONMENT.parse(self.template)))
+        return frozenset(jinja2.meta.find_undeclared_variables(sandbox.ENVIRONMENT.parse(self.template)))
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return sandbox.names(self.template)
 
     @cached_property
     def _compiled(self) -> jinja2.Template:
-        return _ENVIRONMENT.from_string(self.template)
+        return sandbox.ENVIRONMENT.from_string(self.template)
 
     def fill_in(self, columns: Mapping[str, Any]) -> str:
-        """The text put to the model. Raises RequestError when a value is missing or the template fails on it."""
+        """The text put to the model; the same for the same columns, always.
+
+        Null, missing, NaN and blank columns are one thing: a template handles them (`{{ caption or "…" }}`,
+        `{% if caption %}`, `default`), or the request is refused. Raises RequestError where it is, where the template
+        fails on a value, and where it takes more than `sandbox.STEPS` steps or makes more than `sandbox.TEXT`
+        characters.
+        """
+        values: dict[str, Any] = dict.fromkeys(self.columns)
+        values |= {name: columns[name] for name in self._names if name in columns}
         try:
-            return self._compiled.render(dict(columns)).strip()
+            return sandbox.render(self._compiled, values).strip()
         except jinja2.TemplateError as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {error}") from error
-        except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+        except RecursionError as error:
+            raise RequestError(f"prompt {self.id} cannot be filled in: it calls itself without an end") from error
+        except (
+            TypeError,
+            ValueError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            MemoryError,
+            RuntimeError,
+        ) as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
 
     def missing(self, available: Iterable[str]) -> list[str]:
@@ -82,23 +100,21 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     """
     path = find("prompts", name, ".md", folder)
     data = path.read_bytes()
-    try:
-        match = _FRONT_MATTER.match(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"prompt {path} is not UTF-8: {error}") from error
+    match = _FRONT_MATTER.match(strictyaml.decoded(data, f"prompt {path}"))
     if match is None:
         raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, kind, ---")
     try:
-        head = FrontMatter.model_validate(yaml.safe_load(match[1]) or {})
+        head = FrontMatter.model_validate(strictyaml.read(match[1], f"front matter of prompt {path}", 2) or {})
         template = match[2].strip()
-        _ENVIRONMENT.parse(template)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"front matter of prompt {path} is not YAML: {error}") from error
+        with sandbox.bounded():
+            sandbox.ENVIRONMENT.from_string(template)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(explain(error.errors(), lambda loc: FrontMatter))
         raise ConfigError(f"front matter of prompt {path}: {problems}") from error
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"prompt {path}, line {error.lineno} of its text: {error.message}") from error
+    except (RecursionError, MemoryError, SyntaxError) as error:
+        raise ConfigError(f"prompt {path}: its text is nested too deeply; write it with fewer levels") from error
     if not template:
         raise ConfigError(f"prompt {path} has no text below its front matter")
     return Prompt(

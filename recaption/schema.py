@@ -20,8 +20,10 @@ TABLE_KEY = b"recaption.table"
 _STR, _I32, _I64, _BOOL = pa.string(), pa.int32(), pa.int64(), pa.bool_()
 
 
-def _f(name: str, kind: pa.DataType, description: str, *, null: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=null, metadata={"description": description})
+def _f(name: str, kind: pa.DataType, description: str, *, null: bool = False, since: str | None = None) -> pa.Field:
+    """`since`: the schema version that added the column; None for those that all files of this major version have."""
+    metadata = {"description": description, **({"since": since} if since else {})}
+    return pa.field(name, kind, nullable=null, metadata=metadata)
 
 
 def _table(name: str, fields: Sequence[pa.Field]) -> pa.Schema:
@@ -30,6 +32,11 @@ def _table(name: str, fields: Sequence[pa.Field]) -> pa.Schema:
 
 _ROW = "in the dataset shard, 0-based: the row in the source shard, unless output.samples_per_shard has cut shards anew"
 _ROW_OF_REJECT = "in the source shard, 0-based; in a build that output.samples_per_shard has cut, in the dataset shard"
+
+_ORIENTATION = (
+    "EXIF orientation of the source's bytes, 2 to 8, that the model saw applied; null: none. "
+    "Images in the build stand upright; who reads the source's own files has to apply it"
+)
 
 INDEX = _table(
     "index",
@@ -45,9 +52,14 @@ INDEX = _table(
         _f("file_row", _I64, "row in a Parquet file", null=True),
         _f("url", _STR, "where the image came from", null=True),
         _f("raw_caption", _STR, "caption that came with the image, as the source has it", null=True),
+        _f("raw_captions", pa.list_(_STR), "all of them, where there are several", null=True, since="1.3"),
         _f("columns", _STR, "the other source columns, a JSON object"),
         _f("reason", _STR, "why the source itself rejects the row", null=True),
-        _f("detail", _STR, "the reason in words", null=True),
+        _f("detail", _STR, "the reason in words; without a reason, why there are no columns", null=True),
+        _f("format", _STR, "of the image, by its content: jpeg, png, …", null=True, since="1.3"),
+        _f("width", _I32, "pixels as stored, from the header", null=True, since="1.3"),
+        _f("height", _I32, "pixels as stored, from the header", null=True, since="1.3"),
+        _f("orientation", _I32, "EXIF orientation to apply, 2 to 8; null: none", null=True, since="1.3"),
     ],
 )
 
@@ -68,12 +80,13 @@ ANSWERS = _table(
         _f("key", _STR, "key in the dataset"),
         _f("row", _I64, "row in the source shard"),
         _f("sha256", _STR, "of the image that was shown"),
-        _f("text", _STR, "the model's own string, not normalised"),
+        _f("text", _STR, "the model's own string, only made storable"),
         _f("finish_reason", _STR, "stop | length | repetition | empty | refusal | error"),
         _f("prompt_tokens", _I32, "tokens of the prompt, image tokens included"),
         _f("output_tokens", _I32, "tokens of the answer that was kept"),
         _f("prompt_sha256", _STR, "of the filled-in prompt"),
         _f("attempts", pa.list_(_ATTEMPT), "every time the question was asked, the kept one last"),
+        _f("engine_finish", _STR, "the engine's own finish word; null: none, or from before 1.3", null=True),
     ],
 )
 
@@ -104,11 +117,12 @@ CAPTIONS = _table(
         _f("generation", _STR, "raw or the generation's id"),
         _f("source", _STR, "raw or <model>:<prompt>"),
         _f("granularity", _STR, "raw | short | long | region | aspect | fused"),
-        _f("text", _STR, "normalised text; spans count code points in it"),
+        _f("text", _STR, "cleaned and normalised text; spans count code points in it"),
         _f("n_words", _I32, "words"),
         _f("n_sub_captions", _I32, "sub-captions"),
         _f("finish_reason", _STR, "how the model ended; null for raw captions", null=True),
         _f("lang", _STR, "language, BCP 47", null=True),
+        _f("cleaned", pa.list_(_STR), "rules that removed something from the answer; null: none did", null=True),
     ],
 )
 
@@ -124,8 +138,9 @@ IMAGES = _table(
         _f("reason", _STR, "why not ok", null=True),
         _f("split", _STR, "train | val"),
         _f("url", _STR, "where the image came from", null=True),
-        _f("width", _I32, "pixels", null=True),
-        _f("height", _I32, "pixels", null=True),
+        _f("width", _I32, "pixels, upright", null=True),
+        _f("height", _I32, "pixels, upright", null=True),
+        _f("orientation", _I32, _ORIENTATION, null=True, since="1.3"),
         _f("n_captions", _I32, "captions, raw included"),
         _f("n_sub_captions", _I32, "sub-captions of all captions"),
         _f("n_texts", _I32, "distinct texts that can be drawn: see Record.distinct_texts"),
@@ -173,6 +188,13 @@ _SUB_TAIL = [
     _f("is_negation", _BOOL, "says what is not there"),
     _f("is_meta", _BOOL, "speaks about the picture or the description"),
     _f("is_boilerplate", _BOOL, "begins with an opener; content_start says where the content begins"),
+    _f(
+        "is_unparsed",
+        _BOOL,
+        "the whole caption, without tags: a rule failed on it; null: not recorded",
+        null=True,
+        since="1.3",
+    ),
     _f("content_start", _I32, "into the caption's text, code points"),
     _f("dup_of", _STR, "sub_id of an earlier, nearly equal one of the image", null=True),
     _f("lang", _STR, "language, BCP 47", null=True),
@@ -199,7 +221,7 @@ def _nested_captions(tokenizers: Sequence[str]) -> pa.DataType:
     outer = {"caption_id", "key", "shard", "generation", "source", "granularity"}
     sub = [f for f in sub_captions(tokenizers) if f.name not in outer]
     sub.append(_f("tags", pa.list_(TAG_STRUCT), "objects, and nouns that are none (kind)"))
-    keep = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang")
+    keep = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang", "cleaned")
     fields = [CAPTIONS.field(name) for name in keep]
     return pa.list_(pa.struct([*fields, _f("sub_captions", pa.list_(pa.struct(sub)), "in order")]))
 
@@ -243,6 +265,28 @@ def sample(tokenizers: Sequence[str] = (), generations: Sequence[str] = (), list
         flat = [f"caption_{name}" for name in generations]
         own += [_f(name, _STR, "text, where there is one", null=True) for name in ("raw_caption", *flat)]
     return _table("sample", [*own, *records(tokenizers)])
+
+
+def as_of(fields: pa.Schema, version: str) -> pa.Schema:
+    """A table's schema as files of an earlier minor version have it: without the columns that were added since."""
+    kept = [_as_of(field, minor(version)) for field in fields]
+    return pa.schema([field for field in kept if field is not None], metadata=fields.metadata)
+
+
+def _as_of(field: pa.Field, until: int) -> pa.Field | None:
+    if minor((field.metadata or {}).get(b"since", b"").decode()) > until:
+        return None
+    kind = field.type
+    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+        below = (_as_of(one, until) for one in kind.value_type)
+        return field.with_type(pa.list_(pa.struct([one for one in below if one is not None])))
+    return field
+
+
+def minor(version: str) -> int:
+    """The minor number of a schema version; 0 where there is none."""
+    _, _, number = version.partition(".")
+    return int(number) if number.isdecimal() else 0
 
 
 def check_version(schema: pa.Schema, path: str) -> None:

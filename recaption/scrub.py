@@ -19,36 +19,81 @@ _SHORTEST = 8  # characters of an environment value that counts as a secret: a s
 
 _SECRET_NAME = r"(?:secret|passw(?:or)?d|token|credentials?|api[-_]?key|access[-_]?key(?:[-_]?id)?|authorization)"
 _SECRET_VARIABLE = re.compile(rf"(?:{_SECRET_NAME}|key|auth)(?:_(?:id|value|base64|\d+))?$", re.IGNORECASE)
-_PATTERNS: Final = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        # Image bytes: a data URL, or so long a run of base64 that it is no word.
-        (r"(?i)(data:[\w.+-]*/?[\w.+-]*;base64,)[A-Za-z0-9+/=_%-]*", rf"\1{HIDDEN}"),
-        (r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{256,}=*", HIDDEN),
-        # user:password@host
-        (r"(?i)([a-z][a-z0-9+.-]*://)[^/\s@]+@", rf"\1{HIDDEN}@"),
-        # Signed URLs: of S3, Google Cloud Storage, Azure, CloudFront.
-        (
-            r"(?i)((?:\bX-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|[?&](?:sig|signature|token|key|api_?key|"
-            r"access_token|AWSAccessKeyId|GoogleAccessId|Policy|Key-Pair-Id))(?:=|%3D))[^&\s\"'<>]+",
-            rf"\1{HIDDEN}",
-        ),
+# Query parameters that sign a URL or grant access to it: whole names, names whose value must look like a signature, and
+# ends of names such as OSSAccessKeyId.
+_WHOLE = r"(?:sig|auth|pwd|rlkey|hdnts|hdnea|q-ak|key(?=(?:=|%(?:25)*3D)[\w%-]{8}))"
+_SHORT = r"(?:sign|hm|oh|s)(?=(?:=|%(?:25)*3D)[\w%-]{20})"
+_END = (
+    r"(?:signature|token|secret|credentials?|passw(?:or)?d|hmac|jwt|authorization|auth[-_]?key|session(?:[-_]?id)?|"
+    r"api[-_]?key|access[-_]?key(?:[-_]?id)?|access[-_]?id|key[-_]?pair[-_]?id|policy|[-_.](?:sig|sign|auth|key))"
+)
+_ENCODED = "%(?:25)*"  # a percent sign, however often it was encoded
+
+_Patterns = tuple[tuple[re.Pattern[str], str], ...]
+
+
+def _compiled(*pairs: tuple[str, str]) -> _Patterns:
+    return tuple((re.compile(pattern), replacement) for pattern, replacement in pairs)
+
+
+# A data URL: of an image, or of anything.
+_DATA_URL: Final = _compiled((r"(?i)(data:[\w.+-]*/?[\w.+-]*;base64,)[A-Za-z0-9+/=_%-]*", rf"\1{HIDDEN}"))
+_IN_URLS: Final = _compiled(
+    # user:password@host
+    (r"(?i)([a-z][a-z0-9+.-]{0,30}://)[^/\s@?#]+@", rf"\1{HIDDEN}@"),
+    # Signed URLs: of S3, Google Cloud Storage, Azure, CloudFront, …; also of a URL that is encoded in a URL.
+    (
+        rf"(?i)((?:[?&;#]|{_ENCODED}(?:3F|26|23|3B))(?:amp;)?(?:{_WHOLE}|{_SHORT}|[\w.~-]*?{_END})(?:=|{_ENCODED}3D))"
+        rf"(?:(?!{_ENCODED}26)[^&\s\"'<>])+",
+        rf"\1{HIDDEN}",
+    ),
+)
+_BY_FORM: Final = _compiled(
+    # Keys that say by their form what they are: AWS, GitHub, Slack, Google, JSON Web Tokens.
+    (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
+    (r"\b(?:gh[pousr]|github_pat)_\w{16,}", HIDDEN),
+    (r"\bxox[abeoprs]-[\w-]{8,}", HIDDEN),
+    (r"\bAIza[\w-]{30,}", HIDDEN),
+    (r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", HIDDEN),
+)
+_PATTERNS: Final = (
+    *_DATA_URL,
+    # So long a run of base64 that it is no word: image bytes.
+    *_compiled((r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{256,}=*", HIDDEN)),
+    *_IN_URLS,
+    *_compiled(
+        (r"(?i)(\bX-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)(?:=|%3D))[^&\s\"'<>]+", rf"\1{HIDDEN}"),
         (r"(?i)(\b(?:Bearer|Basic)\s+)[\w.~+/=-]{6,}", rf"\1{HIDDEN}"),
         # "api_key": "…", password=…, Authorization: …
         (
-            rf"(?i)((?<![\w-])[\w-]{{0,40}}?{_SECRET_NAME}\b[\"']?\s*[:=]\s*[\"']?)(?!(?:Bearer|Basic)\b)[^\s\"',;&)}}]+",
+            rf"(?i)((?<![\w-])[\w-]{{0,40}}?{_SECRET_NAME}\b[\"']?\s*[:=]\s*[\"']?)"
+            r"(?!(?:Bearer|Basic)\b)[^\s\"',;&)}]+",
             rf"\1{HIDDEN}",
         ),
-        # Keys that say by their form what they are: OpenAI, Hugging Face, AWS, GitHub, Slack, Google, JSON Web Tokens.
+        # OpenAI, Hugging Face
         (r"\bsk-[\w-]{8,}", HIDDEN),
         (r"\bhf_[A-Za-z0-9]{8,}", HIDDEN),
-        (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
-        (r"\b(?:gh[pousr]|github_pat)_\w{16,}", HIDDEN),
-        (r"\bxox[abeoprs]-[\w-]{8,}", HIDDEN),
-        (r"\bAIza[\w-]{30,}", HIDDEN),
-        (r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*", HIDDEN),
-    )
+    ),
+    *_BY_FORM,
 )
+_URL = re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]{0,30}://|data:)[^\s\"'<>]+")
+
+
+def public_url(url: str) -> str:
+    """A URL as it may be published: without passwords, signatures and tokens. Path and other parameters stay.
+
+    The environment does not count, so that builds have the same bytes everywhere.
+    """
+    for pattern, replacement in (*_DATA_URL, *_IN_URLS, *_BY_FORM):
+        url = pattern.sub(replacement, url)
+    return url
+
+
+def public_text(text: str) -> str:
+    """A text with its URLs as they may be published."""
+    if "://" not in text and "data:" not in text:
+        return text
+    return _URL.sub(lambda found: public_url(found[0]), text)
 
 
 class Scrubber:

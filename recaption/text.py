@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from typing import Final
+
+LONGEST: Final = 64 * 1024
+"""Bytes of UTF-8 that an answer or a caption may have. Longer texts are cut there (`cut`)."""
 
 _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -15,11 +19,28 @@ def normalise(text: str) -> str:
 
     Idempotent. The model's own string stays in `answers/`.
     """
-    text = _LINE_ENDS.sub("\n", text).replace("\0", "")
-    if text.isascii():
-        return text.strip()
-    text = _SURROGATES.sub("\ufffd", text)
-    return unicodedata.normalize("NFC", text).strip()
+    text = _LINE_ENDS.sub("\n", storable(text))
+    return text.strip() if text.isascii() else unicodedata.normalize("NFC", text).strip()
+
+
+def storable(text: str) -> str:
+    """The text as it can be written as UTF-8: without NUL and without surrogates (see `without_surrogates`)."""
+    return without_surrogates(text.replace("\0", ""))
+
+
+def without_surrogates(text: str) -> str:
+    """A pair of surrogates becomes the character that it stands for, a lone surrogate becomes U+FFFD."""
+    if text.isascii() or not _SURROGATES.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """The longest prefix of a storable text that has at most `longest` bytes of UTF-8. No character is split."""
+    if len(text) * 4 <= longest:
+        return text
+    data = text.encode()
+    return text if len(data) <= longest else data[:longest].decode("utf-8", "ignore")
 
 
 def sha256(text: str) -> str:

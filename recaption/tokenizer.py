@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
+
+import orjson
 
 from recaption.errors import ConfigError, MissingExtra
 
 ALIASES: Final = {"clip": "openai/clip-vit-base-patch32", "siglip": "google/siglip-base-patch16-224"}
 """Short names for hub ids. `clip` is made of the merges that open_clip ships where that is installed."""
+OPEN_CLIP: Final = "open_clip"
+"""open_clip's SimpleTokenizer: the same vocabulary as `clip`, behind ftfy and html.unescape."""
+NAMES: Final = (*ALIASES, "scene", OPEN_CLIP)
 _SCENE: Final = Path(__file__).parent / "demo" / "model" / "tokenizer.json"
 _CLIP_PIECES: Final = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CLIP_MERGES: Final = 49152 - 256 - 2
 _CLIP_ENDS: Final = ("<|startoftext|>", "<|endoftext|>")
+_OPEN_CLIP_ENDS: Final = ("<start_of_text>", "<end_of_text>")
 
 
 def column_name(tokenizer: str) -> str:
     """The name in `n_tokens_<name>`: an alias as it is, else the file's, folder's or hub id's last part, sanitised."""
-    if tokenizer in ALIASES or tokenizer == "scene":
+    if tokenizer in NAMES:
         return tokenizer
     path = Path(tokenizer)
     name = path.parent.name if path.name == "tokenizer.json" and path.parent.name else path.name.removesuffix(".json")
@@ -37,6 +45,9 @@ def load_tokenizer(name: str, *, setting: str, extra: str) -> tuple[Any, str]:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise MissingExtra("tokenizers", extra) from error
+    if name == OPEN_CLIP and not Path(name).exists():
+        made = OpenClipTokenizer(_merges(setting, extra), extra)
+        return made, made.sha256
     tokenizer = _open_clips() if name == "clip" and not Path(name).exists() else None
     if tokenizer is None:
         path = _file(name, setting, extra)
@@ -70,7 +81,7 @@ def _file(name: str, setting: str, extra: str) -> Path:
     if name == "scene" or path.suffix == ".json" or not re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id):
         raise ConfigError(
             f"{setting}: {name!r}: there is no {path}. Give a tokenizers JSON file, a folder with a "
-            f"tokenizer.json, a hub id (owner/name), or one of {', '.join([*ALIASES, 'scene'])}"
+            f"tokenizer.json, a hub id (owner/name), or one of {', '.join(NAMES)}"
         )
     return _from_hub(name, hub_id, setting, extra)
 
@@ -92,24 +103,98 @@ def _from_hub(name: str, hub_id: str, setting: str, extra: str) -> Path:
 def _open_clips() -> Any:
     """CLIP's, of the merges that open_clip ships; None where it is not installed.
 
-    Vocabulary and merges as src/open_clip/tokenizer.py, SimpleTokenizer, reads them; normaliser, pieces and ends as in
-    tokenizer.json of openai/clip-vit-base-patch32 and transformers' tokenization_clip.py.
+    Normaliser, pieces and ends as in tokenizer.json of openai/clip-vit-base-patch32 and transformers'
+    tokenization_clip.py.
     """
+    merges = _shipped_merges()
+    return None if merges is None else end_as_clip(split_as_clip(_clip_of(merges, _CLIP_ENDS)))
+
+
+class OpenClipTokenizer:
+    """open_clip's SimpleTokenizer (src/open_clip/tokenizer.py, open_clip 3.3) with the default `clean`: the same ids.
+
+    Texts are cleaned and cut into pieces by the packages that open_clip uses; the tokenizers library merges the pieces.
+    Has of `tokenizers.Tokenizer` what recaption calls.
+    """
+
+    composes: Final = False  # ftfy decides by the whole line whether to repair its encoding
+
+    def __init__(self, merges: Sequence[tuple[str, str]], extra: str) -> None:
+        try:
+            import ftfy
+            import regex
+        except ImportError as error:
+            raise MissingExtra(error.name or "ftfy", extra) from error
+        from tokenizers import pre_tokenizers
+
+        made = _clip_of(merges, _OPEN_CLIP_ENDS)
+        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        self._made = end_as_clip(made, _OPEN_CLIP_ENDS)
+        self._pieces = regex.compile("|".join([*_OPEN_CLIP_ENDS, _CLIP_PIECES]), regex.IGNORECASE)
+        versions = f"ftfy {ftfy.__version__}, regex {_CLIP_PIECES}"
+        self.sha256 = hashlib.sha256(f"{made.to_str()}\n{versions}".encode()).hexdigest()
+
+    def clean(self, text: str) -> str:
+        """The text as it is cut: ftfy, HTML entities resolved twice, white space folded, lower case."""
+        if not text.isascii() or not text.isprintable() or "&" in text:  # else ftfy and unescape change nothing
+            from ftfy import fix_text
+
+            text = html.unescape(html.unescape(fix_text(text)))
+        return " ".join(text.split()).lower()
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> Any:
+        """An Encoding of the tokenizers library; its offsets are those of the pieces, not of the text."""
+        return self.encode_batch([text], add_special_tokens)[0]
+
+    def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[Any]:
+        """As `encode`, of each text."""
+        pieces = [self._pieces.findall(self.clean(text)) for text in texts]
+        made: list[Any] = self._made.encode_batch(pieces, is_pretokenized=True, add_special_tokens=add_special_tokens)
+        return made
+
+    encode_batch_fast = encode_batch
+
+    def get_vocab(self, with_added_tokens: bool = True) -> dict[str, int]:
+        """Token -> id."""
+        vocabulary: dict[str, int] = self._made.get_vocab(with_added_tokens=with_added_tokens)
+        return vocabulary
+
+    def token_to_id(self, token: str) -> int | None:
+        """The id of a token of the vocabulary."""
+        found: int | None = self._made.token_to_id(token)
+        return found
+
+
+def _merges(setting: str, extra: str) -> list[tuple[str, str]]:
+    """CLIP's merges: of open_clip where it is installed, else of the hub's tokenizer.json."""
+    shipped = _shipped_merges()
+    if shipped is not None:
+        return shipped
+    path = _from_hub(OPEN_CLIP, ALIASES["clip"], setting, extra)
+    found = orjson.loads(path.read_bytes())["model"]["merges"]
+    return [tuple(one.split(" ") if isinstance(one, str) else one) for one in found]
+
+
+def _shipped_merges() -> list[tuple[str, str]] | None:
+    """The merges that open_clip ships, as its SimpleTokenizer reads them; None where it is not installed."""
     found = importlib.util.find_spec("open_clip")
     path = Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if found and found.origin else None
     if path is None or not path.is_file():
         return None
+    lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : _CLIP_MERGES + 1]
+    return [(first, second) for first, second in (line.split() for line in lines)]
+
+
+def _clip_of(merges: Sequence[tuple[str, str]], ends: tuple[str, str]) -> Any:
+    """A tokenizer with CLIP's vocabulary, without normaliser, pieces and ends."""
     from tokenizers import Tokenizer, models
 
-    lines = gzip.decompress(path.read_bytes()).decode().split("\n")[1 : _CLIP_MERGES + 1]
-    merges = [(first, second) for first, second in (line.split() for line in lines)]
     letters = _byte_letters()
-    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), *_CLIP_ENDS]
+    vocabulary = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(pair) for pair in merges), *ends]
     known = {token: n for n, token in enumerate(vocabulary)}
-    made = Tokenizer(
-        models.BPE(known, merges, continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=_CLIP_ENDS[1])
+    return Tokenizer(
+        models.BPE(known, list(merges), continuing_subword_prefix="", end_of_word_suffix="</w>", unk_token=ends[1])
     )
-    return end_as_clip(split_as_clip(made))
 
 
 def split_as_clip(tokenizer: Any) -> Any:
@@ -129,12 +214,12 @@ def split_as_clip(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def end_as_clip(tokenizer: Any) -> Any:
+def end_as_clip(tokenizer: Any, ends: tuple[str, str] = _CLIP_ENDS) -> Any:
     """The tokenizer with CLIP's start and end tokens, in place."""
     from tokenizers import processors
 
-    tokenizer.add_special_tokens(list(_CLIP_ENDS))
-    start, end = ((token, tokenizer.token_to_id(token)) for token in _CLIP_ENDS)
+    tokenizer.add_special_tokens(list(ends))
+    start, end = ((token, tokenizer.token_to_id(token)) for token in ends)
     tokenizer.post_processor = processors.RobertaProcessing(
         sep=end, cls_token=start, trim_offsets=False, add_prefix_space=False
     )

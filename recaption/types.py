@@ -49,11 +49,22 @@ Reason = Literal[
     "truncated_answer",
     "request_error",  # the engine refused the request
     "poison",  # alone kills a fresh engine twice
+    "unstorable",  # the answer or reject cannot be written
     # build
     "decontaminated",  # listed in source.exclude
     "missing_required",  # no answer of a generation named in output.require
 ]
 REASONS: Final[frozenset[str]] = frozenset(get_args(Reason))
+DECODE_REASONS: Final[frozenset[str]] = frozenset(
+    {"empty", "undecodable", "truncated", "too_small", "too_many_pixels", "extreme_aspect"}
+)
+"""The image itself cannot be used: seen in its header, at its end or in its pixels."""
+
+
+def stage_of(reason: str | None) -> Stage:
+    """Where an image that no model was asked about was found to be unusable."""
+    return "decode" if reason in DECODE_REASONS else "source"
+
 
 FlairList = Literal[
     "raw_caption",
@@ -71,11 +82,12 @@ src/flair/data.py, sample_dict). IB, SV and LLA are the models of DreamLIP's cap
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceShard:
-    """One file of the source, or a virtual cut of up to 5,000 images of a folder or Parquet source.
+    """One file of the source, or a virtual cut of about 5,000 images of a folder or Parquet source.
 
     `id` is unique in the source and a pure function of the shard's place in it; dataset shards are named by it, unless
     they are cut at equal counts (`output.samples_per_shard`).
-    `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file).
+    `first` and `count` cut rows `[first, first + count)` out of `path` (None: the whole file). Of a folder whose images
+    are named by path, `number` is the part of the hashes' range that the shard has, `count` the images when listed.
     """
 
     id: str
@@ -116,10 +128,25 @@ class Image:
     sha256: str  # hex, of the bytes as they lie in the source
     locator: Locator
     url: str | None = None
-    raw_caption: str | None = None
+    raw_captions: tuple[str, ...] = ()  # as the source has them
     columns: Mapping[str, Any] = field(default_factory=dict)  # the other columns, JSON values; prompts may use them
     reason: Reason | None = None
-    detail: str | None = None
+    detail: str | None = None  # the reason in words; without a reason, why there are no columns
+    format: str | None = None  # jpeg, png, …, from the header, as all below; None: not known
+    width: int | None = None  # pixels as stored
+    height: int | None = None
+    orientation: int | None = None  # EXIF orientation to apply, 2 to 8; None: none
+
+    @property
+    def raw_caption(self) -> str | None:
+        """The first of them."""
+        return self.raw_captions[0] if self.raw_captions else None
+
+    @property
+    def upright_size(self) -> tuple[int | None, int | None]:
+        """Width and height once the orientation is applied: 5 to 8 swap them."""
+        turned = self.orientation is not None and self.orientation >= 5
+        return (self.height, self.width) if turned else (self.width, self.height)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +198,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a model said to one image for one generation. `text` is the model's own string, never normalised."""
+    """What a model said to one image for one generation. `text` is the model's own string, only made storable."""
 
     key: str
     sha256: str
@@ -182,6 +209,7 @@ class Answer:
     output_tokens: int
     prompt_sha256: str  # of the filled-in prompt
     attempts: tuple[Attempt, ...] = ()
+    engine_finish: str | None = None  # the engine's own finish word; None: it gave none, or it was not recorded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,6 +293,7 @@ class SubCaption:
     is_negation: bool = False
     is_meta: bool = False
     is_boilerplate: bool = False
+    is_unparsed: bool | None = None  # the whole caption, kept because a rule failed on it; None: written before 1.3
     dup_of: str | None = None
     lang: str | None = None
     weight: float = 1.0
@@ -281,7 +310,8 @@ class SubCaption:
 class Caption:
     """A text about an image: an answer, or the raw caption that came with it.
 
-    `text` is normalised once on intake (`recaption.text.normalise`); offsets below count code points in it.
+    `text` is cleaned (answers: `recaption.tasks.caption`) and normalised (`recaption.text.normalise`) once on intake;
+    offsets below count code points in it. `cleaned` names the rules that changed an answer; None: none did.
     """
 
     caption_id: str  # <key>/<raw | generation>/<n>
@@ -291,7 +321,17 @@ class Caption:
     text: str
     finish_reason: FinishReason | None = None  # None for raw captions
     lang: str | None = None
+    cleaned: tuple[str, ...] | None = None
     sub_captions: tuple[SubCaption, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionFailure:
+    """A caption that could not be parsed (`table` None), or whose rows are missing in a table of the pipeline's own."""
+
+    caption_id: str
+    table: str | None = None
+    error: str  # name and message of the exception
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -307,8 +347,9 @@ class Record:
     split: str = "train"
     reason: Reason | None = None
     url: str | None = None
-    width: int | None = None  # pixels, as decoded from the header; None where the header is broken
+    width: int | None = None  # pixels, upright, from the header; None where the header is broken
     height: int | None = None
+    orientation: int | None = None  # EXIF orientation of the source's bytes that was applied, 2 to 8; None: none
     captions: tuple[Caption, ...] = ()
 
     def texts(self) -> dict[str, str]:

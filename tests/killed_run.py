@@ -16,8 +16,17 @@ import psutil
 from fake_engine import ENGINE_PROCESS
 
 TESTS = Path(__file__).parent
-AGENTS = "ray::DashboardAgent", "ray::RuntimeEnvAgent"
-AGENT_FILES = "/ray/dashboard/agent.py", "/ray/_private/runtime_env/agent/main.py"  # as which they begin
+KINDS = {  # what a process's command line begins with or, of a script, what its name ends with
+    "raylet": "/raylet",
+    "gcs": "/gcs_server",
+    "dashboard": "/dashboard/dashboard.py",
+    "dashboard agent": "ray::DashboardAgent",
+    "runtime env agent": "ray::RuntimeEnvAgent",
+    "log monitor": "/log_monitor.py",
+    "worker": "ray::IDLE",
+    "actor": "ray::EngineActor",
+    "render": "ray::RenderWorker",
+}
 
 
 class KilledRun:
@@ -44,6 +53,7 @@ class KilledRun:
             "output": {"path": str(self.out), "format": "webdataset"},
         }
         self.pipeline = folder / "p.yaml"
+        self.options: tuple[str, ...] = ()
         self.write()
         self.patience = 90.0  # seconds that anything may take
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +69,7 @@ class KilledRun:
         given["PYTHONPATH"] = f"{TESTS}{os.pathsep}{TESTS.parent}"
         with self.log.open("wb") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "recaption", "run", str(self.pipeline)],
+                [sys.executable, "-m", "recaption", "run", str(self.pipeline), *self.options],
                 env={**given, **environment},
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -85,10 +95,14 @@ class KilledRun:
         return True
 
     def find(self, kind: str) -> psutil.Process | None:
-        """One of the run's own processes: driver, raylet, actor (of an engine), engine (its own process), render."""
+        """One of the run's own processes: parent (which reports), driver, engine (its own process), or of KINDS."""
         assert self._process is not None
-        if kind == "driver":
+        if kind == "parent":
             return psutil.Process(self._process.pid)
+        if kind == "driver":
+            with suppress(psutil.NoSuchProcess):
+                return next(iter(psutil.Process(self._process.pid).children()), None)
+            return None
         for process in self._processes():
             try:
                 command = process.cmdline()
@@ -138,11 +152,9 @@ class KilledRun:
             self._processes()
             self._process.kill()
             self._process.wait()
-        # Two of Ray's daemons take a minute to notice, but do nothing meanwhile.
-        agents = {process for process in self._family if _is_agent(process)}
-        _, left = psutil.wait_procs(self._family - agents, timeout=15)
+        _, left = psutil.wait_procs(self._family, timeout=15)
         names = [_name(process) for process in left]
-        for process in (*left, *agents):
+        for process in left:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._family.clear()
@@ -169,18 +181,8 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
-def _is_agent(process: psutil.Process) -> bool:
-    try:
-        return process.name() in AGENTS or any(part.endswith(AGENT_FILES) for part in process.cmdline())
-    except psutil.Error:
-        return False
-
-
 def _is(kind: str, command: list[str]) -> bool:
-    name = Path(command[0]).name
-    return {
-        "raylet": name == "raylet",
-        "actor": command[0].startswith("ray::EngineActor"),
-        "render": command[0].startswith("ray::RenderWorker"),
-        "engine": ENGINE_PROCESS in command or command[0].startswith("VLLM::EngineCore"),
-    }[kind]
+    if kind == "engine":
+        return ENGINE_PROCESS in command or command[0].startswith("VLLM::EngineCore")
+    mark = KINDS[kind]
+    return any(part.endswith(mark) for part in command[:3]) if mark[0] == "/" else command[0].startswith(mark)

@@ -11,6 +11,7 @@ from recaption import config
 from recaption.annotate import Annotator
 from recaption.errors import Interrupted
 from recaption.generate.chunks import list_shard
+from recaption.generate.events import Tell, tell_nobody
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job
 from recaption.run.builder import Builder
@@ -54,12 +55,13 @@ def build(
     limit: int | None = None,
     excluded: Sequence[str] = (),
     stopping: Callable[[], bool] = lambda: False,
+    tell: Tell = tell_nobody,
 ) -> tuple[Path, bool]:
     """What `recaption build` does once all answers are there. Returns the build's folder and whether it is new."""
     pipeline = config.validate(data)
     plan, store, source = make_plan(pipeline), open_store(pipeline.output.path), open_source(pipeline.source)
     job = Job(source=source, store_url=store.url, epoch=1, excluded=frozenset(excluded), limit=limit)
-    builder = Builder(plan, job, store, Annotator(pipeline.annotate), limit, pool or LocalPool())
+    builder = Builder(plan, job, store, Annotator(pipeline.annotate), limit, pool or LocalPool(), tell)
     left = limit
     for shard in source.shards():
         listing = list_shard(store, source, shard, plan.questions, job.excluded, left)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import logging
 import random
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 import uuid
@@ -90,16 +92,7 @@ def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     server = S3Server(DomainDispatcherApplication(create_backend_app))
     http = make_server("127.0.0.1", 0, server, threaded=True, request_handler=MotoRequestHandler)
     server.endpoint = f"http://127.0.0.1:{http.server_port}"
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
+    _find_by_environment(monkeypatch, server.endpoint)
     monkeypatch.setattr(logging.getLogger("werkzeug"), "level", logging.ERROR)
     s3fs.S3FileSystem.clear_instance_cache()  # one may be left of a server that is gone
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -111,3 +104,49 @@ def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+def _find_by_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+_SERVE = """
+import logging
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@contextmanager
+def s3_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, which signals can stop and continue, and the URL of an empty bucket."""
+    import s3fs
+
+    process = subprocess.Popen([sys.executable, "-c", _SERVE], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        endpoint = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        _find_by_environment(monkeypatch, endpoint)
+        s3fs.S3FileSystem.clear_instance_cache()
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT")):
+            yield process, f"s3://{name}/out"
+    finally:
+        s3fs.S3FileSystem.clear_instance_cache()
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

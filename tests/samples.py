@@ -24,6 +24,16 @@ def jpeg(seed: int, size: tuple[int, int] = (48, 40)) -> bytes:
     return sink.getvalue()
 
 
+def damaged_png() -> bytes:
+    """Header and end are whole, the pixels are not: only decoding it shows that it is no image."""
+    sink = io.BytesIO()
+    Image.radial_gradient("L").save(sink, "PNG")
+    made = bytearray(sink.getvalue())
+    at = made.index(b"IDAT") + 4
+    made[at : at + 40] = b"\x55" * 40
+    return bytes(made)
+
+
 def write_tar(path: Path, samples: list[dict[str, bytes]]) -> None:
     """A WebDataset tar: each sample maps member names to contents."""
     path.parent.mkdir(parents=True, exist_ok=True)

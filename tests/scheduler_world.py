@@ -29,8 +29,17 @@ def masked(number: int, masks: list[tuple[int, ...]]) -> Listing:
         for i, bits in enumerate(masks)
         if any(bits)
     )
-    images = 256 * len(masks)
-    return Listing(shard=shard, digest="d", images=images, usable=images, done=(0,), first_key=None, chunks=chunks)
+    images, questions = 256 * len(masks), len(masks[0]) if masks else 1
+    return Listing(
+        shard=shard,
+        digest="d",
+        images=images,
+        usable=images,
+        done=(0,) * questions,
+        duplicates=(0,) * questions,
+        first_key=None,
+        chunks=chunks,
+    )
 
 
 def asked(chunk: Chunk) -> set[Asked]:

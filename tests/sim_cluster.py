@@ -17,8 +17,9 @@ from typing import Any
 
 from recaption.config import Model
 from recaption.engine.base import EngineSpec
-from recaption.generate.actor import Counters, Poll
+from recaption.generate.actor import Ended, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan, Question
 from recaption.generate.scheduler import Assignment
@@ -74,7 +75,7 @@ class SimTransport:
         if function is list_one:
             return self._later(0.5, lambda: self._listing(args[2]))
         assert function is narrow_one, function
-        return self._later(0.1, lambda: args[2])
+        return self._later(0.1, lambda: (args[2], Counters()))
 
     def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
         self.engines[spec.actor] = _Engine(capacity=self._capacity, latency=self._rng.uniform(4, 8), last=0.0)
@@ -88,7 +89,7 @@ class SimTransport:
                 return engine.capacity, {}
 
             return self._later(self._rng.uniform(30, 90), start)
-        if method == "run_chunk":
+        if method == "work_on":
             self._advance(engine)
             self.calls += 1
             ticket = next(self._tickets)
@@ -142,7 +143,14 @@ class SimTransport:
         )
         images = self._chunks * CHUNK_SIZE
         return Listing(
-            shard=shard, digest="0" * 12, images=images, usable=images, done=(0,), first_key=None, chunks=chunks
+            shard=shard,
+            digest="0" * 12,
+            images=images,
+            usable=images,
+            done=(0,),
+            duplicates=(0,),
+            first_key=None,
+            chunks=chunks,
         )
 
     def _advance(self, engine: _Engine) -> None:
@@ -173,7 +181,9 @@ class SimTransport:
             engine.settled += chunk.requests
             self.finished_requests += chunk.requests
             self._expect_next(engine)
-            return Outcome(ticket=ticket, value=chunk)
+            counters = Counters()
+            counters.answers["long"] = chunk.requests
+            return Outcome(ticket=ticket, value=Ended(chunk=chunk, counters=counters))
 
         self._push(self.clock + left * engine.latency / engine.capacity, due)
 

@@ -98,6 +98,7 @@ def build_all(plan: Plan) -> Path:
         provenance=builder._provenance(plan, Annotator(pipeline.annotate)),
         token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
         holdout=holdout.fraction if holdout else 0.0,
+        pixels=builder.looked_at(pipeline),
     )
     publish(store, "b")
     return Path(pipeline.output.path) / "builds" / "b"

@@ -96,6 +96,19 @@ def test_what_ends_a_run_is_said_and_coded(
     assert (last["event"], last["exit_code"], last["error"]) == ("summary", code, str(error))
 
 
+def test_a_defect_is_a_traceback_with_an_exit_code_and_a_summary(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise KeyError("boom")
+
+    monkeypatch.setattr("recaption.run.run", fail)
+    assert main(["run", "replay", "--json"]) == 3
+    out, err = said(capsys)
+    assert "Traceback" in err and err.splitlines()[-1] == "error: unexpected KeyError: 'boom'"
+    assert json.loads(out.splitlines()[-1])["exit_code"] == 3
+
+
 def test_init_copies_what_ships_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "mine"
     assert main(["init", str(target)]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,11 +13,23 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw, features
+from mutated_images import MOST, exif, originals, seeds, verdict
+from PIL import Image, ImageDraw, ImageOps, features
 
 from recaption import decode as module
-from recaption.decode import FORMATS, Decoder, ImageInfo, check_header, decode, to_rgb
+from recaption.decode import (
+    FORMATS,
+    Decoder,
+    ImageInfo,
+    check_header,
+    check_pixels,
+    decode,
+    decode_whole,
+    supported,
+    to_rgb,
+)
 from recaption.errors import ImageError
+from recaption.imagefile import exif_orientation, jpeg_segments
 from recaption.types import REASONS, ImageLimits
 
 LIMITS = ImageLimits(min_side=8, max_pixels=100_000_000, max_aspect=20)
@@ -91,11 +104,86 @@ def test_info_is_of_the_stored_image() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SAVED if name.startswith(("JPEG", "PNG", "WEBP"))])
-def test_cut_anywhere_is_truncated(name: str) -> None:
+def test_cut_anywhere_is_truncated_unless_pillow_loads_it(name: str) -> None:
     data = SAVED[name]
-    reasons = {cut: reason_of(data[:cut]) for cut in range(1, len(data))}
-    assert {cut: reason for cut, reason in reasons.items() if reason != "truncated"} == {}
+    loaded = [cut for cut in range(1, len(data)) if verdict(data[:cut]) is None]
+    assert all(cut > len(data) - 30 for cut in loaded)  # the last checksums of a PNG may be missing
+    for cut in range(1, len(data)):
+        if cut in loaded:
+            assert decode(data[:cut], LIMITS).size == check_header(data[:cut], LIMITS).upright_size == (64, 48)
+        else:
+            assert reason_of(data[:cut]) == "truncated", cut
     assert reason_of(data[: len(data) // 2], call=check_header) == "truncated"
+
+
+@pytest.mark.parametrize(
+    "junk", [b"\0", b"\xff\0\xff\0", b"\x11\x22\x33\x44\x55\x66\x77", b"\xff\xff\xff", b"\xff\xd0"]
+)
+@pytest.mark.parametrize("name", ["jpeg", "jpeg progressive", "jpeg exif", "jpeg phone", "mpo"])
+def test_junk_between_the_segments_of_a_jpeg_does_not_matter(name: str, junk: bytes) -> None:
+    data = originals()[name]
+    for _, _, end in list(jpeg_segments(data))[:-1]:
+        made = data[:end] + junk + data[end:]
+        assert verdict(made) is None
+        assert check_header(made, LIMITS) == check_header(data, LIMITS)
+        assert decode(made, LIMITS).tobytes() == decode(data, LIMITS).tobytes()
+
+
+def test_a_jpeg_without_an_end_is_truncated_unless_pillow_loads_it() -> None:
+    data = encode(picture((512, 384)), "JPEG", progressive=True)
+    assert reason_of(data[:-2], call=check_header) == reason_of(data[:-2]) == "truncated"
+    assert reason_of(data[: len(data) * 4 // 5], call=check_header) == "truncated"
+    padded = SAVED["JPEG"][:-2] + b"\xff\xd8" + bytes(2000)  # something else follows, where the end should be
+    assert (verdict(padded) is None) == (_outcome(check_header, padded) is None) == (_outcome(decode, padded) is None)
+
+
+def _outcome(call: Any, data: bytes) -> str | None:
+    try:
+        call(data, ImageLimits(min_side=1, max_pixels=MOST, max_aspect=1e9))
+    except ImageError as error:
+        return error.reason
+    return None
+
+
+def _disagreements(first: int, count: int) -> list[str]:
+    """Where Pillow and we say different things about mutated files."""
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for what, data in seeds(first, count):
+            pillow = verdict(data)
+            if pillow == "large":
+                continue
+            for call in (check_header, check_pixels, decode):
+                reason = _outcome(call, data)
+                if pillow is None and reason is not None:
+                    found.append(f"{what}: {call.__name__} says {reason}, Pillow loads it")
+                if pillow is not None and reason is None and call is not check_header:
+                    found.append(f"{what}: {call.__name__} takes it, Pillow says {pillow}")
+            if pillow is None and _outcome(lambda data, _: decode_whole(data), data) is not None:
+                found.append(f"{what}: decode_whole refuses it")
+    return found
+
+
+def test_pillow_decides_about_mutated_files() -> None:
+    assert _disagreements(0, 500) == []
+
+
+@pytest.mark.soak
+def test_pillow_decides_about_many_mutated_files() -> None:
+    assert _disagreements(10_000, 20_000) == []
+
+
+@pytest.mark.parametrize("name", ["jpeg exif", "jpeg phone"])
+def test_strange_exif_is_judged_as_pillow_judges_it(name: str) -> None:
+    data = originals()[name]
+    field = struct.pack("<HHI", 0x011A, 5, 1) if b"II*" in data else struct.pack(">HHI", 0x011A, 5, 1)
+    order = "<" if field[0] == 0x1A else ">"
+    made = data.replace(field, struct.pack(f"{order}HHI", 0x011A, 7, 1))
+    made = made.replace(b"JFIF\0\1\1\1", b"JFIF\0\1\1\0")  # no resolution there: Pillow then looks at EXIF's
+    assert made != data
+    assert verdict(made) is not None
+    assert reason_of(made) == "undecodable"
 
 
 @pytest.mark.parametrize("name", ["GIF", "BMP", "TIFF"])
@@ -198,12 +286,44 @@ def test_of_an_animation_it_is_the_first_frame() -> None:
         assert decode(data, LIMITS).getpixel((5, 5)) == (255, 0, 0), name
 
 
-def test_orientation_is_not_applied() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    data = encode(picture(), "JPEG", exif=exif)
-    assert decode(data, LIMITS).tobytes() == Image.open(io.BytesIO(data)).convert("RGB").tobytes()
-    assert decode(data, LIMITS).size == (64, 48)
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_orientation_is_told_and_applied_where_it_is_given(format: str, orientation: int) -> None:
+    if not supported(format):
+        pytest.skip(f"this Pillow has no {format}")
+    data = encode(picture(), format, exif=exif(orientation), **({} if format in ("JPEG", "TIFF") else {"quality": 100}))
+    stored = Image.open(io.BytesIO(data))
+    stored.load()  # which turns a TIFF: nothing is left to do then
+    expected = ImageOps.exif_transpose(stored).convert("RGB")
+    found = check_header(data, LIMITS)
+    assert found.orientation == (None if orientation == 1 or format == "TIFF" else orientation)
+    assert found.upright_size == expected.size == ((48, 64) if orientation >= 5 else (64, 48))
+    assert decode(data, LIMITS).tobytes() == stored.convert("RGB").tobytes()
+    assert decode(data, LIMITS, orientation=found.orientation).tobytes() == expected.tobytes()
+    assert decode_whole(data, found.orientation)[0].tobytes() == expected.tobytes()
+    small = decode(data, LIMITS, max_pixels=300, orientation=found.orientation)
+    assert (small.width > small.height) == (expected.width > expected.height)
+
+
+def test_orientation_of_a_png_behind_its_pixels_and_of_odd_exif() -> None:
+    block = exif(8).tobytes()
+    data = encode(picture(), "PNG", exif=exif(8))
+    at = data.index(b"eXIf") - 4
+    length = 12 + struct.unpack_from(">I", data, at)[0]
+    chunk, rest = data[at : at + length], data[:at] + data[at + length :]
+    end = rest.index(b"IEND") - 4
+    assert check_header(rest[:end] + chunk + rest[end:], LIMITS).orientation == 8
+    order = "<" if b"II*" in block else ">"
+    short = struct.pack(f"{order}HHI", 0x0112, 3, 1)
+    assert short in block
+    for kind, count, expected in ((4, 1, None), (3, 2, None), (2, 1, None), (1, 1, None)):
+        made = block.replace(short, struct.pack(f"{order}HHI", 0x0112, kind, count))
+        assert exif_orientation(made) in (expected, 8), (kind, count)
+    for cut in range(len(block)):
+        assert exif_orientation(block[:cut]) in (None, 8)
+    for value in (0, 9, 65535):
+        made = block.replace(short + struct.pack(f"{order}H", 8), short + struct.pack(f"{order}H", value))
+        assert made != block and exif_orientation(made) is None
 
 
 def test_damaged_exif_costs_neither_the_image_nor_a_warning() -> None:
@@ -330,5 +450,5 @@ def test_threads_share_one_decoding() -> None:
 
 
 def test_formats_are_a_closed_list() -> None:
-    assert FORMATS == ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+    assert FORMATS == ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
     assert reason_of(encode(picture(), "PPM")) == "undecodable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -19,10 +20,18 @@ CAPACITY = 16
 FLUSH = 2 * 64 + 2 * CAPACITY
 """Answers not flushed yet, of two questions, and what is in flight or ends while they are put: what a kill may cost."""
 
-COST = {"driver": FLUSH, "raylet": FLUSH, "actor": FLUSH, "engine": CAPACITY, "render": 0, "term": 0}
+COST = {
+    **dict.fromkeys(("parent", "driver", "raylet", "gcs", "dashboard agent", "runtime env agent", "actor"), FLUSH),
+    "engine": CAPACITY,
+    **dict.fromkeys(("dashboard", "log monitor", "worker", "render", "term"), 0),
+}
 ENDS = {  # exit code and last words; the other kinds do not end the run
-    "driver": (-signal.SIGKILL, ""),
+    "parent": (-signal.SIGKILL, ""),
+    "driver": (3, "was ended by SIGKILL"),
     "raylet": (3, "error: Ray's daemon on this machine (raylet) has ended"),
+    "gcs": (3, "error: Ray's control service (gcs_server) has ended"),
+    "dashboard agent": (3, "error: Ray's daemon on this machine (raylet) has ended"),
+    "runtime env agent": (3, "error: Ray's daemon on this machine (raylet) has ended"),
     "term": (75, "interrupted: stopped on request; run the same command again to continue"),
 }
 
@@ -86,13 +95,17 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool 
             code, words = ENDS[kind]
             assert work.wait() == code, work.said()
             assert words in work.said()
+            if code > 0:
+                assert work.said().splitlines()[-1].startswith(f"summary: exit code {code}, ")
     if not work.running:
         work.start()
     assert work.wait() == 0, work.said()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "kind"), list(enumerate(("driver", "raylet", "actor", "engine", "render"))))
+@pytest.mark.parametrize(
+    ("seed", "kind"), list(enumerate(("driver", "gcs", "dashboard agent", "actor", "engine", "render")))
+)
 def test_a_run_whose_processes_are_killed_ends_as_if_they_had_not(
     work: KilledRun, undisturbed: dict[str, bytes], seed: int, kind: str
 ) -> None:
@@ -100,6 +113,33 @@ def test_a_run_whose_processes_are_killed_ends_as_if_they_had_not(
     disturb(work, [(kind, rng.randint(1, 180)) for _ in range(2)])
     assert files(work.out) == undisturbed
     assert REQUESTS <= work.asked() <= REQUESTS + 2 * COST[kind], "what is in the store is not paid for again"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(40))
+def test_forty_kills_of_every_kind(work: KilledRun, undisturbed: dict[str, bytes], seed: int) -> None:
+    kind = list(COST)[seed % len(COST)]
+    disturb(work, [(kind, random.Random(seed).randint(1, 300))], all_of_them=False)
+    assert files(work.out) == undisturbed
+    assert REQUESTS <= work.asked() <= REQUESTS + COST[kind]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["runtime env agent"])
+def test_with_json_the_last_line_is_a_summary_whatever_was_killed(work: KilledRun, kind: str) -> None:
+    work.options = ("--json",)
+    work.start()
+    assert work.wait_until_asked(30), work.said()
+    began = time.monotonic()
+    assert work.kill(kind)
+    assert work.wait() == 3, work.said()
+    assert time.monotonic() - began < 30, "not after the minute that Ray waits"
+    *lines, error, last = work.said().splitlines()
+    assert all(json.loads(line)["event"] for line in lines), "nothing of Ray's between them"
+    assert error.startswith("error: ") and "run the same command again" in error
+    summary = json.loads(last)
+    assert (summary["event"], summary["exit_code"]) == ("summary", 3) and summary["error"] in error
 
 
 @pytest.mark.soak

@@ -20,8 +20,13 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 # marked so) also from each other. An entry of two parts is one module of a folder and goes before the folder's.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads", "demo", "__init__"),
-    ("config", "prompt", "schema", "store", "objectstore", "retrying", "decode", "models"),
+    ("supervise", "stdio"),  # standard library only
+    (
+        *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads"),
+        *("sandbox", "strictyaml", "section", "demo", "__init__"),
+    ),
+    ("config", "prompt", "schema", "store", "objectstore", "retrying", "imagefile", "decode", "models"),
+    ("tasks",),
     ("source", "engine", "annotate"),
     ("generate", "write"),
     ("export", "validate"),
@@ -30,11 +35,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("doctor",),
     ("cli", "commands", "__main__", "demo.__main__"),
 )
-NEIGHBOURS_ALLOWED = {0, 1, 2, 6, 9}
+NEIGHBOURS_ALLOWED = {0, 1, 2, 3, 8, 11}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
-APART["inspect"] |= {"decode"}  # images are opened in one way, with its limits; no more than Pillow
+APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
+APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
 # Who may import these at all …

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import EngineDead
-from recaption.generate.actor import Counters
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import Progress
 from recaption.progress import Display, speed_of_light
@@ -53,7 +53,8 @@ def shown(*, terminal: bool, **options: bool) -> str:
         display.say("[bold]title[/]")
         display.generating(state())
         display.building(1, 4)
-        display.generating(state(phase="done"))
+        answered = Counters(answers=Counter(long=60, short=97), rejects=Counter({("short", "refusal"): 3}))
+        display.generating(state(phase="done", counters=answered))
         display.summary({"exit_code": 0})
     return sink.getvalue()
 
@@ -74,6 +75,8 @@ def test_a_line_says_what_is_not_as_it_should_be_and_nothing_that_is_not() -> No
         "38 s left, 4 images in quarantine, 1 engine died; "
         "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
     )
+    assert "the store has not answered for 12 s, 1 engine died" in plain(state(deaths=1, store_silent=12.0))
+    assert "store" not in plain(state(store_silent=3.0))
     nothing = Progress(model="qwen", total={"long": 0}, resumed={"long": 0})
     assert plain(nothing) == "qwen: listing images"
     assert plain(state(phase="starting engine", counters=Counters(), engines=0, in_flight=0)) == (
@@ -128,23 +131,31 @@ def test_json_is_an_object_a_line_and_the_last_one_is_the_summary() -> None:
         assert lines[0]["text"] == "title" and lines[-1]["exit_code"] == 0
         progress = lines[1]
         assert progress["generations"]["short"] == {
-            "done": 23, "total": 100, "resumed": 0, "answers": 20, "retries": 0, "rejects": 3
+            "done": 23, "total": 100, "resumed": 0, "duplicates": 0, "answers": 20, "retries": 0, "rejects": 3
         }  # fmt: skip
         assert progress["captions_per_second"] == pytest.approx(3.0, rel=0.05) and progress["in_flight"] == 7
         assert (lines[2]["done"], lines[2]["total"]) == (1, 4)
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [(EngineDead("key sk-abcdefgh12345678 refused\ud800"), 3), (KeyboardInterrupt(), 75), (OSError(), 1)],
-)
-def test_json_says_what_ended_a_run(error: BaseException, code: int) -> None:
+def test_json_says_what_ended_a_run() -> None:
     sink = io.StringIO()
-    with pytest.raises(type(error)), Display(Console(file=sink), json=True):
+    error = EngineDead("→ key sk-abcdefgh12345678 refused\ud800")
+    with pytest.raises(EngineDead), Display(Console(file=sink), json=True) as display:
         raise error
+    assert sink.getvalue() == "", "standard error comes first"
+    display.failed(3, str(error))
     (line,) = map(json.loads, sink.getvalue().splitlines())
-    assert (line["event"], line["exit_code"]) == ("summary", code)
+    assert (line["event"], line["exit_code"]) == ("summary", 3)
     assert line["error"] and "abcdefgh" not in line["error"]
+    assert sink.getvalue().isascii()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_lines_and_bars_end_with_a_summary_line_when_a_run_fails(terminal: bool) -> None:
+    sink = io.StringIO()
+    display = Display(Console(file=sink, force_terminal=terminal, width=200))
+    display.failed(75, "stopped")
+    assert sink.getvalue() == "summary: exit code 75, interrupted; the same command continues\n"
 
 
 def test_the_speed_of_light_is_said_with_where_the_rest_went() -> None:

@@ -22,7 +22,10 @@ from samples import jpeg, sample, write_tar
 from recaption import config
 from recaption.errors import EngineDead, UserError
 from recaption.progress import Display
+from recaption.source.recorded import POSITIONS, record_rule
+from recaption.store import open_store
 from recaption.tokenids import TokenIds
+from recaption.validate import validate_output
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -305,6 +308,83 @@ def test_folders_and_parquet_files(tmp_path: Path, kind: str) -> None:
     run(data)
     assert manifest(tmp_path / "out")["counts"]["ok"] == 3
     assert manifest(tmp_path / "out")["format"] == "parquet"
+    assert run(data).changed is False
+
+
+def folder_of(path: Path, names: dict[str, int]) -> None:
+    for name, number in names.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(jpeg(number))
+
+
+def keys_of(out: Path) -> dict[str, str]:
+    tables = [pq.read_table(file) for file in (out / "dataset" / "images").glob("*.parquet")]
+    return {row["source_key"]: row["key"] for table in tables for row in table.to_pylist()}
+
+
+def test_a_folder_that_grows_keeps_its_keys_and_answers(tmp_path: Path) -> None:
+    folder, out = tmp_path / "s", tmp_path / "out"
+    folder_of(folder, {f"2024/07/IMG_000{i}.jpg": i for i in range(4)})
+    data = pipeline_data(str(folder), out)
+    assert run(data).answered == 8
+    before = keys_of(out)
+    assert manifest(out)["provenance"]["keys"] == "path"
+    folder_of(folder, {"2024/07/AAA_new.jpg": 9})
+    (folder / "2024/07/IMG_0003.jpg").rename(folder / "2024/moved.jpg")
+    outcome = run(data)
+    assert outcome.answered == 2
+    [warning] = outcome.warnings
+    assert warning.startswith("1 of 4 images that build") and "the path of each has changed" in warning
+    after = keys_of(out)
+    assert {name: key for name, key in after.items() if name in before} == {
+        name: key for name, key in before.items() if name != "2024/07/IMG_0003"
+    }
+    assert len(after) == 5
+
+
+def test_an_output_without_a_rule_by_path_continues_as_it_was(tmp_path: Path) -> None:
+    folder, out = tmp_path / "s", tmp_path / "out"
+    folder_of(folder, {f"sub/{i}.jpg": i for i in range(4)})
+    data = pipeline_data(str(folder), out)
+    record_rule(open_store(str(out)), POSITIONS)
+    first = run(data)
+    assert keys_of(out) == {f"sub/{i}": f"000000_00000{i}" for i in range(4)}
+    assert manifest(out)["provenance"]["keys"] == "source"
+    (out / "source.json").unlink()
+    (folder / "sub" / "metadata.jsonl").write_text("{not read in such an output")
+    again = run(data)
+    assert (again.answered, again.build, again.changed) == (0, first.build, False)
+    folder_of(folder, {"sub/00.jpg": 9})
+    third = run(data)
+    assert third.answered == 2 and keys_of(out)["sub/00"] == "000000_000001"
+    [warning] = third.warnings
+    assert warning.startswith(f"3 of 4 images that build {first.build} has are in the source under other keys now")
+
+
+def test_several_raw_captions_are_all_kept_and_what_is_unused_is_said(tmp_path: Path) -> None:
+    folder, out = tmp_path / "s", tmp_path / "out"
+    folder_of(folder, {"train/a.jpg": 0, "test/b.jpg": 1, "c.jpg": 2})
+    (folder / "train" / "metadata.jsonl").write_text('{"file_name": "a.jpg", "text": ["one cup", "two cups"]}\n')
+    (folder / "notes.txt").write_text("x")
+    data = pipeline_data(str(folder), out)
+    data["models"]["column"] = {"engine": "replay"}
+    data["generate"][1] = {"id": "short", "model": "column", "column": "text"}
+    outcome = run(data)
+    assert outcome.unused == (
+        "files that are no images: 1 .txt",
+        "images that no table names, so they have no columns: 2",
+    )
+    shard = next((out / "dataset" / "captions").glob("*.parquet"))
+    raw = [row for row in pq.read_table(shard).to_pylist() if row["generation"] == "raw"]
+    assert [(row["caption_id"].partition("/")[2], row["text"]) for row in raw] == [
+        ("raw/0", "one cup"), ("raw/1", "two cups")
+    ]  # fmt: skip
+    rejects = pq.read_table(next((out / "dataset" / "rejects").glob("*.parquet"))).to_pylist()
+    assert sorted(row["detail"] for row in rejects) == [
+        "column 'text' holds list, not a text",
+        *["no table names this image, so it has no column 'text'"] * 2,
+    ]
+    assert list(validate_output(str(out))) == []
     assert run(data).changed is False
 
 

@@ -8,7 +8,7 @@ import string
 
 import pytest
 
-from recaption.scrub import HIDDEN, Scrubber
+from recaption.scrub import HIDDEN, Scrubber, public_text, public_url
 
 SECRET = "s3cr3tV4lue-0123456789"
 PICTURE = base64.b64encode(bytes(range(256)) * 4).decode()
@@ -74,6 +74,40 @@ def test_what_says_what_is_wrong_stays(text: str) -> None:
     assert Scrubber({})(text) == text
 
 
+@pytest.mark.parametrize(
+    ("url", "published"),
+    [
+        ("https://b.s3.amazonaws.com/a.jpg?X-Amz-Date=1&X-Amz-Credential=A%2F1&X-Amz-Signature=S", "https://b.s3.amazonaws.com/a.jpg?X-Amz-Date=1&X-Amz-Credential=***&X-Amz-Signature=***"),
+        ("https://x.test/a.jpg?sv=1&sig=S%2Fc%3D&w=3", "https://x.test/a.jpg?sv=1&sig=***&w=3"),
+        ("https://x.test/a.jpg?OSSAccessKeyId=S&security-token=S", "https://x.test/a.jpg?OSSAccessKeyId=***&security-token=***"),
+        ("https://x.test/a.jpg?Policy=S&Signature=S~_&Key-Pair-Id=S", "https://x.test/a.jpg?Policy=***&Signature=***&Key-Pair-Id=***"),
+        ("https://cdn.test/a.png?ex=65&hm=0123456789abcdef01234567", "https://cdn.test/a.png?ex=65&hm=***"),
+        ("https://x.test/p?url=https%3A%2F%2Fy.test%3Fsig%3DS%26w%3D3&h=2", "https://x.test/p?url=https%3A%2F%2Fy.test%3Fsig%3D***%26w%3D3&h=2"),
+        ("HTTPS://x.test/a?b=1&amp;TOKEN=S&amp;c=2#access_token=S", "HTTPS://x.test/a?b=1&amp;TOKEN=***&amp;c=2#access_token=***"),
+        ("https://me:S@x.test/a.jpg", "https://***@x.test/a.jpg"),
+        ("data:image/png;base64,AAAA", "data:image/png;base64,***"),
+        ("https://x.test/AKIAIOSFODNN7EXAMPLE/a.jpg", "https://x.test/***/a.jpg"),
+    ],
+)  # fmt: skip
+def test_urls_are_published_without_what_gives_access(url: str, published: str) -> None:
+    assert public_url(url) == published
+    assert Scrubber({})(url) == published
+    assert public_text(f'see "{url}", x') == f'see "{published}", x'
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x.test/a.jpg?width=1&author=x&design=y&config=z&s=3&key=1&v=0123456789abcdef0123456789abcdef",
+        "https://x.test/sk-skincare-cream.jpg?mail=me@x.test",
+        "https://x.test/" + "a/" * 300 + "b.jpg",
+        "https://x.test/token/secret.jpg#top",
+    ],
+)
+def test_other_urls_are_published_as_they_are(url: str) -> None:
+    assert public_url(url) == public_text(url) == url
+
+
 def test_values_of_the_environment_go_wherever_they_stand() -> None:
     environment = {
         "MY_SERVER": "correct horse",
@@ -97,6 +131,18 @@ def test_long_hostile_text_is_done_at_once() -> None:
     """Patterns that look back at each letter would take minutes here; the suite's timeout would end it."""
     dice = random.Random(0)
     scrub = Scrubber({})
-    for text in ("a" * 500_000, "://" * 200_000, "token" * 100_000, "eyJ" * 150_000, "-" * 500_000):
+    for text in (
+        "a" * 500_000,
+        "://" * 200_000,
+        "token" * 100_000,
+        "eyJ" * 150_000,
+        "-" * 500_000,
+        "?s" * 200_000,
+        "&a-" * 150_000,
+        "&" + "a-" * 200_000,
+        "%" + "25" * 200_000,
+        "%25" * 200_000,
+    ):
         scrub(text)
+        public_text(f"https://{text}")
     scrub("".join(dice.choices(string.printable, k=500_000)))

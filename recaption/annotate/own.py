@@ -2,7 +2,8 @@
 
 `annotate.tables` names classes as `package.module:Class`. One is built per process, without arguments, and is asked
 for rows once for every sub-caption; they are put into every build as `<name>/<shard>.parquet`, sorted by key, and are a
-view of `recaption inspect`.
+view of `recaption inspect`. Where a class raises, or gives rows that do not fit its columns, the rows of that caption
+are missing in its table, and the caption is counted. It is not called for captions that could not be parsed.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from recaption import schema
+from recaption.annotate.guard import Failed, attempt
 from recaption.annotate.kinds import Token
 from recaption.errors import ConfigError, DatasetError
-from recaption.types import Caption, SubCaption
+from recaption.types import Caption, CaptionFailure, SubCaption
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _TAKEN = frozenset((*schema.FLAT, "data", "objects", "records", "shards", "answers", "runs", "index", "metrics"))
 _TAKEN |= {"regions", "negatives", "triples", "tokens"}
+
+
+_OfCaption = tuple[str, list[dict[str, Any]]]  # caption_id, its rows
 
 
 class OwnTable(Protocol):
@@ -40,34 +45,64 @@ class OwnTable(Protocol):
 
 
 class Rows:
-    """What the tables have said so far."""
+    """The rows that the tables have given so far. Where a table fails on a caption, the caption has no rows in it."""
 
     def __init__(self, tables: Sequence[OwnTable]) -> None:
         self._tables = tables
-        self._rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in tables}
+        self._columns = {table.name: schema.own(table.name, table.columns) for table in tables}
+        self._rows: dict[str, list[_OfCaption]] = {table.name: [] for table in tables}
 
-    def add(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> None:
-        key = caption.caption_id.partition("/")[0]
+    def add(self, caption: Caption, words: Sequence[Sequence[Token]]) -> list[CaptionFailure]:
+        """Ask every table for the rows of a caption; `words` are those of each sub-caption. Returns what failed."""
+        failures = []
         for table in self._tables:
-            for row in table.rows(sub, words, caption):
-                self._rows[table.name].append({**row, "sub_id": sub.sub_id, "key": key})
+            rows = attempt(self._asked, table, caption, words)
+            if isinstance(rows, Failed):
+                failures.append(CaptionFailure(caption_id=caption.caption_id, table=table.name, error=rows.error))
+            elif rows:
+                self._rows[table.name].append((caption.caption_id, rows))
+        return failures
 
-    def tables(self) -> dict[str, pa.Table]:
-        """Each as an Arrow table, in the order in which the sub-captions came.
+    def tables(self) -> tuple[dict[str, pa.Table], list[CaptionFailure]]:
+        """Each as an Arrow table, in the order in which the sub-captions came, and captions whose rows do not have the
+        types of their columns."""
+        made: dict[str, pa.Table] = {}
+        failures: list[CaptionFailure] = []
+        for table in self._tables:
+            of_captions = self._rows[table.name]
+            whole = attempt(self._table, table.name, of_captions)
+            if isinstance(whole, Failed):
+                good = []
+                for one in of_captions:
+                    alone = attempt(self._table, table.name, [one])
+                    if isinstance(alone, Failed):
+                        failures.append(CaptionFailure(caption_id=one[0], table=table.name, error=alone.error))
+                    else:
+                        good.append(one)
+                whole = self._table(table.name, good)
+            made[table.name] = whole
+        return made, failures
 
-        Raises DatasetError for rows that do not have the columns of their table.
-        """
-        return {table.name: self._table(table) for table in self._tables}
+    def _asked(self, table: OwnTable, caption: Caption, words: Sequence[Sequence[Token]]) -> list[dict[str, Any]]:
+        key = caption.caption_id.partition("/")[0]
+        known = set(self._columns[table.name].names)
+        rows = []
+        for sub, of_sub in zip(caption.sub_captions, words, strict=True):
+            for row in table.rows(sub, of_sub, caption):
+                made = {**row, "sub_id": sub.sub_id, "key": key}
+                if not made.keys() <= known:
+                    unknown = min(map(str, made.keys() - known))
+                    raise DatasetError(f"table {table.name}: a row has {unknown}; its columns are {sorted(known)}")
+                rows.append(made)
+        return rows
 
-    def _table(self, table: OwnTable) -> pa.Table:
-        rows, columns = self._rows[table.name], schema.own(table.name, table.columns)
-        if unknown := {name for row in rows for name in row} - set(columns.names):
-            raise DatasetError(f"table {table.name}: a row has {min(unknown)}; its columns are {columns.names}")
-        try:
-            made = pa.Table.from_pylist(rows, schema=columns)
-            made.validate(full=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise DatasetError(f"table {table.name}: a row is not as its columns say: {error}") from error
+    def _table(self, name: str, of_captions: Sequence[_OfCaption]) -> pa.Table:
+        columns = self._columns[name]
+        made = pa.Table.from_pylist([row for _, rows in of_captions for row in rows], schema=columns)
+        made.validate(full=True)
+        for field in columns:
+            if not field.nullable and made[field.name].null_count:
+                raise DatasetError(f"table {name}: a row has no {field.name}, and that column is not nullable")
         return made
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recaption.annotate.guard import Failed, attempt
 from recaption.annotate.kinds import Token
 from recaption.annotate.once import embed_words_once
 from recaption.errors import ConfigError, MissingExtra
@@ -69,24 +69,39 @@ class Tagger:
         self.lang: str = self.nlp.meta["lang"]
         self._known: set[str] = set()
 
-    def words(self, texts: Sequence[str]) -> list[list[Token]]:
-        """The words of each text, in order. Memory beyond them does not grow with the number of texts."""
+    def words(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
+        """The words of each text, in order; Failed where the pipeline raised for that text alone. Memory beyond them
+        does not grow with the number of texts."""
         self._learn(texts)
+        out: list[list[Token] | Failed] = []
         with self.nlp.memory_zone():  # what is not in the vocabulary yet is forgotten at its end
-            if self._last is None:
-                docs = self.nlp.pipe(texts, batch_size=_BATCH)
-                return [_universal_words(doc) for doc in docs]
-            return list(self._penn_words(texts))
+            for start in range(0, len(texts), _BATCH):
+                out += self._batch(texts[start : start + _BATCH])
+        return out
 
-    def _penn_words(self, texts: Sequence[str]) -> Iterator[list[Token]]:
+    def _batch(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
+        """One batch; text by text when it raises, so that only the text at fault is lost."""
+        read = self._universal if self._last is None else self._penn_words
+        together = attempt(read, texts)
+        if not isinstance(together, Failed):
+            return [*together]
+        if len(texts) == 1:
+            return [together]
+        return [one for text in texts for one in self._batch([text])]
+
+    def _universal(self, texts: Sequence[str]) -> list[list[Token]]:
+        return [_universal_words(doc) for doc in self.nlp.pipe(texts, batch_size=_BATCH)]
+
+    def _penn_words(self, texts: Sequence[str]) -> list[list[Token]]:
         """What the tagger says is read off its scores: it is not written into the Docs first."""
         assert self._last is not None
         labels = self._last.labels
-        docs = zip(texts, self.nlp.pipe(texts, batch_size=_BATCH, disable=["tagger"]), strict=True)
-        while batch := list(islice(docs, _BATCH)):
-            guesses = self._last.predict([doc for _, doc in batch])
-            for (text, doc), tags in zip(batch, guesses, strict=True):
-                yield _words(doc, text, [labels[tag] for tag in tags.tolist()])
+        docs = list(self.nlp.pipe(texts, batch_size=_BATCH, disable=["tagger"]))
+        guesses = self._last.predict(docs)
+        return [
+            _words(doc, text, [labels[tag] for tag in tags.tolist()])
+            for text, doc, tags in zip(texts, docs, guesses, strict=True)
+        ]
 
     def _learn(self, texts: Sequence[str]) -> None:
         """Put frequent words into the tokenizer's cache, which it neither fills nor grows inside a memory zone: without
@@ -97,8 +112,8 @@ class Tagger:
         counts = Counter(word for text in texts for word in text.split(" "))
         frequent = [word for word, n in counts.items() if n > 1 and len(word) <= _LONGEST and word not in self._known]
         for word in frequent[:room]:
-            self.nlp.make_doc(word)
             self._known.add(word)
+            attempt(self.nlp.make_doc, word)  # what raises here raises again in the caption that has it
 
     def provenance(self) -> dict[str, str]:
         """spaCy's version and the pipeline's name, version and sha256 (over its files, sorted by name)."""

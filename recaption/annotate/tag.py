@@ -208,10 +208,11 @@ class _Scan:
             fixed, attributes = attributes[-1].text, attributes[:-1]
         elif len(nouns) > 1 and (attributes or len(nouns) > 2):
             front = [*attributes[-1:], *nouns[:1]] if nouns[0].text == "steel" else nouns[:2]
-            if [word.text for word in front] == ["stainless", "steel"]:
+            behind = [noun for noun in nouns if noun not in front]
+            if behind and [word.text for word in front] == ["stainless", "steel"]:
                 attributes = [a for a in attributes if a not in front]
                 attributes.append(Token("stainless steel", "JJ", front[0].start, front[1].end))
-                nouns = [noun for noun in nouns if noun not in front]
+                nouns = behind
         while len(nouns) > 1 and not fixed and (_describes(nouns[0]) or nouns[0].text in lex.META):
             if " ".join(noun.text for noun in nouns[:2]) in lex.FIXED_NAMES or nouns[1].text in lex.GROWN:
                 break  # "oak trees"

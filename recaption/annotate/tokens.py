@@ -32,6 +32,10 @@ class Counters:
                     row[name] = len(encoding)
         return out
 
+    def most(self, text: str) -> dict[str, int]:
+        """A high estimate of `count` for a text that a tokenizer fails on: its bytes, and a start and an end token."""
+        return dict.fromkeys(self.names, len(text.encode("utf-8", "replace")) + 2)
+
     def provenance(self) -> dict[str, str]:
         """`tokenizer.<name>` -> sha256 of what it does, as the tokenizers library writes it."""
         return {f"tokenizer.{name}": digest for name, (_, digest) in zip(self.names, self._loaded, strict=True)}

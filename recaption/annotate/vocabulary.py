@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from recaption import strictyaml
 from recaption.annotate.lemma import singular
 from recaption.errors import ConfigError
 
@@ -25,6 +26,7 @@ _ALLOWED = (
     'a list of labels, an object {"label": ["synonym", …]}, or categories with name and synonyms (COCO, LVIS); '
     "labels and synonyms are strings with a letter in them"
 )
+_JSON = re.compile(r'[{}\[\]]|(?P<key>"(?:[^"\\]|\\.)*")\s*:|"(?:[^"\\]|\\.)*"')
 _BRACKETED = re.compile(r"\s*\([^()]*\)")
 
 
@@ -34,7 +36,13 @@ class Vocabulary:
     def __init__(self, path: str) -> None:
         try:
             data = Path(path).expanduser().read_bytes()
-            entries = list(_entries(orjson.loads(data)))
+            text = strictyaml.decoded(data, f"annotate.vocabulary: {path}")
+            read = orjson.loads(text)
+            if twice := _written_twice(text):
+                raise ConfigError(f"annotate.vocabulary: {path} has {twice}; keep one of them")
+            entries = list(_entries(read))
+        except ConfigError:
+            raise
         except OSError as error:
             raise ConfigError(f"annotate.vocabulary: {path} cannot be read: {error.strerror or error}") from error
         except ValueError as error:
@@ -61,6 +69,23 @@ class Vocabulary:
             if found is not None:
                 return found
         return None
+
+
+def _written_twice(text: str) -> str:
+    """The first key of an object of valid JSON `text` that it has twice, with both lines; empty where there is none."""
+    keys: list[dict[str, int]] = []  # of the objects that are open, with where they stand; empty for a list
+    for match in _JSON.finditer(text):
+        token = match[0]
+        if token in "{[":
+            keys.append({})
+        elif token in "}]":
+            keys.pop()
+        elif match["key"] is not None:
+            key = orjson.loads(match["key"])
+            if (first := keys[-1].setdefault(key, match.start())) != match.start():
+                lines = [text.count("\n", 0, at) + 1 for at in (first, match.start())]
+                return f"the key {key!r} twice, in line {lines[0]} and line {lines[1]}"
+    return ""
 
 
 def _plain(name: str) -> str:

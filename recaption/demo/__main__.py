@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import sys
 
-from recaption import cli
+from recaption.__main__ import main as command_line
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
         f"output.path={out}/demo",
         f"models.scene.engine={engine}",
     ]
-    return cli.main(["run", "demo", *(word for setting in settings for word in ("--set", setting))])
+    return command_line(["run", "demo", *(word for setting in settings for word in ("--set", setting))])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from recaption.config import Pipeline, load
+from recaption.config import Annotate, InvalidPipeline, Pipeline, load
 from recaption.doctor import gpu, machine, packages
 from recaption.doctor.finding import Check, Finding, error, examine, exit_code, ok
 from recaption.errors import UserError
@@ -25,15 +25,38 @@ def diagnose(name: str | None = None, overrides: tuple[str, ...] = ()) -> list[F
     try:
         pipeline, path = load(name, overrides)
     except UserError as problem:
-        wrong = error(
-            "pipeline", str(problem), "mend the file, or what --set says; recaption init DIR has examples", "input"
-        )
-        return [wrong, *examine(_of_machine(None))]
+        todo = "correct the file, or what --set says; recaption init DIR has examples"
+        wrong = [error("pipeline", str(problem), todo, "input")]
+        if isinstance(problem, InvalidPipeline):
+            wrong += _of_parts(problem)
+        return [*wrong, *examine(_of_machine(None))]
     if name == "demo":
         from recaption.demo.shards import ensure_shards
 
         ensure_shards(Path(pipeline.source.path).parent)  # as a run does
     return [ok("pipeline", str(path)), *examine([*_of_machine(pipeline), *_of_pipeline(pipeline, path)])]
+
+
+def _of_parts(invalid: InvalidPipeline) -> Sequence[Finding]:
+    """What the valid parts of a pipeline lack, where it is not valid as a whole."""
+    from recaption.run.check import annotate_faults, faults
+
+    parts, path = invalid.parts, invalid.path
+
+    def findings(found: Sequence[Exception]) -> Sequence[Finding]:
+        return [error("pipeline", str(fault), "correct the file, or what --set says", "input") for fault in found]
+
+    def tagger() -> Sequence[Finding]:
+        settings = Annotate(spacy_model=parts.annotate.spacy_model if parts.annotate else None)
+        return findings(annotate_faults(settings))
+
+    late = "correct the file first"
+    return examine(
+        [
+            Check("pipeline", lambda: findings(faults(parts, path, tagger=False)), late, late="warning"),
+            Check("spacy", tagger, late, late="warning"),
+        ]
+    )
 
 
 def _of_machine(pipeline: Pipeline | None) -> Sequence[Check]:
@@ -77,6 +100,7 @@ def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
             for name in asked
         ),
         Check("output", partial(parts.output, pipeline), _hint("output.path", pipeline.output.path)),
+        Check("annotate", partial(parts.annotation, pipeline), "correct annotate in the pipeline"),
         Check("disk", partial(parts.room, pipeline), "see df -h"),
         Check("build", partial(parts.build, pipeline), "mend output of the pipeline", late="warning"),
     ]

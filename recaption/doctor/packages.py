@@ -164,5 +164,5 @@ def spacy(settings: Annotate | None, needed: bool) -> Finding:
         return skipped("spacy", "not installed")
     from recaption.annotate import Annotator
 
-    made = Annotator(settings or Annotate()).provenance()
+    made = Annotator(Annotate(spacy_model=settings.spacy_model if settings else None)).provenance()
     return ok("spacy", f"{version}, tagger {made['spacy_model']} {made['spacy_model_version']}")

@@ -15,7 +15,7 @@ from recaption.doctor.machine import disk
 from recaption.errors import RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside
 from recaption.objectstore import ObjectStore
-from recaption.source import open_source
+from recaption.source import Source, open_source
 from recaption.store import LocalStore, Store, open_store
 
 _LISTING = 3.0  # s that shards are counted for: a source may have a hundred thousand
@@ -31,8 +31,15 @@ class _Listed:
 
 def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     """The source is there, its first shard can be read, and its columns suffice for the prompts."""
-    opened = open_source(pipeline.source)
-    listed = _listed(pipeline)
+    from recaption.run.check import prompt_faults
+
+    try:
+        opened = _opened(pipeline)
+        listed = _listed(pipeline)
+    except UserError as problem:
+        found = [error("source", str(problem), "", "input")]
+        faults = prompt_faults(pipeline.generate, prompts_beside(path), None)
+        return found + [error("prompts", str(fault), "correct generate in the pipeline", "input") for fault in faults]
     if not listed.shards:
         todo = "see that source.path is what you mean; recaption download fetches images of a URL list"
         return [error("source", f"{pipeline.source.path} has no shards", todo, "input")]
@@ -40,7 +47,12 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     named = f"columns {', '.join(sorted(columns))}" if columns else "no columns beside the images"
     many = f"{listed.shards:,}{'' if listed.complete else ' or more'} shard{'s' * (listed.shards != 1)}"
     findings = [ok("source", f"{opened.kind}, {many}, the first is {Path(listed.first).name}; {named}")]
+    todo = "see whether that is meant"
+    findings += [warning("source", f"not used: {words}", todo) for words in opened.unused()]
     folder = prompts_beside(path)
+    if faults := prompt_faults(pipeline.generate, folder, columns):
+        todo = "correct the prompt, or generate in the pipeline"
+        return [*findings, *(error("prompts", str(fault), todo, "input") for fault in faults)]
     prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
     replayed = [ask.column for ask in pipeline.generate if ask.column]
     words = [*(f"{p.id} (uses {', '.join(sorted(p.columns))})" if p.columns else p.id for p in prompts)]
@@ -48,10 +60,16 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     return [*findings, ok("prompts", ", ".join(dict.fromkeys(words)))]
 
 
+def _opened(pipeline: Pipeline) -> Source:
+    """The source, with the keys that an output on this machine has recorded."""
+    store = open_store(pipeline.output.path)
+    return open_source(pipeline.source, store if isinstance(store, LocalStore) else None)
+
+
 def _listed(pipeline: Pipeline) -> _Listed:
     until = time.monotonic() + _LISTING
     count, first, complete, sizes = 0, "", True, dict[str, int]()
-    for shard in open_source(pipeline.source).shards():
+    for shard in _opened(pipeline).shards():
         first = first or shard.path
         count += 1
         if shard.path not in sizes and "://" not in shard.path:
@@ -63,6 +81,13 @@ def _listed(pipeline: Pipeline) -> _Listed:
     return _Listed(shards=count, complete=complete, first=first, bytes=sum(sizes.values()))
 
 
+def annotation(pipeline: Pipeline) -> Sequence[Finding]:
+    """The vocabulary, tokenizers and tables; spaCy, which is slow to load, is a check of its own."""
+    from recaption.run.check import annotate_faults
+
+    return [error("annotate", str(fault), "", "input") for fault in annotate_faults(pipeline.annotate, tagger=False)]
+
+
 def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
     """The disk that the output lies on, where it is this machine's."""
     store = open_store(pipeline.output.path)
@@ -70,7 +95,7 @@ def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
         return []
     needed = 0
     with suppress(UserError, RecaptionError):  # of a source that is not well: said elsewhere
-        kind = open_source(pipeline.source).kind
+        kind = _opened(pipeline).kind
         if pipeline.output.format != "sidecar" and not (pipeline.output.format == "auto" and kind == "webdataset"):
             needed = _listed(pipeline).bytes  # a build holds the images again
     return disk("disk", store.root, needed)
@@ -127,15 +152,28 @@ def _missing_folders(store: Store) -> list[Path]:
     return [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
 
 
-def build(pipeline: Pipeline) -> Finding:
+def build(pipeline: Pipeline) -> Finding | list[Finding]:
     """What is decided when a build begins: the format, and the tokenizers whose ids are stored."""
     from recaption.run.builder import format_of
     from recaption.run.shard import token_encoders
 
     try:
-        kind = open_source(pipeline.source).kind
+        kind = _opened(pipeline).kind
     except (UserError, RecaptionError):
-        return skipped("build", "not to be told without the source")
-    form = format_of(pipeline, kind)
-    encoders = [encoder.facts.name for encoder in token_encoders(pipeline.output.token_ids)]
+        try:
+            token_encoders(pipeline.output.token_ids)
+        except UserError as problem:
+            return error("build", str(problem), "correct output.token_ids in the pipeline", "input")
+        return skipped("build", "not known without the source")
+    found, form = [], ""
+    try:
+        form = format_of(pipeline, kind)
+    except UserError as problem:
+        found.append(error("build", str(problem), "correct output in the pipeline", "input"))
+    try:
+        encoders = [encoder.facts.name for encoder in token_encoders(pipeline.output.token_ids)]
+    except UserError as problem:
+        found.append(error("build", str(problem), "correct output.token_ids in the pipeline", "input"))
+    if found:
+        return found
     return ok("build", f"format {form}" + (f", token ids of {', '.join(encoders)}" if encoders else ""))

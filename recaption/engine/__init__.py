@@ -54,6 +54,18 @@ def build(spec: EngineSpec) -> Engine:
     return engine
 
 
+def check_reachable(spec: EngineSpec) -> None:
+    """Raises EngineDead, within seconds, when nobody listens at the address of the server that is to answer.
+
+    Call it where engines run: an address such as 127.0.0.1 is another one on another machine.
+    """
+    if spec.engine == "openai":
+        from recaption.engine.openai_settings import OpenAISettings
+        from recaption.engine.reach import check_listening
+
+        check_listening(OpenAISettings.of(dict(spec.engine_args)).base_url)
+
+
 def _imported(name: str) -> Callable[[EngineSpec], Engine]:
     module, _, attribute = name.partition(":")
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from recaption.errors import RequestError
-from recaption.types import FinishReason, ImageLimits, Sampling
+from recaption.types import ImageLimits, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +16,8 @@ class Request:
 
     `sha256` is the image's; engines key their small decode caches by it, so that an image asked several prompts back
     to back is decoded once. `pixel_share` is the share of its usual pixels that the image is shown with: below 1 on the
-    later rungs of the retry ladder.
+    later rungs of the retry ladder. `orientation` is the EXIF orientation to apply to the decoded image, None: none
+    (`recaption.decode.decode` takes it as it is). EXIF in the bytes is ignored.
     """
 
     image: bytes
@@ -24,6 +25,7 @@ class Request:
     prompt: str
     sampling: Sampling
     pixel_share: float = 1.0
+    orientation: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +41,18 @@ class Rendered:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """What an engine made of one request. `finish_reason` is the engine's: the retry ladder above judges the text."""
+    """What an engine made of one request. The retry ladder above judges the text.
+
+    An engine returns its own finish word, whatever that is. `engine.completion.accept` turns it into one of
+    `types.FinishReason` and keeps the engine's word in `engine_finish`.
+    """
 
     text: str
-    finish_reason: FinishReason
+    finish_reason: str | None
     prompt_tokens: int
     output_tokens: int
     cached_tokens: int = 0  # of the prompt's, those that the engine had computed before (prefix caching)
+    engine_finish: str | None = None  # the engine's own word where `finish_reason` is another
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
-import time
+import re
 import urllib.parse
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
 
 LONGEST_BACKOFF = 60.0  # s
-LONGEST_RETRY_AFTER = 120.0  # s; a server that asks for more is asked again after this long
+LONGEST_RETRY_AFTER = 60.0  # s; a request whose server asks for more is sent again after this long
 LARGEST_REPLY = 8 * 2**20  # bytes
 _SAID = 300  # characters of a server's words that go into a message
 _RETRY = (408, 409, 429)  # and all from 500 on
@@ -77,9 +77,12 @@ class Reply:
 class _NotNowError(Exception):
     """This try failed, and the next may not. The message is fit to be shown."""
 
-    def __init__(self, message: str, *, busy: bool = False) -> None:
+    def __init__(
+        self, message: str, *, busy: bool = False, replied: bool = True, retry_after: float | None = None
+    ) -> None:
+        """`replied`: the server sent something; `retry_after`: seconds that it asks this request to wait."""
         super().__init__(message)
-        self.busy = busy
+        self.busy, self.replied, self.retry_after = busy, replied, retry_after
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -96,7 +99,6 @@ class ChatServer:
     _session: Any = None
     _proxy: str | None = None
     _answered: int = 0  # completions so far
-    _not_before: float = 0.0  # on time.monotonic, as the server asked
 
     def __repr__(self) -> str:
         return f"ChatServer({self.base_url!r})"
@@ -160,8 +162,7 @@ class ChatServer:
                 raise EngineDead(self._refusal(reply))
             if not 200 <= reply.status < 300:
                 raise RequestError(f"the server refused the request ({reply.status}): {reply.said}")
-            choices = reply.content.get("choices") if isinstance(reply.content, dict) else None
-            if not (isinstance(choices, list) and choices and isinstance(choices[0], dict)):
+            if not _choices(reply.content):
                 raise _NotNowError(f"what came back is no chat completion: {reply.said}")
             self._answered += 1
             return dict(reply.content)
@@ -169,28 +170,31 @@ class ChatServer:
         return await self._patiently(once)
 
     async def _patiently(self, once: Callable[[], Awaitable[_T]]) -> _T:
-        tries, answered_before = 0, 0
+        tries, answered_before, asked = 0, 0, 0.0
         while True:
-            await self._wait(tries)
+            await self._wait(tries, asked)
             try:
                 return await once()
             except _NotNowError as error:
                 tries += 1
+                asked = error.retry_after or 0.0
                 if tries == 1:
                     answered_before = self._answered
                 if tries < self.attempts:
                     continue
                 said = f"{error} (tried {tries} times)" if tries > 1 else str(error)
                 if self._answered == answered_before:
-                    raise EngineDead(f"server {self.base_url} does not answer: {said}") from None
+                    how = "answers with errors only" if error.replied else "does not answer"
+                    raise EngineDead(f"server {self.base_url} {how}: {said}") from None
                 if not error.busy:
                     raise RequestError(f"the server answers others, but not this request: {said}") from None
                 tries = 0  # too busy, but at work: our turn comes
 
-    async def _wait(self, tries: int) -> None:
+    async def _wait(self, tries: int, asked: float) -> None:
+        """Before a try. `asked`: seconds that the server wants this request to wait; others are not held up by it."""
         seconds = backoff(tries, self.random)
-        if (held := self._not_before - time.monotonic()) > 0:
-            seconds += held + self.random.random()  # apart from each other: all have been waiting for the same moment
+        if asked > 0:
+            seconds = max(seconds, asked) + self.random.random()  # apart from others that were told the same
         if seconds > 0:
             await self.sleep(seconds)
 
@@ -210,19 +214,21 @@ class ChatServer:
                         raise RequestError(f"the server's reply is larger than {LARGEST_REPLY} bytes")
                 status, asked = response.status, response.headers.get("Retry-After")
         except TimeoutError:
-            raise _NotNowError(f"no answer within {self.timeout:g} s") from None
+            raise _NotNowError(f"no answer within {self.timeout:g} s", replied=False) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _NotNowError(f"{type(error).__name__}: {self._shown(str(error))}") from None
+            said = self._shown(str(error))
+            raise _NotNowError(f"{type(error).__name__}: {said}", replied=False) from None
         try:
             content = json.loads(raw)
-        except ValueError:  # not UTF-8 is one, too
+        except (ValueError, RecursionError):  # not UTF-8 is a ValueError, too
             content = None
-        reply = Reply(status=status, content=content, said=self._shown(_message(content, bytes(raw))))
+        said = self._shown(_message(content, bytes(raw)))
+        if 200 <= status < 300 and (found := error_status(content)) is not None:
+            status, said = found, f"in a reply with status {status}: {said}"
         if status in _RETRY or status >= 500:
-            if (seconds := retry_after(asked, datetime.now(UTC))) is not None:
-                self._not_before = max(self._not_before, time.monotonic() + seconds)
-            raise _NotNowError(f"status {status}: {reply.said}", busy=status in _BUSY)
-        return reply
+            seconds = retry_after(asked, datetime.now(UTC))
+            raise _NotNowError(f"status {status}: {said}", busy=status in _BUSY, retry_after=seconds)
+        return Reply(status=status, content=content, said=said)
 
     def _is_final(self, reply: Reply) -> bool:
         """Whether it would be the same for every request."""
@@ -261,9 +267,43 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
+def _choices(content: Any) -> bool:
+    choices = content.get("choices") if isinstance(content, dict) else None
+    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
+
+
+def _error(content: Any) -> Any:
+    """What a reply says went wrong: `error` of the body or of its first choice (OpenRouter); None: nothing."""
+    if not isinstance(content, dict):
+        return None
+    if _choices(content):
+        choice = content["choices"][0]
+        message = choice.get("message")
+        has_text = isinstance(message, dict) and message.get("content")
+        return None if has_text else choice.get("error") or content.get("error")
+    return content.get("error") or (content if content.get("object") == "error" else None)
+
+
+def error_status(content: Any) -> int | None:
+    """The status that a reply with an error in its body should have had; None: its body is no error.
+
+    By its code, where that is one of HTTP, else by its words: 429 for limits, 400 for a bad request, 500 for the rest.
+    """
+    error = _error(content)
+    if not error:
+        return None
+    code = error.get("code", error.get("status")) if isinstance(error, dict) else None
+    if str(code).isdecimal() and len(str(code)) == 3 and 400 <= int(str(code)) < 600:
+        return int(str(code))
+    words = f"{code} {error.get('type')}" if isinstance(error, dict) else str(error)
+    if re.search(r"rate.?limit|too many|quota|exhausted", words, re.IGNORECASE):
+        return 429
+    return 400 if re.search(r"invalid|bad.?request|context.?length|not.?supported", words, re.IGNORECASE) else 500
+
+
 def _message(content: Any, raw: bytes) -> str:
     """The server's own words: `error.message` as OpenAI has it, or as others do, or the body as it is."""
-    error = content.get("error", content) if isinstance(content, dict) else content
+    error = _error(content) or content
     message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
     return message if isinstance(message, str) else raw.decode("utf-8", "replace")
 

@@ -23,19 +23,14 @@ from typing import Any
 
 import orjson
 
-from recaption.decode import ImageInfo, check_header, decode, plain_jpeg
+from recaption.decode import ImageInfo, check_header, decode
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer
+from recaption.engine.completion import text_of
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import EngineDead, Interrupted, RecaptionError, RequestError
-from recaption.types import FinishReason, ImageLimits
-
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "refusal",
-    "repetition": "repetition",  # vLLM's, where extra_body asks for repetition_detection
-}
+from recaption.imagefile import plain_jpeg
+from recaption.types import ImageLimits
 
 
 class OpenAIEngine:
@@ -188,35 +183,38 @@ def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> s
     budget = min(pixels, max_pixels or pixels)
     if request.pixel_share < 1:
         budget = max(1, int(request.pixel_share * budget))
-    if pixels <= budget and _is_plain(request.image, info):
+    if pixels <= budget and request.orientation is None and _is_plain(request.image, info):
         data, kind = request.image, info.format.lower()
         if info.format == "JPEG":
             data = plain_jpeg(data)
     else:
         buffer = io.BytesIO()
-        decode(request.image, limits, budget).save(buffer, "JPEG", quality=95)
+        decode(request.image, limits, budget, orientation=request.orientation).save(buffer, "JPEG", quality=95)
         data, kind = buffer.getvalue(), "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def read(reply: Mapping[str, Any]) -> Completion:
-    """A chat completion as ours. Raises RequestError where its text is no text."""
+    """A chat completion as ours, with the server's own finish word. Raises RequestError where its text is no text."""
     choice, usage = reply["choices"][0], reply.get("usage")
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
-    text, refusal = message.get("content"), message.get("refusal")
-    finish = _FINISH.get(str(choice.get("finish_reason")), "error")
-    if refusal and not text:
-        text, finish = refusal, "refusal"
-    if not isinstance(text, str | None):
-        raise RequestError(f"the server answered with a {type(text).__name__} for a text")
+    content = message.get("content")
+    text, refusal = text_of(choice.get("text") if content is None else content), message.get("refusal")
+    word = finish = choice.get("finish_reason")
+    parts = content if isinstance(content, list) else ()
+    refused = any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
+    if refused or (isinstance(refusal, str) and refusal and not text):
+        text, finish = text or str(refusal), "refusal"
     usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
     return Completion(
-        text=text or "",
+        text=text,
         finish_reason=finish,
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
-        cached_tokens=_count(usage.get("prompt_tokens_details"), "cached_tokens"),
+        prompt_tokens=usage.get("prompt_tokens", 0),
+        output_tokens=usage.get("completion_tokens", 0),
+        cached_tokens=details.get("cached_tokens", 0) if isinstance(details, dict) else 0,
+        engine_finish=word if finish != word else None,
     )
 
 
@@ -229,8 +227,3 @@ def _is_plain(data: bytes, info: ImageInfo) -> bool:
     if info.format == "WEBP":
         return data[12:16] != b"VP8X"  # the extended format, which alone holds these
     return info.format == "JPEG"  # a GIF may always be transparent or move
-
-
-def _count(usage: Any, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if isinstance(value, int) else 0

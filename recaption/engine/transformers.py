@@ -81,7 +81,9 @@ class TransformersEngine:
         self._in_flight.add(answer)
         try:
             # Beside the worker, so that the model does not wait for it.
-            image = await asyncio.to_thread(self._decoder.decode, work.image, work.sha256, work.pixel_share)
+            image = await asyncio.to_thread(
+                self._decoder.decode, work.image, work.sha256, work.pixel_share, work.orientation
+            )
             if not answer.done():
                 self._waiting.append(_Job(request=work, image=image, answer=answer))
                 self._more.set()

@@ -41,9 +41,8 @@ from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
 from recaption.engine.tally import Tally
 from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
-from recaption.types import FinishReason, ImageLimits, Sampling
+from recaption.types import ImageLimits, Sampling
 
-_FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "repetition": "repetition"}
 _GIB = 2**30
 RENDER_CACHE_GIB = 0.125
 """What a renderer keeps of processed images where one is asked several prompts: ten of a megapixel in float32."""
@@ -90,7 +89,7 @@ class VllmRenderer:
         """
         check_prompt(request.prompt, self._special)
         started = time.thread_time()
-        image = self._decoder.decode(request.image, request.sha256, request.pixel_share)
+        image = self._decoder.decode(request.image, request.sha256, request.pixel_share, request.orientation)
         decoded = time.thread_time()
         # The id stands for the pixels: requests that show the same ones share the processor's and the encoder's work.
         pixels = f"{request.sha256}-{self._pixels}-{request.pixel_share}"
@@ -247,7 +246,7 @@ class VllmEngine:
         answer = last.outputs[0]
         return Completion(
             text=answer.text,
-            finish_reason=_FINISH.get(answer.finish_reason or "", "error"),
+            finish_reason=answer.finish_reason,
             prompt_tokens=len(last.prompt_token_ids or ()),
             output_tokens=len(answer.token_ids),
             cached_tokens=last.num_cached_tokens or 0,

@@ -127,6 +127,17 @@ def one_text(dataset: Dataset, wanted: Mapping[str, str], options: Options) -> d
     return {name: generation or "raw" for name, generation in made.items()}
 
 
+def turned(dataset: Dataset) -> tuple[str, ...]:
+    """The warning of an exporter that points at image files, where the source's own do not stand upright."""
+    count = dataset.manifest.get("pixels", {}).get("turned", 0)
+    if not count:
+        return ()
+    return (
+        f"warning: the model saw {count:,} images turned by their EXIF orientation. The files of a webdataset build "
+        "stand upright; of the source's own files, turn these (PIL.ImageOps.exif_transpose), or leave them out",
+    )
+
+
 def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -> Iterator[Record]:
     """All records of the chosen split, and progress with every shard."""
     for done, shard in enumerate(dataset.shards):

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from recaption.annotate import flair
-from recaption.export.base import Exported, Options, begin, chosen, described, named, records, refuse_shard_size
+from recaption.export.base import Exported, Options, begin, chosen, described, named, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
@@ -86,7 +86,11 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
                 sink.write(_line((f"{record.key}.jpg", *cells)))
                 written += 1
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
-    notes = (described(sources), f"--use_longcap --train-data {path}  # its absolute path needs five parts")
+    notes = (
+        described(sources),
+        f"--use_longcap --train-data {path}  # its absolute path needs five parts",
+        *turned(dataset),
+    )
     return Exported(samples=written, files=1, left_out=left_out, notes=notes)
 
 

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size
+from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import is_relative, read_lists, repeated, write_list
 from recaption.problems import Problem
@@ -49,7 +49,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     written = write_list(store, FILE, rows())
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
     flags = f"--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False"
-    notes = (described(sources), f"{flags}  # with the images, unpacked, as KEY.jpg")
+    notes = (described(sources), f"{flags}  # with the images, unpacked, as KEY.jpg", *turned(dataset))
     return Exported(samples=written, files=1, left_out=left_out, notes=notes)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from recaption.export.base import Exported, Options, described, one_text
+from recaption.export.base import Exported, Options, described, one_text, turned
 from recaption.export.columns import export_table, table_problems
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
@@ -56,7 +56,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         }
 
     done = export_table(dataset, dest, options, _SCHEMA, row, f"no text of {sources['vlm_caption']}")
-    return replace(done, notes=(described(sources),))
+    return replace(done, notes=(described(sources), *turned(dataset)))
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
+from recaption import strictyaml
 from recaption.config import validate
 from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.export.dataset import Dataset, Split
@@ -106,7 +106,9 @@ def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> It
 
 def _as_jpeg(data: bytes, record: Record) -> Picture | None:
     try:
-        stored = store_image(data, record.sha256, "jpeg", key=record.key, shard=record.shard)
+        stored = store_image(
+            data, record.sha256, "jpeg", key=record.key, shard=record.shard, orientation=record.orientation
+        )
     except ImageError:
         return None
     return Picture(data=stored.data, suffix=stored.suffix)
@@ -131,7 +133,8 @@ def _index(dataset: Dataset, shard: str) -> list[Image]:
 def _source(dataset: Dataset) -> Source:
     assert dataset.out is not None  # _index has found it
     try:
-        data = yaml.safe_load(dataset.out.get("pipeline.yaml"))
-        return open_source(validate(data, f"{dataset.out.url}/pipeline.yaml").source)
-    except (FileNotFoundError, yaml.YAMLError, ConfigError) as error:
+        where = f"{dataset.out.url}/pipeline.yaml"
+        data = strictyaml.read(strictyaml.decoded(dataset.out.get("pipeline.yaml"), where), where)
+        return open_source(validate(data, where).source)
+    except (FileNotFoundError, ConfigError) as error:
         raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error

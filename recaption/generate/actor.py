@@ -11,19 +11,20 @@ import dataclasses
 import os
 import platform
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from recaption import engine as engines
 from recaption.engine.base import Completion, Engine, Gauge, Rendered, RendererSpec, Request
+from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, RequestError, ShardError, UserError
 from recaption.generate import render
 from recaption.generate.chunks import Chunk
+from recaption.generate.counters import Counters
 from recaption.generate.intake import Intake
 from recaption.generate.meter import Meter, Where
 from recaption.generate.plan import Question
-from recaption.generate.retry import DEGENERATE, ask_until_answered, reject
+from recaption.generate.retry import ask_until_answered, reject
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import Buffer, HostSpec, Item, Work
 from recaption.store import Store, open_store
@@ -36,48 +37,30 @@ WINDOW = 1.0  # seconds of the meter and the watchdogs
 Launch = Callable[[RendererSpec], render.Worker]
 
 
-@dataclass(kw_only=True, slots=True)
-class Counters:
-    """What was done for each question; actors' sums are added up by the driver."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """The end of an assignment whose actor lives: its chunk without what was given back, and what it stored of it.
 
-    answers: Counter[str] = field(default_factory=Counter)
-    rejects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (question, reason)
-    retries: Counter[str] = field(default_factory=Counter)
-    degenerate: Counter[str] = field(default_factory=Counter)  # questions that needed another attempt for their text
-    prompt_tokens: Counter[str] = field(default_factory=Counter)
-    cached_tokens: Counter[str] = field(default_factory=Counter)
-    output_tokens: Counter[str] = field(default_factory=Counter)
+    With an `error`, a part of the chunk may be missing from the store.
+    """
 
-    def count(self, item: Answer | Reject, question: str) -> None:
-        if isinstance(item, Answer):
-            self.answers[question] += 1
-            self.retries[question] += len(item.attempts) - 1
-            self.degenerate[question] += any(a.finish_reason in DEGENERATE for a in item.attempts[:-1])
-        else:
-            self.rejects[question, item.reason] += 1
-            self.retries[question] += max(0, item.attempts - 1)
-            self.degenerate[question] += item.reason in ("empty_answer", "repetition", "refusal")
-
-    def add(self, other: Counters) -> None:
-        for each in dataclasses.fields(self):
-            getattr(self, each.name).update(getattr(other, each.name))
-
-    @property
-    def settled(self) -> int:
-        return self.answers.total() + self.rejects.total()
+    chunk: Chunk
+    counters: Counters
+    error: RecaptionError | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Poll:
     """How an actor is doing: a few hundred bytes."""
 
-    counters: Counters
+    counters: Counters  # of the actor since its start: what it has stored, and tokens
     meter: Meter
     open: dict[int, tuple[int, int]]  # assignment -> requests not settled, of them not begun
     in_flight: int  # requests
     renderers: int
     host_bytes: int  # memory of the engine's processes and its renderers
     bloated: bool = False  # more than it may take
+    answers: int = 0  # of the engine, whether stored yet or not
     rejected: tuple[Reject, ...] = ()  # since the last poll, with short details: for the log
     not_named: int = 0  # rejects since the last poll, beyond those
 
@@ -101,7 +84,7 @@ class EngineHost:
         self._asking: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._least_in_flight = 0
-        self._completed = 0
+        self._completed = self._answers = 0
         self._draining = False
         self._dead: EngineDead | None = None
         self._pool: render.RenderPool | None = None
@@ -138,16 +121,26 @@ class EngineHost:
         self._watching.add_done_callback(self._answered)
         return self._capacity, {**self._engine.provenance(), "capacity": str(self._capacity)}
 
-    async def run_chunk(self, assignment: Assignment) -> Chunk:
+    async def work_on(self, assignment: Assignment) -> Ended:
+        """As `run_chunk`, but a failure comes with the figures of what was stored before it."""
+        stored = Counters()
+        try:
+            return Ended(chunk=await self.run_chunk(assignment, stored), counters=stored)
+        except RecaptionError as error:
+            return Ended(chunk=assignment.chunk, counters=stored, error=error)
+
+    async def run_chunk(self, assignment: Assignment, stored: Counters | None = None) -> Chunk:
         """Answer or reject everything that the chunk misses, and put it: when this returns, it lies in the store.
 
         Returns the chunk without what was given back. Raises EngineDead, StoreError, ShardError (the source cannot be
-        read now), Interrupted (drained); what was answered is put all the same.
+        read now), Interrupted (drained); what was answered is put all the same. What is put is added to `stored`.
         """
         questions, chunk = self._spec.questions, assignment.chunk
         stem = f"{chunk.number:06d}.{self._spec.epoch:06d}"
         writer = f"{self._spec.actor}_{assignment.id}"
-        buffer = Buffer(self._store, questions, chunk, stem, writer, self._meter)
+        counters = (self._counters,) if stored is None else (self._counters, stored)
+        buffer = Buffer(self._store, questions, chunk, stem, writer, self._meter, counters)
+        buffer.on_unstorable = self._name
         work = Work(assignment, questions, buffer)
         if self._dead or self._draining:
             raise self._again(self._dead) if self._dead else Interrupted("drained on request")
@@ -187,6 +180,7 @@ class EngineHost:
             renderers=self._pool.size if self._pool else 0,
             host_bytes=self._host_bytes,
             bloated=self._host_bytes > self._may_take,
+            answers=self._answers,
             rejected=tuple(rejected),
             not_named=not_named,
         )
@@ -253,12 +247,13 @@ class EngineHost:
             self._pump()
             self._least_in_flight = min(self._least_in_flight, self._in_flight)
         item.work.answered(item.image.row)
-        self._count(result, question)
+        self._name(result)
         self._completed += 1
-        await item.work.buffer.add(question, result)
+        self._answers += isinstance(result, Answer)
+        item.work.buffer.add(question, result)
 
-    def _count(self, item: Answer | Reject, question: Question) -> None:
-        self._counters.count(item, question.id)
+    def _name(self, item: Answer | Reject) -> None:
+        """Keep a reject for the next poll, which names it in the log."""
         if isinstance(item, Reject) and len(self._rejected) < NAMED:
             self._rejected.append(dataclasses.replace(item, detail=item.detail[:DETAIL]))
         elif isinstance(item, Reject):
@@ -277,7 +272,7 @@ class EngineHost:
             work = dataclasses.replace(rendered, sampling=request.sampling)
         started = time.monotonic()
         try:
-            completion = await self._engine.generate(work)
+            completion = await complete(self._engine, work)
         except (RecaptionError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -302,8 +297,8 @@ class EngineHost:
     async def _reject(self, item: Item, error: ImageError) -> None:
         for question in item.questions:
             found = reject(question, item.image, error.reason, str(error), [])
-            self._count(found, question)
-            await item.work.buffer.add(question, found)
+            self._name(found)
+            item.work.buffer.add(question, found)
         item.work.settle(item.image.row)
 
     def _abort(self, error: RecaptionError) -> None:

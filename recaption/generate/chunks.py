@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.engine import replay
 from recaption.errors import RequestError, ShardError, SourceError
+from recaption.generate.counters import Counters
+from recaption.generate.moved import MovedAnswers
 from recaption.generate.parts import finished, put_part, table_bytes
 from recaption.generate.plan import Identity, Question
-from recaption.generate.retry import unfilled_sha256
+from recaption.generate.retry import request_sha256, unfilled_sha256
 from recaption.schema import INDEX, REJECTS, check_version
 from recaption.source import Source
+from recaption.source.base import within_limits
 from recaption.source.index import index_digest, index_from_table, index_to_table
 from recaption.store import Store
-from recaption.text import sha256
-from recaption.types import Image, Reject, SourceShard
+from recaption.types import DECODE_REASONS, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
+NAMED = 16  # of a shard's images that cannot be used, those that the log names
 
 _SIGNATURE = b"recaption.source_signature"
 _DIGEST = b"recaption.index_digest"
@@ -79,29 +83,43 @@ class Listing:
     images: int  # rows of the shard within the run's scope
     usable: int  # of them, those that can be asked about
     done: tuple[int, ...]  # per question of the model: images answered or rejected before this run
+    duplicates: tuple[int, ...]  # per question: images that are missing and equal to an earlier one of the shard
     first_key: str | None  # of the shard's first row: shards whose keys begin alike are told early
     chunks: tuple[Chunk, ...]
+    counters: Counters = field(default_factory=Counters)  # of what was answered while listing, without an engine
+    rejected: tuple[Reject, ...] = ()  # images that cannot be used, the first `NAMED`: for the log
 
 
-def load_index(store: Store, source: Source, shard: SourceShard, *, refresh: bool = False) -> tuple[list[Image], str]:
+def load_index(
+    store: Store, source: Source, shard: SourceShard, *, refresh: bool = False, moved: MovedAnswers | None = None
+) -> tuple[list[Image], str]:
     """The shard's images and the digest of its index, from `index/<shard>` or by reading the shard once.
+
+    Headers and ends of files were checked when it was read; images outside of `source.limits` have a `reason` too.
 
     An index is used again while the source file's size and time of change are what they were. With `refresh` unset
     and no way to tell (folders), the index on disk is only used by those who come after the listing.
+    What `moved` finds of images that are new in the shard is put before the index that names them: a run that is killed
+    in between looks again.
     """
     path = f"index/{shard.id}.parquet"
     signature = source.signature(shard)
-    if not refresh and store.exists(path):
-        table = pq.read_table(pa.BufferReader(store.get(path)))
-        check_version(table.schema, path)
-        metadata = table.schema.metadata or {}
-        if signature is None or metadata.get(_SIGNATURE, b"").decode() == signature:
-            return index_from_table(table, shard.id), metadata[_DIGEST].decode()
+    earlier: pa.Table | None = None
+    if (moved is not None or not refresh) and store.exists(path):
+        earlier = pq.read_table(pa.BufferReader(store.get(path)))
+        check_version(earlier.schema, path)
+        metadata = earlier.schema.metadata or {}
+        if not refresh and (signature is None or metadata.get(_SIGNATURE, b"").decode() == signature):
+            images = index_from_table(earlier, shard.id)
+            return within_limits(images, source.config.limits), metadata[_DIGEST].decode()
     images = source.index(shard)
+    if moved is not None and (earlier is not None or moved.unlisted):
+        known = frozenset(earlier["sha256"].to_pylist() if earlier is not None else ())
+        moved.bring(shard.id, [image for image in images if image.reason is None and image.sha256 not in known])
     digest = index_digest(images)
     metadata = {**(INDEX.metadata or {}), _SIGNATURE: (signature or "").encode(), _DIGEST: digest.encode()}
     store.put(path, table_bytes(index_to_table(images).replace_schema_metadata(metadata)))
-    return images, digest
+    return within_limits(images, source.config.limits), digest
 
 
 def list_shard(
@@ -112,27 +130,34 @@ def list_shard(
     excluded: frozenset[str],
     limit: int | None = None,
     redrive: frozenset[str] = frozenset(),
+    moved: MovedAnswers | None = None,
 ) -> Listing:
     """Index a shard, put its source-level rejects, and cut what is still missing into chunks."""
-    images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None)
+    images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None, moved=moved)
     images = images[:limit]
     _put_source_rejects(store, shard, digest, images)
     usable = [image for image in images if image.reason is None and image.sha256 not in excluded]
     masks: list[dict[int, int]] = []  # per question: chunk number -> bits
-    done = []
+    done, duplicates = [], []
     for question in questions:
         stored = finished(store, question, shard.id, redrive)
         asked: set[Identity] = set()
         bits: dict[int, int] = {}
+        equal = settled = 0
         for image in usable:
             identity = question.identity(image, prompt_sha256(question, image))
-            if identity in asked or stored.has(identity):
+            if identity in asked:
+                equal += 1  # the same image under the same prompt is asked once and fanned out when built
                 continue
-            asked.add(identity)  # the same image under the same prompt is asked once and fanned out when built
+            if stored.has(identity):
+                settled += 1
+                continue
+            asked.add(identity)
             number, offset = divmod(image.row, CHUNK_SIZE)
             bits[number] = bits.get(number, 0) | 1 << offset
         masks.append(bits)
-        done.append(len(usable) - len(asked))
+        done.append(settled)
+        duplicates.append(equal)
     numbers = sorted({number for bits in masks for number in bits})
     chunks = tuple(
         Chunk(
@@ -150,8 +175,10 @@ def list_shard(
         images=len(images),
         usable=len(usable),
         done=tuple(done),
+        duplicates=tuple(duplicates),
         first_key=images[0].key if images else None,
         chunks=chunks,
+        rejected=tuple(islice((source_reject(i) for i in images if i.reason in DECODE_REASONS), NAMED)),
     )
 
 
@@ -162,19 +189,21 @@ def narrow(
     questions: Sequence[Question],
     redrive: frozenset[str] = frozenset(),
     epoch: int | None = None,
-) -> Chunk:
-    """What is still missing of a chunk, after whoever worked on it put what it had. Raises ShardError, StoreError."""
+) -> tuple[Chunk, Counters]:
+    """What is still missing of a chunk, and the figures of what is stored of it. Raises ShardError, StoreError."""
     images, digest = load_index(store, source, chunk.shard)
     if digest != chunk.digest:
         raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
-    missing = []
+    missing, counters = [], Counters()
     for bits, question in zip(chunk.missing, questions, strict=True):
         stored = finished(store, question, chunk.shard.id, redrive, epoch)
         for row in Chunk.rows(replace(chunk, missing=(bits,))):
-            if stored.has(question.identity(images[row], prompt_sha256(question, images[row]))):
+            identity = question.identity(images[row], prompt_sha256(question, images[row]))
+            if (item := stored.answers.get(identity) or stored.reject(identity)) is not None:
                 bits &= ~(1 << row - chunk.first)
+                counters.count((item,), question.id)
         missing.append(bits)
-    return replace(chunk, missing=tuple(missing))
+    return replace(chunk, missing=tuple(missing)), counters
 
 
 def reject_poison(
@@ -203,14 +232,14 @@ def reject_poison(
 
 
 def prompt_sha256(question: Question, image: Image) -> str:
-    """sha256 of the question's prompt as filled in for the image, or of what stands for it."""
+    """sha256 of the question as it is put for the image, or of what stands for it."""
     if question.prompt is None:
         assert question.generation.column is not None
         return replay.asked(image, question.generation.column)
     if not question.prompt.columns:
-        return sha256(question.prompt.fill_in({}))
+        return request_sha256(image, question.prompt.fill_in({}))
     try:
-        return sha256(question.prompt.fill_in(image.columns))
+        return request_sha256(image, question.prompt.fill_in(image.columns))
     except RequestError:
         return unfilled_sha256(question.prompt, image)
 
@@ -228,7 +257,7 @@ def source_reject(image: Image, excluded: bool = False) -> Reject:
     """The reject of an image that its source already rules out."""
     return Reject.of(
         image,
-        stage="build" if excluded else "source",
+        stage="build" if excluded else stage_of(image.reason),
         generation=None,
         reason="decontaminated" if excluded else image.reason or "unreadable",
         detail="listed in source.exclude" if excluded else image.detail or "",

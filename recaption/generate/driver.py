@@ -6,21 +6,26 @@ carried to the cluster (`transport`), and what comes back is carried to the sche
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import os
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recaption.errors import DatasetError, EngineDead, Interrupted, ShardError, UserError
-from recaption.generate.actor import Counters, Poll
+from recaption.engine import check_reachable
+from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
+from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, duplicate_keys
+from recaption.generate.counters import Counters
 from recaption.generate.events import PassTeller, Tell, tell_nobody
 from recaption.generate.fleet import Fleet
 from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import Progress
 from recaption.generate.scheduler import Assignment, Scheduler, Steal
+from recaption.generate.shards import ShardList
 from recaption.generate.tasks import Job, list_one, narrow_one, poison_one
 from recaption.generate.transport import ActorLost, Outcome, RayTransport, Transport, last_words
 from recaption.types import Reject
@@ -31,6 +36,8 @@ MAX_ATTEMPTS = 5  # of one chunk whose images cannot be read: then the run stops
 DRAIN_SECONDS = 15.0  # SIGKILL follows SIGTERM after 30 s on Slurm and Kubernetes
 FLUSH_SECONDS = 5.0  # given to the other chunks of a dead engine to put what they have
 ROUND = 0.2  # seconds that a round waits for something to happen
+_NO_ACTOR = -1  # stored without an engine: column answers, and rejects of poison
+_NOTHING = Counters()
 
 Handler = Callable[[Outcome], None]
 
@@ -66,7 +73,7 @@ class Pass:
         self.scheduler = Scheduler()
         self.fleet = Fleet(model, job, self._transport)
         self._handlers: dict[int, Handler] = {}
-        self._shards = iter(job.source.shards())
+        self._shards = ShardList(job.source.shards())
         self._listing: deque[int] = deque()  # tickets, in listing order
         self._listed: dict[int, Listing] = {}
         self._remaining = job.limit
@@ -78,17 +85,23 @@ class Pass:
         self._last_error = ""
         self._stole = float("-inf")
         self._poisoned = 0
-        self._lost, self._lost_meter = Counters(), Meter()  # of actors that are gone
+        # Two lower bounds of what was stored for each actor: what ended assignments report, or the store where their
+        # actor was lost; and the actor's last poll. Once all assignments have ended, the first one is exact.
+        self._stored: defaultdict[int, Counters] = defaultdict(Counters)
+        self._polled_last: dict[int, Counters] = {}
+        self._lost_meter = Meter()  # of actors that are gone
+        self._reachable = False  # the engine's server was looked for
         self._first_keys: dict[str, str] = {}  # key of a shard's first row -> shard
         self.progress = Progress(
             model=model.name,
             total={q.id: 0 for q in model.questions},
             resumed={q.id: 0 for q in model.questions},
+            duplicates={q.id: 0 for q in model.questions},
         )
 
     def run(self) -> Iterator[Listing]:
         """Raises EngineDead when engines keep dying, Interrupted when asked to stop, CircuitOpen, StoreError, …"""
-        now, at_once = self._transport.now, False
+        now, at_once, lost = self._transport.now, False, False
         try:
             last_report = float("-inf")
             while not self.scheduler.finished:
@@ -115,6 +128,9 @@ class Pass:
             self._check_sums()
         except Interrupted:
             raise
+        except ClusterLost:
+            lost = True
+            raise
         except Exception:
             self._drain()  # what the other engines have is paid for
             raise
@@ -122,7 +138,8 @@ class Pass:
             at_once = True
             raise
         finally:
-            self.fleet.stop(at_once=at_once)
+            if not lost:  # Ray would wait for daemons that are gone
+                self.fleet.stop(at_once=at_once)
 
     def _completed(self) -> Iterator[Listing]:
         for listing in self.scheduler.completed():
@@ -137,14 +154,16 @@ class Pass:
     def _list_shards(self) -> None:
         horizon = max(HORIZON, 2 * self.fleet.capacity)
         ahead = min(max(LIST_AHEAD[0], len(self.fleet) // 8), LIST_AHEAD[1])
+        until = time.monotonic() + ROUND
         while (
             len(self._listing) < ahead
             and self._remaining != 0
             and self.scheduler.wants_shards(horizon)
-            and (shard := next(self._shards, None)) is not None
+            and (shard := self._shards.take(until - time.monotonic())) is not None
         ):
             self._list(shard)
-        if not self._listing and not self.progress.all_listed and self.scheduler.wants_shards(horizon):
+        ended = self._shards.ended or self._remaining == 0
+        if ended and not self._listing and not self.progress.all_listed:
             self.scheduler.all_listed()
             self.progress.all_listed = True
         # In listing order: a limit on the number of images counts along it.
@@ -183,10 +202,13 @@ class Pass:
             raise duplicate_keys(key, other, shard)
         self.scheduler.listed(listing)
         self._tell.listed(listing)
+        self._tell.rejected(listing.rejected)
         self.progress.images += listing.images
-        for question, done in zip(self._model.questions, listing.done, strict=True):
+        for i, question in enumerate(self._model.questions):
             self.progress.total[question.id] += listing.usable
-            self.progress.resumed[question.id] += done
+            self.progress.resumed[question.id] += listing.done[i]
+            self.progress.duplicates[question.id] += listing.duplicates[i]
+        self._stored[_NO_ACTOR].add(listing.counters)
         if self._remaining == 0:
             self._listing.clear()
             self._listed.clear()
@@ -197,10 +219,19 @@ class Pass:
         """Engines are started only when there is something to ask."""
         if not self.scheduler.waiting:
             return
+        self._check_reachable()
         for number, ticket in self.fleet.grow():
             self._expect(ticket, lambda outcome, number=number: self._engine_started(number, outcome))  # type: ignore[misc]
             if self.progress.phase == "listing":
                 self.progress.phase = "starting engine"
+
+    def _check_reachable(self) -> None:
+        """Once, before the first engine starts. On a cluster the nodes may reach what this machine does not."""
+        if self._reachable:
+            return
+        self._reachable = True
+        if self._model.engine is not None and not os.environ.get("RAY_ADDRESS"):
+            check_reachable(self._model.engine)
 
     def _engine_started(self, number: int, outcome: Outcome) -> None:
         if isinstance(outcome.error, EngineDead | ActorLost):
@@ -217,7 +248,7 @@ class Pass:
     def _hand_out(self) -> None:
         for assignment in self.scheduler.assign():
             self._running[assignment.actor] += 1
-            ticket = self._transport.call(assignment.actor, "run_chunk", assignment)
+            ticket = self._transport.call(assignment.actor, "work_on", assignment)
             self._chunks[ticket] = assignment
             self._expect(ticket, self._chunk_ended)
         for steal in self._steals():
@@ -248,7 +279,9 @@ class Pass:
 
     def _narrowed(self, assignment: Assignment, outcome: Outcome) -> None:
         self._narrowing.discard(assignment.id)
-        missing: Chunk = _value(outcome)
+        missing, stored = _value(outcome)
+        if not assignment.reported:
+            self._stored[assignment.actor].add(stored)
         before = self.scheduler.in_quarantine
         self.scheduler.narrowed(assignment, missing)
         if not assignment.quarantined and self.scheduler.in_quarantine > before:
@@ -261,20 +294,22 @@ class Pass:
 
         def put(outcome: Outcome) -> None:
             rejects: list[Reject] = _value(outcome)
-            self._lost.rejects.update((str(each.generation), each.reason) for each in rejects)
+            for each in rejects:
+                self._stored[_NO_ACTOR].count((each,), str(each.generation))
             self._tell.rejected(rejects)
             self.scheduler.settled(chunk)
 
         self._expect(ticket, put)
 
     def _chunk_ended(self, outcome: Outcome) -> None:
-        assignment, error = self._chunks.pop(outcome.ticket), outcome.error
+        assignment = self._chunks.pop(outcome.ticket)
+        error = self._reported(assignment, outcome)
         if assignment.actor in self._running:  # else it is gone already
             self._running[assignment.actor] -= 1
         if error is None:
-            if outcome.value.requests:  # not all of it was given back
+            if outcome.value.chunk.requests:  # not all of it was given back
                 self.fleet.useful(assignment.actor)
-            self.scheduler.done(assignment, outcome.value)
+            self.scheduler.done(assignment, outcome.value.chunk)
         elif isinstance(error, ActorLost):
             self._actor_gone(assignment.actor, error, None)
         elif isinstance(error, EngineDead):
@@ -300,7 +335,7 @@ class Pass:
                 if death.error is not None:
                     self._actor_gone(number, death.error, death.suspects, death.images)
                 elif (poll := self.fleet.remove(number)) is not None:
-                    self._forget(poll)
+                    self._forget(number, poll)
                     self.scheduler.lost(number, {})
                     self._tell.recycled(number)
         for number in self.fleet.silent():
@@ -319,7 +354,7 @@ class Pass:
         if poll is None:
             return  # seen already, through another of its chunks
         self._deaths.pop(number, None)
-        self._forget(poll)
+        self._forget(number, poll)
         del self._running[number]
         returned = self.scheduler.lost(number, suspects)
         self.progress.deaths += 1
@@ -327,8 +362,8 @@ class Pass:
         self._tell.died(number, self._last_error, images)
         self.fleet.died(useful=useful, quarantined=any(a.quarantined for a in returned), said=self._last_error)
 
-    def _forget(self, poll: Poll) -> None:
-        self._lost.add(poll.counters)
+    def _forget(self, number: int, poll: Poll) -> None:
+        self._polled_last[number] = poll.counters
         self._lost_meter.add(poll.meter)
 
     # how far they are
@@ -362,19 +397,29 @@ class Pass:
     def _sum_up(self) -> None:
         p = self.progress
         p.counters, p.meter = Counters(), Meter()
-        p.counters.add(self._lost)
         p.meter.add(self._lost_meter)
         polls = self.fleet.polls()
-        for poll in polls:
-            p.counters.add(poll.counters)
+        for poll in polls.values():
             p.meter.add(poll.meter)
-        p.in_flight, p.renderers = sum(poll.in_flight for poll in polls), sum(poll.renderers for poll in polls)
+        told = self._polled_last | {number: poll.counters for number, poll in polls.items()}
+        for number in {**self._stored, **told}:
+            p.counters.add(self._stored[number].at_least(told.get(number, _NOTHING)))
+        p.in_flight = sum(poll.in_flight for poll in polls.values())
+        p.renderers = sum(poll.renderers for poll in polls.values())
         p.engines, p.quarantined = self.fleet.ready, self.scheduler.in_quarantine
         if self._breaker is not None:
             reasons: Counter[str] = Counter()
             for (_, reason), count in p.counters.rejects.items():
                 reasons[reason] += count
             self._breaker.observe(p.counters.settled, p.counters.degenerate.total(), reasons)
+
+    def _reported(self, assignment: Assignment, outcome: Outcome) -> BaseException | None:
+        """Count what an ended assignment stored. Returns the error that it ended with."""
+        if not isinstance(outcome.value, Ended):
+            return outcome.error
+        if self.scheduler.reported(assignment):
+            self._stored[assignment.actor].add(outcome.value.counters)
+        return outcome.value.error
 
     def _last_poll(self) -> None:
         tickets = {self._transport.call(number, "poll"): number for number in self.fleet.numbers()}
@@ -388,14 +433,10 @@ class Pass:
         self._sum_up()
 
     def _check_sums(self) -> None:
-        """What was asked is answered or rejected. Actors that died may have put more than they could still report."""
-        p = self.progress
-        if p.deaths or self._model.engine is None:
-            return
-        for name, total in p.total.items():
-            settled = p.resumed[name] + p.answers[name] + p.rejects[name]
-            if settled != total:
-                raise DatasetError(f"generation {name}: asked {total}, but {settled} are answered or rejected")
+        """Every image that was to be asked about is answered or rejected."""
+        for generation in self.progress.state().generations:
+            if generation.done != generation.total:
+                raise DatasetError(f"the sum of the run does not hold: {generation.words}")
 
     # the end
 
@@ -407,10 +448,11 @@ class Pass:
         while tickets and self._transport.now() < deadline:
             for outcome in self._transport.wait(ROUND):
                 tickets.discard(outcome.ticket)
+                if (assignment := self._chunks.pop(outcome.ticket, None)) is not None:
+                    self._reported(assignment, outcome)
                 self._tell.polled(outcome.value)
-        if self.fleet.ready:
-            self._last_poll()
-            self._report(self.progress)
+        self._last_poll()
+        self._report(self.progress)
 
 
 def _value(outcome: Outcome) -> Any:

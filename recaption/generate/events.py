@@ -27,6 +27,9 @@ Event = Literal[
     "progress",  # every few seconds; see Progress.brief
     "building",  # done and total, of dataset shards
     "built",  # build, changed
+    "caption_unparsed",  # shard, key, caption_id, detail: a rule failed on it; it is kept whole, without tags
+    "table_failed",  # table, shard, key, caption_id, detail: the caption has no rows in this table
+    "failures_not_named",  # shard, count: more captions than a shard's entry names
     "warning",  # detail
     "suppressed",  # of (an event), count: more than a log takes in a minute
     "run_ended",  # state, error, seconds

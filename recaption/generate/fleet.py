@@ -53,8 +53,9 @@ class Fleet:
         """Engines that have started."""
         return [number for number, engine in self._engines.items() if engine.capacity is not None]
 
-    def polls(self) -> list[Poll]:
-        return [engine.poll for engine in self._engines.values() if engine.poll is not None]
+    def polls(self) -> dict[int, Poll]:
+        """The last poll of each engine."""
+        return {number: engine.poll for number, engine in self._engines.items() if engine.poll is not None}
 
     # coming and going
 
@@ -148,7 +149,7 @@ class Fleet:
         if engine is None:
             return
         engine.poll, engine.asked, engine.answered = poll, None, self._transport.now()
-        if poll.counters.answers.total():
+        if poll.answers:
             self.useful(number)
 
     def was_useful(self, number: int) -> bool:

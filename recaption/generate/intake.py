@@ -9,6 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from recaption.decode import check_pixels
 from recaption.engine.base import Request
 from recaption.errors import ImageError, RecaptionError, RequestError, ShardError
 from recaption.generate import render
@@ -149,11 +150,24 @@ class Intake:
             started = time.monotonic()
             batch = await asyncio.to_thread(lambda: list(itertools.islice(reading, READ_AT_ONCE)))
             self._meter.spent("read", time.monotonic() - started, len(batch))
+            if self._pool is None:
+                batch = await asyncio.gather(*(asyncio.to_thread(self._checked, image, data) for image, data in batch))
             assert len(batch) == len(wanted[at : at + READ_AT_ONCE]), "a source must give back what it was asked for"
             for image, data in batch:
                 work.unread -= 1
                 if image.row in work.todo:
                     self._take_in(work, image, data)
+
+    def _checked(self, image: Image, data: bytes | ImageError) -> tuple[Image, bytes | ImageError]:
+        """The image, if Pillow decodes it. Renderers do that by themselves; engines that need none may send it on as it
+        is, and a build does not take what cannot be decoded."""
+        if isinstance(data, ImageError):
+            return image, data
+        try:
+            check_pixels(data, self._spec.engine.limits)
+        except ImageError as error:
+            return image, error
+        return image, data
 
     def _take_in(self, work: Work, image: Image, data: bytes | ImageError) -> None:
         item = Item(work=work, image=image, data=b"", questions=work.todo[image.row])

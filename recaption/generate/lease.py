@@ -26,6 +26,7 @@ from recaption.errors import Interrupted, StoreError, UserError
 from recaption.store import Store
 
 BEAT_SECONDS = 10.0
+RELEASE_SECONDS = 3.0  # that the end of a run waits for the store
 STALE_SECONDS = 45.0  # four beats missed: what a busy store or a paused machine may cost
 _LOOK_SECONDS = 3.0  # between two looks at another's beat
 _OWN: set[str] = set()  # tokens of the leases that this process holds
@@ -76,12 +77,32 @@ class Lease:
             raise StoreError(f"no sign of life could be put for {silent:.0f} s: {self._failure}")
 
     def release(self) -> None:
-        """Say that this run ended in order. Raises StoreError; the lease is given up all the same."""
+        """Say that this run ended in order; waits for the store at most RELEASE_SECONDS.
+
+        Raises StoreError; the lease is given up all the same.
+        """
         self._released.set()
         _OWN.discard(self._token)
-        if self._thread.is_alive():
-            self._thread.join(timeout=5.0)  # a late beat does no harm
-        self.store.put(_path(self.epoch, "released"), b"")
+        failed: list[BaseException] = []
+
+        def put() -> None:
+            if self._thread.is_alive():
+                self._thread.join(timeout=RELEASE_SECONDS)  # a late beat does no harm
+            try:
+                self.store.put(_path(self.epoch, "released"), b"")
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                failed.append(error)
+
+        # On a thread: a store that does not answer must not keep the process.
+        putting = threading.Thread(target=put, name="recaption-release", daemon=True)
+        putting.start()
+        putting.join(timeout=RELEASE_SECONDS)
+        if putting.is_alive():
+            raise StoreError(
+                f"{self.store.url} has not answered for {RELEASE_SECONDS:.0f} s; the lease is not released"
+            )
+        if failed:
+            raise failed[0]
 
     def _keep_beating(self) -> None:
         while not self.lost:

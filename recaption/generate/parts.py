@@ -14,6 +14,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +22,10 @@ import pyarrow.parquet as pq
 from recaption.generate.plan import Identity, Question
 from recaption.schema import ANSWERS, REJECTS, check_version
 from recaption.store import Store
+from recaption.text import storable
 from recaption.types import Answer, Attempt, Reject
+
+T = TypeVar("T", bound=Answer | Reject)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +51,66 @@ class Finished:
 
 def put_part(
     store: Store, question: Question, shard: str, name: str, answers: Sequence[Answer], rejects: Sequence[Reject]
-) -> None:
-    """Put finished items of one chunk; each file appears whole or not at all."""
-    if answers:
-        _put(store, f"answers/{question.folder}/.parts/{shard}/{name}.parquet", _table(answers, ANSWERS))
-    if rejects:
-        _put(store, f"rejects/{question.folder}/.parts/{shard}/{name}.parquet", _table(rejects, REJECTS))
+) -> list[tuple[Answer | Reject, Reject]]:
+    """Put finished items of one chunk; each file appears whole or not at all.
+
+    An item that cannot be written becomes a reject `unstorable`, its neighbours are put. Returns such items, each with
+    its reject.
+    """
+    table, bad_answers = _written(answers, ANSWERS)
+    if table is not None:
+        store.put(f"answers/{question.folder}/.parts/{shard}/{name}.parquet", table)
+    _, bad_rejects = _written(rejects, REJECTS)
+    failed: list[tuple[Answer | Reject, Exception]] = [*bad_answers, *bad_rejects]
+    made = [(item, _unstorable(question, shard, item, error)) for item, error in failed]
+    bad = {id(item) for item, _ in bad_rejects}
+    kept = [*(item for item in rejects if id(item) not in bad), *(reject for _, reject in made)]
+    if kept:
+        store.put(f"rejects/{question.folder}/.parts/{shard}/{name}.parquet", table_bytes(_table(kept, REJECTS)))
+    return made
+
+
+def stored(
+    items: Iterable[Answer | Reject], unstorable: Sequence[tuple[Answer | Reject, Reject]]
+) -> list[Answer | Reject]:
+    """What `put_part` stored of the items: itself, or the reject that stands for it."""
+    made = {id(item): reject for item, reject in unstorable}
+    return [made.get(id(item), item) for item in items]
+
+
+def _written(items: Sequence[T], schema: pa.Schema) -> tuple[bytes | None, list[tuple[T, Exception]]]:
+    """A part of the items that can be written (None: of none), and those that cannot, with the cause.
+
+    Halves what fails until each bad item stands alone.
+    """
+    try:
+        return (table_bytes(_table(items, schema)) if items else None), []
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Arrow says in many ways that a value does not fit
+        if len(items) == 1:
+            return None, [(items[0], error)]
+    middle = len(items) // 2
+    bad = [pair for half in (items[:middle], items[middle:]) for pair in _written(half, schema)[1]]
+    gone = {id(item) for item, _ in bad}
+    return _written([item for item in items if id(item) not in gone], schema)[0], bad
+
+
+def _unstorable(question: Question, shard: str, item: Answer | Reject, error: Exception) -> Reject:
+    what = "answer" if isinstance(item, Answer) else f"reject ({item.reason})"
+    return Reject(
+        key=item.key,
+        source_key=storable(item.source_key) if isinstance(item, Reject) else item.key,
+        shard=shard,
+        row=item.row,
+        sha256=item.sha256,
+        stage="generate",
+        generation=question.id,
+        reason="unstorable",
+        detail=storable(f"the {what} cannot be written: {type(error).__name__}: {error}")[:500],
+        attempts=len(item.attempts) if isinstance(item, Answer) else 0,
+        prompt_sha256=item.prompt_sha256,
+    )
 
 
 def finished(

@@ -17,7 +17,7 @@ from recaption.errors import ConfigError
 from recaption.models import SCENE, ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
-from recaption.source import open_source
+from recaption.source import Source, open_source
 from recaption.types import Answer, Generation, Image, Reject, Sampling
 
 Identity = tuple[str, str, str]
@@ -85,14 +85,15 @@ def fingerprint(parts: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def make_plan(pipeline: Pipeline, path: Path | None = None) -> Plan:
+def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | None = None) -> Plan:
     """Resolve prompts, models and columns. `path` is the pipeline's file: prompts beside it win over shipped ones.
+    `source` is the pipeline's, as its output has it recorded; by default as a new output would have it.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
     that the source lacks, a model out of reach.
     """
     folder = prompts_beside(path)
-    columns = open_source(pipeline.source).columns()
+    columns = (source or open_source(pipeline.source)).columns()
     models = []
     for name, config in pipeline.models.items():
         asks = [ask for ask in pipeline.generate if ask.model == name]
@@ -208,6 +209,12 @@ def _resolved(config: Model) -> ResolvedModel | None:
             path_or_id=config.model, commit=config.revision or "", chat_template_sha256=None, local=False
         )
     return resolve(config.model, config.revision)
+
+
+def reachable(config: Model) -> None:
+    """Raises ConfigError, MissingExtra: the engine cannot be built here, or the model cannot be had."""
+    check_engine(config.engine)
+    _resolved(config)
 
 
 def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: int) -> EngineSpec:

@@ -9,11 +9,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from recaption.engine.base import Completion, Request
+from recaption.engine.completion import finish_reason
 from recaption.errors import ImageError, RequestError
 from recaption.generate.plan import Question
 from recaption.prompt import Prompt
+from recaption.tasks.caption import clean
 from recaption.text import sha256 as text_sha256
-from recaption.types import Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling
+from recaption.text import storable
+from recaption.types import DECODE_REASONS, Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling, stage_of
 
 Ask = Callable[[Request], Awaitable[Completion]]
 
@@ -53,8 +56,9 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
     try:
         prompt = question.prompt.fill_in(image.columns)
     except RequestError as error:
-        return reject(question, image, "request_error", str(error), attempts, unfilled_sha256(question.prompt, image))
-    prompt_sha256 = text_sha256(prompt)
+        why = f"{image.detail}: {error}" if image.detail and not image.columns else str(error)
+        return reject(question, image, "request_error", why, attempts, unfilled_sha256(question.prompt, image))
+    prompt_sha256 = request_sha256(image, prompt)
     for number in range(question.attempts):
         request = _request(question, image, data, prompt, number)
         sampling, share = request.sampling, request.pixel_share if request.pixel_share < 1 else None
@@ -83,6 +87,7 @@ async def ask_until_answered(question: Question, image: Image, data: bytes, ask:
                 output_tokens=completion.output_tokens,
                 prompt_sha256=prompt_sha256,
                 attempts=tuple(attempts),
+                engine_finish=completion.engine_finish,
             )
         break
     last = attempts[-1]
@@ -105,7 +110,22 @@ def _request(question: Question, image: Image, data: bytes, prompt: str, number:
     temperature = base.temperature if number == 0 else max(base.temperature, retry.temperature)
     sampling = replace(base, seed=int.from_bytes(digest[:4], "little") >> 1, temperature=temperature)
     share = retry.pixel_share ** max(0, number - 1)
-    return Request(image=data, sha256=image.sha256, prompt=prompt, sampling=sampling, pixel_share=share)
+    return Request(
+        image=data,
+        sha256=image.sha256,
+        prompt=prompt,
+        sampling=sampling,
+        pixel_share=share,
+        orientation=image.orientation,
+    )
+
+
+def request_sha256(image: Image, prompt: str) -> str:
+    """sha256 of what is asked about an image: the filled-in prompt and, where the image is turned, its orientation.
+
+    Of all other images it is the prompt's, as before orientations were known: their answers stay.
+    """
+    return text_sha256(prompt if image.orientation is None else f"{prompt}\0orientation {image.orientation}")
 
 
 def unfilled_sha256(prompt: Prompt, image: Image) -> str:
@@ -115,13 +135,14 @@ def unfilled_sha256(prompt: Prompt, image: Image) -> str:
 
 
 def judge(completion: Completion) -> FinishReason:
-    """How a completion counts: the engine's own word, but no text is empty, and a text may be a refusal."""
-    text = completion.text.strip()
+    """How a completion counts: the engine's own word, but a text of which cleaning leaves nothing is empty, and a text
+    may be a refusal. Cleaning (`tasks.caption`) only decides here; what is stored is the model's own string."""
+    text, finish = clean(completion.text).text, finish_reason(completion.finish_reason)
     if not text:
-        return "empty"
-    if completion.finish_reason in ("stop", "length") and refuses(text):
+        return finish if finish in ("refusal", "error") else "empty"
+    if finish in ("stop", "length") and refuses(text):
         return "refusal"
-    return completion.finish_reason
+    return finish
 
 
 def refuses(text: str) -> bool:
@@ -144,13 +165,12 @@ def reject(
     prompt_sha256: str | None = None,
 ) -> Reject:
     """The reject of one image under one question; `prompt_sha256` is None when the image itself is to blame."""
-    decode = reason in ("empty", "undecodable", "truncated", "too_small", "too_many_pixels", "extreme_aspect")
     return Reject.of(
         image,
-        stage="decode" if decode else "source" if reason in ("changed", "unreadable") else "generate",
+        stage=stage_of(reason) if reason in DECODE_REASONS | {"changed", "unreadable"} else "generate",
         generation=question.id,
         reason=reason,
-        detail=detail[:500],
+        detail=storable(detail)[:500],
         attempts=len(attempts),
         prompt_sha256=prompt_sha256,
     )
@@ -162,6 +182,6 @@ def _attempt(sampling: Sampling, share: float | None, finish: FinishReason, toke
         temperature=sampling.temperature,
         finish_reason=finish,
         output_tokens=tokens,
-        detail=detail[:500] if detail else None,
+        detail=storable(detail)[:500] if detail else None,
         pixel_share=share,
     )

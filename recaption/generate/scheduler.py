@@ -44,6 +44,7 @@ class Assignment:
     strikes: int = 0
     quarantined: bool = False
     kills: int = 0  # engines that it killed when it was a single image in quarantine
+    reported: bool = False  # its actor has reported what it stored of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +147,15 @@ class Scheduler:
             self._shards[covered.shard.id].open += 1
             self._push(_Piece(chunk=given_back, attempt=current.attempt, strikes=current.strikes), first=True)
         self._settled(covered)
+
+    def reported(self, assignment: Assignment) -> bool:
+        """The actor has reported what it stored. False where the actor is removed: then the store has to be read."""
+        actor = self._actors.get(assignment.actor)
+        current = actor.running.get(assignment.id) if actor else None
+        if actor is None or current is None:
+            return False
+        actor.running[assignment.id] = replace(current, reported=True)
+        return True
 
     def failed(self, assignment: Assignment) -> None:
         """The actor is well, but could not read all of it: what is missing goes to the end of the queue (narrowed)."""

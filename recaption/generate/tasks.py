@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from recaption.engine.replay import replay
 from recaption.generate import parts
 from recaption.generate.chunks import Chunk, Listing, list_shard, load_index, narrow, reject_poison
+from recaption.generate.counters import Counters
+from recaption.generate.moved import MovedAnswers
 from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import open_store
@@ -23,6 +26,7 @@ class Job:
     excluded: frozenset[str] = frozenset()
     limit: int | None = None  # images, over all shards in listing order
     redrive: frozenset[str] = frozenset()  # rejects for these reasons are asked again
+    moved: bool = False  # the output has shards that the source does not list: images may lie in others now
 
 
 def list_one(
@@ -30,10 +34,12 @@ def list_one(
 ) -> Listing:
     """List one shard; what a model only replays from a column is answered on the spot."""
     store = open_store(job.store_url)
-    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.redrive)
+    moved = _moved_answers(job.store_url, job.epoch, job.moved)
+    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.redrive, moved)
     if not replayed or not listing.chunks:
         return listing
     images, _ = load_index(store, job.source, shard)
+    counters = Counters()
     for chunk in listing.chunks:
         for i, question in enumerate(questions):
             assert question.generation.column is not None
@@ -41,12 +47,21 @@ def list_one(
             items = replay(wanted, question.generation.column, question.id)
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
-            parts.put_part(store, question, shard.id, f"{chunk.number:06d}.{job.epoch:06d}-0000", answers, rejects)
-    return list_shard(store, job.source, shard, questions, job.excluded, limit)
+            name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
+            unstorable = parts.put_part(store, question, shard.id, name, answers, rejects)
+            counters.count(parts.stored(items, unstorable), question.id)
+    left = list_shard(store, job.source, shard, questions, job.excluded, limit)
+    return replace(left, done=listing.done, duplicates=listing.duplicates, counters=counters)
 
 
-def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> Chunk:
-    """What is still missing of a chunk whose actor is gone."""
+@lru_cache(maxsize=1)
+def _moved_answers(store_url: str, epoch: int, unlisted: bool) -> MovedAnswers:
+    """Once per process and run: where answers lie is read at most once."""
+    return MovedAnswers(open_store(store_url), unlisted=unlisted)
+
+
+def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
+    """What is still missing of a chunk whose actor is gone, and the figures of what is stored of it."""
     return narrow(open_store(job.store_url), job.source, chunk, questions, job.redrive, job.epoch)
 
 

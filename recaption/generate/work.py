@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from recaption.engine.base import EngineSpec, Rendered
 from recaption.errors import RecaptionError
 from recaption.generate import parts
 from recaption.generate.chunks import Chunk
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
 from recaption.generate.plan import Question
 from recaption.generate.scheduler import Assignment
@@ -142,22 +144,41 @@ class Item:
 
 
 class Buffer:
-    """Finished items of one assignment on their way into parts: put every 64 of a question, or after 5 s."""
+    """Finished items of one assignment on their way into parts: put every 64 of a question, or after 5 s.
+
+    While the store is slow they wait here, at most those of one chunk.
+    """
 
     def __init__(
-        self, store: Store, questions: tuple[Question, ...], chunk: Chunk, stem: str, writer: str, meter: Meter
+        self,
+        store: Store,
+        questions: tuple[Question, ...],
+        chunk: Chunk,
+        stem: str,
+        writer: str,
+        meter: Meter,
+        counters: Sequence[Counters] = (),
     ) -> None:
+        """What is put is counted in all `counters`, when the store has it."""
         self._store, self._questions, self._chunk = store, questions, chunk
-        self._stem, self._writer, self._meter = stem, writer, meter
+        self._stem, self._writer, self._meter, self._counters = stem, writer, meter, counters
         self._items: dict[str, list[tuple[float, Answer | Reject]]] = {question.id: [] for question in questions}
         self._number = 0
         self._lock = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None  # of a put that nothing waited for
+        self.on_unstorable: Callable[[Reject], None] = lambda made: None
 
-    async def add(self, question: Question, item: Answer | Reject) -> None:
+    def add(self, question: Question, item: Answer | Reject) -> None:
+        """Take a finished item. Does not wait for the store: a slow one must not stop the engine.
+
+        Raises what the put of earlier items raised.
+        """
         self._items[question.id].append((time.monotonic(), item))
-        if len(self._items[question.id]) >= FLUSH_COUNT:
-            await self.flush()
+        if self._failure is not None:
+            raise self._failure
+        if len(self._items[question.id]) >= FLUSH_COUNT and not self._puts:
+            self._begin_put().add_done_callback(self._unobserved)
 
     async def flush_regularly(self) -> None:
         while True:
@@ -166,10 +187,17 @@ class Buffer:
 
     async def flush(self) -> None:
         """Put what is there. A caller that is cancelled leaves the put running; the next flush waits for it."""
-        put = asyncio.ensure_future(self._put())
+        await asyncio.shield(self._begin_put())
+
+    def _begin_put(self) -> asyncio.Task[None]:
+        put = asyncio.create_task(self._put())
         self._puts.add(put)
         put.add_done_callback(self._ended)
-        await asyncio.shield(put)
+        return put
+
+    def _unobserved(self, put: asyncio.Task[None]) -> None:
+        if not put.cancelled():
+            self._failure = put.exception()
 
     def _ended(self, put: asyncio.Task[None]) -> None:
         self._puts.discard(put)
@@ -187,11 +215,16 @@ class Buffer:
                 answers = [item for _, item in items if isinstance(item, Answer)]
                 rejects = [item for _, item in items if isinstance(item, Reject)]
                 try:
-                    await asyncio.to_thread(
+                    unstorable = await asyncio.to_thread(
                         parts.put_part, self._store, question, self._chunk.shard.id, name, answers, rejects
                     )
                 except BaseException:
                     self._items[question.id][:0] = items
                     raise
+                stored = parts.stored((item for _, item in items), unstorable)
+                for counters in self._counters:
+                    counters.count(stored, question.id)
+                for _, made in unstorable:
+                    self.on_unstorable(made)
                 now = time.monotonic()
                 self._meter.spent("put", sum(now - since for since, _ in items), len(items))

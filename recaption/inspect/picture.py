@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import io
 import os
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+
+from recaption.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -54,16 +55,15 @@ def protocol(console: Console, environment: Mapping[str, str]) -> str | None:
 
 
 def _opened(data: bytes) -> Picture:
-    from PIL import Image, ImageOps
+    from recaption.decode import check_header, decode
+    from recaption.types import ImageLimits
 
+    limits = ImageLimits(max_pixels=100_000_000)  # 300 MB when decoded
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
-            picture.draft("RGB", (_PIXELS, _PIXELS))  # of a JPEG only as much as is shown
-            return ImageOps.exif_transpose(picture).convert("RGB")
-    except Exception as error:  # decoders raise whatever they like
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+        orientation = check_header(data, limits).orientation
+        return decode(data, limits, max_pixels=_PIXELS**2, orientation=orientation)
+    except ImageError as error:
+        raise ValueError(f"{error.reason}: {error.args[0]}") from error
 
 
 def _kitty(png: bytes, cells: int) -> str:

@@ -11,7 +11,6 @@ from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import Layout, find
 from recaption.inspect.safe import clean
-from recaption.inspect.stoppable import closing, fetch
 from recaption.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -20,13 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """How often one generation's question was asked, and with what success, counted in images."""
+    """Images that one generation asked about, and what came of it. docs/figures.md defines the figures."""
 
     generation: str
     asked: int
     answered: int
     rejected: int
     rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
+    cleaned: int = 0  # captions of which something was removed
+    cleaned_by: tuple[tuple[str, int], ...] = ()  # by rule, most frequent first
 
     @property
     def sum(self) -> str:
@@ -48,12 +49,11 @@ class Summary:
     excluded: int
     captions: int  # raw ones included
     sub_captions: int
-    tags: int
+    tags: int  # those that name an object
     generations: tuple[Asked, ...]  # in pipeline order
     rejects: tuple[tuple[str, int], ...]  # rejected and excluded images by reason, most frequent first
-    top_tags: tuple[tuple[str, int], ...]  # (lemma, mentions), most frequent first, up to three
-    seconds: float | None = None  # of the run
-    captions_per_second: float | None = None
+    top_tags: tuple[tuple[str, int], ...]  # objects: (lemma, mentions), most frequent first, up to three
+    captions_of: tuple[tuple[str, int], ...] = ()  # (generation, captions), raw ones first
 
     @property
     def sum(self) -> str:
@@ -63,15 +63,22 @@ class Summary:
         )
 
 
-def summarise(path: str, *, seconds: float | None = None, captions_per_second: float | None = None) -> Summary:
+def summarise(path: str) -> Summary:
     """Read the manifest of the build at `path` (an output folder or a build).
 
-    The rates are the caller's: builds hold nothing that differs from run to run. Raises UserError when there is no
-    build, DatasetError when its manifest is broken, newer than this recaption, or its sums do not hold.
+    Raises UserError when there is no build, DatasetError when its manifest is broken, newer than this recaption, or its
+    sums do not hold.
     """
     layout = find(path)
-    summary = from_manifest(read_manifest(layout), top_tags=_top_tags(layout))
-    return replace(summary, seconds=seconds, captions_per_second=captions_per_second)
+    manifest = read_manifest(layout)
+    with open_layout(layout) as connection:
+        objects = "SELECT lemma, count(*) AS n FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3"
+        captions = "SELECT generation, count(*) FROM captions GROUP BY generation ORDER BY generation <> 'raw', 1"
+        return replace(
+            from_manifest(manifest),
+            top_tags=tuple(connection.execute(objects).fetchall()),
+            captions_of=tuple(connection.execute(captions).fetchall()),
+        )
 
 
 def read_manifest(layout: Layout) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def read_manifest(layout: Layout) -> dict[str, Any]:
     return dict(manifest)
 
 
-def from_manifest(manifest: dict[str, Any], *, top_tags: tuple[tuple[str, int], ...] = ()) -> Summary:
+def from_manifest(manifest: dict[str, Any]) -> Summary:
     """The numbers of a manifest (schemas/manifest.schema.json). Raises DatasetError when the sums do not hold."""
     try:
         counts = manifest["counts"]
@@ -115,11 +122,13 @@ def from_manifest(manifest: dict[str, Any], *, top_tags: tuple[tuple[str, int], 
                     answered=g["answered"],
                     rejected=g["rejected"],
                     rejects=_ranked(g["rejects"]),
+                    cleaned=g.get("cleaned", 0),  # not before 1.3
+                    cleaned_by=_ranked(g.get("cleaned_by", {})),
                 )
                 for g in manifest["generations"]
             ),
             rejects=_ranked(manifest["rejects"]),
-            top_tags=top_tags,
+            top_tags=(),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"the manifest is broken: {type(error).__name__}: {error}") from error
@@ -131,8 +140,13 @@ def from_manifest(manifest: dict[str, Any], *, top_tags: tuple[tuple[str, int], 
     return summary
 
 
-def print_summary(summary: Summary, console: Console, next_steps: Sequence[str]) -> None:
-    """The summary, the sums, and what to type next. A step is a command, with `  # what for` behind it if wanted."""
+def print_summary(
+    summary: Summary, console: Console, next_steps: Sequence[str], this_run: tuple[int, float] | None = None
+) -> None:
+    """The summary, the sums, and what to type next. A step is a command, with `  # what for` behind it if wanted.
+
+    `this_run`: answers of the run that has just ended, and its seconds of generating. A build holds neither.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -142,7 +156,7 @@ def print_summary(summary: Summary, console: Console, next_steps: Sequence[str])
     grid.add_column()
     grid.add_column(justify="right")
     grid.add_column()
-    for name, number, remark in _lines(summary):
+    for name, number, remark in _lines(summary, this_run):
         grid.add_row(Text(name), Text(number, style="bold"), Text(remark, style="dim"))
     console.print(grid)
     console.print()
@@ -157,21 +171,28 @@ def print_summary(summary: Summary, console: Console, next_steps: Sequence[str])
         console.print(Text.assemble("  ", (command, "cyan"), (mark + remark, "dim")), soft_wrap=True)
 
 
-def _lines(s: Summary) -> list[tuple[str, str, str]]:
+def _lines(s: Summary, this_run: tuple[int, float] | None) -> list[tuple[str, str, str]]:
     usable = s.ok + s.partial
-    rates = [f"{s.captions_per_second:,.1f} a second"] if s.captions_per_second is not None else []
-    rates += [f"in {duration(s.seconds)}"] if s.seconds is not None else []
-    unusable = s.rejected + s.excluded
     lines = [
         ("images", f"{s.images:,}", f"{usable:,} usable"),
-        ("captions", f"{s.captions:,}", ", ".join(rates)),
+        ("captions", f"{s.captions:,}", listed(s.captions_of)),
+        *(
+            (f"  cleaned, of {clean(g.generation)}", f"{g.cleaned:,}", listed(g.cleaned_by))
+            for g in s.generations
+            if g.cleaned
+        ),
         ("sub-captions", f"{s.sub_captions:,}", f"{s.sub_captions / usable:.1f} per usable image" if usable else ""),
-        ("rejects", f"{unusable:,}", listed(s.rejects)),
+        ("objects", f"{s.tags:,}", listed(s.top_tags)),
+        ("unusable images", f"{s.rejected + s.excluded:,}", listed(s.rejects)),
     ]
     lines += [
-        (f"  of {clean(g.generation)}", f"{g.rejected:,}", listed(g.rejects)) for g in s.generations if g.rejected
+        (f"rejected, {clean(g.generation)}", f"{g.rejected:,}", listed(g.rejects)) for g in s.generations if g.rejected
     ]
-    return [*lines, ("objects", f"{s.tags:,}", listed(s.top_tags))]
+    if this_run and this_run[0]:
+        answers, seconds = this_run
+        rate = f"{answers / seconds:,.1f} a second, in {duration(seconds)}" if seconds else ""
+        lines.append(("answers of this run", f"{answers:,}", rate))
+    return lines
 
 
 def listed(counts: Sequence[tuple[str, int]]) -> str:
@@ -192,10 +213,3 @@ def duration(seconds: float) -> str:
 
 def _ranked(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _top_tags(layout: Layout) -> tuple[tuple[str, int], ...]:
-    with closing(open_layout(layout)) as connection:
-        return tuple(
-            fetch(connection, "SELECT lemma, count(*) AS n FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3")
-        )

@@ -72,7 +72,9 @@ class CaptionDataset(Stepped):
     `block`: shuffle within blocks of so many shards (Parquet: row groups) in place of everywhere; None: as the format
         needs it. 0: everywhere.
     `decode`: "pil" gives transforms a PIL image, "torchvision" a uint8 tensor [3, H, W], "simplejpeg" an array
-        [H, W, 3]; or a function of the bytes. `output`: of images that are no tensor after `transform`.
+        [H, W, 3]; or a function of the bytes. Images stand upright: of a sidecar, whose bytes are the source's, what is
+        decoded is turned by the record's orientation, and a JPEG is decoded without its EXIF.
+    `output`: of images that are no tensor after `transform`.
     `on_error`: "raise", or "skip": another sample stands in for one that cannot be read, and it is counted.
     `tags`: records have their tags, for policies that look at them. `strings`: batches have keys and texts as well.
     `source`: for a sidecar, the folder where its source's files lie now.
@@ -251,7 +253,7 @@ class CaptionDataset(Stepped):
 
     def _decoded(self, sample: Sample) -> Any:
         try:
-            return self._decode(sample.image)
+            return pixels.decoded(sample.image, self._decode, sample.orientation)
         except Exception as error:  # Pillow has many, and a decoder of the user's has others
             what = f"the image does not decode: {type(error).__name__}: {error}"
             raise DatasetError(what, key=sample.record.key, shard=sample.record.shard) from error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recaption.tokenizer import column_name, frame, load_tokenizer
+from recaption.tokenizer import OPEN_CLIP, column_name, frame, load_tokenizer
 
 _PADS: Final = ("[PAD]", "<pad>", "<|pad|>")
 
@@ -32,7 +32,9 @@ def encoder_of(given: Any) -> Encoder | None:
     """
     if isinstance(given, str):
         made, digest = load_tokenizer(given, setting="tokenizer", extra="train")
-        pad = 0 if given == "clip" else None  # open_clip/tokenizer.py pads with zeros, and tokenizer.json with the end
+        pad = (
+            0 if given in ("clip", OPEN_CLIP) else None
+        )  # open_clip/tokenizer.py pads with zeros, and tokenizer.json with the end
         return _of_library(made, pad, name=column_name(given), sha256=digest)
     if hasattr(given, "backend_tokenizer"):
         return _of_library(_copied(given.backend_tokenizer), given.pad_token_id)

@@ -122,7 +122,8 @@ class Sidecar(Rows):
     def read(self, file: int, row: int) -> Sample:
         at = int(self._usable.get(file, lambda: self._look(file))[row])
         record = record_of(self._row(file, at), tags=self._tags)
-        return Sample(record=record, image=self._image(self._data[file], at, record), row=at)
+        image = self._image(self._data[file], at, record)
+        return Sample(record=record, image=image, row=at, orientation=record.orientation)
 
     def _look(self, file: int) -> npt.NDArray[np.int64]:
         """The rows that are usable and in the split: two small columns are read."""

@@ -6,6 +6,8 @@ import importlib.util
 import io
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -28,13 +30,53 @@ def decoder(given: Decode) -> Callable[[bytes], Any]:
     return decode
 
 
+def decoded(data: bytes, decode: Callable[[bytes], Any], orientation: int | None) -> Any:
+    """What `decode` makes of the bytes, upright. EXIF is taken out of a JPEG first, so that nothing is turned twice.
+
+    With an `orientation` the decoder has to give a PIL image, an array [H, W, 3] or a tensor [3, H, W].
+    """
+    if orientation is None:
+        return decode(data)
+    from recaption.imagefile import plain_jpeg, sniff
+
+    return turned(decode(plain_jpeg(data) if sniff(data) == "JPEG" else data), orientation)
+
+
+def turned(image: Any, orientation: int) -> Any:
+    """The image with an EXIF orientation applied: a PIL image, an array [H, W, 3] or a tensor [3, H, W]."""
+    if hasattr(image, "transpose") and hasattr(image, "getbands"):
+        from recaption.decode import upright
+
+        return upright(image, orientation)
+    across, down, right = orientation >= 5, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    if isinstance(image, np.ndarray):
+        image = image.swapaxes(0, 1) if across else image
+        return np.ascontiguousarray(image[:: -1 if down else 1, :: -1 if right else 1])
+    if not hasattr(image, "flip"):
+        raise UserError(
+            f"decode made {type(image).__name__}; give a PIL image, an array [H, W, 3] or a tensor [3, H, W]"
+        )
+    image = image.transpose(-2, -1) if across else image
+    return image.flip([dim for dim, flips in ((-2, down), (-1, right)) if flips]).contiguous()
+
+
 def decode_pil(data: bytes) -> Any:
-    """A `PIL.Image` in RGB. Raises what Pillow raises."""
+    """A `PIL.Image` in RGB. Raises what Pillow raises. HEIF is read where the extra heif is installed."""
     from PIL import Image
 
+    if data[4:8] == b"ftyp":
+        _register_heif()
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         return image if image.mode == "RGB" else image.convert("RGB")  # convert copies in any case
+
+
+@cache
+def _register_heif() -> None:
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
 
 
 def decode_torchvision(data: bytes) -> Any:

@@ -29,6 +29,7 @@ class Sample(NamedTuple):
     image: bytes
     row: int  # in its data file
     ids: SampleIds | None = None  # stored ones, where they were asked for
+    orientation: int | None = None  # EXIF orientation to apply once it is decoded (sidecars only)
 
 
 class Shards(Protocol):

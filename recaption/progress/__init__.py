@@ -26,7 +26,9 @@ class Watcher(Protocol):
 class _View(Watcher, Protocol):
     def start(self) -> None: ...
 
-    def stop(self, error: BaseException | None) -> None: ...
+    def stop(self) -> None: ...
+
+    def failed(self, code: int, text: str) -> None: ...
 
     def say(self, text: str) -> None: ...
 
@@ -51,7 +53,7 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._view:
-            self._view.stop(error)
+            self._view.stop()
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -67,6 +69,11 @@ class Display:
         """Shards annotated and written."""
         if self._view:
             self._view.building(done, total)
+
+    def failed(self, code: int, text: str) -> None:
+        """The last line of a run that ended with this exit code, once standard error has been told why."""
+        if self._view:
+            self._view.failed(code, text)
 
     def summary(self, fields: dict[str, Any]) -> None:
         """What came of it, for programs; people are shown more than that elsewhere."""

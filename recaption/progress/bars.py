@@ -13,6 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from recaption import supervise
 from recaption.generate.progress import Progress
 from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
 
@@ -58,8 +59,11 @@ class Bars:
     def start(self) -> None:
         self._live.start()
 
-    def stop(self, error: BaseException | None) -> None:
+    def stop(self) -> None:
         self._live.stop()
+
+    def failed(self, code: int, text: str) -> None:
+        self._console.print(supervise.summary_line(code), highlight=False, markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False)

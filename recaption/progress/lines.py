@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.text import Text
 
-from recaption.errors import Interrupted
+from recaption import supervise
 from recaption.generate.progress import Pace, Progress
 from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
 from recaption.scrub import Scrubber, json_line
@@ -27,10 +29,13 @@ class PlainLines:
 
     def start(self) -> None: ...
 
-    def stop(self, error: BaseException | None) -> None: ...
+    def stop(self) -> None: ...
+
+    def failed(self, code: int, text: str) -> None:
+        self._console.print(supervise.summary_line(code), highlight=False, markup=False, soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def generating(self, state: Progress) -> None:
         self._line(lambda: plain(state))
@@ -73,11 +78,11 @@ class JsonLines:
 
     def start(self) -> None: ...
 
-    def stop(self, error: BaseException | None) -> None:
-        """What ended it is said here, too, beside standard error."""
-        if error is not None:
-            code = Interrupted.exit_code if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-            self.summary({"exit_code": code, "error": str(error) or type(error).__name__})
+    def stop(self) -> None: ...
+
+    def failed(self, code: int, text: str) -> None:
+        """What ended the run is said here, too, after standard error."""
+        self.summary({"exit_code": code, "error": text})
 
     def say(self, text: str) -> None:
         self._put("message", {"text": Text.from_markup(text).plain})
@@ -97,8 +102,10 @@ class JsonLines:
 
     def summary(self, fields: dict[str, Any]) -> None:
         self._put("summary", fields)
+        supervise.summary_written()
 
     def _put(self, event: str, fields: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._file.write(json_line({"ts": now, "event": event, **self._scrub(fields)}).decode())
+        line = orjson.loads(json_line({"ts": now, "event": event, **self._scrub(fields)}))
+        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")  # ASCII, whatever the locale
         self._file.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recaption.figures import duration, percent
 from recaption.generate.meter import Meter
-from recaption.generate.progress import Progress
+from recaption.generate.progress import SILENT_SECONDS, Progress, captions_per_second
 
 _PHASES = {"listing": "listing images", "starting engine": "starting the engine", "generating": ""}
 _CAUSES = {
@@ -23,8 +23,8 @@ def counted(state: Progress, question: str) -> str:
 
 def rate(state: Progress, question: str) -> str:
     """Captions a second, of this run on average; nothing while there is none."""
-    answers = state.answers[question]
-    return f"{answers / state.seconds:,.1f}" if answers and state.seconds > 1 else ""
+    found = captions_per_second(state.answers[question], state.seconds)
+    return "" if found is None else f"{found:,.1f}"
 
 
 def at_work(state: Progress) -> list[str]:
@@ -47,7 +47,9 @@ def time_left(state: Progress) -> str:
 
 def trouble(state: Progress) -> list[str]:
     """What is not as it should be."""
-    facts = [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
+    silent = state.store_silent
+    facts = [f"the store has not answered for {duration(silent)}"] if silent >= SILENT_SECONDS else []
+    facts += [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
     return facts + ([f"{state.deaths:,} engine{'s' * (state.deaths != 1)} died"] if state.deaths else [])
 
 

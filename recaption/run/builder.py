@@ -9,15 +9,20 @@ from typing import Any
 
 import recaption
 from recaption.annotate import Annotator
-from recaption.config import Pipeline
+from recaption.config import Output, Pipeline
 from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import Listing
+from recaption.generate.events import Tell, tell_nobody
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
+from recaption.run import rekeyed
 from recaption.run.pool import Pool
 from recaption.run.repack import Survey, cut, identity, pack, survey
 from recaption.run.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
+from recaption.run.telemetry import waited
+from recaption.scrub import public_text
 from recaption.store import Store
+from recaption.tasks import caption
 from recaption.types import SCHEMA_VERSION
 from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
 
@@ -33,8 +38,17 @@ class Builder:
     are cut at equal counts once all source shards are.
     """
 
-    def __init__(self, plan: Plan, job: Job, store: Store, annotator: Annotator, limit: int | None, pool: Pool) -> None:
-        self._plan, self._store, self._annotator, self._pool = plan, store, annotator, pool
+    def __init__(
+        self,
+        plan: Plan,
+        job: Job,
+        store: Store,
+        annotator: Annotator,
+        limit: int | None,
+        pool: Pool,
+        tell: Tell = tell_nobody,
+    ) -> None:
+        self._plan, self._store, self._annotator, self._pool, self._tell = plan, store, annotator, pool, tell
         size = plan.pipeline.output.samples_per_shard
         self._size = None if size == "source" else size
         base = _build_fingerprint(plan, annotator, job.excluded, limit)
@@ -57,6 +71,9 @@ class Builder:
             format=format_of(plan.pipeline, job.source.kind),
         )
         self._shared = pool.share(self._spec)
+        self._source_keys = job.source.key_rule
+        self._indexes: list[KeyTable] = []
+        self.changed_keys: str | None = None  # in words, once finished: images whose keys differ from the build before
         self._order: dict[str, int] = {}
         self._images = 0
 
@@ -64,6 +81,7 @@ class Builder:
         """A shard has all its answers. Returns at once."""
         shard = listing.shard
         self._order[shard.id] = shard.number
+        self._indexes.append(KeyTable(name=shard.id, path=f"index/{shard.id}.parquet", rows=listing.images))
         self._images += listing.images
         if self._size:
             self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
@@ -86,15 +104,25 @@ class Builder:
         entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)
         if entries is None:
             assert self._newest is not None
-            if current_build(self._store) != self._newest:
-                publish(self._store, self._newest)
-            return self._newest, False
+            newest = self._newest
+            if waited(lambda: current_build(self._store), stopping) != newest:
+                waited(lambda: publish(self._store, newest), stopping)
+            return newest, False
         written = sum(entry.counts["images"] for entry in entries)
         if written != self._images:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
-        sweep(self._store, self._spec.prefix, entries)
-        self._write_manifest(entries, provenance)
-        publish(self._store, self.build)
+        for entry in entries:
+            tell_failures(entry, self._tell)
+        self._pool.add(rekeyed.changed_keys, self._spec.store_url, self._indexes)
+        [(published, shared, changed)] = collect(lambda done, total: None)
+        self.changed_keys = rekeyed.words(published, shared, changed, self._source_keys)
+
+        def put_and_publish() -> None:
+            sweep(self._store, self._spec.prefix, entries)
+            self._write_manifest(entries, provenance)
+            publish(self._store, self.build)
+
+        waited(put_and_publish, stopping)
         return self.build, True
 
     def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
@@ -159,10 +187,52 @@ class Builder:
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),
             tokenizers=self._annotator.tokenizers,
-            provenance={**_provenance(self._plan, self._annotator), **provenance},
+            provenance={
+                **_provenance(self._plan, self._annotator),
+                "keys": self._source_keys,
+                **provenance,
+            },
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
+            pixels=looked_at(pipeline),
         )
+
+
+def looked_at(pipeline: Pipeline) -> dict[str, Any]:
+    """How images are looked at before anything is asked about them (`recaption.source.base.Row.look`)."""
+    limits = pipeline.source.limits.model_dump(mode="json")
+    return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
+
+
+def tell_failures(entry: ShardEntry, tell: Tell) -> None:
+    """Log the captions of a dataset shard on which annotation failed."""
+    for failure in entry.failures:
+        where = {"shard": entry.name, "key": failure.caption_id.partition("/")[0], "caption_id": failure.caption_id}
+        if failure.table is None:
+            tell("caption_unparsed", "warning", **where, detail=failure.error)
+        else:
+            tell("table_failed", "warning", table=failure.table, **where, detail=failure.error)
+    not_named = entry.counts.get("unparsed", 0) + sum(entry.table_failures.values()) - len(entry.failures)
+    if not_named > 0:
+        tell("failures_not_named", "warning", shard=entry.name, count=not_named)
+
+
+def failures_in_words(manifest: dict[str, Any]) -> list[str]:
+    """What to say of the captions of a build on which annotation failed; nothing where there are none."""
+    said = []
+    if unparsed := manifest["counts"].get("unparsed", 0):
+        captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
+        said.append(
+            f"{captions} could not be parsed and became one sub-caption each, without tags (is_unparsed in "
+            "sub_captions). The events caption_unparsed in metrics/log*.jsonl name the captions and the errors"
+        )
+    for table, lost in manifest.get("table_failures", {}).items():
+        captions = "1 caption" if lost == 1 else f"{lost:,} captions"
+        said.append(
+            f"annotate.tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
+            "metrics/log*.jsonl name the captions and the errors"
+        )
+    return said
 
 
 def format_of(pipeline: Pipeline, source_kind: str) -> Format:
@@ -170,7 +240,12 @@ def format_of(pipeline: Pipeline, source_kind: str) -> Format:
 
     Raises ConfigError for a sidecar of equal counts, which cannot be: its row i is the source shard's sample i.
     """
-    asked, size = pipeline.output.format, pipeline.output.samples_per_shard
+    return output_format(pipeline.output, source_kind)
+
+
+def output_format(output: Output, source_kind: str) -> Format:
+    """As `format_of`."""
+    asked, size = output.format, output.samples_per_shard
     found: Format = asked if asked != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
     if found == "sidecar" and size != "source":
         because = (
@@ -202,6 +277,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "schema": SCHEMA_VERSION,
             "source": plan.pipeline.source.model_dump(mode="json"),
             "generations": [question.folder for question in plan.questions],
+            "cleaning": caption.VERSION,
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             **_token_ids(plan.pipeline),
@@ -223,6 +299,15 @@ def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
     """Names and files may stay while a tokenizer changes: what it does counts."""
     made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
     return {"token_ids": made} if made else {}
+
+
+def _public(value: Any) -> Any:
+    """JSON with its URLs as they may be published."""
+    if isinstance(value, dict):
+        return {name: _public(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_public(each) for each in value]
+    return public_text(value) if isinstance(value, str) else value
 
 
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
@@ -249,8 +334,9 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
             for question in plan.questions
             if question.prompt
         },
+        "cleaning": caption.VERSION,
         "annotate": annotator.provenance(),
-        "source": plan.pipeline.source.path,
-        "card": plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True),
+        "source": public_text(plan.pipeline.source.path),
+        "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),
         **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,11 +19,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
+from ray._private import worker
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import recaption
-from recaption.errors import ClusterError, ConfigError, StoreError, UserError
+from recaption import supervise
+from recaption.errors import ClusterError, ClusterLost, ConfigError, StoreError, UserError
 from recaption.generate.plan import Plan
 from recaption.resources import shipped
 from recaption.store import open_store
@@ -30,7 +33,9 @@ from recaption.store import open_store
 SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Environment variables of the driver that hold for all nodes, where it has them. No secrets: they can be read."""
 
+CONNECT_SECONDS = 10.0
 LOOK_SECONDS = 120.0  # that a node gets to unpack the code and to look at the output
+_TOKEN_REFUSED = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # how `ray job submit` hands the job's runtime environment to its entry point
 
 
@@ -48,6 +53,7 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": True}
     address = os.environ.get("RAY_ADDRESS")
+    supervise.divert_native_stderr()
     if not address:
         options["address"] = "local"  # not a cluster that happens to run on this machine: it was not asked for
         models = [model.config for model in plan.models if model.engine]
@@ -60,15 +66,26 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         _start(options)
     else:
         check_address(address)
+        check_listening(address)
         with TemporaryDirectory(prefix="recaption-") as folder:
             options["runtime_env"] = runtime_env(os.environ, Path(folder))
             _start(options)
+    supervise.ray_started(str(Path(_session_folder()) / "logs"))
     try:
         if address:
             check_output(plan.pipeline.output.path)
         yield
-    finally:
+    except ClusterLost:  # a shutdown would wait for daemons that are gone
+        raise
+    except BaseException:
         ray.shutdown()
+        raise
+    ray.shutdown()
+
+
+def _session_folder() -> str:
+    node = worker._global_node
+    return str(node.get_session_dir_path()) if node is not None else ""
 
 
 def check_address(address: str) -> None:
@@ -79,6 +96,20 @@ def check_address(address: str) -> None:
             "host:port (6379 by default); from outside, unset it and use: "
             "ray job submit --address http://HEAD:8265 -- recaption run …"
         )
+
+
+def check_listening(address: str) -> None:
+    """Raises ClusterError when nobody listens at host:port; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():  # auto, local: Ray finds it by itself
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(
+            f"RAY_ADDRESS is {address}, but nobody can be reached there: {error}. Give the address of a running "
+            "cluster, or unset RAY_ADDRESS to use this machine"
+        ) from error
 
 
 def runtime_env(environment: Mapping[str, str], folder: Path) -> dict[str, Any]:
@@ -155,11 +186,17 @@ def _start(options: dict[str, Any]) -> None:
     for attempt in (1, 2):
         try:
             ray.init(logging_level="ERROR", **options)
+            worker._worker_logs_enabled = False  # its reports go to stdout otherwise, between lines of JSON
             return
         except Exception as error:  # Ray raises plain ones here
             ray.shutdown()
             if attempt == 2 or os.environ.get("RAY_ADDRESS"):
                 where = os.environ.get("RAY_ADDRESS") or "this machine (its logs: /tmp/ray/session_latest/logs)"
+                if any(word in f"{error} {supervise.native_stderr()}" for word in _TOKEN_REFUSED):
+                    raise ClusterError(
+                        f"Ray at {where} refuses the authentication token: it is missing or wrong. Set "
+                        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or RAY_AUTH_TOKEN_PATH) as on the cluster's nodes"
+                    ) from error
                 raise ClusterError(f"Ray cannot be used on {where}: {error}") from error
 
 

@@ -41,7 +41,9 @@ def estimate(
     Raises what `run` raises.
     """
     outcome = run(pipeline, path, display, half="generate", limit=images)
-    store, source, plan = open_store(pipeline.output.path), open_source(pipeline.source), make_plan(pipeline, path)
+    store = open_store(pipeline.output.path)
+    source = open_source(pipeline.source, store)
+    plan = make_plan(pipeline, path, source)
     reports = run_reports(store)
     rates: list[ModelRate] = []
     unmeasured: list[str] = []

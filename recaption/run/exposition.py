@@ -27,8 +27,10 @@ class _Metric:
 
 
 METRICS: Final[Mapping[str, _Metric]] = {
-    "recaption_answers": _Metric(kind="counter", help="Answers of this run."),
-    "recaption_rejects": _Metric(kind="counter", help="Rejects of this run.", labels=("model", "generation", "reason")),
+    "recaption_answers": _Metric(kind="counter", help="Answers that this run stored."),
+    "recaption_rejects": _Metric(
+        kind="counter", help="Rejects that this run stored.", labels=("model", "generation", "reason")
+    ),
     "recaption_retries": _Metric(kind="counter", help="Requests of this run that asked again."),
     "recaption_degenerate_answers": _Metric(
         kind="counter", help="Questions whose text was empty, a repetition or a refusal at first."
@@ -36,7 +38,8 @@ METRICS: Final[Mapping[str, _Metric]] = {
     "recaption_prompt_tokens": _Metric(kind="counter", help="Tokens that engines read."),
     "recaption_output_tokens": _Metric(kind="counter", help="Tokens that engines made."),
     "recaption_images": _Metric(kind="gauge", help="Images to ask about, of the shards listed so far."),
-    "recaption_resumed_images": _Metric(kind="gauge", help="Of them, those that were settled before this run."),
+    "recaption_resumed_images": _Metric(kind="gauge", help="Of them, those answered or rejected before this run."),
+    "recaption_duplicate_images": _Metric(kind="gauge", help="Of them, those equal to one that is asked."),
     "recaption_in_flight_requests": _Metric(kind="gauge", help="Requests in the engines.", labels=("model",)),
     "recaption_engines": _Metric(kind="gauge", help="Engines that are at work.", labels=("model",)),
     "recaption_engine_deaths": _Metric(kind="counter", help="Engines that died.", labels=("model",)),
@@ -51,6 +54,9 @@ METRICS: Final[Mapping[str, _Metric]] = {
     ),
     "recaption_left_seconds": _Metric(
         kind="gauge", help="Time left, at the rate of this run, for what is listed.", labels=("model",)
+    ),
+    "recaption_store_silent_seconds": _Metric(
+        kind="gauge", help="Time for which the output's store has not answered.", labels=()
     ),
     "recaption_shards_built": _Metric(kind="counter", help="Dataset shards written by this run.", labels=()),
     "recaption_shards_to_build": _Metric(kind="gauge", help="Dataset shards of the build, so far.", labels=()),
@@ -146,9 +152,10 @@ def _samples(state: Progress) -> Samples:
         "recaption_output_tokens": c.output_tokens,
         "recaption_images": state.total,
         "recaption_resumed_images": state.resumed,
+        "recaption_duplicate_images": state.duplicates,
     }
     found: Samples = {
-        name: [((*model, generation), counts[generation]) for generation in state.total]
+        name: [((*model, generation), counts.get(generation, 0)) for generation in state.total]
         for name, counts in by_generation.items()
     }
     found["recaption_rejects"] = [((*model, *labels), count) for labels, count in c.rejects.items()]
@@ -157,6 +164,7 @@ def _samples(state: Progress) -> Samples:
     found["recaption_engine_deaths"] = [(model, state.deaths)]
     found["recaption_quarantined_images"] = [(model, state.quarantined)]
     found["recaption_generating_seconds"] = [(model, state.seconds)]
+    found["recaption_store_silent_seconds"] = [((), state.store_silent)]
     found["recaption_last_progress_timestamp_seconds"] = [((), time.time())]
     for name, value in (
         ("recaption_engine_share_ratio", state.meter.share),

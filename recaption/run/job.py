@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import ray
 import yaml
+from rich.markup import escape
 
+from recaption import supervise
 from recaption.annotate import Annotator
 from recaption.config import Pipeline
-from recaption.errors import StoreError, UserError
+from recaption.errors import StoreError
+from recaption.figures import duration
 from recaption.generate import parts
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.driver import Pass
@@ -25,20 +27,27 @@ from recaption.generate.progress import Progress
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
 from recaption.progress import Display, Watcher
-from recaption.run.builder import Builder, format_of
+from recaption.run import check
+from recaption.run.builder import Builder, failures_in_words, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
 from recaption.run.pool import RayPool
-from recaption.run.raylet import Raylet
+from recaption.run.raylet import Daemons
 from recaption.run.readers import too_few_shards
 from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
+from recaption.run.stored import has_unlisted_shards
+from recaption.run.telemetry import StoreWatch, waited
 from recaption.scrub import Scrubber
-from recaption.source import open_source
-from recaption.store import Store, open_store
+from recaption.source.folder import FolderSource
+from recaption.source.recorded import record_rule
+from recaption.store import open_store
 from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
+
+_STOPPING = "stopping: answers that are ready are stored first, which takes up to 30 s; Ctrl-C again stops at once"
+_NOT_FLUSHED = "the store does not answer: the end of this run is missing in its metrics/. Answers are not affected"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +62,12 @@ class Outcome:
     output_tokens: int
     reject_share: float
     sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
+    unparsed: int = 0  # captions of the build on which a rule failed
+    table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline's own -> captions it lacks
+    generations: dict[str, dict[str, int]]  # per generation the numbers of its sum; docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
+    unused: tuple[str, ...] = ()  # what is in the source and not used, in words
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,17 +77,16 @@ class _Tally:
     output_tokens: int = 0
     seconds: float = 0.0
     sums: list[str] = field(default_factory=list)
+    generations: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def add(self, progress: Progress) -> None:
         self.answered += progress.answers.total()
         self.rejected += progress.rejects.total()
         self.output_tokens += progress.output_tokens.total()
         self.seconds += progress.seconds
-        self.sums += [
-            f"{name}: asked {total} = settled before {progress.resumed[name]} + answered {progress.answers[name]} "
-            f"+ rejected {progress.rejects[name]}"
-            for name, total in progress.total.items()
-        ]
+        for generation in progress.state().generations:
+            self.sums.append(generation.words)
+            self.generations[generation.id] = generation.sums
 
 
 def run(
@@ -97,23 +109,30 @@ def run(
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
     Interrupted after SIGINT or SIGTERM, when everything paid for was put.
     """
-    plan = make_plan(pipeline, path)
-    annotator = None if half == "generate" else Annotator(pipeline.annotate)  # what is wrong with it shows now
-    if annotator:
+    try:  # what is wrong with any of these shows now, also where this half does not need it
+        store = check.opened(pipeline.output.path)
+        source = check.opened_source(pipeline.source, store)
+        plan = make_plan(pipeline, path, source)
+        annotator = Annotator(pipeline.annotate)
         token_encoders(pipeline.output.token_ids)
-    source = open_source(pipeline.source)
-    format_of(pipeline, source.kind)
-    store = open_store(pipeline.output.path)
-    _check_writable(store)
-    excluded = _excluded(pipeline)
+        format_of(pipeline, source.kind)
+        watch = StoreWatch(escape(store.url), display.say)
+        waited(lambda: check.check_writable(store), silent=watch.look)
+        excluded = check.excluded(pipeline.source)
+    except check.FAULTS as error:
+        check.raise_all(error, pipeline, path)
+    supervise.at_work()
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.remove_temporaries()
         store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+        if isinstance(source, FolderSource):
+            record_rule(store, source.rule)
         tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
         watchers: tuple[Watcher, ...] = (display, log, *beside)
 
         def report(progress: Progress) -> None:
+            progress.store_silent = log.store_silent
             for watcher in watchers:
                 watcher.generating(progress)
             if builder:
@@ -123,13 +142,24 @@ def run(
             for watcher in watchers:
                 watcher.building(done, total)
 
+        heard = False
+
         def stop() -> bool:
+            nonlocal heard
+            if stopping() and not heard:
+                heard = True
+                display.say(_STOPPING)
+            if ended := watch.look(log.store_silent):
+                log.warn(f"the store did not answer for {duration(ended)}")
             lease.check()
-            raylet.check()
+            daemons.check()
             log.touch()
-            return stopping()
+            return heard
 
         log.start(pipeline.name)
+        unused = tuple(source.unused())
+        for words in unused:
+            log.warn(f"not used: {words}")
         try:
             with ray_cluster(plan), stop_requested() as stopping:
                 job = Job(
@@ -139,9 +169,12 @@ def run(
                     excluded=excluded,
                     limit=limit,
                     redrive=redrive,
+                    moved=has_unlisted_shards(store, source),
                 )
-                builder = Builder(plan, job, store, annotator, limit, RayPool()) if annotator else None
-                raylet = Raylet()
+                daemons = Daemons()
+                builder = None
+                if half != "generate":
+                    builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.tell), stop)
                 for model in plan.models:
                     work = Pass(
                         model,
@@ -161,22 +194,28 @@ def run(
                                 compacting.append(_compact.remote(model.questions, store.url, listing.shard.id))
                     finally:
                         tally.add(work.progress)
-                    get(compacting)
+                    waited(partial(get, compacting), stop)
                 build, changed = builder.finish(building, stop) if builder else (None, tally.answered > 0)
                 if build:
                     log.tell("built", build=build, changed=changed)
-                manifest = read_manifest(store, f"builds/{build}") if build else None
-                warning = too_few_shards(manifest, pipeline.output.trainer) if manifest else None
-                if warning:
+                manifest = waited(lambda: read_manifest(store, f"builds/{build}"), stop) if build else None
+                warnings = failures_in_words(manifest) if manifest else []
+                if builder and builder.changed_keys:
+                    warnings.append(builder.changed_keys)
+                if manifest and (warning := too_few_shards(manifest, pipeline.output.trainer)):
+                    warnings.append(warning)
+                for warning in warnings:
                     log.warn(warning)
                 pruned = None
                 if prune_others and build:
                     lease.check()
-                    pruned = prune(store)
+                    pruned = waited(lambda: prune(store), stop)
         except BaseException as error:
-            log.end(error)
+            if not log.end(error):
+                display.say(_NOT_FLUSHED)
             raise
-        log.end(None)
+        if not log.end(None):
+            display.say(_NOT_FLUSHED)
     finally:
         with suppress(StoreError):
             lease.release()
@@ -190,8 +229,12 @@ def run(
         output_tokens=tally.output_tokens,
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
         sums=(*_images_sum(counts), *tally.sums),
-        warnings=(warning,) if warning else (),
+        generations=tally.generations,
+        unparsed=counts.get("unparsed", 0) if counts else 0,
+        table_failures=manifest.get("table_failures", {}) if manifest else {},
+        warnings=tuple(warnings),
         pruned=pruned,
+        unused=unused,
     )
 
 
@@ -199,8 +242,9 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     """Where the images of a build went, in words; the manifest was checked for it."""
     if counts is None:
         return ()
-    states = ("ok", "partial", "reject", "excluded")
-    return (f"images in {counts['images']} = " + " + ".join(f"{name} {counts[name]}" for name in states),)
+    states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}
+    terms = " + ".join(f"{name} {counts[key]:,}" for name, key in states.items())
+    return (f"images in {counts['images']:,} = {terms}",)
 
 
 @ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[StoreError])
@@ -214,36 +258,3 @@ def _scrubber(plan: Plan) -> Scrubber:
     """For the log: it knows the variables, too, that the pipeline names for keys."""
     named = (model.config.engine_args.get("api_key_env") for model in plan.models)
     return Scrubber(names=tuple(str(name) for name in named if name))
-
-
-def _check_writable(store: Store) -> None:
-    if store.url.startswith("memory://"):
-        raise UserError(
-            f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
-        )
-    probe = f".probe-{os.getpid()}"
-    try:
-        store.put(probe, b"")
-        store.delete(probe)
-    except StoreError as error:
-        raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
-
-
-def _excluded(pipeline: Pipeline) -> frozenset[str]:
-    """The sha256 of images that must not be asked about, in lower-case hex."""
-    path = pipeline.source.exclude
-    if path is None:
-        return frozenset()
-    import pyarrow.parquet as pq
-
-    try:
-        values = pq.read_table(path, columns=["sha256"])["sha256"].to_pylist()
-    except (OSError, KeyError, ValueError) as error:
-        raise UserError(
-            f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column sha256"
-        ) from error
-    hashes = {value.hex() if isinstance(value, bytes) else str(value).lower() for value in values}
-    for value in hashes:
-        if not re.fullmatch("[0-9a-f]{64}", value):
-            raise UserError(f"source.exclude {path!r}: {value!r} is not a sha256; expected 64 hex digits or 32 bytes")
-    return frozenset(hashes)

@@ -49,12 +49,12 @@ class EventLog:
         self._minute = clock()
         self._written: Counter[str] = Counter()  # lines of each event in this minute
 
-    def write(self, event: Event, level: Level = "info", **fields: Any) -> None:
-        """A line with the time, the run, and the fields."""
+    def write(self, event: Event, level: Level = "info", *, at: datetime | None = None, **fields: Any) -> None:
+        """A line with the time of the event (now, where it is not given), the run, and the fields."""
         self._end_minute(after=60.0)
         self._written[event] += 1
         if self._written[event] <= A_MINUTE:
-            self._put(event, level, fields)
+            self._put(event, level, fields, at)
 
     def close(self) -> None:
         """Say what was suppressed, and see that all of it lies in the store."""
@@ -70,10 +70,10 @@ class EventLog:
         self._minute = self._clock()
         self._written.clear()
 
-    def _put(self, event: Event, level: Level, fields: dict[str, Any]) -> None:
+    def _put(self, event: Event, level: Level, fields: dict[str, Any], at: datetime | None = None) -> None:
         line = {
             "v": SCHEMA_VERSION,
-            "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "ts": (at or datetime.now(UTC)).isoformat(timespec="milliseconds"),
             "run": self._run,
             "level": level,
             "event": event,

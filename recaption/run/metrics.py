@@ -10,17 +10,18 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import suppress
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import orjson
 
 import recaption
-from recaption.errors import Interrupted, StoreError
+from recaption.errors import Interrupted
 from recaption.generate.events import Event, Level
-from recaption.generate.progress import Pace, Progress
+from recaption.generate.progress import Pace, Progress, captions_per_second
 from recaption.run.log import EventLog
+from recaption.run.telemetry import Background
 from recaption.scrub import Scrubber
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
@@ -31,7 +32,10 @@ _LEVELS: dict[str, Level] = {"done": "info", "interrupted": "warning", "failed":
 
 
 class RunLog:
-    """Keeps what a run tells of itself and puts it; a store that fails here never hides what ended the run."""
+    """Keeps what a run reports of itself. A thread of its own writes it: no method waits for the store.
+
+    What cannot be written is dropped and never hides what ended the run.
+    """
 
     def __init__(
         self, store: Store, epoch: int, command: str, limit: int | None = None, scrub: Scrubber | None = None
@@ -53,11 +57,31 @@ class RunLog:
             "pid": os.getpid(),
             "recaption": recaption.__version__,
         }
-        self._log = EventLog(store, self._data["run"], self._scrub)
+        self._log: EventLog | None = None  # of the background thread
+        self._background = Background()
+        self._dropped: Counter[Event] = Counter()  # events that the background thread had no room for
+
+    @property
+    def store_silent(self) -> float:
+        """Seconds for which the store has not answered; 0 while it does."""
+        return self._background.silent
 
     def tell(self, event: Event, level: Level = "info", **fields: Any) -> None:
         """Something happened: a line in the log. See `recaption.generate.events.Tell`."""
-        self._log.write(event, level, **fields)
+        for of, count in list(self._dropped.items()):
+            if self._write("suppressed", "warning", of=of, count=count):
+                del self._dropped[of]
+        if not self._write(event, level, **fields):
+            self._dropped[event] += 1
+
+    def _write(self, event: Event, level: Level, **fields: Any) -> bool:
+        at = datetime.now(UTC)
+
+        def write() -> None:
+            self._log = self._log or EventLog(self._store, self._data["run"], self._scrub)
+            self._log.write(event, level, at=at, **fields)
+
+        return self._background.add(write)
 
     def start(self, pipeline: str) -> None:
         """The run begins."""
@@ -94,8 +118,8 @@ class RunLog:
         self._data.setdefault("warnings", []).append(words)
         self.tell("warning", "warning", detail=words)
 
-    def end(self, error: BaseException | None) -> None:
-        """The run is over: done, interrupted, or failed with `error`."""
+    def end(self, error: BaseException | None) -> bool:
+        """The run is over: done, interrupted, or failed with `error`. False: the store did not take all in time."""
         how: Literal["done", "interrupted", "failed"] = "done" if error is None else "failed"
         if isinstance(error, Interrupted | KeyboardInterrupt):
             how = "interrupted"
@@ -104,24 +128,28 @@ class RunLog:
         self._put(self._data["run"], {**state, "finished": state["updated"]})
         seconds = round(time.monotonic() - self._began, 3)
         self.tell("run_ended", _LEVELS[how], state=how, error=state["error"], seconds=seconds)
-        self._log.close()
+        self._background.add(lambda: self._log.close() if self._log else None)
+        return self._background.close()
 
     def _state(self, how: str, error: BaseException | None = None) -> dict[str, Any]:
         passes = list(self._progress.values())
         seconds = sum(progress.seconds for progress in passes)
-        answers = sum(progress.answers.total() for progress in passes)
+        rate = captions_per_second(sum(progress.answers.total() for progress in passes), seconds)
         return {
             **self._data,
             "state": how,
             "error": None if error is None else self._scrub.text(str(error) or type(error).__name__),
             "updated": _now(),
-            "captions_per_second": round(answers / seconds, 3) if seconds else None,
-            "models": {progress.model: progress.as_json() for progress in passes},
+            "store_silent_seconds": round(self.store_silent, 1),
+            "captions_per_second": None if rate is None else round(rate, 3),
+            "models": {progress.model: progress.state().as_json() for progress in passes},
         }
 
     def _put(self, name: str, state: dict[str, Any]) -> None:
-        with suppress(StoreError):
+        def put() -> None:
             self._store.put(f"metrics/{name}.json", orjson.dumps(state, option=orjson.OPT_INDENT_2))
+
+        self._background.latest(name, put)
 
 
 def _now() -> str:

@@ -80,7 +80,7 @@ def redrive(
     of which there are), for reasons that only the source can mend, and as `stored_plan` and `run` do.
     """
     store = open_store(out)
-    pipeline = stored_pipeline(store)
+    pipeline = stored_pipeline(store, path)
     if unknown := sorted(set(reasons) - REASONS):
         known = ", ".join(get_args(Reason))
         raise UserError(f"unknown reason {', '.join(unknown)}. Allowed are {known}{_there(store, pipeline, path)}")

@@ -11,11 +11,14 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recaption import engine as engines
+from recaption import supervise
 from recaption.engine.base import Engine, EngineSpec, Request
+from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
 from recaption.figures import printable
 from recaption.generate import parts
@@ -24,6 +27,7 @@ from recaption.generate.plan import Plan, Question
 from recaption.generate.retry import ask_until_answered, judge
 from recaption.run.lookup import find_image
 from recaption.run.stored import stored_pipeline, stored_plan
+from recaption.run.trust import is_plain_place
 from recaption.source import open_source
 from recaption.store import open_store
 from recaption.types import Answer, Image, Reject
@@ -68,7 +72,7 @@ def replay(out: str, key: str, *, generation: str | None = None, path: Path | No
     EngineDead.
     """
     store = open_store(out)
-    pipeline = stored_pipeline(store)
+    pipeline = stored_pipeline(store, path)
     image = find_image(store, key)
     if image.reason is not None:
         raise UserError(f"{image.key} was never shown to a model: {image.reason} ({image.detail or 'by its source'})")
@@ -84,6 +88,7 @@ def replay(out: str, key: str, *, generation: str | None = None, path: Path | No
         identity = question.identity(image, prompt_sha256(question, image))
         found[question.id] = stored.answers.get(identity) or stored.reject(identity)
     results: dict[str, Replayed] = {}
+    supervise.at_work()  # an engine is to be stopped in order
     for model in plan.models:
         mine = [question for question in chosen if question in model.questions]
         if mine and model.engine:
@@ -102,7 +107,14 @@ def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
 
 
 def _bytes(plan: Plan, image: Image) -> bytes:
-    """The image as it lies in the source, if it is the one that was indexed. Raises ImageError."""
+    """The image as it lies in the source, if it is the one that was indexed. Raises ImageError, UserError."""
+    where, source = image.locator.path, plan.pipeline.source.path
+    if not is_plain_place(where) and where.partition("://")[0] != source.partition("://")[0]:
+        raise UserError(
+            f"the index of the output places {image.key} at {where}, and its source is {source}: the index is not of "
+            "this source, and no host that it names is asked. Use recaption run with the pipeline's file, which lists "
+            "the source again"
+        )
     ((_, data),) = open_source(plan.pipeline.source).read([image])
     if isinstance(data, ImageError):
         raise data
@@ -147,12 +159,19 @@ async def _ask_again(
     try:
         prompt = question.prompt.fill_in(image.columns)
         if isinstance(stored, Answer):
-            request = Request(image=data, sha256=image.sha256, prompt=prompt, sampling=sampling, pixel_share=share)
-            completion = await engine.generate(request)
+            request = Request(
+                image=data,
+                sha256=image.sha256,
+                prompt=prompt,
+                sampling=sampling,
+                pixel_share=share,
+                orientation=image.orientation,
+            )
+            completion = await complete(engine, request)
             finish = judge(completion)
             now = Said(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))
         else:
-            now = _said(await ask_until_answered(question, image, data, engine.generate))
+            now = _said(await ask_until_answered(question, image, data, partial(complete, engine)))
     except (ImageError, RequestError) as error:
         now = Said(text=None, how=f"no answer: {error}")
     drawn = f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, max_tokens {sampling.max_tokens}"

@@ -153,9 +153,9 @@ def write_assembled(
     """Annotate and write a dataset shard. `images` has those of its records, in their order, by source shard."""
     pipeline = spec.pipeline
     annotator = _annotator(pipeline.annotate)
-    annotated, own = annotator.annotate_with_tables([record.captions for record in assembled.records])
+    annotated = annotator.annotate_with_tables([record.captions for record in assembled.records])
     records = [
-        replace(record, captions=captions) for record, captions in zip(assembled.records, annotated, strict=True)
+        replace(record, captions=captions) for record, captions in zip(assembled.records, annotated.images, strict=True)
     ]
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
@@ -174,7 +174,8 @@ def write_assembled(
             rejects=assembled.rejects,
             asked=assembled.asked,
             inputs=inputs,
-            own=own,
+            own=annotated.tables,
+            failures=annotated.failures,
             profile=profile_of(pipeline, spec.questions),
             token_ids=token_encoders(pipeline.output.token_ids),
         )
@@ -235,6 +236,8 @@ def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[
     for image in images:
         row = image.row, image.key, image.source_key, image.sha256, image.url, image.raw_caption, image.reason
         digest.update(repr(row).encode("utf-8", "surrogatepass"))
+        if len(image.raw_captions) > 1:  # shards built when there was one at most keep their inputs
+            digest.update(repr(image.raw_captions).encode("utf-8", "surrogatepass"))
     for question in spec.questions:
         for kind in ("answers", "rejects"):
             digest.update("\n".join(parts.compacted(store, kind, question, shard.id)).encode())

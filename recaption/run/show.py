@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 from recaption.errors import UserError
 from recaption.figures import amount, bar, duration, listed, percent, printable
-from recaption.run.status import GenerationStatus, ModelStatus, Status, clock
+from recaption.generate.progress import GenerationState, PassState
+from recaption.run.status import Status, clock
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -111,6 +112,8 @@ def _picture(status: Status, now: datetime) -> RenderableType:
         blocks += [Text(f"  rejected of {g.id}: {listed(g.rejects)}") for g in model.generations if g.rejects]
         resumed = [f"{g.id} {g.resumed:,}" for g in model.generations if g.resumed]
         blocks += [Text(f"  from before this run: {', '.join(resumed)}", style="dim")] if resumed else []
+        equal = [f"{g.id} {g.duplicates:,}" for g in model.generations if g.duplicates]
+        blocks += [Text(f"  duplicate images: {', '.join(equal)}", style="dim")] if equal else []
         blocks += [Text(f"  {line}") for line in _remarks(status, model, now)]
     return Group(*blocks, *(Text(line) for line in _ending(status)))
 
@@ -125,17 +128,24 @@ def _title(status: Status) -> str:
     return " · ".join(filter(None, (status.out, f"recaption {status.command}", status.run)))
 
 
-def _head(model: ModelStatus) -> str:
+def _head(model: PassState) -> str:
     engines = f"{model.engines} engine{'s' if model.engines != 1 else ''}" if model.engines else ""
     flight = f"{model.in_flight:,} in flight" if model.in_flight else ""
-    return " · ".join(filter(None, (model.name, model.phase, engines, printable(model.engine), flight)))
+    return " · ".join(filter(None, (model.model, model.phase, engines, _engine(model), flight)))
 
 
-def _counts(model: ModelStatus, g: GenerationStatus) -> str:
+def _engine(model: PassState) -> str:
+    """Name, version and device of the engine, as far as they are known."""
+    told = model.engine
+    what = " ".join(filter(None, (told.get("engine"), told.get("engine_version"))))
+    return printable(f"{what} on {told['device']}" if what and told.get("device") else what)
+
+
+def _counts(model: PassState, g: GenerationState) -> str:
     return f"{g.done:,}/{g.total:,}{'' if model.all_listed else '+'}"
 
 
-def _facts(model: ModelStatus, g: GenerationStatus) -> list[str]:
+def _facts(model: PassState, g: GenerationState) -> list[str]:
     """What is worth saying of a generation, a fact each."""
     rate = model.captions_per_second(g)
     tokens = [f"{g.output_tokens:,} tokens out"] if g.output_tokens else []
@@ -145,20 +155,22 @@ def _facts(model: ModelStatus, g: GenerationStatus) -> list[str]:
     return [
         *([f"{rate:,.1f} captions/s"] if rate else []),
         *([f"{g.resumed:,} from before this run"] if g.resumed else []),
+        *([f"{g.duplicates:,} duplicate images"] if g.duplicates else []),
         *([f"{g.retries:,} asked again"] if g.retries else []),
         *([f"rejected: {listed(g.rejects)}"] if g.rejects else []),
         *([", ".join(tokens)] if tokens else []),
     ]
 
 
-def _remarks(status: Status, model: ModelStatus, now: datetime) -> list[str]:
+def _remarks(status: Status, model: PassState, now: datetime) -> list[str]:
     """How fast for this engine, where the rest went, and until when."""
     found = []
-    if model.share is not None:
-        found.append(f"{percent(min(1.0, model.share))} of what the engine can do by itself")
+    share, lost = model.meter.get("share"), model.meter.get("lost") or {}
+    if share is not None:
+        found.append(f"{percent(min(1.0, share))} of what the engine can do by itself")
         found += [
             f"{percent(share)} lost while {_CAUSES.get(cause, printable(cause))}"
-            for cause, share in sorted(model.lost.items(), key=lambda item: -item[1])
+            for cause, share in sorted(lost.items(), key=lambda item: -item[1])
             if share >= 0.005
         ]
     if not status.going_on or model.phase == "done":

@@ -12,74 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from recaption.errors import UserError
+from recaption.errors import StoreError, UserError
 from recaption.figures import duration
 from recaption.generate import lease
+from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
+from recaption.generate.progress import PassState
 from recaption.run.stored import last_run, read_json
+from recaption.run.telemetry import waited
 from recaption.store import Store, open_store
 
 State = Literal["starting", "running", "silent", "dead", "interrupted", "failed", "done"]
 
+PATIENCE_SECONDS = 60.0  # that `recaption status` waits for the store
 SILENT_SECONDS = 90.0
 """A run writes its progress every few seconds. Where it is older, the beat of the lease tells whether the run lives."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationStatus:
-    """One question of one model. Counts are of this run but for `resumed`, which was settled before it."""
-
-    id: str
-    total: int  # images to ask about, of the shards listed so far
-    resumed: int
-    answers: int
-    retries: int
-    rejects: dict[str, int]  # by reason
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-
-    @property
-    def fresh(self) -> int:
-        """Settled by this run."""
-        return self.answers + sum(self.rejects.values())
-
-    @property
-    def done(self) -> int:
-        return self.resumed + self.fresh
-
-    @property
-    def share(self) -> float:
-        return self.done / self.total if self.total else 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelStatus:
-    """One model's pass. `lost` says which share of the engine's own rate went where; with `share` they make 1."""
-
-    name: str
-    phase: str
-    all_listed: bool  # until then totals are of what is listed so far
-    seconds: float  # of generating
-    in_flight: int
-    engines: int
-    engine: str  # name, version and device, as far as they are known
-    generations: tuple[GenerationStatus, ...]
-    share: float | None
-    lost: dict[str, float]
-    tokens_per_second: float | None
-    stages: dict[str, float]  # seconds per request
-
-    def captions_per_second(self, generation: GenerationStatus) -> float | None:
-        return generation.answers / self.seconds if self.seconds and generation.answers else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the rate of this run, for what is listed so far; None where there is no rate yet."""
-        missing = sum(g.total - g.done for g in self.generations)
-        fresh = sum(g.fresh for g in self.generations)
-        if missing <= 0 and self.all_listed:
-            return 0.0
-        return missing * self.seconds / fresh if fresh and self.seconds else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +37,7 @@ class Status:
     command: str
     state: State
     words: str
-    models: tuple[ModelStatus, ...]
+    models: tuple[PassState, ...]
     raw: dict[str, Any]  # progress.json as it is; empty when the run has not written one
 
     @property
@@ -125,9 +71,30 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
         command=str(raw.get("command", "run")),
         state=state,
         words=words,
-        models=tuple(_model(name, model) for name, model in raw.get("models", {}).items()),
+        models=tuple(PassState.from_json(name, model) for name, model in raw.get("models", {}).items()),
         raw=raw,
     )
+
+
+def read_patiently(url: str, say: Callable[[str], None]) -> Status:
+    """As `read_status`; `say` is told while the store does not answer. Raises StoreError after PATIENCE_SECONDS."""
+    next_at, slept = SILENT_STORE_SECONDS, 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal slept
+        slept += seconds
+        time.sleep(seconds)
+
+    def silent(seconds: float) -> None:
+        nonlocal next_at
+        seconds -= slept
+        if seconds >= PATIENCE_SECONDS:
+            raise StoreError(f"{url} has not answered for {seconds:.0f} s. Try again when the store answers")
+        if seconds >= next_at:
+            say(f"the store has not answered for {seconds:.0f} s: {url}")
+            next_at = seconds + SILENT_STORE_SECONDS
+
+    return waited(lambda: read_status(url, sleep=sleep), silent=silent)
 
 
 def as_json(status: Status) -> dict[str, Any]:
@@ -162,7 +129,9 @@ def _judge(
         return "silent", f"no sign of life for {duration(silence)} from {who}; {surely}"
     going = f" for {duration((now - started).total_seconds())}" if started else ""
     since = f" (since {clock(started, now)})" if started else ""
-    return "running", f"running{going}{since}, {who}, updated {duration(max(0.0, silence))} ago"
+    waiting = float(raw.get("store_silent_seconds") or 0.0)
+    store = f"; the store had not answered for {duration(waiting)} then" if waiting >= SILENT_STORE_SECONDS else ""
+    return "running", f"running{going}{since}, {who}, updated {duration(max(0.0, silence))} ago{store}"
 
 
 def _starting(holder: dict[str, Any], now: datetime) -> tuple[State, str]:
@@ -212,35 +181,6 @@ def _beats(store: Store, epoch: int, now: datetime, sleep: Callable[[float], Non
 def _epoch(raw: dict[str, Any]) -> int:
     number = str(raw.get("run", "")).removeprefix("run-")
     return int(number) if number.isdigit() else 0
-
-
-def _model(name: str, data: dict[str, Any]) -> ModelStatus:
-    engine, meter = data.get("engine") or {}, data.get("meter") or {}
-    what = " ".join(filter(None, (engine.get("engine"), engine.get("engine_version"))))
-    return ModelStatus(
-        name=name,
-        phase=str(data.get("phase", "")),
-        all_listed=bool(data.get("all_listed", True)),
-        seconds=float(data.get("seconds", 0.0)),
-        in_flight=int(data.get("in_flight", 0)),
-        engines=int(data.get("engines", 0)),
-        engine=f"{what} on {engine['device']}" if what and engine.get("device") else what,
-        generations=tuple(
-            GenerationStatus(
-                id=id,
-                **{field: int(g.get(field, 0)) for field in _COUNTS},
-                rejects={str(reason): int(n) for reason, n in g.get("rejects", {}).items()},
-            )
-            for id, g in data.get("generations", {}).items()
-        ),
-        share=meter.get("share"),
-        lost={cause: share for cause, share in (meter.get("lost") or {}).items() if share},
-        tokens_per_second=meter.get("tokens_per_second"),
-        stages=meter.get("stages") or {},
-    )
-
-
-_COUNTS = ("total", "resumed", "answers", "retries", "prompt_tokens", "cached_tokens", "output_tokens")
 
 
 def _time(text: Any) -> datetime | None:

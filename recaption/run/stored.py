@@ -6,32 +6,35 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import orjson
-import yaml
 
+from recaption import strictyaml
 from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
 from recaption.generate.plan import Plan, Question, make_plan
+from recaption.run.trust import trusted
+from recaption.source import Source, open_source
 from recaption.store import Store
 
 
-def stored_pipeline(store: Store) -> Pipeline:
+def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
     """The pipeline of the last run, with the output where it lies now.
 
-    Raises UserError when there is none, ConfigError when this recaption cannot read it.
+    What may send something to a host or run code is taken from the pipeline file `path` (see `run.trust`). Raises
+    UserError when there is none, or it wants more than it may; ConfigError when this recaption cannot read it.
     """
     try:
-        data = yaml.safe_load(store.get("pipeline.yaml"))
+        raw = store.get("pipeline.yaml")
     except FileNotFoundError:
         raise UserError(
             f"{store.url} has no pipeline.yaml, so nothing was run into it. Give the folder (or URL) that output.path "
             "of the pipeline names"
         ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{store.url}/pipeline.yaml is not YAML: {error}") from error
+    where = f"{store.url}/pipeline.yaml"
+    data = strictyaml.read(strictyaml.decoded(raw, where), where)
     if not isinstance(data, dict) or not isinstance(data.get("output"), dict):
         raise ConfigError(f"{store.url}/pipeline.yaml is not a pipeline")
     data["output"]["path"] = store.url
-    return validate(data, f"{store.url}/pipeline.yaml")
+    return trusted(validate(data, f"{store.url}/pipeline.yaml"), path, store.url)
 
 
 def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:
@@ -42,7 +45,7 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
     """
     where = path.absolute() if path else None
     try:
-        plan = make_plan(pipeline, where)
+        plan = make_plan(pipeline, where, open_source(pipeline.source, store))
     except (ConfigError, SourceError) as error:
         raise type(error)(
             f"{error}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
@@ -63,6 +66,13 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
 def shard_ids(store: Store) -> list[str]:
     """The source shards that are indexed, sorted."""
     return [PurePosixPath(path).stem for path in store.list("index") if path.endswith(".parquet")]
+
+
+def has_unlisted_shards(store: Store, source: Source) -> bool:
+    """Whether images may have come out of shards that the source no longer has: tars packed anew, any folder."""
+    shards = shard_ids(store)
+    files = source.files() if shards else frozenset()
+    return any(shard not in files and shard.rpartition("-")[0] not in files for shard in shards)
 
 
 def run_reports(store: Store) -> list[dict[str, Any]]:

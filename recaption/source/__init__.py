@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from recaption.config import Source as SourceConfig
 from recaption.source.base import Source
+from recaption.store import Store
 
 __all__ = ["Source", "open_source"]
 
 
-def open_source(config: SourceConfig) -> Source:
+def open_source(config: SourceConfig, store: Store | None = None) -> Source:
     """The source that a pipeline names; `format: auto` goes by suffix, else by content. Looks at names, reads little.
 
+    `store` is the output: where it has recorded how the images of a folder are named, they are named so.
     Raises SourceError: what was given, what is allowed, what to do.
     """
     from recaption.source.detect import resolve
@@ -25,5 +27,6 @@ def open_source(config: SourceConfig) -> Source:
 
         return ParquetSource(resolved)
     from recaption.source.folder import FolderSource
+    from recaption.source.recorded import recorded_rule
 
-    return FolderSource(resolved)
+    return FolderSource.of_output(resolved, recorded_rule(store) if store else None)

@@ -6,21 +6,26 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from recaption.config import Limits
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, SourceError
 from recaption.source import columns as values
-from recaption.types import Image, Locator, Reason, SourceShard
+from recaption.source.recorded import KeyRule
+from recaption.types import Image, ImageLimits, Locator, Reason, SourceShard
 
-SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif")
-"""Suffixes of images, by preference where a tar sample has several; all are read by Pillow 11 and later."""
+if TYPE_CHECKING:
+    from recaption.decode import ImageInfo
+
+SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif")
+"""Suffixes of images, by preference where a tar sample has several."""
 
 PART_SIZE: Final = 5_000
 """Images in a virtual cut of a folder or Parquet file, at most."""
 
-INDEX_VERSION: Final = 1
+INDEX_VERSION: Final = 2
 """Counts up when the same source gives another index, so that stored ones are made again."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -30,13 +35,27 @@ class Source(Protocol):
     """Where images come from. Picklable: it travels to the workers, which read by locator."""
 
     kind: str  # "webdataset" | "parquet" | "folder"
+    config: SourceConfig
 
     def shards(self) -> Iterator[SourceShard]:
         """All shards in a deterministic order, listed as they are asked for. Raises SourceError, ShardError."""
         ...
 
+    @property
+    def key_rule(self) -> KeyRule:
+        """What keys follow from."""
+        ...
+
+    def files(self) -> frozenset[str]:
+        """Ids of the source's files. Its shards are named by them, with `-<number>` behind where a file is cut."""
+        ...
+
     def columns(self) -> frozenset[str]:
         """Names of `Image.columns` as the head of the first shard with any images has them."""
+        ...
+
+    def unused(self) -> Sequence[str]:
+        """What is there and not used, in words; tars and Parquet files are judged by the first of them."""
         ...
 
     def signature(self, shard: SourceShard) -> str | None:
@@ -69,17 +88,32 @@ class Row:
     sha256: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
+    lines: frozenset[str] = frozenset()  # names of columns that are text files, in which a line is a caption
     reason: Reason | None = None
     detail: str | None = None
+    info: ImageInfo | None = None  # of an image with a usable header
+
+    def look(self, data: bytes) -> None:
+        """Take in what the image's header says, or why it is none: header and end of file, no limits."""
+        from recaption.decode import look
+
+        try:
+            self.info = look(data)
+        except ImageError as error:
+            self.reason, self.detail = error.reason, error.args[0]
 
 
-def images(shard: SourceShard, rows: Sequence[Row], config: SourceConfig) -> list[Image]:
-    """The shard's index: keys are given, columns bounded, captions and URLs picked out."""
-    own = config.keys == "source"
-    keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])
+def images(
+    shard: SourceShard, rows: Sequence[Row], config: SourceConfig, keys: Sequence[str] | None = None
+) -> list[Image]:
+    """The shard's index: columns bounded, captions and URLs picked out; without `keys`, keys are assigned."""
+    if keys is None:
+        own = config.keys == "source"
+        keys = assign_keys(shard.number, [row.source_key if own else "" for row in rows])
     made = []
     for position, (key, row) in enumerate(zip(keys, rows, strict=True)):
         columns = values.bounded(row.columns, row.dropped)
+        info = row.info
         made.append(
             Image(
                 key=key,
@@ -89,12 +123,32 @@ def images(shard: SourceShard, rows: Sequence[Row], config: SourceConfig) -> lis
                 sha256=row.sha256,
                 locator=row.locator,
                 url=values.url(columns),
-                raw_caption=values.raw_caption(columns, config.raw_caption),
+                raw_captions=values.raw_captions(columns, config.raw_caption, row.lines),
                 columns=columns,
                 reason=row.reason,
                 detail=row.detail,
+                format=info.format.lower() if info else None,
+                width=info.width if info else None,
+                height=info.height if info else None,
+                orientation=info.orientation if info and config.orientation == "exif" else None,
             )
         )
+    return made
+
+
+def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:
+    """The images; those outside of `limits` with the reason. The one place where all engines' images are judged."""
+    from recaption.decode import check_limits
+
+    allowed = ImageLimits(min_side=limits.min_side, max_pixels=limits.max_pixels, max_aspect=limits.max_aspect)
+    made = []
+    for image in images:
+        if image.reason is None and image.width is not None and image.height is not None:
+            try:
+                check_limits(str(image.format).upper(), image.width, image.height, allowed)
+            except ImageError as error:
+                image = replace(image, reason=error.reason, detail=error.args[0])
+        made.append(image)
     return made
 
 
@@ -136,16 +190,25 @@ def unreadable(image: Image, error: BaseException) -> ImageError:
 
 def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
     """What of the pipeline a shard's index depends on, besides the files: 8 hex digits."""
-    parts: Mapping[str, Any] = config.model_dump(include={"raw_caption", "image", "key", "keys", "captions"})
-    text = repr((INDEX_VERSION, sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
+    parts: Mapping[str, Any] = config.model_dump(
+        include={"raw_caption", "image", "key", "keys", "captions", "orientation"}
+    )
+    # An image of a format whose reader was not installed then is looked at again once it is.
+    text = repr((INDEX_VERSION, _readable(), sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _readable() -> tuple[str, ...]:
+    from recaption.decode import FORMATS, supported
+
+    return tuple(kind for kind in FORMATS if supported(kind))
 
 
 def check_caption(config: SourceConfig, names: Iterable[str], where: str) -> None:
     """Raises SourceError when a caption column was named (not left at its default) that the source does not have."""
     name = config.raw_caption
     known = sorted(names)
-    if name not in (None, "caption", *known):
+    if name not in (None, values.CAPTION_COLUMNS[0], *known):
         raise SourceError(
             f"source.raw_caption: {where} has no column {name!r}; it has {', '.join(known) or 'none'}. "
             "Name one of them, or null for no captions"

@@ -6,12 +6,15 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member that is looked into at all
 DROPPED = "_dropped"  # column that names what was left out
+CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, where source.raw_caption has its default
 _MAX_DEPTH = 64
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -60,22 +63,33 @@ def _too_large(value: Any) -> bool:
     return isinstance(value, list | dict) and len(json.dumps(value)) > MAX_VALUE
 
 
-def raw_caption(columns: Mapping[str, Any], name: str | None) -> str | None:
-    """The caption that came along: the column's text as it is, the first text of a list, None if there is none.
+def raw_captions(
+    columns: Mapping[str, Any], name: str | None, lines: AbstractSet[str] = frozenset()
+) -> tuple[str, ...]:
+    """The captions that came along, as they are: a column's text, or all texts of a list. Blank ones are none.
 
-    img2dataset writes a caption that it does not have as null in `.json` and as an empty `.txt`: both are None here.
-    img2dataset's text is looked for in `txt` too, where the column has its default name.
+    Columns in `lines` are text files: several lines of one are several captions. Where the column has its default name,
+    the first of `CAPTION_COLUMNS` with a text counts: img2dataset writes a caption that it does not have as null in
+    `.json` and as an empty `.txt`, and `text` is what Hugging Face's examples call it.
     """
     if name is None:
-        return None
-    for column in (name, "txt") if name == "caption" else (name,):
+        return ()
+    for column in CAPTION_COLUMNS if name == CAPTION_COLUMNS[0] else (name,):
         value = columns.get(column)
-        for text in value if isinstance(value, list) else (value,):
-            if isinstance(text, int | float) and not isinstance(text, bool):
-                text = str(text)  # a caption column of digits in JSON or Parquet
-            if isinstance(text, str) and text.strip():
-                return text
-    return None
+        if isinstance(value, str) and column in lines:
+            several = [line for line in _LINE_END.split(value) if line.strip()]
+            value = several if len(several) > 1 else value
+        # a caption column of digits in JSON or Parquet is text, too
+        texts = [_as_text(item) for item in (value if isinstance(value, list) else [value])]
+        if found := tuple(text for text in texts if text is not None and text.strip()):
+            return found
+    return ()
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
 
 
 def url(columns: Mapping[str, Any]) -> str | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
+import posixpath
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -14,6 +17,7 @@ from recaption.errors import ShardError, SourceError
 
 ATTEMPTS = 3  # of a remote range; connections drop in runs that take days
 _BLOCK = 8 << 20  # bytes per request of a remote stream
+_NOT_READABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "generation", "md5Hash", "created")
 
 
@@ -147,34 +151,102 @@ def entries(folder: str) -> list[str]:
     else:
         try:
             with os.scandir(folder) as scan:
-                paths = [entry.path for entry in scan if entry.is_file()]
+                paths = [entry.path for entry in scan if _true(entry.is_file)]
         except OSError as error:
             raise failed(folder, error) from error
     return sorted(path for path in paths if not path.rsplit("/", 1)[-1].startswith("."))
 
 
 def matches(pattern: str) -> list[str]:
-    """Full paths of the files that a glob matches, sorted. Raises ShardError."""
+    """Full paths of the files that a glob matches, sorted. What `**` matches ends as in `walk`. Raises ShardError."""
     if not is_url(pattern):
-        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - takes absolute patterns
-        return sorted(path for path in found if Path(path).is_file())
+        found = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
+        if "**" in pattern:
+            known: dict[str, tuple[Any, ...] | None] = {}
+            top = posixpath.dirname(pattern.partition("**")[0]) or "/"
+            if os.path.isdir(top):  # noqa: PTH112 - else it is a pattern itself; what is above it was named on purpose
+                known[top] = (_identity(top), ())
+            found = [path for path in found if _chain(posixpath.dirname(path), known) is not None]
+        return sorted(found)
     return sorted(unstrip(path, pattern) for path in _remote(pattern, lambda fs, inner: fs.glob(inner)))
 
 
-def walk(folder: str) -> Iterator[str]:
-    """Paths of all files below the folder, relative to it, in no order.
+@dataclass(kw_only=True, slots=True)
+class LeftOut:
+    """What a walk passed by."""
 
-    Hidden files and folders are left out, links to folders are not followed.
+    hidden: int = 0  # files and folders whose name begins with a dot
+    links: int = 0  # to a folder: back into a folder above them, or any of them where links are not followed
+    unreadable: list[str] = field(default_factory=list)  # folders with the reason
+
+
+def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -> Iterator[str]:
+    """Paths of all files below the folder, relative to it, in no order. Hidden files and folders are left out.
+
+    Links to folders are followed as `find -L` follows them: a folder is read under each of its names, but not again
+    below itself. Raises ShardError where the folder itself cannot be read, or the disk fails.
     """
+    left_out = left_out if left_out is not None else LeftOut()
     if is_url(folder):
         _, inner = filesystem(folder)
         inner = inner.rstrip("/")
         for path in _remote(folder, lambda fs, inner: fs.find(inner)):
             relative = path[len(inner) :].lstrip("/")
-            if not any(part.startswith(".") for part in relative.split("/")):
+            if any(part.startswith(".") for part in relative.split("/")):
+                left_out.hidden += 1
+            else:
                 yield relative
         return
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = "" if parent == folder else os.path.relpath(parent, folder).replace(os.sep, "/") + "/"
-        yield from (f"{relative}{name}" for name in names if not name.startswith("."))
+    waiting: list[tuple[str, tuple[Any, ...]]] = [("", ())]  # folder, and the folders above it: (identity, above)
+    while waiting:
+        relative, above = waiting.pop()
+        path = f"{folder}/{relative}"
+        try:
+            identity = _identity(path)
+            if _is_above(identity, above):
+                left_out.links += 1
+                continue
+            with os.scandir(path) as scan:
+                for entry in scan:
+                    if entry.name.startswith("."):
+                        left_out.hidden += 1
+                    elif not _true(entry.is_dir):
+                        yield f"{relative}{entry.name}"
+                    elif follow or not entry.is_symlink():
+                        waiting.append((f"{relative}{entry.name}/", (identity, above)))
+                    else:
+                        left_out.links += 1
+        except OSError as error:
+            if not relative or error.errno not in _NOT_READABLE:
+                raise failed(path, error) from error
+            left_out.unreadable.append(f"{relative.rstrip('/')} ({error.strerror})")
+
+
+def _true(look: Callable[[], bool]) -> bool:
+    """False for a link that leads to itself, where the system raises."""
+    try:
+        return look()
+    except OSError:
+        return False
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)  # noqa: PTH116 - of very many
+    return status.st_dev, status.st_ino
+
+
+def _chain(folder: str, known: dict[str, tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
+    """A folder and those above it, by identity; None where one of them is below itself. `known` holds results."""
+    if folder not in known:
+        above = _chain(posixpath.dirname(folder), known) if folder != "/" else ()
+        identity = _identity(folder)
+        known[folder] = None if above is None or _is_above(identity, above) else (identity, above)
+    return known[folder]
+
+
+def _is_above(identity: tuple[int, int], above: tuple[Any, ...]) -> bool:
+    while above:
+        if above[0] == identity:
+            return True
+        above = above[1]
+    return False

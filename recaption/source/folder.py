@@ -1,87 +1,236 @@
-"""A folder of image files, with an optional table of captions beside them."""
+"""A folder of image files, with optional tables of captions beside them."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import posixpath
-from collections.abc import Iterator, Sequence
+import re
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.source.base import PART_SIZE, SUFFIXES, Row, check_caption, checked, images, unreadable
-from recaption.source.files import is_folder, read_all, walk
+from recaption.source.files import LeftOut, is_folder, read_all, walk
 from recaption.source.paths import part_id, shard_id
-from recaption.source.table import METADATA, Table, find_table, read_table
+from recaption.source.recorded import POSITIONS, FolderRule, KeyRule
+from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables
+from recaption.source.unused import counted, shortened, storable, unused_captions
 from recaption.types import Image, Locator, SourceShard
+
+_FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
+_GROWTH = 4  # times `PART_SIZE`: a folder that fills its shards so much gets more of them
+_SLUG = 100  # characters
 
 
 def is_image(name: str) -> bool:
     return posixpath.splitext(name)[1][1:].lower() in SUFFIXES
 
 
-class FolderSource:
-    """Image files below a folder, sorted by path component, cut into virtual shards of 5,000. Locators are paths.
+@dataclass(kw_only=True, slots=True)
+class _Scan:
+    """What one walk through the folder saw. Paths are relative to the folder."""
 
-    Files whose name begins with a dot are left out, links to folders are not followed. A file that the table names is
-    an image whatever its suffix is. Shards are positions in the sorted list: adding a file moves those behind it,
-    which the digest of their index shows.
+    hashes: array[int] = field(default_factory=lambda: array("Q"))  # of all images: ten million names take a gigabyte
+    names: list[str] = field(default_factory=list)  # of the images that were wanted
+    tables: list[str] = field(default_factory=list)
+    read: list[str] = field(default_factory=list)  # of the tables
+    unread: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)  # suffix -> files that are neither
+    left_out: LeftOut = field(default_factory=LeftOut)
+
+
+class FolderSource:
+    """Image files below a folder, in virtual shards of about 5,000. Locators are paths.
+
+    Key and shard of an image follow from its path relative to the folder alone (`recaption.source.recorded`), so files
+    that come or go change neither of another's. In an output from before that rule, shards are cut out of the list of
+    files, sorted by path component; links to folders are not followed there, and tables in subfolders are not read.
+    Files whose name begins with a dot are left out. A file that a table names is an image whatever its suffix is.
     """
 
     kind = "folder"
 
-    def __init__(self, config: SourceConfig) -> None:
-        self.config = config
+    def __init__(self, config: SourceConfig, rule: FolderRule | None = None) -> None:
+        """Without a `rule`, the folder is listed to find how many shards it needs."""
+        self.config, self._given = config, rule
         self.folder = config.path.rstrip("/") or "/"
 
+    @classmethod
+    def of_output(cls, config: SourceConfig, recorded: FolderRule | None) -> FolderSource:
+        """The source of an output with this rule. A folder that has outgrown its shards gets more; keys stay."""
+        made = cls(config, recorded)
+        if recorded in (None, POSITIONS) or len(made._hashes) <= _GROWTH * PART_SIZE * made.rule.shards:
+            return made
+        return cls(config)
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return FolderSource, (self.config,)  # without the listing, which may be large
+        return FolderSource, (self.config, self.rule)  # without the listing, which may be large
+
+    @cached_property
+    def rule(self) -> FolderRule:
+        """How keys and shards are made."""
+        if self._given is not None:
+            return self._given
+        files = len(self._hashes)
+        return FolderRule(keys="path", shards=1 if files <= PART_SIZE else math.ceil(files / (_FILL * PART_SIZE)))
+
+    @property
+    def key_rule(self) -> KeyRule:
+        return "positional" if self.config.keys == "positional" else self.rule.keys
+
+    def files(self) -> frozenset[str]:
+        return frozenset()  # shards are cuts of a folder that changes
+
+    @cached_property
+    def _scan(self) -> _Scan:
+        return self._scanned(lambda name: False)
+
+    def _scanned(self, wanted: Callable[[str], bool]) -> _Scan:
+        """Read through the folder once. Raises SourceError where there is none."""
+        if not is_folder(self.folder):
+            raise SourceError(f"source.path: there is no folder {self.folder!r}")
+        scan = _Scan()
+        by_position = self._given == POSITIONS
+        for name in walk(self.folder, follow=not by_position, left_out=scan.left_out):
+            if is_image(name):
+                scan.hashes.append(_hash(name))
+                if wanted(name):
+                    scan.names.append(name)
+            elif posixpath.basename(name) in METADATA:
+                scan.tables.append(name)
+            else:
+                scan.others[posixpath.splitext(name)[1].lower()] += 1
+        if self.config.captions is None and not by_position:
+            scan.read, scan.unread = first_of_each(scan.tables)
+        elif self.config.captions is None:  # tables in folders below were not read then
+            top = [name for name in scan.tables if "/" not in name]
+            scan.read = first_of_each(top)[0]
+            scan.unread = [name for name in scan.tables if name not in scan.read]
+        else:
+            path = find_table(self.folder, self.config.captions)
+            named = path.removeprefix(f"{self.folder}/")
+            scan.unread = [name for name in scan.tables if name != named]
+            if named != path and named not in scan.tables:  # in the folder, so it was counted as no image
+                scan.others.subtract([posixpath.splitext(named)[1].lower()])
+        return scan
+
+    def _table_of(self, scan: _Scan) -> Table:
+        if self.config.captions is not None:
+            return read_table(find_table(self.folder, self.config.captions))
+        return read_tables(self.folder, scan.read)
 
     @cached_property
     def _table(self) -> Table:
-        path = find_table(self.folder, self.config.captions)
-        return read_table(path) if path else {}
+        return self._table_of(self._scan)
 
     @cached_property
-    def _names(self) -> list[str]:
-        if not is_folder(self.folder):
-            raise SourceError(f"source.path: there is no folder {self.folder!r}")
-        names = {name for name in walk(self.folder) if is_image(name)} | set(self._table)
+    def _hashes(self) -> npt.NDArray[np.uint64]:
+        """Of all images: eight bytes each, since names of ten million files take a gigabyte."""
+        named = np.fromiter(map(_hash, self._table.rows), np.uint64)
+        found = np.union1d(np.array(self._scan.hashes, np.uint64), named)
+        if not len(found):
+            raise self._no_image()
+        return found
+
+    def _no_image(self) -> SourceError:
+        return SourceError(
+            f"source.path: no image below {self.folder!r}; suffixes taken are {', '.join(SUFFIXES)}. "
+            f"A table such as {METADATA[0]} may name files with others"
+        )
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        names = {*self._scanned(lambda name: True).names, *self._table.rows}
         if not names:
-            raise SourceError(
-                f"source.path: no image below {self.folder!r}; suffixes taken are {', '.join(SUFFIXES)}. "
-                f"A table such as {METADATA[0]} may name files with others"
-            )
-        return sorted(names, key=lambda name: name.split("/"))
+            raise self._no_image()
+        return sorted(names, key=_by_component)
 
     def shards(self) -> Iterator[SourceShard]:
-        base = shard_id(self.folder.rpartition("/")[2])
-        for number, first in enumerate(range(0, len(self._names), PART_SIZE)):
-            count = min(PART_SIZE, len(self._names) - first)
-            name = part_id(base, number)
-            yield SourceShard(id=name, number=number, path=self.folder, first=first, count=count)
+        base, rule = shard_id(self.folder.rpartition("/")[2]), self.rule
+        if rule == POSITIONS:
+            for number, first in enumerate(range(0, len(self._sorted), PART_SIZE)):
+                count = min(PART_SIZE, len(self._sorted) - first)
+                name = part_id(base, number)
+                yield SourceShard(id=name, number=number, path=self.folder, first=first, count=count)
+            return
+        counts = np.bincount((self._hashes >> np.uint64(32)) * np.uint64(rule.shards) >> np.uint64(32))
+        for number, count in enumerate(counts.tolist()):
+            if count:
+                yield SourceShard(id=part_id(base, number), number=number, path=self.folder, count=count)
 
     def columns(self) -> frozenset[str]:
-        names = frozenset(name for row in self._table.values() for name in row)
+        names = frozenset(name for row in self._table.rows.values() for name in row)
         check_caption(self.config, names, self.config.captions or self.folder)
         return names
+
+    def unused(self) -> list[str]:
+        scan, table = self._scan, self._table
+        others = scan.others - Counter(posixpath.splitext(n)[1].lower() for n in table.rows if not is_image(n))
+        found = [f"files that are no images: {counted(others)}"] if others.total() else []
+        if scan.left_out.hidden:
+            found.append(f"names that begin with a dot: {scan.left_out.hidden:,}")
+        if scan.left_out.links and self.rule == POSITIONS:
+            found.append(f"linked folders: {scan.left_out.links:,} (this output is from before they were followed)")
+        elif scan.left_out.links:
+            found.append(f"links back into a folder above them: {scan.left_out.links:,}")
+        if scan.left_out.unreadable:
+            found.append(f"folders that cannot be read: {shortened(scan.left_out.unreadable)}")
+        if scan.unread:
+            found.append(f"tables: {shortened(scan.unread)} ({self._why_unread()})")
+        if table.rows:
+            known = np.fromiter(map(_hash, (*table.rows, *table.also)), np.uint64)
+            unnamed = int((~np.isin(np.array(scan.hashes, np.uint64), known)).sum())
+            found += [f"images that no table names, so they have no columns: {unnamed:,}"] if unnamed else []
+        return found + unused_captions(self.columns(), self.config)
+
+    def _why_unread(self) -> str:
+        if self.config.captions is not None:
+            return f"source.captions names {self.config.captions}"
+        if self.rule == POSITIONS:
+            return "this output is from before tables in subfolders were read"
+        return "one table is read per folder"
 
     def signature(self, shard: SourceShard) -> str | None:
         return None  # a folder has no time of change that its files move
 
     def index(self, shard: SourceShard) -> list[Image]:
-        end = None if shard.count is None else shard.first + shard.count
-        rows = [self._row(name) for name in self._names[shard.first : end]]
-        return images(shard, rows, self.config)
+        rule = self.rule
+        if rule == POSITIONS:
+            end = None if shard.count is None else shard.first + shard.count
+            rows = [self._row(name, self._table) for name in self._sorted[shard.first : end]]
+            return images(shard, rows, self.config)
 
-    def _row(self, name: str) -> Row:
-        path = f"{self.folder}/{name}"
+        def mine(name: str) -> bool:
+            return _bucket(_hash(name), rule.shards) == shard.number
+
+        scan = self._scanned(mine)
+        table = self._table_of(scan)
+        names = sorted({*scan.names, *filter(mine, table.rows)}, key=_by_component)
+        keys = None if self.config.keys == "positional" else [path_key(name) for name in names]
+        return images(shard, [self._row(name, table) for name in names], self.config, keys)
+
+    def _row(self, name: str, table: Table) -> Row:
+        path, shown = f"{self.folder}/{name}", storable(name)
+        columns = table.columns(name)
         row = Row(
-            source_key=posixpath.splitext(name)[0],
-            locator=Locator(path=path, size=0),
-            columns=dict(self._table.get(name, {})),
+            source_key=posixpath.splitext(shown)[0],
+            locator=Locator(path=f"{self.folder}/{shown}", size=0),
+            columns=columns or {},
         )
+        if shown != name:
+            row.reason, row.detail = "unreadable", f"the name of {shown} is not UTF-8. Rename the file"
+            return row
+        if columns is None and table.rows:
+            row.detail = "no table names this image"
         if name.startswith(("../", "/")) or name == "..":
             row.reason, row.detail = "missing_image", f"{name} leads out of the folder"
             return row
@@ -89,13 +238,14 @@ class FolderSource:
             data = read_all(path)
         except ShardError as error:
             row.reason, row.detail = "unreadable", str(error)
-            if name in self._table and isinstance(error.__cause__, FileNotFoundError):
+            if name in table.rows and isinstance(error.__cause__, FileNotFoundError):
                 row.reason, row.detail = "missing_image", f"the table names {name}, which is not in the folder"
             return row
         if not data:
             row.reason, row.detail = "empty", f"{name} has no bytes"
             return row
         row.sha256, row.locator = hashlib.sha256(data).hexdigest(), Locator(path=path, size=len(data))
+        row.look(data)
         return row
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
@@ -104,3 +254,29 @@ class FolderSource:
                 yield image, checked(image, read_all(image.locator.path))
             except ShardError as error:
                 yield image, unreadable(image, error)
+
+
+def path_key(name: str) -> str:
+    """The key of an image at this path relative to the folder: readable, and different for different paths.
+
+    `2024/07/IMG 0004.jpg` is `2024-07-IMG-0004-` and 16 hex digits of the path's sha256.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", posixpath.splitext(name)[0]).strip("_-")
+    return f"{stem[-_SLUG:].lstrip('_-') or 'image'}-{_digest(name)}"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _hash(name: str) -> int:
+    return int(_digest(name), 16)
+
+
+def _bucket(value: int, shards: int) -> int:
+    """The shard of a hash: equal parts of the range of its upper half."""
+    return (value >> 32) * shards >> 32
+
+
+def _by_component(name: str) -> list[str]:
+    return name.split("/")

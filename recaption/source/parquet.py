@@ -19,6 +19,8 @@ from recaption.source.files import failed, is_url, open_stream, stamp
 from recaption.source.layout import Layout, find_layout
 from recaption.source.listing import list_files
 from recaption.source.paths import looks_like_part, part_id
+from recaption.source.recorded import KeyRule
+from recaption.source.unused import shortened, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 SUFFIXES = (".parquet", ".pq")
@@ -55,6 +57,13 @@ class ParquetSource:
                 yield SourceShard(id=name, number=number, path=file.path, first=first, count=count)
                 number += 1
 
+    @property
+    def key_rule(self) -> KeyRule:
+        return self.config.keys
+
+    def files(self) -> frozenset[str]:
+        return frozenset(file.id for file in list_files(self.config.path, SUFFIXES))
+
     def columns(self) -> frozenset[str]:
         for file in list_files(self.config.path, SUFFIXES):
             try:
@@ -65,6 +74,19 @@ class ParquetSource:
             check_caption(self.config, layout.others, file.path)
             return frozenset(layout.others)
         raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
+
+    def unused(self) -> list[str]:
+        for file in list_files(self.config.path, SUFFIXES):
+            try:
+                with _open(file.path) as parquet:
+                    schema = parquet.schema_arrow
+                    layout = find_layout(schema, self.config, file.path)
+            except _Corrupt:
+                continue
+            dropped = [f"{f.name} ({f.type})" for f in schema if f.name not in (layout.image, *layout.others)]
+            found = [f"columns that hold bytes: {shortened(dropped)}"] if dropped else []
+            return found + unused_captions(layout.others, self.config)
+        return []
 
     def signature(self, shard: SourceShard) -> str | None:
         file = stamp(shard.path)
@@ -215,6 +237,7 @@ def _batch_rows(batch: pa.RecordBatch, layout: Layout, path: str, first: int) ->
         else:
             row.sha256 = hashlib.sha256(buffer).hexdigest()
             row.locator = Locator(path=path, size=buffer.size, row=file_row)
+            row.look(buffer.to_pybytes())
         yield row
 
 

@@ -1,7 +1,8 @@
-"""The table beside a folder of images: a row per file name, from CSV, JSONL or Parquet.
+"""The tables beside a folder of images: a row per file name, from CSV, JSON, JSONL or Parquet.
 
-`file_name` and the names metadata.csv, metadata.jsonl and metadata.parquet are the convention of Hugging Face's
-imagefolder (datasets/packaged_modules/folder_based_builder).
+`file_name`, `*_file_name`, `file_names` and `*_file_names`, and the names metadata.csv, metadata.jsonl and
+metadata.parquet in any folder, are the convention of Hugging Face's imagefolder
+(datasets/packaged_modules/folder_based_builder). Paths are relative to the folder that the table lies in.
 """
 
 from __future__ import annotations
@@ -9,91 +10,191 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from recaption.errors import ShardError, SourceError
 from recaption.source.columns import clean, parse_json
 from recaption.source.files import is_file, is_url, read_all
 
+_LIMIT = threading.Lock()  # held while the limit of the csv module is changed
+_CELL = (1 << 31) - 1  # characters; the csv module takes a C long
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
 
-Table = dict[str, dict[str, Any]]  # file name, relative to the folder -> the row's other columns
 
+@dataclass(kw_only=True, slots=True)
+class Table:
+    """Rows of one table or of several, by the image's path relative to the folder; the file name itself left out.
 
-def find_table(folder: str, captions: str | None) -> str | None:
-    """The table's path: `source.captions`, as given or within the folder; else the folder's metadata file.
-
-    Raises SourceError when the one that was named is not there.
+    `also` are files named beside a `file_name` (`mask_file_name`): such a column may hold anything else as well.
     """
-    if captions is None:
-        return next((path for name in METADATA if is_file(path := f"{folder}/{name}")), None)
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    also: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def columns(self, name: str) -> dict[str, Any] | None:
+        """What is said of a file; None where no table names it."""
+        row = self.rows.get(name, self.also.get(name))
+        return None if row is None else dict(row)
+
+
+def find_table(folder: str, captions: str) -> str:
+    """The path of `source.captions`, as given or within the folder. Raises SourceError when it is not there."""
     tried = [captions] if is_url(captions) or captions.startswith("/") else [captions, f"{folder}/{captions}"]
     for path in tried:
         if is_file(path):
             return path
     raise SourceError(
-        f"source.captions: there is no file {' or '.join(tried)}. Give a CSV, JSONL or Parquet table with a column "
-        f"{FILE_NAME}"
+        f"source.captions: there is no file {' or '.join(tried)}. Give a CSV, JSON, JSONL or Parquet table with a "
+        f"column {FILE_NAME}"
     )
 
 
-def read_table(path: str) -> Table:
+def first_of_each(tables: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Of metadata files, relative to the folder: one per folder, those of outer folders first; and the others."""
+    ordered = sorted(tables, key=lambda path: (path.count("/"), *_in_preference(path)))
+    taken = {posixpath.dirname(path): path for path in reversed(ordered)}
+    return [path for path in ordered if path in taken.values()], [p for p in ordered if p not in taken.values()]
+
+
+def _in_preference(path: str) -> tuple[str, int]:
+    folder, name = posixpath.split(path)
+    return folder, METADATA.index(name)
+
+
+def read_tables(folder: str, tables: Sequence[str]) -> Table:
+    """Tables in a folder and those below it, given from the outside in: an inner one wins. Raises as `read_table`."""
+    merged = Table()
+    for path in tables:
+        one = read_table(f"{folder}/{path}", posixpath.dirname(path))
+        for mine, found in ((merged.rows, one.rows), (merged.also, one.also)):
+            for name, row in found.items():
+                mine[name] = {**mine.get(name, {}), **row}
+    return merged
+
+
+def read_table(path: str, folder: str = "") -> Table:
     """All rows by file name. In CSV every cell is text as it stands: None and NA are words, not missing values.
 
-    Raises SourceError for another format, a missing file_name, a malformed line, or a file that is named twice.
+    `folder` is where the table lies, relative to the folder of images. Raises SourceError for another format, a missing
+    file_name, a malformed line, or a file that is named twice.
     """
     suffix = posixpath.splitext(path)[1].lower()
-    readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
+    readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
     if suffix not in readers:
         raise SourceError(f"source.captions {path!r}: allowed are {', '.join(sorted(readers))}")
     try:
         data = read_all(path)
     except ShardError as error:
         raise SourceError(f"source.captions: {error}") from error
-    table: Table = {}
+    table = Table()
     for where, row in readers[suffix](data, path):
-        name = row.pop(FILE_NAME, None)
-        if not isinstance(name, str) or not name:
+        primary, others = _named(row)
+        if not primary:
             raise SourceError(
                 f"{path}, {where}: no text in {FILE_NAME}; its columns are {', '.join(row) or 'none'}. "
-                f"Give the image's path relative to the folder in a column {FILE_NAME}"
+                f"Give the image's path in a column {FILE_NAME}"
             )
-        name = posixpath.normpath(name)
-        if name in table:
-            raise SourceError(
-                f"{path}, {where}: {name} is named a second time. Give one row per image (in JSONL and Parquet a "
-                "column may hold a list of captions)"
-            )
-        table[name] = row
+        columns = {name: value for name, value in row.items() if name not in (FILE_NAME, f"{FILE_NAME}s")}
+        for name in (_within(folder, name) for name in primary):
+            if name in table.rows:
+                raise SourceError(
+                    f"{path}, {where}: {name} is named a second time. Give one row per image (in JSONL and Parquet a "
+                    "column may hold a list of captions)"
+                )
+            table.rows[name] = columns
+        for name in others:
+            table.also.setdefault(_within(folder, name), columns)
     return table
 
 
+def _named(row: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The files that a row names: in `file_name` or `file_names`, and in columns whose names end so.
+
+    Without the former, the latter name the images.
+    """
+    plain = [name for column in (FILE_NAME, f"{FILE_NAME}s") for name in _texts(row.get(column))]
+    if FILE_NAME in row or f"{FILE_NAME}s" in row:
+        others = [name for column, value in row.items() if _names_files(column) for name in _texts(value)]
+        return plain, [name for name in others if name not in plain]
+    return list(dict.fromkeys(n for c, value in row.items() if _names_files(c) for n in _texts(value))), []
+
+
+def _names_files(column: str) -> bool:
+    return column.endswith((f"_{FILE_NAME}", f"_{FILE_NAME}s"))
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str) and text]
+
+
+def _within(folder: str, name: str) -> str:
+    """A name in a table as a path relative to the folder of images."""
+    name = posixpath.normpath(name.replace("\\", "/"))
+    return name if name.startswith(("/", "../")) or name == ".." else posixpath.join(folder, name)
+
+
+def _has_file_name(columns: Iterable[str]) -> bool:
+    return any(column in (FILE_NAME, f"{FILE_NAME}s") or _names_files(column) for column in columns)
+
+
 def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.reader(io.StringIO(_decoded(data, path), newline=""), strict=True)
+    header: list[str] | None = None
+    while (cells := _next_cells(reader, path)) is not None:
+        if not cells:
+            continue
+        if header is None:
+            header = cells
+            if not _has_file_name(header):
+                raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(header)}")
+        elif len(cells) != len(header):
+            raise SourceError(
+                f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns. "
+                'Put texts with commas in quotes: "a red ball, and a box"'
+            )
+        else:
+            yield f"line {reader.line_num}", dict(zip(header, cells, strict=True))
+
+
+def _next_cells(reader: Any, path: str) -> list[str] | None:
+    """The next row, whatever the size of its cells: the limit is a global of the module, so it is put back each time.
+
+    Raises SourceError.
+    """
+    with _LIMIT:
+        limit = csv.field_size_limit(_CELL)
+        try:
+            return next(reader, None)
+        except csv.Error as error:
+            raise SourceError(f"{path}, line {reader.line_num}: {error}") from error
+        finally:
+            csv.field_size_limit(limit)
+
+
+def _decoded(data: bytes, path: str) -> str:
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8: {error}") from error
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
+
+
+def _json(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A JSON list of objects; what is none is taken for JSON lines."""
     try:
-        for cells in reader:
-            if not cells:
-                continue
-            if header is None:
-                header = cells
-                if FILE_NAME not in header:
-                    raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(header)}")
-            elif len(cells) != len(header):
-                raise SourceError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns. "
-                    'Put texts with commas in quotes: "a red ball, and a box"'
-                )
-            else:
-                yield f"line {reader.line_num}", dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise SourceError(f"{path}, line {reader.line_num}: {error}") from error
+        rows = parse_json(data)
+    except ValueError:
+        rows = None
+    if not isinstance(rows, list):
+        yield from _jsonl(data, path)
+        return
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise SourceError(f"{path}, item {number}: expected an object with {FILE_NAME}, got {type(row).__name__}")
+        yield f"item {number}", row
 
 
 def _jsonl(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -115,7 +216,7 @@ def _parquet(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
     try:
         table = pq.read_table(pa.BufferReader(data))
-        if FILE_NAME not in table.column_names:
+        if not _has_file_name(table.column_names):
             raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(table.column_names)}")
         rows = table.to_pylist()
     except (pa.ArrowException, OSError) as error:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +23,15 @@ from recaption.source.base import SUFFIXES, Row, check_caption, config_stamp, im
 from recaption.source.files import open_stream, stamp
 from recaption.source.listing import list_files
 from recaption.source.ranges import read_ranges
+from recaption.source.recorded import KeyRule
 from recaption.source.tar import BrokenTarError, Member, TarReader
+from recaption.source.unused import counted, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
 META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 _TEXTS = frozenset({"txt", "text", "caption", "cls"})
+_MOST_BYTES = 1 << 30  # of an image that is looked at
 _HEAD = 64  # samples looked at for the names of columns
 
 
@@ -36,7 +41,7 @@ class _Sample:
 
     key: str
     suffixes: list[str] = field(default_factory=list)
-    pictures: dict[str, tuple[Locator, str]] = field(default_factory=dict)  # suffix -> place, sha256
+    pictures: dict[str, Row] = field(default_factory=dict)  # by suffix
     problems: dict[str, str] = field(default_factory=dict)  # suffix -> why its image is none
     columns: dict[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)  # of .json; they win over members of the same name
@@ -55,6 +60,13 @@ class WebDatasetSource:
         for number, file in enumerate(list_files(self.config.path, (".tar",))):
             yield SourceShard(id=file.id, number=number, path=file.path)
 
+    @property
+    def key_rule(self) -> KeyRule:
+        return self.config.keys
+
+    def files(self) -> frozenset[str]:
+        return frozenset(file.id for file in list_files(self.config.path, (".tar",)))
+
     def columns(self) -> frozenset[str]:
         for shard in self.shards():
             rows = itertools.islice(_rows(shard), _HEAD)
@@ -67,6 +79,25 @@ class WebDatasetSource:
                 break  # images without anything beside them
         check_caption(self.config, (), self.config.path)
         return frozenset()
+
+    def unused(self) -> list[str]:
+        shard = next(self.shards())
+        suffixes: Counter[str] = Counter()
+        pictures: Counter[str] = Counter()  # image members by sample
+        with open_stream(shard.path) as file:
+            members = TarReader(file, shard.path).members()
+            with suppress(BrokenTarError):
+                for member in itertools.islice(members, _HEAD * 4):
+                    split = None if META.match(member.name) else NAME.fullmatch(member.name)
+                    suffix = split[2].lower() if split else ""
+                    if split and suffix in SUFFIXES:
+                        pictures[split[1]] += 1
+                    elif member.kind == "file" and not (split and _is_text(suffix)):
+                        suffixes[f".{suffix}" if suffix else ""] += 1
+        found = [f"members of {shard.id} that are neither images nor text: {counted(suffixes)}"] if suffixes else []
+        if several := sum(count > 1 for count in pictures.values()):
+            found.append(f"images beside the first of a sample ({', '.join(SUFFIXES[:3])}, …): {several:,} samples")
+        return found + unused_captions(self.columns(), self.config)
 
     def signature(self, shard: SourceShard) -> str | None:
         file = stamp(shard.path)
@@ -126,18 +157,34 @@ def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard:
         if member.kind != "file":
             sample.problems[suffix] = f"{member.name} is a {member.kind}, which has no bytes of its own in the tar"
         else:
-            digest = hashlib.sha256()
+            row = Row(
+                source_key=sample.key,
+                locator=Locator(path=shard.path, member=member.name, offset=member.offset, size=member.size),
+            )
+            digest, kept = hashlib.sha256(), []
             for piece in reader.pieces(member):
                 digest.update(piece)
-            place = Locator(path=shard.path, member=member.name, offset=member.offset, size=member.size)
-            sample.pictures[suffix] = (place, digest.hexdigest())
-    elif suffix == "json" or suffix.endswith(".json") or suffix in _TEXTS:
+                if member.size <= _MOST_BYTES:
+                    kept.append(piece)
+            row.sha256 = digest.hexdigest()
+            if member.size == 0:
+                row.sha256, row.reason, row.detail = "", "empty", f"{member.name} has no bytes"
+            elif kept:
+                row.look(b"".join(kept))
+            else:
+                row.reason, row.detail = "undecodable", f"{member.size:,} bytes: no image of up to {_MOST_BYTES:,}"
+            sample.pictures[suffix] = row
+    elif _is_text(suffix):
         name = suffix.removesuffix(".json") if suffix != "json" else suffix
         if member.size > values.MAX_JSON:
             sample.dropped.append(name)
         else:
             _add_column(sample, name, suffix, b"".join(reader.pieces(member)))
     sample.suffixes.append(suffix)
+
+
+def _is_text(suffix: str) -> bool:
+    return suffix == "json" or suffix.endswith(".json") or suffix in _TEXTS
 
 
 def _add_column(sample: _Sample, name: str, suffix: str, data: bytes) -> None:
@@ -158,17 +205,13 @@ def _add_column(sample: _Sample, name: str, suffix: str, data: bytes) -> None:
 def _row(sample: _Sample, shard: SourceShard, seen: set[str]) -> Row:
     apart = sample.key in seen
     seen.add(sample.key)
-    row = Row(
-        source_key=sample.key,
-        locator=Locator(path=shard.path, size=0),
-        columns={**sample.columns, **sample.fields},
-        dropped=sample.dropped,
-    )
     chosen = next((suffix for suffix in SUFFIXES if suffix in sample.pictures), None)
+    row = Row(source_key=sample.key, locator=Locator(path=shard.path, size=0))
     if chosen is not None:
-        row.locator, row.sha256 = sample.pictures[chosen]
-        if row.locator.size == 0:
-            row.sha256, row.reason, row.detail = "", "empty", f"{row.locator.member} has no bytes"
+        row = sample.pictures[chosen]
+    row.columns, row.dropped = {**sample.columns, **sample.fields}, sample.dropped
+    row.lines = frozenset(_TEXTS & sample.columns.keys() - sample.fields.keys())
+    if chosen is not None:
         return row
     row.reason = "missing_image"
     if sample.problems:

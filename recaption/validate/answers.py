@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 
 from recaption.problems import Problem
 from recaption.store import Store
-from recaption.text import normalise
+from recaption.tasks.caption import clean
 from recaption.validate.files import unreadable
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
 
 
 def check_answers(shard: Shard) -> Iterator[Problem]:
-    """Every caption is what a model said to an image with this sha256, normalised."""
+    """Every caption is what a model said to an image with this sha256, cleaned."""
     out = shard.build.out
     if out is None:
         return
@@ -84,7 +84,7 @@ def _of(out: Store, paths: list[str]) -> Hashes | None:
     for path in paths:
         table = pq.read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
         pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
-        parts.append(np.array([_hash(sha256, normalise(text)) for sha256, text in pairs], np.uint64))
+        parts.append(np.array([_hash(sha256, clean(text).text) for sha256, text in pairs], np.uint64))
     return Hashes(parts) if parts else None
 
 

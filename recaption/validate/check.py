@@ -47,10 +47,11 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
 problem of its own, the check is left out."""
 
 
-def validate_output(path: str) -> Iterator[Problem]:
+def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
     """Read a finished build again, all of it, and yield what is wrong with it.
 
     `path` is an output (its published build is read), its `dataset`, or a build's folder; local or an fsspec URL.
+    With `pixels` all images are decoded; without, their headers and ends are looked at.
     Memory holds the manifest and one shard, without its pixels. What is wrong with the data is yielded, never raised.
     Raises UserError when there is no build at `path`, StoreError when the store fails.
     """
@@ -59,10 +60,10 @@ def validate_output(path: str) -> Iterator[Problem]:
         if isinstance(item, Problem):
             yield item
         else:
-            yield from _validate(build, item)
+            yield from _validate(build, item, pixels)
 
 
-def _validate(build: Build, read: manifest.Manifest) -> Iterator[Problem]:
+def _validate(build: Build, read: manifest.Manifest, pixels: bool) -> Iterator[Problem]:
     yield from manifest.check_sums(read)
     yield from manifest.check_beside(build.store, read)
     yield from manifest.check_unlisted(build.store, read)
@@ -75,7 +76,7 @@ def _validate(build: Build, read: manifest.Manifest) -> Iterator[Problem]:
     answers: dict[str, Any] = {}
     with Keys() as keys:
         for entry in read["shards"]:
-            shard = Shard(build=build, manifest=read, entry=entry, answers=answers)
+            shard = Shard(build=build, manifest=read, entry=entry, answers=answers, pixels=pixels)
             yield from _read(shard)
             for check, tables in CHECKS:
                 if shard.tables.keys() >= set(tables):

@@ -76,12 +76,24 @@ def check_counts(shard: Shard) -> Iterator[Problem]:
         "rejects": {str(reason): n for reason, n in reasons.items()},
         "distinct_texts": {str(n): images for n, images in Counter(len(texts[k]) for k in shard.usable).items()},
     }
+    turned = sum(orientation is not None for orientation in _turns(shard))
+    if shard.entry.get("turned", 0) != turned:
+        what = f"turned is {shard.entry.get('turned', 0)}, counted {turned}"
+        yield problem("count", f"manifest.json, shard {shard.name}", what)
     for field, expected in counted.items():
         said = shard.entry[field]
         for name in sorted({*said, *expected}):
             if said.get(name, 0) != expected.get(name, 0):
                 what = f"{field}.{name} is {said.get(name, 0)}, counted {expected.get(name, 0)}"
                 yield problem("count", f"manifest.json, shard {shard.name}", what)
+
+
+def _turns(shard: Shard) -> Iterator[int | None]:
+    """The orientations of the usable images; before 1.3 there was no such column."""
+    if "orientation" not in shard.tables["images"].column_names:
+        return iter(())
+    pairs = shard.columns("images", "orientation", "status")
+    return (orientation for orientation, status in pairs if status in USABLE)
 
 
 def check_rejects(shard: Shard) -> Iterator[Problem]:

@@ -79,6 +79,7 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
     yield from Hashed(io.BytesIO(data)).finish(file)
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as parquet:
+            expected = as_written(parquet.schema_arrow, expected)
             wrong = list(schema_faults(parquet.schema_arrow, expected, name, file["path"]))
             yield from wrong
             if any(p.kind == "columns" for p in wrong):
@@ -91,6 +92,12 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
     if table.num_rows != file["rows"]:
         yield problem("rows", file["path"], f"has {table.num_rows:,} rows; the manifest says {file['rows']:,}")
     yield table
+
+
+def as_written(found: pa.Schema, expected: pa.Schema) -> pa.Schema:
+    """The columns that a file has to have by the version that wrote it."""
+    version = (found.metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode())
+    return schema.as_of(expected, version.decode("utf-8", "replace"))
 
 
 def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -> Iterator[Problem]:
@@ -113,7 +120,7 @@ def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -
             kinds = (f"{f.type}{'' if f.nullable else ' not null'}" for f in (other, field))
             yield problem("columns", path, "column {} is {}, not {}".format(field.name, *kinds))
     more = [column for column in found.names if column not in expected.names]
-    if more and name != "own" and _minor(metadata[schema.VERSION_KEY].decode()) <= _minor(SCHEMA_VERSION):
+    if more and name != "own" and schema.minor(metadata[schema.VERSION_KEY].decode()) <= schema.minor(SCHEMA_VERSION):
         yield problem("columns", path, f"has columns that are not part of the format: {', '.join(more)}")
 
 
@@ -126,8 +133,3 @@ def missing(store: Store, path: str) -> Iterator[Problem]:
     """Whether the file is there and is a file."""
     if not store.exists(path):
         yield problem("missing file", path, "is not there, or is no file")
-
-
-def _minor(version: str) -> int:
-    _, _, minor = version.partition(".")
-    return int(minor) if minor.isdecimal() else 0

@@ -17,6 +17,7 @@ from recaption.source.ranges import read_ranges
 from recaption.store import Store
 from recaption.types import Image
 from recaption.validate.files import unreadable
+from recaption.validate.images import check_image
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
 
@@ -78,6 +79,8 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
         for image, data in read_ranges(readable):
             if isinstance(data, ImageError):
                 yield problem("source", f"{names}, {image.key}", str(data.args[0]))
+            else:
+                yield from check_image(shard, data, f"{names}, {image.key}")
     except ShardError as error:
         yield problem("no source", names, str(error), warning=True)
 

@@ -30,6 +30,7 @@ KINDS: Final = {
     "reject": _AGAIN,
     "split": f"An image may be on both sides of the holdout. {_AGAIN}",
     "image": f"The image is not the one that was described. {_COPY}",
+    "pixels": "A trainer cannot use it. Run the pipeline again: it rejects such images before it asks about them",
     "caption": _AGAIN,
     "sub-caption": _AGAIN,
     "span": f"Offsets count code points of the caption's text. {_AGAIN}",

@@ -127,6 +127,9 @@ def _check_totals(manifest: Manifest) -> Iterator[Problem]:
     for field, total in totals.items():
         if Counter(manifest[field]) != total:  # Counters are equal where only zeros differ
             yield problem("count", MANIFEST, f"{field} of the build are not the sums of its shards'")
+    turned = sum(shard.get("turned", 0) for shard in shards)
+    if "pixels" in manifest and manifest["pixels"]["turned"] != turned:
+        yield problem("count", MANIFEST, f"pixels.turned is {manifest['pixels']['turned']}, but {turned} in the shards")
     for generation in manifest["generations"]:
         parts = [s["generations"][generation["id"]] for s in shards if generation["id"] in s["generations"]]
         for field in ("asked", "answered", "rejected"):

@@ -27,6 +27,7 @@ class Shard:
     found: dict[str | None, pa.Table] = field(default_factory=dict)
     tokens: dict[str, bytes] = field(default_factory=dict)
     answers: dict[str, Any] = field(default_factory=dict)
+    pixels: bool = False  # decode all images
 
     @property
     def name(self) -> str:

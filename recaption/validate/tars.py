@@ -19,6 +19,7 @@ from recaption.source.tar import BrokenTarError, Member, TarReader
 from recaption.text import fold
 from recaption.types import SCHEMA_VERSION, FlairList
 from recaption.validate.files import stream, unreadable
+from recaption.validate.images import check_image
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
 from recaption.write.contract import KEY
@@ -27,6 +28,7 @@ from recaption.write.profile import FlairProfile
 from recaption.write.webdataset import header
 
 _MAX_TEXT: Final = 64 << 20  # bytes of a .txt or .json member
+_MAX_IMAGE: Final = 1 << 30  # bytes of an image
 _BATCH: Final = 256  # samples turned into columns at once
 _NAME: Final = re.compile(rf"({KEY.strip('^$')})\.([a-z]+)")
 _REST: Final = ("txt", "json")
@@ -47,6 +49,7 @@ class TarChecker:
         self._profile = _profile_of(shard.manifest)
         self._sample: dict[str, Any] = {}  # of the sample at hand: suffix -> sha256 of the image, bytes of the others
         self._key = ""
+        self._image: list[Problem] = []  # what is wrong with its image
         self._rows: list[dict[str, Any]] = []
         self.pieces: list[pa.Table] = []
 
@@ -70,8 +73,15 @@ class TarChecker:
         if match and member.kind == "file" and suffix in self._suffixes:
             yield from self._end()
             yield from _check_header(self.path, member, start, read)
-            self._key, self._sample = match[1], {suffix: _digest(reader, member)}
+            digest, data = _read(reader, member)
+            self._key, self._sample = match[1], {suffix: digest}
             self.starts.append(start)
+            where = f"{self.path}, {self._key}"
+            self._image = (
+                [problem("pixels", where, f"has {member.size:,} bytes, which no image has")]
+                if data is None
+                else list(check_image(self._shard, data, where))
+            )
             return
         held = list(self._sample)
         wanted = _REST[len(held) - 1] if 0 < len(held) <= len(_REST) else None
@@ -116,7 +126,7 @@ class TarChecker:
             return
         if wrong := self._keys.wrong(record, self._key):
             yield problem("sample", where, wrong)
-        yield from _check_image(record.get("image"), record.get("sha256"), image, sample[image], where)
+        yield from list(_check_image(record, image, sample[image], where)) or self._image
         texts = {c.get("generation"): c.get("text") for c in reversed(_dicts(record.get("captions")))}
         yield from self._check_flat(record, texts, where)
         yield from self._check_txt(sample["txt"], texts, where)
@@ -248,23 +258,27 @@ def _check_header(path: str, member: Member, start: int, read: bytes) -> Iterato
     yield problem("header", f"{path}, {member.name}", f"its header {what}; expected time 0, mode 0644, no owner")
 
 
-def _check_image(said: Any, source: Any, suffix: str, digest: str, where: str) -> Iterator[Problem]:
+def _check_image(record: dict[str, Any], suffix: str, digest: str, where: str) -> Iterator[Problem]:
+    said, source = record.get("image"), record.get("sha256")
     said = said if isinstance(said, dict) else {}
     if said.get("sha256") != digest:
         yield problem("image", where, "the image does not have the sha256 that .json says")
-    elif SUFFIXES.get(said.get("format")) != suffix or not isinstance(said.get("source_format"), str):
+    elif SUFFIXES.get(str(said.get("format"))) != suffix or not isinstance(said.get("source_format"), str):
         yield problem("image", where, f"is named .{suffix}, of format {said.get('format')!r}")
     elif said.get("source_sha256") != source:
         yield problem("image", where, "image.source_sha256 is not sha256")
-    elif said["format"] == said["source_format"] and digest != source:
+    elif said["format"] == said["source_format"] and digest != source and "orientation" not in record:
         yield problem("image", where, "is said to be the source's bytes, but has another sha256")
 
 
-def _digest(reader: TarReader, member: Member) -> str:
-    digest = hashlib.sha256()
+def _read(reader: TarReader, member: Member) -> tuple[str, bytes | None]:
+    """The sha256 of an image, and its bytes unless there are more than an image has."""
+    digest, kept = hashlib.sha256(), []
     for piece in reader.pieces(member):
         digest.update(piece)
-    return digest.hexdigest()
+        if member.size <= _MAX_IMAGE:
+            kept.append(piece)
+    return digest.hexdigest(), b"".join(kept) if member.size <= _MAX_IMAGE else None
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

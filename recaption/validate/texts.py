@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from recaption.annotate.blocks import is_gap
 from recaption.problems import Problem
 from recaption.schema import FLAT
-from recaption.text import normalise
+from recaption.text import LONGEST, normalise
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
 
@@ -39,6 +39,8 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
             yield problem("caption", where, what)
         if not text or normalise(text) != text:
             yield problem("caption", where, "its text is empty or not normalised, so offsets mean something else")
+        if len(text.encode()) > LONGEST:
+            yield problem("caption", where, f"its text has {len(text.encode()):,} bytes; the limit is {LONGEST:,}")
         if n_words != len(text.split()):
             yield problem("caption", where, f"n_words is {n_words}, counted {len(text.split())}")
         if key not in shard.usable:

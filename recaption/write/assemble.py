@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from recaption.text import normalise
-from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage
+from recaption.scrub import Scrubber, public_text, public_url
+from recaption.tasks.caption import clean
+from recaption.text import cut, normalise, without_surrogates
+from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
 
 log = logging.getLogger(__name__)
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_SCRUB = Scrubber({})  # without the environment, so that builds have the same bytes everywhere
 
 Answers = Mapping[str, Mapping[str, Answer]]
 """generation id -> image key -> answer. Images that were asked the same share one; who reads the store pairs them."""
@@ -27,6 +28,8 @@ class Asked:
     answered: int = 0
     rejected: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
+    cleaned: int = 0  # of the answered: captions of which a rule removed something
+    rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +82,8 @@ def assemble_shard(
 
     An answer is only ever used for the image whose sha256 it carries. `require` names generations (or `raw`) without
     which an image is rejected; `excluded` holds sha256 of images that are left out on purpose; images whose sha256
-    falls below `holdout_fraction` are in split val. An answer that is empty once normalised counts as missing.
+    falls below `holdout_fraction` are in split val. The text of an answer is cleaned (`tasks.caption`); one of which
+    nothing is left is a reject of the build.
     """
     shard = _Shard(answers, rejects, generations, frozenset(require), holdout_fraction, excluded, shard_name)
     records = tuple(shard.record(image) for image in images)
@@ -117,6 +121,8 @@ class _Shard:
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.reasons: dict[str, Counter[str]] = {g.id: Counter() for g in generations}
+        self.cleaned: Counter[str] = Counter()
+        self.rules: dict[str, Counter[str]] = {g.id: Counter() for g in generations}
 
     def tally(self, generation: str) -> Asked:
         reasons = dict(sorted(self.reasons[generation].items()))
@@ -125,6 +131,8 @@ class _Shard:
             answered=self.answered[generation],
             rejected=sum(reasons.values()),
             reasons=reasons,
+            cleaned=self.cleaned[generation],
+            rules=dict(sorted(self.rules[generation].items())),
         )
 
     def record(self, image: Image) -> Record:
@@ -134,8 +142,10 @@ class _Shard:
         if (whole := self._image_reject(image)) is not None:
             status = "excluded" if whole.reason == "decontaminated" else "reject"
             return self._made(image, status, whole.reason)
-        captions = {"raw": self._raw(image)} | {g.id: self._caption(image, g) for g in self.generations}
-        present = tuple(caption for caption in captions.values() if caption is not None)
+        raw = self._raw(image)
+        captions = {"raw": raw[0] if raw else None} | {g.id: self._caption(image, g) for g in self.generations}
+        answered = (captions[g.id] for g in self.generations)
+        present = (*raw, *(caption for caption in answered if caption is not None))
         missing = [name for name, caption in captions.items() if caption is None and name != "raw"]
         lacking = [name for name, caption in captions.items() if caption is None and name in self.require]
         if lacking or not present:
@@ -153,14 +163,15 @@ class _Shard:
         """The reject of the image itself, whoever saw it first; kept for the build under this image's name."""
         found = self._found(image, None)
         if image.reason is not None and found is None:
-            return self._reject(image, None, "source", image.reason, image.detail or "")
+            return self._reject(image, None, stage_of(image.reason), image.reason, image.detail or "")
         return self._keep(image, found) if found is not None else None
 
-    def _raw(self, image: Image) -> Caption | None:
-        text = normalise(image.raw_caption or "")
-        if not text:
-            return None
-        return Caption(caption_id=f"{image.key}/raw/0", generation="raw", source="raw", granularity="raw", text=text)
+    def _raw(self, image: Image) -> tuple[Caption, ...]:
+        texts = [text for raw in image.raw_captions if (text := cut(normalise(public_text(raw))).rstrip())]
+        return tuple(
+            Caption(caption_id=f"{image.key}/raw/{n}", generation="raw", source="raw", granularity="raw", text=text)
+            for n, text in enumerate(texts)
+        )
 
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
         self.asked[generation.id] += 1
@@ -168,22 +179,25 @@ class _Shard:
         if answer is not None and answer.sha256 != image.sha256:
             log.warning("shard %s, key %s: an answer of another image is not used", self.name, image.key)
             answer = None
-        text = normalise(answer.text) if answer is not None else ""
-        if answer is not None and text:
+        caption_text = clean(answer.text) if answer is not None else None
+        if answer is not None and caption_text is not None and caption_text.text:
             self.answered[generation.id] += 1
+            self.cleaned[generation.id] += bool(caption_text.removed)
+            self.rules[generation.id].update(caption_text.removed)
             return Caption(
                 caption_id=f"{image.key}/{generation.id}/0",
                 generation=generation.id,
                 source=f"{generation.model}:{generation.prompt or generation.column}",
                 granularity=generation.kind,
-                text=text,
-                finish_reason=answer.finish_reason,
+                text=caption_text.text,
+                finish_reason="length" if "cut" in caption_text.removed else answer.finish_reason,
+                cleaned=caption_text.removed or None,
             )
         found = self._found(image, generation.id)
         if found is not None:
             self._keep(image, found)
         elif answer is not None:
-            found = self._reject(image, generation.id, "build", "empty_answer", "nothing is left once normalised")
+            found = self._reject(image, generation.id, "build", "empty_answer", "nothing visible is left once cleaned")
             self.by_key[generation.id, image.key] = found
         if found is not None:  # neither answered nor rejected: the sums of the manifest will not hold, and say so
             self.reasons[generation.id][found.reason] += 1
@@ -203,34 +217,33 @@ class _Shard:
     ) -> Reject:
         made = Reject(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=without_surrogates(public_text(image.source_key)),
             shard=image.shard,
             row=image.row,
             sha256=image.sha256,
             stage=stage,
             generation=generation,
             reason=reason,
-            detail=_storable(detail),
+            detail=without_surrogates(_SCRUB.text(detail)),
             attempts=attempts,
         )
         self.kept.append(made)
         return made
 
     def _made(self, image: Image, status: str, reason: Reason | None, captions: tuple[Caption, ...] = ()) -> Record:
+        width, height = image.upright_size
         return Record(
             key=image.key,
-            source_key=_storable(image.source_key),
+            source_key=without_surrogates(public_text(image.source_key)),
             shard=self.name,
             row=image.row,
             sha256=image.sha256,
             status=status,  # type: ignore[arg-type]
             split=split_of(image.sha256, self.holdout),
             reason=reason,
-            url=_storable(image.url) if image.url else None,
+            url=without_surrogates(public_url(image.url)) if image.url else None,
+            width=width,
+            height=height,
+            orientation=image.orientation,
             captions=captions,
         )
-
-
-def _storable(text: str) -> str:
-    """Names and addresses as they are, but for lone surrogates, which neither Parquet nor JSON can hold."""
-    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)

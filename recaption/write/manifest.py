@@ -40,35 +40,41 @@ def write_manifest(
     provenance: Mapping[str, Any] | None = None,
     token_ids: Sequence[TokenizerFacts] = (),
     holdout: float | None = None,
+    pixels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
     (`README.md`), `croissant.json`, then `manifest.json`.
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
     from run to run; `token_ids` are the tokenizers whose ids lie beside the data; `holdout` is the share of images that
-    are val, left out where it is not known. Raises DatasetError, and writes nothing, when a sum does not hold. Returns
-    the manifest.
+    are val, left out where it is not known; `pixels` says how images were looked at (`orientation`, `checked`,
+    `limits`), and how many were turned is added to it. Raises DatasetError, and writes nothing, when a sum does not
+    hold. Returns the manifest.
     """
     entries = list(shards)
     check_sums(entries, generations)
     counts: Counter[str] = Counter()
     histogram: Counter[int] = Counter()
     rejects: Counter[str] = Counter()
+    lost: Counter[str] = Counter()
     for entry in entries:
         counts.update(entry.counts)
         histogram.update(entry.distinct_texts)
         rejects.update(entry.rejects)
-    order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words")
+        lost.update(entry.table_failures)
+    order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words", "unparsed")
     head = {
         "schema_version": SCHEMA_VERSION,
         "name": name,
         "build": build,
         "format": format,
         "images": None if format == "sidecar" else image_mode,
+        **({"pixels": {**pixels, "turned": sum(entry.turned for entry in entries)}} if pixels else {}),
         "counts": {**{key: counts[key] for key in order}, "bytes": sum(entry.bytes for entry in entries)},
         "splits": {split: sum(entry.splits[split] for entry in entries) for split in ("train", "val")},
         **({} if holdout is None else {"holdout": holdout}),
         "rejects": dict(sorted(rejects.items())),
+        **({"table_failures": dict(sorted(lost.items()))} if lost else {}),
         "generations": [_generation(generation, entries) for generation in generations],
         "require": list(require),
         "primary": list(primary),
@@ -176,8 +182,10 @@ def _own_views(entries: Sequence[ShardEntry]) -> str:
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
     asked = [entry.generations.get(generation.id, Asked()) for entry in shards]
     reasons: Counter[str] = Counter()
+    rules: Counter[str] = Counter()
     for one in asked:
         reasons.update(one.reasons)
+        rules.update(one.rules)
     return {
         "id": generation.id,
         "fingerprint": generation.fingerprint,
@@ -190,6 +198,8 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "answered": sum(one.answered for one in asked),
         "rejected": sum(one.rejected for one in asked),
         "rejects": dict(sorted(reasons.items())),
+        "cleaned": sum(one.cleaned for one in asked),
+        "cleaned_by": dict(sorted(rules.items())),
     }
 
 

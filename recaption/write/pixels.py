@@ -1,4 +1,6 @@
-"""Image bytes on their way into a dataset: recognised by content, JPEG never touched, other formats transcoded once."""
+"""Image bytes on their way into a dataset: recognised by content, JPEG not touched unless it has to be turned,
+other formats transcoded once. What is stored stands upright.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ SUFFIXES: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 class Stored:
     """Image bytes as the dataset holds them. `width` and `height` are of the stored pixels, from the header."""
 
-    data: bytes
+    data: bytes  # upright
     format: str
     sha256: str
     source_format: str
@@ -35,29 +37,29 @@ class Stored:
 
 def recognise(data: bytes) -> str | None:
     """The image format that the first bytes belong to, whatever the file's name says; None for anything else."""
-    from recaption.decode import sniff
+    from recaption.imagefile import sniff
 
     kind = sniff(data)
     return kind.lower() if kind else None
 
 
-def store_image(data: bytes, sha256: str, mode: ImageMode, *, key: str, shard: str) -> Stored:
+def store_image(
+    data: bytes, sha256: str, mode: ImageMode, *, key: str, shard: str, orientation: int | None = None
+) -> Stored:
     """The bytes to be stored for an image whose source bytes are `data`, of this sha256: `Source.read` has checked it,
     and hashing again would cost a sixth of the time that a sample's writing takes.
 
     mode jpeg: JPEG stays as it is, anything else becomes JPEG (quality 95, RGB, transparency over white).
-    mode passthrough: all bytes stay; only JPEG, PNG and WebP are taken.
-    Raises ImageError: `missing_image`, `undecodable`.
+    mode passthrough: JPEG, PNG and WebP stay as they are, anything else becomes JPEG.
+    An image with an EXIF `orientation` (2 to 8) becomes JPEG in both modes, and stands upright in it.
+    Raises ImageError: `missing_image`, and what `recaption.decode.decode_whole` raises.
     """
     if not data:
         raise ImageError("missing_image", "the source has no bytes any more", key=key, shard=shard)
     source = recognise(data)
     if source is None:
         raise ImageError("undecodable", f"not an image: begins with {data[:8]!r}", key=key, shard=shard)
-    if mode == "passthrough" and source not in SUFFIXES:
-        message = f"{source} is not stored as it is; set output.images: jpeg"
-        raise ImageError("undecodable", message, key=key, shard=shard)
-    if source == "jpeg" or mode == "passthrough":
+    if orientation is None and (source == "jpeg" or (mode == "passthrough" and source in SUFFIXES)):
         width, height = _size(data)
         return Stored(
             data=data,
@@ -69,8 +71,10 @@ def store_image(data: bytes, sha256: str, mode: ImageMode, *, key: str, shard: s
             height=height,
         )
     try:
-        made, (width, height) = _transcode(data)
-    except Exception as error:  # Pillow's decoders raise whatever their C libraries do
+        made, (width, height) = _transcode(data, orientation)
+    except ImageError as error:
+        raise ImageError(error.reason, error.args[0], key=key, shard=shard) from error
+    except Exception as error:  # what Pillow's encoder does not take
         raise ImageError("undecodable", f"{source}: {type(error).__name__}: {error}", key=key, shard=shard) from error
     return Stored(
         data=made,
@@ -123,17 +127,13 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _transcode(data: bytes) -> tuple[bytes, tuple[int, int]]:
-    from PIL import Image as Pil
-
-    from recaption.decode import to_rgb
+def _transcode(data: bytes, orientation: int | None) -> tuple[bytes, tuple[int, int]]:
+    from recaption.decode import decode_whole
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # e.g. palette transparency as bytes: handled below
-        with Pil.open(io.BytesIO(data)) as opened:
-            profile = opened.info.get("icc_profile")
-            image = to_rgb(opened)  # not turned by EXIF: these are the pixels that the model was shown
-            out = io.BytesIO()
-            options = {"icc_profile": profile} if profile else {}
-            image.save(out, "JPEG", quality=QUALITY, subsampling=0, exif=b"", **options)
-            return out.getvalue(), image.size
+        warnings.simplefilter("ignore")  # e.g. palette transparency as bytes: handled there
+        image, profile = decode_whole(data, orientation)
+    out = io.BytesIO()
+    options = {"icc_profile": profile} if profile else {}
+    image.save(out, "JPEG", quality=QUALITY, subsampling=0, exif=b"", **options)
+    return out.getvalue(), image.size

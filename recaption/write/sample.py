@@ -19,8 +19,8 @@ def sample_json(
     """The `.json` member (`schemas/sample.schema.json`), UTF-8, keys in a fixed order, no white space.
 
     Flat strings (`raw_caption`, `caption_<generation>`) are what open_clip's `--json-text-key` looks for; like url,
-    width, height and reason they are left out when missing, never null or empty. With a profile FLAIR's seven lists
-    stand in their place.
+    width, height, orientation and reason they are left out when missing, never null or empty. With a profile
+    FLAIR's seven lists stand in their place.
     """
     made: dict[str, Any] = {
         "v": SCHEMA_VERSION,
@@ -38,6 +38,8 @@ def sample_json(
         made["url"] = record.url
     if record.width is not None and record.height is not None:
         made["width"], made["height"] = record.width, record.height
+    if record.orientation is not None:
+        made["orientation"] = record.orientation
     made["image"] = {
         "format": image.format,
         "sha256": image.sha256,
@@ -78,6 +80,7 @@ def _caption(caption: Caption, tokenizers: Sequence[str]) -> dict[str, Any]:
         "text": caption.text,
         "finish_reason": caption.finish_reason,
         "lang": caption.lang,
+        "cleaned": caption.cleaned,
         "sub_captions": [_sub_caption(sub, tokenizers) for sub in caption.sub_captions],
     }
 
@@ -98,6 +101,7 @@ def _sub_caption(sub: SubCaption, tokenizers: Sequence[str]) -> dict[str, Any]:
         "is_negation": sub.is_negation,
         "is_meta": sub.is_meta,
         "is_boilerplate": sub.is_boilerplate,
+        "is_unparsed": sub.is_unparsed,
         "content_start": sub.content_start,
         "dup_of": sub.dup_of,
         "lang": sub.lang,

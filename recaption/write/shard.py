@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, Protocol
 
 import orjson
 import pyarrow as pa
 
 from recaption.errors import ConfigError, DatasetError, ImageError
+from recaption.scrub import Scrubber
 from recaption.store import Store
 from recaption.tokenids import tokens_path
-from recaption.types import Image, Record, Reject
+from recaption.types import CaptionFailure, Image, Record, Reject
 from recaption.write.assemble import Asked
 from recaption.write.columns import Columns
 from recaption.write.entry import FileEntry, ShardEntry, tally
@@ -53,12 +54,14 @@ def write_shard(
     asked: Mapping[str, Asked] | None = None,
     inputs: str = "",
     own: Mapping[str, pa.Table] | None = None,
+    failures: Sequence[CaptionFailure] = (),
     profile: FlairProfile | None = None,
     token_ids: Sequence[Encoder] = (),
 ) -> ShardEntry:
     """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
 
-    `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own; `profile` says what
+    `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own, `failures` the
+    captions on which annotation failed; `profile` says what
     stands in a webdataset sample in place of the flat strings; the ids that `token_ids` make of the texts lie in files
     of their own, as the data do. Bytes are read (`images` is called) only for formats that hold them; memory holds the
     records and one sample (webdataset) or row group (parquet). An image whose bytes are no longer those that were asked
@@ -95,8 +98,9 @@ def write_shard(
             sink, holds = write_tokens(store, f"{prefix}/{path}", samples, encoder)
             files.append(_file(path, "tokens", data.split, len(samples), sink))
             composable[encoder.facts.name] &= holds
-    entry = replace(tally(shard, columns, files, asked or {}), composable=composable, inputs=inputs)
-    store.put(_entry_path(prefix, shard), orjson.dumps(entry.to_json()))
+    entry = replace(tally(shard, columns, files, asked or {}, failures), composable=composable, inputs=inputs)
+    named = {"failures": [asdict(failure) for failure in entry.failures]}
+    store.put(_entry_path(prefix, shard), orjson.dumps({**entry.to_json(), **named}))
     return entry
 
 
@@ -183,7 +187,9 @@ def _write_pixels(
             try:
                 if isinstance(data, ImageError):
                     raise data
-                stored = store_image(data, record.sha256, image_mode, key=record.key, shard=shard)
+                stored = store_image(
+                    data, record.sha256, image_mode, key=record.key, shard=shard, orientation=record.orientation
+                )
             except ImageError as error:
                 records[at] = replace(record, status="reject", reason=error.reason, captions=())
                 late.append(_reject(image, record, error))
@@ -217,6 +223,7 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
 
 def _reject(image: Image, record: Record, error: ImageError) -> Reject:
     made = Reject.of(image, stage="build", generation=None, reason=error.reason, detail=error.args[0])
+    made = replace(made, source_key=record.source_key, detail=Scrubber({}).text(made.detail))
     return replace(made, shard=record.shard, row=record.row)  # a build that is repacked counts in its own shards
 
 

@@ -63,6 +63,8 @@ class Encoder:
     def _composes(self) -> bool:
         """Whether a space parts the pieces of any two probes. Pieces, and ids only then: a model that merges over
         spaces does so with some words only."""
+        if not getattr(self._tokenizer, "composes", True):
+            return False
         if any(" " in token.content for token in self._tokenizer.get_added_tokens_decoder().values()):
             return False
         alone = {probe: self._pieces(probe) for probe in _PROBES}

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recaption.annotate import Annotator, count_words, flair
+from recaption.annotate.annotator import LONGEST
 from recaption.annotate.tokens import Counters
 from recaption.config import Annotate
 from recaption.demo.scenes import describe_long, sample_scene
@@ -147,6 +148,15 @@ def test_other_languages_are_cut_but_not_tagged(subs: Subs) -> None:
     assert german.lang == "de" and german.tags == () and german.weight == 1.0
 
 
+@pytest.mark.parametrize(
+    ("text", "weight"), [("1234", 0.008), ("12!", 0.08), ("123 456 789 101 112.", 0.4), ("…", 0.0)]
+)
+def test_a_text_without_a_word_names_nothing_in_any_language(subs: Subs, text: str, weight: float) -> None:
+    (sub,) = subs(text)
+    assert (sub.lang, sub.weight) == ("und", weight)
+    assert sub.is_fragment == (text == "1234")
+
+
 def test_a_given_language_is_kept(annotator: Annotator, make: Make) -> None:
     ((done,),) = annotator.annotate([[replace(make("A dog."), lang="en-GB")]])
     assert done.lang == "en-GB" and done.sub_captions[0].lang == "en-GB" and done.sub_captions[0].tags
@@ -189,9 +199,9 @@ def test_no_captions(annotator: Annotator) -> None:
 @pytest.mark.timeout(250)
 @pytest.mark.parametrize("piece", ["(", "x", "A dog sits on the mat. "])
 def test_long_texts(subs: Subs, piece: str) -> None:
-    text = normalise((piece * 100_000)[:100_000])
+    text = normalise((piece * LONGEST)[:LONGEST])
     done = subs(text)
-    assert done[-1].char_end == len(text)
+    assert done[-1].char_end == len(text) and not done[-1].is_unparsed
 
 
 _PIECES = (
@@ -215,6 +225,29 @@ def test_time_is_linear(annotator: Annotator, make: Make, piece: str) -> None:
         if large < 0.1 + 30 * small:
             return
     pytest.fail(f"ten times the text took {large / max(small, 1e-9):.0f} times as long")
+
+
+_WORST = {  # the slowest of sixty kinds of text of this length; 0.5 s at most when written
+    "10,000 list markers": "\n".join(f"{n}. A dog" for n in range(10_108)),
+    "a line for each word": "dog\n" * (LONGEST // 4),
+    "bare items": "- a\n" * (LONGEST // 4),
+    "numbers within a line": " ".join(f"{n}) A" for n in range(10_000)),
+    "sentences that all differ": " ".join(f"Dog {n} sits on mat {7 * n}." for n in range(2_400)),
+    "20,000 tokens in one sentence": "dog on " * 9_300,
+    "no space": "aB3-_/.:" * (LONGEST // 8),
+    "nested quotes": "“‘" * (LONGEST // 4) + "’”" * (LONGEST // 4),
+    "nested brackets": "(" * (LONGEST // 2) + ")" * (LONGEST // 2),
+    "open quotes": "\"a '" * (LONGEST // 4),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", _WORST)
+def test_the_longest_captions_are_read_in_seconds(subs: Subs, kind: str) -> None:
+    started = time.process_time()
+    done = subs(normalise(_WORST[kind][:LONGEST]))
+    assert not done[-1].is_unparsed
+    assert time.process_time() - started < 20
 
 
 @pytest.mark.timeout(60)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import duckdb
 import pyarrow as pa
@@ -16,7 +18,7 @@ import pytest
 
 from recaption.annotate import Annotator, Token
 from recaption.config import Annotate
-from recaption.errors import ConfigError, DatasetError
+from recaption.errors import ConfigError
 from recaption.inspect import connect
 from recaption.schema import check_version
 from recaption.store import LocalStore
@@ -63,8 +65,9 @@ NAMES = ("own_annotators:Verbs", "own_annotators:Silent")
 
 def test_rows_come_from_the_same_pass(module: ModuleType, make: Make) -> None:
     annotator = Annotator(Annotate(tables=NAMES))
-    captions, tables = annotator.annotate_with_tables([[make("A dog sits. Two cats run.")]])
-    assert captions == Annotator(Annotate()).annotate([[make("A dog sits. Two cats run.")]])
+    made = annotator.annotate_with_tables([[make("A dog sits. Two cats run.")]])
+    tables = made.tables
+    assert not made.failures and made.images == Annotator(Annotate()).annotate([[make("A dog sits. Two cats run.")]])
     assert tables["verbs"].to_pylist() == [
         {"sub_id": "k/long/0#0", "key": "k", "verb": "sits", "char_start": 6},
         {"sub_id": "k/long/0#1", "key": "k", "verb": "run", "char_start": 21},
@@ -78,12 +81,12 @@ def built(out: Path, settings: Annotate, texts: dict[str, str]) -> Path:
     """A published build of images with these keys and texts."""
     annotator, store = Annotator(settings), LocalStore(str(out))
     captions = [[replace(CAPTION, caption_id=f"{key}/raw/0", text=text)] for key, text in texts.items()]
-    annotated, own = annotator.annotate_with_tables(captions)
+    made = annotator.annotate_with_tables(captions)
     records = [
         Record(key=key, source_key=key, shard="00000", row=row, sha256=f"{row:064x}", status="ok", captions=done)
-        for row, (key, done) in enumerate(zip(texts, annotated, strict=True))
+        for row, (key, done) in enumerate(zip(texts, made.images, strict=True))
     ]
-    entry = write_shard(store, "builds/b", "00000", records, list, format="sidecar", own=own)
+    entry = write_shard(store, "builds/b", "00000", records, list, format="sidecar", own=made.tables)
     write_manifest(
         store,
         "builds/b",
@@ -131,16 +134,63 @@ def test_what_will_not_do(module: ModuleType, change: dict[str, Any], says: str)
         Annotator(Annotate(tables=NAMES[:1]))
 
 
+class Picky(Verbs):
+    """Gives one row for each sub-caption, and what the class attribute `odd` says where it speaks of a zebra."""
+
+    columns = pa.schema([pa.field("verb", pa.string(), nullable=False)])
+    odd: Callable[[], list[Any]]
+
+    def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> Iterator[dict[str, Any]]:
+        yield {"verb": words[0].text}
+        if "zebra" in sub.text:
+            yield from type(self).odd()
+
+
 @pytest.mark.parametrize(
-    ("rows", "says"),
-    [([{"verb": 3}], "a row is not as its columns say"), ([{"noun": "dog"}], "a row has noun; its columns are")],
+    ("odd", "says"),
+    [
+        (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda: [{"verb": 3}], "ArrowTypeError"),
+        (lambda: [{"noun": "dog"}], "DatasetError: table verbs: a row has noun; its columns are"),
+        (lambda: [None], "TypeError"),
+        (lambda: [{"verb": "\ud83d"}], "UnicodeEncodeError"),
+        (lambda: [{}], "DatasetError: table verbs: a row has no verb, and that column is not nullable"),
+    ],
 )
-def test_rows_that_are_not_as_the_columns_say(
-    module: ModuleType, make: Make, rows: list[dict[str, Any]], says: str
+def test_a_caption_on_which_a_table_fails_has_no_rows_in_it(
+    module: ModuleType, make: Make, odd: Callable[[], list[Any]], says: str
 ) -> None:
-    module.Verbs = type("Odd", (Verbs,), {"rows": lambda *_: rows})  # type: ignore[attr-defined]
-    with pytest.raises(DatasetError, match=says):
-        Annotator(Annotate(tables=NAMES[:1])).annotate_with_tables([[make("A dog sits.")]])
+    module.Verbs = type("Odd", (Picky,), {"odd": staticmethod(odd)})  # type: ignore[attr-defined]
+    texts = ("A dog sits.", "A cat lies. A zebra stands.", "A cow runs.")
+    images = [[make(text, n) for n, text in enumerate(texts)]]
+    made = Annotator(Annotate(tables=NAMES)).annotate_with_tables(images)
+    assert made.images == Annotator(Annotate()).annotate(images)
+    assert made.tables["verbs"]["sub_id"].to_pylist() == ["k/long/0#0", "k/long/2#0"]
+    (failure,) = made.failures
+    assert (failure.caption_id, failure.table) == ("k/long/1", "verbs") and failure.error.startswith(says)
+
+
+class Circular(Verbs):
+    """Leaves a reference cycle for every sub-caption."""
+
+    alive: ClassVar[WeakSet[Any]] = WeakSet()
+    most: ClassVar[int] = 0
+
+    def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[dict[str, Any]]:
+        class Node:
+            pass
+
+        self.alive.add(Node)  # a class refers to itself
+        Circular.most = max(Circular.most, len(self.alive))
+        return []
+
+
+def test_cycles_do_not_add_up_while_the_collector_is_paused(module: ModuleType, make: Make) -> None:
+    module.Verbs = Circular  # type: ignore[attr-defined]
+    gc.collect()
+    Annotator(Annotate(tables=NAMES[:1])).annotate([[make(f"A dog {n}.")] for n in range(5_000)])
+    assert 0 < Circular.most <= 1_100, "no more than those of one zone"
+    assert len(Circular.alive) == 0
 
 
 def test_a_keyword_of_sql_is_a_name_like_any(module: ModuleType, tmp_path: Path) -> None:

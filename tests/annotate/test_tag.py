@@ -47,6 +47,11 @@ LABELLED = {
     "Green plants line the window sill.": "plant:green window_sill",
     "The boy is riding a blue bicycle.": "boy bicycle:blue*1",
     "Both women carry black handbags.": "woman*2 handbag:black",
+    "The sink is made of brushed stainless steel.": "sink:brushed+stainless_steel",
+    "The refrigerator is shiny stainless steel.": "refrigerator stainless_steel:shiny",
+    "A pot in shiny stainless steel.": "pot*1 stainless_steel:shiny",
+    "The toaster is black and stainless steel.": "toaster:black stainless_steel",
+    "Shiny stainless steel appliances line the wall.": "appliance:shiny+stainless_steel wall",
 }  # fmt: skip
 
 
@@ -54,7 +59,7 @@ def _labels(sub: SubCaption) -> list[str]:
     out = []
     for tag in sub.objects:
         label = tag.lemma.replace(" ", "_")
-        label += ":" + "+".join(tag.attributes) if tag.attributes else ""
+        label += ":" + "+".join(tag.attributes).replace(" ", "_") if tag.attributes else ""
         out.append(label + (f"*{tag.count}" if tag.count is not None else ""))
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,33 @@ def test_tags_get_labels_and_the_build_knows_of_it(tmp_path: Path) -> None:
         ("background", "meta", None),
     ]
     assert len(annotator.provenance()["vocabulary"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"cat": ["kitten"],\n "dog": [],\n "cat": ["tom"]}', "'cat' twice, in line 1 and line 3"),
+        ('{"categories": [{"name": "a", "name": "b"}]}', "'name' twice, in line 1 and line 1"),
+        ('{"a\\"b": [], "x": ["a:", "{"],\n"a\\"b" : []}', "twice, in line 1 and line 2"),
+        ('{"cat": [], "\\u0063at": []}', "'cat' twice"),
+    ],
+)
+def test_a_key_written_twice_is_named_with_both_lines(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "v.json"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        Vocabulary(str(file))
+
+
+def test_equal_keys_of_different_objects_and_equal_texts_are_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "v.json"
+    file.write_text('[{"name": "a", "synonyms": ["a", "name", "name"]}, {"name": "b"}]')
+    assert Vocabulary(str(file)).labels == ("a", "b")
+
+
+@pytest.mark.parametrize(("data", "said"), [("[]".encode("utf-16"), "UTF-16"), (b"[" * 100_000, "v.json: ")])
+def test_another_encoding_and_deep_nesting_are_said(data: bytes, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "v.json"
+    file.write_bytes(data)
+    with pytest.raises(ConfigError, match=said):
+        Vocabulary(str(file))

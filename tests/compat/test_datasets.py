@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pixels import pixels_of
+from samples import jpeg
+
+from recaption import config
+from recaption.source import open_source
 
 FLAT = ("images", "captions", "sub_captions", "tags", "rejects")
 STREAMING = pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streaming"])
@@ -136,3 +142,33 @@ def test_the_image_column_keeps_its_bytes(out: Path, expected: list[Any], load: 
     stored = {row["key"]: row["image"]["bytes"] for split in found.values() for row in split}
     assert all(stored[e.key] == e.source for e in expected if e.jpeg)
     assert all(io.BytesIO(data).read(2) == b"\xff\xd8" for data in stored.values())
+
+
+def test_an_imagefolder_is_read_as_datasets_reads_it(load: Any, tmp_path: Path) -> None:
+    """Which file has which caption: tables in splits and in folders below, names relative to them."""
+    from datasets import Image as Picture
+
+    folder, number = tmp_path / "photos", 0
+    rows = {
+        "train": [
+            {"file_name": "1.jpg", "text": "one"},
+            {"file_name": "deep/2.jpg", "text": "two"},
+            {"file_name": "deep\\3.jpg", "text": "three"},
+        ],
+        "test": [{"file_name": "./1.jpg", "text": "four"}],
+        "validation/more": [{"file_name": "1.jpg", "text": "five"}],
+    }
+    for place, table in rows.items():
+        for row in table:
+            path = folder / place / row["file_name"].replace("\\", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg(number := number + 1))
+        (folder / place / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
+    theirs = {}
+    for split in load("imagefolder", data_dir=str(folder)).values():
+        for row in split.cast_column("image", Picture(decode=False)):
+            data = row["image"]["bytes"] or Path(row["image"]["path"]).read_bytes()
+            theirs[hashlib.sha256(data).hexdigest()] = row["text"]
+    source = open_source(config.Source(path=str(folder)))
+    ours = {image.sha256: image.raw_caption for shard in source.shards() for image in source.index(shard)}
+    assert len(ours) == 5 and ours == theirs

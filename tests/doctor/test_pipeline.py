@@ -43,6 +43,18 @@ def looked(look: Callable[[], Any]) -> Finding:
 # source and prompts
 
 
+def test_what_a_source_has_and_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    for name in ("a.jpg", "b.txt"):
+        (tmp_path / "s" / name).write_bytes(b"x")
+    (tmp_path / "s" / "metadata.jsonl").write_text('{"file_name": "a.jpg", "alt": "x"}\n')
+    source, files, columns, _ = parts.source(pipeline(str(tmp_path / "s")), tmp_path / "p.yaml")
+    assert source.status == "ok" and source.found.startswith("folder, 1 shard,")
+    assert (files.status, files.found) == ("warning", "not used: files that are no images: 1 .txt")
+    assert columns.status == "warning" and "columns that may hold captions: alt" in columns.found
+    assert exit_code([source, files, columns]) == 0
+
+
 def test_a_source_and_its_prompts(make_source: Callable[..., Path], tmp_path: Path) -> None:
     prompt = tmp_path / "p.md"
     prompt.write_text("---\nid: p\nversion: 1\nkind: short\n---\nTitle {{ title }}: one sentence, please.\n")

@@ -34,7 +34,7 @@ from samples import jpeg
 from recaption import config
 from recaption.decode import decode
 from recaption.engine import Completion, EngineSpec, ImageLimits, Rendered, Request, build
-from recaption.engine.chat_server import LONGEST_BACKOFF, LONGEST_RETRY_AFTER, Key, backoff, retry_after
+from recaption.engine.chat_server import LONGEST_BACKOFF, LONGEST_RETRY_AFTER, Key, backoff, error_status, retry_after
 from recaption.engine.openai import OpenAIEngine, data_url, read
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RecaptionError, RequestError
@@ -236,24 +236,29 @@ def test_fields_that_not_every_server_knows_are_sent_only_where_they_are_set(ser
     ("reply", "text", "finish"),
     [
         (answer(finish="length"), "A red square.", "length"),
-        (answer(finish="content_filter"), "A red square.", "refusal"),
+        (answer(finish="content_filter"), "A red square.", "content_filter"),
         (answer(finish="repetition"), "A red square.", "repetition"),
-        (answer(finish="tool_calls"), "A red square.", "error"),
+        (answer(finish="tool_calls"), "A red square.", "tool_calls"),
         ({"choices": [{"message": {"content": None, "refusal": "I cannot."}, "finish_reason": "stop"}]},
          "I cannot.", "refusal"),
         ({"choices": [{"message": {"content": None}, "finish_reason": "stop"}], "usage": None}, "", "stop"),
-        ({"choices": [{}]}, "", "error"),
+        ({"choices": [{}]}, "", None),
+        ({"choices": [{"text": "A red square."}]}, "A red square.", None),
+        ({"choices": [{"message": {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "A "},
+         {"type": "text", "text": "cup."}]}, "finish_reason": "end_turn"}]}, "A cup.", "end_turn"),
+        ({"choices": [{"message": {"content": [{"type": "refusal", "refusal": "No."}]}, "finish_reason": "stop"}]},
+         "No.", "refusal"),
     ],
 )  # fmt: skip
-def test_how_an_answer_ended_is_told_in_our_words(reply: dict[str, Any], text: str, finish: str) -> None:
+def test_text_and_finish_word_are_the_servers(reply: dict[str, Any], text: str, finish: str | None) -> None:
     found = read(reply)
     assert (found.text, found.finish_reason) == (text, finish)
     assert found.output_tokens == (5 if reply.get("usage") else 0)
 
 
 def test_an_answer_that_is_no_text_is_refused() -> None:
-    with pytest.raises(RequestError, match="a list for a text"):
-        read({"choices": [{"message": {"content": ["a"]}, "finish_reason": "stop"}]})
+    with pytest.raises(RequestError, match="type int, not with a text"):
+        read({"choices": [{"message": {"content": [1]}, "finish_reason": "stop"}]})
 
 
 def test_a_picture_that_every_decoder_takes_alike_goes_out_as_it_came() -> None:
@@ -362,7 +367,70 @@ def test_a_server_that_names_a_time_is_left_alone_so_long(server: Server) -> Non
     (found,) = ask(spec(server), question(), waits=waits)
     assert isinstance(found, Completion)
     (waited,) = waits
-    assert 50 < waited <= 102
+    assert LONGEST_RETRY_AFTER <= waited <= LONGEST_RETRY_AFTER + 1
+
+
+def test_a_server_that_names_years_holds_up_that_request_only(server: Server) -> None:
+    years = Response(status=429, content={}, headers={"Retry-After": "99999999"})
+    first: list[bool] = []
+
+    def chat(n: int, asked: Asked) -> Response:
+        if asked.prompt == "held" and not first:
+            first.append(True)
+            return years
+        return Response(content=answer())
+
+    async def run() -> None:
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            await engine.generate(question("other"))  # goes on meanwhile, without a wait of its own
+
+        engine = OpenAIEngine(spec(server), sleep=sleep)
+        await engine.start()
+        await engine.generate(question("held"))
+        await engine.stop()
+        assert len(waits) == 1 and waits[0] <= LONGEST_RETRY_AFTER + 1
+
+    server.chat = chat
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        ({"error": {"code": 429, "message": "free-models-per-day"}}, 429),
+        ({"error": {"code": "rate_limit_exceeded", "message": "slow down"}}, 429),
+        ({"error": {"type": "invalid_request_error", "message": "too long"}}, 400),
+        ({"error": "overloaded"}, 500),
+        ({"object": "error", "message": "no", "code": 404}, 404),
+        ({"choices": [{"message": {"content": ""}, "error": {"code": 502, "message": "upstream"}}]}, 502),
+        ({"choices": [{"message": {"content": "A cup."}}], "error": None}, None),
+        ({"choices": [{"message": {"content": "A cup."}}], "error": {"code": 500}}, None),
+        ({"choices": []}, None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_an_error_with_status_200_has_the_status_that_it_should_have(content: Any, status: int | None) -> None:
+    assert error_status(content) == status
+
+
+def test_an_error_with_status_200_is_handled_as_that_error(server: Server) -> None:
+    server.chat = lambda n, asked: (
+        Response(content={"error": {"code": 503, "message": "warming up"}}) if n == 0 else Response(content=answer())
+    )
+    assert isinstance(ask(spec(server), question())[0], Completion)
+    server.chat = lambda n, asked: Response(content={"error": {"code": 400, "message": "too long \ud800"}})
+    (found,) = ask(spec(server), question())
+    assert isinstance(found, RequestError) and "(400): in a reply with status 200: too long" in str(found)
+
+
+def test_a_reply_that_is_nested_without_end_is_an_error_of_its_own(server: Server) -> None:
+    server.chat = lambda n, asked: Response(content=b"[" * 200_000)
+    (found,) = ask(spec(server, attempts=2), question())
+    assert isinstance(found, EngineDead) and "no chat completion" in str(found)
 
 
 @pytest.mark.parametrize("trouble", [Response(status=503, content={}), Response(content=b"not JSON")])
@@ -370,7 +438,7 @@ def test_a_server_that_answers_nobody_is_a_dead_engine(server: Server, trouble: 
     server.chat = lambda n, asked: trouble
     found = ask(spec(server, attempts=3), question(), question("another"))
     assert [type(error) for error in found] == [EngineDead, EngineDead]
-    assert f"server {server.url} does not answer: " in str(found[0]) and "(tried 3 times)" in str(found[0])
+    assert f"server {server.url} answers with errors only: " in str(found[0]) and "(tried 3 times)" in str(found[0])
     assert len(server.asked) == 6
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,13 +32,22 @@ def test_answers_come_in_order_and_unchanged() -> None:
     assert (first.finish_reason, first.prompt_tokens, first.output_tokens, first.attempts) == ("stop", 0, 0, ())
 
 
+def test_an_image_that_no_table_names_says_so() -> None:
+    (reject,) = replay([replace(image(0), detail="no table names this image")], "recap", "long")
+    assert isinstance(reject, Reject)
+    assert reject.detail == "no table names this image, so it has no column 'recap'"
+    (reject,) = replay([replace(image(0, other="x"), detail="no table names this image")], "recap", "long")
+    assert isinstance(reject, Reject) and reject.detail == "column 'recap' is missing"
+
+
 @pytest.mark.parametrize(
     ("columns", "reason", "says"),
     [
         ({}, "empty_answer", "is missing"),
         ({"recap": None}, "empty_answer", "is null"),
-        ({"recap": ""}, "empty_answer", "is empty"),
-        ({"recap": " \n\t"}, "empty_answer", "is empty"),
+        ({"recap": ""}, "empty_answer", "holds no caption"),
+        ({"recap": "N/A"}, "empty_answer", "holds no caption"),
+        ({"recap": " \n\t"}, "empty_answer", "holds no caption"),
         ({"recap": 3}, "request_error", "int"),
         ({"recap": ["a", "b"]}, "request_error", "list"),
         ({"recap": float("nan")}, "request_error", "float"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import damaged_png, jpeg, sample, write_tar
 
 from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
@@ -125,6 +126,27 @@ def test_a_chunk_is_answered_within_the_bounds(spec: HostSpec) -> None:
     assert chunk_of(spec) == ()
 
 
+def test_an_engine_without_renderers_is_not_asked_about_what_cannot_be_decoded(spec: HostSpec, tmp_path: Path) -> None:
+    """Such an engine may send a file on as it is: the answer would be paid for, and the build would not take it."""
+    write_tar(tmp_path / "other" / "a.tar", [sample("a", jpeg(1)), sample("b", damaged_png()), sample("c", jpeg(2))])
+    spec = replace(spec, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
+    engine = Engine()
+
+    async def work() -> None:
+        host = EngineHost(spec, engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        assert chunk.requests == 6
+        await host.run_chunk(assignment(chunk))
+        poll = await host.poll()
+        assert poll.counters.answers == {"long": 2, "short": 2}
+        assert poll.counters.rejects == {("long", "undecodable"): 1, ("short", "undecodable"): 1}
+        assert [reject.stage for reject in poll.rejected] == ["decode", "decode"]
+
+    asyncio.run(work())
+    assert engine.asked == 4 and chunk_of(spec) == ()
+
+
 def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec: HostSpec) -> None:
     (chunk,) = chunk_of(spec)
     first, second = Engine(fail_at=200), Engine()
@@ -134,7 +156,7 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
         await host.start()
         with pytest.raises(EngineDead, match="out of memory") as told:
             await host.run_chunk(assignment(chunk))
-        left = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+        left, _ = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
         assert left.requests <= 300 - 199 + Engine.capacity
         assert told.value.rows and set(told.value.rows) <= set(left.rows()), "those in the engine are suspect"
         after = EngineHost(replace(spec, actor=1), second)
@@ -171,9 +193,9 @@ def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
     """The regular flush is cut off when a chunk ends; what it had taken must not be lost or come late."""
     real = parts.put_part
 
-    def slow(*args: Any) -> None:
+    def slow(*args: Any) -> Any:
         time.sleep(0.15)
-        real(*args)
+        return real(*args)
 
     monkeypatch.setattr(parts, "put_part", slow)
     monkeypatch.setattr("recaption.generate.work.FLUSH_SECONDS", 0.01)
@@ -193,10 +215,10 @@ def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
 ) -> None:
     real, failures = parts.put_part, iter([True])
 
-    def flaky(*args: Any) -> None:
+    def flaky(*args: Any) -> Any:
         if next(failures, False):
             raise StoreError("No space left on device")
-        real(*args)
+        return real(*args)
 
     monkeypatch.setattr(parts, "put_part", flaky)
 
@@ -491,7 +513,7 @@ def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spe
         for attempt in range(2):
             with pytest.raises(ShardError, match="Input/output error"):
                 await host.run_chunk(Assignment(id=attempt, actor=0, chunk=chunk, attempt=attempt))
-            chunk = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+            chunk, _ = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
             assert chunk.rows() == [3, 70], "the others are answered"
         await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
         assert (await host.poll()).counters.rejects == {("long", "unreadable"): 2, ("short", "unreadable"): 2}

@@ -196,7 +196,7 @@ def test_equal_images_are_asked_each_for_itself_where_the_pipeline_says_so(store
     settle(store, each, images_of(store, twins)[:1])
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2], "an answer is of the image that was asked about"
-    assert narrow(store, twins, found, [each]).rows() == [1, 2]
+    assert narrow(store, twins, found, [each])[0].rows() == [1, 2]
     parts.compact(store, each, found.shard.id)
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2]
@@ -211,17 +211,17 @@ def test_a_chunk_is_narrowed_to_what_nobody_has_put(store: LocalStore, source: S
     images = images_of(store, source)
     settle(store, long, images[:6])
     settle(store, short, images[4:], reason="repetition")
-    left = narrow(store, source, found, [long, short])
+    left = narrow(store, source, found, [long, short])[0]
     assert [row for row in range(10) if left.asks(row, 0)] == [6, 7, 8, 9]
     assert [row for row in range(10) if left.asks(row, 1)] == [0, 1, 2, 3]
-    part = narrow(store, source, found.only([3, 5]), [long, short])
+    part = narrow(store, source, found.only([3, 5]), [long, short])[0]
     assert (part.rows(), part.requests) == ([3], 1), "never more than was asked about"
 
 
 def test_nothing_is_left_of_a_chunk_that_is_all_there(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     settle(store, question(), images_of(store, source))
-    assert narrow(store, source, found, [question()]).requests == 0
+    assert narrow(store, source, found, [question()])[0].requests == 0
 
 
 def test_a_shard_that_changed_since_is_not_narrowed(store: LocalStore, source: Source) -> None:
@@ -253,10 +253,10 @@ def test_a_reject_of_the_redrive_itself_settles(store: LocalStore, source: Sourc
     settle(store, question(), images, reason="refusal")
     redrive = frozenset({"refusal"})
     (found,) = listed(store, source, question(), redrive=redrive).chunks
-    assert len(narrow(store, source, found, [question()], redrive, epoch=2).rows()) == 10
+    assert len(narrow(store, source, found, [question()], redrive, epoch=2)[0].rows()) == 10
     settle(store, question(), images[:3], reason="refusal", name="000000.000002-0000-1_0")
-    assert narrow(store, source, found, [question()], redrive, epoch=2).rows() == [3, 4, 5, 6, 7, 8, 9]
-    assert len(narrow(store, source, found, [question()], redrive, epoch=3).rows()) == 10
+    assert narrow(store, source, found, [question()], redrive, epoch=2)[0].rows() == [3, 4, 5, 6, 7, 8, 9]
+    assert len(narrow(store, source, found, [question()], redrive, epoch=3)[0].rows()) == 10
 
 
 def test_an_answer_that_a_redrive_got_outdates_the_reject(store: LocalStore, source: Source) -> None:
@@ -281,7 +281,7 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
     poison = found.only([6, 7])
     made = reject_poison(store, source, poison, [long, short], "000000.000001-0000-poison", "signal 11")
     assert [(each.generation, each.row) for each in made] == [("long", 6), ("long", 7), ("short", 6)]
-    left = narrow(store, source, found, [long, short])
+    left = narrow(store, source, found, [long, short])[0]
     assert left == found.without([6, 7])
     rejects = parts.finished(store, long, found.shard.id).rejects.values()
     assert [(r.row, r.reason, r.detail, r.stage) for r in rejects] == [

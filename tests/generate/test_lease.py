@@ -284,3 +284,21 @@ def test_beats_may_fail_for_a_while(
             lease.check()
     lease.beat()
     lease.check()
+
+
+def test_giving_back_does_not_wait_for_a_store_that_does_not_answer(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RELEASE_SECONDS", 0.01)
+    lease, go, real = claim(store), threading.Event(), store.put
+
+    def silent(path: str, data: bytes, *, if_absent: bool = False) -> bool:
+        assert go.wait(30)
+        return real(path, data, if_absent=if_absent)
+
+    monkeypatch.setattr(store, "put", silent)
+    try:
+        with pytest.raises(StoreError, match="has not answered for 0 s; the lease is not released"):
+            lease.release()
+    finally:
+        go.set()

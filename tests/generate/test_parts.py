@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recaption.errors import StoreError
 from recaption.generate import parts
 from recaption.generate.plan import Question
 from recaption.store import LocalStore
@@ -176,3 +178,59 @@ def test_answers_of_schema_1_0_are_read(store: LocalStore) -> None:
     )
     pq.write_table(pa.Table.from_pylist(rows, schema=old), store.root / path)
     assert parts.read_answers(store, path) == [answer(0)]
+
+
+# what cannot be written
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, *marks: str) -> None:
+    """Any table that holds an item with one of these words in its text or detail cannot be made."""
+    real = parts._table
+
+    def table(items: Any, schema: Any) -> Any:
+        items = list(items)
+        if any(getattr(item, "text", getattr(item, "detail", "")) in marks for item in items):
+            raise ValueError("a value that Arrow does not take \ud800")
+        return real(items, schema)
+
+    monkeypatch.setattr(parts, "_table", table)
+
+
+def test_what_cannot_be_written_becomes_a_reject_and_its_neighbours_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalStore(tmp_path)
+    answers = [replace(answer(n), text="bad" if n in (3, 4) else f"text {n}") for n in range(9)]
+    rejects = [replace(reject(n), detail="worse" if n == 11 else "ends early") for n in range(10, 14)]
+    _failing(monkeypatch, "bad", "worse")
+    made = parts.put_part(store, QUESTION, "00000", "000000.000001-0000", answers, rejects)
+    assert [(item.row, found.reason) for item, found in made] == [(n, "unstorable") for n in (3, 4, 11)]
+    monkeypatch.undo()
+    stored = parts.finished(store, QUESTION, "00000")
+    assert sorted(item.row for item in stored.answers.values()) == [0, 1, 2, 5, 6, 7, 8]
+    by_row = {item.row: item for item in stored.rejects.values()}
+    assert sorted(by_row) == [3, 4, 10, 11, 12, 13]
+    assert [by_row[n].reason for n in (3, 10, 11)] == ["unstorable", "truncated", "unstorable"]
+    assert by_row[3].attempts == len(answers[3].attempts)
+    assert by_row[3].prompt_sha256 == answers[3].prompt_sha256
+    assert "ValueError: a value that Arrow does not take" in by_row[3].detail
+
+
+def test_a_value_that_fits_no_column_costs_no_other(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    answers = [answer(0), replace(answer(1), text="\ud800"), replace(answer(2), prompt_tokens=10**12), answer(3)]
+    parts.put_part(store, QUESTION, "00000", "000000.000001-0000", answers, [])
+    stored = parts.finished(store, QUESTION, "00000")
+    assert sorted(item.row for item in stored.answers.values()) == [0, 3]
+    assert {item.row: item.reason for item in stored.rejects.values()} == {1: "unstorable", 2: "unstorable"}
+
+
+def test_a_failing_store_is_no_fault_of_an_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalStore(tmp_path)
+
+    def put(*args: Any, **kwargs: Any) -> bool:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(store, "put", put)
+    with pytest.raises(StoreError, match="disk full"):
+        parts.put_part(store, QUESTION, "00000", "000000.000001-0000", [answer(0), answer(1)], [])

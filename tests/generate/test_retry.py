@@ -14,6 +14,7 @@ import pytest
 from recaption import config
 from recaption.config import Retry
 from recaption.engine.base import Completion, Request
+from recaption.engine.completion import accept
 from recaption.errors import EngineDead, ImageError, RequestError
 from recaption.generate.plan import Question, make_plan
 from recaption.generate.retry import ask_until_answered, first_request, refuses
@@ -57,6 +58,19 @@ def test_an_answer_keeps_what_was_said_and_asked() -> None:
     assert len(item.attempts) == 1
 
 
+def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> None:
+    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\nkind: long\n---\nAbout {{ title }}.\n")
+    asked = replace(question(), prompt=load(str(tmp_path / "p.md")))
+
+    async def never(request: Request) -> Completion:
+        raise AssertionError("asked")
+
+    unnamed = replace(IMAGE, columns={}, detail="no table names this image")
+    for image, begins in ((unnamed, "no table names this image: prompt p cannot"), (IMAGE, "prompt p cannot")):
+        item = asyncio.run(ask_until_answered(asked, image, b"jpeg", never))
+        assert isinstance(item, Reject) and item.reason == "request_error" and item.detail.startswith(begins)
+
+
 def test_a_truncated_answer_is_kept_as_such() -> None:
     item, _ = put([completion("A dog on a", "length")], question())
     assert isinstance(item, Answer)
@@ -70,6 +84,35 @@ def test_an_empty_answer_is_asked_again_under_another_seed_and_temperature() -> 
     first, second = (request.sampling for request in requests)
     assert first.temperature == 0 and second.temperature > 0
     assert first.seed != second.seed
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200b", ".", "N/A", "<think>\nThe user wants", "I see.\n</think>", '{"caption": null}', "<|im_end|>"]
+)
+def test_an_answer_of_which_cleaning_leaves_nothing_is_asked_again(text: str) -> None:
+    item, _ = put([completion(text), completion("<think>x</think>A cat.")], question())
+    assert isinstance(item, Answer)
+    assert [a.finish_reason for a in item.attempts] == ["empty", "stop"]
+    assert item.text == "<think>x</think>A cat."  # the model's own string
+
+
+def test_a_refusal_behind_a_thought_is_one() -> None:
+    item, _ = put([completion("<think>Hm.</think>I'm sorry, I can't help with that.")] * 3, question())
+    assert isinstance(item, Reject) and item.reason == "refusal"
+
+
+def test_the_engines_own_finish_word_is_kept_with_the_answer() -> None:
+    item, _ = put(
+        [accept(Completion(text="A cat.", finish_reason="eos", prompt_tokens=1, output_tokens=1))], question()
+    )
+    assert isinstance(item, Answer)
+    assert (item.finish_reason, item.engine_finish) == ("stop", "eos")
+
+
+def test_what_a_server_says_is_storable_in_a_reject() -> None:
+    item, _ = put([RequestError("bad \ud800 thing\0")] * 3, question())
+    assert isinstance(item, Reject)
+    assert item.detail == "bad \ufffd thing"
 
 
 def test_seeds_are_a_function_of_the_image_and_the_pipeline() -> None:

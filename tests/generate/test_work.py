@@ -11,6 +11,7 @@ import pytest
 from recaption.errors import EngineDead, Interrupted, ShardError, StoreError
 from recaption.generate import parts
 from recaption.generate.chunks import Chunk
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
 from recaption.generate.plan import Question
 from recaption.generate.scheduler import Assignment
@@ -163,12 +164,12 @@ class Puts:
         self.real, self.calls, self.failures = parts.put_part, [], 0  # type: ignore[var-annotated]
         monkeypatch.setattr(parts, "put_part", self)
 
-    def __call__(self, store: Any, question: Question, shard: str, name: str, answers: Any, rejects: Any) -> None:
+    def __call__(self, store: Any, question: Question, shard: str, name: str, answers: Any, rejects: Any) -> Any:
         self.calls.append((question.id, name, len(answers), len(rejects)))
         if self.failures:
             self.failures -= 1
             raise StoreError("No space left on device")
-        self.real(store, question, shard, name, answers, rejects)
+        return self.real(store, question, shard, name, answers, rejects)
 
 
 @pytest.fixture
@@ -190,11 +191,12 @@ def test_items_are_put_when_there_are_enough_of_them(store: LocalStore, monkeypa
 
     async def fill() -> None:
         out = buffer(store)
-        await out.add(QUESTIONS[1], answer(0))
+        out.add(QUESTIONS[1], answer(0))
         for row in range(FLUSH_COUNT - 1):
-            await out.add(QUESTIONS[0], answer(row))
+            out.add(QUESTIONS[0], answer(row))
         assert puts.calls == []
-        await out.add(QUESTIONS[0], reject(99))
+        out.add(QUESTIONS[0], reject(99))
+        await asyncio.gather(*out._puts)
 
     asyncio.run(fill())
     assert puts.calls == [
@@ -210,7 +212,7 @@ def test_items_are_put_after_a_while_however_few(store: LocalStore, monkeypatch:
 
     async def fill() -> None:
         out = buffer(store)
-        await out.add(QUESTIONS[0], answer(5))
+        out.add(QUESTIONS[0], answer(5))
         flusher = asyncio.create_task(out.flush_regularly())
         while rows(store, QUESTIONS[0]) != [5]:
             await asyncio.sleep(0.001)
@@ -233,10 +235,10 @@ def test_items_whose_put_failed_are_put_by_the_next_flush_in_order(
 
     async def fill() -> None:
         out = buffer(store)
-        await out.add(QUESTIONS[0], answer(0))
+        out.add(QUESTIONS[0], answer(0))
         with pytest.raises(StoreError):
             await out.flush()
-        await out.add(QUESTIONS[0], answer(1))
+        out.add(QUESTIONS[0], answer(1))
         await out.flush()
 
     asyncio.run(fill())
@@ -244,18 +246,62 @@ def test_items_whose_put_failed_are_put_by_the_next_flush_in_order(
     assert [name for _, name, _, _ in puts.calls] == ["000003.000001-0000-7_9", "000003.000001-0001-7_9"], "fresh name"
 
 
+def test_items_count_once_the_store_has_them(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    puts = Puts(monkeypatch)
+    puts.failures = 1
+    of_chunk, of_actor = Counters(), Counters()
+
+    async def fill() -> None:
+        chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
+        out = Buffer(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter(), (of_chunk, of_actor))
+        out.add(QUESTIONS[0], answer(0))
+        out.add(QUESTIONS[0], reject(1))
+        assert of_actor.settled == 0, "not stored yet"
+        with pytest.raises(StoreError):
+            await out.flush()
+        assert of_actor.settled == 0, "the store did not take them"
+        await out.flush()
+
+    asyncio.run(fill())
+    for counters in (of_chunk, of_actor):
+        assert counters.answers == {"long": 1} and counters.rejects.total() == 1
+
+
+def test_a_slow_store_does_not_stop_what_fills_the_buffer(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fill() -> None:
+        loop, go, begun = asyncio.get_running_loop(), asyncio.Event(), []
+        real = parts.put_part
+
+        def slow(*args: Any) -> Any:
+            begun.append(1)
+            asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+            return real(*args)
+
+        monkeypatch.setattr(parts, "put_part", slow)
+        out = buffer(store)
+        for row in range(4 * FLUSH_COUNT):
+            out.add(QUESTIONS[0], answer(row))
+            await asyncio.sleep(0)
+        assert len(out._puts) == 1, "what comes meanwhile waits for the put that is under way"
+        go.set()
+        await out.flush()
+        assert rows(store, QUESTIONS[0]) == list(range(4 * FLUSH_COUNT)) and len(begun) == 2
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+
+
 def test_a_flush_that_is_cut_off_is_waited_for_by_the_next(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fill() -> None:
         loop, go = asyncio.get_running_loop(), asyncio.Event()
         real = parts.put_part
 
-        def slow(*args: Any) -> None:
+        def slow(*args: Any) -> Any:
             asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
-            real(*args)
+            return real(*args)
 
         monkeypatch.setattr(parts, "put_part", slow)
         out = buffer(store)
-        await out.add(QUESTIONS[0], answer(0))
+        out.add(QUESTIONS[0], answer(0))
         first = asyncio.create_task(out.flush())
         await asyncio.sleep(0)
         first.cancel()

@@ -145,7 +145,7 @@ def image_of(scene: Scene, source_key: str, at: int, shard: str, row: int, membe
         sha256=hashlib.sha256(data).hexdigest(),
         locator=Locator(path=f"source/{shard}.tar", size=len(data), member=member),
         url=f"https://example.org/{at}.{scene.suffix}" if at % 3 else None,
-        raw_caption=scene.raw,
+        raw_captions=() if scene.raw is None else (scene.raw,),
         columns={"licence": "cc0"},
     )
 
@@ -230,6 +230,7 @@ def annotate(record: Record, scene: Scene) -> Record:
                     is_negation=line.startswith("No "),
                     is_meta=meta,
                     is_boilerplate=bool(opener),
+                    is_unparsed=False,
                     dup_of=earlier.get(line),
                     lang="en" if caption.generation != "raw" else None,
                     weight=0.25 if meta or line.startswith("No ") else 1.0,

@@ -194,6 +194,15 @@ def test_an_older_and_a_newer_version_in_one_session(dataset: Path, tmp_path: Pa
                 assert rows == [(dataset.name, False, COUNTS[name]), ("newer", True, COUNTS[name])]
 
 
+def test_answers_of_an_older_version_alone_have_a_newer_column_as_null(dataset: Path) -> None:
+    found = list((dataset / "answers").rglob("*.parquet"))
+    for file in found:
+        pq.write_table(pq.read_table(file).drop_columns(["engine_finish"]), file)
+    with connect(str(dataset)) as connection:
+        rows = connection.execute("SELECT DISTINCT engine_finish FROM answers").fetchall()
+    assert found and rows == [(None,)]
+
+
 def test_temporary_files_are_no_tables(dataset: Path) -> None:
     for folder in (dataset / "dataset" / "captions", dataset / "index"):
         (folder / ".tmp-1.parquet").write_bytes(b"half a file")

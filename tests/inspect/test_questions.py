@@ -72,7 +72,7 @@ def test_overview_counts_what_the_manifest_counts(dataset: Path) -> None:
     said = {row["what"]: row["n"] for row in ask(dataset, "overview")}
     assert said["images"] == 6 and said["images: ok"] == 4 and said["images: reject"] == 2
     assert said["captions: long"] == 4 and said["sub-captions"] == 12 and said["objects"] == 10
-    assert said["answers: long"] == 4 and said["rejects"] == 2
+    assert said["stored answers: long"] == 4 and said["rejects"] == 2
 
 
 def test_tags_and_pairs(dataset: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from loading import raw_text
-from PIL import Image
+from PIL import Image, ImageOps
 
 from recaption.errors import UserError
 from recaption.load import CaptionDataset, pixels
@@ -89,3 +89,29 @@ def test_decoders_by_name_and_function(built: Callable[[str], Path], monkeypatch
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"simplejpeg is not installed\. Install it with: pip install simplejpeg"):
         CaptionDataset(built("webdataset"), decode="simplejpeg", **options)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_what_a_decoder_makes_is_turned(orientation: int) -> None:
+    image = Image.effect_noise((7, 5), 90).convert("RGB")
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", exif=exif, quality=100)
+    data = buffer.getvalue()
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
+
+    def turns_itself(data: bytes) -> Any:
+        return ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+
+    for decode in (pixels.decode_pil, turns_itself, lambda data: np.asarray(pixels.decode_pil(data))):
+        assert (np.asarray(pixels.decoded(data, decode, orientation)) == expected).all()
+    tensor = pixels.decoded(data, lambda data: torch.from_numpy(_channels_first(data)), orientation)
+    assert tensor.is_contiguous() and (tensor.numpy().transpose(1, 2, 0) == expected).all()
+    assert np.asarray(pixels.decoded(data, pixels.decode_pil, None)).shape == (5, 7, 3)
+    with pytest.raises(UserError, match="decode made dict; give a PIL image"):
+        pixels.decoded(data, lambda data: {}, orientation)
+
+
+def _channels_first(data: bytes) -> Any:
+    return np.asarray(pixels.decode_pil(data)).transpose(2, 0, 1).copy()

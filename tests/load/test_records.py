@@ -62,6 +62,19 @@ def test_what_a_newer_minor_version_may_add_is_read() -> None:
     assert sample_record(data["key"], {"json": text}, "s", 0).captions[0].granularity == "poem"
 
 
+@pytest.mark.parametrize("tags", [True, False])
+def test_records_written_before_a_flag_was_recorded_are_read(tags: bool) -> None:
+    data = orjson.loads(MEMBERS[0])
+    for sub in [sub for caption in data["captions"] for sub in caption["sub_captions"]]:
+        sub.pop("is_unparsed", None)
+    made = _decoded(orjson.dumps(data), tags)
+    assert made is not None and made == record_of(data, tags=tags)
+    assert {sub.is_unparsed for caption in made.captions for sub in caption.sub_captions} == {None}
+    data["captions"][0]["sub_captions"][0]["is_unparsed"] = True
+    for record in (_decoded(orjson.dumps(data), tags), record_of(data, tags=tags)):
+        assert record is not None and record.captions[0].sub_captions[0].is_unparsed is True
+
+
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=9))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,8 +17,8 @@ from typing import Any
 import pytest
 from samples import jpeg, sample, write_tar
 
-from recaption.errors import ConfigError
-from recaption.run.cluster import check_address, runtime_env
+from recaption.errors import ClusterError, ConfigError
+from recaption.run.cluster import check_address, check_listening, runtime_env
 
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
@@ -247,6 +248,35 @@ def test_an_output_that_a_node_does_not_see_is_told_before_a_model_is_started(
 def test_addresses_that_a_run_cannot_join_are_refused_with_what_to_do(address: str) -> None:
     with pytest.raises(ConfigError, match=f"RAY_ADDRESS is {address}.*ray job submit"):
         check_address(address)
+
+
+def test_an_address_where_nobody_listens_is_told_in_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        check_listening(address)
+    with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, but nobody can be reached there"):
+        check_listening(address)
+    check_listening("auto")
+
+
+@pytest.mark.slow
+def test_a_wrong_token_is_named_and_ray_says_nothing_between(
+    nodes: Nodes, drivers_code: Path, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "p.yaml").write_text(json.dumps(pipeline(source, tmp_path / "out")))
+    access = {"RAY_ADDRESS": nodes.address, "RAY_TMPDIR": str(nodes.folder), **ACCESS, "RAY_AUTH_TOKEN": "another"}
+    done = subprocess.run(
+        [sys.executable, "-m", "recaption", "run", str(tmp_path / "p.yaml"), "--json"],
+        env={**os.environ, "PYTHONPATH": f"{drivers_code}{os.pathsep}{TESTS}", **access},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=240,
+    )
+    *lines, error, last = done.stdout.splitlines()
+    assert done.returncode == 3 and all(json.loads(line) for line in lines), done.stdout
+    assert "refuses the authentication token: it is missing or wrong. Set RAY_AUTH_MODE=token" in error
+    assert json.loads(last)["exit_code"] == 3
 
 
 def test_inside_a_submitted_job_nothing_is_said_twice(tmp_path: Path) -> None:

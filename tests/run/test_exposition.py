@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recaption.errors import UserError
-from recaption.generate.actor import Counters
+from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import Progress
 from recaption.run.exposition import METRICS, Exposition

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from recaption.errors import EngineDead, Interrupted
-from recaption.generate.actor import Counters
+from recaption.generate.counters import Counters
 from recaption.generate.progress import Pace, Progress
 from recaption.run import metrics
 from recaption.run.metrics import RunLog
@@ -64,10 +64,10 @@ def test_a_run_tells_its_beginning_its_progress_and_its_end(tmp_path: Path) -> N
     progress = found[1]
     assert progress["captions_per_second"] == pytest.approx(1.0, rel=0.1) and progress["in_flight"] == 7
     assert progress["generations"] == {
-        "long": {"done": 52, "total": 100, "resumed": 40, "answers": 10, "retries": 3, "rejects": 2}
+        "long": {"done": 52, "total": 100, "resumed": 40, "duplicates": 0, "answers": 10, "retries": 3, "rejects": 2}
     }
     assert progress["seconds_left"] == pytest.approx(48 * 10 / 12, rel=0.1), "what was there before is no speed"
-    assert found[2]["generations"]["long"]["done"] == 100, "done is done, whatever engines could not tell any more"
+    assert found[2]["generations"]["long"]["done"] == 54, "counted, also when the pass is done"
     assert (found[-1]["state"], found[-1]["level"], found[-1]["error"]) == ("done", "info", None)
     assert json.loads((tmp_path / "metrics" / "run-000002.json").read_bytes())["warnings"] == ["few shards"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from rich.console import Console
-from samples import jpeg, sample, write_tar
+from samples import damaged_png, jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
@@ -21,9 +21,14 @@ from recaption.generate.chunks import list_shard
 from recaption.progress import Display
 from recaption.run import redrive as module
 from recaption.run import run
-from recaption.run.redrive import count_answered, redrive, standing
+from recaption.run.redrive import Redriven, count_answered, standing
 from recaption.source import open_source
 from recaption.store import open_store
+
+
+def redrive(out: str, reasons: list[str], shown: Display, **options: Any) -> Redriven:
+    """With the pipeline's file named: the engine is a class of the tests."""
+    return module.redrive(out, reasons, shown, path=Path(out) / "pipeline.yaml", **options)
 
 
 def refuse(folder: Path, *seeds: int) -> list[Path]:
@@ -63,7 +68,7 @@ def test_rejects_are_counted_by_reason_until_an_answer_comes(put_together: bool,
 def test_what_is_counted_is_what_a_run_sees_as_rejected(tmp_path: Path) -> None:
     write_tar(
         tmp_path / "source" / "a.tar",
-        [sample(f"k{i}", jpeg(i % 5) if i != 6 else b"no image", f"alt {i}") for i in range(8)],
+        [sample(f"k{i}", jpeg(i % 5) if i != 6 else damaged_png(), f"alt {i}") for i in range(8)],
     )
     refuse(tmp_path, 1)
     plan = answer_all(pipeline_data(tmp_path))

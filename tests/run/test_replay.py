@@ -19,11 +19,17 @@ from recaption.errors import ImageError, UserError
 from recaption.generate import parts
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
+from recaption.run import replay as module
 from recaption.run.lookup import find_image
-from recaption.run.replay import Replayed, changes, print_replay, replay
+from recaption.run.replay import Replayed, changes, print_replay
 from recaption.source import open_source
 from recaption.store import open_store
 from recaption.types import Attempt
+
+
+def replay(out: str, key: str, *, generation: str | None = None) -> list[Replayed]:
+    """With the pipeline's file named: the engine is a class of the tests."""
+    return module.replay(out, key, generation=generation, path=Path(out) / "pipeline.yaml")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import orjson
 import pytest
 from rich.console import Console
 
-from recaption.errors import DatasetError, UserError
+from recaption.errors import DatasetError, StoreError, UserError
 from recaption.generate import lease
 from recaption.run import show
-from recaption.run.status import Status, as_json, read_status
+from recaption.run import status as status_module
+from recaption.run.status import Status, as_json, read_patiently, read_status
 from recaption.store import open_store
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
@@ -291,3 +293,38 @@ def test_watching_needs_a_terminal(tmp_path: Path) -> None:
     put(tmp_path, progress())
     with pytest.raises(UserError, match="needs a terminal"):
         show.watch(lambda: read_status(str(tmp_path), NOW), Console(file=io.StringIO()))
+
+
+def test_a_store_that_does_not_answer_is_named_and_waited_for_with_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, progress(state="done"))
+    go, said, real = threading.Event(), list[str](), status_module.read_status
+
+    def silent(*args: Any, **options: Any) -> Status:
+        assert go.wait(30)
+        return real(*args, **options)
+
+    monkeypatch.setattr(status_module, "read_status", silent)
+    monkeypatch.setattr(status_module, "SILENT_STORE_SECONDS", 0.0)
+
+    def say(text: str) -> None:
+        said.append(text)
+        go.set()
+
+    assert read_patiently(str(tmp_path), say).state == "done"
+    assert said[0] == f"the store has not answered for 0 s: {tmp_path}"
+    go.clear()
+    monkeypatch.setattr(status_module, "PATIENCE_SECONDS", 0.0)
+    try:
+        with pytest.raises(StoreError, match=r"has not answered for 0 s\. Try again"):
+            read_patiently(str(tmp_path), say)
+    finally:
+        go.set()
+
+
+def test_a_run_whose_store_was_silent_says_so(tmp_path: Path) -> None:
+    put(tmp_path, progress(store_silent_seconds=95.0))
+    assert read_status(str(tmp_path), NOW).words.endswith("; the store had not answered for 2 min then")
+    put(tmp_path, progress(store_silent_seconds=1.0))
+    assert "store" not in read_status(str(tmp_path), NOW).words

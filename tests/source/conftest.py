@@ -14,6 +14,10 @@ from PIL import Image as Pictures
 
 from recaption.config import Source as SourceConfig
 from recaption.source import Source, open_source
+from recaption.source.base import Row
+from recaption.source.folder import FolderSource
+from recaption.source.recorded import FolderRule
+from recaption.store import Store
 from recaption.types import Image, SourceShard
 
 Members = Sequence[tuple[str, bytes]]
@@ -75,8 +79,9 @@ def img2dataset_sample(picture: Callable[..., bytes]) -> Callable[..., Members]:
 
 @pytest.fixture
 def source() -> Callable[..., Source]:
-    def make(path: object, **settings: object) -> Source:
-        return open_source(SourceConfig(path=str(path), **settings))
+    def make(path: object, *, store: Store | None = None, rule: FolderRule | None = None, **settings: object) -> Source:
+        made = open_source(SourceConfig(path=str(path), **settings), store)
+        return FolderSource(made.config, rule) if rule and isinstance(made, FolderSource) else made
 
     return make
 
@@ -84,3 +89,15 @@ def source() -> Callable[..., Source]:
 @pytest.fixture
 def index_all() -> Callable[[Source], list[tuple[SourceShard, list[Image]]]]:
     return lambda source: [(shard, source.index(shard)) for shard in source.shards()]
+
+
+@pytest.fixture(autouse=True)
+def any_bytes_are_images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests here are about names, places and columns: any bytes are an image, unless a test wants `looks`."""
+    if "looks" not in request.fixturenames:
+        monkeypatch.setattr(Row, "look", lambda row, data: None)
+
+
+@pytest.fixture
+def looks() -> None:
+    """Images are looked at as in a run."""

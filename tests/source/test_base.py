@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption.source.base import assign_keys
-from recaption.source.columns import MAX_VALUE, bounded, clean, raw_caption
+from recaption.source.columns import MAX_VALUE, bounded, clean, raw_captions
 
 KEYS = st.sampled_from(
     ["a", "b", "", "ä", "000003_000000", "000003_000001", "000003_000002", "000003_000003", "x" * 129]
@@ -31,19 +31,24 @@ def test_plain_unique_keys_are_kept_and_others_are_positions() -> None:
 @pytest.mark.parametrize(
     ("columns", "name", "expected"),
     [
-        ({"caption": "x"}, "caption", "x"),
-        ({"caption": "x"}, None, None),
-        ({"caption": "", "txt": "y"}, "caption", "y"),
-        ({"alt": "", "txt": "y"}, "alt", None),
-        ({"caption": [None, " ", "z"]}, "caption", "z"),
-        ({"caption": 12}, "caption", "12"),
-        ({"caption": True}, "caption", None),
-        ({"caption": {"en": "x"}}, "caption", None),
-        ({}, "caption", None),
+        ({"caption": "x"}, "caption", ["x"]),
+        ({"caption": "x"}, None, []),
+        ({"caption": "", "txt": "y"}, "caption", ["y"]),
+        ({"caption": None, "txt": " ", "text": "z"}, "caption", ["z"]),
+        ({"alt": "", "txt": "y"}, "alt", []),
+        ({"caption": [None, " ", "z", 7, "a\nb"]}, "caption", ["z", "7", "a\nb"]),
+        ({"caption": 12}, "caption", ["12"]),
+        ({"caption": True}, "caption", []),
+        ({"caption": {"en": "x"}}, "caption", []),
+        ({"caption": "a\nb"}, "caption", ["a\nb"]),
+        ({"txt": "a\r\n\n b\rc\u2028d\n"}, "caption", ["a", " b", "c\u2028d"]),
+        ({"txt": "a\n"}, "caption", ["a\n"]),
+        ({"txt": ["a\nb"]}, "caption", ["a\nb"]),
+        ({}, "caption", []),
     ],
 )
-def test_raw_captions(columns: dict[str, object], name: str | None, expected: str | None) -> None:
-    assert raw_caption(columns, name) == expected
+def test_raw_captions(columns: dict[str, object], name: str | None, expected: list[str]) -> None:
+    assert raw_captions(columns, name, frozenset({"txt"})) == tuple(expected)
 
 
 def test_large_values_are_named_not_kept() -> None:

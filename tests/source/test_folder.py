@@ -2,17 +2,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recaption.errors import ImageError, SourceError
 from recaption.source import Source
+from recaption.source.folder import path_key
+from recaption.source.index import index_to_table
+from recaption.source.recorded import POSITIONS, FolderRule, record_rule
+from recaption.store import LocalStore
 from recaption.types import Image
 
 Build = Callable[..., Source]
@@ -39,11 +47,12 @@ def test_a_folder(photos: Path, source: Build, picture: Callable[..., bytes]) ->
     assert shard.id.endswith("-000000")
     images = made.index(shard)
     assert [(image.key, image.source_key) for image in images] == [
-        ("a", "a"),
-        ("b", "b"),
-        ("000000_000002", "sub/c"),
-        ("000000_000003", "sub-2/d"),
+        (path_key("a.PNG"), "a"),
+        (path_key("b.jpg"), "b"),
+        (path_key("sub/c.webp"), "sub/c"),
+        (path_key("sub-2/d.jpeg"), "sub-2/d"),
     ]
+    assert images[3].key == f"sub-2-d-{hashlib.sha256(b'sub-2/d.jpeg').hexdigest()[:16]}"
     assert images[1].sha256 == hashlib.sha256(picture(0)).hexdigest()
     assert images[1].locator.path == f"{photos}/b.jpg"
     assert [data for _, data in made.read(images)] == [picture(1), picture(0), picture(2), picture(3)]
@@ -53,19 +62,86 @@ def test_a_folder(photos: Path, source: Build, picture: Callable[..., bytes]) ->
     assert source(str(photos) + "/").shards().__next__() == shard
 
 
-def test_a_folder_is_cut_into_virtual_shards(tmp_path: Path, source: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_without_the_rule_by_path_keep_keys_and_shards(
+    photos: Path, tmp_path: Path, source: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("recaption.source.folder.PART_SIZE", 3)
+    made = source(photos, rule=POSITIONS)
+    assert made.key_rule == "source"
+    shards = list(made.shards())
+    assert [(s.number, s.first, s.count) for s in shards] == [(0, 0, 3), (1, 3, 1)]
+    assert [[image.key for image in made.index(shard)] for shard in shards] == [
+        ["a", "b", "000000_000002"],
+        ["000001_000000"],
+    ]
+    again = pickle.loads(pickle.dumps(made))
+    assert [image.key for image in again.index(shards[1])] == ["000001_000000"]
+
+
+NAMES = st.lists(
+    st.text(st.sampled_from("aB-_. 9ä/"), min_size=1, max_size=8).map(lambda text: f"{text}.jpg"), unique=True
+)
+
+
+@given(NAMES, st.sampled_from(["", ".hidden/", "x" * 200 + "/"]))
+def test_keys_by_path_are_plain_and_differ(names: list[str], folder: str) -> None:
+    keys = [path_key(f"{folder}{name}") for name in names]
+    assert len(set(keys)) == len(names)
+    assert all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,127}", key) for key in keys)
+    assert path_key("a.jpg") != path_key("a.png")
+
+
+def numbered(folder: Path, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        path = folder / f"{number % 7}" / f"{number:05d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % number)
+
+
+def places(source: Source) -> dict[str, tuple[str, str]]:
+    """Key and shard by path."""
+    return {image.locator.path: (image.key, image.shard) for image in rows(source)}
+
+
+def test_files_that_come_and_go_change_no_key_and_no_shard_of_others(
+    tmp_path: Path, source: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recaption.source.folder.PART_SIZE", 20)
     folder = tmp_path / "photos[1]"
-    folder.mkdir()
-    for i in range(7):
-        (folder / f"{i:05d}.jpg").write_bytes(b"%d" % i)
+    numbered(folder, range(100))
     made = source(folder)
     shards = list(made.shards())
-    assert [(s.number, s.first, s.count) for s in shards] == [(0, 0, 3), (1, 3, 3), (2, 6, 1)]
-    assert [[image.key for image in made.index(shard)] for shard in shards[1:]] == [
-        ["00003", "00004", "00005"],
-        ["00006"],
-    ]
+    assert [shard.id for shard in shards] == [f"{shards[0].id[:-7]}-{n:06d}" for n in range(6)]
+    assert [shard.count for shard in shards] == [len(made.index(shard)) for shard in shards]
+    before = places(made)
+    assert len(before) == 100
+    (folder / "0" / "00000.jpg").unlink()
+    (folder / "link.jpg").symlink_to(folder / "1" / "00001.jpg")
+    numbered(folder, range(100, 300))
+    after = places(source(folder, rule=made.rule))
+    assert len(after) == 300
+    assert {path: place for path, place in after.items() if path in before} == {
+        path: place for path, place in before.items() if not path.endswith("/00000.jpg")
+    }
+
+
+def test_a_folder_that_outgrows_its_shards_gets_more_and_keeps_its_keys(
+    tmp_path: Path, source: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recaption.source.folder.PART_SIZE", 20)
+    numbered(tmp_path / "p", range(20))
+    store = LocalStore(tmp_path / "out")
+    made = source(tmp_path / "p", store=store)
+    record_rule(store, made.rule)
+    before = places(made)
+    numbered(tmp_path / "p", range(20, 80))
+    assert places(source(tmp_path / "p", store=store)).items() >= before.items()
+    numbered(tmp_path / "p", range(80, 81))
+    grown = source(tmp_path / "p", store=store)
+    assert grown.rule == FolderRule(keys="path", shards=5)
+    assert max(shard.count or 0 for shard in grown.shards()) <= 30
+    after = places(grown)
+    assert {path: after[path][0] for path in before} == {path: key for path, (key, _) in before.items()}
 
 
 TABLE = [
@@ -163,6 +239,20 @@ def test_changes_between_index_and_read(photos: Path, source: Build) -> None:
     results = [data for _, data in made.read(usable)]
     assert [getattr(result, "reason", None) for result in results] == ["unreadable", "changed", None, None]
     assert all(isinstance(result, bytes | ImageError) for result in results)
+
+
+def test_a_name_that_is_not_utf_8_is_a_reject_of_one_image(
+    tmp_path: Path, source: Build, picture: Callable[..., bytes]
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(picture(1))
+    try:
+        Path(os.fsdecode(bytes(tmp_path) + b"/b\xff.jpg")).write_bytes(picture(2))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    bad, good = sorted(rows(source(tmp_path)), key=lambda image: image.reason is None)
+    assert (good.source_key, good.reason) == ("a", None)
+    assert (bad.source_key, bad.reason) == ("b\\xff", "unreadable") and "not UTF-8" in (bad.detail or "")
+    assert index_to_table([bad, good]).num_rows == 2
 
 
 def test_urls(photos: Path, source: Build, picture: Callable[..., bytes]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -31,7 +32,7 @@ IMAGES = st.builds(
         Locator, path=TEXT, size=SIZES, member=st.none() | TEXT, offset=SIZES, row=st.none() | SIZES
     ),
     url=st.none() | TEXT,
-    raw_caption=st.none() | TEXT,
+    raw_captions=st.lists(TEXT, max_size=3).map(tuple),
     columns=st.dictionaries(TEXT, JSON, max_size=2),
     reason=st.none() | st.sampled_from(sorted(REASONS)),
     detail=st.none() | TEXT,
@@ -49,6 +50,14 @@ def test_an_index_comes_back_as_it_was(images: list[Image]) -> None:
     assert again == images
     assert repr(again) == repr(images)  # 1 and 1.0 and True are equal
     assert index_digest(again) == index_digest(images)
+
+
+def test_an_index_of_an_earlier_version_has_one_raw_caption() -> None:
+    table = index_to_table([replace(image(0), raw_captions=("a", "b")), replace(image(1), raw_captions=("c",))])
+    earlier = index_from_table(table.drop_columns(["raw_captions"]), "s")
+    assert [each.raw_captions for each in earlier] == [("a",), ("c",)]
+    with pytest.raises(DatasetError, match="lacks sha256"):
+        index_from_table(table.drop_columns(["sha256"]), "s")
 
 
 def image(row: int, key: str = "k", sha256: str = "0" * 64) -> Image:

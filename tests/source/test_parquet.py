@@ -107,6 +107,7 @@ def test_a_hugging_face_parquet(hugging_face: Path, source: Build, picture: Call
     assert [image.reason for image in images] == [None, "missing_image", "missing_image", "empty", None]
     assert "/data/dog.jpg" in (images[1].detail or "")
     assert [image.raw_caption for image in images] == ["one", None, None, "four", "five"]
+    assert images == only_shard(source(hugging_face)), "text is what Hugging Face's examples call it"
     assert images[0].columns == {
         "text": "one",
         "labels": [1, 2],
@@ -248,3 +249,10 @@ def test_text_that_is_no_utf8_does_not_stop_the_shard(tmp_path: Path, source: Bu
     pq.write_table(pa.table({"jpg": [b"1", b"2"], "caption": bad}), out)
     (tmp_path / "x.parquet").write_bytes(out.getvalue())
     assert [image.raw_caption for image in only_shard(source(tmp_path))] == ["ok", "\ufffd\ufffd"]
+
+
+def test_all_captions_of_a_list_are_kept(tmp_path: Path, source: Build, picture: Callable[..., bytes]) -> None:
+    captions = [["one", " ", "two"], [], None]
+    table = pa.table({"image": [picture(i) for i in range(3)], "caption": captions})
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert [image.raw_captions for image in only_shard(source(tmp_path / "x.parquet"))] == [("one", "two"), (), ()]

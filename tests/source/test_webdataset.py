@@ -122,13 +122,18 @@ def test_captions(tmp_path: Path, write_tar: Callable[..., Path], source: Build)
             *sample("list", {"caption": ["", "first", "second"]}),
             *sample("nan", {"caption": float("nan"), "alt": "other"}),
             *sample("no", {"caption": "NA", "alt": ""}),
+            *sample("lines", {}, b"one\r\n\ntwo\nthree\n"),
+            *sample("both", {"caption": "first\nsecond line"}, b"a\nb\n"),
         ],
     )
+    found = {image.key: image.raw_captions for image in only_shard(source(path))}
+    assert (found["list"], found["lines"]) == (("first", "second"), ("one", "two", "three"))
+    assert found["both"] == ("first\nsecond line",), "a line end in a JSON text is a part of the text"
     assert [image.raw_caption for image in only_shard(source(path))] == [
-        "from json", "from tëxt\n", None, None, "first", None, "NA"
+        "from json", "from tëxt\n", None, None, "first", None, "NA", "one", "first\nsecond line"
     ]  # fmt: skip
-    assert [image.raw_caption for image in only_shard(source(path, raw_caption=None))] == [None] * 7
-    assert [image.raw_caption for image in only_shard(source(path, raw_caption="alt"))][-2:] == ["other", None]
+    assert [image.raw_caption for image in only_shard(source(path, raw_caption=None))] == [None] * 9
+    assert [image.raw_caption for image in only_shard(source(path, raw_caption="alt"))][5:7] == ["other", None]
     with pytest.raises(SourceError, match=r"raw_caption: .* no column 'captoin'; it has alt, caption, txt"):
         source(path, raw_caption="captoin").columns()
 

@@ -39,7 +39,7 @@ def image_of(row: int, data: bytes, *, raw: str | None = "raw words", shard: str
         row=row,
         sha256=hashlib.sha256(data).hexdigest() if data else "",
         locator=Locator(path="s.tar", size=len(data)),
-        raw_caption=raw,
+        raw_captions=() if raw is None else (raw,),
         **more,
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from recaption.text import LONGEST
 from recaption.types import Record
 from recaption.write import assemble, split_of
 
@@ -32,11 +33,44 @@ def test_captions_are_in_pipeline_order_raw_first(shard: Any) -> None:
 
 def test_text_is_normalised_once(shard: Any, make: Any) -> None:
     one = shard(1)
-    image = replace(one.pairs[0][0], raw_caption="a\0b\r\nc\ud800 ")
+    image = replace(one.pairs[0][0], raw_captions=("a\0b\r\nc\ud800 ",))
     one.pairs[0] = (image, one.pairs[0][1])
     one.answers["long"] = {image.key: make.answer(image, "\n cafe\u0301 \u2028x\n")}
     raw, long, _ = records(one)[0].captions
     assert raw.text == "ab\nc\ufffd" and long.text == "caf\u00e9 \nx"
+
+
+def test_an_answer_is_cleaned_and_says_by_which_rules(shard: Any, make: Any) -> None:
+    one = shard(1)
+    image = one.pairs[0][0]
+    one.answers["long"] = {image.key: make.answer(image, "<think>Hm.</think>A red cup.<|im_end|>")}
+    made = one.assembled()
+    raw, long, short = made.records[0].captions
+    assert (long.text, long.cleaned) == ("A red cup.", ("thought", "token"))
+    assert raw.cleaned is None and short.cleaned is None
+    assert made.asked["long"].cleaned == 1 and made.asked["long"].rules == {"thought": 1, "token": 1}
+    assert made.asked["short"].cleaned == 0 and made.asked["short"].rules == {}
+
+
+@pytest.mark.parametrize("text", ["\u200b", "N/A", "<think>The user wants", "I see.\n</think>"])
+def test_a_stored_answer_of_which_nothing_is_left_is_a_reject_of_the_build(shard: Any, make: Any, text: str) -> None:
+    one = shard(1)
+    image = one.pairs[0][0]
+    one.answers["long"] = {image.key: make.answer(image, text)}
+    made = one.assembled()
+    assert made.asked["long"].reasons == {"empty_answer": 1}
+    (found,) = [reject for reject in made.rejects if reject.generation == "long"]
+    assert (found.stage, found.reason) == ("build", "empty_answer")
+
+
+def test_a_text_above_the_limit_is_cut(shard: Any, make: Any) -> None:
+    one = shard(1)
+    image = replace(one.pairs[0][0], raw_captions=("\u00e9" * LONGEST,))
+    one.pairs[0] = (image, one.pairs[0][1])
+    one.answers["long"] = {image.key: make.answer(image, "A cup. " * LONGEST)}
+    raw, long, _ = records(one)[0].captions
+    assert len(raw.text.encode()) == LONGEST >= len(long.text.encode())
+    assert (long.finish_reason, long.cleaned) == ("length", ("cut",))
 
 
 def test_an_answer_of_another_image_is_never_used(shard: Any, make: Any) -> None:
@@ -76,12 +110,21 @@ def test_an_answer_that_is_empty_once_normalised_is_missing(shard: Any, make: An
 @pytest.mark.parametrize("raw", [None, "", " \n"])
 def test_without_a_raw_caption_there_is_none(shard: Any, raw: str | None) -> None:
     one = shard(1)
-    one.pairs[0] = (replace(one.pairs[0][0], raw_caption=raw), one.pairs[0][1])
+    one.pairs[0] = (replace(one.pairs[0][0], raw_captions=() if raw is None else (raw,)), one.pairs[0][1])
     assert [c.generation for c in records(one)[0].captions] == ["long", "short"]
     assert records(one)[0].status == "ok"
     one.require = ("raw",)
     made = one.assembled()
     assert made.records[0].reason == "missing_required" and "raw" in made.rejects[0].detail
+
+
+def test_all_raw_captions_are_kept(shard: Any) -> None:
+    one = shard(1)
+    one.pairs[0] = (replace(one.pairs[0][0], raw_captions=("one\n", " ", "two")), one.pairs[0][1])
+    captions = records(one)[0].captions
+    assert [(c.caption_id, c.text) for c in captions[:2]] == [("k000/raw/0", "one"), ("k000/raw/1", "two")]
+    assert [c.generation for c in captions] == ["raw", "raw", "long", "short"]
+    assert records(one)[0].status == "ok"
 
 
 def test_the_reason_is_the_images_before_the_generations(shard: Any, make: Any) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pil
+from PIL import ImageOps
 
 from recaption.errors import ImageError
 from recaption.write import recognise, store_image
 
 
-def stored(data: bytes, mode: Any = "jpeg") -> Any:
-    return store_image(data, hashlib.sha256(data).hexdigest(), mode, key="k", shard="s")
+def stored(data: bytes, mode: Any = "jpeg", orientation: int | None = None) -> Any:
+    sha256 = hashlib.sha256(data).hexdigest()
+    return store_image(data, sha256, mode, key="k", shard="s", orientation=orientation)
 
 
 def encoded(image: Pil.Image, format: str, **options: Any) -> bytes:
@@ -60,14 +62,25 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     assert abs(int(made[4, 4, 0])) < 4 and 100 < made.mean() < 155 and made[-4, -4, 0] > 250
 
 
-def test_transcoded_images_are_the_pixels_that_the_model_was_shown() -> None:
-    """Neither the decoder nor the trainers turn an image as its EXIF says, so it is not turned here either."""
-    image = Pil.new("RGB", (20, 10))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["jpeg", "passthrough"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_images_are_stored_upright_where_they_have_an_orientation(mode: str, format: str, orientation: int) -> None:
+    image = Pil.radial_gradient("L").resize((40, 20)).convert("RGB")
+    image.paste((200, 20, 20), (0, 0, 12, 8))
     exif = image.getexif()
-    exif[0x0112] = 6  # turned by a quarter
-    made = stored(encoded(image, "PNG", exif=exif))
-    assert (made.width, made.height) == (20, 10)
-    assert not Pil.open(io.BytesIO(made.data)).getexif()
+    exif[0x0112] = orientation
+    data = encoded(image, format, exif=exif, icc_profile=b"a profile")
+    made = stored(data, mode, orientation=orientation)
+    expected = ImageOps.exif_transpose(Pil.open(io.BytesIO(data))).convert("RGB")
+    found = Pil.open(io.BytesIO(made.data))
+    assert (made.format, found.format, found.size) == ("jpeg", "JPEG", expected.size) == ("jpeg", "JPEG", found.size)
+    assert (made.width, made.height) == expected.size == ((20, 40) if orientation >= 5 else (40, 20))
+    assert not found.getexif() and found.info["icc_profile"] == b"a profile"
+    assert abs(np.asarray(found).astype(int) - np.asarray(expected)).mean() < 3
+    assert (made.sha256, made.source_sha256) == tuple(hashlib.sha256(one).hexdigest() for one in (made.data, data))
+    if format == "JPEG":
+        assert stored(data, mode).data is data, "no orientation to apply: JPEG is not touched"
 
 
 def test_passthrough_keeps_bytes_and_says_the_suffix(make: Any) -> None:
@@ -75,13 +88,14 @@ def test_passthrough_keeps_bytes_and_says_the_suffix(make: Any) -> None:
         data = make.picture(0, format)
         made = stored(data, "passthrough")
         assert made.data is data and made.suffix == suffix and (made.width, made.height) == (24, 16)
-    with pytest.raises(ImageError, match=r"output\.images: jpeg"):
-        stored(make.picture(0, "GIF"), "passthrough")
+    for format in ("GIF", "BMP", "TIFF"):  # which a trainer's tar cannot have
+        made = stored(make.picture(0, format), "passthrough")
+        assert (made.format, made.source_format, made.width, made.height) == ("jpeg", format.lower(), 24, 16)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "missing_image"), (b"<html>", "undecodable"), (b"\x89PNG\r\n\x1a\n broken", "undecodable")],
+    [(b"", "missing_image"), (b"<html>", "undecodable"), (b"\x89PNG\r\n\x1a\n broken", "truncated")],
 )
 def test_what_cannot_be_stored_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as caught:

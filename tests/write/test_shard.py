@@ -38,14 +38,14 @@ def test_changed_and_broken_images_become_rejects_not_samples(store: LocalStore,
     now = [good, ImageError("changed", "other bytes by now", key=images[1].key, shard="00000"), broken, b""]
     one = make.Shard(pairs=list(zip(images, now, strict=True)), answers=answers, rejects=[])
     entry = write(store, one, format, tokenizers=["clip"])
-    assert entry.counts["ok"] == 1 and entry.rejects == {"changed": 1, "missing_image": 1, "undecodable": 1}
+    assert entry.counts["ok"] == 1 and entry.rejects == {"changed": 1, "missing_image": 1, "truncated": 1}
     rows = pq.read_table(store.root / "b/images/00000.parquet").to_pylist()
     assert [r["status"] for r in rows] == ["ok", "reject", "reject", "reject"]
     assert [r["width"] for r in rows] == [24, None, None, None]
     rejects = pq.read_table(store.root / "b/rejects/00000.parquet").to_pylist()
     assert [(r["row"], r["stage"], r["reason"]) for r in rejects] == [
         (1, "build", "changed"),
-        (2, "build", "undecodable"),
+        (2, "build", "truncated"),
         (3, "build", "missing_image"),
     ]
     assert set(pq.read_table(store.root / "b/captions/00000.parquet")["key"].to_pylist()) == {"k000"}

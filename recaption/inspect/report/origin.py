@@ -42,7 +42,7 @@ def of_pipeline(layout: Layout) -> tuple[Asking, ...]:
         return ()
     try:
         data = _mapping(yaml.safe_load((layout.out / "pipeline.yaml").read_bytes()))
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ()
     models = _mapping(data.get("models"))
     asked = data.get("generate")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from recaption.decode import decode
+from recaption.decode import check_header, decode
 from recaption.errors import ImageError
 from recaption.inspect.layout import Layout
 from recaption.inspect.pixels import NotThere, Wanted, read_images
@@ -41,8 +41,9 @@ def thumbnails(
 
 
 def thumbnail(data: bytes) -> Picture:
-    """At most 192 pixels a side, as WebP without any metadata. Raises ImageError for what is no image that is taken."""
-    image = decode(data, _LIMITS, max_pixels=(2 * SIDE) ** 2)
+    """At most 192 pixels a side, upright, as WebP without any metadata. Raises ImageError."""
+    orientation = check_header(data, _LIMITS).orientation
+    image = decode(data, _LIMITS, max_pixels=(2 * SIDE) ** 2, orientation=orientation)
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     sink = io.BytesIO()
     image.save(sink, "WEBP", quality=72, method=4)

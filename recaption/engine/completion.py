@@ -1,0 +1,105 @@
+"""The border where a completion enters: whatever an engine returns is made storable here, for all engines alike."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from recaption.engine.base import Completion, Engine, Rendered, Request
+from recaption.errors import RequestError
+from recaption.text import LONGEST, cut, storable
+from recaption.types import FinishReason
+
+_MOST_TOKENS = 2**31 - 1  # the columns of the answer store are int32
+_LONGEST_WORD = 64  # characters of an engine's finish word that are kept
+_SKIPPED: Final = re.compile(
+    r"think|reason|thought|tool|image|audio", re.IGNORECASE
+)  # types of parts without an answer
+# Words of OpenAI, vLLM, SGLang, TGI, Anthropic, Gemini, Mistral, Cohere, DeepSeek, GLM and Bedrock, in lower case
+# with "_" for "-" and spaces. What is in none of them counts as `stop`.
+_WORDS: Final[dict[FinishReason, str]] = {
+    "length": (
+        "length max_tokens max_length max_output_tokens max_new_tokens max_completion_tokens model_length token_limit "
+        "model_context_window_exceeded context_length_exceeded error_limit limit incomplete"
+    ),
+    "refusal": (
+        "refusal content_filter content_filtered safety image_safety prohibited_content image_prohibited_content "
+        "blocklist spii recitation error_toxic sensitive guardrail_intervened"
+    ),
+    "repetition": "repetition",
+    "empty": "empty",
+    "error": (
+        "error abort aborted cancelled canceled timeout network_error failed insufficient_system_resource "
+        "internal_error"
+    ),
+}
+_FINISH: Final[dict[str, FinishReason]] = {word: reason for reason, words in _WORDS.items() for word in words.split()}
+
+
+async def complete(engine: Engine, work: Request | Rendered) -> Completion:
+    """What `engine` makes of `work`, storable. Raises what `Engine.generate` raises."""
+    return accept(await engine.generate(work))
+
+
+def accept(completion: Completion) -> Completion:
+    """The completion with a text that can be stored, a finish reason of ours and counts that fit their columns.
+
+    NUL is removed, a lone surrogate becomes U+FFFD. A text of more than `text.LONGEST` bytes is cut there and ends
+    with `length`. A content of several parts (OpenAI's, Mistral's) is joined: see `text_of`. Raises RequestError for
+    what is not a text.
+    """
+    raw = completion.finish_reason
+    text, finish = storable(text_of(completion.text)), finish_reason(raw)
+    if len(short := cut(text, LONGEST)) < len(text):
+        text, finish = short, "length"
+    said = completion.engine_finish if completion.engine_finish is not None else raw
+    return replace(
+        completion,
+        text=text,
+        finish_reason=finish,
+        engine_finish=None if said is None else storable(_word(said))[:_LONGEST_WORD],
+        prompt_tokens=_count(completion.prompt_tokens),
+        output_tokens=_count(completion.output_tokens),
+        cached_tokens=_count(completion.cached_tokens),
+    )
+
+
+def finish_reason(word: Any) -> FinishReason:
+    """An engine's own finish word as one of ours; unknown words and None are `stop`.
+
+    Whether a text is empty or a refusal all the same is for the retry ladder to say.
+    """
+    return _FINISH.get(re.sub(r"[\s-]+", "_", _word(word).strip().lower()), "stop")
+
+
+def text_of(content: Any) -> str:
+    """The text of a chat message's content: a string, null, one part or a list of parts.
+
+    Parts of thoughts, tool calls and media are left out. Raises RequestError for anything else.
+    """
+    if isinstance(content, str):
+        return content
+    return "".join(_part(part) for part in (content if isinstance(content, list) else [content]))
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, dict):
+        if _SKIPPED.search(str(part.get("type"))):
+            return ""
+        part = part.get("text", part.get("refusal"))
+    if not isinstance(part, str | None):
+        raise RequestError(f"the engine answered with content of type {type(part).__name__}, not with a text")
+    return part or ""
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, dict):  # SGLang's own form: {"type": "stop", "matched": 151645}
+        value = value.get("type")
+    return "" if value is None else str(value)
+
+
+def _count(value: Any) -> int:
+    """A number of tokens; 0, which is unknown, for what cannot be one."""
+    is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
+    return value if is_count else 0

@@ -1,0 +1,48 @@
+"""Figures of a pass by generation. docs/figures.md has the definition of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from recaption.generate.retry import DEGENERATE
+from recaption.types import Answer, Reject
+
+
+@dataclass(kw_only=True, slots=True)
+class Counters:
+    """Stored answers and rejects, and the tokens that engines processed. Keys are ids of generations."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    rejects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (generation, reason)
+    retries: Counter[str] = field(default_factory=Counter)
+    degenerate: Counter[str] = field(default_factory=Counter)  # items that needed another attempt for their text
+    prompt_tokens: Counter[str] = field(default_factory=Counter)
+    cached_tokens: Counter[str] = field(default_factory=Counter)
+    output_tokens: Counter[str] = field(default_factory=Counter)
+
+    def count(self, items: Iterable[Answer | Reject], generation: str) -> None:
+        """Add items that are in the store."""
+        for item in items:
+            if isinstance(item, Answer):
+                self.answers[generation] += 1
+                self.retries[generation] += max(0, len(item.attempts) - 1)
+                self.degenerate[generation] += any(a.finish_reason in DEGENERATE for a in item.attempts[:-1])
+            else:
+                self.rejects[generation, item.reason] += 1
+                self.retries[generation] += max(0, item.attempts - 1)
+                self.degenerate[generation] += item.reason in ("empty_answer", "repetition", "refusal")
+
+    def add(self, other: Counters) -> None:
+        for each in dataclasses.fields(self):
+            getattr(self, each.name).update(getattr(other, each.name))
+
+    def at_least(self, other: Counters) -> Counters:
+        """The larger of both, figure by figure: each is a lower bound of the same counts."""
+        return Counters(**{f.name: getattr(self, f.name) | getattr(other, f.name) for f in dataclasses.fields(self)})
+
+    @property
+    def settled(self) -> int:
+        return self.answers.total() + self.rejects.total()

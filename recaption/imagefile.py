@@ -1,0 +1,190 @@
+"""What an image file's bytes say without a decoder: its format, where it ends, which way up it is.
+
+Nothing here rejects a file. Pillow decides that (`recaption.decode`); where the structure looks wrong, it is asked.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_TIFF: Final = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")  # as PIL.TiffImagePlugin.PREFIXES
+_HEIF: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_CONTAINER: Final = (b"mif1", b"msf1")  # major brands that do not tell what is inside
+_SOS: Final = 0xDA
+_EXIF: Final = b"Exif\0\0"
+_ORIENTATION: Final = 0x0112
+_X_RESOLUTION: Final = 0x011A
+_PLAIN: Final = (5, 1)  # one RATIONAL
+_INTEGERS: Final = {3: "H", 4: "I", 8: "h", 9: "i"}  # EXIF field types SHORT, LONG, SSHORT, SLONG
+
+
+def sniff(data: bytes) -> str | None:
+    """The format by the first bytes: JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF or HEIF; None for anything else."""
+    if data.startswith(JPEG):
+        return "JPEG"
+    if data.startswith(PNG):
+        return "PNG"
+    if data[:4] == b"RIFF" and (data[8:12] == b"WEBP" or (len(data) < 12 and b"WEBP".startswith(data[8:]))):
+        return "WEBP"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if data[:2] == b"BM":
+        return "BMP"
+    if data[:4] in _TIFF:
+        return "TIFF"
+    return _isobmff(data) if data[4:8] == b"ftyp" else None
+
+
+def _isobmff(data: bytes) -> str | None:
+    """The format by the brands of the `ftyp` box (ISO/IEC 14496-12, 4.3; 23008-12, annex B; av1-avif, section 6)."""
+    major = data[8:12]
+    if major in (b"avif", b"avis"):
+        return "AVIF"
+    if major in _HEIF:
+        return "HEIF"
+    if major not in _CONTAINER:
+        return None
+    end = min(int.from_bytes(data[:4], "big"), 16 + 4 * 64, len(data))
+    compatible = {data[at : at + 4] for at in range(16, end - 3, 4)}
+    return "AVIF" if compatible & {b"avif", b"avis"} and not compatible & {*_HEIF} else "HEIF"
+
+
+def ends_well(kind: str, data: bytes) -> bool:
+    """Whether the file reaches the end that its own structure gives; True for formats whose structure does not tell.
+
+    False is no verdict: Pillow loads some files without a proper end.
+    """
+    if kind == "JPEG":
+        scan = next((start for marker, start, _ in jpeg_segments(data) if marker == _SOS), None)
+        return scan is not None and data.rfind(b"\xff\xd9") > scan
+    if kind == "PNG":
+        return any(name == b"IEND" for name, _, _ in _png_chunks(data))
+    if kind == "WEBP":  # RIFF: the size of all that follows (developers.google.com/speed/webp/docs/riff_container)
+        return len(data) >= 12 and 8 + struct.unpack_from("<I", data, 4)[0] <= len(data)
+    return True
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of the segments that have a length, up to the first scan's, as Pillow finds them.
+
+    A segment is ff, a marker, and a big-endian length that counts itself (ITU-T T.81, annex B). Bytes between segments
+    are skipped, as Pillow and libjpeg do (PIL.JpegImagePlugin.JpegImageFile._open). Ends early at a broken segment.
+    """
+    at = 2
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0 or marker == 0xC8 or 0xD0 <= marker <= 0xD9 or 0xF0 <= marker <= 0xFD:
+            at += 2  # an escaped ff, or a marker that Pillow takes for one without a length
+        elif marker < 0xC0:
+            return
+        else:
+            end = at + 2 + max(2, int.from_bytes(data[at + 2 : at + 4], "big"))
+            if end > len(data):
+                return
+            yield marker, at, end
+            if marker == _SOS:
+                return
+            at = end
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(name, start, end) of the content of each whole chunk, up to IEND's (PNG specification, section 5.3)."""
+    at = len(PNG)
+    while at + 12 <= len(data):  # length, name, content, checksum
+        length, name = struct.unpack_from(">I4s", data, at)
+        if at + 12 + length > len(data):
+            return
+        yield name, at + 8, at + 8 + length
+        if name == b"IEND":
+            return
+        at += 12 + length
+
+
+def plain_jpeg(data: bytes) -> bytes:
+    """The JPEG without segments that say nothing about pixels: EXIF, colour profiles, thumbnails, comments.
+
+    Of the application segments JFIF (e0) and Adobe (ee, which tells the colour transform) stay.
+    """
+    return _without(
+        data,
+        [
+            (start, end)
+            for marker, start, end in jpeg_segments(data)
+            if 0xE1 <= marker <= 0xED or marker in (0xEF, 0xFE)
+        ],
+    )
+
+
+def without_exif(data: bytes) -> bytes:
+    """The JPEG without its EXIF, which Pillow parses on opening, slowly, and with warnings where it is damaged.
+
+    Pillow looks for a resolution, and refuses the whole file where that is of a strange form: such EXIF stays.
+    """
+    exif = exif_of("JPEG", data)
+    if exif is None or _exif_fields(exif).get(_X_RESOLUTION, _PLAIN)[:2] != _PLAIN:
+        return data
+    return _without(data, list(_jpeg_exif(data)))
+
+
+def _without(data: bytes, spans: list[tuple[int, int]]) -> bytes:
+    if not spans:
+        return data
+    view, at, kept = memoryview(data), 0, []
+    for start, end in spans:
+        kept.append(view[at:start])
+        at = end
+    made = b"".join([*kept, view[at:]])
+    # Pillow wants a marker behind the first one: with junk there, an empty comment stands before it.
+    return made if made.startswith(JPEG) else made[:2] + b"\xff\xfe\0\2" + made[2:]
+
+
+def _jpeg_exif(data: bytes) -> Iterator[tuple[int, int]]:
+    """Where the EXIF segments are."""
+    for marker, start, end in jpeg_segments(data):
+        if marker == 0xE1 and data.startswith(_EXIF, start + 4):
+            yield start, end
+
+
+def exif_of(kind: str, data: bytes) -> bytes | None:
+    """The EXIF block of a JPEG or PNG, which begins with a TIFF header; None where there is none."""
+    if kind == "JPEG":
+        return next((data[start + 4 + len(_EXIF) : end] for start, end in _jpeg_exif(data)), None)
+    if kind == "PNG" and b"eXIf" in data:
+        return next((data[start:end] for name, start, end in _png_chunks(data) if name == b"eXIf"), None)
+    return None
+
+
+def exif_orientation(exif: bytes) -> int | None:
+    """The orientation in an EXIF block: 2 to 8, and None for 1, for none, and for a block that is damaged."""
+    while exif.startswith(_EXIF):
+        exif = exif[len(_EXIF) :]
+    kind, count, at = _exif_fields(exif).get(_ORIENTATION, (0, 0, 0))
+    if kind not in _INTEGERS or count != 1:
+        return None
+    (found,) = struct.unpack_from(("<" if exif[:2] == b"II" else ">") + _INTEGERS[kind], exif, at)
+    return found if 2 <= found <= 8 else None
+
+
+def _exif_fields(exif: bytes) -> dict[int, tuple[int, int, int]]:
+    """Tag -> type, count and place of the value, of the first directory, as far as it can be read.
+
+    A TIFF header, then fields of a tag, a type, a count and a value (CIPA DC-008, section 4.6; TIFF 6.0, section 2).
+    """
+    found: dict[int, tuple[int, int, int]] = {}
+    if exif[:4] not in _TIFF[:2]:
+        return found
+    order = "<" if exif[:2] == b"II" else ">"
+    try:
+        (at,) = struct.unpack_from(order + "I", exif, 4)
+        (count,) = struct.unpack_from(order + "H", exif, at)
+        for place in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind, values, _ = struct.unpack_from(order + "HHII", exif, place)
+            found[tag] = kind, values, place + 8
+    except struct.error:  # it ends early: what was read until then counts
+        pass
+    return found

@@ -1,0 +1,175 @@
+"""All that is wrong with a pipeline, found at once: what its file says, and what it needs beside the file.
+
+`run`, `build`, `generate` and `estimate` report it in one message, `doctor` as findings. Loads no model.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from recaption.config import Annotate, Ask, InvalidPipeline, Parts, Pipeline, Source, load
+from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
+from recaption.generate.plan import fitting_prompt, prompts_beside, reachable
+from recaption.prompt import load as load_prompt
+from recaption.source import Source as OpenSource
+from recaption.source import open_source
+from recaption.source.excluded import read_excluded
+from recaption.store import Store, open_store
+
+T = TypeVar("T")
+FAULTS = (UserError, MissingExtra, RecaptionError)
+"""What a check raises for a fault that is worth a line of the list."""
+
+
+def load_checked(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
+    """As `config.load`; where the file is not valid, what its valid parts lack is in the same message."""
+    try:
+        return load(name, overrides)
+    except InvalidPipeline as error:
+        found = faults(error.parts, error.path)
+        if not found:
+            raise
+        raise ConfigError("\n".join([str(error), *(f"  {line}" for line in _lines(found))])) from error
+
+
+def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoReturn:
+    """Raise `first`, or one error with everything that is wrong where that is more."""
+    found = faults(Parts.of(pipeline), path)
+    if len(found) < 2:
+        raise first
+    where = str(path) if path else "the pipeline"
+    lines = "\n".join(f"  {line}" for line in _lines(found))
+    raise ConfigError(f"{where} cannot be run, {len(found)} things are wrong:\n{lines}") from first
+
+
+def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exception]:
+    """Everything that is wrong beside the file: path, columns, prompts, models, annotation, output.
+
+    Without `tagger`, spaCy, which takes seconds to load, is left out.
+    """
+    found: list[Exception] = []
+    folder = prompts_beside(path)
+    kind, columns = None, None
+    store = _tried(found, opened, parts.output.path) if parts.output is not None else None
+    if parts.source is not None:
+        source = _tried(found, opened_source, parts.source, store)
+        if source is not None:
+            kind = source.kind
+            columns = _tried(found, source.columns)
+        _tried(found, excluded, parts.source)
+    found += prompt_faults(parts.generate, folder, columns)
+    asked = {ask.model for ask in parts.generate}
+    for name, model in parts.models.items():
+        if name in asked or not parts.generate:
+            _tried(found, reachable, model)
+    if parts.annotate is not None:
+        found += annotate_faults(parts.annotate, tagger=tagger)
+    if parts.output is not None:
+        from recaption.run.builder import output_format
+        from recaption.run.shard import token_encoders
+
+        if kind is not None:
+            _tried(found, output_format, parts.output, kind)
+        _tried(found, token_encoders, parts.output.token_ids)
+        if store is not None:
+            _tried(found, check_writable, store)
+    return found
+
+
+def prompt_faults(generate: Sequence[Ask], folder: Path | None, columns: frozenset[str] | None) -> list[Exception]:
+    """Prompts that are not found or broken and, where the source's columns are known, columns that it lacks."""
+    found: list[Exception] = []
+    for ask in generate:
+        if columns is not None:
+            _tried(found, fitting_prompt, ask, folder, columns)
+        elif ask.prompt is not None:
+            _tried(found, load_prompt, ask.prompt, folder)
+    return found
+
+
+def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exception]:
+    """What keeps an Annotator from being built: the spaCy pipeline, vocabulary, tokenizers and tables, each alone."""
+    from recaption.annotate import own
+    from recaption.annotate.pipeline import Tagger
+    from recaption.annotate.tokens import Counters
+    from recaption.annotate.vocabulary import Vocabulary
+
+    found: list[Exception] = []
+    if tagger:
+        _tried(found, Tagger, settings.spacy_model)
+    if settings.vocabulary:
+        _tried(found, Vocabulary, settings.vocabulary)
+    for names in _each_or_all(settings.tokenizers, Counters):
+        _tried(found, Counters, names)
+    for table in settings.tables:
+        _tried(found, own.load, (table,))
+    if len(settings.tables) > 1 and not found:
+        _tried(found, own.load, settings.tables)
+    return found
+
+
+def _each_or_all(names: tuple[str, ...], make: Callable[[tuple[str, ...]], Any]) -> list[tuple[str, ...]]:
+    """All names at once where that works, else each alone."""
+    try:
+        make(names)
+    except FAULTS:
+        alone: list[tuple[str, ...]] = [(name,) for name in names]
+        failed: list[tuple[str, ...]] = []
+        for each in alone:
+            try:
+                make(each)
+            except FAULTS:
+                failed.append(each)
+        return failed or [names]  # or two of them do not go together
+    return []
+
+
+def opened(url: str) -> Store:
+    """The store of an output. Raises UserError where its URL cannot be opened."""
+    try:
+        return open_store(url)
+    except StoreError as error:
+        raise UserError(f"output.path cannot be opened: {error}. Choose another with --set output.path=…") from error
+
+
+def opened_source(source: Source, store: Store | None) -> OpenSource:
+    """The source, with the keys that the output has recorded. Raises SourceError, UserError."""
+    try:
+        return open_source(source, store)
+    except StoreError as error:
+        raise UserError(f"output.path cannot be read: {error}. Choose another with --set output.path=…") from error
+
+
+def check_writable(store: Store) -> None:
+    """Raises UserError for an output that cannot be written."""
+    if store.url.startswith("memory://"):
+        raise UserError(
+            f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
+        )
+    probe = f".probe-{os.getpid()}"
+    try:
+        store.put(probe, b"")
+        store.delete(probe)
+    except StoreError as error:
+        raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
+
+
+def excluded(source: Source) -> frozenset[str]:
+    """The sha256 of images that must not be asked about, in lower-case hex."""
+    return read_excluded(source.exclude) if source.exclude else frozenset()
+
+
+def _tried(found: list[Exception], check: Callable[..., T], *args: Any) -> T | None:
+    try:
+        return check(*args)
+    except FAULTS as error:
+        if str(error) not in map(str, found):
+            found.append(error)
+        return None
+
+
+def _lines(found: Sequence[Exception]) -> list[str]:
+    return [str(error).replace("\n", "\n    ") for error in found]

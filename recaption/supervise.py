@@ -1,0 +1,355 @@
+"""A parent process that starts a command, forwards signals to it, and reports how it ended.
+
+Ray and CUDA can end a process without an exception: a lost raylet aborts the driver, the kernel kills what takes too
+much memory. Nothing inside that process can say so afterwards. The parent imports nothing heavy, so it is there at
+once and stays small. It does not leave the terminal's process group.
+
+    killing the parent      the driver notices at once, and ends what it has started and itself
+    killing the driver      the parent ends what is left (it is the subreaper of all of it) and reports
+    SIGINT, SIGTERM, …      are forwarded. A terminal sends them to both processes: see `forwarded`
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from mmap import mmap
+from pathlib import Path
+from types import FrameType
+
+COMMANDS = frozenset(("run", "generate", "build", "estimate", "redrive", "replay"))
+"""Commands that start Ray or an engine: these get a parent."""
+
+INTERRUPTED, FAILED = 75, 3  # exit codes, as in recaption.errors
+STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_EXIT_SECONDS = 10.0, 2.0  # between the end of a command and the exit of its process: when all went well, else
+_REST_SECONDS = 3.0, 8.0  # what is left after a failure gets SIGKILL after the first, and is given up after the second
+_TEXT = 64  # where the text begins in the shared memory
+_STDERR_BYTES = 2**20
+
+
+class _Shared:
+    """Memory of both processes: one byte for each fact, then the folder of Ray's logs."""
+
+    def __init__(self) -> None:
+        self._memory = mmap(-1, 4096)
+        self.stderr = os.memfd_create("recaption-stderr")  # the driver's file descriptor 2 while Ray is in use
+        os.set_inheritable(self.stderr, False)
+
+    forwarded = property(lambda self: self._memory[0])
+
+    def forward(self) -> None:
+        self._memory[0] = min(255, self._memory[0] + 1)
+
+    code = property(lambda self: self._memory[1] - 1 if self._memory[1] else None)
+
+    def end(self, code: int) -> None:
+        self._memory[1] = code + 1
+
+    summarised = property(lambda self: bool(self._memory[2]))
+
+    def summarise(self) -> None:
+        self._memory[2] = 1
+
+    @property
+    def logs(self) -> Path | None:
+        text = self._memory[_TEXT:].partition(b"\0")[0]
+        return Path(os.fsdecode(text)) if text else None
+
+    def tell_logs(self, folder: str) -> None:
+        text = os.fsencode(folder)[: len(self._memory) - _TEXT - 1]
+        self._memory[_TEXT : _TEXT + len(text)] = text
+
+
+_shared: _Shared | None = None  # None: this process has no parent of ours
+
+
+def forwarded() -> int:
+    """How often the parent has forwarded SIGINT to this process, so that one Ctrl-C is not counted twice."""
+    return _shared.forwarded if _shared else 0
+
+
+def summary_written() -> None:
+    """The command has written its summary: the parent does not write another."""
+    if _shared:
+        _shared.summarise()
+
+
+def ended(code: int) -> None:
+    """Tell the parent the exit code, where the process leaves without returning."""
+    if _shared:
+        _shared.end(code)
+
+
+def ray_started(logs: str) -> None:
+    """Tell the parent where Ray's logs are: they may hold the reason for an abort."""
+    if _shared:
+        _shared.tell_logs(logs)
+
+
+def divert_native_stderr() -> None:
+    """Keep what native code writes to file descriptor 2 for the parent's report; Python's stderr stays visible.
+
+    Ray's C++ core logs there, in the middle of our lines. Without a parent nothing is diverted.
+    """
+    if _shared is None or sys.stderr is None or _diverted:
+        return
+    sys.stderr.flush()
+    visible = os.dup(2)
+    errors, encoding = sys.stderr.errors, sys.stderr.encoding
+    sys.stderr = open(visible, "w", buffering=1, encoding=encoding, errors=errors)  # noqa: SIM115 - lives on
+    sys.__stderr__ = sys.stderr  # type: ignore[misc]
+    os.dup2(_shared.stderr, 2)
+    _diverted.append(visible)
+
+
+_diverted: list[int] = []
+
+
+def native_stderr() -> str:
+    """The end of what native code has written since `divert_native_stderr`."""
+    if _shared is None:
+        return ""
+    size = os.fstat(_shared.stderr).st_size
+    return os.pread(_shared.stderr, 65536, max(0, size - 65536)).decode("utf-8", "replace")
+
+
+class Interrupts:
+    """How many SIGINTs somebody has sent, however many of them arrived: once directly, once forwarded."""
+
+    def __init__(self) -> None:
+        self._arrived = 0
+
+    def arrived(self) -> int:
+        """Call it in the handler of SIGINT. Returns the number sent so far."""
+        self._arrived += 1
+        return max(forwarded(), self._arrived - forwarded())
+
+
+_interrupts = Interrupts()
+_raised = 0
+
+
+def at_work() -> None:
+    """From now on something is at stake: SIGINT raises KeyboardInterrupt. Before, a signal ends the process at once."""
+    if _shared is not None:
+        signal.signal(signal.SIGINT, _raise_once)
+
+
+def _raise_once(number: int, frame: FrameType | None) -> None:
+    global _raised
+    if (sent := _interrupts.arrived()) > _raised:
+        _raised = sent
+        raise KeyboardInterrupt
+
+
+def leave_imports(number: int, frame: FrameType | None) -> None:
+    """A handler of SIGINT for commands without a parent: an import is left without a traceback."""
+    importing, started = False, False
+    while frame is not None:
+        importing |= "importlib" in frame.f_code.co_filename
+        started |= frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli.py")
+        frame = frame.f_back
+    if started and not importing:
+        raise KeyboardInterrupt
+    _write(2, f"interrupted: {STOPPED_AT_ONCE}\n")
+    os._exit(INTERRUPTED)
+
+
+def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
+    """Run `command` in a child process. Returns its exit code in both processes, and reports an end without one.
+
+    `words` are those of the command line: with --json the report is a JSON line.
+    """
+    global _shared
+    _shared = _Shared()
+    ours = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*ours, signal.SIGCHLD])
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    alive, ours_alone = os.pipe()  # reading ends when the parent has ended, however it did
+    child = os.fork()
+    if child == 0:
+        os.close(ours_alone)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+        threading.Thread(target=_end_with_parent, args=(alive,), name="recaption-parent", daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        code = command()
+        _shared.end(code)
+        return code
+    os.close(alive)
+    status = _watch(child, ours, _shared)
+    code, shared, _shared = _shared.code, _shared, None
+    json = any(len(word) > 2 and "--json".startswith(word) for word in words) and words[0] != "estimate"
+    if code not in (0, 1, 2):
+        _end_rest()
+    if code is None:
+        code, text = _explained(child, status, shared)
+        _report(code, text, json=json, quiet="--quiet" in words, shared=shared)
+    elif json and not shared.summarised:
+        _write(1, _json_summary(code, "see standard error"))
+    return code
+
+
+def _end_with_parent(alive: int) -> None:
+    """Runs in a thread of the driver. Ray's own agents would live on for a minute, an engine's process for ever."""
+    os.read(alive, 1)
+    for _ in range(3):  # what is started meanwhile
+        for process in _below(os.getpid()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _watch(child: int, ours: Sequence[signal.Signals], shared: _Shared) -> int:
+    """Forward signals until the child has ended. Returns its wait status."""
+    ended = None
+    while True:
+        info = signal.sigtimedwait([*ours, signal.SIGCHLD], 1.0)
+        if (status := _reaped(child)) is not None:
+            return status
+        if info is not None and info.si_signo in ours:
+            if info.si_signo == signal.SIGINT:
+                shared.forward()
+            with suppress(ProcessLookupError):
+                os.kill(child, info.si_signo)
+        if shared.code is not None:  # all is done: a library that hangs at exit must not keep us
+            ended = ended or time.monotonic()
+            if time.monotonic() - ended > _EXIT_SECONDS[shared.code not in (0, 1, 2)]:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
+        if os.fstat(shared.stderr).st_size > _STDERR_BYTES:
+            os.ftruncate(shared.stderr, 0)
+
+
+def _reaped(child: int) -> int | None:
+    """The child's wait status once it has ended. Reaps orphans, too."""
+    found = None
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            if ended[0] == child:
+                found = ended[1]
+    return found
+
+
+def _end_rest() -> None:
+    """End what the driver has left behind: all of it is below this process, whose parent has ended."""
+    began = time.monotonic()
+    while rest := _below(os.getpid()):
+        waited = time.monotonic() - began
+        if waited > _REST_SECONDS[1]:
+            return
+        for process in rest if waited > _REST_SECONDS[0] else ():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.05)
+        _reaped(0)
+
+
+def _below(process: int) -> list[int]:
+    """All descendants that live or wait to be reaped. proc(5), /proc/pid/stat, field 4."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError):
+            fields = (folder / "stat").read_text("ascii", "replace").rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(folder.name))
+    found, look = list[int](), [process]
+    while look:
+        below = parents.get(look.pop(), [])
+        found += below
+        look += below
+    return found
+
+
+def _explained(child: int, status: int, shared: _Shared) -> tuple[int, str]:
+    """Exit code and words for a driver that ended without saying why."""
+    again = "Answers that are stored are kept; run the same command again to continue"
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number in _STOPS:
+            return INTERRUPTED, STOPPED_AT_ONCE
+        hint = " (by hand, or because the machine ran out of memory)" if number == signal.SIGKILL else ""
+        what = f"the driver (process {child}) was ended by {signal.Signals(number).name}{hint}"
+    else:
+        what = f"the driver (process {child}) was ended with code {os.WEXITSTATUS(status)} by a library"
+    cause = _cause(shared)
+    return FAILED, f"{cause or what}. {again}"
+
+
+def _cause(shared: _Shared) -> str:
+    """What Ray's logs, or the last words of native code, say about an end; nothing where they are silent."""
+    logs = shared.logs
+    if logs is not None:
+        _, found, agent = _end_of(logs / "raylet.out").rpartition("agent_name = ")
+        if found:
+            name = agent.split(".")[0].strip().replace("_", " ")
+            return (
+                f"Ray's daemon on this machine (raylet) has ended, because Ray's {name} did: it was killed, or the "
+                "machine ran out of memory"
+            )
+        for log in logs.glob("python-core-driver-*.log"):
+            if "connection to the plasma store is failed" in _end_of(log):
+                return (
+                    "Ray's daemon on this machine (raylet) has ended: it was killed, or the machine ran out of memory"
+                )
+    size = os.fstat(shared.stderr).st_size
+    text = os.pread(shared.stderr, 65536, max(0, size - 65536)).decode("utf-8", "replace")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any("Failed to connect to GCS" in line for line in lines):
+        return "Ray's control service (gcs_server) does not answer: it was killed, or its machine is gone"
+    return f"the driver was ended; the last line of its error output is: {lines[-1][:500]}" if lines else ""
+
+
+def _end_of(path: Path) -> str:
+    with suppress(OSError), path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 65536))
+        return file.read().decode("utf-8", "replace")
+    return ""
+
+
+def _report(code: int, text: str, *, json: bool, quiet: bool, shared: _Shared) -> None:
+    if os.isatty(1):
+        _write(1, "\x1b[?25h")  # progress bars hide the cursor
+    _write(2, f"{'interrupted' if code == INTERRUPTED else 'error'}: {text}\n")
+    if json:
+        _write(1, _json_summary(code, text))
+    elif not quiet:
+        _write(1, f"{summary_line(code)}\n")
+
+
+def summary_line(code: int) -> str:
+    """The last line of a run that did not end well."""
+    what = {
+        1: "a limit or a check failed",
+        2: "the input was wrong",
+        INTERRUPTED: "interrupted; the same command continues",
+    }.get(code, "infrastructure failed; the same command continues")
+    return f"summary: exit code {code}, {what}"
+
+
+def _json_summary(code: int, text: str) -> str:
+    import json
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"ts": now, "event": "summary", "exit_code": code, "error": text}) + "\n"
+
+
+def _write(descriptor: int, text: str) -> None:
+    with suppress(OSError):
+        os.write(descriptor, text.encode("ascii", "backslashreplace"))
+
+
+def _prctl(option: int, value: int) -> None:
+    """Linux only; elsewhere nothing happens."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)

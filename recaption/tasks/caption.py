@@ -1,0 +1,449 @@
+"""From answer to caption: what a model's own string holds beside the text, removed by rule.
+
+The answer store keeps the string. A rule removes or unwraps one kind of thing, `Cleaned.removed` names the rules that
+changed something, and the rules run until none changes the text any more, so cleaning is idempotent. Rules are
+conservative: what a caption quotes ("a < b", `</think>`, "the <br> tag", a code block) stays as it is.
+
+Markers of thoughts are those of Qwen, DeepSeek and GLM (<think>), Kimi (◁think▷), Magistral ([THINK]), Seed-OSS
+(<seed:think>), LongCat (<longcat_think>), Command A (<|START_THINKING|>), Sky-T1 (<|begin_of_thought|>), Gemma 4
+(<|channel>thought … <channel|>), MedGemma (<unused94>) and gpt-oss (<|channel|>analysis<|message|>).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from recaption.text import cut, normalise
+
+VERSION: Final = "1"
+"""Of the rules; enters the build fingerprint. Raise it whenever a caption may change."""
+
+_PASSES = 16  # a text that still changes then is left as it is
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cleaned:
+    """`text` is normalised, of at most `text.LONGEST` bytes, and "" where nothing visible is left. `removed` names the
+    rules that changed the answer, in the order of `RULES`; normalising is none of them."""
+
+    text: str
+    removed: tuple[str, ...] = ()
+
+
+def clean(answer: str) -> Cleaned:
+    """The caption that an answer holds. Never raises."""
+    whole = normalise(answer)
+    first = text = cut(whole).rstrip()
+    removed = {"cut"} if text != whole else set()
+    if _SUSPECT.search(text):
+        for _ in range(_PASSES):
+            before = text
+            for name, rule in _RULES.items():
+                if (changed := normalise(rule(text))) != text:
+                    text = changed
+                    removed.add(name)
+            if text == before:
+                break
+        else:
+            text, removed = first, removed & {"cut"}
+    return Cleaned(text=text if _says_something(text) else "", removed=tuple(n for n in RULES if n in removed))
+
+
+# what a caption quotes
+
+_CODE = re.compile(r"```[^`]*```|`[^`\n]+`")
+_OPENING, _CLOSING = "\"'“‘«「『`", "\"'”’»」』`"
+_NAMED = re.compile(r"[\"'”’`]?,?\s+(?:HTML\s+|XML\s+|control\s+|special\s+)?(?:tag|token|element|marker|entity)", re.I)
+
+
+def _mentions(text: str) -> Callable[[re.Match[str]], bool]:
+    """Whether a match in `text` is something that the caption speaks about: quoted, named as a tag, or in code."""
+    code = [match.span() for match in _CODE.finditer(text)] if "`" in text else []
+
+    def mentioned(match: re.Match[str]) -> bool:
+        start, end = match.span()
+        before, behind = text[start - 1 : start], text[end : end + 2]
+        if before and before in _OPENING and (behind[:1] in _CLOSING if behind else False):
+            return True
+        if before and before in _OPENING and behind[:1] in ".,;:!?" and behind[1:] and behind[1:] in _CLOSING:
+            return True
+        return any(a < start and end < b for a, b in code) or _NAMED.match(text, end) is not None
+
+    return mentioned
+
+
+def _remove(pattern: re.Pattern[str], text: str, by: Callable[[re.Match[str]], str]) -> str:
+    mentioned = _mentions(text)
+    return pattern.sub(lambda match: match[0] if mentioned(match) else by(match), text)
+
+
+# control characters
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x9f]")
+_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff\u00ad"
+
+
+def _control(text: str) -> str:
+    return _CONTROL.sub("", _ANSI.sub("", text)).strip(_INVISIBLE + " \t\n")
+
+
+# thoughts
+
+_THOUGHT = r"(?:[a-z]+[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)(?::\w+)?"
+_OPEN = re.compile(
+    rf"<{_THOUGHT}>|\[think\]|◁think▷|<\|start_thinking\|>|<\|begin_of_thought\|>|<\|channel>\s*thought"
+    r"|<unused94>(?:thought)?",
+    re.IGNORECASE,
+)
+_CLOSE = re.compile(
+    rf"</\s?{_THOUGHT}>|\[/think\]|◁/think▷|<\|end_thinking\|>|<\|end_of_thought\|>|<channel\|>|<unused95>",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(f"{_OPEN.pattern}|{_CLOSE.pattern}", re.IGNORECASE)
+_FINAL = re.compile(r"<\|channel\|>\s*final\b[^<\n]*(?:<\|message\|>)?")
+_ANALYSIS = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary)")
+_PLAIN_ANALYSIS = re.compile(r"analysis(?=[A-Z\s])")  # the same, where a tokenizer has left its special tokens out
+_PLAIN_FINAL = "assistantfinal"
+_ENDS = ".!?。！？>\n\"'”"
+
+
+def _thought(text: str) -> str:
+    for match in reversed(list(_FINAL.finditer(text))):
+        return text[match.end() :]
+    if (analysis := _ANALYSIS.search(text)) and (analysis.start() == 0 or text[analysis.start() - 1] in _ENDS):
+        return text[: analysis.start()]
+    if _PLAIN_ANALYSIS.match(text) and _PLAIN_FINAL in text:
+        return text.partition(_PLAIN_FINAL)[2]
+    if not _EITHER.search(text):
+        return text
+    mentioned = _mentions(text)
+    kept: list[str] = []
+    at, inside = 0, False
+    for match in _EITHER.finditer(text):
+        start, end = match.span()
+        if mentioned(match):
+            continue
+        if _OPEN.fullmatch(match[0]):
+            if not inside and (not text[at:start].strip() or text[start - 1] in _ENDS):
+                kept.append(text[at:start])
+                at, inside = end, True
+        elif inside:
+            at, inside = end, False
+        elif _closes(text, start, end):  # the opening tag was in the prompt: all before it is a thought
+            kept, at = [], end
+    return "".join([*kept, "" if inside else text[at:]])
+
+
+def _closes(text: str, start: int, end: int) -> bool:
+    """Whether a closing tag without an opening one is no mere mention of it within a sentence."""
+    before, behind = text[:start].rstrip(" ")[-1:], text[end : end + 1]
+    return not before or before in _ENDS or not behind or behind == "\n" or behind.isalnum()
+
+
+# control tokens
+
+_TOKEN = re.compile(
+    r"<\|[A-Za-z_][\w:./▁-]{0,39}\|>|<｜[^<>｜\s]{1,40}｜>|<\|(?:turn|channel|tool|think)>|<(?:turn|channel|tool|think)\|>"
+    r"|</?s>|<(?:bos|eos|pad|unk|end_of_turn|start_of_turn|end_of_utterance|start_of_image|end_of_image"
+    r"|image_soft_token|fake_token_around_image|row_\d+_col_\d+|unused\d{1,3}|image)>|\[/?INST\]|<</?SYS>>|\[(?:EOS|BOS|PAD)\]"
+)
+_END_OF_TURN = re.compile(
+    r"<\|(?:im_end|eot_id|eom_id|eot|end|return|endoftext|end_of_text|end_of_turn|end_of_turn_token|im_start"
+    r"|start_header_id|start|user|system|assistant|endofprompt|eos|eot_token)\|>"
+    r"|<end_of_turn>|<start_of_turn>|<eos>|<end_of_utterance>|<turn\||<\|turn>|<｜(?:end▁of▁sentence|User|Assistant)｜>"
+    r"|\[INST\]",
+    re.IGNORECASE,
+)
+_ROLE_TOKEN = re.compile(
+    r"(?:<\|(?:im_start|start|turn)\|?>|<start_of_turn>|<\|start_header_id\|>)\s*(?P<role>[a-z]+)\s*(?:<\|end_header_id\|>)?"
+    r"|<\|(?P<word>user|system|assistant)\|>|<｜(?P<wide>User|Assistant)｜>",
+    re.IGNORECASE,
+)
+_ANSWERS = ("assistant", "model", "gpt")
+_BOX = re.compile(r"<\|box_start\|>[\s\d()\[\],.-]*<\|box_end\|>")
+
+
+def _token(text: str) -> str:
+    if not _TOKEN.search(text):
+        return text
+    mentioned = _mentions(text)
+    roles = [match for match in _ROLE_TOKEN.finditer(text) if not mentioned(match)]
+    if roles and not text[: roles[0].start()].strip():  # it begins with turns: the answer is the model's first one
+        mine = next((m for m in roles if (m["role"] or m["word"] or m["wide"] or "").lower() in _ANSWERS), roles[0])
+        return text[mine.end() :]
+    for match in _END_OF_TURN.finditer(text):
+        if not mentioned(match) and _says_something(text[: match.start()]):
+            text = text[: match.start()]
+            break
+    return _remove(_TOKEN, _BOX.sub("", text), _gap)
+
+
+def _gap(match: re.Match[str]) -> str:
+    """A space where the words around a token would run together."""
+    before, behind = match.string[: match.start()][-1:], match.string[match.end() : match.end() + 1]
+    return " " if behind.isalnum() and before and not before.isspace() and before not in "([{\"'“‘" else ""
+
+
+# the name of a role
+
+_ROLE = re.compile(
+    r"(?:#{1,4}\s*)?\*{0,2}(?:(?i:assistant|ai assistant)\*{0,2}\s*(?::\*{0,2}|\n)|model\n|USER:.*?\bASSISTANT:)\s*",
+    re.S,
+)
+
+
+def _role(text: str) -> str:
+    match = _ROLE.match(text)
+    return text[match.end() :] if match else text
+
+
+# fences
+
+_PLAIN = {
+    "",
+    "json",
+    "jsonc",
+    "markdown",
+    "md",
+    "text",
+    "txt",
+    "plaintext",
+    "plain",
+    "html",
+    "xml",
+    "caption",
+    "output",
+}
+_FENCE = re.compile(r"(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n?")
+
+
+def _fence(text: str) -> str:
+    """A fence around the whole answer, also one that was cut off before its end. Others are content."""
+    match = _FENCE.match(text)
+    if match is None:
+        return text
+    mark, inner = match[1], text[match.end() :]
+    word, newline = match[2], match[0].endswith("\n")
+    if not newline:  # ```A red square.```: no language stands before a space
+        word, inner = "", text[len(mark) :]
+    if word.lower() not in _PLAIN:
+        return text
+    if inner.endswith(mark):
+        inner = inner[: -len(mark)]
+    return text if mark in inner else inner
+
+
+# JSON
+
+_NAMES: Final = (
+    "caption long_caption detailed_caption dense_caption image_caption full_caption description detailed_description "
+    "long_description image_description final_caption final_answer answer captions descriptions text response output "
+    "result content message short_caption summary"
+)
+_KEYS: Final = tuple(_NAMES.split())
+_SENTENCE_WORDS = 4
+_NAME = "|".join(_KEYS)
+_CUT_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)\\?$', re.I | re.S)
+_FIRST_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"', re.I | re.S)
+_LOOSE_JSON = re.compile(rf"\{{\s*([\"'])(?:{_NAME})\1\s*:\s*([\"'])(.*)\2\s*,?\s*\}}", re.I | re.S)
+_INTRODUCED = re.compile(
+    r"(?:[^\n{\[`]{0,160}:?\s*\n\s*|(?:here|sure|okay|ok|certainly|json)\b[^\n{\[`]{0,120}:\s*)", re.I
+)
+_IN_FENCE = re.compile(r"```(?:json)?\s*([\[{].*?[\]}])\s*```", re.I | re.S)
+_AROUND = 200  # characters of talk before and behind a JSON answer
+
+
+def _json(text: str) -> str:
+    """The text of an answer that is JSON, perhaps with a sentence of introduction."""
+    found = None
+    if text[:1] in '{["':
+        found = _parsed(text)
+    elif (
+        "```" in text
+        and (match := _IN_FENCE.search(text))
+        and max(match.start(), len(text) - match.end()) <= _AROUND
+        and text.count("```") == 2
+    ):
+        found = _parsed(match[1])
+    elif (match := _INTRODUCED.match(text)) and text[match.end() :][:1] == "{":
+        found = _parsed(text[match.end() :])
+    return text if found is None else found
+
+
+def _parsed(text: str) -> str | None:
+    try:
+        value, end = json.JSONDecoder(strict=False).raw_decode(text)
+    except (ValueError, RecursionError):
+        return _broken(text)
+    behind = text[end:].strip()
+    if isinstance(value, str):  # a JSON string; in plain quotes it is for `_quotes` to say
+        return value if not behind and "\\" in text else None
+    return None if len(behind) > _AROUND else _text_of(value)
+
+
+def _broken(text: str) -> str | None:
+    """The text in JSON that was cut off, or whose quotes are not escaped."""
+    if (match := _LOOSE_JSON.fullmatch(text)) is not None:
+        return match[3].replace("\\n", "\n").replace('\\"', '"')
+    match = _CUT_JSON.match(text) or _FIRST_JSON.match(text)
+    if match is None:
+        return None
+    try:
+        return str(json.loads(f'"{match[1]}"', strict=False))
+    except ValueError:
+        return match[1]
+
+
+def _text_of(value: Any, depth: int = 0) -> str | None:
+    """By rule: the first known key, in the order of `_KEYS`; else the values that are sentences. None: no such one."""
+    if depth > 4:
+        return None
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        parts = [_text_of(item, depth + 1) for item in value[:64]]
+        return "\n".join(part for part in parts if part) if any(part is not None for part in parts) else None
+    if not isinstance(value, dict):
+        return None
+    by_name = {str(key).strip().lower().replace(" ", "_").replace("-", "_"): item for key, item in value.items()}
+    for key in _KEYS:
+        if key in by_name and (found := _text_of(by_name[key], depth + 1)) is not None:
+            return found
+    nested = [_text_of(item, depth + 1) for item in value.values() if isinstance(item, dict)]
+    said = [item for item in value.values() if isinstance(item, str) and len(item.split()) >= _SENTENCE_WORDS]
+    said += [item for item in nested if item]
+    return "\n".join(said) if said else None
+
+
+# wrappers
+
+_ANSWER = "final_answer|answer|conclusion|solution"
+_WRAPPED = re.compile(
+    rf"<(?P<tag>{_ANSWER}|caption|description|response|output|result|text|summary|p|div|span|body|html)>(?P<inner>.*)</(?P=tag)>",
+    re.I | re.S,
+)
+_LAST = re.compile(rf"(?:^|(?<=[>\n.!?]))[ \t]*<(?P<tag>{_ANSWER})>", re.I)
+_BEGUN = re.compile(rf"<(?:{_ANSWER}|caption|description|response|output)>", re.I)
+_ENDED = re.compile(rf"</(?:{_ANSWER}|caption|description|response|output)>$", re.I)
+_BOXED = re.compile(r"\$?\\boxed\{(?:\\text\{)?(.*?)\}?\}\$?", re.S)
+
+
+def _wrapper(text: str) -> str:
+    if (match := _BOXED.fullmatch(text)) is not None:
+        return match[1]
+    if "<" not in text:
+        return text
+    if (match := _WRAPPED.fullmatch(text)) is not None and f"<{match['tag']}>".lower() not in match["inner"].lower():
+        return match["inner"]
+    for match in reversed(list(_LAST.finditer(text))):  # reasoning first, then the answer
+        closing = f"</{match['tag']}>"
+        if text.lower().endswith(closing.lower()):
+            return text[match.end() : -len(closing)]
+        break
+    if (match := _BEGUN.match(text)) is not None and f"</{match[0][1:]}".lower() not in text.lower():
+        return text[match.end() :]
+    if (match := _ENDED.search(text)) is not None and f"<{match[0][2:]}".lower() not in text.lower():
+        return text[: match.start()]
+    return text
+
+
+# HTML
+
+_BREAK = re.compile(r"[ \t]*<br\s?/?>", re.I)
+_AT_BREAK = re.compile(r"\0[ \t]*\n?")  # no normalised text holds NUL
+_ENTITY = re.compile(r"&(?:(?:amp|#38|#x26);)*(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_PARAGRAPHS = re.compile(r"<p>(.*)</p>", re.I | re.S)
+_PARAGRAPH = re.compile(r"\s*</p>\s*<p>\s*", re.I)
+
+
+def _markup(text: str) -> str:
+    if "<" in text:
+        text = _AT_BREAK.sub("\n", _remove(_BREAK, text, lambda match: "\0"))
+        if (match := _PARAGRAPHS.fullmatch(text)) is not None:
+            text = _PARAGRAPH.sub("\n\n", match[1])
+    if "&" in text:
+        text = _remove(_ENTITY, text, _resolved)
+    return text
+
+
+def _resolved(match: re.Match[str]) -> str:
+    """The character of an entity, escaped once or several times; what is no entity stays."""
+    said = match[0]
+    for _ in range(_PASSES):
+        if (plain := html.unescape(said)) == said:
+            break
+        said = plain
+    return said.replace("\xa0", " ")
+
+
+# quotes around all of it
+
+_PAIRS = {"“": "”", "«": "»", "„": "“", "「": "」", "『": "』", "‘": "’"}
+_APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)|(?<=s)['’](?= )")
+
+
+def _quotes(text: str) -> str:
+    """Without the quotes around the whole answer. Quotes that only begin and end it, `"A" and "B"`, are content."""
+    first, last, inner = text[:1], text[-1:], text[1:-1]
+    if len(text) < 3 or not inner.strip():
+        return text
+    if first == last and first in "\"'":
+        return inner if first not in (_APOSTROPHE.sub("", inner) if first == "'" else inner) else text
+    if _PAIRS.get(first) == last:
+        rest = _APOSTROPHE.sub("", inner) if first == "‘" else inner
+        return inner if first not in rest and last not in rest else text
+    return text
+
+
+# whether anything is left
+
+_VISIBLE = re.compile(r"[^\W_]")
+_BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters and symbols that show nothing
+_NO_WORDS: Final = (
+    "null|none|nil|nan|na|n/a|n a|undefined|void|not applicable|not available|no caption|no description|no answer"
+    "|no response"
+)
+_NOTHING = frozenset(_NO_WORDS.split("|"))
+_LONGEST_NOTHING = 40
+
+
+def _says_something(text: str) -> bool:
+    """Whether a reader sees anything: a letter, a digit or a picture, and not just a word for nothing."""
+    if len(text) > _LONGEST_NOTHING and text.isascii():
+        return _VISIBLE.search(text) is not None
+    if not any((c.isalnum() or unicodedata.category(c) == "So") and c not in _BLANK for c in text):
+        return False
+    if len(text) > _LONGEST_NOTHING:
+        return True
+    words = " ".join(re.sub(r"[^\w/]+", " ", text.casefold()).split())
+    return words.strip("/_ ") not in _NOTHING
+
+
+_RULES: Final[dict[str, Callable[[str], str]]] = {
+    "control": _control,
+    "thought": _thought,
+    "token": _token,
+    "role": _role,
+    "fence": _fence,
+    "json": _json,
+    "wrapper": _wrapper,
+    "markup": _markup,
+    "quotes": _quotes,
+}
+RULES: Final = ("cut", *_RULES)
+"""Names of the rules, as they stand in the column `cleaned`."""
+
+_SUSPECT = re.compile(
+    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{_INVISIBLE}]|^[\"'“«„「『‘]|^analysis"
+    r"|^[#*\s]*(?i:assistant|ai assistant|model|user)"
+)
+"""What a text has that any rule may change. Most answers have nothing of it."""

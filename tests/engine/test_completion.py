@@ -1,0 +1,89 @@
+"""The border where a completion enters: text, finish reason and counts are made storable for every engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recaption.engine.base import Completion
+from recaption.engine.completion import accept, finish_reason
+from recaption.errors import RequestError
+from recaption.text import LONGEST
+
+
+def accepted(text: Any = "A cup.", finish: Any = "stop", **counts: Any) -> Completion:
+    return accept(Completion(text=text, finish_reason=finish, **{"prompt_tokens": 9, "output_tokens": 3, **counts}))
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("A lone \ud800 cat", "A lone \ufffd cat"),
+        ("cut at \ud83d", "cut at \ufffd"),
+        ("\ude00 and \ud83d\ude00", "\ufffd and \U0001f600"),
+        ("a\0b", "ab"),
+        (" \r\n e\u0301 ", " \r\n e\u0301 "),
+        (None, ""),
+        ([{"type": "text", "text": "a \ud83d"}, {"type": "text", "text": "\ude00"}], "a \U0001f600"),
+        ([{"type": "reasoning", "text": "hm"}, "A ", {"text": "cup."}], "A cup."),
+    ],
+)
+def test_a_text_is_storable_and_else_the_models_own(text: Any, stored: str) -> None:
+    found = accepted(text)
+    assert found.text == stored
+    assert found.text.encode("utf-8").decode("utf-8") == stored
+
+
+@pytest.mark.parametrize("text", [7, b"bytes", [["nested"]], {"text": 1}])
+def test_what_is_no_text_is_refused(text: Any) -> None:
+    with pytest.raises(RequestError, match="not with a text"):
+        accepted(text)
+
+
+def test_a_text_above_the_limit_is_cut_at_a_character_and_ends_with_length() -> None:
+    found = accepted("\u00e9" * LONGEST)
+    assert found.text == "\u00e9" * (LONGEST // 2)
+    assert (found.finish_reason, found.engine_finish) == ("length", "stop")
+    assert accepted("a" * LONGEST).finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        *(
+            (word, "stop")
+            for word in ("stop", "eos", "STOP", "end_turn", "eos_token", "COMPLETE", "tool_calls", "", None)
+        ),
+        *(
+            (word, "length")
+            for word in ("length", "max_tokens", "MAX_TOKENS", "MAX TOKENS", "model_length", "max-length")
+        ),
+        *((word, "refusal") for word in ("content_filter", "SAFETY", "refusal", "PROHIBITED_CONTENT")),
+        *((word, "error") for word in ("error", "abort", "insufficient_system_resource")),
+        ("repetition", "repetition"),
+        ("empty", "empty"),
+        ({"type": "length", "length": 64}, "length"),
+        (7, "stop"),
+        (["stop"], "stop"),
+    ],
+)
+def test_a_foreign_finish_word_is_one_of_ours(word: Any, reason: str) -> None:
+    assert finish_reason(word) == reason
+    found = accepted(finish=word)
+    assert found.finish_reason == reason
+    if isinstance(word, str):
+        assert found.engine_finish == word
+
+
+def test_a_finish_word_is_storable_and_short() -> None:
+    assert accepted(finish="\ud800" + "x" * 100).engine_finish == "\ufffd" + "x" * 63
+    assert accepted(finish=None).engine_finish is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [(10**12, 0), (2**31 - 1, 2**31 - 1), (-5, 0), (None, 0), ("20", 0), (True, 0), (7, 7)]
+)
+def test_counts_fit_their_columns(given: Any, kept: int) -> None:
+    found = accepted(prompt_tokens=given, output_tokens=given, cached_tokens=given)
+    assert (found.prompt_tokens, found.output_tokens, found.cached_tokens) == (kept, kept, kept)

@@ -1,0 +1,126 @@
+"""Everything that is wrong with a pipeline is in one message, whatever command finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+from samples import jpeg, sample, write_tar
+
+from recaption import config
+from recaption.cli import main
+from recaption.doctor import diagnose
+from recaption.errors import ConfigError, SourceError
+from recaption.progress import Display
+from recaption.run import run
+
+FAULTS = {  # what is changed, and what the message says of it
+    "source.path": ("/nowhere/*.tar", "no file matches '/nowhere/*.tar'"),
+    "models.m.model": ("/no/such/model", "model '/no/such/model' is not there"),
+    "generate.0.prompt": ("no_such_prompt", "prompt 'no_such_prompt' not found"),
+    "annotate.spacy_model": ("xx_nope_sm", "annotate.spacy_model: xx_nope_sm"),
+    "annotate.vocabulary": ("/no/v.json", "annotate.vocabulary: /no/v.json cannot be read"),
+    "annotate.tokenizers": (["/no/t.json"], "annotate.tokenizers: '/no/t.json'"),
+    "output.token_ids": (["/no/ids.json"], "output.token_ids: '/no/ids.json'"),
+    "output.path": ("memory://x", "output.path memory://x"),
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, Any]:
+    write_tar(tmp_path / "source" / "a.tar", [sample("one", jpeg(1))])
+    return {
+        "name": "x",
+        "source": {"path": str(tmp_path / "source" / "a.tar")},
+        "models": {"m": {"engine": "transformers", "model": "scene"}},
+        "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+        "annotate": {},
+        "output": {"path": str(tmp_path / "out")},
+    }
+
+
+def broken(data: dict[str, Any], *keys: str) -> dict[str, Any]:
+    for key in keys:
+        node: Any = data
+        *parents, last = key.split(".")
+        for part in parents:
+            node = node[int(part) if part.isdecimal() else part]
+        node[last] = FAULTS[key][0]
+    return data
+
+
+def written(tmp_path: Path, data: dict[str, Any]) -> str:
+    file = tmp_path / "p.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return str(file)
+
+
+@pytest.mark.parametrize("command", ["run", "generate", "build", "estimate"])
+def test_all_faults_are_in_one_message(
+    command: str, data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, written(tmp_path, broken(data, *FAULTS))]) == 2
+    said = capsys.readouterr().err
+    assert f"{len(FAULTS)} things are wrong" in said
+    for _, part in FAULTS.values():
+        assert said.count(part) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_finds_the_same(data: dict[str, Any], tmp_path: Path) -> None:
+    found = [f for f in diagnose(written(tmp_path, broken(data, *FAULTS))) if f.status == "error"]
+    for key in FAULTS.keys() - {"annotate.spacy_model", "models.m.model", "output.path"}:
+        assert any(FAULTS[key][1] in f.found for f in found), key
+    assert any("/no/such/model" in f.found for f in found) and any("memory://x" in f.found for f in found)
+
+
+def test_faults_of_the_file_come_with_those_beside_it(
+    data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken(data, "source.path", "generate.0.prompt", "annotate.vocabulary", "output.token_ids")
+    data["name"] = "no good"
+    data["output"] |= {"fromat": "parquet", "require": ["lng"]}
+    data["annotate"]["spliter"] = "spacy"
+    assert main(["run", written(tmp_path, data)]) == 2
+    said = capsys.readouterr().err
+    expected = ["name: ", "output.fromat: unknown key", "annotate.spliter: unknown key", "output.require: unknown lng"]
+    expected += [
+        FAULTS[key][1] for key in ("source.path", "generate.0.prompt", "annotate.vocabulary", "output.token_ids")
+    ]
+    for part in expected:
+        assert said.count(part) == 1, part
+
+
+def test_rules_between_keys_are_all_said() -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.validate(
+            {
+                "name": "x",
+                "source": {"path": "a.tar"},
+                "models": {"m": {"engine": "replay"}},
+                "generate": [{"id": "a", "model": "q", "prompt": "p"}, {"id": "b", "model": "m"}],
+                "output": {"path": "o", "require": ["c"], "profile_map": {"raw_caption": "d"}},
+            }
+        )
+    for part in ("unknown model 'q'", "needs `column`", "require: unknown c", "unknown 'd'", "set output.profile"):
+        assert part in str(caught.value)
+
+
+def test_columns_of_all_prompts_and_the_format_are_checked(data: dict[str, Any], tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.md").write_text(f"---\nid: {name}\nversion: 1\nkind: long\n---\n{{{{ no_{name} }}}}\n")
+    data["generate"] = [{"id": f"g{n}", "model": "m", "prompt": str(tmp_path / f"{n}.md")} for n in "ab"]
+    data["output"] |= {"format": "sidecar", "samples_per_shard": 7}
+    with pytest.raises(ConfigError) as caught, Display(Console(quiet=True), quiet=True) as shown:
+        run(config.validate(data), None, shown)
+    for part in ("uses no_a", "uses no_b", "samples_per_shard is 7"):
+        assert part in str(caught.value)
+
+
+def test_a_single_fault_is_raised_as_it_is(data: dict[str, Any]) -> None:
+    pipeline = config.validate(broken(data, "source.path"))
+    with pytest.raises(SourceError, match="nowhere"), Display(Console(quiet=True), quiet=True) as shown:
+        run(pipeline, None, shown)

@@ -1,0 +1,295 @@
+"""From answer to caption: what is removed, what stays, and what counts as empty."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recaption.tasks.caption import RULES, clean
+from recaption.text import LONGEST, normalise
+
+CAP = "A red square lies on a white table. Beside it stands a small blue cup."
+
+REMOVED = {
+    "thought": [
+        f"<think>\nThe user wants a caption.\n</think>\n\n{CAP}",
+        f"<think></think>{CAP}",
+        f"Okay, the user wants a caption. I see a square.\n</think>\n\n{CAP}",
+        f"I see a square</think>{CAP}",
+        f"I see a square.</think> {CAP}",
+        f"<thinking>hm</thinking>{CAP}",
+        f"<THINK>hm</THINK>{CAP}",
+        f"<thought>hm</thought>\n{CAP}",
+        f"<reasoning>hm</reasoning>\n{CAP}",
+        f"<seed:think>hm</seed:think>{CAP}",
+        f"<longcat_think>hm</longcat_think>{CAP}",
+        f"◁think▷The user wants.◁/think▷{CAP}",
+        f"[THINK]The user wants[/THINK]{CAP}",
+        f"<|START_THINKING|>hm<|END_THINKING|>{CAP}",
+        f"<|begin_of_thought|>hm<|end_of_thought|>{CAP}",
+        f"<|channel>thought\nhm<channel|>{CAP}",
+        f"<unused94>thought\nhm<unused95>{CAP}",
+        f"<|channel|>analysis<|message|>We need.<|end|><|start|>assistant<|channel|>final<|message|>{CAP}",
+        f"analysisWe need to describe.assistantfinal{CAP}",
+        f"<think>a</think>\n<think>b</think>\n{CAP}",
+        f"<think>a <think> b</think>{CAP}",
+        f"{CAP}\n<think>\nShould I say more?",
+        f"{CAP}\n<think>Done.</think>",
+    ],
+    "token": [
+        f"{CAP}<|im_end|>",
+        f"{CAP}<|eot_id|><|endoftext|>",
+        f"{CAP}</s>",
+        f"<s> {CAP}</s>",
+        f"<|begin_of_box|>{CAP}<|end_of_box|>",
+        f"{CAP}<end_of_turn>\n<start_of_turn>user\nMore",
+        f"{CAP}<|im_end|>\n<|im_start|>user\nDescribe another image.",
+        f"<|im_start|>assistant\n{CAP}<|im_end|>",
+        f"<|start_header_id|>assistant<|end_header_id|>\n\n{CAP}",
+        f"{CAP}<｜end▁of▁sentence｜>",
+        f"{CAP}<turn|>",
+        f"{CAP}<end_of_utterance>",
+        f"[INST] {CAP} [/INST]",
+        "A red<|object_ref_start|> square<|object_ref_end|><|box_start|>(12,34),(56,78)<|box_end|>" + CAP[12:],
+    ],
+    "role": [
+        f"assistant: {CAP}",
+        f"Assistant:\n{CAP}",
+        f"assistant\n{CAP}",
+        f"### Assistant: {CAP}",
+        f"model\n{CAP}",
+        f"USER: Describe this image. ASSISTANT: {CAP}",
+    ],
+    "fence": [f"```\n{CAP}\n```", f"```markdown\n{CAP}\n```", f"```{CAP}```", f"```text\n{CAP}"],
+    "json": [
+        json.dumps({"caption": CAP}),
+        json.dumps({"tags": ["a", "b"], "Caption": CAP, "score": 0.5}),
+        json.dumps({"image": {"detailed_caption": CAP}}),
+        json.dumps([{"caption": CAP}]),
+        json.dumps({"title": "Square", "about": CAP}),
+        '{"caption": "' + CAP,
+        '{"caption": "' + CAP + '", "tags": ["squ',
+        "{'caption': '" + CAP + "'}",
+        'Here is the caption: {"caption": "' + CAP + '"}',
+    ],
+    "wrapper": [
+        f"<answer>{CAP}</answer>",
+        f"<caption>\n{CAP}\n</caption>",
+        f"I see a square and a cup.\n<answer>{CAP}</answer>",
+        f"<answer>{CAP}",
+        f"{CAP}</answer>",
+        f"\\boxed{{{CAP}}}",
+        f"<p>{CAP}</p>",
+    ],
+    "quotes": [f'"{CAP}"', f"“{CAP}”", f"'{CAP}'", f"«{CAP}»"],
+    "control": [f"\u200b{CAP}", f"\x1b[1m{CAP}\x1b[0m", f"{CAP[:20]}\x08{CAP[20:]}"],
+}
+
+
+@pytest.mark.parametrize(("rule", "answer"), [(rule, answer) for rule, found in REMOVED.items() for answer in found])
+def test_what_is_not_the_text_is_removed_by_a_named_rule(rule: str, answer: str) -> None:
+    cleaned = clean(answer)
+    assert cleaned.text == CAP
+    assert cleaned.removed == (rule,)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text", "rules"),
+    [
+        ('```json\n{"caption": "' + CAP + '", "tags": ["cup"]}\n```', CAP, ("fence", "json")),
+        ('Sure!\n```json\n{"caption": "' + CAP + '"}\n```', CAP, ("json",)),
+        (f"<think>a</think><answer>{CAP}</answer><|im_end|>", CAP, ("thought", "token", "wrapper")),
+        (f"<think>a</think><answer><|begin_of_box|>{CAP}<|end_of_box|></answer>", CAP, ("thought", "token", "wrapper")),
+        (
+            "A sign reads &quot;R&amp;D&quot;.<br/>The wall is grey&nbsp;and plain.",
+            'A sign reads "R&D".\nThe wall is grey and plain.',
+            ("markup",),
+        ),
+        ("Tom &amp;amp; Jerry", "Tom & Jerry", ("markup",)),
+        ("It&#39;s a caf&#233; &lt;3", "It's a café <3", ("markup",)),
+        ('{"caption": "A sign "STOP" here."}', 'A sign "STOP" here.', ("json",)),
+        (
+            '{"foreground": "A red cup stands here.", "background": "The wall is quite plain."}',
+            "A red cup stands here.\nThe wall is quite plain.",
+            ("json",),
+        ),
+        (
+            f"<SUMMARY>s</SUMMARY>\n\n<REASONING>r</REASONING>\n\n<CONCLUSION>{CAP}</CONCLUSION>",
+            CAP,
+            ("thought", "wrapper"),
+        ),
+        ('"A \\"red\\" sign.\\nA wall."', 'A "red" sign.\nA wall.', ("json",)),
+    ],
+)
+def test_rules_work_together(answer: str, text: str, rules: tuple[str, ...]) -> None:
+    cleaned = clean(answer)
+    assert (cleaned.text, cleaned.removed) == (text, rules)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CAP,
+        'A whiteboard reads "a < b" and "R&D"; a screen shows the tag "<br>" and `</think>`.',
+        "A code editor shows `if a < b && c > d:` and the closing </think> tag on line four.",
+        "The HTML on the screen has a <br> tag between two lines and a </div> at the end.",
+        'A slide about tokenizers says "<|im_end|>" ends a turn.',
+        "A slide shows the <|endoftext|> token in red.",
+        "A page explains that `&amp;` stands for an ampersand.",
+        "A screen shows code:\n```python\nif a < b:\n    print('R&D')\n```\nA hand rests on the keyboard.",
+        "```python\nprint('hello')\n```",
+        '"STOP" is written on a sign, and on the wall beside it "GO"',
+        "'Twas the night' is painted on the wall's left side, above 'Christmas'",
+        "A mug with the words AT&T and Q&A; another says &c.",
+        "The formula x < y > z is on the board.",
+        "An assistant: the man in the white coat hands over a tool.",
+        "The model poses in front of a wall.",
+        "A chat window:\nUser: hello\nAssistant: hi there",
+        'The config file shows {"name": "app", "version": 1} in a dark editor.',
+        "I think </3 is written on the heart.",
+        "A heart drawn as <3 on a note.",
+        "Sure! Here is a detailed description of the image:\n\nA red cup.",
+        "[Left] A red cup. [Right] A blue cup.",
+        "Nullarbor Plain road sign.",
+        "None of the chairs are taken.",
+        "An analysis of the soil lies on the desk.",
+        "Analysis\nThe chart rises.",
+        "一只红色的猫坐在垫子上。",
+        "👨‍👩‍👧 A family emoji.",
+        "1984",
+        "“Open” and “Closed”",
+    ],
+)
+def test_content_stays_as_it_is(answer: str) -> None:
+    cleaned = clean(answer)
+    assert cleaned.text == normalise(answer)
+    assert cleaned.removed == ()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        " \n",
+        "\u200b",
+        "\u200b\u2060\ufeff",
+        ".",
+        "...",
+        "---",
+        "```\n```",
+        "null",
+        "NULL",
+        "None",
+        "None.",
+        "N/A",
+        "n/a.",
+        "#N/A",
+        "nan",
+        "undefined",
+        '"null"',
+        "(none)",
+        "[]",
+        "{}",
+        '{"caption": null}',
+        '{"caption": ""}',
+        "\ufffd\ufffd",
+        "\u3164",
+        "<|im_end|>",
+        "<think></think>",
+        "<think>\nThe user wants a caption. I see",
+        "I see a square.\n</think>",
+        "<answer></answer>",
+        "<br>",
+        "&nbsp;",
+        "◁think▷hm",
+        "[THINK]hm",
+        "<|channel|>analysis<|message|>We need to",
+        "\ud800",
+    ],
+)
+def test_an_answer_without_anything_visible_is_empty(answer: str) -> None:
+    assert clean(answer).text == ""
+
+
+def test_a_long_answer_is_cut_at_a_character() -> None:
+    cleaned = clean("é" * LONGEST)
+    assert cleaned.text == "é" * (LONGEST // 2)
+    assert cleaned.removed == ("cut",)
+
+
+_PIECES = st.sampled_from(
+    [piece for found in REMOVED.values() for answer in found for piece in answer.split(CAP) if piece]
+    + [
+        "<think>",
+        "</think>",
+        "&amp;",
+        "&#38;",
+        "amp;",
+        "lt;",
+        "`",
+        "```",
+        '"',
+        "'",
+        "{",
+        "}",
+        "<br>",
+        "<answer>",
+        "\ud800",
+        "\x00",
+        "\u200b",
+        "e",
+        "\u0301",
+        "\u0958",
+        "\n",
+        " ",
+        ".",
+        "null",
+        CAP,
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(st.text(alphabet=st.characters(), max_size=60), st.lists(_PIECES, max_size=12).map("".join)))
+def test_cleaning_is_idempotent_and_its_text_can_be_stored(answer: str) -> None:
+    cleaned = clean(answer)
+    assert clean(cleaned.text).text == cleaned.text
+    assert normalise(cleaned.text) == cleaned.text
+    assert unicodedata.is_normalized("NFC", cleaned.text)
+    assert len(cleaned.text.encode("utf-8")) <= LONGEST
+    assert set(cleaned.removed) <= set(RULES)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<think>",
+        "</think>",
+        "<think>a</think>",
+        "<|a|>",
+        "<answer>",
+        "</answer>",
+        "&amp;",
+        "&#38;",
+        "`",
+        "```",
+        '{"a":',
+        "[",
+        '{"caption": "\\',
+        "<br>",
+        '"',
+        "<p>",
+        "USER:",
+        "\u200b",
+        "<|im_start|>user",
+        "\\boxed{",
+        "<|channel|>analysis",
+    ],
+)
+def test_a_hostile_answer_is_cleaned_or_left_as_it_is(piece: str) -> None:
+    cleaned = clean(piece * (2 * LONGEST // len(piece)))
+    assert len(cleaned.text.encode()) <= LONGEST

@@ -1,0 +1,100 @@
+"""A store that accepts connections and does not answer: the run says so, hears signals, waits, and loses nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from killed_run import TESTS, KilledRun
+from s3_server import needs_s3, s3_process
+
+pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(480)]
+IMAGES = 200
+
+
+class Silent:
+    """A run onto a server that can be stopped."""
+
+    def __init__(self, run: KilledRun, server: subprocess.Popen[str], url: str) -> None:
+        self.run, self._server, self.url = run, server, url
+
+    def stop(self) -> None:
+        self._server.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._server.send_signal(signal.SIGCONT)
+
+    def wait_for(self, text: str, seconds: float) -> float:
+        """Seconds until the run has said `text`."""
+        began = time.monotonic()
+        while text not in self.run.said():
+            assert time.monotonic() - began < seconds, f"it does not say {text!r}: {self.run.said()}"
+            assert self.run.running, self.run.said()
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def status(self, *options: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "recaption", "status", self.url, *options],
+            env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def silent(make_source: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Silent]:
+    run = KilledRun(tmp_path / "work", make_source(shards=1, per_shard=IMAGES), latency=0.3, capacity=8)
+    with s3_process(monkeypatch) as (server, url):
+        run.data["output"]["path"] = url
+        run.write()
+        found = Silent(run, server, url)
+        try:
+            yield found
+        finally:
+            found.go_on()
+            run.clean_up()
+
+
+def test_a_silent_store_is_named_and_costs_time_only(silent: Silent) -> None:
+    run = silent.run
+    run.start()
+    assert run.wait_until_asked(IMAGES // 8)
+    silent.stop()
+    before = run.asked()
+    silent.wait_for("the store has not answered for", 20)
+    assert run.asked() > before + 2 * 64, "engines go on with what they have"
+    status = silent.status()
+    time.sleep(14)
+    silent.go_on()
+    out, errors = status.communicate(timeout=60)
+    assert status.returncode == 0 and "the store has not answered for 10 s" in errors and "running" in out
+    silent.wait_for("the store answers again", 20)
+    assert run.wait() == 0, run.said()
+    assert run.asked() == 2 * IMAGES, "nothing is asked twice"
+    assert (
+        f"asked {IMAGES:,} = from earlier runs 0 + duplicate images 0 + answered {IMAGES:,} + rejected 0" in run.said()
+    )
+
+
+def test_a_stop_is_heard_while_the_store_is_silent(silent: Silent) -> None:
+    run = silent.run
+    run.start()
+    assert run.wait_until_asked(IMAGES // 8)
+    silent.stop()
+    time.sleep(4)
+    run.signal(signal.SIGTERM)
+    assert silent.wait_for("stopping: ", 3) < 3
+    began = time.monotonic()
+    code = run.wait()
+    assert code == 75 and time.monotonic() - began < 60, run.said()
+    silent.go_on()
+    run.start()
+    assert run.wait() == 0, run.said()
