@@ -64,7 +64,64 @@ def ends_well(kind: str, data: bytes) -> bool:
         return any(name == b"IEND" for name, _, _ in _png_chunks(data))
     if kind == "WEBP":  # RIFF: the size of all that follows (developers.google.com/speed/webp/docs/riff_container)
         return len(data) >= 12 and 8 + struct.unpack_from("<I", data, 4)[0] <= len(data)
+    if kind == "GIF":  # a trailer byte (GIF89a, section 27), which some writers pad
+        return data[-64:].rstrip(b"\0").endswith(b";")
+    if kind == "BMP":
+        return _bmp_end(data) <= len(data)
+    if kind == "TIFF":
+        return _tiff_end(data) <= len(data)
+    if kind in ("AVIF", "HEIF"):
+        return _boxes_end(data) <= len(data)
     return True
+
+
+def _bmp_end(data: bytes) -> int:
+    """Where the rows of an uncompressed BMP end, each padded to four bytes; 0 for other BMPs (BITMAPINFOHEADER)."""
+    if len(data) < 34 or int.from_bytes(data[14:18], "little") < 40:
+        return 0
+    (first,) = struct.unpack_from("<I", data, 10)
+    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    return first + (abs(width) * bits + 31) // 32 * 4 * abs(height) if compression in (0, 3) else 0
+
+
+def _tiff_end(data: bytes) -> int:
+    """Where the last strip or tile of a TIFF's first picture ends; 0 where that is not known (TIFF 6.0, section 8)."""
+    if data[:4] not in _TIFF[:2] or len(data) < 8:
+        return 0
+    order = "<" if data[:2] == b"II" else ">"
+    fields = _exif_fields(data)
+    end = int(struct.unpack_from(f"{order}I", data, 4)[0]) + 2  # of the number of fields of the directory
+    for starts, sizes in ((273, 279), (324, 325)):
+        if starts in fields and sizes in fields:
+            at, lengths = (_tiff_numbers(data, order, *fields[tag]) for tag in (starts, sizes))
+            end = max([end, *(start + length for start, length in zip(at, lengths, strict=False))])
+    return end
+
+
+def _tiff_numbers(data: bytes, order: str, kind: int, count: int, place: int) -> tuple[int, ...]:
+    """The values of a field of SHORT or LONG: in the field itself if they fit into its four bytes."""
+    if kind not in (3, 4) or count > len(data):
+        return ()
+    form = f"{order}{count}{_INTEGERS[kind]}"
+    try:
+        if struct.calcsize(form) > 4:
+            (place,) = struct.unpack_from(f"{order}I", data, place)
+        return struct.unpack_from(form, data, place)
+    except struct.error:
+        return ()
+
+
+def _boxes_end(data: bytes) -> int:
+    """Where the boxes of a file end by their sizes, which count themselves (ISO/IEC 14496-12, section 4.2)."""
+    at = 0
+    while at + 8 <= len(data):
+        size, header = int.from_bytes(data[at : at + 4], "big"), 8
+        if size == 1:  # a 64-bit size behind the name
+            size, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        if size == 0:  # up to the end of the file
+            return len(data)
+        at += max(size, header)
+    return at if at >= len(data) else at + 8  # a header that is cut off
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:

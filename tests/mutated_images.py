@@ -136,6 +136,10 @@ def verdict(data: bytes) -> str | None:
 @cache
 def _known() -> frozenset[str]:
     Image.init()
+    if supported("HEIF"):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     return frozenset(Image.OPEN)
 
 

@@ -29,7 +29,7 @@ from recaption.decode import (
     to_rgb,
 )
 from recaption.errors import ImageError
-from recaption.imagefile import exif_orientation, jpeg_segments
+from recaption.imagefile import ends_well, exif_orientation, jpeg_segments, sniff
 from recaption.types import REASONS, ImageLimits
 
 LIMITS = ImageLimits(min_side=8, max_pixels=100_000_000, max_aspect=20)
@@ -186,9 +186,47 @@ def test_strange_exif_is_judged_as_pillow_judges_it(name: str) -> None:
     assert reason_of(made) == "undecodable"
 
 
-@pytest.mark.parametrize("name", ["GIF", "BMP", "TIFF"])
-def test_cut_in_the_middle_of_other_formats_is_refused(name: str) -> None:
-    assert reason_of(SAVED[name][: len(SAVED[name]) // 2]) == "truncated"
+@pytest.mark.parametrize("name", ["gif", "bmp", "tiff", "tiff grey", "tiff lzw", "tiff tiles", "avif", "heif"])
+def test_a_cut_of_other_formats_is_seen_without_decoding(name: str) -> None:
+    if name.upper() in FORMATS and not supported(name.upper()):
+        pytest.skip(f"nothing here reads {name}")
+    rgb = Image.effect_noise((64, 48), 90).convert("RGB")
+    data = {
+        "gif": lambda: encode(rgb.convert("P"), "GIF"),
+        "bmp": lambda: encode(rgb, "BMP"),
+        "tiff": lambda: encode(rgb, "TIFF"),
+        "tiff grey": lambda: encode(rgb.convert("I;16B"), "TIFF"),  # big-endian
+        "tiff lzw": lambda: encode(rgb, "TIFF", compression="tiff_lzw"),
+        "tiff tiles": lambda: tiled_tiff(rgb),
+        "avif": lambda: encode(rgb, "AVIF"),
+        "heif": lambda: originals()["heif"],
+    }[name]()
+    assert ends_well(str(sniff(data)), data)
+    for share in (0.5, 0.8, 0.99):
+        cut = data[: int(len(data) * share)]
+        if verdict(cut) is None:
+            assert check_header(cut, LIMITS) == check_header(data, LIMITS)
+        else:
+            assert reason_of(cut, call=check_header) == reason_of(cut) == "truncated"
+    assert verdict(data[: len(data) // 2]) is not None
+
+
+def tiled_tiff(image: Image.Image) -> bytes:
+    """Uncompressed, in tiles of 16 x 16, its directory first, as image pyramids are written."""
+    across, down = image.width // 16, image.height // 16
+    boxes = [(16 * x, 16 * y, 16 * x + 16, 16 * y + 16) for y in range(down) for x in range(across)]
+    tiles, size = [image.crop(box).tobytes() for box in boxes], 16 * 16 * 3
+    lists = 8 + 2 + 11 * 12 + 4
+    first = lists + 6 + 8 * len(tiles)
+    fields = [
+        (256, 3, 1, image.width), (257, 3, 1, image.height), (258, 3, 3, lists), (259, 3, 1, 1), (262, 3, 1, 2),
+        (277, 3, 1, 3), (284, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16),
+        (324, 4, len(tiles), lists + 6), (325, 4, len(tiles), lists + 6 + 4 * len(tiles)),
+    ]  # fmt: skip
+    made = b"II*\0" + struct.pack("<IH", 8, len(fields)) + b"".join(struct.pack("<HHII", *field) for field in fields)
+    made += struct.pack("<I3H", 0, 8, 8, 8)
+    made += struct.pack(f"<{len(tiles)}I", *(first + size * number for number in range(len(tiles))))
+    return made + struct.pack(f"<{len(tiles)}I", *[size] * len(tiles)) + b"".join(tiles)
 
 
 @pytest.mark.parametrize("name", SAVED)

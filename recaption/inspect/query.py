@@ -82,13 +82,13 @@ def stream_sql(
             while found:
                 yield found
                 found = stoppable(connection, lambda: connection.fetchmany(batch))
-        except duckdb.Error as error:  # some errors only show when the rows are made
+        except (duckdb.Error, UnicodeDecodeError) as error:  # some errors only show when the rows are made
             raise UserError(_explained(error)) from error
 
     try:
         statement = storable(sql) if unsafe else reading(connection, sql)
         rows = stoppable(connection, first)
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         raise UserError(_explained(error)) from error
     description = connection.description or []
     return tuple(str(d[0]) for d in description), tuple(str(d[1]) for d in description), batches()
@@ -111,7 +111,7 @@ def arrow_sql(
         try:
             while (batch := stoppable(connection, lambda: next(reader, None))) is not None:
                 yield batch
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
+        except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise UserError(_explained(error)) from error
 
     try:
@@ -121,7 +121,7 @@ def arrow_sql(
             return pa.schema([]), iter(())
         read = getattr(answer, "to_arrow_reader", None) or answer.fetch_arrow_reader  # its name before DuckDB 2.0
         reader = stoppable(connection, lambda: read(rows))
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         raise UserError(_explained(error)) from error
     return reader.schema, batches()
 
@@ -133,7 +133,10 @@ def _bound(values: Values | None) -> dict[str, str | int] | None:
 
 
 def _explained(error: Exception) -> str:
-    message = "\n".join(map(clean, str(error).strip().splitlines()))  # quotes the data
+    text = str(error)
+    if isinstance(error, UnicodeDecodeError):  # DuckDB's message quotes a part of a character
+        text = error.object.decode("utf-8", "replace")
+    message = "\n".join(map(clean, text.strip().splitlines()))  # quotes the data
     if "file system operations are disabled" in message:
         message = f"{message}\ninspect reads the given output and nothing else"
     if type(error).__name__ == "IOException":

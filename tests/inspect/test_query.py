@@ -10,6 +10,7 @@ from recaption.errors import UserError
 from recaption.inspect import connect, run_sql
 from recaption.inspect.connection import open_layout
 from recaption.inspect.layout import find
+from recaption.inspect.query import arrow_sql
 
 
 @pytest.mark.parametrize(
@@ -192,6 +193,14 @@ def test_errors_quote_hostile_data_safely(dataset: Path) -> None:
         run_sql(connection, "SELECT text::INTEGER FROM captions WHERE caption_id = 'a1/long/0'")
     assert "dog" in str(caught.value)
     assert "\x1b" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sql", ["SELECT b'\u00ff'", "SELECT 'x', b'caf\u00e9' FROM images"])
+def test_errors_that_quote_a_part_of_a_character_are_shown(dataset: Path, sql: str) -> None:
+    with connect(str(dataset)) as connection:
+        for call in (run_sql, arrow_sql):
+            with pytest.raises(UserError, match="Views: images"):
+                call(connection, sql)
 
 
 def test_rows_beyond_the_limit_are_counted_to_a_point(dataset: Path) -> None:
