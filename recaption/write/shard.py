@@ -62,12 +62,12 @@ def write_shard(
     """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
 
     `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own, `failures` the
-    captions on which annotation failed; `profile` says what
-    stands in a webdataset sample in place of the flat strings; the ids that `token_ids` make of the texts lie in files
-    of their own, as the data do. With `holdout` a val shard is always written, with no samples where none is held out:
-    patterns such as `data/val/{00000..00575}.tar` then have no gaps. Bytes are read (`images` is called) only for formats that hold them; memory holds the
-    records and one sample (webdataset) or row group (parquet). An image whose bytes are no longer those that were asked
-    about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
+    captions on which annotation failed; `profile` says what stands in a webdataset sample in place of the flat strings;
+    the ids that `token_ids` make of the texts lie in files of their own, as the data do. With `holdout` a val shard is
+    always written, if with no samples: patterns such as `data/val/{00000..00575}.tar` then have no gaps. Bytes are read
+    (`images` is called) only for formats that hold them; memory holds the records and one sample (webdataset) or row
+    group (parquet). An image whose bytes are no longer those that were asked about, or cannot be transcoded, becomes a
+    rejected record, never a wrong sample.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
     Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
     """

@@ -54,7 +54,7 @@ def test_changed_and_broken_images_become_rejects_not_samples(store: LocalStore,
 
 @pytest.mark.parametrize("format", ["webdataset", "parquet"])
 def test_val_shards_have_no_gaps(store: LocalStore, shard: Any, format: str) -> None:
-    """A build with a holdout has a val file for each shard, if with no samples: patterns of trainers find all of them."""
+    """A build with a holdout has a val file for each shard, so that patterns of trainers find all of them."""
     one = shard(6)
     assert all(record.split == "train" for record in one.records())
     entry = write(store, one, format, holdout=True)
