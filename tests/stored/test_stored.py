@@ -21,7 +21,11 @@ from recaption.write import read_manifest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-OUTPUTS = {"tars": ("sidecar", "webdataset", "parquet"), "nulls": ("sidecar", "parquet"), "folder": ("webdataset", "parquet")}
+OUTPUTS = {
+    "tars": ("sidecar", "webdataset", "parquet"),
+    "nulls": ("sidecar", "parquet"),
+    "folder": ("webdataset", "parquet"),
+}
 IMAGES = {"tars": 8, "nulls": 3, "folder": 6}
 
 
