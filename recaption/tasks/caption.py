@@ -215,7 +215,8 @@ def _gap(match: re.Match[str]) -> str:
 # the name of a role
 
 _ROLE = re.compile(
-    r"(?:#{1,4}\s*)?\*{0,2}(?:(?i:assistant|ai assistant|final answer|final caption)\*{0,2}\s*(?::\*{0,2}|\n)|model\n|USER:.*?\bASSISTANT:)\s*"
+    r"(?:#{1,4}\s*)?\*{0,2}(?:(?i:assistant|ai assistant|final answer|final caption)\*{0,2}\s*(?::\*{0,2}|\n)"
+    r"|model\n|USER:.*?\bASSISTANT:)\s*"
     r"|#{1,4}\s*(?i:response|answer|output)\s*:\s*",
     re.S,
 )
