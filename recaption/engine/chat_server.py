@@ -154,7 +154,8 @@ class ChatServer:
         """The chat completion for `body`, a JSON object; it has at least one choice.
 
         Raises RequestError where the server refuses this request, or fails at it time and again while it answers
-        others (where it got none meanwhile, the last one that it answered is put again, for one token); EngineDead where it answers none, or refuses all: key, model and address are the same for each.
+        others; EngineDead where it answers none, or refuses all: key, model and address are the same for each. Where no
+        other was answered meanwhile, the last one that was is put again, for one token.
         """
 
         async def once() -> dict[str, Any]:

@@ -499,7 +499,7 @@ def test_requests_that_fail_at_the_end_of_a_run_are_not_the_servers_death(server
         await engine.start()
         assert isinstance(await engine.generate(question("good", max_tokens=50)), Completion)
         for _ in range(3):
-            with pytest.raises(RequestError, match="answers others, but not this request: .*tried 2 times"):
+            with pytest.raises(RequestError, match=r"answers others, but not this request: .*tried 2 times"):
                 await engine.generate(question("bad"))
         await engine.stop()
 
