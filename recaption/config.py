@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -318,7 +318,8 @@ class Pipeline(Section):
     @model_validator(mode="after")
     def _names_agree(self) -> Pipeline:
         known = [*(ask.id for ask in self.generate), "raw"]
-        if wrong := [*_of_generations(self.generate, self.models), *_of_output(self.output, known)]:
+        named = [*_of_names(known[:-1], self.generate, self.models), *_of_generations(self.generate, self.models)]
+        if wrong := [*named, *_of_output(self.output, known)]:
             raise ValueError("\n".join(wrong))
         return self
 
@@ -331,9 +332,8 @@ class Pipeline(Section):
         return self.output.primary or (*(ask.id for ask in self.generate), "raw")
 
 
-def _of_generations(generate: Sequence[Ask], models: Mapping[str, Model]) -> Iterator[str]:
-    """What does not fit together in ids, models, prompts and columns."""
-    ids = [ask.id for ask in generate]
+def _of_names(ids: Sequence[str], generate: Sequence[Ask], models: Collection[str]) -> Iterator[str]:
+    """What does not fit together in the names of generations and models."""
     if "raw" in ids:
         yield "generate: the id raw is taken by the captions that came with the images"
     if len(set(ids)) < len(ids):
@@ -341,6 +341,12 @@ def _of_generations(generate: Sequence[Ask], models: Mapping[str, Model]) -> Ite
     for ask in generate:
         if ask.model not in models:
             yield f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(models)}"
+
+
+def _of_generations(generate: Sequence[Ask], models: Mapping[str, Model]) -> Iterator[str]:
+    """What does not fit together in engines, prompts and columns."""
+    for ask in generate:
+        if ask.model not in models:
             continue
         replay = models[ask.model].engine == "replay"
         if replay and not ask.column:
@@ -421,10 +427,11 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
         parts = _parts(data)
         found = explain(error.errors(), _section)
         if not any(line.startswith("pipeline: ") for line in found):  # pydantic stops at the fields
-            known = [*(ask.id for ask in parts.generate), "raw"]
-            if parts.generate and parts.models and not any(line.startswith(("generate", "models")) for line in found):
-                found += _of_generations(parts.generate, parts.models)
-                checks = list(_of_output(parts.output, known)) if parts.output else []
+            ids, models = _names(data)
+            if parts.generate and models:
+                found += [*_of_names(ids, parts.generate, models), *_of_generations(parts.generate, parts.models)]
+            if ids:
+                checks = list(_of_output(parts.output, [*ids, "raw"])) if parts.output else []
                 whole = not any(line.startswith("output.") for line in found)
                 found += checks if whole else [line for line in checks if not line.startswith("output.profile")]
         lines = [f"  {line}" for line in found]
@@ -434,25 +441,42 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
 
 
 def _parts(data: dict[str, Any]) -> Parts:
-    def part(kind: type[_S], value: Any, *, without_faults: bool = False) -> _S | None:
+    def part(kind: type[_S], value: Any, needed: frozenset[str] = frozenset()) -> _S | None:
+        """Without the keys that are wrong; None where one of them is `needed`, or the whole is wrong."""
         try:
             return kind.model_validate(value)
         except ValidationError as error:
-            if not without_faults or not isinstance(value, dict):
-                return None
             wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]}
-            return part(kind, {name: item for name, item in value.items() if str(name) not in wrong})
+            if not wrong or wrong & needed or not isinstance(value, dict) or not wrong <= set(map(str, value)):
+                return None
+            return part(kind, {name: item for name, item in value.items() if str(name) not in wrong}, needed)
 
     models, generate = data.get("models"), data.get("generate")
-    of_models = {str(name): part(Model, value) for name, value in models.items()} if isinstance(models, dict) else {}
-    of_generate = [part(Ask, value) for value in generate] if isinstance(generate, list) else []
+    of_models = {str(name): part(Model, value, _OF_MODEL) for name, value in _items(models)}
+    of_generate = [part(Ask, value, _OF_ASK) for value in generate] if isinstance(generate, list) else []
     return Parts(
-        source=part(Source, data.get("source"), without_faults=True),
+        source=part(Source, data.get("source")),
         models={name: model for name, model in of_models.items() if model},
         generate=[ask for ask in of_generate if ask],
-        annotate=part(Annotate, data.get("annotate", {}), without_faults=True),
-        output=part(Output, data.get("output"), without_faults=True),
+        annotate=part(Annotate, data.get("annotate", {})),
+        output=part(Output, data.get("output")),
     )
+
+
+_OF_MODEL = frozenset({"engine", "model", "engine_args"})
+_OF_ASK = frozenset({"id", "model", "prompt", "column"})
+
+
+def _names(data: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The ids of generations and the names of models, also of those that are not valid."""
+    generate = data.get("generate")
+    asks = generate if isinstance(generate, list) else []
+    ids = [ask["id"] for ask in asks if isinstance(ask, dict) and isinstance(ask.get("id"), str)]
+    return ids, [str(name) for name, _ in _items(data.get("models"))]
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    return [item for item in value.items() if not str(item[0]).startswith("x-")] if isinstance(value, dict) else []
 
 
 def _set(data: dict[str, Any], override: str) -> None:
@@ -472,14 +496,24 @@ def _set(data: dict[str, Any], override: str) -> None:
                     node.setdefault(index, {})
                 node = node[index]
         except (TypeError, IndexError, KeyError) as error:
-            raise ConfigError(f"--set {override!r}: {part!r} cannot be set here: {error}") from error
+            within = ".".join(parents[:depth]) or "the pipeline"
+            if isinstance(node, list):
+                what = f"a list of {len(node)}; give a position from 0 to {len(node) - 1}" if node else "an empty list"
+            else:
+                what = "not a mapping"
+            raise ConfigError(f"--set {override!r}: {part!r} cannot be set here: {within} is {what}") from error
 
 
 def _value(text: str, where: str) -> Any:
     """A value of --set: a list, a mapping or a quoted text as YAML has them, anything else as it stands."""
     if text[:1] not in ("[", "{", '"', "'"):
         return strictyaml.scalar(text)
-    return strictyaml.read(text, where, whole=True)
+    try:
+        return strictyaml.read(text, where, whole=True)
+    except ConfigError as error:
+        if text[0] in "[{" and "is not YAML" in str(error):
+            raise ConfigError(f"{error}. Put a text that begins with {text[0]} in quotes: \"'{text}'\"") from error
+        raise
 
 
 def _section(loc: tuple[Any, ...]) -> type[Section] | None:

@@ -77,16 +77,22 @@ class Prompt:
             raise RequestError(f"prompt {self.id} cannot be filled in: {error}") from error
         except RecursionError as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: it calls itself without an end") from error
-        except (
-            TypeError,
-            ValueError,
-            ArithmeticError,
-            AttributeError,
-            LookupError,
-            MemoryError,
-            RuntimeError,
-        ) as error:
+        except _OF_A_VALUE as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
+
+    def fill_in_as_before(self, columns: Mapping[str, Any]) -> str | None:
+        """The text that recaption made of absent values before schema 1.3; None where it was the same as now.
+
+        Null was "None" and a blank a blank. Answers to such prompts are stored and paid for, so they are looked up by
+        this text; nothing is asked with it.
+        """
+        values = {name: columns[name] for name in self._names if name in columns}
+        if not any(map(sandbox.holds_absent, values.values())):
+            return None
+        try:
+            return sandbox.render(self._compiled, values, as_before=True).strip()
+        except (jinja2.TemplateError, *_OF_A_VALUE):
+            return None
 
     def missing(self, available: Iterable[str]) -> list[str]:
         """Template columns that are not among `available`, sorted."""

@@ -80,9 +80,7 @@ def is_absent(value: object) -> bool:
 
 def present(value: Any, name: str) -> Any:
     """`value`, or an `Absent` that says what to do about it."""
-    if not is_absent(value):
-        return value
-    if isinstance(value, Undefined):
+    if not is_absent(value) or isinstance(value, Undefined) or _budget().as_before:
         return value
     shown = name if name.isidentifier() else "value"
     return Absent(
@@ -91,16 +89,23 @@ def present(value: Any, name: str) -> Any:
     )
 
 
+def holds_absent(value: object) -> bool:
+    """Whether `value`, or anything in it, is absent."""
+    if isinstance(value, Mapping):
+        return any(map(holds_absent, value.values()))
+    return any(map(holds_absent, value)) if isinstance(value, list | tuple) else is_absent(value)
+
+
 def item(value: Any, name: str) -> Any:
     """As `present`, of a value without a name of its own: blank text stays, as a template's own lists may hold it."""
     return value if isinstance(value, str) else present(value, name)
 
 
 class _Budget:
-    """The work that one rendering may still do."""
+    """The work that one rendering may still do. `as_before`: see `render`."""
 
-    def __init__(self) -> None:
-        self.steps, self.text = STEPS, TEXT
+    def __init__(self, *, as_before: bool = False) -> None:
+        self.steps, self.text, self.as_before = STEPS, TEXT, as_before
 
     def step(self, count: int = 1) -> None:
         self.steps -= count
@@ -117,9 +122,9 @@ _current: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def bounded(*, as_before: bool = False) -> Iterator[None]:
     """Within it, templates of the environment may do the work of one rendering."""
-    token = _current.set(_Budget())
+    token = _current.set(_Budget(as_before=as_before))
     try:
         yield
     finally:
@@ -154,7 +159,7 @@ def _charge(*values: Any, printed: bool = False) -> None:
             if printed:
                 str(value)  # raises, with the hint
         elif value is None or (isinstance(value, float) and value != value):
-            if printed:
+            if printed and not budget.as_before:
                 raise jinja2.UndefinedError("a value that is null would be printed; filter it out or give a default")
         elif printed and not (isinstance(value, float | complex) or hasattr(value, "__html__")):
             raise SecurityError(f"only text, numbers, lists and mappings can be printed, not {_kind(value)}")
@@ -253,6 +258,10 @@ def _for_join(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     return context, values if isinstance(values, str) else list(values), separator
 
 
+def _is_none(value: Any) -> bool:
+    return value is None if _budget().as_before else is_absent(value)
+
+
 def _test(do: Any) -> Callable[..., Any]:
     skipped = 1 if hasattr(do, "jinja_pass_arg") else 0
 
@@ -329,7 +338,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters = {name: _filter(name, do) for name, do in FILTERS.items() if name not in _RANDOM}
         self.filters |= {"_each": _each, "_sized": _sized, "_concat": _concat}
         self.tests = {name: _test(do) for name, do in TESTS.items()}
-        self.tests["none"] = is_absent
+        self.tests["none"] = _is_none
         del self.globals["lipsum"]
         self.globals |= {"cycler": _without_address(Cycler), "joiner": _without_address(Joiner)}
 
@@ -429,7 +438,10 @@ def names(template: str) -> frozenset[str]:
     return frozenset(node.name for node in parsed.find_all(nodes.Name))
 
 
-def render(compiled: jinja2.Template, values: Mapping[str, Any]) -> str:
-    """The filled-in text. Raises jinja2.TemplateError, and what a template may run into in Python."""
-    with bounded():
+def render(compiled: jinja2.Template, values: Mapping[str, Any], *, as_before: bool = False) -> str:
+    """The filled-in text. Raises jinja2.TemplateError, and what a template may run into in Python.
+
+    `as_before`: with null as "None", NaN as "nan" and blanks as blanks, as recaption did before schema 1.3.
+    """
+    with bounded(as_before=as_before):
         return compiled.render({name: present(value, name) for name, value in values.items()})

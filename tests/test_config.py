@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -155,3 +156,66 @@ def test_a_card_survives_its_own_yaml() -> None:
 def test_a_pipeline_survives_its_own_yaml() -> None:
     pipeline = config.validate(GOOD)
     assert config.validate(yaml.safe_load(yaml.safe_dump(pipeline.model_dump(mode="json")))) == pipeline
+
+
+def test_combinations_are_checked_beside_what_is_wrong_in_single_keys(tmp_path: Path) -> None:
+    """A fault of one key hides none of another: names, prompts and engines that do not fit together."""
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        """
+name: "bad name!"
+source: {path: x.tar}
+models:
+  m: {engine: openai, model: m, replicas: none}
+  existing: {engine: replay, cpus: -1}
+  broken: {engine: nothing}
+generate:
+  - {id: long, model: m, prompt: describe_long, attempts: 99}
+  - {id: long, model: q, prompt: describe_long, sampling: {max_tokens: 0}}
+  - {id: raw, model: existing}
+  - {id: other, model: broken, prompt: describe_long}
+  - {id: third, model: m, prompt: 3}
+output: {path: out, format: webdatset, require: [zzz, third]}
+""",
+        "utf-8",
+    )
+    with pytest.raises(ConfigError) as caught:
+        config.load(str(file))
+    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    assert [line.partition(":")[0] for line in lines] == [
+        "name",
+        "models.m.replicas",
+        "models.existing.cpus",
+        "models.broken.engine",
+        "generate.0.attempts",
+        "generate.1.sampling.max_tokens",
+        "generate.4.prompt",
+        "output.format",
+        "generate",
+        "generate",
+        "generate long",
+        "generate raw",
+        "output.require",
+    ]
+    assert "generate long: unknown model 'q'; models are m, existing, broken" in lines
+    assert "output.require: unknown zzz; known are long, long, raw, other, third, raw" in lines
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("generate.5.attempts=2", "generate is a list of 1; give a position from 0 to 0"),
+        ("generate.long.attempts=2", "generate is a list of 1; give a position from 0 to 0"),
+        ("name.x=1", "name is not a mapping"),
+        ("source.path={00000..00003}.tar", "in quotes: \"'{00000..00003}.tar'\""),
+    ],
+)
+def test_an_override_that_fits_nowhere_says_what_does(tmp_path: Path, override: str, message: str) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "name: a\nsource: {path: x}\nmodels: {m: {engine: replay}}\n"
+        "generate: [{id: long, model: m, column: c}]\noutput: {path: out}\n",
+        "utf-8",
+    )
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config.load(str(file), (override,))

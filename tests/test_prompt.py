@@ -75,3 +75,33 @@ def test_a_path_wins_over_a_name_and_a_folder_over_the_shipped(tmp_path: Path) -
     assert prompt.load("describe_long", tmp_path).template == "mine"
     with pytest.raises(ConfigError, match=r"'nope' not found.*Known names: .*describe_short"):
         prompt.load("nope", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "before"),
+    [
+        ("Named {{ caption }}.", {"caption": None}, "Named None."),
+        ("Named {{ caption }}.", {"caption": "  "}, "Named   ."),
+        ("Named {{ caption }}.", {"caption": float("nan")}, "Named nan."),
+        ('{{ caption or "none" }}', {"caption": " \n"}, ""),
+        ('{{ caption | default("x") }} {{ caption is none }}', {"caption": None}, "None True"),
+        ('{{ tags | join(", ") }} {{ tags }}', {"tags": ["a", None]}, "a, None ['a', None]"),
+        ("{{ page.title }}", {"page": {"title": None}}, "None"),
+        ("{% for tag in tags %}{{ tag }} {% endfor %}", {"tags": ["a", None]}, "a None"),
+    ],
+)
+def test_absent_values_as_they_were_filled_in_before(tmp_path: Path, text: str, columns: dict, before: str) -> None:
+    """Answers to these texts are stored and paid for."""
+    assert prompt.load(write(tmp_path, HEAD + text)).fill_in_as_before(columns) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("Named {{ caption }}.", {"caption": "a dog"}),
+        ("Named {{ caption }}.", {}),
+        ("Named {{ caption }}.", {"caption": "a dog", "url": None}),
+    ],
+)
+def test_what_is_filled_in_as_before_or_never_was(tmp_path: Path, text: str, columns: dict) -> None:
+    assert prompt.load(write(tmp_path, HEAD + text)).fill_in_as_before(columns) is None

@@ -99,6 +99,7 @@ class ChatServer:
     _session: Any = None
     _proxy: str | None = None
     _answered: int = 0  # completions so far
+    _known: bytes | None = None  # the last request that was answered
 
     def __repr__(self) -> str:
         return f"ChatServer({self.base_url!r})"
@@ -153,7 +154,8 @@ class ChatServer:
         """The chat completion for `body`, a JSON object; it has at least one choice.
 
         Raises RequestError where the server refuses this request, or fails at it time and again while it answers
-        others; EngineDead where it answers none, or refuses all: key, model and address are the same for each.
+        others; EngineDead where it answers none, or refuses all: key, model and address are the same for each. Where no
+        other was answered meanwhile, the last one that was is put again, for one token.
         """
 
         async def once() -> dict[str, Any]:
@@ -165,6 +167,7 @@ class ChatServer:
             if not _choices(reply.content):
                 raise _NotNowError(f"what came back is no chat completion: {reply.said}")
             self._answered += 1
+            self._known = body
             return dict(reply.content)
 
         return await self._patiently(once)
@@ -183,12 +186,23 @@ class ChatServer:
                 if tries < self.attempts:
                     continue
                 said = f"{error} (tried {tries} times)" if tries > 1 else str(error)
-                if self._answered == answered_before:
+                if self._answered == answered_before and not await self._still_answers():
                     how = "answers with errors only" if error.replied else "does not answer"
                     raise EngineDead(f"server {self.base_url} {how}: {said}") from None
-                if not error.busy:
+                if not error.busy or self._answered == answered_before:
                     raise RequestError(f"the server answers others, but not this request: {said}") from None
                 tries = 0  # too busy, but at work: our turn comes
+
+    async def _still_answers(self) -> bool:
+        """Whether the server answers what it has answered before; False where that is nothing."""
+        if self._known is None:
+            return False
+        body = json.dumps({**json.loads(self._known), "max_tokens": 1}).encode()
+        try:
+            reply = await self._try("POST", "/chat/completions", body)
+        except (_NotNowError, RequestError):
+            return False
+        return 200 <= reply.status < 300 and _choices(reply.content)
 
     async def _wait(self, tries: int, asked: float) -> None:
         """Before a try. `asked`: seconds that the server wants this request to wait; others are not held up by it."""

@@ -70,7 +70,8 @@ def finish_reason(word: Any) -> FinishReason:
 
     Whether a text is empty or a refusal all the same is for the retry ladder to say.
     """
-    return _FINISH.get(re.sub(r"[\s-]+", "_", _word(word).strip().lower()), "stop")
+    said = re.sub(r"[\s-]+", "_", _word(word).strip().lower())
+    return _FINISH.get(re.sub(r"^finish_?reason[_.]", "", said), "stop")
 
 
 def text_of(content: Any) -> str:

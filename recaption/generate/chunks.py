@@ -13,7 +13,7 @@ from recaption.engine import replay
 from recaption.errors import RequestError, ShardError, SourceError
 from recaption.generate.counters import Counters
 from recaption.generate.moved import MovedAnswers
-from recaption.generate.parts import finished, put_part, table_bytes
+from recaption.generate.parts import Finished, finished, put_part, table_bytes
 from recaption.generate.plan import Identity, Question
 from recaption.generate.retry import request_sha256, unfilled_sha256
 from recaption.schema import INDEX, REJECTS, check_version
@@ -21,7 +21,7 @@ from recaption.source import Source
 from recaption.source.base import within_limits
 from recaption.source.index import index_digest, index_from_table, index_to_table
 from recaption.store import Store
-from recaption.types import DECODE_REASONS, Image, Reject, SourceShard, stage_of
+from recaption.types import DECODE_REASONS, Answer, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
 NAMED = 16  # of a shard's images that cannot be used, those that the log names
@@ -149,7 +149,7 @@ def list_shard(
             if identity in asked:
                 equal += 1  # the same image under the same prompt is asked once and fanned out when built
                 continue
-            if stored.has(identity):
+            if stored_item(stored, question, image, identity) is not None:
                 settled += 1
                 continue
             asked.add(identity)
@@ -199,7 +199,7 @@ def narrow(
         stored = finished(store, question, chunk.shard.id, redrive, epoch)
         for row in Chunk.rows(replace(chunk, missing=(bits,))):
             identity = question.identity(images[row], prompt_sha256(question, images[row]))
-            if (item := stored.answers.get(identity) or stored.reject(identity)) is not None:
+            if (item := stored_item(stored, question, images[row], identity)) is not None:
                 bits &= ~(1 << row - chunk.first)
                 counters.count((item,), question.id)
         missing.append(bits)
@@ -242,6 +242,25 @@ def prompt_sha256(question: Question, image: Image) -> str:
         return request_sha256(image, question.prompt.fill_in(image.columns))
     except RequestError:
         return unfilled_sha256(question.prompt, image)
+
+
+def stored_item(
+    stored: Finished, question: Question, image: Image, identity: Identity | None = None
+) -> Answer | Reject | None:
+    """What is stored about the image under the question, an answer before a reject; None: it is still to be asked.
+
+    Answers to a prompt with absent values as it was filled in before schema 1.3 count (`Prompt.fill_in_as_before`).
+    """
+    identity = identity or question.identity(image, prompt_sha256(question, image))
+    if (answer := stored.answers.get(identity)) is not None:
+        return answer
+    before = None
+    if question.prompt is not None and (stored.answers or stored.rejects):
+        text = question.prompt.fill_in_as_before(image.columns)
+        before = None if text is None else question.identity(image, request_sha256(image, text))
+    if before is not None and (answer := stored.answers.get(before)) is not None:
+        return answer
+    return stored.reject(identity) or (None if before is None else stored.reject(before))
 
 
 def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: Sequence[Image]) -> None:

@@ -22,7 +22,7 @@ from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
 from recaption.figures import printable
 from recaption.generate import parts
-from recaption.generate.chunks import prompt_sha256
+from recaption.generate.chunks import stored_item
 from recaption.generate.plan import Plan, Question
 from recaption.generate.retry import ask_until_answered, judge
 from recaption.run.lookup import find_image
@@ -85,8 +85,7 @@ def replay(out: str, key: str, *, generation: str | None = None, path: Path | No
     found: dict[str, Answer | Reject | None] = {}
     for question in chosen:
         stored = parts.finished(store, question, image.shard)
-        identity = question.identity(image, prompt_sha256(question, image))
-        found[question.id] = stored.answers.get(identity) or stored.reject(identity)
+        found[question.id] = stored_item(stored, question, image)
     results: dict[str, Replayed] = {}
     supervise.at_work()  # an engine is to be stopped in order
     for model in plan.models:

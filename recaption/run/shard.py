@@ -17,7 +17,7 @@ from recaption.annotate import Annotator
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
 from recaption.generate import parts
-from recaption.generate.chunks import duplicate_keys, load_index, prompt_sha256
+from recaption.generate.chunks import duplicate_keys, load_index, stored_item
 from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import Store, open_store
@@ -102,10 +102,10 @@ def load_answers(
         stored = parts.finished(store, question, shard.id)
         answers[question.id] = {}
         for image in images:
-            asked = question.identity(image, prompt_sha256(question, image))
-            if answer := stored.answers.get(asked):
-                answers[question.id][image.key] = answer
-            elif found := stored.reject(asked):
+            found = stored_item(stored, question, image)
+            if isinstance(found, Answer):
+                answers[question.id][image.key] = found
+            elif found is not None:
                 named = replace(found, key=image.key, source_key=image.source_key, shard=shard.id, row=image.row)
                 rejects.append(named)
     return answers, rejects

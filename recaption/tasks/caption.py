@@ -96,15 +96,24 @@ def _control(text: str) -> str:
 
 # thoughts
 
-_THOUGHT = r"(?:[a-z]+[:_])?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis)(?::\w+)?"
+_BARE = (
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis|monologue|rationale|cot|plan(?:ning)?)"
+)
+_THOUGHT = rf"(?!end)(?:[a-z]+[:_]){{0,3}}{_BARE}(?:[:_]\w+)?"
 _OPEN = re.compile(
-    rf"<{_THOUGHT}>|\[think\]|◁think▷|<\|start_thinking\|>|<\|begin_of_thought\|>|<\|channel>\s*thought"
-    r"|<unused94>(?:thought)?",
+    rf"<\s?{_THOUGHT}(?:\s[^<>/\n]{{0,80}})?>|\[think\]|◁think▷|<[|｜](?:start_|begin_)?(?:of_)?{_BARE}[|｜]>"
+    r"|<\|channel>\s*thought|<unused94>(?:thought)?",
     re.IGNORECASE,
 )
 _CLOSE = re.compile(
-    rf"</\s?{_THOUGHT}>|\[/think\]|◁/think▷|<\|end_thinking\|>|<\|end_of_thought\|>|<channel\|>|<unused95>",
+    rf"<\s?\\?/\s?{_THOUGHT}\s?>|\[/think\]|◁/think▷|<[|｜](?:/|end_)(?:of_)?{_BARE}[|｜]>|<channel\|>|<unused95>",
     re.IGNORECASE,
+)
+_SHOWN_THOUGHT = re.compile(  # as command lines and web pages show it, at the beginning
+    r"Thinking\.\.\.\s*\n.*?\n\.\.\.\s?done thinking\.?"
+    r"|```(?:think(?:ing)?|thoughts?|reasoning)\n.*?\n```(?=\s)"
+    r"|<details\b[^<>]{0,200}>\s*<summary>[^<]{0,80}(?:think|thought|reason)[^<]{0,80}</summary>.*?</details>",
+    re.IGNORECASE | re.DOTALL,
 )
 _EITHER = re.compile(f"{_OPEN.pattern}|{_CLOSE.pattern}", re.IGNORECASE)
 _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<\n]*(?:<\|message\|>)?")
@@ -115,6 +124,8 @@ _ENDS = ".!?。！？>\n\"'”"
 
 
 def _thought(text: str) -> str:
+    if (shown := _SHOWN_THOUGHT.match(text)) is not None:
+        return text[shown.end() :]
     for match in reversed(list(_FINAL.finditer(text))):
         return text[match.end() :]
     if (analysis := _ANALYSIS.search(text)) and (analysis.start() == 0 or text[analysis.start() - 1] in _ENDS):
@@ -150,10 +161,12 @@ def _closes(text: str, start: int, end: int) -> bool:
 # control tokens
 
 _TOKEN = re.compile(
-    r"<\|[A-Za-z_][\w:./▁-]{0,39}\|>|<｜[^<>｜\s]{1,40}｜>|<\|(?:turn|channel|tool|think)>|<(?:turn|channel|tool|think)\|>"
+    r"<\|/?[A-Za-z_][\w:./▁-]{0,39}\|>|<｜[^<>｜\n]{1,40}｜>|<\|(?:turn|channel|tool|think)>|<(?:turn|channel|tool|think)\|>"
     r"|</?s>|<(?:bos|eos|pad|unk|end_of_turn|start_of_turn|end_of_utterance|start_of_image|end_of_image"
-    r"|image_soft_token|fake_token_around_image|row_\d+_col_\d+|unused\d{1,3}|image)>|\[/?INST\]|<</?SYS>>|\[(?:EOS|BOS|PAD)\]"
+    r"|image_soft_token|fake_token_around_image|row_\d+_col_\d+|unused\d{1,3}|extra_id_\d{1,3}|0x[0-9A-F]{2}"
+    r"|image|think ?/)>|\[/?INST\]|<</?SYS>>|\[(?:EOS|BOS|PAD|UNK|CLS|SEP|MASK)\]"
 )
+_CUT_TOKEN = re.compile(r"<(?:\|[A-Za-z_][\w:./▁-]{0,39}\|?|｜[^<>｜\n]{1,40}｜?)$")
 _END_OF_TURN = re.compile(
     r"<\|(?:im_end|eot_id|eom_id|eot|end|return|endoftext|end_of_text|end_of_turn|end_of_turn_token|im_start"
     r"|start_header_id|start|user|system|assistant|endofprompt|eos|eot_token)\|>"
@@ -171,18 +184,26 @@ _BOX = re.compile(r"<\|box_start\|>[\s\d()\[\],.-]*<\|box_end\|>")
 
 
 def _token(text: str) -> str:
+    text = _CUT_TOKEN.sub("", text)
     if not _TOKEN.search(text):
         return text
     mentioned = _mentions(text)
     roles = [match for match in _ROLE_TOKEN.finditer(text) if not mentioned(match)]
-    if roles and not text[: roles[0].start()].strip():  # it begins with turns: the answer is the model's first one
+    if roles and not _without_tokens(text[: roles[0].start()]).strip():  # turns: the answer is the model's first one
         mine = next((m for m in roles if (m["role"] or m["word"] or m["wide"] or "").lower() in _ANSWERS), roles[0])
         return text[mine.end() :]
+    asked, closing, answer = text.partition("[/INST]")
+    if closing and _without_tokens(asked.partition("[INST]")[0]).strip() == "" and _says_something(answer):
+        return answer
     for match in _END_OF_TURN.finditer(text):
-        if not mentioned(match) and _says_something(text[: match.start()]):
+        if not mentioned(match) and _says_something(_without_tokens(text[: match.start()])):
             text = text[: match.start()]
             break
     return _remove(_TOKEN, _BOX.sub("", text), _gap)
+
+
+def _without_tokens(text: str) -> str:
+    return _TOKEN.sub("", text)
 
 
 def _gap(match: re.Match[str]) -> str:
@@ -194,7 +215,9 @@ def _gap(match: re.Match[str]) -> str:
 # the name of a role
 
 _ROLE = re.compile(
-    r"(?:#{1,4}\s*)?\*{0,2}(?:(?i:assistant|ai assistant)\*{0,2}\s*(?::\*{0,2}|\n)|model\n|USER:.*?\bASSISTANT:)\s*",
+    r"(?:#{1,4}\s*)?\*{0,2}(?:(?i:assistant|ai assistant|final answer|final caption)\*{0,2}\s*(?::\*{0,2}|\n)"
+    r"|model\n|USER:.*?\bASSISTANT:)\s*"
+    r"|#{1,4}\s*(?i:response|answer|output)\s*:\s*",
     re.S,
 )
 
@@ -250,7 +273,7 @@ _NAMES: Final = (
 _KEYS: Final = tuple(_NAMES.split())
 _SENTENCE_WORDS = 4
 _NAME = "|".join(_KEYS)
-_CUT_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)\\?$', re.I | re.S)
+_CUT_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)(?:\\|"\s*,?\s*)?$', re.I | re.S)
 _FIRST_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"', re.I | re.S)
 _LOOSE_JSON = re.compile(rf"\{{\s*([\"'])(?:{_NAME})\1\s*:\s*([\"'])(.*)\2\s*,?\s*\}}", re.I | re.S)
 _INTRODUCED = re.compile(
@@ -315,6 +338,8 @@ def _text_of(value: Any, depth: int = 0) -> str | None:
     if not isinstance(value, dict):
         return None
     by_name = {str(key).strip().lower().replace(" ", "_").replace("-", "_"): item for key, item in value.items()}
+    if by_name.get("error") and not any("caption" in key or "description" in key for key in by_name):
+        return ""
     for key in _KEYS:
         if key in by_name and (found := _text_of(by_name[key], depth + 1)) is not None:
             return found
@@ -326,14 +351,18 @@ def _text_of(value: Any, depth: int = 0) -> str | None:
 
 # wrappers
 
-_ANSWER = "final_answer|answer|conclusion|solution"
+_ANSWER = "final_?answer|answer|conclusion|solution"
+_TEXTS = rf"{_ANSWER}|final|(?:[a-z]+_){{0,2}}(?:caption|description)|response|output|assistant"
+_ATTRIBUTES = r"(?:\s[^<>]{0,200})?"
 _WRAPPED = re.compile(
-    rf"<(?P<tag>{_ANSWER}|caption|description|response|output|result|text|summary|p|div|span|body|html)>(?P<inner>.*)</(?P=tag)>",
+    rf"<(?P<tag>{_TEXTS}|result|text|summary|p|div|span|b|strong|i|em|body|html){_ATTRIBUTES}>(?P<inner>.*)</(?P=tag)>",
     re.I | re.S,
 )
+_ELEMENT = re.compile(rf"<(?P<tag>[a-z][\w-]{{0,40}}){_ATTRIBUTES}>(?P<inner>.*?)</(?P=tag)>\s*", re.I | re.S)
+_IS_TEXT, _IS_ANSWER = re.compile(_TEXTS, re.I), re.compile(_ANSWER, re.I)
 _LAST = re.compile(rf"(?:^|(?<=[>\n.!?]))[ \t]*<(?P<tag>{_ANSWER})>", re.I)
-_BEGUN = re.compile(rf"<(?:{_ANSWER}|caption|description|response|output)>", re.I)
-_ENDED = re.compile(rf"</(?:{_ANSWER}|caption|description|response|output)>$", re.I)
+_BEGUN = re.compile(rf"<(?P<tag>{_TEXTS}){_ATTRIBUTES}>", re.I)
+_ENDED = re.compile(rf"</(?P<tag>{_TEXTS})>$", re.I)
 _BOXED = re.compile(r"\$?\\boxed\{(?:\\text\{)?(.*?)\}?\}\$?", re.S)
 
 
@@ -342,18 +371,37 @@ def _wrapper(text: str) -> str:
         return match[1]
     if "<" not in text:
         return text
-    if (match := _WRAPPED.fullmatch(text)) is not None and f"<{match['tag']}>".lower() not in match["inner"].lower():
+    if (match := _WRAPPED.fullmatch(text)) is not None and not _opens(match["tag"], match["inner"]):
         return match["inner"]
+    if (element := _text_element(text)) is not None:
+        return element
     for match in reversed(list(_LAST.finditer(text))):  # reasoning first, then the answer
         closing = f"</{match['tag']}>"
         if text.lower().endswith(closing.lower()):
             return text[match.end() : -len(closing)]
         break
-    if (match := _BEGUN.match(text)) is not None and f"</{match[0][1:]}".lower() not in text.lower():
+    if (match := _BEGUN.match(text)) is not None and f"</{match['tag']}>".lower() not in text.lower():
         return text[match.end() :]
-    if (match := _ENDED.search(text)) is not None and f"<{match[0][2:]}".lower() not in text.lower():
+    if (match := _ENDED.search(text)) is not None and not _opens(match["tag"], text):
         return text[: match.start()]
     return text
+
+
+def _opens(tag: str, text: str) -> bool:
+    return any(f"<{tag}{end}".lower() in text.lower() for end in (">", " ", "\n"))
+
+
+def _text_element(text: str) -> str | None:
+    """Of an answer that is nothing but several elements: the last that is named as an answer, else the first that is
+    named as a caption."""
+    answer, caption, at = None, None, 0
+    while (match := _ELEMENT.match(text, at)) is not None:
+        if _IS_ANSWER.fullmatch(match["tag"]):
+            answer = match["inner"]
+        elif caption is None and _IS_TEXT.fullmatch(match["tag"]):
+            caption = match["inner"]
+        at = match.end()
+    return (caption if answer is None else answer) if at == len(text) else None
 
 
 # HTML
@@ -393,6 +441,8 @@ _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)|(?<=s)['’](?= )")
 
 def _quotes(text: str) -> str:
     """Without the quotes around the whole answer. Quotes that only begin and end it, `"A" and "B"`, are content."""
+    if len(text) > 6 and text[:3] in ('"""', "'''") and text.endswith(text[:3]) and text.count(text[:3]) == 2:
+        return text[3:-3]
     first, last, inner = text[:1], text[-1:], text[1:-1]
     if len(text) < 3 or not inner.strip():
         return text
@@ -410,7 +460,8 @@ _VISIBLE = re.compile(r"[^\W_]")
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters and symbols that show nothing
 _NO_WORDS: Final = (
     "null|none|nil|nan|na|n/a|n a|undefined|void|not applicable|not available|no caption|no description|no answer"
-    "|no response"
+    "|no response|no output|no content|no caption available|no description available|unknown|unspecified|tbd"
+    "|object object"
 )
 _NOTHING = frozenset(_NO_WORDS.split("|"))
 _LONGEST_NOTHING = 40
@@ -443,7 +494,7 @@ RULES: Final = ("cut", *_RULES)
 """Names of the rules, as they stand in the column `cleaned`."""
 
 _SUSPECT = re.compile(
-    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{_INVISIBLE}]|^[\"'“«„「『‘]|^analysis"
-    r"|^[#*\s]*(?i:assistant|ai assistant|model|user)"
+    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{_INVISIBLE}]|^[\"'“«„「『‘]|^analysis|^Thinking"
+    r"|^[#*\s]*(?i:assistant|ai assistant|model|user|final|response|answer|output)"
 )
 """What a text has that any rule may change. Most answers have nothing of it."""

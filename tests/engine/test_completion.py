@@ -57,7 +57,15 @@ def test_a_text_above_the_limit_is_cut_at_a_character_and_ends_with_length() -> 
         ),
         *(
             (word, "length")
-            for word in ("length", "max_tokens", "MAX_TOKENS", "MAX TOKENS", "model_length", "max-length")
+            for word in (
+                "length",
+                "max_tokens",
+                "MAX_TOKENS",
+                "MAX TOKENS",
+                "model_length",
+                "max-length",
+                "FinishReason.MAX_TOKENS",
+            )
         ),
         *((word, "refusal") for word in ("content_filter", "SAFETY", "refusal", "PROHIBITED_CONTENT")),
         *((word, "error") for word in ("error", "abort", "insufficient_system_resource")),

@@ -477,6 +477,51 @@ def test_a_request_that_alone_fails_is_not_the_servers_death(server: Server) -> 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Response(status=500, content={}),
+        Response(status=429, content={}),
+        Response(content={"choices": []}),
+        Response(content={"error": {"code": 502, "message": "upstream"}}),
+    ],
+)
+def test_requests_that_fail_at_the_end_of_a_run_are_not_the_servers_death(server: Server, trouble: Response) -> None:
+    """Nothing else is asked any more, so the last answered request is put again, for one token."""
+
+    def chat(n: int, asked: Asked) -> Response:
+        return trouble if asked.prompt == "bad" else Response(content=answer())
+
+    server.chat = chat
+
+    async def run() -> None:
+        engine = OpenAIEngine(spec(server, attempts=2), sleep=lambda seconds: asyncio.sleep(0))
+        await engine.start()
+        assert isinstance(await engine.generate(question("good", max_tokens=50)), Completion)
+        for _ in range(3):
+            with pytest.raises(RequestError, match=r"answers others, but not this request: .*tried 2 times"):
+                await engine.generate(question("bad"))
+        await engine.stop()
+
+    asyncio.run(run())
+    put = [(asked.prompt, asked.body["max_tokens"]) for asked in server.asked]
+    assert put == [("good", 50), *[("bad", 16), ("bad", 16), ("good", 1)] * 3]
+
+
+def test_a_server_that_answers_no_longer_is_a_dead_engine(server: Server) -> None:
+    server.chat = lambda n, asked: Response(content=answer()) if n == 0 else Response(status=500, content={})
+
+    async def run() -> None:
+        engine = OpenAIEngine(spec(server, attempts=2), sleep=lambda seconds: asyncio.sleep(0))
+        await engine.start()
+        assert isinstance(await engine.generate(question()), Completion)
+        with pytest.raises(EngineDead, match="answers with errors only"):
+            await engine.generate(question("another"))
+        await engine.stop()
+
+    asyncio.run(run())
+
+
 def test_a_busy_server_that_answers_others_is_waited_for(server: Server) -> None:
     server.chat = lambda n, asked: (
         Response(status=429, content={})

@@ -21,8 +21,12 @@ from recaption.write import read_manifest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-OUTPUTS = {"tars": ("sidecar", "webdataset", "parquet"), "folder": ("webdataset", "parquet")}
-IMAGES = {"tars": 8, "folder": 6}
+OUTPUTS = {
+    "tars": ("sidecar", "webdataset", "parquet"),
+    "nulls": ("sidecar", "parquet"),
+    "folder": ("webdataset", "parquet"),
+}
+IMAGES = {"tars": 8, "nulls": 3, "folder": 6}
 
 
 @pytest.fixture(params=list(OUTPUTS))
