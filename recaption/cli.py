@@ -178,6 +178,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--split", choices=("train", "val", "all"), default="train")
     text = "what a place without a generation of its own gets: nothing, or one of its kind again"
     command.add_argument("--fill", choices=("empty", "repeat"), help=text)
+    text = "samples in a tar or Parquet file (tars: 5000, Parquet: as the build's shards)"
+    command.add_argument("--samples-per-shard", type=_positive, metavar="N", help=text)
 
     command = _add(commands, "validate", call.validate, "check an output, or anybody's dataset for a named trainer")
     command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")

@@ -338,7 +338,13 @@ def export(arguments: argparse.Namespace) -> int:
     exporter = load(arguments.to)
     dataset = Dataset.open(arguments.out)
     with progress(console) as report:
-        options = Options(map=dict(arguments.map), split=arguments.split, fill=arguments.fill, progress=report)
+        options = Options(
+            map=dict(arguments.map),
+            split=arguments.split,
+            fill=arguments.fill,
+            samples_per_shard=arguments.samples_per_shard,
+            progress=report,
+        )
         done = exporter.export(dataset, arguments.dest, options)
     print_exported(done, arguments.dest, console)
     return 0

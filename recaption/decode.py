@@ -89,8 +89,8 @@ def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
 def look(data: bytes, max_pixels: int = ImageLimits().max_pixels) -> ImageInfo:
     """Read the header of an image file and see that it ends as it should; no limits are judged.
 
-    No pixel is decoded, unless the file lacks the end that its structure gives. Then all pixels are decoded to know whether
-    Pillow loads the file, if there are at most `max_pixels`; with more it is `truncated`.
+    No pixel is decoded, unless the file lacks the end that its structure gives. Then all pixels are decoded to know
+    whether Pillow loads the file, if there are at most `max_pixels`; with more it is `truncated`.
     Raises ImageError: empty, undecodable, truncated, too_many_pixels (Pillow's own limit).
     """
     with _open(data) as image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,11 @@ PROCESSES = (
 hypothesis.settings.register_profile("suite", derandomize=True)
 hypothesis.settings.register_profile("soak", max_examples=2000, print_blob=True)
 hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure() -> None:
+    """A background job of a shell inherits an ignored SIGINT, and tests press Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

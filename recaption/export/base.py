@@ -27,6 +27,7 @@ class Options:
     map: Mapping[str, str] = field(default_factory=dict)
     split: Split = "train"
     fill: Fill | None = None  # None: what suits the trainer
+    samples_per_shard: int | None = None  # None: what suits the trainer; only where shards are written
     progress: Callable[[int, int], None] = _silent  # shards done, of how many
 
 
@@ -101,6 +102,15 @@ def refuse_fill(options: Options) -> None:
     """Raises UserError for a `fill` where a trainer has no places that could be left over."""
     if options.fill is not None:
         raise UserError("--fill is for flair, cosmos and dreamlip, which have several places for texts of a kind")
+
+
+def refuse_shard_size(options: Options, file: str) -> None:
+    """Raises UserError for a `samples_per_shard` where all samples are written to one `file`."""
+    if options.samples_per_shard is not None:
+        raise UserError(
+            f"--samples-per-shard is for formats that write tars or Parquet shards; this one writes one file, {file}. "
+            "Leave the option out"
+        )
 
 
 def one_text(dataset: Dataset, wanted: Mapping[str, str], options: Options) -> dict[str, str]:

@@ -1,7 +1,9 @@
-"""Parquet files of text columns, one per shard of the build, and what is wrong with foreign ones."""
+"""Parquet files of text columns, one per shard of the build or of a given size, and what is wrong with foreign ones."""
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -15,6 +17,7 @@ from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
 from recaption.types import Record
+from recaption.write.entry import ShardEntry
 from recaption.write.tables import file_writer
 
 _ROWS = 10_000  # of a row group, and held in memory
@@ -34,25 +37,39 @@ def export_table(
     left_out: Counter[str] = Counter()
     written = 0
     split = {"val": "validation"}.get(options.split, "train")
+    size = options.samples_per_shard
+
+    def rows(shards: Sequence[ShardEntry]) -> Iterator[dict[str, Any]]:
+        for shard in shards:
+            options.progress(dataset.shards.index(shard), len(dataset.shards))
+            for record in dataset.records(shard, options.split):
+                made = row(record)
+                if made is None:
+                    left_out[lacking] += 1
+                else:
+                    yield made
+
+    # The number of files is in their names: with a size, the rows are counted before they are written.
+    total = sum(1 for _ in rows(dataset.shards)) if size else 0
+    left_out.clear()
+    parts: list[Iterator[dict[str, Any]]]
+    if size:
+        all_rows = rows(dataset.shards)
+        parts = [itertools.islice(all_rows, size) for _ in range(max(1, math.ceil(total / size)))]
+    else:
+        parts = [rows([shard]) for shard in dataset.shards]
     with removed_on_failure(store):
-        for number, shard in enumerate(dataset.shards):
-            options.progress(number, len(dataset.shards))
-            path = f"data/{split}-{number:05d}-of-{len(dataset.shards):05d}.parquet"
+        for number, part in enumerate(parts):
+            path = f"data/{split}-{number:05d}-of-{len(parts):05d}.parquet"
             with file_writer(store, path, target) as (writer, _):
-                rows: list[dict[str, Any]] = []
-                for record in dataset.records(shard, options.split):
-                    made = row(record)
-                    if made is None:
-                        left_out[lacking] += 1
-                        continue
-                    rows.append(made)
-                    written += 1
-                    if len(rows) == _ROWS:
-                        writer.write_table(pa.Table.from_pylist(rows, schema=target))
-                        rows = []
-                writer.write_table(pa.Table.from_pylist(rows, schema=target))
+                while True:
+                    group = list(itertools.islice(part, _ROWS))
+                    writer.write_table(pa.Table.from_pylist(group, schema=target))
+                    written += len(group)
+                    if len(group) < _ROWS:
+                        break
     options.progress(len(dataset.shards), len(dataset.shards))
-    return Exported(samples=written, files=len(dataset.shards), left_out=left_out)
+    return Exported(samples=written, files=len(parts), left_out=left_out)
 
 
 def table_problems(path: str, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from recaption.annotate import flair
-from recaption.export.base import Exported, Options, begin, chosen, described, named, records, turned
+from recaption.export.base import Exported, Options, begin, chosen, described, named, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.source import files
@@ -70,6 +70,7 @@ def cell(text: str) -> str:
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`. `fill` is repeat unless set: every column gets a text of its kind."""
     sources = chosen(dataset, TEXTS, options, "repeat")
+    refuse_shard_size(options, FILE)
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
     written = 0
@@ -84,7 +85,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             else:
                 sink.write(_line((f"{record.key}.jpg", *cells)))
                 written += 1
-    path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
+    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
     notes = (
         described(sources),
         f"--use_longcap --train-data {path}  # its absolute path needs five parts",

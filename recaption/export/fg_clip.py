@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, begin, described, one_text, records, turned
+from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import is_relative, read_lists, repeated, write_list
 from recaption.problems import Problem
+from recaption.source import files
 
 WRITES: Final = "one JSON: f_path (KEY.jpg), caption, short_caption; no regions"
 READ_BY: Final = "FG-CLIP and FG-CLIP 2, first stage"
@@ -32,6 +33,7 @@ NEGATIVES: Final = 10  # of a box that has any; the loss reshapes to one text an
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`."""
     sources = one_text(dataset, TEXTS, options)
+    refuse_shard_size(options, FILE)
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
 
@@ -45,7 +47,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             yield {"f_path": f"{record.key}.jpg"} | {name: texts[of] for name, of in sources.items()}
 
     written = write_list(store, FILE, rows())
-    path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
+    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
     flags = f"--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False"
     notes = (described(sources), f"{flags}  # with the images, unpacked, as KEY.jpg", *turned(dataset))
     return Exported(samples=written, files=1, left_out=left_out, notes=notes)

@@ -14,10 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, begin, described, one_text, records, turned
+from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import is_relative, read_lists, repeated, write_list
 from recaption.problems import Problem
+from recaption.source import files
 from recaption.text import fold
 
 WRITES: Final = "one JSON: id, image (KEY.jpg), conversations"
@@ -33,6 +34,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`."""
     (generation,) = one_text(dataset, TEXTS, options).values()
     question = f"{IMAGE}\n{_QUESTIONS.get(dataset.kinds.get(generation, ''), 'Describe the image.')}"
+    refuse_shard_size(options, FILE)
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
 
@@ -46,7 +48,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             yield {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
 
     written = write_list(store, FILE, rows())
-    path = shlex.quote(f"{dest.rstrip('/')}/{FILE}")
+    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
     flags = f"--data_path {path} --image_folder FOLDER  # with the images, unpacked, as KEY.jpg"
     notes = (described({"caption": generation}), flags, *turned(dataset))
     return Exported(samples=written, files=1, left_out=left_out, notes=notes)

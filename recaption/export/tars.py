@@ -65,20 +65,20 @@ def export_tars(
         options.progress(len(dataset.shards), len(dataset.shards))
 
     with removed_on_failure(store):
-        sizes = write_tars(store, samples())
+        sizes = write_tars(store, samples(), options.samples_per_shard or PER_TAR)
     if not sizes:
         raise DatasetError(f"none of the images of {dataset.name} is in the source any more as it was")
     return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)
 
 
-def write_tars(store: Store, samples: Iterable[tuple[str, Members]]) -> dict[str, int]:
-    """Write tars of at most `PER_TAR` samples, then sizes.json. Returns samples by name of tar."""
+def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: int) -> dict[str, int]:
+    """Write tars of at most `per_tar` samples, then sizes.json. Returns samples by name of tar."""
     waiting = iter(samples)
     sizes: dict[str, int] = {}
     while (first := next(waiting, None)) is not None:
         name = f"{len(sizes):05d}.tar"
         with outfile(store, name) as sink:
-            for n, (key, members) in enumerate(itertools.chain([first], itertools.islice(waiting, PER_TAR - 1)), 1):
+            for n, (key, members) in enumerate(itertools.chain([first], itertools.islice(waiting, per_tar - 1)), 1):
                 for piece in pieces(key, members):
                     sink.write(piece)
                 sizes[name] = n
@@ -91,13 +91,14 @@ def flags(dest: str, done: Exported) -> str:
     """What FLAIR, COSMOS and open_clip are told to train from these tars."""
     tars = done.files - 1
     numbers = "00000" if tars == 1 else f"{{00000..{tars - 1:05d}}}"
-    path = shlex.quote(f"{dest.rstrip('/')}/{numbers}.tar")
+    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{numbers}.tar")
     return f"--dataset-type webdataset --train-data {path} --train-num-samples {done.samples}"
 
 
 def few(done: Exported) -> str:
     """How many processes can load from so many tars."""
-    return f"tars: {done.files - 1:,}, so at most as many loading processes (workers x GPUs)"
+    tars = f"tars: {done.files - 1:,}, so at most as many loading processes (workers x GPUs)"
+    return f"{tars}; --samples-per-shard sets their size"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +125,8 @@ def walk(path: str, *, loaders: int | None = None) -> Iterator[Found | Problem]:
         yield Problem(
             where=path,
             what=f"{len(tars)} tars for {loaders} loading processes (workers x GPUs)",
-            advice="Use fewer workers, or smaller shards: each process takes whole tars, and trainers refuse fewer",
+            advice="Use fewer workers, or smaller shards (--samples-per-shard N of `recaption export`): each process "
+            "takes whole tars, and trainers refuse fewer",
             kind="too few tars",
         )
     sizes: dict[str, dict[str, Any]] = {}

@@ -55,7 +55,7 @@ def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T
     finally:
         signal.signal(signal.SIGINT, handler)
     if presses:
-        handler(signal.SIGINT, None)  # Python's own raises KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # its handler was held back; Python's own raises KeyboardInterrupt
         raise KeyboardInterrupt
     if errors:
         raise errors[0]

@@ -18,6 +18,7 @@ from recaption.types import SCHEMA_VERSION
 Format = Literal["webdataset", "sidecar", "parquet", "tars"]
 Verify = Literal["size", "sha256"]
 _READ_BY_RANGES = ("data", "tar_index", "tokens")  # tables of the manifest's files
+_COMPRESSED = re.compile(r"\.(tar\.(gz|bz2|xz|zst)|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -175,13 +176,31 @@ def _tars(given: str, files: Files) -> Iterator[str]:
     """The tars of a file, a folder or a pattern with ranges in braces and globs, in order."""
     for path in _ranges(given):
         if any(char in path for char in "*?["):
-            yield from files.glob(path)
+            found = files.glob(path)
+            _refuse_compressed(found)
+            yield from found
+        elif _COMPRESSED.search(path) and not files.is_folder(path):
+            _refuse_compressed([path])
         elif path.endswith(".tar"):
             yield path
         elif files.is_folder(path):
-            yield from files.glob(join(path, "*.tar"))
+            found = files.glob(join(path, "*"))
+            plain = [one for one in found if one.endswith(".tar")]
+            _refuse_compressed([one for one in found if _COMPRESSED.sub(".tar", one) not in plain])
+            yield from plain
         elif is_url(path) or "{" in path:
             raise UserError(f"{given}: neither a .tar nor a folder. Ranges are written {{00000..00063}}")
+
+
+def _refuse_compressed(paths: Sequence[str]) -> None:
+    """Raises UserError where there are compressed tars: samples are read at random, which compression prevents."""
+    found = [path for path in paths if _COMPRESSED.search(path)]
+    if found:
+        more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
+        raise UserError(
+            f"{found[0]}{more}: compressed tars are not supported, because samples are read at random. Decompress them "
+            "(for gzip: gunzip FILE.tar.gz; a .tgz becomes a .tar) and give the .tar files"
+        )
 
 
 def _ranges(pattern: str) -> Iterator[str]:

@@ -1,5 +1,9 @@
 """Rows of nested Parquet files at random: with image bytes (format parquet), or beside the source's files (sidecar).
 
+Everything is read in the calling thread, without the thread pools of pyarrow. A thread of a pool that needs the GIL
+while the interpreter shuts down is ended by Python, and C++ then aborts the process ("terminate called without an
+active exception"). Many workers with a pool each would also compete for the cores.
+
 A row costs its row group, so a few of them are kept, and samples are shuffled among a few units at a time.
 """
 
@@ -61,7 +65,7 @@ class Rows:
     def _read_group(self, file: int, group: int) -> pa.Table:
         with self._open(file) as opened:
             try:
-                return _parquet(opened, self._data[file]).read_row_group(group)
+                return _parquet(opened, self._data[file]).read_row_group(group, use_threads=False)
             except (pa.ArrowException, OSError) as error:
                 raise _broken(self._data[file], error) from error
 
@@ -126,7 +130,7 @@ class Sidecar(Rows):
         data = self._data[file]
         with self._open(file) as opened:
             try:
-                columns = _parquet(opened, data).read(["status", "split"])
+                columns = _parquet(opened, data).read(["status", "split"], use_threads=False)
             except (pa.ArrowException, OSError) as error:
                 raise _broken(data, error) from error
         usable = pc.and_(
@@ -179,14 +183,15 @@ class Sidecar(Rows):
     def _read_places(self, data: DataFile) -> pa.Table:
         path = join(self._out, "index", f"{data.shard}.parquet")
         try:
-            return pq.read_table(pa.BufferReader(self._files.read(path)), columns=list(_PLACE))
+            opened = pq.ParquetFile(pa.BufferReader(self._files.read(path)), pre_buffer=False)
+            return opened.read(list(_PLACE), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path}, the source's index, cannot be read: {error}", shard=data.shard) from error
 
 
 def _parquet(opened: Any, data: DataFile) -> pq.ParquetFile:
     try:
-        parquet = pq.ParquetFile(opened)
+        parquet = pq.ParquetFile(opened, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise _broken(data, error) from error
     schema.check_version(parquet.schema_arrow, data.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -42,7 +43,7 @@ def sample_record(key: str, members: Mapping[str, bytes], shard: str, row: int, 
     """The record of a tar's sample. One that recaption has not written has the caption that came with it, as `raw`:
     `caption` of its `.json` (img2dataset/writer.py), else its `.txt`. Raises DatasetError.
     """
-    json = members.get("json", b"{}")
+    json = members.get("json", b"{}").removeprefix(codecs.BOM_UTF8)
     if (made := _decoded(json, tags)) is not None:
         _check_key(made.key, key, shard)
         return made

@@ -25,6 +25,8 @@ _NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
 _META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 _MAX_HEADER: Final = 1 << 20
 _REGULAR: Final = (b"0", b"\0", b"7")
+_COMPRESSED: Final = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+"""First bytes of compressed files: RFC 1952, bzip2, the .xz format, RFC 8878."""
 
 Read = Callable[[int, int], bytes]
 """(offset, size) -> bytes, less of them where the file ends."""
@@ -48,6 +50,8 @@ def members(read: Read, start: int = 0, end: int | None = None) -> Iterator[Memb
     sparse = False
     while end is None or at < end:
         block = read(at, _BLOCK)
+        if at == 0:
+            _refuse_compressed(block)
         if len(block) < _BLOCK:
             raise DatasetError(f"the tar ends at byte {at + len(block)}, within or before a header: it was cut off")
         if block.count(0) == _BLOCK:
@@ -73,6 +77,15 @@ def members(read: Read, start: int = 0, end: int | None = None) -> Iterator[Memb
         yield Member(name or own_name, first, at, length if has_data else 0, regular and not sparse)
         at += length + -length % _BLOCK if has_data else 0
         first, name, size, sparse = at, None, None, False
+
+
+def _refuse_compressed(block: bytes) -> None:
+    for magic, name in _COMPRESSED.items():
+        if block.startswith(magic) and block[257:262] != b"ustar":
+            raise DatasetError(
+                f"the tar is compressed with {name}. Samples are read at random, so the loader needs plain tars: "
+                "decompress it (for gzip: gunzip FILE.tar.gz) and give the .tar"
+            )
 
 
 def split_name(name: str) -> tuple[str, str] | None:

@@ -64,7 +64,7 @@ class Outcome:
     sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
     unparsed: int = 0  # captions of the build on which a rule failed
     table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline's own -> captions it lacks
-    generations: dict[str, dict[str, int]]  # per generation the numbers of its sum; docs/figures.md
+    generations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of each sum: docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
     unused: tuple[str, ...] = ()  # what is in the source and not used, in words

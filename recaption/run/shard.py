@@ -178,6 +178,7 @@ def write_assembled(
             failures=annotated.failures,
             profile=profile_of(pipeline, spec.questions),
             token_ids=token_encoders(pipeline.output.token_ids),
+            holdout=pipeline.output.holdout is not None,
         )
     finally:
         gc.unfreeze()

@@ -86,7 +86,10 @@ def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str 
     data: list[tuple[str, str | None, str]] = [("data", None, f"data/{name}.{suffix}")]
     if format != "sidecar":
         folders = {"train": "data", "val": "data/val"}
-        kept = [split for split in folders if split == "train" or entry["splits"][split]]
+        listed = {
+            file["split"] for file in entry["files"] if file["table"] == "data"
+        }  # val may be there without samples
+        kept = [split for split in folders if split == "train" or entry["splits"][split] or split in listed]
         data = [("data", split, f"{folders[split]}/{name}.{suffix}") for split in kept]
     paths += data
     if format == "webdataset":

@@ -57,15 +57,17 @@ def write_shard(
     failures: Sequence[CaptionFailure] = (),
     profile: FlairProfile | None = None,
     token_ids: Sequence[Encoder] = (),
+    holdout: bool = False,
 ) -> ShardEntry:
     """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
 
     `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own, `failures` the
-    captions on which annotation failed; `profile` says what
-    stands in a webdataset sample in place of the flat strings; the ids that `token_ids` make of the texts lie in files
-    of their own, as the data do. Bytes are read (`images` is called) only for formats that hold them; memory holds the
-    records and one sample (webdataset) or row group (parquet). An image whose bytes are no longer those that were asked
-    about, or cannot be transcoded, becomes a rejected record, never a wrong sample.
+    captions on which annotation failed; `profile` says what stands in a webdataset sample in place of the flat strings;
+    the ids that `token_ids` make of the texts lie in files of their own, as the data do. With `holdout` a val shard is
+    always written, if with no samples: patterns such as `data/val/{00000..00575}.tar` then have no gaps. Bytes are read
+    (`images` is called) only for formats that hold them; memory holds the records and one sample (webdataset) or row
+    group (parquet). An image whose bytes are no longer those that were asked about, or cannot be transcoded, becomes a
+    rejected record, never a wrong sample.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
     Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
     """
@@ -80,9 +82,12 @@ def write_shard(
         late: list[Reject] = []
     elif format in ("webdataset", "parquet"):
         options: dict[str, Any] = {"tokenizers": tokenizers}
+        splits = ("train", "val") if holdout else ("train",)
         if format == "webdataset":
             options |= {"primary": primary, "profile": profile}
-        made, late, files, placed = _write_pixels(store, prefix, shard, made, images, format, image_mode, options)
+        made, late, files, placed = _write_pixels(
+            store, prefix, shard, made, images, format, image_mode, options, splits
+        )
         columns = Columns(made, tokenizers)
     else:
         raise ConfigError(f"output.format is {format!r}; it can be sidecar, webdataset or parquet")
@@ -158,8 +163,9 @@ def _write_pixels(
     format: str,
     image_mode: ImageMode,
     options: Mapping[str, Any],
+    splits: Sequence[str],
 ) -> tuple[list[Record], list[Reject], list[FileEntry], Placed]:
-    """Train samples go to `data/<shard>`, val ones to `data/val/<shard>`, which is there only if there are any.
+    """Train samples go to `data/<shard>`, val ones to `data/val/<shard>`, of which those of `splits` are always there.
 
     Returns the records as they became, rejects among them, the files, and which records lie in them.
     """
@@ -181,7 +187,8 @@ def _write_pixels(
                 writers[split], sinks[split] = stack.enter_context(opened)
             return writers[split]
 
-        writer("train")  # always there, if with no samples: a pattern like {00000..00575}.tar must have no gaps
+        for split in splits:  # if with no samples: a pattern like {00000..00575}.tar must have no gaps
+            writer(split)
         for at, image, data in _usable(records, images, shard):
             record = records[at]
             try:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from recaption.cli import main
@@ -115,3 +116,33 @@ def test_progress_shows_on_a_terminal_only() -> None:
             report(0, 3)
             report(3, 3)
         assert ("3/3" in sink.getvalue()) == terminal
+
+
+@pytest.mark.parametrize(("name", "pattern"), [("flair", "*.tar"), ("open_clip", "*.tar"), ("recap", "data/*.parquet")])
+def test_samples_per_shard(name: str, pattern: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dest = tmp_path / "x"
+    assert main(["export", str(GOLDEN), str(dest), "--to", name, "--samples-per-shard", "4"]) == 0
+    made = sorted(dest.glob(pattern))
+    assert len(made) == 4  # 13 samples
+    assert main(["validate", str(dest), "--for", name]) == 0
+    if name == "recap":
+        assert [pq.read_metadata(path).num_rows for path in made] == [4, 4, 4, 1]
+        assert made[0].name == "train-00000-of-00004.parquet"
+    else:
+        assert list(json.loads((dest / "sizes.json").read_text()).values()) == [4, 4, 4, 1]
+
+
+@pytest.mark.parametrize("name", ["dreamlip", "fg_clip", "llava"])
+def test_a_shard_size_is_refused_for_one_file(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(GOLDEN), str(tmp_path / "x"), "--to", name, "--samples-per-shard", "4"]) == 2
+    assert "--samples-per-shard is for formats that write tars or Parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["flair", "open_clip", "dreamlip", "fg_clip", "llava"])
+def test_a_printed_path_is_absolute(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert main(["export", str(GOLDEN), "a/b", "--to", name]) == 0
+    assert f" {tmp_path}/a/b/" in capsys.readouterr().out.replace("\n", "")

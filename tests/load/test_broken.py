@@ -175,6 +175,9 @@ def test_a_truncated_tar_of_others(tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match=f"{why}.*\\(shard t\\)"):
             opened(tmp_path, policy=raw_text, batch_size=1)
     (tmp_path / "t.tar").write_bytes(b"\x1f\x8b" + bytes(1000))
+    with pytest.raises(DatasetError, match="compressed with gzip"):
+        opened(tmp_path, policy=raw_text, batch_size=1)
+    (tmp_path / "t.tar").write_bytes(b"\x1f\x8c" + bytes(1000))
     with pytest.raises(DatasetError, match="no tar header at byte 0"):
         opened(tmp_path, policy=raw_text, batch_size=1)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +21,7 @@ from loading import raw_text, two_texts
 from PIL import Image
 from samples import jpeg, sample, write_tar
 
-from recaption.errors import UserError
+from recaption.errors import DatasetError, UserError
 from recaption.load import CaptionDataset, loader, policy
 
 Built = Callable[[str], Path]
@@ -216,3 +219,34 @@ def test_newer_fields_are_left_alone(own_copy: Built) -> None:
     data = json.loads(json.dumps({"captions": [], **{n: getattr(record, n) for n in ("key", "source_key", "shard")}}))
     data |= {"row": 0, "sha256": "", "status": "ok", "split": "train", "aesthetic": 0.5}
     assert record_of(data).key == record.key
+
+
+@pytest.mark.parametrize("name", ["00000.tar.gz", "00000.tgz", "00000.TAR.GZ", "00000.tar.zst"])
+@pytest.mark.parametrize("given", ["file", "folder", "pattern"])
+def test_a_compressed_tar_is_refused_by_its_name(name: str, given: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"")
+    write_tar(tmp_path / "00001.tar", [sample("a", jpeg(1))])
+    path = {"file": tmp_path / name, "folder": tmp_path, "pattern": tmp_path / "*"}[given]
+    with pytest.raises(UserError, match=r"compressed tars are not supported.*gunzip"):
+        CaptionDataset(str(path), policy=raw_text, batch_size=1)
+
+
+def test_a_compressed_tar_beside_its_plain_one_is_left_out(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [sample("a", jpeg(1))])
+    (tmp_path / "0.tar.gz").write_bytes(gzip.compress((tmp_path / "0.tar").read_bytes()))
+    assert CaptionDataset(tmp_path, policy=raw_text, batch_size=1).steps.samples == 1
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_tar_whose_content_is_compressed_is_refused(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [sample("a", jpeg(1))])
+    (tmp_path / "0.tar").write_bytes(compress((tmp_path / "0.tar").read_bytes()))
+    with pytest.raises(DatasetError, match=r"compressed with (gzip|bzip2|xz).*decompress it"):
+        CaptionDataset(tmp_path, policy=raw_text, batch_size=1)
+
+
+def test_a_json_member_with_a_byte_order_mark(tmp_path: Path) -> None:
+    body = b'\xef\xbb\xbf{"caption": "a red sink", "url": "http://example.com/a.jpg"}'
+    write_tar(tmp_path / "0.tar", [{"a.jpg": jpeg(1), "a.json": body}])
+    record = CaptionDataset(tmp_path, policy=raw_text, batch_size=1).sample(0).record
+    assert (record.captions[0].text, record.url) == ("a red sink", "http://example.com/a.jpg")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,21 @@ def test_changed_and_broken_images_become_rejects_not_samples(store: LocalStore,
         (3, "build", "missing_image"),
     ]
     assert set(pq.read_table(store.root / "b/captions/00000.parquet")["key"].to_pylist()) == {"k000"}
+
+
+@pytest.mark.parametrize("format", ["webdataset", "parquet"])
+def test_val_shards_have_no_gaps(store: LocalStore, shard: Any, format: str) -> None:
+    """A build with a holdout has a val file for each shard, so that patterns of trainers find all of them."""
+    one = shard(6)
+    assert all(record.split == "train" for record in one.records())
+    entry = write(store, one, format, holdout=True)
+    (val,) = [file for file in entry.files if file.table == "data" and file.split == "val"]
+    assert val.rows == 0 and (store.root / "b" / val.path).stat().st_size == val.bytes
+    if format == "webdataset":
+        with tarfile.open(store.root / "b" / val.path) as tar:
+            assert tar.getnames() == []
+    else:
+        assert pq.read_table(store.root / "b" / val.path, partitioning=None).num_rows == 0
 
 
 def test_a_source_that_lost_images_is_an_error_and_leaves_no_data(store: LocalStore, shard: Any) -> None:
