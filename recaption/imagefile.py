@@ -6,6 +6,7 @@ Nothing here rejects a file. Pillow decides that (`recaption.decode`); where the
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -15,6 +16,8 @@ _HEIF: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _CONTAINER: Final = (b"mif1", b"msf1")  # major brands that do not tell what is inside
 _SOS: Final = 0xDA
 _EXIF: Final = b"Exif\0\0"
+_RAW_PROFILE: Final = b"Raw profile type exif\0"
+_MOST_OF_PROFILE: Final = 1 << 20  # bytes; a deflated text may be of any size
 _ORIENTATION: Final = 0x0112
 _X_RESOLUTION: Final = 0x011A
 _PLAIN: Final = (5, 1)  # one RATIONAL
@@ -213,7 +216,24 @@ def exif_of(kind: str, data: bytes) -> bytes | None:
         return next((data[start + 4 + len(_EXIF) : end] for start, end in _jpeg_exif(data)), None)
     if kind == "PNG" and b"eXIf" in data:
         return next((data[start:end] for name, start, end in _png_chunks(data) if name == b"eXIf"), None)
+    if kind == "PNG" and _RAW_PROFILE in data:
+        texts = (data[start:end] for name, start, end in _png_chunks(data) if name in (b"tEXt", b"zTXt"))
+        return next((_raw_profile(text) for text in texts if text.startswith(_RAW_PROFILE)), None)
     return None
+
+
+def _raw_profile(text: bytes) -> bytes | None:
+    """EXIF as ImageMagick wrote it into PNGs before they had a chunk for it: a name, a length, and hex digits.
+
+    `text` is the content of a tEXt or, deflated, of a zTXt chunk (PNG specification, section 11.3.3).
+    """
+    value = text[len(_RAW_PROFILE) :]
+    try:
+        if value[:1] == b"\0":  # the method of compression: deflate
+            value = zlib.decompressobj().decompress(value[1:], _MOST_OF_PROFILE)
+        return bytes.fromhex("".join(value.decode("ascii").split("\n")[3:]))
+    except (zlib.error, ValueError):
+        return None
 
 
 def exif_orientation(exif: bytes) -> int | None:

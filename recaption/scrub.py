@@ -22,7 +22,7 @@ _SECRET_VARIABLE = re.compile(rf"(?:{_SECRET_NAME}|key|auth)(?:_(?:id|value|base
 # Query parameters that sign a URL or grant access to it: whole names, names whose value must look like a signature, and
 # ends of names such as OSSAccessKeyId.
 _WHOLE = r"(?:sig|auth|pwd|rlkey|hdnts|hdnea|q-ak|key(?=(?:=|%(?:25)*3D)[\w%-]{8}))"
-_SHORT = r"(?:sign|hm|oh|s)(?=(?:=|%(?:25)*3D)[\w%-]{20})"
+_SHORT = r"(?:sign|hm|oh|s|st|md5|hash|verify|ticket)(?=(?:=|%(?:25)*3D)[\w%-]{20})"
 _END = (
     r"(?:signature|token|secret|credentials?|passw(?:or)?d|hmac|jwt|authorization|auth[-_]?key|session(?:[-_]?id)?|"
     r"api[-_]?key|access[-_]?key(?:[-_]?id)?|access[-_]?id|key[-_]?pair[-_]?id|policy|[-_.](?:sig|sign|auth|key))"

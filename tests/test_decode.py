@@ -364,6 +364,25 @@ def test_orientation_of_a_png_behind_its_pixels_and_of_odd_exif() -> None:
         assert made != block and exif_orientation(made) is None
 
 
+@pytest.mark.parametrize("deflated", [False, True])
+def test_orientation_of_a_png_by_imagemagick(deflated: bool) -> None:
+    block, data = exif(6).tobytes(), SAVED["PNG"]
+
+    def with_profile(profile: bytes, at: int) -> bytes:
+        content = b"Raw profile type exif\0" + (b"\0" + zlib.compress(profile) if deflated else profile)
+        name = b"zTXt" if deflated else b"tEXt"
+        checksum = struct.pack(">I", zlib.crc32(name + content))
+        return data[:at] + struct.pack(">I", len(content)) + name + content + checksum + data[at:]
+
+    for at in (data.index(b"IDAT") - 4, data.index(b"IEND") - 4):
+        made = with_profile(f"\nexif\n{len(block):8}\n{block.hex()}\n".encode(), at)
+        assert check_header(made, LIMITS).orientation == 6
+        with Image.open(io.BytesIO(made)) as image:
+            assert decode(made, LIMITS, orientation=6).size == ImageOps.exif_transpose(image).size == (48, 64)
+        for broken in (b"\nexif\n 9\nno digits", b"\xff\xfe", b""):
+            assert check_header(with_profile(broken, at), LIMITS).orientation is None
+
+
 def test_damaged_exif_costs_neither_the_image_nor_a_warning() -> None:
     data = encode(picture(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x34" * 20)
     assert decode(data, LIMITS).size == (64, 48)

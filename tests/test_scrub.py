@@ -82,6 +82,9 @@ def test_what_says_what_is_wrong_stays(text: str) -> None:
         ("https://x.test/a.jpg?OSSAccessKeyId=S&security-token=S", "https://x.test/a.jpg?OSSAccessKeyId=***&security-token=***"),
         ("https://x.test/a.jpg?Policy=S&Signature=S~_&Key-Pair-Id=S", "https://x.test/a.jpg?Policy=***&Signature=***&Key-Pair-Id=***"),
         ("https://cdn.test/a.png?ex=65&hm=0123456789abcdef01234567", "https://cdn.test/a.png?ex=65&hm=***"),
+        ("https://x.test/a.jpg?st=0123456789abcdefABCD_w&e=17", "https://x.test/a.jpg?st=***&e=17"),
+        ("https://x.test/a.jpg?md5=0123456789abcdefABCD_w&expires=1", "https://x.test/a.jpg?md5=***&expires=1"),
+        ("https://x.test/a.jpg?verify=1487783130-IaLKSmTLsS%2Fm%3D", "https://x.test/a.jpg?verify=***"),
         ("https://x.test/p?url=https%3A%2F%2Fy.test%3Fsig%3DS%26w%3D3&h=2", "https://x.test/p?url=https%3A%2F%2Fy.test%3Fsig%3D***%26w%3D3&h=2"),
         ("HTTPS://x.test/a?b=1&amp;TOKEN=S&amp;c=2#access_token=S", "HTTPS://x.test/a?b=1&amp;TOKEN=***&amp;c=2#access_token=***"),
         ("https://me:S@x.test/a.jpg", "https://***@x.test/a.jpg"),
@@ -98,7 +101,7 @@ def test_urls_are_published_without_what_gives_access(url: str, published: str) 
 @pytest.mark.parametrize(
     "url",
     [
-        "https://x.test/a.jpg?width=1&author=x&design=y&config=z&s=3&key=1&v=0123456789abcdef0123456789abcdef",
+        "https://x.test/a.jpg?width=1&author=x&design=y&config=z&s=3&key=1&st=2&hash=4&v=0123456789abcdef0123456789abcdef",
         "https://x.test/sk-skincare-cream.jpg?mail=me@x.test",
         "https://x.test/" + "a/" * 300 + "b.jpg",
         "https://x.test/token/secret.jpg#top",
