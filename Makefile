@@ -7,7 +7,7 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench soak scene-model scene-eval annotate-scores tagger-model lock wheel clean
+.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no dow
 
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
 	@$(PY) -m pytest -m "not soak" -n 2 --dist loadgroup $(ARGS)
+
+test-pythons: ## the tests that need no engine and no torch, on each supported Python on PATH, one after the other
+	@$(PYTHON) scripts/pythons.py $(ARGS)
 
 check: setup ## ruff and mypy
 	@$(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
@@ -52,6 +55,6 @@ lock: setup ## write constraints.txt from what is installed; run the tests befor
 wheel: setup ## build dist/*.whl
 	@$(PY) -m build --no-isolation --wheel $(ARGS)
 
-clean: ## remove .venv, caches and build outputs, but no data
-	@rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+clean: ## remove .venv, .pythons, caches and build outputs, but no data
+	@rm -rf .venv .pythons .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

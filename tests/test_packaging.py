@@ -191,7 +191,16 @@ def test_constraints_are_versions_that_the_ranges_admit() -> None:
     ]
     assert wrong == []
     untested = {n for n in names(asked) if n not in tested}
-    assert untested <= {"recaption", "vllm", "torchvision"}  # torchvision goes with torch's build: scripts/setup.py
+    # torchvision goes with torch's build (scripts/setup.py); standard-imghdr is for newer Pythons than the tested set's
+    assert untested <= {"recaption", "vllm", "torchvision", "standard-imghdr"}
+
+
+@pytest.mark.parametrize(("version", "wanted"), [("3.11", False), ("3.12", False), ("3.13", True)])
+def test_downloads_get_imghdr_where_python_has_none(version: str, wanted: bool) -> None:
+    asked = [Requirement(line) for line in PROJECT["optional-dependencies"]["download"]]
+    environment = {"python_version": version, "python_full_version": f"{version}.0"}
+    got = {r.name for r in asked if r.marker is None or r.marker.evaluate(environment)}
+    assert ("standard-imghdr" in got) == wanted
 
 
 def makefile_targets() -> dict[str, str]:
@@ -230,6 +239,19 @@ def test_setup_runs_on_an_old_python_far_enough_to_say_so() -> None:
     source = (ROOT / "scripts" / "setup.py").read_text("utf-8")
     ast.parse(source, feature_version=(3, 8))
     assert not [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Match)]
+
+
+def test_a_python_that_does_not_run_counts_as_not_found(tmp_path: Path) -> None:
+    """pyenv puts commands on PATH that only print an error; with nothing tested the job must not pass."""
+    for version in ("3.11", "3.13"):
+        shim = tmp_path / f"python{version}"
+        shim.write_text("#!/bin/sh\nexit 127\n")
+        shim.chmod(0o755)
+    command = [sys.executable, str(ROOT / "scripts" / "pythons.py")]
+    environment = {**os.environ, "PATH": str(tmp_path)}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 1
+    assert "Python 3.11: not found; Python 3.12: not found; Python 3.13: not found" in result.stdout
 
 
 def test_torch_versions_agree() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from loading import make_build
 
 FORMATS = ("webdataset", "sidecar", "parquet")
 
@@ -18,6 +17,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def of(format: str) -> Path:
         if format not in made:
+            from loading import make_build  # needs torch, which not every test here does
+
             made[format] = make_build(tmp_path_factory.mktemp(format), format)
         return made[format]
 
@@ -27,4 +28,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 @pytest.fixture
 def own_copy(built: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     """A build of a format to be damaged."""
+    from loading import make_build
+
     return lambda format: make_build(tmp_path, format)
