@@ -44,7 +44,7 @@ _ZONE = 1024  # captions per memory zone
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _LONGEST = 128  # characters of a word
 _NO_WORDS = re.compile(rf"[^\s{_UNSPACED}]{{{_LONGEST + 1},}}|\*{{1,3}}|_{{2,3}}|`{{1,3}}|(?m:^#{{1,6}})")
-_UNKNOWN: Final[dict[str, Any]] = {  # what `weight` is told of a caption that was not parsed
+_UNKNOWN: Final[dict[str, Any]] = {  # flags that `weight` gets for a caption that was not parsed
     "objects": None,
     "said_before": 0.0,
     **dict.fromkeys(("is_dup", "is_fragment", "is_negation", "is_meta", "is_boilerplate"), False),

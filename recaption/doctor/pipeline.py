@@ -16,7 +16,7 @@ from recaption.errors import RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside
 from recaption.objectstore import ObjectStore
 from recaption.source import Source, open_source
-from recaption.store import LocalStore, Store, open_store
+from recaption.store import LocalStore, open_store
 
 _LISTING = 3.0  # s that shards are counted for: a source may have a hundred thousand
 
@@ -107,11 +107,13 @@ def output(pipeline: Pipeline) -> Finding:
     if url.startswith("memory://"):
         todo = "name a folder or an object store: --set output.path=…"
         return error("output", f"{url}: every process has a memory of its own", todo, "input")
+    from recaption.run.check import missing_folders
+
     store = open_store(url)
     if isinstance(store, ObjectStore):
         store.ATTEMPTS = 1  # what fails now is what is asked
     probe = f".tmp-doctor-{uuid.uuid4().hex}"
-    new = _missing_folders(store)
+    new = missing_folders(store)
     mine = False
     try:
         store.put(probe, b"doctor")
@@ -143,13 +145,6 @@ def output(pipeline: Pipeline) -> Finding:
             "output", found, "use S3, Google Cloud Storage or a folder; or see to it yourself and give --takeover"
         )
     return ok("output", f"{store.url} can be written" + (", with conditional writes" if "://" in url else ""))
-
-
-def _missing_folders(store: Store) -> list[Path]:
-    """Of a local store: those that a put will make, the innermost first."""
-    if not isinstance(store, LocalStore):
-        return []
-    return [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
 
 
 def build(pipeline: Pipeline) -> Finding | list[Finding]:

@@ -55,7 +55,7 @@ def build(spec: EngineSpec) -> Engine:
 
 
 def check_reachable(spec: EngineSpec) -> None:
-    """Raises EngineDead, within seconds, when nobody listens at the address of the server that is to answer.
+    """Raises EngineDead, within seconds, when no server listens at the address of the server that is to answer.
 
     Call it where engines run: an address such as 127.0.0.1 is another one on another machine.
     """

@@ -31,7 +31,7 @@ def check_listening(base_url: str) -> None:
         except OSError as error:
             if left == 0:
                 raise EngineDead(
-                    f"nobody listens at {host}:{port} ({error.strerror or error}). Start the server of "
+                    f"no server listens at {host}:{port} ({error.strerror or error}). Start the server of "
                     f"engine_args.base_url {base_url}, or name another address there"
                 ) from None
             time.sleep(PAUSE)

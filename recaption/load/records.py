@@ -22,7 +22,7 @@ except ImportError as error:
 
 _COUNTS: Final = "n_tokens_"
 # As our writer has them: behind the sub_id, without white space. No text can hold this: its quotes are escaped.
-_COUNT: Final = re.compile(rb',"n_tokens_(\w+)":(\d+)')
+_COUNT: Final = re.compile(rb',"n_tokens_(\w+)":(\d+)(?=[,}])')
 _NAMED: Final = b'"n_tokens_'
 _set = object.__setattr__
 
@@ -107,6 +107,8 @@ def _decoded(json: bytes, tags: bool) -> Record | None:
         made = (_tagged if tags else _untagged).decode(json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if not made.captions:
+        return None
     subs = [sub for caption in made.captions for sub in caption.sub_captions]
     of_each = len({name for name, _ in counts})
     if not named == len(counts) == of_each * len(subs):
@@ -142,26 +144,31 @@ class _Known:
             return {name: data[name] for name in self._names if name in self._required or name in data}
 
 
-_record_fields, _caption_fields = _Known(Record, "captions"), _Known(Caption, "sub_captions")
+_record_fields, _caption_fields = _Known(Record, "captions"), _Known(Caption, "sub_captions", "cleaned")
 _sub_fields, _tag_fields = _Known(SubCaption, "n_tokens", "tags"), _Known(Tag, "attributes")
 
 
 def _caption(data: Mapping[str, Any], tags: bool) -> Caption:
-    subs = data["sub_captions"]
+    subs = data.get("sub_captions", ())
     counts = [name for name in subs[0] if name.startswith(_COUNTS)] if subs else []
-    return Caption(**_caption_fields(data), sub_captions=tuple([_sub_caption(sub, counts, tags) for sub in subs]))
+    cleaned = data.get("cleaned")
+    return Caption(
+        **_caption_fields(data),
+        cleaned=None if cleaned is None else tuple(cleaned),
+        sub_captions=tuple([_sub_caption(sub, counts, tags) for sub in subs]),
+    )
 
 
 def _sub_caption(data: Mapping[str, Any], counts: list[str], tags: bool) -> SubCaption:
     return SubCaption(
         **_sub_fields(data),
         n_tokens={name[len(_COUNTS) :]: data[name] for name in counts},
-        tags=tuple([_tag(tag) for tag in data["tags"]]) if tags else (),
+        tags=tuple([_tag(tag) for tag in data.get("tags", ())]) if tags else (),
     )
 
 
 def _tag(data: Mapping[str, Any]) -> Tag:
-    return Tag(**_tag_fields(data), attributes=tuple(data["attributes"]))
+    return Tag(**_tag_fields(data), attributes=tuple(data.get("attributes", ())))
 
 
 def _json(data: bytes, key: str) -> dict[str, Any]:

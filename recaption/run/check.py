@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,7 +18,7 @@ from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
 from recaption.source.excluded import read_excluded
-from recaption.store import Store, open_store
+from recaption.store import LocalStore, Store, open_store
 
 T = TypeVar("T")
 FAULTS = (UserError, MissingExtra, RecaptionError)
@@ -144,22 +145,34 @@ def opened_source(source: Source, store: Store | None) -> OpenSource:
 
 
 def check_writable(store: Store) -> None:
-    """Raises UserError for an output that cannot be written."""
+    """Raises UserError for an output that cannot be written. Leaves nothing behind, no folder either."""
     if store.url.startswith("memory://"):
         raise UserError(
             f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
         )
     probe = f".probe-{os.getpid()}"
+    made = missing_folders(store)
     try:
         store.put(probe, b"")
         store.delete(probe)
     except StoreError as error:
         raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
+    finally:
+        with suppress(OSError):  # they are gone already, or somebody has put something there meanwhile
+            for folder in made:
+                folder.rmdir()
 
 
 def excluded(source: Source) -> frozenset[str]:
     """The sha256 of images that must not be asked about, in lower-case hex."""
     return read_excluded(source.exclude) if source.exclude else frozenset()
+
+
+def missing_folders(store: Store) -> list[Path]:
+    """Of a local store: those that a put will make, the innermost first."""
+    if not isinstance(store, LocalStore):
+        return []
+    return [folder for folder in (store.root, *store.root.parents) if not folder.exists()]
 
 
 def _tried(found: list[Exception], check: Callable[..., T], *args: Any) -> T | None:

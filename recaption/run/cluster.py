@@ -99,7 +99,7 @@ def check_address(address: str) -> None:
 
 
 def check_listening(address: str) -> None:
-    """Raises ClusterError when nobody listens at host:port; Ray itself would try for minutes."""
+    """Raises ClusterError when no server listens at host:port; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():  # auto, local: Ray finds it by itself
         return
@@ -107,7 +107,7 @@ def check_listening(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ClusterError(
-            f"RAY_ADDRESS is {address}, but nobody can be reached there: {error}. Give the address of a running "
+            f"RAY_ADDRESS is {address}, but no server answers there: {error}. Give the address of a running "
             "cluster, or unset RAY_ADDRESS to use this machine"
         ) from error
 

@@ -117,8 +117,8 @@ def waited(
 ) -> T:
     """What `call` returns or raises. It runs on a daemon thread, so that signals are heard while a store is silent.
 
-    `silent` is told for how many seconds the call has run. Raises Interrupted when `stopping` says so and the call does
-    not end within `grace` seconds; it then goes on until the process ends, so it must be one that may be killed.
+    `silent` is called with the seconds that the call has run. Raises Interrupted when `stopping` says so and the call
+    does not end within `grace` seconds; it then goes on until the process ends, so it must be one that may be killed.
     """
     results: list[T] = []
     errors: list[BaseException] = []

@@ -26,7 +26,7 @@ def test_a_port_that_nobody_listens_on_is_told_before_engines_start() -> None:
     with socket.socket() as taken:  # bound and not listening: nobody else can be there
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        with pytest.raises(EngineDead, match=rf"nobody listens at 127.0.0.1:{port} .*engine_args.base_url"):
+        with pytest.raises(EngineDead, match=rf"no server listens at 127.0.0.1:{port} .*engine_args.base_url"):
             check_reachable(spec(port))
 
 

@@ -75,6 +75,30 @@ def test_records_written_before_a_flag_was_recorded_are_read(tags: bool) -> None
         assert record is not None and record.captions[0].sub_captions[0].is_unparsed is True
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("captions", 0, "cleaned"), ["token"]),
+        (("captions", 0, "sub_captions"), ...),
+        (("captions", -1, "sub_captions", 0, "tags"), ...),
+        (("captions", -1, "sub_captions", 0, "n_tokens_clip"), 0.5),
+        (("captions",), ...),
+    ],
+)
+@pytest.mark.parametrize("tags", [True, False])
+def test_both_ways_agree(path: tuple[Any, ...], value: Any, tags: bool) -> None:
+    data = orjson.loads(MEMBERS[0])
+    at = data
+    for step in path[:-1]:
+        at = at[step]
+    if value is ...:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    made = _decoded(orjson.dumps(data), tags)
+    assert made is None or made == record_of(data, tags=tags)
+
+
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=9))
 
 

@@ -254,7 +254,7 @@ def test_an_address_where_nobody_listens_is_told_in_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         check_listening(address)
-    with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, but nobody can be reached there"):
+    with pytest.raises(ClusterError, match=f"RAY_ADDRESS is {address}, but no server answers there"):
         check_listening(address)
     check_listening("auto")
 
