@@ -36,8 +36,10 @@ hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
-    """A background job of a shell inherits an ignored SIGINT, and tests press Ctrl-C."""
+    """Background jobs and `nohup` inherit ignored signals, and tests send these."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
