@@ -395,7 +395,7 @@ class Parts:
 
 
 class InvalidPipeline(ConfigError):
-    """A pipeline file that is not valid. `parts` are those that are; `path` is the file's, where there is one."""
+    """An invalid pipeline file. `parts` are its valid parts; `path` is the path of the file, or None."""
 
     parts: Parts
     path: Path | None = None

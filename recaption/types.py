@@ -62,7 +62,7 @@ DECODE_REASONS: Final[frozenset[str]] = frozenset(
 
 
 def stage_of(reason: str | None) -> Stage:
-    """Where an image that no model was asked about was found to be unusable."""
+    """The stage at which an image was found unusable, before any request."""
     return "decode" if reason in DECODE_REASONS else "source"
 
 

@@ -1,4 +1,4 @@
-"""The parent of a command: it forwards signals once, reports an end that nobody else reported, and leaves nothing."""
+"""The parent of a command: it forwards signals once, reports an end that the driver did not, and leaves no process."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from recaption.store import Store
 from recaption.types import Image
 
 _KINDS = ("answers", "rejects")
-_OF_THE_SOURCE = "source"  # rejects of images that no model was asked about: made anew with each index
+_OF_THE_SOURCE = "source"  # rejects of images that are unusable when listed: made again with each index
 _TRIES = 3  # parts may be compacted between listing and reading them
 
 

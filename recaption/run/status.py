@@ -77,7 +77,7 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
 
 
 def read_patiently(url: str, say: Callable[[str], None]) -> Status:
-    """As `read_status`; `say` is told while the store does not answer. Raises StoreError after PATIENCE_SECONDS."""
+    """As `read_status`; `say` is called while the store does not answer. Raises StoreError after PATIENCE_SECONDS."""
     next_at, slept = SILENT_STORE_SECONDS, 0.0
 
     def sleep(seconds: float) -> None:

@@ -449,7 +449,7 @@ def test_a_server_that_says_nothing_is_given_up(server: Server) -> None:
 
 
 def test_a_server_that_is_not_there_is_a_dead_engine() -> None:
-    with socket.socket() as taken:  # bound and not listening: nobody else can be there
+    with socket.socket() as taken:  # bound and not listening, so no other server can use the port
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with pytest.raises(EngineDead, match=r"does not answer: ClientConnectorError.*\(tried 2 times\)"):

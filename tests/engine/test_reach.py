@@ -23,7 +23,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_port_that_nobody_listens_on_is_told_before_engines_start() -> None:
-    with socket.socket() as taken:  # bound and not listening: nobody else can be there
+    with socket.socket() as taken:  # bound and not listening, so no other server can use the port
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         with pytest.raises(EngineDead, match=rf"no server listens at 127.0.0.1:{port} .*engine_args.base_url"):
