@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from recaption.errors import UserError
+
+if TYPE_CHECKING:
+    from recaption.source.download.passes import Settings
 
 KINDS: Final = ("txt", "csv", "tsv", "jsonl", "json", "parquet")
 # Names that img2dataset writes itself, or refuses as columns of the list.
@@ -31,11 +33,6 @@ def name(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
 
 
-def literals(files: list[Path]) -> str:
-    """A SQL list of string literals."""
-    return f"[{', '.join(map(text, files))}]"
-
-
 def find(urls: str) -> tuple[list[Path], str]:
     """The files of a list and their kind. Raises UserError: no such path, or a kind that is not supported."""
     path = Path(urls).expanduser()
@@ -52,19 +49,10 @@ def find(urls: str) -> tuple[list[Path], str]:
     return files, kinds.pop()
 
 
-def digest(urls: str) -> str:
-    """sha256 of the list's files, in order. Raises UserError as `find` does."""
-    sums = hashlib.sha256()
-    for path in find(urls)[0]:
-        with open(path, "rb") as file:
-            sums.update(hashlib.file_digest(file, "sha256").digest())
-    return sums.hexdigest()
-
-
-def write(urls: str, folder: Path, url_column: str, caption_column: str | None, size: int) -> dict[str, str]:
+def write(urls: str, folder: Path, settings: Settings) -> dict[str, str]:
     """Write the list to `folder`/00-*.parquet: `row`, `url`, `caption` and the other columns of the list.
 
-    Each file holds a multiple of `size` rows (the last one may hold fewer). Columns whose type JSON lacks become text.
+    Each file holds whole shards (the last one may end with a part). Columns whose type JSON lacks become text.
     Returns the columns that were renamed because img2dataset uses their name. Raises UserError: unreadable list,
     missing column, no URL.
     """
@@ -78,10 +66,15 @@ def write(urls: str, folder: Path, url_column: str, caption_column: str | None, 
     with duckdb.connect(config={"threads": 1, "temp_directory": str(temporary / "spill")}) as db:  # keeps the order
         try:
             types = {str(row[0]): str(row[1]) for row in db.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
-            _check(urls, kind, types, url_column, caption_column)
-            captions = caption_column if caption_column in types else None
-            columns, renamed = _columns(types, url_column, captions)
-            where = f"WHERE trim({name(url_column)}) <> ''" if kind == "txt" else ""
+            url, caption = ("url", None) if kind == "txt" else (settings.url_column, settings.caption_column or None)
+            for option, column in (("--url-column", url), ("--caption-column", caption)):
+                if column is not None and column not in types:
+                    raise UserError(
+                        f"{urls} has no column {column!r}; its columns are: {', '.join(types)}. Name one with "
+                        f"{option}, or an empty name for a list without captions. A csv or tsv file needs a header line"
+                    )
+            columns, renamed = _columns(types, url, caption)
+            where = "WHERE trim(url) <> ''" if kind == "txt" else ""
             query = f"SELECT row_number() OVER () - 1 AS row, {', '.join(columns)} FROM {table} {where}"
             db.execute(f"COPY ({query}) TO {text(listed)} (FORMAT parquet)")
         except duckdb.Error as error:
@@ -90,6 +83,7 @@ def write(urls: str, folder: Path, url_column: str, caption_column: str | None, 
         (rows,) = db.execute(f"SELECT count(*) FROM read_parquet({text(listed)})").fetchall()[0]
         if not rows:
             raise UserError(f"list of URLs {urls}: it contains no URL")
+        size = settings.samples_per_shard
         step = max(size, _FILE_ROWS - _FILE_ROWS % size)
         for number, first in enumerate(range(0, rows, step)):
             part = f"SELECT * FROM read_parquet({text(listed)}) WHERE row >= {first} AND row < {first + step}"
@@ -108,7 +102,7 @@ def _kind(path: Path) -> str:
 
 def _reader(files: list[Path], kind: str) -> str:
     """The list as a table function of DuckDB."""
-    paths = literals(files)
+    paths = f"[{', '.join(map(text, files))}]"
     if kind == "parquet":
         return f"read_parquet({paths}, union_by_name=true)"
     if kind in ("jsonl", "json"):
@@ -119,18 +113,6 @@ def _reader(files: list[Path], kind: str) -> str:
     delimiter = "\t" if kind == "tsv" else ","
     options = f"header=true, skip=0, all_varchar=true, delim='{delimiter}', quote='\"', escape='\"', union_by_name=true"
     return f"read_csv({paths}, {options})"
-
-
-def _check(urls: str, kind: str, columns: dict[str, str], url: str, caption: str | None) -> None:
-    for option, column in (("--url-column", url), ("--caption-column", caption)):
-        if column is None or column in columns or (kind == "txt" and option == "--caption-column"):
-            continue
-        hint = ", or an empty name for a list without captions" if option == "--caption-column" else ""
-        if kind in ("csv", "tsv"):
-            hint += ". A file without a header line needs one"
-        raise UserError(
-            f"{urls} has no column {column!r}; its columns are: {', '.join(columns)}. Name one with {option}{hint}"
-        )
 
 
 def _columns(types: dict[str, str], url: str, caption: str | None) -> tuple[list[str], dict[str, str]]:

@@ -1,7 +1,8 @@
 """Check each response that img2dataset receives: opt-out, size, time, and whether the body is a complete image.
 
-img2dataset fetches with `urllib.request.urlopen`, without limits on bytes or total time. `install` sets an opener with
-these checks by urllib's public `install_opener`. A failed check reaches img2dataset's table as `<reason>: <detail>`.
+img2dataset fetches with `urllib.request.urlopen`, without limits on bytes or total time. `worker` gives urllib an
+opener with these checks (`urllib.request.install_opener`). A failed check is in img2dataset's table as
+`<reason>: <detail>`.
 """
 
 from __future__ import annotations
@@ -25,22 +26,12 @@ _VALUED: Final = {"unavailable_after", "max-snippet", "max-image-preview", "max-
 _AGENT: Final = re.compile(r"\*|[a-z][a-z0-9_./-]*")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """Bounds for each URL. `seconds` bounds each response in total; urlopen's timeout bounds only the next bytes."""
-
-    max_bytes: int
-    seconds: float
-    respect_opt_out: bool
-    user_agent_token: str
-
-
 class CheckError(Exception):
     """A response that is not used. `str()` is `<reason>: <detail>`."""
 
 
-def install(limits: Limits) -> None:
-    """Install the opener for `urllib.request.urlopen` in this process."""
+def build(**checks: Any) -> urllib.request.OpenerDirector:
+    """An opener for http and https with the checks. `checks`: the fields of `Checks`."""
     opener = urllib.request.OpenerDirector()  # build_opener would add file:, ftp: and data:
     for handler in (
         urllib.request.ProxyHandler(),
@@ -50,34 +41,38 @@ def install(limits: Limits) -> None:
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPRedirectHandler(),
         urllib.request.HTTPErrorProcessor(),
-        _Checks(limits),
+        Checks(**checks),
     ):
         opener.add_handler(handler)
-    urllib.request.install_opener(opener)
+    return opener
 
 
-class _Checks(urllib.request.BaseHandler):
+@dataclass(kw_only=True)
+class Checks(urllib.request.BaseHandler):
+    """`max_seconds` bounds a response in total; urlopen's timeout bounds only the wait for the next bytes."""
+
+    max_bytes: int
+    max_seconds: float
+    respect_opt_out: bool
+    user_agent_token: str
     handler_order = 400  # before HTTPErrorProcessor, so that redirects are checked too
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
 
     def http_request(self, request: Any) -> Any:
         request.full_url = _ascii(request.full_url)
-        request.deadline = time.monotonic() + self.limits.seconds
+        request.deadline = time.monotonic() + self.max_seconds
         return request
 
     def http_response(self, request: Any, response: Any) -> Any:
         with response:
             headers, data = response.headers, b""
-            if self.limits.respect_opt_out and response.code < 400:
+            if self.respect_opt_out and response.code < 400:
                 tags = headers.get_all("X-Robots-Tag", [])
-                found = opted_out(tags, headers.get("tdm-reservation"), self.limits.user_agent_token)
+                found = opted_out(tags, headers.get("tdm-reservation"), self.user_agent_token)
                 if found:
                     raise CheckError(f"opted_out: {found}")
             if 200 <= response.code < 300:  # bodies of redirects and errors are not read
                 data = self._body(response, request.deadline)
-                _check_image(data)
+                self._image(data)
             checked = addinfourl(io.BytesIO(data), headers, response.url, response.code)
             checked.msg = response.msg  # type: ignore[attr-defined] # HTTPErrorProcessor reads it
             return checked
@@ -85,7 +80,7 @@ class _Checks(urllib.request.BaseHandler):
     https_request, https_response = http_request, http_response
 
     def _body(self, response: Any, deadline: float) -> bytes:
-        announced, limit, body = response.length, self.limits.max_bytes, bytearray()
+        announced, limit, body = response.length, self.max_bytes, bytearray()
         if announced is not None and announced > limit:
             raise CheckError(f"too_large: {announced} bytes announced, limit {limit}")
         while chunk := response.read1(1 << 16):  # returns as soon as some bytes arrive
@@ -93,20 +88,19 @@ class _Checks(urllib.request.BaseHandler):
             if len(body) > limit:
                 raise CheckError(f"too_large: more than {limit} bytes")
             if time.monotonic() > deadline:
-                raise CheckError(f"timeout: {len(body)} bytes after {self.limits.seconds:g} s")
+                raise CheckError(f"timeout: {len(body)} bytes after {self.max_seconds:g} s")
         if announced is not None and len(body) < announced:
             raise CheckError(f"truncated: {len(body)} of {announced} bytes")
         return bytes(body)
 
+    def _image(self, data: bytes) -> None:
+        from recaption.decode import look
 
-def _check_image(data: bytes) -> None:
-    from recaption.decode import look
-
-    try:
-        look(data)
-    except ImageError as error:
-        reason = error.reason if error.reason in ("truncated", "too_many_pixels") else "not_an_image"
-        raise CheckError(f"{reason}: {error.args[0]}") from error
+        try:
+            look(data)
+        except ImageError as error:
+            reason = error.reason if error.reason in ("truncated", "too_many_pixels") else "not_an_image"
+            raise CheckError(f"{reason}: {error.args[0]}") from error
 
 
 def _ascii(url: str) -> str:

@@ -11,124 +11,139 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints
 
 from recaption.errors import StoreError
-from recaption.source.download.opener import DIRECTIVES, Limits
+from recaption.source.download.opener import DIRECTIVES
 
 _ROOT: Final = Path(__file__).parents[3]
-_STARTS: Final = 3  # starts of img2dataset without a finished shard before a pass ends with an error
+_TOKEN: Final = StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")
+
+
+class Settings(BaseModel):
+    """How to download. A second pass has a quarter of the threads and twice the time."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user_agent_token: Annotated[str, _TOKEN] = Field(
+        description="a download needs a name by which site owners can recognise it: --user-agent-token NAME (letters, "
+        "digits, _ . -), for instance of your group. `X-Robots-Tag: NAME: noai` then opts out of this download"
+    )
+    url_column: str = "url"
+    caption_column: str | None = "caption"
+    format: Literal["webdataset", "parquet"] = "webdataset"
+    samples_per_shard: PositiveInt = 5_000  # URLs, failures included
+    processes: PositiveInt = os.cpu_count() or 1
+    threads: PositiveInt = 64  # of each process
+    timeout: PositiveFloat = 10.0  # seconds without a byte
+    max_seconds: PositiveFloat = 60.0  # of a response in total
+    second_passes: int = Field(default=1, ge=0)
+    pause: float = Field(default=30.0, ge=0)  # seconds before a second pass
+    max_bytes: PositiveInt = 32 << 20  # of an image
+    respect_opt_out: bool = True
+
+    @classmethod
+    def hint(cls, field: str) -> str | None:
+        return cls.model_fields[field].description if field in cls.model_fields else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Passes:
-    """img2dataset with its incremental mode: it skips shards that are finished.
+    """img2dataset in its incremental mode, in which it skips finished shards.
 
-    The files in `urls` are numbered through as shards. A second pass adds a file to `urls`, and so adds shards.
+    It numbers the shards through all files in `urls`. A second pass adds a file to `urls`, and so adds shards.
     """
 
     out: Path
-    urls: Path
-    log: Path
-    format: str
-    size: int  # URLs of a shard
-    processes: int
-    threads: int  # of each process
-    timeout: float  # seconds without a byte
-    image_size: int | None
-    limits: Limits
+    settings: Settings
     report: Callable[[str], None]
 
+    @property
+    def urls(self) -> Path:
+        return self.out / ".download" / "urls"
+
     def gentler(self) -> Passes:
-        """A quarter of the threads, twice the time."""
-        limits = replace(self.limits, seconds=2 * self.limits.seconds)
-        return replace(self, threads=max(1, self.threads // 4), timeout=2 * self.timeout, limits=limits)
+        threads, timeout = max(1, self.settings.threads // 4), 2 * self.settings.timeout
+        changes = {"threads": threads, "timeout": timeout, "max_seconds": 2 * self.settings.max_seconds}
+        return replace(self, settings=self.settings.model_copy(update=changes))
 
     def shards(self, files: str = "*.parquet") -> int:
         """How many shards the list, or a part of its files, makes."""
-        return sum(math.ceil(pq.read_metadata(path).num_rows / self.size) for path in self.urls.glob(files))
+        size = self.settings.samples_per_shard
+        return sum(math.ceil(pq.read_metadata(path).num_rows / size) for path in self.urls.glob(files))
 
     def finished(self) -> int:
         return len(list(self.out.glob("*_stats.json")))
 
     def run(self) -> None:
-        """Raises StoreError when img2dataset ends three times in a row without finishing a shard."""
-        shards, fruitless = self.shards(), 0
-        while (before := self.finished()) < shards:
-            self._start(shards)
-            fruitless = 0 if self.finished() > before else fruitless + 1
-            if fruitless == _STARTS:
-                tail = "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-12:])
-                raise StoreError(
-                    f"img2dataset ended {_STARTS} times without finishing a shard ({before} of {shards} are finished). "
-                    f"The end of {self.log}:\n{tail}"
-                )
-
-    def _start(self, shards: int) -> None:
-        settings = {"img2dataset": self._arguments(shards), "limits": asdict(self.limits)}
+        """Raises StoreError when img2dataset ends before every shard is finished."""
+        shards = self.shards()
+        if self.finished() == shards:
+            return
         env = os.environ | {
-            "RECAPTION_DOWNLOAD": json.dumps(settings),
+            "RECAPTION_DOWNLOAD": json.dumps({"img2dataset": self._arguments(shards), "checks": self._checks()}),
             "NO_ALBUMENTATIONS_UPDATE": "1",  # it would request its newest version number on import
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
         }
-        command = [sys.executable, "-m", "recaption.source.download.worker"]
-        with open(self.log, "ab") as log:
-            process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, start_new_session=True
-            )
+        command, log = [sys.executable, "-m", "recaption.source.download.worker"], self.urls.with_name("log.txt")
+        with (
+            open(log, "ab") as end,
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=end, stderr=end, env=env, start_new_session=True
+            ) as process,
+        ):
             try:
                 self._watch(process, shards)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                assert process.stdin is not None
-                process.stdin.close()
+        if (finished := self.finished()) < shards:
+            tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-12:])
+            raise StoreError(
+                f"img2dataset finished {finished} of {shards} shards; run the same command again to continue. "
+                f"The end of {log}:\n{tail}"
+            )
 
     def _watch(self, process: subprocess.Popen[bytes], shards: int) -> None:
-        # img2dataset's pool waits forever for a worker that was killed, for instance for its memory. Its tables grow by
-        # 100 rows at a time, and a row takes at most limits.seconds.
-        patience = 120 + self.limits.seconds * (2 + math.ceil(100 / self.threads))
+        # img2dataset waits forever for a worker that was killed, for instance for its memory. Its tables grow by
+        # 100 rows at a time, and a row takes at most max_seconds.
+        patience = 120 + self.settings.max_seconds * (2 + math.ceil(100 / self.settings.threads))
         size, since, told, started = -1, time.monotonic(), -1, time.monotonic()
-        while process.poll() is None:
+        while process.poll() is None and time.monotonic() - since < patience:
             time.sleep(0.2)
             if (finished := self.finished()) != told:
                 told = finished
                 self.report(f"{finished} of {shards} shards, {time.monotonic() - started:.0f} s")
-            with contextlib.suppress(FileNotFoundError):
-                now = sum(entry.stat().st_size for entry in os.scandir(self.out) if entry.is_file())
-                if now != size:
-                    size, since = now, time.monotonic()
-            if time.monotonic() - since > patience:
-                self.report(f"no data for {patience:.0f} s; starting img2dataset again")
-                return
+            now = sum(entry.stat().st_size for entry in os.scandir(self.out) if entry.is_file())
+            size, since = now, time.monotonic() if now != size else since
+
+    def _checks(self) -> dict[str, Any]:
+        names = {"max_bytes", "max_seconds", "respect_opt_out", "user_agent_token"}
+        return self.settings.model_dump(include=names)
 
     def _arguments(self, shards: int) -> dict[str, Any]:
         columns = pq.read_schema(min(self.urls.glob("*.parquet"))).names
-        keep = self.image_size is None
         return {
             "url_list": str(self.urls),
             "input_format": "parquet",
             "caption_col": "caption" if "caption" in columns else None,
             "save_additional_columns": [name for name in columns if name not in ("url", "caption")],
             "output_folder": str(self.out),
-            "output_format": self.format,
-            "number_sample_per_shard": self.size,
-            "processes_count": min(self.processes, shards - self.finished()),
-            "thread_count": self.threads,
-            "timeout": self.timeout,
-            "image_size": self.image_size or 256,
-            "resize_mode": "no" if keep else "keep_ratio",
-            "resize_only_if_bigger": True,
-            "skip_reencode": True,
-            "disable_all_reencoding": keep,
-            "compute_hash": "sha256",
+            "output_format": self.settings.format,
+            "number_sample_per_shard": self.settings.samples_per_shard,
+            "processes_count": min(self.settings.processes, shards - self.finished()),
+            "thread_count": self.settings.threads,
+            "timeout": self.settings.timeout,
+            "resize_mode": "no",
+            "disable_all_reencoding": True,
             "extract_exif": False,
+            "compute_hash": "sha256",
             "incremental_mode": "incremental",
-            "user_agent_token": self.limits.user_agent_token,
-            "disallowed_header_directives": list(DIRECTIVES) if self.limits.respect_opt_out else [],
+            "user_agent_token": self.settings.user_agent_token,
+            "disallowed_header_directives": list(DIRECTIVES) if self.settings.respect_opt_out else [],
         }

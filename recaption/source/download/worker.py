@@ -1,7 +1,7 @@
 """The process in which img2dataset runs: `python -m recaption.source.download.worker` (started by `passes`).
 
 img2dataset starts its workers by spawning, which imports this module in each of them: all use the same opener.
-The environment variable RECAPTION_DOWNLOAD holds the limits and img2dataset's arguments as JSON.
+The environment variable RECAPTION_DOWNLOAD holds the checks and img2dataset's arguments as JSON.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 import threading
+import urllib.request
 
-from recaption.source.download.opener import Limits, install
+from recaption.source.download.opener import build
 
 
 def _end_with_parent() -> None:
@@ -23,7 +24,7 @@ def _end_with_parent() -> None:
 
 if __name__ in ("__main__", "__mp_main__"):
     settings = json.loads(os.environ["RECAPTION_DOWNLOAD"])
-    install(Limits(**settings["limits"]))
+    urllib.request.install_opener(build(**settings["checks"]))
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()

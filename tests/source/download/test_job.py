@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import signal
 import socket
+import subprocess
+import sys
 import tarfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -304,8 +309,9 @@ def test_wrong_numbers(tmp_path: Path) -> None:
     for settings, words in (
         ({"threads": 0}, "threads is 0"),
         ({"timeout": -1.0}, "timeout is -1"),
-        ({"format": "files"}, "expected webdataset or parquet"),
-        ({"second_passes": -1}, "second_passes -1"),
+        ({"image_size": 256}, "image_size is 256: Extra inputs are not permitted"),
+        ({"format": "files"}, "format is 'files': Input should be 'webdataset' or 'parquet'"),
+        ({"second_passes": -1}, "second_passes is -1"),
     ):
         with pytest.raises(UserError, match=words):
             run(tmp_path / "list.txt", tmp_path / "out", **settings)
@@ -319,3 +325,29 @@ def test_two_at_once(web: Web, tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="another process is downloading"):
         run(tmp_path / "list.txt", tmp_path / "out", report=second)
+
+
+def test_killed_and_stopped(web: Web, tmp_path: Path) -> None:
+    """A download that is killed leaves no process; SIGTERM ends with 75; finished shards are not fetched again."""
+    urls = [web.url(path) for path in ("/ok/1", "/404", "/slow", "/slow")]
+    (tmp_path / "list.txt").write_text("\n".join(urls))
+    command = [sys.executable, "-m", "recaption", "download", "list.txt", "out", "--user-agent-token", "recaption-test"]
+    command += ["--samples-per-shard", "2", "--timeout", "60"]
+    for number, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 75)):
+        before = web.hits["/slow"]
+        process = psutil.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while web.hits["/slow"] < before + 2 or not (tmp_path / "out" / "00000_stats.json").is_file():
+                time.sleep(0.1)
+                assert process.poll() is None
+            helpers = process.children(recursive=True)
+            assert helpers
+        finally:
+            process.send_signal(number)
+        assert process.wait() == code
+        assert psutil.wait_procs(helpers, timeout=30)[1] == []
+
+    settings = {"samples_per_shard": 2, "timeout": 0.5, "max_bytes": 32 << 20}
+    summary, _ = run(tmp_path / "list.txt", tmp_path / "out", **settings)
+    assert (summary.urls, summary.downloaded, summary.failed) == (4, 1, {"timeout": 2, "not_found": 1})
+    assert (web.hits["/ok/1"], web.hits["/404"], web.hits["/slow"]) == (1, 1, 8)  # two times, one pass more at the end
