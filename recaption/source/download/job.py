@@ -68,7 +68,10 @@ def download(urls: str, out: str, *, report: Callable[[str], None] = print, **op
         raise UserError(
             f"output {out!r}: expected a local folder, without * ? [ ], which img2dataset reads as patterns"
         )
-    record = {"list": [[path.name, path.stat().st_size] for path in lists.find(urls)[0]], **settings.model_dump(mode="json", exclude=_RESUMABLE)}
+    record = {
+        "list": [[path.name, path.stat().st_size] for path in lists.find(urls)[0]],
+        **settings.model_dump(mode="json", exclude=_RESUMABLE),
+    }
     with _stoppable(), _held(folder, record) as finished:
         if finished:
             report(f"{out} is finished already: nothing to do")
@@ -78,7 +81,10 @@ def download(urls: str, out: str, *, report: Callable[[str], None] = print, **op
             for old, new in lists.write(urls, passes.urls, settings).items():
                 report(f"column {old} is stored as {new}: img2dataset uses the name {old}")
         summary = _run(passes)
-        _write_json(folder / "download.json", {"settings": record, "summary": asdict(summary)})
+        _write_json(
+            folder / "download.json",
+            {"settings": record, "user_agent_token": settings.user_agent_token, "summary": asdict(summary)},
+        )
         _remove(folder)
         return summary
 
@@ -141,6 +147,8 @@ def _held(folder: Path, record: Mapping[str, Any]) -> Iterator[dict[str, Any] | 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another process is downloading into {folder}; wait for it, or end it") from error
+        except OSError:
+            pass  # a file system without locks
         _write_json(state, record)
         yield None
 

@@ -78,15 +78,17 @@ def write(urls: str, folder: Path, settings: Settings) -> dict[str, str]:
             query = f"SELECT row_number() OVER () - 1 AS row, {', '.join(columns)} FROM {table} {where}"
             db.execute(f"COPY ({query}) TO {text(listed)} (FORMAT parquet)")
         except duckdb.Error as error:
-            cause = " ".join(str(error).split("\n\n")[0].split())  # without DuckDB's advice and our SQL
-            raise UserError(f"list of URLs {urls} cannot be read: {cause}") from error
-        (rows,) = db.execute(f"SELECT count(*) FROM read_parquet({text(listed)})").fetchall()[0]
+            cause = " ".join(str(error).split("\n\n")[0].splitlines()[:3])  # without DuckDB's advice and our SQL
+            raise UserError(f"cannot read list of URLs {urls}: {cause}") from error
+        (rows,) = db.execute(f"SELECT count(*) FROM read_parquet({text(listed)}, hive_partitioning=false)").fetchall()[
+            0
+        ]
         if not rows:
             raise UserError(f"list of URLs {urls}: it contains no URL")
         size = settings.samples_per_shard
         step = max(size, _FILE_ROWS - _FILE_ROWS % size)
         for number, first in enumerate(range(0, rows, step)):
-            part = f"SELECT * FROM read_parquet({text(listed)}) WHERE row >= {first} AND row < {first + step}"
+            part = f"SELECT * FROM read_parquet({text(listed)}, hive_partitioning=false) WHERE row >= {first} AND row < {first + step}"
             db.execute(f"COPY ({part}) TO {text(temporary / f'00-{number:05d}.parquet')} (FORMAT parquet)")
     listed.unlink()
     shutil.rmtree(temporary / "spill", ignore_errors=True)
@@ -104,7 +106,7 @@ def _reader(files: list[Path], kind: str) -> str:
     """The list as a table function of DuckDB."""
     paths = f"[{', '.join(map(text, files))}]"
     if kind == "parquet":
-        return f"read_parquet({paths}, union_by_name=true)"
+        return f"read_parquet({paths}, union_by_name=true, hive_partitioning=false)"
     if kind in ("jsonl", "json"):
         return f"read_json({paths}, union_by_name=true, sample_size=-1)"
     if kind == "txt":  # no line has a NUL, so that a line is a value

@@ -61,12 +61,12 @@ def _query(out: Path, urls: Path, query: str, path: Path | None = None) -> list[
 
     shard = r"CAST(regexp_extract(filename, '(\d+)\.parquet$', 1) AS INT)"
     views = f"""
-        CREATE VIEW list AS SELECT * FROM read_parquet({text(urls / "00-*.parquet")});
+        CREATE VIEW list AS SELECT * FROM read_parquet({text(urls / "00-*.parquet")}, hive_partitioning=false);
         CREATE VIEW outcome AS
             SELECT row, bool_or(status = 'success') AS stored, max(shard) AS last, count(*) AS attempts,
                 arg_max({REASON}, shard) AS reason, arg_max(message, shard) AS detail
             FROM (SELECT row, status, coalesce(error_message, '') AS message, {shard} AS shard
-                FROM read_parquet({text(out / "[0-9]*.parquet")}, filename=true))
+                FROM read_parquet({text(out / "[0-9]*.parquet")}, filename=true, hive_partitioning=false))
             GROUP BY row;
         CREATE VIEW failed AS
             SELECT list.*, coalesce(reason, 'lost') AS status, coalesce(detail, '') AS error_message,

@@ -38,7 +38,7 @@ class Settings(BaseModel):
     caption_column: str | None = "caption"
     format: Literal["webdataset", "parquet"] = "webdataset"
     samples_per_shard: PositiveInt = 5_000  # URLs, failures included
-    processes: PositiveInt = os.cpu_count() or 1
+    processes: PositiveInt = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads: PositiveInt = 64  # of each process
     timeout: PositiveFloat = 10.0  # seconds without a byte
     max_seconds: PositiveFloat = 60.0  # of a response in total
@@ -85,8 +85,9 @@ class Passes:
         shards = self.shards()
         if self.finished() == shards:
             return
+        checks = self.settings.model_dump(include={"max_bytes", "max_seconds", "respect_opt_out", "user_agent_token"})
         env = os.environ | {
-            "RECAPTION_DOWNLOAD": json.dumps({"img2dataset": self._arguments(shards), "checks": self._checks()}),
+            "RECAPTION_DOWNLOAD": json.dumps({"img2dataset": self._arguments(shards), "checks": checks}),
             "NO_ALBUMENTATIONS_UPDATE": "1",  # it would request its newest version number on import
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
         }
@@ -121,10 +122,6 @@ class Passes:
                 self.report(f"{finished} of {shards} shards, {time.monotonic() - started:.0f} s")
             now = sum(entry.stat().st_size for entry in os.scandir(self.out) if entry.is_file())
             size, since = now, time.monotonic() if now != size else since
-
-    def _checks(self) -> dict[str, Any]:
-        names = {"max_bytes", "max_seconds", "respect_opt_out", "user_agent_token"}
-        return self.settings.model_dump(include=names)
 
     def _arguments(self, shards: int) -> dict[str, Any]:
         columns = pq.read_schema(min(self.urls.glob("*.parquet"))).names

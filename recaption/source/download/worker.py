@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import urllib.request
 
@@ -18,7 +17,7 @@ from recaption.source.download.opener import build
 
 def _end_with_parent() -> None:
     """Standard input ends when recaption ends, however it ends. Then end this process group."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # not sys.stdin: its lock would be held at the end of the interpreter
     os.killpg(0, signal.SIGKILL)
 
 
