@@ -85,10 +85,10 @@ def write(urls: str, folder: Path, settings: Settings) -> dict[str, str]:
         ]
         if not rows:
             raise UserError(f"list of URLs {urls}: it contains no URL")
-        size = settings.samples_per_shard
+        size, table = settings.samples_per_shard, f"read_parquet({text(listed)}, hive_partitioning=false)"
         step = max(size, _FILE_ROWS - _FILE_ROWS % size)
         for number, first in enumerate(range(0, rows, step)):
-            part = f"SELECT * FROM read_parquet({text(listed)}, hive_partitioning=false) WHERE row >= {first} AND row < {first + step}"
+            part = f"SELECT * FROM {table} WHERE row >= {first} AND row < {first + step}"
             db.execute(f"COPY ({part}) TO {text(temporary / f'00-{number:05d}.parquet')} (FORMAT parquet)")
     listed.unlink()
     shutil.rmtree(temporary / "spill", ignore_errors=True)

@@ -41,11 +41,15 @@ class Settings(BaseModel):
     processes: PositiveInt = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads: PositiveInt = 64  # of each process
     timeout: PositiveFloat = 10.0  # seconds without a byte
-    max_seconds: PositiveFloat = 60.0  # of a response in total
+    max_seconds: PositiveFloat | None = None  # of a response in total; None: six times `timeout`
     second_passes: int = Field(default=1, ge=0)
     pause: float = Field(default=30.0, ge=0)  # seconds before a second pass
     max_bytes: PositiveInt = 32 << 20  # of an image
     respect_opt_out: bool = True
+
+    @property
+    def seconds(self) -> float:
+        return self.max_seconds or 6 * self.timeout
 
     @classmethod
     def hint(cls, field: str) -> str | None:
@@ -69,7 +73,7 @@ class Passes:
 
     def gentler(self) -> Passes:
         threads, timeout = max(1, self.settings.threads // 4), 2 * self.settings.timeout
-        changes = {"threads": threads, "timeout": timeout, "max_seconds": 2 * self.settings.max_seconds}
+        changes = {"threads": threads, "timeout": timeout, "max_seconds": 2 * self.settings.seconds}
         return replace(self, settings=self.settings.model_copy(update=changes))
 
     def shards(self, files: str = "*.parquet") -> int:
@@ -85,7 +89,8 @@ class Passes:
         shards = self.shards()
         if self.finished() == shards:
             return
-        checks = self.settings.model_dump(include={"max_bytes", "max_seconds", "respect_opt_out", "user_agent_token"})
+        checks = self.settings.model_dump(include={"max_bytes", "respect_opt_out", "user_agent_token"})
+        checks["max_seconds"] = self.settings.seconds
         env = os.environ | {
             "RECAPTION_DOWNLOAD": json.dumps({"img2dataset": self._arguments(shards), "checks": checks}),
             "NO_ALBUMENTATIONS_UPDATE": "1",  # it would request its newest version number on import
@@ -113,7 +118,7 @@ class Passes:
     def _watch(self, process: subprocess.Popen[bytes], shards: int) -> None:
         # img2dataset waits forever for a worker that was killed, for instance for its memory. Its tables grow by
         # 100 rows at a time, and a row takes at most max_seconds.
-        patience = 120 + self.settings.max_seconds * (2 + math.ceil(100 / self.settings.threads))
+        patience = 120 + self.settings.seconds * (2 + math.ceil(100 / self.settings.threads))
         size, since, told, started = -1, time.monotonic(), -1, time.monotonic()
         while process.poll() is None and time.monotonic() - since < patience:
             time.sleep(0.2)
