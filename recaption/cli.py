@@ -19,7 +19,7 @@ from rich.console import Console
 
 import recaption
 from recaption import commands as call
-from recaption import stdio, supervise
+from recaption import signals, stdio, supervise
 from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
 from recaption.export import MODULES as FORMATS
 
@@ -28,16 +28,17 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are one message on standard error, never a traceback."""
-    arguments = _parsed(argv)
+    arguments = argparse.Namespace()
     try:
+        arguments = _parsed(argv)
         return int(arguments.command(arguments))
     except (UserError, RecaptionError, MissingExtra) as error:
         return _failed(arguments, error.exit_code, str(error))
     except KeyboardInterrupt as error:
-        code = _failed(arguments, Interrupted.exit_code, supervise.STOPPED_AT_ONCE)
+        code = _failed(arguments, Interrupted.exit_code, signals.STOPPED_AT_ONCE)
         if isinstance(error, Abandoned):  # the end of the interpreter would wait for what that thread uses
-            stdio.flush()
             supervise.ended(code)
+            stdio.flush()
             os._exit(code)
         return code
     except BrokenPipeError:  # `recaption inspect … | head`

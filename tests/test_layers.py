@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent.parent / "recaption"
 # marked so) also from each other. An entry of two parts is one module of a folder and goes before the folder's.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
-    ("supervise", "stdio"),  # standard library only
+    ("supervise", "stdio", "signals", "watch"),  # standard library only
     (
         *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads"),
         *("sandbox", "strictyaml", "section", "demo", "__init__"),
