@@ -12,12 +12,14 @@ import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, TextIO
 
-ROOM = 2**18  # bytes that wait for a reader
-LOOK_SECONDS = 0.1  # between two looks at signals while something is waited for
+ROOM = 1000  # writes that wait for a reader
+LOOK_SECONDS = 0.01  # between two looks at what is written
 _LIKE = {
     **{"→": "->", "←": "<-", "⇒": "=>", "·": "-", "•": "*", "…": "...", "–": "-", "—": "-", "−": "-", "‐": "-"},
     **{"×": "x", "✓": "+", "✗": "x", "≥": ">=", "≤": "<=", "≈": "~", "“": '"', "”": '"', "„": '"', "‘": "'"},
@@ -112,45 +114,41 @@ class Unfailing:
 
 
 class _Writer:
-    """Writes to file descriptors on a daemon thread, in order. What waits is bounded: the oldest is dropped."""
+    """Writes to file descriptors on a daemon thread, in order. What waits is bounded: the oldest is dropped.
+
+    A signal handler may raise anywhere in `add` and `wait`. A lock could then stay locked, so there is none: deques
+    and simple queues are atomic.
+    """
 
     def __init__(self, room: int = ROOM) -> None:
-        self._room, self._bytes = room, 0
-        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque(maxlen=room)
+        self._wake: SimpleQueue[None] = SimpleQueue()
         self._busy = False
         self._gone: set[int] = set()
-        self._change = threading.Condition()
         threading.Thread(target=self._run, name="recaption-stdio", daemon=True).start()
 
     def add(self, descriptor: int, data: bytes) -> None:
-        """Never blocks. One write is kept or dropped as a whole; the latest is always kept."""
-        with self._change:
-            self._waiting.append((descriptor, data))
-            self._bytes += len(data)
-            while self._bytes > self._room and len(self._waiting) > 1:
-                self._bytes -= len(self._waiting.popleft()[1])
-            self._change.notify_all()
+        """Never blocks. One write is kept or dropped as a whole."""
+        self._waiting.append((descriptor, data))
+        if self._wake.empty():
+            self._wake.put(None)
 
     def wait(self) -> None:
         """Wait until all is written. Signal handlers run meanwhile, and may raise."""
-        while True:
-            with self._change:
-                if not (self._waiting or self._busy):
-                    return
-                self._change.wait(LOOK_SECONDS)
+        while self._waiting or self._busy:
+            if self._wake.empty():
+                self._wake.put(None)
+            time.sleep(LOOK_SECONDS)
 
     def _run(self) -> None:
         while True:
-            with self._change:
-                self._busy = False
-                self._change.notify_all()
-                while not self._waiting:
-                    self._change.wait()
+            self._wake.get()
+            self._busy = True
+            while self._waiting:
                 descriptor, data = self._waiting.popleft()
-                self._bytes -= len(data)
-                self._busy = True
-            if descriptor not in self._gone:
-                self._write(descriptor, data)
+                if descriptor not in self._gone:
+                    self._write(descriptor, data)
+            self._busy = False
 
     def _write(self, descriptor: int, data: bytes) -> None:
         while data:

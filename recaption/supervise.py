@@ -178,6 +178,7 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
             signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=_end_with_parent, args=(alive,), name="recaption-parent", daemon=True).start()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        watch.mark()
         stdio.unblock()
         code = command()
         _shared.end(code)

@@ -1,8 +1,8 @@
 """A small process that ends what a driver has started when the driver and its parent are killed at the same moment.
 
 It has a session of its own and another command line, so that what kills a process group or all processes of a name
-spares it. It is no descendant of the parent. Every second or so it notes the driver's descendants: an orphan's parent
-is lost as soon as that has ended.
+spares it. It is no descendant of the parent. Every second or so it notes the driver's descendants, as an orphan's link
+to them is lost. What was started since is found by a variable of its environment.
 """
 
 import os
@@ -11,7 +11,7 @@ from contextlib import suppress
 
 SCRIPT = r"""
 import os, select, signal, sys, time
-alive, parent = int(sys.argv[1]), int(sys.argv[2])
+alive, parent, mark = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode()
 
 def processes():  # process -> its parent, state, and start time: proc(5), /proc/pid/stat
     found = {}
@@ -40,6 +40,15 @@ def note(known):  # known: process -> start time
                 look.append(process)
     return found
 
+def marked(known, found):  # what was started since the last note, and has lost its parent
+    for process in found.keys() - known.keys():
+        try:
+            with open(f"/proc/{process}/environ", "rb") as file:
+                if mark in file.read().split(b"\0"):
+                    known[process] = found[process][2]
+        except OSError:  # ended, or somebody else's
+            pass
+
 known, pause = {}, 1.0
 driver = int(os.read(alive, 20) or 0)
 if not driver:
@@ -57,6 +66,7 @@ while True:
 deadline = time.monotonic() + 10
 while time.monotonic() < deadline:
     found = note(known)
+    marked(known, found)
     left = [process for process in known if found[process][1] != "Z"]
     for process in left:
         try:
@@ -73,7 +83,9 @@ class Watch:
     """Starts the process. Create it before the driver is forked, which keeps the pipe open."""
 
     def __init__(self) -> None:
+        self._mark = "RECAPTION_DRIVER", os.urandom(8).hex()
         alive, self._write = os.pipe()  # reading ends when the parent and the driver have ended
+        mark = "=".join(self._mark)
         parent, between = os.getpid(), os.fork()
         if between == 0:
             try:
@@ -84,11 +96,15 @@ class Watch:
                     for number in range(3):
                         os.dup2(nothing, number)
                     os.set_inheritable(alive, True)
-                    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", SCRIPT, str(alive), str(parent)])
+                    os.execv(sys.executable, [sys.executable, "-I", "-S", "-c", SCRIPT, str(alive), str(parent), mark])
             finally:
                 os._exit(0)
         os.close(alive)
         os.waitpid(between, 0)
+
+    def mark(self) -> None:
+        """Call it in the driver: what it starts inherits the mark by the environment."""
+        os.environ[self._mark[0]] = self._mark[1]
 
     def begin(self, driver: int) -> None:
         """Name the driver's process."""

@@ -180,7 +180,8 @@ def test_under_nohup_a_lost_terminal_is_no_signal(start: Start) -> None:
 @pytest.mark.parametrize("victim", ["parent", "driver", "group"])
 def test_what_the_driver_started_ends_with_either_and_with_both(start: Start, victim: str) -> None:
     sleeper = "[sys.executable, '-c', 'import time; time.sleep(600)']"
-    process = start(f"subprocess.Popen({sleeper}, start_new_session=True)\n{WAITS}")
+    quiet = "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"
+    process = start(f"subprocess.Popen({sleeper}, start_new_session=True, {quiet})\n{WAITS}")
     driver = ready(process)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) == 2
