@@ -214,7 +214,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def redrive(arguments: argparse.Namespace) -> int:
     with _extra_named():
-        from recaption.run.redrive import redrive
+        from recaption.run.retry_rejects import redrive
     with _watched(arguments) as (display, beside):
         result = redrive(
             arguments.out,
@@ -242,7 +242,7 @@ def redrive(arguments: argparse.Namespace) -> int:
 
 def replay(arguments: argparse.Namespace) -> int:
     with _extra_named():
-        from recaption.run.replay import print_replay, replay
+        from recaption.run.reproduce import print_replay, replay
     found = replay(arguments.out, arguments.key, generation=arguments.generation, path=arguments.pipeline)
     print_replay(found, Console())
     return 0

@@ -21,11 +21,12 @@ from recaption.generate.actor import Ended, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing
 from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
-from recaption.generate.plan import ModelPlan, Question
+from recaption.generate.plan import ModelPlan
 from recaption.generate.scheduler import Assignment
 from recaption.generate.tasks import Job, list_one, narrow_one
 from recaption.generate.transport import Outcome
 from recaption.generate.work import HostSpec
+from recaption.tasks.question import Question
 from recaption.types import Generation, Sampling, SourceShard
 
 ROUND_TRIP = 0.005  # seconds

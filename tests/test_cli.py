@@ -15,8 +15,8 @@ import pytest
 from recaption import config
 from recaption.cli import main
 from recaption.errors import EngineDead, Interrupted
+from recaption.io.store import open_store
 from recaption.run import Outcome
-from recaption.store import open_store
 from recaption.write import Pruned, current_build
 
 GOLDEN = Path(__file__).parent / "golden" / "output"
@@ -202,7 +202,7 @@ def test_status_does_not_watch_without_a_terminal(tmp_path: Path, capsys: pytest
 def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
     share: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from recaption.run.redrive import Redriven
+    from recaption.run.retry_rejects import Redriven
 
     outcome = Outcome(
         store_url=str(tmp_path),
@@ -222,7 +222,7 @@ def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
         there = Counter(refusal=6)
         return Redriven(outcome=outcome, pipeline=pipeline, asked=6, answered=4, reasons=tuple(reasons), there=there)
 
-    monkeypatch.setattr("recaption.run.redrive.redrive", redrive)
+    monkeypatch.setattr("recaption.run.retry_rejects.redrive", redrive)
     assert main(["redrive", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
     asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
     assert seen == asked | {"beside": ()}
@@ -244,13 +244,13 @@ def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
 def test_a_redrive_of_nothing_is_no_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from recaption.run.redrive import Redriven
+    from recaption.run.retry_rejects import Redriven
 
     pipeline, _ = config.load("replay")
     nothing = Redriven(
         outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=("poison",), there=Counter(refusal=6)
     )
-    monkeypatch.setattr("recaption.run.redrive.redrive", lambda *arguments, **options: nothing)
+    monkeypatch.setattr("recaption.run.retry_rejects.redrive", lambda *arguments, **options: nothing)
     assert main(["redrive", "out/x", "--reason", "poison"]) == 0
     assert said(capsys)[0] == "Nothing to do: nothing is rejected for poison. Rejected are: refusal 6\n"
 

@@ -21,9 +21,9 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import EngineDead, UserError
+from recaption.io.store import open_store
 from recaption.progress import Display
 from recaption.source.recorded import POSITIONS, record_rule
-from recaption.store import open_store
 from recaption.tokenids import TokenIds
 from recaption.validate import validate_output
 

@@ -17,7 +17,7 @@ from recaption.engine import check_reachable
 from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
 from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
-from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, duplicate_keys
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing
 from recaption.generate.counters import Counters
 from recaption.generate.events import PassTeller, Tell, tell_nobody
 from recaption.generate.fleet import Fleet
@@ -28,6 +28,7 @@ from recaption.generate.scheduler import Assignment, Scheduler, Steal
 from recaption.generate.shards import ShardList
 from recaption.generate.tasks import Job, list_one, narrow_one, poison_one
 from recaption.generate.transport import ActorLost, Outcome, RayTransport, Transport, last_words
+from recaption.output.index import duplicate_keys
 from recaption.types import Reject
 
 HORIZON = 16 * CHUNK_SIZE  # requests, at least: below this more shards are listed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.config import Ask, Model, Pipeline, Retry
+from recaption.config import Ask, Model, Pipeline
 from recaption.engine import EngineSpec
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
@@ -18,40 +18,8 @@ from recaption.models import SCENE, ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
-from recaption.types import Answer, Generation, Image, Reject, Sampling
-
-Identity = tuple[str, str, str]
-_LADDER = Retry()  # as it always was
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """A generation with all that is needed to put it to an engine; travels to the actors."""
-
-    generation: Generation
-    prompt: Prompt | None  # None: replayed from `generation.column`
-    attempts: int
-    retry: Retry = _LADDER
-    dedupe: bool = True  # equal images under equal prompts of a shard are asked once
-
-    @property
-    def id(self) -> str:
-        return self.generation.id
-
-    def identity(self, image: Image | Answer | Reject, prompt_sha256: str) -> Identity:
-        """What an answer is found by: the image's and the filled-in prompt's sha256, and without dedupe its key."""
-        return image.sha256, prompt_sha256, "" if self.dedupe else image.key
-
-    @property
-    def folder(self) -> str:
-        """Where its answers lie, under `answers/` and `rejects/`."""
-        return f"{self.generation.id}-{self.generation.fingerprint}"
-
-    @property
-    def source(self) -> str:
-        """`source` of the captions made from its answers."""
-        asked = self.prompt.id if self.prompt else self.generation.column
-        return f"{self.generation.model}:{asked}"
+from recaption.tasks.question import DEFAULT_RETRY, Question
+from recaption.types import Generation, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,7 +152,7 @@ def _question(
     }
     if config.engine == "openai":  # what its requests say beside the sampling; nothing about the server
         identity |= OpenAISettings.of(config.engine_args).identity()
-    if ask.retry != _LADDER:  # where it is as it always was, answers from before there was a choice stay good
+    if ask.retry != DEFAULT_RETRY:  # where it is as it always was, answers from before there was a choice stay good
         identity["retry"] = ask.retry.model_dump(mode="json")
     if not dedupe:
         identity["dedupe"] = "none"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from recaption.engine.replay import replay
-from recaption.generate import parts
-from recaption.generate.chunks import Chunk, Listing, list_shard, load_index, narrow, reject_poison
+from recaption.engine.column import replay
+from recaption.generate.chunks import Chunk, Listing, list_shard, narrow, reject_poison
 from recaption.generate.counters import Counters
-from recaption.generate.moved import MovedAnswers
-from recaption.generate.plan import Question
+from recaption.io.store import open_store
+from recaption.output import answers as parts
+from recaption.output.index import load_index
+from recaption.output.moved import MovedAnswers
 from recaption.source import Source
-from recaption.store import open_store
+from recaption.tasks.question import Question
 from recaption.types import Answer, Reject, SourceShard
 
 

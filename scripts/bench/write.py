@@ -33,13 +33,14 @@ from samples import sample, write_tar
 
 from recaption import config
 from recaption.annotate import Annotator
+from recaption.build.shard import BuildSpec, finish_shard
 from recaption.config import Annotate
-from recaption.generate.chunks import Listing, load_index
+from recaption.generate.chunks import Listing
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
-from recaption.run.shard import BuildSpec, finish_shard
+from recaption.io.store import Store, open_store
+from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.store import Store, open_store
 from recaption.types import Caption, Record
 from recaption.write import ShardEntry, Stored, write_shard
 from recaption.write.columns import Columns
@@ -267,7 +268,7 @@ class _Build:
             kept.extend(records)
             return write_shard(store, prefix, shard, records, images, format="sidecar")
 
-        with mock.patch("recaption.run.shard.write_shard", keep):
+        with mock.patch("recaption.build.shard.write_shard", keep):
             finish_shard(replace(self._spec, prefix="builds/kept"), listing.shard, listing.images, None)
         return kept
 

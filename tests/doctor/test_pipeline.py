@@ -19,7 +19,7 @@ from recaption.doctor import diagnose, exit_code, model
 from recaption.doctor import pipeline as parts
 from recaption.doctor.finding import Check, Finding, examine
 from recaption.errors import ConfigError
-from recaption.store import LocalStore, ObjectStore
+from recaption.io.store import LocalStore, ObjectStore
 
 
 def pipeline(source: str, out: str = "out", **changes: Any) -> config.Pipeline:

@@ -13,7 +13,7 @@ from samples import jpeg
 
 from recaption.export.base import Exported, Options
 from recaption.export.dataset import Dataset
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 from recaption.text import normalise
 from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
 from recaption.write import Asked, publish, write_manifest, write_shard

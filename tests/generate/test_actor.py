@@ -15,16 +15,16 @@ from samples import damaged_png, jpeg, sample, write_tar
 from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError, ShardError, StoreError
-from recaption.generate import parts
 from recaption.generate.actor import EngineHost
 from recaption.generate.chunks import Chunk, list_shard, narrow
-from recaption.generate.plan import Question
 from recaption.generate.render import RenderWorker, Result, WorkerLost
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import HostSpec
+from recaption.io.store import LocalStore
+from recaption.output import answers as parts
 from recaption.prompt import load
 from recaption.source import open_source
-from recaption.store import LocalStore
+from recaption.tasks.question import Question
 from recaption.types import Generation, Image, Sampling
 
 

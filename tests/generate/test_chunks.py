@@ -14,21 +14,13 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import ShardError
-from recaption.generate import parts
-from recaption.generate.chunks import (
-    CHUNK_SIZE,
-    Chunk,
-    Listing,
-    list_shard,
-    load_index,
-    narrow,
-    prompt_sha256,
-    reject_poison,
-)
-from recaption.generate.plan import Question
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, list_shard, narrow, reject_poison
+from recaption.io.store import LocalStore
+from recaption.output import answers as parts
+from recaption.output.index import load_index
 from recaption.prompt import load
 from recaption.source import Source, open_source
-from recaption.store import LocalStore
+from recaption.tasks.question import Question, prompt_sha256
 from recaption.types import Answer, Attempt, Generation, Image, Reject, Sampling, SourceShard
 
 SHARD = SourceShard(id="s", number=0, path="s.tar")

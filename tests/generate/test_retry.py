@@ -16,9 +16,10 @@ from recaption.config import Retry
 from recaption.engine.base import Completion, Request
 from recaption.engine.completion import accept
 from recaption.errors import EngineDead, ImageError, RequestError
-from recaption.generate.plan import Question, make_plan
+from recaption.generate.plan import make_plan
 from recaption.generate.retry import ask_until_answered, first_request, refuses
 from recaption.prompt import load
+from recaption.tasks.question import Question
 from recaption.types import Answer, FinishReason, Generation, Image, Locator, Reject, Sampling
 
 IMAGE = Image(

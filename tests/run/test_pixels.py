@@ -22,12 +22,14 @@ from recaption.export import load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
-from recaption.generate.chunks import list_shard, load_index, prompt_sha256
+from recaption.generate.chunks import list_shard
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
+from recaption.io.store import LocalStore
 from recaption.load import CaptionDataset
+from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.store import LocalStore
+from recaption.tasks.question import prompt_sha256
 from recaption.text import sha256
 from recaption.validate import validate_output
 from recaption.write import read_manifest

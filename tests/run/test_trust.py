@@ -17,8 +17,8 @@ from small_output import answer_all, pipeline_data, write_source
 from recaption import config
 from recaption.errors import ConfigError, RecaptionError, UserError
 from recaption.progress import Display
-from recaption.run.redrive import redrive
-from recaption.run.replay import replay
+from recaption.run.reproduce import replay
+from recaption.run.retry_rejects import redrive
 from recaption.run.trust import trusted
 
 THEFT = "STOLEN_BY_A_DATASET"

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from recaption.store import LocalStore
+from recaption.build.assemble import Assembled, assemble_shard
+from recaption.io.store import LocalStore
 from recaption.types import Answer, Generation, Image, Locator, Record, Reject, SubCaption, Tag
-from recaption.write import Assembled, assemble_shard
 
 LONG = Generation(id="long", model="m", kind="long", fingerprint="a" * 16, prompt="describe_long")
 SHORT = Generation(id="short", model="m", kind="short", fingerprint="b" * 16, column="caption_short")
