@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("supervise", "stdio"),  # standard library only
     (
         *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads"),
-        *("sandbox", "strictyaml", "section", "demo", "__init__"),
+        *("sandbox", "strictyaml", "section", "legacy", "demo", "__init__"),
     ),
     ("io",),
     ("config", "prompt", "schema", "imagefile", "decode", "models"),

@@ -177,7 +177,7 @@ class _Shard:
                 caption_id=f"{image.key}/{generation.id}/0",
                 generation=generation.id,
                 source=f"{generation.model}:{generation.prompt or generation.column}",
-                granularity=generation.kind,
+                granularity=generation.granularity,
                 text=caption_text.text,
                 finish_reason="length" if "cut" in caption_text.removed else answer.finish_reason,
                 cleaned=caption_text.removed or None,

@@ -15,7 +15,7 @@ from recaption.build.repack import Survey, cut, identity, pack, survey
 from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
 from recaption.config import Output, Pipeline
 from recaption.errors import ConfigError, DatasetError
-from recaption.generate.chunks import Listing
+from recaption.generate.chunks import ShardListing
 from recaption.generate.events import Tell, tell_nobody
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
@@ -77,7 +77,7 @@ class Builder:
         self._order: dict[str, int] = {}
         self._images = 0
 
-    def add(self, listing: Listing) -> None:
+    def add(self, listing: ShardListing) -> None:
         """A shard has all its answers. Returns at once."""
         shard = listing.shard
         self._order[shard.id] = shard.number

@@ -182,7 +182,7 @@ def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfil
     output = pipeline.output
     if output.profile is None:
         return None
-    kinds = {question.id: question.generation.kind for question in questions}
+    kinds = {question.id: question.generation.granularity for question in questions}
     return flair_profile(kinds, {str(name): of for name, of in output.profile_map.items()}, output.profile_fill)
 
 

@@ -54,9 +54,9 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
         todo = "correct the prompt, or generate in the pipeline"
         return [*findings, *(error("prompts", str(fault), todo, "input") for fault in faults)]
     prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
-    replayed = [ask.column for ask in pipeline.generate if ask.column]
+    from_column = [ask.column for ask in pipeline.generate if ask.column]
     words = [*(f"{p.id} (uses {', '.join(sorted(p.columns))})" if p.columns else p.id for p in prompts)]
-    words += [f"column {name}" for name in replayed]
+    words += [f"column {name}" for name in from_column]
     return [*findings, ok("prompts", ", ".join(dict.fromkeys(words)))]
 
 

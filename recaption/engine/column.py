@@ -10,7 +10,7 @@ from recaption.text import cut, storable
 from recaption.types import Answer, Image, Reason, Reject
 
 
-def replay(images: Sequence[Image], column: str, generation: str) -> list[Answer | Reject]:
+def from_column(images: Sequence[Image], column: str, generation: str) -> list[Answer | Reject]:
     """One answer or reject for each image, in order: the text in its `column` as the source has it, made storable.
 
     Such an answer has finish reason stop, no tokens and no attempts; `column_sha256` takes the place of a filled-in

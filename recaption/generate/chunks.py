@@ -68,7 +68,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listing:
+class ShardListing:
     """What the driver learns of a shard: numbers and chunks, never images."""
 
     shard: SourceShard
@@ -90,9 +90,9 @@ def list_shard(
     questions: Sequence[Question],
     excluded: frozenset[str],
     limit: int | None = None,
-    redrive: frozenset[str] = frozenset(),
+    retry_reasons: frozenset[str] = frozenset(),
     moved: MovedAnswers | None = None,
-) -> Listing:
+) -> ShardListing:
     """Index a shard, put its source-level rejects, and cut what is still missing into chunks."""
     images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None, moved=moved)
     images = images[:limit]
@@ -101,7 +101,7 @@ def list_shard(
     masks: list[dict[int, int]] = []  # per question: chunk number -> bits
     done, duplicates = [], []
     for question in questions:
-        stored = finished(store, question, shard.id, redrive)
+        stored = finished(store, question, shard.id, retry_reasons)
         asked: set[Identity] = set()
         bits: dict[int, int] = {}
         equal = settled = 0
@@ -130,7 +130,7 @@ def list_shard(
         )
         for number in numbers
     )
-    return Listing(
+    return ShardListing(
         shard=shard,
         digest=digest,
         images=len(images),
@@ -143,12 +143,12 @@ def list_shard(
     )
 
 
-def narrow(
+def recheck(
     store: Store,
     source: Source,
     chunk: Chunk,
     questions: Sequence[Question],
-    redrive: frozenset[str] = frozenset(),
+    retry_reasons: frozenset[str] = frozenset(),
     epoch: int | None = None,
 ) -> tuple[Chunk, Counters]:
     """What is still missing of a chunk, and the figures of what is stored of it. Raises ShardError, StoreError."""
@@ -157,7 +157,7 @@ def narrow(
         raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
     missing, counters = [], Counters()
     for bits, question in zip(chunk.missing, questions, strict=True):
-        stored = finished(store, question, chunk.shard.id, redrive, epoch)
+        stored = finished(store, question, chunk.shard.id, retry_reasons, epoch)
         for row in Chunk.rows(replace(chunk, missing=(bits,))):
             identity = question.identity(images[row], prompt_sha256(question, images[row]))
             if (item := stored_item(stored, question, images[row], identity)) is not None:

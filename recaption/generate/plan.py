@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.config import Ask, Model, Pipeline
+from recaption.config import GenerationConfig, Model, Pipeline
 from recaption.engine import EngineSpec
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
@@ -28,7 +28,7 @@ class ModelPlan:
 
     name: str
     config: Model
-    engine: EngineSpec | None  # None: replay
+    engine: EngineSpec | None  # None: engine `column`
     commit: str | None
     questions: tuple[Question, ...]
 
@@ -88,12 +88,12 @@ def prompts_beside(path: Path | None) -> Path | None:
     return path.parent.parent / "prompts" if path else None
 
 
-def fitting_prompt(ask: Ask, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
-    """The prompt of a generation, which the source's columns suffice for; None where a column is replayed.
+def fitting_prompt(ask: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
+    """The prompt of a generation, which the source's columns suffice for; None for engine `column`.
 
     Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
     """
-    if ask.column is not None or ask.prompt is None:  # engine replay, and no other (Pipeline checks that)
+    if ask.column is not None or ask.prompt is None:  # engine column, and no other (Pipeline checks that)
         if ask.column not in columns:
             raise ConfigError(
                 f"generate {ask.id}: the source has no column {ask.column!r}; it has {', '.join(sorted(columns))}"
@@ -109,7 +109,7 @@ def fitting_prompt(ask: Ask, folder: Path | None, columns: frozenset[str]) -> Pr
 
 
 def _question(
-    ask: Ask,
+    ask: GenerationConfig,
     config: Model,
     resolved: ResolvedModel | None,
     folder: Path | None,
@@ -121,8 +121,8 @@ def _question(
         generation = Generation(
             id=ask.id,
             model=ask.model,
-            kind=ask.kind or "long",
-            fingerprint=fingerprint({"replay": ask.column}),
+            granularity=ask.granularity or "long",
+            fingerprint=fingerprint({"replay": ask.column}),  # the engine's first name
             column=ask.column,
         )
         return Question(generation=generation, prompt=None, attempts=1)
@@ -159,7 +159,7 @@ def _question(
     generation = Generation(
         id=ask.id,
         model=ask.model,
-        kind=ask.kind or prompt.kind,
+        granularity=ask.granularity or prompt.granularity,
         fingerprint=fingerprint(identity),
         prompt=prompt.id,
         sampling=sampling,
@@ -169,7 +169,7 @@ def _question(
 
 def _resolved(config: Model) -> ResolvedModel | None:
     """The model pinned down as far as can be: one that a server runs is known by its name there, and by `revision`."""
-    if config.engine == "replay" or not config.model:
+    if config.engine == "column" or not config.model:
         return None
     if config.engine == "openai":
         OpenAISettings.of(config.engine_args)  # what is wrong there is said now

@@ -114,11 +114,11 @@ def _unstorable(question: Question, shard: str, item: Answer | Reject, error: Ex
 
 
 def finished(
-    store: Store, question: Question, shard: str, redrive: frozenset[str] = frozenset(), epoch: int | None = None
+    store: Store, question: Question, shard: str, retry_reasons: frozenset[str] = frozenset(), epoch: int | None = None
 ) -> Finished:
     """Everything stored for a shard: compacted files first, then parts in name order; the first of each wins.
 
-    Rejects for a reason in `redrive` do not count, but for those that the run of this `epoch` made itself.
+    Rejects for a reason in `retry_reasons` do not count, but for those that the run of this `epoch` made itself.
     """
     answers: dict[Identity, Answer] = {}
     rejects: dict[Identity, Reject] = {}
@@ -132,7 +132,7 @@ def finished(
             identity = sha256, prompt, key = _identity(question, reject)
             if identity in answers or (not prompt and (sha256, key) in answered):
                 continue  # asked again later and answered: the answer counts
-            if reject.reason not in redrive or mine:
+            if reject.reason not in retry_reasons or mine:
                 rejects.setdefault(identity, reject)
     return Finished(answers=answers, rejects=rejects)
 

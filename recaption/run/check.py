@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from recaption.config import Annotate, Ask, InvalidPipeline, Parts, Pipeline, Source, load
+from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside, reachable
 from recaption.io.store import LocalStore, Store, open_store
@@ -80,7 +80,9 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
     return found
 
 
-def prompt_faults(generate: Sequence[Ask], folder: Path | None, columns: frozenset[str] | None) -> list[Exception]:
+def prompt_faults(
+    generate: Sequence[GenerationConfig], folder: Path | None, columns: frozenset[str] | None
+) -> list[Exception]:
     """Prompts that are not found or broken and, where the source's columns are known, columns that it lacks."""
     found: list[Exception] = []
     for ask in generate:

@@ -99,11 +99,11 @@ def run(
     half: Half = "run",
     limit: int | None = None,
     takeover: bool = False,
-    redrive: frozenset[str] = frozenset(),
+    retry_reasons: frozenset[str] = frozenset(),
     prune_others: bool = False,
     beside: Sequence[Watcher] = (),
 ) -> Outcome:
-    """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `redrive` are asked again.
+    """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `retry_reasons` are retried.
 
     With `prune_others` all other builds are removed once the dataset is published, or was found to be. What the display
     is told, those in `beside` are told too.
@@ -170,7 +170,7 @@ def run(
                     epoch=lease.epoch,
                     excluded=excluded,
                     limit=limit,
-                    redrive=redrive,
+                    retry_reasons=retry_reasons,
                     moved=has_unlisted_shards(store, source),
                 )
                 daemons = Daemons()

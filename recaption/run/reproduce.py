@@ -49,7 +49,7 @@ class Said:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Replayed:
+class Reproduced:
     """One question about one image: what is stored of it, and what the model says now."""
 
     key: str
@@ -64,7 +64,7 @@ class Replayed:
         return self.stored.text is not None and self.stored.text == self.now.text
 
 
-def replay(out: str, key: str, *, generation: str | None = None, path: Path | None = None) -> list[Replayed]:
+def reproduce(out: str, key: str, *, generation: str | None = None, path: Path | None = None) -> list[Reproduced]:
     """Ask the questions about an image again, or the one of `generation`; nothing of it is stored.
 
     A stored answer is asked for with the seed, temperature and pixels of the attempt that was kept; what is rejected or
@@ -87,7 +87,7 @@ def replay(out: str, key: str, *, generation: str | None = None, path: Path | No
     for question in chosen:
         stored = parts.finished(store, question, image.shard)
         found[question.id] = stored_item(stored, question, image)
-    results: dict[str, Replayed] = {}
+    results: dict[str, Reproduced] = {}
     supervise.at_work()  # an engine is to be stopped in order
     for model in plan.models:
         mine = [question for question in chosen if question in model.questions]
@@ -102,7 +102,7 @@ def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
     asked = [q for q in questions if q.prompt is not None]
     if not asked:
         columns = ", ".join(f"{q.id} from column {q.generation.column!r}" for q in questions)
-        raise UserError(f"no model is asked: {columns} of the source. There is nothing to replay")
+        raise UserError(f"no model is asked: {columns} of the source. There is nothing to reproduce")
     return asked
 
 
@@ -127,7 +127,7 @@ async def _ask_all(
     image: Image,
     data: bytes,
     found: dict[str, Answer | Reject | None],
-) -> list[Replayed]:
+) -> list[Reproduced]:
     engine = await _started(spec)
     try:
         return [await _ask_again(engine, question, image, data, found[question.id]) for question in questions]
@@ -148,7 +148,7 @@ async def _started(spec: EngineSpec) -> Engine:
 
 async def _ask_again(
     engine: Engine, question: Question, image: Image, data: bytes, stored: Answer | Reject | None
-) -> Replayed:
+) -> Reproduced:
     assert question.prompt is not None and question.generation.sampling is not None
     sampling, share = question.generation.sampling, 1.0
     if isinstance(stored, Answer) and stored.attempts:
@@ -178,7 +178,9 @@ async def _ask_again(
     if isinstance(stored, Answer):
         attempt = f"attempt {len(stored.attempts)}, " if len(stored.attempts) > 1 else ""
         drawn = f"{attempt}seed {sampling.seed}, {drawn}" + (f", {share:g} of its pixels" if share < 1 else "")
-    return Replayed(key=image.key, generation=question.id, prompt=prompt, sampling=drawn, stored=_said(stored), now=now)
+    return Reproduced(
+        key=image.key, generation=question.id, prompt=prompt, sampling=drawn, stored=_said(stored), now=now
+    )
 
 
 def _said(item: Answer | Reject | None) -> Said:
@@ -194,7 +196,7 @@ def _how(finish: str, prompt_tokens: int, output_tokens: int) -> str:
     return f"{finish}, {output_tokens} tokens from a prompt of {prompt_tokens}"
 
 
-def verdict(result: Replayed) -> str:
+def verdict(result: Reproduced) -> str:
     """In one sentence, whether the two are the same and what that means."""
     if result.stored.text is None or result.now.text is None:
         return "there are no two answers to compare"
@@ -219,7 +221,7 @@ def changes(before: str, after: str) -> list[tuple[str, str]]:
     return pieces
 
 
-def print_replay(results: Sequence[Replayed], console: Console) -> None:
+def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
     """Stored and new answer side by side with the words that differ in colour; one below the other elsewhere."""
     from rich.table import Table
     from rich.text import Text
@@ -245,7 +247,7 @@ def print_replay(results: Sequence[Replayed], console: Console) -> None:
         console.print(Text(verdict(result), style=style), soft_wrap=not console.is_terminal)
 
 
-def _marked(result: Replayed, side: str) -> Text:
+def _marked(result: Reproduced, side: str) -> Text:
     """One side's text, what the other does not have in colour."""
     from rich.text import Text
 

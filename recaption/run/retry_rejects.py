@@ -44,8 +44,8 @@ class Rejects:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Redriven:
-    """What a redrive did: `outcome` is None when no reject was of the reasons asked for. Counts are of questions."""
+class RetryResult:
+    """Result of a retry: `outcome` is None when no reject has one of the given reasons. Counts are of questions."""
 
     outcome: Outcome | None
     pipeline: Pipeline  # with the output where it lies now
@@ -58,12 +58,12 @@ class Redriven:
     def words(self) -> str:
         """What was asked again and what came of it."""
         if self.outcome is not None:
-            return f"redriven: asked {self.asked:,} again, of which {self.answered:,} have an answer now"
+            return f"retried: asked {self.asked:,} again, of which {self.answered:,} have an answer now"
         there = listed(self.there) or "nothing"
         return f"Nothing to do: nothing is rejected for {', '.join(self.reasons)}. Rejected are: {there}"
 
 
-def redrive(
+def retry_rejects(
     out: str,
     reasons: Sequence[str],
     display: Display,
@@ -72,7 +72,7 @@ def redrive(
     limit: int | None = None,
     path: Path | None = None,
     beside: Sequence[Watcher] = (),
-) -> Redriven:
+) -> RetryResult:
     """Ask again what was rejected for `reasons` in the output at `out`, with the pipeline that lies there.
 
     It is a run like any other, so what else is missing is asked too; where the last run had a limit, so has this one.
@@ -93,7 +93,7 @@ def redrive(
                 f"{from_source} images are rejected by the source itself ({', '.join(reasons)}): no model was asked. "
                 "Mend the source and use recaption run, which sees what has changed"
             )
-        return Redriven(outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=tuple(reasons), there=there)
+        return RetryResult(outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=tuple(reasons), there=there)
     last = last_run(store)
     half: Half = "generate" if last.get("command") == "generate" else "run"
     display.say(f"asking {len(places):,} again that were rejected: {', '.join(reasons)}")
@@ -104,11 +104,11 @@ def redrive(
         half=half,
         limit=limit if limit is not None else last.get("limit"),
         takeover=takeover,
-        redrive=frozenset(reasons),
+        retry_reasons=frozenset(reasons),
         beside=beside,
     )
     answered = count_answered(store, plan.questions, places)
-    return Redriven(
+    return RetryResult(
         outcome=outcome, pipeline=pipeline, asked=len(places), answered=answered, reasons=tuple(reasons), there=there
     )
 

@@ -19,7 +19,7 @@ class Question:
     """A generation with all that is needed to put it to an engine; travels to the actors."""
 
     generation: Generation
-    prompt: Prompt | None  # None: replayed from `generation.column`
+    prompt: Prompt | None  # None: from_column from `generation.column`
     attempts: int
     retry: Retry = DEFAULT_RETRY
     dedupe: bool = True  # equal images under equal prompts of a shard are asked once

@@ -189,7 +189,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "id": generation.id,
         "fingerprint": generation.fingerprint,
         "model": generation.model,
-        "kind": generation.kind,
+        "kind": generation.granularity,
         "prompt": generation.prompt,
         "column": generation.column,
         "sampling": asdict(generation.sampling) if generation.sampling else None,

@@ -35,7 +35,7 @@ from recaption import config
 from recaption.annotate import Annotator
 from recaption.build.shard import BuildSpec, finish_shard
 from recaption.config import Annotate
-from recaption.generate.chunks import Listing
+from recaption.generate.chunks import ShardListing
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
 from recaption.io.store import Store, open_store
@@ -213,7 +213,7 @@ class _Build:
         settings = {
             "name": "bench",
             "source": {"path": f"{folder}/source/*.tar", "raw_caption": "caption"},
-            "models": {"there": {"engine": "replay"}},
+            "models": {"there": {"engine": "column"}},
             "generate": [{"id": name, "model": "there", "column": name, "kind": name} for name in ("long", "short")],
             "dedupe": "none",
             "output": {"path": f"{folder}/out", "format": "webdataset"},
@@ -260,7 +260,7 @@ class _Build:
                 primary=PRIMARY,
             )
 
-    def _read_back(self, listing: Listing) -> list[Record]:
+    def _read_back(self, listing: ShardListing) -> list[Record]:
         """The shard's records as they are before they are written."""
         kept: list[Record] = []
 

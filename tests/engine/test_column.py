@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recaption.engine.column import replay
+from recaption.engine.column import from_column
 from recaption.tasks.question import column_sha256
 from recaption.types import Answer, Image, Locator, Reject
 
@@ -25,7 +25,7 @@ def image(row: int, **columns: Any) -> Image:
 
 
 def test_answers_come_in_order_and_unchanged() -> None:
-    answers = replay([image(0, recap=" Two dogs.\r\n"), image(1, recap="A cat")], "recap", "long")
+    answers = from_column([image(0, recap=" Two dogs.\r\n"), image(1, recap="A cat")], "recap", "long")
     assert [a.text for a in answers if isinstance(a, Answer)] == [" Two dogs.\r\n", "A cat"]
     first = answers[0]
     assert isinstance(first, Answer)
@@ -34,10 +34,10 @@ def test_answers_come_in_order_and_unchanged() -> None:
 
 
 def test_an_image_that_no_table_names_says_so() -> None:
-    (reject,) = replay([replace(image(0), detail="no table names this image")], "recap", "long")
+    (reject,) = from_column([replace(image(0), detail="no table names this image")], "recap", "long")
     assert isinstance(reject, Reject)
     assert reject.detail == "no table names this image, so it has no column 'recap'"
-    (reject,) = replay([replace(image(0, other="x"), detail="no table names this image")], "recap", "long")
+    (reject,) = from_column([replace(image(0, other="x"), detail="no table names this image")], "recap", "long")
     assert isinstance(reject, Reject) and reject.detail == "column 'recap' is missing"
 
 
@@ -55,7 +55,7 @@ def test_an_image_that_no_table_names_says_so() -> None:
     ],
 )
 def test_what_is_no_caption_is_a_reject(columns: dict[str, Any], reason: str, says: str) -> None:
-    (reject,) = replay([image(5, **columns)], "recap", "long")
+    (reject,) = from_column([image(5, **columns)], "recap", "long")
     assert isinstance(reject, Reject)
     assert (reject.stage, reject.generation, reject.reason, reject.row) == ("generate", "long", reason, 5)
     assert (reject.key, reject.source_key, reject.shard) == ("k5", "source/5", "00000")
@@ -73,4 +73,4 @@ def test_what_was_asked_tells_columns_and_values_apart() -> None:
 
 
 def test_no_images() -> None:
-    assert replay([], "recap", "long") == []
+    assert from_column([], "recap", "long") == []

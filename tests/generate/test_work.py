@@ -21,7 +21,9 @@ from recaption.types import Answer, Attempt, Generation, Reject, SourceShard
 
 QUESTIONS = tuple(
     Question(
-        generation=Generation(id=name, model="m", kind="long", fingerprint="0123456789abcdef"), prompt=None, attempts=1
+        generation=Generation(id=name, model="m", granularity="long", fingerprint="0123456789abcdef"),
+        prompt=None,
+        attempts=1,
     )
     for name in ("long", "short")
 )

@@ -49,7 +49,7 @@ GENERATIONS = (
     Generation(
         id="long",
         model="golden",
-        kind="long",
+        granularity="long",
         fingerprint="00000000000000a1",
         prompt="describe_long",
         sampling=Sampling(max_tokens=320, temperature=0.6, top_p=0.95),
@@ -57,7 +57,7 @@ GENERATIONS = (
     Generation(
         id="short",
         model="golden",
-        kind="short",
+        granularity="short",
         fingerprint="00000000000000a2",
         prompt="describe_short",
         sampling=Sampling(max_tokens=48),

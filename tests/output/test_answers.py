@@ -17,7 +17,9 @@ from recaption.tasks.question import Question
 from recaption.types import Answer, Attempt, Generation, Reject
 
 QUESTION = Question(
-    generation=Generation(id="long", model="m", kind="long", fingerprint="0123456789abcdef"), prompt=None, attempts=1
+    generation=Generation(id="long", model="m", granularity="long", fingerprint="0123456789abcdef"),
+    prompt=None,
+    attempts=1,
 )
 
 

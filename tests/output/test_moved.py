@@ -9,7 +9,7 @@ import pytest
 from samples import jpeg, sample, write_tar
 
 from recaption import config
-from recaption.generate.chunks import Listing, list_shard
+from recaption.generate.chunks import ShardListing, list_shard
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
 from recaption.output.moved import MovedAnswers
@@ -20,8 +20,9 @@ from recaption.types import Answer, Generation, Reject, Sampling
 
 
 def question(dedupe: bool = True) -> Question:
-    sampling = Sampling(max_tokens=8)
-    generation = Generation(id="long", model="m", kind="long", fingerprint="f" * 16, prompt="long", sampling=sampling)
+    generation = Generation(
+        id="long", model="m", granularity="long", fingerprint="f" * 16, prompt="long", sampling=Sampling(max_tokens=8)
+    )
     return Question(generation=generation, prompt=load("describe_long"), attempts=1, dedupe=dedupe)
 
 
@@ -38,12 +39,12 @@ def tar(tmp_path: Path, name: str, numbers: dict[str, int]) -> None:
     write_tar(tmp_path / "s" / f"{name}.tar", [sample(key, jpeg(number)) for key, number in numbers.items()])
 
 
-def list_all(store: LocalStore, source: Source, asked: Question, unlisted: bool = False) -> dict[str, Listing]:
+def list_all(store: LocalStore, source: Source, asked: Question, unlisted: bool = False) -> dict[str, ShardListing]:
     moved = MovedAnswers(store, unlisted=unlisted)
     return {shard.id: list_shard(store, source, shard, [asked], frozenset(), moved=moved) for shard in source.shards()}
 
 
-def missing(listings: dict[str, Listing]) -> dict[str, int]:
+def missing(listings: dict[str, ShardListing]) -> dict[str, int]:
     return {name: sum(chunk.requests for chunk in listing.chunks) for name, listing in listings.items()}
 
 

@@ -1,4 +1,4 @@
-"""Redrive: counts what stands rejected, asks that again, and says what came of it."""
+"""Retry: counts the rejects, retries them, and reports the result."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from recaption.output import answers as parts
 from recaption.progress import Display
 from recaption.run import retry_rejects as module
 from recaption.run import run
-from recaption.run.retry_rejects import Redriven, count_answered, standing
+from recaption.run.retry_rejects import RetryResult, count_answered, standing
 from recaption.source import open_source
 
 
-def redrive(out: str, reasons: list[str], shown: Display, **options: Any) -> Redriven:
+def retry_rejects(out: str, reasons: list[str], shown: Display, **options: Any) -> RetryResult:
     """With the pipeline's file named: the engine is a class of the tests."""
-    return module.redrive(out, reasons, shown, path=Path(out) / "pipeline.yaml", **options)
+    return module.retry_rejects(out, reasons, shown, path=Path(out) / "pipeline.yaml", **options)
 
 
 def refuse(folder: Path, *seeds: int) -> list[Path]:
@@ -84,7 +84,7 @@ def test_an_unknown_reason_lists_the_allowed_ones_and_those_there_are(tmp_path: 
     refuse(tmp_path, 3)
     answer_all(pipeline_data(tmp_path))
     with pytest.raises(UserError, match=r"unknown reason refusl\. Allowed are missing_image, .*there are: refusal 2"):
-        redrive(str(tmp_path / "out"), ["refusl"], display())
+        retry_rejects(str(tmp_path / "out"), ["refusl"], display())
 
 
 def test_nothing_of_a_reason_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +92,7 @@ def test_nothing_of_a_reason_starts_nothing(tmp_path: Path, monkeypatch: pytest.
     refuse(tmp_path, 3)
     answer_all(pipeline_data(tmp_path))
     monkeypatch.setattr(module, "run", lambda *args, **options: pytest.fail("a run was started"))
-    result = redrive(str(tmp_path / "out"), ["poison", "repetition"], display())
+    result = retry_rejects(str(tmp_path / "out"), ["poison", "repetition"], display())
     assert result.outcome is None and result.asked == 0 and result.there == Counter(refusal=2)
 
 
@@ -103,7 +103,7 @@ def test_what_the_source_rejects_is_not_asked_of_a_model(tmp_path: Path, monkeyp
     list_shard(open_store(str(tmp_path / "out")), source, next(source.shards()), plan.questions, frozenset())
     monkeypatch.setattr(module, "run", lambda *args, **options: pytest.fail("a run was started"))
     with pytest.raises(UserError, match=r"1 images are rejected by the source itself \(missing_image\)"):
-        redrive(str(tmp_path / "out"), ["missing_image"], display())
+        retry_rejects(str(tmp_path / "out"), ["missing_image"], display())
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_it_goes_as_far_as_the_run_before_it(
         open_store(str(tmp_path / "out")).put("metrics/run-000001.json", orjson.dumps(last))
     seen: dict[str, Any] = {}
     monkeypatch.setattr(module, "run", lambda pipeline, path, display, **options: seen.update(options))
-    result = redrive(str(tmp_path / "out"), ["refusal"], display(), limit=given, takeover=True)
-    asked = {"half": half, "limit": limit, "takeover": True, "redrive": frozenset({"refusal"}), "beside": ()}
+    result = retry_rejects(str(tmp_path / "out"), ["refusal"], display(), limit=given, takeover=True)
+    asked = {"half": half, "limit": limit, "takeover": True, "retry_reasons": frozenset({"refusal"}), "beside": ()}
     assert seen == asked
     assert (result.asked, result.answered) == (2, 0)
 
@@ -149,12 +149,12 @@ def test_rejects_are_asked_again_and_those_that_come_out_well_are_counted(tmp_pa
         file.unlink()
     (tmp_path / "moods" / "asked.txt").unlink()
     with display() as shown:
-        result = redrive(str(moved), ["refusal"], shown)
+        result = retry_rejects(str(moved), ["refusal"], shown)
     assert (result.asked, result.answered) == (6, 4)
     assert result.outcome is not None and result.outcome.answered == 4 and result.outcome.store_url == str(moved)
     asked = {line.split()[0] for line in (tmp_path / "moods" / "asked.txt").read_text().splitlines()}
     assert asked == {file.name.removeprefix("refuse-") for file in files}, "answers that are there are not asked again"
     assert not (tmp_path / "out").exists()
     with display() as shown:
-        again = redrive(str(moved), ["refusal"], shown)
+        again = retry_rejects(str(moved), ["refusal"], shown)
     assert (again.asked, again.answered) == (2, 0)

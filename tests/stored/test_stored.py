@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from recaption.io.store import open_store
 
 from recaption import inspect
+from recaption.io.store import open_store
 from recaption.load import CaptionDataset
 from recaption.problems import Problem
 from recaption.validate import validate_output
