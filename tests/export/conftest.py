@@ -100,7 +100,7 @@ def build(tmp_path: Path) -> Callable[..., Dataset]:
         kinds = kinds if kinds is not None else {"short": "short", "long": "long"}
         store = LocalStore(tmp_path / "out")
         generations = [
-            Generation(id=name, model="model", kind=kind, fingerprint="a" * 16, prompt=f"describe_{name}")  # type: ignore[arg-type]
+            Generation(id=name, model="model", granularity=kind, fingerprint="a" * 16, prompt=f"describe_{name}")  # type: ignore[arg-type]
             for name, kind in kinds.items()
         ]
         entries = []
