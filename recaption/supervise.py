@@ -28,7 +28,7 @@ from recaption import signals, stdio
 from recaption.signals import INTERRUPTED, STOPPED_AT_ONCE
 from recaption.watch import Watch
 
-COMMANDS = frozenset(("run", "generate", "build", "estimate", "redrive", "replay"))
+COMMANDS = frozenset(("run", "generate", "build", "estimate", "retry", "reproduce"))
 """Commands that start Ray or an engine: these get a parent."""
 
 FAILED = 3  # exit code, as in recaption.errors
