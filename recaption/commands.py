@@ -336,7 +336,7 @@ def export(arguments: argparse.Namespace) -> int:
 
     console = Console()
     exporter = load(arguments.to)
-    dataset = Dataset.open(arguments.out)
+    dataset = Dataset.open(arguments.out, arguments.pipeline)
     with progress(console) as report:
         options = Options(
             map=dict(arguments.map),

@@ -13,6 +13,7 @@ from recaption.errors import DatasetError, ImageError, ShardError
 from recaption.problems import Problem
 from recaption.source.files import is_url
 from recaption.source.index import index_from_table
+from recaption.source.places import is_plain_place
 from recaption.source.ranges import read_ranges
 from recaption.store import Store
 from recaption.types import Image
@@ -70,6 +71,10 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
             yield problem(
                 "no source", image.locator.path, "only tars and folders are read beside a sidecar", warning=True
             )
+            return
+        if not is_plain_place(image.locator.path):
+            what = "is on a host that the output names: no request is sent there"
+            yield problem("no source", image.locator.path, what, warning=True)
             return
         if _ends_before(image):
             yield problem("source", f"{names}, {image.key}", f"{image.locator.path} ends before the image does")
