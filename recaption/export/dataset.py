@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.store import Store, open_store
+from recaption.tablefile import read_table
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
 from recaption.write import ShardEntry, locate, read_manifest
 
@@ -133,7 +134,7 @@ class Dataset:
             data = pa.BufferReader(self.read(path, shard.name))
             version = (pq.read_schema(data).metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode()).decode()
             written = schema.as_of(schema.flat()[table], version).names
-            return pq.read_table(data, columns=[name for name in columns if name in written], use_threads=False)
+            return read_table(data, columns=[name for name in columns if name in written])
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 

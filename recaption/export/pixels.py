@@ -20,6 +20,7 @@ from recaption.source.files import open_stream
 from recaption.source.index import index_from_table
 from recaption.source.places import hosts_of, is_on_a_host_of
 from recaption.source.tar import BrokenTarError, TarReader
+from recaption.tablefile import read_table
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image
 from recaption.write.pixels import SUFFIXES
@@ -83,7 +84,7 @@ def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, 
     try:
         with open_stream(dataset.file(path), sequential=False) as file, pq.ParquetFile(file) as table:
             for group in range(table.num_row_groups):
-                rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"])
+                rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"], use_threads=False)
                 for batch in rows.to_batches(max_chunksize=64):
                     for row in batch.to_pylist():
                         suffix = SUFFIXES[row["image_format"]]
@@ -130,7 +131,7 @@ def _index(dataset: Dataset, shard: str) -> list[Image]:
             "with output.format: webdataset",
             shard=shard,
         )
-    return index_from_table(pq.read_table(pa.BufferReader(data), use_threads=False), shard)
+    return index_from_table(read_table(pa.BufferReader(data)), shard)
 
 
 def _source(dataset: Dataset, images: Sequence[Image]) -> Source:

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.engine import replay
 from recaption.errors import RequestError, ShardError, SourceError
@@ -21,6 +20,7 @@ from recaption.source import Source
 from recaption.source.base import within_limits
 from recaption.source.index import index_digest, index_from_table, index_to_table
 from recaption.store import Store
+from recaption.tablefile import read_table
 from recaption.types import DECODE_REASONS, Answer, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
@@ -106,7 +106,7 @@ def load_index(
     signature = source.signature(shard)
     earlier: pa.Table | None = None
     if (moved is not None or not refresh) and store.exists(path):
-        earlier = pq.read_table(pa.BufferReader(store.get(path)))
+        earlier = read_table(pa.BufferReader(store.get(path)))
         check_version(earlier.schema, path)
         metadata = earlier.schema.metadata or {}
         if not refresh and (signature is None or metadata.get(_SIGNATURE, b"").decode() == signature):

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from recaption.generate.plan import Identity, Question
 from recaption.schema import ANSWERS, REJECTS, check_version
 from recaption.store import Store
+from recaption.tablefile import read_table
 from recaption.text import storable
 from recaption.types import Answer, Attempt, Reject
 
@@ -232,6 +233,6 @@ def _put(store: Store, path: str, table: pa.Table, *, if_absent: bool = False) -
 
 
 def _read(store: Store, path: str) -> pa.Table:
-    table = pq.read_table(pa.BufferReader(store.get(path)))
+    table = read_table(pa.BufferReader(store.get(path)))
     check_version(table.schema, path)
     return table

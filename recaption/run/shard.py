@@ -11,7 +11,6 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.annotate import Annotator
 from recaption.config import Annotate, Pipeline
@@ -21,6 +20,7 @@ from recaption.generate.chunks import duplicate_keys, load_index, stored_item
 from recaption.generate.plan import Question
 from recaption.source import Source
 from recaption.store import Store, open_store
+from recaption.tablefile import read_table
 from recaption.types import Answer, Image, Reject, SourceShard
 from recaption.write import (
     Assembled,
@@ -210,7 +210,7 @@ def check_keys(store_url: str, shards: Sequence[KeyTable]) -> None:
 
 
 def _keys(store: Store, shard: KeyTable) -> list[str]:
-    table = pq.read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
+    table = read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
     keys: list[str] = table["key"].slice(0, shard.rows).to_pylist()
     return keys
 

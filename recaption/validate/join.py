@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError, ImageError, ShardError
 from recaption.problems import Problem
@@ -16,6 +15,7 @@ from recaption.source.index import index_from_table
 from recaption.source.places import is_plain_place
 from recaption.source.ranges import read_ranges
 from recaption.store import Store
+from recaption.tablefile import read_table
 from recaption.types import Image
 from recaption.validate.files import unreadable
 from recaption.validate.images import check_image
@@ -41,7 +41,7 @@ def check_source(shard: Shard) -> Iterator[Problem]:
 
 
 def _index(out: Store, path: str, shard: str) -> list[Image]:
-    table = pq.read_table(pa.BufferReader(out.get(path)))
+    table = read_table(pa.BufferReader(out.get(path)))
     table.validate(full=True)
     images = index_from_table(table, shard)
     if any(not isinstance(i.locator.size + i.locator.offset, int) for i in images):
