@@ -6,7 +6,7 @@ from typing import Final
 
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset
-from recaption.store import open_store
+from recaption.io.store import open_store
 
 _READ_AS_BUILT: Final = {"flair": "webdataset", "cosmos": "webdataset", "open_clip": "webdataset"}
 """Trainers that read a build of this format without an export."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from recaption.errors import ShardError, SourceError
-from recaption.source.files import open_stream
+from recaption.io.files import open_stream
 from recaption.tablefile import read_table
 
 _COLUMN: Final = "sha256"

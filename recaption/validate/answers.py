@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.store import Store
 from recaption.tablefile import read_table
 from recaption.tasks.caption import clean
 from recaption.validate.files import unreadable

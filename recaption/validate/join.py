@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from recaption.errors import DatasetError, ImageError, ShardError
+from recaption.io.files import is_url
+from recaption.io.store import Store
+from recaption.output.index import index_from_table
 from recaption.problems import Problem
-from recaption.source.files import is_url
-from recaption.source.index import index_from_table
 from recaption.source.places import is_plain_place
 from recaption.source.ranges import read_ranges
-from recaption.store import Store
 from recaption.tablefile import read_table
 from recaption.types import Image
 from recaption.validate.files import unreadable
