@@ -106,7 +106,7 @@ def test_a_stop_is_heard_while_the_store_is_silent(silent: Silent) -> None:
 
 
 @pytest.mark.parametrize("silent", ["pipeline.yaml", "/rejects/"])
-def test_ctrl_c_ends_redrive_while_the_store_is_silent(
+def test_ctrl_c_ends_retry_while_the_store_is_silent(
     silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_source(tmp_path, shards=2)
@@ -125,9 +125,9 @@ def test_ctrl_c_ends_redrive_while_the_store_is_silent(
         url = server.bucket()
         fsspec.filesystem("s3").put(f"{tmp_path / 'out'}/", f"{url}/", recursive=True)
         server.fault = fault
-        redrive = [sys.executable, "-m", "recaption", "redrive", url, "--reason", "refusal"]
+        retry = [sys.executable, "-m", "recaption", "retry", url, "--reason", "refusal"]
         process = subprocess.Popen(
-            [*redrive, "--pipeline", str(tmp_path / "out/pipeline.yaml")],
+            [*retry, "--pipeline", str(tmp_path / "out/pipeline.yaml")],
             env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
