@@ -181,6 +181,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fill", choices=("empty", "repeat"), help=text)
     text = "samples in a tar or Parquet file (tars: 5000, Parquet: as the build's shards)"
     command.add_argument("--samples-per-shard", type=_positive, metavar="N", help=text)
+    text = "of a sidecar whose images are on a host: the pipeline's file, whose source is read instead of the output's"
+    command.add_argument("--pipeline", type=_file, metavar="FILE", help=text)
 
     command = _add(commands, "validate", call.validate, "check an output, or anybody's dataset for a named trainer")
     command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")
