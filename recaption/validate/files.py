@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError
+from recaption.io.files import open_stream
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.source.files import open_stream
-from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.kinds import problem
 
@@ -84,7 +84,7 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
             yield from wrong
             if any(p.kind == "columns" for p in wrong):
                 return
-            table = parquet.read(columns=None if name == "own" else expected.names)
+            table = parquet.read(columns=None if name == "own" else expected.names, use_threads=False)
         table.validate(full=True)
     except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
         yield unreadable(file["path"], error)
