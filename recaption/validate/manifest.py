@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import orjson
+from jsonschema import Draft202012Validator, ValidationError, validators
+from referencing import Registry, Resource
 
 from recaption.problems import Problem
+from recaption.resources import shipped
 from recaption.schema import FLAT
 from recaption.store import Store
 from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
-from recaption.validate import shape
 from recaption.validate.kinds import problem
 from recaption.write.entry import ShardEntry
 from recaption.write.locate import MANIFEST
@@ -27,6 +31,8 @@ _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 VIEWS: Final = "views.sql"
 _DESCRIBING: Final = (VIEWS, "README.md", "croissant.json")
 _MAY_STAND_BESIDE: Final = frozenset({MANIFEST, *_DESCRIBING})
+_MAX_FAULTS: Final = 20  # violations of the schema that are reported; one mistake can be repeated in every shard
+_MAX_SHOWN: Final = 300  # characters of a path or message
 
 
 def read(store: Store) -> Iterator[Problem | Manifest]:
@@ -45,11 +51,54 @@ def read(store: Store) -> Iterator[Problem | Manifest]:
     if match is None or int(match[1]) != major:
         yield problem("version", MANIFEST, f"has schema version {version!r}; this recaption reads {SCHEMA_VERSION}")
         return
-    wrong = list(shape.faults(manifest, "manifest", newer=int(match[2]) > minor))
-    wrong = wrong or list(_file_faults(manifest))
-    yield from (problem("manifest", MANIFEST, f"{place or 'it'} {what}") for place, what in wrong)
+    wrong = schema_errors(manifest, newer=int(match[2]) > minor)
+    wrong = wrong or [f"{place} {what}" for place, what in _file_faults(manifest)]
+    yield from (problem("manifest", MANIFEST, what) for what in wrong)
     if not wrong:
         yield manifest
+
+
+def schema_errors(manifest: Any, *, newer: bool = False) -> list[str]:
+    """The violations of `schemas/manifest.schema.json`, each as `path: message`; the first 20, shortened.
+
+    newer: a later minor version wrote the manifest, so unknown fields are allowed.
+    """
+    errors = (e for e in _validator().iter_errors(manifest) if not (newer and e.validator == "additionalProperties"))
+    try:
+        found = [f"{_shortened(e.json_path)}: {_shortened(e.message)}" for e in islice(errors, _MAX_FAULTS + 1)]
+    except RecursionError:
+        return ["$: the values are nested too deeply"]
+    return [*found[:_MAX_FAULTS], *(["$: more errors of this kind"] if len(found) > _MAX_FAULTS else [])]
+
+
+@lru_cache
+def json_schema(name: str) -> Any:
+    """`schemas/<name>`."""
+    return orjson.loads((shipped("schemas") / name).read_bytes())
+
+
+@lru_cache
+def _validator() -> Any:
+    """Draft 2020-12, but 1.0 is no integer, and `$` at the end of a pattern does not match before a line break."""
+
+    def pattern(_: Any, expression: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+        if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", expression), value):
+            yield ValidationError(f"{value!r} does not match {expression}")
+
+    def is_integer(_: Any, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_integer)
+    strict = validators.extend(Draft202012Validator, {"pattern": pattern}, type_checker=types)
+    names = [f"{name}.schema.json" for name in ("manifest", *FLAT)]
+    registry = Registry().with_resources((name, Resource.from_contents(json_schema(name))) for name in names)
+    return strict(json_schema(names[0]), registry=registry)
+
+
+def _shortened(text: str) -> str:
+    """Without the middle of a long text: what was found is at its start, what is allowed at its end."""
+    half = _MAX_SHOWN // 2
+    return text if len(text) <= _MAX_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
 def is_older(manifest: Manifest) -> bool:

@@ -22,7 +22,6 @@ from recaption.validate.files import stream, unreadable
 from recaption.validate.images import check_image
 from recaption.validate.kinds import problem
 from recaption.validate.shard import Shard
-from recaption.write.contract import KEY
 from recaption.write.pixels import SUFFIXES
 from recaption.write.profile import FlairProfile
 from recaption.write.webdataset import header
@@ -30,7 +29,7 @@ from recaption.write.webdataset import header
 _MAX_TEXT: Final = 64 << 20  # bytes of a .txt or .json member
 _MAX_IMAGE: Final = 1 << 30  # bytes of an image
 _BATCH: Final = 256  # samples turned into columns at once
-_NAME: Final = re.compile(rf"({KEY.strip('^$')})\.([a-z]+)")
+_NAME: Final = re.compile(r"([A-Za-z0-9_-]{1,128})\.([a-z]+)")
 _REST: Final = ("txt", "json")
 _STAMPS: Final = ("mode", "mtime", "uid", "gid", "uname", "gname")
 

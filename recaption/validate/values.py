@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recaption.problems import Problem
+from recaption.schema import FLAT
 from recaption.validate.kinds import problem
+from recaption.validate.manifest import json_schema
 from recaption.validate.shard import Shard
-from recaption.write.contract import json_schemas
 
 
 def check_values(shard: Shard) -> Iterator[Problem]:
     """Of every flat table; the first bad value of a column, and how many there are."""
     for name, table in shard.tables.items():
-        for column, rules in _rules().get(name, {}).items():
+        rules_of = json_schema(f"{name}.schema.json")["properties"] if name in FLAT else {}
+        for column, rules in rules_of.items():
             if column in table.column_names:
                 yield from _check(table, column, rules, shard.path(name))
         for column in table.column_names:
@@ -45,9 +46,3 @@ def _check(table: pa.Table, column: str, rules: dict[str, Any], path: str) -> It
             what = f"column {column} is {values[row].as_py()!r}"
             more = f", and bad in {len(rows) - 1:,} more rows" if len(rows) > 1 else ""
             yield problem("value", f"{path}, row {row}", what + more)
-
-
-@lru_cache
-def _rules() -> dict[str, dict[str, dict[str, Any]]]:
-    """By table and column."""
-    return {name: dict(body["properties"]) for name, body in json_schemas().items()}
