@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
-from recaption import schema
+from recaption.schema import FLAT
 
 SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of files in data/, by format
 
@@ -24,7 +22,6 @@ class Table:
     bytes: Mapping[str | None, int]
     rows: Mapping[str | None, int]
     suffix: str
-    arrow: pa.Schema | None  # of tars what their samples hold; None: only the pipeline's own annotators know the table
 
     @property
     def patterns(self) -> dict[str | None, str]:
@@ -44,7 +41,7 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             files[name] += 1
             sizes[name][split] += file["bytes"]
             rows[name][split] += file["rows"]
-    known = {"data": _data(manifest), **schema.flat(manifest["tokenizers"])}
+    known = ("data", *FLAT)
     order = [*known, *sorted(set(files) - {*known, "tar_index", "tokens"})]
     return [
         Table(
@@ -53,15 +50,10 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             bytes=sizes[name],
             rows=rows[name],
             suffix=SUFFIX[manifest["format"]] if name == "data" else "parquet",
-            arrow=known.get(name),
         )
         for name in order
         if name in files
     ]
-
-
-def _data(manifest: Mapping[str, Any]) -> pa.Schema:
-    return schema.records(manifest["tokenizers"], image=manifest["format"] != "sidecar")
 
 
 def card_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
