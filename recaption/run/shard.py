@@ -26,6 +26,7 @@ from recaption.write import (
     Assembled,
     Encoder,
     Format,
+    RecordRules,
     ShardEntry,
     assemble_shard,
     encoders,
@@ -126,16 +127,13 @@ def assemble_images(
     when one has neither answer nor reject of a generation.
     """
     holdout = spec.pipeline.output.holdout
-    assembled = assemble_shard(
-        images,
-        answers,
-        rejects,
-        [question.generation for question in spec.questions],
-        require=spec.pipeline.require,
+    rules = RecordRules(
+        generations=[question.generation for question in spec.questions],
+        require=frozenset(spec.pipeline.require),
         holdout_fraction=holdout.fraction if holdout else 0.0,
         excluded=spec.excluded,
-        shard_name=name,
     )
+    assembled = assemble_shard(images, answers, rejects, rules, shard_name=name)
     for generation, asked_of in assembled.asked.items():
         if missing := asked_of.asked - asked_of.answered - asked_of.rejected:
             raise DatasetError(f"{missing} images have neither answer nor reject of {generation}", shard=shard.id)

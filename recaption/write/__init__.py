@@ -7,8 +7,8 @@ All of it works on one shard at a time and needs no engine: build again over the
 weighting or format as often as you like.
 """
 
-from recaption.write.assemble import Asked, Assembled, assemble, assemble_shard, split_of
-from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.assemble import Assembled, RecordRules, assemble_shard, split_of
+from recaption.write.entry import Asked, FileEntry, ShardEntry
 from recaption.write.locate import Build, locate
 from recaption.write.manifest import read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
@@ -26,9 +26,9 @@ __all__ = [
     "Format",
     "ImageMode",
     "Pruned",
+    "RecordRules",
     "ShardEntry",
     "Stored",
-    "assemble",
     "assemble_shard",
     "current_build",
     "encoders",

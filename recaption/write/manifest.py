@@ -17,8 +17,7 @@ from recaption.store import Store
 from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
-from recaption.write.assemble import Asked
-from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.entry import Asked, FileEntry, ShardEntry
 from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
@@ -180,12 +179,7 @@ def _own_views(entries: Sequence[ShardEntry]) -> str:
 
 
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
-    asked = [entry.generations.get(generation.id, Asked()) for entry in shards]
-    reasons: Counter[str] = Counter()
-    rules: Counter[str] = Counter()
-    for one in asked:
-        reasons.update(one.reasons)
-        rules.update(one.rules)
+    asked = sum((entry.generations.get(generation.id, Asked()) for entry in shards), Asked())
     return {
         "id": generation.id,
         "fingerprint": generation.fingerprint,
@@ -194,12 +188,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "prompt": generation.prompt,
         "column": generation.column,
         "sampling": asdict(generation.sampling) if generation.sampling else None,
-        "asked": sum(one.asked for one in asked),
-        "answered": sum(one.answered for one in asked),
-        "rejected": sum(one.rejected for one in asked),
-        "rejects": dict(sorted(reasons.items())),
-        "cleaned": sum(one.cleaned for one in asked),
-        "cleaned_by": dict(sorted(rules.items())),
+        **asked.to_json(),
     }
 
 

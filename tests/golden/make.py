@@ -40,7 +40,7 @@ from recaption.types import (
     SubCaption,
     Tag,
 )
-from recaption.write import assemble_shard, publish, write_manifest, write_shard
+from recaption.write import RecordRules, assemble_shard, publish, write_manifest, write_shard
 
 HOLDOUT = 0.15
 FORMATS = ("sidecar", "webdataset", "parquet")
@@ -299,14 +299,17 @@ def make(folder: Path) -> Path:
         rows = [asdict(reject) for reject in rejects if reject.generation is None]
         put_table(store, f"rejects/source/{shard}.parquet", rows, schema.REJECTS)
         paired = {g: {i.key: found[i.sha256] for i in images if i.sha256 in found} for g, found in answers.items()}
+        unusable = {r.key: r for r in rejects if r.generation is None}
         assembled = assemble_shard(
-            images,
+            [
+                replace(i, reason=unusable[i.key].reason, detail=unusable[i.key].detail) if i.key in unusable else i
+                for i in images
+            ],
             paired,
             rejects,
-            GENERATIONS,
-            require=["long"],
-            holdout_fraction=HOLDOUT,
-            excluded=excluded,
+            RecordRules(
+                generations=GENERATIONS, require={"long"}, holdout_fraction=HOLDOUT, excluded=frozenset(excluded)
+            ),
             shard_name=shard,
         )
         records = [annotate(r, s) for r, s in zip(assembled.records, scenes_of(images), strict=True)]
