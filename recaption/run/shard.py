@@ -27,7 +27,9 @@ from recaption.write import (
     Encoder,
     Format,
     RecordRules,
+    ShardContent,
     ShardEntry,
+    ShardFormat,
     assemble_shard,
     encoders,
     write_shard,
@@ -157,27 +159,28 @@ def write_assembled(
     ]
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
+    content = ShardContent(
+        name=name,
+        records=records,
+        images=lambda: chain.from_iterable(spec.source.read(of_source) for of_source in wanted if of_source),
+        rejects=assembled.rejects,
+        asked=assembled.asked,
+        inputs=inputs,
+        own=annotated.tables,
+        failures=annotated.failures,
+    )
+    shape = ShardFormat(
+        format=spec.format,
+        image_mode=pipeline.output.images,
+        tokenizers=annotator.tokenizers,
+        primary=pipeline.primary,
+        profile=profile_of(pipeline, spec.questions),
+        token_ids=token_encoders(pipeline.output.token_ids),
+        holdout=pipeline.output.holdout is not None,
+    )
     gc.freeze()  # the records live until all is written: the collector need not walk over them again and again
     try:
-        return write_shard(
-            store,
-            spec.prefix,
-            name,
-            records,
-            lambda: chain.from_iterable(spec.source.read(of_source) for of_source in wanted if of_source),
-            format=spec.format,
-            tokenizers=annotator.tokenizers,
-            primary=pipeline.primary,
-            image_mode=pipeline.output.images,
-            rejects=assembled.rejects,
-            asked=assembled.asked,
-            inputs=inputs,
-            own=annotated.tables,
-            failures=annotated.failures,
-            profile=profile_of(pipeline, spec.questions),
-            token_ids=token_encoders(pipeline.output.token_ids),
-            holdout=pipeline.output.holdout is not None,
-        )
+        return write_shard(store, spec.prefix, content, shape)
     finally:
         gc.unfreeze()
 

@@ -10,24 +10,27 @@ weighting or format as often as you like.
 from recaption.write.assemble import Assembled, RecordRules, assemble_shard, split_of
 from recaption.write.entry import Asked, FileEntry, ShardEntry
 from recaption.write.locate import Build, locate
-from recaption.write.manifest import read_manifest, views_sql, write_manifest
+from recaption.write.manifest import BuildInfo, read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
 from recaption.write.prune import Pruned, prune
 from recaption.write.publish import current_build, publish
-from recaption.write.shard import Format, sweep, write_shard, written_shard
+from recaption.write.shard import Format, ShardContent, ShardFormat, sweep, write_shard, written_shard
 from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
     "Asked",
     "Assembled",
     "Build",
+    "BuildInfo",
     "Encoder",
     "FileEntry",
     "Format",
     "ImageMode",
     "Pruned",
     "RecordRules",
+    "ShardContent",
     "ShardEntry",
+    "ShardFormat",
     "Stored",
     "assemble_shard",
     "current_build",

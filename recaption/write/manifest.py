@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,36 +22,38 @@ from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
 
-def write_manifest(
-    store: Store,
-    prefix: str,
-    *,
-    name: str,
-    build: str,
-    format: Format,
-    image_mode: ImageMode,
-    shards: Sequence[ShardEntry],
-    generations: Sequence[Generation],
-    require: Sequence[str],
-    primary: Sequence[str],
-    sampling: Mapping[str, Any],
-    tokenizers: Sequence[str] = (),
-    provenance: Mapping[str, Any] | None = None,
-    token_ids: Sequence[TokenizerFacts] = (),
-    holdout: float | None = None,
-    pixels: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
-    (`README.md`), `croissant.json`, then `manifest.json`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildInfo:
+    """What the manifest has besides the shards.
 
-    `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
-    from run to run; `token_ids` are the tokenizers whose ids lie beside the data; `holdout` is the share of images that
-    are val, left out where it is not known; `pixels` says how images were looked at (`orientation`, `checked`,
-    `limits`), and how many were turned is added to it. Raises DatasetError, and writes nothing, when a sum does not
-    hold. Returns the manifest.
+    `sampling` has policy, k, max_merge and p_raw; `provenance` has what the bytes depend on, and nothing that differs
+    from run to run; `token_ids` are the tokenizers whose ids were written; `holdout` is the share of images in split
+    val, None where it is unknown; `pixels` has how images were checked (`orientation`, `checked`, `limits`).
+    """
+
+    name: str
+    build: str
+    format: Format
+    image_mode: ImageMode
+    generations: Sequence[Generation]
+    require: Sequence[str]
+    primary: Sequence[str]
+    sampling: Mapping[str, Any]
+    tokenizers: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    token_ids: Sequence[TokenizerFacts] = ()
+    holdout: float | None = None
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info: BuildInfo) -> dict[str, Any]:
+    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
+    (`README.md`), `croissant.json`, then `manifest.json`. Returns the manifest.
+
+    Raises DatasetError, and writes nothing, when a sum does not hold.
     """
     entries = list(shards)
-    check_sums(entries, generations)
+    check_sums(entries, info.generations)
     counts: Counter[str] = Counter()
     histogram: Counter[int] = Counter()
     rejects: Counter[str] = Counter()
@@ -64,30 +66,30 @@ def write_manifest(
     order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words", "unparsed")
     head = {
         "schema_version": SCHEMA_VERSION,
-        "name": name,
-        "build": build,
-        "format": format,
-        "images": None if format == "sidecar" else image_mode,
-        **({"pixels": {**pixels, "turned": sum(entry.turned for entry in entries)}} if pixels else {}),
+        "name": info.name,
+        "build": info.build,
+        "format": info.format,
+        "images": None if info.format == "sidecar" else info.image_mode,
+        **({"pixels": {**info.pixels, "turned": sum(entry.turned for entry in entries)}} if info.pixels else {}),
         "counts": {**{key: counts[key] for key in order}, "bytes": sum(entry.bytes for entry in entries)},
         "splits": {split: sum(entry.splits[split] for entry in entries) for split in ("train", "val")},
-        **({} if holdout is None else {"holdout": holdout}),
+        **({} if info.holdout is None else {"holdout": info.holdout}),
         "rejects": dict(sorted(rejects.items())),
         **({"table_failures": dict(sorted(lost.items()))} if lost else {}),
-        "generations": [_generation(generation, entries) for generation in generations],
-        "require": list(require),
-        "primary": list(primary),
-        "tokenizers": list(tokenizers),
-        "sampling": dict(sampling),
+        "generations": [_generation(generation, entries) for generation in info.generations],
+        "require": list(info.require),
+        "primary": list(info.primary),
+        "tokenizers": list(info.tokenizers),
+        "sampling": dict(info.sampling),
         "distinct_texts": {str(n): images for n, images in sorted(histogram.items())},
-        "provenance": dict(provenance or {}),
+        "provenance": dict(info.provenance),
     }
-    if token_ids:
+    if info.token_ids:
         head["token_ids"] = [
             facts.to_json() | {"composable": all(entry.composable[facts.name] for entry in entries)}
-            for facts in token_ids
+            for facts in info.token_ids
         ]
-    for path, body in beside(entries, format).items():
+    for path, body in beside(entries, info.format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", views_of(entries).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}

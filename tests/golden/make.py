@@ -40,7 +40,16 @@ from recaption.types import (
     SubCaption,
     Tag,
 )
-from recaption.write import RecordRules, assemble_shard, publish, write_manifest, write_shard
+from recaption.write import (
+    BuildInfo,
+    RecordRules,
+    ShardContent,
+    ShardFormat,
+    assemble_shard,
+    publish,
+    write_manifest,
+    write_shard,
+)
 
 HOLDOUT = 0.15
 FORMATS = ("sidecar", "webdataset", "parquet")
@@ -314,29 +323,23 @@ def make(folder: Path) -> Path:
         )
         records = [annotate(r, s) for r, s in zip(assembled.records, scenes_of(images), strict=True)]
         for format in FORMATS:
-            entry = write_shard(
-                store,
-                f"builds/{format}",
-                shard,
-                records,
-                lambda pairs=pairs: iter(pairs),  # type: ignore[misc]
-                format=format,  # type: ignore[arg-type]
-                tokenizers=["clip"],
-                primary=["short", "long", "raw"],
+            content = ShardContent(
+                name=shard,
+                records=records,
+                images=lambda pairs=pairs: iter(pairs),  # type: ignore[misc]
                 rejects=assembled.rejects,
                 asked=assembled.asked,
                 inputs=hashlib.sha256(tar).hexdigest()[:16],
             )
+            shape = ShardFormat(format=format, tokenizers=["clip"], primary=["short", "long", "raw"])  # type: ignore[arg-type]
+            entry = write_shard(store, f"builds/{format}", content, shape)
             entries[format].append(entry)
     for format in FORMATS:
-        write_manifest(
-            store,
-            f"builds/{format}",
+        info = BuildInfo(
             name="golden",
             build=format,
             format=format,  # type: ignore[arg-type]
             image_mode="jpeg",
-            shards=entries[format],  # type: ignore[arg-type]
             generations=GENERATIONS,
             require=["long"],
             primary=["short", "long", "raw"],
@@ -345,6 +348,7 @@ def make(folder: Path) -> Path:
             provenance=PROVENANCE,
             holdout=HOLDOUT,
         )
+        write_manifest(store, f"builds/{format}", entries[format], info)  # type: ignore[arg-type]
     store.put(
         "metrics/000001.json",
         b'{"v":"1.1","run":"000001","command":"run","started":"2026-01-31T12:00:00Z","exit_code":0}\n',
