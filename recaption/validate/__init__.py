@@ -2,10 +2,10 @@
 
     locate ──► manifest ──► files beside it ──► each shard: its files, then `check.CHECKS` ──► keys and splits of all
 
-Every check is a small function that yields `Problem`s; `kinds.KINDS` lists what they can find. One shard is held.
+Every check is a small function that yields `Problem`s; `base.KINDS` lists what they can find. One shard is held.
 """
 
+from recaption.validate.base import KINDS
 from recaption.validate.check import validate_output
-from recaption.validate.kinds import KINDS
 
 __all__ = ["KINDS", "validate_output"]

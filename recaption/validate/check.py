@@ -11,18 +11,27 @@ from recaption import schema
 from recaption.problems import Problem
 from recaption.store import Store
 from recaption.validate import files, manifest
-from recaption.validate.across import Keys, Splits
-from recaption.validate.answers import check_answers
-from recaption.validate.counts import check_counts, check_order, check_rejects, check_statuses
-from recaption.validate.data import read_data
-from recaption.validate.join import check_source
-from recaption.validate.kinds import problem
-from recaption.validate.nested import check_data
-from recaption.validate.shard import Shard
+from recaption.validate.base import Manifest, Shard, problem
+from recaption.validate.data import check_data, check_source, read_data
+from recaption.validate.tables import (
+    Keys,
+    Splits,
+    check_counts,
+    check_order,
+    check_rejects,
+    check_statuses,
+    check_values,
+)
 from recaption.validate.tars import read_tar
-from recaption.validate.texts import check_captions, check_own, check_sub_captions, check_tags
-from recaption.validate.tokens import check_token_ids, read_tokens
-from recaption.validate.values import check_values
+from recaption.validate.texts import (
+    check_answers,
+    check_captions,
+    check_own,
+    check_sub_captions,
+    check_tags,
+    check_token_ids,
+    read_tokens,
+)
 from recaption.write import Build, locate
 
 Check = Callable[[Shard], Iterator[Problem]]
@@ -63,7 +72,7 @@ def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
             yield from _validate(build, item, pixels)
 
 
-def _validate(build: Build, read: manifest.Manifest, pixels: bool) -> Iterator[Problem]:
+def _validate(build: Build, read: Manifest, pixels: bool) -> Iterator[Problem]:
     yield from manifest.check_sums(read)
     yield from manifest.check_beside(build.store, read)
     yield from manifest.check_unlisted(build.store, read)
@@ -88,7 +97,7 @@ def _validate(build: Build, read: manifest.Manifest, pixels: bool) -> Iterator[P
     yield from splits.problems()
 
 
-def _check_bytes(store: Store, read: manifest.Manifest) -> Iterator[Problem]:
+def _check_bytes(store: Store, read: Manifest) -> Iterator[Problem]:
     for file in (file for entry in read["shards"] for file in entry["files"]):
         absent = list(files.missing(store, file["path"]))
         yield from absent

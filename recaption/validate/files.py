@@ -19,7 +19,7 @@ from recaption.problems import Problem
 from recaption.source.files import open_stream
 from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
-from recaption.validate.kinds import problem
+from recaption.validate.base import problem
 
 _PIECE = 1 << 20  # bytes
 _TAIL = 2048  # bytes; a tar header in pax form takes three quarters of it

@@ -19,12 +19,11 @@ from recaption.schema import FLAT
 from recaption.store import Store
 from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
-from recaption.validate.kinds import problem
+from recaption.validate.base import Manifest, problem
 from recaption.write.entry import ShardEntry
 from recaption.write.locate import MANIFEST
 from recaption.write.manifest import beside, views_of
 
-Manifest = dict[str, Any]
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _OWN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")

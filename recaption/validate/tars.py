@@ -18,10 +18,9 @@ from recaption.problems import Problem
 from recaption.source.tar import BrokenTarError, Member, TarReader
 from recaption.text import fold
 from recaption.types import SCHEMA_VERSION, FlairList
+from recaption.validate.base import Shard, problem
+from recaption.validate.data import check_image
 from recaption.validate.files import stream, unreadable
-from recaption.validate.images import check_image
-from recaption.validate.kinds import problem
-from recaption.validate.shard import Shard
 from recaption.write.pixels import SUFFIXES
 from recaption.write.profile import FlairProfile
 from recaption.write.webdataset import header

@@ -1,18 +1,30 @@
-"""Captions, sub-captions and tags of one shard: their ids, spans, order and repeats."""
+"""Captions, sub-captions and tags of one shard; captions compared with the stored answers, and token ids with texts."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recaption.annotate.blocks import is_gap
+from recaption.errors import DatasetError
 from recaption.problems import Problem
 from recaption.schema import FLAT
+from recaption.store import Store
+from recaption.tasks.caption import clean
 from recaption.text import LONGEST, normalise
-from recaption.validate.kinds import problem
-from recaption.validate.shard import Shard
+from recaption.tokenids import TokenIds, check_tokens, tokens_path
+from recaption.validate import files
+from recaption.validate.base import Shard, problem
+from recaption.validate.files import unreadable
 
 _FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # what FLAIR's own splitter cuts at and drops
 
@@ -148,3 +160,112 @@ def check_own(shard: Shard) -> Iterator[Problem]:
                 yield problem(
                     "tag", f"{shard.path(name)}, {pair[0]}", f"there is no such sub-caption of image {pair[1]}"
                 )
+
+
+def check_answers(shard: Shard) -> Iterator[Problem]:
+    """Every caption is what a model said to an image with this sha256, cleaned."""
+    out = shard.build.out
+    if out is None:
+        return
+    sha256_of = dict(shard.columns("images", "key", "sha256"))
+    said = shard.column("captions", "generation")
+    for generation in shard.manifest["generations"]:
+        name = generation["id"]
+        if name not in said:
+            continue
+        folder = f"answers/{name}-{generation['fingerprint']}"
+        try:
+            answers = _answers(out, folder, shard)
+        except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
+            yield unreadable(folder, error)
+            continue
+        if answers is None:
+            where = folder if _is_repacked(shard) else f"{folder}/{shard.name}.parquet"
+            yield problem("no answers", where, "is not there", warning=True)
+            continue
+        for caption_id, key, of, text in shard.columns("captions", "caption_id", "key", "generation", "text"):
+            if of == name and _hash(sha256_of.get(key, ""), text) not in answers:
+                where = f"{shard.path('captions')}, {caption_id}"
+                yield problem("answer", where, f"no answer in {folder} to this image is this text")
+
+
+def _is_repacked(shard: Shard) -> bool:
+    return "samples_per_shard" in shard.manifest["provenance"]
+
+
+def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
+    """What the models said to the images of the shard, which is a source shard's; with equal shards, to all images of
+    the output: read once, and eight bytes of each are kept. None where there is nothing."""
+    if not _is_repacked(shard):
+        return _of(out, _files(out, folder, shard.name))
+    if folder not in shard.answers:
+        paths = [path for path in sorted(out.list(folder)) if path.endswith(".parquet")]
+        shard.answers[folder] = _of(out, paths)
+    return shard.answers[folder]
+
+
+def _files(out: Store, folder: str, shard: str) -> list[str]:
+    """A shard's answers, with those that came later."""
+    found: list[str] = []
+    while out.exists(path := f"{folder}/{shard}{f'.{len(found)}' if found else ''}.parquet"):
+        found.append(path)
+    return found
+
+
+class Hashes:
+    """A set of 64-bit hashes in eight bytes each."""
+
+    def __init__(self, parts: list[np.ndarray]) -> None:
+        self._sorted = np.unique(np.concatenate(parts))
+
+    def __contains__(self, value: int) -> bool:
+        at = int(np.searchsorted(self._sorted, np.uint64(value)))
+        return at < len(self._sorted) and int(self._sorted[at]) == value
+
+
+def _of(out: Store, paths: list[str]) -> Hashes | None:
+    """By the image's sha256, since an image may have been asked in several words."""
+    parts = []
+    for path in paths:
+        table = pq.read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
+        pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
+        parts.append(np.array([_hash(sha256, clean(text).text) for sha256, text in pairs], np.uint64))
+    return Hashes(parts) if parts else None
+
+
+def _hash(sha256: str, text: str) -> int:
+    data = f"{sha256}\0{text}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def check_token_ids(shard: Shard) -> Iterator[Problem]:
+    """Of every data file that could be read. Texts are not tokenised again: the tokenizer need not be here."""
+    listed = {facts["name"]: facts for facts in shard.manifest.get("token_ids", ())}
+    for file in shard.entry["files"]:
+        if file["table"] != "data" or file["split"] not in shard.found:
+            continue
+        texts = [_texts(captions) for captions in shard.found[file["split"]]["captions"].to_pylist()]
+        for name, facts in listed.items():
+            path = tokens_path(file["path"], name)
+            if path not in shard.tokens:
+                continue  # which is a problem of its own
+            try:
+                found = list(check_tokens(TokenIds(shard.tokens[path], path), texts, facts))
+            except DatasetError as error:
+                yield problem("token ids", path, str(error))
+                continue
+            for what in found:
+                yield problem("token ids", path, what)
+
+
+def read_tokens(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
+    """Size and hash of the file; what is in it is checked once the data are known."""
+    data = shard.tokens[file["path"]] = shard.build.store.get(file["path"])
+    yield from files.Hashed(io.BytesIO(data)).finish(file)
+
+
+def _texts(captions: list[dict[str, Any]] | None) -> list[str]:
+    """As `recaption.write.tokens.texts_of`, of nested rows."""
+    return [
+        text for caption in captions or () for text in [s["text"] for s in caption["sub_captions"]] or [caption["text"]]
+    ]

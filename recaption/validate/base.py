@@ -1,10 +1,15 @@
-"""Every kind of problem that is looked for, with what to do about it."""
+"""What all checks share: the kinds of problems with the advice for each, and one shard as it was read."""
 
 from __future__ import annotations
 
-from typing import Final
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import pyarrow as pa
 
 from recaption.problems import Problem
+from recaption.write import Build
 
 _AGAIN = "Build again from the answers: recaption build PIPELINE"
 _COPY = "Copy the file again from where the build was made, or build again: recaption build PIPELINE"
@@ -54,3 +59,49 @@ KINDS: Final = {
 def problem(kind: str, where: str, what: str, *, warning: bool = False) -> Problem:
     """A problem of one of `KINDS`."""
     return Problem(where=where, what=what, advice=KINDS[kind], kind=kind, severity="warning" if warning else "error")
+
+
+USABLE = ("ok", "partial")
+Manifest = dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class Shard:
+    """`tables` holds the flat tables that could be read, `found` what the data files hold, by split (None: both): the
+    columns of `schema.records`, a row per sample, without pixels; `tokens` the files of token ids, by path. `answers`
+    is what was read of the output once for all shards."""
+
+    build: Build
+    manifest: Manifest
+    entry: dict[str, Any]
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    found: dict[str | None, pa.Table] = field(default_factory=dict)
+    tokens: dict[str, bytes] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    pixels: bool = False  # decode all images
+
+    @property
+    def name(self) -> str:
+        return str(self.entry["name"])
+
+    @property
+    def tokenizers(self) -> list[str]:
+        return list(self.manifest["tokenizers"])
+
+    def path(self, table: str) -> str:
+        """Of a flat table, relative to the build."""
+        return f"{table}/{self.name}.parquet"
+
+    def column(self, table: str, name: str) -> list[Any]:
+        """A column's values."""
+        values: list[Any] = self.tables[table][name].to_pylist()
+        return values
+
+    def columns(self, table: str, *names: str) -> Any:
+        """Rows of these columns."""
+        return zip(*(self.column(table, name) for name in names), strict=True)
+
+    @cached_property
+    def usable(self) -> frozenset[str]:
+        """Keys of the images that have captions."""
+        return frozenset(key for key, status in self.columns("images", "key", "status") if status in USABLE)

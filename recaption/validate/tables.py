@@ -1,16 +1,58 @@
-"""Images and rejects of one shard: what became of every image, and that the manifest counts what is there."""
+"""The flat tables: values of columns, order, counts and rejects of one shard; keys and splits of all shards."""
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
 from typing import Any, get_args
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from recaption.problems import Problem
+from recaption.schema import FLAT
 from recaption.types import Status
-from recaption.validate.kinds import problem
-from recaption.validate.shard import USABLE, Shard
+from recaption.validate.base import USABLE, Shard, problem
+from recaption.validate.manifest import json_schema
+
+
+def check_values(shard: Shard) -> Iterator[Problem]:
+    """Of every flat table; the first bad value of a column, and how many there are."""
+    for name, table in shard.tables.items():
+        rules_of = json_schema(f"{name}.schema.json")["properties"] if name in FLAT else {}
+        for column, rules in rules_of.items():
+            if column in table.column_names:
+                yield from _check(table, column, rules, shard.path(name))
+        for column in table.column_names:
+            if column.startswith("n_tokens_"):
+                yield from _check(table, column, {"minimum": 2}, shard.path(name))
+
+
+def _check(table: pa.Table, column: str, rules: dict[str, Any], path: str) -> Iterator[Problem]:
+    values = table[column]
+    bad = []
+    if "enum" in rules:
+        allowed = pa.array([v for v in rules["enum"] if v is not None], pa.string())
+        bad.append(pc.invert(pc.is_in(values, allowed)))
+    if "pattern" in rules:
+        bad.append(pc.invert(pc.match_substring_regex(values, rules["pattern"])))
+    if "minimum" in rules:
+        bad.append(pc.less(values, rules["minimum"]))
+    if "maximum" in rules:
+        bad.append(pc.or_(pc.greater(values, rules["maximum"]), pc.is_nan(values)))
+    for wrong in bad:
+        rows = pc.indices_nonzero(pc.and_(pc.fill_null(wrong, False), pc.is_valid(values)))
+        if len(rows):
+            row = rows[0].as_py()
+            what = f"column {column} is {values[row].as_py()!r}"
+            more = f", and bad in {len(rows) - 1:,} more rows" if len(rows) > 1 else ""
+            yield problem("value", f"{path}, row {row}", what + more)
 
 
 def check_order(shard: Shard) -> Iterator[Problem]:
@@ -141,3 +183,87 @@ def _distinct_texts(shard: Shard) -> dict[str, set[str]]:
         if not n:
             texts[key].add(text)
     return texts
+
+
+_BUCKETS = 256
+_ROW = np.dtype([("hash", "<u8"), ("shard", "<u4"), ("row", "<u4")])
+
+
+class Keys:
+    """Finds keys that are there twice: 16 bytes a key go to files on disk, 256th by 256th, and come back one at a time.
+
+    Hashes that are equal are reported as equal keys: of a billion keys, two differ in spite of it with a chance of 3 %.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="recaption-keys-")
+        self._names: list[str] = []
+
+    def __enter__(self) -> Keys:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def add(self, shard: Shard) -> None:
+        """Take in the keys of a shard."""
+        keys = shard.column("images", "key")
+        rows = np.empty(len(keys), _ROW)
+        rows["hash"] = [int.from_bytes(hashlib.blake2b(k.encode(), digest_size=8).digest(), "little") for k in keys]
+        rows["shard"], rows["row"] = len(self._names), np.arange(len(keys))
+        self._names.append(shard.name)
+        rows = rows[np.argsort(rows["hash"] % _BUCKETS, kind="stable")]
+        for bucket, part in enumerate(np.split(rows, np.searchsorted(rows["hash"] % _BUCKETS, np.arange(1, _BUCKETS)))):
+            if len(part):
+                with open(self._file(bucket), "ab") as file:
+                    file.write(part.tobytes())
+
+    def problems(self) -> Iterator[Problem]:
+        """Keys that are there more than once, by where they are."""
+        for bucket in range(_BUCKETS):
+            if not self._file(bucket).exists():
+                continue
+            rows = np.fromfile(self._file(bucket), _ROW)
+            rows = rows[np.argsort(rows["hash"], kind="stable")]
+            for at in np.flatnonzero(rows["hash"][1:] == rows["hash"][:-1]):
+                first, again = (f"images/{self._names[r['shard']]}.parquet, row {r['row']}" for r in rows[at : at + 2])
+                yield problem("duplicate key", again, f"has the key of {first}")
+
+    def _file(self, bucket: int) -> Path:
+        return Path(self._folder.name) / str(bucket)
+
+
+class Splits:
+    """Whether val is a share of all images: the first 64 bits of every val image's sha256 are below every train one's.
+
+    See `recaption.write.split_of`. Where the manifest has the share (`holdout`), they are compared with it.
+    """
+
+    def __init__(self, holdout: float | None) -> None:
+        self._holdout = holdout
+        self._val: tuple[int, str] = (-1, "")  # the highest of val, and where it is
+        self._train: tuple[int, str] = (1 << 64, "")  # the lowest of train
+
+    def add(self, shard: Shard) -> None:
+        """Take in the images of a shard."""
+        for key, sha256, split in shard.columns("images", "key", "sha256", "split"):
+            try:
+                place = int(sha256[:16], 16), f"{shard.path('images')}, {key}"
+            except ValueError:
+                continue  # none, or no sha256, which is said of its column
+            if split == "val":
+                self._val = max(self._val, place)
+            else:
+                self._train = min(self._train, place)
+
+    def problems(self) -> Iterator[Problem]:
+        if self._holdout is not None:
+            limit, share = self._holdout * 2.0**64, f"the manifest's holdout of {self._holdout:g}"
+            if self._val[0] >= limit:
+                yield problem("split", self._val[1], f"is val, though its sha256 is not within {share}")
+            if self._train[0] < limit:
+                yield problem("split", self._train[1], f"is train, though its sha256 is within {share}")
+        elif self._val[0] >= self._train[0]:
+            yield problem("split", self._val[1], f"is val, though {self._train[1]}, which is train, has a lower sha256")
