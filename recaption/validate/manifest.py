@@ -21,8 +21,8 @@ from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.base import Manifest, problem
 from recaption.write.entry import ShardEntry
-from recaption.write.locate import MANIFEST
 from recaption.write.manifest import beside, views_of
+from recaption.write.publish import MANIFEST
 
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _OWN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

@@ -17,12 +17,11 @@ from recaption.tokenids import tokens_path
 from recaption.types import CaptionFailure, Image, Record, Reject
 from recaption.write.columns import Columns
 from recaption.write.entry import Asked, FileEntry, ShardEntry, tally
-from recaption.write.flat import write_flat
 from recaption.write.outfile import Sink
 from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile
-from recaption.write.sidecar import write_sidecar
+from recaption.write.tables import write_flat, write_sidecar
 from recaption.write.tokens import Encoder, write_tokens
 from recaption.write.webdataset import tar_writer
 

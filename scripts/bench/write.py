@@ -43,10 +43,8 @@ from recaption.store import Store, open_store
 from recaption.types import Caption, Record
 from recaption.write import ShardContent, ShardEntry, ShardFormat, Stored, write_shard
 from recaption.write.columns import Columns
-from recaption.write.sample import primary_text, sample_json
-from recaption.write.sidecar import write_sidecar
-from recaption.write.tables import NESTED_ROWS, write_table
-from recaption.write.webdataset import tar_writer
+from recaption.write.tables import NESTED_ROWS, write_sidecar, write_table
+from recaption.write.webdataset import primary_text, sample_json, tar_writer
 
 RECORDS, SHARDS = 2_000, 4
 PRIMARY = ("long", "raw")
