@@ -16,41 +16,41 @@ _COPY = "Copy the file again from where the build was made, or build again: reca
 
 KINDS: Final = {
     "manifest": f"The build is unfinished, or its manifest was changed. {_AGAIN}",
-    "version": "It was written by another version of recaption. Use that one, or build again",
+    "version": "Another version of recaption wrote it. Use that version, or build again",
     "missing file": _COPY,
     "size": _COPY,
     "sha256": _COPY,
     "unreadable": _COPY,
     "rows": _COPY,
-    "unlisted file": "Move it away, or trainers that take all files of a folder will read it",
-    "beside": f"open_clip, timm and DuckDB look there. {_AGAIN}",
-    "views": f"DuckDB would show something else than what is there. {_AGAIN}",
-    "columns": f"It cannot be read as the table that it should be. {_AGAIN}",
+    "unlisted file": "Move it away, or trainers that read all files of a folder will read it too",
+    "beside": f"open_clip and timm read this file. {_AGAIN}",
+    "views": f"DuckDB would show other data than the build has. {_AGAIN}",
+    "columns": f"The file cannot be read as this table. {_AGAIN}",
     "value": _AGAIN,
     "order": _AGAIN,
-    "duplicate key": "Readers that look up samples by key find one of them. Make the source's keys unique",
+    "duplicate key": "Readers that look up samples by key find only one of them. Make the source's keys unique",
     "sum": f"Images or answers are unaccounted for. {_AGAIN}",
-    "count": f"The manifest does not say what is there. {_AGAIN}",
+    "count": f"The manifest does not agree with the data. {_AGAIN}",
     "status": _AGAIN,
     "reject": _AGAIN,
     "split": f"An image may be on both sides of the holdout. {_AGAIN}",
-    "image": f"The image is not the one that was described. {_COPY}",
-    "pixels": "A trainer cannot use it. Run the pipeline again: it rejects such images before it asks about them",
+    "image": f"The image is not the described one. {_COPY}",
+    "pixels": "A trainer cannot use it. Run the pipeline again: it rejects such images before any request",
     "caption": _AGAIN,
     "sub-caption": _AGAIN,
     "span": f"Offsets count code points of the caption's text. {_AGAIN}",
     "gap": f"Text of the caption is in none of its sub-captions. {_AGAIN}",
     "dup_of": _AGAIN,
     "tag": _AGAIN,
-    "data": f"The data and the flat tables say different things. {_AGAIN}",
+    "data": f"The data and the flat tables differ. {_AGAIN}",
     "tar": _COPY,
-    "header": f"Equal samples would not be equal bytes; another program has packed the tar. {_AGAIN}",
+    "header": f"Another program packed the tar, so equal samples are not equal bytes. {_AGAIN}",
     "tar index": _COPY,
     "sample": _AGAIN,
     "txt": _AGAIN,
     "token ids": f"A trainer that reads them would train on other texts. {_AGAIN}",
-    "answer": "The answers were changed since, or are another output's. Build again with the answers that are there",
-    "no answers": "Captions were not compared with the models' own words; validate the output itself",
+    "answer": "The answers changed after the build, or belong to another output. Build again from the present answers",
+    "no answers": "Captions were not compared with the stored answers. Validate the output that contains the build",
     "source": "Readers of a sidecar join it by position: put the source back as it was, or run the pipeline again",
     "no source": "The sidecar was not compared with its images. Validate it where the source can be read",
 }
@@ -67,9 +67,9 @@ Manifest = dict[str, Any]
 
 @dataclass(kw_only=True)
 class Shard:
-    """`tables` holds the flat tables that could be read, `found` what the data files hold, by split (None: both): the
-    columns of `schema.records`, a row per sample, without pixels; `tokens` the files of token ids, by path. `answers`
-    is what was read of the output once for all shards."""
+    """`tables` has the flat tables that could be read; `found` the contents of the data files by split (None: both):
+    the columns of `schema.records`, a row per sample, without pixels; `tokens` the files of token ids by path;
+    `answers` caches what is read from the output once for all shards."""
 
     build: Build
     manifest: Manifest
@@ -89,7 +89,7 @@ class Shard:
         return list(self.manifest["tokenizers"])
 
     def path(self, table: str) -> str:
-        """Of a flat table, relative to the build."""
+        """The path of a flat table, relative to the build."""
         return f"{table}/{self.name}.parquet"
 
     def column(self, table: str, name: str) -> list[Any]:

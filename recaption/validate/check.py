@@ -1,4 +1,4 @@
-"""The checks, in the order in which they are made."""
+"""The checks, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_source, ("images",)),
     (check_token_ids, ()),
 )
-"""What is checked of a shard, each with the flat tables that it looks at; where one of them cannot be read, which is a
-problem of its own, the check is left out."""
+"""The checks of a shard, each with the flat tables that it needs. A check is skipped when one of its tables cannot be
+read, which is reported as a problem of the table."""
 
 
 def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
-    """Read a finished build again, all of it, and yield what is wrong with it.
+    """Read all files of a finished build and yield their problems.
 
     `path` is an output (its published build is read), its `dataset`, or a build's folder; local or an fsspec URL.
-    With `pixels` all images are decoded; without, their headers and ends are looked at.
-    Memory holds the manifest and one shard, without its pixels. What is wrong with the data is yielded, never raised.
+    With `pixels` all images are decoded; without it, only their headers and ends are checked.
+    Memory holds the manifest and one shard, without its pixels. Faults of the data are yielded, never raised.
     Raises UserError when there is no build at `path`, StoreError when the store fails.
     """
     build = locate(path)
@@ -77,7 +77,7 @@ def _validate(build: Build, read: Manifest, pixels: bool) -> Iterator[Problem]:
     yield from manifest.check_beside(build.store, read)
     yield from manifest.check_unlisted(build.store, read)
     if manifest.is_older(read):
-        version = f"has schema version {read['schema_version']}: of its files only sizes and hashes are compared"
+        version = f"has schema version {read['schema_version']}: only the sizes and hashes of its files are checked"
         yield problem("version", manifest.MANIFEST, version, warning=True)
         yield from _check_bytes(build.store, read)
         return
@@ -107,7 +107,7 @@ def _check_bytes(store: Store, read: Manifest) -> Iterator[Problem]:
 
 
 def _read(shard: Shard) -> Iterator[Problem]:
-    """Take in the shard's files; what is wrong with one of them."""
+    """Read the shard's files into `shard`, and yield their problems."""
     store: Store = shard.build.store
     expected = schema.flat(shard.tokenizers)
     for file in shard.entry["files"]:
@@ -135,5 +135,5 @@ def _read_index(store: Store, file: dict[str, Any]) -> Iterator[Problem]:
     with files.stream(store, file["path"]) as source:
         yield from source.finish(file)
     if source.size != 8 * (file["rows"] + 1):
-        what = f"has {source.size} bytes; {file['rows']} samples have {8 * (file['rows'] + 1)}"
+        what = f"has {source.size} bytes; expected {8 * (file['rows'] + 1)} for {file['rows']} samples"
         yield problem("tar index", file["path"], what)

@@ -38,7 +38,7 @@ def read_data(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
             yield from found
             with pq.ParquetFile(path) as parquet:
                 yield from _read(shard, file, parquet, images)
-    except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
+    except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
         yield unreadable(file["path"], error)
 
 
@@ -61,7 +61,7 @@ def _read(shard: Shard, file: dict[str, Any], parquet: pq.ParquetFile, images: b
         pieces.append(table.select(names))
     rows = sum(piece.num_rows for piece in pieces)
     if rows != file["rows"]:
-        yield problem("rows", file["path"], f"has {rows:,} rows; the manifest says {file['rows']:,}")
+        yield problem("rows", file["path"], f"has {rows:,} rows; the manifest has {file['rows']:,}")
     whole = pa.concat_tables(pieces) if pieces else schema.records(shard.tokenizers).empty_table()
     shard.found[file["split"]] = whole.replace_schema_metadata(None)
 
@@ -72,22 +72,22 @@ def _check_image(shard: Shard, row: dict[str, Any], file: dict[str, Any]) -> Ite
     orientation = row["orientation"].as_py() if "orientation" in row else None  # since 1.3
     where = f"{file['path']}, {key}"
     if data is None or hashlib.sha256(data).hexdigest() != said["image_sha256"]:
-        yield problem("image", where, "the bytes do not have the sha256 that image_sha256 says")
+        yield problem("image", where, "the sha256 of the bytes is not image_sha256")
     elif name != f"{key}.{SUFFIXES.get(said['image_format'])}":
         yield problem("image", where, f"is named {name!r}, of format {said['image_format']!r}")
     elif (
         orientation is None and said["image_format"] == said["source_format"] and said["image_sha256"] != said["sha256"]
     ):
-        yield problem("image", where, "is said to be the source's bytes, but has another sha256")
+        yield problem("image", where, "has the source's format, but not the source's bytes")
     else:
         yield from check_image(shard, data.to_pybytes(), where)
 
 
-_ANY = ImageLimits(min_side=1, max_aspect=float("inf"))  # of builds that do not say which limits they had
+_ANY = ImageLimits(min_side=1, max_aspect=float("inf"))  # of builds without recorded limits
 
 
 def check_image(shard: Shard, data: bytes, where: str) -> Iterator[Problem]:
-    """What is wrong with the file of a usable image, at most one thing."""
+    """The first problem of the file of a usable image."""
     said = shard.manifest.get("pixels")
     try:
         (check_pixels if shard.pixels else check_header)(data, ImageLimits(**said["limits"]) if said else _ANY)
@@ -99,9 +99,9 @@ _NOT_NESTED = frozenset({"n_words", "n_sub_captions"})  # of captions: counted f
 
 
 def check_data(shard: Shard) -> Iterator[Problem]:
-    """Samples of each data file, then captions, sub-captions and tags of all of them."""
+    """The samples of each data file, then the captions, sub-captions and tags of all."""
     if set(shard.found) != {file["split"] for file in shard.entry["files"] if file["table"] == "data"}:
-        return  # a file could not be read to its end, which was said
+        return  # a file could not be read, which is reported
     written = shard.tables["images"].column_names
     columns = [name for name in schema.IMAGES.names if name in written and not name.startswith("n_")]
     agree = True
@@ -137,7 +137,7 @@ def flatten(records: pa.Table, tokenizers: Sequence[str]) -> dict[str, pa.Table]
 
 
 def _shared(captions: pa.Schema) -> list[str]:
-    """Columns that a sub-caption's row has from its caption."""
+    """Columns that a sub-caption has from its caption."""
     own = {"text", "lang"}
     return [name for name in captions.names if name in schema.sub_captions().names and name not in own | _NOT_NESTED]
 
@@ -148,7 +148,7 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _below(lists: pa.Array, above: pa.Table) -> pa.Table:
-    """A row per element: its fields, and the columns of the row that its list stands in."""
+    """A row per element of the lists: its fields, and the columns of its parent row."""
     items = pc.list_flatten(lists)
     columns = {field.name: pc.struct_field(items, field.name) for field in items.type}
     parents = above.take(pc.list_parent_indices(lists))
@@ -160,7 +160,7 @@ def _difference(found: pa.Table, expected: pa.Table, where: str, name: str) -> I
     if found.num_rows != expected.num_rows:
         missing = set(expected["key"].to_pylist()) ^ set(found["key"].to_pylist())
         what = f"has {found.num_rows:,} rows, the table {name} {expected.num_rows:,}"
-        yield problem("data", where, what + (f"; only one of them has {min(missing, key=str)}" if missing else ""))
+        yield problem("data", where, what + (f"; only one of the two has {min(missing, key=str)}" if missing else ""))
         return
     for column in expected.column_names:
         if found[column].equals(expected[column]):
@@ -169,24 +169,24 @@ def _difference(found: pa.Table, expected: pa.Table, where: str, name: str) -> I
         differ = ((row, a, b) for row, (a, b) in enumerate(pairs) if a != b and (a == a or b == b))
         row, a, b = next(differ, (0, None, None))
         if a is None and b is None:
-            continue  # nothing but numbers that are none, which is said of their column
+            continue  # only NaNs differ: check_values reports them
         place = expected["sub_id" if name == "tags" else "key"][row].as_py()
         yield problem("data", f"{where}, {place}", f"{column} is {a!r}; the table {name} has {b!r}")
         return
 
 
 def check_source(shard: Shard) -> Iterator[Problem]:
-    """The index against the rows, then the images' bytes where the source can be read."""
+    """Compare the index with the rows, then the bytes of the images where the source can be read."""
     if shard.manifest["format"] != "sidecar":
         return
     path = f"index/{shard.name}.parquet"
     out = shard.build.out
     if out is None or not out.exists(path):
-        yield problem("no source", path, "there is no index here that says where the images lie", warning=True)
+        yield problem("no source", path, "the index with the locations of the images is missing", warning=True)
         return
     try:
         images = _index(out, path, shard.name)
-    except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
+    except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
         yield unreadable(path, error)
         return
     yield from _check_rows(shard, images)
@@ -197,7 +197,7 @@ def _index(out: Store, path: str, shard: str) -> list[Image]:
     table.validate(full=True)
     images = index_from_table(table, shard)
     if any(not isinstance(i.locator.size + i.locator.offset, int) for i in images):
-        raise DatasetError(f"{path} says nothing of where the images lie")
+        raise DatasetError(f"{path} has no locations of the images")
     return images
 
 
@@ -208,20 +208,21 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
     for position, (row, key, sha256) in enumerate(rows):
         image = images[row] if 0 <= row < len(images) else None
         if image is None or row != position or (image.row, image.key, image.sha256) != (row, key, sha256):
-            yield problem(
-                "source", f"{names}, {key}", f"row {row} is not sample {position} of the source as it is indexed"
-            )
+            yield problem("source", f"{names}, {key}", f"row {row} is not sample {position} of the indexed source")
             return
         if key in shard.usable and image.reason is None:
             wanted.append(image)
     places = [image.locator for image in wanted if image.locator.member is not None]
     if any(a.path == b.path and a.offset >= b.offset for a, b in pairwise(places)):
-        yield problem("source", names, "its rows are not in the order of the source's tar")
+        yield problem("source", names, "the rows are not in the order of the source tar")
     readable = []
     for image in wanted:
         if image.locator.row is not None:
             yield problem(
-                "no source", image.locator.path, "only tars and folders are read beside a sidecar", warning=True
+                "no source",
+                image.locator.path,
+                "images of a sidecar are compared for tars and folders only",
+                warning=True,
             )
             return
         if _ends_before(image):
@@ -239,7 +240,7 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
 
 
 def _ends_before(image: Image) -> bool:
-    """Whether a local file is too short for what the index says, before that much memory is asked for."""
+    """Whether a local file is shorter than the index requires; checked before memory is allocated."""
     place = image.locator
     if is_url(place.path) or not Path(place.path).exists():
         return False

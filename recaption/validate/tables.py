@@ -23,7 +23,7 @@ from recaption.validate.manifest import json_schema
 
 
 def check_values(shard: Shard) -> Iterator[Problem]:
-    """Of every flat table; the first bad value of a column, and how many there are."""
+    """The first invalid value of each column of every flat table, and the number of further ones."""
     for name, table in shard.tables.items():
         rules_of = json_schema(f"{name}.schema.json")["properties"] if name in FLAT else {}
         for column, rules in rules_of.items():
@@ -50,27 +50,27 @@ def _check(table: pa.Table, column: str, rules: dict[str, Any], path: str) -> It
         rows = pc.indices_nonzero(pc.and_(pc.fill_null(wrong, False), pc.is_valid(values)))
         if len(rows):
             row = rows[0].as_py()
-            what = f"column {column} is {values[row].as_py()!r}"
-            more = f", and bad in {len(rows) - 1:,} more rows" if len(rows) > 1 else ""
+            what = f"column {column} has the invalid value {values[row].as_py()!r}"
+            more = f", and invalid in {len(rows) - 1:,} more rows" if len(rows) > 1 else ""
             yield problem("value", f"{path}, row {row}", what + more)
 
 
 def check_order(shard: Shard) -> Iterator[Problem]:
-    """images in the source's order, the others sorted by key; every row names this shard."""
+    """images are in source order, the other tables sorted by key; every row has this shard's name."""
     rows = shard.column("images", "row")
     if any(a >= b for a, b in pairwise(rows)):
-        yield problem("order", shard.path("images"), "row does not ascend")
+        yield problem("order", shard.path("images"), "column row does not ascend")
     for table in shard.tables:
         if table not in ("images", "rejects"):
             keys = shard.column(table, "key")
             if any(a > b for a, b in pairwise(keys)):
-                yield problem("order", shard.path(table), "is not sorted by key, as its readers are told")
+                yield problem("order", shard.path(table), "is not sorted by key")
     if set(shard.column("images", "shard")) - {shard.name}:
-        yield problem("status", shard.path("images"), f"has images that name another shard than {shard.name}")
+        yield problem("status", shard.path("images"), f"has images of another shard than {shard.name}")
 
 
 def check_statuses(shard: Shard) -> Iterator[Problem]:
-    """status against the captions that are there, and the numbers that an image's row has."""
+    """The status of an image against its captions, and the counts in its row."""
     generations = {generation["id"] for generation in shard.manifest["generations"]}
     required = set(shard.manifest["require"])
     have: dict[str, set[str]] = defaultdict(set)
@@ -100,7 +100,7 @@ def check_statuses(shard: Shard) -> Iterator[Problem]:
 
 
 def check_counts(shard: Shard) -> Iterator[Problem]:
-    """The shard's entry in the manifest, counted again."""
+    """The counts of the shard's entry in the manifest."""
     statuses = Counter(shard.column("images", "status"))
     usable = [split for split, status in shard.columns("images", "split", "status") if status in USABLE]
     reasons = Counter(r for r, status in shard.columns("images", "reason", "status") if status not in USABLE)
@@ -131,7 +131,7 @@ def check_counts(shard: Shard) -> Iterator[Problem]:
 
 
 def _turns(shard: Shard) -> Iterator[int | None]:
-    """The orientations of the usable images; before 1.3 there was no such column."""
+    """The orientations of the usable images; the column exists since 1.3."""
     if "orientation" not in shard.tables["images"].column_names:
         return iter(())
     pairs = shard.columns("images", "orientation", "status")
@@ -139,7 +139,7 @@ def _turns(shard: Shard) -> Iterator[int | None]:
 
 
 def check_rejects(shard: Shard) -> Iterator[Problem]:
-    """Every image that cannot be used has its reject, and the sums of each generation are those of the table."""
+    """Every unusable image has a reject, and the sums of each generation are those of the table."""
     images = {key: (status, reason) for key, status, reason in shard.columns("images", "key", "status", "reason")}
     by_key: dict[str, set[str]] = defaultdict(set)
     by_generation: dict[str, Counter[str]] = defaultdict(Counter)
@@ -148,14 +148,16 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
     for key, stage, generation, reason in shard.columns("rejects", "key", "stage", "generation", "reason"):
         by_key[key].add(reason)
         if key not in images:
-            yield problem("reject", f"{path}, {key}", "is of an image that the shard does not have")
+            yield problem("reject", f"{path}, {key}", "is of an image that is not in the shard")
         if generation is not None:
             by_generation[generation][reason] += 1
         elif stage != "build" or reason == "decontaminated":
             not_asked.add(key)
     for key, (status, why) in images.items():
         if status not in USABLE and why not in by_key[key]:
-            yield problem("reject", f"{path}, {key}", f"the image is {status} for {why}, of which there is no reject")
+            yield problem(
+                "reject", f"{path}, {key}", f"the image is {status} for {why}, but has no reject with this reason"
+            )
     answered = Counter(shard.column("captions", "generation"))
     for generation in shard.manifest["generations"]:
         name = generation["id"]
@@ -166,15 +168,15 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
             continue
         if said["asked"] != len(images) - len(not_asked):
             yield problem("count", where, f"asked {said['asked']}, but {len(images) - len(not_asked)} could be asked")
-        if said["answered"] < answered[name]:  # answers of images that lack another, required one are in no table
-            yield problem("count", where, f"answered {said['answered']}, but {answered[name]} captions are there")
+        if said["answered"] < answered[name]:  # answers of images without a required one are in no table
+            yield problem("count", where, f"answered {said['answered']}, but the table has {answered[name]} captions")
         if said["rejects"] != dict(by_generation[name]) or said["rejected"] != by_generation[name].total():
             what = f"rejected {said['rejected']} {said['rejects']}, counted {dict(by_generation[name])}"
             yield problem("count", where, what)
 
 
 def _distinct_texts(shard: Shard) -> dict[str, set[str]]:
-    """By key, as `Record.distinct_texts` has it."""
+    """By key, as in `Record.distinct_texts`."""
     texts: dict[str, set[str]] = defaultdict(set)
     for key, text, dup_of, weight in shard.columns("sub_captions", "key", "text", "dup_of", "weight"):
         if dup_of is None and weight > 0:
@@ -190,9 +192,9 @@ _ROW = np.dtype([("hash", "<u8"), ("shard", "<u4"), ("row", "<u4")])
 
 
 class Keys:
-    """Finds keys that are there twice: 16 bytes a key go to files on disk, 256th by 256th, and come back one at a time.
+    """Finds duplicate keys of all shards. 16 bytes per key go to 256 temporary files, which are read one by one.
 
-    Hashes that are equal are reported as equal keys: of a billion keys, two differ in spite of it with a chance of 3 %.
+    Equal hashes are reported as equal keys. Among a billion keys the probability of a wrong report is 3 %.
     """
 
     def __init__(self) -> None:
@@ -208,7 +210,7 @@ class Keys:
         self._folder.cleanup()
 
     def add(self, shard: Shard) -> None:
-        """Take in the keys of a shard."""
+        """Add the keys of a shard."""
         keys = shard.column("images", "key")
         rows = np.empty(len(keys), _ROW)
         rows["hash"] = [int.from_bytes(hashlib.blake2b(k.encode(), digest_size=8).digest(), "little") for k in keys]
@@ -221,7 +223,7 @@ class Keys:
                     file.write(part.tobytes())
 
     def problems(self) -> Iterator[Problem]:
-        """Keys that are there more than once, by where they are."""
+        """Keys that occur more than once, by location."""
         for bucket in range(_BUCKETS):
             if not self._file(bucket).exists():
                 continue
@@ -236,23 +238,23 @@ class Keys:
 
 
 class Splits:
-    """Whether val is a share of all images: the first 64 bits of every val image's sha256 are below every train one's.
+    """Whether val is a share of all images: the first 64 bits of each val sha256 are below those of every train sha256.
 
-    See `recaption.write.split_of`. Where the manifest has the share (`holdout`), they are compared with it.
+    See `recaption.write.split_of`. If the manifest has the share (`holdout`), the hashes are compared with it.
     """
 
     def __init__(self, holdout: float | None) -> None:
         self._holdout = holdout
-        self._val: tuple[int, str] = (-1, "")  # the highest of val, and where it is
-        self._train: tuple[int, str] = (1 << 64, "")  # the lowest of train
+        self._val: tuple[int, str] = (-1, "")  # the highest hash of val, and its location
+        self._train: tuple[int, str] = (1 << 64, "")  # the lowest hash of train
 
     def add(self, shard: Shard) -> None:
-        """Take in the images of a shard."""
+        """Add the images of a shard."""
         for key, sha256, split in shard.columns("images", "key", "sha256", "split"):
             try:
                 place = int(sha256[:16], 16), f"{shard.path('images')}, {key}"
             except ValueError:
-                continue  # none, or no sha256, which is said of its column
+                continue  # no sha256: check_values reports it
             if split == "val":
                 self._val = max(self._val, place)
             else:

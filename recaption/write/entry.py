@@ -10,7 +10,7 @@ from typing import Any, get_args
 from recaption.types import CaptionFailure, Status
 from recaption.write.columns import Columns
 
-NAMED = 100  # failures of a shard that its entry names
+NAMED = 100  # failures that an entry lists
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,10 +67,10 @@ class FileEntry:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
     """A written shard. `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3); `table_failures` counts, per table of the pipeline's own, captions whose rows are
-    missing; `failures` names the first of both, for the log, and is not in the manifest. `splits` counts
-    usable images (ok + partial); `distinct_texts` maps a number of different texts to the images that have so many;
-    `composable` says of each tokenizer of `output.token_ids` whether the ids of joined texts are those of the parts."""
+    which a rule failed, since 1.3). `table_failures` counts the captions without rows per table of the pipeline;
+    `failures` lists the first failures of both kinds for the log and is not in the manifest. `splits` counts usable
+    images (ok + partial); `distinct_texts` maps a number of distinct texts to the number of images that have it;
+    `composable` maps each tokenizer of `output.token_ids` to whether ids of joined texts are those of the parts."""
 
     name: str
     files: tuple[FileEntry, ...]
@@ -83,7 +83,7 @@ class ShardEntry:
     turned: int = 0  # usable images whose EXIF orientation was applied
     table_failures: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[CaptionFailure, ...] = ()
-    inputs: str = ""  # identity of what the shard was built from; equal inputs need no second build
+    inputs: str = ""  # identity of what the shard was built from; a shard with equal inputs is not built again
 
     @property
     def samples(self) -> int:
@@ -95,7 +95,7 @@ class ShardEntry:
         return sum(file.bytes for file in self.files)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
+        """The entry in the manifest."""
         return {
             "name": self.name,
             "files": [asdict(file) for file in self.files],
@@ -136,7 +136,7 @@ def tally(
     generations: Mapping[str, Asked],
     failures: Iterable[CaptionFailure] = (),
 ) -> ShardEntry:
-    """Count what was written: `columns` are those of the shard's records, `failures` those of their annotation."""
+    """Count a written shard: `columns` has its records, `failures` the failures of their annotation."""
     records = columns.records
     statuses = Counter(record.status for record in records)
     usable = [record for record in records if record.status in ("ok", "partial")]

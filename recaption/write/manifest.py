@@ -1,4 +1,4 @@
-"""The files that describe a build: the manifest, written last, and what other readers look for."""
+"""The files that describe a build: the manifest, which is written last, and the files of other readers."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) 
     seen: set[str] = set()
     for entry in shards:
         if entry.name in seen:
-            raise DatasetError("the shard is there twice", shard=entry.name)
+            raise DatasetError("the shard is listed twice", shard=entry.name)
         seen.add(entry.name)
         counts = entry.counts
         parts = counts["ok"] + counts["partial"] + counts["reject"] + counts["excluded"]
@@ -158,22 +158,22 @@ def _check_asked(generation: str, entry: ShardEntry) -> None:
 
 
 def views_sql(build: str = ".", out: str = "../..") -> str:
-    """`schemas/views.sql` for a build at `build` in the output `out`, both seen from where DuckDB runs."""
+    """`schemas/views.sql` for a build at `build` in the output `out`; both paths are relative to where DuckDB runs."""
     text = (shipped("schemas") / "views.sql").read_text("utf-8")
     quoted = {"{build}": build.replace("'", "''"), "{out}": out.replace("'", "''")}
-    head, body = text.split("\n\n", 1)  # the head speaks about the two placeholders
+    head, body = text.split("\n\n", 1)  # the head documents the two placeholders
     for placeholder, path in quoted.items():
         body = body.replace(placeholder, path)
     return f"{head}\n\n{body}"
 
 
 def views_of(entries: Sequence[ShardEntry]) -> str:
-    """`views.sql` as it lies in a build of these shards."""
+    """`views.sql` of a build of these shards."""
     return views_sql() + _own_views(entries)
 
 
 def _own_views(entries: Sequence[ShardEntry]) -> str:
-    """Views of the tables that annotators of the pipeline's own have added."""
+    """Views of the tables that the pipeline's own annotators add."""
     known = {*FLAT, "data", "tar_index", "tokens"}
     names = {file.table for entry in entries[:1] for file in entry.files} - known
     view = "\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"
@@ -195,8 +195,8 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
 
 
 def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
-    """`sizes.json` (open_clip looks in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
-    reader_wds looks in the folder it is given and reads file names relative to it)."""
+    """`sizes.json` (open_clip reads it in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
+    reader_wds reads it in the given folder; file names are relative to it)."""
     files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}
     for entry in shards:
         for file in entry.files:
@@ -224,7 +224,7 @@ def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
             sizes = by_folder.setdefault(str(path.parent), {})
             sizes[path.name] = sizes.get(path.name, 0) + rows
     made["sizes.json"] = by_folder.get("data", {})
-    # open_clip reads tars. Beside Parquet it would be in the way: pandas and pyarrow take a folder for one dataset.
+    # Only for tars, which open_clip reads: pandas and pyarrow take all files of a folder for one dataset.
     made |= {f"{folder}/sizes.json": sizes for folder, sizes in by_folder.items() if format == "webdataset"}
     return made
 

@@ -19,7 +19,7 @@ CURRENT = "CURRENT"
 def publish(store: Store, build: str) -> None:
     """Make `builds/<build>` the dataset: the symlink `dataset` locally, the file CURRENT on object stores.
 
-    A reader that has the old build open is not disturbed; its files stay. Raises DatasetError for a build without a
+    Readers that have the old build open are not disturbed: its files stay. Raises DatasetError for a build without a
     manifest, which is unfinished.
     """
     target = f"builds/{build}"
@@ -30,12 +30,12 @@ def publish(store: Store, build: str) -> None:
         store.put(CURRENT, target.encode())
         return
     if link.exists() and not link.is_symlink():
-        raise StoreError(f"{link} is not a symlink of ours; move it away, then run `recaption build` again")
+        raise StoreError(f"{link} is not a symlink of recaption. Move it away, then run `recaption build` again")
     _switch(link, target)
 
 
 def current_build(store: Store) -> str | None:
-    """The build that is published; None when there is none yet."""
+    """The published build; None when there is none yet."""
     link = store.local(LINK)
     if link is None:
         try:
@@ -73,7 +73,7 @@ def _switch(link: Path, target: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pruned:
-    """What was removed."""
+    """The removed builds."""
 
     builds: int
     bytes: int
@@ -87,10 +87,10 @@ class Pruned:
 def prune(store: Store) -> Pruned:
     """Remove all builds but the published one, unfinished ones too; nothing where none is published.
 
-    A link among the builds is somebody else's, and is kept with what it points at.
-    Only for who holds the output's lease: a build that another run is at looks like one that was left behind.
-    Killed in between, what is left of a build is neither taken for a finished one, since its manifest goes first, nor
-    for one to be continued, since what says which of its shards are done goes next.
+    Links among the builds and their targets are kept.
+    The caller must hold the output's lease: a build in progress cannot be told from an abandoned one.
+    After a kill, the rest of a build is neither taken for a finished build, since its manifest is removed first, nor
+    continued, since the entries of its finished shards are removed next.
     """
     kept = current_build(store)
     builds = bytes_ = 0
@@ -117,7 +117,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Build:
-    """A build's folder and the output around it, which has the answers; None where the build was copied elsewhere."""
+    """A build's folder, and the output that contains it; `out` is None for a build that was copied elsewhere."""
 
     store: Store
     out: Store | None
@@ -126,11 +126,11 @@ class Build:
 def locate(path: str) -> Build:
     """The build at `path`: OUT, OUT/dataset or a build's folder; local, or a URL.
 
-    Raises UserError when there is none, and DatasetError when what the output points at cannot be one.
+    Raises UserError when there is none, and DatasetError when the output points at something that cannot be a build.
     """
     store = _open(path)
     above, _, _ = store.url.rpartition("/")
-    if above.rpartition("/")[2] == "builds":  # with or without a manifest: one without is unfinished
+    if above.rpartition("/")[2] == "builds":  # without a manifest it is unfinished
         return Build(store=store, out=open_store(above.rpartition("/")[0]))
     if store.exists(MANIFEST):
         return Build(store=store, out=None)

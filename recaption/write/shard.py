@@ -1,4 +1,4 @@
-"""Writes one shard of a build: its data in the chosen format, its flat tables, and its entry for the manifest."""
+"""Writes one shard of a build: its data files, its flat tables, and its entry for the manifest."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from recaption.write.webdataset import tar_writer
 
 Format = Literal["sidecar", "webdataset", "parquet"]
 Images = Callable[[], Iterable[tuple[Image, bytes | ImageError]]]
-"""Gives the images of the shard with their bytes, in source order, or with the error of one that cannot be read (any
-more); those of rejected samples may be left out."""
+"""Returns the images of the shard in source order, each with its bytes or with the error of reading it; images of
+rejected samples may be left out."""
 Placed = Mapping[str | None, Sequence[int]]
 """Positions of the records in the data file of each split, in the file's order."""
 
@@ -115,7 +115,7 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
 
 
 def written_shard(store: Store, prefix: str, shard: str) -> ShardEntry | None:
-    """The entry of a shard that an earlier, interrupted run of the same build has finished."""
+    """The entry of a shard that an interrupted run of the same build finished; None if there is none."""
     try:
         return ShardEntry.from_json(orjson.loads(store.get(_entry_path(prefix, shard))))
     except FileNotFoundError:
@@ -123,10 +123,10 @@ def written_shard(store: Store, prefix: str, shard: str) -> ShardEntry | None:
 
 
 def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
-    """Remove what lies in the folders of a build that is not published yet and that no entry names.
+    """Remove the files of an unpublished build that no entry lists.
 
-    An interrupted run may have cut the shards differently. Readers find them by patterns such as `data/*.tar`, so a
-    file too many is a sample that is there twice.
+    An interrupted run may have cut the shards differently. Readers find files by patterns such as `data/*.tar`, so an
+    additional file would repeat samples.
     """
     known = {f"{prefix}/{file.path}" for entry in entries for file in entry.files}
     folders = [f"{prefix}/{name}" for name in store.folders(prefix) if not name.startswith(".")]
@@ -139,7 +139,7 @@ def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
 
 
 def forget_shards(store: Store, prefix: str) -> int:
-    """Remove the entries of finished shards, and what a killed run left beside them. Returns how many bytes."""
+    """Remove the entries of finished shards, and the rest of killed runs. Returns the number of bytes."""
     return store.remove(f"{prefix}/.shards")
 
 
@@ -148,7 +148,7 @@ def _entry_path(prefix: str, shard: str) -> str:
 
 
 def _check(records: Sequence[Record], shard: str) -> None:
-    """Our own bugs, caught before they are on disk: keys twice, texts of images that may not be used."""
+    """Catch bugs before they are on disk: duplicate keys, captions of unusable images."""
     seen: set[str] = set()
     for record in records:
         if record.key in seen:
@@ -216,7 +216,7 @@ def _write_pixels(
 
 
 def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[tuple[int, Image, bytes | ImageError]]:
-    """The usable records' positions with their images; both run in source order, `images` may have gaps and extras."""
+    """Positions of usable records with their images, both in source order; `images` may have gaps and extras."""
     waiting = {record.key: at for at, record in enumerate(records) if record.status in ("ok", "partial")}
     for image, data in images() if waiting else ():
         at = waiting.pop(image.key, None)
@@ -232,7 +232,7 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
 def _reject(image: Image, record: Record, error: ImageError) -> Reject:
     made = Reject.of(image, stage="build", generation=None, reason=error.reason, detail=error.args[0])
     made = replace(made, source_key=record.source_key, detail=Scrubber({}).text(made.detail))
-    return replace(made, shard=record.shard, row=record.row)  # a build that is repacked counts in its own shards
+    return replace(made, shard=record.shard, row=record.row)  # a repacked build has shards of its own
 
 
 def _file(path: str, table: str, split: str | None, rows: int, sink: Sink) -> FileEntry:

@@ -117,8 +117,8 @@ def write_flat(
 ) -> dict[str, tuple[str, Sink, int]]:
     """Write `<prefix>/<table>/<shard>.parquet` of every flat table. Returns path, closed sink and rows by table.
 
-    images and rejects are in source order, the others sorted by key. Of `own`, rows of images that are not usable (any
-    more) are left out.
+    images and rejects are in source order, the other tables sorted by key. Rows of `own` about images that are not
+    usable are left out.
     """
     usable = pa.array([record.key for record in columns.records if record.captions], pa.string())
     tables = {
