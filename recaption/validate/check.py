@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -83,7 +85,8 @@ def _validate(build: Build, read: Manifest, pixels: bool) -> Iterator[Problem]:
         return
     splits = Splits(read.get("holdout"))
     answers: dict[str, Any] = {}
-    with Keys() as keys:
+    with tempfile.TemporaryDirectory(prefix="recaption-keys-") as folder:
+        keys = Keys(Path(folder))
         for entry in read["shards"]:
             shard = Shard(build=build, manifest=read, entry=entry, answers=answers, pixels=pixels)
             yield from _read(shard)

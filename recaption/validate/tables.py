@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, get_args
 
 import numpy as np
@@ -192,22 +190,14 @@ _ROW = np.dtype([("hash", "<u8"), ("shard", "<u4"), ("row", "<u4")])
 
 
 class Keys:
-    """Finds duplicate keys of all shards. 16 bytes per key go to 256 temporary files, which are read one by one.
+    """Finds duplicate keys of all shards. 16 bytes per key go to 256 files in `folder`, which are read one by one.
 
     Equal hashes are reported as equal keys. Among a billion keys the probability of a wrong report is 3 %.
     """
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="recaption-keys-")
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._names: list[str] = []
-
-    def __enter__(self) -> Keys:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._folder.cleanup()
 
     def add(self, shard: Shard) -> None:
         """Add the keys of a shard."""
@@ -234,7 +224,7 @@ class Keys:
                 yield problem("duplicate key", again, f"has the key of {first}")
 
     def _file(self, bucket: int) -> Path:
-        return Path(self._folder.name) / str(bucket)
+        return self._folder / str(bucket)
 
 
 class Splits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recaption.scrub import Scrubber, public_text, public_url
 from recaption.tasks.caption import clean
@@ -140,18 +140,9 @@ class _Shard:
     def _reject(
         self, image: Image, generation: str | None, stage: Stage, reason: Reason, detail: str, attempts: int = 0
     ) -> Reject:
-        made = Reject(
-            key=image.key,
-            source_key=without_surrogates(public_text(image.source_key)),
-            shard=image.shard,
-            row=image.row,
-            sha256=image.sha256,
-            stage=stage,
-            generation=generation,
-            reason=reason,
-            detail=without_surrogates(_SCRUB.text(detail)),
-            attempts=attempts,
-        )
+        made = Reject.of(image, stage=stage, generation=generation, reason=reason, detail=detail, attempts=attempts)
+        source_key = without_surrogates(public_text(image.source_key))
+        made = replace(made, source_key=source_key, detail=without_surrogates(_SCRUB.text(detail)))
         self.kept.append(made)
         return made
 
