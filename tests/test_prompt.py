@@ -10,7 +10,7 @@ import pytest
 from recaption import prompt
 from recaption.errors import ConfigError, RequestError
 
-HEAD = "---\nid: p\nversion: 1\nkind: long\n---\n"
+HEAD = "---\nid: p\nversion: 1\ngranularity: long\n---\n"
 
 
 def write(folder: Path, text: str) -> str:
@@ -30,7 +30,8 @@ def test_a_prompt_is_filled_in_with_columns(tmp_path: Path) -> None:
 
 def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "x")
-    assert prompt.load(path).sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    renamed = Path(path).read_bytes().replace(b"granularity", b"kind")  # the key of schema 1.2
+    assert prompt.load(path).sha256 == hashlib.sha256(renamed).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def test_a_template_cannot_reach_into_python(tmp_path: Path, template: str) -> N
     [
         ("no front matter", "has no front matter"),
         ("---\nid: [\n---\nx", "not YAML"),
-        ("---\nid: p\nversion: 1\nkind: huge\n---\nx", "kind"),
-        ("---\nid: p\nversion: 1\nkind: long\nfoo: 1\n---\nx", "foo"),
+        ("---\nid: p\nversion: 1\ngranularity: huge\n---\nx", "granularity"),
+        ("---\nid: p\nversion: 1\ngranularity: long\nfoo: 1\n---\nx", "foo"),
         (HEAD + "a\n{{ b", "line 2"),
         (HEAD + "  \n", "no text"),
     ],

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from recaption import write
-from recaption.store import Store
+from recaption.io.store import Store
 from recaption.types import Record
 from recaption.write import BuildInfo, ShardContent, ShardEntry, ShardFormat
 

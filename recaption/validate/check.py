@@ -10,8 +10,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from recaption import schema
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.store import Store
 from recaption.validate import files, manifest
 from recaption.validate.base import Manifest, Shard, problem
 from recaption.validate.data import check_data, check_source, read_data

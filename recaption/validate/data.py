@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.decode import check_header, check_pixels
 from recaption.errors import DatasetError, ImageError, ShardError
+from recaption.io.files import is_url
+from recaption.io.store import Store
+from recaption.output.index import index_from_table
 from recaption.problems import Problem
-from recaption.source.files import is_url
-from recaption.source.index import index_from_table
 from recaption.source.ranges import read_ranges
-from recaption.store import Store
 from recaption.types import Image, ImageLimits
 from recaption.validate.base import USABLE, Shard, problem
 from recaption.validate.files import as_written, on_disk, schema_faults, unreadable

@@ -13,10 +13,10 @@ import orjson
 from jsonschema import Draft202012Validator, ValidationError, validators
 from referencing import Registry, Resource
 
+from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.resources import shipped
 from recaption.schema import FLAT
-from recaption.store import Store
 from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.base import Manifest, problem

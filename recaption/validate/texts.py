@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from recaption.annotate.blocks import is_gap
 from recaption.errors import DatasetError
+from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.schema import FLAT
-from recaption.store import Store
 from recaption.tasks.caption import clean
 from recaption.text import LONGEST, normalise
 from recaption.tokenids import TokenIds, check_tokens, tokens_path

@@ -1,13 +1,12 @@
 """From answers to a dataset on disk; its format is in `schemas/README.md`.
 
-    images, answers, rejects ──► assemble_shard ──► (annotate) ──► write_shard ──► write_manifest ──► publish
-                                 records, asked                    one per shard    sums checked       one rename
+    records of a shard ──► write_shard ──► write_manifest ──► publish
+                           files, counts    sums checked       one rename
 
 All of it works on one shard at a time and needs no engine: build again over the same answers with another splitter,
 weighting or format as often as you like.
 """
 
-from recaption.write.assemble import Assembled, RecordRules, assemble_shard, split_of
 from recaption.write.entry import Asked, FileEntry, ShardEntry
 from recaption.write.manifest import BuildInfo, read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
@@ -17,7 +16,6 @@ from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
     "Asked",
-    "Assembled",
     "Build",
     "BuildInfo",
     "Encoder",
@@ -25,12 +23,10 @@ __all__ = [
     "Format",
     "ImageMode",
     "Pruned",
-    "RecordRules",
     "ShardContent",
     "ShardEntry",
     "ShardFormat",
     "Stored",
-    "assemble_shard",
     "current_build",
     "encoders",
     "locate",
@@ -38,7 +34,6 @@ __all__ = [
     "publish",
     "read_manifest",
     "recognise",
-    "split_of",
     "store_image",
     "sweep",
     "texts_of",

@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 
 from recaption.errors import DatasetError
+from recaption.io.store import Store
 from recaption.resources import shipped
 from recaption.schema import FLAT
-from recaption.store import Store
 from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
@@ -186,7 +186,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "id": generation.id,
         "fingerprint": generation.fingerprint,
         "model": generation.model,
-        "kind": generation.kind,
+        "kind": generation.granularity,
         "prompt": generation.prompt,
         "column": generation.column,
         "sampling": asdict(generation.sampling) if generation.sampling else None,

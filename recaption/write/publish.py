@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from recaption.errors import DatasetError, StoreError, UserError, in_words
-from recaption.store import LocalStore, Store, open_store
+from recaption.io.store import LocalStore, Store, open_store
 from recaption.write.shard import forget_shards
 
 LINK = "dataset"

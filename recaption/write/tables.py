@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recaption import schema
-from recaption.store import Store
+from recaption.io.outfile import Sink, outfile
+from recaption.io.store import Store
 from recaption.types import Reject
 from recaption.write.columns import Columns, by_key
-from recaption.write.outfile import Sink, outfile
 
 ROWS: Final = 122_880  # per row group of the flat tables, DuckDB's own; one shard mostly is one group
 NESTED_ROWS: Final = 4_096  # per row group of nested records: some 8 MB, what a loader reads to get at one row

@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
-from recaption.store import Store
+from recaption.io.outfile import Sink, outfile
+from recaption.io.store import Store
 from recaption.text import fold
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
-from recaption.write.outfile import Sink, outfile
 from recaption.write.pixels import Stored
 from recaption.write.profile import FlairProfile
 

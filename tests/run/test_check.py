@@ -100,7 +100,7 @@ def test_rules_between_keys_are_all_said() -> None:
             {
                 "name": "x",
                 "source": {"path": "a.tar"},
-                "models": {"m": {"engine": "replay"}},
+                "models": {"m": {"engine": "column"}},
                 "generate": [{"id": "a", "model": "q", "prompt": "p"}, {"id": "b", "model": "m"}],
                 "output": {"path": "o", "require": ["c"], "profile_map": {"raw_caption": "d"}},
             }
@@ -111,7 +111,9 @@ def test_rules_between_keys_are_all_said() -> None:
 
 def test_columns_of_all_prompts_and_the_format_are_checked(data: dict[str, Any], tmp_path: Path) -> None:
     for name in "ab":
-        (tmp_path / f"{name}.md").write_text(f"---\nid: {name}\nversion: 1\nkind: long\n---\n{{{{ no_{name} }}}}\n")
+        (tmp_path / f"{name}.md").write_text(
+            f"---\nid: {name}\nversion: 1\ngranularity: long\n---\n{{{{ no_{name} }}}}\n"
+        )
     data["generate"] = [{"id": f"g{n}", "model": "m", "prompt": str(tmp_path / f"{n}.md")} for n in "ab"]
     data["output"] |= {"format": "sidecar", "samples_per_shard": 7}
     with pytest.raises(ConfigError) as caught, Display(Console(quiet=True), quiet=True) as shown:

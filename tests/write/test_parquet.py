@@ -11,7 +11,7 @@ import pytest
 from writing import write_shard
 
 from recaption import schema
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 from recaption.write import parquet as module
 
 

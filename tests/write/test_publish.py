@@ -10,7 +10,7 @@ import pytest
 from s3_server import needs_s3, s3_server
 
 from recaption.errors import DatasetError, StoreError
-from recaption.store import LocalStore, ObjectStore, Store, open_store
+from recaption.io.store import LocalStore, ObjectStore, Store, open_store
 from recaption.write import current_build, prune, publish
 
 

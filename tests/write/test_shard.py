@@ -13,10 +13,10 @@ import pytest
 from writing import write_shard
 
 from recaption.errors import ConfigError, DatasetError, ImageError, StoreError
-from recaption.store import LocalStore, ObjectStore
+from recaption.io.outfile import outfile
+from recaption.io.store import LocalStore, ObjectStore
 from recaption.types import Image
 from recaption.write import written_shard
-from recaption.write.outfile import outfile
 
 
 def write(store: Any, one: Any, format: Any = "webdataset", **more: Any) -> Any:
