@@ -19,7 +19,7 @@ demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no dow
 	@$(PY) scripts/demo.py $(DEMO_ARGS)
 
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
-	@$(PY) -m pytest -m "not soak" -n 2 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -m "not soak" -n 2 $(ARGS)
 
 test-pythons: ## the tests that need no engine and no torch, on each supported Python on PATH, one after the other
 	@$(PYTHON) scripts/pythons.py $(ARGS)

@@ -52,7 +52,7 @@ KINDS: Final = {
     "answer": "The answers changed after the build, or belong to another output. Build again from the present answers",
     "no answers": "Captions were not compared with the stored answers. Validate the output that contains the build",
     "source": "Readers of a sidecar join it by position: put the source back as it was, or run the pipeline again",
-    "no source": "The sidecar was not compared with its images. Validate it where the source can be read",
+    "no source": "The sidecar was not compared with its images. Validate it where that is a folder or an object store",
 }
 
 

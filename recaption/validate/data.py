@@ -19,7 +19,9 @@ from recaption.io.files import is_url
 from recaption.io.store import Store
 from recaption.output.index import index_from_table
 from recaption.problems import Problem
+from recaption.source.places import is_plain_place
 from recaption.source.ranges import read_ranges
+from recaption.tablefile import read_table
 from recaption.types import Image, ImageLimits
 from recaption.validate.base import USABLE, Shard, problem
 from recaption.validate.files import as_written, on_disk, schema_faults, unreadable
@@ -50,7 +52,7 @@ def _read(shard: Shard, file: dict[str, Any], parquet: pq.ParquetFile, images: b
         return
     names = [name for name in schema.records(shard.tokenizers).names if name in expected.names]
     pieces = []
-    for batch in parquet.iter_batches(batch_size=_BATCH, columns=expected.names):
+    for batch in parquet.iter_batches(batch_size=_BATCH, columns=expected.names, use_threads=False):
         table = pa.Table.from_batches([batch])
         table.validate(full=True)
         if images:
@@ -193,7 +195,7 @@ def check_source(shard: Shard) -> Iterator[Problem]:
 
 
 def _index(out: Store, path: str, shard: str) -> list[Image]:
-    table = pq.read_table(pa.BufferReader(out.get(path)))
+    table = read_table(pa.BufferReader(out.get(path)))
     table.validate(full=True)
     images = index_from_table(table, shard)
     if any(not isinstance(i.locator.size + i.locator.offset, int) for i in images):
@@ -224,6 +226,10 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
                 "images of a sidecar are compared for tars and folders only",
                 warning=True,
             )
+            return
+        if not is_plain_place(image.locator.path):
+            what = "is on a host that the output names: no request is sent there"
+            yield problem("no source", image.locator.path, what, warning=True)
             return
         if _ends_before(image):
             yield problem("source", f"{names}, {image.key}", f"{image.locator.path} ends before the image does")

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.annotate.blocks import is_gap
 from recaption.errors import DatasetError
 from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.schema import FLAT
+from recaption.tablefile import read_table
 from recaption.tasks.caption import clean
 from recaption.text import LONGEST, normalise
 from recaption.tokenids import TokenIds, check_tokens, tokens_path
@@ -227,7 +227,7 @@ def _of(out: Store, paths: list[str]) -> Hashes | None:
     """By the image's sha256: an image can have answers to several prompts."""
     parts = []
     for path in paths:
-        table = pq.read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
+        table = read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
         pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
         parts.append(np.array([_hash(sha256, clean(text).text) for sha256, text in pairs], np.uint64))
     return Hashes(parts) if parts else None
