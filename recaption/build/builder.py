@@ -24,7 +24,7 @@ from recaption.scrub import public_text
 from recaption.tasks import caption
 from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
-from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
+from recaption.write import BuildInfo, Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
 
@@ -174,14 +174,11 @@ class Builder:
     def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline
         holdout = pipeline.output.holdout
-        write_manifest(
-            self._store,
-            self._spec.prefix,
+        info = BuildInfo(
             name=pipeline.name,
             build=self.build,
             format=self._spec.format,
             image_mode=pipeline.output.images,
-            shards=entries,
             generations=[question.generation for question in self._plan.questions],
             require=pipeline.require,
             primary=pipeline.primary,
@@ -196,6 +193,7 @@ class Builder:
             holdout=holdout.fraction if holdout else 0.0,
             pixels=looked_at(pipeline),
         )
+        write_manifest(self._store, self._spec.prefix, entries, info)
 
 
 def looked_at(pipeline: Pipeline) -> dict[str, Any]:

@@ -15,12 +15,13 @@ import tokenizer_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from writing import write_shard
 
 from recaption.errors import ConfigError, ImageError
 from recaption.io.store import LocalStore
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, check_tokens, tokens_path
 from recaption.types import Caption, Record, SubCaption
-from recaption.write import Encoder, encoders, texts_of, write_shard
+from recaption.write import Encoder, encoders, texts_of
 from recaption.write.tokens import write_tokens
 
 
