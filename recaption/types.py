@@ -47,7 +47,7 @@ Reason = Literal[
     "repetition",
     "refusal",
     "truncated_answer",
-    "request_error",  # the engine refused the request
+    "request_error",  # the prompt cannot be filled in, or the engine refused the request or failed at it alone
     "poison",  # alone kills a fresh engine twice
     "unstorable",  # the answer or reject cannot be written
     # build
