@@ -33,7 +33,6 @@ from recaption.errors import EngineDead, Interrupted, RecaptionError, RequestErr
 from recaption.imagefile import plain_jpeg
 from recaption.types import ImageLimits
 
-
 _STAND_IN_SIDE = 224  # pixels; no vision model refuses so many
 
 
