@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from recaption.engine.replay import asked, replay
+from recaption.text import LONGEST
 from recaption.types import Answer, Image, Locator, Reject
 
 
@@ -30,6 +31,13 @@ def test_answers_come_in_order_and_unchanged() -> None:
     assert isinstance(first, Answer)
     assert (first.key, first.row, first.sha256) == ("k0", 0, "ab" * 32)
     assert (first.finish_reason, first.prompt_tokens, first.output_tokens, first.attempts) == ("stop", 0, 0, ())
+
+
+def test_white_space_around_a_caption_is_no_reason_to_cut_it() -> None:
+    padding = " " * 2**20
+    found = replay([image(0, recap=f"{padding}A dog."), image(1, recap=padding + "a" * (LONGEST + 1))], "recap", "long")
+    answers = [(a.text, a.finish_reason) for a in found if isinstance(a, Answer)]
+    assert answers == [("A dog.", "stop"), ("a" * LONGEST, "length")]
 
 
 def test_an_image_that_no_table_names_says_so() -> None:
