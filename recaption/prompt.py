@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,6 +47,10 @@ class Prompt:
     template: str
     sha256: str
     path: Path
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: a compiled template cannot be pickled."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def columns(self) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ def test_a_prompt_is_filled_in_with_columns(tmp_path: Path) -> None:
     assert loaded.columns == {"title", "tags"}
     assert loaded.missing({"title"}) == ["tags"]
     assert loaded.fill_in({"title": "Ünïcode {{ x }}", "tags": ["a", "b"]}) == "Title: Ünïcode {{ x }}.\nTags: a, b"
+
+
+def test_a_prompt_that_was_used_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    loaded = prompt.load(write(tmp_path, HEAD + "Title: {{ title }}."))
+    assert loaded.fill_in({"title": "a"}) == "Title: a."
+    sent = pickle.loads(pickle.dumps(loaded))
+    assert sent == loaded and sent.fill_in({"title": "b"}) == "Title: b."
 
 
 def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
