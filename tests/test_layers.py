@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("supervise", "stdio"),  # standard library only
     (
-        *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads"),
+        *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads", "guard"),
         *("sandbox", "strictyaml", "section", "demo", "__init__"),
     ),
     ("config", "prompt", "schema", "store", "objectstore", "retrying", "imagefile", "decode", "models"),

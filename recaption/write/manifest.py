@@ -57,11 +57,13 @@ def write_manifest(
     histogram: Counter[int] = Counter()
     rejects: Counter[str] = Counter()
     lost: Counter[str] = Counter()
+    without_ids: Counter[str] = Counter()
     for entry in entries:
         counts.update(entry.counts)
         histogram.update(entry.distinct_texts)
         rejects.update(entry.rejects)
         lost.update(entry.table_failures)
+        without_ids.update(entry.token_failures)
     order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words", "unparsed")
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -75,6 +77,7 @@ def write_manifest(
         **({} if holdout is None else {"holdout": holdout}),
         "rejects": dict(sorted(rejects.items())),
         **({"table_failures": dict(sorted(lost.items()))} if lost else {}),
+        **({"token_failures": dict(sorted(without_ids.items()))} if without_ids else {}),
         "generations": [_generation(generation, entries) for generation in generations],
         "require": list(require),
         "primary": list(primary),

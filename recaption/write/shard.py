@@ -95,15 +95,17 @@ def write_shard(
         store, prefix, shard, columns, sorted([*rejects, *late], key=lambda reject: reject.row), own or {}
     )
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
+    failed = list(failures)
     composable = dict.fromkeys([encoder.facts.name for encoder in token_ids], True)
     for data in [file for file in files if file.table == "data" and token_ids]:
         samples = [made[at] for at in placed[data.split]]
         for encoder in token_ids:
             path = tokens_path(data.path, encoder.facts.name)
-            sink, holds = write_tokens(store, f"{prefix}/{path}", samples, encoder)
-            files.append(_file(path, "tokens", data.split, len(samples), sink))
-            composable[encoder.facts.name] &= holds
-    entry = replace(tally(shard, columns, files, asked or {}, failures), composable=composable, inputs=inputs)
+            tokens = write_tokens(store, f"{prefix}/{path}", samples, encoder)
+            files.append(_file(path, "tokens", data.split, len(samples), tokens.sink))
+            composable[encoder.facts.name] &= tokens.composable
+            failed += tokens.failures
+    entry = replace(tally(shard, columns, files, asked or {}, failed), composable=composable, inputs=inputs)
     named = {"failures": [asdict(failure) for failure in entry.failures]}
     store.put(_entry_path(prefix, shard), orjson.dumps({**entry.to_json(), **named}))
     return entry
