@@ -2,8 +2,9 @@
 
 engine_args: `base_url` (needed), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
 key; the key itself is never written down), `concurrency` (32 requests in flight), `timeout` (120 s, of one try),
-`attempts` (6 tries of a request that times out or gets a server error; see `ChatServer.complete`), `image_detail` (auto, low or high, where the server knows
-it), `extra_body` (a mapping that is laid over each request; null leaves a field out).
+`attempts` (6 tries of a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
+(auto, low or high, where the server knows it), `extra_body` (a mapping that is laid over each request; null leaves a
+field out).
 
 A server has defaults of its own: `vllm serve` samples as the model's author advises wherever a request does not say,
 unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
