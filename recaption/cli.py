@@ -116,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="what the run has written, and how it looks from here")
 
     text = "ask again what was rejected, with the output's own pipeline, and build anew"
-    command = _of_output(_add(commands, "redrive", call.redrive, text))
+    command = _of_output(_add(commands, "retry", call.retry, text))
     text = "why it was rejected (refusal, repetition, poison, …); may be given several times"
     command.add_argument("--reason", action="append", required=True, metavar="REASON", help=text)
     command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images (as the last run)")
@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
     _watched(command)
 
     command = _of_output(
-        _add(commands, "replay", call.replay, "ask for a stored answer again and compare; stores nothing")
+        _add(commands, "reproduce", call.reproduce, "ask for a stored answer again and compare; stores nothing")
     )
     command.add_argument("key", help="key of an image, or its key in the source")
     command.add_argument("--generation", metavar="ID", help="only this question; without it: all of them")
@@ -204,7 +204,7 @@ def _add(commands: argparse._SubParsersAction, name: str, do: Command, text: str
 
 
 def _of_pipeline(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("pipeline", help="a pipeline file, or the name of a shipped one (demo, flair, replay)")
+    command.add_argument("pipeline", help="a pipeline file, or the name of a shipped one (demo, flair, column)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. output.path=out/x")
     return command
 

@@ -14,11 +14,11 @@ import jinja2
 import jinja2.meta
 from pydantic import Field, ValidationError
 
-from recaption import sandbox, strictyaml
+from recaption import legacy, sandbox, strictyaml
 from recaption.errors import ConfigError, RequestError
 from recaption.resources import find
 from recaption.section import OneOrMore, Section, explain
-from recaption.types import Granularity
+from recaption.types import WholeImage
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
@@ -31,18 +31,18 @@ class FrontMatter(Section):
 
     id: str = Field(pattern=r"^[a-z0-9_]+$")
     version: int = Field(ge=1)
-    kind: Granularity
+    granularity: WholeImage
     stop: Annotated[tuple[str, ...], OneOrMore] = ()
     notes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A prompt file. `sha256` is of its bytes and part of the fingerprint."""
+    """A prompt file. `sha256` is of its bytes (see `legacy.prompt_identity`) and part of the fingerprint."""
 
     id: str
     version: int
-    kind: Granularity
+    granularity: WholeImage
     stop: tuple[str, ...]
     template: str
     sha256: str
@@ -133,9 +133,9 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     data = path.read_bytes()
     match = _FRONT_MATTER.match(strictyaml.decoded(data, f"prompt {path}"))
     if match is None:
-        raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, kind, ---")
+        raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, granularity, ---")
     try:
-        head = FrontMatter.model_validate(strictyaml.read(match[1], f"front matter of prompt {path}", 2) or {})
+        head = FrontMatter.model_validate(_front_matter(match[1], path))
         template = match[2].strip()
         with sandbox.bounded():
             sandbox.ENVIRONMENT.from_string(template)
@@ -151,12 +151,23 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     prompt = Prompt(
         id=head.id,
         version=head.version,
-        kind=head.kind,
+        granularity=head.granularity,
         stop=head.stop,
         template=template,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_identity(data),
         path=path,
     )
     if not prompt.columns and prompt.is_empty({}):
         raise ConfigError(f"prompt {path} fills in to an empty text for every image: write a question")
     return prompt
+
+
+def _front_matter(text: str, path: Path) -> Any:
+    found = strictyaml.read(text, f"front matter of prompt {path}", 2) or {}
+    return legacy.front_matter(found) if isinstance(found, dict) else found
+
+
+def _identity(data: bytes) -> str:
+    """sha256 of a prompt file, of its keys as schema 1.2 spelled them."""
+    head, separator, text = data.partition(b"\n---")
+    return hashlib.sha256(legacy.prompt_identity(head) + separator + text).hexdigest()

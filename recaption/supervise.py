@@ -23,7 +23,7 @@ from mmap import mmap
 from pathlib import Path
 from types import FrameType
 
-COMMANDS = frozenset(("run", "generate", "build", "estimate", "redrive", "replay"))
+COMMANDS = frozenset(("run", "generate", "build", "estimate", "retry", "reproduce"))
 """Commands that start Ray or an engine: these get a parent."""
 
 INTERRUPTED, FAILED = 75, 3  # exit codes, as in recaption.errors

@@ -18,6 +18,7 @@ SCHEMA_VERSION: Final = "1.3"
 
 FinishReason = Literal["stop", "length", "repetition", "empty", "refusal", "error"]
 Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
+WholeImage = Literal["short", "long"]  # granularities of a generated caption of a whole image
 Status = Literal["ok", "partial", "reject", "excluded"]
 Stage = Literal["source", "decode", "generate", "build"]
 TagKind = Literal[
@@ -177,10 +178,10 @@ class Generation:
 
     id: str
     model: str  # the model's name in the pipeline
-    kind: Granularity
+    granularity: Granularity
     fingerprint: str
-    prompt: str | None = None  # prompt id; None for an engine that replays a column
-    column: str | None = None  # replay: the source column that holds the answers
+    prompt: str | None = None  # prompt id; None with engine `column`
+    column: str | None = None  # engine `column`: the source column that holds the captions
     sampling: Sampling | None = None
 
 

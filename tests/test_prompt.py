@@ -11,7 +11,7 @@ import pytest
 from recaption import prompt
 from recaption.errors import ConfigError, RequestError
 
-HEAD = "---\nid: p\nversion: 1\nkind: long\n---\n"
+HEAD = "---\nid: p\nversion: 1\ngranularity: long\n---\n"
 
 
 def write(folder: Path, text: str) -> str:
@@ -38,7 +38,8 @@ def test_a_prompt_that_was_used_can_be_sent_to_another_process(tmp_path: Path) -
 
 def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "x")
-    assert prompt.load(path).sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    renamed = Path(path).read_bytes().replace(b"granularity", b"kind")  # the key of schema 1.2
+    assert prompt.load(path).sha256 == hashlib.sha256(renamed).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_a_template_cannot_reach_into_python(tmp_path: Path, template: str) -> N
     [
         ("no front matter", "has no front matter"),
         ("---\nid: [\n---\nx", "not YAML"),
-        ("---\nid: p\nversion: 1\nkind: huge\n---\nx", "kind"),
-        ("---\nid: p\nversion: 1\nkind: long\nfoo: 1\n---\nx", "foo"),
+        ("---\nid: p\nversion: 1\ngranularity: huge\n---\nx", "granularity"),
+        ("---\nid: p\nversion: 1\ngranularity: long\nfoo: 1\n---\nx", "foo"),
         (HEAD + "a\n{{ b", "line 2"),
         (HEAD + "  \n", "no text"),
     ],

@@ -73,8 +73,8 @@ def test_signs_become_their_like_and_letters_their_escape(encoding: str) -> None
         (["report", "OUT", "-o", "r.html"], 0),
         (["validate", "OUT"], None),
         (["export", "OUT", "exported→", "--to", "flair"], 0),
-        (["redrive", "OUT", "--reason", "→"], 2),
-        (["replay", "OUT", "→"], 2),
+        (["retry", "OUT", "--reason", "→"], 2),
+        (["reproduce", "OUT", "→"], 2),
         (["init", "mine→"], 0),
         (["download", "nowhere→.txt", "x"], 2),
     ],
@@ -140,4 +140,4 @@ def test_a_run_whose_display_is_gone_ends_with_its_own_code(
     monkeypatch.setattr(sys, "stdout", Gone())
     monkeypatch.setattr(sys, "stderr", Gone())
     for options in ([], ["--json"]):
-        assert main(["run", "replay", *options]) == 1, "too many rejects"
+        assert main(["run", "column", *options]) == 1, "too many rejects"

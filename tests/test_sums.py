@@ -120,7 +120,7 @@ def from_a_column(tmp_path: Path) -> tuple[Pipeline, Expected]:
     data = pipeline(tmp_path, [])
     samples = [sample(f"k{i}", jpeg(i), recap=f"A cup. A table with {i} plates.") for i in range(4)]
     write_tar(tmp_path / "s" / "a.tar", [*samples, sample("none", jpeg(9))])
-    data["models"] = {"column": {"engine": "replay"}}
+    data["models"] = {"column": {"engine": "column"}}
     data["generate"] = [{"id": "long", "model": "column", "column": "recap"}]
     return data, Expected(long=(5, 0, 0, 4, 1), ok=4)
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from recaption.errors import RecaptionError
 from recaption.export.base import Exported, Options, begin, named, removed_on_failure
 from recaption.export.dataset import Dataset
+from recaption.io import files
 from recaption.problems import Problem
-from recaption.source import files
 from recaption.types import Record
 from recaption.write.entry import ShardEntry
 from recaption.write.tables import file_writer

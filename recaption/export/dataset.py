@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError
-from recaption.store import Store, open_store
+from recaption.io.store import Store, open_store
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
 from recaption.write import ShardEntry, locate, read_manifest
 

@@ -15,9 +15,9 @@ from recaption import strictyaml
 from recaption.config import validate
 from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.export.dataset import Dataset, Split
+from recaption.io.files import open_stream
+from recaption.output.index import index_from_table
 from recaption.source import Source, open_source
-from recaption.source.files import open_stream
-from recaption.source.index import index_from_table
 from recaption.source.tar import BrokenTarError, TarReader
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image

@@ -23,11 +23,11 @@ from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.intake import Intake
 from recaption.generate.meter import Meter, Where
-from recaption.generate.plan import Question
 from recaption.generate.retry import ask_until_answered, reject
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import Buffer, HostSpec, Item, Work
-from recaption.store import Store, open_store
+from recaption.io.store import Store, open_store
+from recaption.tasks.question import Question
 from recaption.types import Answer, Reject
 
 NAMED = 16  # rejects between two polls of which the driver is told which they are

@@ -10,10 +10,11 @@ import orjson
 from recaption import strictyaml
 from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
-from recaption.generate.plan import Plan, Question, make_plan
+from recaption.generate.plan import Plan, make_plan
+from recaption.io.store import Store
 from recaption.run.trust import trusted
 from recaption.source import Source, open_source
-from recaption.store import Store
+from recaption.tasks.question import Question
 
 
 def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:

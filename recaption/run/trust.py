@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recaption.config import Ask, Model, Pipeline, load
+from recaption.config import GenerationConfig, Model, Pipeline, load
 from recaption.errors import ConfigError, UserError
 from recaption.models import SCENE
 from recaption.resources import shipped
@@ -53,7 +53,7 @@ def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
             model = model.model_copy(update=taken)
         models[name] = model
     asks = {ask.id: ask for ask in named.generate}
-    generate: list[Ask] = []
+    generate: list[GenerationConfig] = []
     for ask in stored.generate:
         if _is_own_prompt(ask):
             if ask.id not in asks:
@@ -107,7 +107,7 @@ def _of_prompts(pipeline: Pipeline) -> Iterator[str]:
             yield f"generate.{ask.id}.prompt: {ask.prompt} (not a prompt that comes with recaption)"
 
 
-def _is_own_prompt(ask: Ask) -> bool:
+def _is_own_prompt(ask: GenerationConfig) -> bool:
     if ask.prompt is None:
         return False
     folder = shipped("prompts").resolve()

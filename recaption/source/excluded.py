@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.errors import ShardError, SourceError
-from recaption.source.files import open_stream
+from recaption.io.files import open_stream
 
 _COLUMN: Final = "sha256"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

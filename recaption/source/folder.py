@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
+from recaption.io.files import LeftOut, is_folder, read_all, walk
 from recaption.source.base import PART_SIZE, SUFFIXES, Row, check_caption, checked, images, unreadable
-from recaption.source.files import LeftOut, is_folder, read_all, walk
 from recaption.source.paths import part_id, shard_id
 from recaption.source.recorded import POSITIONS, FolderRule, KeyRule
 from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables

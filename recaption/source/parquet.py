@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
+from recaption.io.files import failed, is_url, open_stream, stamp
 from recaption.source.base import PART_SIZE, Row, check_caption, checked, config_stamp, images, unreadable
 from recaption.source.columns import clean
-from recaption.source.files import failed, is_url, open_stream, stamp
 from recaption.source.layout import Layout, find_layout
 from recaption.source.listing import list_files
 from recaption.source.paths import looks_like_part, part_id

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import orjson
 
 from recaption.errors import DatasetError
-from recaption.store import Store
+from recaption.io.store import Store
 
 RECORD: Final = "source.json"
 

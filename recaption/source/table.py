@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recaption.errors import ShardError, SourceError
+from recaption.io.files import is_file, is_url, read_all
 from recaption.source.columns import clean, parse_json
-from recaption.source.files import is_file, is_url, read_all
 
 _LIMIT = threading.Lock()  # held while the limit of the csv module is changed
 _CELL = (1 << 31) - 1  # characters; the csv module takes a C long

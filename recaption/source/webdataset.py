@@ -18,9 +18,9 @@ from typing import Any
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError
+from recaption.io.files import open_stream, stamp
 from recaption.source import columns as values
 from recaption.source.base import SUFFIXES, Row, check_caption, config_stamp, images
-from recaption.source.files import open_stream, stamp
 from recaption.source.listing import list_files
 from recaption.source.ranges import read_ranges
 from recaption.source.recorded import KeyRule

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.store import Store
 from recaption.tasks.caption import clean
 from recaption.validate.files import unreadable
 from recaption.validate.kinds import problem

@@ -8,8 +8,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from recaption import schema
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.store import Store
 from recaption.validate import files, manifest
 from recaption.validate.across import Keys, Splits
 from recaption.validate.answers import check_answers

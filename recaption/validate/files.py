@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError
+from recaption.io.files import open_stream
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.source.files import open_stream
-from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.kinds import problem
 

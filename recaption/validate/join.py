@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError, ImageError, ShardError
+from recaption.io.files import is_url
+from recaption.io.store import Store
+from recaption.output.index import index_from_table
 from recaption.problems import Problem
-from recaption.source.files import is_url
-from recaption.source.index import index_from_table
 from recaption.source.ranges import read_ranges
-from recaption.store import Store
 from recaption.types import Image
 from recaption.validate.files import unreadable
 from recaption.validate.images import check_image

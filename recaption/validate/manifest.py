@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import orjson
 
+from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.schema import FLAT
-from recaption.store import Store
 from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
 from recaption.validate import shape

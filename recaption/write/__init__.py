@@ -1,14 +1,13 @@
 """From answers to a dataset on disk; its format is in `schemas/README.md`.
 
-    images, answers, rejects ──► assemble_shard ──► (annotate) ──► write_shard ──► write_manifest ──► publish
-                                 records, asked                    one per shard    sums checked       one rename
+    records of a shard ──► write_shard ──► write_manifest ──► publish
+                           files, counts    sums checked       one rename
 
 All of it works on one shard at a time and needs no engine: build again over the same answers with another splitter,
 weighting or format as often as you like.
 """
 
-from recaption.write.assemble import Asked, Assembled, assemble, assemble_shard, split_of
-from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.entry import Asked, FileEntry, ShardEntry
 from recaption.write.locate import Build, locate
 from recaption.write.manifest import read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
@@ -19,7 +18,6 @@ from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
     "Asked",
-    "Assembled",
     "Build",
     "Encoder",
     "FileEntry",
@@ -28,8 +26,6 @@ __all__ = [
     "Pruned",
     "ShardEntry",
     "Stored",
-    "assemble",
-    "assemble_shard",
     "current_build",
     "encoders",
     "locate",
@@ -37,7 +33,6 @@ __all__ = [
     "publish",
     "read_manifest",
     "recognise",
-    "split_of",
     "store_image",
     "sweep",
     "texts_of",

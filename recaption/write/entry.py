@@ -8,10 +8,21 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from recaption.types import CaptionFailure, Status
-from recaption.write.assemble import Asked
 from recaption.write.columns import Columns
 
 NAMED = 100  # failures of a shard that its entry names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What came of one generation in a shard. Complete when asked = answered + rejected."""
+
+    asked: int = 0
+    answered: int = 0
+    rejected: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    cleaned: int = 0  # of the answered: captions of which a rule removed something
+    rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

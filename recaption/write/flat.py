@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recaption import schema
-from recaption.store import Store
+from recaption.io.outfile import Sink
+from recaption.io.store import Store
 from recaption.types import Reject
 from recaption.write.columns import Columns, by_key
-from recaption.write.outfile import Sink
 from recaption.write.tables import write_table
 
 

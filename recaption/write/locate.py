@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from recaption.errors import DatasetError, UserError
-from recaption.store import LocalStore, Store, open_store
+from recaption.io.store import LocalStore, Store, open_store
 from recaption.write.publish import CURRENT, LINK, current_build
 
 MANIFEST = "manifest.json"

@@ -11,14 +11,13 @@ from typing import Any
 import orjson
 
 from recaption.errors import DatasetError
+from recaption.io.store import Store
 from recaption.resources import shipped
 from recaption.schema import FLAT
-from recaption.store import Store
 from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
-from recaption.write.assemble import Asked
-from recaption.write.entry import FileEntry, ShardEntry
+from recaption.write.entry import Asked, FileEntry, ShardEntry
 from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
@@ -193,7 +192,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "id": generation.id,
         "fingerprint": generation.fingerprint,
         "model": generation.model,
-        "kind": generation.kind,
+        "kind": generation.granularity,
         "prompt": generation.prompt,
         "column": generation.column,
         "sampling": asdict(generation.sampling) if generation.sampling else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recaption.store import Store
+from recaption.io.store import Store
 from recaption.write.publish import current_build
 from recaption.write.shard import forget_shards
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from recaption.errors import DatasetError, StoreError, in_words
-from recaption.store import Store
+from recaption.io.store import Store
 
 LINK = "dataset"
 CURRENT = "CURRENT"

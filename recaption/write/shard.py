@@ -11,15 +11,14 @@ import orjson
 import pyarrow as pa
 
 from recaption.errors import ConfigError, DatasetError, ImageError
+from recaption.io.outfile import Sink
+from recaption.io.store import Store
 from recaption.scrub import Scrubber
-from recaption.store import Store
 from recaption.tokenids import tokens_path
 from recaption.types import CaptionFailure, Image, Record, Reject
-from recaption.write.assemble import Asked
 from recaption.write.columns import Columns
-from recaption.write.entry import FileEntry, ShardEntry, tally
+from recaption.write.entry import Asked, FileEntry, ShardEntry, tally
 from recaption.write.flat import write_flat
-from recaption.write.outfile import Sink
 from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile

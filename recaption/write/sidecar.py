@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from recaption.store import Store
+from recaption.io.outfile import Sink
+from recaption.io.store import Store
 from recaption.write.columns import Columns
-from recaption.write.outfile import Sink
 from recaption.write.tables import NESTED_ROWS, with_features, write_table
 
 

@@ -10,8 +10,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recaption.store import Store
-from recaption.write.outfile import Sink, outfile
+from recaption.io.outfile import Sink, outfile
+from recaption.io.store import Store
 
 ROWS: Final = 122_880  # per row group of the flat tables, DuckDB's own; one shard mostly is one group
 NESTED_ROWS: Final = 4_096  # per row group of nested records: some 8 MB, what a loader reads to get at one row

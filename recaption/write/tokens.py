@@ -18,11 +18,11 @@ import numpy as np
 
 from recaption.errors import ConfigError
 from recaption.guard import Failed, attempt
-from recaption.store import Store
+from recaption.io.outfile import Sink, outfile
+from recaption.io.store import Store
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, UNKNOWN, TokenizerFacts, pack, texts_of
 from recaption.tokenizer import column_name, frame, load_tokenizer
 from recaption.types import CaptionFailure, Record
-from recaption.write.outfile import Sink, outfile
 
 _BATCH = 1024
 # Beginnings and ends of every kind: letters with and without case, digits, marks, contractions, what NFC puts

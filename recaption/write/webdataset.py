@@ -13,9 +13,9 @@ from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from recaption.store import Store
+from recaption.io.outfile import Sink, outfile
+from recaption.io.store import Store
 from recaption.types import Record
-from recaption.write.outfile import Sink, outfile
 from recaption.write.pixels import Stored
 from recaption.write.profile import FlairProfile
 from recaption.write.sample import primary_text, sample_json

@@ -24,7 +24,7 @@ from typing import Any
 
 from write import _jpeg, _stored, annotated, images
 
-from recaption.store import open_store
+from recaption.io.store import open_store
 from recaption.types import Image, Locator
 from recaption.write import Encoder, write_manifest, write_shard
 from recaption.write.profile import flair_profile

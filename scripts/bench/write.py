@@ -33,13 +33,14 @@ from samples import sample, write_tar
 
 from recaption import config
 from recaption.annotate import Annotator
+from recaption.build.shard import BuildSpec, finish_shard
 from recaption.config import Annotate
-from recaption.generate.chunks import Listing, load_index
+from recaption.generate.chunks import ShardListing
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
-from recaption.run.shard import BuildSpec, finish_shard
+from recaption.io.store import Store, open_store
+from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.store import Store, open_store
 from recaption.types import Caption, Record
 from recaption.write import ShardEntry, Stored, write_shard
 from recaption.write.columns import Columns
@@ -212,7 +213,7 @@ class _Build:
         settings = {
             "name": "bench",
             "source": {"path": f"{folder}/source/*.tar", "raw_caption": "caption"},
-            "models": {"there": {"engine": "replay"}},
+            "models": {"there": {"engine": "column"}},
             "generate": [{"id": name, "model": "there", "column": name, "kind": name} for name in ("long", "short")],
             "dedupe": "none",
             "output": {"path": f"{folder}/out", "format": "webdataset"},
@@ -259,7 +260,7 @@ class _Build:
                 primary=PRIMARY,
             )
 
-    def _read_back(self, listing: Listing) -> list[Record]:
+    def _read_back(self, listing: ShardListing) -> list[Record]:
         """The shard's records as they are before they are written."""
         kept: list[Record] = []
 
@@ -267,7 +268,7 @@ class _Build:
             kept.extend(records)
             return write_shard(store, prefix, shard, records, images, format="sidecar")
 
-        with mock.patch("recaption.run.shard.write_shard", keep):
+        with mock.patch("recaption.build.shard.write_shard", keep):
             finish_shard(replace(self._spec, prefix="builds/kept"), listing.shard, listing.images, None)
         return kept
 

@@ -20,8 +20,8 @@ from recaption.annotate import Annotator, Token
 from recaption.config import Annotate
 from recaption.errors import ConfigError
 from recaption.inspect import connect
+from recaption.io.store import LocalStore
 from recaption.schema import check_version
-from recaption.store import LocalStore
 from recaption.types import Caption, Record, SubCaption
 from recaption.write import publish, write_manifest, write_shard
 

@@ -13,7 +13,7 @@ from samples import jpeg
 
 from recaption.export.base import Exported, Options
 from recaption.export.dataset import Dataset
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 from recaption.text import normalise
 from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
 from recaption.write import Asked, publish, write_manifest, write_shard
@@ -100,7 +100,7 @@ def build(tmp_path: Path) -> Callable[..., Dataset]:
         kinds = kinds if kinds is not None else {"short": "short", "long": "long"}
         store = LocalStore(tmp_path / "out")
         generations = [
-            Generation(id=name, model="model", kind=kind, fingerprint="a" * 16, prompt=f"describe_{name}")  # type: ignore[arg-type]
+            Generation(id=name, model="model", granularity=kind, fingerprint="a" * 16, prompt=f"describe_{name}")  # type: ignore[arg-type]
             for name, kind in kinds.items()
         ]
         entries = []

@@ -28,7 +28,7 @@ def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pipeline = {
         "name": "golden",
         "source": {"path": "source/*.tar"},
-        "models": {"m": {"engine": "replay"}},
+        "models": {"m": {"engine": "column"}},
         "generate": [{"id": "long", "model": "m", "column": "caption"}],
         "output": {"path": "output"},
     }

@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scenes import SCENES, Scene
 
 from recaption import schema
-from recaption.store import LocalStore
+from recaption.build.assemble import assemble_shard
+from recaption.io.store import LocalStore
 from recaption.text import normalise
 from recaption.types import (
     Answer,
@@ -40,7 +41,7 @@ from recaption.types import (
     SubCaption,
     Tag,
 )
-from recaption.write import assemble_shard, publish, write_manifest, write_shard
+from recaption.write import publish, write_manifest, write_shard
 
 HOLDOUT = 0.15
 FORMATS = ("sidecar", "webdataset", "parquet")
@@ -48,7 +49,7 @@ GENERATIONS = (
     Generation(
         id="long",
         model="golden",
-        kind="long",
+        granularity="long",
         fingerprint="00000000000000a1",
         prompt="describe_long",
         sampling=Sampling(max_tokens=320, temperature=0.6, top_p=0.95),
@@ -56,7 +57,7 @@ GENERATIONS = (
     Generation(
         id="short",
         model="golden",
-        kind="short",
+        granularity="short",
         fingerprint="00000000000000a2",
         prompt="describe_short",
         sampling=Sampling(max_tokens=48),

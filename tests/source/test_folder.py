@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption.errors import ImageError, SourceError
+from recaption.io.store import LocalStore
+from recaption.output.index import index_to_table
 from recaption.source import Source
 from recaption.source.folder import path_key
-from recaption.source.index import index_to_table
 from recaption.source.recorded import POSITIONS, FolderRule, record_rule
-from recaption.store import LocalStore
 from recaption.types import Image
 
 Build = Callable[..., Source]

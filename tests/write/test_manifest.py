@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from recaption.errors import DatasetError
+from recaption.io.store import LocalStore
 from recaption.resources import shipped
-from recaption.store import LocalStore
 from recaption.write import Encoder, ShardEntry, read_manifest, views_sql, write_manifest, write_shard, written_shard
 
 SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}

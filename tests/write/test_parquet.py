@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recaption import schema
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 from recaption.write import parquet as module
 from recaption.write import write_shard
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from s3_server import needs_s3, s3_server
 
-from recaption.store import LocalStore, ObjectStore, Store, open_store
+from recaption.io.store import LocalStore, ObjectStore, Store, open_store
 from recaption.write import current_build, prune, publish
 
 DATA = ("data/00000.tar", "data/00000.tar.idx", "data/val/00000.tar", "images/00000.parquet")

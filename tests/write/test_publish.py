@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recaption.errors import DatasetError, StoreError
-from recaption.store import LocalStore, ObjectStore
+from recaption.io.store import LocalStore, ObjectStore
 from recaption.write import current_build, publish
 
 

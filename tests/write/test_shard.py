@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from recaption.errors import ConfigError, DatasetError, ImageError, StoreError
-from recaption.store import LocalStore, ObjectStore
+from recaption.io.outfile import outfile
+from recaption.io.store import LocalStore, ObjectStore
 from recaption.types import Image
 from recaption.write import write_shard, written_shard
-from recaption.write.outfile import outfile
 
 
 def write(store: Any, one: Any, format: Any = "webdataset", **more: Any) -> Any:

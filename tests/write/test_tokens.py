@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from recaption.errors import ConfigError, ImageError
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, check_tokens, tokens_path
 from recaption.types import Caption, Record, SubCaption
 from recaption.write import Encoder, encoders, texts_of, write_shard
