@@ -105,7 +105,10 @@ class Model(Section):
         "auto", description="processes that decode and render beside each replica; auto: as many as keep its queue full"
     )
     hang_seconds: float = Field(
-        300, gt=0, description="an engine that makes no token for so long while requests run is restarted"
+        300,
+        gt=0,
+        description="an engine that makes no token for so long while requests run is restarted; "
+        "openai: engine_args timeout and attempts bound each request instead",
     )
     host_memory_gib: float | None = Field(
         None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"

@@ -67,10 +67,11 @@ class FileEntry:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
     """A written shard. `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3). `table_failures` counts the captions without rows per table of the pipeline;
-    `failures` lists the first failures of both kinds for the log and is not in the manifest. `splits` counts usable
-    images (ok + partial); `distinct_texts` maps a number of distinct texts to the number of images that have it;
-    `composable` maps each tokenizer of `output.token_ids` to whether ids of joined texts are those of the parts."""
+    which a rule failed, since 1.3). `table_failures` counts the captions without rows per table of the pipeline,
+    `token_failures` the captions with texts without ids per tokenizer of `output.token_ids`; `failures` lists the first
+    failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial);
+    `distinct_texts` maps a number of distinct texts to the number of images that have it; `composable` maps each
+    tokenizer of `output.token_ids` to whether ids of joined texts are those of the parts."""
 
     name: str
     files: tuple[FileEntry, ...]
@@ -82,6 +83,7 @@ class ShardEntry:
     composable: Mapping[str, bool] = field(default_factory=dict)
     turned: int = 0  # usable images whose EXIF orientation was applied
     table_failures: Mapping[str, int] = field(default_factory=dict)
+    token_failures: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[CaptionFailure, ...] = ()
     inputs: str = ""  # identity of what the shard was built from; a shard with equal inputs is not built again
 
@@ -107,6 +109,7 @@ class ShardEntry:
             **({"composable": dict(self.composable)} if self.composable else {}),
             **({"turned": self.turned} if self.turned else {}),
             **({"table_failures": dict(self.table_failures)} if self.table_failures else {}),
+            **({"token_failures": dict(self.token_failures)} if self.token_failures else {}),
             "inputs": self.inputs,
         }
 
@@ -124,6 +127,7 @@ class ShardEntry:
             composable=data.get("composable", {}),
             turned=data.get("turned", 0),
             table_failures=data.get("table_failures", {}),
+            token_failures=data.get("token_failures", {}),
             failures=tuple(CaptionFailure(**failure) for failure in data.get("failures", ())),
             inputs=data["inputs"],
         )
@@ -146,6 +150,7 @@ def tally(
     written = {caption.caption_id for caption in columns.captions_of}  # an image may be rejected after its annotation
     failed = [failure for failure in failures if failure.caption_id in written]
     lost = Counter(failure.table for failure in failed if failure.table is not None)
+    without_ids = Counter(failure.tokenizer for failure in failed if failure.tokenizer is not None)
     histogram = Counter(n for record, n in texts if record.status in ("ok", "partial"))
     return ShardEntry(
         name=name,
@@ -165,5 +170,6 @@ def tally(
         distinct_texts=dict(sorted(histogram.items())),
         turned=sum(record.orientation is not None for record in usable),
         table_failures=dict(sorted(lost.items())),
+        token_failures=dict(sorted(without_ids.items())),
         failures=tuple(failed[:NAMED]),
     )

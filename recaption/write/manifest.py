@@ -58,11 +58,13 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
     histogram: Counter[int] = Counter()
     rejects: Counter[str] = Counter()
     lost: Counter[str] = Counter()
+    without_ids: Counter[str] = Counter()
     for entry in entries:
         counts.update(entry.counts)
         histogram.update(entry.distinct_texts)
         rejects.update(entry.rejects)
         lost.update(entry.table_failures)
+        without_ids.update(entry.token_failures)
     order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words", "unparsed")
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -76,6 +78,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
         **({} if info.holdout is None else {"holdout": info.holdout}),
         "rejects": dict(sorted(rejects.items())),
         **({"table_failures": dict(sorted(lost.items()))} if lost else {}),
+        **({"token_failures": dict(sorted(without_ids.items()))} if without_ids else {}),
         "generations": [_generation(generation, entries) for generation in info.generations],
         "require": list(info.require),
         "primary": list(info.primary),

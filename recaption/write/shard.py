@@ -99,16 +99,17 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     rejects = sorted([*content.rejects, *late], key=lambda reject: reject.row)
     flat = write_flat(store, prefix, shard, columns, rejects, content.own)
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
+    failed = list(content.failures)
     composable = dict.fromkeys([encoder.facts.name for encoder in shape.token_ids], True)
     for data in [file for file in files if file.table == "data" and shape.token_ids]:
         samples = [records[at] for at in placed[data.split]]
         for encoder in shape.token_ids:
             path = tokens_path(data.path, encoder.facts.name)
-            sink, holds = write_tokens(store, f"{prefix}/{path}", samples, encoder)
-            files.append(_file(path, "tokens", data.split, len(samples), sink))
-            composable[encoder.facts.name] &= holds
-    counts = tally(shard, columns, files, content.asked, content.failures)
-    entry = replace(counts, composable=composable, inputs=content.inputs)
+            tokens = write_tokens(store, f"{prefix}/{path}", samples, encoder)
+            files.append(_file(path, "tokens", data.split, len(samples), tokens.sink))
+            composable[encoder.facts.name] &= tokens.composable
+            failed += tokens.failures
+    entry = replace(tally(shard, columns, files, content.asked, failed), composable=composable, inputs=content.inputs)
     named = {"failures": [asdict(failure) for failure in entry.failures]}
     store.put(_entry_path(prefix, shard), orjson.dumps({**entry.to_json(), **named}))
     return entry

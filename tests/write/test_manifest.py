@@ -98,6 +98,11 @@ def test_token_ids_are_described_and_compose_where_they_do_in_every_shard(store:
         made = describe(store, changed, one, token_ids=[scene.facts])
         validate("manifest", json.loads((store.root / "builds/b/manifest.json").read_bytes()))
         assert made["token_ids"] == [{**scene.facts.to_json(), "composable": all(composable)}]
+    failed = [replace(entry, token_failures={"scene": n}) for n, entry in enumerate(entries, 1)]
+    assert "token_failures" not in made
+    counted = describe(store, failed, one, token_ids=[scene.facts])
+    validate("manifest", json.loads((store.root / "builds/b/manifest.json").read_bytes()))
+    assert counted["token_failures"] == {"scene": 3}
     tokens = [f for s in made["shards"] for f in s["files"] if f["table"] == "tokens"]
     assert [f["path"] for f in tokens] == ["tokens/scene/00000.bin", "tokens/scene/00001.bin"]
     assert "token_ids" not in describe(store, [write(store, one)], one)
