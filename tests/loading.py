@@ -17,7 +17,7 @@ from writing import write_manifest, write_shard
 
 from recaption.io.store import LocalStore
 from recaption.load import CaptionLoader
-from recaption.load.policy import WHOLE, Drawn
+from recaption.load.policy import WHOLE, DrawnText
 from recaption.output.index import index_to_table
 from recaption.types import Caption, Image, Locator, Record, SubCaption, Tag
 from recaption.write import Encoder, publish
@@ -25,18 +25,18 @@ from recaption.write import Encoder, publish
 LONG = ("A {n} stands here.", "It is red.", "No people are seen.")
 
 
-def two_texts(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+def two_texts(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
     """A random sub-caption of the long caption, and one of any caption."""
     drawn = []
     for captions in ((len(record.captions) - 1,), range(len(record.captions))):
         at = int(rng.choice(list(captions)))
         sub = record.captions[at].sub_captions[int(rng.integers(len(record.captions[at].sub_captions)))]
-        drawn.append(Drawn(text=sub.text, parts=((at, sub.idx),), weight=sub.weight))
+        drawn.append(DrawnText(text=sub.text, parts=((at, sub.idx),), weight=sub.weight))
     return drawn
 
 
-def raw_text(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
-    return [Drawn(text=record.captions[0].text, parts=((0, WHOLE),))]
+def raw_text(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
+    return [DrawnText(text=record.captions[0].text, parts=((0, WHOLE),))]
 
 
 def lines_until(batches: CaptionLoader, step: int, line: Callable[[dict[str, Any]], Any]) -> list[Any]:

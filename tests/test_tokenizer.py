@@ -13,7 +13,7 @@ from tokenizer_files import clip
 from recaption.annotate.tokens import Counters
 from recaption.demo.scenes import describe_long, sample_scene
 from recaption.errors import ConfigError, MissingExtra
-from recaption.load.encode import encoder_of
+from recaption.load.encoding import encoder_for
 from recaption.tokenizer import column_name, frame, load_tokenizer
 from recaption.write.tokens import Encoder
 
@@ -106,7 +106,7 @@ def test_open_clips_in_a_build_and_in_the_loader() -> None:
     assert counts == [{"clip": 8, "open_clip": 6}] and column_name("open_clip") == "open_clip"
     facts = Encoder("open_clip").facts
     assert (facts.start, facts.end, facts.vocabulary, facts.composable) == ((49406,), (49407,), 49408, False)
-    loaded = encoder_of("open_clip")
+    loaded = encoder_for("open_clip")
     assert loaded is not None and loaded.pad == 0 and loaded.sha256 == facts.sha256
     again = pickle.loads(pickle.dumps(loaded))
     assert [list(ids) for ids in again.encode(["a ﬁsh"])] == [list(ids) for ids in loaded.encode(["a fish"])]

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from recaption.load.dataset import CaptionDataset
-    from recaption.load.deliver import CaptionLoader, loader
     from recaption.load.mixture import Mixture
+    from recaption.load.resumable import CaptionLoader, loader
 
 __all__ = ["CaptionDataset", "CaptionLoader", "Mixture", "loader"]
 
-_WHERE = {"CaptionDataset": "dataset", "CaptionLoader": "deliver", "Mixture": "mixture", "loader": "deliver"}
+_WHERE = {"CaptionDataset": "dataset", "CaptionLoader": "resumable", "Mixture": "mixture", "loader": "resumable"}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,14 +18,13 @@ import numpy.typing as npt
 from recaption.errors import DatasetError, UserError
 from recaption.load import pixels, texts
 from recaption.load.cache import Cache
-from recaption.load.chance import Chance, kept_globals, seed_globals
 from recaption.load.files import Files
 from recaption.load.layout import Layout, Verify, find
 from recaption.load.order import Order, mix
-from recaption.load.policy import Drawn, Policy, from_manifest
+from recaption.load.policy import DrawnText, Policy, from_manifest
+from recaption.load.randomness import SampleGenerators, preserved_globals, seed_globals
+from recaption.load.resumable import Batch, BatchSchedule, DropLast, ResumableDataset
 from recaption.load.shards import Indexed, Sample, Shards, Tars
-from recaption.load.stepped import Batch, Stepped
-from recaption.load.steps import DropLast, Steps
 
 import torch  # isort: skip - after .stepped, which says what to install where it is missing
 from torch.utils.data import get_worker_info  # isort: skip
@@ -44,10 +43,10 @@ class _Slot:
     index: int
     failed: int = 0  # samples that could not be read
     sample: Sample = field(init=False)
-    drawn: list[Drawn] = field(init=False)
+    drawn: list[DrawnText] = field(init=False)
 
 
-class CaptionDataset(Stepped):
+class CaptionDataset(ResumableDataset):
     """Images with texts drawn from their captions, in batches, for `DataLoader(dataset, batch_size=None)` or
     `recaption.load.loader`, which also counts what was delivered.
 
@@ -138,18 +137,18 @@ class CaptionDataset(Stepped):
         among("verify", verify, ("size", "sha256"))
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; it has to be at least 1")
-        rank, world_size = _place(rank, world_size)
+        rank, world_size = _rank_and_world_size(rank, world_size)
         self._transform, self._output = transform, output
         self._decode = pixels.decoder(decode)
         self._on_error, self._strings = on_error, strings
         files = Files(Cache(cache, cache_bytes) if cache else None)
         layout = find(str(path) if isinstance(path, Path) else path, split, files, verify=verify)
         files.expect(layout.expected)
-        self._shards = _open(layout, files, split=split, tags=tags, source=str(source) if source else None)
+        self._shards = _open_shards(layout, files, split=split, tags=tags, source=str(source) if source else None)
         self._names = [file.shard for file in layout.files]
         self._ends = list(accumulate(self._shards.counts))
         training = split == "train"
-        steps = Steps(
+        steps = BatchSchedule(
             samples=self._ends[-1] if self._ends else 0,
             batch_size=batch_size,
             world_size=world_size,
@@ -160,12 +159,12 @@ class CaptionDataset(Stepped):
         self._block = self._shards.block if block is None else block or None
         self._order = Order(self._shards.units, seed, block=self._block, shuffle=training)
         self.generations = ("raw", *(one["id"] for one in layout.manifest.get("generations", ())))
-        self._policy = policy or _suggested(layout)
+        self._policy = policy or _suggested_policy(layout)
         self._texts, self._ids = texts.maker(
             tokenizer, layout, files, length=length, overflow=overflow, token_ids=token_ids, mask=text_mask
         )
-        self._chance = Chance(seed)
-        self._warned, self._unsaid = -_QUIET, 0
+        self._chance = SampleGenerators(seed)
+        self._warned, self._unreported = -_QUIET, 0
 
     def batch(self, step: int) -> Batch:
         """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
@@ -189,7 +188,7 @@ class CaptionDataset(Stepped):
         mask: npt.NDArray[np.bool_],
     ) -> Batch:
         """These samples in these epochs, as a batch of whatever size without `step` and `epoch`."""
-        with kept_globals(self._transform is not None and get_worker_info() is None):
+        with preserved_globals(self._transform is not None and get_worker_info() is None):
             return self._load(step, epochs, indices, mask)
 
     def _load(self, step: int, epochs: Sequence[int], indices: Sequence[int], mask: npt.NDArray[np.bool_]) -> Batch:
@@ -232,7 +231,7 @@ class CaptionDataset(Stepped):
         while True:
             try:
                 slot.sample = self.sample(slot.index)
-                chance = self._chance.of(self._told(slot.epoch), slot.index)
+                chance = self._chance.of(self._random_epoch(slot.epoch), slot.index)
                 slot.drawn = self._policy(slot.sample.record, chance, step)
                 return
             except DatasetError as error:
@@ -247,7 +246,7 @@ class CaptionDataset(Stepped):
                 self._replace(slot, error)
                 self._fill(slot, step)
         if self._transform is not None:
-            seed_globals(self.seed, self._told(slot.epoch), slot.index)
+            seed_globals(self.seed, self._random_epoch(slot.epoch), slot.index)
             image = self._transform(image)
         return pixels.to_tensor(image, self._output)
 
@@ -264,25 +263,25 @@ class CaptionDataset(Stepped):
             raise error
         if slot.failed == _TRIES:
             raise DatasetError(f"none of {_TRIES + 1} samples could be read; the last: {error}") from error
-        self._say(error)
+        self._report(error)
         slot.index = mix(self.seed, slot.epoch, slot.index, slot.failed) % self.steps.samples
         slot.failed += 1
 
-    def _told(self, epoch: int) -> int:
+    def _random_epoch(self, epoch: int) -> int:
         """The epoch that chance is told: evaluations are all alike."""
         return epoch if self.split == "train" else 0
 
-    def _say(self, error: DatasetError) -> None:
-        self._unsaid += 1
+    def _report(self, error: DatasetError) -> None:
+        self._unreported += 1
         if time.monotonic() - self._warned >= _QUIET:
-            _log.warning("skipped %d samples that cannot be read; the last: %s", self._unsaid, error)
-            self._warned, self._unsaid = time.monotonic(), 0
+            _log.warning("skipped %d samples that cannot be read; the last: %s", self._unreported, error)
+            self._warned, self._unreported = time.monotonic(), 0
 
     def _identity(self) -> dict[str, int]:
         return {**super()._identity(), "block": self._block or 0}
 
 
-def _open(layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> Shards:
+def _open_shards(layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> Shards:
     if layout.format == "webdataset":
         return Indexed(layout, files, tags=tags)
     if layout.format == "tars":
@@ -294,7 +293,7 @@ def _open(layout: Layout, files: Files, *, split: str, tags: bool, source: str |
     return Sidecar(layout, files, split=split, tags=tags, source=source)
 
 
-def _suggested(layout: Layout) -> Policy:
+def _suggested_policy(layout: Layout) -> Policy:
     if not layout.manifest:
         raise UserError(
             "tars that recaption has not written suggest no policy. Give one, such as "
@@ -303,7 +302,7 @@ def _suggested(layout: Layout) -> Policy:
     return from_manifest(layout.manifest["sampling"])
 
 
-def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
     """Rank and world size: as given, of torch.distributed, of the environment, or 0 of 1. Raises UserError."""
     if (rank is None) != (world_size is None):
         raise UserError("give rank and world_size together, or neither")

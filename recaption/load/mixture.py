@@ -13,15 +13,14 @@ import numpy.typing as npt
 from recaption.errors import UserError
 from recaption.load.dataset import CaptionDataset
 from recaption.load.order import Permutation
-from recaption.load.stepped import Batch, Stepped
-from recaption.load.steps import Steps
+from recaption.load.resumable import Batch, BatchSchedule, ResumableDataset
 
 import torch  # isort: skip - after .dataset, which says what to install where it is missing
 
 _PERIOD: Final = 1 << 14  # slots after which the datasets take turns as before; shares are kept to one in so many
 
 
-class Mixture(Stepped):
+class Mixture(ResumableDataset):
     """Samples of several datasets, each in its share of every batch.
 
         >>> mixed = Mixture([(recaptioned, 0.8), (raw_only, 0.2)])
@@ -64,7 +63,7 @@ class Mixture(Stepped):
                 )
         if epoch_samples is not None and epoch_samples < 1:
             raise UserError(f"epoch_samples is {epoch_samples}; it has to be at least 1")
-        steps = Steps(
+        steps = BatchSchedule(
             samples=epoch_samples or sum(dataset.steps.samples for dataset in self.datasets),
             batch_size=first.steps.batch_size,
             world_size=first.steps.world_size,

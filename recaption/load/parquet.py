@@ -24,7 +24,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.load.files import Files, is_url, join
 from recaption.load.layout import DataFile, Layout
 from recaption.load.records import record_of
-from recaption.load.shards import Kept, Sample
+from recaption.load.shards import LruCache, Sample
 from recaption.types import Record
 
 _BLOCK: Final = 4
@@ -39,7 +39,7 @@ class Rows:
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool, kept: int) -> None:
         self._data, self._files, self._tags = layout.files, files, tags
-        self._ends, self._tables = Kept(256), Kept(kept)
+        self._ends, self._tables = LruCache(256), LruCache(kept)
         self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
 
     def _group_ends(self, file: int) -> npt.NDArray[np.int64]:
@@ -117,7 +117,7 @@ class Sidecar(Rows):
                 "which is not there. Give the output's folder, or copy index/ beside builds/"
             )
         self._out, self._source, self._split = layout.out, source, split
-        self._usable, self._places = Kept(256), Kept(2 * _BLOCK)
+        self._usable, self._places = LruCache(256), LruCache(2 * _BLOCK)
 
     def read(self, file: int, row: int) -> Sample:
         at = int(self._usable.get(file, lambda: self._look(file))[row])

@@ -47,7 +47,7 @@ class Shards(Protocol):
         ...
 
 
-class Kept:
+class LruCache:
     """The last few values that were asked for; not carried into another process."""
 
     def __init__(self, most: int) -> None:

@@ -13,13 +13,11 @@ import torch
 from torch.utils.data import get_worker_info
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.compose import compose, numbered, shorter
-from recaption.load.encode import Encoder, encoder_of
+from recaption.load.encoding import Encoder, StoredIds, compose, encoder_for, shortened, text_offsets
 from recaption.load.files import Files
 from recaption.load.layout import Layout
-from recaption.load.policy import Drawn
+from recaption.load.policy import DrawnText
 from recaption.load.shards import Sample
-from recaption.load.stored import StoredIds
 from recaption.tokenids import SampleIds, TokenizerFacts, texts_of
 from recaption.types import Record
 
@@ -34,7 +32,7 @@ _SHORT: Final = frozenset({"raw", "short"})
 _COMPARED: Final = 64  # texts that are tokenised to see whether stored ids are this tokenizer's
 
 Ids = Sequence[int]
-Made = tuple[dict[str, Any], list[list[Drawn]]]
+Made = tuple[dict[str, Any], list[list[DrawnText]]]
 
 
 class TextIds:
@@ -68,7 +66,7 @@ class TextIds:
                 f"{stored.end}, the tokenizer's by {encoder.start} and {encoder.end}: it is another one"
             )
 
-    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
+    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
         """`texts`, `cut` float32 [B, K] (the share of a text's tokens that was cut) and with `mask` `text_mask` bool
         [B, K, L] (True where there is no padding); and the texts as they are after that.
 
@@ -103,7 +101,7 @@ class TextIds:
             out["text_mask"] = torch.from_numpy(real).view(*shape, self.length)
         return out, kept
 
-    def _ids(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> list[Ids]:
+    def _ids(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> list[Ids]:
         """Of every text, uncut, without start and end."""
         found: list[Ids | None] = []
         for sample, of in zip(samples, drawn, strict=True):
@@ -117,14 +115,14 @@ class TextIds:
             found[n] = ids
         return [ids for ids in found if ids is not None]
 
-    def _fitted(self, sample: Sample, drawn: Drawn, ids: Ids, room: int) -> tuple[Drawn, Ids]:
+    def _fitted(self, sample: Sample, drawn: DrawnText, ids: Ids, room: int) -> tuple[DrawnText, Ids]:
         if self._overflow == "error":
             raise UserError(
                 f"a text of {sample.record.key} (shard {sample.record.shard}) has {len(ids)} tokens, and there is room "
                 f"for {room}: {drawn.text[:80]!r}. Give a greater length, or another overflow"
             )
         if self._overflow == "drop_tail_sentences":
-            for less in shorter(sample.record, drawn):
+            for less in shortened(sample.record, drawn):
                 made = _composed(sample, [less])[0]
                 drawn, ids = less, self._encode([less.text])[0] if made is None else made
                 if len(ids) <= room:
@@ -157,13 +155,13 @@ class TextIds:
         return len(texts) > 4
 
 
-class TextIdsOf:
+class CallableTextIds:
     """Of a callable of which nothing is known but that it makes ids [n, L]: length and padding are its own."""
 
     def __init__(self, tokenizer: Tokenize) -> None:
         self._tokenizer = tokenizer
 
-    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
+    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
         """`texts` int64 [B, K, L]. Raises UserError where samples have different numbers of texts, or ids are not
         [texts, L]."""
         k = _same_number(drawn)
@@ -179,11 +177,11 @@ class TextIdsOf:
 class Strings:
     """Without a tokenizer: B lists of K strings."""
 
-    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
+    def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
         return {"texts": [[one.text for one in of] for of in drawn]}, [list(of) for of in drawn]
 
 
-Maker = Callable[[Sequence[Sample], Sequence[Sequence[Drawn]]], Made]
+Maker = Callable[[Sequence[Sample], Sequence[Sequence[DrawnText]]], Made]
 
 
 def maker(
@@ -199,14 +197,14 @@ def maker(
     """What makes the texts of a batch, and the stored ids that samples need for it. Arguments as CaptionDataset's."""
     if overflow not in get_args(Overflow):
         raise UserError(f"overflow is {overflow!r}; it can be {' or '.join(get_args(Overflow))}")
-    encoder = None if tokenizer is None else encoder_of(tokenizer)
+    encoder = None if tokenizer is None else encoder_for(tokenizer)
     if encoder is None:
         if length is not None or mask or isinstance(token_ids, str):
             raise UserError(
                 'length, text_mask and token_ids need a tokenizer that is known here: a name such as "clip", or one '
                 "of transformers, the tokenizers library or open_clip. Of a function only the ids are known"
             )
-        return (Strings() if tokenizer is None else TextIdsOf(tokenizer)), None
+        return (Strings() if tokenizer is None else CallableTextIds(tokenizer)), None
     stored = None
     listed = {one["name"] for one in layout.manifest.get("token_ids", ())}
     if name := token_ids if isinstance(token_ids, str) else encoder.name if token_ids else None:
@@ -222,7 +220,7 @@ def maker(
 
 
 def provenance(
-    records: Sequence[Record], drawn: Sequence[Sequence[Drawn]], generations: Sequence[str]
+    records: Sequence[Record], drawn: Sequence[Sequence[DrawnText]], generations: Sequence[str]
 ) -> dict[str, Any]:
     """[B, K] each; where samples have fewer texts than others, the rest is -1 and weight 0.
 
@@ -249,19 +247,19 @@ def provenance(
     }
 
 
-def _composed(sample: Sample, drawn: Sequence[Drawn]) -> list[Ids | None]:
+def _composed(sample: Sample, drawn: Sequence[DrawnText]) -> list[Ids | None]:
     """Of each text the ids that follow from stored ones, else None."""
     stored, record = sample.ids, sample.record
     if stored is None:
         return [None] * len(drawn)
-    first = numbered(record)
+    first = text_offsets(record)
     made = [compose(record, one, first) for one in drawn]
     return [None if pieces is None else stored.joined(pieces) for pieces in made]
 
 
 def _check_number(record: Record, stored: SampleIds) -> None:
     """Raises DatasetError where the ids are those of other texts."""
-    texts = numbered(record)[-1]
+    texts = text_offsets(record)[-1]
     if texts != len(stored.marks):
         raise DatasetError(
             f"it has {texts} texts, and there are token ids of {len(stored.marks)}: they are of another build or "
@@ -271,11 +269,11 @@ def _check_number(record: Record, stored: SampleIds) -> None:
         )
 
 
-def _role(record: Record, drawn: Drawn) -> Role:
+def _role(record: Record, drawn: DrawnText) -> Role:
     return "short" if all(record.captions[n].granularity in _SHORT for n, _ in drawn.parts) else "long"
 
 
-def _same_number(drawn: Sequence[Sequence[Drawn]]) -> int:
+def _same_number(drawn: Sequence[Sequence[DrawnText]]) -> int:
     counts = sorted({len(texts) for texts in drawn})
     if len(counts) > 1:
         raise UserError(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recaption.errors import UserError
 from recaption.load.order import Order, Permutation, mix
-from recaption.load.steps import Steps
+from recaption.load.resumable import BatchSchedule
 
 
 @given(st.integers(1, 5_000), st.integers(0, 2**64 - 1), st.integers(0, 100))
@@ -81,9 +81,9 @@ MIXED = 13_608_149_317_741_381_227
 def test_ranks_share_an_epoch(samples: int, batch_size: int, world_size: int, drop_last: str) -> None:
     if drop_last == "global" and samples < batch_size * world_size:
         with pytest.raises(UserError, match=f"{samples} samples, so an epoch has no whole batch"):
-            Steps(samples=samples, batch_size=batch_size, world_size=world_size, drop_last="global")
+            BatchSchedule(samples=samples, batch_size=batch_size, world_size=world_size, drop_last="global")
         return
-    steps = Steps(samples=samples, batch_size=batch_size, world_size=world_size, drop_last=drop_last)  # type: ignore
+    steps = BatchSchedule(samples=samples, batch_size=batch_size, world_size=world_size, drop_last=drop_last)  # type: ignore
     seen: list[int] = []
     for step in range(steps.per_epoch, 2 * steps.per_epoch):
         for rank in range(world_size):
@@ -97,4 +97,4 @@ def test_ranks_share_an_epoch(samples: int, batch_size: int, world_size: int, dr
 
 def test_nothing_to_load() -> None:
     with pytest.raises(UserError, match="no sample to load"):
-        Steps(samples=0, batch_size=1, world_size=1, drop_last="pad")
+        BatchSchedule(samples=0, batch_size=1, world_size=1, drop_last="pad")

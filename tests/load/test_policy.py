@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recaption import config
 from recaption.errors import DatasetError, UserError
 from recaption.load import policy
-from recaption.load.policy.drawn import bare, ends, joined, joined_bare, sentences
+from recaption.load.policy.base import ends, joined, joined_without_stop, sentences, without_full_stop
 from recaption.text import fold
 from recaption.types import Record
 from recaption.write.profile import sentences as profile_sentences
@@ -63,7 +63,7 @@ def records(draw: st.DrawFn) -> Record:
     return record(*made)
 
 
-def draw_of(draw: policy.Policy, of: Record, seed: int = 0) -> list[policy.Drawn]:
+def draw_of(draw: policy.Policy, of: Record, seed: int = 0) -> list[policy.DrawnText]:
     return draw(of, np.random.default_rng(seed), 0)
 
 
@@ -129,8 +129,8 @@ def test_whole_texts_are_as_stored_and_have_no_sub_caption() -> None:
 )
 def test_sentences_are_joined_as_stored_or_as_released(texts: list[str], as_stored: str, as_released: str) -> None:
     pool = sentences(record(caption("long", *texts)), [0])
-    assert (joined(pool).text, joined_bare(pool).text) == (as_stored, as_released)
-    assert joined(pool).parts == joined_bare(pool).parts == tuple((0, n) for n in range(len(texts)))
+    assert (joined(pool).text, joined_without_stop(pool).text) == (as_stored, as_released)
+    assert joined(pool).parts == joined_without_stop(pool).parts == tuple((0, n) for n in range(len(texts)))
 
 
 def test_a_text_weighs_what_its_weakest_part_does() -> None:
@@ -147,7 +147,7 @@ def test_a_caption_that_is_not_cut_is_one_sentence() -> None:
 @given(words)
 @example("<. ")  # a space after the stop
 def test_bare_sentences_are_those_of_the_flair_profile(text: str) -> None:
-    assert [bare(text)] == (profile_sentences([text]) or [fold(text)])
+    assert [without_full_stop(text)] == (profile_sentences([text]) or [fold(text)])
 
 
 @pytest.mark.parametrize("text", ["So.", "So!", "so?”", "so.)", "そう。", "so:"])
@@ -208,7 +208,7 @@ def test_a_function_is_a_policy() -> None:
     """A curriculum: the step chooses."""
     early, late = policy.short(), policy.long()
 
-    def curriculum(of: Record, rng: np.random.Generator, step: int) -> list[policy.Drawn]:
+    def curriculum(of: Record, rng: np.random.Generator, step: int) -> list[policy.DrawnText]:
         return (early if step < 10 else late)(of, rng, step)
 
     drawn: policy.Policy = curriculum

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from recaption.errors import DatasetError, UserError
 from recaption.load import CaptionDataset, loader, policy
-from recaption.load.policy import Drawn
+from recaption.load.policy import DrawnText
 from recaption.tokenids import TokenIds, pack
 from recaption.types import Record
 from recaption.write import Encoder
@@ -78,8 +78,8 @@ def test_stored_ids_are_those_of_the_tokenizer(
 
 
 def test_texts_that_do_not_compose_are_tokenised(with_ids: Callable[[str], Path], clip_like: Path) -> None:
-    def shouted(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
-        return [Drawn(text=f"Look: {one.text}", parts=one.parts) for one in two_texts(record, rng, step)]
+    def shouted(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
+        return [DrawnText(text=f"Look: {one.text}", parts=one.parts) for one in two_texts(record, rng, step)]
 
     one = opened(with_ids("webdataset"), str(clip_like), policy=shouted).batch(0)
     other = opened(with_ids("webdataset"), str(clip_like), policy=shouted, token_ids=False).batch(0)
@@ -157,7 +157,7 @@ def test_ids_of_another_tokenizer_are_refused(with_ids: Callable[[str], Path], c
         strange.batch(0)
 
 
-def whole_and_raw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+def whole_and_raw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
     return [*policy.long(1)(record, rng, step), *policy.raw(1)(record, rng, step)]
 
 

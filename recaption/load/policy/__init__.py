@@ -2,7 +2,7 @@
 
     >>> from recaption.load import policy
     >>> draw = policy.weighted(k=8, max_merge=3, p_raw=0.1)
-    >>> draw(record, np.random.default_rng([seed, epoch, index]), step)  # a list of 8 Drawn
+    >>> draw(record, np.random.default_rng([seed, epoch, index]), step)  # a list of 8 DrawnText
 
 A policy is a function of (record, generator, global step), and so is your own. A curriculum, say:
 
@@ -13,15 +13,20 @@ where `short_texts` and `long_texts` are policies of the same K. Those here give
 a text, and raise DatasetError for one without.
 """
 
-from recaption.load.policy.drawn import WHOLE, Drawn, Policy
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from recaption.errors import UserError
+from recaption.load.policy.base import WHOLE, DrawnText, Policy
+from recaption.load.policy.by_weight import weighted
 from recaption.load.policy.published import cosmos, dreamlip, flair, lotlip
-from recaption.load.policy.suggested import from_manifest
-from recaption.load.policy.weigh import weighted
-from recaption.load.policy.wholes import long, raw, recap_mix, shear, short
+from recaption.load.policy.whole_captions import long, raw, recap_mix, shear, short
 
 __all__ = [
     "WHOLE",
-    "Drawn",
+    "DrawnText",
     "Policy",
     "cosmos",
     "dreamlip",
@@ -35,3 +40,35 @@ __all__ = [
     "short",
     "weighted",
 ]
+
+_MAKERS_BY_NAME: Final[Mapping[str, Callable[[Mapping[str, Any]], Policy]]] = {
+    "weighted": lambda s: weighted(s["k"], s["max_merge"], s["p_raw"], weights=s.get("weights")),
+    "flair": lambda s: flair(s["k"], s["max_merge"]),
+    "dreamlip": lambda s: dreamlip(s["k"] - 1, s["max_merge"]),
+    "cosmos": lambda s: cosmos(s["k"]),
+    "lotlip": lambda s: lotlip(s["k"] - 1, s["max_merge"]),
+    "recap_mix": lambda s: recap_mix(s["p_raw"], s["k"]),
+    "shear": lambda s: shear(k=s["k"]),
+    "long": lambda s: long(s["k"]),
+    "short": lambda s: short(s["k"]),
+    "raw": lambda s: raw(s["k"]),
+}
+
+
+def from_manifest(sampling: Mapping[str, Any]) -> Policy:
+    """The policy of a manifest's `sampling` (schemas/manifest.schema.json): policy, k, max_merge, p_raw, weights.
+
+    `k` is the number of all texts of an image, the raw caption that dreamlip and lotlip begin with among them;
+    `max_merge` is the number of sentences that these two merge. Raises UserError for a policy that this recaption does
+    not know, or where something is missing.
+    """
+    try:
+        name = sampling["policy"]
+        if name in _MAKERS_BY_NAME:
+            return _MAKERS_BY_NAME[name](sampling)
+    except KeyError as error:
+        raise UserError(f"sampling has no {error}; give policy, k, max_merge and p_raw") from error
+    raise UserError(
+        f"the manifest suggests the policy {name!r}, and recaption knows {', '.join(_MAKERS_BY_NAME)}; "
+        "update recaption, or choose a policy yourself"
+    )

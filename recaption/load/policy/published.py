@@ -1,8 +1,8 @@
 """How FLAIR, DreamLIP, COSMOS and LoTLIP draw sentences.
 
-Each is written anew from what the released code does. Their sentences end without a full stop and are joined by ". "
-(`joined_bare`). Where a record has too little for a step that the released code would die at, the step takes what
-there is, so that every record gives its K texts.
+Each is a new implementation of what the released code does. Sentences lose their final full stop and are joined by
+". " (`joined_without_stop`). Where the released code would fail because a record has too few sentences, the policy uses
+those that exist, so that every record gives its K texts.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from collections.abc import Callable
 import numpy as np
 
 from recaption.errors import UserError
-from recaption.load.policy.drawn import (
-    Drawn,
+from recaption.load.policy.base import (
+    DrawnText,
     Policy,
     Sentence,
-    chances,
-    joined_bare,
+    joined_without_stop,
     pick,
+    pick_with_repeats,
+    picklable,
     preferred,
     sentences,
-    tiled,
+    uniforms,
     usable,
     whole,
 )
-from recaption.load.policy.portable import portable
 from recaption.types import Record
 
 _GLOBALS, _MOST_IN_GLOBAL = 2, 5  # of COSMOS
 
 
-@portable
+@picklable
 def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
     """K independent texts of 1 to `max_merge` sentences (each number equally often) from the pool of all captions: for
     two and more, half are a window of consecutive ones, half are any ones in random order.
@@ -44,15 +44,17 @@ def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
     """
     _at_least(1, k=k, max_merge=max_merge)
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         pool = _pool(record, usable(record))
-        chance = chances(rng, k * (2 + max_merge))
-        return [joined_bare(_flair_text(pool, 1 + int(chance() * max_merge), chance, compat)) for _ in range(k)]
+        uniform = uniforms(rng, k * (2 + max_merge))
+        return [
+            joined_without_stop(_flair_text(pool, 1 + int(uniform() * max_merge), uniform, compat)) for _ in range(k)
+        ]
 
     return draw
 
 
-@portable
+@picklable
 def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) -> Policy:
     """K = 1 + num_text texts: the raw caption whole, then windows of `merged_num` consecutive sentences of the others.
 
@@ -65,20 +67,20 @@ def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) ->
     _at_least(1, merged_num=merged_num)
     missed = 0 if not compat else 1 if merged_num == 1 else 2
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
-        chance = chances(rng, 1 + num_text)
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
+        uniform = uniforms(rng, 1 + num_text)
         pool = _pool(record, _generated(record))
         windows = max(1, len(pool) - merged_num + 1 - missed)
         if windows >= num_text:
-            starts = pick(windows, num_text, chance)
+            starts = pick(windows, num_text, uniform)
         else:
-            starts = [int(chance() * windows) for _ in range(num_text)]
-        return [_raw(record, chance), *(joined_bare(pool[at : at + merged_num]) for at in starts)]
+            starts = [int(uniform() * windows) for _ in range(num_text)]
+        return [_raw(record, uniform), *(joined_without_stop(pool[at : at + merged_num]) for at in starts)]
 
     return draw
 
 
-@portable
+@picklable
 def cosmos(k: int = 8) -> Policy:
     """Two global texts, each of 1 to 5 random sentences, then K - 2 local ones, single sentences without replacement.
 
@@ -87,18 +89,18 @@ def cosmos(k: int = 8) -> Policy:
     """
     _at_least(_GLOBALS, k=k)
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         pool = _pool(record, usable(record))
-        chance = chances(rng, _GLOBALS * (1 + _MOST_IN_GLOBAL) + k - _GLOBALS)
-        sizes = [1 + int(chance() * _MOST_IN_GLOBAL) for _ in range(_GLOBALS)]
-        chosen = [tiled(len(pool), size, chance) for size in sizes]
-        chosen += [[at] for at in tiled(len(pool), k - _GLOBALS, chance)]
-        return [joined_bare([pool[at] for at in some]) for some in chosen]
+        uniform = uniforms(rng, _GLOBALS * (1 + _MOST_IN_GLOBAL) + k - _GLOBALS)
+        sizes = [1 + int(uniform() * _MOST_IN_GLOBAL) for _ in range(_GLOBALS)]
+        chosen = [pick_with_repeats(len(pool), size, uniform) for size in sizes]
+        chosen += [[at] for at in pick_with_repeats(len(pool), k - _GLOBALS, uniform)]
+        return [joined_without_stop([pool[at] for at in some]) for some in chosen]
 
     return draw
 
 
-@portable
+@picklable
 def lotlip(num_text: int = 1, merged_num: int = 3) -> Policy:
     """K = 1 + num_text texts: the raw caption whole (the short text of its loss), then windows of `merged_num`
     consecutive sentences of one long caption, drawn anew for each text.
@@ -110,31 +112,31 @@ def lotlip(num_text: int = 1, merged_num: int = 3) -> Policy:
     _at_least(0, num_text=num_text)
     _at_least(1, merged_num=merged_num)
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
-        chance = chances(rng, 1 + 2 * num_text)
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
+        uniform = uniforms(rng, 1 + 2 * num_text)
         longs = [sentences(record, [n]) for n in preferred(record, "long", "fused", "short")]
-        texts = [_raw(record, chance)]
+        texts = [_raw(record, uniform)]
         for _ in range(num_text):
-            pool = longs[int(chance() * len(longs))]
-            at = int(chance() * max(1, len(pool) - merged_num + 1))
-            texts.append(joined_bare(pool[at : at + merged_num]))
+            pool = longs[int(uniform() * len(longs))]
+            at = int(uniform() * max(1, len(pool) - merged_num + 1))
+            texts.append(joined_without_stop(pool[at : at + merged_num]))
         return texts
 
     return draw
 
 
-def _flair_text(pool: list[Sentence], size: int, chance: Callable[[], float], compat: bool) -> list[Sentence]:
+def _flair_text(pool: list[Sentence], size: int, uniform: Callable[[], float], compat: bool) -> list[Sentence]:
     n = len(pool)
     if size == 1:
-        return [pool[int(chance() * n)]]
-    if chance() < 0.5:
+        return [pool[int(uniform() * n)]]
+    if uniform() < 0.5:
         if size >= n:
             return pool
-        at = int(chance() * (n - size + (0 if compat else 1)))
+        at = int(uniform() * (n - size + (0 if compat else 1)))
         return pool[at : at + size]
     if compat and size > n:
-        return [pool[int(chance() * n)] for _ in range(size)]
-    return [pool[at] for at in pick(n, min(size, n), chance)]
+        return [pool[int(uniform() * n)] for _ in range(size)]
+    return [pool[at] for at in pick(n, min(size, n), uniform)]
 
 
 def _pool(record: Record, captions: list[int]) -> list[Sentence]:
@@ -155,9 +157,9 @@ def _generated(record: Record) -> list[int]:
     return [n for n in found if record.captions[n].granularity != "raw"] or found
 
 
-def _raw(record: Record, chance: Callable[[], float]) -> Drawn:
+def _raw(record: Record, uniform: Callable[[], float]) -> DrawnText:
     raws = preferred(record, "raw", "short")
-    return whole(record, raws[int(chance() * len(raws))])
+    return whole(record, raws[int(uniform() * len(raws))])
 
 
 def _at_least(least: int, **given: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec
 
 import numpy as np
 
 from recaption.errors import DatasetError
 from recaption.text import fold
 from recaption.types import Record, SubCaption
+
+_P = ParamSpec("_P")
 
 Sentence = tuple[int, SubCaption]
 """A sub-caption and the position of its caption in `record.captions`."""
@@ -22,7 +25,7 @@ _ENDS = frozenset(".!?…:;,。！？：；，、।")
 _CLOSERS = "\"')]}”’»"
 
 
-class Drawn(NamedTuple):
+class DrawnText(NamedTuple):
     """A text to train on, and where it comes from."""
 
     text: str
@@ -36,7 +39,7 @@ class Drawn(NamedTuple):
         return next(iter(captions)) if len(captions) == 1 else -1
 
 
-Policy = Callable[[Record, np.random.Generator, int], list[Drawn]]
+Policy = Callable[[Record, np.random.Generator, int], list[DrawnText]]
 """(record, generator, global step) -> the K texts of this record in this step.
 
 The generator is the only source of chance: equal generators, equal texts. The step is for curricula: most leave it
@@ -72,33 +75,33 @@ def sentences(record: Record, captions: Sequence[int]) -> list[Sentence]:
     return found
 
 
-def whole(record: Record, caption: int) -> Drawn:
+def whole(record: Record, caption: int) -> DrawnText:
     """The caption as it is stored."""
-    return Drawn(text=record.captions[caption].text, parts=((caption, WHOLE),))
+    return DrawnText(text=record.captions[caption].text, parts=((caption, WHOLE),))
 
 
-def bare(text: str) -> str:
+def without_full_stop(text: str) -> str:
     """On one line, without full stops at the end: as FLAIR, DreamLIP and COSMOS have their sentences, and as
     `output.profile: flair` writes them. A text of full stops alone stays as it is."""
     line = text.strip() if text.isprintable() and "  " not in text else fold(text)  # nearly all are one line already
     return line.rstrip(".").rstrip() or line
 
 
-def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
+def joined_without_stop(chosen: Sequence[Sentence]) -> DrawnText:
     """The sentences joined by ". " with no full stop at the end, as those three join them."""
-    return _drawn(". ".join([bare(sub.text) for _, sub in chosen]), chosen)
+    return _drawn(". ".join([without_full_stop(sub.text) for _, sub in chosen]), chosen)
 
 
-def joined(chosen: Sequence[Sentence]) -> Drawn:
+def joined(chosen: Sequence[Sentence]) -> DrawnText:
     """The sentences as they are stored, joined by one space; a full stop is added where one would run into the next."""
     *others, (_, last) = chosen
     pieces = [sub.text if ends(sub.text) else sub.text + "." for _, sub in others]
     return _drawn(" ".join([*pieces, last.text]), chosen)
 
 
-def _drawn(text: str, chosen: Sequence[Sentence]) -> Drawn:
+def _drawn(text: str, chosen: Sequence[Sentence]) -> DrawnText:
     parts = tuple([(caption, sub.idx) for caption, sub in chosen])
-    return Drawn(text, parts, min([sub.weight for _, sub in chosen]))
+    return DrawnText(text, parts, min([sub.weight for _, sub in chosen]))
 
 
 def ends(text: str) -> bool:
@@ -106,25 +109,25 @@ def ends(text: str) -> bool:
     return text[-1:] in _ENDS or text.rstrip(_CLOSERS)[-1:] in _ENDS
 
 
-def pick(n: int, m: int, chance: Callable[[], float]) -> list[int]:
-    """m different ones of range(n) in random order, m <= n; `chance` gives numbers in [0, 1), and is asked m times."""
+def pick(n: int, m: int, uniform: Callable[[], float]) -> list[int]:
+    """m different ones of range(n) in random order, m <= n; `uniform` gives numbers in [0, 1), and is asked m times."""
     left = list(range(n))
     for at in range(m):
-        other = at + int(chance() * (n - at))
+        other = at + int(uniform() * (n - at))
         left[at], left[other] = left[other], left[at]
     return left[:m]
 
 
-def tiled(n: int, m: int, chance: Callable[[], float]) -> list[int]:
-    """m of range(n); where n is less, all of them over and over, then a random rest. `chance` as in `pick`.
+def pick_with_repeats(n: int, m: int, uniform: Callable[[], float]) -> list[int]:
+    """m of range(n); where n is less, all of them over and over, then a random rest. `uniform` as in `pick`.
 
     COSMOS's way to have as few repetitions as there can be (ExplainableML/cosmos, src/training/data.py,
     random_sample_from_list).
     """
-    return pick(n, m, chance) if m <= n else list(range(n)) * (m // n) + pick(n, m % n, chance)
+    return pick(n, m, uniform) if m <= n else list(range(n)) * (m // n) + pick(n, m % n, uniform)
 
 
-def chances(rng: np.random.Generator, most: int) -> Callable[[], float]:
+def uniforms(rng: np.random.Generator, most: int) -> Callable[[], float]:
     """Gives up to `most` numbers in [0, 1), drawn in one call: a call for each would take most of a policy's time."""
     return iter(rng.random(most).tolist()).__next__
 
@@ -142,3 +145,36 @@ def _uncut(record: Record, n: int) -> SubCaption:
         is_first=True,
         is_last=True,
     )
+
+
+def picklable(make: Callable[_P, Policy]) -> Callable[_P, Policy]:
+    """Lets DataLoader start workers by spawn or forkserver, the default from Python 3.14 on."""
+
+    @wraps(make)
+    def made(*args: _P.args, **kwargs: _P.kwargs) -> Policy:
+        return _PicklablePolicy(make(*args, **kwargs), made, args, kwargs)
+
+    return made
+
+
+class _PicklablePolicy:
+    __slots__ = ("_args", "_draw", "_kwargs", "_make")
+
+    def __init__(
+        self, draw: Policy, make: Callable[..., Policy], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> None:
+        self._draw, self._make, self._args, self._kwargs = draw, make, args, kwargs
+
+    def __call__(self, record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
+        return self._draw(record, rng, step)
+
+    def __repr__(self) -> str:
+        given = [repr(arg) for arg in self._args] + [f"{name}={value!r}" for name, value in self._kwargs.items()]
+        return f"{self._make.__name__}({', '.join(given)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle, (self._make, self._args, dict(self._kwargs))
+
+
+def _unpickle(make: Callable[..., Policy], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Policy:
+    return make(*args, **kwargs)

@@ -9,12 +9,22 @@ import numpy as np
 import numpy.typing as npt
 
 from recaption.errors import UserError
-from recaption.load.policy.drawn import Drawn, Policy, Sentence, chances, joined, pick, sentences, usable, whole
-from recaption.load.policy.portable import portable
+from recaption.load.policy.base import (
+    DrawnText,
+    Policy,
+    Sentence,
+    joined,
+    pick,
+    picklable,
+    sentences,
+    uniforms,
+    usable,
+    whole,
+)
 from recaption.types import Record
 
 
-@portable
+@picklable
 def weighted(
     k: int = 8, max_merge: int = 3, p_raw: float = 0.1, *, weights: Mapping[str, float] | None = None
 ) -> Policy:
@@ -40,20 +50,20 @@ def weighted(
     if wrong := [f"{source}: {factor}" for source, factor in factors.items() if not 0 <= factor < float("inf")]:
         raise UserError(f"weights has {', '.join(wrong)}; a weight is 0 or more")
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         found = usable(record)
         raw_texts = {record.captions[n].text: n for n in found if record.captions[n].granularity == "raw"}
         raws = list(raw_texts.values())
         pool, wants = _best(record, found, factors)
-        chance = chances(rng, 1 + len(raws) + k)
-        n_raw = 0 if not raws else k if not pool else min(k, int(k * p_raw + chance()))
-        order = pick(len(raws), len(raws), chance)
+        uniform = uniforms(rng, 1 + len(raws) + k)
+        n_raw = 0 if not raws else k if not pool else min(k, int(k * p_raw + uniform()))
+        order = pick(len(raws), len(raws), uniform)
         texts = [whole(record, raws[order[n % len(raws)]]) for n in range(n_raw)]
         if n_raw == k:
             return texts
         windows = _windows(pool, wants, max_merge)
         others = _without_repetition(pool, windows, k - n_raw, set(raw_texts), rng)
-        places = pick(k, n_raw, chance)  # anywhere among the K: a trainer may have a use of its own for the first
+        places = pick(k, n_raw, uniform)  # anywhere among the K: a trainer may have a use of its own for the first
         for place, one in zip(sorted(places), texts, strict=True):
             others.insert(place, one)
         return others
@@ -91,7 +101,7 @@ def _windows(pool: Sequence[Sentence], wants: Sequence[float], max_merge: int) -
 
 def _without_repetition(
     pool: Sequence[Sentence], windows: npt.NDArray[np.float64], k: int, taken: set[str], rng: np.random.Generator
-) -> list[Drawn]:
+) -> list[DrawnText]:
     """k texts that are not among those taken, as far as there are so many; then the same again.
 
     Sorted by exponential numbers over what they are wanted, the windows come as if each were drawn by weight of those
@@ -100,7 +110,7 @@ def _without_repetition(
     wanted = windows.ravel()
     some = np.flatnonzero(wanted)
     late = rng.standard_exponential(len(some)) / wanted[some]
-    drawn: list[Drawn] = []
+    drawn: list[DrawnText] = []
     for n in some[np.argsort(late)].tolist():
         more, start = divmod(n, len(pool))
         one = joined(pool[start : start + more + 1])

@@ -5,44 +5,44 @@ from __future__ import annotations
 import numpy as np
 
 from recaption.errors import UserError
-from recaption.load.policy.drawn import (
-    Drawn,
+from recaption.load.policy.base import (
+    DrawnText,
     Policy,
-    bare,
-    chances,
-    joined_bare,
+    joined_without_stop,
+    pick_with_repeats,
+    picklable,
     preferred,
     sentences,
-    tiled,
+    uniforms,
     usable,
     whole,
+    without_full_stop,
 )
-from recaption.load.policy.portable import portable
 from recaption.types import Record
 
 
-@portable
+@picklable
 def long(k: int = 1) -> Policy:
     """K long captions, whole; of a record that has none the fused, aspect or short ones, else what there is.
 
     Different captions, as far as there are K; then the same again.
     """
-    return _of_kinds(k, "long", "fused", "aspect", "short")
+    return _whole_captions(k, "long", "fused", "aspect", "short")
 
 
-@portable
+@picklable
 def short(k: int = 1) -> Policy:
     """K short captions, whole; of a record that has none the raw ones, else what there is. Repeats as `long` does."""
-    return _of_kinds(k, "short", "raw")
+    return _whole_captions(k, "short", "raw")
 
 
-@portable
+@picklable
 def raw(k: int = 1) -> Policy:
     """K raw captions, whole; of a record that has none the short ones, else what there is. Repeats as `long` does."""
-    return _of_kinds(k, "raw", "short")
+    return _whole_captions(k, "raw", "short")
 
 
-@portable
+@picklable
 def recap_mix(p: float, k: int = 1) -> Policy:
     """K independent texts: the raw caption with probability `p`, else one of the generated ones, each whole.
 
@@ -53,22 +53,22 @@ def recap_mix(p: float, k: int = 1) -> Policy:
     if not 0 <= p <= 1:
         raise UserError(f"p is {p}; it is the share of raw captions, from 0 to 1")
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         found = usable(record)
         raws = [n for n in found if record.captions[n].granularity == "raw"]
         made = [n for n in found if record.captions[n].granularity != "raw"]
-        chance = chances(rng, 2 * k)
+        uniform = uniforms(rng, 2 * k)
         texts = []
         for _ in range(k):
-            of = raws if chance() < p else made
+            of = raws if uniform() < p else made
             some = of or found
-            texts.append(whole(record, some[int(chance() * len(some))]))
+            texts.append(whole(record, some[int(uniform() * len(some))]))
         return texts
 
     return draw
 
 
-@portable
+@picklable
 def shear(max_words: int | None = None, k: int = 1) -> Policy:
     """K different captions, as far as there are K: raw ones whole, generated ones cut to their first sentence, and
     that to `max_words` words.
@@ -81,31 +81,31 @@ def shear(max_words: int | None = None, k: int = 1) -> Policy:
     if max_words is not None and max_words < 1:
         raise UserError(f"max_words is {max_words}; it must be at least 1, or None for whole sentences")
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         found = usable(record)
-        chosen = tiled(len(found), k, chances(rng, k))
+        chosen = pick_with_repeats(len(found), k, uniforms(rng, k))
         return [_sheared(record, found[at], max_words) for at in chosen]
 
     return draw
 
 
-def _sheared(record: Record, caption: int, max_words: int | None) -> Drawn:
+def _sheared(record: Record, caption: int, max_words: int | None) -> DrawnText:
     if record.captions[caption].granularity == "raw":
         return whole(record, caption)
-    drawn = joined_bare(sentences(record, [caption])[:1])
+    drawn = joined_without_stop(sentences(record, [caption])[:1])
     words = drawn.text.split()
     if max_words is None or len(words) <= max_words:
         return drawn
-    text = bare(" ".join(words[:max_words])) or " ".join(words[:max_words])
-    return Drawn(text=text, parts=drawn.parts, weight=drawn.weight)
+    text = without_full_stop(" ".join(words[:max_words])) or " ".join(words[:max_words])
+    return DrawnText(text=text, parts=drawn.parts, weight=drawn.weight)
 
 
-def _of_kinds(k: int, *kinds: str) -> Policy:
+def _whole_captions(k: int, *kinds: str) -> Policy:
     _check(k)
 
-    def draw(record: Record, rng: np.random.Generator, step: int) -> list[Drawn]:
+    def draw(record: Record, rng: np.random.Generator, step: int) -> list[DrawnText]:
         found = preferred(record, *kinds)
-        return [whole(record, found[at]) for at in tiled(len(found), k, chances(rng, k))]
+        return [whole(record, found[at]) for at in pick_with_repeats(len(found), k, uniforms(rng, k))]
 
     return draw
 

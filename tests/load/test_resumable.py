@@ -217,7 +217,7 @@ def test_copies_in_workers_have_states(
         steps = []
         for turn in range(first, first + most):
             info = SimpleNamespace(id=turn % 2, num_workers=2, seed=7 + turn % 2)
-            monkeypatch.setattr("recaption.load.stepped.get_worker_info", lambda info=info: info)
+            monkeypatch.setattr("recaption.load.resumable.get_worker_info", lambda info=info: info)
             if (batch := next(running[turn % 2], None)) is not None:
                 steps.append(batch["step"])
         return steps

@@ -1,17 +1,25 @@
-"""What is iterated over by global steps, and resumes with a handful of integers."""
+"""Iteration by global step, with exact resume from a state of a few integers.
+
+`BatchSchedule` maps a global step to the positions of one rank, `ResumableDataset` iterates over steps, and
+`CaptionLoader` runs it in worker processes and counts the batches that it has delivered.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from recaption.errors import DatasetError, MissingExtra, UserError
-from recaption.load.steps import Steps
 
 try:
     import torch
-    from torch.utils.data import IterableDataset, get_worker_info
+    from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 except ImportError as error:
     raise MissingExtra("torch", "train") from error
 
@@ -24,7 +32,50 @@ _log = logging.getLogger("recaption.load")
 _MOST_WORKERS: Final = 1024
 
 
-class Shared:
+DropLast = Literal["global", "pad"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchSchedule:
+    """How epochs of `samples` are cut into global batches. All ranks make the same number of steps.
+
+    `drop_last` "global": the samples of an epoch that do not fill a global batch are left out, others in each epoch.
+    "pad": they come in a last batch that is filled with samples from the start of the epoch, which its mask marks.
+    """
+
+    samples: int
+    batch_size: int  # of one rank
+    world_size: int
+    drop_last: DropLast
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UserError("there is no sample to load: every one was rejected, or is in another split")
+        if not self.per_epoch:
+            raise UserError(
+                f"batch_size {self.batch_size} on {self.world_size} ranks makes global batches of {self.global_batch}, "
+                f"and there are {self.samples} samples, so an epoch has no whole batch. "
+                'Give a smaller batch_size, or drop_last="pad"'
+            )
+
+    @property
+    def global_batch(self) -> int:
+        return self.batch_size * self.world_size
+
+    @property
+    def per_epoch(self) -> int:
+        whole, rest = divmod(self.samples, self.global_batch)
+        return whole + (rest > 0 and self.drop_last == "pad")
+
+    def batch(self, step: int, rank: int) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The epoch of a global step, and of this rank's slots the positions in the epoch [B] and the mask [B]."""
+        epoch, within = divmod(step, self.per_epoch)
+        first = within * self.global_batch + rank * self.batch_size
+        slots = np.arange(first, first + self.batch_size)
+        return epoch, slots % self.samples, slots < self.samples
+
+
+class SharedStart:
     """The step at which the next iteration begins, in memory that all workers share.
 
     A DataLoader's workers hold copies of the dataset, so nothing that a copy counts reaches the next iteration. Each
@@ -66,17 +117,19 @@ class Shared:
         self._start[1] = times_set
 
 
-class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
+class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
     """Whole batches, each a pure function of its global step. A subclass says what a batch is."""
 
-    def __init__(self, steps: Steps, *, seed: int, rank: int, epochs: int | None, split: str, fingerprint: int) -> None:
+    def __init__(
+        self, steps: BatchSchedule, *, seed: int, rank: int, epochs: int | None, split: str, fingerprint: int
+    ) -> None:
         super().__init__()
         if epochs is not None and epochs < 1:
             raise UserError(f"epochs is {epochs}; it has to be at least 1, or None for no end")
         self.steps, self.seed, self.rank, self.epochs, self.split = steps, seed, rank, epochs, split
         self.fingerprint = fingerprint
         self._step, self._stride, self._end = 0, 1, -1
-        self._shared = Shared()
+        self._shared = SharedStart()
         self._seen = 0  # `times_set` of the shared start that `_step` follows from
         self._loaded = False  # a state that is this worker's own was loaded for the next iteration
         self._iterations = 0  # of this copy
@@ -139,7 +192,7 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self._repeat_warned = True
 
     def __len__(self) -> int:
-        """Steps of one iteration. Raises TypeError where it does not end."""
+        """BatchSchedule of one iteration. Raises TypeError where it does not end."""
         if self.epochs is None and self.split == "train":
             raise TypeError("the iteration does not end: epochs is None")
         return (self.epochs or 1) * self.steps.per_epoch
@@ -221,3 +274,112 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         return UserError(
             f"the state was saved with {said} {theirs}, and this dataset has {mine}. Give what was given then"
         )
+
+
+def loader(dataset: ResumableDataset, num_workers: int = 0, **options: Any) -> CaptionLoader:
+    """A `CaptionLoader` of a CaptionDataset or Mixture; `options` are DataLoader's (pin_memory, prefetch_factor, …)."""
+    return CaptionLoader(dataset, num_workers, **options)
+
+
+class CaptionLoader:
+    """Iterates over a CaptionDataset or a Mixture with worker processes, and resumes exactly.
+
+    Its state counts the batches that were delivered, not those that workers have made ahead, so it is right at any
+    time, and another number of workers may go on from it:
+
+        >>> batches = loader(dataset, num_workers=8, pin_memory=True)
+        >>> for epoch in range(batches.epoch, 30):          # with epochs=1
+        ...     for batch in batches:
+        ...         train(batch)
+        ...         save(batches.state_dict())              # after the batch at hand
+
+    Training data: an iteration goes on where the last one was left, also after a `break`, and workers live and read
+    ahead from one epoch into the next. Validation data: each iteration begins at the first sample.
+    """
+
+    def __init__(self, dataset: ResumableDataset, num_workers: int = 0, **options: Any) -> None:
+        if given := {"batch_size", "sampler", "batch_sampler", "shuffle", "drop_last", "collate_fn"} & set(options):
+            raise UserError(
+                f"{', '.join(sorted(given))}: the dataset makes whole batches itself; give it to the dataset"
+            )
+        if options.get("in_order") is False:
+            raise UserError("in_order=False: batches would come in another order each time. Leave it out")
+        self.dataset = dataset
+        self.skipped = 0  # samples of delivered batches that could not be read
+        self.texts, self.cut = 0, 0  # texts of delivered batches as ids, and those of them that were too long
+        # DataLoader draws a number when it starts: from a generator of ours, so that the trainer's is left alone
+        self._options = {"num_workers": num_workers, "generator": torch.Generator(), **options}
+        self._step = 0
+        self._running: Iterator[Batch] | None = None
+
+    @property
+    def step(self) -> int:
+        """Global steps delivered so far."""
+        return self._step
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next batch."""
+        return self._step // self.dataset.steps.per_epoch
+
+    def __len__(self) -> int:
+        """Batches of a whole iteration. Raises TypeError where it does not end."""
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Batch]:
+        training = self.dataset.split == "train"
+        if not training:
+            self._step = 0
+            self.close()
+        end = self.dataset._boundary(self._step)
+        while self._step != end:
+            if self._running is None:
+                steps = _FromStep(self.dataset, self._step, None if training else end)
+                self._running = iter(DataLoader(steps, batch_size=None, **self._options))
+            try:
+                batch = next(self._running)
+            except BaseException:
+                self.close()
+                raise
+            assert batch["step"] == self._step, f"step {batch['step']} came in place of {self._step}"
+            self._step += 1
+            self.skipped += batch["skipped"]
+            if "cut" in batch:
+                self.texts += batch["cut"].numel()
+                self.cut += int((batch["cut"] > 0).sum())
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """A few integers: what comes after the batch that was delivered last."""
+        return self.dataset.state_dict(self._step)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """As `CaptionDataset.load_state_dict`; what workers have made ahead is thrown away."""
+        if state.get("stride", 1) != 1:
+            raise UserError("the state is that of a worker's dataset; save that of the loader")
+        self.dataset.load_state_dict(state)
+        self._step = int(state["step"])
+        self.close()
+
+    def close(self) -> None:
+        """End the workers. The next iteration starts others."""
+        running, self._running = self._running, None
+        # What DataLoader's iterator does when it is collected. A worker's error keeps it in a reference cycle, whose
+        # collection takes its queues apart first, and then waits for workers that nobody can tell to end.
+        if end := getattr(running, "_shutdown_workers", None):
+            end()
+
+
+class _FromStep(IterableDataset):  # type: ignore[type-arg,unused-ignore]
+    """The batches of all steps from `start` on."""
+
+    def __init__(self, dataset: ResumableDataset, start: int, end: int | None) -> None:
+        super().__init__()
+        self._dataset, self._start, self._end = dataset, start, end
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        first = self._start + number
+        for step in count(first, workers) if self._end is None else range(first, self._end, workers):
+            yield self._dataset.batch(step)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from recaption.io.store import LocalStore
 from recaption.load import policy
-from recaption.load.compose import compose, numbered, shorter
-from recaption.load.policy import WHOLE, Drawn
+from recaption.load.encoding import compose, shortened, text_offsets
+from recaption.load.policy import WHOLE, DrawnText
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, TokenIds, texts_of
 from recaption.types import Record
 from recaption.write import Encoder
@@ -45,8 +45,8 @@ OF = record(caption("raw", "a thing", cut=False), caption("long", *PLACED))
 def test_a_text_is_held_against_its_parts(
     text: str, parts: tuple[tuple[int, int], ...], expected: list[Piece] | None
 ) -> None:
-    assert numbered(OF) == [0, 1, 5]
-    assert compose(OF, Drawn(text=text, parts=parts), numbered(OF)) == expected
+    assert text_offsets(OF) == [0, 1, 5]
+    assert compose(OF, DrawnText(text=text, parts=parts), text_offsets(OF)) == expected
 
 
 def test_texts_are_numbered_as_they_are_written() -> None:
@@ -68,9 +68,9 @@ def test_texts_are_numbered_as_they_are_written() -> None:
     ],
 )
 def test_sentences_are_dropped_from_the_end(text: str, parts: tuple[tuple[int, int], ...], expected: list[str]) -> None:
-    given = Drawn(text=text, parts=parts, weight=0.5)
-    assert [one.text for one in shorter(OF, given)] == expected
-    for one in shorter(OF, given):
+    given = DrawnText(text=text, parts=parts, weight=0.5)
+    assert [one.text for one in shortened(OF, given)] == expected
+    for one in shortened(OF, given):
         assert one.parts == parts[: len(one.parts)] and one.caption == given.caption
 
 
@@ -96,13 +96,13 @@ def test_composed_ids_are_those_of_the_text(
     stored = TokenIds.open(store.root / "x.bin").of(0)
     for draw in (policy.flair(8), policy.weighted(8), policy.cosmos(4), policy.dreamlip(3, 2), policy.long(2)):
         for drawn in _drawn(of, draw, seed):
-            for one in (drawn, *shorter(of, drawn)):
-                made = compose(of, one, numbered(of))
+            for one in (drawn, *shortened(of, drawn)):
+                made = compose(of, one, text_offsets(of))
                 ids = None if made is None else stored.joined(made)
                 assert ids is None or ids.tolist() == clip_like.encode([one.text])[0], one
 
 
-def _drawn(of: Record, draw: policy.Policy, seed: int) -> list[Drawn]:
+def _drawn(of: Record, draw: policy.Policy, seed: int) -> list[DrawnText]:
     return draw(of, np.random.default_rng(seed), 0) if any(c.text.strip() for c in of.captions) else []
 
 
@@ -117,7 +117,7 @@ def test_common_texts_compose(clip_like: Encoder, tmp_path_factory: pytest.TempP
     draw: policy.Policy = getattr(policy, name)(4)
     for seed in range(30):
         for one in _drawn(of, draw, seed):
-            made = compose(of, one, numbered(of))
+            made = compose(of, one, text_offsets(of))
             assert made is not None, one
             ids = stored.joined(made)
             assert ids is not None and ids.tolist() == clip_like.encode([one.text])[0], one
@@ -125,4 +125,4 @@ def test_common_texts_compose(clip_like: Encoder, tmp_path_factory: pytest.TempP
 
 def test_a_mark_as_a_sub_caption(clip_like: Encoder) -> None:
     of = record(caption("long", sub(".")), caption("long", "x."))
-    assert compose(of, Drawn(text="", parts=((0, 0),)), numbered(of)) == [(0, LOSES_STOP)]
+    assert compose(of, DrawnText(text="", parts=((0, 0),)), text_offsets(of)) == [(0, LOSES_STOP)]

@@ -1,4 +1,4 @@
-"""Chance that depends on nothing but the seed, the epoch and the sample."""
+"""SampleGenerators that depends on nothing but the seed, the epoch and the sample."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recaption.load.order import mix
 _MASK: Final = (1 << 64) - 1
 
 
-class Chance:
+class SampleGenerators:
     """The generator of each sample: one Philox (Salmon et al. 2011) whose counter is set to (epoch, sample), so that
     the streams do not overlap. Making a new one instead takes ten times as long."""
 
@@ -41,7 +41,7 @@ def seed_globals(seed: int, epoch: int, index: int) -> None:
 
 
 @contextmanager
-def kept_globals(keep: bool) -> Iterator[None]:
+def preserved_globals(keep: bool) -> Iterator[None]:
     """With `keep` these three are afterwards as they were: in a trainer's own process they are the trainer's."""
     import torch
 

@@ -1,0 +1,199 @@
+"""Token ids of texts: tokenised by what the user gave, or composed from the ids that are stored with a build."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final
+
+from recaption.errors import DatasetError, UserError
+from recaption.load.files import Files, is_url, join
+from recaption.load.layout import Layout
+from recaption.load.policy.base import WHOLE, DrawnText, Sentence, joined, joined_without_stop
+from recaption.load.shards import LruCache
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, SampleIds, TokenIds, TokenizerFacts, tokens_path
+from recaption.tokenizer import OPEN_CLIP, column_name, frame, load_tokenizer
+from recaption.types import Record
+
+_PADS: Final = ("[PAD]", "<pad>", "<|pad|>")
+_OPEN = 256  # mapped files, or whole ones that were fetched from a URL
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """Makes ids without start and end tokens, so that what is too long can be cut between sentences."""
+
+    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]]
+    start: tuple[int, ...]
+    end: tuple[int, ...]
+    pad: int
+    name: str | None = None  # of its ids in a build, where it was given by name
+    sha256: str | None = None
+
+
+def encoder_for(given: Any) -> Encoder | None:
+    """None for a callable of which nothing is known but that it makes ids [n, L].
+
+    A name is one of `recaption.tokenizer`: `clip`, `siglip`, a tokenizers JSON file, a hub id. Fast tokenizers of
+    transformers run without Python; SimpleTokenizer of open_clip is asked text by text, as open_clip does.
+    Raises ConfigError for a name that leads to none.
+    """
+    if isinstance(given, str):
+        made, digest = load_tokenizer(given, setting="tokenizer", extra="train")
+        pad = (
+            0 if given in ("clip", OPEN_CLIP) else None
+        )  # open_clip/tokenizer.py pads with zeros, and tokenizer.json with the end
+        return _from_library(made, pad, name=column_name(given), sha256=digest)
+    if hasattr(given, "backend_tokenizer"):
+        return _from_library(_copied(given.backend_tokenizer), given.pad_token_id)
+    if hasattr(given, "encode_batch_fast"):
+        return _from_library(_copied(given), None)
+    if all(hasattr(given, name) for name in ("encode", "sot_token_id", "eot_token_id")):
+        return Encoder(
+            encode=_TextByText(given), start=(int(given.sot_token_id),), end=(int(given.eot_token_id),), pad=0
+        )
+    return None
+
+
+def _copied(tokenizer: Any) -> Any:
+    """Without truncation and padding, which belong to the one that was given."""
+    from tokenizers import Tokenizer
+
+    made = Tokenizer.from_str(tokenizer.to_str())
+    made.no_truncation()
+    made.no_padding()
+    return made
+
+
+def _from_library(tokenizer: Any, pad: int | None, **known: Any) -> Encoder:
+    start, end = frame(tokenizer)
+    if pad is None:
+        ids = (tokenizer.token_to_id(token) for token in _PADS)
+        pad = next((found for found in ids if found is not None), 0)
+    return Encoder(encode=_Batch(tokenizer), start=start, end=end, pad=pad, **known)
+
+
+class _Batch:
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        made = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in made]
+
+
+class _TextByText:
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
+        return [self._tokenizer.encode(text) for text in texts]
+
+
+class StoredIds:
+    """Of one tokenizer. Local files are mapped; of URLs whole files are fetched, through the cache if there is one."""
+
+    def __init__(self, layout: Layout, files: Files, name: str) -> None:
+        listed = {str(one["name"]): one for one in layout.manifest.get("token_ids", ())}
+        if name not in listed:
+            there = f"it has those of {', '.join(listed)}" if listed else "it has none"
+            raise UserError(
+                f"there are no token ids {name!r} in this build; {there}. Name the tokenizer in output.token_ids and "
+                "build again (no GPU is needed), or leave token_ids out"
+            )
+        try:
+            self.facts = TokenizerFacts.from_json(listed[name])
+        except (KeyError, TypeError) as error:
+            raise DatasetError(f"token_ids of the manifest is not that of {name!r}: {error!r}") from error
+        self._files, self._kept = files, LruCache(_OPEN)
+        self._paths = [
+            (join(layout.root, tokens_path(file.path.removeprefix(f"{layout.root}/"), name)), file.shard)
+            for file in layout.files
+        ]
+
+    def of(self, file: int, row: int) -> SampleIds:
+        """Raises DatasetError where the file is missing, broken, or has no such row."""
+        tokens: TokenIds = self._kept.get(file, lambda: self._open(file))
+        try:
+            return tokens.of(row)
+        except IndexError as error:
+            raise DatasetError(f"there are no token ids of {error}", shard=self._paths[file][1]) from error
+
+    def _open(self, file: int) -> TokenIds:
+        path, shard = self._paths[file]
+        try:
+            if is_url(path) and self._files.cache is None:
+                return TokenIds(self._files.read(path), path)
+            return TokenIds.open(self._files.local(path))
+        except OSError as error:
+            raise DatasetError(f"{path}, stored token ids, cannot be read: {error}", shard=shard) from error
+
+
+def text_offsets(record: Record) -> list[int]:
+    """The number of each caption's first text among those that have ids (recaption.tokenids.texts_of), and behind them
+    how many there are."""
+    return [0, *accumulate(len(caption.sub_captions) or 1 for caption in record.captions)]
+
+
+def compose(record: Record, drawn: DrawnText, first: Sequence[int]) -> list[Piece] | None:
+    """A text as stored ones joined by one space, `first` being `text_offsets(record)`; a whole caption is all of its
+    sub-captions.
+
+    None where the text is not so made of its parts: it has to be tokenised. Looks at the text itself, so that no
+    policy, whatever it does to its sentences, gets the ids of another text.
+    """
+    captions, said = record.captions, drawn.text
+    parts: Sequence[tuple[int, int]] = drawn.parts
+    if len(parts) == 1 and parts[0][1] == WHOLE:
+        n = parts[0][0]
+        parts = [(n, idx) for idx in range(len(captions[n].sub_captions))] or parts
+    made: list[Piece] = []
+    at = 0
+    for n, idx in parts:
+        subs = captions[n].sub_captions
+        if 0 <= idx < len(subs):
+            number, text = first[n] + idx, subs[idx].text
+        elif idx == WHOLE and not subs:
+            number, text = first[n], captions[n].text
+        else:
+            return None
+        if made:
+            if not said.startswith(" ", at):
+                return None
+            at += 1
+        change = 0
+        if said.startswith(text, at):
+            at += len(text)
+            if said.startswith(".", at):
+                change = TAKES_STOP
+                at += 1
+        elif text[-1:] == "." and said.startswith(text[:-1], at):
+            change = LOSES_STOP
+            at += len(text) - 1
+        else:
+            return None
+        made.append((number, change))
+    return made if made and at == len(said) else None
+
+
+def shortened(record: Record, drawn: DrawnText) -> Iterator[DrawnText]:
+    """The text without its last sentence, without its last two, … down to the first alone. Nothing where it is one
+    sentence, or is not made of its sentences in a way that is known here."""
+    parts = drawn.parts
+    if len(parts) == 1 and parts[0][1] == WHOLE:
+        caption = record.captions[parts[0][0]]
+        if caption.text == drawn.text:
+            for sub in reversed(caption.sub_captions[:-1]):
+                yield DrawnText(text=caption.text[: sub.char_end], parts=parts, weight=drawn.weight)
+        return
+    chosen: list[Sentence] = []
+    for n, idx in parts:
+        if idx == WHOLE or idx >= len(record.captions[n].sub_captions):
+            return
+        chosen.append((n, record.captions[n].sub_captions[idx]))
+    for join_sentences in (joined, joined_without_stop):
+        if len(chosen) > 1 and join_sentences(chosen).text == drawn.text:
+            for size in range(len(chosen) - 1, 0, -1):
+                yield join_sentences(chosen[:size])
+            return
