@@ -6,7 +6,7 @@
     >>> for batch in loader(dataset, num_workers=8, pin_memory=True):
     ...     loss = model(batch["images"], batch["texts"])
 
-Nothing here needs what makes datasets; policies do not even need torch.
+Needs neither ray, vllm nor spaCy; policies do not need torch either.
 """
 
 from __future__ import annotations
@@ -15,17 +15,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from recaption.load.config import LoaderConfig
     from recaption.load.dataset import CaptionDataset
     from recaption.load.mixture import Mixture
     from recaption.load.resumable import CaptionLoader, loader
 
-__all__ = ["CaptionDataset", "CaptionLoader", "Mixture", "loader"]
+__all__ = ["CaptionDataset", "CaptionLoader", "LoaderConfig", "Mixture", "loader"]
 
-_WHERE = {"CaptionDataset": "dataset", "CaptionLoader": "resumable", "Mixture": "mixture", "loader": "resumable"}
+_MODULES = {
+    "CaptionDataset": "dataset",
+    "CaptionLoader": "resumable",
+    "LoaderConfig": "config",
+    "Mixture": "mixture",
+    "loader": "resumable",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """torch is imported when a dataset is asked for."""
-    if name in _WHERE:
-        return getattr(importlib.import_module(f"recaption.load.{_WHERE[name]}"), name)
+    """Import torch on first use of a dataset."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"recaption.load.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

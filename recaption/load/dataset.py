@@ -6,11 +6,11 @@ import logging
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,18 +18,19 @@ import numpy.typing as npt
 from recaption.errors import DatasetError, UserError
 from recaption.load import pixels, texts
 from recaption.load.cache import Cache
+from recaption.load.config import LoaderConfig
 from recaption.load.files import Files
-from recaption.load.layout import Layout, Verify, find
+from recaption.load.layout import Layout, find
 from recaption.load.order import Order, mix
 from recaption.load.policy import DrawnText, Policy, from_manifest
 from recaption.load.randomness import SampleGenerators, preserved_globals, seed_globals
-from recaption.load.resumable import Batch, BatchSchedule, DropLast, ResumableDataset
+from recaption.load.resumable import Batch, BatchSchedule, ResumableDataset
 from recaption.load.shards import Indexed, Sample, Shards, Tars
 
-import torch  # isort: skip - after .stepped, which says what to install where it is missing
+import torch  # isort: skip - after .resumable, which raises MissingExtra without torch
 from torch.utils.data import get_worker_info  # isort: skip
 
-_TRIES: Final = 16  # samples that may stand in for an unreadable one before the data as a whole is said to be broken
+_TRIES: Final = 16  # replacements tried for one unreadable sample before the dataset counts as broken
 _QUIET: Final = 60.0  # seconds between two warnings about skipped samples
 
 _log = logging.getLogger("recaption.load")
@@ -37,7 +38,7 @@ _log = logging.getLogger("recaption.load")
 
 @dataclass(slots=True)
 class _Slot:
-    """A place in a batch, and the sample in it: the one that belongs there, or one that stands in for it."""
+    """A position in a batch, and its sample: the scheduled one, or a replacement."""
 
     epoch: int
     index: int
@@ -48,126 +49,68 @@ class _Slot:
 
 class CaptionDataset(ResumableDataset):
     """Images with texts drawn from their captions, in batches, for `DataLoader(dataset, batch_size=None)` or
-    `recaption.load.loader`, which also counts what was delivered.
+    `recaption.load.loader`, which also counts delivered batches.
 
     `path`: an output folder, a build, or tars (a folder, a pattern, a list), on disk or behind an fsspec URL.
-    `policy`: how texts are drawn (recaption.load.policy); default: what the manifest suggests.
-    `transform`: of the decoded image; what it draws from `random`, `numpy.random` or torch is seeded for each sample.
-    `tokenizer`: a name (`clip` is that of open_clip; a tokenizers JSON file; a hub id), a tokenizer of transformers,
-        the tokenizers library or open_clip, or any function of a list of texts that gives ids [n, L].
-    `length`: tokens of a text with start and end, padding included; a number, or one for each role of text:
-        {"long": 248, "short": 77}, short being what is drawn from raw and short captions only. Default: 77.
-    `overflow`: what is done to longer ones: "drop_tail_sentences", "truncate" (the end token stays) or "error".
-    `token_ids`: those stored with the build stand in for the tokenizer wherever they make exactly the text. True: where
-        the tokenizer was given by name and the build has ids of that name. A name: those, with a tokenizer that was not
-        given by name. False: no.
-    `text_mask`: batches say where texts are no padding.
-    `batch_size`: samples a step on this rank; `rank` and `world_size` are those of torch.distributed, else of the
-        environment (RANK, WORLD_SIZE), else 0 of 1. Give them where ranks share samples (tensor parallelism).
-    `split`: "train" is shuffled anew in each epoch. "val" comes as it lies, each sample once, with the same texts each
-        time. Tars of others are not divided.
-    `epochs`: how many one iteration has; None: it does not end. Iterating again goes on with the next epoch.
-    `drop_last`: "global" leaves out what does not fill a global batch, "pad" fills it up (val always does).
-    `block`: shuffle within blocks of so many shards (Parquet: row groups) in place of everywhere; None: as the format
-        needs it. 0: everywhere.
-    `decode`: "pil" gives transforms a PIL image, "torchvision" a uint8 tensor [3, H, W], "simplejpeg" an array
-        [H, W, 3]; or a function of the bytes. Images stand upright: of a sidecar, whose bytes are the source's, what is
-        decoded is turned by the record's orientation, and a JPEG is decoded without its EXIF.
-    `output`: of images that are no tensor after `transform`.
-    `on_error`: "raise", or "skip": another sample stands in for one that cannot be read, and it is counted.
-    `tags`: records have their tags, for policies that look at them. `strings`: batches have keys and texts as well.
-    `source`: for a sidecar, the folder where its source's files lie now.
-    `verify`: what is checked of each file of the dataset when a process opens it. "size": its size, against the
-        manifest, or for tars of others against the size that it had when the dataset was opened. "sha256": the whole
-        content as well, once in each process, against the manifest; tars of others have no manifest, so they are read
-        whole when the dataset is opened, and a resume is refused when their content has changed since the state was
-        saved. A file that is changed in place while it is open, at the same size, is not noticed. Images of a sidecar
-        are always held against their sha256.
-    `cache`: a folder on a local disk for whole remote files, up to `cache_bytes`, and for the indexes of tars that
-        recaption has not written. Where not all of a dataset fits, set `block`, or files are fetched again and again.
+    Settings are a `LoaderConfig`, or its fields as keywords, which replace those of a given `config`:
+    `CaptionDataset(path, batch_size=256)`, `CaptionDataset(path, config)`, `CaptionDataset(path, config, split="val")`.
 
     A batch is a dict, B samples of K texts:
         images      [B, 3, H, W], or a list where sizes differ
         texts       int64 [B, K, L]; without a tokenizer B lists of K strings
-        cut         float32 [B, K]: the share of a text's tokens that was too much; not with a function as tokenizer
-        text_mask   bool [B, K, L], with `text_mask`: False where there is padding
-        caption, idx, generation   int64 [B, K]: where a text is from; `generations` names the last (load/texts.py)
+        cut         float32 [B, K]: the share of a text's tokens that was cut; absent if the tokenizer is a function
+        text_mask   bool [B, K, L], with `text_mask`: False at padding
+        caption, idx, generation   int64 [B, K]: origin of each text; `generations` names the last (load/texts.py)
         weight      float32 [B, K]
         index       int64 [B]: the number of the sample, for `sample`
-        mask        bool [B]: False for one that pads the batch or stands in for another: leave it out of evaluations
+        mask        bool [B]: False for a padding or replacement sample: exclude it from evaluations
         step, epoch, skipped       int: global step, epoch, samples of this batch that could not be read
         keys, strings              with `strings`: list of B, list of B lists of K
 
-    Raises UserError for what was given, DatasetError (with shard and key) for what is on disk.
+    Raises UserError for invalid settings, DatasetError (with shard and key) for invalid data.
     """
 
-    def __init__(
-        self,
-        path: str | Path | Sequence[str],
-        *,
-        batch_size: int,
-        policy: Policy | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        tokenizer: Any = None,
-        length: texts.Length | None = None,
-        overflow: texts.Overflow = "drop_tail_sentences",
-        token_ids: bool | str = True,
-        text_mask: bool = False,
-        seed: int = 0,
-        split: str = "train",
-        epochs: int | None = None,
-        rank: int | None = None,
-        world_size: int | None = None,
-        drop_last: DropLast = "global",
-        block: int | None = None,
-        decode: pixels.Decode = "pil",
-        output: pixels.Output = "uint8",
-        on_error: Literal["raise", "skip"] = "raise",
-        tags: bool = False,
-        strings: bool = False,
-        source: str | Path | None = None,
-        cache: str | Path | None = None,
-        cache_bytes: int = 200 << 30,
-        verify: Verify = "size",
-    ) -> None:
-        among("split", split, ("train", "val"))
-        among("drop_last", drop_last, ("global", "pad"))
-        among("output", output, ("uint8", "float32"))
-        among("on_error", on_error, ("raise", "skip"))
-        among("verify", verify, ("size", "sha256"))
-        if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; it has to be at least 1")
-        rank, world_size = _rank_and_world_size(rank, world_size)
-        self._transform, self._output = transform, output
-        self._decode = pixels.decoder(decode)
-        self._on_error, self._strings = on_error, strings
-        files = Files(Cache(cache, cache_bytes) if cache else None)
-        layout = find(str(path) if isinstance(path, Path) else path, split, files, verify=verify)
+    def __init__(self, path: str | Path | Sequence[str], config: LoaderConfig | None = None, **settings: Any) -> None:
+        config = LoaderConfig(**settings) if config is None else replace(config, **settings)
+        rank, world_size = _rank_and_world_size(config.rank, config.world_size)
+        self._transform, self._output = config.transform, config.output
+        self._decode = pixels.decoder(config.decode)
+        self._on_error, self._strings = config.on_error, config.strings
+        files = Files(Cache(config.cache, config.cache_bytes) if config.cache else None)
+        layout = find(str(path) if isinstance(path, Path) else path, config.split, files, verify=config.verify)
         files.expect(layout.expected)
-        self._shards = _open_shards(layout, files, split=split, tags=tags, source=str(source) if source else None)
+        self._shards = _open_shards(layout, files, config)
         self._names = [file.shard for file in layout.files]
         self._ends = list(accumulate(self._shards.counts))
-        training = split == "train"
+        training = config.split == "train"
         steps = BatchSchedule(
             samples=self._ends[-1] if self._ends else 0,
-            batch_size=batch_size,
+            batch_size=config.batch_size,
             world_size=world_size,
-            drop_last=drop_last if training else "pad",
+            drop_last=config.drop_last if training else "pad",
         )
-        fingerprint = layout.fingerprint(split, self._shards.counts)
-        super().__init__(steps, seed=seed, rank=rank, epochs=epochs, split=split, fingerprint=fingerprint)
-        self._block = self._shards.block if block is None else block or None
-        self._order = Order(self._shards.units, seed, block=self._block, shuffle=training)
+        fingerprint = layout.fingerprint(config.split, self._shards.counts)
+        super().__init__(
+            steps, seed=config.seed, rank=rank, epochs=config.epochs, split=config.split, fingerprint=fingerprint
+        )
+        self._block = self._shards.block if config.block is None else config.block or None
+        self._order = Order(self._shards.units, config.seed, block=self._block, shuffle=training)
         self.generations = ("raw", *(one["id"] for one in layout.manifest.get("generations", ())))
-        self._policy = policy or _suggested_policy(layout)
+        self._policy = config.policy or _suggested_policy(layout)
         self._texts, self._ids = texts.maker(
-            tokenizer, layout, files, length=length, overflow=overflow, token_ids=token_ids, mask=text_mask
+            config.tokenizer,
+            layout,
+            files,
+            length=config.length,
+            overflow=config.overflow,
+            token_ids=config.token_ids,
+            mask=config.text_mask,
         )
-        self._chance = SampleGenerators(seed)
+        self._generators = SampleGenerators(config.seed)
         self._warned, self._unreported = -_QUIET, 0
 
     def batch(self, step: int) -> Batch:
-        """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        """The batch of this rank at a global step, counted from 0 over all epochs. Stateless."""
         epoch, positions, mask = self.steps.batch(step, self.rank)
         made = self.load(step, [epoch] * len(positions), self._order(epoch, positions).tolist(), mask)
         return {**made, "step": step, "epoch": epoch}
@@ -231,8 +174,8 @@ class CaptionDataset(ResumableDataset):
         while True:
             try:
                 slot.sample = self.sample(slot.index)
-                chance = self._chance.of(self._random_epoch(slot.epoch), slot.index)
-                slot.drawn = self._policy(slot.sample.record, chance, step)
+                rng = self._generators.of(self._random_epoch(slot.epoch), slot.index)
+                slot.drawn = self._policy(slot.sample.record, rng, step)
                 return
             except DatasetError as error:
                 self._replace(slot, error)
@@ -258,7 +201,7 @@ class CaptionDataset(ResumableDataset):
             raise DatasetError(what, key=sample.record.key, shard=sample.record.shard) from error
 
     def _replace(self, slot: _Slot, error: DatasetError) -> None:
-        """Another sample for the slot, or the error."""
+        """Put another sample into the slot, or raise `error`."""
         if self._on_error == "raise":
             raise error
         if slot.failed == _TRIES:
@@ -268,7 +211,7 @@ class CaptionDataset(ResumableDataset):
         slot.failed += 1
 
     def _random_epoch(self, epoch: int) -> int:
-        """The epoch that chance is told: evaluations are all alike."""
+        """The epoch that seeds randomness: always 0 for validation, so that evaluations are equal."""
         return epoch if self.split == "train" else 0
 
     def _report(self, error: DatasetError) -> None:
@@ -281,22 +224,23 @@ class CaptionDataset(ResumableDataset):
         return {**super()._identity(), "block": self._block or 0}
 
 
-def _open_shards(layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> Shards:
+def _open_shards(layout: Layout, files: Files, config: LoaderConfig) -> Shards:
     if layout.format == "webdataset":
-        return Indexed(layout, files, tags=tags)
+        return Indexed(layout, files, tags=config.tags)
     if layout.format == "tars":
-        return Tars(layout, files, tags=tags)
+        return Tars(layout, files, tags=config.tags)
     from recaption.load.parquet import Embedded, Sidecar
 
     if layout.format == "parquet":
-        return Embedded(layout, files, tags=tags)
-    return Sidecar(layout, files, split=split, tags=tags, source=source)
+        return Embedded(layout, files, tags=config.tags)
+    source = None if config.source is None else str(config.source)
+    return Sidecar(layout, files, split=config.split, tags=config.tags, source=source)
 
 
 def _suggested_policy(layout: Layout) -> Policy:
     if not layout.manifest:
         raise UserError(
-            "tars that recaption has not written suggest no policy. Give one, such as "
+            "tars that recaption did not write suggest no policy. Give one, for example "
             "policy=recaption.load.policy.raw()"
         )
     return from_manifest(layout.manifest["sampling"])
@@ -316,8 +260,3 @@ def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int,
     if not 0 <= rank < world_size:
         raise UserError(f"rank is {rank} of world_size {world_size}; ranks count from 0")
     return rank, world_size
-
-
-def among(name: str, given: str, allowed: Sequence[str]) -> None:
-    if given not in allowed:
-        raise UserError(f"{name} is {given!r}; it can be {' or '.join(allowed)}")

@@ -1,0 +1,41 @@
+"""The settings of a dataset: checked when they are made, given as a value, as keywords, or as both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recaption.errors import UserError
+from recaption.load import CaptionDataset, LoaderConfig
+
+WRONG = {"split": "test", "drop_last": "no", "output": "int8", "on_error": "log", "verify": "md5", "batch_size": 0}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_value_is_refused_before_a_dataset_is_opened(name: str) -> None:
+    settings: dict[str, Any] = {"batch_size": 1, name: WRONG[name]}
+    with pytest.raises(UserError, match=f"{name} is {WRONG[name]!r}; it (can|has to) be"):
+        LoaderConfig(**settings)
+    with pytest.raises(UserError, match=f"{name} is"):
+        CaptionDataset("does not exist", **settings)
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(TypeError, match="batchsize"):
+        CaptionDataset("does not exist", batchsize=4)
+
+
+def test_a_config_and_keywords_give_the_same_batches(built: Callable[[str], Path]) -> None:
+    out = built("webdataset")
+    config = LoaderConfig(batch_size=4, seed=3)
+    expected = CaptionDataset(out, batch_size=4, seed=3).batch(5)["index"]
+    assert torch.equal(CaptionDataset(out, config).batch(5)["index"], expected)
+    assert torch.equal(
+        CaptionDataset(out, config, seed=4).batch(5)["index"],
+        CaptionDataset(out, batch_size=4, seed=4).batch(5)["index"],
+    )
+    assert not torch.equal(CaptionDataset(out, config, seed=4).batch(5)["index"], expected)
