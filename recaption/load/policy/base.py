@@ -42,8 +42,8 @@ class DrawnText(NamedTuple):
 Policy = Callable[[Record, np.random.Generator, int], list[DrawnText]]
 """(record, generator, global step) -> the K texts of this record in this step.
 
-The generator is the only source of chance: equal generators, equal texts. The step is for curricula: most leave it
-alone. Any function of this form is a policy; it must give equally many texts for every record.
+The generator is the only source of randomness: equal generators give equal texts. The step is for curricula; most
+policies ignore it. Any function of this form is a policy; it must give equally many texts for every record.
 """
 
 

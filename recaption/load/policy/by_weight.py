@@ -31,7 +31,7 @@ def weighted(
     """K texts without a repetition, each the raw caption or 1 to `max_merge` consecutive sentences of one caption.
 
     - Raw: each of the K texts is the raw caption, whole, with probability `p_raw`, in every record that has a raw and
-      a generated caption; and the number of raw ones among the K is `k * p_raw`, rounded up or down by chance. With
+      a generated caption; and the number of raw ones among the K is `k * p_raw`, rounded up or down at random. With
       more of them than the record has raw captions, these repeat: the share goes before the rule against repetition.
     - The others: a number of sentences, each equally often, then a window of so many by weight. A window weighs as much
       as its weakest sentence. Texts of the same record are drawn on without replacement, so none comes twice.
