@@ -20,6 +20,7 @@ from recaption.generate.events import Tell, tell_nobody
 from recaption.generate.plan import Plan, fingerprint
 from recaption.generate.tasks import Job
 from recaption.io.store import Store
+from recaption.output import paths
 from recaption.scrub import public_text
 from recaption.tasks import caption
 from recaption.threads import waited
@@ -57,7 +58,7 @@ class Builder:
         self._published: dict[str, str] = {}  # shard -> inputs, of the newest finished revision
         self._published_inputs = ""  # of all source shards together, where it was repacked
         if self._newest:
-            manifest = read_manifest(store, f"builds/{self._newest}")
+            manifest = read_manifest(store, paths.build_folder(self._newest))
             self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
             self._published_inputs = manifest["provenance"].get("source_inputs", "")
         self.build = _name(base, 0 if revision is None else revision + 1)
@@ -67,7 +68,7 @@ class Builder:
             source=job.source,
             store_url=job.store_url,
             excluded=job.excluded,
-            prefix=f"builds/{self.build}",
+            prefix=paths.build_folder(self.build),
             format=format_of(plan.pipeline, job.source.kind),
         )
         self._shared = pool.share(self._spec)
@@ -81,7 +82,7 @@ class Builder:
         """A shard has all its answers. Returns at once."""
         shard = listing.shard
         self._order[shard.id] = shard.number
-        self._indexes.append(KeyTable(name=shard.id, path=f"index/{shard.id}.parquet", rows=listing.images))
+        self._indexes.append(KeyTable(name=shard.id, path=paths.index_file(shard.id), rows=listing.images))
         self._images += listing.images
         if self._size:
             self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
@@ -157,7 +158,7 @@ class Builder:
             self._pool.add(survey, self._shared, again.shard, again.limit, True)
         surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
         self._check_keys(
-            [KeyTable(name=s.shard.id, path=f"index/{s.shard.id}.parquet", rows=s.limit) for s in surveys], collect
+            [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in surveys], collect
         )
         for packing in cut(surveys, self._size):
             self._pool.add(pack, self._shared, packing)
@@ -272,9 +273,9 @@ def _name(base: str, revision: int) -> str:
 
 def _newest_revision(store: Store, base: str) -> int | None:
     """Of the finished builds named so. Earlier ones may be gone (`--prune`), so all that are there are looked at."""
-    named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders("builds"))
+    named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders(paths.BUILDS))
     revisions = sorted((int(match[1] or 0) for match in named if match), reverse=True)
-    return next((r for r in revisions if store.exists(f"builds/{_name(base, r)}/manifest.json")), None)
+    return next((r for r in revisions if store.exists(f"{paths.build_folder(_name(base, r))}/{paths.MANIFEST}")), None)
 
 
 def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:

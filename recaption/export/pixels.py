@@ -17,6 +17,7 @@ from recaption.errors import ConfigError, DatasetError, ImageError, UserError
 from recaption.export.dataset import Dataset, Split
 from recaption.io.files import open_stream
 from recaption.output.index import index_from_table
+from recaption.output.paths import PIPELINE, index_file
 from recaption.source import Source, open_source
 from recaption.source.places import hosts_of, is_on_a_host_of
 from recaption.source.tar import BrokenTarError, TarReader
@@ -119,7 +120,7 @@ def _as_jpeg(data: bytes, record: Record) -> Picture | None:
 
 
 def _index(dataset: Dataset, shard: str) -> list[Image]:
-    path = f"index/{shard}.parquet"
+    path = index_file(shard)
     try:
         data = dataset.out.get(path) if dataset.out else None
     except FileNotFoundError:
@@ -144,8 +145,8 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
         config = load(str(dataset.pipeline))[0].source
     else:
         try:
-            where = f"{dataset.out.url}/pipeline.yaml"
-            data = strictyaml.read(strictyaml.decoded(dataset.out.get("pipeline.yaml"), where), where)
+            where = f"{dataset.out.url}/{PIPELINE}"
+            data = strictyaml.read(strictyaml.decoded(dataset.out.get(PIPELINE), where), where)
             config = validate(data, where).source
         except (FileNotFoundError, ConfigError) as error:
             raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error
@@ -158,7 +159,7 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
         raise UserError(
             f"{dataset.out.url} is a sidecar, and may be somebody else's. Images are read from hosts only where a "
             f"pipeline file that you name has them in source.path; the output wants:\n{shown}\n"
-            "Read pipeline.yaml, and give your own file with --pipeline FILE"
+            f"Read {PIPELINE}, and give your own file with --pipeline FILE"
         )
     try:
         return open_source(config)

@@ -27,6 +27,7 @@ from recaption.generate.retry import ask_until_answered, reject
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import Buffer, HostSpec, Item, Work
 from recaption.io.store import Store, open_store
+from recaption.output.paths import lease_file
 from recaption.tasks.question import Question
 from recaption.types import Answer, Reject
 
@@ -328,7 +329,7 @@ class EngineHost:
             # process, an engine of two threads on two cores made a third of the tokens.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         engine = engines.build(self._spec.engine)
-        if not self._store.exists(f"lease/{self._spec.epoch:06d}.json"):
+        if not self._store.exists(lease_file(self._spec.epoch, "json")):
             raise EngineDead(f"node {platform.node()} does not see the output {self._spec.store_url}")
         return engine
 

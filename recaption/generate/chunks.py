@@ -14,6 +14,7 @@ from recaption.io.store import Store
 from recaption.output.answers import finished, put_part, stored_item, table_bytes
 from recaption.output.index import load_index
 from recaption.output.moved import MovedAnswers
+from recaption.output.paths import source_rejects
 from recaption.schema import REJECTS
 from recaption.source import Source
 from recaption.tasks.question import Identity, Question, prompt_sha256
@@ -194,7 +195,7 @@ def reject_poison(
 
 def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: Sequence[Image]) -> None:
     rejects = [asdict(source_reject(image)) for image in images if image.reason is not None]
-    path = f"rejects/source/{shard.id}.parquet"
+    path = source_rejects(shard.id)
     if rejects:
         store.put(path, table_bytes(pa.Table.from_pylist(rejects, schema=REJECTS)))
     else:

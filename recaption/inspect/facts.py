@@ -12,6 +12,7 @@ from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
+from recaption.output.paths import INDEX
 
 if TYPE_CHECKING:
     import duckdb
@@ -151,7 +152,7 @@ def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
 
 def listed(layout: Layout) -> int:
     """Images in a run's index. Raises DatasetError where a file of it cannot be read."""
-    return sum(map(_rows, layout.of_run("index")))
+    return sum(map(_rows, layout.of_run(INDEX)))
 
 
 def _rows(file: AnyPath) -> int:

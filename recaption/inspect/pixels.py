@@ -20,6 +20,7 @@ from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
 from recaption.inspect.summary import read_manifest
+from recaption.output.paths import INDEX, index_file
 from recaption.tablefile import read_table
 
 if TYPE_CHECKING:
@@ -144,9 +145,9 @@ def _places(layout: Layout, images: Sequence[Wanted]) -> dict[str, dict[str, Any
     keys = [image.key for image in images]
     if layout.out is None or not keys:
         return {}
-    files = layout.of_run("index")
+    files = layout.of_run(INDEX)
     if all(image.shard is not None for image in images):
-        files = [layout.out / "index" / f"{shard}.parquet" for shard in sorted({str(i.shard) for i in images})]
+        files = [layout.out / index_file(shard) for shard in sorted({str(i.shard) for i in images})]
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         try:

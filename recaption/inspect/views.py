@@ -20,6 +20,7 @@ from recaption import schema
 from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout, names
 from recaption.inspect.remote import AnyPath
+from recaption.output.paths import ANSWERS
 
 if TYPE_CHECKING:
     import duckdb
@@ -119,7 +120,7 @@ def _objects(layouts: Sequence[Layout]) -> str:
 
 def _answers(layout: Layout) -> str:
     """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
-    done, parts = layout.of_run("answers"), layout.parts("answers")
+    done, parts = layout.of_run(ANSWERS), layout.parts(ANSWERS)
     named = []
     if done:
         columns, mixed = _columns(done, schema.ANSWERS)
@@ -222,7 +223,7 @@ def _distinct(names: dict[str, Any]) -> dict[str, Any]:
 
 def _folder() -> str:
     """The generation and its fingerprint out of `answers/<generation>-<fingerprint>/…`."""
-    folder = r"regexp_extract(filename, '/answers/([a-z][a-z0-9_]*)-([^/]*)/[^/]*(?:/[^/]*/[^/]*)?$', {})"
+    folder = rf"regexp_extract(filename, '/{ANSWERS}/([a-z][a-z0-9_]*)-([^/]*)/[^/]*(?:/[^/]*/[^/]*)?$', {{}})"
     return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
 
 

@@ -16,6 +16,7 @@ from recaption.generate.plan import Plan, make_plan
 from recaption.io.files import is_url, open_stream
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
+from recaption.output.paths import index_file
 from recaption.progress import Display
 from recaption.run.advice import ENGINE_BOUND, suggestions
 from recaption.run.job import run
@@ -77,7 +78,7 @@ def _shard_sizes(store: Store, source: Source) -> list[ShardSize]:
         if images is None and source.kind == "parquet":
             images = _parquet_rows(shard.path)
         if images is None and shard.id in indexed and read < _INDEXES:
-            path = f"index/{shard.id}.parquet"
+            path = index_file(shard.id)
             file = store.local(path)
             read += file is None
             images = pq.read_metadata(file or pa.BufferReader(store.get(path))).num_rows
@@ -109,7 +110,7 @@ def _lengths(store: Store, source: Source, plan: Plan, images: int) -> list[Leng
         if left <= 0 or shard.id not in indexed:
             break
         shards.append(shard.id)
-        left -= pq.read_metadata(pa.BufferReader(store.get(f"index/{shard.id}.parquet"))).num_rows
+        left -= pq.read_metadata(pa.BufferReader(store.get(index_file(shard.id)))).num_rows
     found = []
     for question in plan.questions:
         if question.generation.sampling is None:

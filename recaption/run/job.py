@@ -31,6 +31,7 @@ from recaption.generate.transport import get
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.lease import claim
+from recaption.output.paths import PIPELINE, build_folder
 from recaption.progress import Display, Watcher
 from recaption.run import check
 from recaption.run.cluster import ray_cluster
@@ -127,7 +128,7 @@ def run(
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.remove_temporaries()
-        store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+        store.put(PIPELINE, yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
         if isinstance(source, FolderSource):
             record_rule(store, source.rule)
         tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
@@ -200,7 +201,7 @@ def run(
                 build, changed = builder.finish(building, stop) if builder else (None, tally.answered > 0)
                 if build:
                     log.tell("built", build=build, changed=changed)
-                manifest = waited(lambda: read_manifest(store, f"builds/{build}"), stop) if build else None
+                manifest = waited(lambda: read_manifest(store, build_folder(build)), stop) if build else None
                 warnings = failures_in_words(manifest) if manifest else []
                 if builder and builder.changed_keys:
                     warnings.append(builder.changed_keys)

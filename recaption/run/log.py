@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from recaption.errors import StoreError
 from recaption.generate.events import Event, Level
 from recaption.io.store import Store
+from recaption.output.paths import LOG, log_piece
 from recaption.scrub import Scrubber, json_line
 from recaption.types import SCHEMA_VERSION
 
@@ -43,7 +44,7 @@ class EventLog:
     def __init__(
         self, store: Store, run: str, scrub: Scrubber | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        path = store.local("metrics/log.jsonl")
+        path = store.local(LOG)
         self._sink: _Sink = _Appended(path) if path is not None else _Pieces(store, run, clock)
         self._run, self._scrub, self._clock = run, scrub or Scrubber(), clock
         self._minute = clock()
@@ -144,5 +145,5 @@ class _Pieces:
         self._due = self._clock() + PUT_SECONDS
         if self._fresh:
             with suppress(StoreError):
-                self._store.put(f"metrics/log-{self._run}-{self._number:04d}.jsonl", bytes(self._data))
+                self._store.put(log_piece(self._run, self._number), bytes(self._data))
                 self._fresh = False

@@ -21,6 +21,7 @@ from recaption.errors import Interrupted
 from recaption.generate.events import Event, Level
 from recaption.generate.progress import Pace, Progress, captions_per_second
 from recaption.io.store import Store
+from recaption.output.paths import run_file
 from recaption.run.log import EventLog
 from recaption.run.telemetry import Background
 from recaption.scrub import Scrubber
@@ -147,7 +148,7 @@ class RunLog:
 
     def _put(self, name: str, state: dict[str, Any]) -> None:
         def put() -> None:
-            self._store.put(f"metrics/{name}.json", orjson.dumps(state, option=orjson.OPT_INDENT_2))
+            self._store.put(run_file(name), orjson.dumps(state, option=orjson.OPT_INDENT_2))
 
         self._background.latest(name, put)
 

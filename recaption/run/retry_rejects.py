@@ -14,6 +14,7 @@ from recaption.config import Pipeline
 from recaption.errors import UserError
 from recaption.figures import listed
 from recaption.io.store import Store, open_store
+from recaption.output.paths import ANSWERS, REJECTS, parts_folder, source_rejects
 from recaption.progress import Display, Watcher
 from recaption.run.job import Half, Outcome, run
 from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
@@ -129,11 +130,11 @@ def standing(store: Store, questions: Sequence[Question], shards: Sequence[str])
     Reads the rejects, and of shards that have any the identities of their answers.
     """
     source: Counter[str] = Counter()
-    for table in _tables(store, [f"rejects/source/{shard}.parquet" for shard in shards], ("reason",)):
+    for table in _tables(store, [source_rejects(shard) for shard in shards], ("reason",)):
         source.update(table["reason"].to_pylist())
     places: dict[Place, Reason] = {}
     for question in questions:
-        files = _files(store, "rejects", question, shards)
+        files = _files(store, REJECTS, question, shards)
         names = [name for name, paths in files.items() for _ in paths]
         paths = [path for paths in files.values() for path in paths]
         found: dict[Place, Reason] = {}
@@ -160,7 +161,7 @@ def count_answered(store: Store, questions: Sequence[Question], places: Sequence
 
 def _answered(store: Store, question: Question, shards: set[str]) -> tuple[set[Place], set[tuple[str, str, str]]]:
     """What is answered in these shards: places, and (shard, sha256, key) whatever the prompt was."""
-    files = _files(store, "answers", question, sorted(shards))
+    files = _files(store, ANSWERS, question, sorted(shards))
     names = [name for name, paths in files.items() for _ in paths]
     paths = [path for paths in files.values() for path in paths]
     exact: set[Place] = set()
@@ -185,7 +186,7 @@ def _files(store: Store, kind: str, question: Question, shards: Sequence[str]) -
             found.setdefault(name, []).append((0, path))
         elif shard in known and number.isdigit():
             found.setdefault(shard, []).append((int(number), path))
-    parts = each(lambda shard: list(store.list(f"{folder}/.parts/{shard}")), shards, _THREADS)
+    parts = each(lambda shard: list(store.list(parts_folder(kind, question.folder, shard))), shards, _THREADS)
     return {
         shard: [*(path for _, path in sorted(found.get(shard, []))), *pieces]
         for shard, pieces in zip(shards, parts, strict=True)

@@ -17,7 +17,7 @@ from recaption.figures import duration
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import PassState
 from recaption.io.store import Store, open_store
-from recaption.output import lease
+from recaption.output import lease, paths
 from recaption.run.stored import last_run, read_json
 from recaption.threads import waited
 
@@ -53,17 +53,17 @@ def read_status(url: str, now: datetime | None = None, sleep: Callable[[float], 
     """
     store = open_store(url)
     now = now or datetime.now(UTC)
-    raw = read_json(store, "metrics/progress.json") or last_run(store)
+    raw = read_json(store, paths.PROGRESS) or last_run(store)
     epoch, holder = _lease(store)
     if not raw and holder is None:
         raise UserError(
             f"nothing was run into {url}: it has neither metrics/ nor lease/. Give the folder (or URL) that "
             "output.path of the pipeline names; recaption run PIPELINE starts a run"
         )
-    if holder is not None and epoch > _epoch(raw) and not store.exists(f"lease/{epoch:06d}.released"):
+    if holder is not None and epoch > _epoch(raw) and not store.exists(paths.lease_file(epoch, "released")):
         state, words = _starting(holder, now)
         return Status(out=url, run=f"run-{epoch:06d}", command="run", state=state, words=words, models=(), raw={})
-    own = read_json(store, f"lease/{_epoch(raw):06d}.json")
+    own = read_json(store, paths.lease_file(_epoch(raw), "json"))
     state, words = _judge(raw, own, lambda: _beats(store, _epoch(raw), now, sleep), now)
     return Status(
         out=url,
@@ -151,11 +151,8 @@ def _starting(holder: dict[str, Any], now: datetime) -> tuple[State, str]:
 
 def _lease(store: Store) -> tuple[int, dict[str, Any] | None]:
     """Epoch and holder of the newest lease."""
-    names = [path.removeprefix("lease/") for path in store.list("lease") if path.endswith(".json")]
-    epochs = [int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit()]
-    if not epochs:
-        return 0, None
-    return max(epochs), read_json(store, f"lease/{max(epochs):06d}.json")
+    epoch = max(filter(None, map(paths.lease_epoch, store.list(paths.LEASE))), default=0)
+    return epoch, read_json(store, paths.lease_file(epoch, "json")) if epoch else None
 
 
 def is_gone(holder: dict[str, Any]) -> bool:
@@ -165,7 +162,7 @@ def is_gone(holder: dict[str, Any]) -> bool:
 
 def _beats(store: Store, epoch: int, now: datetime, sleep: Callable[[float], None]) -> bool:
     """Whether the run still raises the counter of its lease: by the file's time of change, else by two looks at it."""
-    path = f"lease/{epoch:06d}.beat"
+    path = paths.lease_file(epoch, "beat")
     if (file := store.local(path)) is not None:
         with suppress(OSError):
             return now.timestamp() - file.stat().st_mtime < lease.STALE_SECONDS

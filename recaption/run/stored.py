@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.store import Store
+from recaption.output import paths
 from recaption.run.check import planning_faults
 from recaption.run.trust import trusted
 from recaption.source import Source, open_source
@@ -25,18 +26,18 @@ def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
     UserError when there is none, or it wants more than it may; ConfigError when this recaption cannot read it.
     """
     try:
-        raw = store.get("pipeline.yaml")
+        raw = store.get(paths.PIPELINE)
     except FileNotFoundError:
         raise UserError(
             f"{store.url} has no pipeline.yaml, so nothing was run into it. Give the folder (or URL) that output.path "
             "of the pipeline names"
         ) from None
-    where = f"{store.url}/pipeline.yaml"
+    where = f"{store.url}/{paths.PIPELINE}"
     data = strictyaml.read(strictyaml.decoded(raw, where), where)
     if not isinstance(data, dict) or not isinstance(data.get("output"), dict):
-        raise ConfigError(f"{store.url}/pipeline.yaml is not a pipeline")
+        raise ConfigError(f"{store.url}/{paths.PIPELINE} is not a pipeline")
     data["output"]["path"] = store.url
-    return trusted(validate(data, f"{store.url}/pipeline.yaml"), path, store.url)
+    return trusted(validate(data, f"{store.url}/{paths.PIPELINE}"), path, store.url)
 
 
 def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:
@@ -52,8 +53,8 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
         found = [str(fault) for fault in planning_faults(pipeline, where, store)]
         listed = "\n".join(found) if len(found) > 1 else str(error)
         raise type(error)(
-            f"{listed}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
-            "was run first, and name the pipeline's file with --pipeline if its prompts lie beside it"
+            f"{listed}\n{store.url}/{paths.PIPELINE} has paths as they were first given: run this in the folder where "
+            "it was run first, and name the pipeline's file with --pipeline if its prompts lie beside it"
         ) from error
     shards = shard_ids(store)
     changed = [question for question in plan.questions if not _asked_before(store, question, shards)]
@@ -72,7 +73,7 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
 
 def shard_ids(store: Store) -> list[str]:
     """The source shards that are indexed, sorted."""
-    return [PurePosixPath(path).stem for path in store.list("index") if path.endswith(".parquet")]
+    return [paths.index_shard(path) for path in store.list(paths.INDEX) if path.endswith(".parquet")]
 
 
 def has_unlisted_shards(store: Store, source: Source) -> bool:
@@ -84,14 +85,17 @@ def has_unlisted_shards(store: Store, source: Source) -> bool:
 
 def run_reports(store: Store) -> list[dict[str, Any]]:
     """What finished runs left in `metrics/`, oldest first. Raises DatasetError for one that is broken."""
-    paths = [path for path in store.list("metrics") if PurePosixPath(path).name.startswith("run-")]
-    return [report for path in paths if (report := read_json(store, path)) is not None]
+    return [report for path in _reports(store) if (report := read_json(store, path)) is not None]
 
 
 def last_run(store: Store) -> dict[str, Any]:
     """The newest report; empty where there is none."""
-    paths = [path for path in store.list("metrics") if PurePosixPath(path).name.startswith("run-")]
-    return (read_json(store, paths[-1]) if paths else None) or {}
+    found = _reports(store)
+    return (read_json(store, found[-1]) if found else None) or {}
+
+
+def _reports(store: Store) -> list[str]:
+    return [path for path in store.list(paths.METRICS) if path.startswith(paths.run_file("run-").removesuffix(".json"))]
 
 
 def read_json(store: Store, path: str) -> dict[str, Any] | None:
@@ -108,10 +112,13 @@ def read_json(store: Store, path: str) -> dict[str, Any] | None:
 
 
 def _asked_before(store: Store, question: Question, shards: list[str]) -> bool:
-    for kind in ("answers", "rejects"):
+    for kind in paths.STORED:
         folder = f"{kind}/{question.folder}"
         if next(iter(store.list(folder)), None) is not None:
             return True
-        if any(next(iter(store.list(f"{folder}/.parts/{shard}")), None) is not None for shard in shards):
+        if any(
+            next(iter(store.list(paths.parts_folder(kind, question.folder, shard))), None) is not None
+            for shard in shards
+        ):
             return True
     return False

@@ -14,6 +14,7 @@ from typing import Any
 from recaption.config import GenerationConfig, Model, Pipeline, load
 from recaption.errors import ConfigError, UserError
 from recaption.models import SCENE
+from recaption.output.paths import PIPELINE
 from recaption.resources import shipped
 from recaption.source.places import hosts_of
 
@@ -32,7 +33,7 @@ def trusted(stored: Pipeline, file: Path | None, where: str) -> Pipeline:
     if file is None:
         lines = "\n".join(f"  {line}" for line in wanted)
         raise UserError(
-            f"{where}/pipeline.yaml is part of the output and may be somebody else's. It wants what is taken only from "
+            f"{where}/{PIPELINE} is part of the output and may be somebody else's. It wants what is taken only from "
             f"a pipeline file that you name:\n{lines}\n"
             "Read that file, and give it with --pipeline FILE. Shipped prompts and models, and models of the hub, need "
             "no file"

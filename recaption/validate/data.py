@@ -18,6 +18,7 @@ from recaption.errors import DatasetError, ImageError, ShardError
 from recaption.io.files import is_url
 from recaption.io.store import Store
 from recaption.output.index import index_from_table
+from recaption.output.paths import index_file
 from recaption.problems import Problem
 from recaption.source.places import is_plain_place
 from recaption.source.ranges import read_ranges
@@ -181,7 +182,7 @@ def check_source(shard: Shard) -> Iterator[Problem]:
     """Compare the index with the rows, then the bytes of the images where the source can be read."""
     if shard.manifest["format"] != "sidecar":
         return
-    path = f"index/{shard.name}.parquet"
+    path = index_file(shard.name)
     out = shard.build.out
     if out is None or not out.exists(path):
         yield problem("no source", path, "the index with the locations of the images is missing", warning=True)

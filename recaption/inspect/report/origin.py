@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from recaption.inspect.layout import Layout
+from recaption.output.paths import PIPELINE
 
 _SUM = re.compile("(sha256:)?[0-9a-f]{64}")
 _DIGITS = 24
@@ -41,7 +42,7 @@ def of_pipeline(layout: Layout) -> tuple[Asking, ...]:
     if layout.out is None:
         return ()
     try:
-        data = _mapping(yaml.safe_load((layout.out / "pipeline.yaml").read_bytes()))
+        data = _mapping(yaml.safe_load((layout.out / PIPELINE).read_bytes()))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ()
     models = _mapping(data.get("models"))

@@ -16,6 +16,7 @@ from typing import Any
 from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
+from recaption.output.paths import PROGRESS
 
 POINTS = 400  # of the line of throughput; more are put together
 
@@ -49,7 +50,7 @@ class Rate:
 def read_runs(layout: Layout) -> tuple[RunFacts, ...]:
     """All runs, oldest first; of the newest, its last state where it has not ended."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(layout.metrics(), key=lambda path: path.name != "progress.json"):  # a run's own file wins
+    for file in sorted(layout.metrics(), key=lambda path: not PROGRESS.endswith(path.name)):  # a run's own file wins
         data = _json(file)
         if data.get("run"):
             found[str(data["run"])] = data
