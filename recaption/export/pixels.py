@@ -15,16 +15,16 @@ from recaption import strictyaml
 from recaption.config import load, validate
 from recaption.errors import ConfigError, DatasetError, ImageError, UserError
 from recaption.export.dataset import Dataset, Split
+from recaption.imagefile import STORED_SUFFIXES
 from recaption.io.files import open_stream
+from recaption.io.tar import BrokenTarError, TarReader
 from recaption.output.index import index_from_table
 from recaption.output.paths import PIPELINE, index_file
 from recaption.source import Source, open_source
 from recaption.source.places import hosts_of, is_on_a_host_of
-from recaption.source.tar import BrokenTarError, TarReader
 from recaption.tablefile import read_table
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image
-from recaption.write.pixels import SUFFIXES
 
 _SHOWN = 5  # places that are named in a message
 
@@ -88,7 +88,7 @@ def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, 
                 rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"], use_threads=False)
                 for batch in rows.to_batches(max_chunksize=64):
                     for row in batch.to_pylist():
-                        suffix = SUFFIXES[row["image_format"]]
+                        suffix = STORED_SUFFIXES[row["image_format"]]
                         yield row["key"], Picture(data=row["image"]["bytes"], suffix=suffix)
     except pa.ArrowException as error:
         raise DatasetError(f"{dataset.file(path)} cannot be read: {error}", shard=shard) from error

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaption.errors import DatasetError, UserError
-from recaption.inspect.remote import AnyPath, RemotePath, is_url, open_url
+from recaption.inspect.remote import AnyPath, RemotePath, open_url
+from recaption.io.files import is_url
 from recaption.output.paths import BUILDS, CURRENT, DATA, DATASET, INDEX, MANIFEST, METRICS, PARTS, STORED
 from recaption.schema import FLAT
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recaption.errors import DatasetError
+from recaption.imagefile import STORED_SUFFIXES
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _MOST_BYTES = 256 << 20  # of an image, or of a sample in a tar
-_SUFFIXES = ("jpg", "png", "webp")  # of the image in a tar that recaption wrote
 _PLACE = ["key", "sha256", "path", "offset", "size", "file_row"]
 
 PLACE = (
@@ -102,7 +102,7 @@ def _from_tar(layout: Layout, image: Wanted) -> bytes:
         with tarfile.open(fileobj=io.BytesIO(sample), mode="r:") as opened:
             for member in opened:
                 key, _, suffix = member.name.rpartition(".")
-                if key == image.key and suffix in _SUFFIXES and (file := opened.extractfile(member)):
+                if key == image.key and suffix in STORED_SUFFIXES.values() and (file := opened.extractfile(member)):
                     return file.read()
     except tarfile.TarError:
         pass

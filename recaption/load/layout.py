@@ -12,7 +12,8 @@ from typing import Any, Literal
 import orjson
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Expected, Files, is_url, join
+from recaption.io.files import is_url
+from recaption.load.files import Expected, Files, join
 from recaption.output.paths import CURRENT, DATASET, INDEX, MANIFEST, build_folder
 from recaption.types import SCHEMA_VERSION
 

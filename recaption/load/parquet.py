@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Files, is_url, join
+from recaption.io.files import is_url
+from recaption.load.files import Files, join
 from recaption.load.layout import DataFile, Layout
 from recaption.load.records import record_of
 from recaption.load.shards import Kept, Sample

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Files, is_url, join
+from recaption.io.files import is_url
+from recaption.load.files import Files, join
 from recaption.load.layout import Layout
 from recaption.load.shards import Kept
 from recaption.output.paths import tokens_file

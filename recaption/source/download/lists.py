@@ -127,6 +127,8 @@ def _columns(types: dict[str, str], url: str, caption: str | None) -> tuple[list
         value = name(column)
         if kind in ("FLOAT", "DOUBLE"):  # NaN and infinities are not JSON
             value = f"CASE WHEN isfinite({value}) THEN {value} END"
+        elif kind == "JSON":  # values of several kinds
+            value = f"{value} ->> '$'"
         elif kind not in _PLAIN:
             value = f"CAST({value} AS VARCHAR)"
         columns.append(f"{value} AS {name(new)}")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption.errors import SourceError
-from recaption.source.tar import BrokenTarError, TarReader
+from recaption.io.tar import BrokenTarError, TarReader
 
 
 def scan(data: bytes) -> list[tuple[str, str, bytes]]:
