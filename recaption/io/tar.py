@@ -12,8 +12,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from recaption.errors import SourceError
 from recaption.io.files import failed
@@ -46,8 +45,9 @@ class BrokenTarError(Exception):
         self.name = name
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
+class Member(NamedTuple):
+    """A member of a tar."""
+
     name: str  # UTF-8; other bytes as \\xNN
     kind: Kind
     start: int  # of its first header, in bytes

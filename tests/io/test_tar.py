@@ -4,7 +4,6 @@ import contextlib
 import io
 import tarfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption.errors import SourceError
-from recaption.io.tar import BrokenTarError, TarReader
+from recaption.io.tar import BrokenTarError, TarReader, split_name
 
 
 def scan(data: bytes) -> list[tuple[str, str, bytes]]:
@@ -27,10 +26,15 @@ def header(name: str = "a.jpg", size: int = 0, kind: bytes = tarfile.REGTYPE) ->
 
 
 @pytest.mark.parametrize("fmt", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_offsets_are_those_of_the_standard_library(fmt: int, tmp_path: Path, write_tar: Callable[..., Path]) -> None:
+def test_offsets_are_those_of_the_standard_library(fmt: int, tmp_path: Path) -> None:
     long = "d/" * 20 + "x" * 90 if fmt == tarfile.USTAR_FORMAT else "d/" * 80 + "ü" * 60
     members = [("a.jpg", b"1" * 700), (f"{long}.json", b"{}"), ("b.txt", b""), ("c.jpg", b"2" * 512)]
-    path = write_tar(tmp_path / "x.tar", members, fmt)
+    path = tmp_path / "x.tar"
+    with tarfile.open(path, "w", format=fmt) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
     with tarfile.open(path) as tar:
         expected = [(m.name, m.offset_data, m.size) for m in tar.getmembers()]
     with open(path, "rb") as file:
@@ -121,3 +125,27 @@ def test_any_damage_is_survived(data: st.DataObject) -> None:
         damaged[data.draw(st.integers(0, 6000))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(BrokenTarError, SourceError):
         scan(bytes(damaged[: data.draw(st.integers(0, len(damaged)))]))
+
+
+@pytest.mark.parametrize("fmt", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_seeking_finds_the_same_members(fmt: int) -> None:
+    """Without reading data, and within a slice that has no end marker."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w", format=fmt) as tar:
+        for name in ("a.jpg", "k" * 120 + ".json", "b.txt"):
+            info = tarfile.TarInfo(name)
+            info.size = 700
+            tar.addfile(info, io.BytesIO(bytes(700)))
+    read = list(TarReader(io.BytesIO(data.getvalue()), "x").members())
+    assert list(TarReader(io.BytesIO(data.getvalue()), "x", seek=True).members()) == read
+    assert [member.start for member in read] == [0, *(m.offset + 1024 for m in read[:-1])]
+    piece = io.BytesIO(data.getvalue()[: read[1].start])
+    assert list(TarReader(piece, "x", seek=True, end=read[1].start).members()) == read[:1]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("a/b.c.JPG", ("a/b", "c.jpg")), ("a.b/c.txt", ("a.b/c", "txt")), ("plain", None), ("__meta__/x.json", None)],
+)
+def test_names_are_split_as_webdataset_does(name: str, parts: tuple[str, str] | None) -> None:
+    assert split_name(name) == parts
