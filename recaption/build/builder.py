@@ -13,7 +13,7 @@ from recaption.build import rekeyed
 from recaption.build.pool import Pool
 from recaption.build.repack import Survey, cut, identity, pack, survey
 from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
-from recaption.config import Output, Pipeline
+from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
 from recaption.generate.chunks import ShardListing
 from recaption.generate.events import Tell, tell_nobody
@@ -348,3 +348,28 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
         "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),
         **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
     }
+
+
+def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | None:
+    """What to say when there are fewer train shards than readers, with what to do; None when there are enough.
+
+    Each worker of each GPU reads shards of its own. Unless it draws shards with replacement (`--dataset-resampled`),
+    open_clip's `get_wds_dataset` (open_clip_train/data.py) asserts that there are as many, and so does FLAIR, whose
+    loader comes from it; other loaders leave readers, and the GPUs that wait for them, without data.
+    """
+    if trainer is None:
+        return None
+    shards = sum(shard["splits"]["train"] > 0 for shard in manifest["shards"])
+    if shards >= trainer.readers:
+        return None
+    samples = manifest["splits"]["train"]
+    said = (
+        f"{shards:,} train shards are fewer than the trainer's {trainer.readers:,} readers ({trainer.gpus:,} GPUs x "
+        f"{trainer.workers:,} workers): open_clip and FLAIR refuse to begin, other loaders leave readers idle. "
+    )
+    if samples < trainer.readers:
+        return said + f"There are only {samples:,} train samples: take fewer workers"
+    what = f"output.samples_per_shard={samples // trainer.readers}"
+    if manifest["format"] == "sidecar":
+        what += " and output.format=webdataset (a sidecar's shards are its source's)"
+    return said + f"recaption build with {what} makes enough of them"

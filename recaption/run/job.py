@@ -15,9 +15,8 @@ from rich.markup import escape
 
 from recaption import supervise
 from recaption.annotate import Annotator
-from recaption.build.builder import Builder, failures_in_words, format_of
+from recaption.build.builder import Builder, failures_in_words, format_of, too_few_shards
 from recaption.build.pool import RayPool
-from recaption.build.readers import too_few_shards
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
 from recaption.errors import StoreError

@@ -22,11 +22,10 @@ from recaption.errors import ImageError, ShardError, SourceError
 from recaption.imagefile import SOURCE_SUFFIXES
 from recaption.io.files import LeftOut, is_folder, read_all, walk
 from recaption.source.base import PART_SIZE, Row, check_caption, checked, images, unreadable
-from recaption.source.columns import MAX_JSON, Texts, is_text
+from recaption.source.columns import MAX_JSON, Texts, counted, is_text, shortened, storable, unused_captions
 from recaption.source.paths import part_id, shard_id
 from recaption.source.recorded import POSITIONS, FolderRule, KeyRule
 from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables
-from recaption.source.unused import counted, shortened, storable, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others

@@ -21,10 +21,10 @@ from recaption.io.files import open_stream, stamp
 from recaption.io.tar import NAME, BrokenTarError, Member, TarReader, split_name
 from recaption.source import columns as values
 from recaption.source.base import Row, check_caption, config_stamp, images
+from recaption.source.columns import counted, shortened, unused_captions
 from recaption.source.listing import list_files
 from recaption.source.ranges import read_ranges
 from recaption.source.recorded import KeyRule
-from recaption.source.unused import counted, shortened, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 _MOST_BYTES = 1 << 30  # of an image that is looked at

@@ -18,7 +18,7 @@ from recaption.schema import FLAT
 from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
-from recaption.write.entry import Asked, FileEntry, ShardEntry
+from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
 from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
@@ -183,7 +183,7 @@ def _own_views(entries: Sequence[ShardEntry]) -> str:
 
 
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
-    asked = sum((entry.generations.get(generation.id, Asked()) for entry in shards), Asked())
+    asked = sum((entry.generations.get(generation.id, GenerationCounts()) for entry in shards), GenerationCounts())
     return {
         "id": generation.id,
         "fingerprint": generation.fingerprint,

@@ -17,7 +17,7 @@ from recaption.output.paths import data_file, tokens_file
 from recaption.scrub import Scrubber
 from recaption.types import CaptionFailure, Image, Record, Reject
 from recaption.write.columns import Columns
-from recaption.write.entry import Asked, FileEntry, ShardEntry, tally
+from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry, tally
 from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile
@@ -45,7 +45,7 @@ class ShardContent:
     records: Sequence[Record]
     images: Images
     rejects: Sequence[Reject] = ()
-    asked: Mapping[str, Asked] = field(default_factory=dict)
+    asked: Mapping[str, GenerationCounts] = field(default_factory=dict)
     inputs: str = ""
     own: Mapping[str, pa.Table] = field(default_factory=dict)
     failures: Sequence[CaptionFailure] = ()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.source import Source
-from recaption.source.unused import counted, shortened
+from recaption.source.columns import counted, shortened
 
 Build = Callable[..., Source]
 
