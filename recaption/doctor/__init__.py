@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from recaption.config import Annotate, InvalidPipeline, Pipeline, load
+from recaption.demo.shards import ensure_scenes
 from recaption.doctor import gpu, machine, packages
 from recaption.doctor.finding import Check, Finding, error, examine, exit_code, ok
 from recaption.errors import UserError
@@ -30,10 +31,7 @@ def diagnose(name: str | None = None, overrides: tuple[str, ...] = ()) -> list[F
         if isinstance(problem, InvalidPipeline):
             wrong += _of_parts(problem)
         return [*wrong, *examine(_of_machine(None))]
-    if name == "demo":
-        from recaption.demo.shards import ensure_shards
-
-        ensure_shards(Path(pipeline.source.path).parent)  # as a run does
+    ensure_scenes(pipeline.source.path)  # as a run does
     return [ok("pipeline", str(path)), *examine([*_of_machine(pipeline), *_of_pipeline(pipeline, path)])]
 
 
