@@ -11,7 +11,6 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.annotate import Annotator
 from recaption.build.assemble import Assembled, assemble_shard
@@ -22,6 +21,7 @@ from recaption.output import answers as parts
 from recaption.output.answers import stored_item
 from recaption.output.index import duplicate_keys, load_index
 from recaption.source import Source
+from recaption.tablefile import read_table
 from recaption.tasks.question import Question
 from recaption.types import Answer, Image, Reject, SourceShard
 from recaption.write import Encoder, Format, ShardEntry, encoders, write_shard, written_shard
@@ -203,7 +203,7 @@ def check_keys(store_url: str, shards: Sequence[KeyTable]) -> None:
 
 
 def _keys(store: Store, shard: KeyTable) -> list[str]:
-    table = pq.read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
+    table = read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
     keys: list[str] = table["key"].slice(0, shard.rows).to_pylist()
     return keys
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from recaption.cli.options import format_option, pair, positive
+from recaption.cli.options import file, format_option, pair, positive
 
 
 def export(
@@ -38,6 +39,15 @@ def export(
             help="Samples per tar or Parquet file. Default: 5000 in tars, as in the build in Parquet",
         ),
     ] = None,
+    pipeline_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--pipeline",
+            parser=file,
+            metavar="FILE",
+            help="For a sidecar with images on a host: the pipeline file whose source is read instead of the output's",
+        ),
+    ] = None,
 ) -> int:
     """Write a dataset in the format of a trainer."""
     from recaption.export import load
@@ -47,7 +57,7 @@ def export(
 
     console = Console()
     exporter = load(to)
-    dataset = Dataset.open(out)
+    dataset = Dataset.open(out, pipeline_file)
     with progress(console) as report:
         options = Options(
             map={name: generation for name, _, generation in (text.partition("=") for text in mapping or ())},
@@ -81,7 +91,9 @@ def validate(
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
     if name:
         from recaption.export import load
+        from recaption.export.ours import refuse_output
 
+        refuse_output(path, name)
         problems = load(name).validate(path, loaders=loaders)
     else:
         from recaption.validate import validate_output

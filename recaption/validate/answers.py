@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.io.store import Store
 from recaption.problems import Problem
+from recaption.tablefile import read_table
 from recaption.tasks.caption import clean
 from recaption.validate.files import unreadable
 from recaption.validate.kinds import problem
@@ -82,7 +82,7 @@ def _of(out: Store, paths: list[str]) -> Hashes | None:
     """By the image's sha256, since an image may have been asked in several words."""
     parts = []
     for path in paths:
-        table = pq.read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
+        table = read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
         pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
         parts.append(np.array([_hash(sha256, clean(text).text) for sha256, text in pairs], np.uint64))
     return Hashes(parts) if parts else None

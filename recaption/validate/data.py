@@ -41,7 +41,7 @@ def _read(shard: Shard, file: dict[str, Any], parquet: pq.ParquetFile, images: b
         return
     names = [name for name in schema.records(shard.tokenizers).names if name in expected.names]
     pieces = []
-    for batch in parquet.iter_batches(batch_size=_BATCH, columns=expected.names):
+    for batch in parquet.iter_batches(batch_size=_BATCH, columns=expected.names, use_threads=False):
         table = pa.Table.from_batches([batch])
         table.validate(full=True)
         if images:

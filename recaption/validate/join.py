@@ -7,14 +7,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError, ImageError, ShardError
 from recaption.io.files import is_url
 from recaption.io.store import Store
 from recaption.output.index import index_from_table
 from recaption.problems import Problem
+from recaption.source.places import is_plain_place
 from recaption.source.ranges import read_ranges
+from recaption.tablefile import read_table
 from recaption.types import Image
 from recaption.validate.files import unreadable
 from recaption.validate.images import check_image
@@ -40,7 +41,7 @@ def check_source(shard: Shard) -> Iterator[Problem]:
 
 
 def _index(out: Store, path: str, shard: str) -> list[Image]:
-    table = pq.read_table(pa.BufferReader(out.get(path)))
+    table = read_table(pa.BufferReader(out.get(path)))
     table.validate(full=True)
     images = index_from_table(table, shard)
     if any(not isinstance(i.locator.size + i.locator.offset, int) for i in images):
@@ -70,6 +71,10 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
             yield problem(
                 "no source", image.locator.path, "only tars and folders are read beside a sidecar", warning=True
             )
+            return
+        if not is_plain_place(image.locator.path):
+            what = "is on a host that the output names: no request is sent there"
+            yield problem("no source", image.locator.path, what, warning=True)
             return
         if _ends_before(image):
             yield problem("source", f"{names}, {image.key}", f"{image.locator.path} ends before the image does")

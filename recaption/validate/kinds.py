@@ -47,7 +47,7 @@ KINDS: Final = {
     "answer": "The answers were changed since, or are another output's. Build again with the answers that are there",
     "no answers": "Captions were not compared with the models' own words; validate the output itself",
     "source": "Readers of a sidecar join it by position: put the source back as it was, or run the pipeline again",
-    "no source": "The sidecar was not compared with its images. Validate it where the source can be read",
+    "no source": "The sidecar was not compared with its images. Validate it where that is a folder or an object store",
 }
 
 

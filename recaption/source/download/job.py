@@ -183,7 +183,7 @@ class _Job:
 
     def _all(self) -> Iterator[tuple[int, str | None]]:
         with pq.ParquetFile(self.work / "list.parquet") as file:
-            for batch in file.iter_batches(columns=["row", "url"]):
+            for batch in file.iter_batches(columns=["row", "url"], use_threads=False):
                 yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 
     def _transient(self, passes: Sequence[Pass]) -> Iterator[tuple[int, str | None]]:

@@ -32,6 +32,7 @@ from recaption.errors import ShardError, StoreError
 from recaption.source.download.fetch import Limits
 from recaption.source.download.optout import DIRECTIVES
 from recaption.source.download.reasons import split
+from recaption.tablefile import read_table
 
 _FILE_ROWS: Final = 500_000  # img2dataset holds a file of its input in memory
 _ROOT: Final = Path(__file__).parents[3]
@@ -203,7 +204,7 @@ class Pass:
         for path in sorted((self.folder / "urls").glob("*.parquet")):
             with pq.ParquetFile(path) as file:
                 for group in range(file.num_row_groups):
-                    yield shard, file.read_row_group(group, columns=["row"])["row"].to_pylist()
+                    yield shard, file.read_row_group(group, columns=["row"], use_threads=False)["row"].to_pylist()
                     shard += 1
 
     def outcomes(self) -> Iterator[Outcome]:
@@ -211,7 +212,7 @@ class Pass:
         for shard, rows in self.asked():
             path = self.out / f"{shard:05d}.parquet"
             try:
-                table = pq.read_table(path, columns=["row", "key", "status", "error_message", "sha256"])
+                table = read_table(path, columns=["row", "key", "status", "error_message", "sha256"])
             except (OSError, pa.ArrowInvalid) as error:
                 raise self.broken(path, error) from error
             found = {record["row"]: record for record in table.to_pylist()}

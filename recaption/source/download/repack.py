@@ -67,7 +67,7 @@ class Originals:
             while rows[at] >= self._first + self._table.num_rows:
                 self._first += self._table.num_rows
                 self._group += 1
-                self._table = self._file.read_row_group(self._group)
+                self._table = self._file.read_row_group(self._group, use_threads=False)
             end = self._first + self._table.num_rows
             inside = [row - self._first for row in rows[at:] if row < end]
             parts.append(self._table.take(inside))

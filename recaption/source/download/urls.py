@@ -178,7 +178,7 @@ def _schema(path: Path, kind: str) -> pa.Schema:
 def _batches(path: Path, kind: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     if kind == "parquet":
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
+            for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
                 yield _fit(batch, schema)
     elif kind in ("jsonl", "json"):
         rows = _objects(path)
