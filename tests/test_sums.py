@@ -15,7 +15,7 @@ from rich.console import Console
 from samples import jpeg, sample, write_tar
 
 from recaption import config
-from recaption.cli import summary
+from recaption.cli.summary import fields, print_outcome
 from recaption.inspect import answer_question, summarise
 from recaption.inspect.answering import Form
 from recaption.inspect.layout import find
@@ -107,7 +107,7 @@ def execute(data: Pipeline, limit: int | None = None) -> tuple[Any, dict[str, An
     said, exposition = io.StringIO(), Exposition(0)
     with Display(Console(file=said), json=True) as display:
         outcome = run(config.validate(data), None, display, limit=limit, beside=[exposition])
-        display.summary({"exit_code": 0, **summary.fields(outcome, "test")})
+        display.summary({"exit_code": 0, **fields(outcome, "test")})
     return outcome, json.loads(said.getvalue().splitlines()[-1]), exposition
 
 
@@ -185,7 +185,7 @@ def test_all_that_show_a_figure_show_the_same(
         assert overview[f"stored answers: {name}"] == answered + earlier
 
     screen = io.StringIO()
-    summary.print_outcome(outcome, "test", Console(file=screen, width=200))
+    print_outcome(outcome, "test", Console(file=screen, width=200))
     figures = dict(re.findall(r"^(images|captions|objects|answers of this run) +([\d,]+)", screen.getvalue(), re.M))
     shown = {"images": s.images, "captions": s.captions, "objects": s.tags, "answers of this run": total}
     assert {what: int(n.replace(",", "")) for what, n in figures.items()} == shown
