@@ -61,7 +61,9 @@ def download(
     form: Annotated[
         Literal["webdataset", "parquet"], typer.Option("--format", help="Format of the shards")
     ] = "webdataset",
-    samples_per_shard: Annotated[int, typer.Option(parser=positive, metavar="N", help="Images per shard")] = 5000,
+    samples_per_shard: Annotated[
+        int, typer.Option(parser=positive, metavar="N", help="URLs per shard, including failed ones")
+    ] = 5000,
     threads: Annotated[int, typer.Option(parser=positive, metavar="N", help="Requests at the same time")] = 64,
     timeout: Annotated[int, typer.Option(parser=positive, metavar="SECONDS", help="Limit for one request")] = 10,
     ignore_opt_out: Annotated[
