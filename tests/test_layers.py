@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "resources",
             "text",
-            "figures",
+            "formatting",
             "scrub",
             "problems",
             "tokenids",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import recaption
 from recaption.doctor.finding import Finding, exit_code
-from recaption.figures import printable
+from recaption.formatting import printable
 from recaption.scrub import Scrubber
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recaption.figures import duration, percent
+from recaption.formatting import duration, percent
 from recaption.generate.meter import Meter
 from recaption.generate.progress import SILENT_SECONDS, Progress, captions_per_second
 

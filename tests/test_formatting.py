@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.figures import amount, bar, duration, histogram, listed, percent, printable, quantile, sparks
+from recaption.formatting import amount, bar, duration, histogram, listed, percent, printable, quantile, sparks
 
 
 @pytest.mark.parametrize(

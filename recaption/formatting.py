@@ -1,4 +1,4 @@
-"""Numbers and texts as people read them: durations, shares, bars, histograms; nothing here knows what a run is."""
+"""Formatting of numbers and text for people: durations, shares, bars, histograms."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _SPARKS = "▁▂▃▄▅▆▇█"
-_JOINERS = "\u200c\u200d"  # scripts and emoji need them
+_JOINERS = "\u200c\u200d"  # some scripts and emoji need them
 
 
 def duration(seconds: float) -> str:
-    """`8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`: as exact as one wants to know it."""
+    """`8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`: at most two units."""
     if seconds < 59.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -24,7 +24,7 @@ def duration(seconds: float) -> str:
 
 
 def percent(share: float) -> str:
-    """`0.4 %`, `61 %`; `99.9 %` is not rounded to all, and a little is not rounded to nothing."""
+    """`0.4 %`, `61 %`. Shares below 1 are never rounded to 100 %, and shares above 0 never to 0 %."""
     value = share * 100
     if value in (0, 100) or 10 <= value < 99:
         return f"{value:.0f} %"
@@ -33,7 +33,7 @@ def percent(share: float) -> str:
 
 
 def amount(count: float) -> str:
-    """`950`, `12.3 k`, `7.0 M`: for columns where the order of magnitude is what counts."""
+    """`950`, `12.3 k`, `7.0 M`: for columns that show the order of magnitude."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -64,7 +64,7 @@ def histogram(values: Sequence[float], bins: int = 24, top: float | None = None)
 
 
 def sparks(counts: Sequence[int]) -> str:
-    """A character per count, as high as its share of the largest; a blank for none at all."""
+    """One character per count, with a height relative to the largest; a blank for 0."""
     most = max(counts, default=0)
     return "".join(" " if not count else _SPARKS[math.ceil(count / most * len(_SPARKS)) - 1] for count in counts)
 
@@ -76,5 +76,5 @@ def listed(counts: Sequence[tuple[str, int]] | dict[str, int]) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of a model or of the web without what moves cursors or turns lines round; line ends and joiners stay."""
+    """Text without control characters that move the cursor or change its direction; line ends and joiners stay."""
     return "".join(c if c.isprintable() or c == "\n" or c in _JOINERS else " " for c in text)
