@@ -205,7 +205,7 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
 
 
 def _end_with_parent(alive: int) -> None:
-    """Runs in a thread of the driver. Without it, Ray's agents would live for a minute, an engine's process for ever."""
+    """Runs in a thread of the driver. Else Ray's agents would live for a minute, an engine's process for ever."""
     os.read(alive, 1)
     for _ in range(3):  # also what is started meanwhile
         for process in _below(os.getpid()):
