@@ -289,7 +289,9 @@ def inspect(arguments: argparse.Namespace) -> int:
 
     console = Console()
     outs = (arguments.out, *arguments.others)
-    form = inspect.Form(format=arguments.format, file=arguments.file, limit=arguments.limit, unsafe=arguments.unsafe)
+    form = inspect.ResultFormat(
+        format=arguments.format, file=arguments.file, limit=arguments.limit, unsafe=arguments.unsafe
+    )
     if sum(bool(asked) for asked in (arguments.ask, arguments.diff, arguments.sql is not None)) > 1:
         raise UserError("--ask and --diff ask questions of their own; give one of them, or SQL")
     if arguments.show_sql and not (arguments.ask or arguments.diff):
@@ -297,19 +299,19 @@ def inspect(arguments: argparse.Namespace) -> int:
     if arguments.diff and arguments.others:
         raise UserError("--diff compares two outputs; leave out --with")
     if arguments.diff:
-        inspect.answer_diff(arguments.out, arguments.diff, form, console, show=arguments.show_sql)
+        inspect.output_diff(arguments.out, arguments.diff, form, console, show=arguments.show_sql)
     elif arguments.ask and arguments.show_sql:
         inspect.show_sql(arguments.ask, arguments.limit, console)
     elif arguments.ask:
-        inspect.answer_question(outs, arguments.ask, form, console)
+        inspect.output_question(outs, arguments.ask, form, console)
     elif arguments.sql is not None:
-        inspect.answer_sql(outs, arguments.sql, form, console)
+        inspect.output_sql(outs, arguments.sql, form, console)
     elif arguments.format or arguments.file:
         raise UserError("--format and -o are for an answer: give SQL, --ask or --diff")
     elif console.is_terminal and sys.stdin.isatty():
         inspect.Shell(outs, console, unsafe=arguments.unsafe).run()
     else:
-        inspect.look_at(outs, console)
+        inspect.print_overviews(outs, console)
     return 0
 
 
@@ -321,10 +323,10 @@ def report(arguments: argparse.Namespace) -> int:
     size = f"{made.size / 1e6:.1f} MB, {made.samples:,} sample{'s' * (made.samples != 1)}"
     console.print(f"{_short(str(made.path.absolute()))}  {size}", markup=False, soft_wrap=True)
     if not made.built:
-        console.print("This run has no build yet: the page says what there is so far", markup=False)
-    if made.without_picture:
-        pictures = f"{made.without_picture:,} of the samples have no picture; the page says why"
-        console.print(pictures, markup=False)
+        console.print("This run has no build yet: the page shows its progress", markup=False)
+    if made.without_thumbnail:
+        missing = f"{made.without_thumbnail:,} of the samples have no image; the page has the reason"
+        console.print(missing, markup=False)
     return 0
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from recaption.errors import UserError
-from recaption.inspect.reading import Connection, own, reading, storable
-from recaption.inspect.safe import clean
+from recaption.inspect.statements import Connection, read_statement, storable, unwrapped
 from recaption.inspect.stoppable import stoppable
+from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ COUNTED = 100_000  # rows that are counted beyond those; more are not waited for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answered:
+class QueryResult:
     """What a query answered. `rows` are the first ones; `total` is None where there are more than were counted."""
 
     columns: tuple[str, ...]
@@ -40,7 +40,7 @@ def run_sql(
     values: Values | None = None,
     limit: int | None = SHOWN,
     unsafe: bool = False,
-) -> Answered:
+) -> QueryResult:
     """Run one SELECT (also FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and keep its first `limit` rows (None: all).
 
     `values` are bound to the statement's `$name`. Raises UserError with DuckDB's message, the views and what to do;
@@ -56,7 +56,7 @@ def run_sql(
         if more > COUNTED:
             break
     total = None if more > COUNTED else len(rows) + more
-    return Answered(columns=columns, types=types, rows=tuple(rows), total=total)
+    return QueryResult(columns=columns, types=types, rows=tuple(rows), total=total)
 
 
 def stream_sql(
@@ -70,7 +70,7 @@ def stream_sql(
     """Names and types of the columns, and the rows in batches (memory stays flat). Raises UserError as `run_sql`."""
     import duckdb
 
-    connection = own(connection)
+    connection = unwrapped(connection)
 
     def first() -> list[tuple[Any, ...]]:
         connection.execute(statement, _bound(values))
@@ -86,7 +86,7 @@ def stream_sql(
             raise UserError(_explained(error)) from error
 
     try:
-        statement = storable(sql) if unsafe else reading(connection, sql)
+        statement = storable(sql) if unsafe else read_statement(connection, sql)
         rows = stoppable(connection, first)
     except (duckdb.Error, UnicodeDecodeError) as error:
         raise UserError(_explained(error)) from error
@@ -105,7 +105,7 @@ def arrow_sql(
     """The same as Arrow: names and types, and batches of about `rows` rows. Raises UserError as `run_sql`."""
     import duckdb
 
-    connection = own(connection)
+    connection = unwrapped(connection)
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
@@ -115,7 +115,7 @@ def arrow_sql(
             raise UserError(_explained(error)) from error
 
     try:
-        statement = storable(sql) if unsafe else reading(connection, sql)
+        statement = storable(sql) if unsafe else read_statement(connection, sql)
         answer = connection.sql(statement, params=_bound(values))
         if answer is None:  # a statement that answers nothing; only unsafe ones get here
             return pa.schema([]), iter(())
@@ -136,7 +136,7 @@ def _explained(error: Exception) -> str:
     text = str(error)
     if isinstance(error, UnicodeDecodeError):  # DuckDB's message quotes a part of a character
         text = error.object.decode("utf-8", "replace")
-    message = "\n".join(map(clean, text.strip().splitlines()))  # quotes the data
+    message = "\n".join(map(printable, text.strip().splitlines()))  # quotes the data
     if "file system operations are disabled" in message:
         message = f"{message}\ninspect reads the given output and nothing else"
     if type(error).__name__ == "IOException":

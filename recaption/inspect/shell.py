@@ -15,15 +15,15 @@ from rich.text import Text
 
 from recaption.errors import Abandoned, RecaptionError, UserError
 from recaption.inspect import questions
-from recaption.inspect.answering import print_question, read_words, show_sql
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import Layout, find_all, names
-from recaption.inspect.look import look_at
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.overview import print_overviews
+from recaption.inspect.paths import OutputPaths, find_all, names
 from recaption.inspect.query import run_sql
-from recaption.inspect.safe import clean
+from recaption.inspect.results import parse_question, print_question_result, show_sql
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
-from recaption.inspect.table import print_answer
+from recaption.inspect.table import print_result
+from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 _PROMPT, _MORE = "recaption> ", "       ..> "
@@ -52,7 +52,7 @@ class Shell:
         self._layouts = find_all(paths)
         self._console = console
         self._unsafe = unsafe
-        self._connection = open_layout(*self._layouts, unsafe=unsafe)
+        self._connection = open_outputs(*self._layouts, unsafe=unsafe)
 
     def run(self) -> None:
         """Run statements and commands until the user leaves or the input ends. Raises Abandoned."""
@@ -96,49 +96,49 @@ class Shell:
         elif command == ".views":
             self._print(f'DESCRIBE "{words[0]}"' if words else "SHOW TABLES")
         elif command == ".look":
-            look_at([layout.given for layout in self._layouts], self._console)
+            print_overviews([output.given for output in self._layouts], self._console)
         elif command == ".help":
             self._console.print(Text(_HELP))
         else:
-            raise UserError(f"{clean(statement)} is not a command; help lists them")
+            raise UserError(f"{printable(statement)} is not a command; help lists them")
         return True
 
     def _print(self, sql: str) -> None:
         # A cursor of its own: an answer that is not read to its end would block the connection.
         with closing(self._connection.cursor()) as connection:
-            print_answer(run_sql(connection, sql, unsafe=self._unsafe), self._console)
+            print_result(run_sql(connection, sql, unsafe=self._unsafe), self._console)
 
     def _ask(self, words: Sequence[str]) -> None:
-        question, given = read_words(words)
+        question, given = parse_question(words)
         values = question.values(given)
         if len(self._layouts) == 1:
             with closing(self._connection.cursor()) as connection:
-                print_question(connection, self._layouts, question, values, self._console)
+                print_question_result(connection, self._layouts, question, values, self._console)
             return
-        for dataset, layout in zip(names(self._layouts), self._layouts, strict=True):
-            self._console.print(Text(clean(dataset), style="bold"))
-            with closing(open_layout(layout, unsafe=self._unsafe)) as connection:
-                print_question(connection, [layout], question, values, self._console)
+        for dataset, output in zip(names(self._layouts), self._layouts, strict=True):
+            self._console.print(Text(printable(dataset), style="bold"))
+            with closing(open_outputs(output, unsafe=self._unsafe)) as connection:
+                print_question_result(connection, [output], question, values, self._console)
 
     def _greet(self) -> None:
-        for layout in self._layouts:
-            self._console.print(_title(layout))
+        for output in self._layouts:
+            self._console.print(_title(output))
         hint = "SQL up to a semicolon · .ask for questions · .look for counts and samples · help · quit"
         self._console.print(Text(hint, style="dim"))
 
     def _words(self) -> list[str]:
         """What the TAB key completes."""
         columns = self._connection.execute("SELECT DISTINCT column_name FROM duckdb_columns() WHERE NOT internal")
-        known = [name for (name,) in columns.fetchall() if clean(name) == name]
+        known = [name for (name,) in columns.fetchall() if printable(name) == name]
         return sorted({*_COMMANDS, *VIEWS, *known, *questions.names(), *_KEYWORDS.split(), "help", "quit"})
 
 
-def _title(layout: Layout) -> Text:
-    if layout.build is None:
-        return Text.assemble((clean(layout.given), "bold"), " · a run that has no build yet")
-    s = from_manifest(read_manifest(layout))
+def _title(output: OutputPaths) -> Text:
+    if output.build is None:
+        return Text.assemble((printable(output.given), "bold"), " · a run that has no build yet")
+    s = from_manifest(read_manifest(output))
     counts = (("images", s.images), ("captions", s.captions), ("sub-captions", s.sub_captions), ("objects", s.tags))
-    return Text.assemble((clean(s.name), "bold"), *(f" · {number:,} {name}" for name, number in counts))
+    return Text.assemble((printable(s.name), "bold"), *(f" · {number:,} {name}" for name, number in counts))
 
 
 def command_of(line: str) -> str | None:

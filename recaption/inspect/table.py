@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from recaption.inspect.query import COUNTED, Answered
-from recaption.inspect.safe import clean
+from recaption.inspect.query import COUNTED, QueryResult
+from recaption.inspect.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,14 +23,14 @@ _UPRIGHT = 3  # so many rows are shown one column a line when they do not fit si
 _GAP = 2  # cells between columns
 
 
-def print_answer(answer: Answered, console: Console) -> None:
+def print_result(answer: QueryResult, console: Console) -> None:
     """The rows as a table: numbers to the right, a row a line, long texts cut to the terminal's width.
 
     Where the columns cannot all be shown, up to three rows are printed a column a line; else the last columns are
     left out and named below.
     """
     cells = [["null" if v is None else shown(v) for v in row] for row in answer.rows]
-    names = [clean(name) for name in answer.columns]
+    names = [printable(name) for name in answer.columns]
     numbers = [_NUMBERS.match(kind) is not None for kind in answer.types]
     natural = [max(cell_len(text) for text in (name, *column)) for name, column in _columns(names, cells)]
     least = [n if number else min(n, _LEAST) for n, number in zip(natural, numbers, strict=True)]
@@ -56,10 +56,10 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.15g}"
     if isinstance(value, dict | list | tuple):
-        return clean(json.dumps(value, ensure_ascii=False, default=str))
+        return printable(json.dumps(value, ensure_ascii=False, default=str))
     if isinstance(value, bytes):
         return f"<{len(value):,} bytes>"
-    return clean(str(value))
+    return printable(str(value))
 
 
 def _columns(names: list[str], cells: list[list[str]]) -> list[tuple[str, list[str]]]:
@@ -121,7 +121,7 @@ def _print_upright(names: list[str], cells: list[list[str]], console: Console) -
         console.print()
 
 
-def _counted(answer: Answered) -> str:
+def _counted(answer: QueryResult) -> str:
     kept = len(answer.rows)
     if answer.total is None:
         return f"first {kept:,} of more than {COUNTED:,} rows"

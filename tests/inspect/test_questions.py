@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import UserError
-from recaption.inspect import Form, answer_question, connect, questions, run_sql
+from recaption.inspect import ResultFormat, connect, output_question, questions, run_sql
 from recaption.resources import shipped
 
 from .conftest import FINGERPRINT, write_build, write_run
@@ -47,7 +47,7 @@ def test_every_question_runs_wherever_there_is_an_output(name: str, dataset: Pat
 @pytest.mark.parametrize(("name", "explains"), [("rejects", "example"), ("slowest", "details")])
 def test_what_explains_is_seen_on_80_columns(name: str, explains: str) -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    answer_question([str(GOLDEN)], [name], Form(), console)
+    output_question([str(GOLDEN)], [name], ResultFormat(), console)
     assert isinstance(console.file, io.StringIO)
     heads = console.file.getvalue().splitlines()[1].split()
     assert explains in heads and set(heads) > {"generation"}

@@ -9,26 +9,26 @@ from pathlib import Path
 
 import recaption
 from recaption.errors import DatasetError, UserError
-from recaption.inspect.connection import open_layout
-from recaption.inspect.facts import progress
-from recaption.inspect.layout import Layout, find
-from recaption.inspect.report import facts, gallery, origin, runs
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import OutputPaths, find
+from recaption.inspect.report import gallery, provenance, statistics
 from recaption.inspect.report.page import Report, render
-from recaption.inspect.sinks import whole_file
+from recaption.inspect.statistics import run_progress
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
+from recaption.inspect.writers import atomic_file
 
 SAMPLES = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """A report on disk. `without_picture` counts the samples whose image was not found or not to be shown."""
+    """A report on disk. `without_thumbnail` counts the samples whose image was not found or not to be shown."""
 
     path: Path
     size: int  # bytes
     samples: int
-    without_picture: int
+    without_thumbnail: int
     built: bool  # False: of a run that has no build yet
 
 
@@ -39,49 +39,49 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
     never changes. The same output gives the same samples. Raises UserError and DatasetError as `connect` does,
     UserError also where the file cannot be written.
     """
-    layout = find(path)
-    target = file or (layout.out if isinstance(layout.out, Path) else Path.cwd()) / "report.html"
+    output = find(path)
+    target = file or (output.out if isinstance(output.out, Path) else Path.cwd()) / "report.html"
     _check(target)
-    made = gather(layout, samples=samples, title=title)
+    made = gather(output, samples=samples, title=title)
     html = render(made).encode("utf-8")
-    with whole_file(target) as sink:
+    with atomic_file(target) as sink:
         sink.write(html)
     return Written(
         path=target,
         size=len(html),
         samples=len(made.samples),
-        without_picture=sum(sample.picture.url is None for sample in made.samples),
-        built=layout.build is not None,
+        without_thumbnail=sum(sample.thumbnail.url is None for sample in made.samples),
+        built=output.build is not None,
     )
 
 
-def gather(layout: Layout, *, samples: int = SAMPLES, title: str | None = None) -> Report:
-    """All that a report says, asked of the files at `layout`. Raises DatasetError where they cannot be read."""
+def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None) -> Report:
+    """All that a report says, asked of the files at `output`. Raises DatasetError where they cannot be read."""
     import duckdb
 
     try:
-        return _gathered(layout, samples, title)
+        return _gathered(output, samples, title)
     except duckdb.Error as error:
-        again = "" if layout.build else ". If a run is writing there at the moment, try again"
-        raise DatasetError(f"cannot read {layout.given}: {error}{again}") from error
+        again = "" if output.build else ". If a run is writing there at the moment, try again"
+        raise DatasetError(f"cannot read {output.given}: {error}{again}") from error
 
 
-def _gathered(layout: Layout, samples: int, title: str | None) -> Report:
-    with closing(open_layout(layout)) as connection:
-        if layout.build is None:
-            done = progress(connection, layout)
+def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
+    with closing(open_outputs(output)) as connection:
+        if output.build is None:
+            done = run_progress(connection, output)
             summary = found = None
             so_far = (done.listed, done.answers, done.rejects)
-            askings = origin.of_pipeline(layout)
-            shown = gallery.of_run(connection, layout, samples)
-            name = layout.out.name if layout.out else "run"
+            sources = provenance.of_pipeline(output)
+            shown = gallery.of_run(connection, output, samples)
+            name = output.out.name if output.out else "run"
         else:
-            manifest = read_manifest(layout)
+            manifest = read_manifest(output)
             summary, so_far = from_manifest(manifest), None
-            found = facts.gather(connection)
-            askings = origin.of_manifest(manifest)
-            asked = [(one.generation, one.fingerprint) for one in askings]
-            shown = gallery.of_build(connection, layout, summary.format, asked, samples)
+            found = statistics.gather(connection)
+            sources = provenance.of_manifest(manifest)
+            asked = [(one.generation, one.fingerprint) for one in sources]
+            shown = gallery.of_build(connection, output, summary.format, asked, samples)
             name = summary.name
     return Report(
         title=title or name,
@@ -90,9 +90,9 @@ def _gathered(layout: Layout, samples: int, title: str | None) -> Report:
         summary=summary,
         facts=found,
         progress=so_far,
-        askings=askings,
-        runs=runs.read_runs(layout),
-        rates=runs.read_rates(layout),
+        sources=sources,
+        runs=provenance.read_runs(output),
+        rates=provenance.read_rates(output),
         samples=shown,
     )
 

@@ -11,8 +11,8 @@ from itertools import count as count_up
 
 from markupsafe import Markup
 
-from recaption.inspect.report.facts import Distribution
-from recaption.inspect.report.runs import Rate
+from recaption.inspect.report.provenance import Rate
+from recaption.inspect.report.statistics import Distribution
 
 _WIDTH, _LINE_WIDTH, _HEIGHT = 420, 1160, 150
 _SIDE, _TOP, _BOTTOM = 8, 22, 22  # margins

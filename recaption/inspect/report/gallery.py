@@ -6,12 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recaption.inspect.layout import Layout
-from recaption.inspect.pixels import PLACE, Wanted
-from recaption.inspect.report.facts import FLAGS
-from recaption.inspect.report.pictures import thumbnails
-from recaption.inspect.report.sample import Attempt, Lost, Sample, ShownAnswer, ShownCaption, ShownSub, ShownTag
-from recaption.inspect.report.spans import Span, cut
+from recaption.inspect.images import PLACE, ImageRequest, thumbnails
+from recaption.inspect.paths import OutputPaths
+from recaption.inspect.report.sample import (
+    Attempt,
+    Lost,
+    Sample,
+    ShownAnswer,
+    ShownCaption,
+    ShownSub,
+    ShownTag,
+    Span,
+    cut,
+)
+from recaption.inspect.report.statistics import FLAGS
 from recaption.inspect.stoppable import fetch
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0
 
 def of_build(
     connection: duckdb.DuckDBPyConnection,
-    layout: Layout,
+    output: OutputPaths,
     form: str,
     fingerprints: Sequence[tuple[str, str]],
     count: int,
@@ -45,15 +53,15 @@ def of_build(
     for row in _rows(connection, f"SELECT {_LOST} FROM rejects WHERE key IN {_in(keys)} ORDER BY generation", keys):
         lost[row.pop("key")].append(Lost(**row))
     wanted = [
-        Wanted(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
+        ImageRequest(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
         for key, row in images.items()
     ]
-    pictures = thumbnails(layout, form, wanted, connection)
+    previews = thumbnails(connection, output, form, wanted)
     return tuple(
         Sample(
             **{name: images[key][name] for name in _SHOWN},
             chosen=why,
-            picture=pictures[key],
+            thumbnail=previews[key],
             captions=tuple(captions[key]),
             lost=tuple(lost[key]),
         )
@@ -61,7 +69,7 @@ def of_build(
     )
 
 
-def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) -> tuple[Sample, ...]:
+def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
     """`count` images that have an answer already, of a run without a build: texts that are not cut yet."""
     found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
     keys = [key for key, _ in found]
@@ -70,8 +78,8 @@ def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) ->
         query = f"SELECT * FROM answers WHERE key IN {_in(keys)} ORDER BY length(text) DESC, generation"
         for row in _rows(connection, query, keys):
             answers[row["key"]].append(row)
-    wanted = [Wanted(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
-    pictures = thumbnails(layout, None, wanted, connection)
+    wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
+    previews = thumbnails(connection, output, None, wanted)
     return tuple(
         Sample(
             key=key,
@@ -86,7 +94,7 @@ def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) ->
             width=None,
             height=None,
             chosen="random",
-            picture=pictures[key],
+            thumbnail=previews[key],
             captions=tuple(
                 ShownCaption(
                     caption_id=f"{key}/{row['generation']}/0",

@@ -11,19 +11,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recaption.inspect.report import charts
-from recaption.inspect.report.facts import WEIGHT_STEP, Facts
-from recaption.inspect.report.origin import Asking
-from recaption.inspect.report.runs import Rate, RunFacts
-from recaption.inspect.report.sample import ORDER, Sample
-from recaption.inspect.report.spans import visible
+from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
+from recaption.inspect.report.sample import ORDER, Sample, visible
+from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.summary import Summary
+from recaption.text import duration
 
 _HERE = Path(__file__).parent
 LIMITS = (77, 248)
@@ -38,11 +37,11 @@ class Report:
     made: datetime
     version: str  # of recaption
     summary: Summary | None
-    facts: Facts | None
+    facts: Statistics | None
     progress: tuple[int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] | None
     """Images listed, answers by generation, rejects by reason."""
-    askings: tuple[Asking, ...]
-    runs: tuple[RunFacts, ...]
+    sources: tuple[GenerationSource, ...]
+    runs: tuple[RunRecord, ...]
     rates: tuple[Rate, ...]
     samples: tuple[Sample, ...]
 
@@ -111,18 +110,7 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f} %" if 0 < percent < 100 else f"{percent:.0f} %"
 
 
-def duration(seconds: float | timedelta) -> str:
-    """Like 3 d 4 h, 12 min 5 s, 7 s: the two largest units."""
-    left = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
-    parts: list[str] = []
-    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if left >= size or (name == "s" and not parts):
-            parts.append(f"{left // size} {name}")
-        left %= size
-    return " ".join(parts[:2])
-
-
-_FLAGS = {"meta": "about the picture", "boilerplate": "opener"}
+_FLAGS = {"meta": "about the image", "boilerplate": "opener"}
 
 
 def _flag(name: str) -> str:

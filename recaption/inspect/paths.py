@@ -17,7 +17,7 @@ _RUN_FOLDERS = ("answers", "rejects", "index")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class OutputPaths:
     """An output folder, a build within one, or a build that was copied elsewhere. At least one of the two is set."""
 
     given: str  # as the user wrote it
@@ -77,7 +77,7 @@ class Layout:
         return _files(self.out / "metrics", ".jsonl") if self.out else []
 
 
-def find_all(paths: Sequence[str]) -> list[Layout]:
+def find_all(paths: Sequence[str]) -> list[OutputPaths]:
     """What is at `paths`; a path that is a pattern (`out/*`, also within a URL) stands for the outputs that match it.
 
     Raises UserError where a pattern matches no output, and as `find`.
@@ -85,13 +85,13 @@ def find_all(paths: Sequence[str]) -> list[Layout]:
     return [find(path) for given in paths for path in _expanded(given)]
 
 
-def names(layouts: Sequence[Layout]) -> list[str]:
+def names(outputs: Sequence[OutputPaths]) -> list[str]:
     """A name for each, none twice: those that share one are called as they were given."""
-    own = [layout.name for layout in layouts]
-    return [layout.given if own.count(layout.name) > 1 else layout.name for layout in layouts]
+    own = [output.name for output in outputs]
+    return [output.given if own.count(output.name) > 1 else output.name for output in outputs]
 
 
-def find(path: str) -> Layout:
+def find(path: str) -> OutputPaths:
     """What is at `path` (a folder, or an fsspec URL such as s3://bucket/out): an output, a build, a run in progress.
 
     Raises UserError when there is nothing of ours at `path`, or several builds and none published; DatasetError when
@@ -104,14 +104,14 @@ def find(path: str) -> Layout:
     given = given.resolve()  # OUT/dataset is a link to a build
     if (given / MANIFEST).is_file():
         out = given.parent.parent if given.parent.name == "builds" else None
-        return Layout(given=path, out=out, build=given)
+        return OutputPaths(given=path, out=out, build=given)
     build = _published(given, path)
     if build is None and not any((given / folder).is_dir() for folder in _RUN_FOLDERS):
         raise UserError(
             f"cannot inspect {path}: no dataset, build or run is in it (no dataset, {MANIFEST}, answers/ or index/). "
             f"Give the folder that output.path of the pipeline names"
         )
-    return Layout(given=path, out=given, build=build)
+    return OutputPaths(given=path, out=given, build=build)
 
 
 def _opened(path: str) -> AnyPath:

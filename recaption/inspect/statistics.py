@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError
-from recaption.inspect.layout import Layout
+from recaption.inspect.paths import OutputPaths
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
 
@@ -21,7 +21,7 @@ _USABLE = "status IN ('ok', 'partial')"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Words:
+class WordCounts:
     """Words per caption of one generation: median, and the range that nine of ten captions lie in."""
 
     generation: str
@@ -33,7 +33,7 @@ class Words:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
+class SampleCaption:
     """A caption of a sample. `spans` are its sub-captions, `tags` the objects in them: code points, half-open."""
 
     generation: str
@@ -47,22 +47,22 @@ class Sample:
     """One image: its captions, and its tags as lemma with the attributes that were said of it."""
 
     key: str
-    captions: tuple[Shown, ...]
+    captions: tuple[SampleCaption, ...]
     tags: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class Statistics:
     """A dataset beyond the counts of its manifest."""
 
-    words: tuple[Words, ...]
+    words: tuple[WordCounts, ...]
     subs_per_image: tuple[tuple[int, int], ...]  # (sub-captions, images that have so many), usable images only
     top_tags: tuple[tuple[str, int], ...]
     samples: tuple[Sample, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class RunProgress:
     """A run that has no build yet, counted in images."""
 
     listed: int  # in the index so far
@@ -70,7 +70,7 @@ class Progress:
     rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
 
 
-def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: int = 3) -> Facts:
+def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: int = 3) -> Statistics:
     """Ask the views of a build for `tags` most frequent tags and `samples` images, the same ones every time."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -81,9 +81,10 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
         "quantile_cont(n_words, 0.95) FROM captions GROUP BY generation ORDER BY generation = 'raw', middle DESC, 1"
     )
     keys = rows(f"SELECT key FROM images WHERE {_USABLE} AND n_captions > 0 ORDER BY md5(key) LIMIT ?", samples)
-    return Facts(
+    return Statistics(
         words=tuple(
-            Words(generation=g, source=s, captions=n, median=m, low=low, high=high) for g, s, n, m, low, high in words
+            WordCounts(generation=g, source=s, captions=n, median=m, low=low, high=high)
+            for g, s, n, m, low, high in words
         ),
         subs_per_image=tuple(
             rows(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL ORDER BY ALL")
@@ -125,7 +126,7 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
                 known = said.setdefault(lemma, [])
                 known += [a for a in attributes or () if a not in known]
         shown = tuple(
-            Shown(
+            SampleCaption(
                 generation=generation,
                 text=text,
                 spans=tuple((start, end) for owner, start, end in spans if owner == caption_id),
@@ -138,10 +139,10 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
     return tuple(samples)
 
 
-def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
+def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> RunProgress:
     """What a run without a build has done so far."""
-    return Progress(
-        listed=listed(layout),
+    return RunProgress(
+        listed=listed(output),
         answers=tuple(fetch(connection, "SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation")),
         rejects=tuple(
             fetch(connection, "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason")
@@ -149,9 +150,9 @@ def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
     )
 
 
-def listed(layout: Layout) -> int:
+def listed(output: OutputPaths) -> int:
     """Images in a run's index. Raises DatasetError where a file of it cannot be read."""
-    return sum(map(_rows, layout.of_run("index")))
+    return sum(map(_rows, output.of_run("index")))
 
 
 def _rows(file: AnyPath) -> int:

@@ -6,17 +6,25 @@ import shlex
 from collections.abc import Sequence
 
 from rich.console import Console, Group
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import DatasetError
-from recaption.inspect.connection import open_layout
-from recaption.inspect.facts import Facts, Progress, Sample, Shown, Words, gather, listed, progress
-from recaption.inspect.layout import Layout, find, find_all, names
-from recaption.inspect.safe import clean
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import OutputPaths, find, find_all, names
+from recaption.inspect.statistics import (
+    RunProgress,
+    Sample,
+    SampleCaption,
+    Statistics,
+    WordCounts,
+    gather,
+    listed,
+    run_progress,
+)
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import Summary, from_manifest, read_manifest
+from recaption.inspect.terminal import grid, printable, section
 from recaption.inspect.views import VIEWS
 
 _COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both can be read on dark and on light ground
@@ -34,80 +42,76 @@ _TRIES = (
 )
 
 
-def look_at(paths: Sequence[str], console: Console) -> None:
-    """The first look at one output, or a line for each of several. Raises as `first_look`.
+def print_overviews(paths: Sequence[str], console: Console) -> None:
+    """The first look at one output, or a line for each of several. Raises as `print_overview`.
 
     Of several, one that is broken costs only its own line.
     """
-    layouts = find_all(paths)
-    if len(layouts) == 1:
-        first_look(layouts[0].given, console)
+    outputs = find_all(paths)
+    if len(outputs) == 1:
+        print_overview(outputs[0].given, console)
         return
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=32)
-    for name in _COLUMNS:
-        grid.add_column(justify="right", no_wrap=True, min_width=len(name))
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_column(no_wrap=True)
-    grid.add_row("", *(Text(name, style="dim") for name in (*_COLUMNS, "format", "schema")))
+    table = grid("", *_COLUMNS, "format", "schema", right=range(1, 1 + len(_COLUMNS)), widest=32)
     totals = [0] * len(_COLUMNS)
     errors: list[str] = []
-    for name, layout in zip(names(layouts), layouts, strict=True):
+    for name, output in zip(names(outputs), outputs, strict=True):
         try:
-            counts, form = _line(layout)
+            counts, form = _line(output)
         except DatasetError as error:
             errors.append(str(error))
             counts, form = (None,) * len(_COLUMNS), (Text("cannot be read", style="red"),)
         totals = [total + (count or 0) for total, count in zip(totals, counts, strict=True)]
         numbers = ("" if count is None else f"{count:,}" for count in counts)
-        grid.add_row(Text(clean(name)), *numbers, *form)
-    grid.add_row(Text("all", style="bold"), *(Text(f"{total:,}", style="bold") for total in totals))
-    console.print(Text(f"{len(layouts):,} outputs", style="bold"))
+        table.add_row(Text(printable(name)), *numbers, *form)
+    table.add_row(Text("all", style="bold"), *(Text(f"{total:,}", style="bold") for total in totals))
+    console.print(Text(f"{len(outputs):,} outputs", style="bold"))
     console.print()
-    console.print(grid)
+    console.print(table)
     for message in errors:
-        console.print(Text(clean(message), style="red"), soft_wrap=True)
-    _print_commands([_command(paths, sql) for sql in _TRIES_OVER_SEVERAL] + [_command([layouts[0].given])], console)
+        console.print(Text(printable(message), style="red"), soft_wrap=True)
+    _print_commands([_command(paths, sql) for sql in _TRIES_OVER_SEVERAL] + [_command([outputs[0].given])], console)
 
 
 _COLUMNS = ("images", "captions", "sub-captions", "objects", "rejected")
 
 
-def _line(layout: Layout) -> tuple[tuple[int | None, ...], tuple[Text, ...]]:
+def _line(output: OutputPaths) -> tuple[tuple[int | None, ...], tuple[Text, ...]]:
     """Its counts, as `_COLUMNS` names them, and the build's format and schema. Raises DatasetError."""
-    if layout.build is None:
-        return (listed(layout), *(None,) * (len(_COLUMNS) - 1)), (Text("no build yet", style="dim"),)
-    s = from_manifest(read_manifest(layout))
+    if output.build is None:
+        return (listed(output), *(None,) * (len(_COLUMNS) - 1)), (Text("no build yet", style="dim"),)
+    s = from_manifest(read_manifest(output))
     counts = (s.images, s.captions, s.sub_captions, s.tags, s.rejected + s.excluded)
-    return counts, (Text(clean(s.format), style="dim"), Text(clean(s.schema_version), style="dim"))
+    return counts, (Text(printable(s.format), style="dim"), Text(printable(s.schema_version), style="dim"))
 
 
-def first_look(path: str, console: Console) -> None:
+def print_overview(path: str, console: Console) -> None:
     """Print what the dataset at `path` is and holds, a few samples, and what to ask next.
 
     A run that has no build yet is shown as far as it has come. Raises UserError and DatasetError as `connect` and
     `summarise` do.
     """
-    layout = find(path)
-    with closing(open_layout(layout)) as connection:
-        if layout.build is None:
-            _print_progress(progress(connection, layout), layout, console)
+    output = find(path)
+    with closing(open_outputs(output)) as connection:
+        if output.build is None:
+            _print_progress(run_progress(connection, output), output, console)
             tag = "dog"
         else:
-            summary, facts = from_manifest(read_manifest(layout)), gather(connection)
+            summary, facts = from_manifest(read_manifest(output)), gather(connection)
             _print_build(summary, facts, console)
             # Tags are a model's words, and the hint is there to be pasted into a shell: letters only.
             tag = next((lemma for lemma, _ in facts.top_tags if lemma.replace(" ", "").isalpha()), "dog")
-    _print_next(path, tag, console, built=layout.build is not None)
+    _print_next(path, tag, console, built=output.build is not None)
 
 
-def _print_build(summary: Summary, facts: Facts, console: Console) -> None:
+def _print_build(summary: Summary, facts: Statistics, console: Console) -> None:
     title = Text.assemble(
-        (clean(summary.name), "bold"),
-        f" · {clean(summary.format)} · build {clean(summary.build)} · schema {clean(summary.schema_version)}",
+        (printable(summary.name), "bold"),
+        printable(f" · {summary.format} · build {summary.build} · schema {summary.schema_version}"),
     )
     console.print(title)
-    pipeline = " · ".join(f"{clean(w.generation)} ← {clean(w.source)}" for w in facts.words if w.generation != "raw")
+    pipeline = " · ".join(
+        f"{printable(w.generation)} ← {printable(w.source)}" for w in facts.words if w.generation != "raw"
+    )
     if pipeline:
         console.print(Text(pipeline, style="dim"))
     console.print()
@@ -115,22 +119,22 @@ def _print_build(summary: Summary, facts: Facts, console: Console) -> None:
     console.print(Text(summary.sum))
     for asked in summary.generations:
         console.print(Text(asked.sum))
-    _section(console, "words per caption", _words(facts.words))
-    _section(console, "sub-captions per image", _histogram(facts.subs_per_image, console))
-    _section(console, "objects, most frequent first", _bars(facts.top_tags, "green", console))
-    _section(console, "rejected and excluded images, by reason", _bars(summary.rejects, "red", console))
+    section(console, "words per caption", _words(facts.words))
+    section(console, "sub-captions per image", _histogram(facts.subs_per_image, console))
+    section(console, "objects, most frequent first", _bars(facts.top_tags, "green", console))
+    section(console, "rejected and excluded images, by reason", _bars(summary.rejects, "red", console))
     lost = [(f"{a.generation}: {reason}", n) for a in summary.generations for reason, n in a.rejects]
-    _section(console, "rejected answers, by reason", _bars(lost, "red", console))
+    section(console, "rejected answers, by reason", _bars(lost, "red", console))
     if facts.samples:
-        _section(console, f"{len(facts.samples)} of the images", Group(*map(_sample, facts.samples)))
+        section(console, f"{len(facts.samples)} of the images", Group(*map(_sample, facts.samples)))
 
 
-def _print_progress(done: Progress, layout: Layout, console: Console) -> None:
-    console.print(Text.assemble((clean(layout.given), "bold"), " · a run that has no build yet"))
+def _print_progress(done: RunProgress, output: OutputPaths, console: Console) -> None:
+    console.print(Text.assemble((printable(output.given), "bold"), " · a run that has no build yet"))
     console.print()
     console.print(Text(f"{done.listed:,} images listed so far"))
-    _section(console, "answers", _bars(done.answers, "green", console, out_of=done.listed))
-    _section(console, "rejects, by reason", _bars(done.rejects, "red", console))
+    section(console, "answers", _bars(done.answers, "green", console, out_of=done.listed))
+    section(console, "rejects, by reason", _bars(done.rejects, "red", console))
 
 
 def _counts(s: Summary) -> Text:
@@ -138,23 +142,12 @@ def _counts(s: Summary) -> Text:
     return Text(" · ").join(Text.assemble((f"{number:,}", "bold"), f" {name}") for name, number in counts)
 
 
-def _words(words: Sequence[Words]) -> Table | None:
-    if not words:
-        return None
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
-    for _ in range(2):
-        grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_row("", *(Text(head, style="dim") for head in ("captions", "median", "middle 90 %")))
+def _words(words: Sequence[WordCounts]) -> Table | None:
+    table = grid("", "captions", "median", "middle 90 %", right=(1, 2), widest=24)
     for w in words:
-        grid.add_row(
-            Text(clean(w.generation)),
-            f"{w.captions:,}",
-            Text(f"{w.median:.0f}", style="bold"),
-            f"{w.low:.0f}–{w.high:.0f}",
-        )
-    return grid
+        median = Text(f"{w.median:.0f}", style="bold")
+        table.add_row(Text(printable(w.generation)), f"{w.captions:,}", median, f"{w.low:.0f}–{w.high:.0f}")
+    return table if words else None
 
 
 def _histogram(counts: Sequence[tuple[int, int]], console: Console) -> Table | None:
@@ -184,7 +177,7 @@ def _bars(
     room = max(0, min(40, console.width - 44))
     for name, n in counts:
         number = f"{n:,} of {out_of:,}" if out_of else f"{n:,}"
-        grid.add_row(Text(clean(name)), number, Text(_bar(n / longest, room), style=style))
+        grid.add_row(Text(printable(name)), number, Text(_bar(n / longest, room), style=style))
     return grid
 
 
@@ -194,7 +187,7 @@ def _bar(share: float, room: int) -> str:
 
 
 def _sample(sample: Sample) -> Group:
-    return Group(Text(clean(sample.key), style="bold"), sample_grid(sample), Text())
+    return Group(Text(printable(sample.key), style="bold"), sample_grid(sample), Text())
 
 
 def sample_grid(sample: Sample) -> Table:
@@ -203,18 +196,18 @@ def sample_grid(sample: Sample) -> Table:
     grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", max_width=12, style="dim")
     grid.add_column()
     for caption in sample.captions:
-        grid.add_row(Text(clean(caption.generation)), caption_text(caption))
+        grid.add_row(Text(printable(caption.generation)), caption_text(caption))
     if sample.tags:
         tags = Text()
         for i, (lemma, attributes) in enumerate(sample.tags):
             tags.append(" · " if i else "", style="dim")
-            tags.append(clean(lemma), style="underline")
-            tags.append(f" ({', '.join(map(clean, attributes))})" if attributes else "")
+            tags.append(printable(lemma), style="underline")
+            tags.append(f" ({', '.join(map(printable, attributes))})" if attributes else "")
         grid.add_row(Text("tags"), tags)
     return grid
 
 
-def caption_text(caption: Shown) -> Text:
+def caption_text(caption: SampleCaption) -> Text:
     """The caption with its sub-captions numbered and coloured in turn, tags underlined, what no span covers dim.
 
     Offsets hold in the stored text, so it is cut first and made safe piece by piece.
@@ -224,19 +217,19 @@ def caption_text(caption: Shown) -> Text:
     for i, (start, stop) in enumerate(caption.spans):
         if start >= end:
             break
-        line.append(clean(caption.text[at:start]), style="dim")
+        line.append(printable(caption.text[at:start]), style="dim")
         colour = _COLOURS[i % 2]
         if len(caption.spans) > 1:
             line.append(str(i + 1).translate(_NUMERALS), style="dim")
         at = start
         for tag_start, tag_stop in sorted(t for t in caption.tags if start <= t[0] and t[1] <= min(stop, end)):
             if tag_start >= at:  # tags may overlap: the first keeps its line
-                line.append(clean(caption.text[at:tag_start]), style=colour)
-                line.append(clean(caption.text[tag_start:tag_stop]), style=f"{colour} underline")
+                line.append(printable(caption.text[at:tag_start]), style=colour)
+                line.append(printable(caption.text[tag_start:tag_stop]), style=f"{colour} underline")
                 at = tag_stop
-        line.append(clean(caption.text[at : min(stop, end)]), style=colour)
+        line.append(printable(caption.text[at : min(stop, end)]), style=colour)
         at = stop
-    line.append(clean(caption.text[at:end]), style="dim")
+    line.append(printable(caption.text[at:end]), style="dim")
     line.append("…" if end < len(caption.text) else "", style="dim")
     return line
 
@@ -253,7 +246,7 @@ def _print_next(path: str, tag: str, console: Console, *, built: bool) -> None:
 
 
 def _command(paths: Sequence[str], sql: str | None = None) -> str:
-    outs = [shlex.quote(path) if clean(path) == path else "OUT" for path in paths]
+    outs = [shlex.quote(path) if printable(path) == path else "OUT" for path in paths]
     return f"recaption inspect {' --with '.join(outs)}" + (f' "{sql}"' if sql else "")
 
 
@@ -263,11 +256,3 @@ def _print_commands(commands: Sequence[str], console: Console) -> None:
     for command in commands:
         console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)  # one line each: they are there to be copied
     console.print(Text(f"views: {', '.join(VIEWS)}", style="dim"))
-
-
-def _section(console: Console, title: str, body: Table | Group | None) -> None:
-    if body is None:
-        return
-    console.print()
-    console.print(Text(title, style="bold"))
-    console.print(Padding(body, (0, 0, 0, 2), expand=False))

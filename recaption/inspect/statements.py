@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import UserError
-from recaption.inspect.safe import clean
+from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _OPTION = re.compile("analyze|format [a-z]+")
 _WORD = re.compile(rb"\w+|.", re.DOTALL)
 
 
-def reading(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+def read_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     """The one statement in `sql`, checked, to be executed as it is returned.
 
     Raises UserError for any statement that does more than read, duckdb.Error for one that DuckDB does not understand.
@@ -72,13 +72,13 @@ def storable(text: str) -> str:
     if wrong is None:
         return text
     what = "a NUL character" if text[wrong] == "\0" else "a byte that is not UTF-8"
-    raise UserError(f"character {wrong + 1} of {clean(text)[:60]!r} is {what}. Give text in UTF-8")
+    raise UserError(f"character {wrong + 1} of {printable(text)[:60]!r} is {what}. Give text in UTF-8")
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     found = connection.extract_statements(storable(sql))
     if not found:
-        raise UserError(f"there is no SQL in {clean(sql)!r}. {HINT}")
+        raise UserError(f"there is no SQL in {printable(sql)!r}. {HINT}")
     if len(found) > 1:
         raise UserError(f"one statement at a time, {len(found)} were given. {HINT}")
     return found[0]
@@ -100,7 +100,7 @@ def _select(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Stateme
     try:
         tree = json.loads(text)
         if tree["error"]:
-            raise UserError(f"inspect cannot see whether this statement only reads: {clean(tree['error_message'])}")
+            raise UserError(f"inspect cannot see whether this statement only reads: {printable(tree['error_message'])}")
         for part in _parts(tree["statements"]):
             _check(part)
     except RecursionError as error:
@@ -159,7 +159,7 @@ def _check(part: Mapping[str, Any]) -> None:
         called = part.get("function")
         name = str(called.get("function_name") if isinstance(called, dict) else called).lower()
         if name not in {*_TABLE_FUNCTIONS, *_RUN_TEXT} and not name.startswith(_CATALOG):
-            raise UserError(f"inspect does not run the table function {clean(name)}(); --unsafe does. {HINT}")
+            raise UserError(f"inspect does not run the table function {printable(name)}(); --unsafe does. {HINT}")
 
 
 def _article(name: str) -> str:
@@ -180,13 +180,13 @@ class Connection:
         self._duckdb = connection
 
     def execute(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Connection:
-        """Execute one reading statement; the answer is read by `fetchall()` and its kin. Raises as `reading`."""
-        self._duckdb.execute(reading(self._duckdb, query), parameters)
+        """Execute one reading statement; the answer is read by `fetchall()` and its kin. Raises as `read_statement`."""
+        self._duckdb.execute(read_statement(self._duckdb, query), parameters)
         return self
 
     def sql(self, query: str, *, params: Sequence[Any] | Mapping[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
-        """The same as a relation. Raises as `reading`."""
-        return self._duckdb.sql(reading(self._duckdb, query), params=params)
+        """The same as a relation. Raises as `read_statement`."""
+        return self._duckdb.sql(read_statement(self._duckdb, query), params=params)
 
     def cursor(self) -> Connection:
         """Another connection over the same views."""
@@ -213,6 +213,6 @@ _ANSWERS = {
 }
 
 
-def own(connection: duckdb.DuckDBPyConnection | Connection) -> duckdb.DuckDBPyConnection:
+def unwrapped(connection: duckdb.DuckDBPyConnection | Connection) -> duckdb.DuckDBPyConnection:
     """DuckDB's connection behind it."""
     return connection._duckdb if isinstance(connection, Connection) else connection

@@ -1,6 +1,7 @@
-"""Writes rows as CSV, JSON lines or Parquet, batch by batch, so that memory stays flat however many there are.
+"""Writes results as CSV, JSON lines, Parquet or tab-separated lines to a file, a pipe or a terminal.
 
-Values are written as they are stored; only where the sink is a terminal are texts made safe (`recaption.inspect.safe`).
+Batches are streamed, so memory stays flat. Values are written as they are stored; only on a terminal are control
+characters removed (`terminal.printable`). A file appears complete or not at all.
 - csv (RFC 4180): texts are quoted, null is nothing at all and the empty text is `""`; lists and structs are JSON,
   bytes base64.
 - json: one object a line (https://jsonlines.org), as DuckDB's own COPY … (FORMAT json) writes it; bytes base64,
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
@@ -24,10 +27,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from rich.console import Console
 
-from recaption.errors import UserError
-from recaption.inspect.safe import clean
+from recaption.errors import DISK_ERRORS, StoreError, UserError, in_words
+from recaption.inspect.paths import OutputPaths
 from recaption.inspect.table import shown
+from recaption.inspect.terminal import printable
 
 FORMATS = ("table", "csv", "json", "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -78,7 +83,7 @@ def head(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.Re
 
 
 def _cleaned(lines: bytes) -> bytes:
-    return "\n".join(map(clean, lines.decode("utf-8").split("\n"))).encode()
+    return "\n".join(map(printable, lines.decode("utf-8").split("\n"))).encode()
 
 
 Encode = Callable[[pa.RecordBatch], bytes]  # what a batch is in the file
@@ -190,3 +195,66 @@ def _apart(names: Sequence[str]) -> list[str]:
             unique = f"{name}_{number}"
         found.append(unique)
     return found
+
+
+_WIDTH = 200  # cells of a table in a file
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `path` when all of it is written, and not at all when anything fails.
+
+    Raises StoreError where the disk is full or failing, UserError where it cannot be written for another reason.
+    """
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        failed = StoreError if error.errno in DISK_ERRORS else UserError
+        raise failed(f"cannot write {path}: {in_words(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def check_outside(file: Path, outputs: Sequence[OutputPaths]) -> None:
+    """Raises UserError where `file` is a folder, or lies in one of the outputs that are looked into."""
+    if file.is_dir():
+        raise UserError(f"{file} is a folder; name a file in it, such as {file}/answer.parquet")
+    target = file.absolute().resolve()
+    for root in (root for output in outputs for root in output.roots):
+        if isinstance(root, Path) and target.is_relative_to(root):
+            raise UserError(f"{file} lies in the output {root}, which inspect never changes; name a file elsewhere")
+
+
+@contextmanager
+def open_text(file: Path | None, console: Console) -> Iterator[Console]:
+    """What tables are printed to: the file, or the console."""
+    if file is None:
+        yield console
+        return
+    with atomic_file(file) as raw:
+        text = io.TextIOWrapper(raw, "utf-8", write_through=True)
+        yield Console(file=text, width=_WIDTH)
+        text.detach()  # the file is closed by whom it belongs to
+
+
+@contextmanager
+def open_bytes(file: Path | None, console: Console) -> Iterator[IO[bytes]]:
+    """What rows are written to: the file, or what is behind the console."""
+    if file is not None:
+        with atomic_file(file) as raw:
+            yield raw
+        return
+    buffer = getattr(console.file, "buffer", None)
+    if buffer is not None:
+        yield buffer
+        buffer.flush()
+        return
+    kept = io.BytesIO()  # a stream of text, as in notebooks
+    yield kept
+    console.file.write(kept.getvalue().decode())

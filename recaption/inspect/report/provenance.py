@@ -1,27 +1,98 @@
-"""What the runs of an output have left in `metrics/`: a row a run, and how fast they were over time.
-
-Whatever is missing or broken there is left out: a report must come of an output whose machine died.
-"""
+"""Where the captions come from: for each generation its model, prompt and sampling."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from recaption.errors import DatasetError
-from recaption.inspect.layout import Layout
+from recaption.inspect.paths import OutputPaths
 from recaption.inspect.remote import AnyPath
+
+_SUM = re.compile("(sha256:)?[0-9a-f]{64}")
+_DIGITS = 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationSource:
+    """A generation: what was asked of which model. Empty where it is not told."""
+
+    generation: str
+    kind: str
+    fingerprint: str
+    facts: tuple[tuple[str, str], ...]  # name and value: of the model, the prompt, the sampling
+    prompt_text: str
+
+
+def of_manifest(manifest: Mapping[str, Any]) -> tuple[GenerationSource, ...]:
+    """In pipeline order, out of a build's manifest."""
+    provenance = _mapping(manifest.get("provenance"))
+    models, prompts = _mapping(provenance.get("models")), _mapping(provenance.get("prompts"))
+    return tuple(
+        _asking(generation, _mapping(models.get(str(generation.get("model")))), prompts)
+        for generation in map(_mapping, manifest["generations"])
+    )
+
+
+def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
+    """Out of the run's `pipeline.yaml`; empty where that cannot be read."""
+    if output.out is None:
+        return ()
+    try:
+        data = _mapping(yaml.safe_load((output.out / "pipeline.yaml").read_bytes()))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return ()
+    models = _mapping(data.get("models"))
+    asked = data.get("generate")
+    return tuple(
+        _asking(generation, _mapping(models.get(str(generation.get("model")))), {})
+        for generation in map(_mapping, asked if isinstance(asked, list) else ())
+    )
+
+
+def _asking(generation: Mapping[str, Any], model: Mapping[str, Any], prompts: Mapping[str, Any]) -> GenerationSource:
+    prompt = _mapping(prompts.get(str(generation.get("prompt"))))
+    name = str(generation.get("model") or "")
+    facts = {"model": model.get("model") or name, "named": name if name != (model.get("model") or name) else None}
+    facts |= {key: value for key, value in model.items() if key not in ("model", "source")}
+    facts |= {"prompt": generation.get("prompt"), "column": generation.get("column")}
+    facts |= {f"prompt {key}": value for key, value in prompt.items() if key != "text"}
+    facts |= _mapping(generation.get("sampling"))
+    return GenerationSource(
+        generation=str(generation.get("id") or ""),
+        kind=str(generation.get("kind") or ""),
+        fingerprint=str(generation.get("fingerprint") or ""),
+        facts=tuple(_facts({**facts, "fingerprint": generation.get("fingerprint")})),
+        prompt_text=str(prompt.get("text") or ""),
+    )
+
+
+def _facts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is set, in words; of a checksum the first digits."""
+    for key, value in values.items():
+        if value is None or value is False or value in ("", [], ()) or isinstance(value, dict):
+            continue
+        words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        yield key.replace("_", " "), f"{words[:_DIGITS]}…" if _SUM.fullmatch(words) else words
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
 
 POINTS = 400  # of the line of throughput; more are put together
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RunFacts:
+class RunRecord:
     """One run, as far as it is told. Times are UTC; counts are of this run alone, over all of its generations."""
 
     run: str
@@ -46,10 +117,10 @@ class Rate:
     captions_per_second: float
 
 
-def read_runs(layout: Layout) -> tuple[RunFacts, ...]:
+def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
     """All runs, oldest first; of the newest, its last state where it has not ended."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(layout.metrics(), key=lambda path: path.name != "progress.json"):  # a run's own file wins
+    for file in sorted(output.metrics(), key=lambda path: path.name != "progress.json"):  # a run's own file wins
         data = _json(file)
         if data.get("run"):
             found[str(data["run"])] = data
@@ -57,9 +128,9 @@ def read_runs(layout: Layout) -> tuple[RunFacts, ...]:
     return tuple(sorted(runs, key=lambda run: (run.started or datetime.min.replace(tzinfo=UTC), run.run)))
 
 
-def read_rates(layout: Layout) -> tuple[Rate, ...]:
+def read_rates(output: OutputPaths) -> tuple[Rate, ...]:
     """The lines of the logs whose event is `progress`, in order of time; at most `POINTS`."""
-    points = sorted(rate for file in layout.logs() for rate in _rates(file))
+    points = sorted(rate for file in output.logs() for rate in _rates(file))
     if not points:
         return ()
     first, last = points[0][0], points[-1][0]
@@ -91,12 +162,12 @@ def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
         return
 
 
-def _run(name: str, data: dict[str, Any]) -> RunFacts:
+def _run(name: str, data: dict[str, Any]) -> RunRecord:
     models = [model for model in _values(data.get("models")) if isinstance(model, dict)]
     generations = [one for model in models for one in _values(model.get("generations")) if isinstance(one, dict)]
     engines = (_engine(model.get("engine")) for model in models)
     finished = _time(data.get("finished"))
-    return RunFacts(
+    return RunRecord(
         run=name,
         command=str(data.get("command") or ""),
         state=str(data.get("state") or ("done" if data.get("exit_code") == 0 else "")),

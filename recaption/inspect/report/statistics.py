@@ -90,7 +90,7 @@ class Repeated:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
+class Statistics:
     """A build beyond its manifest. Tokens are by tokenizer, words by generation (longest first, raw last)."""
 
     sources: tuple[tuple[str, str, int], ...]  # (generation, source, captions)
@@ -113,7 +113,7 @@ class Facts:
     languages: tuple[tuple[str, int], ...]  # of captions; "" where it was not told
 
 
-def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
+def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
     """Ask the views of a build."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -134,7 +134,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
     total, different = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
     images, distinct_images = rows(f"SELECT count(*), count(DISTINCT sha256) FROM images WHERE {_USABLE}")[0]
     texts = f"SELECT n_texts, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"
-    return Facts(
+    return Statistics(
         sources=tuple(sorted(sources, key=lambda row: (order.index(row[0]), row[1]))),
         caption_words=tuple(by_generation),
         sub_words=spread("SELECT n_words, count(*) FROM sub_captions GROUP BY ALL"),
