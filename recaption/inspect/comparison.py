@@ -83,8 +83,8 @@ def print_diff(found: Diff, console: Console) -> None:
         console.print(Text("They have no image in common: neither bytes nor keys are the same.", style="yellow"))
         return
     section(console, "captions of the images in both", _measures(found))
-    section(console, "flags, in percent of sub-captions", _flags(found))
-    section(console, "rejected", _rejects(found))
+    section(console, "flags, in percent of sub-captions", _changes(found, "flags", "generation", "flag"))
+    section(console, "rejected", _changes(found, "rejects", "of", "reason"))
     tags = found.parts["tags"]
     lost = _tags([row for row in reversed(tags) if row["change"] < 0], "red")
     gained = _tags([row for row in tags if row["change"] > 0], "green")
@@ -109,22 +109,14 @@ def _measures(found: Diff) -> Table:
     return table
 
 
-def _flags(found: Diff) -> Table | None:
-    rows = found.parts["flags"]
+def _changes(found: Diff, part: str, *columns: str) -> Table | None:
+    """The rows of a part: two columns of text, the numbers of both outputs, and the change."""
+    rows = found.parts[part]
     table = grid("", "", found.one, found.other, "", right=(2, 3, 4), widest=28)
     for row in rows:
         one, other = row["one"], row["other"]
-        texts = (printable(row["generation"]), row["flag"], _number(one), _number(other))
+        texts = (*(printable(row[column]) for column in columns), _number(one), _number(other))
         table.add_row(*map(Text, texts), _change(one, other))
-    return table if rows else None
-
-
-def _rejects(found: Diff) -> Table | None:
-    rows = found.parts["rejects"]
-    table = grid("", "", found.one, found.other, "", right=(2, 3, 4), widest=28)
-    for row in rows:
-        texts = (printable(row["of"]), printable(row["reason"]), f"{row['one']:,}", f"{row['other']:,}")
-        table.add_row(*map(Text, texts), _change(row["one"], row["other"]))
     return table if rows else None
 
 

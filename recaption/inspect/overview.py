@@ -115,7 +115,7 @@ def _print_build(summary: Summary, facts: Statistics, console: Console) -> None:
     if pipeline:
         console.print(Text(pipeline, style="dim"))
     console.print()
-    console.print(_counts(summary))
+    console.print(Text(summary.counts, style="bold"))
     console.print(Text(summary.sum))
     for asked in summary.generations:
         console.print(Text(asked.sum))
@@ -135,11 +135,6 @@ def _print_progress(done: RunProgress, output: OutputPaths, console: Console) ->
     console.print(Text(f"{done.listed:,} images listed so far"))
     section(console, "answers", _bars(done.answers, "green", console, out_of=done.listed))
     section(console, "rejects, by reason", _bars(done.rejects, "red", console))
-
-
-def _counts(s: Summary) -> Text:
-    counts = (("images", s.images), ("captions", s.captions), ("sub-captions", s.sub_captions), ("objects", s.tags))
-    return Text(" · ").join(Text.assemble((f"{number:,}", "bold"), f" {name}") for name, number in counts)
 
 
 def _words(words: Sequence[WordCounts]) -> Table | None:

@@ -136,9 +136,8 @@ class Shell:
 def _title(output: OutputPaths) -> Text:
     if output.build is None:
         return Text.assemble((printable(output.given), "bold"), " · a run that has no build yet")
-    s = from_manifest(read_manifest(output))
-    counts = (("images", s.images), ("captions", s.captions), ("sub-captions", s.sub_captions), ("objects", s.tags))
-    return Text.assemble((printable(s.name), "bold"), *(f" · {number:,} {name}" for name, number in counts))
+    summary = from_manifest(read_manifest(output))
+    return Text.assemble((printable(summary.name), "bold"), f" · {summary.counts}")
 
 
 def command_of(line: str) -> str | None:

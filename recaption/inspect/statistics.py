@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _USABLE = "status IN ('ok', 'partial')"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class WordCounts:
     """Words per caption of one generation: median, and the range that nine of ten captions lie in."""
 
@@ -82,10 +82,7 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
     )
     keys = rows(f"SELECT key FROM images WHERE {_USABLE} AND n_captions > 0 ORDER BY md5(key) LIMIT ?", samples)
     return Statistics(
-        words=tuple(
-            WordCounts(generation=g, source=s, captions=n, median=m, low=low, high=high)
-            for g, s, n, m, low, high in words
-        ),
+        words=tuple(WordCounts(*row) for row in words),
         subs_per_image=tuple(
             rows(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL ORDER BY ALL")
         ),

@@ -57,6 +57,14 @@ class Summary:
     captions_of: tuple[tuple[str, int], ...] = ()  # (generation, captions), raw ones first
 
     @property
+    def counts(self) -> str:
+        """What the build holds, on one line."""
+        return (
+            f"{self.images:,} images · {self.captions:,} captions · {self.sub_captions:,} sub-captions · "
+            f"{self.tags:,} objects"
+        )
+
+    @property
     def sum(self) -> str:
         return (
             f"images in {self.images:,} = ok {self.ok:,} + partial {self.partial:,} + rejected {self.rejected:,} "

@@ -85,33 +85,21 @@ def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: in
             key=key,
             source_key=key,
             sha256=sha256,
-            shard=None,
-            row=None,
-            split="",
             status="in progress",
-            reason=None,
-            url=None,
-            width=None,
-            height=None,
             chosen="random",
             thumbnail=previews[key],
             captions=tuple(
                 ShownCaption(
                     caption_id=f"{key}/{row['generation']}/0",
                     generation=row["generation"],
-                    source="",
                     n_words=len(row["text"].split()),
-                    lang=None,
                     finish_reason=row["finish_reason"],
                     runs=cut(row["text"][:LONGEST], (), ()),
                     cut_off=max(0, len(row["text"]) - LONGEST),
-                    subs=(),
-                    tags=(),
                     answer=_answer(row),
                 )
                 for row in answers[key]
             ),
-            lost=(),
         )
         for key, sha256 in found
     )

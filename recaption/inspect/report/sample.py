@@ -67,14 +67,14 @@ class ShownCaption:
 
     caption_id: str
     generation: str
-    source: str
+    source: str = ""
     n_words: int
-    lang: str | None
+    lang: str | None = None
     finish_reason: str | None
     runs: tuple[TextRun, ...]
     cut_off: int
-    subs: tuple[ShownSub, ...]
-    tags: tuple[ShownTag, ...]  # in the order of `Part.tag`
+    subs: tuple[ShownSub, ...] = ()
+    tags: tuple[ShownTag, ...] = ()  # in the order of `Part.tag`
     answer: ShownAnswer | None
 
 
@@ -91,23 +91,23 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """An image of the gallery. `chosen` says why it is there: random, or what is wrong with it."""
+    """An image of the gallery. `chosen` is the reason for showing it: random, or a problem. Defaults: not known yet."""
 
     key: str
     source_key: str
     sha256: str
-    shard: str | None
-    row: int | None
-    split: str
+    shard: str | None = None
+    row: int | None = None
+    split: str = ""
     status: str  # of the image; "in progress" without a build
-    reason: str | None
-    url: str | None
-    width: int | None
-    height: int | None
+    reason: str | None = None
+    url: str | None = None
+    width: int | None = None
+    height: int | None = None
     chosen: str
     thumbnail: Thumbnail
     captions: tuple[ShownCaption, ...]
-    lost: tuple[Lost, ...]
+    lost: tuple[Lost, ...] = ()
 
     @property
     def flags(self) -> tuple[str, ...]:

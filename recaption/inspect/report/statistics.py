@@ -51,7 +51,7 @@ class Distribution:
         return sum(n for value, n in self.counts if value > limit)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Tagged:
     """An object: how often it is mentioned, in how many images, and what is said of it, most frequent first."""
 
@@ -61,7 +61,7 @@ class Tagged:
     attributes: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Flagged:
     """Sub-captions with a flag, and one of them."""
 
@@ -70,7 +70,7 @@ class Flagged:
     example: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """Rejects of one reason at one place; `generation` None: the image itself."""
 
@@ -81,7 +81,7 @@ class Rejected:
     example: str  # one detail
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Repeated:
     """A sub-caption that is there several times, word for word."""
 
@@ -148,11 +148,8 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
         tags=_tags(connection),
         lemmas=rows("SELECT count(DISTINCT lemma) FROM objects")[0][0],
         flags=_flags(connection),
-        rejects=tuple(
-            Rejected(reason=reason, stage=stage, generation=generation, count=n, example=example or "")
-            for reason, stage, generation, n, example in rows(_REJECTS)
-        ),
-        repeated=tuple(Repeated(text=text, times=n) for text, n in rows(_REPEATED)),
+        rejects=tuple(Rejected(*row) for row in rows(_REJECTS)),
+        repeated=tuple(Repeated(*row) for row in rows(_REPEATED)),
         sub_captions=total,
         distinct_sub_captions=different,
         images=images,
@@ -168,8 +165,8 @@ _CAPTION_TOKENS = (
     "FROM sub_captions GROUP BY caption_id) GROUP BY ALL"
 )
 _REJECTS = (
-    "SELECT reason, stage, generation, count(*) AS n, arg_min(detail, md5(key)) FROM rejects GROUP BY ALL "
-    "ORDER BY n DESC, reason, generation NULLS FIRST"
+    "SELECT reason, stage, generation, count(*) AS n, coalesce(arg_min(detail, md5(key)), '') FROM rejects "
+    "GROUP BY ALL ORDER BY n DESC, reason, generation NULLS FIRST"
 )
 _REPEATED = (
     "SELECT any_value(text) AS text, count(*) AS n FROM sub_captions GROUP BY hash(text) HAVING n > 1 "
@@ -193,15 +190,7 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
         f"ORDER BY n DESC, attribute",
         [lemma for lemma, *_ in top],
     )
-    return tuple(
-        Tagged(
-            lemma=lemma,
-            mentions=mentions,
-            images=images,
-            attributes=tuple((attribute, n) for owner, attribute, n in said if owner == lemma),
-        )
-        for lemma, mentions, images in top
-    )
+    return tuple(Tagged(*row, tuple((attribute, n) for owner, attribute, n in said if owner == row[0])) for row in top)
 
 
 def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
@@ -212,7 +201,7 @@ def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
         for condition in conditions.values()
     )
     (row,) = fetch(connection, f"SELECT {counts} FROM sub_captions")
-    return tuple(Flagged(flag=flag, count=row[2 * n], example=row[2 * n + 1]) for n, flag in enumerate(conditions))
+    return tuple(Flagged(flag, *row[2 * n : 2 * n + 2]) for n, flag in enumerate(conditions))
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
