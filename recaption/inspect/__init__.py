@@ -1,4 +1,4 @@
-"""Looking into a dataset: DuckDB views over an output folder, SQL, a first look and the summary of a run."""
+"""Inspecting a dataset: DuckDB views over an output, SQL, an overview, and the summary of a build."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Two datasets of the same images beside each other: another model or prompt, and what came of it.
+"""Compares two datasets of the same images, for example of two models or prompts.
 
 Each part is an SQL file in `compare/`, over the views of both (`connect(one, other)`), with their names as $one and
-$other. `--format json` prints what the parts answer.
+$other. `--format json` prints the rows of all parts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recaption.inspect.terminal import grid, printable, section
 
 _FOLDER = Path(__file__).parent / "compare"
 PARTS = ("images", "lengths", "flags", "rejects", "tags", "samples")
-_WIDE = 110  # cells from which two texts stand beside each other
+_WIDE = 110  # terminal width from which texts are printed side by side
 _MEASURES = {"captions": "captions", "words": "words", "sub_captions_per_image": "sub-captions per image"}
 Row = dict[str, Any]
 
@@ -44,19 +44,19 @@ class Diff:
 
 
 def diff(one: str, other: str, *, limit: int = 8) -> Diff:
-    """Compare what is at two paths; up to `limit` objects lost and gained, and as many images of either kind.
+    """Compare the outputs at two paths; up to `limit` objects lost and gained, and as many images of either kind.
 
     Raises UserError when a path is not one output, or has no build; UserError and DatasetError as `connect`.
     """
     outputs = find_all([one, other])
     if len(outputs) != 2:
-        raise UserError(f"two outputs can be compared, and {one} and {other} are {len(outputs)}")
+        raise UserError(f"--diff compares two outputs; {one} and {other} match {len(outputs)}")
     for output in outputs:
         if output.build is None:
-            raise UserError(f"{output.given} has no build yet, and captions are compared. Finish it: recaption build")
+            raise UserError(f"{output.given} has no build yet. Make one with recaption build, then compare")
     first, second = names(outputs)
     if first == second:
-        raise UserError(f"{one} would be compared with itself")
+        raise UserError(f"--diff compares two outputs; {one} was given twice")
     parts: dict[str, list[Row]] = {}
     with closing(open_outputs(*outputs)) as connection:
         for part in PARTS:
@@ -74,13 +74,13 @@ def sql_of(part: str) -> str:
 
 
 def print_diff(found: Diff, console: Console) -> None:
-    """For people; where the terminal is wide enough, in two columns."""
+    """Print the comparison; on a wide terminal in two columns."""
     console.print(Text.assemble((printable(found.one), "bold red"), " → ", (printable(found.other), "bold green")))
     (images,) = found.parts["images"]
     counts = f"{images['in_both']:,} images in both · {images['only_one']:,} only in {printable(found.one)}"
     console.print(Text(f"{counts} · {images['only_other']:,} only in {printable(found.other)}"))
     if not images["in_both"]:
-        console.print(Text("They have no image in common: neither bytes nor keys are the same.", style="yellow"))
+        console.print(Text("They have no image in common, neither by bytes nor by key.", style="yellow"))
         return
     section(console, "captions of the images in both", _measures(found))
     section(console, "flags, in percent of sub-captions", _changes(found, "flags", "generation", "flag"))
@@ -88,7 +88,7 @@ def print_diff(found: Diff, console: Console) -> None:
     tags = found.parts["tags"]
     lost = _tags([row for row in reversed(tags) if row["change"] < 0], "red")
     gained = _tags([row for row in tags if row["change"] > 0], "green")
-    section(console, "objects lost and gained, in percent of images", _beside([lost, gained], console))
+    section(console, "objects lost and gained, in percent of images", _side_by_side([lost, gained], console))
     for why in ("most changed", "at random"):
         shown = [row for row in found.parts["samples"] if row["why"] == why]
         section(console, f"images, {why}", Group(*_samples(shown, console)) if shown else None)
@@ -155,7 +155,7 @@ def _samples(rows: list[Row], console: Console) -> list[RenderableType]:
 
 
 def _pair(row: Row, console: Console) -> Table:
-    """Two texts beside each other; on a narrow terminal under each other, and once if they are the same."""
+    """Two texts side by side; on a narrow terminal one below the other, or once if they are equal."""
     one, other = _marked(row["one"] or "", row["other"] or "")
     name = Text(printable(row["generation"]), style="dim")
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -176,7 +176,7 @@ def _pair(row: Row, console: Console) -> Table:
 
 
 def _marked(one: str, other: str) -> tuple[Text, Text]:
-    """Both texts, with the words that the other has not in colour."""
+    """Both texts; words that are missing in the other one are coloured."""
     a, b = printable(one).split(), printable(other).split()
     left, right = Text(), Text()
     for change, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
@@ -187,7 +187,7 @@ def _marked(one: str, other: str) -> tuple[Text, Text]:
     return left, right
 
 
-def _beside(parts: list[Table | None], console: Console) -> RenderableType | None:
+def _side_by_side(parts: list[Table | None], console: Console) -> RenderableType | None:
     found = [part for part in parts if part is not None]
     if not found:
         return None

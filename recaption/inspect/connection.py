@@ -37,18 +37,18 @@ def connect(*paths: str, unsafe: bool = False) -> Connection | duckdb.DuckDBPyCo
 
     The connection executes only statements that read (UserError for others), inside `paths` only, loads no extension
     and keeps its configuration locked. With `unsafe` it is DuckDB's own, without these limits. Raises UserError and
-    DatasetError as `output.find` does, DatasetError also for files that cannot be read.
+    DatasetError as `paths.find` does, DatasetError also for files that cannot be read.
     """
     connection = open_outputs(*find_all(paths), unsafe=unsafe)
     return connection if unsafe else Connection(connection)
 
 
 def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
-    """DuckDB's connection for what was already found, for SQL of our own: it is locked, but can write in the output."""
+    """DuckDB's own connection for SQL of recaption itself. It is locked, but a statement could write in the output."""
     import duckdb
 
     if not outputs:
-        raise UserError("no output was given to look into")
+        raise UserError("no output was given. Give at least one path")
     # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
     spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
     connection = duckdb.connect(
@@ -58,7 +58,7 @@ def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPy
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
             "allow_persistent_secrets": False,
-            "python_enable_replacements": False,  # `FROM name` must never mean a Python variable of ours
+            "python_enable_replacements": False,  # `FROM name` must never read a Python variable
         }
     )
     roots = [root for output in outputs for root in output.roots]
@@ -67,7 +67,7 @@ def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPy
             connection.register_filesystem(fs if unsafe else read_only(fs))
         connection.execute("SET enable_progress_bar = false")  # after 2 s DuckDB prints it on standard output
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
-        _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
+        _set(connection, "TimeZone", "UTC")  # results must not depend on the machine
         stoppable(connection, lambda: create(connection, outputs))
         if not unsafe:
             _lock(connection, roots)

@@ -49,7 +49,7 @@ _CHUNK = 4096  # bytes of base64 that kitty takes at a time
 
 
 def known_key(connection: duckdb.DuckDBPyConnection, given: str) -> str | None:
-    """The key of the image that `given` names: its key, or the key that the source has. None where nothing is known."""
+    """The image's key for `given`, a key of the dataset or of the source. None for an unknown key."""
     for sql in (
         "SELECT key FROM images WHERE key = $key LIMIT 1",  # tables are sorted by key: found at once
         "SELECT key FROM images WHERE source_key = $key LIMIT 1",
@@ -62,7 +62,7 @@ def known_key(connection: duckdb.DuckDBPyConnection, given: str) -> str | None:
 
 
 def unknown_key(outputs: str, key: str) -> UserError:
-    """What to say of a key that `outputs` do not have."""
+    """The error for a key that `outputs` do not have."""
     return UserError(
         f"{outputs} has no image with the key {printable(key)!r}. Keys: "
         f'recaption inspect OUT "SELECT key, source_key FROM images"'
@@ -70,7 +70,7 @@ def unknown_key(outputs: str, key: str) -> UserError:
 
 
 def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key: str, console: Console) -> None:
-    """Raises UserError when nothing is known of `key`, which may also be the key that the source has."""
+    """Print the page of an image, given by its key or its key in the source. Raises UserError for an unknown key."""
     found = known_key(connection, key)
     if found is None:
         raise unknown_key(output.given, key)
@@ -89,7 +89,7 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
     section(console, "sub-captions", _flags(connection, key))
     section(
         console,
-        "answers, word for word",
+        "answers as the model gave them",
         _answers(answers, {caption.text for sample in samples for caption in sample.captions}),
     )
     section(console, "rejected", _rejects(rejects))
@@ -147,7 +147,7 @@ def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
 def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table | None:
     if not rows:
         return None
-    table = grid("", "ended", "asked", "prompt", "tokens", "fingerprint", "", right=(2, 3, 4))
+    table = grid("", "finish", "attempts", "prompt", "tokens", "fingerprint", "", right=(2, 3, 4))
     for generation, finish, asked, prompt, output, fingerprint, text in rows:
         shown = Text("as in the caption", style="dim") if text.strip() in stored else Text(printable(text))
         times = str(max(asked or 0, 1))
@@ -159,7 +159,7 @@ def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table | None:
 def _rejects(rows: list[tuple[Any, ...]]) -> Table | None:
     if not rows:
         return None
-    table = grid("", "stage", "reason", "asked", "", right=(3,))
+    table = grid("", "stage", "reason", "attempts", "", right=(3,))
     for generation, stage, reason, detail, attempts in rows:
         red = Text(printable(reason), style="red")
         table.add_row(Text(printable(generation)), stage, red, str(attempts), Text(printable(detail)))

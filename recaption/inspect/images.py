@@ -38,26 +38,26 @@ PLACE = (
     "CASE WHEN status IN ('ok', 'partial') THEN "
     "count(*) FILTER (status IN ('ok', 'partial')) OVER (PARTITION BY shard, split ORDER BY \"row\") - 1 END AS place"
 )
-"""SQL: the place of an image among the usable ones of its shard and split, of all the images of these."""
+"""SQL: the position of an image among the usable images of its shard and split. Select whole shards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRequest:
-    """An image to be read. `place` is as `PLACE` says; None: not usable, or there is no build yet."""
+    """An image to read. `place` is computed by `PLACE`; None: unusable image, or no build yet."""
 
     key: str
     shard: str | None
     split: str
-    sha256: str | None  # None: not known
+    sha256: str | None  # None: unknown
     place: int | None
 
 
 class ImageMissing(Exception):
-    """Why an image cannot be shown, in a few words."""
+    """The reason why an image cannot be read."""
 
 
 def read_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key: str) -> bytes | ImageMissing:
-    """The image's file as it lies in the build or in the source."""
+    """The image file from the build or from the source, or the reason why it is missing."""
     query = f"SELECT shard, split, sha256, place FROM (SELECT *, {PLACE} FROM images WHERE shard = ?) WHERE key = ?"
     shards = fetch(connection, "SELECT shard FROM images WHERE key = ?", [key])
     found = fetch(connection, query, [shards[0][0], key]) if shards else []
@@ -70,19 +70,19 @@ def read_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key: 
 def read_images(
     connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str | None, wanted: Sequence[ImageRequest]
 ) -> Iterator[tuple[str, bytes | ImageMissing]]:
-    """Keys with the bytes of the images, one after another. `form` is the build's format, None without a build."""
+    """Yields each key with the bytes or the reason why they are missing. `form` is the build's format, or None."""
     own = [image for image in wanted if image.place is not None and form in ("webdataset", "parquet")]
     if form == "webdataset":
-        yield from ((image.key, _tried(lambda image=image: _from_tar(output, image))) for image in own)
+        yield from ((image.key, _read_or_reason(lambda image=image: _from_tar(output, image))) for image in own)
     elif own:
         yield from _from_parquet(connection, output, own)
     rest = [image for image in wanted if image not in own]
     places = _places(output, rest)
     for image in rest:
-        yield image.key, _tried(lambda image=image: _from_source(output, image, places.get(image.key)))
+        yield image.key, _read_or_reason(lambda image=image: _from_source(output, image, places.get(image.key)))
 
 
-def _tried(fetch: Any) -> bytes | ImageMissing:
+def _read_or_reason(fetch: Any) -> bytes | ImageMissing:
     try:
         return bytes(fetch())
     except ImageMissing as why:
@@ -94,14 +94,14 @@ def _tried(fetch: Any) -> bytes | ImageMissing:
 
 
 def _from_tar(output: OutputPaths, image: ImageRequest) -> bytes:
-    """By the `.tar.idx` beside the tar: little-endian uint64 offsets of the samples (schemas/README.md)."""
+    """Uses the `.tar.idx` of the tar: little-endian uint64 offsets of the samples (schemas/README.md)."""
     assert image.place is not None
     folder, name = _folder(output, image), f"{image.shard}.tar"
     try:
         start, end = struct.unpack("<QQ", _range(folder / f"{name}.idx", 8 * image.place, 16))
         sample = _range(folder / name, start, end - start)
     except (FileNotFoundError, struct.error):
-        raise ImageMissing(f"{name} is not with this copy of the build") from None
+        raise ImageMissing(f"{name} is missing from this copy of the build") from None
     try:
         with tarfile.open(fileobj=io.BytesIO(sample), mode="r:") as opened:
             for member in opened:
@@ -110,31 +110,35 @@ def _from_tar(output: OutputPaths, image: ImageRequest) -> bytes:
                     return file.read()
     except tarfile.TarError:
         pass
-    raise ImageMissing(f"{name} has another sample at its place")
+    raise ImageMissing(f"{name} has another sample at this position")
 
 
 def _from_parquet(
     connection: duckdb.DuckDBPyConnection, output: OutputPaths, images: Sequence[ImageRequest]
 ) -> Iterator[tuple[str, bytes | ImageMissing]]:
-    """All of a file's at once; DuckDB reads the bytes of those row groups only that have one of the keys."""
+    """One query per file; DuckDB reads only row groups that contain one of the keys."""
     import duckdb
 
     by_file: dict[AnyPath, list[ImageRequest]] = defaultdict(list)
     for image in images:
         by_file[_folder(output, image) / f"{image.shard}.parquet"].append(image)
-    for file, asked in by_file.items():
+    for file, requested in by_file.items():
         why = "the row has no image"
         found: dict[str, bytes] = {}
         try:
             rows = fetch(
                 connection,
-                f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN ({', '.join('?' for _ in asked)})",
-                [str(file), *(image.key for image in asked)],
+                f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN ({', '.join('?' for _ in requested)})",
+                [str(file), *(image.key for image in requested)],
             )
             found = {key: data for key, data in rows if data}
         except duckdb.Error:
-            why = f"{file.name} cannot be read" if file.is_file() else f"{file.name} is not with this copy of the build"
-        for image in asked:
+            why = (
+                f"{file.name} cannot be read"
+                if file.is_file()
+                else f"{file.name} is missing from this copy of the build"
+            )
+        for image in requested:
             yield image.key, found.get(image.key) or ImageMissing(why)
 
 
@@ -145,7 +149,7 @@ def _folder(output: OutputPaths, image: ImageRequest) -> AnyPath:
 
 
 def _places(output: OutputPaths, images: Sequence[ImageRequest]) -> dict[str, dict[str, Any]]:
-    """Where the source had them: rows of the index, by key."""
+    """Index rows by key: the location of each image in the source."""
     keys = [image.key for image in images]
     if output.out is None or not keys:
         return {}
@@ -172,15 +176,15 @@ def _from_source(output: OutputPaths, image: ImageRequest, place: Mapping[str, A
         raise ImageMissing("the source is not on this machine")
     path = next((p for p in _candidates(output, str(place["path"])) if p.is_file()), None)
     if path is None:
-        raise ImageMissing(f"{Path(place['path']).name} of the source is not there")
+        raise ImageMissing(f"{Path(place['path']).name} of the source is missing")
     data = _range(path, place["offset"], place["size"])
     if hashlib.sha256(data).hexdigest() != place["sha256"]:
-        raise ImageMissing("the source has changed: it has another image there")
+        raise ImageMissing("the source has changed: another image is at this location")
     return data
 
 
 def _candidates(output: OutputPaths, path: str) -> Iterator[Path]:
-    """Relative paths are seen from where the run was started: this folder, or one that the output lies in."""
+    """A relative path starts at the folder where the run was started: this one, or a parent of the output."""
     yield Path(path)
     if isinstance(output.out, Path) and not path.startswith("/"):
         yield from (folder / path for folder in output.out.parents)
@@ -188,7 +192,7 @@ def _candidates(output: OutputPaths, path: str) -> Iterator[Path]:
 
 def _range(path: AnyPath, offset: int, size: int) -> bytes:
     if not 0 <= size <= _MOST_BYTES or offset < 0:
-        raise ImageMissing(f"{path.name} says that it has {size:,} bytes")
+        raise ImageMissing(f"{path.name} has {size:,} bytes, which is too large")
     with path.open("rb") as file:
         file.seek(offset)
         return bytes(file.read(size))

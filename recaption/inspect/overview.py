@@ -1,4 +1,4 @@
-"""The first look: what `recaption inspect OUT` prints when no SQL is given."""
+"""The overview that `recaption inspect OUT` prints without SQL."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from recaption.inspect.summary import Summary, from_manifest, read_manifest
 from recaption.inspect.terminal import grid, printable, section
 from recaption.inspect.views import VIEWS
 
-_COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both can be read on dark and on light ground
+_COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both are readable on dark and light backgrounds
 _NUMERALS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_LONGEST = 1200  # characters of a caption; whoever wants more asks with SQL
+_LONGEST = 1200  # characters of a caption; SQL prints all
 _TRIES_OVER_SEVERAL = (
     "SELECT dataset, generation, count(*) AS n, avg(n_words) AS words FROM captions GROUP BY ALL ORDER BY ALL",
     "SELECT dataset, reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC",
@@ -43,9 +43,9 @@ _TRIES = (
 
 
 def print_overviews(paths: Sequence[str], console: Console) -> None:
-    """The first look at one output, or a line for each of several. Raises as `print_overview`.
+    """Print the overview of one output, or a line for each of several. Raises as `print_overview`.
 
-    Of several, one that is broken costs only its own line.
+    A broken output among several affects only its own line.
     """
     outputs = find_all(paths)
     if len(outputs) == 1:
@@ -85,9 +85,9 @@ def _line(output: OutputPaths) -> tuple[tuple[int | None, ...], tuple[Text, ...]
 
 
 def print_overview(path: str, console: Console) -> None:
-    """Print what the dataset at `path` is and holds, a few samples, and what to ask next.
+    """Print counts, statistics and a few samples of the output at `path`, and suggested commands.
 
-    A run that has no build yet is shown as far as it has come. Raises UserError and DatasetError as `connect` and
+    A run without a build is shown with its progress. Raises UserError and DatasetError as `connect` and
     `summarise` do.
     """
     output = find(path)
@@ -96,21 +96,21 @@ def print_overview(path: str, console: Console) -> None:
             _print_progress(run_progress(connection, output), output, console)
             tag = "dog"
         else:
-            summary, facts = from_manifest(read_manifest(output)), gather(connection)
-            _print_build(summary, facts, console)
-            # Tags are a model's words, and the hint is there to be pasted into a shell: letters only.
-            tag = next((lemma for lemma, _ in facts.top_tags if lemma.replace(" ", "").isalpha()), "dog")
+            summary, statistics = from_manifest(read_manifest(output)), gather(connection)
+            _print_build(summary, statistics, console)
+            # The hint is meant to be pasted into a shell, and tags are model output: letters only.
+            tag = next((lemma for lemma, _ in statistics.top_tags if lemma.replace(" ", "").isalpha()), "dog")
     _print_next(path, tag, console, built=output.build is not None)
 
 
-def _print_build(summary: Summary, facts: Statistics, console: Console) -> None:
+def _print_build(summary: Summary, statistics: Statistics, console: Console) -> None:
     title = Text.assemble(
         (printable(summary.name), "bold"),
         printable(f" · {summary.format} · build {summary.build} · schema {summary.schema_version}"),
     )
     console.print(title)
     pipeline = " · ".join(
-        f"{printable(w.generation)} ← {printable(w.source)}" for w in facts.words if w.generation != "raw"
+        f"{printable(w.generation)} ← {printable(w.source)}" for w in statistics.words if w.generation != "raw"
     )
     if pipeline:
         console.print(Text(pipeline, style="dim"))
@@ -119,14 +119,14 @@ def _print_build(summary: Summary, facts: Statistics, console: Console) -> None:
     console.print(Text(summary.sum))
     for asked in summary.generations:
         console.print(Text(asked.sum))
-    section(console, "words per caption", _words(facts.words))
-    section(console, "sub-captions per image", _histogram(facts.subs_per_image, console))
-    section(console, "objects, most frequent first", _bars(facts.top_tags, "green", console))
+    section(console, "words per caption", _words(statistics.words))
+    section(console, "sub-captions per image", _histogram(statistics.subs_per_image, console))
+    section(console, "objects, most frequent first", _bars(statistics.top_tags, "green", console))
     section(console, "rejected and excluded images, by reason", _bars(summary.rejects, "red", console))
     lost = [(f"{a.generation}: {reason}", n) for a in summary.generations for reason, n in a.rejects]
     section(console, "rejected answers, by reason", _bars(lost, "red", console))
-    if facts.samples:
-        section(console, f"{len(facts.samples)} of the images", Group(*map(_sample, facts.samples)))
+    if statistics.samples:
+        section(console, f"{len(statistics.samples)} of the images", Group(*map(_sample, statistics.samples)))
 
 
 def _print_progress(done: RunProgress, output: OutputPaths, console: Console) -> None:
@@ -186,7 +186,7 @@ def _sample(sample: Sample) -> Group:
 
 
 def sample_grid(sample: Sample) -> Table:
-    """Its captions as `caption_text` colours them, and its tags."""
+    """The captions, coloured by `caption_text`, and the tags."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", max_width=12, style="dim")
     grid.add_column()
@@ -203,9 +203,9 @@ def sample_grid(sample: Sample) -> Table:
 
 
 def caption_text(caption: SampleCaption) -> Text:
-    """The caption with its sub-captions numbered and coloured in turn, tags underlined, what no span covers dim.
+    """The caption with numbered, coloured sub-captions and underlined tags; text outside sub-captions is dim.
 
-    Offsets hold in the stored text, so it is cut first and made safe piece by piece.
+    Offsets refer to the stored text, so it is cut first and each piece is made printable.
     """
     line = Text()
     at, end = 0, min(len(caption.text), _LONGEST)
@@ -249,5 +249,5 @@ def _print_commands(commands: Sequence[str], console: Console) -> None:
     console.print()
     console.print(Text("next", style="bold"))
     for command in commands:
-        console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)  # one line each: they are there to be copied
+        console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)  # one line each: they are meant to be copied
     console.print(Text(f"views: {', '.join(VIEWS)}", style="dim"))

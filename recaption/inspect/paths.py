@@ -1,4 +1,4 @@
-"""Finds what lies in an output folder: the build that is published, and the files of every table."""
+"""Finds the published build of an output folder and the files of every table."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class OutputPaths:
 
     given: str  # as the user wrote it
     out: AnyPath | None  # the output folder: answers, rejects, index, metrics
-    build: AnyPath | None  # the build that is looked at; None while a run has not come that far
+    build: AnyPath | None  # the build to read; None before the first build is published
 
     @property
     def name(self) -> str:
-        """What it is called beside others: its folder's name."""
+        """The folder's name, which tells it from other outputs."""
         folder = self.out or self.build
         return folder.name if folder else self.given
 
@@ -50,7 +50,7 @@ class OutputPaths:
         return next((folder / name for name in _names(folder, ".parquet")), None)
 
     def own_tables(self) -> list[str]:
-        """Tables that annotators of the pipeline's own have added to the build."""
+        """Tables that the pipeline's own annotators added to the build."""
         known = {*FLAT, "data"}
         folders = _folders(self.build) if self.build else []
         return [f.name for f in folders if f.name.isidentifier() and f.name not in known and _files(f, ".parquet")]
@@ -63,7 +63,7 @@ class OutputPaths:
         return [file for folder in folders for file in _files(folder, ".parquet")]
 
     def parts(self, kind: str) -> list[AnyPath]:
-        """The small files of `answers` or `rejects` that are not put together into one per shard yet."""
+        """The parts of `answers` or `rejects` that are not compacted into one file per shard yet."""
         if self.out is None:
             return []
         places = [place for folder in _folders(self.out / kind) for place in _folders(folder / ".parts")]
@@ -78,7 +78,7 @@ class OutputPaths:
 
 
 def find_all(paths: Sequence[str]) -> list[OutputPaths]:
-    """What is at `paths`; a path that is a pattern (`out/*`, also within a URL) stands for the outputs that match it.
+    """The outputs at `paths`; a pattern (`out/*`, also in a URL) is replaced by the outputs that match it.
 
     Raises UserError where a pattern matches no output, and as `find`.
     """
@@ -86,16 +86,16 @@ def find_all(paths: Sequence[str]) -> list[OutputPaths]:
 
 
 def names(outputs: Sequence[OutputPaths]) -> list[str]:
-    """A name for each, none twice: those that share one are called as they were given."""
+    """A unique name for each output: its folder's name, or the given path where several share a folder name."""
     own = [output.name for output in outputs]
     return [output.given if own.count(output.name) > 1 else output.name for output in outputs]
 
 
 def find(path: str) -> OutputPaths:
-    """What is at `path` (a folder, or an fsspec URL such as s3://bucket/out): an output, a build, a run in progress.
+    """The output, build or run in progress at `path`, a folder or an fsspec URL such as s3://bucket/out.
 
-    Raises UserError when there is nothing of ours at `path`, or several builds and none published; DatasetError when
-    the published build is gone, or a store does not answer.
+    Raises UserError when `path` has no output, or several builds and none is published; DatasetError when the
+    published build is missing or the store does not respond.
     """
     given: AnyPath = _opened(path)
     if not given.is_dir():
@@ -163,7 +163,7 @@ def _files(folder: AnyPath, suffix: str) -> list[AnyPath]:
 
 
 def _names(folder: AnyPath, suffix: str) -> list[str]:
-    # Names that begin with a dot are temporary: a run may be writing while we look.
+    # Names that begin with a dot are temporary: a run may be writing at the same time.
     try:
         names = os.listdir(folder) if isinstance(folder, Path) else [path.name for path in folder.iterdir()]  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):

@@ -1,4 +1,4 @@
-"""Runs a user's SQL, reading only."""
+"""Runs read-only SQL of users."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Values = Mapping[str, str | int]
 
 SHOWN = 50  # rows on a terminal
 _BATCH = 2048  # rows that DuckDB hands over at a time, as many as its own vectors have
-COUNTED = 100_000  # rows that are counted beyond those; more are not waited for
+COUNTED = 100_000  # rows that are counted beyond those
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryResult:
-    """What a query answered. `rows` are the first ones; `total` is None where there are more than were counted."""
+    """The first `rows` of a query. `total` is None where the query has more rows than are counted."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]  # DuckDB's names
@@ -119,7 +119,5 @@ def _explained(error: Exception) -> str:
     if "file system operations are disabled" in message:
         message = f"{message}\ninspect reads the given output and nothing else"
     if type(error).__name__ == "IOException":
-        message = (
-            f"{message}\nIf a run is writing there at the moment, try again: its small files were just put together"
-        )
+        message = f"{message}\nIf a run is writing there at the moment, try again: its small files were just compacted"
     return f"{message}\nViews: {', '.join(VIEWS)}. DESCRIBE <view> lists the columns of one"

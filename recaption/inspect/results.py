@@ -1,4 +1,4 @@
-"""Answers SQL or a named question in the form that was asked for: a table, lines, or a file."""
+"""Runs SQL, a named question or a comparison, and prints or writes the result."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ from recaption.inspect.writers import check_outside, format_of, head, open_bytes
 if TYPE_CHECKING:
     import duckdb
 
-_ALL = 1_000_000  # rows of a table that goes into a file or a pipe: it is laid out in memory
+_ALL = 1_000_000  # rows of a table in a file or a pipe: the table is laid out in memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultFormat:
-    """How an answer is given: `output.FORMATS`, or None for a table on a terminal and tab-separated lines elsewhere."""
+    """Format and destination of a result. `format` is one of `writers.FORMATS`, or None: a table on a terminal, else
+    tab-separated lines. `file` None: the console."""
 
     format: str | None = None
     file: Path | None = None
@@ -44,7 +45,7 @@ class ResultFormat:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Query:
-    """One statement, of the user or of a question, for one connection. `dataset` is a name where several are asked."""
+    """A statement for one connection. `dataset` is the output's name where several outputs are queried one by one."""
 
     outputs: Sequence[OutputPaths]
     sql: str
@@ -55,21 +56,21 @@ class _Query:
 
 
 def output_sql(paths: Sequence[str], sql: str, form: ResultFormat, console: Console) -> None:
-    """Put one statement to all outputs at `paths` together. Raises UserError, DatasetError as `connect`, `run_sql`."""
-    asked = _Query(outputs=find_all(paths), sql=_stdin() if sql == "-" else sql, values={}, limit=form.limit)
-    _answer([asked], form, console)
+    """Run one statement over all outputs at `paths`. Raises UserError, DatasetError as `connect`, `run_sql`."""
+    query = _Query(outputs=find_all(paths), sql=_stdin() if sql == "-" else sql, values={}, limit=form.limit)
+    _write([query], form, console)
 
 
 def output_question(paths: Sequence[str], words: Sequence[str], form: ResultFormat, console: Console) -> None:
-    """Ask the question that `words` name (and its key) of each output at `paths`, one after the other.
+    """Run a named question, given as name and key, on each output at `paths`.
 
-    In files and lines the answers stand in one, with a column `dataset` first if there are several outputs. Raises
-    UserError for a question that there is not, or a key that is missing or too much.
+    Files and lines have one result; with several outputs its first column is `dataset`. Raises UserError for an unknown
+    question, and for a key that is missing or superfluous.
     """
     question, given = parse_question(words, form.limit)
     outputs = find_all(paths)
     several = len(outputs) > 1
-    asked = [
+    queries = [
         _Query(
             outputs=[output],
             sql=question.sql,
@@ -80,20 +81,20 @@ def output_question(paths: Sequence[str], words: Sequence[str], form: ResultForm
         )
         for output, name in zip(outputs, names(outputs), strict=True)
     ]
-    _answer(_with_key(asked, form) if question.takes_key else asked, form, console)
+    _write(_with_key(queries, form) if question.takes_key else queries, form, console)
 
 
-def _with_key(asked: Sequence[_Query], form: ResultFormat) -> list[_Query]:
-    """Those whose outputs know the key, with the key that they have for it. Raises UserError where none does."""
+def _with_key(queries: Sequence[_Query], form: ResultFormat) -> list[_Query]:
+    """Queries of the outputs that have the key, with the output's own key. Raises UserError where none has it."""
     found: list[_Query] = []
-    given = str(asked[0].values["key"])
-    for one in asked:
+    given = str(queries[0].values["key"])
+    for one in queries:
         with closing(open_outputs(*one.outputs, unsafe=form.unsafe)) as connection:
             if (key := known_key(connection, given)) is not None:
                 found.append(replace(one, values={**one.values, "key": key}))
     if not found:
-        more = f" and {len(asked) - 1:,} more outputs" if len(asked) > 1 else ""
-        raise unknown_key(f"{asked[0].outputs[0].given}{more}", given)
+        more = f" and {len(queries) - 1:,} more outputs" if len(queries) > 1 else ""
+        raise unknown_key(f"{queries[0].outputs[0].given}{more}", given)
     return found
 
 
@@ -108,7 +109,7 @@ def _stdin() -> str:
 
 
 def output_diff(one: str, other: str, form: ResultFormat, console: Console, *, show: bool = False) -> None:
-    """Compare two outputs, as a page or (format json) as one JSON object; with `show`, print the SQL that does it.
+    """Compare two outputs and print a page or, with format json, one JSON object; with `show`, print the SQL only.
 
     Raises UserError for other formats, and as `diff`.
     """
@@ -132,11 +133,11 @@ def output_diff(one: str, other: str, form: ResultFormat, console: Console, *, s
 
 
 def parse_question(words: Sequence[str], limit: int | None = None) -> tuple[Question, dict[str, str | int]]:
-    """The question and what was given for it: `similar 000000012`, with a limit. Raises UserError."""
+    """The question and its parameters from words such as `similar 000000012`. Raises UserError."""
     question, rest = load(words[0]), list(words[1:])
     if len(rest) > question.takes_key:
         takes = "one key" if question.takes_key else "no key"
-        raise UserError(f"--ask {question.name} takes {takes}, and {' '.join(rest)!r} was given")
+        raise UserError(f"--ask {question.name} takes {takes}, not {' '.join(rest)!r}")
     given: dict[str, str | int] = {"key": rest[0]} if rest else {}
     return question, given | ({"limit": limit} if limit else {})
 
@@ -150,14 +151,14 @@ def print_question_result(
     *,
     limit: int = SHOWN,
 ) -> None:
-    """One question's answer for people: what it means, then a table of up to `limit` rows, or that there is nothing.
+    """Print a question's description and a table of up to `limit` rows, or its text for an empty result.
 
-    Of an image it is a page with the picture. Raises UserError as `run_sql`, and for the key of no image.
+    `image` prints a page with the image. Raises UserError as `run_sql`, and for an unknown key.
     """
     if question.name == "image" and len(outputs) == 1:
         print_image(connection, outputs[0], str(values["key"]), out)
         return
-    out.print(Text(question.says, style="dim"))
+    out.print(Text(question.description, style="dim"))
     answer = run_sql(connection, question.sql, values=values, limit=limit)
     if answer.rows:
         print_result(answer, out)
@@ -166,7 +167,7 @@ def print_question_result(
 
 
 def show_sql(words: Sequence[str], limit: int | None, console: Console) -> None:
-    """The SQL of a question, coloured on a terminal, ready to be run. Raises UserError as `output_question`."""
+    """Print a question's SQL, ready to run; coloured on a terminal. Raises UserError as `output_question`."""
     question, given = parse_question(words, limit)
     _show(question.runnable(given), console)
 
@@ -181,23 +182,23 @@ def _show(sql: str, console: Console) -> None:
     console.print(Syntax(safe, "sql", theme="ansi_dark", background_color="default", word_wrap=True))
 
 
-def _answer(asked: Sequence[_Query], form: ResultFormat, console: Console) -> None:
+def _write(queries: Sequence[_Query], form: ResultFormat, console: Console) -> None:
     seen = form.file is None and console.is_terminal
     if form.file is not None:
-        check_outside(form.file, [output for one in asked for output in one.outputs])
+        check_outside(form.file, [output for one in queries for output in one.outputs])
     format = form.format or (format_of(form.file) if form.file else "table" if seen else "lines")
     if format == "parquet" and seen:
-        raise UserError("Parquet is nothing for a terminal: name a file with -o FILE, or send it into a pipe")
+        raise UserError("Parquet cannot be printed on a terminal. Give a file with -o FILE, or use a pipe")
     if format == "table":
         with open_text(form.file, console) as out:
-            _tables(asked, form, out, SHOWN if seen else _ALL)
+            _tables(queries, form, out, SHOWN if seen else _ALL)
         return
-    with open_bytes(form.file, console) as sink, _batches(asked, form) as (schema, batches):
+    with open_bytes(form.file, console) as sink, _batches(queries, form) as (schema, batches):
         write_batches(schema, head(batches, form.limit), sink, format, terminal=seen)
 
 
-def _tables(asked: Sequence[_Query], form: ResultFormat, out: Console, limit: int) -> None:
-    for place, one in enumerate(asked):
+def _tables(queries: Sequence[_Query], form: ResultFormat, out: Console, limit: int) -> None:
+    for place, one in enumerate(queries):
         if one.dataset is not None:
             out.print(Text(("\n" if place else "") + printable(one.dataset), style="bold"))
         with closing(open_outputs(*one.outputs, unsafe=form.unsafe)) as connection:
@@ -210,22 +211,22 @@ def _tables(asked: Sequence[_Query], form: ResultFormat, out: Console, limit: in
 
 
 @contextmanager
-def _batches(asked: Sequence[_Query], form: ResultFormat) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
-    """Of all that is asked, one after the other; with a column `dataset` where there are several."""
+def _batches(queries: Sequence[_Query], form: ResultFormat) -> Iterator[tuple[pa.Schema, Iterator[pa.RecordBatch]]]:
+    """The batches of all queries in order, with a column `dataset` where there are several."""
     with ExitStack() as stack:
 
         def opened(one: _Query) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             connection = stack.enter_context(closing(open_outputs(*one.outputs, unsafe=form.unsafe)))
             return arrow_sql(connection, one.sql, values=one.values, unsafe=form.unsafe)
 
-        first_schema, first = opened(asked[0])
-        if asked[0].dataset is None:
+        first_schema, first = opened(queries[0])
+        if queries[0].dataset is None:
             yield first_schema, first
             return
         schema = first_schema.insert(0, pa.field("dataset", pa.string()))
 
         def all_of_them() -> Iterator[pa.RecordBatch]:
-            for place, one in enumerate(asked):
+            for place, one in enumerate(queries):
                 for batch in first if place == 0 else opened(one)[1]:
                     yield pa.record_batch([pa.repeat(one.dataset, batch.num_rows), *batch.columns], schema=schema)
                 stack.close()

@@ -32,11 +32,11 @@ SELECT …;            run SQL over the views; it may have several lines and end
 .ask NAME [KEY]      run a named question; .ask alone lists them
 .show NAME [KEY]     print the SQL of a named question
 .views [NAME]        list the views, or the columns of one view
-.look                print counts, lengths and samples
+.overview            print counts, lengths and samples
 help                 print this text; the statement that you are typing is kept
 quit, exit           leave
 TAB completes · Up and Ctrl-R find earlier statements · Ctrl-C cancels the query or the input · Ctrl-D leaves"""
-_COMMANDS = (".ask", ".show", ".views", ".look", ".help", ".quit")
+_COMMANDS = (".ask", ".show", ".views", ".overview", ".help", ".quit")
 _WORDS = {"help": ".help", "?": ".help", "quit": ".quit", "exit": ".quit", "q": ".quit"}
 _KEYWORDS = """
 SELECT FROM WHERE GROUP ORDER BY ALL LIMIT HAVING DISTINCT JOIN LEFT USING ON AND OR NOT IN LIKE ILIKE BETWEEN IS NULL
@@ -88,14 +88,14 @@ class Shell:
             self._ask(words)
         elif command == ".ask":
             for name in questions.names():
-                self._console.print(Text.assemble((f"{name:<13}", "cyan"), questions.load(name).says))
+                self._console.print(Text.assemble((f"{name:<13}", "cyan"), questions.load(name).description))
         elif command == ".show" and words:
             show_sql(words, None, self._console)
         elif command == ".show":
             raise UserError(".show NAME prints a question's SQL; .ask lists the names")
         elif command == ".views":
             self._print(f'DESCRIBE "{words[0]}"' if words else "SHOW TABLES")
-        elif command == ".look":
+        elif command == ".overview":
             print_overviews([output.given for output in self._layouts], self._console)
         elif command == ".help":
             self._console.print(Text(_HELP))
@@ -123,7 +123,7 @@ class Shell:
     def _greet(self) -> None:
         for output in self._layouts:
             self._console.print(_title(output))
-        hint = "SQL up to a semicolon · .ask for questions · .look for counts and samples · help · quit"
+        hint = "SQL up to a semicolon · .ask for questions · .overview for counts and samples · help · quit"
         self._console.print(Text(hint, style="dim"))
 
     def _words(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a first look shows, asked of the views."""
+"""The statistics and samples of the overview, read from the views."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _USABLE = "status IN ('ok', 'partial')"
 
 @dataclass(frozen=True, slots=True)
 class WordCounts:
-    """Words per caption of one generation: median, and the range that nine of ten captions lie in."""
+    """Words per caption of one generation: median, and the range of the middle 90 %."""
 
     generation: str
     source: str
     captions: int
     median: float
-    low: float  # 5 % lie below
-    high: float  # 5 % lie above
+    low: float  # 5 % quantile
+    high: float  # 95 % quantile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +44,7 @@ class SampleCaption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One image: its captions, and its tags as lemma with the attributes that were said of it."""
+    """One image: its captions, and its tags: lemma and attributes."""
 
     key: str
     captions: tuple[SampleCaption, ...]
@@ -53,7 +53,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """A dataset beyond the counts of its manifest."""
+    """A build in more detail than the counts of its manifest."""
 
     words: tuple[WordCounts, ...]
     subs_per_image: tuple[tuple[int, int], ...]  # (sub-captions, images that have so many), usable images only
@@ -71,7 +71,7 @@ class RunProgress:
 
 
 def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: int = 3) -> Statistics:
-    """Ask the views of a build for `tags` most frequent tags and `samples` images, the same ones every time."""
+    """Read the `tags` most frequent tags and `samples` images of a build; the selection is deterministic."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return fetch(connection, sql, list(values))
@@ -94,7 +94,7 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
 
 
 def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sample, ...]:
-    """What was said of the images `keys`, asked for all at once: every query opens the footers of all shards."""
+    """Captions and tags of the images `keys`, in one query per table: every query opens the footers of all shards."""
     if not keys:
         return ()
     ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read
@@ -117,10 +117,10 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
     )
     samples = []
     for key in keys:
-        said: dict[str, list[str]] = {}
+        attributes_of: dict[str, list[str]] = {}
         for owner, _, _, _, lemma, attributes in tags:
             if owner == key:
-                known = said.setdefault(lemma, [])
+                known = attributes_of.setdefault(lemma, [])
                 known += [a for a in attributes or () if a not in known]
         shown = tuple(
             SampleCaption(
@@ -132,12 +132,14 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
             for owner, caption_id, generation, text in captions
             if owner == key
         )
-        samples.append(Sample(key=key, captions=shown, tags=tuple((lemma, tuple(a)) for lemma, a in said.items())))
+        samples.append(
+            Sample(key=key, captions=shown, tags=tuple((lemma, tuple(a)) for lemma, a in attributes_of.items()))
+        )
     return tuple(samples)
 
 
 def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> RunProgress:
-    """What a run without a build has done so far."""
+    """The progress of a run without a build."""
     return RunProgress(
         listed=listed(output),
         answers=tuple(fetch(connection, "SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation")),

@@ -1,4 +1,4 @@
-"""What a build came to, from its manifest: printed at the end of a run."""
+"""The summary of a build, from its manifest; printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSummary:
-    """Images that one generation asked about, and what came of it. docs/figures.md defines the figures."""
+    """The images of one generation, by result. docs/figures.md defines the figures."""
 
     generation: str
     asked: int
@@ -94,7 +94,7 @@ def summarise(path: str) -> Summary:
 
 
 def read_manifest(output: OutputPaths) -> dict[str, Any]:
-    """The manifest as it lies in the build. Raises UserError without a build, DatasetError if it is broken or newer."""
+    """The build's manifest. Raises UserError without a build, DatasetError if it is broken or newer."""
     if output.manifest is None:
         raise UserError(f"{output.given} has no build yet. Finish it: recaption run, or recaption build, its pipeline")
     try:
@@ -147,9 +147,9 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
 def print_summary(
     summary: Summary, console: Console, next_steps: Sequence[str], this_run: tuple[int, float] | None = None
 ) -> None:
-    """The summary, the sums, and what to type next. A step is a command, with `  # what for` behind it if wanted.
+    """Print the summary, the sums and the next steps. A step is a command, optionally followed by `  # comment`.
 
-    `this_run`: answers of the run that has just ended, and its seconds of generating. A build holds neither.
+    `this_run`: answers and generation seconds of the run that just ended; the build does not contain them.
     """
     from rich.table import Table
     from rich.text import Text
@@ -171,7 +171,7 @@ def print_summary(
         console.print(Text("next", style="bold"))
     for step in next_steps:
         command, mark, remark = step.partition("  #")
-        # One line each, however narrow the terminal: they are there to be copied.
+        # One line each, however narrow the terminal: they are meant to be copied.
         console.print(Text.assemble("  ", (command, "cyan"), (mark + remark, "dim")), soft_wrap=True)
 
 

@@ -1,8 +1,8 @@
 """What is printed on a terminal: texts from models and the web without control characters, grids, sections.
 
-A caption can hold terminal escapes (moving the cursor, setting the window's title), direction overrides that make a
-line read otherwise than it is stored, and characters nobody sees. None of them is ever wanted on a terminal. Rich
-markup is no danger where texts are printed as `rich.text.Text`, which is what this package does everywhere.
+A caption can contain terminal escapes (which move the cursor or set the window's title), direction overrides and
+invisible characters. All of them are removed. Rich markup is not interpreted, because this package prints all texts as
+`rich.text.Text`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
 VIEWS = ("images", "captions", "sub_captions", "objects", "tags", "rejects", "shards", "answers", "runs")
-"""What a user is told of; `records` is another name for `images`."""
+"""The documented views; `records` is another name for `images`."""
 
 
 _ANSWERS = pa.schema([pa.field("generation", pa.string()), pa.field("fingerprint", pa.string()), *schema.ANSWERS])
@@ -77,7 +77,7 @@ def _bodies(output: OutputPaths) -> dict[str, str]:
 
 
 def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Each is bound by one file of its own; `union_by_name` over all files would open every one of them."""
+    """Each output is bound by one file; `union_by_name` over all files would open every file."""
     views = list(dict.fromkeys(name for bodies in parts for name in bodies))
     return {
         view: " UNION ALL BY NAME ".join(
@@ -90,7 +90,7 @@ def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[st
 
 
 def _build_table(output: OutputPaths, name: str, columns: pa.Schema) -> str:
-    """The table's files, with the columns that this version has and an older one had not as null."""
+    """The table's files; columns that an older version did not have are null."""
     first = output.first_of_build(name)
     if first is None:
         return _empty(columns)
@@ -103,14 +103,14 @@ def _build_table(output: OutputPaths, name: str, columns: pa.Schema) -> str:
 
 
 def _pattern(file: AnyPath) -> str | None:
-    """Of all files in its folder: DuckDB lists a folder faster than it looks at a thousand names. What is hidden in it
-    is temporary. None where a folder is no pattern."""
+    """A pattern for all files in its folder, which DuckDB lists faster than it opens a thousand names. Hidden files are
+    temporary. None where the folder's name cannot be part of a pattern."""
     folder = str(file.parent)
     return f"{folder}/[!.]*.parquet" if isinstance(file, Path) and not glob.has_magic(folder) else None
 
 
 def _objects(outputs: Sequence[OutputPaths]) -> str:
-    """Tags that say what is there; before schema 1.2 there were no others."""
+    """Tags of objects; before schema 1.2 there was no other kind."""
     objects = "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'"
     found = [file for output in outputs if (file := output.first_of_build("tags"))]
     old = any("kind" not in _schema(file).names for file in found)
@@ -118,7 +118,7 @@ def _objects(outputs: Sequence[OutputPaths]) -> str:
 
 
 def _answers(output: OutputPaths) -> str:
-    """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
+    """All answers of compacted files, and those of parts that no compacted file has yet."""
     done, parts = output.of_run("answers"), output.parts("answers")
     named = []
     if done:
@@ -138,7 +138,7 @@ def _answers(output: OutputPaths) -> str:
 
 
 def _run_rejects(output: OutputPaths, answers: str) -> str:
-    """Rejects before there is a build: each once, and not those that were asked again and answered."""
+    """Rejects of a run without a build: each once, without those that a later request answered."""
     files = [*output.of_run("rejects"), *output.parts("rejects")]
     if not files:
         return _empty(schema.REJECTS)
@@ -152,7 +152,7 @@ def _run_rejects(output: OutputPaths, answers: str) -> str:
 
 
 def _shards(output: OutputPaths) -> str:
-    """From the manifest's text: DuckDB's JSON reader reserves at least 32 MiB for each file as soon as it is bound."""
+    """Parsed from the manifest's text: DuckDB's JSON reader reserves at least 32 MiB for each bound file."""
     columns = ", ".join(f"shard.counts.{name} AS {name}" for name in _COUNTS)
     select = (
         f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "
@@ -172,7 +172,7 @@ def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[Output
             try:
                 data = file.read_bytes()
                 content = orjson.loads(data)
-            except (OSError, ValueError):  # being written, or cut off when the machine died: other runs still count
+            except (OSError, ValueError):  # being written, or truncated by a crash: other runs are still read
                 continue
             if isinstance(content, dict) and "run" in content:
                 found.append((dataset, data.decode()))
@@ -213,7 +213,7 @@ def _json_type(kind: Any) -> Any:
 
 
 def _distinct(names: dict[str, Any]) -> dict[str, Any]:
-    """Without names that DuckDB takes for an earlier one: it knows no case."""
+    """Without names that differ from an earlier one only in case, which DuckDB treats as equal."""
     found: dict[str, tuple[str, Any]] = {}
     for name, value in names.items():
         found.setdefault(name.lower(), (name, value))
@@ -236,7 +236,7 @@ def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = Fal
 
 
 def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
-    """What to select of a run's files, and whether they have different columns: another version has gone on with it.
+    """The columns to select from a run's files, and whether files differ in columns (several versions wrote them).
 
     A column that none of them has, because they are of an older version, is null. Judged by the oldest and the newest
     file (in a store: by the first and the last name): union_by_name, which different columns need, opens every file
@@ -245,7 +245,7 @@ def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
     ends = [files[0], files[-1]]
     written: dict[AnyPath, int] = {}
     for file in files:
-        with suppress(OSError):  # put together with others in the meantime
+        with suppress(OSError):  # compacted in the meantime
             if isinstance(file, Path):
                 written[file] = file.stat().st_mtime_ns
     if written:

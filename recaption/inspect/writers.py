@@ -41,7 +41,7 @@ _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"
 def format_of(path: Path) -> str:
     """The format that a file's suffix names. Raises UserError where it names none."""
     if path.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"{path} does not say its format: give --format, or a name that ends in {', '.join(_SUFFIXES)}")
+        raise UserError(f"{path} has no known suffix. Give --format, or a name that ends in {', '.join(_SUFFIXES)}")
     return _SUFFIXES[path.suffix.lower()]
 
 
@@ -50,8 +50,8 @@ def write_batches(
 ) -> int:
     """Write all rows and return how many.
 
-    `format` is csv, json, parquet or lines; `terminal` makes texts safe to be seen. Raises UserError for a column type
-    that Parquet has no place for, and for a value that cannot be written.
+    `format` is csv, json, parquet or lines; `terminal` removes control characters from texts. Raises UserError for a
+    column type that Parquet does not have, and for a value that cannot be written.
     """
     names = _apart(schema.names)
     schema = pa.schema([field.with_name(name) for name, field in zip(names, schema, strict=True)])
@@ -135,7 +135,7 @@ def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
         try:
             yield encode
         except BaseException:
-            with suppress(Exception):  # the file is thrown away; its footer may not fit either
+            with suppress(Exception):  # the file is discarded; its footer may fail too
                 writer.close()
             raise
         writer.close()
@@ -172,7 +172,7 @@ def _csv_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What orjson does not know, as what JSON has."""
+    """A JSON value for a Python value that orjson cannot write."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Decimal):
@@ -186,7 +186,7 @@ def _plain(value: Any) -> Any:
 
 
 def _apart(names: Sequence[str]) -> list[str]:
-    """The names, each once: a second `n` becomes `n_1`."""
+    """Unique names: a second `n` becomes `n_1`."""
     found: list[str] = []
     for name in names:
         number, unique = 0, name
@@ -222,13 +222,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def check_outside(file: Path, outputs: Sequence[OutputPaths]) -> None:
-    """Raises UserError where `file` is a folder, or lies in one of the outputs that are looked into."""
+    """Raises UserError where `file` is a folder or inside one of the outputs."""
     if file.is_dir():
-        raise UserError(f"{file} is a folder; name a file in it, such as {file}/answer.parquet")
+        raise UserError(f"{file} is a folder. Give a file in it, such as {file}/answer.parquet")
     target = file.absolute().resolve()
     for root in (root for output in outputs for root in output.roots):
         if isinstance(root, Path) and target.is_relative_to(root):
-            raise UserError(f"{file} lies in the output {root}, which inspect never changes; name a file elsewhere")
+            raise UserError(f"{file} is inside the output {root}, which inspect never changes. Give a file outside it")
 
 
 @contextmanager
@@ -240,12 +240,12 @@ def open_text(file: Path | None, console: Console) -> Iterator[Console]:
     with atomic_file(file) as raw:
         text = io.TextIOWrapper(raw, "utf-8", write_through=True)
         yield Console(file=text, width=_WIDTH)
-        text.detach()  # the file is closed by whom it belongs to
+        text.detach()  # atomic_file closes the file
 
 
 @contextmanager
 def open_bytes(file: Path | None, console: Console) -> Iterator[IO[bytes]]:
-    """What rows are written to: the file, or what is behind the console."""
+    """What rows are written to: the file, or the console's byte stream."""
     if file is not None:
         with atomic_file(file) as raw:
             yield raw

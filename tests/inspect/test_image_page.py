@@ -69,7 +69,7 @@ def test_the_image_is_found_in_every_format(build: str) -> None:
 
 def test_the_reason_for_a_missing_image_is_printed(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN / "output", tmp_path / "output", symlinks=True)
-    assert "no image: 00001.tar of the source is not there" in page(tmp_path / "output" / "builds" / "sidecar", KEY)
+    assert "no image: 00001.tar of the source is missing" in page(tmp_path / "output" / "builds" / "sidecar", KEY)
 
 
 KITTY = {"TERM": "xterm-kitty"}

@@ -146,7 +146,7 @@ def test_whatever_does_more_than_read_the_output_is_refused(dataset: Path, sql: 
 
 @pytest.mark.parametrize("call", ["query('SELECT 1')", f"json_execute_serialized_sql({COPY_AS_JSON})"])
 def test_functions_that_run_texts_say_why_not(dataset: Path, call: str) -> None:
-    with connect(str(dataset)) as connection, pytest.raises(UserError, match="runs SQL out of a text"):
+    with connect(str(dataset)) as connection, pytest.raises(UserError, match="runs SQL from a string"):
         run_sql(connection, f"SELECT count(*) FROM {call}")
 
 

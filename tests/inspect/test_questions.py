@@ -31,7 +31,7 @@ def test_all_that_were_promised_are_there() -> None:
     assert {*promised.split(), "coverage", "similar", "image"} <= set(questions.names())
     for name in questions.names():
         question = questions.load(name)
-        assert question.says.endswith(".") and len(question.says) <= 86
+        assert question.description.endswith(".") and len(question.description) <= 86
         assert question.takes_key == (name in ("similar", "image"))
 
 

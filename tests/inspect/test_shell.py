@@ -227,7 +227,7 @@ def shell(dataset: Path) -> Iterator[tuple[Shell, io.StringIO]]:
         (".show similar a0", "key = 'a0'"),
         (".views", "sub_captions"),
         (".views tags", "lemma"),
-        (".look", "words per caption"),
+        (".overview", "words per caption"),
         (".help", "Ctrl-D"),
     ],
 )

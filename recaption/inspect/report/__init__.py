@@ -1,4 +1,4 @@
-"""A report on an output: one HTML file that needs nothing else."""
+"""A report on an output: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLES = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """A report on disk. `without_thumbnail` counts the samples whose image was not found or not to be shown."""
+    """A report on disk. `without_thumbnail` counts the samples whose image is missing or cannot be decoded."""
 
     path: Path
     size: int  # bytes
@@ -35,7 +35,7 @@ class Written:
 def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES, title: str | None = None) -> Written:
     """Write the report on the output, build or run at `path` to `file`, by default `OUT/report.html`.
 
-    A build that was copied out of its output, or lies in a store, gets `report.html` in the current folder: a build
+    A build that was copied out of its output, or is in a store, gets `report.html` in the current folder: a build
     never changes. The same output gives the same samples. Raises UserError and DatasetError as `connect` does,
     UserError also where the file cannot be written.
     """
@@ -56,13 +56,13 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
 
 
 def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None) -> Report:
-    """All that a report says, asked of the files at `output`. Raises DatasetError where they cannot be read."""
+    """The content of a report. Raises DatasetError where files of the output cannot be read."""
     import duckdb
 
     try:
         return _gathered(output, samples, title)
     except duckdb.Error as error:
-        again = "" if output.build else ". If a run is writing there at the moment, try again"
+        again = "" if output.build else ". If a run is writing to it, try again"
         raise DatasetError(f"cannot read {output.given}: {error}{again}") from error
 
 
@@ -88,7 +88,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         made=datetime.now(UTC),
         version=recaption.__version__,
         summary=summary,
-        facts=found,
+        statistics=found,
         progress=so_far,
         sources=sources,
         runs=provenance.read_runs(output),
@@ -98,10 +98,10 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
 
 
 def _check(target: Path) -> None:
-    """Before minutes are spent on it."""
+    """Fail before minutes are spent on the content."""
     if target.is_dir():
         raise UserError(f"cannot write the report to {target}: it is a folder. Give a file: -o {target}/report.html")
     if not target.parent.is_dir():
         raise UserError(f"cannot write the report to {target}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
-        raise UserError(f"cannot write the report to {target}: {target.parent} is not yours to write in. Give -o FILE")
+        raise UserError(f"cannot write the report to {target}: you cannot write in {target.parent}. Give -o FILE")

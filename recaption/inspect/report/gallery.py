@@ -1,4 +1,4 @@
-"""The samples that a report shows: which ones, and all that is known of them."""
+"""The samples of a report: selects images and reads their captions, answers and rejects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
-"""Of the samples, these shares are chosen for what is wrong with them, as far as there are any."""
+"""The shares of samples that are shown for a problem, as far as there are any."""
 
 
 def of_build(
@@ -38,7 +38,7 @@ def of_build(
     fingerprints: Sequence[tuple[str, str]],
     count: int,
 ) -> tuple[Sample, ...]:
-    """`count` images of a build of format `form`, the same ones every time: those chosen by chance first.
+    """`count` images of a build of format `form`: random ones first. The selection is deterministic.
 
     `fingerprints` are (generation, fingerprint) of the answers that the build was made from.
     """
@@ -70,7 +70,7 @@ def of_build(
 
 
 def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
-    """`count` images that have an answer already, of a run without a build: texts that are not cut yet."""
+    """`count` images with an answer, of a run without a build: their texts have no sub-captions yet."""
     found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -114,7 +114,7 @@ _LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempt
 
 
 def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:
-    """Keys, and why each was chosen. In each group they are ordered by md5(key): by chance, and the same every time."""
+    """Keys with the reason for each. Groups are ordered by md5(key): random, but deterministic."""
     flagged = " OR ".join(flag for flag in FLAGS if flag != "is_boilerplate")  # openers are everywhere
     groups = {
         "rejected": "SELECT key FROM images WHERE status IN ('reject', 'excluded')",
@@ -139,7 +139,7 @@ def _captions(
     answers: dict[tuple[str, str], ShownAnswer],
     sha256: dict[str, str],
 ) -> dict[str, list[ShownCaption]]:
-    """By key; tables are sorted by it, so other row groups are not read."""
+    """By key. Tables are sorted by key, so other row groups are not read."""
     subs, tags = _by(connection, "sub_captions", "caption_id", "idx", keys), _tags(connection, keys)
     made: dict[str, list[ShownCaption]] = defaultdict(list)
     order = "generation = 'raw', n_words DESC, caption_id"
@@ -197,7 +197,7 @@ def _tag(row: dict[str, Any]) -> ShownTag:
 def _answers(
     connection: duckdb.DuckDBPyConnection, images: Sequence[tuple[str, str]], fingerprints: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], ShownAnswer]:
-    """By generation and key; those of equal images, which were asked once, by generation and sha256."""
+    """By generation and key; by generation and sha256 for equal images, which share one answer."""
     if not fingerprints:
         return {}
     made = f"(generation, fingerprint) IN ({', '.join('(?, ?)' for _ in fingerprints)})"

@@ -1,7 +1,7 @@
-"""The page: one HTML file with its style sheet and script inside, which asks no host for anything.
+"""The page: one HTML file that contains its style sheet and script and loads nothing from any host.
 
 A content security policy allows exactly that style sheet, that script (by their hashes) and images in the page itself.
-Text is escaped by Jinja; what no script may ever see as text is not put into one.
+Jinja escapes all text; no text is put into a script.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ LIMITS = (77, 248)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All that stands on the page. Without a build, `summary` and `facts` are None, `progress` says how far it is."""
+    """The content of the page. Without a build, `summary` and `statistics` are None and `progress` is set."""
 
     title: str
     made: datetime
     version: str  # of recaption
     summary: Summary | None
-    facts: Statistics | None
+    statistics: Statistics | None
     progress: tuple[int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] | None
     """Images listed, answers by generation, rejects by reason."""
     sources: tuple[GenerationSource, ...]
@@ -80,7 +80,7 @@ def _sha256(text: str) -> str:
 
 
 def _choices(samples: Sequence[Sample]) -> dict[str, list[Any]]:
-    """What the gallery can be filtered by."""
+    """The choices of the gallery's filters."""
     lemmas = Counter(lemma for sample in samples for lemma in sample.lemmas)
     generations = dict.fromkeys(caption.generation for sample in samples for caption in sample.captions)
     flags = {flag for sample in samples for flag in sample.flags}
@@ -101,7 +101,7 @@ def _number(value: float | None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """In per cent, with as many digits as tell it from nothing and from all."""
+    """In percent; a small share is not rounded to 0 % and a large one not to 100 %."""
     if not whole:
         return "–"
     percent = 100 * part / whole

@@ -1,4 +1,6 @@
-"""Where the captions come from: for each generation its model, prompt and sampling."""
+"""The origin of captions: models, prompts and sampling, and the runs in `metrics/` with their throughput.
+
+Missing or broken files in `metrics/` are ignored: the machine may have crashed while it wrote them."""
 
 from __future__ import annotations
 
@@ -23,27 +25,27 @@ _DIGITS = 24
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSource:
-    """A generation: what was asked of which model. Empty where it is not told."""
+    """A generation with its model, prompt and sampling. Unknown values are empty."""
 
     generation: str
     kind: str
     fingerprint: str
-    facts: tuple[tuple[str, str], ...]  # name and value: of the model, the prompt, the sampling
+    settings: tuple[tuple[str, str], ...]  # name and value: of the model, the prompt, the sampling
     prompt_text: str
 
 
 def of_manifest(manifest: Mapping[str, Any]) -> tuple[GenerationSource, ...]:
-    """In pipeline order, out of a build's manifest."""
+    """From a build's manifest, in pipeline order."""
     provenance = _mapping(manifest.get("provenance"))
     models, prompts = _mapping(provenance.get("models")), _mapping(provenance.get("prompts"))
     return tuple(
-        _asking(generation, _mapping(models.get(str(generation.get("model")))), prompts)
+        _source(generation, _mapping(models.get(str(generation.get("model")))), prompts)
         for generation in map(_mapping, manifest["generations"])
     )
 
 
 def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
-    """Out of the run's `pipeline.yaml`; empty where that cannot be read."""
+    """From the run's `pipeline.yaml`; empty where it cannot be read."""
     if output.out is None:
         return ()
     try:
@@ -53,30 +55,30 @@ def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
     models = _mapping(data.get("models"))
     asked = data.get("generate")
     return tuple(
-        _asking(generation, _mapping(models.get(str(generation.get("model")))), {})
+        _source(generation, _mapping(models.get(str(generation.get("model")))), {})
         for generation in map(_mapping, asked if isinstance(asked, list) else ())
     )
 
 
-def _asking(generation: Mapping[str, Any], model: Mapping[str, Any], prompts: Mapping[str, Any]) -> GenerationSource:
+def _source(generation: Mapping[str, Any], model: Mapping[str, Any], prompts: Mapping[str, Any]) -> GenerationSource:
     prompt = _mapping(prompts.get(str(generation.get("prompt"))))
     name = str(generation.get("model") or "")
-    facts = {"model": model.get("model") or name, "named": name if name != (model.get("model") or name) else None}
-    facts |= {key: value for key, value in model.items() if key not in ("model", "source")}
-    facts |= {"prompt": generation.get("prompt"), "column": generation.get("column")}
-    facts |= {f"prompt {key}": value for key, value in prompt.items() if key != "text"}
-    facts |= _mapping(generation.get("sampling"))
+    settings = {"model": model.get("model") or name, "named": name if name != (model.get("model") or name) else None}
+    settings |= {key: value for key, value in model.items() if key not in ("model", "source")}
+    settings |= {"prompt": generation.get("prompt"), "column": generation.get("column")}
+    settings |= {f"prompt {key}": value for key, value in prompt.items() if key != "text"}
+    settings |= _mapping(generation.get("sampling"))
     return GenerationSource(
         generation=str(generation.get("id") or ""),
         kind=str(generation.get("kind") or ""),
         fingerprint=str(generation.get("fingerprint") or ""),
-        facts=tuple(_facts({**facts, "fingerprint": generation.get("fingerprint")})),
+        settings=tuple(_settings({**settings, "fingerprint": generation.get("fingerprint")})),
         prompt_text=str(prompt.get("text") or ""),
     )
 
 
-def _facts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is set, in words; of a checksum the first digits."""
+def _settings(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and values that are set; checksums are shortened."""
     for key, value in values.items():
         if value is None or value is False or value in ("", [], ()) or isinstance(value, dict):
             continue
@@ -88,12 +90,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-POINTS = 400  # of the line of throughput; more are put together
+POINTS = 400  # of the throughput chart; more are averaged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunRecord:
-    """One run, as far as it is told. Times are UTC; counts are of this run alone, over all of its generations."""
+    """One run; unknown values are None or empty. Times are UTC; counts cover all generations of this run."""
 
     run: str
     command: str
@@ -111,14 +113,14 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """Captions per second at a time (seconds since the epoch), the mean of what was put together."""
+    """Captions per second at a time (seconds since the epoch), the mean of a time slot."""
 
     at: float
     captions_per_second: float
 
 
 def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
-    """All runs, oldest first; of the newest, its last state where it has not ended."""
+    """All runs, oldest first; the newest one may still be running."""
     found: dict[str, dict[str, Any]] = {}
     for file in sorted(output.metrics(), key=lambda path: path.name != "progress.json"):  # a run's own file wins
         data = _json(file)
@@ -149,7 +151,7 @@ def read_rates(output: OutputPaths) -> tuple[Rate, ...]:
 
 def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
     try:
-        # A store would be asked for every line.
+        # Reading lines from a store would send a request for each.
         with path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes()) as lines:
             for line in lines:
                 if b"progress" not in line:
@@ -183,11 +185,11 @@ def _run(name: str, data: dict[str, Any]) -> RunRecord:
     )
 
 
-def _engine(told: Any) -> str:
-    if not isinstance(told, dict):
+def _engine(engine: Any) -> str:
+    if not isinstance(engine, dict):
         return ""
-    name = " ".join(str(told[key]) for key in ("engine", "engine_version") if told.get(key))
-    return " on ".join(part for part in (name, str(told.get("device") or "")) if part)
+    name = " ".join(str(engine[key]) for key in ("engine", "engine_version") if engine.get(key))
+    return " on ".join(part for part in (name, str(engine.get("device") or "")) if part)
 
 
 def _json(path: AnyPath) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def _json(path: AnyPath) -> dict[str, Any]:
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
         made = json.loads(data)
-    except (ValueError, RecursionError):  # being written, or cut off when the machine died
+    except (ValueError, RecursionError):  # being written, or truncated by a crash
         return {}
     return made if isinstance(made, dict) else {}
 

@@ -1,4 +1,6 @@
-"""An image of the gallery and all that is known of it, as the page shows it."""
+"""An image of the gallery with its captions, cut into runs that the page marks.
+
+Offsets count code points, so texts are cut here and never in the browser, whose strings count UTF-16 units."""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "repeat")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownTag:
-    """What a tag says, in words: attributes and count as said."""
+    """A tag as text: attributes and count as in the caption."""
 
     lemma: str
     label: str | None
@@ -40,7 +42,7 @@ class ShownSub:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One time that the question was asked."""
+    """One request for an answer."""
 
     seed: int
     temperature: float
@@ -52,7 +54,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownAnswer:
-    """What the answer store says of a caption."""
+    """The stored answer behind a caption."""
 
     fingerprint: str
     prompt_tokens: int
@@ -80,7 +82,7 @@ class ShownCaption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost:
-    """Why an image or an answer could not be used."""
+    """The reason why an image or an answer was rejected."""
 
     generation: str | None
     stage: str
@@ -116,7 +118,7 @@ class Sample:
 
     @property
     def lemmas(self) -> tuple[str, ...]:
-        """Objects that are said to be there, as they come."""
+        """Lemmas of objects in the captions, in order."""
         tags = (tag for caption in self.captions for sub in caption.subs for tag in sub.tags)
         return tuple(dict.fromkeys(tag.lemma for tag in tags if tag.kind == "object"))
 
@@ -126,7 +128,7 @@ _KEPT = "\n\t\u200c\u200d"  # line ends; joiners: scripts and emoji need them
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """A piece of a run. `tag` is its tag's position among those given; `opener` says that it is boilerplate."""
+    """A piece of a run. `tag` is the index of its tag; `opener` is true for boilerplate."""
 
     text: str
     tag: int | None = None
@@ -156,7 +158,7 @@ class Span:
 
 def cut(text: str, subs: Sequence[Span], tags: Sequence[Span]) -> tuple[TextRun, ...]:
     """The whole text, in order. Spans may overlap, be empty or reach beyond the text: of sub-captions that overlap the
-    shortest wins, of tags the longest, and what is not there is left out.
+    shortest wins, of tags the longest; parts beyond the text are dropped.
     """
     size = len(text)
     ends = {0, size}
@@ -182,7 +184,7 @@ def cut(text: str, subs: Sequence[Span], tags: Sequence[Span]) -> tuple[TextRun,
 
 
 def _paint(spans: Sequence[Span], place: dict[int, int], size: int, *, longest_first: bool) -> list[int | None]:
-    """Of each piece of text the span that it belongs to. What is painted last stays."""
+    """The span of each piece of text. Later spans overwrite earlier ones."""
     owner: list[int | None] = [None] * len(place)
     sign = -1 if longest_first else 1
     for n in sorted(range(len(spans)), key=lambda n: (sign * (spans[n].end - spans[n].start), n)):
@@ -197,8 +199,7 @@ def _within(offset: int, size: int) -> int:
 
 
 def visible(text: str) -> str:
-    """The text with what nobody would see, or what makes a line read otherwise than it is stored (control characters,
-    direction overrides, zero-width ones), written out as ⟨U+202E⟩."""
+    """The text with control characters, direction overrides and zero-width characters written as ⟨U+202E⟩."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_shown(text))

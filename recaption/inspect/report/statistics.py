@@ -1,4 +1,4 @@
-"""What a report says of a build in numbers, asked of the views: each table is gone through a few times, never kept."""
+"""The statistics of a build in a report. Each table is scanned a few times and never kept in memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Distribution:
         return sum(value * n for value, n in self.counts) / self.total if self.total else 0.0
 
     def quantile(self, share: float) -> int:
-        """The smallest value that at least `share` of all lie at or below; 0 where there are none."""
+        """The smallest value that at least `share` of all values do not exceed; 0 without values."""
         left = share * self.total
         for value, n in self.counts:
             left -= n
@@ -53,7 +53,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """An object: how often it is mentioned, in how many images, and what is said of it, most frequent first."""
+    """An object: its mentions, its images, and its attributes, most frequent first."""
 
     lemma: str
     mentions: int
@@ -63,7 +63,7 @@ class Tagged:
 
 @dataclass(frozen=True, slots=True)
 class Flagged:
-    """Sub-captions with a flag, and one of them."""
+    """The number of sub-captions with a flag, and an example."""
 
     flag: str  # without is_; "repeat" for those with dup_of
     count: int
@@ -83,7 +83,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """A sub-caption that is there several times, word for word."""
+    """The text of several equal sub-captions."""
 
     text: str
     times: int
@@ -91,7 +91,7 @@ class Repeated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """A build beyond its manifest. Tokens are by tokenizer, words by generation (longest first, raw last)."""
+    """More than a build's manifest has. Tokens are by tokenizer, words by generation (longest first, raw last)."""
 
     sources: tuple[tuple[str, str, int], ...]  # (generation, source, captions)
     caption_words: tuple[tuple[str, Distribution], ...]
@@ -110,11 +110,11 @@ class Statistics:
     distinct_sub_captions: int
     images: int  # usable ones
     distinct_images: int  # of those, by sha256
-    languages: tuple[tuple[str, int], ...]  # of captions; "" where it was not told
+    languages: tuple[tuple[str, int], ...]  # of captions; "" where it is unknown
 
 
 def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
-    """Ask the views of a build."""
+    """Query the views of a build."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return fetch(connection, sql, list(values))
@@ -182,7 +182,7 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
     )
     if not top:
         return ()
-    said = fetch(
+    attributes = fetch(
         connection,
         f"SELECT lemma, attribute, n FROM (SELECT lemma, attribute, count(*) AS n FROM "
         f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN ({', '.join('?' for _ in top)})) "
@@ -190,11 +190,14 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
         f"ORDER BY n DESC, attribute",
         [lemma for lemma, *_ in top],
     )
-    return tuple(Tagged(*row, tuple((attribute, n) for owner, attribute, n in said if owner == row[0])) for row in top)
+    return tuple(
+        Tagged(lemma, mentions, images, tuple((attribute, n) for owner, attribute, n in attributes if owner == lemma))
+        for lemma, mentions, images in top
+    )
 
 
 def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
-    """All in one pass; the examples are the same ones every time."""
+    """All flags in one scan; the examples are deterministic."""
     conditions = {flag.removeprefix("is_"): flag for flag in FLAGS} | {"repeat": "dup_of IS NOT NULL"}
     counts = ", ".join(
         f"count(*) FILTER ({condition}), arg_min(text, md5(sub_id)) FILTER ({condition})"

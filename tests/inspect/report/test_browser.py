@@ -108,10 +108,10 @@ def test_it_renders_within_the_window(opened: Callable[..., Any], golden: Report
 @pytest.fixture(scope="module")
 def few(golden: Report) -> Report:
     """With a few of each kind: axe-core takes its time."""
-    assert golden.facts
+    assert golden.statistics
     chosen = {sample.chosen: sample for sample in golden.samples}
     samples = (chosen["rejected"], chosen["partial"], chosen["flagged"])
-    return replace(golden, samples=samples, facts=replace(golden.facts, tags=golden.facts.tags[:3]))
+    return replace(golden, samples=samples, statistics=replace(golden.statistics, tags=golden.statistics.tags[:3]))
 
 
 OPEN = "all => all.forEach(one => one.open = true)"

@@ -67,7 +67,7 @@ def test_every_usable_image_has_its_own_picture(form: str) -> None:
 
 def test_pictures_say_why_they_are_missing(golden: Path) -> None:
     sidecar = {s.status: s.thumbnail.missing for s in shown(find(str(golden / "builds" / "sidecar")), "sidecar")}
-    assert sidecar["ok"] == "00001.tar of the source is not there"
+    assert sidecar["ok"] == "00001.tar of the source is missing"
     tars = golden / "builds" / "webdataset" / "data"
     (tars / "00000.tar.idx").write_bytes((tars / "00001.tar.idx").read_bytes())
     (tars / "00001.tar").unlink()
@@ -86,7 +86,7 @@ def test_another_image_at_the_place_is_not_shown(tmp_path: Path) -> None:
     tar = whole / "source" / "00000.tar"
     tar.write_bytes(tar.read_bytes().replace(b"\xff\xda", b"\xff\xdb"))
     samples = shown(find(str(whole / "output" / "builds" / "sidecar")), "sidecar")
-    changed = "the source has changed: it has another image there"
+    changed = "the source has changed: another image is at this location"
     assert changed in {s.thumbnail.missing for s in samples}
 
 
@@ -135,22 +135,22 @@ def test_a_run_in_progress(run_only: Path) -> None:
         samples = of_run(connection, output, 3)
     assert len(samples) == 3 and all(s.status == "in progress" for s in samples)
     assert {s.captions[0].runs[0].parts[0].text for s in samples} <= set(LONG.values())
-    assert {s.thumbnail.missing for s in samples} <= {f"00000{n}.tar of the source is not there" for n in (0, 1)}
+    assert {s.thumbnail.missing for s in samples} <= {f"00000{n}.tar of the source is missing" for n in (0, 1)}
     made = gather(output)
-    assert made.facts is None and made.progress and made.progress[0] == 6
+    assert made.statistics is None and made.progress and made.progress[0] == 6
 
 
 def test_facts_of_the_golden_build(golden: Path) -> None:
-    facts = gather(find(str(golden))).facts
-    assert facts is not None
-    assert [name for name, _ in facts.caption_words] == ["long", "short", "raw"]
-    assert (facts.images, facts.distinct_images, facts.sub_captions) == (16, 15, 61)
-    assert sum(reject.count for reject in facts.rejects) == 5
-    tags = {tag.lemma: tag for tag in facts.tags}
+    found = gather(find(str(golden))).statistics
+    assert found is not None
+    assert [name for name, _ in found.caption_words] == ["long", "short", "raw"]
+    assert (found.images, found.distinct_images, found.sub_captions) == (16, 15, 61)
+    assert sum(reject.count for reject in found.rejects) == 5
+    tags = {tag.lemma: tag for tag in found.tags}
     assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, (("red", 5),))
-    assert {flag.flag: flag.count for flag in facts.flags} == {
+    assert {flag.flag: flag.count for flag in found.flags} == {
         "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "repeat": 1
     }  # fmt: skip
-    assert dict(facts.sub_tokens)["clip"].total == 61
-    assert dict(facts.caption_tokens)["clip"].total == 46
-    assert facts.weights.counts[-1][0] == 20
+    assert dict(found.sub_tokens)["clip"].total == 61
+    assert dict(found.caption_tokens)["clip"].total == 46
+    assert found.weights.counts[-1][0] == 20

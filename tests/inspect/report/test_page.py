@@ -69,7 +69,7 @@ def test_the_page_is_whole_and_names_no_other_file() -> None:
 def test_all_of_a_build_that_has_nothing_but_texts(dataset: Path) -> None:
     made = page(dataset)
     assert "A brown dog sits on a red mat." in made.text
-    assert "no image: 000000.tar of the source is not there" in made.text
+    assert "no image: 000000.tar of the source is missing" in made.text
     assert "A [bold]dog[/bold]⟨U+001B⟩[31m sits.⟨U+202E⟩ It is brown." in made.text.replace("\n", "")
     assert "\x1b" in HOSTILE and "\x1b" not in made.text
     assert "No tokens were counted" in made.text
