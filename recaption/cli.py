@@ -144,7 +144,7 @@ def parser() -> argparse.ArgumentParser:
     command = _add(commands, "inspect", call.inspect, "look into an output with DuckDB")
     text = "an output, of a finished run or one in progress: a folder, a store's URL, or a quoted pattern for several"
     command.add_argument("out", help=text)
-    text = "a query over the views, - to read it; without one: a shell, or a first look where there is no terminal"
+    text = "a query over the views, - to read it; without one: a shell, or an overview where there is no terminal"
     command.add_argument("sql", nargs="?", help=text)
     command.add_argument("--with", dest="others", action="append", default=[], metavar="OUT", help="look into this too")
     text = (

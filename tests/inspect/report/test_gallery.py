@@ -72,13 +72,13 @@ def test_pictures_say_why_they_are_missing(golden: Path) -> None:
     (tars / "00000.tar.idx").write_bytes((tars / "00001.tar.idx").read_bytes())
     (tars / "00001.tar").unlink()
     found = {s.thumbnail.missing for s in shown(find(str(golden / "builds" / "webdataset")), "webdataset")}
-    assert "00001.tar is not with this copy of the build" in found
+    assert "00001.tar is missing from this copy of the build" in found
     assert any("00000.tar" in why for why in found)
     parquet = golden / "builds" / "parquet" / "data"
     (parquet / "00000.parquet").write_bytes(b"PAR1 no more PAR1")
     (parquet / "00001.parquet").unlink()
     found = {s.thumbnail.missing for s in shown(find(str(golden / "builds" / "parquet")), "parquet")}
-    assert {"00000.parquet cannot be read", "00001.parquet is not with this copy of the build"} <= found
+    assert {"00000.parquet cannot be read", "00001.parquet is missing from this copy of the build"} <= found
 
 
 def test_another_image_at_the_place_is_not_shown(tmp_path: Path) -> None:
