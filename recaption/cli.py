@@ -19,7 +19,7 @@ from rich.console import Console
 
 import recaption
 from recaption import commands as call
-from recaption import stdio, supervise
+from recaption import signals, stdio, supervise
 from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
 from recaption.export import MODULES as FORMATS
 
@@ -28,16 +28,17 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are one message on standard error, never a traceback."""
-    arguments = _parsed(argv)
+    arguments = argparse.Namespace()
     try:
+        arguments = _parsed(argv)
         return int(arguments.command(arguments))
     except (UserError, RecaptionError, MissingExtra) as error:
         return _failed(arguments, error.exit_code, str(error))
     except KeyboardInterrupt as error:
-        code = _failed(arguments, Interrupted.exit_code, supervise.STOPPED_AT_ONCE)
+        code = _failed(arguments, Interrupted.exit_code, signals.STOPPED_AT_ONCE)
         if isinstance(error, Abandoned):  # the end of the interpreter would wait for what that thread uses
-            stdio.flush()
             supervise.ended(code)
+            stdio.flush()
             os._exit(code)
         return code
     except BrokenPipeError:  # `recaption inspect … | head`
@@ -116,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="what the run has written, and how it looks from here")
 
     text = "ask again what was rejected, with the output's own pipeline, and build anew"
-    command = _of_output(_add(commands, "redrive", call.redrive, text))
+    command = _of_output(_add(commands, "retry", call.retry, text))
     text = "why it was rejected (refusal, repetition, poison, …); may be given several times"
     command.add_argument("--reason", action="append", required=True, metavar="REASON", help=text)
     command.add_argument("--limit", type=_positive, metavar="N", help="only the first N images (as the last run)")
@@ -124,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     _watched(command)
 
     command = _of_output(
-        _add(commands, "replay", call.replay, "ask for a stored answer again and compare; stores nothing")
+        _add(commands, "reproduce", call.reproduce, "ask for a stored answer again and compare; stores nothing")
     )
     command.add_argument("key", help="key of an image, or its key in the source")
     command.add_argument("--generation", metavar="ID", help="only this question; without it: all of them")
@@ -136,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--url-column", default="url", metavar="NAME")
     command.add_argument("--caption-column", default="caption", metavar="NAME")
     command.add_argument("--format", choices=("webdataset", "parquet"), default="webdataset")
-    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N")
+    text = "URLs per shard, including failed ones"
+    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N", help=text)
     command.add_argument("--threads", type=_positive, default=64, metavar="N", help="requests at a time")
     command.add_argument("--timeout", type=_positive, default=10, metavar="SECONDS")
     command.add_argument("--ignore-opt-out", action="store_true", help="take images whose servers ask not to be used")
@@ -180,6 +182,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fill", choices=("empty", "repeat"), help=text)
     text = "samples in a tar or Parquet file (tars: 5000, Parquet: as the build's shards)"
     command.add_argument("--samples-per-shard", type=_positive, metavar="N", help=text)
+    text = "of a sidecar whose images are on a host: the pipeline's file, whose source is read instead of the output's"
+    command.add_argument("--pipeline", type=_file, metavar="FILE", help=text)
 
     command = _add(commands, "validate", call.validate, "check an output, or anybody's dataset for a named trainer")
     command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")
@@ -204,7 +208,7 @@ def _add(commands: argparse._SubParsersAction, name: str, do: Command, text: str
 
 
 def _of_pipeline(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    command.add_argument("pipeline", help="a pipeline file, or the name of a shipped one (demo, flair, replay)")
+    command.add_argument("pipeline", help="a pipeline file, or the name of a shipped one (demo, flair, column)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. output.path=out/x")
     return command
 

@@ -61,7 +61,7 @@ def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Wat
         stack.enter_context(display)
         beside: list[Watcher] = []
         if arguments.metrics_port:
-            info = {"version": recaption.__version__, "command": getattr(arguments, "half", "redrive")}
+            info = {"version": recaption.__version__, "command": getattr(arguments, "half", "retry")}
             exposition = Exposition(arguments.metrics_port, arguments.metrics_host, info)
             beside.append(stack.enter_context(exposition))
             display.say(f"metrics at http://{escape(arguments.metrics_host)}:{arguments.metrics_port}/metrics")
@@ -212,11 +212,11 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def redrive(arguments: argparse.Namespace) -> int:
+def retry(arguments: argparse.Namespace) -> int:
     with _extra_named():
-        from recaption.run.redrive import redrive
+        from recaption.run.retry_rejects import retry_rejects
     with _watched(arguments) as (display, beside):
-        result = redrive(
+        result = retry_rejects(
             arguments.out,
             arguments.reason,
             display,
@@ -240,11 +240,11 @@ def redrive(arguments: argparse.Namespace) -> int:
     return code
 
 
-def replay(arguments: argparse.Namespace) -> int:
+def reproduce(arguments: argparse.Namespace) -> int:
     with _extra_named():
-        from recaption.run.replay import print_replay, replay
-    found = replay(arguments.out, arguments.key, generation=arguments.generation, path=arguments.pipeline)
-    print_replay(found, Console())
+        from recaption.run.reproduce import print_reproduced, reproduce
+    found = reproduce(arguments.out, arguments.key, generation=arguments.generation, path=arguments.pipeline)
+    print_reproduced(found, Console())
     return 0
 
 
@@ -338,7 +338,7 @@ def export(arguments: argparse.Namespace) -> int:
 
     console = Console()
     exporter = load(arguments.to)
-    dataset = Dataset.open(arguments.out)
+    dataset = Dataset.open(arguments.out, arguments.pipeline)
     with progress(console) as report:
         options = Options(
             map=dict(arguments.map),
@@ -360,7 +360,9 @@ def validate(arguments: argparse.Namespace) -> int:
         loaders = (arguments.workers or 1) * (arguments.gpus or 1)
     if arguments.name:
         from recaption.export import load
+        from recaption.export.ours import refuse_output
 
+        refuse_output(arguments.path, arguments.name)
         problems = load(arguments.name).validate(arguments.path, loaders=loaders)
     else:
         from recaption.validate import validate_output

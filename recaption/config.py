@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from recaption import strictyaml
+from recaption import legacy, strictyaml
 from recaption.errors import ConfigError
 from recaption.resources import find
 from recaption.section import Free, Meant, OneOrMore, Section, explain
-from recaption.types import FlairList, Granularity
+from recaption.types import FlairList, WholeImage
 
 _S = TypeVar("_S", bound=Section)
 Names = Annotated[tuple[str, ...], OneOrMore]
@@ -34,12 +33,12 @@ Id = Annotated[str, Field(pattern=_ID)]
 def _known_engine(name: str) -> str:
     if not re.fullmatch(ENGINE_PATTERN, name):
         raise ValueError(
-            f"unknown engine {name!r}; allowed are vllm, transformers, openai, replay and package.module:Class"
+            f"unknown engine {name!r}; allowed are vllm, transformers, openai, column and package.module:Class"
         )
     return name
 
 
-ENGINE_PATTERN = r"vllm|transformers|openai|replay|[\w.]+:\w+"
+ENGINE_PATTERN = r"vllm|transformers|openai|column|[\w.]+:\w+"
 EngineName = Annotated[
     str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "pattern": f"^({ENGINE_PATTERN})$"})
 ]
@@ -85,7 +84,7 @@ class Model(Section):
 
     engine: EngineName = Field(
         description="vllm, transformers, openai (any server that speaks its chat API; engine_args.base_url), "
-        "replay (captions that exist in a column), or package.module:Class of your own"
+        "column (captions that exist in a column of the source), or package.module:Class of your own"
     )
     model: str | None = Field(
         None, description="hub id or local folder; `scene` is the embedded captioner; openai: the server's name for it"
@@ -106,7 +105,10 @@ class Model(Section):
         "auto", description="processes that decode and render beside each replica; auto: as many as keep its queue full"
     )
     hang_seconds: float = Field(
-        300, gt=0, description="an engine that makes no token for so long while requests run is restarted"
+        300,
+        gt=0,
+        description="an engine that makes no token for so long while requests run is restarted; "
+        "openai: engine_args timeout and attempts bound each request instead",
     )
     host_memory_gib: float | None = Field(
         None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"
@@ -121,7 +123,7 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _model_is_named(self) -> Model:
-        if self.engine != "replay" and not self.model:
+        if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
         if self.engine == "transformers" and (self.quantization or self.tensor_parallel > 1):
             raise ValueError("quantization and tensor_parallel are vLLM's; with transformers, name a quantised model")
@@ -167,14 +169,14 @@ class Breaker(Section):
     )
 
 
-class Ask(Section):
+class GenerationConfig(Section):
     """One generation: a question put to every image."""
 
     id: Id
     model: str
     prompt: str | None = Field(None, description="name or path of a prompt file")
-    column: str | None = Field(None, description="replay: the source column that holds the answers")
-    kind: Granularity | None = Field(None, description="default: the prompt's kind; replay: long")
+    column: str | None = Field(None, description="engine column: the source column that holds the captions")
+    granularity: WholeImage | None = Field(None, description="default: the prompt's; engine column: long")
     sampling: SamplingConfig = SamplingConfig()
     attempts: int = Field(3, ge=1, le=10, description="times a refused or failed request is put before it is a reject")
     retry: Retry = Retry()
@@ -307,7 +309,7 @@ class Pipeline(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     source: Source
     models: dict[Id, Model] = Field(min_length=1)
-    generate: tuple[Ask, ...] = Field(min_length=1)
+    generate: tuple[GenerationConfig, ...] = Field(min_length=1)
     dedupe: Literal["shard", "none"] = Field(
         "shard", description="shard: equal images under equal prompts are asked once in a shard; none: each for itself"
     )
@@ -332,7 +334,7 @@ class Pipeline(Section):
         return self.output.primary or (*(ask.id for ask in self.generate), "raw")
 
 
-def _of_names(ids: Sequence[str], generate: Sequence[Ask], models: Collection[str]) -> Iterator[str]:
+def _of_names(ids: Sequence[str], generate: Sequence[GenerationConfig], models: Collection[str]) -> Iterator[str]:
     """What does not fit together in the names of generations and models."""
     if "raw" in ids:
         yield "generate: the id raw is taken by the captions that came with the images"
@@ -343,16 +345,16 @@ def _of_names(ids: Sequence[str], generate: Sequence[Ask], models: Collection[st
             yield f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(models)}"
 
 
-def _of_generations(generate: Sequence[Ask], models: Mapping[str, Model]) -> Iterator[str]:
+def _of_generations(generate: Sequence[GenerationConfig], models: Mapping[str, Model]) -> Iterator[str]:
     """What does not fit together in engines, prompts and columns."""
     for ask in generate:
         if ask.model not in models:
             continue
-        replay = models[ask.model].engine == "replay"
-        if replay and not ask.column:
-            yield f"generate {ask.id}: engine replay needs `column`, the source column that holds the captions"
-        if not replay and (ask.column or not ask.prompt):
-            yield f"generate {ask.id}: needs `prompt`, and `column` only goes with engine replay"
+        from_column = models[ask.model].engine == "column"
+        if from_column and not ask.column:
+            yield f"generate {ask.id}: engine column needs `column`, the source column that holds the captions"
+        if not from_column and (ask.column or not ask.prompt):
+            yield f"generate {ask.id}: needs `prompt`, and `column` only goes with engine column"
 
 
 def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:
@@ -379,7 +381,7 @@ class Parts:
 
     source: Source | None
     models: Mapping[str, Model]
-    generate: Sequence[Ask]
+    generate: Sequence[GenerationConfig]
     annotate: Annotate | None
     output: Output | None
 
@@ -421,6 +423,7 @@ def load(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
 
 def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
     """The pipeline in `data`. Raises ConfigError as `load` does."""
+    data = legacy.pipeline(data)
     try:
         return Pipeline.model_validate(data)
     except ValidationError as error:
@@ -453,7 +456,7 @@ def _parts(data: dict[str, Any]) -> Parts:
 
     models, generate = data.get("models"), data.get("generate")
     of_models = {str(name): part(Model, value, _OF_MODEL) for name, value in _items(models)}
-    of_generate = [part(Ask, value, _OF_ASK) for value in generate] if isinstance(generate, list) else []
+    of_generate = [part(GenerationConfig, value, _OF_ASK) for value in generate] if isinstance(generate, list) else []
     return Parts(
         source=part(Source, data.get("source")),
         models={name: model for name, model in of_models.items() if model},
@@ -518,7 +521,7 @@ def _value(text: str, where: str) -> Any:
 
 def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     """The section that a location in the file belongs to."""
-    top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": Ask}
+    top = {"source": Source, "annotate": Annotate, "output": Output, "models": Model, "generate": GenerationConfig}
     top["breaker"] = Breaker
     deep = {("source", "limits"): Limits, ("output", "sampling"): SamplingPolicy, ("output", "holdout"): Holdout}
     deep["output", "card"] = Card
@@ -530,14 +533,3 @@ def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     if names[0] == "generate" and names[-1] in ("sampling", "retry"):
         return SamplingConfig if names[-1] == "sampling" else Retry
     return deep.get(names[:2], top.get(names[0]))  # type: ignore[return-value, arg-type]
-
-
-def schema_json() -> str:
-    """The JSON Schema of a pipeline file; `schemas/pipeline.schema.json` holds it, a test keeps that current."""
-    schema = Pipeline.model_json_schema()
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "pipeline.schema.json"}
-    return json.dumps({**head, **schema}, indent=2) + "\n"
-
-
-if __name__ == "__main__":  # python -m recaption.config
-    (Path(__file__).parent.parent / "schemas" / "pipeline.schema.json").write_text(schema_json(), "utf-8")

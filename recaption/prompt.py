@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,11 +14,11 @@ import jinja2
 import jinja2.meta
 from pydantic import Field, ValidationError
 
-from recaption import sandbox, strictyaml
+from recaption import legacy, sandbox, strictyaml
 from recaption.errors import ConfigError, RequestError
 from recaption.resources import find
 from recaption.section import OneOrMore, Section, explain
-from recaption.types import Granularity
+from recaption.types import WholeImage
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
@@ -31,22 +31,26 @@ class FrontMatter(Section):
 
     id: str = Field(pattern=r"^[a-z0-9_]+$")
     version: int = Field(ge=1)
-    kind: Granularity
+    granularity: WholeImage
     stop: Annotated[tuple[str, ...], OneOrMore] = ()
     notes: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A prompt file. `sha256` is of its bytes and part of the fingerprint."""
+    """A prompt file. `sha256` is of its bytes (see `legacy.prompt_identity`) and part of the fingerprint."""
 
     id: str
     version: int
-    kind: Granularity
+    granularity: WholeImage
     stop: tuple[str, ...]
     template: str
     sha256: str
     path: Path
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: a compiled template cannot be pickled."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def columns(self) -> frozenset[str]:
@@ -66,9 +70,25 @@ class Prompt:
 
         Null, missing, NaN and blank columns are one thing: a template handles them (`{{ caption or "…" }}`,
         `{% if caption %}`, `default`), or the request is refused. Raises RequestError where it is, where the template
-        fails on a value, and where it takes more than `sandbox.STEPS` steps or makes more than `sandbox.TEXT`
-        characters.
+        fails on a value, where nothing visible results, and where it takes more than `sandbox.STEPS` steps or makes
+        more than `sandbox.TEXT` characters.
         """
+        text = self._rendered(columns)
+        if _is_blank(text):
+            raise RequestError(
+                f"prompt {self.id} cannot be filled in: the text is empty for this image. Add text that does not "
+                "depend on columns, or a default"
+            )
+        return text
+
+    def is_empty(self, columns: Mapping[str, Any]) -> bool:
+        """Whether these columns fill it in to a text without anything visible. False where it cannot be filled in."""
+        try:
+            return _is_blank(self._rendered(columns))
+        except RequestError:
+            return False
+
+    def _rendered(self, columns: Mapping[str, Any]) -> str:
         values: dict[str, Any] = dict.fromkeys(self.columns)
         values |= {name: columns[name] for name in self._names if name in columns}
         try:
@@ -81,14 +101,14 @@ class Prompt:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
 
     def fill_in_as_before(self, columns: Mapping[str, Any]) -> str | None:
-        """The text that recaption made of absent values before schema 1.3; None where it was the same as now.
+        """The text that earlier versions made of these columns; None where it was the same as now.
 
-        Null was "None" and a blank a blank. Answers to such prompts are stored and paid for, so they are looked up by
-        this text; nothing is asked with it.
+        Before schema 1.3, null was "None" and a blank a blank. A text without anything visible was sent as it was.
+        Answers to such prompts are stored and paid for, so they are looked up by this text. It is never sent.
         """
         values = {name: columns[name] for name in self._names if name in columns}
         if not any(map(sandbox.holds_absent, values.values())):
-            return None
+            return self._rendered(columns) if self.is_empty(columns) else None
         try:
             return sandbox.render(self._compiled, values, as_before=True).strip()
         except (jinja2.TemplateError, *_OF_A_VALUE):
@@ -97,6 +117,11 @@ class Prompt:
     def missing(self, available: Iterable[str]) -> list[str]:
         """Template columns that are not among `available`, sorted."""
         return sorted(self.columns - set(available))
+
+
+def _is_blank(text: str) -> bool:
+    """Whether a text has nothing but white space, control characters and characters without width."""
+    return not any(character.isprintable() and not character.isspace() for character in text)
 
 
 def load(name: str, folder: Path | None = None) -> Prompt:
@@ -108,9 +133,9 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     data = path.read_bytes()
     match = _FRONT_MATTER.match(strictyaml.decoded(data, f"prompt {path}"))
     if match is None:
-        raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, kind, ---")
+        raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, granularity, ---")
     try:
-        head = FrontMatter.model_validate(strictyaml.read(match[1], f"front matter of prompt {path}", 2) or {})
+        head = FrontMatter.model_validate(_front_matter(match[1], path))
         template = match[2].strip()
         with sandbox.bounded():
             sandbox.ENVIRONMENT.from_string(template)
@@ -123,12 +148,26 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         raise ConfigError(f"prompt {path}: its text is nested too deeply; write it with fewer levels") from error
     if not template:
         raise ConfigError(f"prompt {path} has no text below its front matter")
-    return Prompt(
+    prompt = Prompt(
         id=head.id,
         version=head.version,
-        kind=head.kind,
+        granularity=head.granularity,
         stop=head.stop,
         template=template,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_identity(data),
         path=path,
     )
+    if not prompt.columns and prompt.is_empty({}):
+        raise ConfigError(f"prompt {path} fills in to an empty text for every image: write a question")
+    return prompt
+
+
+def _front_matter(text: str, path: Path) -> Any:
+    found = strictyaml.read(text, f"front matter of prompt {path}", 2) or {}
+    return legacy.front_matter(found) if isinstance(found, dict) else found
+
+
+def _identity(data: bytes) -> str:
+    """sha256 of a prompt file, of its keys as schema 1.2 spelled them."""
+    head, separator, text = data.partition(b"\n---")
+    return hashlib.sha256(legacy.prompt_identity(head) + separator + text).hexdigest()

@@ -1,14 +1,20 @@
-"""Work in threads that nothing waits for once it was interrupted."""
+"""Work in threads that nothing waits for once it is interrupted."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
+from recaption.errors import Interrupted
+
 A = TypeVar("A")
 B = TypeVar("B")
+
+LOOK_SECONDS = 0.2  # between two looks at signals while a call is waited for
+GRACE_SECONDS = 4.0  # for a call to end after a stop was requested
 
 
 def each(call: Callable[[A], B], items: Sequence[A], threads: int) -> Iterator[B]:
@@ -42,3 +48,39 @@ def each(call: Callable[[A], B], items: Sequence[A], threads: int) -> Iterator[B
             yield future.result()
     finally:
         closed.set()
+
+
+def waited(
+    call: Callable[[], A],
+    stopping: Callable[[], bool] = lambda: False,
+    silent: Callable[[float], object] = lambda seconds: None,
+    grace: float = GRACE_SECONDS,
+) -> A:
+    """What `call` returns or raises. It runs on a daemon thread, so that signals are heard while a store is silent.
+
+    `silent` is called with the seconds that the call has run. Raises Interrupted when `stopping` says so and the call
+    does not end within `grace` seconds; it then goes on until the process ends, so it must be one that may be killed.
+    """
+    results: list[A] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the call is waited for
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="recaption-waited", daemon=True)
+    began = time.monotonic()
+    thread.start()
+    while thread.is_alive():
+        thread.join(LOOK_SECONDS)
+        silent(time.monotonic() - began)
+        if thread.is_alive() and stopping():
+            thread.join(grace)
+            if thread.is_alive():
+                raise Interrupted("stopped on request; run the same command again to continue")
+    silent(0.0)
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -18,6 +18,7 @@ SCHEMA_VERSION: Final = "1.3"
 
 FinishReason = Literal["stop", "length", "repetition", "empty", "refusal", "error"]
 Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
+WholeImage = Literal["short", "long"]  # granularities of a generated caption of a whole image
 Status = Literal["ok", "partial", "reject", "excluded"]
 Stage = Literal["source", "decode", "generate", "build"]
 TagKind = Literal[
@@ -47,7 +48,7 @@ Reason = Literal[
     "repetition",
     "refusal",
     "truncated_answer",
-    "request_error",  # the engine refused the request
+    "request_error",  # the prompt cannot be filled in, or the engine refused the request or failed at it alone
     "poison",  # alone kills a fresh engine twice
     "unstorable",  # the answer or reject cannot be written
     # build
@@ -177,10 +178,10 @@ class Generation:
 
     id: str
     model: str  # the model's name in the pipeline
-    kind: Granularity
+    granularity: Granularity
     fingerprint: str
-    prompt: str | None = None  # prompt id; None for an engine that replays a column
-    column: str | None = None  # replay: the source column that holds the answers
+    prompt: str | None = None  # prompt id; None with engine `column`
+    column: str | None = None  # engine `column`: the source column that holds the captions
     sampling: Sampling | None = None
 
 
@@ -327,10 +328,12 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionFailure:
-    """A caption that could not be parsed (`table` None), or whose rows are missing in a table of the pipeline's own."""
+    """A caption that could not be parsed, whose rows are missing in `table` of the pipeline's own, or some texts of
+    which have no token ids because `tokenizer` failed on them."""
 
     caption_id: str
     table: str | None = None
+    tokenizer: str | None = None
     error: str  # name and message of the exception
 
 

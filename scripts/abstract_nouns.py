@@ -17,9 +17,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from recaption.annotate.lemma import singular
-from recaption.annotate.train import ewt, masc
-from recaption.annotate.train_sentences import THINGS
 from recaption.annotate.words import words
+from training.tagger.sentences import THINGS
+from training.tagger.train import ewt, masc
 
 # lexnames(5WN): animal, artifact, body, food, group, location, object, person, phenomenon, plant, substance; and,
 # because pictures show what carries them, top nouns (person, animal), communication (sign, letter), possession (coin),

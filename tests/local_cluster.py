@@ -24,7 +24,7 @@ from recaption.engine.base import Completion, Engine, Rendered, Request
 from recaption.generate.actor import EngineHost
 from recaption.generate.transport import ActorLost, Outcome
 from recaption.generate.work import HostSpec
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 
 
 class Crashed(BaseException):

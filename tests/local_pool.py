@@ -9,18 +9,18 @@ from typing import Any
 
 from recaption import config
 from recaption.annotate import Annotator
+from recaption.build.builder import Builder
 from recaption.errors import Interrupted
 from recaption.generate.chunks import list_shard
 from recaption.generate.events import Tell, tell_nobody
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job
-from recaption.run.builder import Builder
+from recaption.io.store import open_store
 from recaption.source import open_source
-from recaption.store import open_store
 
 
 class LocalPool:
-    """See `recaption.run.pool.Pool`. `ran` has the names of the functions that were run."""
+    """See `recaption.build.pool.Pool`. `ran` has the names of the functions that were run."""
 
     def __init__(self, seed: int = 0) -> None:
         self.ran: list[str] = []

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from recaption.generate.chunks import Chunk, Listing
+from recaption.generate.chunks import Chunk, ShardListing
 from recaption.generate.scheduler import Assignment, Scheduler
 from recaption.types import SourceShard
 
@@ -15,13 +15,13 @@ Row = tuple[str, int]  # shard, row
 Asked = tuple[str, int, int]  # shard, row, question
 
 
-def listing(number: int, sizes: list[int], questions: int = 1) -> Listing:
+def listing(number: int, sizes: list[int], questions: int = 1) -> ShardListing:
     """A shard with a chunk of so many images for each of `sizes`; 0 leaves the chunk out."""
     masks = [((1 << size) - 1,) * questions for size in sizes]
     return masked(number, masks)
 
 
-def masked(number: int, masks: list[tuple[int, ...]]) -> Listing:
+def masked(number: int, masks: list[tuple[int, ...]]) -> ShardListing:
     """A shard whose chunks miss what `masks` say."""
     shard = SourceShard(id=f"{number:05d}", number=number, path=f"{number:05d}.tar")
     chunks = tuple(
@@ -30,7 +30,7 @@ def masked(number: int, masks: list[tuple[int, ...]]) -> Listing:
         if any(bits)
     )
     images, questions = 256 * len(masks), len(masks[0]) if masks else 1
-    return Listing(
+    return ShardListing(
         shard=shard,
         digest="d",
         images=images,
@@ -80,7 +80,7 @@ class Actor:
 class World:
     """Plays cluster and store; a row of `poison` ends whatever actor has begun it, sooner or later."""
 
-    def __init__(self, rng: random.Random, shards: list[Listing], poison: set[Row], *, mishaps: int = 0) -> None:
+    def __init__(self, rng: random.Random, shards: list[ShardListing], poison: set[Row], *, mishaps: int = 0) -> None:
         self.rng, self.scheduler, self.poison = rng, Scheduler(), poison
         self.expected = {each.shard.id: set[Asked]().union(*map(asked, each.chunks)) for each in shards}
         self.mishaps = mishaps  # deaths, drains and failures that no image is to blame for

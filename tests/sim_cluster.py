@@ -18,14 +18,15 @@ from typing import Any
 from recaption.config import Model
 from recaption.engine.base import EngineSpec
 from recaption.generate.actor import Ended, Poll
-from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, ShardListing
 from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
-from recaption.generate.plan import ModelPlan, Question
+from recaption.generate.plan import ModelPlan
 from recaption.generate.scheduler import Assignment
-from recaption.generate.tasks import Job, list_one, narrow_one
+from recaption.generate.tasks import Job, list_one, recheck_one
 from recaption.generate.transport import Outcome
 from recaption.generate.work import HostSpec
+from recaption.tasks.question import Question
 from recaption.types import Generation, Sampling, SourceShard
 
 ROUND_TRIP = 0.005  # seconds
@@ -74,7 +75,7 @@ class SimTransport:
     def task(self, function: Callable[..., Any], *args: Any) -> int:
         if function is list_one:
             return self._later(0.5, lambda: self._listing(args[2]))
-        assert function is narrow_one, function
+        assert function is recheck_one, function
         return self._later(0.1, lambda: (args[2], Counters()))
 
     def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
@@ -135,14 +136,14 @@ class SimTransport:
     def _push(self, at: float, make: Callable[[], Outcome | None]) -> None:
         heapq.heappush(self._events, (at, next(self._order), make))
 
-    def _listing(self, shard: SourceShard) -> Listing:
+    def _listing(self, shard: SourceShard) -> ShardListing:
         full = (1 << CHUNK_SIZE) - 1
         chunks = tuple(
             Chunk(shard=shard, digest="0" * 12, number=i, first=i * CHUNK_SIZE, missing=(full,))
             for i in range(self._chunks)
         )
         images = self._chunks * CHUNK_SIZE
-        return Listing(
+        return ShardListing(
             shard=shard,
             digest="0" * 12,
             images=images,
@@ -219,7 +220,7 @@ class SimTransport:
 def plan() -> ModelPlan:
     """One model with one question, whose engines are simulated."""
     generation = Generation(
-        id="long", model="m", kind="long", fingerprint="0" * 16, prompt="p", sampling=Sampling(max_tokens=8)
+        id="long", model="m", granularity="long", fingerprint="0" * 16, prompt="p", sampling=Sampling(max_tokens=8)
     )
     question = Question(generation=generation, prompt=None, attempts=1)
     return ModelPlan(

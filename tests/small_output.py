@@ -9,20 +9,21 @@ from typing import Any
 import yaml
 from fake_engine import FakeEngine
 from samples import jpeg, sample, write_tar
+from writing import write_manifest
 
 from recaption import config, engine
 from recaption.annotate import Annotator
+from recaption.build import builder
+from recaption.build.shard import BuildSpec, finish_shard, token_encoders
 from recaption.engine.base import Completion, EngineSpec, Rendered, Request
-from recaption.generate import parts
-from recaption.generate.chunks import load_index
 from recaption.generate.plan import Plan, make_plan
 from recaption.generate.retry import ask_until_answered
-from recaption.run import builder
-from recaption.run.shard import BuildSpec, finish_shard, token_encoders
+from recaption.io.store import open_store
+from recaption.output import answers as parts
+from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.store import open_store
 from recaption.types import Answer, Reject
-from recaption.write import publish, write_manifest
+from recaption.write import publish
 
 
 class MoodyEngine(FakeEngine):

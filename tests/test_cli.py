@@ -15,8 +15,8 @@ import pytest
 from recaption import config
 from recaption.cli import main
 from recaption.errors import EngineDead, Interrupted
+from recaption.io.store import open_store
 from recaption.run import Outcome
-from recaption.store import open_store
 from recaption.write import Pruned, current_build
 
 GOLDEN = Path(__file__).parent / "golden" / "output"
@@ -33,7 +33,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     out, _ = said(capsys)
     for command in (
-        *("run", "generate", "build", "estimate", "status", "redrive", "replay"),
+        *("run", "generate", "build", "estimate", "status", "retry", "reproduce"),
         *("download", "inspect", "export", "validate", "init"),
     ):
         assert f"\n    {command} " in out
@@ -44,7 +44,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["run", "nope"], "pipeline 'nope' not found"),
         (["run", "demo", "--set", "output.pth=x"], "output.pth: unknown key; allowed here: path, format"),
-        (["run", "replay", "--set", "source.path=/nowhere/*.tar"], "/nowhere"),
+        (["run", "column", "--set", "source.path=/nowhere/*.tar"], "/nowhere"),
         (["inspect", "/nowhere"], "/nowhere"),
         (["inspect", "/nowhere", "--ask", "lenghts"], "Did you mean lengths?"),
         (["inspect", "/nowhere", "SELECT 1", "--ask", "tags"], "give one of them"),
@@ -54,8 +54,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["download", "/nowhere.txt", "out"], "--user-agent-token"),
         (["status", "/nowhere"], "nothing was run into /nowhere"),
         (["status", "/nowhere", "--json"], "output.path"),
-        (["redrive", "/nowhere", "--reason", "refusal"], "/nowhere has no pipeline.yaml"),
-        (["replay", "/nowhere", "key"], "/nowhere has no pipeline.yaml"),
+        (["retry", "/nowhere", "--reason", "refusal"], "/nowhere has no pipeline.yaml"),
+        (["reproduce", "/nowhere", "key"], "/nowhere has no pipeline.yaml"),
         (["export", "/nowhere", "/nowhere/x", "--to", "flair"], "cannot open /nowhere: there is no such folder"),
         (["validate", "/nowhere", "--for", "flair"], "cannot check /nowhere"),
         (["estimate", "nope"], "pipeline 'nope' not found"),
@@ -86,10 +86,10 @@ def test_what_ends_a_run_is_said_and_coded(
         raise error
 
     monkeypatch.setattr("recaption.run.run", fail)
-    assert main(["run", "replay"]) == code
+    assert main(["run", "column"]) == code
     _, err = said(capsys)
     assert err.startswith(word) and str(error) in err, "markup in an error is text"
-    assert main(["run", "replay", "--json"]) == code
+    assert main(["run", "column", "--json"]) == code
     out, err = said(capsys)
     assert err.startswith(word), "people are told as ever"
     *_, last = map(json.loads, out.splitlines())
@@ -103,7 +103,7 @@ def test_a_defect_is_a_traceback_with_an_exit_code_and_a_summary(
         raise KeyError("boom")
 
     monkeypatch.setattr("recaption.run.run", fail)
-    assert main(["run", "replay", "--json"]) == 3
+    assert main(["run", "column", "--json"]) == 3
     out, err = said(capsys)
     assert "Traceback" in err and err.splitlines()[-1] == "error: unexpected KeyError: 'boom'"
     assert json.loads(out.splitlines()[-1])["exit_code"] == 3
@@ -168,14 +168,14 @@ def test_a_price_is_in_dollars(value: str, price: float, monkeypatch: pytest.Mon
         raise Interrupted("enough")
 
     monkeypatch.setattr("recaption.run.estimate.estimate", stop)
-    assert main(["estimate", "replay", "--price", value, "--images", "9"]) == 75
+    assert main(["estimate", "column", "--price", value, "--images", "9"]) == 75
     assert seen == {"images": 9, "price": price}
 
 
 @pytest.mark.parametrize("value", ["cheap", "-1", "nan", "inf"])
 def test_a_price_is_a_number(value: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["estimate", "replay", f"--price={value}"])
+        main(["estimate", "column", f"--price={value}"])
     assert stop.value.code == 2
     assert "is not a price in dollars" in said(capsys)[1]
 
@@ -199,10 +199,10 @@ def test_status_does_not_watch_without_a_terminal(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize(("share", "code"), [(0.0, 0), (0.9, 1)])
-def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
+def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
     share: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from recaption.run.redrive import Redriven
+    from recaption.run.retry_rejects import RetryResult
 
     outcome = Outcome(
         store_url=str(tmp_path),
@@ -216,22 +216,22 @@ def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
     )
     seen: dict[str, Any] = {}
 
-    def redrive(out: str, reasons: list[str], display: object, **options: Any) -> Redriven:
+    def retry_rejects(out: str, reasons: list[str], display: object, **options: Any) -> RetryResult:
         seen.update(options, out=out, reasons=reasons)
-        pipeline, _ = config.load("replay")
+        pipeline, _ = config.load("column")
         there = Counter(refusal=6)
-        return Redriven(outcome=outcome, pipeline=pipeline, asked=6, answered=4, reasons=tuple(reasons), there=there)
+        return RetryResult(outcome=outcome, pipeline=pipeline, asked=6, answered=4, reasons=tuple(reasons), there=there)
 
-    monkeypatch.setattr("recaption.run.redrive.redrive", redrive)
-    assert main(["redrive", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
+    monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", retry_rejects)
+    assert main(["retry", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
     asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
     assert seen == asked | {"beside": ()}
     out, err = said(capsys)
-    assert "redriven: asked 6 again, of which 4 have an answer now" in out and "long: asked 6" in out
+    assert "retried: asked 6 again, of which 4 have an answer now" in out and "long: asked 6" in out
     assert ("max_reject_share" in err) == bool(code)
-    assert main(["redrive", "out/x", "--reason", "refusal", "--quiet"]) == code
+    assert main(["retry", "out/x", "--reason", "refusal", "--quiet"]) == code
     assert said(capsys)[0] == ""
-    assert main(["redrive", "out/x", "--reason", "refusal", "--json"]) == code
+    assert main(["retry", "out/x", "--reason", "refusal", "--json"]) == code
     (summary,) = map(json.loads, said(capsys)[0].splitlines())
     assert (summary["event"], summary["exit_code"], summary["asked"], summary["now_answered"]) == (
         "summary",
@@ -241,23 +241,21 @@ def test_a_redrive_says_what_came_of_it_and_ends_like_a_run(
     )
 
 
-def test_a_redrive_of_nothing_is_no_failure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from recaption.run.redrive import Redriven
+def test_a_retry_of_nothing_is_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from recaption.run.retry_rejects import RetryResult
 
-    pipeline, _ = config.load("replay")
-    nothing = Redriven(
+    pipeline, _ = config.load("column")
+    nothing = RetryResult(
         outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=("poison",), there=Counter(refusal=6)
     )
-    monkeypatch.setattr("recaption.run.redrive.redrive", lambda *arguments, **options: nothing)
-    assert main(["redrive", "out/x", "--reason", "poison"]) == 0
+    monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", lambda *arguments, **options: nothing)
+    assert main(["retry", "out/x", "--reason", "poison"]) == 0
     assert said(capsys)[0] == "Nothing to do: nothing is rejected for poison. Rejected are: refusal 6\n"
 
 
 def test_a_pipeline_file_for_the_prompts_has_to_be_there(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["replay", "out", "key", "--pipeline", "/nowhere.yaml"])
+        main(["reproduce", "out", "key", "--pipeline", "/nowhere.yaml"])
     assert stop.value.code == 2 and "there is no file '/nowhere.yaml'" in said(capsys)[1]
 
 
@@ -283,18 +281,18 @@ def test_build_prunes_and_says_what_was_removed_and_what_is_not_well(
         )
 
     monkeypatch.setattr("recaption.run.run", run, raising=False)
-    assert main(["build", "replay", "--prune"]) == 0
+    assert main(["build", "column", "--prune"]) == 0
     out, _ = said(capsys)
     assert "pruned: 2 other builds, 12.3 MB" in out
     assert "warning: 3 train shards are fewer" in out
-    assert main(["build", "replay"]) == 0
+    assert main(["build", "column"]) == 0
     assert asked == [True, False] and "pruned" not in said(capsys)[0]
-    assert main(["build", "replay", "--prune", "--json"]) == 0
+    assert main(["build", "column", "--prune", "--json"]) == 0
     message, summary = map(json.loads, said(capsys)[0].splitlines())
     assert message["event"] == "message" and summary["pruned"] == {"builds": 2, "bytes": 12_345_678}
     assert (summary["exit_code"], summary["changed"], summary["dataset"]["images"]) == (0, False, 20)
     with pytest.raises(SystemExit):
-        main(["run", "replay", "--prune"])
+        main(["run", "column", "--prune"])
 
 
 def test_a_port_for_metrics_that_is_taken_ends_it_before_anything_begins(
@@ -302,12 +300,12 @@ def test_a_port_for_metrics_that_is_taken_ends_it_before_anything_begins(
 ) -> None:
     monkeypatch.setattr("recaption.run.run", lambda *_, **__: pytest.fail("it began"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert main(["run", "replay", "--metrics-port", str(taken.getsockname()[1])]) == 2
+        assert main(["run", "column", "--metrics-port", str(taken.getsockname()[1])]) == 2
     assert "cannot listen on 127.0.0.1" in said(capsys)[1]
 
 
 @pytest.mark.parametrize("options", [["--metrics-port", "0"], ["--metrics-port", "70000"], ["--quiet", "--json"]])
 def test_how_a_run_is_watched_is_checked(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main(["run", "replay", *options])
+        main(["run", "column", *options])
     assert stop.value.code == 2

@@ -13,14 +13,14 @@ from local_cluster import CountingEngine, Crashed, Crashes, LocalTransport
 from samples import jpeg, sample, write_tar
 
 from recaption import config
+from recaption.build.shard import BuildSpec, finish_shard
 from recaption.generate.driver import Pass
-from recaption.generate.lease import _OWN as lease_of_this_process
-from recaption.generate.lease import claim
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job
-from recaption.run.shard import BuildSpec, finish_shard
+from recaption.io.store import LocalStore
+from recaption.output.lease import _OWN as lease_of_this_process
+from recaption.output.lease import claim
 from recaption.source import open_source
-from recaption.store import LocalStore
 from recaption.text import sha256 as text_sha256
 
 IMAGES, ENGINES, CAPACITY = 40, 2, 8
@@ -43,7 +43,7 @@ def small_steps(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("recaption.generate.chunks.CHUNK_SIZE", 6)
     patch.setattr("recaption.generate.work.FLUSH_COUNT", 3)
     patch.setattr("os.fsync", lambda descriptor: None)
-    patch.setattr("recaption.generate.lease.Lease.start", lambda lease: None)  # no beat between the writes
+    patch.setattr("recaption.output.lease.Lease.start", lambda lease: None)  # no beat between the writes
 
 
 @pytest.fixture(autouse=True)

@@ -152,7 +152,7 @@ def test_the_slurm_script_runs_a_pipeline_on_the_real_ray(tmp_path: Path) -> Non
     pipeline = {
         "name": "test",
         "source": {"path": f"{tmp_path}/s/a.tar"},
-        "models": {"column": {"engine": "replay"}},
+        "models": {"column": {"engine": "column"}},
         "generate": [{"id": "long", "model": "column", "column": "recap"}],
         "output": {"path": str(tmp_path / "out")},
     }

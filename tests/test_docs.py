@@ -159,7 +159,7 @@ def check_yaml(text: str) -> None:
 
 
 def asking(n: int, name: str, model: dict[str, Any]) -> dict[str, Any]:
-    what = {"column": "caption"} if model.get("engine") == "replay" else {"prompt": "describe_long"}
+    what = {"column": "caption"} if model.get("engine") == "column" else {"prompt": "describe_long"}
     return {"id": f"g{n}", "model": name, **what}
 
 
@@ -253,7 +253,7 @@ def test_wrong_yaml_is_caught(text: str) -> None:
         check_yaml(text)
 
 
-@pytest.mark.parametrize("text", ["output: {path: out/x, format: webdataset}", "models: {r: {engine: replay}}"])
+@pytest.mark.parametrize("text", ["output: {path: out/x, format: webdataset}", "models: {r: {engine: column}}"])
 def test_a_piece_of_a_pipeline_will_do(text: str) -> None:
     check_yaml(text)
 

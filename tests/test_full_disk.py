@@ -17,8 +17,8 @@ from recaption import cli
 from recaption.errors import RecaptionError, StoreError
 from recaption.export import MODULES
 from recaption.generate.plan import Plan
-from recaption.store import LocalStore
-from recaption.write.outfile import outfile
+from recaption.io.outfile import outfile
+from recaption.io.store import LocalStore
 
 HERE = Path(__file__).parent
 ROOMS = (0, 4096, 20_480, 65_536, 131_072)  # bytes that are left: the failure comes early or late

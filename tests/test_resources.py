@@ -24,5 +24,5 @@ def test_a_path_wins_over_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", ["../pipelines/demo", "nope.yaml", "", "a/b"])
 def test_what_is_no_name_is_not_found(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"not found.*Known names: demo, flair, openai, replay"):
+    with pytest.raises(ConfigError, match=r"not found.*Known names: column, demo, flair, openai"):
         find("pipelines", name, ".yaml")

@@ -21,9 +21,9 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import EngineDead, UserError
+from recaption.io.store import open_store
 from recaption.progress import Display
 from recaption.source.recorded import POSITIONS, record_rule
-from recaption.store import open_store
 from recaption.tokenids import TokenIds
 from recaption.validate import validate_output
 
@@ -95,7 +95,7 @@ def test_a_new_generation_tops_up_and_a_changed_prompt_asks_again(
     data = pipeline_data(f"{source}/*.tar", out)
     assert run(data).answered == 40, "only the short ones are new"
     prompt = tmp_path / "p.md"
-    prompt.write_text("---\nid: p\nversion: 1\nkind: short\n---\nTitle {{ title }}: one sentence, please.\n")
+    prompt.write_text("---\nid: p\nversion: 1\ngranularity: short\n---\nTitle {{ title }}: one sentence, please.\n")
     data["generate"][1]["prompt"] = str(prompt)
     assert run(data).answered == 40
     assert len(list(out.glob("builds/*/manifest.json"))) == 3, "former builds stay as they are"
@@ -367,7 +367,7 @@ def test_several_raw_captions_are_all_kept_and_what_is_unused_is_said(tmp_path: 
     (folder / "train" / "metadata.jsonl").write_text('{"file_name": "a.jpg", "text": ["one cup", "two cups"]}\n')
     (folder / "notes.txt").write_text("x")
     data = pipeline_data(str(folder), out)
-    data["models"]["column"] = {"engine": "replay"}
+    data["models"]["column"] = {"engine": "column"}
     data["generate"][1] = {"id": "short", "model": "column", "column": "text"}
     outcome = run(data)
     assert outcome.unused == (
@@ -401,12 +401,12 @@ def test_halves(make_source: Callable[..., Path], tmp_path: Path) -> None:
     assert len(list(out.glob("builds/*/manifest.json"))) == 2
 
 
-def test_replay_needs_no_model(tmp_path: Path) -> None:
+def test_engine_column_needs_no_model(tmp_path: Path) -> None:
     samples = [sample(f"k{i}", jpeg(i), recap=f"A cup. A table with {i} plates.") for i in range(4)]
     samples += [sample("none", jpeg(9)), sample("same1", jpeg(1), recap="Another text for equal bytes.")]
     write_tar(tmp_path / "s" / "a.tar", samples)
     data = pipeline_data(f"{tmp_path}/s/a.tar", tmp_path / "out")
-    data["models"] = {"column": {"engine": "replay"}}
+    data["models"] = {"column": {"engine": "column"}}
     data["generate"] = [{"id": "long", "model": "column", "column": "recap"}]
     run(data)
     found = manifest(tmp_path / "out")
@@ -470,7 +470,7 @@ def test_a_tokenizer_that_cannot_be_had_is_named_before_a_model_is_loaded(
 
 def test_a_template_column_that_the_source_lacks(make_source: Callable[..., Path], tmp_path: Path) -> None:
     prompt = tmp_path / "p.md"
-    prompt.write_text("---\nid: p\nversion: 1\nkind: long\n---\nDescribe {{ artist }}.\n")
+    prompt.write_text("---\nid: p\nversion: 1\ngranularity: long\n---\nDescribe {{ artist }}.\n")
     data = pipeline_data(f"{make_source()}/*.tar", tmp_path / "out")
     data["generate"][0]["prompt"] = str(prompt)
     with pytest.raises(UserError, match=r"uses artist, which the source lacks; its columns are .*title"):

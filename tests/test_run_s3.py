@@ -10,9 +10,9 @@ from killed_run import KilledRun
 from s3_server import S3Server, needs_s3, sometimes
 
 from recaption.config import Source
-from recaption.generate.chunks import load_index
+from recaption.io.store import Store, open_store
+from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.store import Store, open_store
 
 pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(480)]
 IMAGES = 48

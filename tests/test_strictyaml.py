@@ -159,11 +159,11 @@ def test_a_value_of_set_that_is_cut_short_is_refused(value: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("head", "said"),
     [
-        ("id: p\nid: q\nversion: 1\nkind: long", "'id' twice, in line 2 and line 3"),
-        ("id: no\nversion: 1\nkind: long", "id: .*given: no, which.*put it in quotes"),
-        ("id: p\nversion: true\nkind: long", "version: .*given: true, which"),
-        ("id: p\nversion: 010\nkind: long", "version: .*given: 010, which"),
-        ("id: p\nversion: 1\nkind: long\nnotes: " + "[" * 9999, "nested more than 64"),
+        ("id: p\nid: q\nversion: 1\ngranularity: long", "'id' twice, in line 2 and line 3"),
+        ("id: no\nversion: 1\ngranularity: long", "id: .*given: no, which.*put it in quotes"),
+        ("id: p\nversion: true\ngranularity: long", "version: .*given: true, which"),
+        ("id: p\nversion: 010\ngranularity: long", "version: .*given: 010, which"),
+        ("id: p\nversion: 1\ngranularity: long\nnotes: " + "[" * 9999, "nested more than 64"),
     ],
 )
 def test_front_matter_is_read_in_the_same_way(head: str, said: str, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_front_matter_is_read_in_the_same_way(head: str, said: str, tmp_path: Pa
 
 def test_a_prompt_in_utf_16_says_so(tmp_path: Path) -> None:
     file = tmp_path / "p.md"
-    file.write_bytes("---\nid: p\nversion: 1\nkind: long\n---\nx".encode("utf-16"))
+    file.write_bytes("---\nid: p\nversion: 1\ngranularity: long\n---\nx".encode("utf-16"))
     with pytest.raises(ConfigError, match=r"p\.md is encoded in UTF-16; save it as UTF-8"):
         prompt.load(str(file))
 

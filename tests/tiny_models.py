@@ -109,7 +109,7 @@ def make_scene(folder: Path, layers: int | None = None) -> Path:
     import torch
     import transformers
 
-    from recaption.demo import build
+    from training.scene import build
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     torch.manual_seed(0)

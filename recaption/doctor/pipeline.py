@@ -14,9 +14,9 @@ from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.doctor.machine import disk
 from recaption.errors import RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside
-from recaption.objectstore import ObjectStore
+from recaption.io.objectstore import ObjectStore
+from recaption.io.store import LocalStore, open_store
 from recaption.source import Source, open_source
-from recaption.store import LocalStore, open_store
 
 _LISTING = 3.0  # s that shards are counted for: a source may have a hundred thousand
 
@@ -54,9 +54,9 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
         todo = "correct the prompt, or generate in the pipeline"
         return [*findings, *(error("prompts", str(fault), todo, "input") for fault in faults)]
     prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
-    replayed = [ask.column for ask in pipeline.generate if ask.column]
+    from_column = [ask.column for ask in pipeline.generate if ask.column]
     words = [*(f"{p.id} (uses {', '.join(sorted(p.columns))})" if p.columns else p.id for p in prompts)]
-    words += [f"column {name}" for name in replayed]
+    words += [f"column {name}" for name in from_column]
     return [*findings, ok("prompts", ", ".join(dict.fromkeys(words)))]
 
 
@@ -149,8 +149,8 @@ def output(pipeline: Pipeline) -> Finding:
 
 def build(pipeline: Pipeline) -> Finding | list[Finding]:
     """What is decided when a build begins: the format, and the tokenizers whose ids are stored."""
-    from recaption.run.builder import format_of
-    from recaption.run.shard import token_encoders
+    from recaption.build.builder import format_of
+    from recaption.build.shard import token_encoders
 
     try:
         kind = _opened(pipeline).kind

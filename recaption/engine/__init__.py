@@ -12,7 +12,7 @@ from recaption.errors import ConfigError, MissingExtra
 from recaption.models import on_this_node
 
 ENGINES = ("vllm", "transformers", "openai")
-"""Engines with a model behind them. `replay` needs none: it is answered from the index (see `engine.replay`)."""
+"""Engines with a model behind them. `column` needs none: its answers come from the index (see `engine.column`)."""
 
 
 def check(engine: str) -> None:
@@ -24,7 +24,7 @@ def check(engine: str) -> None:
             raise MissingExtra(package, extra)
     elif ":" in engine:
         _imported(engine)
-    elif engine != "replay":
+    elif engine != "column":
         raise _unknown(engine)
 
 
@@ -76,7 +76,7 @@ def _imported(name: str) -> Callable[[EngineSpec], Engine]:
 
 
 def _unknown(name: str) -> ConfigError:
-    return ConfigError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}, replay and package.module:Class")
+    return ConfigError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}, column and package.module:Class")
 
 
 __all__ = ["ENGINES", "Completion", "Engine", "EngineSpec", "ImageLimits", "Rendered", "Request", "build", "check"]

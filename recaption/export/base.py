@@ -9,9 +9,9 @@ from typing import Protocol
 
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset, Split
+from recaption.io import files
+from recaption.io.store import Store, open_store
 from recaption.problems import Problem
-from recaption.source import files
-from recaption.store import Store, open_store
 from recaption.types import Record
 from recaption.write.profile import Fill, places
 

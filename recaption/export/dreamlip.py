@@ -24,10 +24,10 @@ from typing import Any, Final
 from recaption.annotate import flair
 from recaption.export.base import Exported, Options, begin, chosen, described, named, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
+from recaption.io import files
+from recaption.io.outfile import outfile
 from recaption.problems import Problem
-from recaption.source import files
 from recaption.types import Record
-from recaption.write.outfile import outfile
 
 WRITES: Final = "one CSV: Image Path and seven texts, unsplit"
 READ_BY: Final = "DreamLIP; FLAIR's preprocessing"

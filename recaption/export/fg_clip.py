@@ -19,8 +19,8 @@ from typing import Any, Final
 from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import is_relative, read_lists, repeated, write_list
+from recaption.io import files
 from recaption.problems import Problem
-from recaption.source import files
 
 WRITES: Final = "one JSON: f_path (KEY.jpg), caption, short_caption; no regions"
 READ_BY: Final = "FG-CLIP and FG-CLIP 2, first stage"

@@ -10,10 +10,10 @@ import orjson
 
 from recaption.errors import RecaptionError
 from recaption.export.base import named
+from recaption.io import files
+from recaption.io.outfile import outfile
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.source import files
-from recaption.store import Store
-from recaption.write.outfile import outfile
 
 
 def write_list(store: Store, name: str, rows: Iterable[Mapping[str, Any]]) -> int:

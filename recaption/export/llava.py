@@ -17,8 +17,8 @@ from typing import Any, Final
 from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.export.json_list import is_relative, read_lists, repeated, write_list
+from recaption.io import files
 from recaption.problems import Problem
-from recaption.source import files
 from recaption.text import fold
 
 WRITES: Final = "one JSON: id, image (KEY.jpg), conversations"

@@ -19,16 +19,15 @@ from recaption.errors import DatasetError, RecaptionError, SourceError, UserErro
 from recaption.export.base import Exported, Options, begin, removed_on_failure
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
+from recaption.io import files
+from recaption.io.outfile import outfile
+from recaption.io.store import Store
 from recaption.problems import Problem
-from recaption.source import files
 from recaption.source.listing import list_files
 from recaption.source.tar import BrokenTarError, TarReader
 from recaption.source.webdataset import META, NAME
-from recaption.store import Store
 from recaption.types import Record
-from recaption.write.outfile import outfile
-from recaption.write.sample import primary_text
-from recaption.write.webdataset import end_mark, pieces
+from recaption.write.webdataset import end_mark, pieces, primary_text
 
 PER_TAR: Final = 5_000
 """Samples in a tar, at most, as in FLAIR's own data: loading processes take whole tars, so many are needed."""

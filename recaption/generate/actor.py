@@ -23,11 +23,11 @@ from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.intake import Intake
 from recaption.generate.meter import Meter, Where
-from recaption.generate.plan import Question
 from recaption.generate.retry import ask_until_answered, reject
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import Buffer, HostSpec, Item, Work
-from recaption.store import Store, open_store
+from recaption.io.store import Store, open_store
+from recaption.tasks.question import Question
 from recaption.types import Answer, Reject
 
 NAMED = 16  # rejects between two polls of which the driver is told which they are
@@ -368,7 +368,7 @@ class EngineHost:
                     await self._pool.resize(change)
             if (gauge.output_tokens, self._completed) != sign or not self._in_flight:
                 alive, sign = now, (gauge.output_tokens, self._completed)
-            elif now - alive > self._spec.hang_seconds:
+            elif now - alive > self._spec.hang_seconds and not getattr(self._engine, "bounds_requests", False):
                 self._abort(EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests run"))
             self._host_bytes = await asyncio.to_thread(host_bytes)
             before, last = gauge, now

@@ -7,27 +7,20 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recaption.engine import replay
-from recaption.errors import RequestError, ShardError, SourceError
+from recaption.errors import ShardError
 from recaption.generate.counters import Counters
-from recaption.generate.moved import MovedAnswers
-from recaption.generate.parts import Finished, finished, put_part, table_bytes
-from recaption.generate.plan import Identity, Question
-from recaption.generate.retry import request_sha256, unfilled_sha256
-from recaption.schema import INDEX, REJECTS, check_version
+from recaption.io.store import Store
+from recaption.output.answers import finished, put_part, stored_item, table_bytes
+from recaption.output.index import load_index
+from recaption.output.moved import MovedAnswers
+from recaption.schema import REJECTS
 from recaption.source import Source
-from recaption.source.base import within_limits
-from recaption.source.index import index_digest, index_from_table, index_to_table
-from recaption.store import Store
-from recaption.types import DECODE_REASONS, Answer, Image, Reject, SourceShard, stage_of
+from recaption.tasks.question import Identity, Question, prompt_sha256
+from recaption.types import DECODE_REASONS, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
 NAMED = 16  # of a shard's images that cannot be used, those that the log names
-
-_SIGNATURE = b"recaption.source_signature"
-_DIGEST = b"recaption.index_digest"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +68,7 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Listing:
+class ShardListing:
     """What the driver learns of a shard: numbers and chunks, never images."""
 
     shard: SourceShard
@@ -90,38 +83,6 @@ class Listing:
     rejected: tuple[Reject, ...] = ()  # images that cannot be used, the first `NAMED`: for the log
 
 
-def load_index(
-    store: Store, source: Source, shard: SourceShard, *, refresh: bool = False, moved: MovedAnswers | None = None
-) -> tuple[list[Image], str]:
-    """The shard's images and the digest of its index, from `index/<shard>` or by reading the shard once.
-
-    Headers and ends of files were checked when it was read; images outside of `source.limits` have a `reason` too.
-
-    An index is used again while the source file's size and time of change are what they were. With `refresh` unset
-    and no way to tell (folders), the index on disk is only used by those who come after the listing.
-    What `moved` finds of images that are new in the shard is put before the index that names them: a run that is killed
-    in between looks again.
-    """
-    path = f"index/{shard.id}.parquet"
-    signature = source.signature(shard)
-    earlier: pa.Table | None = None
-    if (moved is not None or not refresh) and store.exists(path):
-        earlier = pq.read_table(pa.BufferReader(store.get(path)))
-        check_version(earlier.schema, path)
-        metadata = earlier.schema.metadata or {}
-        if not refresh and (signature is None or metadata.get(_SIGNATURE, b"").decode() == signature):
-            images = index_from_table(earlier, shard.id)
-            return within_limits(images, source.config.limits), metadata[_DIGEST].decode()
-    images = source.index(shard)
-    if moved is not None and (earlier is not None or moved.unlisted):
-        known = frozenset(earlier["sha256"].to_pylist() if earlier is not None else ())
-        moved.bring(shard.id, [image for image in images if image.reason is None and image.sha256 not in known])
-    digest = index_digest(images)
-    metadata = {**(INDEX.metadata or {}), _SIGNATURE: (signature or "").encode(), _DIGEST: digest.encode()}
-    store.put(path, table_bytes(index_to_table(images).replace_schema_metadata(metadata)))
-    return within_limits(images, source.config.limits), digest
-
-
 def list_shard(
     store: Store,
     source: Source,
@@ -129,9 +90,9 @@ def list_shard(
     questions: Sequence[Question],
     excluded: frozenset[str],
     limit: int | None = None,
-    redrive: frozenset[str] = frozenset(),
+    retry_reasons: frozenset[str] = frozenset(),
     moved: MovedAnswers | None = None,
-) -> Listing:
+) -> ShardListing:
     """Index a shard, put its source-level rejects, and cut what is still missing into chunks."""
     images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None, moved=moved)
     images = images[:limit]
@@ -140,7 +101,7 @@ def list_shard(
     masks: list[dict[int, int]] = []  # per question: chunk number -> bits
     done, duplicates = [], []
     for question in questions:
-        stored = finished(store, question, shard.id, redrive)
+        stored = finished(store, question, shard.id, retry_reasons)
         asked: set[Identity] = set()
         bits: dict[int, int] = {}
         equal = settled = 0
@@ -169,7 +130,7 @@ def list_shard(
         )
         for number in numbers
     )
-    return Listing(
+    return ShardListing(
         shard=shard,
         digest=digest,
         images=len(images),
@@ -182,12 +143,12 @@ def list_shard(
     )
 
 
-def narrow(
+def recheck(
     store: Store,
     source: Source,
     chunk: Chunk,
     questions: Sequence[Question],
-    redrive: frozenset[str] = frozenset(),
+    retry_reasons: frozenset[str] = frozenset(),
     epoch: int | None = None,
 ) -> tuple[Chunk, Counters]:
     """What is still missing of a chunk, and the figures of what is stored of it. Raises ShardError, StoreError."""
@@ -196,7 +157,7 @@ def narrow(
         raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
     missing, counters = [], Counters()
     for bits, question in zip(chunk.missing, questions, strict=True):
-        stored = finished(store, question, chunk.shard.id, redrive, epoch)
+        stored = finished(store, question, chunk.shard.id, retry_reasons, epoch)
         for row in Chunk.rows(replace(chunk, missing=(bits,))):
             identity = question.identity(images[row], prompt_sha256(question, images[row]))
             if (item := stored_item(stored, question, images[row], identity)) is not None:
@@ -231,38 +192,6 @@ def reject_poison(
     return made
 
 
-def prompt_sha256(question: Question, image: Image) -> str:
-    """sha256 of the question as it is put for the image, or of what stands for it."""
-    if question.prompt is None:
-        assert question.generation.column is not None
-        return replay.asked(image, question.generation.column)
-    if not question.prompt.columns:
-        return request_sha256(image, question.prompt.fill_in({}))
-    try:
-        return request_sha256(image, question.prompt.fill_in(image.columns))
-    except RequestError:
-        return unfilled_sha256(question.prompt, image)
-
-
-def stored_item(
-    stored: Finished, question: Question, image: Image, identity: Identity | None = None
-) -> Answer | Reject | None:
-    """What is stored about the image under the question, an answer before a reject; None: it is still to be asked.
-
-    Answers to a prompt with absent values as it was filled in before schema 1.3 count (`Prompt.fill_in_as_before`).
-    """
-    identity = identity or question.identity(image, prompt_sha256(question, image))
-    if (answer := stored.answers.get(identity)) is not None:
-        return answer
-    before = None
-    if question.prompt is not None and (stored.answers or stored.rejects):
-        text = question.prompt.fill_in_as_before(image.columns)
-        before = None if text is None else question.identity(image, request_sha256(image, text))
-    if before is not None and (answer := stored.answers.get(before)) is not None:
-        return answer
-    return stored.reject(identity) or (None if before is None else stored.reject(before))
-
-
 def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: Sequence[Image]) -> None:
     rejects = [asdict(source_reject(image)) for image in images if image.reason is not None]
     path = f"rejects/source/{shard.id}.parquet"
@@ -280,12 +209,4 @@ def source_reject(image: Image, excluded: bool = False) -> Reject:
         generation=None,
         reason="decontaminated" if excluded else image.reason or "unreadable",
         detail="listed in source.exclude" if excluded else image.detail or "",
-    )
-
-
-def duplicate_keys(key: str, shard: str, other: str) -> SourceError:
-    """Two shards have the same key."""
-    return SourceError(
-        f"key {key!r} is in shard {shard} and in shard {other}; keys must be unique in a dataset. "
-        "Set source.keys=positional to number them by shard and row; answers that exist are kept"
     )

@@ -17,7 +17,7 @@ from recaption.engine import check_reachable
 from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
 from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
-from recaption.generate.chunks import CHUNK_SIZE, Chunk, Listing, duplicate_keys
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, ShardListing
 from recaption.generate.counters import Counters
 from recaption.generate.events import PassTeller, Tell, tell_nobody
 from recaption.generate.fleet import Fleet
@@ -26,8 +26,9 @@ from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import Progress
 from recaption.generate.scheduler import Assignment, Scheduler, Steal
 from recaption.generate.shards import ShardList
-from recaption.generate.tasks import Job, list_one, narrow_one, poison_one
+from recaption.generate.tasks import Job, list_one, poison_one, recheck_one
 from recaption.generate.transport import ActorLost, Outcome, RayTransport, Transport, last_words
+from recaption.output.index import duplicate_keys
 from recaption.types import Reject
 
 HORIZON = 16 * CHUNK_SIZE  # requests, at least: below this more shards are listed
@@ -75,7 +76,7 @@ class Pass:
         self._handlers: dict[int, Handler] = {}
         self._shards = ShardList(job.source.shards())
         self._listing: deque[int] = deque()  # tickets, in listing order
-        self._listed: dict[int, Listing] = {}
+        self._listed: dict[int, ShardListing] = {}
         self._remaining = job.limit
         self._chunks: dict[int, Assignment] = {}  # ticket -> what runs
         self._running: Counter[int] = Counter()  # actor -> chunks
@@ -99,7 +100,7 @@ class Pass:
             duplicates={q.id: 0 for q in model.questions},
         )
 
-    def run(self) -> Iterator[Listing]:
+    def run(self) -> Iterator[ShardListing]:
         """Raises EngineDead when engines keep dying, Interrupted when asked to stop, CircuitOpen, StoreError, …"""
         now, at_once, lost = self._transport.now, False, False
         try:
@@ -141,7 +142,7 @@ class Pass:
             if not lost:  # Ray would wait for daemons that are gone
                 self.fleet.stop(at_once=at_once)
 
-    def _completed(self) -> Iterator[Listing]:
+    def _completed(self) -> Iterator[ShardListing]:
         for listing in self.scheduler.completed():
             self._tell.answered(listing)
             yield listing
@@ -171,8 +172,8 @@ class Pass:
             self._take_listing(self._listed.pop(self._listing.popleft()))
 
     def _list(self, shard: Any, limit: int | None = None) -> None:
-        replayed = self._model.engine is None
-        ticket = self._transport.task(list_one, self._model.questions, self._job, shard, limit, replayed)
+        stored = self._model.engine is None
+        ticket = self._transport.task(list_one, self._model.questions, self._job, shard, limit, stored)
         if limit is None:
             self._listing.append(ticket)
         else:
@@ -184,7 +185,7 @@ class Pass:
 
         self._expect(ticket, listed)
 
-    def _take_listing(self, listing: Listing) -> None:
+    def _take_listing(self, listing: ShardListing) -> None:
         if self._remaining is not None:
             if listing.images > self._remaining:
                 self._list(listing.shard, self._remaining)
@@ -258,7 +259,7 @@ class Pass:
         for assignment in self.scheduler.narrowing():
             if assignment.id not in self._narrowing:
                 self._narrowing.add(assignment.id)
-                ticket = self._transport.task(narrow_one, self._model.questions, self._job, assignment.chunk)
+                ticket = self._transport.task(recheck_one, self._model.questions, self._job, assignment.chunk)
                 self._expect(ticket, lambda outcome, a=assignment: self._narrowed(a, outcome))  # type: ignore[misc]
         self._verdicts += self.scheduler.poison()
         if self.fleet.proven or not (self.scheduler.waiting or self._running.total()):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from recaption.generate.actor import Poll
-from recaption.generate.chunks import Chunk, Listing
+from recaption.generate.chunks import Chunk, ShardListing
 from recaption.generate.scheduler import Assignment
 from recaption.types import Reject
 
@@ -28,6 +28,7 @@ Event = Literal[
     "building",  # done and total, of dataset shards
     "built",  # build, changed
     "caption_unparsed",  # shard, key, caption_id, detail: a rule failed on it; it is kept whole, without tags
+    "token_ids_failed",  # tokenizer, shard, key, caption_id, detail: texts of the caption have no stored ids
     "table_failed",  # table, shard, key, caption_id, detail: the caption has no rows in this table
     "failures_not_named",  # shard, count: more captions than a shard's entry names
     "warning",  # detail
@@ -55,11 +56,11 @@ class PassTeller:
     def _say(self, event: Event, level: Level = "info", **fields: Any) -> None:
         self._tell(event, level, model=self._model, **fields)
 
-    def listed(self, listing: Listing) -> None:
+    def listed(self, listing: ShardListing) -> None:
         to_ask = sum(chunk.requests for chunk in listing.chunks)
         self._say("shard_listed", shard=listing.shard.id, images=listing.images, usable=listing.usable, to_ask=to_ask)
 
-    def answered(self, listing: Listing) -> None:
+    def answered(self, listing: ShardListing) -> None:
         """Nothing of a shard is missing any more; if nothing was, there is nothing to tell."""
         if listing.chunks:
             self._say("shard_answered", shard=listing.shard.id)

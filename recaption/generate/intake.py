@@ -13,12 +13,12 @@ from recaption.decode import check_pixels
 from recaption.engine.base import Request
 from recaption.errors import ImageError, RecaptionError, RequestError, ShardError
 from recaption.generate import render
-from recaption.generate.chunks import load_index
 from recaption.generate.meter import Meter
-from recaption.generate.plan import Question
 from recaption.generate.retry import first_request
 from recaption.generate.work import HostSpec, Item, Work
-from recaption.store import Store
+from recaption.io.store import Store
+from recaption.output.index import load_index
+from recaption.tasks.question import Question
 from recaption.types import Image
 
 READ_BYTES = 256 << 20  # of images in memory that are not rendered yet

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recaption.config import Ask, Model, Pipeline, Retry
+from recaption.config import GenerationConfig, Model, Pipeline
 from recaption.engine import EngineSpec
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
@@ -18,40 +18,8 @@ from recaption.models import SCENE, ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
-from recaption.types import Answer, Generation, Image, Reject, Sampling
-
-Identity = tuple[str, str, str]
-_LADDER = Retry()  # as it always was
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """A generation with all that is needed to put it to an engine; travels to the actors."""
-
-    generation: Generation
-    prompt: Prompt | None  # None: replayed from `generation.column`
-    attempts: int
-    retry: Retry = _LADDER
-    dedupe: bool = True  # equal images under equal prompts of a shard are asked once
-
-    @property
-    def id(self) -> str:
-        return self.generation.id
-
-    def identity(self, image: Image | Answer | Reject, prompt_sha256: str) -> Identity:
-        """What an answer is found by: the image's and the filled-in prompt's sha256, and without dedupe its key."""
-        return image.sha256, prompt_sha256, "" if self.dedupe else image.key
-
-    @property
-    def folder(self) -> str:
-        """Where its answers lie, under `answers/` and `rejects/`."""
-        return f"{self.generation.id}-{self.generation.fingerprint}"
-
-    @property
-    def source(self) -> str:
-        """`source` of the captions made from its answers."""
-        asked = self.prompt.id if self.prompt else self.generation.column
-        return f"{self.generation.model}:{asked}"
+from recaption.tasks.question import DEFAULT_RETRY, Question
+from recaption.types import Generation, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +28,7 @@ class ModelPlan:
 
     name: str
     config: Model
-    engine: EngineSpec | None  # None: replay
+    engine: EngineSpec | None  # None: engine `column`
     commit: str | None
     questions: tuple[Question, ...]
 
@@ -120,16 +88,16 @@ def prompts_beside(path: Path | None) -> Path | None:
     return path.parent.parent / "prompts" if path else None
 
 
-def fitting_prompt(ask: Ask, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
-    """The prompt of a generation, which the source's columns suffice for; None where a column is replayed.
+def fitting_prompt(ask: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
+    """The prompt of a generation, which the source's columns suffice for; None for engine `column`, and for a
+    generation with neither prompt nor column, which `config.validate` reports.
 
     Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
     """
-    if ask.column is not None or ask.prompt is None:  # engine replay, and no other (Pipeline checks that)
-        if ask.column not in columns:
-            raise ConfigError(
-                f"generate {ask.id}: the source has no column {ask.column!r}; it has {', '.join(sorted(columns))}"
-            )
+    if ask.column is not None and ask.column not in columns:
+        has = ", ".join(sorted(columns)) or "none"
+        raise ConfigError(f"generate {ask.id}: the source has no column {ask.column!r}; it has {has}")
+    if ask.column is not None or ask.prompt is None:
         return None
     prompt = load_prompt(ask.prompt, folder)
     if missing := prompt.missing(columns):
@@ -141,7 +109,7 @@ def fitting_prompt(ask: Ask, folder: Path | None, columns: frozenset[str]) -> Pr
 
 
 def _question(
-    ask: Ask,
+    ask: GenerationConfig,
     config: Model,
     resolved: ResolvedModel | None,
     folder: Path | None,
@@ -153,8 +121,8 @@ def _question(
         generation = Generation(
             id=ask.id,
             model=ask.model,
-            kind=ask.kind or "long",
-            fingerprint=fingerprint({"replay": ask.column}),
+            granularity=ask.granularity or "long",
+            fingerprint=fingerprint({"replay": ask.column}),  # the engine's first name
             column=ask.column,
         )
         return Question(generation=generation, prompt=None, attempts=1)
@@ -184,14 +152,14 @@ def _question(
     }
     if config.engine == "openai":  # what its requests say beside the sampling; nothing about the server
         identity |= OpenAISettings.of(config.engine_args).identity()
-    if ask.retry != _LADDER:  # where it is as it always was, answers from before there was a choice stay good
+    if ask.retry != DEFAULT_RETRY:  # where it is as it always was, answers from before there was a choice stay good
         identity["retry"] = ask.retry.model_dump(mode="json")
     if not dedupe:
         identity["dedupe"] = "none"
     generation = Generation(
         id=ask.id,
         model=ask.model,
-        kind=ask.kind or prompt.kind,
+        granularity=ask.granularity or prompt.granularity,
         fingerprint=fingerprint(identity),
         prompt=prompt.id,
         sampling=sampling,
@@ -201,7 +169,7 @@ def _question(
 
 def _resolved(config: Model) -> ResolvedModel | None:
     """The model pinned down as far as can be: one that a server runs is known by its name there, and by `revision`."""
-    if config.engine == "replay" or not config.model:
+    if config.engine == "column" or not config.model:
         return None
     if config.engine == "openai":
         OpenAISettings.of(config.engine_args)  # what is wrong there is said now

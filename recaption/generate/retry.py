@@ -11,10 +11,8 @@ from dataclasses import replace
 from recaption.engine.base import Completion, Request
 from recaption.engine.completion import finish_reason
 from recaption.errors import ImageError, RequestError
-from recaption.generate.plan import Question
-from recaption.prompt import Prompt
 from recaption.tasks.caption import clean
-from recaption.text import sha256 as text_sha256
+from recaption.tasks.question import Question, request_sha256, unfilled_sha256
 from recaption.text import storable
 from recaption.types import DECODE_REASONS, Answer, Attempt, FinishReason, Image, Reason, Reject, Sampling, stage_of
 
@@ -118,20 +116,6 @@ def _request(question: Question, image: Image, data: bytes, prompt: str, number:
         pixel_share=share,
         orientation=image.orientation,
     )
-
-
-def request_sha256(image: Image, prompt: str) -> str:
-    """sha256 of what is asked about an image: the filled-in prompt and, where the image is turned, its orientation.
-
-    Of all other images it is the prompt's, as before orientations were known: their answers stay.
-    """
-    return text_sha256(prompt if image.orientation is None else f"{prompt}\0orientation {image.orientation}")
-
-
-def unfilled_sha256(prompt: Prompt, image: Image) -> str:
-    """In place of a filled-in prompt where there is none: of the prompt and of the columns that did not fit it."""
-    values = {name: image.columns.get(name) for name in sorted(prompt.columns)}
-    return text_sha256(f"{prompt.sha256}:{values!r}")
 
 
 def judge(completion: Completion) -> FinishReason:

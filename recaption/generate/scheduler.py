@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from recaption.generate.chunks import Chunk, Listing
+from recaption.generate.chunks import Chunk, ShardListing
 
 AHEAD = 3
 """Requests kept at an actor, in units of its capacity: one lot in the engine, two ready behind it."""
@@ -88,7 +88,7 @@ class _Actor:
 
 @dataclass(kw_only=True, slots=True)
 class _Shard:
-    listing: Listing
+    listing: ShardListing
     open: int  # pieces not done
 
 
@@ -104,7 +104,7 @@ class Scheduler:
         self._ward: int | None = None  # the actor that takes what is in quarantine
         self._heap: list[tuple[float, int, int]] = []
         self._shards: dict[str, _Shard] = {}
-        self._complete: list[Listing] = []
+        self._complete: list[ShardListing] = []
         self._all_listed = False
         self._ids = itertools.count()
         self.queued = 0
@@ -112,7 +112,7 @@ class Scheduler:
 
     # events
 
-    def listed(self, listing: Listing) -> None:
+    def listed(self, listing: ShardListing) -> None:
         """A shard was indexed; its missing chunks join the queue."""
         self._shards[listing.shard.id] = _Shard(listing=listing, open=len(listing.chunks))
         for chunk in listing.chunks:
@@ -297,7 +297,7 @@ class Scheduler:
             steals.append(Steal(assignment=assignment, requests=min(most, share)))
         return steals
 
-    def completed(self) -> list[Listing]:
+    def completed(self) -> list[ShardListing]:
         """Shards that became complete since the last call, in order of completion."""
         complete, self._complete = self._complete, []
         return complete

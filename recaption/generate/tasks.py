@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from recaption.engine.replay import replay
-from recaption.generate import parts
-from recaption.generate.chunks import Chunk, Listing, list_shard, load_index, narrow, reject_poison
+from recaption.engine.column import from_column
+from recaption.generate.chunks import Chunk, ShardListing, list_shard, recheck, reject_poison
 from recaption.generate.counters import Counters
-from recaption.generate.moved import MovedAnswers
-from recaption.generate.plan import Question
+from recaption.io.store import open_store
+from recaption.output import answers as parts
+from recaption.output.index import load_index
+from recaption.output.moved import MovedAnswers
 from recaption.source import Source
-from recaption.store import open_store
+from recaption.tasks.question import Question
 from recaption.types import Answer, Reject, SourceShard
 
 
@@ -25,18 +26,18 @@ class Job:
     epoch: int
     excluded: frozenset[str] = frozenset()
     limit: int | None = None  # images, over all shards in listing order
-    redrive: frozenset[str] = frozenset()  # rejects for these reasons are asked again
+    retry_reasons: frozenset[str] = frozenset()  # rejects for these reasons are asked again
     moved: bool = False  # the output has shards that the source does not list: images may lie in others now
 
 
 def list_one(
-    questions: tuple[Question, ...], job: Job, shard: SourceShard, limit: int | None = None, replayed: bool = False
-) -> Listing:
-    """List one shard; what a model only replays from a column is answered on the spot."""
+    questions: tuple[Question, ...], job: Job, shard: SourceShard, limit: int | None = None, stored: bool = False
+) -> ShardListing:
+    """List one shard; answers that exist in a column are stored at once."""
     store = open_store(job.store_url)
     moved = _moved_answers(job.store_url, job.epoch, job.moved)
-    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.redrive, moved)
-    if not replayed or not listing.chunks:
+    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.retry_reasons, moved)
+    if not stored or not listing.chunks:
         return listing
     images, _ = load_index(store, job.source, shard)
     counters = Counters()
@@ -44,7 +45,7 @@ def list_one(
         for i, question in enumerate(questions):
             assert question.generation.column is not None
             wanted = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
-            items = replay(wanted, question.generation.column, question.id)
+            items = from_column(wanted, question.generation.column, question.id)
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
             name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
@@ -60,9 +61,9 @@ def _moved_answers(store_url: str, epoch: int, unlisted: bool) -> MovedAnswers:
     return MovedAnswers(open_store(store_url), unlisted=unlisted)
 
 
-def narrow_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
+def recheck_one(questions: tuple[Question, ...], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
     """What is still missing of a chunk whose actor is gone, and the figures of what is stored of it."""
-    return narrow(open_store(job.store_url), job.source, chunk, questions, job.redrive, job.epoch)
+    return recheck(open_store(job.store_url), job.source, chunk, questions, job.retry_reasons, job.epoch)
 
 
 def poison_one(questions: tuple[Question, ...], job: Job, chunk: Chunk, number: int, detail: str) -> list[Reject]:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 from recaption.engine.base import EngineSpec, Rendered
 from recaption.errors import RecaptionError
-from recaption.generate import parts
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
-from recaption.generate.plan import Question
 from recaption.generate.scheduler import Assignment
+from recaption.io.store import Store
+from recaption.output import answers as parts
 from recaption.source import Source
-from recaption.store import Store
+from recaption.tasks.question import Question
 from recaption.types import Answer, Image, Reject
 
 FLUSH_COUNT = 64  # answers

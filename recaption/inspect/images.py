@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from PIL import Image
 
 from recaption.decode import check_header, decode
@@ -23,6 +23,7 @@ from recaption.inspect.paths import OutputPaths
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
 from recaption.inspect.summary import read_manifest
+from recaption.tablefile import read_table
 from recaption.types import ImageLimits
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def _places(output: OutputPaths, images: Sequence[ImageRequest]) -> dict[str, di
     for file in files:
         try:
             with file.open("rb") as opened:
-                rows = pq.read_table(opened, columns=_PLACE, filters=[("key", "in", keys)])
+                table = read_table(opened, _PLACE)
+                rows = table.filter(pc.is_in(table["key"], pa.array(keys, pa.string())))
         except (pa.ArrowException, OSError, DatasetError):  # shards were cut anew, or the index is not with this copy
             continue
         found |= {row["key"]: row for row in rows.to_pylist()}

@@ -11,14 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from recaption.config import Annotate, Ask, InvalidPipeline, Parts, Pipeline, Source, load
+from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside, reachable
+from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
 from recaption.source import open_source
 from recaption.source.excluded import read_excluded
-from recaption.store import LocalStore, Store, open_store
 
 T = TypeVar("T")
 FAULTS = (UserError, MissingExtra, RecaptionError)
@@ -69,8 +69,8 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
     if parts.annotate is not None:
         found += annotate_faults(parts.annotate, tagger=tagger)
     if parts.output is not None:
-        from recaption.run.builder import output_format
-        from recaption.run.shard import token_encoders
+        from recaption.build.builder import output_format
+        from recaption.build.shard import token_encoders
 
         if kind is not None:
             _tried(found, output_format, parts.output, kind)
@@ -80,7 +80,20 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
     return found
 
 
-def prompt_faults(generate: Sequence[Ask], folder: Path | None, columns: frozenset[str] | None) -> list[Exception]:
+def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list[Exception]:
+    """Everything that keeps `make_plan` from planning the pipeline of an output: source, columns, prompts, models."""
+    found: list[Exception] = []
+    source = _tried(found, opened_source, pipeline.source, store)
+    columns = _tried(found, source.columns) if source is not None else None
+    found += prompt_faults(pipeline.generate, prompts_beside(path), columns)
+    for model in dict.fromkeys(ask.model for ask in pipeline.generate):
+        _tried(found, reachable, pipeline.models[model])
+    return found
+
+
+def prompt_faults(
+    generate: Sequence[GenerationConfig], folder: Path | None, columns: frozenset[str] | None
+) -> list[Exception]:
     """Prompts that are not found or broken and, where the source's columns are known, columns that it lacks."""
     found: list[Exception] = []
     for ask in generate:

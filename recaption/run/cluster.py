@@ -27,8 +27,8 @@ import recaption
 from recaption import supervise
 from recaption.errors import ClusterError, ClusterLost, ConfigError, StoreError, UserError
 from recaption.generate.plan import Plan
+from recaption.io.store import open_store
 from recaption.resources import shipped
-from recaption.store import open_store
 
 SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Environment variables of the driver that hold for all nodes, where it has them. No secrets: they can be read."""

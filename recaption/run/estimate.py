@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 from recaption.config import Pipeline
 from recaption.errors import ShardError
 from recaption.figures import duration, histogram, listed, percent, quantile, sparks
-from recaption.generate import parts
 from recaption.generate.plan import Plan, make_plan
+from recaption.io.files import is_url, open_stream
+from recaption.io.store import Store, open_store
+from recaption.output import answers as parts
 from recaption.progress import Display
 from recaption.run.advice import ENGINE_BOUND, suggestions
 from recaption.run.job import run
 from recaption.run.measure import Estimate, Lengths, ModelRate, ShardSize, lengths, model_rate, total_images
 from recaption.run.stored import run_reports, shard_ids
 from recaption.source import Source, open_source
-from recaption.source.files import is_url, open_stream
-from recaption.store import Store, open_store
 from recaption.types import SourceShard
 
 if TYPE_CHECKING:

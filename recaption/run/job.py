@@ -15,33 +15,35 @@ from rich.markup import escape
 
 from recaption import supervise
 from recaption.annotate import Annotator
+from recaption.build.builder import Builder, failures_in_words, format_of
+from recaption.build.pool import RayPool
+from recaption.build.readers import too_few_shards
+from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
 from recaption.errors import StoreError
 from recaption.figures import duration
-from recaption.generate import parts
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.driver import Pass
-from recaption.generate.lease import claim
-from recaption.generate.plan import Plan, Question, make_plan
+from recaption.generate.plan import Plan, make_plan
 from recaption.generate.progress import Progress
 from recaption.generate.tasks import Job
 from recaption.generate.transport import get
+from recaption.io.store import open_store
+from recaption.output import answers as parts
+from recaption.output.lease import claim
 from recaption.progress import Display, Watcher
 from recaption.run import check
-from recaption.run.builder import Builder, failures_in_words, format_of
 from recaption.run.cluster import ray_cluster
 from recaption.run.metrics import RunLog
-from recaption.run.pool import RayPool
 from recaption.run.raylet import Daemons
-from recaption.run.readers import too_few_shards
-from recaption.run.shard import token_encoders
 from recaption.run.stop import stop_requested
 from recaption.run.stored import has_unlisted_shards
-from recaption.run.telemetry import StoreWatch, waited
+from recaption.run.telemetry import StoreWatch
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
 from recaption.source.recorded import record_rule
-from recaption.store import open_store
+from recaption.tasks.question import Question
+from recaption.threads import waited
 from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
@@ -97,11 +99,11 @@ def run(
     half: Half = "run",
     limit: int | None = None,
     takeover: bool = False,
-    redrive: frozenset[str] = frozenset(),
+    retry_reasons: frozenset[str] = frozenset(),
     prune_others: bool = False,
     beside: Sequence[Watcher] = (),
 ) -> Outcome:
-    """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `redrive` are asked again.
+    """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `retry_reasons` are retried.
 
     With `prune_others` all other builds are removed once the dataset is published, or was found to be. What the display
     is told, those in `beside` are told too.
@@ -168,7 +170,7 @@ def run(
                     epoch=lease.epoch,
                     excluded=excluded,
                     limit=limit,
-                    redrive=redrive,
+                    retry_reasons=retry_reasons,
                     moved=has_unlisted_shards(store, source),
                 )
                 daemons = Daemons()

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 
 from recaption.errors import StoreError
 from recaption.generate.events import Event, Level
+from recaption.io.store import Store
 from recaption.scrub import Scrubber, json_line
-from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 
 LONGEST = 500  # characters of a text

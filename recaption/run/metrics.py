@@ -20,10 +20,10 @@ import recaption
 from recaption.errors import Interrupted
 from recaption.generate.events import Event, Level
 from recaption.generate.progress import Pace, Progress, captions_per_second
+from recaption.io.store import Store
 from recaption.run.log import EventLog
 from recaption.run.telemetry import Background
 from recaption.scrub import Scrubber
-from recaption.store import Store
 from recaption.types import SCHEMA_VERSION
 
 EVERY = 5.0  # seconds between two states of progress.json, and between two `progress` events of a model

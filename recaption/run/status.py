@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from recaption.errors import StoreError, UserError
 from recaption.figures import duration
-from recaption.generate import lease
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import PassState
+from recaption.io.store import Store, open_store
+from recaption.output import lease
 from recaption.run.stored import last_run, read_json
-from recaption.run.telemetry import waited
-from recaption.store import Store, open_store
+from recaption.threads import waited
 
 State = Literal["starting", "running", "silent", "dead", "interrupted", "failed", "done"]
 

@@ -6,19 +6,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
 
-from recaption.errors import Interrupted, StoreError
+from recaption.errors import StoreError
 from recaption.figures import duration
 from recaption.generate.progress import SILENT_SECONDS
 
 REPEAT_SECONDS = 30.0  # between two messages about it
 FLUSH_SECONDS = 4.0  # given to what still waits when a run ends
-LOOK_SECONDS = 0.2  # between two looks at signals while something is waited for
 ROOM = 10_000  # jobs that wait
 
 Job = Callable[[], None]
-T = TypeVar("T")
 
 
 class Background:
@@ -107,39 +104,3 @@ class StoreWatch:
         if ended:
             self._say(f"the store answers again, after {duration(ended)}")
         return ended or None
-
-
-def waited(
-    call: Callable[[], T],
-    stopping: Callable[[], bool] = lambda: False,
-    silent: Callable[[float], object] = lambda seconds: None,
-    grace: float = FLUSH_SECONDS,
-) -> T:
-    """What `call` returns or raises. It runs on a daemon thread, so that signals are heard while a store is silent.
-
-    `silent` is called with the seconds that the call has run. Raises Interrupted when `stopping` says so and the call
-    does not end within `grace` seconds; it then goes on until the process ends, so it must be one that may be killed.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the call is waited for
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="recaption-waited", daemon=True)
-    began = time.monotonic()
-    thread.start()
-    while thread.is_alive():
-        thread.join(LOOK_SECONDS)
-        silent(time.monotonic() - began)
-        if thread.is_alive() and stopping():
-            thread.join(grace)
-            if thread.is_alive():
-                raise Interrupted("stopped on request; run the same command again to continue")
-    silent(0.0)
-    if errors:
-        raise errors[0]
-    return results[0]

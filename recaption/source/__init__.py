@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recaption.config import Source as SourceConfig
+from recaption.io.store import Store
 from recaption.source.base import Source
-from recaption.store import Store
 
 __all__ = ["Source", "open_source"]
 

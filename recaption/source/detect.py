@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ShardError, SourceError
-from recaption.source import files, parquet
+from recaption.io import files
+from recaption.source import parquet
 from recaption.source.folder import is_image
 from recaption.source.layout import has_image
 from recaption.source.listing import absolute_patterns, list_files

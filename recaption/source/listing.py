@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaption.errors import SourceError
-from recaption.source import files
+from recaption.io import files
 from recaption.source.paths import (
     expand_braces,
     fixed_part,

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
+from recaption.io.files import failed, is_url, open_stream, stamp
 from recaption.source.base import PART_SIZE, Row, check_caption, checked, config_stamp, images, unreadable
 from recaption.source.columns import clean
-from recaption.source.files import failed, is_url, open_stream, stamp
 from recaption.source.layout import Layout, find_layout
 from recaption.source.listing import list_files
 from recaption.source.paths import looks_like_part, part_id
@@ -179,7 +179,7 @@ def _group_sizes(parquet: pq.ParquetFile) -> list[int]:
 def _batches(parquet: pq.ParquetFile, path: str, group: int, skip: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Batches of a row group from its row `skip` on. Raises _Corrupt, ShardError."""
     with _reading(path):
-        batches = parquet.iter_batches(batch_size=_BATCH, row_groups=[group], columns=columns)
+        batches = parquet.iter_batches(batch_size=_BATCH, row_groups=[group], columns=columns, use_threads=False)
     while True:
         with _reading(path):
             batch = next(batches, None)

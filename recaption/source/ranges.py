@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from recaption.errors import ImageError, ShardError
+from recaption.io.files import Unreachable, read_range
 from recaption.source.base import checked, unreadable
-from recaption.source.files import Unreachable, read_range
 from recaption.types import Image
 
 MAX_RANGE = 64 << 20  # bytes read at once; a larger image gets a range of its own

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from recaption.errors import SourceError
-from recaption.source.files import failed
+from recaption.io.files import failed
 
 _BLOCK = 512
 _PIECE = 1 << 20  # bytes read at once

@@ -1,35 +1,32 @@
 """From answers to a dataset on disk; its format is in `schemas/README.md`.
 
-    images, answers, rejects ──► assemble_shard ──► (annotate) ──► write_shard ──► write_manifest ──► publish
-                                 records, asked                    one per shard    sums checked       one rename
+    records of a shard ──► write_shard ──► write_manifest ──► publish
+                           files, counts    sums checked       one rename
 
 All of it works on one shard at a time and needs no engine: build again over the same answers with another splitter,
 weighting or format as often as you like.
 """
 
-from recaption.write.assemble import Asked, Assembled, assemble, assemble_shard, split_of
-from recaption.write.entry import FileEntry, ShardEntry
-from recaption.write.locate import Build, locate
-from recaption.write.manifest import read_manifest, views_sql, write_manifest
+from recaption.write.entry import Asked, FileEntry, ShardEntry
+from recaption.write.manifest import BuildInfo, read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
-from recaption.write.prune import Pruned, prune
-from recaption.write.publish import current_build, publish
-from recaption.write.shard import Format, sweep, write_shard, written_shard
+from recaption.write.publish import Build, Pruned, current_build, locate, prune, publish
+from recaption.write.shard import Format, ShardContent, ShardFormat, sweep, write_shard, written_shard
 from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
     "Asked",
-    "Assembled",
     "Build",
+    "BuildInfo",
     "Encoder",
     "FileEntry",
     "Format",
     "ImageMode",
     "Pruned",
+    "ShardContent",
     "ShardEntry",
+    "ShardFormat",
     "Stored",
-    "assemble",
-    "assemble_shard",
     "current_build",
     "encoders",
     "locate",
@@ -37,7 +34,6 @@ __all__ = [
     "publish",
     "read_manifest",
     "recognise",
-    "split_of",
     "store_image",
     "sweep",
     "texts_of",

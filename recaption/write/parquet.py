@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption import schema
-from recaption.store import Store
+from recaption.io.outfile import Sink
+from recaption.io.store import Store
 from recaption.types import Record
 from recaption.write.columns import Columns
-from recaption.write.outfile import Sink
 from recaption.write.pixels import Stored
 from recaption.write.tables import NESTED_ROWS, file_writer, with_features
 

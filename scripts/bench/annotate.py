@@ -20,7 +20,7 @@ from typing import Any
 
 from golden_set import GOLDEN, read
 
-from recaption.annotate.train_sentences import sentences
+from training.tagger.sentences import sentences
 
 WORDS, CAPTIONS, GROWTH_CAPTIONS, WARM_UP = 100, 2_000, 50_000, 10_000
 _POS = """
@@ -139,7 +139,7 @@ def stock_pipeline(**encoder: int) -> Any:
     from spacy.training import Example
     from spacy.util import fix_random_seed, minibatch
 
-    from recaption.annotate.train import TOK2VEC, WIDTH
+    from training.tagger.train import TOK2VEC, WIDTH
 
     fix_random_seed(0)
     nlp = spacy.blank("en")

@@ -10,7 +10,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 
 COUNT = 1_000_000
 

@@ -34,8 +34,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recaption import schema
+from recaption.io.store import Store, open_store
 from recaption.resources import shipped
-from recaption.store import Store, open_store
 from recaption.write.tables import write_table
 
 PER_SHARD = 5_000  # images

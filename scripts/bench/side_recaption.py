@@ -17,7 +17,7 @@ from recaption.run import run
 def main() -> None:
     settings = json.loads(sys.argv[1])
     prompt = Path(settings["out"]).with_suffix(".md")
-    prompt.write_text(f"---\nid: bench\nversion: 1\nkind: long\n---\n{settings['prompt']}\n")
+    prompt.write_text(f"---\nid: bench\nversion: 1\ngranularity: long\n---\n{settings['prompt']}\n")
     engine_args: dict[str, Any] = dict(settings["engine_args"])
     if settings["load_format"]:
         engine_args["load_format"] = settings["load_format"]

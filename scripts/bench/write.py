@@ -33,20 +33,19 @@ from samples import sample, write_tar
 
 from recaption import config
 from recaption.annotate import Annotator
+from recaption.build.shard import BuildSpec, finish_shard
 from recaption.config import Annotate
-from recaption.generate.chunks import Listing, load_index
+from recaption.generate.chunks import ShardListing
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
-from recaption.run.shard import BuildSpec, finish_shard
+from recaption.io.store import Store, open_store
+from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.store import Store, open_store
 from recaption.types import Caption, Record
-from recaption.write import ShardEntry, Stored, write_shard
+from recaption.write import ShardContent, ShardEntry, ShardFormat, Stored, write_shard
 from recaption.write.columns import Columns
-from recaption.write.sample import primary_text, sample_json
-from recaption.write.sidecar import write_sidecar
-from recaption.write.tables import NESTED_ROWS, write_table
-from recaption.write.webdataset import tar_writer
+from recaption.write.tables import NESTED_ROWS, write_sidecar, write_table
+from recaption.write.webdataset import primary_text, sample_json, tar_writer
 
 RECORDS, SHARDS = 2_000, 4
 PRIMARY = ("long", "raw")
@@ -212,7 +211,7 @@ class _Build:
         settings = {
             "name": "bench",
             "source": {"path": f"{folder}/source/*.tar", "raw_caption": "caption"},
-            "models": {"there": {"engine": "replay"}},
+            "models": {"there": {"engine": "column"}},
             "generate": [{"id": name, "model": "there", "column": name, "kind": name} for name in ("long", "short")],
             "dedupe": "none",
             "output": {"path": f"{folder}/out", "format": "webdataset"},
@@ -249,25 +248,19 @@ class _Build:
         store = open_store(str(folder))
         for listing, records in zip(self._listings, self._records, strict=True):
             found, _ = load_index(self._store, self._spec.source, listing.shard)
-            write_shard(
-                store,
-                "b",
-                listing.shard.id,
-                records,
-                partial(self._spec.source.read, found),
-                format="webdataset",
-                primary=PRIMARY,
-            )
+            images = partial(self._spec.source.read, found)
+            content = ShardContent(name=listing.shard.id, records=records, images=images)
+            write_shard(store, "b", content, ShardFormat(format="webdataset", primary=PRIMARY))
 
-    def _read_back(self, listing: Listing) -> list[Record]:
+    def _read_back(self, listing: ShardListing) -> list[Record]:
         """The shard's records as they are before they are written."""
         kept: list[Record] = []
 
-        def keep(store: Store, prefix: str, shard: str, records: Sequence[Record], images: Any, **_: Any) -> ShardEntry:
-            kept.extend(records)
-            return write_shard(store, prefix, shard, records, images, format="sidecar")
+        def keep(store: Store, prefix: str, content: ShardContent, shape: ShardFormat) -> ShardEntry:
+            kept.extend(content.records)
+            return write_shard(store, prefix, content, replace(shape, format="sidecar"))
 
-        with mock.patch("recaption.run.shard.write_shard", keep):
+        with mock.patch("recaption.build.shard.write_shard", keep):
             finish_shard(replace(self._spec, prefix="builds/kept"), listing.shard, listing.images, None)
         return kept
 

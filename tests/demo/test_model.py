@@ -7,9 +7,9 @@ import json
 import pytest
 
 from recaption.demo import model_path
-from recaption.demo.evaluate import FIRST_SEED, evaluate, photograph, transformers_captioner
 from recaption.demo.prompts import LONG_PROMPTS, SHORT_PROMPTS
 from recaption.demo.scenes import describe_long, describe_short, sample_scene
+from training.scene.evaluate import FIRST_SEED, evaluate, photograph, transformers_captioner
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

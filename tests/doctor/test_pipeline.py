@@ -19,7 +19,7 @@ from recaption.doctor import diagnose, exit_code, model
 from recaption.doctor import pipeline as parts
 from recaption.doctor.finding import Check, Finding, examine
 from recaption.errors import ConfigError
-from recaption.store import LocalStore, ObjectStore
+from recaption.io.store import LocalStore, ObjectStore
 
 
 def pipeline(source: str, out: str = "out", **changes: Any) -> config.Pipeline:
@@ -57,29 +57,29 @@ def test_what_a_source_has_and_is_not_used(tmp_path: Path) -> None:
 
 def test_a_source_and_its_prompts(make_source: Callable[..., Path], tmp_path: Path) -> None:
     prompt = tmp_path / "p.md"
-    prompt.write_text("---\nid: p\nversion: 1\nkind: short\n---\nTitle {{ title }}: one sentence, please.\n")
+    prompt.write_text("---\nid: p\nversion: 1\ngranularity: short\n---\nTitle {{ title }}: one sentence, please.\n")
     given = pipeline(
         f"{make_source(shards=2, per_shard=2)}/*.tar", generate=[{"id": "long", "model": "m", "prompt": str(prompt)}]
     )
     source, prompts = parts.source(given, tmp_path / "pipelines" / "p.yaml")
     assert source.status == "ok" and "2 shards, the first is 00000.tar; columns" in source.found
     assert (prompts.status, prompts.found) == ("ok", "p (uses title)")
-    prompt.write_text("---\nid: p\nversion: 1\nkind: short\n---\nBy {{ author }}.\n")
+    prompt.write_text("---\nid: p\nversion: 1\ngranularity: short\n---\nBy {{ author }}.\n")
     found = looked(lambda: parts.source(given, tmp_path / "p.yaml"))
     assert (found.status, found.fault) == ("error", "input")
     assert "uses author, which the source lacks; its columns are" in found.found
 
 
-def test_a_column_that_is_replayed_has_to_be_there(make_source: Callable[..., Path], tmp_path: Path) -> None:
-    def replaying(column: str) -> config.Pipeline:
+def test_a_column_that_is_read_has_to_be_there(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    def from_column(column: str) -> config.Pipeline:
         return pipeline(
             f"{make_source(shards=1, per_shard=2)}/*.tar",
-            models={"m": {"engine": "replay"}},
+            models={"m": {"engine": "column"}},
             generate=[{"id": "long", "model": "m", "column": column}],
         )
 
-    assert looked(lambda: parts.source(replaying("title"), tmp_path)).found == "column title"
-    found = looked(lambda: parts.source(replaying("tytle"), tmp_path))
+    assert looked(lambda: parts.source(from_column("title"), tmp_path)).found == "column title"
+    found = looked(lambda: parts.source(from_column("tytle"), tmp_path))
     assert found.status == "error" and "no column 'tytle'" in found.found
 
 
@@ -238,7 +238,7 @@ def local(path: str) -> config.Model:
 
 def test_a_model_in_a_folder(tmp_path: Path) -> None:
     assert model.look("m", local("scene")).status == "ok"
-    assert model.look("m", config.Model(engine="replay")).status == "ok"
+    assert model.look("m", config.Model(engine="column")).status == "ok"
     found = model.look("m", local(str(tmp_path / "none")))
     assert (found.status, found.fault) == ("error", "input") and "there is no folder" in found.found
     assert "no config.json" in model.look("m", local(str(tmp_path))).found
@@ -284,7 +284,7 @@ def test_the_command_on_a_pipeline_that_is_well(
             {
                 "name": "p",
                 "source": {"path": source},
-                "models": {"m": {"engine": "replay"}},
+                "models": {"m": {"engine": "column"}},
                 "generate": [{"id": "long", "model": "m", "column": "title"}],
                 "annotate": {"splitter": "flair_regex"},
                 "output": {"path": str(tmp_path / "out")},

@@ -24,7 +24,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the scene captioner's architecture, one layer of each kind, and random weights."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    from recaption.demo import build
+    from training.scene import build
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     torch.manual_seed(0)

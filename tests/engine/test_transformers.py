@@ -78,7 +78,7 @@ def test_a_batch_answers_as_each_request_alone(tiny_model: Path, request_for: Ma
 def test_prompt_tokens_include_the_image(tiny_model: Path, request_for: MakeRequest) -> None:
     from transformers import AutoTokenizer
 
-    from recaption.demo.build import prompt_text
+    from training.scene.build import prompt_text
 
     (answer,) = ask(spec(tiny_model), [request_for(1)])
     ids = AutoTokenizer.from_pretrained(tiny_model)(prompt_text("Describe this image in detail."))["input_ids"]

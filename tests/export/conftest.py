@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from samples import jpeg
+from writing import write_manifest, write_shard
 
 from recaption.export.base import Exported, Options
 from recaption.export.dataset import Dataset
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
 from recaption.text import normalise
 from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
-from recaption.write import Asked, publish, write_manifest, write_shard
+from recaption.write import Asked, publish
 
 Texts = Mapping[str, str]  # by generation; raw among them
 
@@ -100,7 +101,7 @@ def build(tmp_path: Path) -> Callable[..., Dataset]:
         kinds = kinds if kinds is not None else {"short": "short", "long": "long"}
         store = LocalStore(tmp_path / "out")
         generations = [
-            Generation(id=name, model="model", kind=kind, fingerprint="a" * 16, prompt=f"describe_{name}")  # type: ignore[arg-type]
+            Generation(id=name, model="model", granularity=kind, fingerprint="a" * 16, prompt=f"describe_{name}")  # type: ignore[arg-type]
             for name, kind in kinds.items()
         ]
         entries = []

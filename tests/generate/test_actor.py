@@ -15,16 +15,16 @@ from samples import damaged_png, jpeg, sample, write_tar
 from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError, ShardError, StoreError
-from recaption.generate import parts
 from recaption.generate.actor import EngineHost
-from recaption.generate.chunks import Chunk, list_shard, narrow
-from recaption.generate.plan import Question
+from recaption.generate.chunks import Chunk, list_shard, recheck
 from recaption.generate.render import RenderWorker, Result, WorkerLost
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import HostSpec
+from recaption.io.store import LocalStore
+from recaption.output import answers as parts
 from recaption.prompt import load
 from recaption.source import open_source
-from recaption.store import LocalStore
+from recaption.tasks.question import Question
 from recaption.types import Generation, Image, Sampling
 
 
@@ -71,7 +71,7 @@ class Engine:
 
 def question(name: str) -> Question:
     generation = Generation(
-        id=name, model="m", kind="long", fingerprint=name * 4, prompt=name, sampling=Sampling(max_tokens=8)
+        id=name, model="m", granularity="long", fingerprint=name * 4, prompt=name, sampling=Sampling(max_tokens=8)
     )
     return Question(generation=generation, prompt=load(f"describe_{name}"), attempts=1)
 
@@ -156,7 +156,7 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
         await host.start()
         with pytest.raises(EngineDead, match="out of memory") as told:
             await host.run_chunk(assignment(chunk))
-        left, _ = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+        left, _ = recheck(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
         assert left.requests <= 300 - 199 + Engine.capacity
         assert told.value.rows and set(told.value.rows) <= set(left.rows()), "those in the engine are suspect"
         after = EngineHost(replace(spec, actor=1), second)
@@ -421,6 +421,32 @@ def test_an_engine_that_makes_no_token_while_requests_run_is_dead(spec: HostSpec
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
+def test_an_engine_that_bounds_its_requests_is_not_watched(
+    spec: HostSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that never answers one image costs that image, not the engine."""
+    looks = []
+    monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: looks.append(1) or 0)
+
+    class Silent(Hangs):
+        bounds_requests = True
+
+    async def work() -> None:
+        engine = Silent(after=0)
+        host = EngineHost(replace(spec, hang_seconds=1e-9), engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        while len(looks) < 10 or not host._in_flight:
+            await asyncio.sleep(0.001)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
 def test_an_engine_that_makes_tokens_is_alive_however_slow(spec: HostSpec, quick_watch: None) -> None:
     class Slow(Hangs):
         looks = 0
@@ -513,7 +539,7 @@ def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spe
         for attempt in range(2):
             with pytest.raises(ShardError, match="Input/output error"):
                 await host.run_chunk(Assignment(id=attempt, actor=0, chunk=chunk, attempt=attempt))
-            chunk, _ = narrow(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+            chunk, _ = recheck(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
             assert chunk.rows() == [3, 70], "the others are answered"
         await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
         assert (await host.poll()).counters.rejects == {("long", "unreadable"): 2, ("short", "unreadable"): 2}

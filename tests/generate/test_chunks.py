@@ -14,29 +14,22 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import ShardError
-from recaption.generate import parts
-from recaption.generate.chunks import (
-    CHUNK_SIZE,
-    Chunk,
-    Listing,
-    list_shard,
-    load_index,
-    narrow,
-    prompt_sha256,
-    reject_poison,
-)
-from recaption.generate.plan import Question
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, ShardListing, list_shard, recheck, reject_poison
+from recaption.io.store import LocalStore
+from recaption.output import answers as parts
+from recaption.output.index import load_index
 from recaption.prompt import load
 from recaption.source import Source, open_source
-from recaption.store import LocalStore
+from recaption.tasks.question import Question, prompt_sha256
 from recaption.types import Answer, Attempt, Generation, Image, Reject, Sampling, SourceShard
 
 SHARD = SourceShard(id="s", number=0, path="s.tar")
 
 
 def question(name: str = "long", dedupe: bool = True) -> Question:
-    sampling = Sampling(max_tokens=8)
-    generation = Generation(id=name, model="m", kind="long", fingerprint="f" * 16, prompt=name, sampling=sampling)
+    generation = Generation(
+        id=name, model="m", granularity="long", fingerprint="f" * 16, prompt=name, sampling=Sampling(max_tokens=8)
+    )
     return Question(generation=generation, prompt=load(f"describe_{name}"), attempts=1, dedupe=dedupe)
 
 
@@ -54,9 +47,11 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "out")
 
 
-def listed(store: LocalStore, source: Source, *questions: Question, redrive: Collection[str] = ()) -> Listing:
+def listed(
+    store: LocalStore, source: Source, *questions: Question, retry_reasons: Collection[str] = ()
+) -> ShardListing:
     (shard,) = source.shards()
-    return list_shard(store, source, shard, questions, frozenset(), redrive=frozenset(redrive))
+    return list_shard(store, source, shard, questions, frozenset(), retry_reasons=frozenset(retry_reasons))
 
 
 def images_of(store: LocalStore, source: Source) -> list[Image]:
@@ -155,6 +150,17 @@ def test_what_is_stored_is_not_missing(store: LocalStore, source: Source) -> Non
     assert listed(store, source, long, short).done == (4, 1)
 
 
+def test_a_prompt_that_fails_for_every_image_is_listed_for_every_image(
+    store: LocalStore, source: Source, tmp_path: Path
+) -> None:
+    """It is rejected image by image when it is filled in, and the rejects settle it."""
+    (tmp_path / "fails.md").write_text("---\nid: fails\nversion: 1\nkind: long\n---\n{{ 1 / 0 }}\n")
+    fails = replace(question(), prompt=load(str(tmp_path / "fails.md")))
+    assert sum(chunk.requests for chunk in listed(store, source, fails).chunks) == len(images_of(store, source))
+    settle(store, fails, images_of(store, source), reason="request_error")
+    assert not listed(store, source, fails).chunks
+
+
 def test_a_limit_cuts_the_shard_off(store: LocalStore, source: Source) -> None:
     (shard,) = source.shards()
     found = list_shard(store, source, shard, [question()], frozenset(), limit=3)
@@ -196,7 +202,7 @@ def test_equal_images_are_asked_each_for_itself_where_the_pipeline_says_so(store
     settle(store, each, images_of(store, twins)[:1])
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2], "an answer is of the image that was asked about"
-    assert narrow(store, twins, found, [each])[0].rows() == [1, 2]
+    assert recheck(store, twins, found, [each])[0].rows() == [1, 2]
     parts.compact(store, each, found.shard.id)
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2]
@@ -211,26 +217,26 @@ def test_a_chunk_is_narrowed_to_what_nobody_has_put(store: LocalStore, source: S
     images = images_of(store, source)
     settle(store, long, images[:6])
     settle(store, short, images[4:], reason="repetition")
-    left = narrow(store, source, found, [long, short])[0]
+    left = recheck(store, source, found, [long, short])[0]
     assert [row for row in range(10) if left.asks(row, 0)] == [6, 7, 8, 9]
     assert [row for row in range(10) if left.asks(row, 1)] == [0, 1, 2, 3]
-    part = narrow(store, source, found.only([3, 5]), [long, short])[0]
+    part = recheck(store, source, found.only([3, 5]), [long, short])[0]
     assert (part.rows(), part.requests) == ([3], 1), "never more than was asked about"
 
 
 def test_nothing_is_left_of_a_chunk_that_is_all_there(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     settle(store, question(), images_of(store, source))
-    assert narrow(store, source, found, [question()])[0].requests == 0
+    assert recheck(store, source, found, [question()])[0].requests == 0
 
 
 def test_a_shard_that_changed_since_is_not_narrowed(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     with pytest.raises(ShardError, match="changed while it was being read"):
-        narrow(store, source, replace(found, digest="other"), [question()])
+        recheck(store, source, replace(found, digest="other"), [question()])
 
 
-# redrive
+# retry_reasons
 
 
 @pytest.mark.parametrize("compacted", [False, True])
@@ -242,32 +248,32 @@ def test_rejects_of_the_reasons_asked_for_are_missing_again(store: LocalStore, s
     if compacted:
         parts.compact(store, question(), images[0].shard)
     assert listed(store, source, question()).chunks == ()
-    (found,) = listed(store, source, question(), redrive=["refusal"]).chunks
+    (found,) = listed(store, source, question(), retry_reasons=["refusal"]).chunks
     assert found.rows() == [0, 1, 2, 3]
-    (found,) = listed(store, source, question(), redrive=["refusal", "poison"]).chunks
+    (found,) = listed(store, source, question(), retry_reasons=["refusal", "poison"]).chunks
     assert found.rows() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_reject_of_the_redrive_itself_settles(store: LocalStore, source: Source) -> None:
+def test_a_reject_of_the_retry_itself_settles(store: LocalStore, source: Source) -> None:
     images = images_of(store, source)
     settle(store, question(), images, reason="refusal")
-    redrive = frozenset({"refusal"})
-    (found,) = listed(store, source, question(), redrive=redrive).chunks
-    assert len(narrow(store, source, found, [question()], redrive, epoch=2)[0].rows()) == 10
+    retry_reasons = frozenset({"refusal"})
+    (found,) = listed(store, source, question(), retry_reasons=retry_reasons).chunks
+    assert len(recheck(store, source, found, [question()], retry_reasons, epoch=2)[0].rows()) == 10
     settle(store, question(), images[:3], reason="refusal", name="000000.000002-0000-1_0")
-    assert narrow(store, source, found, [question()], redrive, epoch=2)[0].rows() == [3, 4, 5, 6, 7, 8, 9]
-    assert len(narrow(store, source, found, [question()], redrive, epoch=3)[0].rows()) == 10
+    assert recheck(store, source, found, [question()], retry_reasons, epoch=2)[0].rows() == [3, 4, 5, 6, 7, 8, 9]
+    assert len(recheck(store, source, found, [question()], retry_reasons, epoch=3)[0].rows()) == 10
 
 
-def test_an_answer_that_a_redrive_got_outdates_the_reject(store: LocalStore, source: Source) -> None:
+def test_an_answer_that_a_retry_got_outdates_the_reject(store: LocalStore, source: Source) -> None:
     images = images_of(store, source)
     settle(store, question(), images, reason="refusal")
     parts.compact(store, question(), images[0].shard)
     settle(store, question(), images[:9], name="000000.000002-0000-1_0")
-    (found,) = listed(store, source, question(), redrive=["refusal"]).chunks
+    (found,) = listed(store, source, question(), retry_reasons=["refusal"]).chunks
     assert found.rows() == [9]
     parts.compact(store, question(), images[0].shard)
-    (found,) = listed(store, source, question(), redrive=["refusal"]).chunks
+    (found,) = listed(store, source, question(), retry_reasons=["refusal"]).chunks
     assert found.rows() == [9]
 
 
@@ -281,7 +287,7 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
     poison = found.only([6, 7])
     made = reject_poison(store, source, poison, [long, short], "000000.000001-0000-poison", "signal 11")
     assert [(each.generation, each.row) for each in made] == [("long", 6), ("long", 7), ("short", 6)]
-    left = narrow(store, source, found, [long, short])[0]
+    left = recheck(store, source, found, [long, short])[0]
     assert left == found.without([6, 7])
     rejects = parts.finished(store, long, found.shard.id).rejects.values()
     assert [(r.row, r.reason, r.detail, r.stage) for r in rejects] == [

@@ -16,11 +16,11 @@ from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead
 from recaption.generate.actor import NAMED
 from recaption.generate.driver import Pass
-from recaption.generate.lease import claim
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job
+from recaption.io.store import open_store
+from recaption.output.lease import claim
 from recaption.source import open_source
-from recaption.store import open_store
 
 POISON = hashlib.sha256(jpeg(5)).hexdigest()
 REFUSED = hashlib.sha256(jpeg(7)).hexdigest()

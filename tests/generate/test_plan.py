@@ -89,8 +89,8 @@ def test_an_engine_of_ones_own_that_is_not_there(data: dict[str, Any]) -> None:
         make_plan(config.validate(changed(data, "models.m.engine", "no_such_module:Engine")))
 
 
-def test_a_column_to_replay_must_be_there(data: dict[str, Any]) -> None:
-    data["models"] = {"m": {"engine": "replay"}}
+def test_a_column_that_is_read_must_be_there(data: dict[str, Any]) -> None:
+    data["models"] = {"m": {"engine": "column"}}
     data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
     with pytest.raises(ConfigError, match=r"no column 'recap'; it has .*caption.*title"):
         make_plan(config.validate(data))

@@ -16,9 +16,10 @@ from recaption.config import Retry
 from recaption.engine.base import Completion, Request
 from recaption.engine.completion import accept
 from recaption.errors import EngineDead, ImageError, RequestError
-from recaption.generate.plan import Question, make_plan
+from recaption.generate.plan import make_plan
 from recaption.generate.retry import ask_until_answered, first_request, refuses
 from recaption.prompt import load
+from recaption.tasks.question import Question
 from recaption.types import Answer, FinishReason, Generation, Image, Locator, Reject, Sampling
 
 IMAGE = Image(
@@ -28,7 +29,7 @@ IMAGE = Image(
 
 def question(attempts: int = 3, temperature: float = 0.0, retry: Retry | None = None) -> Question:
     sampling = Sampling(max_tokens=8, temperature=temperature, seed=5)
-    generation = Generation(id="long", model="m", kind="long", fingerprint="f", sampling=sampling)
+    generation = Generation(id="long", model="m", granularity="long", fingerprint="f", sampling=sampling)
     prompt = load("describe_long")
     return Question(generation=generation, prompt=prompt, attempts=attempts, retry=retry or Retry())
 
@@ -59,7 +60,7 @@ def test_an_answer_keeps_what_was_said_and_asked() -> None:
 
 
 def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> None:
-    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\nkind: long\n---\nAbout {{ title }}.\n")
+    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\ngranularity: long\n---\nAbout {{ title }}.\n")
     asked = replace(question(), prompt=load(str(tmp_path / "p.md")))
 
     async def never(request: Request) -> Completion:
@@ -69,6 +70,21 @@ def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> Non
     for image, begins in ((unnamed, "no table names this image: prompt p cannot"), (IMAGE, "prompt p cannot")):
         item = asyncio.run(ask_until_answered(asked, image, b"jpeg", never))
         assert isinstance(item, Reject) and item.reason == "request_error" and item.detail.startswith(begins)
+
+
+def test_a_prompt_that_fills_in_to_nothing_is_never_asked(tmp_path: Path) -> None:
+    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\nkind: long\n---\n{% if a > 1 %}What is it?{% endif %}\n")
+    asked = replace(question(), prompt=load(str(tmp_path / "p.md")))
+
+    async def never(request: Request) -> Completion:
+        raise AssertionError("asked")
+
+    item = asyncio.run(ask_until_answered(asked, IMAGE, b"jpeg", never))
+    assert isinstance(item, Reject)
+    assert (item.reason, item.stage, item.attempts) == ("request_error", "generate", 0)
+    assert "the text is empty for this image" in item.detail and item.prompt_sha256
+    with pytest.raises(RequestError, match="the text is empty"):
+        first_request(asked, IMAGE, b"jpeg")
 
 
 def test_a_truncated_answer_is_kept_as_such() -> None:

@@ -9,19 +9,21 @@ from typing import Any
 import pytest
 
 from recaption.errors import EngineDead, Interrupted, ShardError, StoreError
-from recaption.generate import parts
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
-from recaption.generate.plan import Question
 from recaption.generate.scheduler import Assignment
 from recaption.generate.work import FLUSH_COUNT, Buffer, Work
-from recaption.store import LocalStore
+from recaption.io.store import LocalStore
+from recaption.output import answers as parts
+from recaption.tasks.question import Question
 from recaption.types import Answer, Attempt, Generation, Reject, SourceShard
 
 QUESTIONS = tuple(
     Question(
-        generation=Generation(id=name, model="m", kind="long", fingerprint="0123456789abcdef"), prompt=None, attempts=1
+        generation=Generation(id=name, model="m", granularity="long", fingerprint="0123456789abcdef"),
+        prompt=None,
+        attempts=1,
     )
     for name in ("long", "short")
 )

@@ -22,8 +22,8 @@ from PIL import Image as Pil
 from referencing import Registry, Resource
 
 from recaption import schema
+from recaption.io.store import LocalStore
 from recaption.resources import shipped
-from recaption.store import LocalStore
 from recaption.write import current_build, read_manifest, views_sql
 
 HERE = Path(__file__).parent

@@ -9,10 +9,10 @@ from few_words import caption, record, sub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recaption.io.store import LocalStore
 from recaption.load import policy
 from recaption.load.compose import compose, numbered, shorter
 from recaption.load.policy import WHOLE, Drawn
-from recaption.store import LocalStore
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, TokenIds, texts_of
 from recaption.types import Record
 from recaption.write import Encoder

@@ -18,13 +18,13 @@ from samples import jpeg
 from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
+from recaption.io.store import open_store
 from recaption.progress import Display
 from recaption.run import Outcome
 from recaption.run import estimate as module
 from recaption.run.estimate import as_json, estimate, lines, print_estimate
 from recaption.run.measure import Estimate, Total
 from recaption.source import open_source
-from recaption.store import open_store
 
 
 def display() -> Display:

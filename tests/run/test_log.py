@@ -10,12 +10,12 @@ from typing import Any, get_args
 import pytest
 
 from recaption.generate.events import Event
-from recaption.objectstore import ObjectStore
+from recaption.io.objectstore import ObjectStore
+from recaption.io.store import Store, open_store
 from recaption.resources import shipped
 from recaption.run import log as log_module
 from recaption.run.log import A_MINUTE, LONGEST, EventLog
 from recaption.scrub import Scrubber
-from recaption.store import Store, open_store
 
 SCRUB = Scrubber({})
 

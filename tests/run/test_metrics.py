@@ -13,10 +13,10 @@ import pytest
 from recaption.errors import EngineDead, Interrupted
 from recaption.generate.counters import Counters
 from recaption.generate.progress import Pace, Progress
+from recaption.io.store import open_store
 from recaption.run import metrics
 from recaption.run.metrics import RunLog
 from recaption.scrub import Scrubber
-from recaption.store import open_store
 
 
 def at_work(answers: int = 10, **changes: Any) -> Progress:

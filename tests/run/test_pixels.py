@@ -22,12 +22,14 @@ from recaption.export import load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
-from recaption.generate.chunks import list_shard, load_index, prompt_sha256
+from recaption.generate.chunks import list_shard
 from recaption.generate.plan import make_plan
 from recaption.generate.tasks import Job, list_one
+from recaption.io.store import LocalStore
 from recaption.load import CaptionDataset
+from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.store import LocalStore
+from recaption.tasks.question import prompt_sha256
 from recaption.text import sha256
 from recaption.validate import validate_output
 from recaption.write import read_manifest
@@ -60,13 +62,13 @@ def source_of(folder: Path, files: dict[str, bytes]) -> None:
     write_tar(folder / "source" / "s.tar", [sample(key, data, "a thing. It is red.") for key, data in files.items()])
 
 
-def replayed(folder: Path, **source: Any) -> config.Pipeline:
+def from_column(folder: Path, **source: Any) -> config.Pipeline:
     """Captions that exist, in a column."""
     return config.validate(
         pipeline_data(
             folder,
             source={"path": f"{folder}/source/*.tar"} | source,
-            models={"r": {"engine": "replay"}},
+            models={"r": {"engine": "column"}},
             generate=[{"id": "long", "model": "r", "column": "caption"}],
         )
     )
@@ -77,13 +79,13 @@ def listed(pipeline: config.Pipeline) -> tuple[Any, dict[str, Any]]:
     plan, source = make_plan(pipeline), open_source(pipeline.source)
     store = LocalStore(pipeline.output.path)
     (shard,) = source.shards()
-    listing = list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, replayed=True)
+    listing = list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, stored=True)
     return listing, {image.key: image for image in load_index(store, source, shard)[0]}
 
 
 def test_captions_of_a_column_are_of_images_that_can_be_used(tmp_path: Path) -> None:
     source_of(tmp_path, FILES)
-    listing, images = listed(replayed(tmp_path))
+    listing, images = listed(from_column(tmp_path))
     assert {key: image.reason for key, image in images.items() if image.reason} == REASONS
     assert (listing.images, listing.usable, listing.done, listing.chunks) == (9, 3, (0,), ())
     assert listing.counters.answers.total() == 3
@@ -91,7 +93,7 @@ def test_captions_of_a_column_are_of_images_that_can_be_used(tmp_path: Path) -> 
     assert {row["key"]: (row["stage"], row["reason"]) for row in rejects} == {
         key: ("decode", reason) for key, reason in REASONS.items()
     }
-    build = build_all(make_plan(replayed(tmp_path, limits={"min_side": 16})))
+    build = build_all(make_plan(from_column(tmp_path, limits={"min_side": 16})))
     manifest = read_manifest(LocalStore(tmp_path / "out"), f"builds/{build.name}")
     assert manifest["counts"]["ok"] == 3 and manifest["rejects"] == Counter(REASONS.values())
     assert manifest["pixels"] == {
@@ -104,19 +106,19 @@ def test_captions_of_a_column_are_of_images_that_can_be_used(tmp_path: Path) -> 
 
 def test_limits_may_change_without_reading_the_source_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source_of(tmp_path, FILES)
-    listed(replayed(tmp_path))
+    listed(from_column(tmp_path))
     monkeypatch.setattr("recaption.source.webdataset.open_stream", lambda path: pytest.fail("read again"))
     monkeypatch.setattr("recaption.source.webdataset.WebDatasetSource.columns", lambda self: frozenset({"caption"}))
-    _, images = listed(replayed(tmp_path, limits={"min_side": 4, "max_aspect": 100}))
+    _, images = listed(from_column(tmp_path, limits={"min_side": 4, "max_aspect": 100}))
     assert images["tiny"].reason is None and images["wide"].reason is None
-    _, images = listed(replayed(tmp_path, limits={"max_pixels": 3000}))
+    _, images = listed(from_column(tmp_path, limits={"max_pixels": 3000}))
     assert images["plain"].reason == "too_many_pixels" and "64 x 48 px is 3072 pixels" in str(images["plain"].detail)
 
 
 @pytest.mark.skipif(supported("HEIF"), reason="pillow-heif is installed")
 def test_a_phones_heic_names_the_format_and_the_extra(tmp_path: Path) -> None:
     source_of(tmp_path, {"phone": HEIC, "plain": JPEG})
-    _, images = listed(replayed(tmp_path))
+    _, images = listed(from_column(tmp_path))
     assert images["phone"].reason == "undecodable"
     assert images["phone"].detail == "the image is HEIC/HEIF, which needs the extra heif: pip install 'recaption[heif]'"
 
@@ -125,10 +127,10 @@ def test_heic_is_read_upright_where_the_extra_is_installed(tmp_path: Path) -> No
     pytest.importorskip("pillow_heif")
     files = {"plain": JPEG, "heif": originals()["heif"], "heifturned": originals()["heif turned"], "broken": HEIC}
     source_of(tmp_path, files)
-    _, images = listed(replayed(tmp_path))
+    _, images = listed(from_column(tmp_path))
     assert [images[key].reason for key in files] == [None, None, None, "undecodable"]
     assert images["heifturned"].orientation is None and images["heifturned"].upright_size == (48, 64)
-    build_all(make_plan(replayed(tmp_path)))
+    build_all(make_plan(from_column(tmp_path)))
     dataset = CaptionDataset(tmp_path / "out", batch_size=1, policy="raw", source=tmp_path / "source")
     shapes = {dataset.sample(n).record.key: dataset._decoded(dataset.sample(n)).size for n in range(3)}
     assert shapes == {"plain": (64, 48), "heif": (64, 48), "heifturned": (48, 64)}
@@ -228,7 +230,7 @@ def test_validate_looks_at_images_and_decodes_them_on_request(
     spoiled = whole[:2] + whole[2:].replace(b"\xff\xc4", b"\xff\xfe")  # header and end are whole, its tables are gone
     source_of(tmp_path, {"plain": JPEG, "cut": JPEG[:-2], "spoiled": spoiled})
     monkeypatch.setattr("recaption.source.base.Row.look", lambda row, data: None)
-    pipeline = replayed(tmp_path)
+    pipeline = from_column(tmp_path)
     listed(pipeline)
     data = pipeline.model_dump(mode="json")
     data["output"]["format"] = format

@@ -13,8 +13,8 @@ from datasets import load_dataset
 from small_output import answer_all, build_all, pipeline_data, write_source
 
 from recaption import config
+from recaption.build.builder import _build_fingerprint
 from recaption.generate.plan import make_plan
-from recaption.run.builder import _build_fingerprint
 from recaption.validate import validate_output
 
 

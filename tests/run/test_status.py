@@ -16,11 +16,11 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import DatasetError, StoreError, UserError
-from recaption.generate import lease
+from recaption.io.store import open_store
+from recaption.output import lease
 from recaption.run import show
 from recaption.run import status as status_module
 from recaption.run.status import Status, as_json, read_patiently, read_status
-from recaption.store import open_store
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 

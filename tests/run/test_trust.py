@@ -17,8 +17,8 @@ from small_output import answer_all, pipeline_data, write_source
 from recaption import config
 from recaption.errors import ConfigError, RecaptionError, UserError
 from recaption.progress import Display
-from recaption.run.redrive import redrive
-from recaption.run.replay import replay
+from recaption.run.reproduce import reproduce
+from recaption.run.retry_rejects import retry_rejects
 from recaption.run.trust import trusted
 
 THEFT = "STOLEN_BY_A_DATASET"
@@ -66,9 +66,9 @@ def edit(output: Path, **model: Any) -> Path:
 
 def attempts(out: str, path: Path | None = None) -> Iterator[Any]:
     shown = Display(Console(quiet=True), quiet=True)
-    yield lambda: replay(out, "cat00", path=path)
-    yield lambda: redrive(out, ["refusal"], shown, path=path)
-    yield lambda: redrive(out, ["no-such-reason"], shown, path=path)
+    yield lambda: reproduce(out, "cat00", path=path)
+    yield lambda: retry_rejects(out, ["refusal"], shown, path=path)
+    yield lambda: retry_rejects(out, ["no-such-reason"], shown, path=path)
 
 
 def test_an_environment_variable_is_sent_to_no_host_of_a_dataset(
@@ -87,7 +87,7 @@ def test_an_environment_variable_is_sent_to_no_host_of_a_dataset(
         plan_of = {q.generation.id: q.folder for q in _questions(file)}
         folder.rename(answers / plan_of[folder.name.rpartition("-")[0]])
     with suppress(RecaptionError):
-        replay(str(output / "out"), "cat00", path=file)
+        reproduce(str(output / "out"), "cat00", path=file)
     assert "Bearer hunter2" in taken, "with the file named, the same pipeline reaches that host: the test is none else"
 
 
@@ -111,7 +111,7 @@ def test_a_module_that_a_dataset_names_is_not_imported(
             attempt()
     assert not mark.exists()
     with pytest.raises(TypeError, match="not callable"):
-        replay(str(output / "out"), "cat00", path=file)
+        reproduce(str(output / "out"), "cat00", path=file)
     assert mark.exists(), "with the file named, it is imported: the test is none else"
 
 
@@ -170,6 +170,7 @@ def test_it_is_taken_from_the_file_and_never_from_the_output(tmp_path: Path) -> 
     kept = used.models["m"].max_pixels, used.generate[0].attempts, used.annotate.tokenizers
     assert kept == (7, 2, ("scene",)), "what is harmless stays as it was run"
     assert "evil" not in repr(used)
-    own.write_text(yaml.safe_dump(BASE | {"models": {"q": BASE["models"]["m"]}, "generate": []}))
-    with pytest.raises(ConfigError):
+    other = {"models": {"q": BASE["models"]["m"]}, "generate": [{"id": "y", "model": "q", "prompt": "describe_long"}]}
+    own.write_text(yaml.safe_dump(BASE | other))
+    with pytest.raises(ConfigError, match=r"(?s)has no model 'm'.*has no generation 'long'"):  # all at once
         trusted(stored, own, "out")

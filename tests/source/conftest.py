@@ -13,11 +13,11 @@ import pytest
 from PIL import Image as Pictures
 
 from recaption.config import Source as SourceConfig
+from recaption.io.store import Store
 from recaption.source import Source, open_source
 from recaption.source.base import Row
 from recaption.source.folder import FolderSource
 from recaption.source.recorded import FolderRule
-from recaption.store import Store
 from recaption.types import Image, SourceShard
 
 Members = Sequence[tuple[str, bytes]]

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recaption.errors import SourceError
+from recaption.output.index import index_from_table, index_to_table
 from recaption.source import Source
-from recaption.source.index import index_from_table, index_to_table
 from recaption.types import Image
 
 Build = Callable[..., Source]

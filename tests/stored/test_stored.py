@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recaption import inspect
+from recaption.io.store import open_store
 from recaption.load import CaptionDataset
 from recaption.problems import Problem
-from recaption.store import open_store
 from recaption.validate import validate_output
 from recaption.write import read_manifest
 

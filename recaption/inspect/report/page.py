@@ -110,7 +110,7 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f} %" if 0 < percent < 100 else f"{percent:.0f} %"
 
 
-_FLAGS = {"meta": "about the image", "boilerplate": "opener"}
+_FLAGS = {"meta": "about the image", "boilerplate": "opener", "unparsed": "not parsed"}
 
 
 def _flag(name: str) -> str:

@@ -1,0 +1,1 @@
+"""From complete shards to a published build: join answers to images, annotate, write, publish."""

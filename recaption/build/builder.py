@@ -1,0 +1,349 @@
+"""From finished shards to a published build, beside the generation."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import recaption
+from recaption.annotate import Annotator
+from recaption.build import rekeyed
+from recaption.build.pool import Pool
+from recaption.build.repack import Survey, cut, identity, pack, survey
+from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
+from recaption.config import Output, Pipeline
+from recaption.errors import ConfigError, DatasetError
+from recaption.generate.chunks import ShardListing
+from recaption.generate.events import Tell, tell_nobody
+from recaption.generate.plan import Plan, fingerprint
+from recaption.generate.tasks import Job
+from recaption.io.store import Store
+from recaption.scrub import public_text
+from recaption.tasks import caption
+from recaption.threads import waited
+from recaption.types import SCHEMA_VERSION
+from recaption.write import BuildInfo, Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
+
+Collect = Callable[..., list[Any]]
+
+
+class Builder:
+    """Turns finished shards into a build beside the generation, in the tasks of a pool, and publishes it at the end.
+
+    A build is named by the fingerprint of what it is made from. When such a build is published already and nothing
+    changed, nothing is done; when the answers have changed since, the next revision is made beside it.
+    A dataset shard is its source shard, written as soon as that is complete; or, with `output.samples_per_shard`, they
+    are cut at equal counts once all source shards are.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        job: Job,
+        store: Store,
+        annotator: Annotator,
+        limit: int | None,
+        pool: Pool,
+        tell: Tell = tell_nobody,
+    ) -> None:
+        self._plan, self._store, self._annotator, self._pool, self._tell = plan, store, annotator, pool, tell
+        size = plan.pipeline.output.samples_per_shard
+        self._size = None if size == "source" else size
+        base = _build_fingerprint(plan, annotator, job.excluded, limit)
+        revision = _newest_revision(store, base)
+        self._newest = None if revision is None else _name(base, revision)
+        self._published: dict[str, str] = {}  # shard -> inputs, of the newest finished revision
+        self._published_inputs = ""  # of all source shards together, where it was repacked
+        if self._newest:
+            manifest = read_manifest(store, f"builds/{self._newest}")
+            self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
+            self._published_inputs = manifest["provenance"].get("source_inputs", "")
+        self.build = _name(base, 0 if revision is None else revision + 1)
+        self._spec = BuildSpec(
+            pipeline=plan.pipeline,
+            questions=plan.questions,
+            source=job.source,
+            store_url=job.store_url,
+            excluded=job.excluded,
+            prefix=f"builds/{self.build}",
+            format=format_of(plan.pipeline, job.source.kind),
+        )
+        self._shared = pool.share(self._spec)
+        self._source_keys = job.source.key_rule
+        self._indexes: list[KeyTable] = []
+        self.changed_keys: str | None = None  # in words, once finished: images whose keys differ from the build before
+        self._order: dict[str, int] = {}
+        self._images = 0
+
+    def add(self, listing: ShardListing) -> None:
+        """A shard has all its answers. Returns at once."""
+        shard = listing.shard
+        self._order[shard.id] = shard.number
+        self._indexes.append(KeyTable(name=shard.id, path=f"index/{shard.id}.parquet", rows=listing.images))
+        self._images += listing.images
+        if self._size:
+            self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
+        else:
+            self._pool.add(finish_shard, self._shared, shard, listing.images, self._published.get(shard.id))
+
+    def poll(self) -> None:
+        """Keep the pool at work. Raises what failed."""
+        self._pool.poll()
+
+    def finish(self, building: Callable[[int, int], None], stopping: Callable[[], bool]) -> tuple[str, bool]:
+        """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new.
+
+        `building` is told how many of how many shards are written.
+        """
+
+        def collect(report: Callable[[int, int], None] = building) -> list[Any]:
+            return self._pool.collect(report, stopping)
+
+        entries, provenance = self._repacked(collect) if self._size else self._by_source(collect)
+        if entries is None:
+            assert self._newest is not None
+            newest = self._newest
+            if waited(lambda: current_build(self._store), stopping) != newest:
+                waited(lambda: publish(self._store, newest), stopping)
+            return newest, False
+        written = sum(entry.counts["images"] for entry in entries)
+        if written != self._images:
+            raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
+        for entry in entries:
+            tell_failures(entry, self._tell)
+        self._pool.add(rekeyed.changed_keys, self._spec.store_url, self._indexes)
+        [(published, shared, changed)] = collect(lambda done, total: None)
+        self.changed_keys = rekeyed.words(published, shared, changed, self._source_keys)
+
+        def put_and_publish() -> None:
+            sweep(self._store, self._spec.prefix, entries)
+            self._write_manifest(entries, provenance)
+            publish(self._store, self.build)
+
+        waited(put_and_publish, stopping)
+        return self.build, True
+
+    def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+        """The entries of the dataset shards, and what their bytes depend on beside the rest. None: nothing changed."""
+        built: list[Built] = collect()
+        unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
+        if unchanged and self._newest and built:
+            return None, {}
+        # The published build has some of the shards already; the new one needs them too.
+        for again in (b for b in built if b.entry is None):
+            self._pool.add(finish_shard, self._shared, again.shard, again.limit, None)
+        built = [*(b for b in built if b.entry is not None), *collect()]
+        built.sort(key=lambda b: self._order[b.shard.id])
+        entries = [b.entry for b in built if b.entry is not None]
+        if len(entries) != len(self._order):
+            raise DatasetError(f"{len(self._order)} shards were listed, but {len(entries)} are in the build")
+        prefix = self._spec.prefix
+        self._check_keys(
+            [KeyTable(name=e.name, path=f"{prefix}/images/{e.name}.parquet", rows=e.counts["images"]) for e in entries],
+            collect,
+        )
+        return entries, {}
+
+    def _repacked(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
+        """As `_by_source`, of shards of equal counts."""
+        assert self._size is not None
+        surveys = self._in_order(collect())
+        if self._newest and surveys and identity(surveys) == self._published_inputs:
+            return None, {}
+        # Where there is a build already nobody has counted yet: mostly nothing has changed.
+        for again in (s for s in surveys if s.samples is None):
+            self._pool.add(survey, self._shared, again.shard, again.limit, True)
+        surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
+        self._check_keys(
+            [KeyTable(name=s.shard.id, path=f"index/{s.shard.id}.parquet", rows=s.limit) for s in surveys], collect
+        )
+        for packing in cut(surveys, self._size):
+            self._pool.add(pack, self._shared, packing)
+        entries: list[ShardEntry] = sorted(collect(), key=lambda entry: int(entry.name))
+        return entries, {"samples_per_shard": self._size, "source_inputs": identity(surveys)}
+
+    def _in_order(self, surveys: list[Survey]) -> list[Survey]:
+        return sorted(surveys, key=lambda s: self._order[s.shard.id])
+
+    def _check_keys(self, shards: list[KeyTable], collect: Collect) -> None:
+        self._pool.add(check_keys, self._spec.store_url, shards)
+        collect(lambda done, total: None)
+
+    def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
+        pipeline = self._plan.pipeline
+        holdout = pipeline.output.holdout
+        info = BuildInfo(
+            name=pipeline.name,
+            build=self.build,
+            format=self._spec.format,
+            image_mode=pipeline.output.images,
+            generations=[question.generation for question in self._plan.questions],
+            require=pipeline.require,
+            primary=pipeline.primary,
+            sampling=pipeline.output.sampling.model_dump(mode="json"),
+            tokenizers=self._annotator.tokenizers,
+            provenance={
+                **_provenance(self._plan, self._annotator),
+                "keys": self._source_keys,
+                **provenance,
+            },
+            token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
+            holdout=holdout.fraction if holdout else 0.0,
+            pixels=looked_at(pipeline),
+        )
+        write_manifest(self._store, self._spec.prefix, entries, info)
+
+
+def looked_at(pipeline: Pipeline) -> dict[str, Any]:
+    """How images are looked at before anything is asked about them (`recaption.source.base.Row.look`)."""
+    limits = pipeline.source.limits.model_dump(mode="json")
+    return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
+
+
+def tell_failures(entry: ShardEntry, tell: Tell) -> None:
+    """Log the captions of a dataset shard on which annotation or a tokenizer failed."""
+    for failure in entry.failures:
+        where = {"shard": entry.name, "key": failure.caption_id.partition("/")[0], "caption_id": failure.caption_id}
+        if failure.tokenizer is not None:
+            tell("token_ids_failed", "warning", tokenizer=failure.tokenizer, **where, detail=failure.error)
+        elif failure.table is None:
+            tell("caption_unparsed", "warning", **where, detail=failure.error)
+        else:
+            tell("table_failed", "warning", table=failure.table, **where, detail=failure.error)
+    failed = entry.counts.get("unparsed", 0) + sum((*entry.table_failures.values(), *entry.token_failures.values()))
+    not_named = failed - len(entry.failures)
+    if not_named > 0:
+        tell("failures_not_named", "warning", shard=entry.name, count=not_named)
+
+
+def failures_in_words(manifest: dict[str, Any]) -> list[str]:
+    """Warnings about the captions of a build on which annotation or a tokenizer failed; none where there are none."""
+    said = []
+    if unparsed := manifest["counts"].get("unparsed", 0):
+        captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
+        said.append(
+            f"{captions} could not be parsed and became one sub-caption each, without tags (is_unparsed in "
+            "sub_captions). The events caption_unparsed in metrics/log*.jsonl name the captions and the errors"
+        )
+    for table, lost in manifest.get("table_failures", {}).items():
+        captions = "1 caption" if lost == 1 else f"{lost:,} captions"
+        said.append(
+            f"annotate.tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
+            "metrics/log*.jsonl name the captions and the errors"
+        )
+    for tokenizer, lost in manifest.get("token_failures", {}).items():
+        captions = "1 caption" if lost == 1 else f"{lost:,} captions"
+        said.append(
+            f"output.token_ids: {tokenizer} failed on texts of {captions}, which have no stored ids; the loader "
+            "tokenises them. The events token_ids_failed in metrics/log*.jsonl name the captions and the errors"
+        )
+    return said
+
+
+def format_of(pipeline: Pipeline, source_kind: str) -> Format:
+    """The format that the dataset is written in.
+
+    Raises ConfigError for a sidecar of equal counts, which cannot be: its row i is the source shard's sample i.
+    """
+    return output_format(pipeline.output, source_kind)
+
+
+def output_format(output: Output, source_kind: str) -> Format:
+    """As `format_of`."""
+    asked, size = output.format, output.samples_per_shard
+    found: Format = asked if asked != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
+    if found == "sidecar" and size != "source":
+        because = (
+            "which is sidecar for a source of tars" if asked == "auto" else "a row for each sample of a source tar"
+        )
+        raise ConfigError(
+            f"output.samples_per_shard is {size}, but output.format is {asked}, {because}: a sidecar holds no pixel "
+            "and is read beside the source's shards, so it cannot be cut otherwise than they are. Set output.format to "
+            "webdataset or parquet, or leave output.samples_per_shard at source"
+        )
+    return found
+
+
+def _name(base: str, revision: int) -> str:
+    return f"{base}-r{revision}" if revision else base
+
+
+def _newest_revision(store: Store, base: str) -> int | None:
+    """Of the finished builds named so. Earlier ones may be gone (`--prune`), so all that are there are looked at."""
+    named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders("builds"))
+    revisions = sorted((int(match[1] or 0) for match in named if match), reverse=True)
+    return next((r for r in revisions if store.exists(f"builds/{_name(base, r)}/manifest.json")), None)
+
+
+def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:
+    """What a build is made from, as far as it is known before a single answer is there."""
+    return fingerprint(
+        {
+            "schema": SCHEMA_VERSION,
+            "source": plan.pipeline.source.model_dump(mode="json"),
+            "generations": [question.folder for question in plan.questions],
+            "cleaning": caption.VERSION,
+            "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
+            "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
+            **_token_ids(plan.pipeline),
+            "excluded": hashlib.sha256("".join(sorted(excluded)).encode()).hexdigest() if excluded else None,
+            "limit": limit,
+        }
+    )[:12]
+
+
+def _not_identity(pipeline: Pipeline) -> set[str]:
+    """Output settings on which the bytes of a build do not depend; those that are not used leave builds their names."""
+    unused = set() if pipeline.output.profile else {"profile", "profile_map", "profile_fill"}
+    unused |= set() if pipeline.output.token_ids else {"token_ids"}
+    unused |= set() if pipeline.output.samples_per_shard != "source" else {"samples_per_shard"}
+    return {"path", "max_reject_share", "trainer"} | unused
+
+
+def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
+    """Names and files may stay while a tokenizer changes: what it does counts."""
+    made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
+    return {"token_ids": made} if made else {}
+
+
+def _public(value: Any) -> Any:
+    """JSON with its URLs as they may be published."""
+    if isinstance(value, dict):
+        return {name: _public(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_public(each) for each in value]
+    return public_text(value) if isinstance(value, str) else value
+
+
+def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
+    """What the bytes of a build depend on; nothing that differs from run to run."""
+    profile = profile_of(plan.pipeline, plan.questions)
+    return {
+        "recaption": recaption.__version__,
+        "models": {
+            model.name: {
+                "model": model.config.model,
+                "commit": model.commit,
+                "dtype": model.config.dtype,
+                "quantization": model.config.quantization,
+                "max_pixels": model.config.max_pixels,
+            }
+            for model in plan.models
+        },
+        "prompts": {
+            question.prompt.id: {
+                "version": question.prompt.version,
+                "sha256": question.prompt.sha256,
+                "text": question.prompt.template,
+            }
+            for question in plan.questions
+            if question.prompt
+        },
+        "cleaning": caption.VERSION,
+        "annotate": annotator.provenance(),
+        "source": public_text(plan.pipeline.source.path),
+        "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),
+        **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
+    }

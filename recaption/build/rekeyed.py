@@ -1,0 +1,95 @@
+"""Images of a published build that have another key now: what refers to the keys of that build must be told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from recaption.build.shard import KeyTable
+from recaption.errors import DatasetError
+from recaption.io.store import Store, open_store
+from recaption.source.recorded import KeyRule
+from recaption.tablefile import read_table
+from recaption.write import current_build, read_manifest
+
+_COLUMNS = ("key", "sha256")
+_Hashes = npt.NDArray[np.uint64]
+
+
+def changed_keys(store_url: str, shards: Sequence[KeyTable]) -> tuple[str, int, int]:
+    """The published build, how many of its images are in the source still, and how many of them have another key.
+
+    `shards` are the indexes of the source. An image is the same where its bytes are; of several with equal bytes, as
+    many have another key as keys have gone and others have come. Sixteen bytes per image are held, none for shards that
+    have not changed. A published build that cannot be read has nothing to compare with.
+    """
+    store = open_store(store_url)
+    try:
+        build = current_build(store)
+        return (build, *_compared(store, build, shards)) if build else ("", 0, 0)
+    except (FileNotFoundError, DatasetError, pa.ArrowException):
+        return "", 0, 0
+
+
+def words(build: str, shared: int, changed: int, rule: KeyRule) -> str | None:
+    """What to say of changed keys; None where there are none."""
+    if not changed:
+        return None
+    why = "the path of each has changed"
+    if rule != "path":
+        why = (
+            "keys follow from the source's own names and, where those are not plain and unique, from positions, which "
+            "files that come or go change for the files behind them. A new output over a folder has keys that follow "
+            "from paths alone"
+        )
+    return (
+        f"{changed:,} of {shared:,} images that build {build} has are in the source under other keys now: {why}. What "
+        f"refers to keys of build {build} does not fit the new build. Answers are kept"
+    )
+
+
+def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int, int]:
+    same, earlier = 0, []
+    now = {shard.name: shard for shard in shards}
+    for name in (shard["name"] for shard in read_manifest(store, f"builds/{build}")["shards"]):
+        table = _read(store, f"builds/{build}/images/{name}.parquet")
+        if name in now and table.equals(_read(store, now[name].path).slice(0, now[name].rows)):
+            same += table.num_rows
+            del now[name]
+        else:
+            earlier.append(_hashes(table))
+    if not earlier:
+        return same, 0
+    old_images, old_keys = _joined(earlier)
+    new_images, new_keys = _joined(_hashes(_read(store, s.path).slice(0, s.rows)) for s in now.values())
+    shared = int(np.isin(old_images, new_images).sum())
+    gone, gone_counts = np.unique(old_images[~np.isin(old_keys, new_keys)], return_counts=True)
+    come, come_counts = np.unique(new_images[~np.isin(new_keys, old_keys)], return_counts=True)
+    _, a, b = np.intersect1d(gone, come, assume_unique=True, return_indices=True)
+    return same + shared, int(np.minimum(gone_counts[a], come_counts[b]).sum())
+
+
+def _read(store: Store, path: str) -> pa.Table:
+    # As plain tables: what was written by an earlier version has other metadata.
+    table = read_table(pa.BufferReader(store.get(path)), columns=list(_COLUMNS))
+    return pa.table({name: table[name].combine_chunks() for name in _COLUMNS})
+
+
+def _hashes(table: pa.Table) -> tuple[_Hashes, _Hashes]:
+    """Of each image that has bytes: a hash of them, and one of them and its key."""
+    rows = [row for row in zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True) if row[1]]
+    images = np.fromiter((int(sha256[:16], 16) for _, sha256 in rows), np.uint64)
+    return images, np.fromiter((_hash(f"{sha256}\0{key}") for key, sha256 in rows), np.uint64)
+
+
+def _joined(found: Iterable[tuple[_Hashes, _Hashes]]) -> tuple[_Hashes, _Hashes]:
+    images, keys = zip(*[(np.empty(0, np.uint64), np.empty(0, np.uint64)), *found], strict=True)
+    return np.concatenate(images), np.concatenate(keys)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

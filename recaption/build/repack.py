@@ -1,0 +1,156 @@
+"""Dataset shards of equal counts, cut out of the source's shards once all of those are complete.
+
+    survey, per source shard      how many samples a trainer will see, and what they rest on: a hundred bytes
+    cut                           which samples of which source shards make a dataset shard
+    pack, per dataset shard       assemble, annotate and write them
+
+Pure in its inputs, as `recaption.build.shard` is; knows no Ray. No row of a sample ever reaches the driver: a cut is a
+number of samples, and whoever packs finds the row where it falls by assembling the source shard again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from recaption.build.assemble import Assembled
+from recaption.build.shard import BuildSpec, assemble_images, load_answers, settle, write_assembled
+from recaption.errors import DatasetError
+from recaption.io.store import Store, open_store
+from recaption.types import Image, Record, Reject, SourceShard
+from recaption.write import Asked, ShardEntry, written_shard
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Survey:
+    """What is known of a finished source shard. `samples` are its usable images in train; None: not counted."""
+
+    shard: SourceShard
+    limit: int  # rows of it that are within the run's scope
+    inputs: str
+    samples: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """Consecutive rows of a source shard that go into one dataset shard.
+
+    From the row of its sample `first` (0: from its first row) to before that of its sample `stop` (None: to its end).
+    Rows that are no train samples, so rejects and held out ones, go with the sample before them.
+    """
+
+    source: Survey
+    first: int = 0
+    stop: int | None = None
+
+    @property
+    def samples(self) -> int:
+        assert self.source.samples is not None
+        return (self.source.samples if self.stop is None else self.stop) - self.first
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packing:
+    """A dataset shard to be written."""
+
+    name: str
+    segments: tuple[Segment, ...]
+
+    @property
+    def inputs(self) -> str:
+        """Identity of all that it is built from."""
+        return _digest((s.source.shard.id, s.source.inputs, s.first, s.stop) for s in self.segments)
+
+
+def survey(spec: BuildSpec, shard: SourceShard, limit: int, count: bool) -> Survey:
+    """Compact a finished source shard and, with `count`, assemble it to know how many samples it gives."""
+    store = open_store(spec.store_url)
+    images, inputs = settle(store, spec, shard, limit)
+    samples = None
+    if count:
+        answers, rejects = load_answers(store, spec, shard, images)
+        assembled = assemble_images(spec, shard, images, answers, rejects, name=shard.id)
+        samples = sum(_is_sample(record) for record in assembled.records)
+    return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples)
+
+
+def identity(surveys: Iterable[Survey]) -> str:
+    """Identity of all source shards together: while it is the same, so is the build."""
+    return _digest((survey.shard.id, survey.inputs) for survey in surveys)
+
+
+def cut(surveys: Sequence[Survey], size: int) -> list[Packing]:
+    """Dataset shards of exactly `size` train samples each, the last one of what is left, in source order.
+
+    Each row of each source shard is in one of them. A cut falls right before a sample; one that falls between two
+    source shards leaves what has no samples with those before it, so that no dataset shard is without samples unless
+    it is the only one. Named 00000, 00001, …, by more digits where there are more than 100,000.
+    """
+    shards: list[list[Segment]] = []
+    room = size
+    for source in surveys:
+        assert source.samples is not None
+        first: int | None = 0
+        while first is not None:
+            if not shards or (room == 0 and source.samples):
+                shards.append([])
+                room = size
+            stop = first + room if first + room < source.samples else None
+            shards[-1].append(Segment(source=source, first=first, stop=stop))
+            room -= shards[-1][-1].samples
+            first = stop
+    digits = max(5, len(str(len(shards) - 1)))
+    return [Packing(name=f"{n:0{digits}d}", segments=tuple(segments)) for n, segments in enumerate(shards)]
+
+
+def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
+    """Write a dataset shard, or take it as it is where an interrupted run has written it from the same inputs.
+
+    Memory holds its own records and one source shard. Raises DatasetError when a source shard is no longer what was
+    counted, or a key is there twice.
+    """
+    store = open_store(spec.store_url)
+    entry = written_shard(store, spec.prefix, packing.name)
+    if entry is not None and entry.inputs == packing.inputs:
+        return entry
+    images: list[list[Image]] = []
+    records: list[Record] = []
+    rejects: list[Reject] = []
+    asked: dict[str, Asked] = {}
+    for segment in packing.segments:
+        of_source, assembled = _take(store, spec, packing.name, segment)
+        shift = len(records) - (of_source[0].row if of_source else 0)
+        images.append(of_source)
+        records += [replace(record, row=record.row + shift) for record in assembled.records]
+        rejects += [replace(reject, shard=packing.name, row=reject.row + shift) for reject in assembled.rejects]
+        asked = {name: asked.get(name, Asked()) + counts for name, counts in assembled.asked.items()}
+    whole = Assembled(records=tuple(records), rejects=tuple(rejects), asked=asked)
+    return write_assembled(store, spec, packing.name, whole, images, packing.inputs)
+
+
+def _take(store: Store, spec: BuildSpec, name: str, segment: Segment) -> tuple[list[Image], Assembled]:
+    """The images of a segment, and what becomes of them; rows are still those of the source shard."""
+    shard = segment.source.shard
+    images, inputs = settle(store, spec, shard, segment.source.limit)
+    answers, rejects = load_answers(store, spec, shard, images)
+    assembled = assemble_images(spec, shard, images, answers, rejects, name=name)
+    samples = [at for at, record in enumerate(assembled.records) if _is_sample(record)]
+    if inputs != segment.source.inputs or len(samples) != segment.source.samples:
+        raise DatasetError("it changed since its samples were counted; run the same command again", shard=shard.id)
+    if segment.first or segment.stop is not None:
+        first = samples[segment.first] if segment.first else 0
+        images = images[first : None if segment.stop is None else samples[segment.stop]]
+        assembled = assemble_images(spec, shard, images, answers, rejects, name=name)
+    return images, assembled
+
+
+def _is_sample(record: Record) -> bool:
+    return record.split == "train" and record.status in ("ok", "partial")
+
+
+def _digest(parts: Iterable[tuple[object, ...]]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part).encode())
+    return digest.hexdigest()[:16]

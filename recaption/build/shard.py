@@ -1,0 +1,245 @@
+"""One shard from answers to dataset files: compact, assemble, annotate, write. Pure in its inputs; knows no Ray."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+
+from recaption.annotate import Annotator
+from recaption.build.assemble import Assembled, RecordRules, assemble_shard
+from recaption.config import Annotate, Pipeline
+from recaption.errors import DatasetError
+from recaption.io.store import Store, open_store
+from recaption.output import answers as parts
+from recaption.output.answers import stored_item
+from recaption.output.index import duplicate_keys, load_index
+from recaption.source import Source
+from recaption.tablefile import read_table
+from recaption.tasks.question import Question
+from recaption.types import Answer, Image, Reject, SourceShard
+from recaption.write import (
+    Encoder,
+    Format,
+    ShardContent,
+    ShardEntry,
+    ShardFormat,
+    encoders,
+    write_shard,
+    written_shard,
+)
+from recaption.write.profile import FlairProfile, flair_profile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildSpec:
+    """What the building of every shard shares; plain picklable values."""
+
+    pipeline: Pipeline
+    questions: tuple[Question, ...]
+    source: Source
+    store_url: str
+    excluded: frozenset[str]
+    prefix: str  # builds/<build>
+    format: Format
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """A shard of a build. `entry` is None where the published build already holds it made from the same inputs."""
+
+    shard: SourceShard
+    limit: int
+    inputs: str
+    entry: ShardEntry | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyTable:
+    """The file in the output that has the keys of a shard, in its first `rows` rows."""
+
+    name: str
+    path: str
+    rows: int
+
+
+def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inputs: str | None) -> Built:
+    """Compact a shard's parts and, unless a published build has it from the same inputs, annotate and write it.
+
+    A shard already written into the unpublished build from the same inputs is taken as it is: that is the resume.
+    """
+    store = open_store(spec.store_url)
+    images, inputs = settle(store, spec, shard, limit)
+    if inputs == published_inputs:
+        return Built(shard=shard, limit=limit, inputs=inputs, entry=None)
+    entry = written_shard(store, spec.prefix, shard.id)
+    if entry is None or entry.inputs != inputs:
+        assembled = assemble_images(spec, shard, images, *load_answers(store, spec, shard, images), name=shard.id)
+        entry = write_assembled(store, spec, shard.id, assembled, [images], inputs)
+    return Built(shard=shard, limit=limit, inputs=inputs, entry=entry)
+
+
+def settle(store: Store, spec: BuildSpec, shard: SourceShard, limit: int) -> tuple[list[Image], str]:
+    """Compact a finished source shard. Returns its images and the identity of all that is built from it."""
+    images, _ = load_index(store, spec.source, shard)
+    images = images[:limit]
+    for question in spec.questions:
+        parts.compact(store, question, shard.id)
+    return images, _inputs(store, spec, shard, images)
+
+
+def load_answers(
+    store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]
+) -> tuple[dict[str, dict[str, Answer]], list[Reject]]:
+    """What is stored about these images of a source shard: answers by generation and key, and rejects."""
+    answers: dict[str, dict[str, Answer]] = {}
+    rejects: list[Reject] = []
+    for question in spec.questions:
+        stored = parts.finished(store, question, shard.id)
+        answers[question.id] = {}
+        for image in images:
+            found = stored_item(stored, question, image)
+            if isinstance(found, Answer):
+                answers[question.id][image.key] = found
+            elif found is not None:
+                named = replace(found, key=image.key, source_key=image.source_key, shard=shard.id, row=image.row)
+                rejects.append(named)
+    return answers, rejects
+
+
+def assemble_images(
+    spec: BuildSpec,
+    shard: SourceShard,
+    images: Sequence[Image],
+    answers: dict[str, dict[str, Answer]],
+    rejects: Sequence[Reject],
+    *,
+    name: str,
+) -> Assembled:
+    """Records of some or all images of a source shard, for the dataset shard `name`, before annotation.
+
+    What becomes of an image does not depend on which of its shard's images are assembled with it. Raises DatasetError
+    when one has neither answer nor reject of a generation.
+    """
+    holdout = spec.pipeline.output.holdout
+    rules = RecordRules(
+        generations=[question.generation for question in spec.questions],
+        require=frozenset(spec.pipeline.require),
+        holdout_fraction=holdout.fraction if holdout else 0.0,
+        excluded=spec.excluded,
+    )
+    assembled = assemble_shard(images, answers, rejects, rules, shard_name=name)
+    for generation, asked_of in assembled.asked.items():
+        if missing := asked_of.asked - asked_of.answered - asked_of.rejected:
+            raise DatasetError(f"{missing} images have neither answer nor reject of {generation}", shard=shard.id)
+    return assembled
+
+
+def write_assembled(
+    store: Store,
+    spec: BuildSpec,
+    name: str,
+    assembled: Assembled,
+    images: Sequence[Sequence[Image]],
+    inputs: str,
+) -> ShardEntry:
+    """Annotate and write a dataset shard. `images` has those of its records, in their order, by source shard."""
+    pipeline = spec.pipeline
+    annotator = _annotator(pipeline.annotate)
+    annotated = annotator.annotate_with_tables([record.captions for record in assembled.records])
+    records = [
+        replace(record, captions=captions) for record, captions in zip(assembled.records, annotated.images, strict=True)
+    ]
+    usable = {record.key for record in records if record.status in ("ok", "partial")}
+    wanted = [[image for image in of_source if image.key in usable] for of_source in images]
+    content = ShardContent(
+        name=name,
+        records=records,
+        images=lambda: chain.from_iterable(spec.source.read(of_source) for of_source in wanted if of_source),
+        rejects=assembled.rejects,
+        asked=assembled.asked,
+        inputs=inputs,
+        own=annotated.tables,
+        failures=annotated.failures,
+    )
+    shape = ShardFormat(
+        format=spec.format,
+        image_mode=pipeline.output.images,
+        tokenizers=annotator.tokenizers,
+        primary=pipeline.primary,
+        profile=profile_of(pipeline, spec.questions),
+        token_ids=token_encoders(pipeline.output.token_ids),
+        holdout=pipeline.output.holdout is not None,
+    )
+    gc.freeze()  # the records live until all is written: the collector need not walk over them again and again
+    try:
+        return write_shard(store, spec.prefix, content, shape)
+    finally:
+        gc.unfreeze()
+
+
+def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfile | None:
+    """The lists that samples have for FLAIR, if the pipeline asks for them."""
+    output = pipeline.output
+    if output.profile is None:
+        return None
+    kinds = {question.id: question.generation.granularity for question in questions}
+    return flair_profile(kinds, {str(name): of for name, of in output.profile_map.items()}, output.profile_fill)
+
+
+def check_keys(store_url: str, shards: Sequence[KeyTable]) -> None:
+    """Raises UserError when two of the shards share a key. Eight bytes a key are kept, no key itself."""
+    store = open_store(store_url)
+    hashes = [np.array([_hash(key) for key in _keys(store, shard)], dtype=np.uint64) for shard in shards]
+    everything = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
+    values, counts = np.unique(everything, return_counts=True)
+    twice = set(values[counts > 1].tolist())
+    seen: dict[str, str] = {}
+    for shard, found in zip(shards, hashes, strict=True) if twice else ():
+        if not twice.intersection(found.tolist()):
+            continue
+        for key in _keys(store, shard):
+            if _hash(key) in twice and (other := seen.setdefault(key, shard.name)) != shard.name:
+                raise duplicate_keys(key, other, shard.name)
+
+
+def _keys(store: Store, shard: KeyTable) -> list[str]:
+    table = read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
+    keys: list[str] = table["key"].slice(0, shard.rows).to_pylist()
+    return keys
+
+
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=1)
+def _annotator(settings: Annotate) -> Annotator:
+    """Once per process: loading spaCy and a tagger takes about a second."""
+    return Annotator(settings)
+
+
+@lru_cache(maxsize=1)
+def token_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
+    """Those of `output.token_ids`, once per process. Raises ConfigError when one cannot be had."""
+    return encoders(names)
+
+
+def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> str:
+    """Identity of all that a shard is built from. Compacted files are immutable, so their names stand for them."""
+    digest = hashlib.sha256()
+    for image in images:
+        row = image.row, image.key, image.source_key, image.sha256, image.url, image.raw_caption, image.reason
+        digest.update(repr(row).encode("utf-8", "surrogatepass"))
+        if len(image.raw_captions) > 1:  # shards built when there was one at most keep their inputs
+            digest.update(repr(image.raw_captions).encode("utf-8", "surrogatepass"))
+    for question in spec.questions:
+        for kind in ("answers", "rejects"):
+            digest.update("\n".join(parts.compacted(store, kind, question, shard.id)).encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,252 @@
+"""The output on an object store, through fsspec: S3, Google Cloud Storage, and others without conditional writes.
+
+Every put is one PUT or one completed multipart upload, so a file appears whole or not at all. What a killed process
+leaves of a multipart upload is no file, but is paid for: give the bucket a lifecycle rule that ends such uploads.
+
+Conditional writes are `If-None-Match: *` on S3 and `ifGenerationMatch=0` on Google Cloud Storage, which fsspec's
+`mode="create"` asks for. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+"""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from recaption.errors import ConfigError, MissingExtra
+from recaption.io.retrying import retried
+from recaption.threads import each
+
+T = TypeVar("T")
+_S3 = ("s3", "s3a")
+_THREADS = 16  # files that are removed at a time
+_CONDITIONAL = (*_S3, "gs", "gcs", "memory")
+
+
+class ObjectStore:
+    """A prefix of a bucket. What fails is asked again, since all calls can be repeated without harm."""
+
+    ATTEMPTS = 7  # about 20 seconds of waiting in all
+    FIRST_WAIT = 0.4  # seconds
+
+    def __init__(self, url: str) -> None:
+        """Raises ConfigError for an unknown kind of URL, MissingExtra where s3fs is not installed."""
+        import fsspec
+
+        protocol = url.split("://", 1)[0]
+        try:
+            self.fs, root = fsspec.core.url_to_fs(url)
+        except ImportError as error:
+            if protocol in _S3:
+                raise MissingExtra("s3fs", "s3") from error
+            raise ConfigError(f"cannot open the store {url!r}: {error}") from error
+        except ValueError as error:
+            raise ConfigError(f"cannot open the store {url!r}: {error}") from error
+        self.root = str(root).rstrip("/")
+        self.url = url.rstrip("/")
+        self._is_s3 = protocol in _S3
+        if self._is_s3:
+            # s3fs and botocore ask again by themselves, five times each: on top of ours that makes minutes of a wrong
+            # endpoint. Three are left, for a single part of a large upload.
+            self.fs.retries = 1
+            self.fs.config_kwargs.setdefault("retries", {"mode": "standard", "total_max_attempts": 3})
+        # s3fs before 2024.12 hands `mode` on to S3, which knows no such thing.
+        put = getattr(self.fs, "_pipe_file", self.fs.pipe_file)
+        self.conditional = protocol in _CONDITIONAL and "mode" in inspect.signature(put).parameters
+
+    def _at(self, path: str) -> str:
+        return f"{self.root}/{path}".rstrip("/")
+
+    def _retried(
+        self, verb: str, path: str, call: Callable[[], T], kept: tuple[type[Exception], ...] = (FileNotFoundError,)
+    ) -> T:
+        return retried(
+            f"{verb} {self.url}/{path}".rstrip("/"),
+            call,
+            attempts=self.ATTEMPTS,
+            first_wait=self.FIRST_WAIT,
+            passing=_passing,
+            why=lambda error: f"{type(error).__name__}: {error}",
+            kept=kept,
+        )
+
+    def local(self, path: str) -> Path | None:
+        return None
+
+    def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
+        if if_absent:
+            return self._create(path, data)
+        self._retried("write", path, lambda: self.fs.pipe_file(self._at(path), data), kept=())
+        return True
+
+    def _create(self, path: str, data: bytes) -> bool:
+        if self.exists(path):
+            return False
+        options: dict[str, Any] = {"mode": "create"} if self.conditional else {}
+
+        def create() -> None:
+            try:
+                self.fs.pipe_file(self._at(path), data, **options)
+            except Exception as error:
+                if _says_exists(error):
+                    raise FileExistsError(path) from error
+                raise
+
+        try:
+            self._retried("write", path, create, kept=(FileExistsError,))
+        except FileExistsError:
+            # There was no such file a moment ago. It is another's, or our own: of a first try, made here or within the
+            # client, whose answer was lost on the way. The content tells. Of two who put the same bytes at the same
+            # time both hear True, which is right for both: what they put lies there. Who must be the only one puts
+            # something of its own into the file, as a lease does.
+            try:
+                return self.get(path) == data
+            except FileNotFoundError:
+                return False
+        return True
+
+    def refuses_existing(self, path: str) -> bool:
+        """Whether conditional writes hold, tried on a file that is there: a store may ignore the condition.
+
+        Raises StoreError.
+        """
+        if not self.conditional:
+            return False
+
+        def create() -> bool:
+            try:
+                self.fs.pipe_file(self._at(path), self.fs.cat_file(self._at(path)), mode="create")
+            except Exception as error:
+                if _says_exists(error):
+                    return True
+                raise
+            return False
+
+        return self._retried("write", path, create)
+
+    def scratch(self) -> Path:
+        return Path(tempfile.gettempdir()) / f".tmp-recaption-{uuid.uuid4().hex}"
+
+    def remove_temporaries(self) -> int:
+        """None are ever in the store: an object appears whole, and scratch files are local."""
+        return 0
+
+    def adopt(self, source: Path, path: str) -> bool:
+        try:
+            self._retried("write", path, lambda: self.fs.put_file(str(source), self._at(path)), kept=())
+        finally:
+            source.unlink(missing_ok=True)
+        return True
+
+    def get(self, path: str) -> bytes:
+        return self._retried("read", path, lambda: bytes(self.fs.cat_file(self._at(path))))
+
+    def exists(self, path: str) -> bool:
+        def look() -> bool:
+            self.fs.invalidate_cache(self._at(path))  # other processes write, too
+            # Not `exists`: fsspec's default one takes any failure for "no".
+            return bool(self.fs.info(self._at(path))["type"] == "file")
+
+        try:
+            return self._retried("look up", path, look)
+        except FileNotFoundError:
+            return False
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder = prefix.rstrip("/")
+        for name in self._s3_names(prefix, files=True) if self._is_s3 else sorted(self._names(prefix, "file")):
+            yield f"{folder}/{name}" if folder else name
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        # Sorted here: S3 orders them by their names with a slash at the end, which puts "a-b/" before "a/".
+        yield from sorted(self._s3_names(prefix, files=False) if self._is_s3 else self._names(prefix, "directory"))
+
+    def _s3_names(self, prefix: str, *, files: bool) -> Iterator[str]:
+        """Names in a folder; S3 gives keys in the order of their UTF-8 bytes, which is Python's order of the names."""
+        start = self._s3_start(prefix)
+        for page in self._s3_pages(prefix, Delimiter="/"):
+            found = (
+                (entry["Key"] for entry in page.get("Contents", ()))
+                if files
+                else (entry["Prefix"].rstrip("/") for entry in page.get("CommonPrefixes", ()))
+            )
+            yield from (name for full in found if (name := full.removeprefix(start)))  # a "folder" object has no name
+
+    def _s3_start(self, prefix: str) -> str:
+        """What the keys of a folder's files begin with."""
+        _, key, _ = self.fs.split_path(self._at(prefix))
+        return f"{key}/" if key else ""
+
+    def _s3_pages(self, prefix: str, **options: Any) -> Iterator[dict[str, Any]]:
+        """What S3 lists below a folder, a page of up to 1,000 at a time, so that a million keys take no memory."""
+        bucket, _, _ = self.fs.split_path(self._at(prefix))
+        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": self._s3_start(prefix), **options}
+        while True:
+            try:
+                page = self._retried("list", prefix, lambda: self.fs.call_s3("list_objects_v2", **asked))
+            except FileNotFoundError:  # no such bucket
+                return
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _names(self, prefix: str, kind: str) -> Sequence[str]:
+        def entries() -> list[str]:
+            self.fs.invalidate_cache(self._at(prefix))
+            found = self.fs.ls(self._at(prefix), detail=True)
+            return [str(e["name"]).rstrip("/").rpartition("/")[2] for e in found if e["type"] == kind]
+
+        try:
+            return self._retried("list", prefix, entries)
+        except FileNotFoundError:
+            return []
+
+    def delete(self, path: str) -> None:
+        try:
+            self._retried("delete", path, lambda: self.fs.rm_file(self._at(path)))
+        except FileNotFoundError:
+            return
+
+    def remove(self, folder: str) -> int:
+        size = 0
+        for page in self._sizes(folder):
+            for _ in each(self._delete_whole, list(page), _THREADS):
+                pass
+            size += sum(page.values())
+        return size
+
+    def _sizes(self, folder: str) -> Iterator[dict[str, int]]:
+        """Name in the file system -> bytes, of all files below a folder, a page at a time."""
+        if self._is_s3:
+            bucket, _, _ = self.fs.split_path(self._at(folder))
+            for page in self._s3_pages(folder):
+                yield {f"{bucket}/{entry['Key']}": int(entry["Size"]) for entry in page.get("Contents", ())}
+            return
+
+        def find() -> dict[str, int]:
+            self.fs.invalidate_cache(self._at(folder))
+            return {name: int(info["size"]) for name, info in self.fs.find(self._at(folder), detail=True).items()}
+
+        yield self._retried("list", folder, find)
+
+    def _delete_whole(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            self._retried("delete", name, lambda: self.fs.rm_file(name))
+
+
+def _passing(error: Exception) -> bool:
+    """Whether to ask again. Each client has errors of its own: all but what surely stays is taken for passing."""
+    # No such bucket, no right, and what the client cannot do at all.
+    return not isinstance(error, FileNotFoundError | PermissionError | NotImplementedError | TypeError)
+
+
+def _says_exists(error: Exception) -> bool:
+    """A conditional write was refused. S3 look-alikes leave out what s3fs knows that by: HTTP's 412 is the sign."""
+    response = getattr(error.__cause__, "response", None)
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
+    return isinstance(error, FileExistsError) or 412 in (status, getattr(error, "code", None))

@@ -1,0 +1,74 @@
+"""A file that is written in one pass, hashed on the way, and appears in the store whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from recaption.errors import StoreError, in_words
+from recaption.io.store import Store
+
+_BUFFER = 1 << 20  # bytes; header, image and text of a sample leave in one write
+
+
+class Sink(io.RawIOBase):
+    """Appends to a file; `size` is what was written so far, `sha256()` its hash. Never seeks, so pyarrow can use it."""
+
+    def __init__(self, path: str) -> None:
+        self._file = open(path, "xb", buffering=_BUFFER)  # noqa: SIM115 - closed by `close`
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._file.write(data)
+        self._hash.update(data)
+        size = len(data)
+        self.size += size
+        return size
+
+    def tell(self) -> int:
+        return self.size
+
+    def writable(self) -> bool:
+        return True
+
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def flush(self) -> None:
+        if not self._file.closed:
+            self._file.flush()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self._file.close()
+        finally:
+            super().close()
+
+
+@contextmanager
+def outfile(store: Store, path: str) -> Iterator[Sink]:
+    """A sink whose bytes become `path` when the block ends well, and nothing at all otherwise.
+
+    Raises StoreError with advice where the disk is full or cannot be written. Closing and removing the temporary file
+    after a failure never hides the error that caused it.
+    """
+    temporary = store.scratch()
+    try:
+        sink = Sink(str(temporary))
+        try:
+            yield sink
+            sink.close()
+            store.adopt(temporary, path)
+        finally:
+            with suppress(OSError):  # after an error: buffered bytes that do not fit fail once more
+                sink.close()
+    except OSError as error:
+        raise StoreError(f"cannot write {store.url}/{path}: {in_words(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

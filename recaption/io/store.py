@@ -1,0 +1,280 @@
+"""The output store: files that appear whole or not at all, on local disks and on object stores.
+
+Paths are relative, `/`-separated. Locally a file is written under a temporary name, synced, and linked or renamed into
+place; on object stores it is one conditional PUT. Never a buffered remote `open("wb")`: that publishes what it has
+when it fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Protocol, TypeVar
+
+from recaption.errors import StoreError, in_words
+from recaption.io.objectstore import ObjectStore
+from recaption.io.retrying import retried
+
+__all__ = ["LocalStore", "ObjectStore", "Store", "open_store"]
+
+T = TypeVar("T")
+_TMP = ".tmp-"  # no name of ours begins with it; lists leave it out, a crash may leave one behind
+
+# What a network file system says when a server restarts or a cable is bad; a full disk or a missing right stays.
+_PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
+
+
+class Store(Protocol):
+    """A folder of immutable files. Every method raises StoreError when the store fails, after asking again."""
+
+    url: str
+
+    @property
+    def conditional(self) -> bool:
+        """Whether `if_absent` holds against others who put at the same moment; else it only looks before it writes."""
+        ...
+
+    def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
+        """Write the file whole. With `if_absent` an existing file is kept and False returned."""
+        ...
+
+    def get(self, path: str) -> bytes:
+        """The file's bytes. Raises FileNotFoundError, StoreError."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file; False for a folder."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Paths of the files directly in the folder `prefix`, sorted; nothing if there is no such folder.
+
+        Holds names at most, never more of a file, so a million of them may lie there.
+        """
+        ...
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Names of the folders directly in the folder `prefix`, sorted; locally, empty ones too."""
+        ...
+
+    def delete(self, path: str) -> None:
+        """Remove a file if it is there."""
+        ...
+
+    def remove(self, folder: str) -> int:
+        """Remove a folder with all that lies in it, what a crash left behind too. Returns how many bytes that was.
+
+        Not all at once: whoever may look at it while it goes, or after a crash in between, must be told beforehand.
+        What `delete` was asked for before is gone first.
+        """
+        ...
+
+    def local(self, path: str) -> Path | None:
+        """Where the file lies on this machine's disk; None on object stores."""
+        ...
+
+    def scratch(self) -> Path:
+        """A fresh temporary file path on this machine, to be written and handed to `adopt`."""
+        ...
+
+    def remove_temporaries(self) -> int:
+        """Remove the temporary files that killed writers left; only for the holder of the output's lease."""
+        ...
+
+    def adopt(self, source: Path, path: str) -> bool:
+        """Put a finished file made under `scratch`, whole, without holding it in memory; `source` is gone after it."""
+        ...
+
+
+def open_store(url: str) -> Store:
+    """The store at a local path or an fsspec URL such as `s3://bucket/prefix`."""
+    if "://" in url and not url.startswith("file://"):
+        return ObjectStore(url)
+    return LocalStore(url.removeprefix("file://"))
+
+
+class LocalStore:
+    """A folder on a local or network file system."""
+
+    ATTEMPTS = 5  # about 10 seconds of waiting in all
+    FIRST_WAIT = 1.0  # seconds
+    conditional = True
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.url = str(self.root)
+
+    def _at(self, path: str) -> Path:
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise StoreError(f"path {path!r} leaves the output")
+        return self.root / path
+
+    def _retried(self, verb: str, target: Path, call: Callable[[], T], kept: tuple[type[Exception], ...] = ()) -> T:
+        return retried(
+            f"{verb} {target}",
+            call,
+            attempts=self.ATTEMPTS,
+            first_wait=self.FIRST_WAIT,
+            passing=lambda error: isinstance(error, OSError) and error.errno in _PASSING,
+            why=in_words,
+            kept=kept,
+        )
+
+    def local(self, path: str) -> Path | None:
+        return self._at(path)
+
+    def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
+        target = self._at(path)
+        temporary = target.with_name(f"{_TMP}{uuid.uuid4().hex}")
+
+        def write() -> None:
+            # From the start at every try: after a failed fsync the kernel may have dropped what it could not write.
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+
+        try:
+            self._retried("write", target, write)
+            return self._publish(temporary, target, if_absent)
+        finally:
+            _remove(temporary)
+
+    def adopt(self, source: Path, path: str, *, if_absent: bool = False) -> bool:
+        """Put a finished file that lies on the same file system (made under `scratch`), without copying it."""
+        target = self._at(path)
+        try:
+            self._retried("write", target, lambda: target.parent.mkdir(parents=True, exist_ok=True))
+            try:
+                _sync(source)  # once: if it fails, its bytes may be lost, and only who made them can make them again
+            except OSError as error:
+                raise StoreError(f"cannot write {target}: {in_words(error)}") from error
+            return self._publish(source, target, if_absent)
+        finally:
+            _remove(source)
+
+    def scratch(self) -> Path:
+        """A fresh temporary file path in this store, to be handed to `adopt`."""
+        self._retried("write", self.root, lambda: self.root.mkdir(parents=True, exist_ok=True))
+        return self.root / f"{_TMP}{uuid.uuid4().hex}"
+
+    def remove_temporaries(self) -> int:
+        """Remove the temporary files that killed writers left; only for the holder of the output's lease.
+
+        Looks into the root and at most three folders below it, the parts of unfinished shards left out: they are
+        removed with their folder when the shard is compacted. Returns how many there were.
+        """
+
+        def below(folder: Path, depth: int) -> int:
+            found = 0
+            with suppress(OSError), os.scandir(folder) as entries:
+                for entry in list(entries):
+                    if entry.name.startswith(_TMP):
+                        found += 1
+                        _remove(Path(entry.path))
+                    elif depth and entry.is_dir(follow_symlinks=False):
+                        found += below(Path(entry.path), depth - 1)
+            return found
+
+        return below(self.root, 3)
+
+    def _publish(self, temporary: Path, target: Path, if_absent: bool) -> bool:
+        mine = self._retried("write", target, temporary.stat)
+
+        def place() -> bool:
+            try:
+                if if_absent:
+                    os.link(temporary, target)  # atomic and fails if the target exists, unlike rename
+                else:
+                    temporary.replace(target)
+            except OSError as error:
+                # A network file system may do it, lose the answer, ask again by itself and say that it failed.
+                if _is(target, mine):
+                    return True
+                if if_absent and isinstance(error, FileExistsError):
+                    return False
+                raise
+            return True
+
+        placed = self._retried("write", target, place)
+        if placed:
+            self._retried("write", target, lambda: _sync(target.parent))
+        return placed
+
+    def get(self, path: str) -> bytes:
+        target = self._at(path)
+        return self._retried("read", target, target.read_bytes, kept=(FileNotFoundError,))
+
+    def exists(self, path: str) -> bool:
+        target = self._at(path)
+        try:
+            found = self._retried("look up", target, target.stat, kept=(FileNotFoundError, NotADirectoryError))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return stat.S_ISREG(found.st_mode)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder = prefix.rstrip("/")
+        for name in self._names(prefix, lambda entry: entry.is_file()):
+            yield f"{folder}/{name}" if folder else name
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        yield from self._names(prefix, lambda entry: entry.is_dir())
+
+    def _names(self, prefix: str, wanted: Callable[[os.DirEntry[str]], bool]) -> Sequence[str]:
+        folder = self._at(prefix)
+
+        def names() -> list[str]:
+            with os.scandir(folder) as entries:
+                return sorted(entry.name for entry in entries if wanted(entry) and not entry.name.startswith(_TMP))
+
+        try:
+            return self._retried("list", folder, names, kept=(FileNotFoundError, NotADirectoryError))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def delete(self, path: str) -> None:
+        target = self._at(path)
+        self._retried("delete", target, lambda: target.unlink(missing_ok=True))
+
+    def remove(self, folder: str) -> int:
+        target = self._at(folder)
+        size = 0
+        if not target.is_dir():
+            return size
+        self._retried("delete", target, lambda: _sync(target))
+        for where, _, names in os.walk(target, topdown=False):  # a link in it goes, not what it points at
+            for name in names:
+                file = Path(where, name)
+                size += file.lstat().st_size
+                self._retried("delete", file, partial(file.unlink, missing_ok=True))
+        self._retried("delete", target, lambda: shutil.rmtree(target), kept=(FileNotFoundError,))
+        return size
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is(target: Path, file: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(target.stat(), file)
+    except OSError:
+        return False
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # it must not hide why the put failed
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,257 @@
+"""The answer store: small immutable parts while a shard is in progress, one sorted file when it is done.
+
+    answers/<generation>-<fingerprint>/.parts/<shard>/<chunk>.<epoch>-<n>.parquet
+    answers/<generation>-<fingerprint>/<shard>.parquet        then <shard>.1.parquet, … for later answers
+    rejects/…                                                 the same, of rejects
+
+Parts are the record of what is done: whoever wants to know reads them. Names carry the epoch of the run's lease, so a
+zombie of an older run can add parts but never change one; the first part in name order wins.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption.io.store import Store
+from recaption.schema import ANSWERS, REJECTS, check_version
+from recaption.tablefile import read_table
+from recaption.tasks.question import Identity, Question, prompt_sha256, request_sha256
+from recaption.text import storable
+from recaption.types import Answer, Attempt, Image, Reject
+
+T = TypeVar("T", bound=Answer | Reject)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """What is stored of one shard for one question.
+
+    Answers are found by what was asked, (image sha256, filled-in prompt's sha256), not by row or key: a source that
+    is re-packed or re-keyed gets the answers it paid for, and a changed image never gets another's.
+    """
+
+    answers: dict[Identity, Answer]
+    rejects: dict[Identity, Reject]  # the prompt's sha256 is "" where the image itself is to blame
+
+    def reject(self, identity: Identity) -> Reject | None:
+        """Why the image under this prompt was rejected, if it was."""
+        sha256, _, key = identity
+        return self.rejects.get(identity) or self.rejects.get((sha256, "", key))
+
+    def has(self, identity: Identity) -> bool:
+        """Whether the question is settled, one way or the other."""
+        return identity in self.answers or self.reject(identity) is not None
+
+
+def put_part(
+    store: Store, question: Question, shard: str, name: str, answers: Sequence[Answer], rejects: Sequence[Reject]
+) -> list[tuple[Answer | Reject, Reject]]:
+    """Put finished items of one chunk; each file appears whole or not at all.
+
+    An item that cannot be written becomes a reject `unstorable`, its neighbours are put. Returns such items, each with
+    its reject.
+    """
+    table, bad_answers = _written(answers, ANSWERS)
+    if table is not None:
+        store.put(f"answers/{question.folder}/.parts/{shard}/{name}.parquet", table)
+    _, bad_rejects = _written(rejects, REJECTS)
+    failed: list[tuple[Answer | Reject, Exception]] = [*bad_answers, *bad_rejects]
+    made = [(item, _unstorable(question, shard, item, error)) for item, error in failed]
+    bad = {id(item) for item, _ in bad_rejects}
+    kept = [*(item for item in rejects if id(item) not in bad), *(reject for _, reject in made)]
+    if kept:
+        store.put(f"rejects/{question.folder}/.parts/{shard}/{name}.parquet", table_bytes(_table(kept, REJECTS)))
+    return made
+
+
+def stored(
+    items: Iterable[Answer | Reject], unstorable: Sequence[tuple[Answer | Reject, Reject]]
+) -> list[Answer | Reject]:
+    """What `put_part` stored of the items: itself, or the reject that stands for it."""
+    made = {id(item): reject for item, reject in unstorable}
+    return [made.get(id(item), item) for item in items]
+
+
+def _written(items: Sequence[T], schema: pa.Schema) -> tuple[bytes | None, list[tuple[T, Exception]]]:
+    """A part of the items that can be written (None: of none), and those that cannot, with the cause.
+
+    Halves what fails until each bad item stands alone.
+    """
+    try:
+        return (table_bytes(_table(items, schema)) if items else None), []
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Arrow says in many ways that a value does not fit
+        if len(items) == 1:
+            return None, [(items[0], error)]
+    middle = len(items) // 2
+    bad = [pair for half in (items[:middle], items[middle:]) for pair in _written(half, schema)[1]]
+    gone = {id(item) for item, _ in bad}
+    return _written([item for item in items if id(item) not in gone], schema)[0], bad
+
+
+def _unstorable(question: Question, shard: str, item: Answer | Reject, error: Exception) -> Reject:
+    what = "answer" if isinstance(item, Answer) else f"reject ({item.reason})"
+    return Reject(
+        key=item.key,
+        source_key=storable(item.source_key) if isinstance(item, Reject) else item.key,
+        shard=shard,
+        row=item.row,
+        sha256=item.sha256,
+        stage="generate",
+        generation=question.id,
+        reason="unstorable",
+        detail=storable(f"the {what} cannot be written: {type(error).__name__}: {error}")[:500],
+        attempts=len(item.attempts) if isinstance(item, Answer) else 0,
+        prompt_sha256=item.prompt_sha256,
+    )
+
+
+def finished(
+    store: Store, question: Question, shard: str, retry_reasons: frozenset[str] = frozenset(), epoch: int | None = None
+) -> Finished:
+    """Everything stored for a shard: compacted files first, then parts in name order; the first of each wins.
+
+    Rejects for a reason in `retry_reasons` do not count, but for those that the run of this `epoch` made itself.
+    """
+    answers: dict[Identity, Answer] = {}
+    rejects: dict[Identity, Reject] = {}
+    for path in [*compacted(store, "answers", question, shard), *_parts(store, "answers", question, shard)]:
+        for answer in read_answers(store, path):
+            answers.setdefault(_identity(question, answer), answer)
+    answered = {(sha256, key) for sha256, _, key in answers}
+    for path in [*compacted(store, "rejects", question, shard), *_parts(store, "rejects", question, shard)]:
+        mine = epoch is not None and _epoch(path) == epoch
+        for reject in read_rejects(store, path):
+            identity = sha256, prompt, key = _identity(question, reject)
+            if identity in answers or (not prompt and (sha256, key) in answered):
+                continue  # asked again later and answered: the answer counts
+            if reject.reason not in retry_reasons or mine:
+                rejects.setdefault(identity, reject)
+    return Finished(answers=answers, rejects=rejects)
+
+
+def stored_item(
+    stored: Finished, question: Question, image: Image, identity: Identity | None = None
+) -> Answer | Reject | None:
+    """What is stored about the image under the question, an answer before a reject; None: it is still to be asked.
+
+    Answers to a prompt with absent values as it was filled in before schema 1.3 count (`Prompt.fill_in_as_before`).
+    """
+    identity = identity or question.identity(image, prompt_sha256(question, image))
+    if (answer := stored.answers.get(identity)) is not None:
+        return answer
+    before = None
+    if question.prompt is not None and (stored.answers or stored.rejects):
+        text = question.prompt.fill_in_as_before(image.columns)
+        before = None if text is None else question.identity(image, request_sha256(image, text))
+    if before is not None and (answer := stored.answers.get(before)) is not None:
+        return answer
+    return stored.reject(identity) or (None if before is None else stored.reject(before))
+
+
+def compact(store: Store, question: Question, shard: str) -> None:
+    """Turn a finished shard's parts into one sorted file each of answers and rejects, then delete the parts.
+
+    Safe to repeat and to be killed anywhere: the file is put if absent before any part goes, and what it already
+    holds is not put again.
+    """
+    for kind in ("answers", "rejects"):
+        parts = _parts(store, kind, question, shard)
+        while parts and not _merge(store, kind, question, shard, parts):
+            pass  # another process put the next file first: see what it holds, and look again
+        for path in parts:
+            store.delete(path)
+
+
+def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[str]) -> bool:
+    """Put what the parts hold beyond the files there are. False when somebody else put a file of that name."""
+    read = read_answers if kind == "answers" else read_rejects
+    earlier = compacted(store, kind, question, shard)
+    known = {_identity(question, item) for path in earlier for item in read(store, path)}
+    fresh: dict[Identity, Answer | Reject] = {}
+    for path in parts:
+        for item in read(store, path):
+            identity = _identity(question, item)
+            if identity not in known:
+                fresh.setdefault(identity, item)
+    if not fresh:
+        return True
+    items = sorted(fresh.values(), key=lambda item: (item.row, *_identity(question, item)))
+    table = _table(items, ANSWERS if kind == "answers" else REJECTS)
+    return _put(store, _compacted_name(kind, question, shard, len(earlier)), table, if_absent=True)
+
+
+def compacted(store: Store, kind: str, question: Question, shard: str) -> list[str]:
+    """Compacted files of a shard, oldest first."""
+    found = []
+    number = 0
+    while store.exists(path := _compacted_name(kind, question, shard, number)):
+        found.append(path)
+        number += 1
+    return found
+
+
+def read_answers(store: Store, path: str) -> list[Answer]:
+    """The answers in a part or compacted file."""
+    rows = _read(store, path).to_pylist()
+    for row in rows:
+        row["attempts"] = tuple(Attempt(**attempt) for attempt in row["attempts"])
+    return [Answer(**row) for row in rows]
+
+
+def read_rejects(store: Store, path: str) -> list[Reject]:
+    """The rejects in a part or compacted file."""
+    return [Reject(**row) for row in _read(store, path).to_pylist()]
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """A Parquet file of `table`; the same bytes for the same table."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", compression_level=1, use_dictionary=False)
+    return sink.getvalue()
+
+
+def _identity(question: Question, item: Answer | Reject) -> Identity:
+    return question.identity(item, item.prompt_sha256 or "")
+
+
+def _compacted_name(kind: str, question: Question, shard: str, number: int) -> str:
+    return f"{kind}/{question.folder}/{shard}{f'.{number}' if number else ''}.parquet"
+
+
+_PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
+
+
+def _epoch(path: str) -> int | None:
+    match = _PART.search(path)
+    return int(match.group(2)) if match else None
+
+
+def _parts(store: Store, kind: str, question: Question, shard: str) -> list[str]:
+    def order(path: str) -> tuple[int, ...]:
+        match = _PART.search(path)
+        return tuple(map(int, match.groups())) if match else (1 << 62,)
+
+    return sorted(store.list(f"{kind}/{question.folder}/.parts/{shard}"), key=lambda path: (order(path), path))
+
+
+def _table(items: Iterable[Answer | Reject], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pylist([asdict(item) for item in items], schema=schema)
+
+
+def _put(store: Store, path: str, table: pa.Table, *, if_absent: bool = False) -> bool:
+    return store.put(path, table_bytes(table), if_absent=if_absent)
+
+
+def _read(store: Store, path: str) -> pa.Table:
+    table = read_table(pa.BufferReader(store.get(path)))
+    check_version(table.schema, path)
+    return table

@@ -1,0 +1,266 @@
+"""One run per output: a lease with an epoch.
+
+    lease/<epoch>.json       who holds it: host, process, since when; put only if absent
+    lease/<epoch>.beat       a counter that the holder raises every ten seconds
+    lease/<epoch>.released   it ended in order
+
+The epoch goes into the names of parts, so what a process that lost its lease still writes is told apart. No clock is
+compared with another host's: who wants the output watches the beat for a while by a clock of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from recaption.errors import Interrupted, StoreError, UserError
+from recaption.io.store import Store
+
+BEAT_SECONDS = 10.0
+RELEASE_SECONDS = 3.0  # that the end of a run waits for the store
+STALE_SECONDS = 45.0  # four beats missed: what a busy store or a paused machine may cost
+_LOOK_SECONDS = 3.0  # between two looks at another's beat
+_OWN: set[str] = set()  # tokens of the leases that this process holds
+
+
+class Lease:
+    """The right to write to an output; `epoch` counts the runs that ever held it.
+
+    A thread of its own beats until `release`. `lost` becomes True when another run has taken the output over.
+    """
+
+    def __init__(self, store: Store, epoch: int, token: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.store = store
+        self.epoch = epoch
+        self.lost = False
+        self._token = token
+        self._clock = clock
+        self._beats = 0
+        self._last_beat = clock()
+        self._failure: StoreError | None = None  # of the last beat
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, name="recaption-lease", daemon=True)
+
+    def start(self) -> None:
+        """Beat from now on."""
+        self._thread.start()
+
+    def beat(self) -> None:
+        """Show once that this run lives, and see whether another has taken over. Remembers failures, raises none."""
+        try:
+            if self.store.exists(_path(self.epoch + 1, "json")):
+                self.lost = True
+                return
+            self._beats += 1
+            self.store.put(_path(self.epoch, "beat"), orjson.dumps({"beats": self._beats}))
+            self._last_beat, self._failure = self._clock(), None
+        except StoreError as error:
+            self._failure = error
+
+    def check(self) -> None:
+        """Raises Interrupted when another run took over, StoreError when for long no beat could be put."""
+        if self.lost:
+            raise Interrupted(
+                f"another run took over {self.store.url}; this one stops. What it has put stays and will be used"
+            )
+        silent = self._clock() - self._last_beat
+        if self._failure is not None and silent > STALE_SECONDS:  # others may take this run for dead by now
+            raise StoreError(f"no sign of life could be put for {silent:.0f} s: {self._failure}")
+
+    def release(self) -> None:
+        """Say that this run ended in order; waits for the store at most RELEASE_SECONDS.
+
+        Raises StoreError; the lease is given up all the same.
+        """
+        self._released.set()
+        _OWN.discard(self._token)
+        failed: list[BaseException] = []
+
+        def put() -> None:
+            if self._thread.is_alive():
+                self._thread.join(timeout=RELEASE_SECONDS)  # a late beat does no harm
+            try:
+                self.store.put(_path(self.epoch, "released"), b"")
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                failed.append(error)
+
+        # On a thread: a store that does not answer must not keep the process.
+        putting = threading.Thread(target=put, name="recaption-release", daemon=True)
+        putting.start()
+        putting.join(timeout=RELEASE_SECONDS)
+        if putting.is_alive():
+            raise StoreError(
+                f"{self.store.url} has not answered for {RELEASE_SECONDS:.0f} s; the lease is not released"
+            )
+        if failed:
+            raise failed[0]
+
+    def _keep_beating(self) -> None:
+        while not self.lost:
+            self.beat()
+            if self._released.wait(BEAT_SECONDS):
+                return
+
+
+def claim(
+    store: Store,
+    *,
+    takeover: bool = False,
+    wait: float = STALE_SECONDS,
+    say: Callable[[str], None] = lambda text: None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Lease:
+    """Take the output for this process.
+
+    A dead process on this host is taken over at once. Of one elsewhere the beat is watched for `wait` seconds, and if
+    it does not change the run counts as dead; `say` is told so before. Raises UserError when another run holds the
+    output, or when the store cannot tell two runs apart: wait for the run, stop it, or give `--takeover`.
+    """
+    if not store.conditional and not takeover:
+        raise UserError(
+            f"{store.url} has no conditional writes, so nothing keeps a second run out of it. Choose a folder, S3 or "
+            "Google Cloud Storage; or, if this is surely the only run on it, give --takeover"
+        )
+    last = _last_epoch(store)
+    while last and not takeover and not _is_over(store, last, wait=wait, say=say, clock=clock, sleep=sleep):
+        last = _last_epoch(store)  # another run took it over while this one watched: that one counts now
+    token = uuid.uuid4().hex
+    holder = orjson.dumps({**_me(), "since": time.time(), "token": token})
+    epoch = last + 1
+    _OWN.add(token)  # before others can see it
+    try:
+        # The look back finds out a store that says it has conditional writes and ignores the condition.
+        won = store.put(_path(epoch, "json"), holder, if_absent=True) and store.get(_path(epoch, "json")) == holder
+    except BaseException:
+        _OWN.discard(token)
+        raise
+    if not won:
+        _OWN.discard(token)
+        raise UserError(f"another run has just taken {store.url}. Wait for it to end, then run the same command again")
+    lease = Lease(store, epoch, token, clock)
+    lease.start()
+    return lease
+
+
+def _is_over(
+    store: Store,
+    epoch: int,
+    *,
+    wait: float,
+    say: Callable[[str], None],
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> bool:
+    """Whether the run of `epoch` has ended or is dead. False when a newer one took over; UserError when it lives."""
+    if store.exists(_path(epoch, "released")):
+        return True
+    holder = orjson.loads(store.get(_path(epoch, "json")))
+    if is_here(holder):
+        if lives(holder):
+            raise _held(store, holder)
+        return True
+    say(
+        f"{store.url} was last written by process {holder['pid']} on {holder['host']}; "
+        f"waiting {wait:.0f} s for a sign of life"
+    )
+    first = _beat(store, epoch)
+    began = clock()
+    while (left := wait - (clock() - began)) > 0:
+        sleep(min(_LOOK_SECONDS, left))
+        if store.exists(_path(epoch + 1, "json")):
+            return False
+        if store.exists(_path(epoch, "released")):
+            return True
+        if _beat(store, epoch) != first:
+            raise _held(store, holder)
+    return True
+
+
+def _held(store: Store, holder: dict[str, Any]) -> UserError:
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder["since"]))
+    return UserError(
+        f"{store.url} is being written by process {holder['pid']} on {holder['host']} since {since}. "
+        "Stop it or wait for it; if it is surely dead, run again with --takeover"
+    )
+
+
+def _path(epoch: int, what: str) -> str:
+    return f"lease/{epoch:06d}.{what}"
+
+
+def _last_epoch(store: Store) -> int:
+    names = (path.removeprefix("lease/") for path in store.list("lease"))
+    return max((int(name.removesuffix(".json")) for name in names if name.endswith(".json")), default=0)
+
+
+def _beat(store: Store, epoch: int) -> bytes | None:
+    try:
+        return store.get(_path(epoch, "beat"))
+    except FileNotFoundError:
+        return None
+
+
+def _me() -> dict[str, Any]:
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "boot": _boot_id(),
+        "pids": _pid_space(),
+        "pid": pid,
+        "started": _started(pid),
+    }
+
+
+def is_here(holder: dict[str, Any]) -> bool:
+    """Whether the holder's process number means a process that can be looked up from here."""
+    me = _me()
+    return bool(me["boot"]) and all(holder.get(key) == me[key] for key in ("host", "boot", "pids"))
+
+
+def lives(holder: dict[str, Any]) -> bool:
+    """Whether the holder's process is still there; asked on its own machine (`is_here`)."""
+    pid = holder["pid"]
+    if pid == os.getpid() and holder.get("started") == _started(pid):
+        return holder.get("token") in _OWN  # else it is left from an earlier run of this very process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    # Process numbers are used again, so the time of its start has to be the same. None: dead, but not yet collected.
+    return holder.get("started") is not None and _started(pid) == holder["started"]
+
+
+def _started(pid: int) -> int | None:
+    """When a process began, in clock ticks since boot; None if it has ended. proc(5), /proc/pid/stat, field 22."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    state, started = fields[0], fields[19]
+    return None if state in "ZX" else int(started)
+
+
+def _boot_id() -> str:
+    """Tells this boot of this machine from others; process numbers mean nothing across boots."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return ""
+
+
+def _pid_space() -> str:
+    """Tells containers apart that share a host's name and boot but count their processes each for itself."""
+    with suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a path
+    return ""

@@ -1,0 +1,91 @@
+"""One image of an output by its key, over the indexes of all shards: only key columns are read until it is found."""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recaption.errors import UserError
+from recaption.io.store import Store
+from recaption.output.index import index_from_table
+from recaption.schema import check_version
+from recaption.tablefile import read_table
+from recaption.threads import each
+from recaption.types import Image
+
+_THREADS = 8  # shards looked at side by side
+_SAMPLED = 200  # shards whose keys are compared with one that is not found
+_NEIGHBOURS = 5  # keys before and after its place in each of them
+
+
+def find_image(store: Store, key: str) -> Image:
+    """The image with this key, else the one with this source key.
+
+    Raises UserError: there is none (keys that look like it are named), or several shards have that source key.
+    """
+    paths = [path for path in store.list("index") if path.endswith(".parquet")]
+    if not paths:
+        raise UserError(f"{store.url} has no index/ yet: nothing was listed there")
+    by_source: list[tuple[str, int, str]] = []
+    for path, rows in _matches(store, paths, key):
+        for row, own, _ in rows:
+            if own == key:
+                return _image(store, path, row)
+            by_source.append((path, row, own))
+    if len(by_source) == 1:
+        path, row, _ = by_source[0]
+        return _image(store, path, row)
+    if by_source:
+        keys = ", ".join(own for _, _, own in by_source[:10])
+        raise UserError(f"{len(by_source)} images have the source key {key!r}; name one by its own key: {keys}")
+    near = difflib.get_close_matches(key, _sample(store, paths, key), n=5, cutoff=0.5)
+    hint = f" Keys that look like it: {', '.join(near)}" if near else ""
+    raise UserError(f"{store.url} has no image with the key or source key {key!r} in {len(paths)} shards.{hint}")
+
+
+def _matches(store: Store, paths: Sequence[str], key: str) -> Iterator[tuple[str, list[tuple[int, str, str]]]]:
+    """(index, its rows with this key or source key), for indexes that have any."""
+
+    def look(path: str) -> list[tuple[int, str, str]]:
+        table = _columns(store, path)
+        either = pc.or_(pc.equal(table["key"], key), pc.equal(table["source_key"], key))
+        return [tuple(row.values()) for row in table.filter(either).to_pylist()]
+
+    for start in range(0, len(paths), 4 * _THREADS):
+        some = paths[start : start + 4 * _THREADS]
+        yield from ((path, rows) for path, rows in zip(some, each(look, some, _THREADS), strict=True) if rows)
+
+
+def _image(store: Store, path: str, row: int) -> Image:
+    table = read_table(_open(store, path))
+    table = table.filter(pc.equal(table["row"], row))
+    check_version(table.schema, path)
+    (image,) = index_from_table(table, PurePosixPath(path).stem)
+    return image
+
+
+def _sample(store: Store, paths: Sequence[str], key: str) -> list[str]:
+    """Keys and source keys that sort near `key`, of evenly spread shards: those that share its beginning."""
+    step = max(1, len(paths) // _SAMPLED)
+    found: set[str] = set()
+    for path in paths[::step]:
+        table = _columns(store, path)
+        for column in ("key", "source_key"):
+            names = sorted(table[column].to_pylist())
+            at = bisect.bisect(names, key)
+            found.update(names[max(0, at - _NEIGHBOURS) : at + _NEIGHBOURS])
+    return sorted(found)
+
+
+def _columns(store: Store, path: str) -> pa.Table:
+    return read_table(_open(store, path), columns=["row", "key", "source_key"])
+
+
+def _open(store: Store, path: str) -> pa.NativeFile:
+    file = store.local(path)
+    return pa.OSFile(str(file)) if file is not None else pa.BufferReader(store.get(path))

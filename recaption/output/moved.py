@@ -1,0 +1,151 @@
+"""Answers of images that have changed their shard: found by the image's bytes in the shard where they were made.
+
+Answers lie by shard, and what is done of a shard is looked up in its own files. A file that was renamed, a folder that
+got more shards, and tars that were packed anew have images in shards other than those that their answers lie in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recaption.io.store import Store
+from recaption.output.answers import table_bytes
+from recaption.schema import check_version
+from recaption.tablefile import read_table
+from recaption.types import Image
+
+_KINDS = ("answers", "rejects")
+_OF_THE_SOURCE = "source"  # rejects of images that are unusable when listed: made again with each index
+_TRIES = 3  # parts may be compacted between listing and reading them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Places:
+    """Of one generation: the first 8 bytes of each image's sha256, sorted, and the number of the shard it lies in."""
+
+    hashes: npt.NDArray[np.uint64]
+    numbers: npt.NDArray[np.int32]
+    shards: tuple[str, ...]
+
+    def shards_with(self, wanted: npt.NDArray[np.uint64]) -> list[str]:
+        first, last = (np.searchsorted(self.hashes, wanted, side) for side in ("left", "right"))
+        found = {int(n) for a, b in zip(first, last, strict=True) for n in self.numbers[a:b]}
+        return [self.shards[number] for number in sorted(found)]
+
+
+class MovedAnswers:
+    """Copies answers and rejects to the shard that an image is in now. Twelve bytes per stored answer are held.
+
+    `unlisted`: whether a shard that was never listed before may hold images of other shards.
+    """
+
+    def __init__(self, store: Store, *, unlisted: bool) -> None:
+        self._store, self.unlisted = store, unlisted
+
+    def bring(self, shard: str, images: Sequence[Image]) -> int:
+        """Put what other shards hold of these images, of all generations, into parts of `shard`. Returns the rows.
+
+        Safe to repeat. An answer keeps its key where one of the images has it, else it gets that of an image with the
+        same bytes.
+        """
+        by_sha256: dict[str, list[Image]] = {}
+        for image in images:
+            by_sha256.setdefault(image.sha256, []).append(image)
+        if not by_sha256:
+            return 0
+        wanted = np.fromiter(map(_short, by_sha256), np.uint64)
+        rows = 0
+        for (kind, folder), places in self._places.items():
+            number = 0
+            for other in places.shards_with(wanted):
+                for table in self._tables(kind, folder, other) if other != shard else ():
+                    moved = _moved(table, shard, by_sha256)
+                    if moved.num_rows:
+                        data = table_bytes(moved)
+                        # Epoch 0: of no run that can still be going on. The digest: an earlier one may still lie here.
+                        name = f"000000.000000-{number:04d}-moved_{hashlib.sha256(data).hexdigest()[:8]}"
+                        self._store.put(f"{kind}/{folder}/.parts/{shard}/{name}.parquet", data)
+                        rows, number = rows + moved.num_rows, number + 1
+        return rows
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str], _Places]:
+        return {
+            (kind, folder): self._read_places(kind, folder)
+            for kind in _KINDS
+            for folder in self._store.folders(kind)
+            if folder != _OF_THE_SOURCE
+        }
+
+    def _read_places(self, kind: str, folder: str) -> _Places:
+        compacted = {path.rpartition("/")[2].partition(".")[0] for path in self._store.list(f"{kind}/{folder}")}
+        shards = tuple(sorted(compacted | set(self._store.folders(f"{kind}/{folder}/.parts"))))
+        hashes, numbers = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
+        for number, shard in enumerate(shards):
+            for table in self._tables(kind, folder, shard, ["sha256"]):
+                found = np.fromiter(map(_short, table["sha256"].to_pylist()), np.uint64)
+                hashes.append(found)
+                numbers.append(np.full(len(found), number, np.int32))
+        joined, of = np.concatenate(hashes), np.concatenate(numbers)
+        order = np.argsort(joined, kind="stable")
+        return _Places(hashes=joined[order], numbers=of[order], shards=shards)
+
+    def _tables(self, kind: str, folder: str, shard: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        for left in reversed(range(_TRIES)):
+            try:
+                tables = [self._read(path, columns) for path in self._files(kind, folder, shard)]
+            except FileNotFoundError:
+                if not left:
+                    raise
+            else:
+                yield from tables
+                return
+
+    def _files(self, kind: str, folder: str, shard: str) -> list[str]:
+        # Parts first: what is compacted between the two is then seen twice, never missed.
+        found = list(self._store.list(f"{kind}/{folder}/.parts/{shard}"))
+        number = 0
+        while self._store.exists(path := f"{kind}/{folder}/{shard}{f'.{number}' if number else ''}.parquet"):
+            found.append(path)
+            number += 1
+        return found
+
+    def _read(self, path: str, columns: list[str] | None) -> pa.Table:
+        table = read_table(pa.BufferReader(self._store.get(path)), columns=columns)
+        check_version(table.schema, path)
+        return table
+
+
+def _moved(table: pa.Table, shard: str, by_sha256: dict[str, list[Image]]) -> pa.Table:
+    """The rows of these images, as rows of `shard`."""
+    table = table.filter(pc.is_in(table["sha256"], pa.array(by_sha256, pa.string())))
+    taken: set[tuple[str | None, str]] = set()
+    rows, owners = [], []
+    columns = (table[name].to_pylist() for name in ("sha256", "prompt_sha256", "key"))
+    for row, (sha256, prompt, key) in enumerate(zip(*columns, strict=True)):
+        free = [image for image in by_sha256[sha256] if (prompt, image.key) not in taken]
+        if free:
+            owner = next((image for image in free if image.key == key), free[0])
+            taken.add((prompt, owner.key))
+            rows.append(row)
+            owners.append(owner)
+    table = table.take(pa.array(rows, pa.int64()))
+    values = {"key": [o.key for o in owners], "row": [o.row for o in owners]}
+    if "source_key" in table.column_names:
+        values |= {"source_key": [o.source_key for o in owners], "shard": [shard] * len(owners)}
+    for name, new in values.items():
+        field = table.schema.field(name)
+        table = table.set_column(table.schema.get_field_index(name), field, pa.array(new, field.type))
+    return table
+
+
+def _short(sha256: str) -> int:
+    return int(sha256[:16] or "0", 16)

@@ -1,0 +1,261 @@
+"""One stored answer, asked for again: the same image, the same filled-in prompt, the sampling of the kept attempt.
+
+The engine runs in this process, without Ray. Answers of an engine that batches need not come out the same: its sums are
+made in an order that depends on which requests share a batch, and a last bit decides which of two likely words comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recaption import engine as engines
+from recaption import supervise
+from recaption.engine.base import Engine, EngineSpec, Request
+from recaption.engine.completion import complete
+from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
+from recaption.figures import printable
+from recaption.generate.plan import Plan
+from recaption.generate.retry import ask_until_answered, judge
+from recaption.io.store import open_store
+from recaption.output import answers as parts
+from recaption.output.answers import stored_item
+from recaption.output.lookup import find_image
+from recaption.run.stored import stored_pipeline, stored_plan
+from recaption.source import open_source
+from recaption.source.places import is_on_a_host_of
+from recaption.tasks.question import Question
+from recaption.types import Answer, Image, Reject
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+_WORDS = re.compile(r"\s*\S+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """An answer as it is shown. `text` is None where there is none; `how` says how it ended, with its tokens."""
+
+    text: str | None
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduced:
+    """One question about one image: what is stored of it, and what the model says now."""
+
+    key: str
+    generation: str
+    prompt: str  # as filled in
+    sampling: str
+    stored: Said
+    now: Said
+
+    @property
+    def equal(self) -> bool:
+        return self.stored.text is not None and self.stored.text == self.now.text
+
+
+def reproduce(out: str, key: str, *, generation: str | None = None, path: Path | None = None) -> list[Reproduced]:
+    """Ask the questions about an image again, or the one of `generation`; nothing of it is stored.
+
+    A stored answer is asked for with the seed, temperature and pixels of the attempt that was kept; what is rejected or
+    was not asked yet goes up the whole retry ladder. Raises UserError: no such image or generation, nothing that a
+    model is asked, what `stored_plan` raises; ImageError when the image's bytes are not there or have changed;
+    EngineDead.
+    """
+    store = open_store(out)
+    pipeline = stored_pipeline(store, path)
+    image = find_image(store, key)
+    if image.reason is not None:
+        raise UserError(f"{image.key} was never shown to a model: {image.reason} ({image.detail or 'by its source'})")
+    known = [ask.id for ask in pipeline.generate]
+    if generation is not None and generation not in known:
+        raise UserError(f"unknown generation {generation!r}; {store.url} has {', '.join(known)}")
+    plan = stored_plan(store, pipeline, path)
+    chosen = _asked_of_models(plan, generation)
+    data = _bytes(plan, image)
+    found: dict[str, Answer | Reject | None] = {}
+    for question in chosen:
+        stored = parts.finished(store, question, image.shard)
+        found[question.id] = stored_item(stored, question, image)
+    results: dict[str, Reproduced] = {}
+    supervise.at_work()  # an engine is to be stopped in order
+    for model in plan.models:
+        mine = [question for question in chosen if question in model.questions]
+        if mine and model.engine:
+            for result in asyncio.run(_ask_all(model.engine, mine, image, data, found)):
+                results[result.generation] = result
+    return [results[question.id] for question in chosen]
+
+
+def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
+    questions = [q for q in plan.questions if generation in (None, q.id)]
+    asked = [q for q in questions if q.prompt is not None]
+    if not asked:
+        columns = ", ".join(f"{q.id} from column {q.generation.column!r}" for q in questions)
+        raise UserError(f"no model is asked: {columns} of the source. There is nothing to reproduce")
+    return asked
+
+
+def _bytes(plan: Plan, image: Image) -> bytes:
+    """The image as it lies in the source, if it is the one that was indexed. Raises ImageError, UserError."""
+    where, source = image.locator.path, plan.pipeline.source.path
+    if not is_on_a_host_of(where, source):
+        raise UserError(
+            f"the index of the output places {image.key} at {where}, and its source is {source}: the index is not of "
+            "this source, and no host that it names is asked. Use recaption run with the pipeline's file, which lists "
+            "the source again"
+        )
+    ((_, data),) = open_source(plan.pipeline.source).read([image])
+    if isinstance(data, ImageError):
+        raise data
+    return data
+
+
+async def _ask_all(
+    spec: EngineSpec,
+    questions: Sequence[Question],
+    image: Image,
+    data: bytes,
+    found: dict[str, Answer | Reject | None],
+) -> list[Reproduced]:
+    engine = await _started(spec)
+    try:
+        return [await _ask_again(engine, question, image, data, found[question.id]) for question in questions]
+    finally:
+        await engine.stop()
+
+
+async def _started(spec: EngineSpec) -> Engine:
+    engine = engines.build(spec)
+    try:
+        await engine.start()
+    except (RecaptionError, UserError, ImportError):
+        raise
+    except Exception as error:
+        raise EngineDead(f"the engine did not start: {type(error).__name__}: {error}") from error
+    return engine
+
+
+async def _ask_again(
+    engine: Engine, question: Question, image: Image, data: bytes, stored: Answer | Reject | None
+) -> Reproduced:
+    assert question.prompt is not None and question.generation.sampling is not None
+    sampling, share = question.generation.sampling, 1.0
+    if isinstance(stored, Answer) and stored.attempts:
+        kept = stored.attempts[-1]
+        sampling = replace(sampling, seed=kept.seed, temperature=kept.temperature)
+        share = kept.pixel_share if kept.pixel_share is not None else 1.0
+    prompt = ""
+    try:
+        prompt = question.prompt.fill_in(image.columns)
+        if isinstance(stored, Answer):
+            request = Request(
+                image=data,
+                sha256=image.sha256,
+                prompt=prompt,
+                sampling=sampling,
+                pixel_share=share,
+                orientation=image.orientation,
+            )
+            completion = await complete(engine, request)
+            finish = judge(completion)
+            now = Said(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))
+        else:
+            now = _said(await ask_until_answered(question, image, data, partial(complete, engine)))
+    except (ImageError, RequestError) as error:
+        now = Said(text=None, how=f"no answer: {error}")
+    drawn = f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, max_tokens {sampling.max_tokens}"
+    if isinstance(stored, Answer):
+        attempt = f"attempt {len(stored.attempts)}, " if len(stored.attempts) > 1 else ""
+        drawn = f"{attempt}seed {sampling.seed}, {drawn}" + (f", {share:g} of its pixels" if share < 1 else "")
+    return Reproduced(
+        key=image.key, generation=question.id, prompt=prompt, sampling=drawn, stored=_said(stored), now=now
+    )
+
+
+def _said(item: Answer | Reject | None) -> Said:
+    if item is None:
+        return Said(text=None, how="not asked so far")
+    if isinstance(item, Reject):
+        times = f" after {item.attempts} attempts" if item.attempts > 1 else ""
+        return Said(text=None, how=f"rejected{times}: {item.reason} ({item.detail})")
+    return Said(text=item.text, how=_how(item.finish_reason, item.prompt_tokens, item.output_tokens))
+
+
+def _how(finish: str, prompt_tokens: int, output_tokens: int) -> str:
+    return f"{finish}, {output_tokens} tokens from a prompt of {prompt_tokens}"
+
+
+def verdict(result: Reproduced) -> str:
+    """In one sentence, whether the two are the same and what that means."""
+    if result.stored.text is None or result.now.text is None:
+        return "there are no two answers to compare"
+    if result.equal:
+        return "equal, character by character"
+    return (
+        "different, which is no defect: an engine that batches, such as vLLM, makes its sums in an order that depends "
+        "on which requests share a batch"
+    )
+
+
+def changes(before: str, after: str) -> list[tuple[str, str]]:
+    """How `before` becomes `after`, word by word: pieces that are "same", "gone" or "new", in reading order."""
+    old, new = _WORDS.findall(before), _WORDS.findall(after)
+    pieces: list[tuple[str, str]] = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            pieces.append(("same", "".join(old[a:b])))
+            continue
+        pieces += [("gone", "".join(old[a:b]))] if b > a else []
+        pieces += [("new", "".join(new[c:d]))] if d > c else []
+    return pieces
+
+
+def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
+    """Stored and new answer side by side with the words that differ in colour; one below the other elsewhere."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for number, result in enumerate(results):
+        if number:
+            console.print()
+        console.print(Text.assemble((f"{result.key} · {result.generation}", "bold"), (f"  {result.sampling}", "dim")))
+        for line in printable(result.prompt).splitlines() if console.is_terminal else ():
+            console.print(Text(f"  {line}", style="dim"))
+        if console.is_terminal:
+            table = Table(expand=True)
+            table.add_column(Text.assemble("stored ", (printable(result.stored.how), "dim")), ratio=1)
+            table.add_column(Text.assemble("now ", (printable(result.now.how), "dim")), ratio=1)
+            table.add_row(_marked(result, "gone"), _marked(result, "new"))
+            console.print(table)
+        else:
+            for name, said in (("stored", result.stored), ("now", result.now)):
+                console.print(Text(f"{name} ({printable(said.how)}):"), soft_wrap=True)
+                if said.text is not None:
+                    console.print(Text(f"  {printable(said.text)}"), soft_wrap=True)
+        style = "green" if result.equal else "yellow"
+        console.print(Text(verdict(result), style=style), soft_wrap=not console.is_terminal)
+
+
+def _marked(result: Reproduced, side: str) -> Text:
+    """One side's text, what the other does not have in colour."""
+    from rich.text import Text
+
+    said = result.stored if side == "gone" else result.now
+    if said.text is None:
+        return Text("–", style="dim")
+    if result.stored.text is None or result.now.text is None:
+        return Text(printable(said.text))
+    colour = "red" if side == "gone" else "green"
+    pieces = [(piece, kind) for kind, piece in changes(result.stored.text, result.now.text) if kind in ("same", side)]
+    return Text.assemble(*((printable(piece), "" if kind == "same" else colour) for piece, kind in pieces))

@@ -1,0 +1,209 @@
+"""Rejects that are asked again: which there are, for which reasons, and what has become of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pyarrow as pa
+
+from recaption.config import Pipeline
+from recaption.errors import UserError
+from recaption.figures import listed
+from recaption.io.store import Store, open_store
+from recaption.progress import Display, Watcher
+from recaption.run.job import Half, Outcome, run
+from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
+from recaption.tablefile import read_table
+from recaption.tasks.question import Question
+from recaption.threads import each
+from recaption.types import REASONS, Reason
+
+_THREADS = 16  # requests to the store at once
+_IDENTITY = ("sha256", "prompt_sha256", "key")
+
+Place = tuple[str, str, str, str, str]  # generation, shard, image sha256, prompt sha256, key
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rejects:
+    """What stands rejected in an output. `places` are of the questions, `source` of images no model was asked about."""
+
+    places: dict[Place, Reason]
+    source: Counter[str]
+
+    def by_reason(self) -> Counter[str]:
+        return Counter(self.places.values()) + self.source
+
+    def of(self, reasons: Iterable[str]) -> list[Place]:
+        wanted = set(reasons)
+        return [place for place, reason in self.places.items() if reason in wanted]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetryResult:
+    """Result of a retry: `outcome` is None when no reject has one of the given reasons. Counts are of questions."""
+
+    outcome: Outcome | None
+    pipeline: Pipeline  # with the output where it lies now
+    asked: int
+    answered: int
+    reasons: tuple[str, ...]
+    there: Counter[str]  # rejects by reason before it
+
+    @property
+    def words(self) -> str:
+        """What was asked again and what came of it."""
+        if self.outcome is not None:
+            return f"retried: asked {self.asked:,} again, of which {self.answered:,} have an answer now"
+        there = listed(self.there) or "nothing"
+        return f"Nothing to do: nothing is rejected for {', '.join(self.reasons)}. Rejected are: {there}"
+
+
+def retry_rejects(
+    out: str,
+    reasons: Sequence[str],
+    display: Display,
+    *,
+    takeover: bool = False,
+    limit: int | None = None,
+    path: Path | None = None,
+    beside: Sequence[Watcher] = (),
+) -> RetryResult:
+    """Ask again what was rejected for `reasons` in the output at `out`, with the pipeline that lies there.
+
+    It is a run like any other, so what else is missing is asked too; where the last run had a limit, so has this one.
+    Loads no model when there is nothing of these reasons. Raises UserError for unknown reasons (saying how many rejects
+    of which there are), for reasons that only the source can mend, and as `stored_plan` and `run` do.
+    """
+    store = open_store(out)
+    pipeline = stored_pipeline(store, path)
+    if unknown := sorted(set(reasons) - REASONS):
+        known = ", ".join(get_args(Reason))
+        raise UserError(f"unknown reason {', '.join(unknown)}. Allowed are {known}{_there(store, pipeline, path)}")
+    plan = stored_plan(store, pipeline, path)
+    before = standing(store, plan.questions, shard_ids(store))
+    places, there = before.of(reasons), before.by_reason()
+    if not places:
+        if from_source := sum(before.source[reason] for reason in reasons):
+            raise UserError(
+                f"{from_source} images are rejected by the source itself ({', '.join(reasons)}): no model was asked. "
+                "Mend the source and use recaption run, which sees what has changed"
+            )
+        return RetryResult(outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=tuple(reasons), there=there)
+    last = last_run(store)
+    half: Half = "generate" if last.get("command") == "generate" else "run"
+    display.say(f"asking {len(places):,} again that were rejected: {', '.join(reasons)}")
+    outcome = run(
+        pipeline,
+        path,
+        display,
+        half=half,
+        limit=limit if limit is not None else last.get("limit"),
+        takeover=takeover,
+        retry_reasons=frozenset(reasons),
+        beside=beside,
+    )
+    answered = count_answered(store, plan.questions, places)
+    return RetryResult(
+        outcome=outcome, pipeline=pipeline, asked=len(places), answered=answered, reasons=tuple(reasons), there=there
+    )
+
+
+def _there(store: Store, pipeline: Pipeline, path: Path | None) -> str:
+    """Which rejects there are, in words; nothing where that cannot be told now."""
+    try:
+        plan = stored_plan(store, pipeline, path)
+    except UserError:
+        return ""
+    counts = standing(store, plan.questions, shard_ids(store)).by_reason()
+    return f". In {store.url} there are: {listed(counts)}" if counts else f". In {store.url} nothing is rejected"
+
+
+def standing(store: Store, questions: Sequence[Question], shards: Sequence[str]) -> Rejects:
+    """All rejects that count: the first of each question, unless an answer came later. As `parts.finished` sees them.
+
+    Reads the rejects, and of shards that have any the identities of their answers.
+    """
+    source: Counter[str] = Counter()
+    for table in _tables(store, [f"rejects/source/{shard}.parquet" for shard in shards], ("reason",)):
+        source.update(table["reason"].to_pylist())
+    places: dict[Place, Reason] = {}
+    for question in questions:
+        files = _files(store, "rejects", question, shards)
+        names = [name for name, paths in files.items() for _ in paths]
+        paths = [path for paths in files.values() for path in paths]
+        found: dict[Place, Reason] = {}
+        for shard, table in zip(names, _tables(store, paths, (*_IDENTITY, "reason")), strict=True):
+            for sha256, prompt, key, reason in zip(*_lists(table, (*_IDENTITY, "reason")), strict=True):
+                found.setdefault(_place(question, shard, sha256, prompt, key), reason)
+        exact, images = _answered(store, question, {shard for _, shard, *_ in found})
+        for place, reason in found.items():
+            _, shard, sha256, prompt, key = place
+            if place not in exact and (prompt or (shard, sha256, key) not in images):
+                places[place] = reason
+    return Rejects(places=places, source=source)
+
+
+def count_answered(store: Store, questions: Sequence[Question], places: Sequence[Place]) -> int:
+    """How many of the `places` have an answer by now."""
+    count = 0
+    for question in questions:
+        mine = [place for place in places if place[0] == question.id]
+        exact, images = _answered(store, question, {shard for _, shard, *_ in mine})
+        count += sum(place in exact or (not place[3] and (place[1], place[2], place[4]) in images) for place in mine)
+    return count
+
+
+def _answered(store: Store, question: Question, shards: set[str]) -> tuple[set[Place], set[tuple[str, str, str]]]:
+    """What is answered in these shards: places, and (shard, sha256, key) whatever the prompt was."""
+    files = _files(store, "answers", question, sorted(shards))
+    names = [name for name, paths in files.items() for _ in paths]
+    paths = [path for paths in files.values() for path in paths]
+    exact: set[Place] = set()
+    for shard, table in zip(names, _tables(store, paths, _IDENTITY), strict=True):
+        exact |= {_place(question, shard, *values) for values in zip(*_lists(table, _IDENTITY), strict=True)}
+    return exact, {(shard, sha256, key) for _, shard, sha256, _, key in exact}
+
+
+def _place(question: Question, shard: str, sha256: str, prompt: str | None, key: str) -> Place:
+    return question.id, shard, sha256, prompt or "", "" if question.dedupe else key
+
+
+def _files(store: Store, kind: str, question: Question, shards: Sequence[str]) -> dict[str, list[str]]:
+    """Shard -> its files, compacted ones first and oldest first."""
+    folder = f"{kind}/{question.folder}"
+    known = set(shards)
+    found: dict[str, list[tuple[int, str]]] = {}
+    for path in store.list(folder):
+        name = path.removeprefix(f"{folder}/").removesuffix(".parquet")
+        shard, _, number = name.rpartition(".")
+        if name in known:
+            found.setdefault(name, []).append((0, path))
+        elif shard in known and number.isdigit():
+            found.setdefault(shard, []).append((int(number), path))
+    parts = each(lambda shard: list(store.list(f"{folder}/.parts/{shard}")), shards, _THREADS)
+    return {
+        shard: [*(path for _, path in sorted(found.get(shard, []))), *pieces]
+        for shard, pieces in zip(shards, parts, strict=True)
+    }
+
+
+def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The columns of each file, in order; an empty table for a file that is not there."""
+
+    def read(path: str) -> pa.Table:
+        try:
+            return read_table(pa.BufferReader(store.get(path)), columns=list(columns))
+        except FileNotFoundError:  # a shard without any, or a run has just put parts together
+            return pa.table({name: pa.array([], pa.string()) for name in columns})
+
+    for start in range(0, len(paths), _THREADS):  # no more of them in memory than are read at once
+        yield from each(read, paths[start : start + _THREADS], _THREADS)
+
+
+def _lists(table: pa.Table, columns: Sequence[str]) -> list[list[Any]]:
+    return [table[name].to_pylist() for name in columns]

@@ -1,0 +1,3 @@
+from written_shard import make, shard, store
+
+__all__ = ["make", "shard", "store"]

@@ -1,0 +1,219 @@
+"""Builds: the same bytes whoever makes them in whatever order, and which revision is the newest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from local_pool import LocalPool, build
+from samples import jpeg, sample, write_tar
+from small_output import answer_all, pipeline_data, write_source
+
+from recaption import config
+from recaption.annotate import Annotator, Token
+from recaption.build.builder import failures_in_words, format_of, tell_failures
+from recaption.build.pool import RayPool
+from recaption.errors import ConfigError
+from recaption.io.store import open_store
+from recaption.types import Caption, CaptionFailure, SubCaption
+from recaption.write import ShardEntry, current_build, entry, prune
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two outputs, out and other, that hold the same answers of the same source."""
+    folder = tmp_path_factory.mktemp("builder")
+    write_source(folder, shards=4, per_shard=5)
+    answer_all(pipeline_data(folder))
+    shutil.copytree(folder / "out", folder / "other")
+    return folder
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("form", "size"),
+    [("sidecar", "source"), ("webdataset", "source"), ("parquet", "source"), ("webdataset", 3), ("parquet", 7)],
+)
+def test_the_same_answers_are_the_same_bytes(answered: Path, form: str, size: int | str) -> None:
+    output: dict[str, Any] = {"format": form, "samples_per_shard": size, "holdout": {"fraction": 0.2}}
+    data = pipeline_data(answered)
+    alone, _ = build(data | {"output": {"path": str(answered / "out"), **output}}, LocalPool(seed=5))
+    many, _ = build(data | {"output": {"path": str(answered / "other"), **output}}, RayPool())
+    assert alone.name == many.name
+    one, other = files(alone), files(many)
+    assert sorted(one) == sorted(other)
+    assert [path for path in one if one[path] != other[path]] == []
+    assert len(list(alone.glob("data/0*"))) >= 3
+
+
+def test_after_pruning_the_newest_revision_is_still_found(tmp_path: Path) -> None:
+    data = pipeline_data(tmp_path)
+    data["annotate"] = {"splitter": "flair_regex"}
+    write_source(tmp_path, shards=1)
+    answer_all(data)
+    names = []
+    for images in (4, 5, 6):
+        write_source(tmp_path, shards=1, per_shard=images)
+        answer_all(data)
+        made, new = build(data)
+        names.append(made.name)
+        assert new
+    assert names == [names[0], f"{names[0]}-r1", f"{names[0]}-r2"]
+    store = open_store(str(tmp_path / "out"))
+    assert prune(store).builds == 2
+    assert build(data) == (tmp_path / "out" / "builds" / names[2], False), "nothing has changed"
+    write_source(tmp_path, shards=1, per_shard=7)
+    answer_all(data)
+    made, new = build(data)
+    assert new and made.name == f"{names[0]}-r3" == current_build(store)
+
+
+@pytest.mark.parametrize("form", ["sidecar", "webdataset", "parquet"])
+def test_a_build_has_no_signature_of_a_url(tmp_path: Path, form: str) -> None:
+    data = pipeline_data(tmp_path)
+    data["output"] |= {"format": form, "card": {"license": "cc0", "source": "https://x.test/?token=SECRET9"}}
+    url = "https://b.s3.test/a.jpg?X-Amz-Date=1&X-Amz-Signature=SECRET9"
+    samples = [sample(f"k{i}", jpeg(i), f"alt of {url}", url=url) for i in range(3)]
+    samples.append({"none.json": json.dumps({"url": url}).encode()})
+    write_tar(tmp_path / "source" / "0.tar", samples)
+    answer_all(data)
+    made, _ = build(data)
+    tables = {path: pq.read_table(path).to_pylist() for path in made.rglob("*.parquet")}
+    assert len(tables) >= 5
+    texts = {path: str(rows) for path, rows in tables.items()}
+    texts |= {path: path.read_bytes().decode("latin-1") for path in made.rglob("*") if path.is_file()}
+    assert [path for path, text in texts.items() if "SECRET9" in text] == []
+    images = pq.read_table(made / "images" / "0.parquet")["url"].to_pylist()
+    assert images == ["https://b.s3.test/a.jpg?X-Amz-Date=1&X-Amz-Signature=***"] * 4
+    assert pq.read_table(tmp_path / "out" / "index" / "0.parquet")["url"].to_pylist() == [url] * 4
+    if form == "webdataset":
+        assert b"X-Amz-Signature=***" in next((made / "data").glob("*.tar")).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "found"),
+    [
+        ({}, "webdataset", "sidecar"),
+        ({}, "folder", "parquet"),
+        ({"samples_per_shard": 5}, "parquet", "parquet"),
+        ({"samples_per_shard": 5, "format": "webdataset"}, "webdataset", "webdataset"),
+        ({"samples_per_shard": 5}, "webdataset", "auto, which is sidecar for a source of tars"),
+        ({"samples_per_shard": 5, "format": "sidecar"}, "folder", "sidecar, a row for each sample of a source tar"),
+    ],
+)
+def test_the_format_and_which_cannot_be_cut(tmp_path: Path, output: dict[str, Any], kind: str, found: str) -> None:
+    pipeline = config.validate(pipeline_data(tmp_path, output={"path": "out", **output}))
+    if " " not in found:
+        assert format_of(pipeline, kind) == found
+        return
+    with pytest.raises(ConfigError, match=f"output.samples_per_shard is 5, but output.format is {found}"):
+        format_of(pipeline, kind)
+
+
+def test_builds_from_before_there_was_a_choice_keep_their_names(tmp_path: Path) -> None:
+    """Neither the default nor what is only said about the trainer makes an output be built again."""
+    data = pipeline_data(tmp_path)
+    write_source(tmp_path, shards=1)
+    answer_all(data)
+    first, _ = build(data)
+    data["output"] = {**data["output"], "samples_per_shard": "source", "trainer": {"gpus": 8, "workers": 4}}
+    assert build(data) == (first, False)
+
+
+class Nouns:
+    """A table of a pipeline's own that fails on one caption."""
+
+    name = "nouns"
+    version = "1"
+    columns = pa.schema([pa.field("word", pa.string())])
+
+    def rows(self, sub: SubCaption, words: Sequence[Token], caption: Caption) -> list[dict[str, Any]]:
+        if caption.caption_id.startswith("cat01"):
+            raise RuntimeError("no nouns")
+        return [{"word": word.text} for word in words if word.tag == "NN"]
+
+
+@pytest.mark.parametrize("size", ["source", 3])
+@pytest.mark.parametrize("form", ["sidecar", "webdataset", "parquet"])
+def test_captions_that_fail_are_counted_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, size: int | str
+) -> None:
+    if form == "sidecar" and size != "source":
+        pytest.skip("a sidecar is cut as its source is")
+    write_source(tmp_path, shards=2, per_shard=5)
+    data = pipeline_data(tmp_path)
+    answer_all(data)
+    module = ModuleType("own_nouns")
+    module.Nouns = Nouns  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "own_nouns", module)
+    data["annotate"] = {"tables": ["own_nouns:Nouns"]}
+    data["output"] = {"path": str(tmp_path / "out"), "format": form, "samples_per_shard": size}
+    sub_caption = Annotator._sub_caption
+
+    def failing(self: Annotator, caption: Caption, *rest: Any) -> SubCaption:
+        if caption.caption_id.startswith("cat13"):
+            raise IndexError("list index out of range")
+        return sub_caption(self, caption, *rest)
+
+    told: list[dict[str, Any]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Annotator, "_sub_caption", failing)
+        folder, _ = build(data, tell=lambda event, level="info", **fields: told.append({"event": event, **fields}))
+    with duckdb.connect() as tables:
+        subs, texts = f"read_parquet('{folder}/sub_captions/*.parquet')", f"read_parquet('{folder}/captions/*.parquet')"
+        named = f"SELECT caption_id, text FROM {subs} WHERE is_unparsed"
+        unparsed = sorted(tables.execute(named).fetchall())
+        captions = tables.execute(f"SELECT caption_id, text FROM {texts}").fetchall()
+        assert tables.execute(f"SELECT count(*) FROM {subs} WHERE is_unparsed IS NULL").fetchall() == [(0,)]
+    assert unparsed == sorted(one for one in captions if one[0].startswith("cat13")) and unparsed
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    missing = {id for id, _ in captions if id.startswith("cat01")}
+    assert manifest["counts"]["unparsed"] == len(unparsed) and manifest["table_failures"] == {"nouns": len(missing)}
+    assert "RuntimeError" not in json.dumps(manifest)
+    logged = [(line["event"], line["key"], line["caption_id"]) for line in told]
+    assert sorted(logged) == sorted(
+        [("caption_unparsed", id.partition("/")[0], id) for id, _ in unparsed]
+        + [("table_failed", id.partition("/")[0], id) for id in missing]
+    )
+    shards = {shard["name"]: shard["counts"]["unparsed"] for shard in manifest["shards"]}
+    assert all(shards[line["shard"]] for line in told if line["event"] == "caption_unparsed")
+    said = failures_in_words(manifest)
+    assert len(said) == 2 and said[0].startswith(f"{len(unparsed)} caption") and "nouns failed on" in said[1]
+
+
+def test_captions_on_which_a_tokenizer_fails_are_logged_and_said() -> None:
+    failure = CaptionFailure(caption_id="k1/long/0", tokenizer="clip", error="ValueError: bad piece")
+    shard = ShardEntry(
+        name="00000", files=(), counts={"unparsed": 0}, splits={}, token_failures={"clip": 3}, failures=(failure,)
+    )
+    told: list[Any] = []
+    tell_failures(shard, lambda event, level="info", **fields: told.append((event, level, fields)))
+    where = {"shard": "00000", "key": "k1", "caption_id": "k1/long/0"}
+    assert told == [
+        ("token_ids_failed", "warning", {"tokenizer": "clip", **where, "detail": "ValueError: bad piece"}),
+        ("failures_not_named", "warning", {"shard": "00000", "count": 2}),
+    ]
+    (said,) = failures_in_words({"counts": {}, "token_failures": {"clip": 3}})
+    assert said.startswith("output.token_ids: clip failed on texts of 3 captions")
+
+
+def test_more_failures_than_a_shard_names() -> None:
+    failures = tuple(CaptionFailure(caption_id=f"k{n}/raw/0", error="E") for n in range(entry.NAMED))
+    counts = {"unparsed": entry.NAMED + 5}
+    shard = ShardEntry(name="00000", files=(), counts=counts, splits={}, failures=failures)
+    told: list[Any] = []
+    tell_failures(shard, lambda event, level="info", **fields: told.append((event, fields)))
+    assert len(told) == entry.NAMED + 1 and told[-1] == ("failures_not_named", {"shard": "00000", "count": 5})

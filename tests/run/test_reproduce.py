@@ -1,0 +1,260 @@
+"""Reproduce: finds an image by key, asks as was asked before, and says what differs."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from rich.console import Console
+from samples import jpeg, sample, write_tar
+from small_output import answer_all, pipeline_data, write_source
+
+from recaption import config
+from recaption.errors import ImageError, UserError
+from recaption.generate.plan import make_plan
+from recaption.generate.tasks import Job, list_one
+from recaption.io.store import open_store
+from recaption.output import answers as parts
+from recaption.output.lookup import find_image
+from recaption.run import reproduce as module
+from recaption.run.reproduce import Reproduced, changes, print_reproduced
+from recaption.source import open_source
+from recaption.types import Attempt
+
+
+def reproduce(out: str, key: str, *, generation: str | None = None) -> list[Reproduced]:
+    """With the pipeline's file named: the engine is a class of the tests."""
+    return module.reproduce(out, key, generation=generation, path=Path(out) / "pipeline.yaml")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Two shards of four images, two questions each, answered."""
+    write_source(tmp_path)
+    answer_all(pipeline_data(tmp_path))
+    (tmp_path / "moods" / "asked.txt").unlink()
+    return tmp_path
+
+
+def asked(folder: Path) -> list[str]:
+    return (folder / "moods" / "asked.txt").read_text().splitlines()
+
+
+def shown(results: list[Reproduced], *, terminal: bool = False) -> str:
+    sink = io.StringIO()
+    print_reproduced(
+        results, Console(file=sink, force_terminal=terminal, color_system="truecolor" if terminal else None, width=100)
+    )
+    return sink.getvalue()
+
+
+def test_the_same_question_gets_the_same_answer_and_nothing_is_stored(output: Path) -> None:
+    before = {p: p.read_bytes() for p in (output / "out").rglob("*") if p.is_file()}
+    results = reproduce(str(output / "out"), "cat12")
+    assert [result.generation for result in results] == ["long", "short"]
+    assert all(result.equal for result in results)
+    assert {p: p.read_bytes() for p in (output / "out").rglob("*") if p.is_file()} == before
+    said = shown(results)
+    assert "stored (stop, 14 tokens from a prompt of 20):" in said and "equal, character by character" in said
+
+
+def test_it_is_asked_with_the_seed_of_the_kept_attempt(output: Path) -> None:
+    (stored,) = [
+        row
+        for path in (output / "out").glob("answers/long-*/00001.parquet")
+        for row in pq.read_table(path).to_pylist()
+        if row["key"] == "cat12"
+    ]
+    reproduce(str(output / "out"), "cat12", generation="long")
+    attempt = stored["attempts"][-1]
+    assert asked(output) == [f"{stored['sha256']} {attempt['seed']} {attempt['temperature']} 1.0"]
+
+
+def test_the_kept_attempt_may_be_a_later_one_with_fewer_pixels(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1)
+    plan = answer_all(pipeline_data(tmp_path))
+    store, question = open_store(str(tmp_path / "out")), plan.questions[0]
+    (path,) = parts.compacted(store, "answers", question, "00000")
+    answers = parts.read_answers(store, path)
+    attempts = (
+        Attempt(seed=1, temperature=0.0, finish_reason="empty", output_tokens=0),
+        Attempt(seed=77, temperature=0.9, finish_reason="stop", output_tokens=14, pixel_share=0.5),
+    )
+    store.delete(path)
+    changed = [replace(answer, attempts=attempts) for answer in answers]
+    parts.put_part(store, question, "00000", "000000.000001-0000", changed, [])
+    (tmp_path / "moods" / "asked.txt").unlink()
+    (result,) = reproduce(str(tmp_path / "out"), "cat01", generation="long")
+    assert asked(tmp_path)[0].endswith(" 77 0.9 0.5")
+    assert "attempt 2, seed 77, temperature 0.9" in result.sampling and "0.5 of its pixels" in result.sampling
+
+
+def test_another_answer_is_shown_word_by_word_and_called_no_defect(output: Path) -> None:
+    image = find_image(open_store(str(output / "out")), "cat00")
+    (output / "moods" / f"other-{image.sha256}").touch()
+    (result,) = reproduce(str(output / "out"), "cat00", generation="short")
+    assert not result.equal
+    assert "dark red" in (result.now.text or "") and "dark red" not in (result.stored.text or "")
+    said = shown([result])
+    assert "no defect" in said and "share a batch" in said and "\x1b" not in said
+    picture = shown([result], terminal=True)
+    assert "\x1b[32m dark" in picture and "stored" in picture and "\x1b[31m dark" not in picture
+
+
+def test_a_reject_shows_its_reason_and_what_comes_now(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1)
+    data = pipeline_data(tmp_path)
+    mood = tmp_path / "moods" / f"refuse-{hashlib.sha256(jpeg(2)).hexdigest()}"
+    mood.touch()
+    answer_all(data, put_together=False)
+    (still,) = reproduce(str(tmp_path / "out"), "cat02", generation="long")
+    assert "refusal" in still.stored.how and "after 3 attempts" in still.stored.how and "refusal" in still.now.how
+    mood.unlink()
+    (result,) = reproduce(str(tmp_path / "out"), "cat02", generation="long")
+    assert result.stored.text is None and "red cup" in (result.now.text or "")
+    said = shown([result])
+    assert "rejected after 3 attempts: refusal" in said and "no two answers to compare" in said
+
+
+def test_what_was_not_asked_yet_is_asked_now(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1)
+    data = pipeline_data(tmp_path)
+    plan = answer_all(data)
+    folder = tmp_path / "out" / "answers" / plan.questions[1].folder
+    (folder / "00000.parquet").rename(folder / "another.parquet")  # answers of some shard, but not of this one
+    (result,) = reproduce(str(tmp_path / "out"), "cat00", generation="short")
+    assert result.stored.how == "not asked so far" and result.now.text
+
+
+def test_an_image_is_found_by_its_source_key_too(tmp_path: Path) -> None:
+    write_tar(tmp_path / "source" / "a.tar", [sample("dir/one cat", jpeg(1)), sample("two", jpeg(2))])
+    answer_all(pipeline_data(tmp_path))
+    store = open_store(str(tmp_path / "out"))
+    image = find_image(store, "dir/one cat")
+    assert (image.key, image.source_key) == ("000000_000000", "dir/one cat")
+    assert find_image(store, image.key) == image
+
+
+def test_a_source_key_of_several_images_asks_for_the_key(tmp_path: Path) -> None:
+    for name in "ab":
+        write_tar(tmp_path / "source" / f"{name}.tar", [sample("one cat", jpeg(ord(name)))])
+    answer_all(pipeline_data(tmp_path))
+    with pytest.raises(UserError, match=r"2 images have the source key 'one cat'.*000000_000000, 000001_000000"):
+        find_image(open_store(str(tmp_path / "out")), "one cat")
+
+
+def test_an_unknown_key_names_those_that_look_like_it(output: Path) -> None:
+    with pytest.raises(UserError, match=r"no image with the key or source key 'cat1l' in 2 shards.*cat1[0-3]"):
+        reproduce(str(output / "out"), "cat1l")
+
+
+def test_an_unknown_generation_names_those_there_are(output: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown generation 'medium'; .* has long, short"):
+        reproduce(str(output / "out"), "cat00", generation="medium")
+
+
+def test_a_changed_image_is_not_asked_about(output: Path) -> None:
+    write_tar(
+        output / "source" / "00000.tar", [sample("cat00", jpeg(555)), *(sample(f"x{i}", jpeg(i)) for i in range(9))]
+    )
+    with pytest.raises(ImageError, match="sha256"):
+        reproduce(str(output / "out"), "cat00")
+    assert not (output / "moods" / "asked.txt").exists()
+
+
+def test_an_image_that_its_source_rejects_was_never_shown(tmp_path: Path) -> None:
+    write_tar(tmp_path / "source" / "a.tar", [sample("one", jpeg(1)), {"two.json": b"{}", "two.txt": b"x"}])
+    answer_all(pipeline_data(tmp_path))
+    with pytest.raises(UserError, match="two was never shown to a model: missing_image"):
+        reproduce(str(tmp_path / "out"), "two")
+
+
+def test_a_prompt_that_is_gone_is_said_with_the_way_out(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1)
+    prompt = tmp_path / "mine.md"
+    prompt.write_text("---\nid: mine\nversion: 1\ngranularity: short\n---\nOne sentence.\n")
+    data = pipeline_data(tmp_path)
+    data["generate"] = [{"id": "short", "model": "moody", "prompt": str(prompt)}]
+    answer_all(data)
+    prompt.unlink()
+    with pytest.raises(UserError, match=r"(?s)mine.md.* not found.*run this in the folder.*--pipeline"):
+        reproduce(str(tmp_path / "out"), "cat00")
+
+
+def test_a_prompt_that_has_changed_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    write_source(tmp_path, shards=1)
+    prompt = tmp_path / "mine.md"
+    prompt.write_text("---\nid: mine\nversion: 1\ngranularity: short\n---\nOne sentence.\n")
+    data = pipeline_data(tmp_path)
+    data["generate"] = [{"id": "short", "model": "moody", "prompt": str(prompt)}]
+    answer_all(data)
+    prompt.write_text("---\nid: mine\nversion: 2\ngranularity: short\n---\nOne short sentence.\n")
+    with pytest.raises(UserError, match=r"no answers of generation short as it is asked now.*mine.md"):
+        reproduce(str(tmp_path / "out"), "cat00")
+
+
+def own_prompts(tmp_path: Path) -> list[Path]:
+    """An output with two generations whose prompts are files of the user."""
+    write_source(tmp_path, shards=1)
+    data, prompts = pipeline_data(tmp_path), []
+    for name in ("first", "second"):
+        prompts.append(tmp_path / f"{name}.md")
+        prompts[-1].write_text(f"---\nid: {name}\nversion: 1\nkind: short\n---\nOne sentence.\n")
+    data["generate"] = [{"id": path.stem, "model": "moody", "prompt": str(path)} for path in prompts]
+    answer_all(data)
+    return prompts
+
+
+def test_all_that_is_gone_is_in_one_message(tmp_path: Path) -> None:
+    for prompt in own_prompts(tmp_path):
+        prompt.unlink()
+    shutil.rmtree(tmp_path / "source")
+    with pytest.raises(UserError, match=r"(?s)source.*first\.md.*second\.md.*run this in the folder") as caught:
+        reproduce(str(tmp_path / "out"), "cat00")
+    assert len(str(caught.value).splitlines()) >= 4
+
+
+def test_all_prompts_that_have_changed_are_in_one_message(tmp_path: Path) -> None:
+    for prompt in own_prompts(tmp_path):
+        prompt.write_text(prompt.read_text().replace("One", "Another"))
+    with pytest.raises(UserError, match=r"no answers of generations first, second as they are.*first\.md.*second\.md"):
+        reproduce(str(tmp_path / "out"), "cat00")
+
+
+def test_answers_read_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None:
+
+    write_source(tmp_path, shards=1)
+    data = pipeline_data(tmp_path)
+    data["models"] = {"column": {"engine": "column"}}
+    data["generate"] = [{"id": "long", "model": "column", "column": "caption"}]
+    pipeline = config.validate(data)
+    plan, store, source = make_plan(pipeline), open_store(str(tmp_path / "out")), open_source(pipeline.source)
+    store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json")).encode())
+    for shard in source.shards():
+        list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, stored=True)
+        parts.compact(store, plan.questions[0], shard.id)
+    with pytest.raises(UserError, match="no model is asked: long from column 'caption' of the source"):
+        reproduce(str(tmp_path / "out"), "cat00")
+
+
+def test_a_folder_without_a_run_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no pipeline\.yaml.*output\.path"):
+        reproduce(str(tmp_path), "cat00")
+
+
+def test_changes_keep_every_word_of_both_sides() -> None:
+    before, after = "A red cup stands  on a table.", "A dark red cup lies on a table."
+    pieces = changes(before, after)
+    assert "".join(text for kind, text in pieces if kind in ("same", "gone")) == before
+    assert "".join(text for kind, text in pieces if kind in ("same", "new")) == after
+    assert [piece for piece in pieces if piece[0] != "same"] == [
+        ("new", " dark"),
+        ("gone", " stands  on"),
+        ("new", " lies on"),
+    ]

@@ -1,0 +1,1 @@
+"""Scripts that trained the shipped models. Not part of the installed package."""

@@ -1,0 +1,125 @@
+"""Hold the shipped captioner against 2,000 scenes it has not seen: `python -m training.scene.evaluate`.
+
+The weights are evaluated as stored (bfloat16), computed in float32, or in `--dtype`; greedy; through the shipped
+processor, from JPEG bytes of 256 x 256 px, as the demo's images are. An object sentence is right if place, size, fill,
+colour and shape are; a caption is right if all of its statements are and no object is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from recaption.demo import model_path
+from recaption.demo.check import ATTRIBUTES, check_long, check_short
+from recaption.demo.prompts import LONG_PROMPTS, SHORT_PROMPTS
+from recaption.demo.scenes import Scene, describe_long, describe_short, render, sample_scene
+
+FIRST_SEED = 600_000_000  # below pool.TRAIN_SEEDS: unseen
+# (images, question) -> answers
+Captioner = Callable[[Sequence[Image.Image], str], list[str]]
+
+
+def photograph(scene: Scene, size: int = 256, quality: int = 90) -> Image.Image:
+    """The scene as the demo has it: rendered, through JPEG, decoded."""
+    buffer = io.BytesIO()
+    render(scene, size).save(buffer, "JPEG", quality=quality)
+    return Image.open(buffer).convert("RGB")
+
+
+def transformers_captioner(path: Path, *, dtype: str = "float32", batch_size: int = 100) -> Captioner:
+    """Greedy captions by transformers on the CPU, from the stored weights computed in `dtype`."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor: Any = AutoProcessor.from_pretrained(path)
+    model = AutoModelForImageTextToText.from_pretrained(path, dtype=getattr(torch, dtype)).eval()
+
+    def caption(images: Sequence[Image.Image], question: str) -> list[str]:
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        answers: list[str] = []
+        for start in range(0, len(images), batch_size):
+            some = images[start : start + batch_size]
+            inputs = processor(images=[[i] for i in some], text=[prompt] * len(some), return_tensors="pt")
+            inputs["pixel_values"] = inputs["pixel_values"].to(model.dtype)
+            with torch.inference_mode():
+                output = model.generate(**inputs)
+            said = output[:, inputs["input_ids"].shape[1] :]
+            answers += processor.batch_decode(said, skip_special_tokens=True)
+        return answers
+
+    return caption
+
+
+def evaluate(caption: Captioner, scenes: Sequence[Scene], images: Sequence[Image.Image]) -> dict[str, Any]:
+    """Shares of what is right in the long and short captions of `scenes`, and the counts they come from."""
+    sentences, wrong, attributes = Counter[str](), Counter[str](), Counter[str]()
+    right, exact, missed = 0, 0, 0
+    examples: list[dict[str, Any]] = []
+    by_count, of_count = Counter[int](), Counter[int]()
+    for scene, text in zip(scenes, caption(images, LONG_PROMPTS[0]), strict=True):
+        verdict = check_long(text, scene)
+        right += verdict.right
+        exact += text == describe_long(scene)
+        missed += len(verdict.missed)
+        by_count[len(scene.objects)] += verdict.right
+        of_count[len(scene.objects)] += 1
+        for s in verdict.statements:
+            sentences[s.kind] += 1
+            wrong[s.kind] += not s.right
+            attributes.update(s.wrong if s.kind == "object" else ())
+        if not verdict.right and len(examples) < 20:
+            examples.append({"seed": scene.seed, "said": text, "true": describe_long(scene)})
+    short = caption(images, SHORT_PROMPTS[0])
+    objects = sentences["object"]
+    return {
+        "scenes": len(scenes),
+        "object_sentences": objects,
+        "object_sentences_right": _share(objects - wrong["object"], objects),
+        "objects": sum(len(s.objects) for s in scenes),
+        "objects_missed": missed,
+        "long_captions_right": _share(right, len(scenes)),
+        "long_captions_exact": _share(exact, len(scenes)),
+        "long_captions_right_by_objects": {n: _share(by_count[n], of_count[n]) for n in sorted(of_count)},
+        "attributes_right": {a: _share(objects - attributes[a], objects) for a in ATTRIBUTES},
+        "statements_right": {k: _share(sentences[k] - wrong[k], sentences[k]) for k in sorted(sentences)},
+        "short_captions_right": _share(sum(map(check_short, short, scenes)), len(scenes)),
+        "short_captions_exact": _share(sum(map(str.__eq__, short, map(describe_short, scenes))), len(scenes)),
+        "wrong_examples": examples,
+    }
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 4) if whole else 0.0
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m training.scene.evaluate", description=__doc__)
+    parser.add_argument("--model", type=Path, default=model_path())
+    parser.add_argument("--scenes", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=FIRST_SEED, help="of the first scene")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    args = parser.parse_args(argv)
+    began = time.monotonic()
+    scenes = [sample_scene(seed) for seed in range(args.seed, args.seed + args.scenes)]
+    images = [photograph(scene) for scene in scenes]
+    result = evaluate(transformers_captioner(args.model, dtype=args.dtype), scenes, images)
+    result = {"dtype": args.dtype, "first_seed": args.seed, **result, "seconds": round(time.monotonic() - began, 1)}
+    text = json.dumps(result, indent=2)
+    print(text)
+    if args.json:
+        args.json.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
