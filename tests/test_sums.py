@@ -16,11 +16,11 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.cli.summary import fields, print_outcome
-from recaption.inspect import answer_question, summarise
-from recaption.inspect.answering import Form
-from recaption.inspect.layout import find
+from recaption.inspect import output_question, summarise
+from recaption.inspect.paths import find
 from recaption.inspect.report import write_report
-from recaption.inspect.report.runs import read_runs
+from recaption.inspect.report.provenance import read_runs
+from recaption.inspect.results import ResultFormat
 from recaption.progress import Display
 from recaption.run import run
 from recaption.run.exposition import Exposition
@@ -142,7 +142,7 @@ def scraped(exposition: Exposition, name: str, generation: str) -> int:
 def printed(data: Pipeline, name: str) -> dict[str, int]:
     """The rows of a named question, as JSON gives them."""
     sink = io.StringIO()
-    answer_question((data["output"]["path"],), [name], Form(format="json"), Console(file=sink, width=200))
+    output_question((data["output"]["path"],), [name], ResultFormat(format="json"), Console(file=sink, width=200))
     return {row["what"]: row["n"] for row in map(json.loads, sink.getvalue().splitlines())}
 
 

@@ -48,7 +48,7 @@ def inspect(
         typer.Argument(
             metavar="SQL",
             help="A query over the views; - reads it from standard input; with --ask: the KEY. "
-            "Default: a shell, or a first look without a terminal",
+            "Default: a shell, or an overview without a terminal",
         ),
     ] = None,
     others: Annotated[
@@ -83,24 +83,24 @@ def inspect(
     from recaption import inspect as views
 
     console = Console()
-    answer = views.Form(format=form, file=file, limit=limit, unsafe=unsafe)
+    answer = views.ResultFormat(format=form, file=file, limit=limit, unsafe=unsafe)
     _check_inspect(sql, ask, other, others, show_sql)
     if other:
-        views.answer_diff(out, other, answer, console, show=show_sql)
+        views.output_diff(out, other, answer, console, show=show_sql)
     elif ask:
         words = (ask,) if sql is None else (ask, sql)
         if show_sql:
             views.show_sql(words, limit, console)
         else:
-            views.answer_question((out, *(others or ())), words, answer, console)
+            views.output_question((out, *(others or ())), words, answer, console)
     elif sql is not None:
-        views.answer_sql((out, *(others or ())), sql, answer, console)
+        views.output_sql((out, *(others or ())), sql, answer, console)
     elif form or file:
         raise UserError("--format and -o are for an answer: give SQL, --ask or --diff")
     elif console.is_terminal and sys.stdin.isatty():
         views.Shell((out, *(others or ())), console, unsafe=unsafe).run()
     else:
-        views.look_at((out, *(others or ())), console)
+        views.print_overviews((out, *(others or ())), console)
     return 0
 
 
@@ -139,6 +139,6 @@ def report(
     print_plain(console, f"{short_path(made.path.absolute())}  {size}")
     if not made.built:
         print_plain(console, "This run has no build yet: the page shows what exists so far")
-    if made.without_picture:
-        print_plain(console, f"{made.without_picture:,} of the samples have no picture; the page names the reasons")
+    if made.without_thumbnail:
+        print_plain(console, f"{made.without_thumbnail:,} of the samples have no image; the page names the reasons")
     return 0

@@ -1,4 +1,4 @@
-"""What a report says of a build in numbers, asked of the views: each table is gone through a few times, never kept."""
+"""The statistics of a build in a report. Each table is scanned a few times and never kept in memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Distribution:
         return sum(value * n for value, n in self.counts) / self.total if self.total else 0.0
 
     def quantile(self, share: float) -> int:
-        """The smallest value that at least `share` of all lie at or below; 0 where there are none."""
+        """The smallest value that at least `share` of all values do not exceed; 0 without values."""
         left = share * self.total
         for value, n in self.counts:
             left -= n
@@ -51,9 +51,9 @@ class Distribution:
         return sum(n for value, n in self.counts if value > limit)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Tagged:
-    """An object: how often it is mentioned, in how many images, and what is said of it, most frequent first."""
+    """An object: its mentions, its images, and its attributes, most frequent first."""
 
     lemma: str
     mentions: int
@@ -61,16 +61,16 @@ class Tagged:
     attributes: tuple[tuple[str, int], ...]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Flagged:
-    """Sub-captions with a flag, and one of them."""
+    """The number of sub-captions with a flag, and an example."""
 
     flag: str  # without is_; "repeat" for those with dup_of
     count: int
     example: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """Rejects of one reason at one place; `generation` None: the image itself."""
 
@@ -81,17 +81,17 @@ class Rejected:
     example: str  # one detail
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Repeated:
-    """A sub-caption that is there several times, word for word."""
+    """The text of several equal sub-captions."""
 
     text: str
     times: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """A build beyond its manifest. Tokens are by tokenizer, words by generation (longest first, raw last)."""
+class Statistics:
+    """More than a build's manifest has. Tokens are by tokenizer, words by generation (longest first, raw last)."""
 
     sources: tuple[tuple[str, str, int], ...]  # (generation, source, captions)
     caption_words: tuple[tuple[str, Distribution], ...]
@@ -110,11 +110,11 @@ class Facts:
     distinct_sub_captions: int
     images: int  # usable ones
     distinct_images: int  # of those, by sha256
-    languages: tuple[tuple[str, int], ...]  # of captions; "" where it was not told
+    languages: tuple[tuple[str, int], ...]  # of captions; "" where it is unknown
 
 
-def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
-    """Ask the views of a build."""
+def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
+    """Query the views of a build."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return fetch(connection, sql, list(values))
@@ -134,7 +134,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
     total, different = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
     images, distinct_images = rows(f"SELECT count(*), count(DISTINCT sha256) FROM images WHERE {_USABLE}")[0]
     texts = f"SELECT n_texts, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"
-    return Facts(
+    return Statistics(
         sources=tuple(sorted(sources, key=lambda row: (order.index(row[0]), row[1]))),
         caption_words=tuple(by_generation),
         sub_words=spread("SELECT n_words, count(*) FROM sub_captions GROUP BY ALL"),
@@ -148,11 +148,8 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Facts:
         tags=_tags(connection),
         lemmas=rows("SELECT count(DISTINCT lemma) FROM objects")[0][0],
         flags=_flags(connection),
-        rejects=tuple(
-            Rejected(reason=reason, stage=stage, generation=generation, count=n, example=example or "")
-            for reason, stage, generation, n, example in rows(_REJECTS)
-        ),
-        repeated=tuple(Repeated(text=text, times=n) for text, n in rows(_REPEATED)),
+        rejects=tuple(Rejected(*row) for row in rows(_REJECTS)),
+        repeated=tuple(Repeated(*row) for row in rows(_REPEATED)),
         sub_captions=total,
         distinct_sub_captions=different,
         images=images,
@@ -168,8 +165,8 @@ _CAPTION_TOKENS = (
     "FROM sub_captions GROUP BY caption_id) GROUP BY ALL"
 )
 _REJECTS = (
-    "SELECT reason, stage, generation, count(*) AS n, arg_min(detail, md5(key)) FROM rejects GROUP BY ALL "
-    "ORDER BY n DESC, reason, generation NULLS FIRST"
+    "SELECT reason, stage, generation, count(*) AS n, coalesce(arg_min(detail, md5(key)), '') FROM rejects "
+    "GROUP BY ALL ORDER BY n DESC, reason, generation NULLS FIRST"
 )
 _REPEATED = (
     "SELECT any_value(text) AS text, count(*) AS n FROM sub_captions GROUP BY hash(text) HAVING n > 1 "
@@ -185,7 +182,7 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
     )
     if not top:
         return ()
-    said = fetch(
+    attributes = fetch(
         connection,
         f"SELECT lemma, attribute, n FROM (SELECT lemma, attribute, count(*) AS n FROM "
         f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN ({', '.join('?' for _ in top)})) "
@@ -194,25 +191,20 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
         [lemma for lemma, *_ in top],
     )
     return tuple(
-        Tagged(
-            lemma=lemma,
-            mentions=mentions,
-            images=images,
-            attributes=tuple((attribute, n) for owner, attribute, n in said if owner == lemma),
-        )
+        Tagged(lemma, mentions, images, tuple((attribute, n) for owner, attribute, n in attributes if owner == lemma))
         for lemma, mentions, images in top
     )
 
 
 def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
-    """All in one pass; the examples are the same ones every time."""
+    """All flags in one scan; the examples are deterministic."""
     conditions = {flag.removeprefix("is_"): flag for flag in FLAGS} | {"repeat": "dup_of IS NOT NULL"}
     counts = ", ".join(
         f"count(*) FILTER ({condition}), arg_min(text, md5(sub_id)) FILTER ({condition})"
         for condition in conditions.values()
     )
     (row,) = fetch(connection, f"SELECT {counts} FROM sub_captions")
-    return tuple(Flagged(flag=flag, count=row[2 * n], example=row[2 * n + 1]) for n, flag in enumerate(conditions))
+    return tuple(Flagged(flag, *row[2 * n : 2 * n + 2]) for n, flag in enumerate(conditions))
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:

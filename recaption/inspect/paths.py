@@ -1,4 +1,4 @@
-"""Finds what lies in an output folder: the build that is published, and the files of every table."""
+"""Finds the published build of an output folder and the files of every table."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _RUN_FOLDERS = ("answers", "rejects", "index")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class OutputPaths:
     """An output folder, a build within one, or a build that was copied elsewhere. At least one of the two is set."""
 
     given: str  # as the user wrote it
     out: AnyPath | None  # the output folder: answers, rejects, index, metrics
-    build: AnyPath | None  # the build that is looked at; None while a run has not come that far
+    build: AnyPath | None  # the build to read; None before the first build is published
 
     @property
     def name(self) -> str:
-        """What it is called beside others: its folder's name."""
+        """The folder's name, which tells it from other outputs."""
         folder = self.out or self.build
         return folder.name if folder else self.given
 
@@ -50,7 +50,7 @@ class Layout:
         return next((folder / name for name in _names(folder, ".parquet")), None)
 
     def own_tables(self) -> list[str]:
-        """Tables that annotators of the pipeline's own have added to the build."""
+        """Tables that the pipeline's own annotators added to the build."""
         known = {*FLAT, "data"}
         folders = _folders(self.build) if self.build else []
         return [f.name for f in folders if f.name.isidentifier() and f.name not in known and _files(f, ".parquet")]
@@ -63,7 +63,7 @@ class Layout:
         return [file for folder in folders for file in _files(folder, ".parquet")]
 
     def parts(self, kind: str) -> list[AnyPath]:
-        """The small files of `answers` or `rejects` that are not put together into one per shard yet."""
+        """The parts of `answers` or `rejects` that are not compacted into one file per shard yet."""
         if self.out is None:
             return []
         places = [place for folder in _folders(self.out / kind) for place in _folders(folder / ".parts")]
@@ -77,25 +77,25 @@ class Layout:
         return _files(self.out / "metrics", ".jsonl") if self.out else []
 
 
-def find_all(paths: Sequence[str]) -> list[Layout]:
-    """What is at `paths`; a path that is a pattern (`out/*`, also within a URL) stands for the outputs that match it.
+def find_all(paths: Sequence[str]) -> list[OutputPaths]:
+    """The outputs at `paths`; a pattern (`out/*`, also in a URL) is replaced by the outputs that match it.
 
     Raises UserError where a pattern matches no output, and as `find`.
     """
     return [find(path) for given in paths for path in _expanded(given)]
 
 
-def names(layouts: Sequence[Layout]) -> list[str]:
-    """A name for each, none twice: those that share one are called as they were given."""
-    own = [layout.name for layout in layouts]
-    return [layout.given if own.count(layout.name) > 1 else layout.name for layout in layouts]
+def names(outputs: Sequence[OutputPaths]) -> list[str]:
+    """A unique name for each output: its folder's name, or the given path where several share a folder name."""
+    own = [output.name for output in outputs]
+    return [output.given if own.count(output.name) > 1 else output.name for output in outputs]
 
 
-def find(path: str) -> Layout:
-    """What is at `path` (a folder, or an fsspec URL such as s3://bucket/out): an output, a build, a run in progress.
+def find(path: str) -> OutputPaths:
+    """The output, build or run in progress at `path`, a folder or an fsspec URL such as s3://bucket/out.
 
-    Raises UserError when there is nothing of ours at `path`, or several builds and none published; DatasetError when
-    the published build is gone, or a store does not answer.
+    Raises UserError when `path` has no output, or several builds and none is published; DatasetError when the
+    published build is missing or the store does not respond.
     """
     given: AnyPath = _opened(path)
     if not given.is_dir():
@@ -104,14 +104,14 @@ def find(path: str) -> Layout:
     given = given.resolve()  # OUT/dataset is a link to a build
     if (given / MANIFEST).is_file():
         out = given.parent.parent if given.parent.name == "builds" else None
-        return Layout(given=path, out=out, build=given)
+        return OutputPaths(given=path, out=out, build=given)
     build = _published(given, path)
     if build is None and not any((given / folder).is_dir() for folder in _RUN_FOLDERS):
         raise UserError(
             f"cannot inspect {path}: no dataset, build or run is in it (no dataset, {MANIFEST}, answers/ or index/). "
             f"Give the folder that output.path of the pipeline names"
         )
-    return Layout(given=path, out=given, build=build)
+    return OutputPaths(given=path, out=given, build=build)
 
 
 def _opened(path: str) -> AnyPath:
@@ -163,7 +163,7 @@ def _files(folder: AnyPath, suffix: str) -> list[AnyPath]:
 
 
 def _names(folder: AnyPath, suffix: str) -> list[str]:
-    # Names that begin with a dot are temporary: a run may be writing while we look.
+    # Names that begin with a dot are temporary: a run may be writing at the same time.
     try:
         names = os.listdir(folder) if isinstance(folder, Path) else [path.name for path in folder.iterdir()]  # noqa: PTH208
     except (FileNotFoundError, NotADirectoryError):

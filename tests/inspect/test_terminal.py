@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.inspect.safe import clean
+from recaption.inspect.terminal import printable
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,13 @@ from recaption.inspect.safe import clean
     ],
 )
 def test_clean(text: str, expected: str) -> None:
-    assert clean(text) == expected
+    assert printable(text) == expected
 
 
 @given(st.text(st.characters(codec=None)))
 def test_nothing_that_moves_a_cursor_or_hides_survives(text: str) -> None:
-    out = clean(text)
+    out = printable(text)
     assert len(out) <= len(text)
-    assert clean(out) == out
+    assert printable(out) == out
     bad = {c for c in out if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}}
     assert bad <= {"\u200c", "\u200d"}

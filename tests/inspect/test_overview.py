@@ -13,16 +13,16 @@ from rich.console import Console
 from recaption import schema
 from recaption.cli import main
 from recaption.errors import DatasetError, UserError
-from recaption.inspect import connect, first_look, look_at, run_sql
-from recaption.inspect.facts import Shown, gather
-from recaption.inspect.look import _LONGEST, caption_text
+from recaption.inspect import connect, print_overview, print_overviews, run_sql
+from recaption.inspect.overview import _LONGEST, caption_text
+from recaption.inspect.statistics import SampleCaption, gather
 
 from .conftest import LONG, write_build, write_run
 
 
 def look(path: Path, width: int = 100, *, terminal: bool = False) -> str:
     file = io.StringIO()
-    first_look(
+    print_overview(
         str(path),
         Console(file=file, width=width, force_terminal=terminal, color_system="standard" if terminal else None),
     )
@@ -55,7 +55,7 @@ def test_several_have_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (write_build(tmp_path / "torn") / "manifest.json").write_text("{")
     monkeypatch.chdir(tmp_path)
     console = Console(file=(file := io.StringIO()), width=80)
-    look_at(["*"], console)
+    print_overviews(["*"], console)
     lines = [line.split() for line in file.getvalue().splitlines()]
     assert lines[:2] == [["3", "outputs"], []]
     assert " ".join(lines[2]) == "images captions sub-captions objects rejected format schema"
@@ -70,7 +70,7 @@ def test_several_have_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for command in commands:
         assert main(shlex.split(command)[1:]) == 0
     one = Console(file=(file := io.StringIO()), width=100)
-    look_at(["don?"], one)
+    print_overviews(["don?"], one)
     assert "words per caption" in file.getvalue()
 
 
@@ -145,14 +145,14 @@ def test_facts(dataset: Path) -> None:
     assert [long.text[start:end] for start, end in long.tags] == ["dog", "mat", "dog", "balls"]
 
 
-def styled(caption: Shown) -> list[tuple[str, str]]:
+def styled(caption: SampleCaption) -> list[tuple[str, str]]:
     text = caption_text(caption)
     return [(text.plain[span.start : span.end], str(span.style)) for span in text.spans]
 
 
 def test_pieces_of_a_caption_and_their_styles() -> None:
     text = LONG["b0"]
-    shown = Shown(generation="long", text=text, spans=((0, 25), (26, 50)), tags=((28, 32), (28, 32), (4, 8)))
+    shown = SampleCaption(generation="long", text=text, spans=((0, 25), (26, 50)), tags=((28, 32), (28, 32), (4, 8)))
     assert styled(shown) == [
         ("¹", "dim"), ("Two ", "cyan"), ("cats", "cyan underline"), (" sleep on a sofa.", "cyan"), (" ", "dim"),
         ("²", "dim"), ("A ", "yellow"), ("lamp", "yellow underline"), (" stands beside it.", "yellow"),
@@ -160,9 +160,9 @@ def test_pieces_of_a_caption_and_their_styles() -> None:
 
 
 def test_captions_without_spans_and_endless_ones() -> None:
-    assert styled(Shown(generation="raw", text="as it came", spans=(), tags=())) == [("as it came", "dim")]
+    assert styled(SampleCaption(generation="raw", text="as it came", spans=(), tags=())) == [("as it came", "dim")]
     text = "word " * _LONGEST
     spans = tuple((i, i + 4) for i in range(0, len(text), 5))
-    plain = caption_text(Shown(generation="long", text=text, spans=spans, tags=())).plain
+    plain = caption_text(SampleCaption(generation="long", text=text, spans=spans, tags=())).plain
     assert plain.endswith("…")
     assert plain.count("word") == _LONGEST // 5

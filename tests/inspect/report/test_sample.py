@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.inspect.report.spans import Run, Span, cut, visible
+from recaption.inspect.report.sample import Span, TextRun, cut, visible
 
 
-def drawn(runs: tuple[Run, ...]) -> str:
+def drawn(runs: tuple[TextRun, ...]) -> str:
     """Sub-captions in square brackets with their number where they begin, tags in braces, openers in parentheses."""
     out = ""
     for run in runs:

@@ -10,11 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from recaption.errors import UserError
 from recaption.inspect import connect
-from recaption.inspect.output import format_of, head, write_batches
+from recaption.inspect.paths import find
 from recaption.inspect.query import arrow_sql
+from recaption.inspect.writers import atomic_file, check_outside, format_of, head, open_bytes, open_text, write_batches
 
 KINDS = (
     "SELECT 1 AS a, 2 AS a, sum(range) AS total, 1.5 AS d, 'x'::BLOB AS b, [1, NULL] AS l, {'a': 'q\"'} AS s, "
@@ -115,3 +117,38 @@ def test_the_suffix_names_the_format() -> None:
     assert [format_of(Path(name)) for name in names] == ["csv", "json", "json", "parquet"]
     with pytest.raises(UserError, match="--format"):
         format_of(Path("a.xlsx"))
+
+
+def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("before")
+    with pytest.raises(RuntimeError), atomic_file(path) as file:
+        file.write(b"half")
+        raise RuntimeError
+    assert (path.read_text(), [p.name for p in tmp_path.iterdir()]) == ("before", ["x.csv"])
+    with atomic_file(path) as file:
+        file.write(b"whole")
+    assert (path.read_text(), [p.name for p in tmp_path.iterdir()]) == ("whole", ["x.csv"])
+    with pytest.raises(UserError, match="cannot write"), atomic_file(tmp_path / "nowhere" / "x.csv"):
+        pass
+
+
+def test_files_in_the_output_are_refused_however_they_are_named(dataset: Path, tmp_path: Path) -> None:
+    output = find(str(dataset))
+    (tmp_path / "link").symlink_to(dataset)
+    for inside in (dataset / "x.csv", dataset / "new" / "x.csv", tmp_path / "link" / "x.csv"):
+        with pytest.raises(UserError, match="never changes"):
+            check_outside(inside, [output])
+    check_outside(tmp_path / "x.csv", [output])
+
+
+def test_consoles_and_files(tmp_path: Path) -> None:
+    with open_text(tmp_path / "x.txt", Console()) as out:
+        out.print("é")
+    assert (tmp_path / "x.txt").read_text("utf-8") == "é\n"
+    behind = io.BytesIO()
+    with open_bytes(None, Console(file=io.TextIOWrapper(behind, "utf-8"))) as sink:
+        sink.write(b"a")
+    with open_bytes(None, Console(file=(text := io.StringIO()))) as sink:
+        sink.write("é".encode())
+    assert text.getvalue() == "é"

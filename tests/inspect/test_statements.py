@@ -12,10 +12,10 @@ import pytest
 
 from recaption.errors import UserError
 from recaption.inspect import connect, run_sql
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import find
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import find
 from recaption.inspect.query import arrow_sql
-from recaption.inspect.reading import reading
+from recaption.inspect.statements import read_statement
 
 WRITING = "WITH c AS (COPY images TO '{out}/pipeline.yaml') SELECT 1"
 
@@ -98,8 +98,8 @@ def test_executed(dataset: Path, sql: str) -> None:
 
 
 def test_what_was_checked_is_what_is_executed(dataset: Path) -> None:
-    with open_layout(find(str(dataset))) as connection:
-        statement = reading(connection, "EXPLAIN /* ( */ ANALYZE /* ) */ SELECT 1")
+    with open_outputs(find(str(dataset))) as connection:
+        statement = read_statement(connection, "EXPLAIN /* ( */ ANALYZE /* ) */ SELECT 1")
         assert isinstance(statement, duckdb.Statement)
         assert statement.query == "EXPLAIN (ANALYZE) SELECT 1"
 

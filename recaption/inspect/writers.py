@@ -1,6 +1,7 @@
-"""Writes rows as CSV, JSON lines or Parquet, batch by batch, so that memory stays flat however many there are.
+"""Writes results as CSV, JSON lines, Parquet or tab-separated lines to a file, a pipe or a terminal.
 
-Values are written as they are stored; only where the sink is a terminal are texts made safe (`recaption.inspect.safe`).
+Batches are streamed, so memory stays flat. Values are written as they are stored; only on a terminal are control
+characters removed (`terminal.printable`). A file appears complete or not at all.
 - csv (RFC 4180): texts are quoted, null is nothing at all and the empty text is `""`; lists and structs are JSON,
   bytes base64.
 - json: one object a line (https://jsonlines.org), as DuckDB's own COPY … (FORMAT json) writes it; bytes base64,
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
@@ -24,10 +27,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from rich.console import Console
 
-from recaption.errors import UserError
-from recaption.inspect.safe import clean
+from recaption.errors import DISK_ERRORS, StoreError, UserError, in_words
+from recaption.inspect.paths import OutputPaths
 from recaption.inspect.table import shown
+from recaption.inspect.terminal import printable
 
 FORMATS = ("table", "csv", "json", "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}
@@ -36,7 +41,7 @@ _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"
 def format_of(path: Path) -> str:
     """The format that a file's suffix names. Raises UserError where it names none."""
     if path.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"{path} does not say its format: give --format, or a name that ends in {', '.join(_SUFFIXES)}")
+        raise UserError(f"{path} has no known suffix. Give --format, or a name that ends in {', '.join(_SUFFIXES)}")
     return _SUFFIXES[path.suffix.lower()]
 
 
@@ -45,8 +50,8 @@ def write_batches(
 ) -> int:
     """Write all rows and return how many.
 
-    `format` is csv, json, parquet or lines; `terminal` makes texts safe to be seen. Raises UserError for a column type
-    that Parquet has no place for, and for a value that cannot be written.
+    `format` is csv, json, parquet or lines; `terminal` removes control characters from texts. Raises UserError for a
+    column type that Parquet does not have, and for a value that cannot be written.
     """
     names = _apart(schema.names)
     schema = pa.schema([field.with_name(name) for name, field in zip(names, schema, strict=True)])
@@ -78,7 +83,7 @@ def head(batches: Iterator[pa.RecordBatch], limit: int | None) -> Iterator[pa.Re
 
 
 def _cleaned(lines: bytes) -> bytes:
-    return "\n".join(map(clean, lines.decode("utf-8").split("\n"))).encode()
+    return "\n".join(map(printable, lines.decode("utf-8").split("\n"))).encode()
 
 
 Encode = Callable[[pa.RecordBatch], bytes]  # what a batch is in the file
@@ -130,7 +135,7 @@ def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
         try:
             yield encode
         except BaseException:
-            with suppress(Exception):  # the file is thrown away; its footer may not fit either
+            with suppress(Exception):  # the file is discarded; its footer may fail too
                 writer.close()
             raise
         writer.close()
@@ -167,7 +172,7 @@ def _csv_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """What orjson does not know, as what JSON has."""
+    """A JSON value for a Python value that orjson cannot write."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Decimal):
@@ -181,7 +186,7 @@ def _plain(value: Any) -> Any:
 
 
 def _apart(names: Sequence[str]) -> list[str]:
-    """The names, each once: a second `n` becomes `n_1`."""
+    """Unique names: a second `n` becomes `n_1`."""
     found: list[str] = []
     for name in names:
         number, unique = 0, name
@@ -190,3 +195,66 @@ def _apart(names: Sequence[str]) -> list[str]:
             unique = f"{name}_{number}"
         found.append(unique)
     return found
+
+
+_WIDTH = 200  # cells of a table in a file
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears at `path` when all of it is written, and not at all when anything fails.
+
+    Raises StoreError where the disk is full or failing, UserError where it cannot be written for another reason.
+    """
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        failed = StoreError if error.errno in DISK_ERRORS else UserError
+        raise failed(f"cannot write {path}: {in_words(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def check_outside(file: Path, outputs: Sequence[OutputPaths]) -> None:
+    """Raises UserError where `file` is a folder or inside one of the outputs."""
+    if file.is_dir():
+        raise UserError(f"{file} is a folder. Give a file in it, such as {file}/answer.parquet")
+    target = file.absolute().resolve()
+    for root in (root for output in outputs for root in output.roots):
+        if isinstance(root, Path) and target.is_relative_to(root):
+            raise UserError(f"{file} is inside the output {root}, which inspect never changes. Give a file outside it")
+
+
+@contextmanager
+def open_text(file: Path | None, console: Console) -> Iterator[Console]:
+    """What tables are printed to: the file, or the console."""
+    if file is None:
+        yield console
+        return
+    with atomic_file(file) as raw:
+        text = io.TextIOWrapper(raw, "utf-8", write_through=True)
+        yield Console(file=text, width=_WIDTH)
+        text.detach()  # atomic_file closes the file
+
+
+@contextmanager
+def open_bytes(file: Path | None, console: Console) -> Iterator[IO[bytes]]:
+    """What rows are written to: the file, or the console's byte stream."""
+    if file is not None:
+        with atomic_file(file) as raw:
+            yield raw
+        return
+    buffer = getattr(console.file, "buffer", None)
+    if buffer is not None:
+        yield buffer
+        buffer.flush()
+        return
+    kept = io.BytesIO()  # a stream of text, as in notebooks
+    yield kept
+    console.file.write(kept.getvalue().decode())

@@ -1,4 +1,4 @@
-"""Which SQL only reads, and a connection that executes no other.
+"""Read-only SQL: checks statements, and a connection that executes only statements that passed the check.
 
 DuckDB has no setting that forbids writing inside a folder that may be read, and since 2.0 a SELECT can write:
 `WITH x AS (COPY …) SELECT …`. So each statement is checked before it is executed. What is checked is what is executed:
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import UserError
-from recaption.inspect.safe import clean
+from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ _TABLE_FUNCTIONS = {
     *("icu_calendar_names", "pg_timezone_names"),
 }
 _CATALOG = ("duckdb_", "pragma_")  # table functions that list what DuckDB knows
-# These run SQL which is a text at this point, and may be put together from pieces.
+# These run SQL from a string, which may be computed.
 _RUN_TEXT = {"query", "json_execute_serialized_sql"}
 _OPTION = re.compile("analyze|format [a-z]+")
 _WORD = re.compile(rb"\w+|.", re.DOTALL)
 
 
-def reading(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
-    """The one statement in `sql`, checked, to be executed as it is returned.
+def read_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+    """The checked statement in `sql`. Execute the returned object, not the text.
 
     Raises UserError for any statement that does more than read, duckdb.Error for one that DuckDB does not understand.
     """
@@ -67,18 +67,18 @@ def reading(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement
 
 
 def storable(text: str) -> str:
-    """`text`, which goes to DuckDB. Raises UserError where it has characters that DuckDB cannot take."""
+    """`text` unchanged. Raises UserError for characters that DuckDB cannot store."""
     wrong = next((place for place, char in enumerate(text) if char == "\0" or "\ud800" <= char <= "\udfff"), None)
     if wrong is None:
         return text
     what = "a NUL character" if text[wrong] == "\0" else "a byte that is not UTF-8"
-    raise UserError(f"character {wrong + 1} of {clean(text)[:60]!r} is {what}. Give text in UTF-8")
+    raise UserError(f"character {wrong + 1} of {printable(text)[:60]!r} is {what}. Give text in UTF-8")
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     found = connection.extract_statements(storable(sql))
     if not found:
-        raise UserError(f"there is no SQL in {clean(sql)!r}. {HINT}")
+        raise UserError(f"there is no SQL in {printable(sql)!r}. {HINT}")
     if len(found) > 1:
         raise UserError(f"one statement at a time, {len(found)} were given. {HINT}")
     return found[0]
@@ -100,7 +100,7 @@ def _select(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Stateme
     try:
         tree = json.loads(text)
         if tree["error"]:
-            raise UserError(f"inspect cannot see whether this statement only reads: {clean(tree['error_message'])}")
+            raise UserError(f"inspect cannot see whether this statement only reads: {printable(tree['error_message'])}")
         for part in _parts(tree["statements"]):
             _check(part)
     except RecursionError as error:
@@ -109,7 +109,7 @@ def _select(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Stateme
 
 
 def _explain(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statement:
-    """EXPLAIN ANALYZE executes what it explains: its query is checked, and explained by a statement made of it."""
+    """EXPLAIN ANALYZE executes its query: the query is checked, and a new EXPLAIN is made of it."""
     options, explained = _split(query)
     checked = _select(connection, explained)
     statement = _one(connection, f"EXPLAIN ({options or 'FORMAT text'}) {checked.query}")
@@ -119,7 +119,7 @@ def _explain(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Statem
 
 
 def _split(query: str) -> tuple[str, str]:
-    """The options of an EXPLAIN and the text of what it explains, found with DuckDB's tokens."""
+    """The options and the query of an EXPLAIN, split with DuckDB's tokenizer."""
     import duckdb
 
     data = query.encode()
@@ -154,12 +154,12 @@ def _check(part: Mapping[str, Any]) -> None:
         raise UserError(f"inspect only reads, and this is a writing SELECT statement: it has a {kind}. {HINT}")
     function = str(part.get("function_name")).lower()
     if function in _RUN_TEXT:
-        raise UserError(f"{function}() runs SQL out of a text, which inspect cannot look into. {HINT}")
+        raise UserError(f"{function}() runs SQL from a string, which inspect cannot check. {HINT}")
     if kind == "TABLE_FUNCTION":
         called = part.get("function")
         name = str(called.get("function_name") if isinstance(called, dict) else called).lower()
         if name not in {*_TABLE_FUNCTIONS, *_RUN_TEXT} and not name.startswith(_CATALOG):
-            raise UserError(f"inspect does not run the table function {clean(name)}(); --unsafe does. {HINT}")
+            raise UserError(f"inspect does not run the table function {printable(name)}(); --unsafe does. {HINT}")
 
 
 def _article(name: str) -> str:
@@ -171,7 +171,7 @@ def _article(name: str) -> str:
 class Connection:
     """A DuckDB connection that executes only statements that read: what `recaption.inspect.connect` returns.
 
-    It has what is needed to query and to read answers; `connect(…, unsafe=True)` returns DuckDB's own.
+    It has the methods to query and to read results; `connect(…, unsafe=True)` returns DuckDB's own.
     """
 
     __slots__ = ("_duckdb",)
@@ -180,13 +180,13 @@ class Connection:
         self._duckdb = connection
 
     def execute(self, query: str, parameters: Sequence[Any] | Mapping[str, Any] | None = None) -> Connection:
-        """Execute one reading statement; the answer is read by `fetchall()` and its kin. Raises as `reading`."""
-        self._duckdb.execute(reading(self._duckdb, query), parameters)
+        """Execute one read-only statement; `fetchall()` and others return its rows. Raises as `read_statement`."""
+        self._duckdb.execute(read_statement(self._duckdb, query), parameters)
         return self
 
     def sql(self, query: str, *, params: Sequence[Any] | Mapping[str, Any] | None = None) -> duckdb.DuckDBPyRelation:
-        """The same as a relation. Raises as `reading`."""
-        return self._duckdb.sql(reading(self._duckdb, query), params=params)
+        """The same as a relation. Raises as `read_statement`."""
+        return self._duckdb.sql(read_statement(self._duckdb, query), params=params)
 
     def cursor(self) -> Connection:
         """Another connection over the same views."""
@@ -213,6 +213,6 @@ _ANSWERS = {
 }
 
 
-def own(connection: duckdb.DuckDBPyConnection | Connection) -> duckdb.DuckDBPyConnection:
+def unwrapped(connection: duckdb.DuckDBPyConnection | Connection) -> duckdb.DuckDBPyConnection:
     """DuckDB's connection behind it."""
     return connection._duckdb if isinstance(connection, Connection) else connection

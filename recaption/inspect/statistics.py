@@ -1,4 +1,4 @@
-"""What a first look shows, asked of the views."""
+"""The statistics and samples of the overview, read from the views."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError
-from recaption.inspect.layout import Layout
+from recaption.inspect.paths import OutputPaths
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 _USABLE = "status IN ('ok', 'partial')"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Words:
-    """Words per caption of one generation: median, and the range that nine of ten captions lie in."""
+@dataclass(frozen=True, slots=True)
+class WordCounts:
+    """Words per caption of one generation: median, and the range of the middle 90 %."""
 
     generation: str
     source: str
     captions: int
     median: float
-    low: float  # 5 % lie below
-    high: float  # 5 % lie above
+    low: float  # 5 % quantile
+    high: float  # 95 % quantile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
+class SampleCaption:
     """A caption of a sample. `spans` are its sub-captions, `tags` the objects in them: code points, half-open."""
 
     generation: str
@@ -44,25 +44,25 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One image: its captions, and its tags as lemma with the attributes that were said of it."""
+    """One image: its captions, and its tags: lemma and attributes."""
 
     key: str
-    captions: tuple[Shown, ...]
+    captions: tuple[SampleCaption, ...]
     tags: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Facts:
-    """A dataset beyond the counts of its manifest."""
+class Statistics:
+    """A build in more detail than the counts of its manifest."""
 
-    words: tuple[Words, ...]
+    words: tuple[WordCounts, ...]
     subs_per_image: tuple[tuple[int, int], ...]  # (sub-captions, images that have so many), usable images only
     top_tags: tuple[tuple[str, int], ...]
     samples: tuple[Sample, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Progress:
+class RunProgress:
     """A run that has no build yet, counted in images."""
 
     listed: int  # in the index so far
@@ -70,8 +70,8 @@ class Progress:
     rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
 
 
-def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: int = 3) -> Facts:
-    """Ask the views of a build for `tags` most frequent tags and `samples` images, the same ones every time."""
+def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: int = 3) -> Statistics:
+    """Read the `tags` most frequent tags and `samples` images of a build; the selection is deterministic."""
 
     def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return fetch(connection, sql, list(values))
@@ -81,10 +81,8 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
         "quantile_cont(n_words, 0.95) FROM captions GROUP BY generation ORDER BY generation = 'raw', middle DESC, 1"
     )
     keys = rows(f"SELECT key FROM images WHERE {_USABLE} AND n_captions > 0 ORDER BY md5(key) LIMIT ?", samples)
-    return Facts(
-        words=tuple(
-            Words(generation=g, source=s, captions=n, median=m, low=low, high=high) for g, s, n, m, low, high in words
-        ),
+    return Statistics(
+        words=tuple(WordCounts(*row) for row in words),
         subs_per_image=tuple(
             rows(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL ORDER BY ALL")
         ),
@@ -96,7 +94,7 @@ def gather(connection: duckdb.DuckDBPyConnection, *, tags: int = 10, samples: in
 
 
 def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[Sample, ...]:
-    """What was said of the images `keys`, asked for all at once: every query opens the footers of all shards."""
+    """Captions and tags of the images `keys`, in one query per table: every query opens the footers of all shards."""
     if not keys:
         return ()
     ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read
@@ -119,13 +117,13 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
     )
     samples = []
     for key in keys:
-        said: dict[str, list[str]] = {}
+        attributes_of: dict[str, list[str]] = {}
         for owner, _, _, _, lemma, attributes in tags:
             if owner == key:
-                known = said.setdefault(lemma, [])
+                known = attributes_of.setdefault(lemma, [])
                 known += [a for a in attributes or () if a not in known]
         shown = tuple(
-            Shown(
+            SampleCaption(
                 generation=generation,
                 text=text,
                 spans=tuple((start, end) for owner, start, end in spans if owner == caption_id),
@@ -134,14 +132,16 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
             for owner, caption_id, generation, text in captions
             if owner == key
         )
-        samples.append(Sample(key=key, captions=shown, tags=tuple((lemma, tuple(a)) for lemma, a in said.items())))
+        samples.append(
+            Sample(key=key, captions=shown, tags=tuple((lemma, tuple(a)) for lemma, a in attributes_of.items()))
+        )
     return tuple(samples)
 
 
-def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
-    """What a run without a build has done so far."""
-    return Progress(
-        listed=listed(layout),
+def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> RunProgress:
+    """The progress of a run without a build."""
+    return RunProgress(
+        listed=listed(output),
         answers=tuple(fetch(connection, "SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation")),
         rejects=tuple(
             fetch(connection, "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason")
@@ -149,9 +149,9 @@ def progress(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Progress:
     )
 
 
-def listed(layout: Layout) -> int:
+def listed(output: OutputPaths) -> int:
     """Images in a run's index. Raises DatasetError where a file of it cannot be read."""
-    return sum(map(_rows, layout.of_run("index")))
+    return sum(map(_rows, output.of_run("index")))
 
 
 def _rows(file: AnyPath) -> int:
