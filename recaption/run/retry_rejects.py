@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from recaption.config import Pipeline
 from recaption.errors import UserError
-from recaption.figures import listed
+from recaption.formatting import listed
 from recaption.io.store import Store, open_store
 from recaption.output.paths import ANSWERS, REJECTS, parts_folder, source_rejects
 from recaption.progress import Display, Watcher
