@@ -69,6 +69,14 @@ class Prompt:
         fails on a value, and where it takes more than `sandbox.STEPS` steps or makes more than `sandbox.TEXT`
         characters.
         """
+        return self._without_columns if self._names.isdisjoint(columns) else self._filled_in(columns)
+
+    @cached_property
+    def _without_columns(self) -> str:
+        """The text of every image that has none of the template's columns."""
+        return self._filled_in({})
+
+    def _filled_in(self, columns: Mapping[str, Any]) -> str:
         values: dict[str, Any] = dict.fromkeys(self.columns)
         values |= {name: columns[name] for name in self._names if name in columns}
         try:

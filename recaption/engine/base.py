@@ -124,8 +124,7 @@ class Engine(Protocol):
     `capacity` (requests it wants in flight) is valid after `start`. `generate` raises ImageError for an unusable
     image, RequestError for a refused request, EngineDead when the engine is gone. `renderer` is None for an engine
     that takes Requests as they are; it may be called before `start`, so that renderers are built beside a starting
-    engine. `drain` takes no more requests and returns when those in flight are answered, or after `deadline` seconds;
-    `stop` ends the engine at once, and whatever is still asked of it raises Interrupted.
+    engine. `stop` ends the engine at once; requests in flight and later ones raise Interrupted.
     """
 
     capacity: int
@@ -135,8 +134,6 @@ class Engine(Protocol):
     async def start(self) -> None: ...
 
     async def generate(self, work: Request | Rendered) -> Completion: ...
-
-    async def drain(self, deadline: float) -> None: ...
 
     async def stop(self) -> None: ...
 

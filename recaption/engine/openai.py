@@ -27,8 +27,9 @@ from recaption.decode import ImageInfo, check_header, decode
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer
 from recaption.engine.completion import text_of
+from recaption.engine.in_flight import InFlight
 from recaption.engine.openai_settings import OpenAISettings
-from recaption.errors import EngineDead, Interrupted, RecaptionError, RequestError
+from recaption.errors import EngineDead, RequestError
 from recaption.imagefile import plain_jpeg
 from recaption.types import ImageLimits
 
@@ -44,9 +45,7 @@ class OpenAIEngine:
         self._server: ChatServer | None = None
         self._slots = asyncio.Semaphore(self.capacity)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="openai-render")
-        self._in_flight: set[asyncio.Task[Completion]] = set()
-        self._dead: EngineDead | None = None
-        self._closed: Interrupted | None = None
+        self._in_flight = InFlight()
         self._owner: str | None = None
 
     def renderer(self) -> RendererSpec | None:
@@ -75,35 +74,16 @@ class OpenAIEngine:
         owner = (models or {}).get(self.spec.model, {}).get("owned_by")
         self._owner = server.key.hide(str(owner))[:100] if owner else None
         self._server = server
+        self._in_flight.open()
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
             raise RequestError("the openai engine takes requests as they are, not rendered ones")
-        if self._closed is not None or self._dead is not None:
-            raise self._why_not()
-        if self._server is None:
-            raise EngineDead("the engine is not started")
-        task = asyncio.ensure_future(self._generate(self._server, work))
-        self._in_flight.add(task)
-        task.add_done_callback(self._ended)
-        try:
-            await asyncio.wait([task])
-        finally:
-            task.cancel()  # given up by the caller
-        if task.cancelled():
-            raise self._why_not()
-        return task.result()
-
-    async def drain(self, deadline: float) -> None:
-        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
-        if self._in_flight:
-            await asyncio.wait(list(self._in_flight), timeout=deadline)
+        return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
-        self._closed = self._closed or Interrupted("the engine was stopped")
-        for task in list(self._in_flight):
-            task.cancel()
-        await asyncio.gather(*self._in_flight, return_exceptions=True)
+        self._in_flight.stop()
+        await self._in_flight.ended()
         server, self._server = self._server, None
         if server is not None:
             await server.close()
@@ -123,24 +103,16 @@ class OpenAIEngine:
             **said,
         }
 
-    def _ended(self, task: asyncio.Task[Completion]) -> None:
-        self._in_flight.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, also where nobody waits for it any more
-
-    def _why_not(self) -> RecaptionError:
-        """A new error each time: tracebacks do not pile up on one."""
-        why = self._closed or self._dead or Interrupted("the engine was stopped")
-        return type(why)(*why.args)
-
-    async def _generate(self, server: ChatServer, request: Request) -> Completion:
+    async def _generate(self, request: Request) -> Completion:
+        server = self._server
+        assert server is not None
         loop = asyncio.get_running_loop()
         async with self._slots:
             body = await loop.run_in_executor(self._threads, self._body, request)
             try:
                 return read(await server.complete(body))
             except EngineDead as error:
-                self._dead = self._dead or error
+                self._in_flight.refuse(error)
                 raise
             except RequestError:
                 # A picture that goes out as it came is not decoded before: it may be what the server did not like.

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from recaption.decode import Decoder
 from recaption.engine import budget
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request, check_prompt
-from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
+from recaption.engine.in_flight import InFlight
+from recaption.errors import ConfigError, EngineDead, MissingExtra, RecaptionError, RequestError
 
 if TYPE_CHECKING:
     from recaption.engine.rows import Row
@@ -49,7 +50,7 @@ class TransformersEngine:
         self._decoder = Decoder(spec.limits, spec.max_pixels, keep=self.capacity)
         self._model: Any = None
         self._processor: Any = None
-        self._in_flight: set[asyncio.Future[Completion]] = set()
+        self._in_flight = InFlight()
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._least_waiting = self._finished = self._prompt_tokens = 0
@@ -58,7 +59,6 @@ class TransformersEngine:
         self._halt = threading.Event()
         self._worker: ThreadPoolExecutor | None = None
         self._collector: asyncio.Task[None] | None = None
-        self._closed: RecaptionError | None = None
 
     def renderer(self) -> RendererSpec | None:
         return None
@@ -68,38 +68,17 @@ class TransformersEngine:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
         await asyncio.get_running_loop().run_in_executor(self._worker, self._load)
         self._collector = asyncio.create_task(self._collect())
+        self._in_flight.open()
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
             raise RequestError("the transformers engine takes requests as they are, not rendered ones")
-        if self._closed is not None:
-            raise _again(self._closed)
-        if self._collector is None:
-            raise EngineDead("the engine is not started")
-        check_prompt(work.prompt, self._processor.tokenizer.all_special_tokens)
-        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._in_flight.add(answer)
-        try:
-            # Beside the worker, so that the model does not wait for it.
-            image = await asyncio.to_thread(
-                self._decoder.decode, work.image, work.sha256, work.pixel_share, work.orientation
-            )
-            if not answer.done():
-                self._waiting.append(_Job(request=work, image=image, answer=answer))
-                self._more.set()
-            return await answer
-        finally:
-            self._in_flight.discard(answer)
-            answer.cancel()  # given up by the caller: the collector leaves it out
-
-    async def drain(self, deadline: float) -> None:
-        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
-        if self._in_flight:
-            await asyncio.wait(list(self._in_flight), timeout=deadline)
+        return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
-        self._close(self._closed or Interrupted("the engine was stopped"))
+        self._in_flight.stop()
         self._halt.set()
+        await self._in_flight.ended()
         if self._collector is not None:
             self._collector.cancel()
             await asyncio.gather(self._collector, return_exceptions=True)
@@ -135,12 +114,16 @@ class TransformersEngine:
             "dtype": str(getattr(self._model, "dtype", self.spec.dtype)).removeprefix("torch."),
         }
 
-    def _close(self, why: RecaptionError) -> None:
-        self._closed = why
-        self._waiting.clear()
-        for answer in self._in_flight:
-            if not answer.done():
-                answer.set_exception(_again(why))
+    async def _generate(self, request: Request) -> Completion:
+        check_prompt(request.prompt, self._processor.tokenizer.all_special_tokens)
+        # In a thread, so that the model does not wait for it.
+        image = await asyncio.to_thread(
+            self._decoder.decode, request.image, request.sha256, request.pixel_share, request.orientation
+        )
+        job = _Job(request=request, image=image, answer=asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._more.set()
+        return await job.answer  # cancelled with this task: the collector then leaves the job out
 
     async def _collect(self) -> None:
         """Hand batches to the worker, one at a time; while one runs, the next one gathers."""
@@ -160,10 +143,10 @@ class TransformersEngine:
             try:
                 results = await loop.run_in_executor(self._worker, self._answer, batch)
             except EngineDead as error:
-                self._close(error)
+                self._in_flight.stop(error)
                 return
-            except Exception as error:  # ours: nobody may wait for ever because of it
-                self._close(EngineDead(f"{type(error).__name__}: {error}"))
+            except Exception as error:  # a fault of this module: no request may wait forever
+                self._in_flight.stop(EngineDead(f"{type(error).__name__}: {error}"))
                 raise
             finally:
                 self._running = []
@@ -293,11 +276,6 @@ class TransformersEngine:
 def _content(job: _Job) -> list[dict[str, Any]]:
     """The image first: requests about one image then share the longest prefix."""
     return [{"type": "image", "image": job.image}, {"type": "text", "text": job.request.prompt}]
-
-
-def _again(error: RecaptionError) -> RecaptionError:
-    """A new one for each caller: one raised in many tasks would gather all of their tracebacks."""
-    return type(error)(*error.args)
 
 
 def _positive(value: Any, name: str) -> int:

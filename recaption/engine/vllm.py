@@ -37,10 +37,10 @@ from recaption.decode import Decoder
 from recaption.engine import budget
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request, check_prompt
 from recaption.engine.environment import prepare, prepare_cpu
+from recaption.engine.in_flight import InFlight
 from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
-from recaption.engine.tally import Tally
-from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
+from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
 from recaption.types import ImageLimits, Sampling
 
 _GIB = 2**30
@@ -122,8 +122,7 @@ class VllmEngine:
         self._engine: Any = None
         self._tally = Tally()
         self._numbers = itertools.count()
-        self._in_flight: set[asyncio.Task[Completion]] = set()
-        self._closed: RecaptionError | None = None
+        self._in_flight = InFlight()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vllm-render")
 
     @cached_property
@@ -165,39 +164,20 @@ class VllmEngine:
         except Exception as error:
             raise EngineDead(f"vLLM could not start {self.spec.model}: {type(error).__name__}: {error}") from error
         seqs = config.scheduler_config.max_num_seqs
-        # A full batch, and who comes next: many, because answers of one length end in one step.
+        # A full batch and its successors: many, because answers of equal length end in the same step.
         self.capacity = seqs + max(min(seqs, 64), seqs // 4)
+        self._in_flight.open()
 
     async def generate(self, work: Request | Rendered) -> Completion:
-        if self._closed is not None:
-            raise type(self._closed)(*self._closed.args)
-        if self._engine is None:
-            raise EngineDead("the engine is not started")
-        task = asyncio.ensure_future(self._generate(work))
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if task.cancelled() and self._closed is not None:  # by stop, not by the caller
-                raise type(self._closed)(*self._closed.args) from None
-            task.cancel()
-            raise
-
-    async def drain(self, deadline: float) -> None:
-        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
-        if self._in_flight:
-            await asyncio.wait(list(self._in_flight), timeout=deadline)
+        return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
-        self._closed = self._closed or Interrupted("the engine was stopped")
-        for task in list(self._in_flight):
-            task.cancel()
-        await asyncio.gather(*self._in_flight, return_exceptions=True)
+        self._in_flight.stop()
+        await self._in_flight.ended()
         engine, self._engine = self._engine, None
         if engine is not None:
             if engine.output_handler is not None:
-                engine.output_handler.cancel()  # it would call the end of the engine's process a failure, and log it
+                engine.output_handler.cancel()  # it would report the end of the engine's process as a failure
             await asyncio.to_thread(engine.shutdown)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -251,6 +231,45 @@ class VllmEngine:
             output_tokens=len(answer.token_ids),
             cached_tokens=last.num_cached_tokens or 0,
         )
+
+
+class Tally:
+    """Sums the statistics of vLLM's scheduler steps into a gauge. Not thread-safe: for one event loop."""
+
+    def __init__(self) -> None:
+        self._now: dict[int, tuple[int, int]] = {}  # scheduler -> running, waiting
+        self._least_waiting = self._requests = self._prompt_tokens = self._output_tokens = 0
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, scheduler: int) -> None:
+        """`SchedulerStats` and `IterationStats` of vllm/v1/metrics/stats.py; either may be None."""
+        if scheduler_stats is not None:
+            # Without requests that wait for something other than capacity: they would wait in an idle engine too.
+            self._now[scheduler] = scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs
+            self._least_waiting = min(self._least_waiting, self._waiting())
+        if iteration_stats is not None:
+            self._requests += len(iteration_stats.finished_requests)
+            self._prompt_tokens += iteration_stats.num_prompt_tokens
+            self._output_tokens += iteration_stats.num_generation_tokens
+
+    def read(self, in_flight: int) -> Gauge:
+        """Return the gauge and start its next window. `in_flight`: requests that the engine has.
+
+        A scheduler without work makes no steps, so its last statistics may include requests that were cancelled since.
+        The counts are therefore limited to `in_flight`.
+        """
+        waiting = min(self._waiting(), in_flight)
+        least, self._least_waiting = min(self._least_waiting, waiting), waiting
+        return Gauge(
+            running=min(sum(running for running, _ in self._now.values()), in_flight),
+            waiting=waiting,
+            least_waiting=least,
+            requests=self._requests,
+            prompt_tokens=self._prompt_tokens,
+            output_tokens=self._output_tokens,
+        )
+
+    def _waiting(self) -> int:
+        return sum(waiting for _, waiting in self._now.values())
 
 
 def _stat_logger(tally: Tally) -> type:

@@ -665,33 +665,10 @@ def test_a_request_that_its_caller_gives_up_frees_its_place(server: Server) -> N
     asyncio.run(run())
 
 
-def test_draining_lets_what_is_under_way_end_and_takes_no_more(server: Server) -> None:
-    asked, go = threading.Event(), threading.Event()
-
-    def chat(n: int, question: Asked) -> Response:
-        asked.set()
-        go.wait(20)
-        return Response(content=answer())
-
-    server.chat = chat
-
-    async def run() -> None:
-        engine = OpenAIEngine(spec(server))
-        with pytest.raises(EngineDead, match="not started"):
-            await engine.generate(question())
-        await engine.start()
-        running = asyncio.ensure_future(engine.generate(question()))
-        await asyncio.to_thread(asked.wait, 20)
-        await engine.drain(0.01)
-        assert not running.done()
-        with pytest.raises(Interrupted):
-            await engine.generate(question())
-        go.set()
-        await engine.drain(20)
-        assert isinstance(await running, Completion)
-        await engine.stop()
-
-    asyncio.run(run())
+def test_requests_before_the_start_are_refused(server: Server) -> None:
+    with pytest.raises(EngineDead, match="not started"):
+        asyncio.run(OpenAIEngine(spec(server)).generate(question()))
+    assert server.asked == []
 
 
 def test_stopping_interrupts_what_is_under_way(server: Server) -> None:
