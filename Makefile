@@ -7,7 +7,7 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock wheel clean
+.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ demo: setup ## images in, sub-captions out, on an embedded model: no GPU, no dow
 	@$(PY) scripts/demo.py $(DEMO_ARGS)
 
 test: setup ## the whole test suite, on two cores (ARGS="-k store -x")
-	@$(PY) -m pytest -m "not soak" -n 2 --dist loadgroup $(ARGS)
+	@$(PY) -m pytest -m "not soak" -n 2 $(ARGS)
 
 test-pythons: ## the tests that need no engine and no torch, on each supported Python on PATH, one after the other
 	@$(PYTHON) scripts/pythons.py $(ARGS)
@@ -51,6 +51,9 @@ tagger-model: setup ## train the shipped tagger
 
 lock: setup ## write constraints.txt from what is installed; run the tests before
 	@$(PY) scripts/lock.py
+
+schemas: setup ## write the generated files of schemas/ (JSON Schemas of the tables and of pipeline files)
+	@$(PY) scripts/schemas.py
 
 wheel: setup ## build dist/*.whl
 	@$(PY) -m build --no-isolation --wheel $(ARGS)

@@ -1,28 +1,39 @@
 """`python -m recaption` and the script `recaption`: the command line as a process.
 
-Imports nothing heavy on its own: Ctrl-C works from the first moment, and commands that start Ray get a parent process
-(`supervise`). `recaption.cli.main` is the same command line inside another program.
+The first lines handle signals, so that none leaves a traceback; before them only Python itself works. Commands that
+start Ray get a parent process (`supervise`). `recaption.cli.main` is the same command line inside another program.
 """
 
-from __future__ import annotations
-
 import os
-import signal
 import sys
-from collections.abc import Sequence
 
-from recaption import stdio, supervise
+try:
+    from recaption import signals
+
+    signals.at_start()
+
+    from recaption import stdio, supervise
+except KeyboardInterrupt:
+    os.write(2, b"interrupted: stopped at once; run the same command again to continue\n")
+    os._exit(75)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: "Sequence[str] | None" = None) -> int:
     """Run one command; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     stdio.prepare()
     if words and words[0] in supervise.COMMANDS and hasattr(os, "memfd_create"):
         return supervise.supervised(lambda: _command(words), words)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, supervise.leave_imports)
-    return _command(words)
+    code = _command(words)
+    signals.at_end(code)
+    stdio.flush()
+    if signals.terminated():
+        os._exit(code)
+    return code
 
 
 def _command(words: list[str]) -> int:
@@ -30,10 +41,10 @@ def _command(words: list[str]) -> int:
         from recaption.cli import main
 
         return main(words)
-    except SystemExit as stop:  # argparse
+    except SystemExit as stop:  # argparse, or a signal
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
-    finally:
-        stdio.flush()
+    except KeyboardInterrupt:  # another one, while the first was reported
+        return signals.INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import recaption
 from recaption import commands as call
-from recaption import stdio, supervise
+from recaption import signals, stdio, supervise
 from recaption.errors import Abandoned, Interrupted, MissingExtra, RecaptionError, UserError
 from recaption.export import MODULES as FORMATS
 
@@ -28,16 +28,17 @@ Command = Callable[[argparse.Namespace], int]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Errors are one message on standard error, never a traceback."""
-    arguments = _parsed(argv)
+    arguments = argparse.Namespace()
     try:
+        arguments = _parsed(argv)
         return int(arguments.command(arguments))
     except (UserError, RecaptionError, MissingExtra) as error:
         return _failed(arguments, error.exit_code, str(error))
     except KeyboardInterrupt as error:
-        code = _failed(arguments, Interrupted.exit_code, supervise.STOPPED_AT_ONCE)
+        code = _failed(arguments, Interrupted.exit_code, signals.STOPPED_AT_ONCE)
         if isinstance(error, Abandoned):  # the end of the interpreter would wait for what that thread uses
-            stdio.flush()
             supervise.ended(code)
+            stdio.flush()
             os._exit(code)
         return code
     except BrokenPipeError:  # `recaption inspect … | head`
@@ -136,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--url-column", default="url", metavar="NAME")
     command.add_argument("--caption-column", default="caption", metavar="NAME")
     command.add_argument("--format", choices=("webdataset", "parquet"), default="webdataset")
-    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N")
+    text = "URLs per shard, including failed ones"
+    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N", help=text)
     command.add_argument("--threads", type=_positive, default=64, metavar="N", help="requests at a time")
     command.add_argument("--timeout", type=_positive, default=10, metavar="SECONDS")
     command.add_argument("--ignore-opt-out", action="store_true", help="take images whose servers ask not to be used")
@@ -180,6 +182,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fill", choices=("empty", "repeat"), help=text)
     text = "samples in a tar or Parquet file (tars: 5000, Parquet: as the build's shards)"
     command.add_argument("--samples-per-shard", type=_positive, metavar="N", help=text)
+    text = "of a sidecar whose images are on a host: the pipeline's file, whose source is read instead of the output's"
+    command.add_argument("--pipeline", type=_file, metavar="FILE", help=text)
 
     command = _add(commands, "validate", call.validate, "check an output, or anybody's dataset for a named trainer")
     command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")

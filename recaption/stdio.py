@@ -1,16 +1,25 @@
 """Standard output and error, made safe once, at the entry of the command line: no encoding and no closed file ends it.
 
 What an old locale cannot show is replaced: signs by their like in ASCII, letters by their escape (`\\u4e2d`).
+For a run, `unblock` moves writes to a thread: a terminal or pipe that nobody reads does not stop the run.
 """
 
 from __future__ import annotations
 
 import codecs
+import io
 import os
+import select
 import sys
+import threading
+import time
+from collections import deque
 from contextlib import suppress
+from queue import SimpleQueue
 from typing import Any, TextIO
 
+ROOM = 1000  # writes that wait for a reader
+LOOK_SECONDS = 0.01  # between two looks at what is written
 _LIKE = {
     **{"→": "->", "←": "<-", "⇒": "=>", "·": "-", "•": "*", "…": "...", "–": "-", "—": "-", "−": "-", "‐": "-"},
     **{"×": "x", "✓": "+", "✗": "x", "≥": ">=", "≤": "<=", "≈": "~", "“": '"', "”": '"', "„": '"', "‘": "'"},
@@ -39,8 +48,35 @@ def prepare() -> None:
             stream.reconfigure(errors="recaption")
 
 
+def unblock() -> None:
+    """Write both streams from a thread of their own, for the rest of the process. Needs `prepare`, after any fork."""
+    one_file = os.path.samestat(os.fstat(1), os.fstat(2))  # then the order of all lines is kept
+    out = _Writer()
+    for name, number, writer in (("stdout", 1, out), ("stderr", 2, out if one_file else _Writer())):
+        stream: TextIO = getattr(sys, name)
+        stream.flush()
+        raw = _Unblocked(os.dup(number), writer)
+        wrapped = io.TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, line_buffering=True)  # type: ignore[type-var]
+        setattr(sys, name, wrapped)
+        setattr(sys, f"__{name}__", wrapped)
+
+
 def flush() -> None:
-    """At the end: what cannot be written is dropped here, or the interpreter would make exit code 120 of it."""
+    """At the end: what cannot be written is dropped here, or the interpreter would make exit code 120 of it.
+
+    Waits for a reader of unblocked streams. Ctrl-C ends that wait, and what is not written yet is dropped.
+    """
+    try:
+        _flush()
+        for stream in (sys.stdout, sys.stderr):
+            raw = getattr(stream, "buffer", None)
+            if isinstance(raw, _Unblocked):
+                raw.writer.wait()
+    except KeyboardInterrupt:
+        pass
+
+
+def _flush() -> None:
     for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
         try:
             if stream is not None:
@@ -75,6 +111,74 @@ class Unfailing:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Writer:
+    """Writes to file descriptors on a daemon thread, in order. What waits is bounded: the oldest is dropped.
+
+    A signal handler may raise anywhere in `add` and `wait`. A lock could then stay locked, so there is none: deques
+    and simple queues are atomic.
+    """
+
+    def __init__(self, room: int = ROOM) -> None:
+        self._waiting: deque[tuple[int, bytes]] = deque(maxlen=room)
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._busy = False
+        self._gone: set[int] = set()
+        threading.Thread(target=self._run, name="recaption-stdio", daemon=True).start()
+
+    def add(self, descriptor: int, data: bytes) -> None:
+        """Never blocks. One write is kept or dropped as a whole."""
+        self._waiting.append((descriptor, data))
+        if self._wake.empty():
+            self._wake.put(None)
+
+    def wait(self) -> None:
+        """Wait until all is written. Signal handlers run meanwhile, and may raise."""
+        while self._waiting or self._busy:
+            if self._wake.empty():
+                self._wake.put(None)
+            time.sleep(LOOK_SECONDS)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.get()
+            self._busy = True
+            while self._waiting:
+                descriptor, data = self._waiting.popleft()
+                if descriptor not in self._gone:
+                    self._write(descriptor, data)
+            self._busy = False
+
+    def _write(self, descriptor: int, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:  # somebody made the file non-blocking
+                select.select([], [descriptor], [])
+            except OSError:  # the terminal or the reader is gone
+                self._gone.add(descriptor)
+                return
+
+
+class _Unblocked(io.RawIOBase):
+    """The raw stream behind `sys.stdout` and `sys.stderr` once they are unblocked."""
+
+    def __init__(self, descriptor: int, writer: _Writer) -> None:
+        self._descriptor, self.writer = descriptor, writer
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: Any) -> int:
+        self.writer.add(self._descriptor, bytes(data))
+        return len(data)
 
 
 def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:

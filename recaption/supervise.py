@@ -6,6 +6,7 @@ once and stays small. It does not leave the terminal's process group.
 
     killing the parent      the driver notices at once, and ends what it has started and itself
     killing the driver      the parent ends what is left (it is the subreaper of all of it) and reports
+    killing both at once    a third process ends what is left: see `watch`
     SIGINT, SIGTERM, …      are forwarded. A terminal sends them to both processes: see `forwarded`
 """
 
@@ -23,11 +24,14 @@ from mmap import mmap
 from pathlib import Path
 from types import FrameType
 
+from recaption import signals, stdio
+from recaption.signals import INTERRUPTED, STOPPED_AT_ONCE
+from recaption.watch import Watch
+
 COMMANDS = frozenset(("run", "generate", "build", "estimate", "retry", "reproduce"))
 """Commands that start Ray or an engine: these get a parent."""
 
-INTERRUPTED, FAILED = 75, 3  # exit codes, as in recaption.errors
-STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
+FAILED = 3  # exit code, as in recaption.errors
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _EXIT_SECONDS = 10.0, 2.0  # between the end of a command and the exit of its process: when all went well, else
@@ -48,6 +52,11 @@ class _Shared:
 
     def forward(self) -> None:
         self._memory[0] = min(255, self._memory[0] + 1)
+
+    left = property(lambda self: bool(self._memory[3]))
+
+    def leave(self) -> None:
+        self._memory[3] = 1
 
     code = property(lambda self: self._memory[1] - 1 if self._memory[1] else None)
 
@@ -98,20 +107,18 @@ def ray_started(logs: str) -> None:
 def divert_native_stderr() -> None:
     """Keep what native code writes to file descriptor 2 for the parent's report; Python's stderr stays visible.
 
-    Ray's C++ core logs there, in the middle of our lines. Without a parent nothing is diverted.
+    Ray's C++ core logs there, in the middle of our lines. Without a parent nothing is diverted. `stdio.unblock` gave
+    Python's stderr a file descriptor of its own.
     """
+    global _diverted
     if _shared is None or sys.stderr is None or _diverted:
         return
     sys.stderr.flush()
-    visible = os.dup(2)
-    errors, encoding = sys.stderr.errors, sys.stderr.encoding
-    sys.stderr = open(visible, "w", buffering=1, encoding=encoding, errors=errors)  # noqa: SIM115 - lives on
-    sys.__stderr__ = sys.stderr  # type: ignore[misc]
     os.dup2(_shared.stderr, 2)
-    _diverted.append(visible)
+    _diverted = True
 
 
-_diverted: list[int] = []
+_diverted = False
 
 
 def native_stderr() -> str:
@@ -151,19 +158,6 @@ def _raise_once(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def leave_imports(number: int, frame: FrameType | None) -> None:
-    """A handler of SIGINT for commands without a parent: an import is left without a traceback."""
-    importing, started = False, False
-    while frame is not None:
-        importing |= "importlib" in frame.f_code.co_filename
-        started |= frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli.py")
-        frame = frame.f_back
-    if started and not importing:
-        raise KeyboardInterrupt
-    _write(2, f"interrupted: {STOPPED_AT_ONCE}\n")
-    os._exit(INTERRUPTED)
-
-
 def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
     """Run `command` in a child process. Returns its exit code in both processes, and reports an end without one.
 
@@ -174,6 +168,7 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
     ours = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*ours, signal.SIGCHLD])
+    watch = Watch()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     alive, ours_alone = os.pipe()  # reading ends when the parent has ended, however it did
     child = os.fork()
@@ -183,20 +178,29 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
             signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=_end_with_parent, args=(alive,), name="recaption-parent", daemon=True).start()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        watch.mark()
+        stdio.unblock()
         code = command()
         _shared.end(code)
+        stdio.flush()
+        _shared.leave()
         return code
     os.close(alive)
+    watch.begin(child)
     status = _watch(child, ours, _shared)
     code, shared, _shared = _shared.code, _shared, None
     json = any(len(word) > 2 and "--json".startswith(word) for word in words) and words[0] != "estimate"
+    quiet = "--quiet" in words
     if code not in (0, 1, 2):
         _end_rest()
+    watch.end()
     if code is None:
         code, text = _explained(child, status, shared)
-        _report(code, text, json=json, quiet="--quiet" in words, shared=shared)
+        _report(code, text, json=json, quiet=quiet, shared=shared)
     elif json and not shared.summarised:
-        _write(1, _json_summary(code, "see standard error"))
+        _say(1, _json_summary(code, "see standard error"))
+    elif not (quiet or shared.summarised or code in (0, 1, 2)):
+        _say(1, f"{summary_line(code)}\n")
     return code
 
 
@@ -222,7 +226,7 @@ def _watch(child: int, ours: Sequence[signal.Signals], shared: _Shared) -> int:
                 shared.forward()
             with suppress(ProcessLookupError):
                 os.kill(child, info.si_signo)
-        if shared.code is not None:  # all is done: a library that hangs at exit must not keep us
+        if shared.left:  # all is done: a library that hangs at exit must not keep us
             ended = ended or time.monotonic()
             if time.monotonic() - ended > _EXIT_SECONDS[shared.code not in (0, 1, 2)]:
                 with suppress(ProcessLookupError):
@@ -318,12 +322,12 @@ def _end_of(path: Path) -> str:
 
 def _report(code: int, text: str, *, json: bool, quiet: bool, shared: _Shared) -> None:
     if os.isatty(1):
-        _write(1, "\x1b[?25h")  # progress bars hide the cursor
-    _write(2, f"{'interrupted' if code == INTERRUPTED else 'error'}: {text}\n")
+        _say(1, "\x1b[?25h")  # progress bars hide the cursor
+    _say(2, f"{'interrupted' if code == INTERRUPTED else 'error'}: {text}\n")
     if json:
-        _write(1, _json_summary(code, text))
+        _say(1, _json_summary(code, text))
     elif not quiet:
-        _write(1, f"{summary_line(code)}\n")
+        _say(1, f"{summary_line(code)}\n")
 
 
 def summary_line(code: int) -> str:
@@ -344,9 +348,15 @@ def _json_summary(code: int, text: str) -> str:
     return json.dumps({"ts": now, "event": "summary", "exit_code": code, "error": text}) + "\n"
 
 
-def _write(descriptor: int, text: str) -> None:
-    with suppress(OSError):
-        os.write(descriptor, text.encode("ascii", "backslashreplace"))
+def _say(descriptor: int, text: str) -> None:
+    """Write, and wait for a reader if need be. The signals that `supervised` blocks end that wait."""
+    while signal.sigtimedwait(_STOPS, 0):  # they came before
+        pass
+    thread = threading.Thread(target=signals.write, args=(descriptor, text), daemon=True)
+    thread.start()
+    thread.join(0.1)
+    while thread.is_alive() and not signal.sigtimedwait(_STOPS, 0.1):
+        pass
 
 
 def _prctl(option: int, value: int) -> None:

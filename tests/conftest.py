@@ -14,20 +14,6 @@ from samples import jpeg, sample, write_tar
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-PROCESSES = (
-    *(
-        "test_crashes",
-        "test_deploy",
-        "test_docs",
-        "test_dying_engines",
-        "test_full_disk",
-        "test_kills",
-        "test_models_on_this_node",
-    ),
-    *("test_run", "test_run_s3", "test_stops", "run/", "demo/test_vllm", "engine/test_openai", "engine/test_qwen"),
-    *("engine/test_vllm", "generate/test_guard", "generate/test_lease", "load/test_torchrun", "stored/"),
-)
-"""Modules whose tests start Ray, vLLM or whole runs, look for their processes and kill them."""
 
 # `make test` says the same for the same code; `make soak` looks for new examples.
 hypothesis.settings.register_profile("suite", derandomize=True)
@@ -40,14 +26,6 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One of the two workers runs what starts processes, one test after the other; the other worker the rest."""
-    for item in items:
-        name = item.path.relative_to(TESTS).with_suffix("").as_posix()
-        if any(name == module or (module.endswith("/") and name.startswith(module)) for module in PROCESSES):
-            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.fixture

@@ -6,9 +6,12 @@ import errno
 import io
 import json
 import os
+import pty
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -141,3 +144,49 @@ def test_a_run_whose_display_is_gone_ends_with_its_own_code(
     monkeypatch.setattr(sys, "stderr", Gone())
     for options in ([], ["--json"]):
         assert main(["run", "column", *options]) == 1, "too many rejects"
+
+
+UNBLOCKED = """
+import signal, sys, time
+from recaption import stdio, supervise
+def command():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in range(5000):
+        print(f"{number:05d}", "x" * 100)
+    print("worked", file=sys.stderr, flush=True)
+    return 0
+stdio.prepare()
+sys.exit(supervise.supervised(command, ["run"]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["terminal", "pipe"])
+@pytest.mark.parametrize("end", ["interrupt", "read"])
+def test_a_reader_that_stops_reading_does_not_stop_the_command(kind: str, end: str) -> None:
+    reader, writer = pty.openpty() if kind == "terminal" else os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", UNBLOCKED],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    os.close(writer)
+    try:
+        assert process.stderr is not None and process.stderr.readline() == b"worked\n"
+        if end == "interrupt":
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.5)
+            process.send_signal(signal.SIGINT)
+        else:
+            read = b""
+            with suppress(OSError):  # EIO: the other end of a terminal is closed
+                while data := os.read(reader, 65536):
+                    read += data
+            assert b"04999 x" in read.splitlines()[-1], "the latest lines are kept"
+            assert len(read.splitlines()) < 5000
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reader)

@@ -69,13 +69,25 @@ DRAINS = f"""with stop_requested() as stopping:
     {READY}    while not stopping(): time.sleep(0.01)
     print('draining', flush=True)
     time.sleep(0.5)
+supervise.summary_written()
 return 75"""
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 75])
 def test_the_exit_code_is_the_commands(start: Start, code: int) -> None:
-    process = start(f"return {code}")
+    process = start(f"supervise.summary_written(); return {code}")
     assert process.communicate(timeout=60) == ("", "") and process.returncode == code
+
+
+def test_a_summary_that_is_missing_is_written_by_the_parent(start: Start) -> None:
+    out, err = (process := start("return 75")).communicate(timeout=60)
+    assert (out, err, process.returncode) == (
+        "summary: exit code 75, interrupted; the same command continues\n",
+        "",
+        75,
+    )
+    assert start("return 75", "run", "--quiet").communicate(timeout=60) == ("", "")
+    assert start("return 0").communicate(timeout=60) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -165,10 +177,11 @@ def test_under_nohup_a_lost_terminal_is_no_signal(start: Start) -> None:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("victim", ["parent", "driver"])
-def test_what_the_driver_started_ends_with_either(start: Start, victim: str) -> None:
+@pytest.mark.parametrize("victim", ["parent", "driver", "group"])
+def test_what_the_driver_started_ends_with_either_and_with_both(start: Start, victim: str) -> None:
     sleeper = "[sys.executable, '-c', 'import time; time.sleep(600)']"
-    process = start(f"subprocess.Popen({sleeper}, start_new_session=True)\n{WAITS}")
+    quiet = "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"
+    process = start(f"subprocess.Popen({sleeper}, start_new_session=True, {quiet})\n{WAITS}")
     driver = ready(process)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) == 2

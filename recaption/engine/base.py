@@ -125,6 +125,10 @@ class Engine(Protocol):
     image, RequestError for a refused request, EngineDead when the engine is gone. `renderer` is None for an engine
     that takes Requests as they are; it may be called before `start`, so that renderers are built beside a starting
     engine. `stop` ends the engine at once; requests in flight and later ones raise Interrupted.
+
+    An engine may have an attribute `bounds_requests`. Where it is true, every `generate` ends within a bounded time,
+    and the actor does not watch for an engine that hangs (`models.*.hang_seconds`): a request without a reply is then a
+    failure of that request, not of the engine.
     """
 
     capacity: int

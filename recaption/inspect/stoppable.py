@@ -71,10 +71,10 @@ def fetch(
 
 @contextmanager
 def closing(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Close the connection at the end, unless a query that was left behind still runs on it."""
+    """Close the connection at the end, unless a query that was left behind may still run on it."""
     try:
         yield connection
-    except Abandoned:
+    except (Abandoned, SystemExit):  # SystemExit: SIGTERM, also during a query
         raise
     except BaseException:
         connection.close()

@@ -64,6 +64,7 @@ class Bars:
 
     def failed(self, code: int, text: str) -> None:
         self._console.print(supervise.summary_line(code), highlight=False, markup=False, soft_wrap=True)
+        supervise.summary_written()
 
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False)

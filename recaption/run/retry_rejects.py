@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.config import Pipeline
 from recaption.errors import UserError
@@ -18,6 +17,7 @@ from recaption.io.store import Store, open_store
 from recaption.progress import Display, Watcher
 from recaption.run.job import Half, Outcome, run
 from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
+from recaption.tablefile import read_table
 from recaption.tasks.question import Question
 from recaption.threads import each
 from recaption.types import REASONS, Reason
@@ -197,7 +197,7 @@ def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Itera
 
     def read(path: str) -> pa.Table:
         try:
-            return pq.read_table(pa.BufferReader(store.get(path)), columns=list(columns))
+            return read_table(pa.BufferReader(store.get(path)), columns=list(columns))
         except FileNotFoundError:  # a shard without any, or a run has just put parts together
             return pa.table({name: pa.array([], pa.string()) for name in columns})
 

@@ -12,6 +12,7 @@ from recaption.config import Pipeline, validate
 from recaption.errors import ConfigError, DatasetError, SourceError, UserError
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.store import Store
+from recaption.run.check import planning_faults
 from recaption.run.trust import trusted
 from recaption.source import Source, open_source
 from recaption.tasks.question import Question
@@ -48,19 +49,24 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
     try:
         plan = make_plan(pipeline, where, open_source(pipeline.source, store))
     except (ConfigError, SourceError) as error:
+        found = [str(fault) for fault in planning_faults(pipeline, where, store)]
+        listed = "\n".join(found) if len(found) > 1 else str(error)
         raise type(error)(
-            f"{error}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
+            f"{listed}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
             "was run first, and name the pipeline's file with --pipeline if its prompts lie beside it"
         ) from error
     shards = shard_ids(store)
-    for question in plan.questions:
-        if not _asked_before(store, question, shards):
-            found = f"Its prompt was found at {question.prompt.path}. " if question.prompt else ""
-            raise UserError(
-                f"{store.url} has no answers of generation {question.id} as it is asked now: its prompt or its model "
-                f"is no longer what it was. {found}If the prompts lie beside the pipeline's file, name that file with "
-                "--pipeline; to ask the new question, use recaption run"
-            )
+    changed = [question for question in plan.questions if not _asked_before(store, question, shards)]
+    if changed:
+        names = ", ".join(question.id for question in changed)
+        found = [f"The prompt of {q.id} was found at {q.prompt.path}. " for q in changed if q.prompt]
+        several = len(changed) > 1
+        raise UserError(
+            f"{store.url} has no answers of generation{'s' * several} {names} as {'they are' if several else 'it is'} "
+            f"asked now: the prompt or the model is no longer what it was. {''.join(found)}If the prompts lie beside "
+            f"the pipeline's file, name that file with --pipeline; to ask the new "
+            f"question{'s' * several}, use recaption run"
+        )
     return plan
 
 

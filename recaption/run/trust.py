@@ -15,8 +15,8 @@ from recaption.config import GenerationConfig, Model, Pipeline, load
 from recaption.errors import ConfigError, UserError
 from recaption.models import SCENE
 from recaption.resources import shipped
+from recaption.source.places import hosts_of
 
-_OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "hf", "file"})
 _HARMLESS_TEXT = frozenset({"kv_cache_dtype"})
 
 
@@ -42,12 +42,17 @@ def trusted(stored: Pipeline, file: Path | None, where: str) -> Pipeline:
 
 
 def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
-    """The stored pipeline with everything that is not harmless as the file has it."""
+    """The stored pipeline with everything that is not harmless as the file has it.
+
+    Raises ConfigError with everything that the file lacks.
+    """
     models: dict[str, Model] = {}
+    lacking: list[str] = []
     for name, model in stored.models.items():
         if list(_of_model(name, model)):
             if name not in named.models:
-                raise ConfigError(f"{file} has no model {name!r}; its models are {', '.join(named.models)}")
+                lacking.append(f"{file} has no model {name!r}; its models are {', '.join(named.models)}")
+                continue
             own = named.models[name]
             taken = {"engine": own.engine, "engine_args": own.engine_args, "model": own.model}
             model = model.model_copy(update=taken)
@@ -57,13 +62,16 @@ def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
     for ask in stored.generate:
         if _is_own_prompt(ask):
             if ask.id not in asks:
-                raise ConfigError(f"{file} has no generation {ask.id!r}; its generations are {', '.join(asks)}")
+                lacking.append(f"{file} has no generation {ask.id!r}; its generations are {', '.join(asks)}")
+                continue
             ask = ask.model_copy(update={"prompt": asks[ask.id].prompt})
         generate.append(ask)
+    if lacking:
+        raise ConfigError("\n".join(lacking))
     annotate = stored.annotate.model_copy(
         update={"tables": named.annotate.tables, "spacy_model": named.annotate.spacy_model}
     )
-    source = named.source if list(_of_source(stored)) else stored.source
+    source = named.source if list(hosts_of(stored.source)) else stored.source
     update = {"models": models, "generate": tuple(generate), "annotate": annotate, "source": source}
     return stored.model_copy(update=update)
 
@@ -115,25 +123,12 @@ def _is_own_prompt(ask: GenerationConfig) -> bool:
     return ask.prompt not in known
 
 
-def is_plain_place(url: str) -> bool:
-    """Whether images may be read there without a pipeline file: a local path, or an object store."""
-    parts = [part.partition("://") for part in url.split("::")]
-    return all(not separator or scheme in _OBJECT_STORES for scheme, separator, _ in parts)
-
-
 def _of_the_rest(pipeline: Pipeline) -> Iterator[str]:
     for name in pipeline.annotate.tables:
         yield f"annotate.tables: {name} (code that is imported)"
     if pipeline.annotate.spacy_model is not None:
         yield f"annotate.spacy_model: {pipeline.annotate.spacy_model} (a package that is imported, or a folder)"
-    yield from _of_source(pipeline)
-
-
-def _of_source(pipeline: Pipeline) -> Iterator[str]:
-    for key in ("path", "captions", "exclude"):
-        value = getattr(pipeline.source, key)
-        if value and not is_plain_place(value):
-            yield f"source.{key}: {value} (a host, or a file system other than those of object stores)"
+    yield from hosts_of(pipeline.source)
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ import pytest
 from recaption.engine.base import Completion
 from recaption.engine.column import read_column
 from recaption.errors import RequestError
+from recaption.text import LONGEST
 from recaption.types import Image, Locator
 
 
@@ -34,7 +35,12 @@ def test_the_text_is_that_of_the_column(columns: dict[str, Any], text: str) -> N
 
 def test_a_text_is_made_storable() -> None:
     assert read_column(image(recap="a\ud800\0b"), "recap").text == "a\ufffdb"
-    assert read_column(image(recap="a" * 100_000), "recap").finish_reason == "length"
+
+
+def test_white_space_around_a_caption_is_no_reason_to_cut_it() -> None:
+    padding = " " * 2**20
+    found = [read_column(image(recap=padding + text), "recap") for text in ("A dog.", "a" * (LONGEST + 1))]
+    assert [(c.text, c.finish_reason) for c in found] == [("A dog.", "stop"), ("a" * LONGEST, "length")]
 
 
 def test_a_value_that_is_not_a_text_is_refused() -> None:

@@ -1,0 +1,74 @@
+"""Signals that end a command without a parent process, from the first line of Python to the exit of the process.
+
+Imports next to nothing: it is the first module that the command line loads. SIGINT ends imports at once and raises
+KeyboardInterrupt in a command that works. SIGTERM and SIGHUP raise SystemExit with code 75, so that temporary files are
+removed; the second one ends the process at once, as SIGQUIT does.
+"""
+
+import atexit
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
+
+INTERRUPTED = 75  # exit code, as in recaption.errors
+STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
+STOPPED = f"interrupted: {STOPPED_AT_ONCE}\n"
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_terminated = False
+
+
+def at_start() -> None:
+    """Install the handlers. Signals that are ignored (nohup, background jobs) or handled already stay as they are."""
+    with suppress(ValueError):  # not in the main thread
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, _interrupt)
+        for number in _ENDING:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _terminate)
+        # Registered first, so it runs last. The interpreter then removes Python's handlers, but not SIG_IGN.
+        atexit.register(_ignore)
+
+
+def at_end(code: int) -> None:
+    """The command has ended with this code: a signal from now on ends the process at once, with the same code."""
+    for number in (signal.SIGINT, *_ENDING):
+        if signal.getsignal(number) in (_interrupt, _terminate):
+            signal.signal(number, lambda number, frame: os._exit(code))
+
+
+def terminated() -> bool:
+    """SIGTERM or SIGHUP ended the command: nothing may wait for threads that still work."""
+    return _terminated
+
+
+def write(descriptor: int, text: str) -> None:
+    """Write text past Python's streams. Errors are ignored."""
+    with suppress(OSError):
+        os.write(descriptor, text.encode("ascii", "backslashreplace"))
+
+
+def _ignore() -> None:
+    for number in (signal.SIGINT, *_ENDING):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    importing, started = False, False
+    while frame is not None:
+        importing |= "importlib" in frame.f_code.co_filename
+        started |= frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli.py")
+        frame = frame.f_back
+    if started and not importing:
+        raise KeyboardInterrupt
+    write(2, STOPPED)
+    os._exit(INTERRUPTED)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    global _terminated
+    if _terminated or number == signal.SIGQUIT:
+        os._exit(INTERRUPTED)
+    _terminated = True
+    write(2, STOPPED)
+    raise SystemExit(INTERRUPTED)

@@ -1,0 +1,64 @@
+"""Signals to a command without a parent process: exit code 75, one line, no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FIRST_LINES = "import recaption.__main__, sys, time; from recaption import signals\n"
+
+
+def end(body: str, *numbers: int, before: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Exit code and standard error of a program that gets these signals, each once it has printed a line."""
+    process = subprocess.Popen(
+        [*before, sys.executable, "-c", FIRST_LINES + body],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for number in numbers:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_command_begins_is_one_line(number: int) -> None:
+    code, err = end("print('ready', flush=True); time.sleep(60)", number)
+    assert (code, err) == (75, "interrupted: stopped at once; run the same command again to continue\n")
+
+
+def test_a_quit_ends_it_without_a_core_file() -> None:
+    assert end("print('ready', flush=True); time.sleep(60)", signal.SIGQUIT) == (75, "")
+
+
+def test_the_first_sigterm_cleans_up_and_the_second_does_not_wait() -> None:
+    body = """
+try:
+    print('ready', flush=True); time.sleep(60)
+finally:
+    print('ready', flush=True); time.sleep(60)
+"""
+    code, err = end(body, signal.SIGTERM, signal.SIGTERM)
+    assert (code, err) == (75, "interrupted: stopped at once; run the same command again to continue\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_after_the_end_of_a_command_a_signal_does_not_change_its_code(number: int) -> None:
+    assert end("signals.at_end(1); print('ready', flush=True); time.sleep(60)", number) == (1, "")
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    body = "print('ready', flush=True); time.sleep(0.5)"
+    assert end(body, signal.SIGHUP, before=("nohup",))[0] == 0
