@@ -1,4 +1,4 @@
-"""Prompts: one Markdown file each, YAML front matter and Jinja text, filled in with an image's columns."""
+"""Prompts: Markdown files with YAML front matter and a Jinja template that is filled in with an image's columns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FrontMatter(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A prompt file. `sha256` is of its bytes (see `legacy.prompt_identity`) and part of the fingerprint."""
+    """A prompt file. `sha256` is the hash of its bytes (see `legacy.prompt_identity`) and part of the fingerprint."""
 
     id: str
     version: int
@@ -54,7 +54,7 @@ class Prompt:
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """Names that the template takes from the image's columns."""
+        """The columns that the template uses."""
         return frozenset(jinja2.meta.find_undeclared_variables(sandbox.ENVIRONMENT.parse(self.template)))
 
     @cached_property
@@ -104,7 +104,7 @@ class Prompt:
         except jinja2.TemplateError as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {error}") from error
         except RecursionError as error:
-            raise RequestError(f"prompt {self.id} cannot be filled in: it calls itself without an end") from error
+            raise RequestError(f"prompt {self.id} cannot be filled in: a macro calls itself without end") from error
         except _OF_A_VALUE as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
 
@@ -136,7 +136,7 @@ def _is_blank(text: str) -> bool:
 def load(name: str, folder: Path | None = None) -> Prompt:
     """Read a prompt by path or by name (`prompts/<name>.md` beside the pipeline, else a shipped one).
 
-    Raises ConfigError with what was given and what there is.
+    Raises ConfigError, which lists the prompts that exist.
     """
     path = find("prompts", name, ".md", folder)
     data = path.read_bytes()
@@ -154,7 +154,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"prompt {path}, line {error.lineno} of its text: {error.message}") from error
     except (RecursionError, MemoryError, SyntaxError) as error:
-        raise ConfigError(f"prompt {path}: its text is nested too deeply; write it with fewer levels") from error
+        raise ConfigError(f"prompt {path}: the template is nested too deeply; use fewer levels") from error
     if not template:
         raise ConfigError(f"prompt {path} has no text below its front matter")
     prompt = Prompt(
@@ -177,6 +177,6 @@ def _front_matter(text: str, path: Path) -> Any:
 
 
 def _identity(data: bytes) -> str:
-    """sha256 of a prompt file, of its keys as schema 1.2 spelled them."""
+    """sha256 of a prompt file with the keys of schema 1.2."""
     head, separator, text = data.partition(b"\n---")
     return hashlib.sha256(legacy.prompt_identity(head) + separator + text).hexdigest()

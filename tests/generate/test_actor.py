@@ -21,7 +21,7 @@ from recaption.generate.render import RenderWorker, Result, WorkerLost
 from recaption.generate.scheduler import Assignment
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
-from recaption.prompt import load
+from recaption.prompt import Prompt, load
 from recaption.source import open_source
 from recaption.tasks.question import Question
 from recaption.types import Generation, Image, Sampling
@@ -806,3 +806,38 @@ def test_a_drain_does_not_wait_for_attempts_that_need_a_renderer(spec: ActorSpec
             await running
 
     asyncio.run(asyncio.wait_for(work(), 30))
+
+
+# prompts
+
+
+@pytest.fixture
+def fill_ins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The columns of each prompt that was filled in."""
+    calls: list[Any] = []
+    real = Prompt._filled_in
+    monkeypatch.setattr(Prompt, "_filled_in", lambda self, columns: calls.append(columns) or real(self, columns))
+    return calls
+
+
+@pytest.mark.parametrize("renders", [False, True])
+def test_a_prompt_is_filled_in_once_in_the_listing_and_once_in_the_actor(
+    spec: ActorSpec, workers: type[InProcess], tmp_path: Path, fill_ins: list[Any], renders: bool
+) -> None:
+    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\ngranularity: long\n---\nAbout {{ title }}.\n")
+    asked = replace(spec.questions[0], prompt=load(str(tmp_path / "p.md")), attempts=3)
+    spec = replace(spec, questions=(asked, spec.questions[1]))
+    (chunk,) = chunk_of(spec)
+    assert len(fill_ins) == 150, "the prompt without columns was filled in when it was loaded"
+
+    async def work() -> None:
+        engine = Rendering(Recipe(), silent=True) if renders else Engine()
+        host = EngineHost(spec, engine, launch=InProcess)
+        await host.start()
+        fill_ins.clear()
+        await host.run_chunk(assignment(chunk))
+        assert engine.asked == (600 if renders else 300), "all attempts of the ladder, where the answers are empty"
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+    assert len(fill_ins) == 150
