@@ -289,7 +289,7 @@ def test_choices_in_any_order_are_read_by_index(server: Server) -> None:
 
 
 def test_an_answer_that_is_no_text_is_refused() -> None:
-    with pytest.raises(RequestError, match="type int, not with a text"):
+    with pytest.raises(RequestError, match="type int, not a text"):
         read({"choices": [{"message": {"content": [1]}, "finish_reason": "stop"}]})
 
 
@@ -462,7 +462,7 @@ def test_an_error_with_status_200_is_handled_as_that_error(server: Server) -> No
 def test_a_reply_that_is_nested_without_end_is_an_error_of_its_own(server: Server) -> None:
     server.chat = lambda n, asked: Response(content=b"[" * 200_000)
     (found,) = ask(spec(server, attempts=2), question())
-    assert isinstance(found, EngineDead) and "no chat completion" in str(found)
+    assert isinstance(found, EngineDead) and "not a chat completion" in str(found)
 
 
 @pytest.mark.parametrize("trouble", [Response(status=503, content={}), Response(content=b"not JSON")])
@@ -503,7 +503,7 @@ def test_a_request_that_alone_fails_is_not_the_servers_death(server: Server) -> 
 
         engine = OpenAIEngine(spec(server, attempts=3), sleep=sleep)
         await engine.start()
-        with pytest.raises(RequestError, match=r"answers others, but not this request: status 500.*tried 3 times"):
+        with pytest.raises(RequestError, match=r"answers other requests, but not this one: status 500.*tried 3 times"):
             await engine.generate(question("bad"))
         await engine.stop()
 
@@ -532,7 +532,7 @@ def test_requests_that_fail_at_the_end_of_a_run_are_not_the_servers_death(server
         await engine.start()
         assert isinstance(await engine.generate(question("good", max_tokens=50)), Completion)
         for _ in range(3):
-            with pytest.raises(RequestError, match=r"answers others, but not this request: .*tried 2 times"):
+            with pytest.raises(RequestError, match=r"answers other requests, but not this one: .*tried 2 times"):
                 await engine.generate(question("bad"))
         await engine.stop()
 
@@ -593,7 +593,7 @@ def test_a_request_that_is_always_busy_while_others_are_answered_is_given_up(
         engine = OpenAIEngine(spec(server, attempts=3, concurrency=2), sleep=sleep)
         await engine.start()
         with pytest.raises(
-            RequestError, match=rf"answers others, but not this request: status {status}.*tried \d+ times"
+            RequestError, match=rf"answers other requests, but not this one: status {status}.*tried \d+ times"
         ):
             await engine.generate(question("bad"))
         assert isinstance(await engine.generate(question("good")), Completion), "the engine is not dead"
@@ -621,7 +621,7 @@ def test_the_first_request_of_an_engine_may_fail_alone(server: Server, trouble: 
     found = ask(spec(server, attempts=2, timeout=0.5), question(max_tokens=33))
     said = "no answer within 0.5 s" if trouble == "silent" else "status 500"
     assert isinstance(found[0], RequestError)
-    assert re.search(rf"answers others, but not this request: {said}.*tried 2 times", str(found[0]))
+    assert re.search(rf"answers other requests, but not this one: {said}.*tried 2 times", str(found[0]))
     assert [asked.body["max_tokens"] for asked in server.asked] == [33] * 3
     assert server.asked[-1].prompt == "Describe this image."
 
@@ -673,7 +673,7 @@ def test_what_would_be_the_same_for_every_request_ends_the_engine(server: Server
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_key_that_is_refused_is_said_at_the_start(server: Server, status: int) -> None:
     server.models = Response(status=status, content={"error": {"message": "who are you"}})
-    with pytest.raises(ConfigError, match=rf"wants an API key; engine_args.api_key_env .*\({status}: who are you\)"):
+    with pytest.raises(ConfigError, match=rf"requires an API key; engine_args.api_key_env .*\({status}: who are you\)"):
         ask(spec(server))
 
 
