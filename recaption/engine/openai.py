@@ -1,13 +1,12 @@
-"""Any server with the OpenAI chat completions API: `vllm serve`, SGLang, a hosted one. The model runs elsewhere.
+"""An engine on a server with the OpenAI chat completions API: `vllm serve`, SGLang or a hosted service.
 
-engine_args: `base_url` (needed), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
-key; the key itself is never written down), `concurrency` (32 requests in flight), `timeout` (120 s, of one try),
-`attempts` (6 tries of a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
-(auto, low or high, where the server knows it), `extra_body` (a mapping that is laid over each request; null leaves a
-field out).
+engine_args: `base_url` (required), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
+key; the key itself is never written down), `concurrency` (32 requests in flight), `timeout` (120 s per attempt),
+`attempts` (6 for a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
+(auto, low or high, where the server knows it), `extra_body` (a mapping merged into each request; null removes a field).
 
-A server has defaults of its own: `vllm serve` samples as the model's author advises wherever a request does not say,
-unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
+A server has its own defaults: `vllm serve` uses the sampling of the model's authors for settings that a request leaves
+out, unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
 tokenizer is the server's.
 """
 
@@ -35,13 +34,13 @@ from recaption.errors import EngineDead, RequestError
 from recaption.imagefile import plain_jpeg
 from recaption.types import ImageLimits
 
-_STAND_IN_SIDE = 224  # pixels; no vision model refuses so many
+_STAND_IN_SIDE = 224  # pixels; every vision model accepts this size
 
 
 class OpenAIEngine:
-    """See `engine.base.Engine`. Takes Requests as they are. `sleep` waits between the tries of a request."""
+    """See `engine.base.Engine`. Takes Requests, not Rendered. `sleep` waits between the attempts of a request."""
 
-    bounds_requests = True  # each try ends after `timeout`, and `attempts` bounds the tries
+    bounds_requests = True  # `timeout` bounds each attempt, `attempts` their number
 
     def __init__(self, spec: EngineSpec, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.spec = spec
@@ -58,7 +57,7 @@ class OpenAIEngine:
         return None
 
     async def start(self) -> None:
-        """Ask the server whether it is there and has the model. Raises ConfigError, MissingExtra, EngineDead."""
+        """Check that the server is reachable and has the model. Raises ConfigError, MissingExtra, EngineDead."""
         settings = self.settings
         server = ChatServer(
             base_url=settings.base_url,
@@ -84,7 +83,7 @@ class OpenAIEngine:
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
-            raise RequestError("the openai engine takes requests as they are, not rendered ones")
+            raise RequestError("the openai engine takes requests, not rendered ones")
         return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
@@ -99,14 +98,14 @@ class OpenAIEngine:
         return None  # the queue is the server's
 
     def provenance(self) -> dict[str, str]:
-        said = {"owned_by": self._owner} if self._owner else {}
+        owner = {"owned_by": self._owner} if self._owner else {}
         return {
             "engine": "openai",
             "client": f"aiohttp {version('aiohttp')}",
             "base_url": self.settings.base_url,
             "model": self.spec.model,
             "concurrency": str(self.capacity),
-            **said,
+            **owner,
         }
 
     async def _generate(self, request: Request) -> Completion:
@@ -121,12 +120,12 @@ class OpenAIEngine:
                 self._in_flight.refuse(error)
                 raise
             except RequestError:
-                # A picture that goes out as it came is not decoded before: it may be what the server did not like.
+                # An image that was sent without decoding it may be the reason.
                 await loop.run_in_executor(self._threads, decode, request.image, self.spec.limits, self.spec.max_pixels)
                 raise
 
     def _stand_in(self, request: Request) -> Request:
-        """A harmless question about a grey square, sampled as `request` is: a server that works answers it."""
+        """A request about a grey square, with the sampling of `request`, that every working server answers."""
         side = max(_STAND_IN_SIDE, self.spec.limits.min_side)
         sink = io.BytesIO()
         Image.new("RGB", (side, side), (128, 128, 128)).save(sink, "JPEG")
@@ -147,7 +146,7 @@ class OpenAIEngine:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
-            "top_k": sampling.top_k or None,  # not OpenAI's, but known to vLLM and SGLang, as is ignore_eos
+            "top_k": sampling.top_k or None,  # like ignore_eos not in OpenAI's API, but supported by vLLM and SGLang
             "ignore_eos": sampling.ignore_eos or None,
             **orjson.loads(self.settings.extra_body),
         }
@@ -158,7 +157,7 @@ class OpenAIEngine:
 
 
 def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> str:
-    """The image as a `data:` URL: its own bytes where they show what a trainer sees, else a JPEG of quality 95.
+    """The image as a `data:` URL: its own bytes if all decoders agree on them, else a JPEG of quality 95.
 
     Raises ImageError for an image that cannot be used. See `recaption.decode` for what a trainer sees: servers turn
     pictures as EXIF says and have their own ways with transparency, so that none of either is sent.
@@ -180,7 +179,7 @@ def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> s
 
 
 def read(reply: Mapping[str, Any]) -> Completion:
-    """The choice of index 0 in a chat completion, with the server's own finish word.
+    """The choice of index 0 in a chat completion, with the server's finish reason.
 
     Any field may be missing. Raises RequestError where the reply has no choices, and where its text is not a string.
     """
@@ -209,11 +208,11 @@ def read(reply: Mapping[str, Any]) -> Completion:
 
 
 def _is_plain(data: bytes, info: ImageInfo) -> bool:
-    """Whether every decoder makes the same of it: no orientation, transparency, second frame or inks."""
+    """Whether every decoder returns the same pixels: no orientation, transparency, further frames or CMYK."""
     if info.mode not in ("RGB", "L"):
         return False
-    if info.format == "PNG":  # a false alarm in the pixels only costs a conversion
+    if info.format == "PNG":  # a false positive in the pixel data only costs a conversion
         return not any(chunk in data for chunk in (b"tRNS", b"eXIf", b"acTL"))
     if info.format == "WEBP":
-        return data[12:16] != b"VP8X"  # the extended format, which alone holds these
-    return info.format == "JPEG"  # a GIF may always be transparent or move
+        return data[12:16] != b"VP8X"  # the extended format; only it can contain these
+    return info.format == "JPEG"  # a GIF may be transparent or animated

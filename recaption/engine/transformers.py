@@ -1,10 +1,10 @@
-"""Any image-text-to-text model of transformers, micro-batched: for models that vLLM lacks, and for small machines.
+"""An engine for image-text-to-text models of transformers, for models that vLLM does not have and for small machines.
 
-engine_args: `batch_size` (16), `wait_ms` (5: how long a batch that is not full waits for more), `threads` (torch's CPU
-threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu); what else is
-given goes to `from_pretrained`. Of the model's own generation settings (temperature, repetition penalty, ...) only the
-end tokens count, as in vLLM with `generation_config="vllm"`, and its image processor gets the same pixel budget (see
-`engine.budget`), so that both engines give the same answers.
+engine_args: `batch_size` (16), `wait_ms` (5: how long an incomplete batch waits for more requests), `threads` (torch's
+CPU threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu). Other
+arguments go to `from_pretrained`. Of the model's generation settings (temperature, repetition penalty, ...) only the end
+tokens are used, as in vLLM with `generation_config="vllm"`. The image processor gets the same pixel budget (see
+`engine.budget`), so that both engines return the same answers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Job:
 
 
 class TransformersEngine:
-    """See `engine.base.Engine`. The model runs in a thread of its own; the event loop is never blocked."""
+    """See `engine.base.Engine`. The model runs in a thread, so that it never blocks the event loop."""
 
     def __init__(self, spec: EngineSpec) -> None:
         args = dict(spec.engine_args)
@@ -54,7 +54,7 @@ class TransformersEngine:
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._least_waiting = self._finished = self._prompt_tokens = 0
-        self._tokens: tuple[int, Sequence[Row]] = 0, ()  # of batches that are over, and the rows of the one that is not
+        self._tokens: tuple[int, Sequence[Row]] = 0, ()  # of finished batches, and the rows of the running batch
         self._more = asyncio.Event()
         self._halt = threading.Event()
         self._worker: ThreadPoolExecutor | None = None
@@ -64,7 +64,7 @@ class TransformersEngine:
         return None
 
     async def start(self) -> None:
-        """Load the model. Raises ConfigError where it cannot be one, MissingExtra, EngineDead when out of memory."""
+        """Load the model. Raises ConfigError for an unusable model, MissingExtra, EngineDead when out of memory."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
         await asyncio.get_running_loop().run_in_executor(self._worker, self._load)
         self._collector = asyncio.create_task(self._collect())
@@ -72,7 +72,7 @@ class TransformersEngine:
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
-            raise RequestError("the transformers engine takes requests as they are, not rendered ones")
+            raise RequestError("the transformers engine takes requests, not rendered ones")
         return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
@@ -126,7 +126,7 @@ class TransformersEngine:
         return await job.answer  # cancelled with this task: the collector then leaves the job out
 
     async def _collect(self) -> None:
-        """Hand batches to the worker, one at a time; while one runs, the next one gathers."""
+        """Send batches to the worker, one at a time. The next batch gathers while one runs."""
         loop = asyncio.get_running_loop()
         while True:
             await self._more.wait()
@@ -196,7 +196,7 @@ class TransformersEngine:
             for token in (*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id)
             if token is not None
         )
-        # Without an end token of its own: rows.Follow ends each row by itself.
+        # Without an end token: rows.Follow ends each row.
         model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_token_id)
         length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._length: int = self.spec.max_model_len or length or 1 << 30
@@ -204,7 +204,7 @@ class TransformersEngine:
         self._processor, self._model = processor, model.eval()
 
     def _answer(self, jobs: Sequence[_Job]) -> list[Completion | RecaptionError]:
-        """Answer a batch; if it fails, each of its requests by itself. In the worker thread."""
+        """Answer a batch. If it fails, answer each request alone. Runs in the worker thread."""
         import torch
 
         try:
@@ -217,7 +217,7 @@ class TransformersEngine:
                 raise EngineDead(f"out of memory with a single request: {error}") from error
             if str(self.device).startswith("cuda"):
                 torch.cuda.empty_cache()
-        except Exception as error:  # a model may raise anything; whose fault it is shows one by one
+        except Exception as error:  # any error of a model; the requests are then tried one by one to find the cause
             if isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error):
                 raise EngineDead(f"the device failed: {error}") from error
             if len(jobs) == 1:
@@ -237,12 +237,14 @@ class TransformersEngine:
             return_dict=True,
             processor_kwargs={"padding": True, "return_tensors": "pt", **self._budget},
         ).to(self.device, dtype=self._model.dtype)
-        asked = inputs["attention_mask"].sum(-1).tolist()
-        if max(asked) >= self._length:
-            raise RequestError(f"the prompt has {max(asked)} tokens with its image, the model takes {self._length}")
+        lengths = inputs["attention_mask"].sum(-1).tolist()
+        if max(lengths) >= self._length:
+            raise RequestError(
+                f"the prompt has {max(lengths)} tokens with its image; at most {self._length - 1} are allowed"
+            )
         rows = [
             Row(sampling=job.request.sampling, max_tokens=min(job.request.sampling.max_tokens, self._length - length))
-            for job, length in zip(jobs, asked, strict=True)
+            for job, length in zip(jobs, lengths, strict=True)
         ]
 
         def text(tokens: list[int]) -> str:
@@ -263,22 +265,22 @@ class TransformersEngine:
             self._tokens = over + sum(len(row.tokens) for row in rows), ()
         return [
             Completion(
-                # As vLLM does: the bytes of a character that was not finished are no text.
+                # As in vLLM: without the bytes of an incomplete character.
                 text=text(row.tokens).rstrip("\ufffd") if row.text is None else row.text,
                 finish_reason=row.finish_reason or "length",
                 prompt_tokens=length,
                 output_tokens=len(row.tokens),
             )
-            for row, length in zip(rows, asked, strict=True)
+            for row, length in zip(rows, lengths, strict=True)
         ]
 
 
 def _content(job: _Job) -> list[dict[str, Any]]:
-    """The image first: requests about one image then share the longest prefix."""
+    """The image comes first, so that requests about one image share the longest prefix."""
     return [{"type": "image", "image": job.image}, {"type": "text", "text": job.request.prompt}]
 
 
 def _positive(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"engine_args.{name}: {value!r} given, a whole number from 1 on is allowed")
+        raise ConfigError(f"engine_args.{name}: {value!r} is not a whole number of at least 1")
     return value

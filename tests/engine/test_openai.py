@@ -796,9 +796,9 @@ def test_rendered_work_is_not_for_this_engine(server: Server) -> None:
         ({"base_url": "localhost:8000"}, "expected http:// or https://"),
         ({"base_url": "http://h:port/v1"}, "expected http:// or https://"),
         ({"base_url": "http://h/v1?api-version=1"}, "no query"),
-        ({"api_key": KEY}, "a key is not taken from a pipeline"),
+        ({"api_key": KEY}, "a pipeline must not contain a key"),
         ({"base_url": f"http://me:{KEY.replace('/', '')}@h/v1"}, "holds a user or password"),
-        ({"api_key_env": KEY}, "is no name of an environment variable"),
+        ({"api_key_env": KEY}, "is not the name of an environment variable"),
         ({"extra_body": {"api_key": KEY}}, "looks like a key"),
         ({"extra_body": {"messages": []}}, "messages cannot be set there"),
         ({"extra_body": {1: 2}}, "cannot be sent as JSON"),
@@ -807,7 +807,7 @@ def test_rendered_work_is_not_for_this_engine(server: Server) -> None:
             {"retries": 3, "key": KEY},
             r"key, retries: engine openai has no such setting\. Allowed are base_url, api_key",
         ),
-        ({"concurrency": 0}, "concurrency is 0: expected a whole number from 1 on"),
+        ({"concurrency": 0}, "concurrency is 0: expected a whole number of at least 1"),
         ({"concurrency": True}, "expected a whole number"),
         ({"attempts": 2.5}, "attempts is 2.5"),
         ({"timeout": float("inf")}, "timeout is inf: expected a number of seconds above 0"),
@@ -939,7 +939,7 @@ def test_a_model_of_a_server_is_known_by_its_name_alone(
 
 def test_a_plan_says_what_is_wrong_with_the_servers_settings(make_source: Callable[..., Path]) -> None:
     data = pipeline(make_source(shards=1, per_shard=2), engine_args={"base_url": "http://h/v1", "api_key": KEY})
-    with pytest.raises(ConfigError, match="a key is not taken from a pipeline") as caught:
+    with pytest.raises(ConfigError, match="a pipeline must not contain a key") as caught:
         make_plan(config.validate(data))
     assert "4711" not in str(caught.value)
 

@@ -775,7 +775,7 @@ def test_when_no_renderer_starts_any_more_the_engine_is_given_up(spec: ActorSpec
         host = EngineHost(spec, Rendering(recipe), launch=launch)
         await host.start()
         (chunk,) = chunk_of(spec)
-        with pytest.raises(EngineDead, match="no renderer starts any more: out of memory"):
+        with pytest.raises(EngineDead, match="no renderer can be started: out of memory"):
             await host.run_chunk(assignment(chunk))
 
     asyncio.run(asyncio.wait_for(work(), 30))
