@@ -2,8 +2,8 @@
 
 engine_args: `batch_size` (16), `wait_ms` (5: how long an incomplete batch waits for more requests), `threads` (torch's
 CPU threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu). Other
-arguments go to `from_pretrained`. Of the model's generation settings (temperature, repetition penalty, ...) only the end
-tokens are used, as in vLLM with `generation_config="vllm"`. The image processor gets the same pixel budget (see
+arguments go to `from_pretrained`. Of the model's generation settings (temperature, repetition penalty, ...) only the
+end tokens are used, as in vLLM with `generation_config="vllm"`. The image processor gets the same pixel budget (see
 `engine.budget`), so that both engines return the same answers.
 """
 

@@ -44,7 +44,7 @@ class Plan:
     def questions(self) -> tuple[Question, ...]:
         """In the order of the pipeline."""
         by_id = {q.id: q for model in self.models for q in model.questions}
-        return tuple(by_id[ask.id] for ask in self.pipeline.generate)
+        return tuple(by_id[generation.id] for generation in self.pipeline.generate)
 
 
 def fingerprint(parts: dict[str, Any]) -> str:
@@ -64,12 +64,13 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
     columns = (source or open_source(pipeline.source)).columns()
     models = []
     for name, config in pipeline.models.items():
-        asks = [ask for ask in pipeline.generate if ask.model == name]
-        if not asks:
+        configured = [generation for generation in pipeline.generate if generation.model == name]
+        if not configured:
             continue
         check_engine(config.engine)
         resolved = _resolved(config)
-        questions = tuple(_question(ask, config, resolved, folder, columns, pipeline.dedupe == "shard") for ask in asks)
+        dedupe = pipeline.dedupe == "shard"
+        questions = tuple(_question(g, config, resolved, folder, columns, dedupe) for g in configured)
         engine = _engine_spec(pipeline, config, resolved, len(questions)) if resolved else None
         models.append(
             ModelPlan(
@@ -88,45 +89,45 @@ def prompts_beside(path: Path | None) -> Path | None:
     return path.parent.parent / "prompts" if path else None
 
 
-def fitting_prompt(ask: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
+def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
     """The prompt of a generation, if the source has its columns. None for engine `column`, and for a generation with
     neither prompt nor column, which `config.validate` reports.
 
     Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
     """
-    if ask.column is not None and ask.column not in columns:
+    if configured.column is not None and configured.column not in columns:
         has = ", ".join(sorted(columns)) or "none"
-        raise ConfigError(f"generate {ask.id}: the source has no column {ask.column!r}; it has {has}")
-    if ask.column is not None or ask.prompt is None:
+        raise ConfigError(f"generate {configured.id}: the source has no column {configured.column!r}; it has {has}")
+    if configured.column is not None or configured.prompt is None:
         return None
-    prompt = load_prompt(ask.prompt, folder)
+    prompt = load_prompt(configured.prompt, folder)
     if missing := prompt.missing(columns):
         raise ConfigError(
-            f"generate {ask.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
+            f"generate {configured.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
             f"its columns are {', '.join(sorted(columns)) or 'none'}"
         )
     return prompt
 
 
 def _question(
-    ask: GenerationConfig,
+    configured: GenerationConfig,
     config: Model,
     resolved: ResolvedModel | None,
     folder: Path | None,
     columns: frozenset[str],
     dedupe: bool,
 ) -> Question:
-    prompt = fitting_prompt(ask, folder, columns)
+    prompt = fitting_prompt(configured, folder, columns)
     if resolved is None or prompt is None:
         generation = Generation(
-            id=ask.id,
-            model=ask.model,
-            granularity=ask.granularity or "long",
-            fingerprint=fingerprint({"replay": ask.column}),  # the first name of engine `column`
-            column=ask.column,
+            id=configured.id,
+            model=configured.model,
+            granularity=configured.granularity or "long",
+            fingerprint=fingerprint({"replay": configured.column}),  # the first name of engine `column`
+            column=configured.column,
         )
         return Question(generation=generation, prompt=None, attempts=1)
-    s = ask.sampling
+    s = configured.sampling
     sampling = Sampling(
         max_tokens=s.max_tokens,
         temperature=s.temperature,
@@ -145,26 +146,28 @@ def _question(
         "chat_template": resolved.chat_template_sha256,
         "prompt": prompt.sha256,
         "sampling": s.model_dump(mode="json", exclude=None if s.ignore_eos else {"ignore_eos"}),
-        "attempts": ask.attempts,
+        "attempts": configured.attempts,
         "max_pixels": config.max_pixels,
         "max_model_len": config.max_model_len,
         "output_schema": None,
     }
     if config.engine == "openai":  # settings of its requests, not of the server
         identity |= OpenAISettings.of(config.engine_args).identity()
-    if ask.retry != DEFAULT_RETRY:  # the default is left out: answers from before this setting stay valid
-        identity["retry"] = ask.retry.model_dump(mode="json")
+    if configured.retry != DEFAULT_RETRY:  # the default is left out: answers from before this setting stay valid
+        identity["retry"] = configured.retry.model_dump(mode="json")
     if not dedupe:
         identity["dedupe"] = "none"
     generation = Generation(
-        id=ask.id,
-        model=ask.model,
-        granularity=ask.granularity or prompt.granularity,
+        id=configured.id,
+        model=configured.model,
+        granularity=configured.granularity or prompt.granularity,
         fingerprint=fingerprint(identity),
         prompt=prompt.id,
         sampling=sampling,
     )
-    return Question(generation=generation, prompt=prompt, attempts=ask.attempts, retry=ask.retry, dedupe=dedupe)
+    return Question(
+        generation=generation, prompt=prompt, attempts=configured.attempts, retry=configured.retry, dedupe=dedupe
+    )
 
 
 def _resolved(config: Model) -> ResolvedModel | None:
