@@ -137,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--url-column", default="url", metavar="NAME")
     command.add_argument("--caption-column", default="caption", metavar="NAME")
     command.add_argument("--format", choices=("webdataset", "parquet"), default="webdataset")
-    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N")
+    text = "URLs per shard, including failed ones"
+    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N", help=text)
     command.add_argument("--threads", type=_positive, default=64, metavar="N", help="requests at a time")
     command.add_argument("--timeout", type=_positive, default=10, metavar="SECONDS")
     command.add_argument("--ignore-opt-out", action="store_true", help="take images whose servers ask not to be used")

@@ -22,8 +22,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("supervise", "stdio", "signals", "watch"),  # standard library only
     (
-        *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads", "tablefile"),
-        *("sandbox", "strictyaml", "section", "legacy", "demo", "__init__"),
+        *(
+            "resources",
+            "text",
+            "figures",
+            "scrub",
+            "problems",
+            "tokenids",
+            "tokenizer",
+            "threads",
+            "tablefile",
+            "guard",
+        ),
+        *("guard", "sandbox", "strictyaml", "section", "legacy", "demo", "__init__"),
     ),
     ("io",),
     ("config", "prompt", "schema", "imagefile", "decode", "models"),

@@ -69,4 +69,4 @@ def test_all_of_recaption_reads_so() -> None:
                 f"{place}: {name} without use_threads=False"
             )
             found += 1
-    assert found >= 6
+    assert found >= 5

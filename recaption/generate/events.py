@@ -28,6 +28,7 @@ Event = Literal[
     "building",  # done and total, of dataset shards
     "built",  # build, changed
     "caption_unparsed",  # shard, key, caption_id, detail: a rule failed on it; it is kept whole, without tags
+    "token_ids_failed",  # tokenizer, shard, key, caption_id, detail: texts of the caption have no stored ids
     "table_failed",  # table, shard, key, caption_id, detail: the caption has no rows in this table
     "failures_not_named",  # shard, count: more captions than a shard's entry names
     "warning",  # detail
