@@ -11,8 +11,11 @@ def command_line() -> str:
     """A section for each command: what it does, its usage, its arguments and its options."""
     import typer
 
-    from recaption.cli import command
+    from recaption import cli
 
+    if not hasattr(cli, "command"):
+        return _argparse(cli.parser())
+    command = cli.command
     lines: list[str] = []
     for name, one in command().commands.items():
         context = typer.Context(one, info_name=f"recaption {name}")
@@ -23,9 +26,16 @@ def command_line() -> str:
     return "\n".join(lines)
 
 
+def _argparse(parser: Any) -> str:
+    """The same of an argparse parser."""
+    (commands,) = (action.choices for action in parser._actions if isinstance(action.choices, dict))
+    return "\n".join(f"## recaption {name}\n\n```text\n{one.format_help()}```\n" for name, one in commands.items())
+
+
 def _escaped(record: tuple[str, str] | None) -> str:
     declaration, text = record or ("", "")
-    return f"| `{_cell(declaration)}` | {_cell(text).replace('[', chr(92) + '[')} |"
+    declaration = declaration.replace("|", "\\|")
+    return f"| `{declaration}` | {_cell(text).replace('[', chr(92) + '[')} |"
 
 
 def pipeline() -> str:
@@ -62,9 +72,12 @@ def _mapping(value: dict[str, Any]) -> tuple[str, str]:
     for one in value.get("anyOf", []):
         if "$ref" in one:
             return _mapping(one)
-    for key, suffix in (("items", "[]"), ("additionalProperties", ".NAME")):
-        if isinstance(value.get(key), dict) and "$ref" in value[key]:
-            return _mapping(value[key])[0], suffix
+    entries = {"[]": [value.get("items")], ".NAME": [value.get("additionalProperties")]}
+    entries[".NAME"] += list(value.get("patternProperties", {}).values())
+    for suffix, candidates in entries.items():
+        for one in candidates:
+            if isinstance(one, dict) and "$ref" in one:
+                return _mapping(one)[0], suffix
     return "", ""
 
 
@@ -91,9 +104,7 @@ def _type(value: dict[str, Any], path: str) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, dict):
+    if value is None or isinstance(value, dict):
         return ""
     if isinstance(value, list):
         return "`[" + ", ".join(map(str, value)) + "]`"
