@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from recaption import config
+from recaption import config, strictyaml
 from recaption.resources import find
 
 ROOT = Path(__file__).parent.parent
@@ -150,16 +149,14 @@ def laid_over(base: Any, piece: Any) -> Any:
 
 def check_yaml(text: str) -> None:
     """Raises ConfigError or AssertionError when `text` is neither a pipeline nor a piece of one."""
-    for data in yaml.safe_load_all(text):
-        assert isinstance(data, dict), "expected a mapping: a pipeline or a piece of one"
-        whole = data if "name" in data and "source" in data else laid_over(copy.deepcopy(LEAST), data)
-        if "models" in data and "generate" not in data:  # models alone: have each of them asked
-            whole["generate"] = [
-                ask for n, (m, model) in enumerate(data["models"].items()) if (ask := asking(n, m, model))
-            ]
-        for ask in config.validate(whole).generate:
-            if ask.prompt:
-                find("prompts", ask.prompt, ".md", ROOT / "prompts")
+    data = strictyaml.read(text, "document")
+    assert isinstance(data, dict), "expected a mapping: a pipeline or a piece of one"
+    whole = data if "name" in data and "source" in data else laid_over(copy.deepcopy(LEAST), data)
+    if "models" in data and "generate" not in data:  # models alone: a generation for each of them
+        whole["generate"] = [ask for n, (m, model) in enumerate(data["models"].items()) if (ask := asking(n, m, model))]
+    for ask in config.validate(whole).generate:
+        if ask.prompt:
+            find("prompts", ask.prompt, ".md", ROOT / "prompts")
 
 
 def asking(n: int, name: str, model: dict[str, Any]) -> dict[str, Any]:
