@@ -50,7 +50,8 @@ def pipeline() -> str:
         required = section.get("required", [])
         for key, value in section["properties"].items():
             default = "*required*" if key in required else _default(value.get("default"))
-            text = _cell(value.get("description", ""))
+            below = schema["$defs"].get(_mapping(value)[0], {}).get("description", "")
+            text = _cell(value.get("description", below))
             lines.append(f"| `{key}` | {_cell(_type(value, _join(path, key)))} | {default} | {text} |")
         lines.append("")
     return "\n".join(lines)
