@@ -11,11 +11,8 @@ def command_line() -> str:
     """A section for each command: what it does, its usage, its arguments and its options."""
     import typer
 
-    from recaption import cli
+    from recaption.cli import command
 
-    if not hasattr(cli, "command"):
-        return _argparse(cli.parser())
-    command = cli.command
     lines: list[str] = []
     for name, one in command().commands.items():
         context = typer.Context(one, info_name=f"recaption {name}")
@@ -24,12 +21,6 @@ def command_line() -> str:
         lines += [f"## recaption {name}", "", inspect.cleandoc(one.help or ""), "", "```text", usage, "```", ""]
         lines += ["| argument or option | description |", "| --- | --- |", *records, ""]
     return "\n".join(lines)
-
-
-def _argparse(parser: Any) -> str:
-    """The same of an argparse parser."""
-    (commands,) = (action.choices for action in parser._actions if isinstance(action.choices, dict))
-    return "\n".join(f"## recaption {name}\n\n```text\n{one.format_help()}```\n" for name, one in commands.items())
 
 
 def _escaped(record: tuple[str, str] | None) -> str:

@@ -1,4 +1,4 @@
-"""Progress as lines: for a log file that somebody reads, or, as JSON, for a program that does."""
+"""Progress as lines: plain for log files, JSON for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON_SECONDS = 5.0
 
 
 class PlainLines:
-    """A line of everything, now and then."""
+    """One plain line every PLAIN_SECONDS."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -54,13 +54,13 @@ class PlainLines:
 
 
 def plain(state: Progress) -> str:
-    """A model's pass in a line."""
+    """The progress of a model's pass in one line."""
     pieces = []
     for name in state.total if any(state.total.values()) else ():
         facts = [f"{name} {counted(state, name)}"]
         if per_second := rate(state, name):
             facts[0] += f" {per_second} captions/s"
-        facts += [f"{n:,} asked again"] if (n := state.retries[name]) else []
+        facts += [f"{n:,} retried"] if (n := state.retries[name]) else []
         facts += [f"{n:,} rejected"] if (n := state.rejects[name]) else []
         pieces.append(", ".join(facts))
     pieces += [", ".join(facts)] if (facts := at_work(state) + trouble(state)) else []
@@ -69,12 +69,12 @@ def plain(state: Progress) -> str:
 
 
 class JsonLines:
-    """An object a line: `message`, `progress`, `building`, and at the end one `summary`, whatever the end is."""
+    """One object per line: `message`, `progress`, `building`, and at the end always one `summary`."""
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
         self._scrub, self._pace = Scrubber(), Pace()
-        self._told: dict[str, tuple[float, str]] = {}  # model -> when, and its phase then
+        self._last: dict[str, tuple[float, str]] = {}  # model -> time and phase of its last line
         self._built = (0, 0)
 
     def start(self) -> None: ...
@@ -82,7 +82,7 @@ class JsonLines:
     def stop(self) -> None: ...
 
     def failed(self, code: int, text: str) -> None:
-        """What ended the run is said here, too, after standard error."""
+        """The error of the run, which is printed on standard error too."""
         self.summary({"exit_code": code, "error": text})
 
     def say(self, text: str) -> None:
@@ -90,9 +90,9 @@ class JsonLines:
 
     def generating(self, state: Progress) -> None:
         now = time.monotonic()
-        then, phase = self._told.get(state.model, (float("-inf"), ""))
+        then, phase = self._last.get(state.model, (float("-inf"), ""))
         if now - then >= JSON_SECONDS or state.phase != phase:
-            self._told[state.model] = now, state.phase
+            self._last[state.model] = now, state.phase
             pace = self._pace.since_last(state)
             self._put("progress", state.brief() | {"captions_per_second": None if pace is None else round(pace, 3)})
 
@@ -108,5 +108,5 @@ class JsonLines:
     def _put(self, event: str, fields: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = orjson.loads(json_line({"ts": now, "event": event, **self._scrub(fields)}))
-        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")  # ASCII, whatever the locale
+        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")  # ASCII in every locale
         self._file.flush()

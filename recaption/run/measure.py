@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recaption.figures import quantile
+from recaption.formatting import quantile
 from recaption.types import Answer, Reject
 
 _NO_GPU = ("cpu", "mps")

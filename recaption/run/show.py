@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from recaption.errors import UserError
-from recaption.figures import amount, bar, duration, listed, percent, printable
+from recaption.formatting import amount, bar, duration, listed, percent, printable
 from recaption.generate.progress import GenerationState, PassState
 from recaption.run.status import Status, clock
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from recaption.errors import StoreError, UserError
-from recaption.figures import duration
+from recaption.formatting import duration
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import PassState
 from recaption.io.store import Store, open_store
