@@ -21,9 +21,8 @@ from typing import Any
 import pytest
 
 from recaption.engine.base import Completion, Engine, Rendered, Request
-from recaption.generate.actor import EngineHost
+from recaption.generate.actor import ActorSpec, EngineHost
 from recaption.generate.transport import ActorLost, Outcome
-from recaption.generate.work import HostSpec
 from recaption.io.store import LocalStore
 
 
@@ -83,9 +82,6 @@ class CountingEngine:
         text = f"A cup, number {work.sha256[:8]}. It stands on {len(work.prompt)} tables."
         return Completion(text=text, finish_reason="stop", prompt_tokens=9, output_tokens=12)
 
-    async def drain(self, deadline: float) -> None:
-        return None
-
     async def stop(self) -> None:
         return None
 
@@ -116,7 +112,7 @@ class LocalTransport:
     def task(self, function: Callable[..., Any], *args: Any) -> int:
         return self._run(lambda: asyncio.to_thread(function, *args), None)
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> None:
         self._hosts[spec.actor] = EngineHost(spec, self._make(spec.actor))
         self._open[spec.actor] = {}
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from recaption.config import Model
 from recaption.engine.base import EngineSpec
-from recaption.generate.actor import Ended, Poll
+from recaption.generate.actor import ActorSpec, Ended, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, ShardListing
 from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
@@ -25,7 +25,6 @@ from recaption.generate.plan import ModelPlan
 from recaption.generate.scheduler import Assignment
 from recaption.generate.tasks import Job, list_one, recheck_one
 from recaption.generate.transport import Outcome
-from recaption.generate.work import HostSpec
 from recaption.tasks.question import Question
 from recaption.types import Generation, Sampling, SourceShard
 
@@ -78,7 +77,7 @@ class SimTransport:
         assert function is recheck_one, function
         return self._later(0.1, lambda: (args[2], Counters()))
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> None:
         self.engines[spec.actor] = _Engine(capacity=self._capacity, latency=self._rng.uniform(4, 8), last=0.0)
 
     def call(self, actor: int, method: str, *args: Any) -> int:

@@ -41,7 +41,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_steps(patch: pytest.MonkeyPatch) -> None:
     """Many chunks and many parts from few images; durability costs time and is not what is looked at."""
     patch.setattr("recaption.generate.chunks.CHUNK_SIZE", 6)
-    patch.setattr("recaption.generate.work.FLUSH_COUNT", 3)
+    patch.setattr("recaption.generate.part_writer.FLUSH_COUNT", 3)
     patch.setattr("os.fsync", lambda descriptor: None)
     patch.setattr("recaption.output.lease.Lease.start", lambda lease: None)  # no beat between the writes
 

@@ -23,7 +23,7 @@ from recaption.output.index import duplicate_keys, load_index
 from recaption.output.paths import STORED
 from recaption.source import Source
 from recaption.tablefile import read_table
-from recaption.tasks.question import Question
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, Image, Reject, SourceShard
 from recaption.write import (
     Encoder,
@@ -104,8 +104,8 @@ def load_answers(
     for question in spec.questions:
         stored = parts.finished(store, question, shard.id)
         answers[question.id] = {}
-        for image in images:
-            found = stored_item(stored, question, image)
+        for request in chain.from_iterable(requests(question, image) for image in images):
+            image, found = request.image, stored_item(stored, request)
             if isinstance(found, Answer):
                 answers[question.id][image.key] = found
             elif found is not None:

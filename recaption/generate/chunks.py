@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from recaption.output.moved import MovedAnswers
 from recaption.output.paths import source_rejects
 from recaption.schema import REJECTS
 from recaption.source import Source
-from recaption.tasks.question import Identity, Question, prompt_sha256
+from recaption.tasks.question import Identity, Question, requests
 from recaption.types import DECODE_REASONS, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
@@ -103,19 +103,19 @@ def list_shard(
     done, duplicates = [], []
     for question in questions:
         stored = finished(store, question, shard.id, retry_reasons)
-        asked: set[Identity] = set()
+        pending: set[Identity] = set()
         bits: dict[int, int] = {}
         equal = settled = 0
-        for image in usable:
-            identity = question.identity(image, prompt_sha256(question, image))
-            if identity in asked:
-                equal += 1  # the same image under the same prompt is asked once and fanned out when built
+        for request in chain.from_iterable(requests(question, image) for image in usable):
+            identity = request.identity
+            if identity in pending:
+                equal += 1  # equal images with equal prompts share one answer; the build gives it to each of them
                 continue
-            if stored_item(stored, question, image, identity) is not None:
+            if stored_item(stored, request) is not None:
                 settled += 1
                 continue
-            asked.add(identity)
-            number, offset = divmod(image.row, CHUNK_SIZE)
+            pending.add(identity)
+            number, offset = divmod(request.image.row, CHUNK_SIZE)
             bits[number] = bits.get(number, 0) | 1 << offset
         masks.append(bits)
         done.append(settled)
@@ -160,10 +160,11 @@ def recheck(
     for bits, question in zip(chunk.missing, questions, strict=True):
         stored = finished(store, question, chunk.shard.id, retry_reasons, epoch)
         for row in Chunk.rows(replace(chunk, missing=(bits,))):
-            identity = question.identity(images[row], prompt_sha256(question, images[row]))
-            if (item := stored_item(stored, question, images[row], identity)) is not None:
+            items = [stored_item(stored, request) for request in requests(question, images[row])]
+            found = [item for item in items if item is not None]
+            counters.count(found, question.id)
+            if len(found) == len(items):
                 bits &= ~(1 << row - chunk.first)
-                counters.count((item,), question.id)
         missing.append(bits)
     return replace(chunk, missing=tuple(missing)), counters
 
@@ -175,18 +176,18 @@ def reject_poison(
     images, _ = load_index(store, source, chunk.shard)
     made: list[Reject] = []
     for i, question in enumerate(questions):
-        rows = [row for row in chunk.rows() if chunk.asks(row, i)]
+        missing = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
         rejects = [
             Reject.of(
-                images[row],
+                request.image,
                 stage="generate",
                 generation=question.id,
                 reason="poison",
                 detail=detail[:500],
                 attempts=1,
-                prompt_sha256=prompt_sha256(question, images[row]),
+                prompt_sha256=request.prompt_sha256,
             )
-            for row in rows
+            for request in chain.from_iterable(requests(question, image) for image in missing)
         ]
         put_part(store, question, chunk.shard.id, name, [], rejects)
         made += rejects

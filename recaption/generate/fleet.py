@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recaption.errors import EngineDead, UserError
-from recaption.generate.actor import Poll
+from recaption.generate.actor import ActorSpec, Poll
 from recaption.generate.plan import ModelPlan
 from recaption.generate.tasks import Job
 from recaption.generate.transport import Transport
-from recaption.generate.work import HostSpec
 
 LOOK_AROUND = 2.0  # seconds between looks at the cluster's nodes
 MAX_BARREN = 3  # engines in a row that died without answering anything: the run stops
@@ -182,11 +181,11 @@ class Fleet:
             return min(replicas, sum(fits)), config.tensor_parallel, max(fits)
         return replicas, 0, max(1, -(-replicas // max(1, len(gpus))))
 
-    def _spec(self, number: int) -> HostSpec:
+    def _spec(self, number: int) -> ActorSpec:
         model, config = self._model, self._model.config
         assert model.engine is not None
         memory = config.host_memory_gib
-        return HostSpec(
+        return ActorSpec(
             engine=model.engine,
             questions=model.questions,
             source=self._job.source,

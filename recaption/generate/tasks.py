@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 
-from recaption.engine.column import from_column
 from recaption.generate.chunks import Chunk, ShardListing, list_shard, recheck, reject_poison
 from recaption.generate.counters import Counters
+from recaption.generate.retry import answer_from_column
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.index import load_index
 from recaption.output.moved import MovedAnswers
 from recaption.source import Source
-from recaption.tasks.question import Question
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, Reject, SourceShard
 
 
@@ -43,9 +44,8 @@ def list_one(
     counters = Counters()
     for chunk in listing.chunks:
         for i, question in enumerate(questions):
-            assert question.generation.column is not None
-            wanted = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
-            items = from_column(wanted, question.generation.column, question.id)
+            missing = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
+            items = [answer_from_column(r) for r in chain.from_iterable(requests(question, image) for image in missing)]
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
             name = f"{chunk.number:06d}.{job.epoch:06d}-0000"

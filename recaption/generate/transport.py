@@ -13,9 +13,8 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from recaption.errors import ClusterError, RecaptionError, ShardError, StoreError, UserError
-from recaption.generate.actor import EngineHost
+from recaption.generate.actor import ActorSpec, EngineHost
 from recaption.generate.guard import end_with_this_process
-from recaption.generate.work import HostSpec
 
 
 class ActorLost(Exception):
@@ -44,7 +43,7 @@ class Transport(Protocol):
         """Run a function somewhere on the cluster; errors of source and store are tried again there."""
         ...
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> None:
         """Make the actor `spec.actor`, as soon as there is room for it."""
         ...
 
@@ -64,7 +63,7 @@ class Transport(Protocol):
 class EngineActor(EngineHost):
     """`EngineHost` in a process of its own."""
 
-    def __init__(self, spec: HostSpec) -> None:
+    def __init__(self, spec: ActorSpec) -> None:
         end_with_this_process()
         super().__init__(spec)
 
@@ -89,7 +88,7 @@ class RayTransport:
             self._tasks[function] = ray.remote(**options)(function)
         return self._expect(self._tasks[function].remote(*args))
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> None:
         remote = ray.remote(EngineActor).options(
             num_cpus=cpus, num_gpus=gpus, max_concurrency=1000, max_restarts=0, name=None
         )

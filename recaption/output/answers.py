@@ -22,9 +22,9 @@ from recaption.io.store import Store
 from recaption.output import paths
 from recaption.schema import ANSWERS, REJECTS, check_version
 from recaption.tablefile import read_table
-from recaption.tasks.question import Identity, Question, prompt_sha256, request_sha256
+from recaption.tasks.question import Identity, Question, UnitRequest
 from recaption.text import storable
-from recaption.types import Answer, Attempt, Image, Reject
+from recaption.types import Answer, Attempt, Reject
 
 T = TypeVar("T", bound=Answer | Reject)
 
@@ -139,23 +139,18 @@ def finished(
     return Finished(answers=answers, rejects=rejects)
 
 
-def stored_item(
-    stored: Finished, question: Question, image: Image, identity: Identity | None = None
-) -> Answer | Reject | None:
-    """What is stored about the image under the question, an answer before a reject; None: it is still to be asked.
+def stored_item(stored: Finished, request: UnitRequest) -> Answer | Reject | None:
+    """What is stored for a request: an answer before a reject. None: it is still to be sent.
 
-    Answers to a prompt with absent values as it was filled in before schema 1.3 count (`Prompt.fill_in_as_before`).
+    Answers under the identity that earlier versions gave the request count (`UnitRequest.earlier_identity`).
     """
-    identity = identity or question.identity(image, prompt_sha256(question, image))
+    identity = request.identity
     if (answer := stored.answers.get(identity)) is not None:
         return answer
-    before = None
-    if question.prompt is not None and (stored.answers or stored.rejects):
-        text = question.prompt.fill_in_as_before(image.columns)
-        before = None if text is None else question.identity(image, request_sha256(image, text))
-    if before is not None and (answer := stored.answers.get(before)) is not None:
+    earlier = request.earlier_identity() if stored.answers or stored.rejects else None
+    if earlier is not None and (answer := stored.answers.get(earlier)) is not None:
         return answer
-    return stored.reject(identity) or (None if before is None else stored.reject(before))
+    return stored.reject(identity) or (None if earlier is None else stored.reject(earlier))
 
 
 def compact(store: Store, question: Question, shard: str) -> None:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from recaption import engine as engines
 from recaption import supervise
-from recaption.engine.base import Engine, EngineSpec, Request
+from recaption.engine.base import Engine, EngineSpec
 from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
 from recaption.formatting import printable
 from recaption.generate.plan import Plan
-from recaption.generate.retry import ask_until_answered, judge
+from recaption.generate.retry import answer_with_retries, classify, first_attempt
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.answers import stored_item
@@ -30,7 +30,7 @@ from recaption.output.lookup import find_image
 from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.source import open_source
 from recaption.source.places import is_on_a_host_of
-from recaption.tasks.question import Question
+from recaption.tasks.question import Question, UnitRequest, requests
 from recaption.types import Answer, Image, Reject
 
 if TYPE_CHECKING:
@@ -83,18 +83,16 @@ def reproduce(out: str, key: str, *, generation: str | None = None, path: Path |
     plan = stored_plan(store, pipeline, path)
     chosen = _asked_of_models(plan, generation)
     data = _bytes(plan, image)
-    found: dict[str, Answer | Reject | None] = {}
-    for question in chosen:
-        stored = parts.finished(store, question, image.shard)
-        found[question.id] = stored_item(stored, question, image)
-    results: dict[str, Reproduced] = {}
+    stored = {question.id: parts.finished(store, question, image.shard) for question in chosen}
+    results: list[Reproduced] = []
     supervise.at_work()  # an engine is to be stopped in order
     for model in plan.models:
-        mine = [question for question in chosen if question in model.questions]
-        if mine and model.engine:
-            for result in asyncio.run(_ask_all(model.engine, mine, image, data, found)):
-                results[result.generation] = result
-    return [results[question.id] for question in chosen]
+        of_model = [request for q in chosen if q in model.questions for request in requests(q, image)]
+        if of_model and model.engine:
+            pairs = [(request, stored_item(stored[request.question.id], request)) for request in of_model]
+            results += asyncio.run(_answer_all(model.engine, pairs, data))
+    order = [question.id for question in chosen]
+    return sorted(results, key=lambda result: order.index(result.generation))
 
 
 def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
@@ -121,16 +119,12 @@ def _bytes(plan: Plan, image: Image) -> bytes:
     return data
 
 
-async def _ask_all(
-    spec: EngineSpec,
-    questions: Sequence[Question],
-    image: Image,
-    data: bytes,
-    found: dict[str, Answer | Reject | None],
+async def _answer_all(
+    spec: EngineSpec, pairs: Sequence[tuple[UnitRequest, Answer | Reject | None]], data: bytes
 ) -> list[Reproduced]:
     engine = await _started(spec)
     try:
-        return [await _ask_again(engine, question, image, data, found[question.id]) for question in questions]
+        return [await _answer_again(engine, request, data, stored) for request, stored in pairs]
     finally:
         await engine.stop()
 
@@ -146,32 +140,22 @@ async def _started(spec: EngineSpec) -> Engine:
     return engine
 
 
-async def _ask_again(
-    engine: Engine, question: Question, image: Image, data: bytes, stored: Answer | Reject | None
+async def _answer_again(
+    engine: Engine, request: UnitRequest, data: bytes, stored: Answer | Reject | None
 ) -> Reproduced:
-    assert question.prompt is not None and question.generation.sampling is not None
-    sampling, share = question.generation.sampling, 1.0
+    first, sampling, share = first_attempt(request, data), request.question.generation.sampling, 1.0
+    assert sampling is not None
     if isinstance(stored, Answer) and stored.attempts:
         kept = stored.attempts[-1]
         sampling = replace(sampling, seed=kept.seed, temperature=kept.temperature)
         share = kept.pixel_share if kept.pixel_share is not None else 1.0
-    prompt = ""
     try:
-        prompt = question.prompt.fill_in(image.columns)
-        if isinstance(stored, Answer):
-            request = Request(
-                image=data,
-                sha256=image.sha256,
-                prompt=prompt,
-                sampling=sampling,
-                pixel_share=share,
-                orientation=image.orientation,
-            )
-            completion = await complete(engine, request)
-            finish = judge(completion)
+        if first is not None and isinstance(stored, Answer):
+            completion = await complete(engine, replace(first, sampling=sampling, pixel_share=share))
+            finish = classify(completion)
             now = Said(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))
         else:
-            now = _said(await ask_until_answered(question, image, data, partial(complete, engine)))
+            now = _said(await answer_with_retries(request, first, partial(complete, engine)))
     except (ImageError, RequestError) as error:
         now = Said(text=None, how=f"no answer: {error}")
     drawn = f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, max_tokens {sampling.max_tokens}"
@@ -179,7 +163,12 @@ async def _ask_again(
         attempt = f"attempt {len(stored.attempts)}, " if len(stored.attempts) > 1 else ""
         drawn = f"{attempt}seed {sampling.seed}, {drawn}" + (f", {share:g} of its pixels" if share < 1 else "")
     return Reproduced(
-        key=image.key, generation=question.id, prompt=prompt, sampling=drawn, stored=_said(stored), now=now
+        key=request.image.key,
+        generation=request.question.id,
+        prompt=request.prompt or "",
+        sampling=drawn,
+        stored=_said(stored),
+        now=now,
     )
 
 

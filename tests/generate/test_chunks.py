@@ -20,7 +20,7 @@ from recaption.output import answers as parts
 from recaption.output.index import load_index
 from recaption.prompt import load
 from recaption.source import Source, open_source
-from recaption.tasks.question import Question, prompt_sha256
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, Attempt, Generation, Image, Reject, Sampling, SourceShard
 
 SHARD = SourceShard(id="s", number=0, path="s.tar")
@@ -70,7 +70,7 @@ def settle(
     """Put answers for the images, or rejects."""
     answers, rejects = [], []
     for image in images:
-        prompt = prompt_sha256(asked, image)
+        prompt = requests(asked, image)[0].prompt_sha256
         if reason is None:
             attempt = Attempt(seed=1, temperature=0.0, finish_reason="stop", output_tokens=3)
             answers.append(

@@ -29,7 +29,7 @@ from recaption.io.store import LocalStore
 from recaption.load import CaptionDataset
 from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.tasks.question import prompt_sha256
+from recaption.tasks.question import requests
 from recaption.text import sha256
 from recaption.validate import validate_output
 from recaption.write import read_manifest
@@ -146,7 +146,7 @@ def test_an_orientation_is_part_of_the_question_of_turned_images_alone(tmp_path:
         plan, source = make_plan(pipeline), open_source(pipeline.source)
         (shard,) = source.shards()
         images, _ = load_index(LocalStore(pipeline.output.path), source, shard)
-        hashes[orientation] = {image.key: prompt_sha256(plan.questions[0], image) for image in images}
+        hashes[orientation] = {image.key: requests(plan.questions[0], image)[0].prompt_sha256 for image in images}
         prompt = sha256(plan.questions[0].prompt.fill_in({}))  # type: ignore[union-attr]
         assert {image.key for image in images if image.orientation} == ({"turned"} if orientation == "exif" else set())
     assert set(hashes["stored"].values()) == {prompt}

@@ -1,4 +1,4 @@
-"""Whether anybody listens at a server's address."""
+"""recaption.engine.chat_server: whether a server listens at its address. The rest is tested in test_openai.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from recaption.engine import EngineSpec, check_reachable, reach
+from recaption.engine import EngineSpec, chat_server, check_reachable
 from recaption.errors import EngineDead
 
 
@@ -17,7 +17,7 @@ def spec(port: int) -> EngineSpec:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "PAUSE", 0.0)
+    monkeypatch.setattr(chat_server, "LISTEN_PAUSE", 0.0)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 

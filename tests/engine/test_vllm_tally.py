@@ -1,4 +1,4 @@
-"""recaption.engine.tally: what vLLM's scheduler says, added up."""
+"""recaption.engine.vllm.Tally: needs no vLLM, so it is tested apart from tests/engine/test_vllm.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recaption.engine.base import Gauge
-from recaption.engine.tally import Tally
+from recaption.engine.vllm import Tally
 
 
 def scheduler(running: int, waiting: int) -> Any:

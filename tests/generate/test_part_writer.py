@@ -1,4 +1,4 @@
-"""What an actor has on its hands: rows from not begun to settled, and finished items on their way into parts."""
+"""recaption.generate.part_writer: finished items become parts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from recaption.errors import EngineDead, Interrupted, ShardError, StoreError
+from recaption.errors import StoreError
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter
-from recaption.generate.scheduler import Assignment
-from recaption.generate.work import FLUSH_COUNT, Buffer, Work
+from recaption.generate.part_writer import FLUSH_COUNT, PartWriter
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
 from recaption.tasks.question import Question
@@ -28,11 +27,6 @@ QUESTIONS = tuple(
     for name in ("long", "short")
 )
 SHARD = SourceShard(id="00000", number=0, path="00000.tar")
-
-
-def work_on(*missing: int, first: int = 0) -> Work:
-    chunk = Chunk(shard=SHARD, digest="d", number=0, first=first, missing=missing)
-    return Work(Assignment(id=1, actor=0, chunk=chunk), QUESTIONS, None)  # type: ignore[arg-type]
 
 
 def answer(row: int) -> Answer:
@@ -55,110 +49,6 @@ def reject(row: int) -> Reject:
     return Reject(**fields, stage="decode", generation="long", reason="truncated", detail="ends early")  # type: ignore[arg-type]
 
 
-# rows
-
-
-def test_a_row_is_asked_only_what_it_misses() -> None:
-    work = work_on(0b011, 0b110, first=256)
-    assert {row: [q.id for q in questions] for row, questions in work.todo.items()} == {
-        256: ["long"],
-        257: ["long", "short"],
-        258: ["short"],
-    }
-    assert work.open == (4, 4)
-
-
-def test_a_work_ends_when_its_last_row_is_settled() -> None:
-    work = work_on(0b11, 0b10)
-    work.begin(0)
-    work.begin(1)
-    assert (work.open, work.suspects) == ((3, 0), (0, 1))
-    work.answered(1)
-    work.answered(1)
-    assert (work.open, work.suspects) == ((1, 0), (0,)), "a row whose answers are on their way out is no suspect"
-    work.settle(1)
-    work.answered(0)
-    assert not work.ended.is_set()
-    work.settle(0)
-    assert work.ended.is_set() and work.error is None
-
-
-def test_nothing_to_do_is_done() -> None:
-    assert work_on(0, 0).ended.is_set()
-
-
-def test_the_last_rows_that_have_not_begun_are_given_back() -> None:
-    work = work_on(0b1111, 0b1111)
-    work.begin(0)
-    given = work.give_back(4)
-    assert given is not None
-    assert (given.rows(), given.requests) == ([2, 3], 4)
-    assert (work.chunk.rows(), work.assignment.chunk.rows()) == ([0, 1], [0, 1, 2, 3])
-    assert work.open == (4, 2)
-
-
-@pytest.mark.parametrize(("requests", "rows"), [(1, [3]), (2, [3]), (3, [3]), (7, [1, 2, 3]), (99, [1, 2, 3])])
-def test_rows_are_given_back_whole_and_at_least_one(requests: int, rows: list[int]) -> None:
-    work = work_on(0b1111, 0b1111)
-    work.begin(0)
-    given = work.give_back(requests)
-    assert given is not None and given.rows() == rows
-
-
-def test_what_has_begun_is_not_given_back() -> None:
-    work = work_on(0b1, 0b1)
-    work.begin(0)
-    assert work.give_back(10) is None
-
-
-def test_a_work_that_gave_everything_back_is_done() -> None:
-    work = work_on(0b111, 0)
-    given = work.give_back(100)
-    assert given is not None and given.requests == 3
-    assert work.ended.is_set() and work.chunk.requests == 0
-
-
-def test_a_skipped_row_ends_the_work_with_its_error_once_the_rest_is_settled() -> None:
-    work = work_on(0b11, 0)
-    first, second = ShardError("first"), ShardError("second")
-    work.skip(0, first)
-    work.skip(1, second)
-    assert work.ended.is_set() and work.error is first
-
-
-def test_a_failed_work_begins_nothing_more_but_waits_for_what_has_begun() -> None:
-    work = work_on(0b11, 0)
-    work.begin(0)
-    work.fail(ShardError("the file is gone"))
-    assert (work.todo, work.ended.is_set()) == ({}, False)
-    work.answered(0)
-    work.settle(0)
-    assert work.ended.is_set() and isinstance(work.error, ShardError)
-
-
-def test_an_aborted_work_ends_at_once_and_tells_what_was_in_the_engine() -> None:
-    work = work_on(0b111, 0)
-    work.skip(2, ShardError("unreadable"))
-    work.begin(0)
-    work.abort(EngineDead("gone"))
-    assert work.ended.is_set() and isinstance(work.error, EngineDead)
-    assert work.suspects == (0,)
-    assert work.give_back(5) is None
-
-
-def test_what_has_ended_stays_as_it_ended() -> None:
-    work = work_on(0b1, 0)
-    work.abort(EngineDead("gone"))
-    work.abort(Interrupted("drained"))
-    assert isinstance(work.error, EngineDead)
-    done = work_on(0, 0)
-    done.abort(EngineDead("gone"))
-    assert done.error is None
-
-
-# parts
-
-
 class Puts:
     """Records what is put; waits or fails when told to."""
 
@@ -179,9 +69,9 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path)
 
 
-def buffer(store: LocalStore) -> Buffer:
+def writer(store: LocalStore) -> PartWriter:
     chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
-    return Buffer(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter())
+    return PartWriter(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter())
 
 
 def rows(store: LocalStore, question: Question) -> list[int]:
@@ -192,7 +82,7 @@ def test_items_are_put_when_there_are_enough_of_them(store: LocalStore, monkeypa
     puts = Puts(monkeypatch)
 
     async def fill() -> None:
-        out = buffer(store)
+        out = writer(store)
         out.add(QUESTIONS[1], answer(0))
         for row in range(FLUSH_COUNT - 1):
             out.add(QUESTIONS[0], answer(row))
@@ -210,10 +100,10 @@ def test_items_are_put_when_there_are_enough_of_them(store: LocalStore, monkeypa
 
 
 def test_items_are_put_after_a_while_however_few(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recaption.generate.work.FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr("recaption.generate.part_writer.FLUSH_SECONDS", 0.001)
 
     async def fill() -> None:
-        out = buffer(store)
+        out = writer(store)
         out.add(QUESTIONS[0], answer(5))
         flusher = asyncio.create_task(out.flush_regularly())
         while rows(store, QUESTIONS[0]) != [5]:
@@ -225,7 +115,7 @@ def test_items_are_put_after_a_while_however_few(store: LocalStore, monkeypatch:
 
 def test_a_flush_of_nothing_puts_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     puts = Puts(monkeypatch)
-    asyncio.run(buffer(store).flush())
+    asyncio.run(writer(store).flush())
     assert puts.calls == []
 
 
@@ -236,7 +126,7 @@ def test_items_whose_put_failed_are_put_by_the_next_flush_in_order(
     puts.failures = 1
 
     async def fill() -> None:
-        out = buffer(store)
+        out = writer(store)
         out.add(QUESTIONS[0], answer(0))
         with pytest.raises(StoreError):
             await out.flush()
@@ -255,7 +145,7 @@ def test_items_count_once_the_store_has_them(store: LocalStore, monkeypatch: pyt
 
     async def fill() -> None:
         chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
-        out = Buffer(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter(), (of_chunk, of_actor))
+        out = PartWriter(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter(), (of_chunk, of_actor))
         out.add(QUESTIONS[0], answer(0))
         out.add(QUESTIONS[0], reject(1))
         assert of_actor.settled == 0, "not stored yet"
@@ -269,7 +159,7 @@ def test_items_count_once_the_store_has_them(store: LocalStore, monkeypatch: pyt
         assert counters.answers == {"long": 1} and counters.rejects.total() == 1
 
 
-def test_a_slow_store_does_not_stop_what_fills_the_buffer(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_store_does_not_stop_what_fills_the_writer(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fill() -> None:
         loop, go, begun = asyncio.get_running_loop(), asyncio.Event(), []
         real = parts.put_part
@@ -280,7 +170,7 @@ def test_a_slow_store_does_not_stop_what_fills_the_buffer(store: LocalStore, mon
             return real(*args)
 
         monkeypatch.setattr(parts, "put_part", slow)
-        out = buffer(store)
+        out = writer(store)
         for row in range(4 * FLUSH_COUNT):
             out.add(QUESTIONS[0], answer(row))
             await asyncio.sleep(0)
@@ -302,7 +192,7 @@ def test_a_flush_that_is_cut_off_is_waited_for_by_the_next(store: LocalStore, mo
             return real(*args)
 
         monkeypatch.setattr(parts, "put_part", slow)
-        out = buffer(store)
+        out = writer(store)
         out.add(QUESTIONS[0], answer(0))
         first = asyncio.create_task(out.flush())
         await asyncio.sleep(0)
