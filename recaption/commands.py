@@ -23,7 +23,7 @@ from recaption.stdio import Unfailing
 if TYPE_CHECKING:
     from recaption.config import Pipeline
     from recaption.progress import Display, Watcher
-    from recaption.run import Outcome
+    from recaption.run import RunResult
 
 
 def _loaded(arguments: argparse.Namespace) -> tuple[Pipeline, Path]:
@@ -54,7 +54,7 @@ def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Wat
     """The display of a run, and who else is told how far it is. A port that is taken is said before all else."""
     with _extra_named():
         from recaption.progress import Display
-        from recaption.run.exposition import Exposition
+        from recaption.run.monitor.prometheus import PrometheusExporter
     with ExitStack() as stack:
         display = Display(_console(), quiet=arguments.quiet, json=arguments.json)
         arguments.failed = display.failed  # for the one that reports how it ended
@@ -62,7 +62,7 @@ def _watched(arguments: argparse.Namespace) -> Iterator[tuple[Display, tuple[Wat
         beside: list[Watcher] = []
         if arguments.metrics_port:
             info = {"version": recaption.__version__, "command": getattr(arguments, "half", "retry")}
-            exposition = Exposition(arguments.metrics_port, arguments.metrics_host, info)
+            exposition = PrometheusExporter(arguments.metrics_port, arguments.metrics_host, info)
             beside.append(stack.enter_context(exposition))
             display.say(f"metrics at http://{escape(arguments.metrics_host)}:{arguments.metrics_port}/metrics")
         yield display, tuple(beside)
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _fields(outcome: Outcome, name: str) -> dict[str, Any]:
+def _fields(outcome: RunResult, name: str) -> dict[str, Any]:
     """What came out, for programs."""
     from recaption.generate.progress import captions_per_second
     from recaption.inspect import summarise
@@ -111,12 +111,12 @@ def _fields(outcome: Outcome, name: str) -> dict[str, Any]:
     return fields
 
 
-def _judged(outcome: Outcome, pipeline: Pipeline) -> int:
+def _judged(outcome: RunResult, pipeline: Pipeline) -> int:
     """The exit code of a run that ended well: 1 when too much was rejected."""
     return int(outcome.reject_share > pipeline.output.max_reject_share)
 
 
-def _complain(outcome: Outcome, pipeline: Pipeline) -> None:
+def _complain(outcome: RunResult, pipeline: Pipeline) -> None:
     """Say why a run that ended well did not succeed."""
     if _judged(outcome, pipeline):
         limit = pipeline.output.max_reject_share
@@ -124,7 +124,7 @@ def _complain(outcome: Outcome, pipeline: Pipeline) -> None:
         Console(file=cast(IO[str], Unfailing(sys.stderr))).print(f"[red]error:[/] {above}", highlight=False)
 
 
-def _report(outcome: Outcome, name: str, console: Console) -> None:
+def _report(outcome: RunResult, name: str, console: Console) -> None:
     """What came out, and what to type next."""
     from recaption.inspect import print_summary, summarise
 
@@ -157,7 +157,7 @@ def _report(outcome: Outcome, name: str, console: Console) -> None:
     _report_beside(outcome, console)
 
 
-def _report_beside(outcome: Outcome, console: Console) -> None:
+def _report_beside(outcome: RunResult, console: Console) -> None:
     """What was removed, and what is not as it should be."""
     if outcome.pruned is not None:
         console.print(str(outcome.pruned), markup=False, highlight=False)
@@ -197,7 +197,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def status(arguments: argparse.Namespace) -> int:
     with _extra_named():
-        from recaption.run import show, status
+        from recaption.run.monitor import status
     errors = Console(stderr=True, highlight=False)
 
     def read() -> status.Status:
@@ -206,9 +206,9 @@ def status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(status.as_json(read()), indent=2))
     elif arguments.watch:
-        show.watch(read, Console())
+        status.watch(read, Console())
     else:
-        show.print_status(read(), Console())
+        status.print_status(read(), Console())
     return 0
 
 

@@ -16,7 +16,7 @@ from recaption import config
 from recaption.cli import main
 from recaption.errors import EngineDead, Interrupted
 from recaption.io.store import open_store
-from recaption.run import Outcome
+from recaption.run import RunResult
 from recaption.write import Pruned, current_build
 
 GOLDEN = Path(__file__).parent / "golden" / "output"
@@ -204,7 +204,7 @@ def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
 ) -> None:
     from recaption.run.retry_rejects import RetryResult
 
-    outcome = Outcome(
+    outcome = RunResult(
         store_url=str(tmp_path),
         build=None,
         changed=True,
@@ -265,9 +265,9 @@ def test_build_prunes_and_says_what_was_removed_and_what_is_not_well(
     asked: list[bool] = []
     shutil.copytree(GOLDEN, tmp_path / "out", symlinks=True)
 
-    def run(*_: object, prune_others: bool, **__: object) -> Outcome:
+    def run(*_: object, prune_others: bool, **__: object) -> RunResult:
         asked.append(prune_others)
-        return Outcome(
+        return RunResult(
             store_url=str(tmp_path / "out"),
             build=current_build(open_store(str(tmp_path / "out"))),
             changed=False,

@@ -21,10 +21,10 @@ from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError
 from recaption.generate import render
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
+from recaption.generate.engine_state import Assignment
 from recaption.generate.intake import Intake
 from recaption.generate.meter import Meter, Where
 from recaption.generate.retry import ask_until_answered, reject
-from recaption.generate.scheduler import Assignment
 from recaption.generate.work import Buffer, HostSpec, Item, Work
 from recaption.io.store import Store, open_store
 from recaption.tasks.question import Question
@@ -63,11 +63,6 @@ class Poll:
     answers: int = 0  # of the engine, whether stored yet or not
     rejected: tuple[Reject, ...] = ()  # since the last poll, with short details: for the log
     not_named: int = 0  # rejects since the last poll, beyond those
-
-    @classmethod
-    def nothing(cls) -> Poll:
-        """Of an engine that never told."""
-        return cls(counters=Counters(), meter=Meter(), open={}, in_flight=0, renderers=0, host_bytes=0)
 
 
 class EngineHost:

@@ -11,8 +11,8 @@ from recaption.engine.base import EngineSpec, Rendered
 from recaption.errors import RecaptionError
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
+from recaption.generate.engine_state import Assignment
 from recaption.generate.meter import Meter
-from recaption.generate.scheduler import Assignment
 from recaption.io.store import Store
 from recaption.output import answers as parts
 from recaption.source import Source

@@ -27,8 +27,7 @@ from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.answers import stored_item
 from recaption.output.lookup import find_image
-from recaption.run.stored import stored_pipeline, stored_plan
-from recaption.run.trust import is_plain_place
+from recaption.run.stored import is_plain_place, stored_pipeline, stored_plan
 from recaption.source import open_source
 from recaption.tasks.question import Question
 from recaption.types import Answer, Image, Reject

@@ -15,9 +15,10 @@ from recaption.config import Pipeline
 from recaption.errors import UserError
 from recaption.figures import listed
 from recaption.io.store import Store, open_store
+from recaption.output.reports import last_run, shard_ids
 from recaption.progress import Display, Watcher
-from recaption.run.job import Half, Outcome, run
-from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
+from recaption.run.job import Half, RunResult, run
+from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.tasks.question import Question
 from recaption.threads import each
 from recaption.types import REASONS, Reason
@@ -47,7 +48,7 @@ class Rejects:
 class RetryResult:
     """Result of a retry: `outcome` is None when no reject has one of the given reasons. Counts are of questions."""
 
-    outcome: Outcome | None
+    outcome: RunResult | None
     pipeline: Pipeline  # with the output where it lies now
     asked: int
     answered: int

@@ -15,9 +15,9 @@ from recaption import config
 from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead
 from recaption.generate.actor import NAMED
-from recaption.generate.driver import Pass
+from recaption.generate.chunks import Job
+from recaption.generate.driver import ModelPass
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job
 from recaption.io.store import open_store
 from recaption.output.lease import claim
 from recaption.source import open_source
@@ -58,11 +58,11 @@ def told(source: Path, out: Path, engine: Callable[[int], Any]) -> list[dict[str
     lease, transport = claim(store), LocalTransport(engine)
     job = Job(source=open_source(settings.source), store_url=store.url, epoch=lease.epoch)
 
-    def tell(event: str, level: str = "info", **fields: Any) -> None:
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
         found.append({"event": event, "level": level, **fields})
 
     try:
-        for _ in Pass(make_plan(settings).models[0], job, transport=transport, tell=tell).run():
+        for _ in ModelPass(make_plan(settings).models[0], job, transport=transport, emit=emit).run():
             pass
     finally:
         lease.release()

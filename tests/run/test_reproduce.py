@@ -16,8 +16,8 @@ from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
 from recaption.errors import ImageError, UserError
+from recaption.generate.chunks import Job, list_one
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job, list_one
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.lookup import find_image
@@ -208,7 +208,7 @@ def test_answers_read_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None
     plan, store, source = make_plan(pipeline), open_store(str(tmp_path / "out")), open_source(pipeline.source)
     store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json")).encode())
     for shard in source.shards():
-        list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, stored=True)
+        list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, from_source=True)
         parts.compact(store, plan.questions[0], shard.id)
     with pytest.raises(UserError, match="no model is asked: long from column 'caption' of the source"):
         reproduce(str(tmp_path / "out"), "cat00")

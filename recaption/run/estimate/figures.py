@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recaption.figures import quantile
+from recaption.generate.progress import PassProgress
 from recaption.types import Answer, Reject
 
 _NO_GPU = ("cpu", "mps")
@@ -159,24 +160,22 @@ def total_images(shards: Iterable[ShardSize]) -> Total | None:
 
 def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:
     """The rate of a model in one run's report (`metrics/run-*.json`); None where it was not asked anything there."""
-    model = report.get("models", {}).get(name) or {}
-    settled = [g.get("answers", 0) + sum(g.get("rejects", {}).values()) for g in model.get("generations", {}).values()]
-    images, seconds = max(settled, default=0), float(model.get("seconds") or 0.0)
-    if not images or seconds <= 0:
+    progress = PassProgress.model_validate({**(report.get("models", {}).get(name) or {}), "model": name})
+    images = max((generation.fresh for generation in progress.generations.values()), default=0)
+    if not images or progress.seconds <= 0:
         return None
-    engine, meter = model.get("engine") or {}, model.get("meter") or {}
-    device = str(engine.get("device") or "")
-    words = " ".join(filter(None, (engine.get("engine"), engine.get("engine_version"))))
+    device = progress.engine.get("device") or ""
+    engine = " ".join(filter(None, (progress.engine.get("engine"), progress.engine.get("engine_version"))))
     return ModelRate(
         name=name,
         run=str(report.get("run", "")),
         images=images,
-        seconds=seconds,
-        engines=max(1, int(model.get("engines") or 1)),
+        seconds=progress.seconds,
+        engines=max(1, progress.engines),
         gpus=tensor_parallel if device and not device.lower().startswith(_NO_GPU) else 0,
-        engine=f"{words} on {device}" if device else words,
-        share=meter.get("share"),
-        lost={cause: share for cause, share in (meter.get("lost") or {}).items() if share},
+        engine=f"{engine} on {device}" if device else engine,
+        share=progress.meter.share,
+        lost={stage: share for stage, share in progress.meter.lost.items() if share},
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from recaption.config import Model, Pipeline
 from recaption.figures import listed, percent
-from recaption.run.measure import Estimate, Lengths, ModelRate
+from recaption.run.estimate.figures import Estimate, Lengths, ModelRate
 
 MIN_ANSWERS = 30  # below that a share says little
 CUT = 0.02  # share of answers that end at max_tokens, from which on it is too low

@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption import config
-from recaption.run.advice import suggestions
-from recaption.run.measure import Estimate, Lengths, ModelRate, ShardSize, Total, lengths, model_rate, total_images
+from recaption.run.estimate.figures import (
+    Estimate,
+    Lengths,
+    ModelRate,
+    ShardSize,
+    Total,
+    lengths,
+    model_rate,
+    total_images,
+)
+from recaption.run.estimate.suggestions import suggestions
 from recaption.types import Answer, Attempt, Reject
 
 

@@ -20,10 +20,10 @@ from small_output import answer_all, pipeline_data, write_source
 from recaption import config
 from recaption.io.store import open_store
 from recaption.progress import Display
-from recaption.run import Outcome
+from recaption.run import RunResult
 from recaption.run import estimate as module
 from recaption.run.estimate import as_json, estimate, lines, print_estimate
-from recaption.run.measure import Estimate, Total
+from recaption.run.estimate.figures import Estimate, Total
 from recaption.source import open_source
 
 
@@ -31,8 +31,8 @@ def display() -> Display:
     return Display(Console(quiet=True), quiet=True)
 
 
-def outcome(out: str, *, changed: bool) -> Outcome:
-    return Outcome(
+def outcome(out: str, *, changed: bool) -> RunResult:
+    return RunResult(
         store_url=out,
         build=None,
         changed=changed,
@@ -67,7 +67,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     put_report(tmp_path, 1)
     seen: dict[str, Any] = {"folder": tmp_path, "changed": True}
 
-    def run(pipeline: config.Pipeline, path: Path | None, display: Display, **options: Any) -> Outcome:
+    def run(pipeline: config.Pipeline, path: Path | None, display: Display, **options: Any) -> RunResult:
         seen["options"] = options
         return outcome(pipeline.output.path, changed=seen["changed"])
 

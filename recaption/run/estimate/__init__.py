@@ -16,11 +16,11 @@ from recaption.generate.plan import Plan, make_plan
 from recaption.io.files import is_url, open_stream
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
+from recaption.output.reports import run_reports, shard_ids
 from recaption.progress import Display
-from recaption.run.advice import ENGINE_BOUND, suggestions
+from recaption.run.estimate.figures import Estimate, Lengths, ModelRate, ShardSize, lengths, model_rate, total_images
+from recaption.run.estimate.suggestions import ENGINE_BOUND, suggestions
 from recaption.run.job import run
-from recaption.run.measure import Estimate, Lengths, ModelRate, ShardSize, lengths, model_rate, total_images
-from recaption.run.stored import run_reports, shard_ids
 from recaption.source import Source, open_source
 from recaption.types import SourceShard
 
