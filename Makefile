@@ -7,7 +7,7 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock wheel clean
+.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ tagger-model: setup ## train the shipped tagger
 
 lock: setup ## write constraints.txt from what is installed; run the tests before
 	@$(PY) scripts/lock.py
+
+schemas: setup ## write the generated files of schemas/ (JSON Schemas of the tables and of pipeline files)
+	@$(PY) scripts/schemas.py
 
 wheel: setup ## build dist/*.whl
 	@$(PY) -m build --no-isolation --wheel $(ARGS)

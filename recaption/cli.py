@@ -137,7 +137,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--url-column", default="url", metavar="NAME")
     command.add_argument("--caption-column", default="caption", metavar="NAME")
     command.add_argument("--format", choices=("webdataset", "parquet"), default="webdataset")
-    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N")
+    text = "URLs per shard, including failed ones"
+    command.add_argument("--samples-per-shard", type=_positive, default=5000, metavar="N", help=text)
     command.add_argument("--threads", type=_positive, default=64, metavar="N", help="requests at a time")
     command.add_argument("--timeout", type=_positive, default=10, metavar="SECONDS")
     command.add_argument("--ignore-opt-out", action="store_true", help="take images whose servers ask not to be used")
@@ -181,6 +182,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fill", choices=("empty", "repeat"), help=text)
     text = "samples in a tar or Parquet file (tars: 5000, Parquet: as the build's shards)"
     command.add_argument("--samples-per-shard", type=_positive, metavar="N", help=text)
+    text = "of a sidecar whose images are on a host: the pipeline's file, whose source is read instead of the output's"
+    command.add_argument("--pipeline", type=_file, metavar="FILE", help=text)
 
     command = _add(commands, "validate", call.validate, "check an output, or anybody's dataset for a named trainer")
     command.add_argument("path", help="an output; with --for: files or a folder, whoever wrote them")

@@ -336,7 +336,7 @@ def export(arguments: argparse.Namespace) -> int:
 
     console = Console()
     exporter = load(arguments.to)
-    dataset = Dataset.open(arguments.out)
+    dataset = Dataset.open(arguments.out, arguments.pipeline)
     with progress(console) as report:
         options = Options(
             map=dict(arguments.map),
@@ -358,7 +358,9 @@ def validate(arguments: argparse.Namespace) -> int:
         loaders = (arguments.workers or 1) * (arguments.gpus or 1)
     if arguments.name:
         from recaption.export import load
+        from recaption.export.ours import refuse_output
 
+        refuse_output(arguments.path, arguments.name)
         problems = load(arguments.name).validate(arguments.path, loaders=loaders)
     else:
         from recaption.validate import validate_output

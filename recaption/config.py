@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +105,10 @@ class Model(Section):
         "auto", description="processes that decode and render beside each replica; auto: as many as keep its queue full"
     )
     hang_seconds: float = Field(
-        300, gt=0, description="an engine that makes no token for so long while requests run is restarted"
+        300,
+        gt=0,
+        description="an engine that makes no token for so long while requests run is restarted; "
+        "openai: engine_args timeout and attempts bound each request instead",
     )
     host_memory_gib: float | None = Field(
         None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"
@@ -531,14 +533,3 @@ def _section(loc: tuple[Any, ...]) -> type[Section] | None:
     if names[0] == "generate" and names[-1] in ("sampling", "retry"):
         return SamplingConfig if names[-1] == "sampling" else Retry
     return deep.get(names[:2], top.get(names[0]))  # type: ignore[return-value, arg-type]
-
-
-def schema_json() -> str:
-    """The JSON Schema of a pipeline file; `schemas/pipeline.schema.json` holds it, a test keeps that current."""
-    schema = Pipeline.model_json_schema()
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "pipeline.schema.json"}
-    return json.dumps({**head, **schema}, indent=2) + "\n"
-
-
-if __name__ == "__main__":  # python -m recaption.config
-    (Path(__file__).parent.parent / "schemas" / "pipeline.schema.json").write_text(schema_json(), "utf-8")

@@ -2,9 +2,9 @@
 
 The model sees what a trainer sees: `PIL.Image.open(file).convert("RGB")` (open_clip, src/open_clip_train/data.py;
 webdataset, `decode("pilrgb")`; timm, readers) of an image that stands upright. Builds write it upright, and so it is
-decoded upright where the caller gives its EXIF orientation. Colour profiles are ignored. Transparency is laid over
-white, where `convert` would show whatever colour lies below it; `to_rgb` is also what the writer uses when it
-transcodes such an image to JPEG.
+decoded upright where the caller gives its orientation, which is what `PIL.ImageOps.exif_transpose` applies. Colour
+profiles are ignored. Transparency is laid over white, where `convert` would show whatever colour lies below it;
+`to_rgb` is also what the writer uses when it transcodes such an image to JPEG.
 
 Pillow decides what is an image: nothing that it loads is rejected here as undecodable or truncated, and nothing that it
 cannot load is decoded. Its plugins are used one by one and not through `Image.open`: only the formats below are taken,
@@ -29,7 +29,16 @@ from typing import Any, Final
 from PIL import Image, ImageFile
 
 from recaption.errors import ImageError
-from recaption.imagefile import JPEG, PNG, ends_well, exif_of, exif_orientation, sniff, without_exif
+from recaption.imagefile import (
+    JPEG,
+    PNG,
+    Metadata,
+    ends_well,
+    exif_of,
+    png_metadata,
+    sniff,
+    without_exif,
+)
 from recaption.types import ImageLimits, Reason
 
 _PLUGINS = {
@@ -47,6 +56,7 @@ FORMATS = tuple(_PLUGINS)
 
 _NAMES: Final = {"HEIF": "HEIC/HEIF"}  # as users know it
 _WARNS = ("GIF", "TIFF")  # plugins that raise Pillow's bomb warning by themselves: held to its level, if lower
+_ORIENTATION_TAG: Final = 0x0112
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -66,7 +76,7 @@ class ImageInfo:
     width: int
     height: int
     mode: str  # Pillow's name of the pixel layout
-    orientation: int | None = None  # EXIF's, 2 to 8; None: upright as it is decoded
+    orientation: int | None = None  # EXIF's or XMP's, 2 to 8; None: upright as it is decoded
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -293,19 +303,26 @@ def _kind(image: ImageFile.ImageFile) -> str:
 def _info(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
     kind = _kind(image)
     width, height = image.size
-    return ImageInfo(
-        format=kind, width=width, height=height, mode=image.mode, orientation=_orientation(kind, image, data)
-    )
+    orientation = _orientation(kind, image, data)
+    if kind == "TIFF":  # its size is as Pillow loads it, but for an orientation that stands in XMP alone
+        width, height = upright_size(width, height, _tiff_xmp(image))
+    return ImageInfo(format=kind, width=width, height=height, mode=image.mode, orientation=orientation)
 
 
 def _orientation(kind: str, image: ImageFile.ImageFile, data: bytes) -> int | None:
-    """That is still to be applied to the pixels as Pillow decodes them."""
-    if kind in ("JPEG", "PNG"):
-        exif = exif_of(kind, data)
-    else:
-        # Of an AVIF it is what `irot` and `imir` say, which Pillow does not apply. WebP has a chunk.
-        exif = image.info.get("exif") if kind in ("WEBP", "AVIF") else None
-    return exif_orientation(exif) if exif else None
+    """What `PIL.ImageOps.exif_transpose` applies to the pixels as Pillow decodes them; None: nothing."""
+    if kind == "TIFF":  # Pillow turns it while it loads
+        return None
+    if kind == "PNG":  # metadata may stand behind the pixels, which are not read here
+        return png_metadata(data).orientation
+    # The EXIF of an AVIF holds what `irot` and `imir` say, which Pillow does not apply; that of a HEIF is put to 1.
+    exif = exif_of(kind, data) if kind == "JPEG" else image.info.get("exif")
+    return Metadata(exif=exif, xmp=image.info.get("xmp")).orientation
+
+
+def _tiff_xmp(image: ImageFile.ImageFile) -> int | None:
+    has_tag = _ORIENTATION_TAG in getattr(image, "tag_v2", {})
+    return None if has_tag else Metadata(xmp=image.info.get("xmp")).orientation
 
 
 def _check_end(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:

@@ -5,10 +5,13 @@ Nothing here rejects a file. Pillow decides that (`recaption.decode`); where the
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Final
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")  # as PIL.TiffImagePlugin.PREFIXES
@@ -16,12 +19,15 @@ _HEIF: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _CONTAINER: Final = (b"mif1", b"msf1")  # major brands that do not tell what is inside
 _SOS: Final = 0xDA
 _EXIF: Final = b"Exif\0\0"
-_RAW_PROFILE: Final = b"Raw profile type exif\0"
+_RAW_PROFILE: Final = b"Raw profile type exif"
+_XMP_IN_PNG: Final = b"XML:com.adobe.xmp"
 _MOST_OF_PROFILE: Final = 1 << 20  # bytes; a deflated text may be of any size
 _ORIENTATION: Final = 0x0112
 _X_RESOLUTION: Final = 0x011A
 _PLAIN: Final = (5, 1)  # one RATIONAL
 _INTEGERS: Final = {3: "H", 4: "I", 8: "h", 9: "i"}  # EXIF field types SHORT, LONG, SSHORT, SLONG
+_NUMBERS: Final = {**_INTEGERS, 5: "II", 6: "b", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q"}  # as Pillow reads them
+_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # bytes
 
 
 def sniff(data: bytes) -> str | None:
@@ -52,7 +58,10 @@ def _isobmff(data: bytes) -> str | None:
         return None
     end = min(int.from_bytes(data[:4], "big"), 16 + 4 * 64, len(data))
     compatible = {data[at : at + 4] for at in range(16, end - 3, 4)}
-    return "AVIF" if compatible & {b"avif", b"avis"} and not compatible & {*_HEIF} else "HEIF"
+    if not compatible & {b"avif", b"avis"}:
+        return "HEIF"
+    # With brands of both, the type of the coded items decides; they are listed before the pixels.
+    return "HEIF" if compatible & {*_HEIF} and b"av01" not in data.partition(b"mdat")[0] else "AVIF"
 
 
 def ends_well(kind: str, data: bytes) -> bool:
@@ -211,57 +220,164 @@ def _jpeg_exif(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def exif_of(kind: str, data: bytes) -> bytes | None:
-    """The EXIF block of a JPEG or PNG, which begins with a TIFF header; None where there is none."""
-    if kind == "JPEG":
-        return next((data[start + 4 + len(_EXIF) : end] for start, end in _jpeg_exif(data)), None)
-    if kind == "PNG" and b"eXIf" in data:
-        return next((data[start:end] for name, start, end in _png_chunks(data) if name == b"eXIf"), None)
-    if kind == "PNG" and _RAW_PROFILE in data:
-        texts = (data[start:end] for name, start, end in _png_chunks(data) if name in (b"tEXt", b"zTXt"))
-        return next((_raw_profile(text) for text in texts if text.startswith(_RAW_PROFILE)), None)
-    return None
+    """The EXIF block of a JPEG or PNG as Pillow finds it, which begins with a TIFF header; None where there is none."""
+    if kind == "JPEG":  # Pillow joins several segments
+        return b"".join(data[start + 4 + len(_EXIF) : end] for start, end in _jpeg_exif(data)) or None
+    return png_metadata(data).exif if kind == "PNG" else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metadata:
+    """EXIF and XMP of an image file, each None where there is none."""
+
+    exif: bytes | None = None
+    xmp: bytes | str | None = None
+
+    @property
+    def orientation(self) -> int | None:
+        """The orientation that `PIL.ImageOps.exif_transpose` applies, 2 to 8; None where it leaves the image as it is.
+
+        XMP counts where EXIF has no such field (PIL.Image.Image.getexif); an EXIF orientation of 1 is one.
+        """
+        found = _exif_orientation(self.exif) if self.exif else None
+        if found is None and isinstance(self.xmp, bytes | str):
+            found = _xmp_orientation(self.xmp)
+        return found if found is not None and 2 <= found <= 8 else None
+
+
+def png_metadata(data: bytes) -> Metadata:
+    """EXIF and XMP of a PNG, wherever they stand: of each kind the last chunk counts, as in PIL.PngImagePlugin.
+
+    EXIF is a chunk of its own or, before PNG had one, ImageMagick's hex digits in a text.
+    """
+    exif, profile = None, None
+    texts: dict[str, bytes | str] = {}  # of "XML:com.adobe.xmp", which Pillow looks at first, and "xmp"
+    animated = behind = False
+    for name, start, end in _png_chunks(data):
+        if name == b"acTL":
+            animated = True
+        elif name == b"IDAT":
+            behind = True
+        elif name == b"fcTL" and animated and behind:
+            break  # the second frame: Pillow reads no further for the first
+        elif name == b"eXIf":
+            exif = data[start:end]
+        elif name in (b"tEXt", b"zTXt", b"iTXt"):
+            keyword, text = _png_text(name, data[start:end])
+            if text is None:
+                continue
+            if keyword == _RAW_PROFILE:
+                profile = text
+            elif keyword == _XMP_IN_PNG:
+                if name == b"iTXt":
+                    texts["xmp"] = text
+                with suppress(UnicodeDecodeError):
+                    texts["first"] = text.decode("utf-8" if name == b"iTXt" else "latin-1")
+            elif keyword == b"xmp" and name != b"iTXt":
+                texts["xmp"] = text
+    if exif is None and profile is not None:
+        exif = _raw_profile(profile)
+    return Metadata(exif=exif, xmp=texts.get("first") or texts.get("xmp"))
+
+
+def _png_text(name: bytes, content: bytes) -> tuple[bytes, bytes | None]:
+    """Keyword and text of a tEXt, zTXt or iTXt chunk (PNG specification, section 11.3.3); None for a malformed one."""
+    keyword, _, rest = content.partition(b"\0")
+    if keyword not in (_RAW_PROFILE, _XMP_IN_PNG, b"xmp"):
+        return keyword, None
+    deflated = name == b"zTXt"
+    if name == b"iTXt":  # flag and method of compression, then a language and the keyword translated
+        if len(rest) < 2 or rest.count(b"\0", 2) < 2:
+            return keyword, None
+        deflated = rest[0] != 0
+        rest = rest[1:2] + rest[2:].split(b"\0", 2)[2] if deflated else rest[2:].split(b"\0", 2)[2]
+    if not deflated:
+        return keyword, rest
+    if rest[:1] != b"\0":  # the method of compression: deflate
+        return keyword, None
+    try:
+        return keyword, zlib.decompressobj().decompress(rest[1:], _MOST_OF_PROFILE)
+    except zlib.error:
+        return keyword, None
 
 
 def _raw_profile(text: bytes) -> bytes | None:
-    """EXIF as ImageMagick wrote it into PNGs before they had a chunk for it: a name, a length, and hex digits.
-
-    `text` is the content of a tEXt or, deflated, of a zTXt chunk (PNG specification, section 11.3.3).
-    """
-    value = text[len(_RAW_PROFILE) :]
+    """EXIF as ImageMagick wrote it into PNGs before they had a chunk for it: a name, a length, and hex digits."""
     try:
-        if value[:1] == b"\0":  # the method of compression: deflate
-            value = zlib.decompressobj().decompress(value[1:], _MOST_OF_PROFILE)
-        return bytes.fromhex("".join(value.decode("ascii").split("\n")[3:]))
-    except (zlib.error, ValueError):
+        return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
+    except ValueError:
         return None
 
 
 def exif_orientation(exif: bytes) -> int | None:
     """The orientation in an EXIF block: 2 to 8, and None for 1, for none, and for a block that is damaged."""
+    return Metadata(exif=exif).orientation
+
+
+def _exif_orientation(exif: bytes) -> int | None:
+    """The number in the field as Pillow reads it; 0 for a field that is no whole number, None where it sees no field.
+
+    Of several fields the first counts, and of several values. A field of an unknown type is skipped, and the directory
+    ends at a value that lies outside of the block (PIL.TiffImagePlugin.ImageFileDirectory_v2.load).
+    """
     while exif.startswith(_EXIF):
         exif = exif[len(_EXIF) :]
-    kind, count, at = _exif_fields(exif).get(_ORIENTATION, (0, 0, 0))
-    if kind not in _INTEGERS or count != 1:
-        return None
-    (found,) = struct.unpack_from(("<" if exif[:2] == b"II" else ">") + _INTEGERS[kind], exif, at)
-    return found if 2 <= found <= 8 else None
+    order, taken = "<" if exif[:2] == b"II" else ">", 0
+    for tag, kind, count, place in _exif_directory(exif):
+        size = _SIZES.get(kind, 0) * count
+        if size == 0:
+            continue
+        if size > 4:
+            taken += size
+            if taken > len(exif):
+                continue
+            (place,) = struct.unpack_from(f"{order}I", exif, place)
+            if place + size > len(exif):
+                return None
+        if tag == _ORIENTATION:
+            return _whole_number(exif, order, kind, place)
+    return None
+
+
+def _whole_number(exif: bytes, order: str, kind: int, place: int) -> int:
+    """The first value of a field, 0 where it is no whole number."""
+    if kind not in _NUMBERS:
+        return 0
+    values = struct.unpack_from(order + _NUMBERS[kind], exif, place)
+    try:
+        number = values[0] / values[1] if len(values) == 2 else values[0]
+        return int(number) if number == int(number) else 0
+    except (ZeroDivisionError, ValueError, OverflowError):
+        return 0
+
+
+def _xmp_orientation(xmp: bytes | str) -> int | None:
+    """The digit of tiff:Orientation in an XMP packet, found as Pillow finds it (PIL.Image.Image.getexif)."""
+    if isinstance(xmp, str):
+        found: re.Match[Any] | None = re.search(r'tiff:Orientation(="|>)([0-9])', xmp)
+    else:
+        found = re.search(rb'tiff:Orientation(="|>)([0-9])', xmp)
+    return int(found[2]) if found else None
 
 
 def _exif_fields(exif: bytes) -> dict[int, tuple[int, int, int]]:
-    """Tag -> type, count and place of the value, of the first directory, as far as it can be read.
+    """Tag -> type, count and place of the value, of the first directory, as far as it can be read."""
+    return {tag: (kind, count, place) for tag, kind, count, place in _exif_directory(exif)}
+
+
+def _exif_directory(exif: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Tag, type, count and place of the value, of the fields of the first directory, as far as it can be read.
 
     A TIFF header, then fields of a tag, a type, a count and a value (CIPA DC-008, section 4.6; TIFF 6.0, section 2).
     """
-    found: dict[int, tuple[int, int, int]] = {}
-    if exif[:4] not in _TIFF[:2]:
-        return found
+    if exif[:4] not in _TIFF[:4]:
+        return
     order = "<" if exif[:2] == b"II" else ">"
     try:
         (at,) = struct.unpack_from(order + "I", exif, 4)
         (count,) = struct.unpack_from(order + "H", exif, at)
         for place in range(at + 2, at + 2 + 12 * count, 12):
             tag, kind, values, _ = struct.unpack_from(order + "HHII", exif, place)
-            found[tag] = kind, values, place + 8
+            yield tag, kind, values, place + 8
     except struct.error:  # it ends early: what was read until then counts
-        pass
-    return found
+        return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +48,10 @@ class Prompt:
     sha256: str
     path: Path
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: a compiled template cannot be pickled."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def columns(self) -> frozenset[str]:
         """Names that the template takes from the image's columns."""
@@ -66,9 +70,25 @@ class Prompt:
 
         Null, missing, NaN and blank columns are one thing: a template handles them (`{{ caption or "…" }}`,
         `{% if caption %}`, `default`), or the request is refused. Raises RequestError where it is, where the template
-        fails on a value, and where it takes more than `sandbox.STEPS` steps or makes more than `sandbox.TEXT`
-        characters.
+        fails on a value, where nothing visible results, and where it takes more than `sandbox.STEPS` steps or makes
+        more than `sandbox.TEXT` characters.
         """
+        text = self._rendered(columns)
+        if _is_blank(text):
+            raise RequestError(
+                f"prompt {self.id} cannot be filled in: the text is empty for this image. Add text that does not "
+                "depend on columns, or a default"
+            )
+        return text
+
+    def is_empty(self, columns: Mapping[str, Any]) -> bool:
+        """Whether these columns fill it in to a text without anything visible. False where it cannot be filled in."""
+        try:
+            return _is_blank(self._rendered(columns))
+        except RequestError:
+            return False
+
+    def _rendered(self, columns: Mapping[str, Any]) -> str:
         values: dict[str, Any] = dict.fromkeys(self.columns)
         values |= {name: columns[name] for name in self._names if name in columns}
         try:
@@ -81,14 +101,14 @@ class Prompt:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
 
     def fill_in_as_before(self, columns: Mapping[str, Any]) -> str | None:
-        """The text that recaption made of absent values before schema 1.3; None where it was the same as now.
+        """The text that earlier versions made of these columns; None where it was the same as now.
 
-        Null was "None" and a blank a blank. Answers to such prompts are stored and paid for, so they are looked up by
-        this text; nothing is asked with it.
+        Before schema 1.3, null was "None" and a blank a blank. A text without anything visible was sent as it was.
+        Answers to such prompts are stored and paid for, so they are looked up by this text. It is never sent.
         """
         values = {name: columns[name] for name in self._names if name in columns}
         if not any(map(sandbox.holds_absent, values.values())):
-            return None
+            return self._rendered(columns) if self.is_empty(columns) else None
         try:
             return sandbox.render(self._compiled, values, as_before=True).strip()
         except (jinja2.TemplateError, *_OF_A_VALUE):
@@ -97,6 +117,11 @@ class Prompt:
     def missing(self, available: Iterable[str]) -> list[str]:
         """Template columns that are not among `available`, sorted."""
         return sorted(self.columns - set(available))
+
+
+def _is_blank(text: str) -> bool:
+    """Whether a text has nothing but white space, control characters and characters without width."""
+    return not any(character.isprintable() and not character.isspace() for character in text)
 
 
 def load(name: str, folder: Path | None = None) -> Prompt:
@@ -123,7 +148,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         raise ConfigError(f"prompt {path}: its text is nested too deeply; write it with fewer levels") from error
     if not template:
         raise ConfigError(f"prompt {path} has no text below its front matter")
-    return Prompt(
+    prompt = Prompt(
         id=head.id,
         version=head.version,
         granularity=head.granularity,
@@ -132,6 +157,9 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         sha256=_identity(data),
         path=path,
     )
+    if not prompt.columns and prompt.is_empty({}):
+        raise ConfigError(f"prompt {path} fills in to an empty text for every image: write a question")
+    return prompt
 
 
 def _front_matter(text: str, path: Path) -> Any:

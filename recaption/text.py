@@ -10,6 +10,9 @@ from typing import Final
 LONGEST: Final = 64 * 1024
 """Bytes of UTF-8 that an answer or a caption may have. Longer texts are cut there (`cut`)."""
 
+INVISIBLE: Final = "\u200b\u200e\u200f\u2060\ufeff\u00ad"
+"""Characters without width that the ends of an answer lose."""
+
 _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -41,6 +44,28 @@ def cut(text: str, longest: int = LONGEST) -> str:
         return text
     data = text.encode()
     return text if len(data) <= longest else data[:longest].decode("utf-8", "ignore")
+
+
+def fitted(text: str, longest: int = LONGEST) -> tuple[str, bool]:
+    """An answer as it is stored, and whether it was cut to at most `longest` bytes.
+
+    A longer text first loses the white space and the invisible characters at both ends, which are no answer.
+    """
+    if cut(text, longest) == text:
+        return text, False
+    text = trimmed(text)
+    short = cut(text, longest)
+    return short, short != text
+
+
+def trimmed(text: str) -> str:
+    """Without the white space and the invisible characters (zero-width spaces, direction marks, …) at both ends."""
+    start, end = 0, len(text)
+    while start < end and (text[start].isspace() or text[start] in INVISIBLE):
+        start += 1
+    while start < end and (text[end - 1].isspace() or text[end - 1] in INVISIBLE):
+        end -= 1
+    return text[start:end]
 
 
 def sha256(text: str) -> str:

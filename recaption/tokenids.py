@@ -30,6 +30,9 @@ TAKES_STOP: Final = 1
 LOSES_STOP: Final = 2
 """Bit of a text's mark: the text ends in a full stop, and its ids are those of the text without it, then `stop`."""
 
+UNKNOWN: Final = 4
+"""Bit of a text's mark: the tokenizer failed on the text in the build. It has no ids here; a reader tokenises it."""
+
 _START = struct.Struct("<8sII")  # magic, version, bytes of the JSON header that follows
 _OFFSET = np.dtype("<u4")
 _COUNTS = ("samples", "texts", "ids")
@@ -124,8 +127,8 @@ class SampleIds(NamedTuple):
     marks: list[int]
 
     def joined(self, pieces: Sequence[Piece]) -> array[int] | None:
-        """The ids of the pieces joined by one space. None where they do not follow from those of the texts: join the
-        pieces and tokenise that. Raises IndexError.
+        """The ids of the pieces joined by one space. None where they do not follow from those of the texts, or one of
+        those is not known: join the pieces and tokenise that. Raises IndexError.
         """
         if len(pieces) > 1 and not self.facts.composable:
             return None
@@ -133,7 +136,7 @@ class SampleIds(NamedTuple):
         for text, change in pieces:
             if not 0 <= text < len(self.marks):
                 raise IndexError(f"text {text} of a sample that has {len(self.marks)}")
-            if change & ~self.marks[text]:
+            if change & ~self.marks[text] or self.marks[text] & UNKNOWN:
                 return None
             end = self.bounds[text + 1] - (len(self.facts.stop) if change & LOSES_STOP else 0)
             made += self.ids[self.bounds[text] : end]
@@ -185,7 +188,8 @@ class TokenIds:
         return end - first
 
     def ids(self, sample: int, text: int) -> Ids:
-        """The ids of one text, without start and end. Raises IndexError where there is no such sample or text."""
+        """The ids of one text, without start and end; none where they are not known (`is_unknown`). Raises IndexError
+        where there is no such sample or text."""
         first, end = self._span(self._texts, self._text(sample, text), len(self._ids), "text")
         return self._ids[first:end]
 
@@ -196,6 +200,10 @@ class TokenIds:
     def loses_stop(self, sample: int, text: int) -> bool:
         """Whether the text ends in a full stop, and its ids without that are known."""
         return bool(self._marks[self._text(sample, text)] & LOSES_STOP)
+
+    def is_unknown(self, sample: int, text: int) -> bool:
+        """Whether the tokenizer failed on the text when the build was written, so that it has no ids here."""
+        return bool(self._marks[self._text(sample, text)] & UNKNOWN)
 
     def of(self, sample: int) -> SampleIds:
         """All of a sample at once. Raises IndexError where there is no such sample."""
@@ -275,7 +283,12 @@ def check_tokens(
             if tokens.texts(samples - 1) != len(of_sample):
                 yield f"sample {samples - 1} has {len(of_sample)} texts, and ids of {tokens.texts(samples - 1)}"
                 continue
-            waiting += [(samples - 1, n, text, tokens.ids(samples - 1, n)) for n, text in enumerate(of_sample)]
+            for n, text in enumerate(of_sample):
+                ids = tokens.ids(samples - 1, n)
+                if not tokens.is_unknown(samples - 1, n):
+                    waiting.append((samples - 1, n, text, ids))
+                elif ids.size:
+                    yield f"text {n} of sample {samples - 1} has ids, and its mark says that it has none"
         except DatasetError as error:
             yield str(error)
         if len(waiting) >= _BATCH:

@@ -48,7 +48,7 @@ Reason = Literal[
     "repetition",
     "refusal",
     "truncated_answer",
-    "request_error",  # the engine refused the request
+    "request_error",  # the prompt cannot be filled in, or the engine refused the request or failed at it alone
     "poison",  # alone kills a fresh engine twice
     "unstorable",  # the answer or reject cannot be written
     # build
@@ -328,10 +328,12 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionFailure:
-    """A caption that could not be parsed (`table` None), or whose rows are missing in a table of the pipeline's own."""
+    """A caption that could not be parsed, whose rows are missing in `table` of the pipeline's own, or some texts of
+    which have no token ids because `tokenizer` failed on them."""
 
     caption_id: str
     table: str | None = None
+    tokenizer: str | None = None
     error: str  # name and message of the exception
 
 

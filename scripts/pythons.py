@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 EXTRAS = "run,download"
 TOOLS = (
-    *("datasets", "hypothesis", "jsonschema", "mlcroissant", "moto[server]", "msgspec", "pandas", "pytest"),
+    *("datasets", "hypothesis", "mlcroissant", "moto[server]", "msgspec", "pandas", "pytest"),
     *("pytest-timeout", "s3fs", "simplejpeg", "webdataset"),
 )
 """What the tests need beside the extras; constraints.txt has the versions."""

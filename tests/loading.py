@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from samples import jpeg
+from writing import write_manifest, write_shard
 
 from recaption.io.store import LocalStore
 from recaption.load import CaptionLoader
 from recaption.load.policy import WHOLE, Drawn
 from recaption.output.index import index_to_table
 from recaption.types import Caption, Image, Locator, Record, SubCaption, Tag
-from recaption.write import Encoder, publish, write_manifest, write_shard
+from recaption.write import Encoder, publish
 
 LONG = ("A {n} stands here.", "It is red.", "No people are seen.")
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from fake_engine import FakeEngine
 from samples import jpeg, sample, write_tar
+from writing import write_manifest
 
 from recaption import config, engine
 from recaption.annotate import Annotator
@@ -22,7 +23,7 @@ from recaption.output import answers as parts
 from recaption.output.index import load_index
 from recaption.source import open_source
 from recaption.types import Answer, Reject
-from recaption.write import publish, write_manifest
+from recaption.write import publish
 
 
 class MoodyEngine(FakeEngine):

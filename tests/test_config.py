@@ -133,10 +133,8 @@ def test_defaults_that_depend_on_the_generations() -> None:
     assert pipeline.primary == ("long", "raw")
 
 
-def test_the_json_schema_is_current_and_the_shipped_pipelines_fit_it() -> None:
-    schema = json.loads(config.schema_json())
-    committed = (shipped("schemas") / "pipeline.schema.json").read_text("utf-8")
-    assert committed == config.schema_json(), "run: python -m recaption.config"
+def test_the_shipped_pipelines_fit_the_json_schema() -> None:  # tests/test_schema.py: the file is current
+    schema = json.loads((shipped("schemas") / "pipeline.schema.json").read_text("utf-8"))
     for file in sorted(shipped("pipelines").glob("*.yaml")):
         data = yaml.safe_load(file.read_text("utf-8"))
         jsonschema.validate(data, schema)

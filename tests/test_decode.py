@@ -98,6 +98,42 @@ def test_avif() -> None:
     assert reason_of(data[: len(data) // 2]) in ("truncated", "undecodable")
 
 
+def with_brands(data: bytes, major: bytes, compatible: tuple[bytes, ...]) -> bytes:
+    """The AVIF or HEIF with other brands: a `ftyp` box of the same size, so that no offset moves."""
+    size = int.from_bytes(data[:4], "big")
+    listed = [*compatible, *[compatible[-1]] * 64][: (size - 16) // 4]
+    return data[:8] + major + bytes(4) + b"".join(listed) + data[size:]
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+@pytest.mark.parametrize(
+    "compatible", [(b"mif1", b"avif", b"miaf"), (b"avif",), (b"mif1", b"heic", b"avif")], ids=["usual", "one", "both"]
+)
+def test_avif_in_a_plain_container(compatible: tuple[bytes, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = encode(picture(), "AVIF", exif=exif(6))
+    data = with_brands(plain, b"mif1", compatible)
+    assert data != plain and sniff(data) == "AVIF"
+    assert check_header(data, LIMITS) == check_header(plain, LIMITS)
+    assert decode(data, LIMITS).tobytes() == decode(plain, LIMITS).tobytes()
+    assert_upright_as_pillow_has_it(data)
+    assert reason_of(data[: len(data) // 2], call=check_header) == "truncated"
+    monkeypatch.setattr("PIL.AvifImagePlugin.SUPPORTED", False)
+    with pytest.raises(
+        ImageError, match=r"the image is AVIF, which needs the extra heif: pip install 'recaption\[heif\]'"
+    ):
+        check_header(data, LIMITS)
+
+
+@pytest.mark.skipif(not supported("HEIF"), reason="the extra heif is not installed")
+@pytest.mark.parametrize(
+    "compatible", [(b"mif1", b"heic"), (b"mif1",), (b"heic", b"avif")], ids=["usual", "one", "both"]
+)
+def test_heic_in_a_plain_container(compatible: tuple[bytes, ...]) -> None:
+    data = with_brands(originals()["heif"], b"mif1", compatible)
+    assert sniff(data) == "HEIF"
+    assert decode(data, LIMITS).tobytes() == decode(originals()["heif"], LIMITS).tobytes()
+
+
 def test_info_is_of_the_stored_image() -> None:
     data = encode(picture((640, 480), "L"), "JPEG")
     assert check_header(data, LIMITS) == ImageInfo(format="JPEG", width=640, height=480, mode="L")
@@ -341,6 +377,125 @@ def test_orientation_is_told_and_applied_where_it_is_given(format: str, orientat
     assert decode_whole(data, found.orientation)[0].tobytes() == expected.tobytes()
     small = decode(data, LIMITS, max_pixels=300, orientation=found.orientation)
     assert (small.width > small.height) == (expected.width > expected.height)
+
+
+def xmp(orientation: int, element: bool = False) -> bytes:
+    """An XMP packet as Lightroom writes it, with the orientation as an attribute or as an element."""
+    attribute = "" if element else f' tiff:Orientation="{orientation}"'
+    inside = f"<tiff:Orientation>{orientation}</tiff:Orientation>" if element else ""
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{attribute}>{inside}'
+        "</rdf:Description></rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png_text(text: bytes, *, deflated: bool = False, kind: bytes = b"iTXt") -> bytes:
+    """A chunk that holds XMP."""
+    stored = zlib.compress(text) if deflated else text
+    head = {b"iTXt": bytes([deflated, 0]) + b"\0\0", b"zTXt": b"\0", b"tEXt": b""}[kind]
+    return png_chunk(kind, b"XML:com.adobe.xmp\0" + head + stored)
+
+
+def with_metadata(format: str, in_exif: int | None, in_xmp: bytes | None) -> bytes:
+    options: dict[str, Any] = {} if in_exif is None else {"exif": exif(in_exif)}
+    if format in ("WEBP", "AVIF"):
+        options["quality"] = 100
+    if format == "MPO":
+        options |= {"save_all": True, "append_images": [picture((48, 64))]}
+    if in_xmp is None:
+        return encode(picture(), format, **options)
+    if format == "PNG":
+        data = encode(picture(), "PNG", **options)
+        return data[:33] + png_text(in_xmp) + data[33:]
+    if format == "TIFF":
+        options["tiffinfo"] = {700: in_xmp, **({} if in_exif is None else {0x0112: in_exif})}
+        options.pop("exif", None)
+        return encode(picture(), "TIFF", **options)
+    return encode(picture(), format, xmp=in_xmp, **options)
+
+
+def assert_upright_as_pillow_has_it(data: bytes) -> None:
+    """Orientation, size and pixels as `ImageOps.exif_transpose` makes them, which `datasets` and trainers call."""
+    with Image.open(io.BytesIO(data)) as image:
+        expected = ImageOps.exif_transpose(image).convert("RGB")
+    found = check_header(data, LIMITS)
+    assert found.upright_size == expected.size
+    assert decode(data, LIMITS, orientation=found.orientation).tobytes() == expected.tobytes()
+    assert decode_whole(data, found.orientation)[0].tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("in_xmp", [None, xmp(1), xmp(3), xmp(6), xmp(5, element=True), xmp(9), b"<x:xmpmeta/>"])
+@pytest.mark.parametrize("in_exif", [None, 1, 3, 8])
+@pytest.mark.parametrize("format", ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+def test_orientation_in_exif_and_xmp_is_as_pillow_has_it(
+    format: str, in_exif: int | None, in_xmp: bytes | None
+) -> None:
+    if format != "MPO" and not supported(format):
+        pytest.skip(f"nothing here reads {format}")
+    originals()  # registers the writer of HEIF
+    data = with_metadata(format, in_exif, in_xmp)
+    assert_upright_as_pillow_has_it(data)
+    if format in ("JPEG", "MPO", "PNG", "WEBP"):
+        stated = in_exif or {xmp(3): 3, xmp(6): 6, xmp(5, element=True): 5}.get(in_xmp or b"", 1)
+        assert check_header(data, LIMITS).orientation == (None if stated == 1 else stated)
+
+
+@pytest.mark.parametrize("kind", [b"iTXt", b"zTXt", b"tEXt"])
+def test_xmp_in_any_text_of_a_png(kind: bytes) -> None:
+    data = SAVED["PNG"]
+    for at in (33, len(data) - 12):  # before and behind the pixels
+        for deflated in (False, True) if kind == b"iTXt" else (kind == b"zTXt",):
+            text = png_text(xmp(6), deflated=deflated, kind=kind)
+            made = data[:at] + text + data[at:]
+            assert check_header(made, LIMITS).orientation == 6
+            assert_upright_as_pillow_has_it(made)
+            made = data[:at] + text + png_text(xmp(3)) + data[at:]  # the last one counts
+            assert check_header(made, LIMITS).orientation == 3
+            assert_upright_as_pillow_has_it(made)
+    for broken in (b"", b"XML:com.adobe.xmp", b"XML:com.adobe.xmp\0\1\0\0\0no deflate", b"XML:com.adobe.xmp\0\1\1\0\0"):
+        made = data[:33] + png_chunk(b"iTXt", broken) + data[33:]
+        assert check_header(made, LIMITS).orientation is None
+
+
+@settings(max_examples=400, deadline=None)
+@given(noise=st.data())
+def test_damaged_exif_turns_an_image_as_pillow_turns_it(noise: st.DataObject) -> None:
+    block = bytearray(exif(6).tobytes()[6:])
+    for _ in range(noise.draw(st.integers(1, 3))):
+        at = noise.draw(st.integers(0, len(block) - 1))
+        block[at] = noise.draw(st.one_of(st.integers(0, 20), st.integers(0, 255)))
+    data = encode(picture(), "PNG")
+    made = data[:33] + png_chunk(b"eXIf", bytes(block)) + png_text(xmp(3)) + data[33:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(made)) as image:
+            try:
+                expected = ImageOps.exif_transpose(image).convert("RGB")
+            except Exception:  # noqa: BLE001 - such a file no trainer reads
+                return
+    found = check_header(made, LIMITS).orientation
+    assert decode(made, LIMITS, orientation=found).tobytes() == expected.tobytes(), bytes(block)
+
+
+@pytest.mark.parametrize("kind", range(1, 17))
+@pytest.mark.parametrize("count", [1, 2])
+def test_orientation_of_any_type_is_as_pillow_reads_it(kind: int, count: int) -> None:
+    forms = {1: "B", 2: "B", 3: "H", 4: "I", 5: "II", 6: "b", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+    form = "<" + forms.get(kind, "Q") * count
+    values = [6 if at % 2 == 0 else 1 for at in range(len(form) - 1)]
+    value = struct.pack(form, *values)
+    field = struct.pack("<HHI", 0x0112, kind, count) + (value.ljust(4, b"\0") if len(value) <= 4 else b"\x1a\0\0\0")
+    block = b"II*\0\x08\0\0\0\1\0" + field + bytes(4) + value
+    data = encode(picture(), "PNG")
+    made = data[:33] + png_chunk(b"eXIf", block) + data[33:]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_upright_as_pillow_has_it(made)
 
 
 def test_orientation_of_a_png_behind_its_pixels_and_of_odd_exif() -> None:

@@ -22,8 +22,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("types", "errors"),
     ("supervise", "stdio", "signals", "watch"),  # standard library only
     (
-        *("resources", "text", "figures", "scrub", "problems", "tokenids", "tokenizer", "threads"),
-        *("sandbox", "strictyaml", "section", "legacy", "demo", "__init__"),
+        *(
+            "resources",
+            "text",
+            "figures",
+            "scrub",
+            "problems",
+            "tokenids",
+            "tokenizer",
+            "threads",
+            "tablefile",
+            "guard",
+        ),
+        *("guard", "sandbox", "strictyaml", "section", "legacy", "demo", "__init__"),
     ),
     ("io",),
     ("config", "prompt", "schema", "imagefile", "decode", "models"),
@@ -43,6 +54,7 @@ NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
 APART = {folder: {"types", "errors", "schema", "text", "__init__", folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
+APART["inspect"] |= {"tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")

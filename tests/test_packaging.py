@@ -23,8 +23,6 @@ SHIPPED = ("pipelines", "prompts", "schemas")
 DISTRIBUTION = {"PIL": "pillow", "yaml": "pyyaml", "cv2": "opencv-python-headless"}
 # Imported, but brought along by what is named: these are a library's own dependencies and follow its version.
 COMES_WITH = {"tokenizers": "transformers", "safetensors": "transformers", "thinc": "spacy", "cloudpickle": "vllm"}
-# Started as a process of its own, which only an extra's library can serve.
-OWN_PROCESS = {ROOT / "recaption/source/download/worker.py"}
 
 
 def python(*args: str, cwd: Path, path: Path | None = None) -> str:
@@ -146,7 +144,7 @@ def test_what_a_reader_imports_is_in_the_core(part: str) -> None:
     place = ROOT / "recaption" / part
     missing = {
         f"{path.relative_to(ROOT)} imports {module}"
-        for path in (set(place.rglob("*.py")) - OWN_PROCESS if place.is_dir() else [place])
+        for path in (place.rglob("*.py") if place.is_dir() else [place])
         for module in top_level_imports(path, nested=False)
         if distribution_of(module) not in names(PROJECT["dependencies"])
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def test_a_prompt_is_filled_in_with_columns(tmp_path: Path) -> None:
     assert loaded.fill_in({"title": "Ünïcode {{ x }}", "tags": ["a", "b"]}) == "Title: Ünïcode {{ x }}.\nTags: a, b"
 
 
+def test_a_prompt_that_was_used_can_be_sent_to_another_process(tmp_path: Path) -> None:
+    loaded = prompt.load(write(tmp_path, HEAD + "Title: {{ title }}."))
+    assert loaded.fill_in({"title": "a"}) == "Title: a."
+    sent = pickle.loads(pickle.dumps(loaded))
+    assert sent == loaded and sent.fill_in({"title": "b"}) == "Title: b."
+
+
 def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "x")
     renamed = Path(path).read_bytes().replace(b"granularity", b"kind")  # the key of schema 1.2
@@ -43,6 +51,30 @@ def test_a_value_that_does_not_fit_refuses_the_request(tmp_path: Path, columns: 
     loaded = prompt.load(write(tmp_path, HEAD + "{{ title.upper() }}"))
     with pytest.raises(RequestError, match="prompt p cannot be filled in"):
         loaded.fill_in(columns)
+
+
+@pytest.mark.parametrize("caption", [None, "", " ", "\u200b", "\ufeff \u2060", "\x07"])
+@pytest.mark.parametrize("template", ["{% if caption %}{{ caption }}{% endif %}", "{{ caption or '' }}"])
+def test_a_prompt_that_fills_in_to_nothing_visible_refuses_the_request(
+    tmp_path: Path, template: str, caption: str | None
+) -> None:
+    loaded = prompt.load(write(tmp_path, HEAD + template))
+    with pytest.raises(RequestError, match="prompt p cannot be filled in: the text is empty"):
+        loaded.fill_in({"caption": caption})
+    assert loaded.fill_in({"caption": "\u200b\U0001f431"}) == "\u200b\U0001f431"
+
+
+@pytest.mark.parametrize("text", ["{# later #}", "{{ '' }}", "{{ ' ' }}", "{% if false %}a{% endif %}", "\u200b"])
+def test_a_prompt_without_columns_that_is_always_empty_is_an_error_of_the_file(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"p\.md fills in to an empty text for every image"):
+        prompt.load(write(tmp_path, HEAD + text))
+
+
+def test_answers_to_an_empty_prompt_are_still_found(tmp_path: Path) -> None:
+    """Earlier versions sent it; its answers are paid for."""
+    loaded = prompt.load(write(tmp_path, HEAD + "{% if n == 1 %}One.{% endif %}"))
+    assert loaded.fill_in_as_before({"n": 2}) == ""
+    assert loaded.fill_in_as_before({"n": 1}) is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import re
 import types as python_types
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -19,7 +18,7 @@ from referencing import Registry, Resource
 from recaption import schema, types
 from recaption.errors import DatasetError
 from recaption.resources import shipped
-from recaption.write import contract
+from schemas import json_schemas, render, tables
 
 SCHEMAS = shipped("schemas")
 README = (SCHEMAS / "README.md").read_text("utf-8")
@@ -117,7 +116,7 @@ def test_flat_tables_say_what_the_nested_record_says() -> None:
     for column in without(captions, "sub_captions"):
         assert schema.CAPTIONS.field(column.name).equals(column)
     assert [c.name for c in tags] == [n for n in schema.TAGS.names if n not in ("sub_id", "key")]
-    assert all(f.metadata[b"description"] for table in contract.tables().values() for f in table if f.name != "image")
+    assert all(f.metadata[b"description"] for table in tables().values() for f in table if f.name != "image")
 
 
 # Arrow <-> JSON
@@ -142,9 +141,9 @@ def check(properties: Mapping[str, Any], required: list[str], columns: list[pa.F
             check(prop["properties"], prop["required"], list(column.type))
 
 
-@pytest.mark.parametrize("name", sorted(contract.tables()))
+@pytest.mark.parametrize("name", sorted(tables()))
 def test_json_schema_is_the_arrow_schema(name: str) -> None:
-    check(load(name)["properties"], load(name)["required"], list(contract.tables()[name]))
+    check(load(name)["properties"], load(name)["required"], list(tables()[name]))
 
 
 def test_sample_is_the_record_with_flat_strings() -> None:
@@ -182,26 +181,22 @@ def enums(node: Any, name: str) -> list[list[Any]]:
     ],
 )
 def test_closed_lists_are_those_of_types(column: str, closed: Any) -> None:
-    found = [values for name in contract.tables() for values in enums(load(name), column)]
+    found = [values for name in tables() for values in enums(load(name), column)]
     assert found and all(values == list(get_args(closed)) for values in found)
 
 
 def test_committed_schemas_are_what_the_code_derives() -> None:
-    derived = contract.json_schemas()
+    derived = json_schemas()
     for name, body in derived.items():
         committed = (SCHEMAS / f"{name}.schema.json").read_bytes()
-        assert committed == contract.render(body), f"{name}: run python -m recaption.write.contract"
-    assert set(names()) == set(derived) | BY_HAND
+        assert committed == render(body), f"{name}: run make schemas"
+    assert {*names(), "pipeline"} == set(derived) | BY_HAND
 
 
 @pytest.mark.parametrize("name", names())
 def test_schemas_are_schemas_of_this_version(name: str) -> None:
     Draft202012Validator.check_schema(load(name))
     assert load(name)["$id"] == f"{name}.schema.json" and load(name)["x-schema-version"] == types.SCHEMA_VERSION
-
-
-def test_writing_the_schemas_gives_one_file_each(tmp_path: Path) -> None:
-    assert {p.name for p in contract.write(tmp_path)} == {f"{n}.schema.json" for n in contract.json_schemas()}
 
 
 # README
@@ -216,7 +211,7 @@ def test_readme_has_an_example_of_every_file() -> None:
 def test_readme_examples_are_valid(name: str, text: str) -> None:
     example = json.loads(text)
     validator(name).validate(example)
-    if name in contract.tables():  # and fit the Arrow schema, token columns included
+    if name in tables():  # and fit the Arrow schema, token columns included
         tokenizers = ("clip",) if "n_tokens_clip" in text else ()
         arrow = {
             "sub_captions": schema.sub_captions(tokenizers),
@@ -224,7 +219,7 @@ def test_readme_examples_are_valid(name: str, text: str) -> None:
         }
         if "image" in example:
             example["image"]["bytes"] = base64.b64decode(example["image"]["bytes"])
-        pa.Table.from_pylist([example], schema=arrow.get(name, contract.tables()[name])).validate(full=True)
+        pa.Table.from_pylist([example], schema=arrow.get(name, tables()[name])).validate(full=True)
 
 
 @pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(EXAMPLES)])

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 from killed_run import TESTS, KilledRun
-from s3_server import needs_s3, s3_process
+from s3_server import Fault, needs_s3, s3_process, s3_server
+from samples import jpeg
+from small_output import answer_all, pipeline_data, write_source
 
 pytestmark = [needs_s3, pytest.mark.slow, pytest.mark.timeout(480)]
 IMAGES = 200
@@ -98,3 +103,42 @@ def test_a_stop_is_heard_while_the_store_is_silent(silent: Silent) -> None:
     silent.go_on()
     run.start()
     assert run.wait() == 0, run.said()
+
+
+@pytest.mark.parametrize("silent", ["pipeline.yaml", "/rejects/"])
+def test_ctrl_c_ends_retry_while_the_store_is_silent(
+    silent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_source(tmp_path, shards=2)
+    (tmp_path / "moods").mkdir(exist_ok=True)
+    (tmp_path / "moods" / f"refuse-{hashlib.sha256(jpeg(1)).hexdigest()}").touch()
+    answer_all(pipeline_data(tmp_path))
+    reached, free = threading.Event(), threading.Event()
+
+    def fault(method: str, path: str) -> Fault | None:
+        if silent in path and method == "GET":
+            reached.set()
+            free.wait()
+        return None
+
+    with s3_server(monkeypatch) as server:
+        url = server.bucket()
+        fsspec.filesystem("s3").put(f"{tmp_path / 'out'}/", f"{url}/", recursive=True)
+        server.fault = fault
+        retry = [sys.executable, "-m", "recaption", "retry", url, "--reason", "refusal"]
+        process = subprocess.Popen(
+            [*retry, "--pipeline", str(tmp_path / "out/pipeline.yaml")],
+            env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert reached.wait(60), "it reads from the store"
+            process.send_signal(signal.SIGINT)
+            out, errors = process.communicate(timeout=30)
+            assert process.returncode == 75, (out, errors)
+        finally:
+            free.set()
+            process.kill()
+            process.wait()

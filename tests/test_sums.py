@@ -38,6 +38,8 @@ class Expected:
     long: tuple[int, int, int, int, int]
     short: tuple[int, int, int, int, int] | None = None
     ok: int
+    partial: int = 0
+    rejected: int | None = None  # None: not stated
 
 
 def pipeline(tmp_path: Path, images: list[bytes], **engine_args: Any) -> Pipeline:
@@ -66,9 +68,30 @@ def resumed(tmp_path: Path) -> tuple[Pipeline, Expected]:
 
 
 def with_rejects(tmp_path: Path) -> tuple[Pipeline, Expected]:
-    images = [jpeg(0), jpeg(50)[:-400], b"<html></html>", jpeg(1), b""]
-    # Headers and ends of files are checked when the shard is listed: these three are not asked about.
-    return pipeline(tmp_path, images), Expected(long=(2, 0, 0, 2, 0), short=(2, 0, 0, 2, 0), ok=2)
+    """Three images are unusable, which is seen when the shard is listed: they are not asked about. Of the other five,
+    the engine refuses three requests: one image has no answer, one has one, three have both."""
+    images = [jpeg(0), jpeg(50)[:-400], b"<html></html>", jpeg(1), b"", jpeg(2), jpeg(3), jpeg(4)]
+    data = pipeline(tmp_path, images)
+    refused = {5: "refuse all", 6: "refuse long"}
+    samples = [sample(f"k{i:04d}", image, refused.get(i, "a cup")) for i, image in enumerate(images)]
+    write_tar(tmp_path / "s" / "a.tar", samples)
+    for ask, only in zip(data["generate"], ("long", "all"), strict=True):
+        words = "{% if 'all' in caption or '" + only + "' in caption %}{{ caption }}{% else %}What is it?{% endif %}"
+        (tmp_path / f"{ask['id']}.md").write_text(
+            f"---\nid: {ask['id']}\nversion: 1\nkind: {ask['id']}\n---\n{ask['id']} {words}\n"
+        )
+        ask["prompt"] = str(tmp_path / f"{ask['id']}.md")
+    data["output"]["require"] = ["short"]
+    return data, Expected(long=(5, 0, 0, 3, 2), short=(5, 0, 0, 4, 1), ok=3, partial=1, rejected=4)
+
+
+def with_refusals(tmp_path: Path) -> tuple[Pipeline, Expected]:
+    """A model that answers that it cannot help, after three attempts, and images that the source rejects."""
+    data = pipeline(tmp_path, [jpeg(0), b"<html></html>", jpeg(1), jpeg(2)])
+    data["models"]["refuser"] = {**data["models"]["fake"], "engine_args": {"refusals": True}}
+    data["generate"][1]["model"] = "refuser"
+    data["output"]["require"] = ["long"]
+    return data, Expected(long=(3, 0, 0, 3, 0), short=(3, 0, 0, 0, 3), ok=0, partial=3, rejected=1)
 
 
 def with_duplicates(tmp_path: Path) -> tuple[Pipeline, Expected]:
@@ -124,7 +147,17 @@ def printed(data: Pipeline, name: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "case", [fresh, resumed, with_rejects, with_duplicates, with_two_models, with_a_lost_engine, from_a_column]
+    "case",
+    [
+        fresh,
+        resumed,
+        with_rejects,
+        with_refusals,
+        with_duplicates,
+        with_two_models,
+        with_a_lost_engine,
+        from_a_column,
+    ],
 )
 def test_all_that_show_a_figure_show_the_same(
     case: Callable[[Path], tuple[Pipeline, Expected]], tmp_path: Path
@@ -172,7 +205,12 @@ def test_all_that_show_a_figure_show_the_same(
 
     s, overview = summarise(str(out)), printed(data, "overview")
     counts = manifest["counts"]
-    assert s.ok == counts["ok"] == overview["images: ok"] == expected.ok
+    assert s.ok == counts["ok"] == overview.get("images: ok", 0) == expected.ok
+    if expected.rejected is not None:
+        assert s.partial == counts["partial"] == overview.get("images: partial", 0) == expected.partial
+        assert s.rejected == counts["reject"] == overview["images: reject"] == expected.rejected
+        assert counts["images"] == expected.ok + expected.partial + expected.rejected
+        assert sum(manifest["rejects"].values()) == expected.rejected
     assert s.images == counts["images"] == overview["images"] == summary["dataset"]["images"]
     assert s.captions == counts["captions"] == sum(n for what, n in overview.items() if what.startswith("captions: "))
     assert dict(s.captions_of) == {
@@ -182,7 +220,7 @@ def test_all_that_show_a_figure_show_the_same(
     assert s.tags == counts["tags"] == overview["objects"] == summary["dataset"]["tags"]
     for name, (_, _, _, answered, _) in generations.items():
         earlier = 0 if case is not resumed else 4
-        assert overview[f"stored answers: {name}"] == answered + earlier
+        assert overview.get(f"stored answers: {name}", 0) == answered + earlier
 
     screen = io.StringIO()
     _report(outcome, "test", Console(file=screen, width=200))

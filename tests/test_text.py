@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.text import fold, normalise
+from recaption.text import fitted, fold, normalise
 
 
 @given(st.text(alphabet=st.characters()))
@@ -23,6 +23,14 @@ def test_what_changes_and_what_stays() -> None:
     assert normalise(" a\r\nb\rc\0d\ud800e\u2028f ") == "a\nb\ncd\ufffde\nf"
     assert normalise("e\u0301") == "é"
     assert normalise("<b>tail…  two  spaces</b>") == "<b>tail…  two  spaces</b>"
+
+
+def test_an_answer_that_is_too_long_loses_what_is_not_visible_first() -> None:
+    assert fitted(" a ", 3) == (" a ", False)
+    assert fitted(" \u200b ab\n", 3) == ("ab", False)
+    assert fitted(" abcd ", 3) == ("abc", True)
+    assert fitted(" \u00e9\u00e9 ", 3) == ("\u00e9", True)
+    assert fitted("    ", 3) == ("", False)
 
 
 def test_fold_makes_one_line() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 
-from recaption.build.assemble import Assembled, assemble_shard
+from recaption.build.assemble import Assembled, RecordRules, assemble_shard
 from recaption.io.store import LocalStore
 from recaption.types import Answer, Generation, Image, Locator, Record, Reject, SubCaption, Tag
 
@@ -58,14 +58,14 @@ def answer_of(image: Image, text: str = "A red dog runs. It barks.", **more: Any
     return Answer(**{**fields, **more})
 
 
-def reject_of(image: Image, reason: str, generation: str | None = None, **more: Any) -> Reject:
+def reject_of(image: Image, reason: str, generation: str, **more: Any) -> Reject:
     fields = {
         "key": image.key,
         "source_key": image.source_key,
         "shard": image.shard,
         "row": image.row,
         "sha256": image.sha256,
-        "stage": "generate" if generation else "decode",
+        "stage": "generate",
         "generation": generation,
         "reason": reason,
         "detail": "",
@@ -120,16 +120,14 @@ class Shard:
     name: str = "00000"
 
     def assembled(self) -> Assembled:
-        return assemble_shard(
-            [image for image, _ in self.pairs],
-            self.answers,
-            self.rejects,
-            self.generations,
-            require=self.require,
+        rules = RecordRules(
+            generations=self.generations,
+            require=frozenset(self.require),
             holdout_fraction=self.holdout,
             excluded=self.excluded,
-            shard_name=self.name,
         )
+        images = [image for image, _ in self.pairs]
+        return assemble_shard(images, self.answers, self.rejects, rules, shard_name=self.name)
 
     def records(self) -> list[Record]:
         return annotated(self.assembled().records)

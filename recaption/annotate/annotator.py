@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recaption.annotate import flags, flair, lang, own, split
 from recaption.annotate.dups import Seen
-from recaption.annotate.guard import Failed, attempt
 from recaption.annotate.kinds import Token
 from recaption.annotate.pipeline import Tagger
 from recaption.annotate.quotes import quoted
@@ -27,6 +26,7 @@ from recaption.annotate.tokens import Counters
 from recaption.annotate.vocabulary import Vocabulary
 from recaption.annotate.weight import weight
 from recaption.config import Annotate
+from recaption.guard import Failed, attempt
 from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 
 if TYPE_CHECKING:

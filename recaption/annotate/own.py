@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from recaption import schema
-from recaption.annotate.guard import Failed, attempt
 from recaption.annotate.kinds import Token
 from recaption.errors import ConfigError, DatasetError
+from recaption.guard import Failed, attempt
 from recaption.types import Caption, CaptionFailure, SubCaption
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recaption.annotate.guard import Failed, attempt
 from recaption.annotate.kinds import Token
 from recaption.annotate.once import embed_words_once
 from recaption.errors import ConfigError, MissingExtra
+from recaption.guard import Failed, attempt
 
 SHIPPED = Path(__file__).parent / "model"
 _TAGGING = ("tok2vec", "transformer", "curated_transformer", "tagger")

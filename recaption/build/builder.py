@@ -23,7 +23,7 @@ from recaption.scrub import public_text
 from recaption.tasks import caption
 from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
-from recaption.write import Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
+from recaption.write import BuildInfo, Format, ShardEntry, current_build, publish, read_manifest, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
 
@@ -173,14 +173,11 @@ class Builder:
     def _write_manifest(self, entries: list[ShardEntry], provenance: dict[str, Any]) -> None:
         pipeline = self._plan.pipeline
         holdout = pipeline.output.holdout
-        write_manifest(
-            self._store,
-            self._spec.prefix,
+        info = BuildInfo(
             name=pipeline.name,
             build=self.build,
             format=self._spec.format,
             image_mode=pipeline.output.images,
-            shards=entries,
             generations=[question.generation for question in self._plan.questions],
             require=pipeline.require,
             primary=pipeline.primary,
@@ -195,6 +192,7 @@ class Builder:
             holdout=holdout.fraction if holdout else 0.0,
             pixels=looked_at(pipeline),
         )
+        write_manifest(self._store, self._spec.prefix, entries, info)
 
 
 def looked_at(pipeline: Pipeline) -> dict[str, Any]:
@@ -204,20 +202,23 @@ def looked_at(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def tell_failures(entry: ShardEntry, tell: Emit) -> None:
-    """Log the captions of a dataset shard on which annotation failed."""
+    """Log the captions of a dataset shard on which annotation or a tokenizer failed."""
     for failure in entry.failures:
         where = {"shard": entry.name, "key": failure.caption_id.partition("/")[0], "caption_id": failure.caption_id}
-        if failure.table is None:
+        if failure.tokenizer is not None:
+            tell("token_ids_failed", "warning", tokenizer=failure.tokenizer, **where, detail=failure.error)
+        elif failure.table is None:
             tell("caption_unparsed", "warning", **where, detail=failure.error)
         else:
             tell("table_failed", "warning", table=failure.table, **where, detail=failure.error)
-    not_named = entry.counts.get("unparsed", 0) + sum(entry.table_failures.values()) - len(entry.failures)
+    failed = entry.counts.get("unparsed", 0) + sum((*entry.table_failures.values(), *entry.token_failures.values()))
+    not_named = failed - len(entry.failures)
     if not_named > 0:
         tell("failures_not_named", "warning", shard=entry.name, count=not_named)
 
 
 def failures_in_words(manifest: dict[str, Any]) -> list[str]:
-    """What to say of the captions of a build on which annotation failed; nothing where there are none."""
+    """Warnings about the captions of a build on which annotation or a tokenizer failed; none where there are none."""
     said = []
     if unparsed := manifest["counts"].get("unparsed", 0):
         captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
@@ -230,6 +231,12 @@ def failures_in_words(manifest: dict[str, Any]) -> list[str]:
         said.append(
             f"annotate.tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
             "metrics/log*.jsonl name the captions and the errors"
+        )
+    for tokenizer, lost in manifest.get("token_failures", {}).items():
+        captions = "1 caption" if lost == 1 else f"{lost:,} captions"
+        said.append(
+            f"output.token_ids: {tokenizer} failed on texts of {captions}, which have no stored ids; the loader "
+            "tokenises them. The events token_ids_failed in metrics/log*.jsonl name the captions and the errors"
         )
     return said
 

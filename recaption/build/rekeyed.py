@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.build.shard import KeyTable
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.source.recorded import KeyRule
+from recaption.tablefile import read_table
 from recaption.write import current_build, read_manifest
 
 _COLUMNS = ("key", "sha256")
@@ -75,7 +75,7 @@ def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int
 
 def _read(store: Store, path: str) -> pa.Table:
     # As plain tables: what was written by an earlier version has other metadata.
-    table = pq.read_table(pa.BufferReader(store.get(path)), columns=list(_COLUMNS))
+    table = read_table(pa.BufferReader(store.get(path)), columns=list(_COLUMNS))
     return pa.table({name: table[name].combine_chunks() for name in _COLUMNS})
 
 

@@ -11,8 +11,7 @@ number of samples, and whoever packs finds the row where it falls by assembling 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from recaption.build.assemble import Assembled
@@ -125,7 +124,7 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
         images.append(of_source)
         records += [replace(record, row=record.row + shift) for record in assembled.records]
         rejects += [replace(reject, shard=packing.name, row=reject.row + shift) for reject in assembled.rejects]
-        asked = _added(asked, assembled.asked)
+        asked = {name: asked.get(name, Asked()) + counts for name, counts in assembled.asked.items()}
     whole = Assembled(records=tuple(records), rejects=tuple(rejects), asked=asked)
     return write_assembled(store, spec, packing.name, whole, images, packing.inputs)
 
@@ -148,20 +147,6 @@ def _take(store: Store, spec: BuildSpec, name: str, segment: Segment) -> tuple[l
 
 def _is_sample(record: Record) -> bool:
     return record.split == "train" and record.status in ("ok", "partial")
-
-
-def _added(one: Mapping[str, Asked], other: Mapping[str, Asked]) -> dict[str, Asked]:
-    """The counts of two segments together."""
-    made = {}
-    for generation, counts in other.items():
-        before = one.get(generation, Asked())
-        made[generation] = Asked(
-            asked=before.asked + counts.asked,
-            answered=before.answered + counts.answered,
-            rejected=before.rejected + counts.rejected,
-            reasons=dict(sorted((Counter(before.reasons) + Counter(counts.reasons)).items())),
-        )
-    return made
 
 
 def _digest(parts: Iterable[tuple[object, ...]]) -> str:

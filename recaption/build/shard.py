@@ -11,10 +11,9 @@ from itertools import chain
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.annotate import Annotator
-from recaption.build.assemble import Assembled, assemble_shard
+from recaption.build.assemble import Assembled, RecordRules, assemble_shard
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
@@ -22,9 +21,19 @@ from recaption.output import answers as parts
 from recaption.output.answers import stored_item
 from recaption.output.index import duplicate_keys, load_index
 from recaption.source import Source
+from recaption.tablefile import read_table
 from recaption.tasks.question import Question
 from recaption.types import Answer, Image, Reject, SourceShard
-from recaption.write import Encoder, Format, ShardEntry, encoders, write_shard, written_shard
+from recaption.write import (
+    Encoder,
+    Format,
+    ShardContent,
+    ShardEntry,
+    ShardFormat,
+    encoders,
+    write_shard,
+    written_shard,
+)
 from recaption.write.profile import FlairProfile, flair_profile
 
 
@@ -119,16 +128,13 @@ def assemble_images(
     when one has neither answer nor reject of a generation.
     """
     holdout = spec.pipeline.output.holdout
-    assembled = assemble_shard(
-        images,
-        answers,
-        rejects,
-        [question.generation for question in spec.questions],
-        require=spec.pipeline.require,
+    rules = RecordRules(
+        generations=[question.generation for question in spec.questions],
+        require=frozenset(spec.pipeline.require),
         holdout_fraction=holdout.fraction if holdout else 0.0,
         excluded=spec.excluded,
-        shard_name=name,
     )
+    assembled = assemble_shard(images, answers, rejects, rules, shard_name=name)
     for generation, asked_of in assembled.asked.items():
         if missing := asked_of.asked - asked_of.answered - asked_of.rejected:
             raise DatasetError(f"{missing} images have neither answer nor reject of {generation}", shard=shard.id)
@@ -152,27 +158,28 @@ def write_assembled(
     ]
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
+    content = ShardContent(
+        name=name,
+        records=records,
+        images=lambda: chain.from_iterable(spec.source.read(of_source) for of_source in wanted if of_source),
+        rejects=assembled.rejects,
+        asked=assembled.asked,
+        inputs=inputs,
+        own=annotated.tables,
+        failures=annotated.failures,
+    )
+    shape = ShardFormat(
+        format=spec.format,
+        image_mode=pipeline.output.images,
+        tokenizers=annotator.tokenizers,
+        primary=pipeline.primary,
+        profile=profile_of(pipeline, spec.questions),
+        token_ids=token_encoders(pipeline.output.token_ids),
+        holdout=pipeline.output.holdout is not None,
+    )
     gc.freeze()  # the records live until all is written: the collector need not walk over them again and again
     try:
-        return write_shard(
-            store,
-            spec.prefix,
-            name,
-            records,
-            lambda: chain.from_iterable(spec.source.read(of_source) for of_source in wanted if of_source),
-            format=spec.format,
-            tokenizers=annotator.tokenizers,
-            primary=pipeline.primary,
-            image_mode=pipeline.output.images,
-            rejects=assembled.rejects,
-            asked=assembled.asked,
-            inputs=inputs,
-            own=annotated.tables,
-            failures=annotated.failures,
-            profile=profile_of(pipeline, spec.questions),
-            token_ids=token_encoders(pipeline.output.token_ids),
-            holdout=pipeline.output.holdout is not None,
-        )
+        return write_shard(store, spec.prefix, content, shape)
     finally:
         gc.unfreeze()
 
@@ -203,7 +210,7 @@ def check_keys(store_url: str, shards: Sequence[KeyTable]) -> None:
 
 
 def _keys(store: Store, shard: KeyTable) -> list[str]:
-    table = pq.read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
+    table = read_table(pa.BufferReader(store.get(shard.path)), columns=["key"])
     keys: list[str] = table["key"].slice(0, shard.rows).to_pylist()
     return keys
 

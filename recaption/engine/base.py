@@ -126,6 +126,10 @@ class Engine(Protocol):
     that takes Requests as they are; it may be called before `start`, so that renderers are built beside a starting
     engine. `drain` takes no more requests and returns when those in flight are answered, or after `deadline` seconds;
     `stop` ends the engine at once, and whatever is still asked of it raises Interrupted.
+
+    An engine may have an attribute `bounds_requests`. Where it is true, every `generate` ends within a bounded time,
+    and the actor does not watch for an engine that hangs (`models.*.hang_seconds`): a request without a reply is then a
+    failure of that request, not of the engine.
     """
 
     capacity: int

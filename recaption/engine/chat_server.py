@@ -24,6 +24,7 @@ from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
 LONGEST_BACKOFF = 60.0  # s
 LONGEST_RETRY_AFTER = 60.0  # s; a request whose server asks for more is sent again after this long
 LARGEST_REPLY = 8 * 2**20  # bytes
+PATIENCE = 10  # completions for others, per connection, after which a busy reply concerns this request alone
 _SAID = 300  # characters of a server's words that go into a message
 _RETRY = (408, 409, 429)  # and all from 500 on
 _BUSY = (429, 503)
@@ -150,12 +151,16 @@ class ChatServer:
             names = self.key.hide(f"; it lists {', '.join(listed[:10])}") if listed else ""
             raise ConfigError(f"model {model!r}: {self._refusal(reply)}{names}")
 
-    async def complete(self, body: bytes) -> dict[str, Any]:
+    async def complete(self, body: bytes, stand_in: Callable[[], bytes] | None = None) -> dict[str, Any]:
         """The chat completion for `body`, a JSON object; it has at least one choice.
 
-        Raises RequestError where the server refuses this request, or fails at it time and again while it answers
+        Raises RequestError where the server refuses this request, or where all `attempts` fail while it answers
         others; EngineDead where it answers none, or refuses all: key, model and address are the same for each. Where no
-        other was answered meanwhile, the last one that was is put again, for one token.
+        other request was answered meanwhile, the last answered one is sent again, for one token. Where none was ever
+        answered, `stand_in` makes a request that every working server answers.
+
+        A busy server (429, 503) that answers others is tried again, until it has completed PATIENCE requests of others
+        per connection since the first failure.
         """
 
         async def once() -> dict[str, Any]:
@@ -164,45 +169,54 @@ class ChatServer:
                 raise EngineDead(self._refusal(reply))
             if not 200 <= reply.status < 300:
                 raise RequestError(f"the server refused the request ({reply.status}): {reply.said}")
-            if not _choices(reply.content):
+            if first_choice(reply.content) is None:
                 raise _NotNowError(f"what came back is no chat completion: {reply.said}")
             self._answered += 1
             self._known = body
             return dict(reply.content)
 
-        return await self._patiently(once)
+        return await self._patiently(once, stand_in)
 
-    async def _patiently(self, once: Callable[[], Awaitable[_T]]) -> _T:
-        tries, answered_before, asked = 0, 0, 0.0
+    async def _patiently(self, once: Callable[[], Awaitable[_T]], stand_in: Callable[[], bytes] | None = None) -> _T:
+        failed = tries = 0  # in all, and in this round of `attempts`
+        answered_first = answered_before = self._answered
+        asked = 0.0
         while True:
             await self._wait(tries, asked)
             try:
                 return await once()
             except _NotNowError as error:
-                tries += 1
+                failed, tries = failed + 1, tries + 1
                 asked = error.retry_after or 0.0
                 if tries == 1:
                     answered_before = self._answered
+                if failed == 1:
+                    answered_first = self._answered
                 if tries < self.attempts:
                     continue
-                said = f"{error} (tried {tries} times)" if tries > 1 else str(error)
-                if self._answered == answered_before and not await self._still_answers():
+                said = f"{error} (tried {failed} times)" if failed > 1 else str(error)
+                alone = self._answered == answered_before
+                if alone and not await self._still_answers(stand_in):
                     how = "answers with errors only" if error.replied else "does not answer"
                     raise EngineDead(f"server {self.base_url} {how}: {said}") from None
-                if not error.busy or self._answered == answered_before:
+                waited_enough = self._answered - answered_first >= PATIENCE * self.connections
+                if alone or waited_enough or not error.busy:
                     raise RequestError(f"the server answers others, but not this request: {said}") from None
-                tries = 0  # too busy, but at work: our turn comes
+                tries = 0  # the server is busy and works on other requests: try again
 
-    async def _still_answers(self) -> bool:
-        """Whether the server answers what it has answered before; False where that is nothing."""
-        if self._known is None:
+    async def _still_answers(self, stand_in: Callable[[], bytes] | None) -> bool:
+        """Whether the server answers a request that it has answered before, or else the stand-in."""
+        if self._known is not None:
+            body = json.dumps({**json.loads(self._known), "max_tokens": 1}).encode()
+        elif stand_in is not None:
+            body = stand_in()
+        else:
             return False
-        body = json.dumps({**json.loads(self._known), "max_tokens": 1}).encode()
         try:
             reply = await self._try("POST", "/chat/completions", body)
         except (_NotNowError, RequestError):
             return False
-        return 200 <= reply.status < 300 and _choices(reply.content)
+        return 200 <= reply.status < 300 and first_choice(reply.content) is not None
 
     async def _wait(self, tries: int, asked: float) -> None:
         """Before a try. `asked`: seconds that the server wants this request to wait; others are not held up by it."""
@@ -281,19 +295,24 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
-def _choices(content: Any) -> bool:
-    choices = content.get("choices") if isinstance(content, dict) else None
-    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict)
+def first_choice(content: Any) -> dict[str, Any] | None:
+    """The choice of index 0 in a chat completion; None: it has no choices.
+
+    Servers may list choices in any order. Where none has index 0, it is the first in the list: some servers leave the
+    index out.
+    """
+    listed = content.get("choices") if isinstance(content, dict) else None
+    choices = [choice for choice in listed if isinstance(choice, dict)] if isinstance(listed, list) else []
+    return next((choice for choice in choices if choice.get("index") == 0), choices[0] if choices else None)
 
 
 def _error(content: Any) -> Any:
-    """What a reply says went wrong: `error` of the body or of its first choice (OpenRouter); None: nothing."""
+    """The error that a reply reports: `error` of the body or of its choice (OpenRouter); None: none."""
     if not isinstance(content, dict):
         return None
-    if _choices(content):
-        choice = content["choices"][0]
+    if (choice := first_choice(content)) is not None:
         message = choice.get("message")
-        has_text = isinstance(message, dict) and message.get("content")
+        has_text = choice.get("text") or (isinstance(message, dict) and message.get("content"))
         return None if has_text else choice.get("error") or content.get("error")
     return content.get("error") or (content if content.get("object") == "error" else None)
 

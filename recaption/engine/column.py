@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from recaption.tasks.caption import clean
 from recaption.tasks.question import column_sha256
-from recaption.text import cut, storable
+from recaption.text import fitted, storable
 from recaption.types import Answer, Image, Reason, Reject
 
 
@@ -31,14 +31,14 @@ def from_column(images: Sequence[Image], column: str, generation: str) -> list[A
         elif not clean(value).text:
             results.append(_reject(image, column, generation, "empty_answer", f"column {column!r} holds no caption"))
         else:
-            text = storable(value)
+            text, was_cut = fitted(storable(value))
             results.append(
                 Answer(
                     key=image.key,
                     sha256=image.sha256,
                     row=image.row,
-                    text=cut(text),
-                    finish_reason="stop" if len(cut(text)) == len(text) else "length",
+                    text=text,
+                    finish_reason="length" if was_cut else "stop",
                     prompt_tokens=0,
                     output_tokens=0,
                     prompt_sha256=column_sha256(image, column),

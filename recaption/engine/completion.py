@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from recaption.engine.base import Completion, Engine, Rendered, Request
 from recaption.errors import RequestError
-from recaption.text import LONGEST, cut, storable
+from recaption.text import fitted, storable
 from recaption.types import FinishReason
 
 _MOST_TOKENS = 2**31 - 1  # the columns of the answer store are int32
@@ -45,14 +45,14 @@ async def complete(engine: Engine, work: Request | Rendered) -> Completion:
 def accept(completion: Completion) -> Completion:
     """The completion with a text that can be stored, a finish reason of ours and counts that fit their columns.
 
-    NUL is removed, a lone surrogate becomes U+FFFD. A text of more than `text.LONGEST` bytes is cut there and ends
-    with `length`. A content of several parts (OpenAI's, Mistral's) is joined: see `text_of`. Raises RequestError for
-    what is not a text.
+    NUL is removed, a lone surrogate becomes U+FFFD. A text of more than `text.LONGEST` bytes loses the white space and
+    the invisible characters around it. If it is still longer, it is cut there and ends with `length`. A content of
+    several parts (OpenAI's, Mistral's) is joined: see `text_of`. Raises RequestError for what is not a text.
     """
     raw = completion.finish_reason
     text, finish = storable(text_of(completion.text)), finish_reason(raw)
-    if len(short := cut(text, LONGEST)) < len(text):
-        text, finish = short, "length"
+    text, was_cut = fitted(text)
+    finish = "length" if was_cut else finish
     said = completion.engine_finish if completion.engine_finish is not None else raw
     return replace(
         completion,

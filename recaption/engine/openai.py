@@ -2,8 +2,9 @@
 
 engine_args: `base_url` (needed), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
 key; the key itself is never written down), `concurrency` (32 requests in flight), `timeout` (120 s, of one try),
-`attempts` (6, of a try that fails for the server's sake), `image_detail` (auto, low or high, where the server knows
-it), `extra_body` (a mapping that is laid over each request; null leaves a field out).
+`attempts` (6 tries of a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
+(auto, low or high, where the server knows it), `extra_body` (a mapping that is laid over each request; null leaves a
+field out).
 
 A server has defaults of its own: `vllm serve` samples as the model's author advises wherever a request does not say,
 unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
@@ -22,19 +23,24 @@ from importlib.metadata import version
 from typing import Any
 
 import orjson
+from PIL import Image
 
 from recaption.decode import ImageInfo, check_header, decode
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
-from recaption.engine.chat_server import ChatServer
+from recaption.engine.chat_server import ChatServer, first_choice
 from recaption.engine.completion import text_of
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import EngineDead, Interrupted, RecaptionError, RequestError
 from recaption.imagefile import plain_jpeg
 from recaption.types import ImageLimits
 
+_STAND_IN_SIDE = 224  # pixels; no vision model refuses so many
+
 
 class OpenAIEngine:
     """See `engine.base.Engine`. Takes Requests as they are. `sleep` waits between the tries of a request."""
+
+    bounds_requests = True  # each try ends after `timeout`, and `attempts` bounds the tries
 
     def __init__(self, spec: EngineSpec, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.spec = spec
@@ -138,7 +144,7 @@ class OpenAIEngine:
         async with self._slots:
             body = await loop.run_in_executor(self._threads, self._body, request)
             try:
-                return read(await server.complete(body))
+                return read(await server.complete(body, lambda: self._body(self._stand_in(request))))
             except EngineDead as error:
                 self._dead = self._dead or error
                 raise
@@ -146,6 +152,13 @@ class OpenAIEngine:
                 # A picture that goes out as it came is not decoded before: it may be what the server did not like.
                 await loop.run_in_executor(self._threads, decode, request.image, self.spec.limits, self.spec.max_pixels)
                 raise
+
+    def _stand_in(self, request: Request) -> Request:
+        """A harmless question about a grey square, sampled as `request` is: a server that works answers it."""
+        side = max(_STAND_IN_SIDE, self.spec.limits.min_side)
+        sink = io.BytesIO()
+        Image.new("RGB", (side, side), (128, 128, 128)).save(sink, "JPEG")
+        return Request(image=sink.getvalue(), sha256="", prompt="Describe this image.", sampling=request.sampling)
 
     def _body(self, request: Request) -> bytes:
         """The request as JSON. Raises ImageError, RequestError."""
@@ -195,8 +208,13 @@ def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> s
 
 
 def read(reply: Mapping[str, Any]) -> Completion:
-    """A chat completion as ours, with the server's own finish word. Raises RequestError where its text is no text."""
-    choice, usage = reply["choices"][0], reply.get("usage")
+    """The choice of index 0 in a chat completion, with the server's own finish word.
+
+    Any field may be missing. Raises RequestError where the reply has no choices, and where its text is not a string.
+    """
+    choice, usage = first_choice(reply), reply.get("usage")
+    if choice is None:
+        raise RequestError("the reply is not a chat completion: it has no choices")
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
     content = message.get("content")

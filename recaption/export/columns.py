@@ -100,7 +100,8 @@ def _file_problems(file: str, table: pq.ParquetFile, texts: Sequence[str], other
             return
     seen: set[int] = set()
     at = 0
-    for batch in table.iter_batches(batch_size=2048, columns=[*texts, *(["key"] if "key" in wanted else [])]):
+    columns = [*texts, *(["key"] if "key" in wanted else [])]
+    for batch in table.iter_batches(batch_size=2048, columns=columns, use_threads=False):
         for offset, row in enumerate(batch.to_pylist()):
             where = f"{file}: row {at + offset}"
             empty = [name for name in texts if not (row[name] or "").strip()]

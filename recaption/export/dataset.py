@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from itertools import groupby
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
+from recaption.tablefile import read_table
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
 from recaption.write import ShardEntry, locate, read_manifest
 
@@ -45,10 +47,13 @@ class Dataset:
     out: Store | None
     manifest: Mapping[str, Any]
     shards: tuple[ShardEntry, ...]  # in the manifest's order
+    pipeline: Path | None = None  # the user's file, whose source is read instead of the output's
 
     @classmethod
-    def open(cls, path: str) -> Dataset:
+    def open(cls, path: str, pipeline: Path | None = None) -> Dataset:
         """The build at `path`: an output (its published build), its `dataset`, or a build; a folder or a store's URL.
+
+        Images of a sidecar are read from hosts only where the file `pipeline` names them as its source.
 
         Raises UserError where there is nothing of ours, DatasetError for an unfinished build or one of a newer version.
         """
@@ -60,7 +65,7 @@ class Dataset:
             shards = tuple(ShardEntry.from_json(shard) for shard in manifest["shards"])
         except (KeyError, TypeError) as error:
             raise DatasetError(f"{store.url}/{prefix}/manifest.json is not a manifest: {error!r}") from error
-        return cls(store=store, prefix=prefix, out=build.out, manifest=manifest, shards=shards)
+        return cls(store=store, prefix=prefix, out=build.out, manifest=manifest, shards=shards, pipeline=pipeline)
 
     @property
     def name(self) -> str:
@@ -129,7 +134,7 @@ class Dataset:
             data = pa.BufferReader(self.read(path, shard.name))
             version = (pq.read_schema(data).metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode()).decode()
             written = schema.as_of(schema.flat()[table], version).names
-            return pq.read_table(data, columns=[name for name in columns if name in written])
+            return read_table(data, columns=[name for name in columns if name in written])
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{self.file(path)} cannot be read: {error}", shard=shard.name) from error
 

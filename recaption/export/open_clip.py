@@ -22,7 +22,7 @@ from recaption.export.flair import json_of
 from recaption.export.tars import Found, export_tars, few, flags, walk
 from recaption.problems import Problem
 from recaption.types import Record
-from recaption.write.sample import flat_name
+from recaption.write.webdataset import flat_name
 
 WRITES: Final = "tars: image, txt, and json with a string for each text; sizes.json; the flags to train with"
 READ_BY: Final = "open_clip"

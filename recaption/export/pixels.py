@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,16 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption import strictyaml
-from recaption.config import validate
-from recaption.errors import ConfigError, DatasetError, ImageError
+from recaption.config import load, validate
+from recaption.errors import ConfigError, DatasetError, ImageError, UserError
 from recaption.export.dataset import Dataset, Split
 from recaption.io.files import open_stream
 from recaption.output.index import index_from_table
 from recaption.source import Source, open_source
+from recaption.source.places import hosts_of, is_on_a_host_of
 from recaption.source.tar import BrokenTarError, TarReader
+from recaption.tablefile import read_table
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image
 from recaption.write.pixels import SUFFIXES
+
+_SHOWN = 5  # places that are named in a message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +84,7 @@ def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, 
     try:
         with open_stream(dataset.file(path), sequential=False) as file, pq.ParquetFile(file) as table:
             for group in range(table.num_row_groups):
-                rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"])
+                rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"], use_threads=False)
                 for batch in rows.to_batches(max_chunksize=64):
                     for row in batch.to_pylist():
                         suffix = SUFFIXES[row["image_format"]]
@@ -99,7 +103,7 @@ def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> It
                 "the index of the source has another image in this row", key=record.key, shard=shard.name
             )
         images.append(image)
-    read = _source(dataset).read(images) if images else iter(())
+    read = _source(dataset, images).read(images) if images else iter(())
     for record, (_, data) in zip(records, read, strict=True):
         yield record, None if isinstance(data, ImageError) else _as_jpeg(data, record)
 
@@ -127,14 +131,36 @@ def _index(dataset: Dataset, shard: str) -> list[Image]:
             "with output.format: webdataset",
             shard=shard,
         )
-    return index_from_table(pq.read_table(pa.BufferReader(data)), shard)
+    return index_from_table(read_table(pa.BufferReader(data)), shard)
 
 
-def _source(dataset: Dataset) -> Source:
+def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
+    """The source to read the images from. Raises UserError where a host is named by the output alone, and not the user.
+
+    An output may be somebody else's: its pipeline and its index send requests to no host.
+    """
     assert dataset.out is not None  # _index has found it
+    if dataset.pipeline is not None:
+        config = load(str(dataset.pipeline))[0].source
+    else:
+        try:
+            where = f"{dataset.out.url}/pipeline.yaml"
+            data = strictyaml.read(strictyaml.decoded(dataset.out.get("pipeline.yaml"), where), where)
+            config = validate(data, where).source
+        except (FileNotFoundError, ConfigError) as error:
+            raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error
+    unnamed = [] if dataset.pipeline is not None else list(hosts_of(config))
+    if not unnamed:
+        paths = sorted({image.locator.path for image in images})
+        unnamed = [f"index: {path}" for path in paths if not is_on_a_host_of(path, config.path)]
+    if unnamed:
+        shown = "\n".join(f"  {line}" for line in [*unnamed[:_SHOWN], *(["  …"] if len(unnamed) > _SHOWN else [])])
+        raise UserError(
+            f"{dataset.out.url} is a sidecar, and may be somebody else's. Images are read from hosts only where a "
+            f"pipeline file that you name has them in source.path; the output wants:\n{shown}\n"
+            "Read pipeline.yaml, and give your own file with --pipeline FILE"
+        )
     try:
-        where = f"{dataset.out.url}/pipeline.yaml"
-        data = strictyaml.read(strictyaml.decoded(dataset.out.get("pipeline.yaml"), where), where)
-        return open_source(validate(data, where).source)
-    except (FileNotFoundError, ConfigError) as error:
+        return open_source(config)
+    except ConfigError as error:
         raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error

@@ -27,8 +27,7 @@ from recaption.source.listing import list_files
 from recaption.source.tar import BrokenTarError, TarReader
 from recaption.source.webdataset import META, NAME
 from recaption.types import Record
-from recaption.write.sample import primary_text
-from recaption.write.webdataset import end_mark, pieces
+from recaption.write.webdataset import end_mark, pieces, primary_text
 
 PER_TAR: Final = 5_000
 """Samples in a tar, at most, as in FLAIR's own data: loading processes take whole tars, so many are needed."""

@@ -363,7 +363,7 @@ class EngineHost:
                     await self._pool.resize(change)
             if (gauge.output_tokens, self._completed) != sign or not self._in_flight:
                 alive, sign = now, (gauge.output_tokens, self._completed)
-            elif now - alive > self._spec.hang_seconds:
+            elif now - alive > self._spec.hang_seconds and not getattr(self._engine, "bounds_requests", False):
                 self._abort(EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests run"))
             self._host_bytes = await asyncio.to_thread(host_bytes)
             before, last = gauge, now

@@ -28,6 +28,7 @@ Event = Literal[
     "building",  # done and total, of dataset shards
     "built",  # build, changed
     "caption_unparsed",  # shard, key, caption_id, detail: a rule failed on it; kept as one sub-caption without tags
+    "token_ids_failed",  # tokenizer, shard, key, caption_id, detail: texts of the caption have no stored ids
     "table_failed",  # table, shard, key, caption_id, detail: the caption has no rows in this table
     "failures_not_named",  # shard, count: failed captions beyond those that are logged one by one
     "warning",  # detail

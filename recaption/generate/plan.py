@@ -89,15 +89,15 @@ def prompts_beside(path: Path | None) -> Path | None:
 
 
 def fitting_prompt(ask: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
-    """The prompt of a generation, which the source's columns suffice for; None for engine `column`.
+    """The prompt of a generation, which the source's columns suffice for; None for engine `column`, and for a
+    generation with neither prompt nor column, which `config.validate` reports.
 
     Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
     """
-    if ask.column is not None or ask.prompt is None:  # engine column, and no other (Pipeline checks that)
-        if ask.column not in columns:
-            raise ConfigError(
-                f"generate {ask.id}: the source has no column {ask.column!r}; it has {', '.join(sorted(columns))}"
-            )
+    if ask.column is not None and ask.column not in columns:
+        has = ", ".join(sorted(columns)) or "none"
+        raise ConfigError(f"generate {ask.id}: the source has no column {ask.column!r}; it has {has}")
+    if ask.column is not None or ask.prompt is None:
         return None
     prompt = load_prompt(ask.prompt, folder)
     if missing := prompt.missing(columns):

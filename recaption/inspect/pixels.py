@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from recaption.errors import DatasetError
 from recaption.inspect.layout import Layout
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
 from recaption.inspect.summary import read_manifest
+from recaption.tablefile import read_table
 
 if TYPE_CHECKING:
     import duckdb
@@ -150,7 +151,8 @@ def _places(layout: Layout, images: Sequence[Wanted]) -> dict[str, dict[str, Any
     for file in files:
         try:
             with file.open("rb") as opened:
-                rows = pq.read_table(opened, columns=_PLACE, filters=[("key", "in", keys)])
+                table = read_table(opened, _PLACE)
+                rows = table.filter(pc.is_in(table["key"], pa.array(keys, pa.string())))
         except (pa.ArrowException, OSError, DatasetError):  # shards were cut anew, or the index is not with this copy
             continue
         found |= {row["key"]: row for row in rows.to_pylist()}

@@ -144,12 +144,11 @@ class TextIds:
         Of most: open_clip's straightens quotes and resolves HTML first, which tokenizer.json does not.
         """
         assert self._stored is not None
-        texts = texts_of(record)[:_COMPARED]
-        other = [
-            text
-            for n, (text, ids) in enumerate(zip(texts, self._encode(texts), strict=True))
-            if list(ids) != found.joined([(n, 0)]).tolist()  # type: ignore[union-attr]
-        ]
+        joined = [(text, found.joined([(n, 0)])) for n, text in enumerate(texts_of(record)[:_COMPARED])]
+        known = [(text, stored.tolist()) for text, stored in joined if stored is not None]
+        texts = [text for text, _ in known]
+        made = self._encode(texts)
+        other = [text for (text, stored), ids in zip(known, made, strict=True) if list(ids) != stored]
         if 2 * len(other) > len(texts):
             raise UserError(
                 f"the stored token ids {self._stored.name!r} are not those of the tokenizer that was given: it "

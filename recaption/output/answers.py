@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from recaption.io.store import Store
 from recaption.schema import ANSWERS, REJECTS, check_version
+from recaption.tablefile import read_table
 from recaption.tasks.question import Identity, Question, prompt_sha256, request_sha256
 from recaption.text import storable
 from recaption.types import Answer, Attempt, Image, Reject
@@ -251,6 +252,6 @@ def _put(store: Store, path: str, table: pa.Table, *, if_absent: bool = False) -
 
 
 def _read(store: Store, path: str) -> pa.Table:
-    table = pq.read_table(pa.BufferReader(store.get(path)))
+    table = read_table(pa.BufferReader(store.get(path)))
     check_version(table.schema, path)
     return table

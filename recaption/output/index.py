@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.errors import DatasetError, SourceError
 from recaption.io.store import Store
@@ -17,6 +16,7 @@ from recaption.output.moved import MovedAnswers
 from recaption.schema import INDEX, check_version
 from recaption.source import Source
 from recaption.source.base import within_limits
+from recaption.tablefile import read_table
 from recaption.types import REASONS, Image, Locator, Reason, SourceShard
 
 _HEADER = ("format", "width", "height", "orientation")
@@ -111,7 +111,7 @@ def load_index(
     signature = source.signature(shard)
     earlier: pa.Table | None = None
     if (moved is not None or not refresh) and store.exists(path):
-        earlier = pq.read_table(pa.BufferReader(store.get(path)))
+        earlier = read_table(pa.BufferReader(store.get(path)))
         check_version(earlier.schema, path)
         metadata = earlier.schema.metadata or {}
         if not refresh and (signature is None or metadata.get(_SIGNATURE, b"").decode() == signature):

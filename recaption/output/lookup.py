@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recaption.errors import UserError
 from recaption.io.store import Store
 from recaption.output.index import index_from_table
 from recaption.schema import check_version
+from recaption.tablefile import read_table
 from recaption.threads import each
 from recaption.types import Image
 
@@ -62,7 +62,8 @@ def _matches(store: Store, paths: Sequence[str], key: str) -> Iterator[tuple[str
 
 
 def _image(store: Store, path: str, row: int) -> Image:
-    table = pq.read_table(_open(store, path), filters=[("row", "=", row)])
+    table = read_table(_open(store, path))
+    table = table.filter(pc.equal(table["row"], row))
     check_version(table.schema, path)
     (image,) = index_from_table(table, PurePosixPath(path).stem)
     return image
@@ -82,7 +83,7 @@ def _sample(store: Store, paths: Sequence[str], key: str) -> list[str]:
 
 
 def _columns(store: Store, path: str) -> pa.Table:
-    return pq.read_table(_open(store, path), columns=["row", "key", "source_key"])
+    return read_table(_open(store, path), columns=["row", "key", "source_key"])
 
 
 def _open(store: Store, path: str) -> pa.NativeFile:

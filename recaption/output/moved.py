@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from recaption.io.store import Store
 from recaption.output.answers import table_bytes
 from recaption.schema import check_version
+from recaption.tablefile import read_table
 from recaption.types import Image
 
 _KINDS = ("answers", "rejects")
@@ -119,7 +119,7 @@ class MovedAnswers:
         return found
 
     def _read(self, path: str, columns: list[str] | None) -> pa.Table:
-        table = pq.read_table(pa.BufferReader(self._store.get(path)), columns=columns)
+        table = read_table(pa.BufferReader(self._store.get(path)), columns=columns)
         check_version(table.schema, path)
         return table
 

@@ -80,6 +80,17 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
     return found
 
 
+def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list[Exception]:
+    """Everything that keeps `make_plan` from planning the pipeline of an output: source, columns, prompts, models."""
+    found: list[Exception] = []
+    source = _tried(found, opened_source, pipeline.source, store)
+    columns = _tried(found, source.columns) if source is not None else None
+    found += prompt_faults(pipeline.generate, prompts_beside(path), columns)
+    for model in dict.fromkeys(ask.model for ask in pipeline.generate):
+        _tried(found, reachable, pipeline.models[model])
+    return found
+
+
 def prompt_faults(
     generate: Sequence[GenerationConfig], folder: Path | None, columns: frozenset[str] | None
 ) -> list[Exception]:

@@ -27,8 +27,9 @@ from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.answers import stored_item
 from recaption.output.lookup import find_image
-from recaption.run.stored import is_plain_place, stored_pipeline, stored_plan
+from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.source import open_source
+from recaption.source.places import is_on_a_host_of
 from recaption.tasks.question import Question
 from recaption.types import Answer, Image, Reject
 
@@ -108,7 +109,7 @@ def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
 def _bytes(plan: Plan, image: Image) -> bytes:
     """The image as it lies in the source, if it is the one that was indexed. Raises ImageError, UserError."""
     where, source = image.locator.path, plan.pipeline.source.path
-    if not is_plain_place(where) and where.partition("://")[0] != source.partition("://")[0]:
+    if not is_on_a_host_of(where, source):
         raise UserError(
             f"the index of the output places {image.key} at {where}, and its source is {source}: the index is not of "
             "this source, and no host that it names is asked. Use recaption run with the pipeline's file, which lists "

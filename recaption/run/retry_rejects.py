@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.config import Pipeline
 from recaption.errors import UserError
@@ -19,6 +18,7 @@ from recaption.output.reports import last_run, shard_ids
 from recaption.progress import Display, Watcher
 from recaption.run.job import Half, RunResult, run
 from recaption.run.stored import stored_pipeline, stored_plan
+from recaption.tablefile import read_table
 from recaption.tasks.question import Question
 from recaption.threads import each
 from recaption.types import REASONS, Reason
@@ -198,7 +198,7 @@ def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Itera
 
     def read(path: str) -> pa.Table:
         try:
-            return pq.read_table(pa.BufferReader(store.get(path)), columns=list(columns))
+            return read_table(pa.BufferReader(store.get(path)), columns=list(columns))
         except FileNotFoundError:  # a shard without any, or a run has just put parts together
             return pa.table({name: pa.array([], pa.string()) for name in columns})
 

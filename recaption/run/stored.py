@@ -19,10 +19,11 @@ from recaption.io.store import Store
 from recaption.models import SCENE
 from recaption.output.reports import shard_ids
 from recaption.resources import shipped
+from recaption.run.check import planning_faults
 from recaption.source import open_source
+from recaption.source.places import hosts_of
 from recaption.tasks.question import Question
 
-_OBJECT_STORES = frozenset({"s3", "gs", "gcs", "az", "abfs", "hf", "file"})
 _HARMLESS_TEXT = frozenset({"kv_cache_dtype"})
 
 
@@ -53,22 +54,26 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
     Raises UserError if a prompt, a model or the source is not where the pipeline expects it, or if a prompt or a model
     has changed since the answers were made.
     """
+    where = path.absolute() if path else None
     try:
-        plan = make_plan(pipeline, path.absolute() if path else None, open_source(pipeline.source, store))
+        plan = make_plan(pipeline, where, open_source(pipeline.source, store))
     except (ConfigError, SourceError) as error:
+        faults = [str(fault) for fault in planning_faults(pipeline, where, store)]
+        text = "\n".join(faults) if len(faults) > 1 else str(error)
         raise type(error)(
-            f"{error}\nPaths in {store.url}/pipeline.yaml are relative to the folder of the first run: run this "
+            f"{text}\nPaths in {store.url}/pipeline.yaml are relative to the folder of the first run: run this "
             "command in that folder. If the prompts are beside the pipeline's file, name the file with --pipeline"
         ) from error
     shards = shard_ids(store)
-    for question in plan.questions:
-        if not _has_results(store, question, shards):
-            found = f"Its prompt was found at {question.prompt.path}. " if question.prompt else ""
-            raise UserError(
-                f"{store.url} has no answers of generation {question.id} with this prompt and model: one of them has "
-                f"changed. {found}If the prompts are beside the pipeline's file, name that file with --pipeline; to "
-                "generate with the new prompt or model, use recaption run"
-            )
+    changed = [question for question in plan.questions if not _has_results(store, question, shards)]
+    if changed:
+        names = f"generation{'s' * (len(changed) > 1)} {', '.join(question.id for question in changed)}"
+        found = [f"The prompt of {q.id} was found at {q.prompt.path}. " for q in changed if q.prompt]
+        raise UserError(
+            f"{store.url} has no answers of {names} with the current prompt and model: one of them has changed. "
+            f"{''.join(found)}If the prompts are beside the pipeline's file, name that file with --pipeline; to "
+            "generate with the new prompt or model, use recaption run"
+        )
     return plan
 
 
@@ -94,11 +99,14 @@ def trusted(stored: Pipeline, file: Path | None, where: str) -> Pipeline:
 
 
 def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
+    """Raises ConfigError with everything that the file lacks."""
     models: dict[str, Model] = {}
+    lacking: list[str] = []
     for name, model in stored.models.items():
         if list(_of_model(name, model)):
             if name not in named.models:
-                raise ConfigError(f"{file} has no model {name!r}; its models are {', '.join(named.models)}")
+                lacking.append(f"{file} has no model {name!r}; its models are {', '.join(named.models)}")
+                continue
             own = named.models[name]
             taken = {"engine": own.engine, "engine_args": own.engine_args, "model": own.model}
             model = model.model_copy(update=taken)
@@ -108,13 +116,16 @@ def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
     for generation in stored.generate:
         if _is_own_prompt(generation):
             if generation.id not in by_id:
-                raise ConfigError(f"{file} has no generation {generation.id!r}; its generations are {', '.join(by_id)}")
+                lacking.append(f"{file} has no generation {generation.id!r}; its generations are {', '.join(by_id)}")
+                continue
             generation = generation.model_copy(update={"prompt": by_id[generation.id].prompt})
         generate.append(generation)
+    if lacking:
+        raise ConfigError("\n".join(lacking))
     annotate = stored.annotate.model_copy(
         update={"tables": named.annotate.tables, "spacy_model": named.annotate.spacy_model}
     )
-    source = named.source if list(_of_source(stored)) else stored.source
+    source = named.source if list(hosts_of(stored.source)) else stored.source
     update = {"models": models, "generate": tuple(generate), "annotate": annotate, "source": source}
     return stored.model_copy(update=update)
 
@@ -167,25 +178,12 @@ def _is_own_prompt(generation: GenerationConfig) -> bool:
     return generation.prompt not in known
 
 
-def is_plain_place(url: str) -> bool:
-    """Whether images may be read from there without a pipeline file: a local path or an object store."""
-    parts = [part.partition("://") for part in url.split("::")]
-    return all(not separator or scheme in _OBJECT_STORES for scheme, separator, _ in parts)
-
-
 def _of_the_rest(pipeline: Pipeline) -> Iterator[str]:
     for name in pipeline.annotate.tables:
         yield f"annotate.tables: {name} (imports code)"
     if pipeline.annotate.spacy_model is not None:
         yield f"annotate.spacy_model: {pipeline.annotate.spacy_model} (an imported package, or a folder)"
-    yield from _of_source(pipeline)
-
-
-def _of_source(pipeline: Pipeline) -> Iterator[str]:
-    for key in ("path", "captions", "exclude"):
-        value = getattr(pipeline.source, key)
-        if value and not is_plain_place(value):
-            yield f"source.{key}: {value} (a host, or a file system other than those of object stores)"
+    yield from hosts_of(pipeline.source)
 
 
 def _short(value: Any) -> str:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member that is looked into at all
 DROPPED = "_dropped"  # column that names what was left out
 CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, where source.raw_caption has its default
+TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})
+"""Suffixes of text files that hold a column each."""
 _MAX_DEPTH = 64
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -41,11 +45,70 @@ def clean(value: Any, depth: int = 0) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """A JSON document of unknown origin, cleaned. Raises ValueError when it is none."""
+    """A JSON document of unknown origin, cleaned; of a repeated key the last value. Raises ValueError if it is none."""
     try:
         return clean(json.loads(data))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def repeated_keys(data: bytes) -> list[str]:
+    """Keys that some object of a JSON document has more than once, sorted. Raises ValueError when it is none."""
+    found: set[str] = set()
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        found.update(clean(name) for name in repeated(names))
+
+    try:
+        json.loads(data, object_pairs_hook=look)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return sorted(found)
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """Names that are there more than once, in order."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+@dataclass(kw_only=True, slots=True)
+class Texts:
+    """Text and JSON files that belong to one image: members of a tar sample, or files beside it in a folder."""
+
+    columns: dict[str, Any] = field(default_factory=dict)
+    fields: dict[str, Any] = field(default_factory=dict)  # of .json; they win over files of the same name
+    dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
+
+    def add(self, suffix: str, data: bytes | None) -> None:
+        """Take in a file by its suffix in lower case, for which `is_text`; None stands for one above `MAX_JSON`."""
+        name = suffix.removesuffix(".json") if suffix != "json" else suffix
+        if data is None:
+            self.dropped.append(name)
+        elif suffix in TEXTS:
+            self.columns[name] = data.decode("utf-8-sig", "replace")
+        else:
+            try:
+                value = parse_json(data)
+            except ValueError:
+                self.dropped.append(name)
+                return
+            if suffix == "json" and isinstance(value, dict):
+                self.fields = value
+            else:
+                self.columns[name] = value
+
+    def merged(self) -> dict[str, Any]:
+        return {**self.columns, **self.fields}
+
+    def lines(self) -> frozenset[str]:
+        """Columns that are text files, in which each line is a caption."""
+        return frozenset(TEXTS & self.columns.keys() - self.fields.keys())
+
+
+def is_text(suffix: str) -> bool:
+    """Whether a file with this suffix, in lower case, holds columns."""
+    return suffix == "json" or suffix.endswith(".json") or suffix in TEXTS
 
 
 def bounded(columns: dict[str, Any], dropped: list[str] | None = None) -> dict[str, Any]:

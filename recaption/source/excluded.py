@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption.errors import ShardError, SourceError
 from recaption.io.files import open_stream
+from recaption.tablefile import read_table
 
 _COLUMN: Final = "sha256"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,7 +48,7 @@ def _values(path: str) -> Iterator[tuple[str, Any]]:
                 for number, line in enumerate(file.read().decode("utf-8-sig").splitlines(), 1):
                     yield f"line {number}", next(iter(line.split()), "").removeprefix("\\")
                 return
-            column = pq.read_table(pa.PythonFile(file, mode="r"), columns=[_COLUMN])[_COLUMN]
+            column = read_table(pa.PythonFile(file, mode="r"), columns=[_COLUMN])[_COLUMN]
     except (ShardError, OSError, KeyError, ValueError) as error:
         raise SourceError(
             f"source.exclude {path!r} cannot be read: {error}. Expected a Parquet file with a column {_COLUMN}, or a "

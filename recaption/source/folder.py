@@ -9,7 +9,8 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +21,7 @@ from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.io.files import LeftOut, is_folder, read_all, walk
 from recaption.source.base import PART_SIZE, SUFFIXES, Row, check_caption, checked, images, unreadable
+from recaption.source.columns import MAX_JSON, Texts, is_text
 from recaption.source.paths import part_id, shard_id
 from recaption.source.recorded import POSITIONS, FolderRule, KeyRule
 from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables
@@ -29,6 +31,8 @@ from recaption.types import Image, Locator, SourceShard
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
 _GROWTH = 4  # times `PART_SIZE`: a folder that fills its shards so much gets more of them
 _SLUG = 100  # characters
+_SAMPLE = 1_000  # names of files beside images that are kept
+_HEAD = 64  # of these, files that are read for the names of columns
 
 
 def is_image(name: str) -> bool:
@@ -45,6 +49,10 @@ class _Scan:
     read: list[str] = field(default_factory=list)  # of the tables
     unread: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)  # suffix -> files that are neither
+    suffixes: set[str] = field(default_factory=set)  # as written, of files that may belong to an image
+    stems: array[int] = field(default_factory=lambda: array("Q"))  # hashes of paths without suffix, one per image
+    texts: dict[str, array[int]] = field(default_factory=dict)  # the same of those files, by suffix in lower case
+    sample: list[str] = field(default_factory=list)  # some of those files
     left_out: LeftOut = field(default_factory=LeftOut)
 
 
@@ -54,7 +62,9 @@ class FolderSource:
     Key and shard of an image follow from its path relative to the folder alone (`recaption.source.recorded`), so files
     that come or go change neither of another's. In an output from before that rule, shards are cut out of the list of
     files, sorted by path component; links to folders are not followed there, and tables in subfolders are not read.
-    Files whose name begins with a dot are left out. A file that a table names is an image whatever its suffix is.
+    An image that no table names has the columns of files beside it, as a sample of a tar has: each line of `a.txt` is a
+    raw caption of `a.jpg`, and `a.json` holds columns. Files whose name begins with a dot are left out. A file that a
+    table names is an image whatever its suffix is.
     """
 
     kind = "folder"
@@ -70,7 +80,8 @@ class FolderSource:
         made = cls(config, recorded)
         if recorded in (None, POSITIONS) or len(made._hashes) <= _GROWTH * PART_SIZE * made.rule.shards:
             return made
-        return cls(config)
+        grown = cls(config)
+        return cls(config, replace(grown.rule, beside=made.rule.beside))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return FolderSource, (self.config, self.rule)  # without the listing, which may be large
@@ -81,7 +92,8 @@ class FolderSource:
         if self._given is not None:
             return self._given
         files = len(self._hashes)
-        return FolderRule(keys="path", shards=1 if files <= PART_SIZE else math.ceil(files / (_FILL * PART_SIZE)))
+        shards = 1 if files <= PART_SIZE else math.ceil(files / (_FILL * PART_SIZE))
+        return FolderRule(keys="path", shards=shards, beside=True)
 
     @property
     def key_rule(self) -> KeyRule:
@@ -92,10 +104,13 @@ class FolderSource:
 
     @cached_property
     def _scan(self) -> _Scan:
-        return self._scanned(lambda name: False)
+        return self._scanned(lambda name: False, pairs=True)
 
-    def _scanned(self, wanted: Callable[[str], bool]) -> _Scan:
-        """Read through the folder once. Raises SourceError where there is none."""
+    def _scanned(self, wanted: Callable[[str], bool], *, pairs: bool = False) -> _Scan:
+        """Read through the folder once; with `pairs` also to tell which files belong to images.
+
+        Raises SourceError where there is none.
+        """
         if not is_folder(self.folder):
             raise SourceError(f"source.path: there is no folder {self.folder!r}")
         scan = _Scan()
@@ -103,12 +118,20 @@ class FolderSource:
         for name in walk(self.folder, follow=not by_position, left_out=scan.left_out):
             if is_image(name):
                 scan.hashes.append(_hash(name))
+                if pairs:
+                    scan.stems.append(_hash(posixpath.splitext(name)[0]))
                 if wanted(name):
                     scan.names.append(name)
             elif posixpath.basename(name) in METADATA:
                 scan.tables.append(name)
             else:
-                scan.others[posixpath.splitext(name)[1].lower()] += 1
+                stem, suffix = posixpath.splitext(name)
+                scan.others[suffix.lower()] += 1
+                if is_text(suffix[1:].lower()):
+                    scan.suffixes.add(suffix)
+                    if pairs:
+                        scan.texts.setdefault(suffix.lower(), array("Q")).append(_hash(stem))
+                        scan.sample += [name] if len(scan.sample) < _SAMPLE else []
         if self.config.captions is None and not by_position:
             scan.read, scan.unread = first_of_each(scan.tables)
         elif self.config.captions is None:  # tables in folders below were not read then
@@ -168,14 +191,48 @@ class FolderSource:
                 yield SourceShard(id=part_id(base, number), number=number, path=self.folder, count=count)
 
     def columns(self) -> frozenset[str]:
-        names = frozenset(name for row in self._table.rows.values() for name in row)
+        names = frozenset(name for row in self._table.rows.values() for name in row) | self._columns_beside()
         check_caption(self.config, names, self.config.captions or self.folder)
         return names
+
+    def _columns_beside(self) -> frozenset[str]:
+        """Columns out of files beside images, as the first of these files have them."""
+        found: set[str] = set()
+        if self.rule.beside:
+            scan, stems = self._scan, self._stems
+            hashes = np.array([_hash(posixpath.splitext(name)[0]) for name in scan.sample], np.uint64)
+            paired = [name for name, yes in zip(scan.sample, np.isin(hashes, stems), strict=True) if yes]
+            for name in paired[:_HEAD]:
+                texts = Texts()
+                with suppress(ShardError):
+                    texts.add(posixpath.splitext(name)[1][1:].lower(), read_all(f"{self.folder}/{name}"))
+                found.update(texts.merged())
+        return frozenset(found)
+
+    @cached_property
+    def _stems(self) -> npt.NDArray[np.uint64]:
+        """Of the images that no table names."""
+        return np.array(self._scan.stems, np.uint64)[~self._named]
+
+    @cached_property
+    def _named(self) -> npt.NDArray[np.bool_]:
+        """Of each image in the scan, whether a table names it."""
+        known = np.fromiter(map(_hash, (*self._table.rows, *self._table.also)), np.uint64)
+        return np.isin(np.array(self._scan.hashes, np.uint64), known)
 
     def unused(self) -> list[str]:
         scan, table = self._scan, self._table
         others = scan.others - Counter(posixpath.splitext(n)[1].lower() for n in table.rows if not is_image(n))
+        beside = {
+            suffix: int(np.isin(np.array(texts, np.uint64), self._stems).sum()) for suffix, texts in scan.texts.items()
+        }
+        if self.rule.beside:
+            others -= Counter(beside)
         found = [f"files that are no images: {counted(others)}"] if others.total() else []
+        if not self.rule.beside and any(beside.values()):
+            found.append(
+                f"of these beside an image: {counted(Counter(beside))} (this output is from before they were read)"
+            )
         if scan.left_out.hidden:
             found.append(f"names that begin with a dot: {scan.left_out.hidden:,}")
         if scan.left_out.links and self.rule == POSITIONS:
@@ -187,8 +244,13 @@ class FolderSource:
         if scan.unread:
             found.append(f"tables: {shortened(scan.unread)} ({self._why_unread()})")
         if table.rows:
-            known = np.fromiter(map(_hash, (*table.rows, *table.also)), np.uint64)
-            unnamed = int((~np.isin(np.array(scan.hashes, np.uint64), known)).sum())
+            without = ~self._named
+            if self.rule.beside:
+                texts = np.concatenate(
+                    [np.array((), np.uint64), *(np.array(t, np.uint64) for t in scan.texts.values())]
+                )
+                without &= ~np.isin(np.array(scan.stems, np.uint64), texts)
+            unnamed = int(without.sum())
             found += [f"images that no table names, so they have no columns: {unnamed:,}"] if unnamed else []
         return found + unused_captions(self.columns(), self.config)
 
@@ -206,7 +268,7 @@ class FolderSource:
         rule = self.rule
         if rule == POSITIONS:
             end = None if shard.count is None else shard.first + shard.count
-            rows = [self._row(name, self._table) for name in self._sorted[shard.first : end]]
+            rows = [self._row(name, self._table, ()) for name in self._sorted[shard.first : end]]
             return images(shard, rows, self.config)
 
         def mine(name: str) -> bool:
@@ -216,9 +278,11 @@ class FolderSource:
         table = self._table_of(scan)
         names = sorted({*scan.names, *filter(mine, table.rows)}, key=_by_component)
         keys = None if self.config.keys == "positional" else [path_key(name) for name in names]
-        return images(shard, [self._row(name, table) for name in names], self.config, keys)
+        suffixes = sorted(scan.suffixes) if rule.beside else ()
+        return images(shard, [self._row(name, table, suffixes) for name in names], self.config, keys)
 
-    def _row(self, name: str, table: Table) -> Row:
+    def _row(self, name: str, table: Table, suffixes: Sequence[str]) -> Row:
+        """`suffixes` are those of files that may stand beside it and hold its columns."""
         path, shown = f"{self.folder}/{name}", storable(name)
         columns = table.columns(name)
         row = Row(
@@ -229,8 +293,6 @@ class FolderSource:
         if shown != name:
             row.reason, row.detail = "unreadable", f"the name of {shown} is not UTF-8. Rename the file"
             return row
-        if columns is None and table.rows:
-            row.detail = "no table names this image"
         if name.startswith(("../", "/")) or name == "..":
             row.reason, row.detail = "missing_image", f"{name} leads out of the folder"
             return row
@@ -241,12 +303,33 @@ class FolderSource:
             if name in table.rows and isinstance(error.__cause__, FileNotFoundError):
                 row.reason, row.detail = "missing_image", f"the table names {name}, which is not in the folder"
             return row
+        try:
+            if columns is None:
+                self._read_beside(name, suffixes, row)
+        except ShardError as error:
+            row.reason, row.detail = "unreadable", f"a file beside the image cannot be read: {error}"
+            return row
+        if columns is None and table.rows and not row.columns:
+            row.detail = "no table names this image"
         if not data:
             row.reason, row.detail = "empty", f"{name} has no bytes"
             return row
         row.sha256, row.locator = hashlib.sha256(data).hexdigest(), Locator(path=path, size=len(data))
         row.look(data)
         return row
+
+    def _read_beside(self, name: str, suffixes: Sequence[str], row: Row) -> None:
+        """Columns out of files of the image's name with another suffix. Raises ShardError when one cannot be read."""
+        texts = Texts()
+        for suffix in suffixes:
+            try:
+                data = read_all(f"{self.folder}/{posixpath.splitext(name)[0]}{suffix}")
+            except ShardError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+            else:
+                texts.add(suffix[1:].lower(), data if len(data) <= MAX_JSON else None)
+        row.columns, row.dropped, row.lines = texts.merged(), texts.dropped, texts.lines()
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
         for image in images:

@@ -179,7 +179,7 @@ def _group_sizes(parquet: pq.ParquetFile) -> list[int]:
 def _batches(parquet: pq.ParquetFile, path: str, group: int, skip: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Batches of a row group from its row `skip` on. Raises _Corrupt, ShardError."""
     with _reading(path):
-        batches = parquet.iter_batches(batch_size=_BATCH, row_groups=[group], columns=columns)
+        batches = parquet.iter_batches(batch_size=_BATCH, row_groups=[group], columns=columns, use_threads=False)
     while True:
         with _reading(path):
             batch = next(batches, None)

@@ -20,10 +20,12 @@ KeyRule = Literal["source", "positional", "path"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderRule:
     """`path`: key and shard are functions of an image's relative path; `shards` is the number of shards.
-    `source`: shards are cut out of the sorted list of files, as all outputs without a record have it."""
+    `source`: shards are cut out of the sorted list of files, as all outputs without a record have it. `beside`: text
+    and JSON files beside an image are read; outputs from before that do not read them, so that their questions stay."""
 
     keys: Literal["source", "path"]
     shards: int = 1
+    beside: bool = False
 
 
 POSITIONS: Final = FolderRule(keys="source")
@@ -36,7 +38,7 @@ def recorded_rule(store: Store) -> FolderRule | None:
     """
     try:
         data = orjson.loads(store.get(RECORD))
-        rule = FolderRule(keys=data["keys"], shards=data["shards"])
+        rule = FolderRule(keys=data["keys"], shards=data["shards"], beside=data.get("beside", False))
     except FileNotFoundError:
         used = next(iter(store.list("index")), None) or next(iter(store.folders("answers")), None)
         return POSITIONS if used else None

@@ -17,7 +17,7 @@ from typing import Any
 
 from recaption.errors import ShardError, SourceError
 from recaption.io.files import is_file, is_url, read_all
-from recaption.source.columns import clean, parse_json
+from recaption.source.columns import clean, parse_json, repeated, repeated_keys
 
 _LIMIT = threading.Lock()  # held while the limit of the csv module is changed
 _CELL = (1 << 31) - 1  # characters; the csv module takes a C long
@@ -149,6 +149,7 @@ def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         if header is None:
             header = cells
+            _refuse_repeated([name for name in header if name], f"{path}, line {reader.line_num}", "column")
             if not _has_file_name(header):
                 raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(header)}")
         elif len(cells) != len(header):
@@ -158,6 +159,12 @@ def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             )
         else:
             yield f"line {reader.line_num}", dict(zip(header, cells, strict=True))
+
+
+def _refuse_repeated(names: Sequence[str], where: str, kind: str) -> None:
+    if twice := repeated(names):
+        plural = f"{kind}s" if len(twice) > 1 else kind
+        raise SourceError(f"{where}: {plural} {', '.join(twice)} more than once. Rename or remove all but one")
 
 
 def _next_cells(reader: Any, path: str) -> list[str] | None:
@@ -191,6 +198,8 @@ def _json(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(rows, list):
         yield from _jsonl(data, path)
         return
+    if twice := repeated_keys(data):
+        raise SourceError(f"{path} has objects with a repeated key: {', '.join(twice)}. Rename or remove all but one")
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise SourceError(f"{path}, item {number}: expected an object with {FILE_NAME}, got {type(row).__name__}")
@@ -202,9 +211,11 @@ def _jsonl(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = parse_json(line)
+            row, twice = parse_json(line), repeated_keys(line)
         except ValueError as error:
             raise SourceError(f"{path}, line {number} is not JSON: {error}") from error
+        if twice:
+            raise SourceError(f"{path}, line {number}: repeated key {', '.join(twice)}. Rename or remove all but one")
         if not isinstance(row, dict):
             raise SourceError(f"{path}, line {number}: expected an object with {FILE_NAME}, got {type(row).__name__}")
         yield f"line {number}", row
@@ -215,10 +226,12 @@ def _parquet(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data))
-        if not _has_file_name(table.column_names):
-            raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(table.column_names)}")
-        rows = table.to_pylist()
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+            names = file.schema_arrow.names
+            _refuse_repeated(names, path, "column")
+            if not _has_file_name(names):
+                raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(names)}")
+            rows = file.read(use_threads=False).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{path} is not a readable Parquet file: {error}") from error
     for number, row in enumerate(rows):

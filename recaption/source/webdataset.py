@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError
@@ -25,12 +24,11 @@ from recaption.source.listing import list_files
 from recaption.source.ranges import read_ranges
 from recaption.source.recorded import KeyRule
 from recaption.source.tar import BrokenTarError, Member, TarReader
-from recaption.source.unused import counted, unused_captions
+from recaption.source.unused import counted, shortened, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
 META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
-_TEXTS = frozenset({"txt", "text", "caption", "cls"})
 _MOST_BYTES = 1 << 30  # of an image that is looked at
 _HEAD = 64  # samples looked at for the names of columns
 
@@ -43,9 +41,7 @@ class _Sample:
     suffixes: list[str] = field(default_factory=list)
     pictures: dict[str, Row] = field(default_factory=dict)  # by suffix
     problems: dict[str, str] = field(default_factory=dict)  # suffix -> why its image is none
-    columns: dict[str, Any] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)  # of .json; they win over members of the same name
-    dropped: list[str] = field(default_factory=list)
+    texts: values.Texts = field(default_factory=values.Texts)
 
 
 class WebDatasetSource:
@@ -84,19 +80,25 @@ class WebDatasetSource:
         shard = next(self.shards())
         suffixes: Counter[str] = Counter()
         pictures: Counter[str] = Counter()  # image members by sample
+        twice: set[str] = set()  # keys of JSON members
         with open_stream(shard.path) as file:
-            members = TarReader(file, shard.path).members()
+            reader = TarReader(file, shard.path)
             with suppress(BrokenTarError):
-                for member in itertools.islice(members, _HEAD * 4):
+                for member in itertools.islice(reader.members(), _HEAD * 4):
                     split = None if META.match(member.name) else NAME.fullmatch(member.name)
                     suffix = split[2].lower() if split else ""
                     if split and suffix in SUFFIXES:
                         pictures[split[1]] += 1
-                    elif member.kind == "file" and not (split and _is_text(suffix)):
+                    elif member.kind == "file" and not (split and values.is_text(suffix)):
                         suffixes[f".{suffix}" if suffix else ""] += 1
+                    elif member.kind == "file" and suffix.endswith("json") and member.size <= values.MAX_JSON:
+                        with suppress(ValueError):
+                            twice.update(values.repeated_keys(b"".join(reader.pieces(member))))
         found = [f"members of {shard.id} that are neither images nor text: {counted(suffixes)}"] if suffixes else []
         if several := sum(count > 1 for count in pictures.values()):
             found.append(f"images beside the first of a sample ({', '.join(SUFFIXES[:3])}, …): {several:,} samples")
+        if twice:
+            found.append(f"all but the last value of keys that a JSON member repeats: {shortened(sorted(twice))}")
         return found + unused_captions(self.columns(), self.config)
 
     def signature(self, shard: SourceShard) -> str | None:
@@ -174,32 +176,9 @@ def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard:
             else:
                 row.reason, row.detail = "undecodable", f"{member.size:,} bytes: no image of up to {_MOST_BYTES:,}"
             sample.pictures[suffix] = row
-    elif _is_text(suffix):
-        name = suffix.removesuffix(".json") if suffix != "json" else suffix
-        if member.size > values.MAX_JSON:
-            sample.dropped.append(name)
-        else:
-            _add_column(sample, name, suffix, b"".join(reader.pieces(member)))
+    elif values.is_text(suffix):
+        sample.texts.add(suffix, b"".join(reader.pieces(member)) if member.size <= values.MAX_JSON else None)
     sample.suffixes.append(suffix)
-
-
-def _is_text(suffix: str) -> bool:
-    return suffix == "json" or suffix.endswith(".json") or suffix in _TEXTS
-
-
-def _add_column(sample: _Sample, name: str, suffix: str, data: bytes) -> None:
-    if suffix in _TEXTS:
-        sample.columns[name] = data.decode("utf-8-sig", "replace")
-        return
-    try:
-        value = values.parse_json(data)
-    except ValueError:
-        sample.dropped.append(name)
-        return
-    if suffix == "json" and isinstance(value, dict):
-        sample.fields = value
-    else:
-        sample.columns[name] = value
 
 
 def _row(sample: _Sample, shard: SourceShard, seen: set[str]) -> Row:
@@ -209,8 +188,7 @@ def _row(sample: _Sample, shard: SourceShard, seen: set[str]) -> Row:
     row = Row(source_key=sample.key, locator=Locator(path=shard.path, size=0))
     if chosen is not None:
         row = sample.pictures[chosen]
-    row.columns, row.dropped = {**sample.columns, **sample.fields}, sample.dropped
-    row.lines = frozenset(_TEXTS & sample.columns.keys() - sample.fields.keys())
+    row.columns, row.dropped, row.lines = sample.texts.merged(), sample.texts.dropped, sample.texts.lines()
     if chosen is not None:
         return row
     row.reason = "missing_image"

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recaption.text import cut, normalise
+from recaption.text import INVISIBLE, cut, normalise
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 """Of the rules; enters the build fingerprint. Raise it whenever a caption may change."""
 
 _PASSES = 16  # a text that still changes then is left as it is
@@ -39,8 +39,12 @@ class Cleaned:
 def clean(answer: str) -> Cleaned:
     """The caption that an answer holds. Never raises."""
     whole = normalise(answer)
+    removed: set[str] = set()
+    if cut(whole) != whole and (shorter := normalise(_control(whole))) != whole:  # what is not visible is not counted
+        whole, removed = shorter, {"control"}
     first = text = cut(whole).rstrip()
-    removed = {"cut"} if text != whole else set()
+    removed |= {"cut"} if text != whole else set()
+    at_first = frozenset(removed)
     if _SUSPECT.search(text):
         for _ in range(_PASSES):
             before = text
@@ -51,7 +55,7 @@ def clean(answer: str) -> Cleaned:
             if text == before:
                 break
         else:
-            text, removed = first, removed & {"cut"}
+            text, removed = first, set(at_first)
     return Cleaned(text=text if _says_something(text) else "", removed=tuple(n for n in RULES if n in removed))
 
 
@@ -87,11 +91,10 @@ def _remove(pattern: re.Pattern[str], text: str, by: Callable[[re.Match[str]], s
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CONTROL = re.compile(r"[\x01-\x08\x0e-\x1f\x7f-\x9f]")
-_INVISIBLE = "\u200b\u200e\u200f\u2060\ufeff\u00ad"
 
 
 def _control(text: str) -> str:
-    return _CONTROL.sub("", _ANSI.sub("", text)).strip(_INVISIBLE + " \t\n")
+    return _CONTROL.sub("", _ANSI.sub("", text)).strip(INVISIBLE + " \t\n")
 
 
 # thoughts
@@ -164,7 +167,7 @@ _TOKEN = re.compile(
     r"<\|/?[A-Za-z_][\w:./▁-]{0,39}\|>|<｜[^<>｜\n]{1,40}｜>|<\|(?:turn|channel|tool|think)>|<(?:turn|channel|tool|think)\|>"
     r"|</?s>|<(?:bos|eos|pad|unk|end_of_turn|start_of_turn|end_of_utterance|start_of_image|end_of_image"
     r"|image_soft_token|fake_token_around_image|row_\d+_col_\d+|unused\d{1,3}|extra_id_\d{1,3}|0x[0-9A-F]{2}"
-    r"|image|think ?/)>|\[/?INST\]|<</?SYS>>|\[(?:EOS|BOS|PAD|UNK|CLS|SEP|MASK)\]"
+    r"|image|think ?/)>|\[/?INST\]|<</?SYS>>|\[(?:EOS|BOS|PAD|UNK|CLS|SEP|MASK|TOOL_CALLS)\]"
 )
 _CUT_TOKEN = re.compile(r"<(?:\|[A-Za-z_][\w:./▁-]{0,39}\|?|｜[^<>｜\n]{1,40}｜?)$")
 _END_OF_TURN = re.compile(
@@ -216,6 +219,7 @@ def _gap(match: re.Match[str]) -> str:
 
 _ROLE = re.compile(
     r"(?:#{1,4}\s*)?\*{0,2}(?:(?i:assistant|ai assistant|final answer|final caption)\*{0,2}\s*(?::\*{0,2}|\n)"
+    r"|(?i:(?:chat)?bot|ai|(?:chat)?gpt)(?:\*{2}\s*:|:\*{0,2})(?=\s)"
     r"|model\n|USER:.*?\bASSISTANT:)\s*"
     r"|#{1,4}\s*(?i:response|answer|output)\s*:\s*",
     re.S,
@@ -225,6 +229,38 @@ _ROLE = re.compile(
 def _role(text: str) -> str:
     match = _ROLE.match(text)
     return text[match.end() :] if match else text
+
+
+# the label of an answer, at its very beginning
+
+_LABELS = (
+    r"(?:(?:short|long|brief|concise|detailed|dense|rich|full|image|photo|picture|visual|scene|generated)[ _-]){0,3}"
+    r"(?:caption|description)s?(?:[ ](?:of|for)[ ](?:the|this)[ ](?:image|photo|picture|scene))?"
+    r"|alt[ -]?text|(?:the[ ]|my[ ]|your[ ])?answer|response|output"
+)
+_LABEL = re.compile(rf"(?P<heading>#{{1,6}}[ \t]*)?(?P<mark>\*{{1,3}}|__?)?(?:{_LABELS})(?![^\W_])", re.I)
+_COLON = r"[ \t]*[:：]"
+
+
+def _label(text: str) -> str:
+    """Without "Caption:", "**Description:**" or "## Caption" in front. Labels that an image may hold ("Photo:",
+    "Title:") stay, and so does a word without a colon that is no heading."""
+    match = _LABEL.match(text)
+    if match is None:
+        return text
+    mark = re.escape(match["mark"] or "")
+    end = re.compile(rf"{_COLON}(?:[ \t]*{mark})?|{mark}{_COLON}|{mark}[ \t]*(?=\n)").match(text, match.end())
+    if end is None:
+        return text
+    answer = text[end.end() :].strip()
+    colon = ":" in end[0] or "：" in end[0]
+    closed = bool(mark) and (match["mark"] or "") in end[0]
+    if not answer or not (colon or closed or match["heading"]):
+        return text
+    if mark and not closed:  # **Caption: all of it is bold**
+        inner = answer.removesuffix(match["mark"])
+        return text if inner == answer or match["mark"] in inner else inner
+    return answer
 
 
 # fences
@@ -352,28 +388,44 @@ def _text_of(value: Any, depth: int = 0) -> str | None:
 # wrappers
 
 _ANSWER = "final_?answer|answer|conclusion|solution"
-_TEXTS = rf"{_ANSWER}|final|(?:[a-z]+_){{0,2}}(?:caption|description)|response|output|assistant"
+_TEXTS = rf"{_ANSWER}|final|(?:[a-z]{{1,20}}[_-]?){{0,2}}(?:caption|description)|alt[_-]?text|response|output|assistant"
 _ATTRIBUTES = r"(?:\s[^<>]{0,200})?"
+_NO_WRAPPERS = "svg|math|table|ul|ol|dl|script|style|code"  # their content is no text, or not without them
 _WRAPPED = re.compile(
-    rf"<(?P<tag>{_TEXTS}|result|text|summary|p|div|span|b|strong|i|em|body|html){_ATTRIBUTES}>(?P<inner>.*)</(?P=tag)>",
-    re.I | re.S,
+    rf"<(?!(?:{_NO_WRAPPERS})[\s>])(?P<tag>[a-z][\w.-]{{0,40}}){_ATTRIBUTES}>(?P<inner>.*)</(?P=tag)\s?>", re.I | re.S
 )
 _ELEMENT = re.compile(rf"<(?P<tag>[a-z][\w-]{{0,40}}){_ATTRIBUTES}>(?P<inner>.*?)</(?P=tag)>\s*", re.I | re.S)
 _IS_TEXT, _IS_ANSWER = re.compile(_TEXTS, re.I), re.compile(_ANSWER, re.I)
 _LAST = re.compile(rf"(?:^|(?<=[>\n.!?]))[ \t]*<(?P<tag>{_ANSWER})>", re.I)
+_ON_A_LINE = re.compile(rf"(?:^|(?<=\n))[ \t]*<(?P<tag>{_TEXTS}){_ATTRIBUTES}>", re.I)
 _BEGUN = re.compile(rf"<(?P<tag>{_TEXTS}){_ATTRIBUTES}>", re.I)
 _ENDED = re.compile(rf"</(?P<tag>{_TEXTS})>$", re.I)
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
+_CUT_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]{0,2}", re.S)
+_PROLOGUE = re.compile(r"(?:<\?xml\b[^<>]{0,200}\?>|<!DOCTYPE\b[^<>]{0,200}>)\s*", re.I)
+_BOLD = re.compile(r"(\*{1,3})(?=[^\s*])([^*]+)(?<=[^\s*])\1")
 _BOXED = re.compile(r"\$?\\boxed\{(?:\\text\{)?(.*?)\}?\}\$?", re.S)
 
 
 def _wrapper(text: str) -> str:
     if (match := _BOXED.fullmatch(text)) is not None:
         return match[1]
+    if (match := _BOLD.fullmatch(text)) is not None:
+        return match[2]
     if "<" not in text:
         return text
+    text = _tool_calls(text)
+    if "<![CDATA[" in text and "]]>" in text:
+        text = _remove(_CDATA, text, lambda match: match[1])
+    elif (match := _CUT_CDATA.fullmatch(text)) is not None:
+        text = match[1]
+    if (match := _PROLOGUE.match(text)) is not None and text[match.end() :][:1] == "<":
+        text = text[match.end() :]
     if (match := _WRAPPED.fullmatch(text)) is not None and not _opens(match["tag"], match["inner"]):
         return match["inner"]
     if (element := _text_element(text)) is not None:
+        return element
+    if (element := _element_among_talk(text)) is not None:
         return element
     for match in reversed(list(_LAST.finditer(text))):  # reasoning first, then the answer
         closing = f"</{match['tag']}>"
@@ -385,6 +437,55 @@ def _wrapper(text: str) -> str:
     if (match := _ENDED.search(text)) is not None and not _opens(match["tag"], text):
         return text[: match.start()]
     return text
+
+
+_TOOLS = r"(?P<tag>tool_?(?:call|use|response)s?|function_?calls?)"
+_TOOL_CALL = re.compile(rf"\s*<{_TOOLS}{_ATTRIBUTES}>(?P<inner>.*?)(?:</(?P=tag)>|$)\s*", re.I | re.S)
+
+
+def _tool_calls(text: str) -> str:
+    """Without calls of tools, which are no answer. Where an answer is nothing else, it is the text in the first call
+    that has one: a caption among its arguments, or words that are no call at all."""
+    mentioned = _mentions(text)
+    calls = [match for match in _TOOL_CALL.finditer(text) if not mentioned(match) and _is_closed(match)]
+    if not calls:
+        return text
+    kept, at = [], 0
+    for match in calls:
+        kept.append(text[at : match.start()])
+        at = match.end()
+    around = "\n\n".join(piece for piece in (*(piece.strip() for piece in kept), text[at:].strip()) if piece)
+    return around or next((said for match in calls if (said := _said_to_tool(match["inner"].strip()))), "")
+
+
+def _is_closed(match: re.Match[str]) -> bool:
+    """Whether a call has an end, or is cut off behind a whole sentence; else a sentence may speak about the tag."""
+    before = match.string[: match.start()].rstrip()[-1:]
+    return match[0].rstrip().endswith(">") or not before or before in _ENDS
+
+
+def _said_to_tool(inner: str) -> str:
+    if inner[:1] not in ("{", "["):
+        return "" if inner[:1] == "<" else inner
+    try:
+        call = json.loads(inner, strict=False)
+        arguments = call.get("arguments", call.get("parameters", call)) if isinstance(call, dict) else call
+        return _text_of(json.loads(arguments) if isinstance(arguments, str) else arguments) or ""
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _element_among_talk(text: str) -> str | None:
+    """The content of one element on lines of its own, with at most a sentence before and behind it ("Sure!")."""
+    match = _ON_A_LINE.search(text, 0, 2 * _AROUND)
+    if match is None or match.start() > _AROUND:
+        return None
+    closing = f"</{match['tag']}>"
+    at = text.lower().find(closing.lower(), match.end())
+    behind = text[at + len(closing) :]
+    if at < 0 or len(behind) > _AROUND or behind.lstrip(" \t")[:1] not in ("", "\n"):
+        return None
+    return text[match.end() : at]
 
 
 def _opens(tag: str, text: str) -> bool:
@@ -484,6 +585,7 @@ _RULES: Final[dict[str, Callable[[str], str]]] = {
     "thought": _thought,
     "token": _token,
     "role": _role,
+    "label": _label,
     "fence": _fence,
     "json": _json,
     "wrapper": _wrapper,
@@ -494,7 +596,7 @@ RULES: Final = ("cut", *_RULES)
 """Names of the rules, as they stand in the column `cleaned`."""
 
 _SUSPECT = re.compile(
-    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{_INVISIBLE}]|^[\"'“«„「『‘]|^analysis|^Thinking"
-    r"|^[#*\s]*(?i:assistant|ai assistant|model|user|final|response|answer|output)"
+    rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{INVISIBLE}]|^[\"'“«„「『‘]|^analysis|^Thinking"
+    rf"|^\*|^[#*_\s]*(?i:assistant|ai assistant|model|user|final|(?:chat)?(?:bot|gpt)|ai|{_LABELS})"
 )
 """What a text has that any rule may change. Most answers have nothing of it."""

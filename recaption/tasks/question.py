@@ -49,8 +49,6 @@ def prompt_sha256(question: Question, image: Image) -> str:
     if question.prompt is None:
         assert question.generation.column is not None
         return column_sha256(image, question.generation.column)
-    if not question.prompt.columns:
-        return request_sha256(image, question.prompt.fill_in({}))
     try:
         return request_sha256(image, question.prompt.fill_in(image.columns))
     except RequestError:

@@ -1,11 +1,11 @@
-"""Reads a finished build again, all of it, and says what is wrong and where.
+"""Reads all files of a finished build and reports every problem with its location.
 
-    locate ──► manifest ──► files beside it ──► each shard: its files, then `check.CHECKS` ──► keys and splits of all
+    locate ──► manifest ──► describing files ──► each shard: its files, then `check.CHECKS` ──► keys and splits of all
 
-Every check is a small function that yields `Problem`s; `kinds.KINDS` lists what they can find. One shard is held.
+Every check is a small function that yields `Problem`s; `base.KINDS` has all kinds of problems. Memory holds one shard.
 """
 
+from recaption.validate.base import KINDS
 from recaption.validate.check import validate_output
-from recaption.validate.kinds import KINDS
 
 __all__ = ["KINDS", "validate_output"]

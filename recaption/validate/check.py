@@ -1,8 +1,10 @@
-"""The checks, in the order in which they are made."""
+"""The checks, in the order in which they run."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -11,18 +13,27 @@ from recaption import schema
 from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.validate import files, manifest
-from recaption.validate.across import Keys, Splits
-from recaption.validate.answers import check_answers
-from recaption.validate.counts import check_counts, check_order, check_rejects, check_statuses
-from recaption.validate.data import read_data
-from recaption.validate.join import check_source
-from recaption.validate.kinds import problem
-from recaption.validate.nested import check_data
-from recaption.validate.shard import Shard
+from recaption.validate.base import Manifest, Shard, problem
+from recaption.validate.data import check_data, check_source, read_data
+from recaption.validate.tables import (
+    Keys,
+    Splits,
+    check_counts,
+    check_order,
+    check_rejects,
+    check_statuses,
+    check_values,
+)
 from recaption.validate.tars import read_tar
-from recaption.validate.texts import check_captions, check_own, check_sub_captions, check_tags
-from recaption.validate.tokens import check_token_ids, read_tokens
-from recaption.validate.values import check_values
+from recaption.validate.texts import (
+    check_answers,
+    check_captions,
+    check_own,
+    check_sub_captions,
+    check_tags,
+    check_token_ids,
+    read_tokens,
+)
 from recaption.write import Build, locate
 
 Check = Callable[[Shard], Iterator[Problem]]
@@ -43,16 +54,16 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_source, ("images",)),
     (check_token_ids, ()),
 )
-"""What is checked of a shard, each with the flat tables that it looks at; where one of them cannot be read, which is a
-problem of its own, the check is left out."""
+"""The checks of a shard, each with the flat tables that it needs. A check is skipped when one of its tables cannot be
+read, which is reported as a problem of the table."""
 
 
 def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
-    """Read a finished build again, all of it, and yield what is wrong with it.
+    """Read all files of a finished build and yield their problems.
 
     `path` is an output (its published build is read), its `dataset`, or a build's folder; local or an fsspec URL.
-    With `pixels` all images are decoded; without, their headers and ends are looked at.
-    Memory holds the manifest and one shard, without its pixels. What is wrong with the data is yielded, never raised.
+    With `pixels` all images are decoded; without it, only their headers and ends are checked.
+    Memory holds the manifest and one shard, without its pixels. Faults of the data are yielded, never raised.
     Raises UserError when there is no build at `path`, StoreError when the store fails.
     """
     build = locate(path)
@@ -63,18 +74,19 @@ def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
             yield from _validate(build, item, pixels)
 
 
-def _validate(build: Build, read: manifest.Manifest, pixels: bool) -> Iterator[Problem]:
+def _validate(build: Build, read: Manifest, pixels: bool) -> Iterator[Problem]:
     yield from manifest.check_sums(read)
     yield from manifest.check_beside(build.store, read)
     yield from manifest.check_unlisted(build.store, read)
     if manifest.is_older(read):
-        version = f"has schema version {read['schema_version']}: of its files only sizes and hashes are compared"
+        version = f"has schema version {read['schema_version']}: only the sizes and hashes of its files are checked"
         yield problem("version", manifest.MANIFEST, version, warning=True)
         yield from _check_bytes(build.store, read)
         return
     splits = Splits(read.get("holdout"))
     answers: dict[str, Any] = {}
-    with Keys() as keys:
+    with tempfile.TemporaryDirectory(prefix="recaption-keys-") as folder:
+        keys = Keys(Path(folder))
         for entry in read["shards"]:
             shard = Shard(build=build, manifest=read, entry=entry, answers=answers, pixels=pixels)
             yield from _read(shard)
@@ -88,7 +100,7 @@ def _validate(build: Build, read: manifest.Manifest, pixels: bool) -> Iterator[P
     yield from splits.problems()
 
 
-def _check_bytes(store: Store, read: manifest.Manifest) -> Iterator[Problem]:
+def _check_bytes(store: Store, read: Manifest) -> Iterator[Problem]:
     for file in (file for entry in read["shards"] for file in entry["files"]):
         absent = list(files.missing(store, file["path"]))
         yield from absent
@@ -98,7 +110,7 @@ def _check_bytes(store: Store, read: manifest.Manifest) -> Iterator[Problem]:
 
 
 def _read(shard: Shard) -> Iterator[Problem]:
-    """Take in the shard's files; what is wrong with one of them."""
+    """Read the shard's files into `shard`, and yield their problems."""
     store: Store = shard.build.store
     expected = schema.flat(shard.tokenizers)
     for file in shard.entry["files"]:
@@ -126,5 +138,5 @@ def _read_index(store: Store, file: dict[str, Any]) -> Iterator[Problem]:
     with files.stream(store, file["path"]) as source:
         yield from source.finish(file)
     if source.size != 8 * (file["rows"] + 1):
-        what = f"has {source.size} bytes; {file['rows']} samples have {8 * (file['rows'] + 1)}"
+        what = f"has {source.size} bytes; expected {8 * (file['rows'] + 1)} for {file['rows']} samples"
         yield problem("tar index", file["path"], what)

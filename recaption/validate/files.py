@@ -1,4 +1,4 @@
-"""Reading a build's files: each once, from front to back, hashed on the way."""
+"""Reads each file of a build once, from start to end, and hashes it on the way."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from recaption.io.files import open_stream
 from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.types import SCHEMA_VERSION
-from recaption.validate.kinds import problem
+from recaption.validate.base import problem
 
 _PIECE = 1 << 20  # bytes
 _TAIL = 2048  # bytes; a tar header in pax form takes three quarters of it
 
 
 class Hashed:
-    """A stream that remembers what went through it: hash, size, and the last bytes (`tail`)."""
+    """A stream that records the hash, the size and the last bytes (`tail`) of what was read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -42,27 +42,27 @@ class Hashed:
         return data
 
     def finish(self, file: dict[str, Any]) -> Iterator[Problem]:
-        """Read what is left, and compare size and hash with what the manifest says of the file."""
+        """Read the rest, and compare size and hash with the manifest."""
         while self.read():
             pass
         if self.size != file["bytes"]:
-            yield problem("size", file["path"], f"has {self.size:,} bytes; the manifest says {file['bytes']:,}")
+            yield problem("size", file["path"], f"has {self.size:,} bytes; the manifest has {file['bytes']:,}")
         elif self._hash.hexdigest() != file["sha256"]:
             yield problem(
-                "sha256", file["path"], f"has sha256 {self._hash.hexdigest()}; the manifest says {file['sha256']}"
+                "sha256", file["path"], f"has sha256 {self._hash.hexdigest()}; the manifest has {file['sha256']}"
             )
 
 
 @contextmanager
 def stream(store: Store, path: str) -> Iterator[Hashed]:
-    """The file from front to back. Raises ShardError."""
+    """The file from start to end. Raises ShardError."""
     with open_stream(f"{store.url}/{path}") as file:
         yield Hashed(file)
 
 
 @contextmanager
 def on_disk(store: Store, file: dict[str, Any], found: list[Problem]) -> Iterator[Path]:
-    """The file where it can be read in any order; of an object store a temporary copy. Hashed on the way."""
+    """The path of a local file, or of a temporary copy of a remote one, for random access. Hashed on the way."""
     local = store.local(file["path"])
     with tempfile.NamedTemporaryFile(prefix="recaption-") as copy, stream(store, file["path"]) as source:
         if local is None:
@@ -74,7 +74,7 @@ def on_disk(store: Store, file: dict[str, Any], found: list[Problem]) -> Iterato
 
 
 def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: str) -> Iterator[Problem | pa.Table]:
-    """A flat table, last, after what is wrong with its file; no table where it cannot be used."""
+    """Problems of the file; the last item is the table, if it can be used."""
     data = store.get(file["path"])
     yield from Hashed(io.BytesIO(data)).finish(file)
     try:
@@ -84,24 +84,24 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
             yield from wrong
             if any(p.kind == "columns" for p in wrong):
                 return
-            table = parquet.read(columns=None if name == "own" else expected.names)
+            table = parquet.read(columns=None if name == "own" else expected.names, use_threads=False)
         table.validate(full=True)
-    except Exception as error:  # noqa: BLE001 - Arrow says in many ways that bytes are no Parquet
+    except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
         yield unreadable(file["path"], error)
         return
     if table.num_rows != file["rows"]:
-        yield problem("rows", file["path"], f"has {table.num_rows:,} rows; the manifest says {file['rows']:,}")
+        yield problem("rows", file["path"], f"has {table.num_rows:,} rows; the manifest has {file['rows']:,}")
     yield table
 
 
 def as_written(found: pa.Schema, expected: pa.Schema) -> pa.Schema:
-    """The columns that a file has to have by the version that wrote it."""
+    """The columns that the version that wrote the file requires."""
     version = (found.metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode())
     return schema.as_of(expected, version.decode("utf-8", "replace"))
 
 
 def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -> Iterator[Problem]:
-    """Columns that are missing, of another type, or in the way; a version or a table's name that is not ours."""
+    """Missing, unknown and mistyped columns; an unknown version or table name in the metadata."""
     metadata = found.metadata or {}
     try:
         schema.check_version(found, path)
@@ -110,26 +110,26 @@ def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -
         return
     table = metadata.get(schema.TABLE_KEY, b"").decode("utf-8", "replace")
     if name != "own" and table != name:
-        yield problem("columns", path, f"says that it is the table {table!r}, not {name}")
+        yield problem("columns", path, f"its metadata has the table name {table!r}, expected {name}")
     for field in expected:
         at = found.get_all_field_indices(field.name)
         if len(at) != 1:
-            yield problem("columns", path, f"has {len(at)} columns {field.name}, not one")
+            yield problem("columns", path, f"has {len(at)} columns named {field.name}, expected one")
         elif not found.field(at[0]).equals(field):
             other = found.field(at[0])
             kinds = (f"{f.type}{'' if f.nullable else ' not null'}" for f in (other, field))
-            yield problem("columns", path, "column {} is {}, not {}".format(field.name, *kinds))
+            yield problem("columns", path, "column {} has type {}, expected {}".format(field.name, *kinds))
     more = [column for column in found.names if column not in expected.names]
     if more and name != "own" and schema.minor(metadata[schema.VERSION_KEY].decode()) <= schema.minor(SCHEMA_VERSION):
         yield problem("columns", path, f"has columns that are not part of the format: {', '.join(more)}")
 
 
 def unreadable(path: str, error: BaseException) -> Problem:
-    """What reading said."""
+    """The problem for an error of reading."""
     return problem("unreadable", path, f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def missing(store: Store, path: str) -> Iterator[Problem]:
-    """Whether the file is there and is a file."""
+    """A problem where the path is not a file."""
     if not store.exists(path):
-        yield problem("missing file", path, "is not there, or is no file")
+        yield problem("missing file", path, "is missing, or is not a file")

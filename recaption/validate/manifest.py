@@ -1,40 +1,45 @@
-"""The manifest by itself, and the files that say the same in the words of other readers."""
+"""The manifest, and the files that repeat it for other readers."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 import orjson
+from jsonschema import Draft202012Validator, ValidationError, validators
+from referencing import Registry, Resource
 
 from recaption.io.store import Store
 from recaption.problems import Problem
+from recaption.resources import shipped
 from recaption.schema import FLAT
 from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
-from recaption.validate import shape
-from recaption.validate.kinds import problem
+from recaption.validate.base import Manifest, problem
 from recaption.write.entry import ShardEntry
-from recaption.write.locate import MANIFEST
 from recaption.write.manifest import beside, views_of
+from recaption.write.publish import MANIFEST
 
-Manifest = dict[str, Any]
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _OWN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 VIEWS: Final = "views.sql"
 _DESCRIBING: Final = (VIEWS, "README.md", "croissant.json")
 _MAY_STAND_BESIDE: Final = frozenset({MANIFEST, *_DESCRIBING})
+_MAX_FAULTS: Final = 20  # violations of the schema that are reported; one mistake can be repeated in every shard
+_MAX_SHOWN: Final = 300  # characters of a path or message
 
 
 def read(store: Store) -> Iterator[Problem | Manifest]:
-    """What is wrong with the manifest itself; then, last, the manifest, if its fields are where they should be."""
+    """Problems of the manifest itself; the last item is the manifest, if there are none."""
     try:
         manifest = orjson.loads(store.get(MANIFEST))
     except FileNotFoundError:
-        yield problem("manifest", MANIFEST, "is not there: the build is not finished")
+        yield problem("manifest", MANIFEST, "is missing: the build is not finished")
         return
     except orjson.JSONDecodeError as error:
         yield problem("manifest", MANIFEST, f"is not JSON: {error}")
@@ -45,28 +50,71 @@ def read(store: Store) -> Iterator[Problem | Manifest]:
     if match is None or int(match[1]) != major:
         yield problem("version", MANIFEST, f"has schema version {version!r}; this recaption reads {SCHEMA_VERSION}")
         return
-    wrong = list(shape.faults(manifest, "manifest", newer=int(match[2]) > minor))
-    wrong = wrong or list(_file_faults(manifest))
-    yield from (problem("manifest", MANIFEST, f"{place or 'it'} {what}") for place, what in wrong)
+    wrong = schema_errors(manifest, newer=int(match[2]) > minor)
+    wrong = wrong or [f"{place} {what}" for place, what in _file_faults(manifest)]
+    yield from (problem("manifest", MANIFEST, what) for what in wrong)
     if not wrong:
         yield manifest
 
 
+def schema_errors(manifest: Any, *, newer: bool = False) -> list[str]:
+    """The violations of `schemas/manifest.schema.json`, each as `path: message`; the first 20, shortened.
+
+    newer: a later minor version wrote the manifest, so unknown fields are allowed.
+    """
+    errors = (e for e in _validator().iter_errors(manifest) if not (newer and e.validator == "additionalProperties"))
+    try:
+        found = [f"{_shortened(e.json_path)}: {_shortened(e.message)}" for e in islice(errors, _MAX_FAULTS + 1)]
+    except RecursionError:
+        return ["$: the values are nested too deeply"]
+    return [*found[:_MAX_FAULTS], *(["$: more errors of this kind"] if len(found) > _MAX_FAULTS else [])]
+
+
+@lru_cache
+def json_schema(name: str) -> Any:
+    """`schemas/<name>`."""
+    return orjson.loads((shipped("schemas") / name).read_bytes())
+
+
+@lru_cache
+def _validator() -> Any:
+    """Draft 2020-12, but 1.0 is no integer, and `$` at the end of a pattern does not match before a line break."""
+
+    def pattern(_: Any, expression: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+        if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", expression), value):
+            yield ValidationError(f"{value!r} does not match {expression}")
+
+    def is_integer(_: Any, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_integer)
+    strict = validators.extend(Draft202012Validator, {"pattern": pattern}, type_checker=types)
+    names = [f"{name}.schema.json" for name in ("manifest", *FLAT)]
+    registry = Registry().with_resources((name, Resource.from_contents(json_schema(name))) for name in names)
+    return strict(json_schema(names[0]), registry=registry)
+
+
+def _shortened(text: str) -> str:
+    """Without the middle of a long text: what was found is at its start, what is allowed at its end."""
+    half = _MAX_SHOWN // 2
+    return text if len(text) <= _MAX_SHOWN else f"{text[:half]} … {text[-half:]}"
+
+
 def is_older(manifest: Manifest) -> bool:
-    """Whether an earlier minor version wrote it, which had fewer columns."""
+    """Whether an earlier minor version, which had fewer columns, wrote it."""
     return int(manifest["schema_version"].split(".")[1]) < int(SCHEMA_VERSION.split(".")[1])
 
 
 def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Shards and files are named as the format has it, each once: no path is taken as it comes."""
+    """Names of shards and paths of files that the format does not allow, or that are listed twice."""
     seen: set[str] = set()
     for entry in manifest["shards"]:
         name = entry["name"]
         if not _SHARD.fullmatch(name):
-            yield f"shard {name!r}", "is no name of a shard"
+            yield f"shard {name!r}", "is not an allowed shard name: letters, digits, _ and -"
             continue
         if name in seen:
-            yield f"shard {name}", "is there twice"
+            yield f"shard {name}", "is listed twice"
         seen.add(name)
         wanted = _paths(manifest, entry)
         found = Counter((file["table"], file["split"], file["path"]) for file in entry["files"])
@@ -86,9 +134,7 @@ def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str 
     data: list[tuple[str, str | None, str]] = [("data", None, f"data/{name}.{suffix}")]
     if format != "sidecar":
         folders = {"train": "data", "val": "data/val"}
-        listed = {
-            file["split"] for file in entry["files"] if file["table"] == "data"
-        }  # val may be there without samples
+        listed = {file["split"] for file in entry["files"] if file["table"] == "data"}  # a val file can have no samples
         kept = [split for split in folders if split == "train" or entry["splits"][split] or split in listed]
         data = [("data", split, f"{folders[split]}/{name}.{suffix}") for split in kept]
     paths += data
@@ -100,7 +146,7 @@ def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str 
 
 
 def check_sums(manifest: Manifest) -> Iterator[Problem]:
-    """The two sums, in every shard and over all of them, and that the totals are those of the shards."""
+    """The sums of images and answers, in every shard and in total, and the totals as sums of the shards."""
     shards = manifest["shards"]
     generations = [generation["id"] for generation in manifest["generations"]]
     for where, part in [(MANIFEST, manifest), *((f"{MANIFEST}, shard {s['name']}", s) for s in shards)]:
@@ -129,7 +175,7 @@ def _check_totals(manifest: Manifest) -> Iterator[Problem]:
     totals["counts"]["bytes"] = sum(file["bytes"] for shard in shards for file in shard["files"])
     for field, total in totals.items():
         if Counter(manifest[field]) != total:  # Counters are equal where only zeros differ
-            yield problem("count", MANIFEST, f"{field} of the build are not the sums of its shards'")
+            yield problem("count", MANIFEST, f"{field} of the build are not the sums of its shards")
     turned = sum(shard.get("turned", 0) for shard in shards)
     if "pixels" in manifest and manifest["pixels"]["turned"] != turned:
         yield problem("count", MANIFEST, f"pixels.turned is {manifest['pixels']['turned']}, but {turned} in the shards")
@@ -142,12 +188,12 @@ def _check_totals(manifest: Manifest) -> Iterator[Problem]:
 
 
 def check_beside(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    """`sizes.json` and `_info.json` say what the manifest says; the cards are there; the views are those of a build."""
+    """`sizes.json` and `_info.json` agree with the manifest; the cards exist; `views.sql` is the one of a build."""
     for path, body in _beside(manifest).items():
         try:
             found = orjson.loads(store.get(path))
         except FileNotFoundError:
-            yield problem("missing file", path, "is not there")
+            yield problem("missing file", path, "is missing")
         except orjson.JSONDecodeError as error:
             yield problem("beside", path, f"is not JSON: {error}")
         else:
@@ -155,33 +201,33 @@ def check_beside(store: Store, manifest: Manifest) -> Iterator[Problem]:
                 yield problem("beside", path, f"does not agree with {MANIFEST}")
     for path in _DESCRIBING:
         if not store.exists(path):
-            yield problem("missing file", path, "is not there")
+            yield problem("missing file", path, "is missing")
         elif path == VIEWS and manifest["schema_version"] == SCHEMA_VERSION:
             yield from _check_views(store, manifest)
 
 
 def _check_views(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    """DuckDB runs what stands there, so it has to be what is written into every build, but for comments and breaks."""
+    """DuckDB executes the file, so it must have the statements of every build; comments and line breaks may differ."""
     found = _statements(store.get(VIEWS).decode("utf-8", "replace"))
     expected = _statements(views_of([ShardEntry.from_json(entry) for entry in manifest["shards"]]))
     more = [statement for statement in found if statement not in expected]
     if more:
-        yield problem("views", VIEWS, f"has statements of its own: {more[0][:100]!r}")
+        yield problem("views", VIEWS, f"has additional statements: {more[0][:100]!r}")
     elif found != expected:
         lacking = next((statement for statement in expected if statement not in found), None)
-        what = f"lacks {lacking[:60]!r}" if lacking else "has them in another order"
-        yield problem("views", VIEWS, f"is not the views of a build: {what}")
+        what = f"lacks {lacking[:60]!r}" if lacking else "the statements are in another order"
+        yield problem("views", VIEWS, f"differs from the views of a build: {what}")
 
 
 def _statements(sql: str) -> list[str]:
-    """Split at the semicolons that end a line, comments dropped, white space folded."""
+    """The statements, split at semicolons at line ends, without comments, white space folded."""
     lines = (line for line in sql.splitlines() if not line.lstrip().startswith("--"))
     folded = (" ".join(statement.split()) for statement in re.split(r";[ \t]*$", "\n".join(lines), flags=re.M))
     return [statement for statement in folded if statement]
 
 
 def check_unlisted(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    """Files that neither the manifest nor the format knows. Names that begin with a dot are work in progress."""
+    """Files that are neither in the manifest nor part of the format. Names with a leading dot are work in progress."""
     listed = {file["path"] for entry in manifest["shards"] for file in entry["files"]} | _MAY_STAND_BESIDE
     listed |= set(_beside(manifest))
 

@@ -1,4 +1,4 @@
-"""Data files in WebDataset form: the members of a tar, its index, and what the JSON members hold."""
+"""Data files in WebDataset form: the members of a tar, its index, and the contents of JSON members."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from recaption.problems import Problem
 from recaption.source.tar import BrokenTarError, Member, TarReader
 from recaption.text import fold
 from recaption.types import SCHEMA_VERSION, FlairList
+from recaption.validate.base import Shard, problem
+from recaption.validate.data import check_image
 from recaption.validate.files import stream, unreadable
-from recaption.validate.images import check_image
-from recaption.validate.kinds import problem
-from recaption.validate.shard import Shard
-from recaption.write.contract import KEY
 from recaption.write.pixels import SUFFIXES
 from recaption.write.profile import FlairProfile
 from recaption.write.webdataset import header
@@ -30,7 +28,7 @@ from recaption.write.webdataset import header
 _MAX_TEXT: Final = 64 << 20  # bytes of a .txt or .json member
 _MAX_IMAGE: Final = 1 << 30  # bytes of an image
 _BATCH: Final = 256  # samples turned into columns at once
-_NAME: Final = re.compile(rf"({KEY.strip('^$')})\.([a-z]+)")
+_NAME: Final = re.compile(r"([A-Za-z0-9_-]{1,128})\.([a-z]+)")
 _REST: Final = ("txt", "json")
 _STAMPS: Final = ("mode", "mtime", "uid", "gid", "uname", "gname")
 
@@ -41,20 +39,20 @@ class TarChecker:
     def __init__(self, shard: Shard, file: dict[str, Any]) -> None:
         self.path = str(file["path"])
         self.starts: list[int] = []
-        self.whole = True  # every member was one of a sample
+        self.whole = True  # every member belongs to a sample
         self._shard, self._file = shard, file
         self._schema = schema.records(shard.tokenizers)
         self._suffixes = {"jpg"} if shard.manifest["images"] == "jpeg" else set(SUFFIXES.values())
         self._keys = _Keys(shard.tokenizers, get_args(FlairList))
         self._profile = _profile_of(shard.manifest)
-        self._sample: dict[str, Any] = {}  # of the sample at hand: suffix -> sha256 of the image, bytes of the others
+        self._sample: dict[str, Any] = {}  # the current sample: suffix -> sha256 of the image, bytes of the others
         self._key = ""
-        self._image: list[Problem] = []  # what is wrong with its image
+        self._image: list[Problem] = []  # problems of its image
         self._rows: list[dict[str, Any]] = []
         self.pieces: list[pa.Table] = []
 
     def run(self) -> Iterator[Problem]:
-        """Everything that is wrong in the tar. Raises ShardError, SourceError, BrokenTarError."""
+        """The problems of the tar. Raises ShardError, SourceError, BrokenTarError."""
         with stream(self._shard.build.store, self.path) as file:
             reader = TarReader(file, self.path)  # type: ignore[arg-type]
             start = 0
@@ -78,7 +76,7 @@ class TarChecker:
             self.starts.append(start)
             where = f"{self.path}, {self._key}"
             self._image = (
-                [problem("pixels", where, f"has {member.size:,} bytes, which no image has")]
+                [problem("pixels", where, f"has {member.size:,} bytes; the limit is {_MAX_IMAGE:,}")]
                 if data is None
                 else list(check_image(self._shard, data, where))
             )
@@ -89,21 +87,21 @@ class TarChecker:
             self.whole = False
             expected = f"expected {self._key}.{wanted}" if wanted else "expected an image"
             yield problem(
-                "tar", f"{self.path}, {member.name!r}", f"is no member that belongs here ({member.kind}); {expected}"
+                "tar", f"{self.path}, {member.name!r}", f"is an unexpected member ({member.kind}); {expected}"
             )
             return
         yield from _check_header(self.path, member, start, read)
         if member.size > _MAX_TEXT:
             self.whole = False
             yield problem(
-                "sample", f"{self.path}, {member.name}", f"has {member.size:,} bytes, more than is looked into"
+                "sample", f"{self.path}, {member.name}", f"has {member.size:,} bytes; the limit is {_MAX_TEXT:,}"
             )
             self._sample[suffix] = None
         else:
             self._sample[suffix] = b"".join(reader.pieces(member))
 
     def _end(self) -> Iterator[Problem]:
-        """The sample at hand has all of its members, or lacks some."""
+        """Check the current sample, which ends here."""
         sample, self._sample = self._sample, {}
         if not sample:
             return
@@ -111,7 +109,7 @@ class TarChecker:
         lacking = [suffix for suffix in _REST if suffix not in sample]
         if lacking:
             self.whole = False
-            yield problem("tar", f"{self.path}, {self._key}", f"the sample has no .{' and no .'.join(lacking)}")
+            yield problem("tar", f"{self.path}, {self._key}", f"the sample lacks .{' and .'.join(lacking)}")
             return
         if sample["txt"] is None or sample["json"] is None:
             return
@@ -119,7 +117,7 @@ class TarChecker:
         try:
             record = orjson.loads(sample["json"])
             if not isinstance(record, dict):
-                raise ValueError("it is no object")
+                raise ValueError("it is not an object")
         except ValueError as error:
             self.whole = False
             yield problem("sample", where, f".json cannot be read: {error}")
@@ -147,7 +145,7 @@ class TarChecker:
         found = {name: value for name, value in record.items() if name in expected or _is_flat(name)}
         if found != expected:
             names = sorted(n for n in {*found, *expected} if found.get(n) != expected.get(n))
-            yield problem("sample", where, f"{', '.join(names)}: not what the captions say, or not there")
+            yield problem("sample", where, f"{', '.join(names)}: missing, or different from the captions")
 
     def _check_txt(self, data: bytes, texts: dict[Any, Any], where: str) -> Iterator[Problem]:
         order = [*self._shard.manifest["primary"], *reversed(texts)]
@@ -165,7 +163,9 @@ class TarChecker:
                 try:
                     pa.Table.from_pylist([row], schema=self._schema)
                 except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                    yield problem("sample", f"{self.path}, {row['key']}", f".json has a value of a wrong type: {error}")
+                    yield problem(
+                        "sample", f"{self.path}, {row['key']}", f".json has a value of the wrong type: {error}"
+                    )
 
 
 def _profile_of(manifest: dict[str, Any]) -> FlairProfile | None:
@@ -199,7 +199,7 @@ class _Keys:
         if record.get("key") != key:
             return f"key is {record.get('key')!r}"
         if nulls := sorted(name for name, value in record.items() if value is None):
-            return f"{', '.join(nulls)}: null, where it has to be left out"
+            return f"{', '.join(nulls)}: null is not allowed; the field must be left out"
         flat = {name for name in record if _is_flat(name)}
         if version == SCHEMA_VERSION and (more := record.keys() - self._top - flat):
             return f"{', '.join(sorted(more))}: not part of the format"
@@ -212,7 +212,7 @@ class _Keys:
                 if sub.keys() != self._sub:
                     return f"a sub-caption has the fields {', '.join(sorted(sub))}"
                 if any(tag.keys() != self._tag for tag in _dicts(sub["tags"])):
-                    return f"a tag of {sub['sub_id']} has other fields than the format"
+                    return f"a tag of {sub['sub_id']} does not have the fields of the format"
         return None
 
 
@@ -230,7 +230,7 @@ def read_tar(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
     if not checker.whole:
         return
     if len(checker.starts) != file["rows"]:
-        yield problem("rows", checker.path, f"has {len(checker.starts)} samples; the manifest says {file['rows']}")
+        yield problem("rows", checker.path, f"has {len(checker.starts)} samples; the manifest has {file['rows']}")
     shard.found[file["split"]] = pa.concat_tables(checker.pieces).replace_schema_metadata(None)
     yield from _check_index(shard, f"{checker.path}.idx", [*checker.starts, checker.size])
 
@@ -239,7 +239,7 @@ def _check_index(shard: Shard, path: str, offsets: list[int]) -> Iterator[Proble
     try:
         data = shard.build.store.get(path)
     except FileNotFoundError:
-        return  # which is said of every file that is not there
+        return  # a missing file is reported elsewhere
     if data != struct.pack(f"<{len(offsets)}Q", *offsets):
         yield problem(
             "tar index", path, f"does not hold the offsets of the {len(offsets) - 1} samples and the tar's size"
@@ -247,14 +247,14 @@ def _check_index(shard: Shard, path: str, offsets: list[int]) -> Iterator[Proble
 
 
 def _check_header(path: str, member: Member, start: int, read: bytes) -> Iterator[Problem]:
-    """The headers are those that a build has for this name and size, byte for byte."""
+    """The headers are byte for byte those that recaption writes for this name and size."""
     expected = header(member.name, member.size)
     if member.offset - start == len(expected) and read.endswith(expected):
         return
-    found = tarfile.TarInfo.frombuf(read[-512:], "utf-8", "backslashreplace")  # which has been read once already
+    found = tarfile.TarInfo.frombuf(read[-512:], "utf-8", "backslashreplace")  # parsed by the reader before
     wanted = tarfile.TarInfo.frombuf(expected[-512:], "utf-8", "strict")
     differing = [f"{n} {getattr(found, n)!r}" for n in _STAMPS if getattr(found, n) != getattr(wanted, n)]
-    what = f"has {', '.join(differing)}" if differing else "has another form"
+    what = f"has {', '.join(differing)}" if differing else "has another layout"
     yield problem("header", f"{path}, {member.name}", f"its header {what}; expected time 0, mode 0644, no owner")
 
 
@@ -262,17 +262,17 @@ def _check_image(record: dict[str, Any], suffix: str, digest: str, where: str) -
     said, source = record.get("image"), record.get("sha256")
     said = said if isinstance(said, dict) else {}
     if said.get("sha256") != digest:
-        yield problem("image", where, "the image does not have the sha256 that .json says")
+        yield problem("image", where, "the sha256 of the image is not image.sha256 of .json")
     elif SUFFIXES.get(str(said.get("format"))) != suffix or not isinstance(said.get("source_format"), str):
         yield problem("image", where, f"is named .{suffix}, of format {said.get('format')!r}")
     elif said.get("source_sha256") != source:
         yield problem("image", where, "image.source_sha256 is not sha256")
     elif said["format"] == said["source_format"] and digest != source and "orientation" not in record:
-        yield problem("image", where, "is said to be the source's bytes, but has another sha256")
+        yield problem("image", where, "has the source's format, but not the source's bytes")
 
 
 def _read(reader: TarReader, member: Member) -> tuple[str, bytes | None]:
-    """The sha256 of an image, and its bytes unless there are more than an image has."""
+    """The sha256 of an image, and its bytes unless they exceed the limit."""
     digest, kept = hashlib.sha256(), []
     for piece in reader.pieces(member):
         digest.update(piece)
@@ -282,5 +282,5 @@ def _read(reader: TarReader, member: Member) -> tuple[str, bytes | None]:
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; whatever else is there is said when it becomes a column."""
+    """The objects of a list; other values are reported when they become a column."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,20 +1,32 @@
-"""Captions, sub-captions and tags of one shard: their ids, spans, order and repeats."""
+"""Captions, sub-captions and tags of one shard; captions compared with the stored answers, and token ids with texts."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 
 from recaption.annotate.blocks import is_gap
+from recaption.errors import DatasetError
+from recaption.io.store import Store
 from recaption.problems import Problem
 from recaption.schema import FLAT
+from recaption.tablefile import read_table
+from recaption.tasks.caption import clean
 from recaption.text import LONGEST, normalise
-from recaption.validate.kinds import problem
-from recaption.validate.shard import Shard
+from recaption.tokenids import TokenIds, check_tokens, tokens_path
+from recaption.validate import files
+from recaption.validate.base import Shard, problem
+from recaption.validate.files import unreadable
 
-_FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # what FLAIR's own splitter cuts at and drops
+_FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # what FLAIR's splitter removes between sub-captions
 
 
 def check_captions(shard: Shard) -> Iterator[Problem]:
@@ -28,23 +40,21 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
     for caption_id, key, of, split, generation, source, granularity, text, n_words in shard.columns("captions", *names):
         where = f"{path}, {caption_id}"
         if caption_id in seen:
-            yield problem("caption", where, "is there twice")
+            yield problem("caption", where, "occurs twice")
         seen.add(caption_id)
         if caption_id.rpartition("/")[0] != f"{key}/{generation}":
             yield problem("caption", where, f"belongs to key {key}, generation {generation}")
         if made.get(generation) != (source, granularity):
-            what = (
-                f"generation {generation}, source {source}, granularity {granularity}: the manifest knows no such one"
-            )
+            what = f"generation {generation}, source {source}, granularity {granularity}: not in the manifest"
             yield problem("caption", where, what)
         if not text or normalise(text) != text:
-            yield problem("caption", where, "its text is empty or not normalised, so offsets mean something else")
+            yield problem("caption", where, "its text is empty or not normalised, so offsets are wrong")
         if len(text.encode()) > LONGEST:
             yield problem("caption", where, f"its text has {len(text.encode()):,} bytes; the limit is {LONGEST:,}")
         if n_words != len(text.split()):
             yield problem("caption", where, f"n_words is {n_words}, counted {len(text.split())}")
         if key not in shard.usable:
-            yield problem("caption", where, f"its image {key} is not usable, or not there")
+            yield problem("caption", where, f"its image {key} is not usable, or missing")
         elif (of, split) != (shard.name, split_of[key]):
             yield problem(
                 "caption", where, f"is in shard {of}, split {split}; its image in {shard.name}, {split_of[key]}"
@@ -53,18 +63,18 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _Caption:
-    """What of a caption its sub-captions are compared with, and how far they have come."""
+    """A caption, and the state after its last checked sub-caption."""
 
     text: str
     owner: tuple[str, ...]  # key, shard, generation, source, granularity
     n_sub_captions: int
     next_idx: int = 0
     end: int = 0
-    last: bool = True  # whether the newest sub-caption says that it is the last
+    last: bool = True  # is_last of the last checked sub-caption
 
 
 def check_sub_captions(shard: Shard) -> Iterator[Problem]:
-    """Spans, order, what lies between them, and repeats."""
+    """Spans, order, the gaps between them, and repeats."""
     path = shard.path("sub_captions")
     owner = ("key", "shard", "generation", "source", "granularity")
     captions = {
@@ -80,28 +90,30 @@ def check_sub_captions(shard: Shard) -> Iterator[Problem]:
         where = f"{path}, {sub_id}"
         caption = captions.get(caption_id)
         if caption is None:
-            yield problem("sub-caption", where, f"is of caption {caption_id}, which is not in the table captions")
+            yield problem("sub-caption", where, f"its caption {caption_id} is not in the table captions")
             continue
         if sub_id != f"{caption_id}#{idx}" or of != caption.owner:
             yield problem("sub-caption", where, f"its ids or its owner are not those of {caption_id}, number {idx}")
         if idx != caption.next_idx or is_first != (idx == 0):
             yield problem("sub-caption", where, f"idx is {idx}, expected {caption.next_idx}; is_first is {is_first}")
         if dup_of is not None and dup_of not in earlier[of[0]]:
-            yield problem("dup_of", where, f"dup_of is {dup_of}, which is no earlier sub-caption of the image")
+            yield problem("dup_of", where, f"dup_of is {dup_of}, which is not an earlier sub-caption of the image")
         earlier[of[0]].add(sub_id)
         if not caption.end <= start < end <= len(caption.text) or caption.text[start:end] != text:
             yield problem("span", where, f"text is not the caption's [{start}:{end}], or overlaps the one before")
         elif not start <= content <= end:
             yield problem("span", where, f"content_start is {content}, outside of [{start}:{end}]")
         elif not _is_gap(caption.text[caption.end : start], flair):
-            yield problem("gap", where, f"before it stands {caption.text[caption.end : start]!r}, in no sub-caption")
+            yield problem(
+                "gap", where, f"the text before it, {caption.text[caption.end : start]!r}, is in no sub-caption"
+            )
         caption.next_idx, caption.end, caption.last = idx + 1, max(caption.end, end), is_last
     for caption_id, caption in captions.items():
         where = f"{shard.path('captions')}, {caption_id}"
         if caption.next_idx != caption.n_sub_captions:
             yield problem("sub-caption", where, f"n_sub_captions is {caption.n_sub_captions}, found {caption.next_idx}")
         if not caption.last:
-            yield problem("sub-caption", where, "its last sub-caption does not say is_last")
+            yield problem("sub-caption", where, "is_last is not set on its last sub-caption")
         if caption.next_idx and not _is_gap(caption.text[caption.end :], flair):
             yield problem("gap", where, f"its end, {caption.text[caption.end :]!r}, is in no sub-caption")
 
@@ -111,7 +123,7 @@ def _is_gap(text: str, flair: bool) -> bool:
 
 
 def check_tags(shard: Shard) -> Iterator[Problem]:
-    """Spans within their sub-caption, and the lemmas that the sub-caption repeats."""
+    """Spans within the sub-caption, and the copy of the lemmas in the sub-caption."""
     path = shard.path("tags")
     texts = dict(shard.columns("captions", "caption_id", "text"))
     subs = {
@@ -128,7 +140,7 @@ def check_tags(shard: Shard) -> Iterator[Problem]:
         if kind == "object":
             lemmas[sub_id].append(lemma)
         if sub_id not in subs or subs[sub_id][0] != key:
-            yield problem("tag", where, f"there is no such sub-caption of image {key}")
+            yield problem("tag", where, f"this sub-caption of image {key} does not exist")
             continue
         _, caption_id, first, last = subs[sub_id]
         if not first <= start < end <= last or texts.get(caption_id, "")[start:end] != text:
@@ -140,11 +152,120 @@ def check_tags(shard: Shard) -> Iterator[Problem]:
 
 
 def check_own(shard: Shard) -> Iterator[Problem]:
-    """Tables of the pipeline's own are about sub-captions that there are."""
+    """Rows of the pipeline's own tables refer to existing sub-captions."""
     subs = set(shard.columns("sub_captions", "sub_id", "key"))
     for name in shard.tables.keys() - {*FLAT}:
         for pair in shard.columns(name, "sub_id", "key"):
             if pair not in subs:
                 yield problem(
-                    "tag", f"{shard.path(name)}, {pair[0]}", f"there is no such sub-caption of image {pair[1]}"
+                    "tag", f"{shard.path(name)}, {pair[0]}", f"this sub-caption of image {pair[1]} does not exist"
                 )
+
+
+def check_answers(shard: Shard) -> Iterator[Problem]:
+    """Every caption is a stored answer about an image with this sha256, cleaned."""
+    out = shard.build.out
+    if out is None:
+        return
+    sha256_of = dict(shard.columns("images", "key", "sha256"))
+    said = shard.column("captions", "generation")
+    for generation in shard.manifest["generations"]:
+        name = generation["id"]
+        if name not in said:
+            continue
+        folder = f"answers/{name}-{generation['fingerprint']}"
+        try:
+            answers = _answers(out, folder, shard)
+        except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
+            yield unreadable(folder, error)
+            continue
+        if answers is None:
+            where = folder if _is_repacked(shard) else f"{folder}/{shard.name}.parquet"
+            yield problem("no answers", where, "is missing", warning=True)
+            continue
+        for caption_id, key, of, text in shard.columns("captions", "caption_id", "key", "generation", "text"):
+            if of == name and _hash(sha256_of.get(key, ""), text) not in answers:
+                where = f"{shard.path('captions')}, {caption_id}"
+                yield problem("answer", where, f"no answer about this image in {folder} has this text")
+
+
+def _is_repacked(shard: Shard) -> bool:
+    return "samples_per_shard" in shard.manifest["provenance"]
+
+
+def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
+    """Hashes of the answers about the images of a source shard; for shards of equal counts, of all answers of the
+    output, read once, with eight bytes each. None where there are no answers."""
+    if not _is_repacked(shard):
+        return _of(out, _files(out, folder, shard.name))
+    if folder not in shard.answers:
+        paths = [path for path in sorted(out.list(folder)) if path.endswith(".parquet")]
+        shard.answers[folder] = _of(out, paths)
+    return shard.answers[folder]
+
+
+def _files(out: Store, folder: str, shard: str) -> list[str]:
+    """The answer files of a shard, those of later runs included."""
+    found: list[str] = []
+    while out.exists(path := f"{folder}/{shard}{f'.{len(found)}' if found else ''}.parquet"):
+        found.append(path)
+    return found
+
+
+class Hashes:
+    """A set of 64-bit hashes in eight bytes each."""
+
+    def __init__(self, parts: list[np.ndarray]) -> None:
+        self._sorted = np.unique(np.concatenate(parts))
+
+    def __contains__(self, value: int) -> bool:
+        at = int(np.searchsorted(self._sorted, np.uint64(value)))
+        return at < len(self._sorted) and int(self._sorted[at]) == value
+
+
+def _of(out: Store, paths: list[str]) -> Hashes | None:
+    """By the image's sha256: an image can have answers to several prompts."""
+    parts = []
+    for path in paths:
+        table = read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
+        pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
+        parts.append(np.array([_hash(sha256, clean(text).text) for sha256, text in pairs], np.uint64))
+    return Hashes(parts) if parts else None
+
+
+def _hash(sha256: str, text: str) -> int:
+    data = f"{sha256}\0{text}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def check_token_ids(shard: Shard) -> Iterator[Problem]:
+    """Check the ids of every data file that could be read. Texts are not tokenised again, so no tokenizer is needed."""
+    listed = {facts["name"]: facts for facts in shard.manifest.get("token_ids", ())}
+    for file in shard.entry["files"]:
+        if file["table"] != "data" or file["split"] not in shard.found:
+            continue
+        texts = [_texts(captions) for captions in shard.found[file["split"]]["captions"].to_pylist()]
+        for name, facts in listed.items():
+            path = tokens_path(file["path"], name)
+            if path not in shard.tokens:
+                continue  # reported as a problem of the file
+            try:
+                found = list(check_tokens(TokenIds(shard.tokens[path], path), texts, facts))
+            except DatasetError as error:
+                yield problem("token ids", path, str(error))
+                continue
+            for what in found:
+                yield problem("token ids", path, what)
+
+
+def read_tokens(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
+    """Size and hash of the file; `check_token_ids` checks the contents once the data are read."""
+    data = shard.tokens[file["path"]] = shard.build.store.get(file["path"])
+    yield from files.Hashed(io.BytesIO(data)).finish(file)
+
+
+def _texts(captions: list[dict[str, Any]] | None) -> list[str]:
+    """As `recaption.write.tokens.texts_of`, of nested rows."""
+    return [
+        text for caption in captions or () for text in [s["text"] for s in caption["sub_captions"]] or [caption["text"]]
+    ]

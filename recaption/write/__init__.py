@@ -8,23 +8,24 @@ weighting or format as often as you like.
 """
 
 from recaption.write.entry import Asked, FileEntry, ShardEntry
-from recaption.write.locate import Build, locate
-from recaption.write.manifest import read_manifest, views_sql, write_manifest
+from recaption.write.manifest import BuildInfo, read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
-from recaption.write.prune import Pruned, prune
-from recaption.write.publish import current_build, publish
-from recaption.write.shard import Format, sweep, write_shard, written_shard
+from recaption.write.publish import Build, Pruned, current_build, locate, prune, publish
+from recaption.write.shard import Format, ShardContent, ShardFormat, sweep, write_shard, written_shard
 from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
     "Asked",
     "Build",
+    "BuildInfo",
     "Encoder",
     "FileEntry",
     "Format",
     "ImageMode",
     "Pruned",
+    "ShardContent",
     "ShardEntry",
+    "ShardFormat",
     "Stored",
     "current_build",
     "encoders",

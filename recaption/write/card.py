@@ -1,15 +1,24 @@
-"""The dataset card, `README.md` of a build: what it holds, how to open it, how it was made; from the manifest alone."""
+"""The dataset card of a build, `README.md`, from the manifest alone: YAML front matter, text, escaping for Markdown.
+
+Keys of the front matter: https://github.com/huggingface/hub-docs/blob/main/datasetcard.md. `datasets` reads `configs`
+and `dataset_info` in datasets/utils/metadata.py and uses one builder for a whole folder, that of the first config
+(datasets/load.py, LocalDatasetModuleFactory and HubDatasetModuleFactory). So a card never lists tars and Parquet at
+once: where data/ has tars it is the only config, and the tables are opened by their paths.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
+import yaml
 
-from recaption.write.described import card_of, models_of, prompts_of, software_of, source_of, tables
-from recaption.write.hub import front_matter
-from recaption.write.markdown import code, fenced, plain, table
+from recaption import schema
+from recaption.write.described import Table, card_of, models_of, prompts_of, software_of, source_of, tables
+from recaption.write.pixels import SUFFIXES
+from recaption.write.tables import features
 
 FORMATS: Final = {
     "sidecar": "a row per sample of the source, in the source's order; no pixels, they stay in the source's shards",
@@ -194,3 +203,121 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} TB"
+
+
+TASKS: Final = ["image-to-text", "zero-shot-image-classification"]
+_SPLITS: Final = {"train": "train", "val": "validation", None: "full"}  # `all` is taken
+_SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")
+
+
+def front_matter(manifest: Mapping[str, Any]) -> str:
+    """The head with its `---` lines. ASCII, so that no character of a user's is taken for a line end."""
+    card, found = card_of(manifest), [table for table in tables(manifest) if _splits(table)]
+    if manifest["format"] == "webdataset":
+        found = [table for table in found if table.name == "data"]
+    head: dict[str, Any] = {"pretty_name": manifest["name"]}
+    if card.get("license"):
+        head["license"] = card["license"]
+    if card.get("language"):
+        head["language"] = card["language"]
+    head["annotations_creators"] = ["machine-generated"]
+    head["task_categories"] = TASKS
+    head["size_categories"] = [size_category(sum(manifest["splits"].values()))]
+    made = ["synthetic"] if models_of(manifest) else []
+    head["tags"] = ["recaption", *made, "captions", "vision-language", manifest["format"]]
+    if found:
+        head["configs"] = [_config(table) for table in found]
+        head["dataset_info"] = [_info(table, manifest) for table in found]
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, width=4096)}---\n"
+
+
+def size_category(rows: int) -> str:
+    """The Hub's name of a size, e.g. `1K<n<10K`."""
+    for power, name in enumerate(_SIZES, 3):
+        if rows < 10**power:
+            return f"{_SIZES[power - 4]}<n<{name}" if power > 3 else f"n<{name}"
+    return "n>1T"
+
+
+def _splits(table: Table) -> dict[str, str | None]:
+    """Ours by the Hub's name, of splits that have rows; train first."""
+    return {hub: split for split, hub in _SPLITS.items() if table.rows.get(split)}
+
+
+def _config(table: Table) -> dict[str, Any]:
+    files = [{"split": hub, "path": table.patterns[split]} for hub, split in _splits(table).items()]
+    return {"config_name": "default" if table.name == "data" else table.name, "data_files": files}
+
+
+def _info(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    info: dict[str, Any] = {"config_name": "default" if table.name == "data" else table.name}
+    if table.suffix == "tar":
+        # Parquet files carry their features; of tars `datasets` guesses them from five samples, and a field that is
+        # null or empty in all five has the wrong type from then on.
+        lists = list(manifest["provenance"].get("profile", {}).get("lists", ()))
+        sample = features(schema.sample(manifest["tokenizers"], [g["id"] for g in manifest["generations"]], lists))
+        # Which one it is of the formats that pass through, the manifest does not say; the others' columns are null.
+        suffixes = ["jpg"] if manifest["images"] == "jpeg" else list(SUFFIXES.values())
+        members: dict[str, Any] = {suffix: {"_type": "Image"} for suffix in suffixes}
+        members |= {"txt": _STRING, "json": sample, "__key__": _STRING, "__url__": _STRING}
+        info["features"] = _yaml(members)
+    info["splits"] = [
+        {"name": hub, "num_bytes": table.bytes[split], "num_examples": table.rows[split]}
+        for hub, split in _splits(table).items()
+    ]
+    return info
+
+
+_STRING: Final = {"dtype": "string", "_type": "Value"}
+
+
+def _yaml(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Features in the form that cards have them in, see Features._to_yaml_list of datasets/features/features.py."""
+    return [{"name": name, **_yaml_feature(feature)} for name, feature in fields.items()]
+
+
+def _yaml_feature(feature: Any) -> dict[str, Any]:
+    if isinstance(feature, list):
+        inner = _yaml_feature(feature[0])
+        return {"list": inner.get("struct", inner.get("dtype"))}
+    if feature.get("_type") == "Value":
+        return {"dtype": feature["dtype"]}
+    if feature.get("_type") == "Image":
+        return {"dtype": "image"}
+    return {"struct": _yaml(feature)}
+
+
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f\u0085\u2028\u2029]")
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>|~#&!$])")
+_BLOCK: Final = re.compile(r"^([-+=]|\d+[.)])")  # a list, a rule or a heading, at the start of a line only
+
+
+def plain(text: str) -> str:
+    """One line of text in which nothing is markup; at most a site turns a bare URL into a link to itself."""
+    escaped = _SPECIAL.sub(r"\\\1", " ".join(_CONTROL.sub(" ", text).split()))
+    return _BLOCK.sub(lambda match: match[1][:-1] + "\\" + match[1][-1], escaped)
+
+
+def code(text: Any) -> str:
+    """A code span for a name or a number, also inside a table."""
+    line = " ".join(_CONTROL.sub(" ", str(text)).split()).replace("|", "\\|")
+    ticks = "`" * (_longest_run(line, "`") + 1)
+    return f"{ticks} {line} {ticks}" if "`" in line else f"{ticks}{line}{ticks}"
+
+
+def fenced(text: str, language: str = "text") -> str:
+    """A code block whose fence is longer than any that the text has."""
+    body = _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
+    fence = "`" * max(3, _longest_run(body, "`") + 1)
+    return f"{fence}{language}\n{body}\n{fence}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; cells are Markdown already. Columns from the second on whose heads end with `:` are right-aligned."""
+    titles = [name.removesuffix(":") for name in head]
+    rules = ["---:" if name.endswith(":") else "---" for name in head]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [titles, rules, *rows])
+
+
+def _longest_run(text: str, character: str) -> int:
+    return max(map(len, re.findall(f"{character}+", text)), default=0)

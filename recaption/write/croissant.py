@@ -1,8 +1,9 @@
-"""`croissant.json` of a build: Croissant 1.1 with provenance and RAI terms. Made of the manifest alone.
+"""`croissant.json` of a build: Croissant 1.1 metadata, provenance, RAI terms and files, made from the manifest alone.
 
 Format: https://github.com/mlcommons/croissant, docs/croissant-spec-1.1.md and docs/croissant-rai-spec.md.
-Files are named by globs, so its length does not grow with the number of shards; the manifest has the hash of each, and
-the hash of the manifest is in here.
+Files are listed as globs, so the document's size does not depend on the number of shards. The manifest has the hash of
+each file, and this document has the hash of the manifest. There are no RecordSets: the Parquet files have their own
+schemas, the Hub derives RecordSets from them, and mlcroissant 1.1.1 cannot open tars that are listed by a glob.
 """
 
 from __future__ import annotations
@@ -15,16 +16,8 @@ import orjson
 
 from recaption.types import SCHEMA_VERSION
 from recaption.write.card import LIMITS
-from recaption.write.described import (
-    Table,
-    card_of,
-    models_of,
-    prompts_of,
-    software_of,
-    source_of,
-    tables,
-)
-from recaption.write.record_sets import members, record_set
+from recaption.write.described import Table, card_of, models_of, prompts_of, software_of, source_of, tables
+from recaption.write.pixels import SUFFIXES
 
 CONTEXT: Final = {
     "@language": "en",
@@ -44,20 +37,11 @@ CONTEXT: Final = {
     **{
         name: f"cr:{name}"
         for name in (
-            *(
-                "annotation",
-                "arrayShape",
-                "citeAs",
-                "column",
-                "containedIn",
-                "equivalentProperty",
-                "excludes",
-                "extract",
-            ),
-            *("field", "fileObject", "fileProperty", "fileSet", "format", "includes", "isArray", "isLiveDataset"),
-            *("jsonPath", "key", "md5", "parentField", "path", "readLines", "recordSet", "references", "regex"),
-            *("repeated", "replace", "samplingRate", "sdVersion", "separator", "source", "subField", "transform"),
-            *("unArchive", "value"),
+            *("annotation", "arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "excludes"),
+            *("extract", "field", "fileObject", "fileProperty", "fileSet", "format", "includes", "isArray"),
+            *("isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "readLines", "recordSet", "references"),
+            *("regex", "repeated", "replace", "samplingRate", "sdVersion", "separator", "source", "subField"),
+            *("transform", "unArchive", "value"),
         )
     },
 }
@@ -66,30 +50,28 @@ _MIME: Final = {"parquet": "application/x-parquet", "tar": "application/x-tar"}
 
 def render(manifest: Mapping[str, Any], data: bytes) -> bytes:
     """The JSON-LD document for a manifest whose bytes on disk are `data`. The same manifest gives the same bytes."""
-    found = tables(manifest)
     body = {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": manifest["name"],
-        **_said(manifest),
+        **_metadata(manifest),
         **_provenance(manifest),
         **_responsible(manifest),
-        "distribution": [_manifest_file(data), *map(_file_set, found), *members(manifest)],
-        "recordSet": [record_set(table, manifest) for table in found if table.arrow is not None],
+        "distribution": [_manifest_file(data), *map(_file_set, tables(manifest)), *_tar_members(manifest)],
     }
     return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _said(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the pipeline's author said about the dataset, as far as it was said."""
+def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Size of the dataset, and the fields of `output.card` that are set."""
     card, counts = card_of(manifest), manifest["counts"]
-    made = (
+    size = (
         f"{sum(manifest['splits'].values())} images with {counts['captions']} captions, cut into "
         f"{counts['sub_captions']} sub-captions with {counts['tags']} object tags."
     )
-    said: dict[str, Any] = {
-        "description": f"{card['description']} {made}" if card.get("description") else made,
+    metadata: dict[str, Any] = {
+        "description": f"{card['description']} {size}" if card.get("description") else size,
         "version": f"{card.get('version', '1.0.0')}+{manifest['build']}",
         "keywords": ["captions", "vision-language", *(["synthetic"] if models_of(manifest) else [])],
         "isLiveDataset": False,
@@ -102,16 +84,16 @@ def _said(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "published": "datePublished",
         "language": "inLanguage",
     }
-    said |= {name: card[key] for key, name in names.items() if card.get(key)}
+    metadata |= {name: card[key] for key, name in names.items() if card.get(key)}
     if card.get("creator"):
-        said["creator"] = {"@type": "sc:Organization", "name": card["creator"]}
+        metadata["creator"] = {"@type": "sc:Organization", "name": card["creator"]}
     if card.get("source_license"):
-        said["usageInfo"] = card["source_license"]
-    return said
+        metadata["usageInfo"] = card["source_license"]
+    return metadata
 
 
 def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """In the words of W3C PROV-O: the source it was derived from, and an activity per generation with its model."""
+    """W3C PROV-O terms: the source, and one activity per generation with its model."""
     prompts = prompts_of(manifest)
     made: dict[str, Any] = {}
     if source := source_of(manifest):
@@ -167,7 +149,7 @@ def _responsible(manifest: Mapping[str, Any]) -> dict[str, Any]:
         f"{counts['partial']} images lack an answer, {counts['reject']} were rejected, {counts['excluded']} excluded."
     )
     made: dict[str, Any] = {
-        "rai:dataCollectionMissingData": f"{missing} The table rejects says why.",
+        "rai:dataCollectionMissingData": f"{missing} The table rejects has the reasons.",
         "rai:dataAnnotationProtocol": "Captions are answers of the models to the prompts, one of each generation. "
         "Sub-captions are spans of captions, cut by rules; objects are tagged by a small model.",
         "rai:annotationsPerItem": f"{counts['captions'] / usable if usable else 0:.2f} captions per image",
@@ -202,3 +184,23 @@ def _file_set(table: Table) -> dict[str, Any]:
         "encodingFormat": _MIME[table.suffix],
         "includes": list(dict.fromkeys(table.patterns.values())),
     }
+
+
+def _tar_members(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """FileSets of the images and JSON files inside the tars of format webdataset."""
+    if manifest["format"] != "webdataset":
+        return []
+    formats = ["jpeg"] if manifest["images"] == "jpeg" else list(SUFFIXES)
+    images = [f"image/{name}" for name in formats], [f"*.{SUFFIXES[name]}" for name in formats]
+    return [
+        {
+            "@type": "cr:FileSet",
+            "@id": name,
+            "name": name,
+            "description": "members of the tars, one per sample, named <key>.<suffix>",
+            "containedIn": {"@id": "data-files"},
+            "encodingFormat": types[0] if len(types) == 1 else types,
+            "includes": patterns,
+        }
+        for name, (types, patterns) in {"data-images": images, "data-json": (["application/json"], ["*.json"])}.items()
+    ]

@@ -1,5 +1,5 @@
-"""What a manifest says, in the shape that the dataset card and Croissant need: tables with their files, and how the
-texts were made. Nothing grows with the number of shards."""
+"""The parts of a manifest that the dataset card and Croissant need: tables with their files, models, prompts, software.
+Their size does not depend on the number of shards."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
-from recaption import schema
+from recaption.schema import FLAT
 
 SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of files in data/, by format
 
@@ -24,7 +22,6 @@ class Table:
     bytes: Mapping[str | None, int]
     rows: Mapping[str | None, int]
     suffix: str
-    arrow: pa.Schema | None  # of tars what their samples hold; None: only the pipeline's own annotators know the table
 
     @property
     def patterns(self) -> dict[str | None, str]:
@@ -44,7 +41,7 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             files[name] += 1
             sizes[name][split] += file["bytes"]
             rows[name][split] += file["rows"]
-    known = {"data": _data(manifest), **schema.flat(manifest["tokenizers"])}
+    known = ("data", *FLAT)
     order = [*known, *sorted(set(files) - {*known, "tar_index", "tokens"})]
     return [
         Table(
@@ -53,30 +50,25 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             bytes=sizes[name],
             rows=rows[name],
             suffix=SUFFIX[manifest["format"]] if name == "data" else "parquet",
-            arrow=known.get(name),
         )
         for name in order
         if name in files
     ]
 
 
-def _data(manifest: Mapping[str, Any]) -> pa.Schema:
-    return schema.records(manifest["tokenizers"], image=manifest["format"] != "sidecar")
-
-
 def card_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the pipeline's author said for the card (`output.card`), as far as it was said."""
+    """The settings of `output.card` that are set."""
     return dict(manifest["provenance"].get("card") or {})
 
 
 def source_of(manifest: Mapping[str, Any]) -> str | None:
-    """Where the images come from, in words."""
+    """The source of the images, as text."""
     said, path = card_of(manifest).get("source"), manifest["provenance"].get("source")
     return str(said) if said else _public(str(path)) if path else None
 
 
 def _public(place: str) -> str:
-    """A path or URL without what is nobody's business: the way to an absolute path, a URL's user and signature."""
+    """A path or URL without private parts: the parents of an absolute path, the user and query of a URL."""
     if "://" in place:
         scheme, _, rest = place.partition("://")
         host, slash, path = rest.partition("/")
@@ -85,7 +77,7 @@ def _public(place: str) -> str:
 
 
 def models_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of the models that generations name: what is known of each, `model` (its id) always."""
+    """The models of the generations with their recorded settings; `model` (the id) is always set."""
     known = manifest["provenance"].get("models") or {}
     names = dict.fromkeys(g["model"] for g in manifest["generations"] if g["column"] is None)
     said = {name: {"model": name, **{k: v for k, v in (known.get(name) or {}).items() if v}} for name in names}
@@ -93,13 +85,13 @@ def models_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def prompts_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Of the prompts that generations name: version, sha256 and text, where known."""
+    """The prompts of the generations with version, sha256 and text where recorded."""
     known = manifest["provenance"].get("prompts") or {}
     return {p: dict(known.get(p) or {}) for p in dict.fromkeys(g["prompt"] for g in manifest["generations"]) if p}
 
 
 def software_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Versions that the bytes depend on, flat: recaption, spacy, splitter, …"""
+    """Versions of the software that made the bytes: recaption, spacy, splitter, …"""
     provenance = manifest["provenance"]
     found = {k: v for k, v in provenance.items() if isinstance(v, str) and k not in ("source", "source_inputs")}
     return found | {k: str(v) for k, v in (provenance.get("annotate") or {}).items()}

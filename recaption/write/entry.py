@@ -1,4 +1,4 @@
-"""What the manifest says about one shard: its files, counts and what came of each generation."""
+"""The manifest's entry of one shard: its files, and the counts of its images, captions and generations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,46 @@ from typing import Any, get_args
 from recaption.types import CaptionFailure, Status
 from recaption.write.columns import Columns
 
-NAMED = 100  # failures of a shard that its entry names
+NAMED = 100  # failures that an entry lists
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """What came of one generation in a shard. Complete when asked = answered + rejected."""
+    """Counts of one generation in a shard. Complete when asked = answered + rejected."""
 
     asked: int = 0
     answered: int = 0
     rejected: int = 0
-    reasons: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)  # of the rejected
     cleaned: int = 0  # of the answered: captions of which a rule removed something
     rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
+
+    def __add__(self, other: Asked) -> Asked:
+        return Asked(
+            asked=self.asked + other.asked,
+            answered=self.answered + other.answered,
+            rejected=self.rejected + other.rejected,
+            reasons=_sums(self.reasons, other.reasons),
+            cleaned=self.cleaned + other.cleaned,
+            rules=_sums(self.rules, other.rules),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of the manifest."""
+        fields = asdict(self)
+        names = {"reasons": "rejects", "rules": "cleaned_by"}
+        return {names.get(name, name): value for name, value in fields.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Asked:
+        """From a manifest; before schema 1.3 nothing was cleaned."""
+        counts = {name: data[name] for name in ("asked", "answered", "rejected")}
+        cleaned = data.get("cleaned", 0), data.get("cleaned_by", {})
+        return cls(**counts, reasons=data["rejects"], cleaned=cleaned[0], rules=cleaned[1])
+
+
+def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +67,11 @@ class FileEntry:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
     """A written shard. `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3); `table_failures` counts, per table of the pipeline's own, captions whose rows are
-    missing; `failures` names the first of both, for the log, and is not in the manifest. `splits` counts
-    usable images (ok + partial); `distinct_texts` maps a number of different texts to the images that have so many;
-    `composable` says of each tokenizer of `output.token_ids` whether the ids of joined texts are those of the parts."""
+    which a rule failed, since 1.3). `table_failures` counts the captions without rows per table of the pipeline,
+    `token_failures` the captions with texts without ids per tokenizer of `output.token_ids`; `failures` lists the first
+    failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial);
+    `distinct_texts` maps a number of distinct texts to the number of images that have it; `composable` maps each
+    tokenizer of `output.token_ids` to whether ids of joined texts are those of the parts."""
 
     name: str
     files: tuple[FileEntry, ...]
@@ -55,8 +83,9 @@ class ShardEntry:
     composable: Mapping[str, bool] = field(default_factory=dict)
     turned: int = 0  # usable images whose EXIF orientation was applied
     table_failures: Mapping[str, int] = field(default_factory=dict)
+    token_failures: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[CaptionFailure, ...] = ()
-    inputs: str = ""  # identity of what the shard was built from; equal inputs need no second build
+    inputs: str = ""  # identity of what the shard was built from; a shard with equal inputs is not built again
 
     @property
     def samples(self) -> int:
@@ -68,57 +97,37 @@ class ShardEntry:
         return sum(file.bytes for file in self.files)
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
-        generations = {
-            name: {
-                "asked": a.asked,
-                "answered": a.answered,
-                "rejected": a.rejected,
-                "rejects": dict(a.reasons),
-                "cleaned": a.cleaned,
-                "cleaned_by": dict(a.rules),
-            }
-            for name, a in self.generations.items()
-        }
+        """The entry in the manifest."""
         return {
             "name": self.name,
             "files": [asdict(file) for file in self.files],
             "counts": dict(self.counts),
             "splits": dict(self.splits),
             "rejects": dict(self.rejects),
-            "generations": generations,
+            "generations": {name: asked.to_json() for name, asked in self.generations.items()},
             "distinct_texts": {str(n): images for n, images in self.distinct_texts.items()},
             **({"composable": dict(self.composable)} if self.composable else {}),
             **({"turned": self.turned} if self.turned else {}),
             **({"table_failures": dict(self.table_failures)} if self.table_failures else {}),
+            **({"token_failures": dict(self.token_failures)} if self.token_failures else {}),
             "inputs": self.inputs,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ShardEntry:
         """The entry in a manifest."""
-        generations = {
-            name: Asked(
-                asked=a["asked"],
-                answered=a["answered"],
-                rejected=a["rejected"],
-                reasons=a["rejects"],
-                cleaned=a.get("cleaned", 0),
-                rules=a.get("cleaned_by", {}),
-            )
-            for name, a in data["generations"].items()
-        }
         return cls(
             name=data["name"],
             files=tuple(FileEntry(**file) for file in data["files"]),
             counts=data["counts"],
             splits=data["splits"],
             rejects=data["rejects"],
-            generations=generations,
+            generations={name: Asked.from_json(counts) for name, counts in data["generations"].items()},
             distinct_texts={int(n): images for n, images in data["distinct_texts"].items()},
             composable=data.get("composable", {}),
             turned=data.get("turned", 0),
             table_failures=data.get("table_failures", {}),
+            token_failures=data.get("token_failures", {}),
             failures=tuple(CaptionFailure(**failure) for failure in data.get("failures", ())),
             inputs=data["inputs"],
         )
@@ -131,7 +140,7 @@ def tally(
     generations: Mapping[str, Asked],
     failures: Iterable[CaptionFailure] = (),
 ) -> ShardEntry:
-    """Count what was written: `columns` are those of the shard's records, `failures` those of their annotation."""
+    """Count a written shard: `columns` has its records, `failures` the failures of their annotation."""
     records = columns.records
     statuses = Counter(record.status for record in records)
     usable = [record for record in records if record.status in ("ok", "partial")]
@@ -141,6 +150,7 @@ def tally(
     written = {caption.caption_id for caption in columns.captions_of}  # an image may be rejected after its annotation
     failed = [failure for failure in failures if failure.caption_id in written]
     lost = Counter(failure.table for failure in failed if failure.table is not None)
+    without_ids = Counter(failure.tokenizer for failure in failed if failure.tokenizer is not None)
     histogram = Counter(n for record, n in texts if record.status in ("ok", "partial"))
     return ShardEntry(
         name=name,
@@ -160,5 +170,6 @@ def tally(
         distinct_texts=dict(sorted(histogram.items())),
         turned=sum(record.orientation is not None for record in usable),
         table_failures=dict(sorted(lost.items())),
+        token_failures=dict(sorted(without_ids.items())),
         failures=tuple(failed[:NAMED]),
     )

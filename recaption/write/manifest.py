@@ -1,10 +1,10 @@
-"""The files that describe a build: the manifest, written last, and what other readers look for."""
+"""The files that describe a build: the manifest, which is written last, and the files of other readers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -22,72 +22,77 @@ from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
 
-def write_manifest(
-    store: Store,
-    prefix: str,
-    *,
-    name: str,
-    build: str,
-    format: Format,
-    image_mode: ImageMode,
-    shards: Sequence[ShardEntry],
-    generations: Sequence[Generation],
-    require: Sequence[str],
-    primary: Sequence[str],
-    sampling: Mapping[str, Any],
-    tokenizers: Sequence[str] = (),
-    provenance: Mapping[str, Any] | None = None,
-    token_ids: Sequence[TokenizerFacts] = (),
-    holdout: float | None = None,
-    pixels: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
-    (`README.md`), `croissant.json`, then `manifest.json`.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildInfo:
+    """What the manifest has besides the shards.
 
-    `sampling` has policy, k, max_merge and p_raw; `provenance` says what the bytes depend on and nothing that differs
-    from run to run; `token_ids` are the tokenizers whose ids lie beside the data; `holdout` is the share of images that
-    are val, left out where it is not known; `pixels` says how images were looked at (`orientation`, `checked`,
-    `limits`), and how many were turned is added to it. Raises DatasetError, and writes nothing, when a sum does not
-    hold. Returns the manifest.
+    `sampling` has policy, k, max_merge and p_raw; `provenance` has what the bytes depend on, and nothing that differs
+    from run to run; `token_ids` are the tokenizers whose ids were written; `holdout` is the share of images in split
+    val, None where it is unknown; `pixels` has how images were checked (`orientation`, `checked`, `limits`).
+    """
+
+    name: str
+    build: str
+    format: Format
+    image_mode: ImageMode
+    generations: Sequence[Generation]
+    require: Sequence[str]
+    primary: Sequence[str]
+    sampling: Mapping[str, Any]
+    tokenizers: Sequence[str] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    token_ids: Sequence[TokenizerFacts] = ()
+    holdout: float | None = None
+    pixels: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info: BuildInfo) -> dict[str, Any]:
+    """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
+    (`README.md`), `croissant.json`, then `manifest.json`. Returns the manifest.
+
+    Raises DatasetError, and writes nothing, when a sum does not hold.
     """
     entries = list(shards)
-    check_sums(entries, generations)
+    check_sums(entries, info.generations)
     counts: Counter[str] = Counter()
     histogram: Counter[int] = Counter()
     rejects: Counter[str] = Counter()
     lost: Counter[str] = Counter()
+    without_ids: Counter[str] = Counter()
     for entry in entries:
         counts.update(entry.counts)
         histogram.update(entry.distinct_texts)
         rejects.update(entry.rejects)
         lost.update(entry.table_failures)
+        without_ids.update(entry.token_failures)
     order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words", "unparsed")
     head = {
         "schema_version": SCHEMA_VERSION,
-        "name": name,
-        "build": build,
-        "format": format,
-        "images": None if format == "sidecar" else image_mode,
-        **({"pixels": {**pixels, "turned": sum(entry.turned for entry in entries)}} if pixels else {}),
+        "name": info.name,
+        "build": info.build,
+        "format": info.format,
+        "images": None if info.format == "sidecar" else info.image_mode,
+        **({"pixels": {**info.pixels, "turned": sum(entry.turned for entry in entries)}} if info.pixels else {}),
         "counts": {**{key: counts[key] for key in order}, "bytes": sum(entry.bytes for entry in entries)},
         "splits": {split: sum(entry.splits[split] for entry in entries) for split in ("train", "val")},
-        **({} if holdout is None else {"holdout": holdout}),
+        **({} if info.holdout is None else {"holdout": info.holdout}),
         "rejects": dict(sorted(rejects.items())),
         **({"table_failures": dict(sorted(lost.items()))} if lost else {}),
-        "generations": [_generation(generation, entries) for generation in generations],
-        "require": list(require),
-        "primary": list(primary),
-        "tokenizers": list(tokenizers),
-        "sampling": dict(sampling),
+        **({"token_failures": dict(sorted(without_ids.items()))} if without_ids else {}),
+        "generations": [_generation(generation, entries) for generation in info.generations],
+        "require": list(info.require),
+        "primary": list(info.primary),
+        "tokenizers": list(info.tokenizers),
+        "sampling": dict(info.sampling),
         "distinct_texts": {str(n): images for n, images in sorted(histogram.items())},
-        "provenance": dict(provenance or {}),
+        "provenance": dict(info.provenance),
     }
-    if token_ids:
+    if info.token_ids:
         head["token_ids"] = [
             facts.to_json() | {"composable": all(entry.composable[facts.name] for entry in entries)}
-            for facts in token_ids
+            for facts in info.token_ids
         ]
-    for path, body in beside(entries, format).items():
+    for path, body in beside(entries, info.format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", views_of(entries).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
@@ -120,7 +125,7 @@ def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) 
     seen: set[str] = set()
     for entry in shards:
         if entry.name in seen:
-            raise DatasetError("the shard is there twice", shard=entry.name)
+            raise DatasetError("the shard is listed twice", shard=entry.name)
         seen.add(entry.name)
         counts = entry.counts
         parts = counts["ok"] + counts["partial"] + counts["reject"] + counts["excluded"]
@@ -156,22 +161,22 @@ def _check_asked(generation: str, entry: ShardEntry) -> None:
 
 
 def views_sql(build: str = ".", out: str = "../..") -> str:
-    """`schemas/views.sql` for a build at `build` in the output `out`, both seen from where DuckDB runs."""
+    """`schemas/views.sql` for a build at `build` in the output `out`; both paths are relative to where DuckDB runs."""
     text = (shipped("schemas") / "views.sql").read_text("utf-8")
     quoted = {"{build}": build.replace("'", "''"), "{out}": out.replace("'", "''")}
-    head, body = text.split("\n\n", 1)  # the head speaks about the two placeholders
+    head, body = text.split("\n\n", 1)  # the head documents the two placeholders
     for placeholder, path in quoted.items():
         body = body.replace(placeholder, path)
     return f"{head}\n\n{body}"
 
 
 def views_of(entries: Sequence[ShardEntry]) -> str:
-    """`views.sql` as it lies in a build of these shards."""
+    """`views.sql` of a build of these shards."""
     return views_sql() + _own_views(entries)
 
 
 def _own_views(entries: Sequence[ShardEntry]) -> str:
-    """Views of the tables that annotators of the pipeline's own have added."""
+    """Views of the tables that the pipeline's own annotators add."""
     known = {*FLAT, "data", "tar_index", "tokens"}
     names = {file.table for entry in entries[:1] for file in entry.files} - known
     view = "\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"
@@ -179,12 +184,7 @@ def _own_views(entries: Sequence[ShardEntry]) -> str:
 
 
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
-    asked = [entry.generations.get(generation.id, Asked()) for entry in shards]
-    reasons: Counter[str] = Counter()
-    rules: Counter[str] = Counter()
-    for one in asked:
-        reasons.update(one.reasons)
-        rules.update(one.rules)
+    asked = sum((entry.generations.get(generation.id, Asked()) for entry in shards), Asked())
     return {
         "id": generation.id,
         "fingerprint": generation.fingerprint,
@@ -193,18 +193,13 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "prompt": generation.prompt,
         "column": generation.column,
         "sampling": asdict(generation.sampling) if generation.sampling else None,
-        "asked": sum(one.asked for one in asked),
-        "answered": sum(one.answered for one in asked),
-        "rejected": sum(one.rejected for one in asked),
-        "rejects": dict(sorted(reasons.items())),
-        "cleaned": sum(one.cleaned for one in asked),
-        "cleaned_by": dict(sorted(rules.items())),
+        **asked.to_json(),
     }
 
 
 def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
-    """`sizes.json` (open_clip looks in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
-    reader_wds looks in the folder it is given and reads file names relative to it)."""
+    """`sizes.json` (open_clip reads it in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
+    reader_wds reads it in the given folder; file names are relative to it)."""
     files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}
     for entry in shards:
         for file in entry.files:
@@ -232,7 +227,7 @@ def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
             sizes = by_folder.setdefault(str(path.parent), {})
             sizes[path.name] = sizes.get(path.name, 0) + rows
     made["sizes.json"] = by_folder.get("data", {})
-    # open_clip reads tars. Beside Parquet it would be in the way: pandas and pyarrow take a folder for one dataset.
+    # Only for tars, which open_clip reads: pandas and pyarrow take all files of a folder for one dataset.
     made |= {f"{folder}/sizes.json": sizes for folder, sizes in by_folder.items() if format == "webdataset"}
     return made
 

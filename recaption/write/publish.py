@@ -1,14 +1,16 @@
-"""Publishing: which build is the dataset. One rename, so that a reader sees the old build or the new one, whole."""
+"""Which build of an output is the dataset: publish it in one rename, find it, remove the others."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-from recaption.errors import DatasetError, StoreError, in_words
-from recaption.io.store import Store
+from recaption.errors import DatasetError, StoreError, UserError, in_words
+from recaption.io.store import LocalStore, Store, open_store
+from recaption.write.shard import forget_shards
 
 LINK = "dataset"
 CURRENT = "CURRENT"
@@ -17,7 +19,7 @@ CURRENT = "CURRENT"
 def publish(store: Store, build: str) -> None:
     """Make `builds/<build>` the dataset: the symlink `dataset` locally, the file CURRENT on object stores.
 
-    A reader that has the old build open is not disturbed; its files stay. Raises DatasetError for a build without a
+    Readers that have the old build open are not disturbed: its files stay. Raises DatasetError for a build without a
     manifest, which is unfinished.
     """
     target = f"builds/{build}"
@@ -28,12 +30,12 @@ def publish(store: Store, build: str) -> None:
         store.put(CURRENT, target.encode())
         return
     if link.exists() and not link.is_symlink():
-        raise StoreError(f"{link} is not a symlink of ours; move it away, then run `recaption build` again")
+        raise StoreError(f"{link} is not a symlink of recaption. Move it away, then run `recaption build` again")
     _switch(link, target)
 
 
 def current_build(store: Store) -> str | None:
-    """The build that is published; None when there is none yet."""
+    """The published build; None when there is none yet."""
     link = store.local(LINK)
     if link is None:
         try:
@@ -67,3 +69,109 @@ def _switch(link: Path, target: str) -> None:
             os.close(folder)
     except OSError as error:
         raise StoreError(f"cannot publish {link}: {in_words(error)}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pruned:
+    """The removed builds."""
+
+    builds: int
+    bytes: int
+
+    def __str__(self) -> str:
+        if not self.builds:
+            return "pruned: there is no other build"
+        return f"pruned: {self.builds:,} other build{'s' * (self.builds > 1)}, {self.bytes / 1e6:,.1f} MB"
+
+
+def prune(store: Store) -> Pruned:
+    """Remove all builds but the published one, unfinished ones too; nothing where none is published.
+
+    Links among the builds and their targets are kept.
+    The caller must hold the output's lease: a build in progress cannot be told from an abandoned one.
+    After a kill, the rest of a build is neither taken for a finished build, since its manifest is removed first, nor
+    continued, since the entries of its finished shards are removed next.
+    """
+    kept = current_build(store)
+    builds = bytes_ = 0
+    for build in list(store.folders("builds")) if kept else ():
+        folder = f"builds/{build}"
+        if build == kept or ((local := store.local(folder)) is not None and local.is_symlink()):
+            continue
+        bytes_ += _size(store, f"{folder}/manifest.json")
+        store.delete(f"{folder}/manifest.json")
+        bytes_ += forget_shards(store, folder) + store.remove(folder)
+        builds += 1
+    return Pruned(builds=builds, bytes=bytes_)
+
+
+def _size(store: Store, path: str) -> int:
+    try:
+        return len(store.get(path))
+    except FileNotFoundError:
+        return 0
+
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Build:
+    """A build's folder, and the output that contains it; `out` is None for a build that was copied elsewhere."""
+
+    store: Store
+    out: Store | None
+
+
+def locate(path: str) -> Build:
+    """The build at `path`: OUT, OUT/dataset or a build's folder; local, or a URL.
+
+    Raises UserError when there is none, and DatasetError when the output points at something that cannot be a build.
+    """
+    store = _open(path)
+    above, _, _ = store.url.rpartition("/")
+    if above.rpartition("/")[2] == "builds":  # without a manifest it is unfinished
+        return Build(store=store, out=open_store(above.rpartition("/")[0]))
+    if store.exists(MANIFEST):
+        return Build(store=store, out=None)
+    name = _published(store)
+    if name is not None:
+        return Build(store=open_store(f"{store.url}/{name}"), out=store)
+    ours = any(folder in ("builds", "answers", "index") for folder in store.folders(""))
+    what = "no build of it is published yet" if ours else "no dataset of recaption is in it"
+    raise UserError(
+        f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
+        f"build` has finished, or the folder of a build (the one with {MANIFEST})"
+    )
+
+
+def _open(path: str) -> Store:
+    store = open_store(path)
+    folder = store.local("")
+    if folder is None:  # object stores have no links: OUT/dataset is the build that OUT/CURRENT names
+        parent, _, last = store.url.rpartition("/")
+        return open_store(parent) if last == LINK and not store.exists(MANIFEST) else store
+    if not folder.is_dir():
+        what = "it is a file" if folder.exists() else "there is no such folder"
+        raise UserError(f"cannot open {path}: {what}. Give an output, its dataset, or a build")
+    return LocalStore(folder.resolve())
+
+
+def _published(out: Store) -> str | None:
+    """The published build's folder, as seen from the output."""
+    if out.exists(f"{LINK}/{MANIFEST}") and not _is_link(out):  # copied with links followed
+        return LINK
+    try:
+        name = current_build(out)
+        if name is None and out.exists(CURRENT):  # copied from an object store
+            name = PurePosixPath(out.get(CURRENT).decode().strip()).name
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{out.url}/{CURRENT} is not text: {error}") from error
+    if name in (".", ".."):
+        raise DatasetError(f"{out.url} points at {name!r}, which is not a build of this output")
+    return f"builds/{name}" if name else None
+
+
+def _is_link(out: Store) -> bool:
+    link = out.local(LINK)
+    return link is not None and link.is_symlink()

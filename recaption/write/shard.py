@@ -1,10 +1,10 @@
-"""Writes one shard of a build: its data in the chosen format, its flat tables, and its entry for the manifest."""
+"""Writes one shard of a build: its data files, its flat tables, and its entry for the manifest."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import orjson
@@ -18,98 +18,105 @@ from recaption.tokenids import tokens_path
 from recaption.types import CaptionFailure, Image, Record, Reject
 from recaption.write.columns import Columns
 from recaption.write.entry import Asked, FileEntry, ShardEntry, tally
-from recaption.write.flat import write_flat
 from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile
-from recaption.write.sidecar import write_sidecar
+from recaption.write.tables import write_flat, write_sidecar
 from recaption.write.tokens import Encoder, write_tokens
 from recaption.write.webdataset import tar_writer
 
 Format = Literal["sidecar", "webdataset", "parquet"]
 Images = Callable[[], Iterable[tuple[Image, bytes | ImageError]]]
-"""Gives the images of the shard with their bytes, in source order, or with the error of one that cannot be read (any
-more); those of rejected samples may be left out."""
+"""Returns the images of the shard in source order, each with its bytes or with the error of reading it; images of
+rejected samples may be left out."""
 Placed = Mapping[str | None, Sequence[int]]
 """Positions of the records in the data file of each split, in the file's order."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardContent:
+    """What one shard is written from: annotated records in source order, their images, and what else was found.
+
+    `rejects` and `asked` are those of `assemble_shard`; `own` has the rows of the pipeline's own tables by table,
+    `failures` the captions on which annotation failed; `inputs` is the identity of what the shard was built from.
+    """
+
+    name: str
+    records: Sequence[Record]
+    images: Images
+    rejects: Sequence[Reject] = ()
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    inputs: str = ""
+    own: Mapping[str, pa.Table] = field(default_factory=dict)
+    failures: Sequence[CaptionFailure] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardFormat:
+    """How every shard of a build is written.
+
+    `profile` replaces the flat strings of webdataset samples by FLAIR's lists; `token_ids` adds a file of token ids per
+    encoder and data file. With `holdout` a val file is always written, if necessary without samples, so that patterns
+    such as `data/val/{00000..00575}.tar` have no gaps.
+    """
+
+    format: Format
+    image_mode: ImageMode = "jpeg"
+    tokenizers: Sequence[str] = ()
+    primary: Sequence[str] = ()
+    profile: FlairProfile | None = None
+    token_ids: Sequence[Encoder] = ()
+    holdout: bool = False
 
 
 class _Writer(Protocol):
     def add(self, record: Record, image: Stored) -> None: ...
 
 
-def write_shard(
-    store: Store,
-    prefix: str,
-    shard: str,
-    records: Sequence[Record],
-    images: Images,
-    *,
-    format: Format,
-    tokenizers: Sequence[str] = (),
-    primary: Sequence[str] = (),
-    image_mode: ImageMode = "jpeg",
-    rejects: Sequence[Reject] = (),
-    asked: Mapping[str, Asked] | None = None,
-    inputs: str = "",
-    own: Mapping[str, pa.Table] | None = None,
-    failures: Sequence[CaptionFailure] = (),
-    profile: FlairProfile | None = None,
-    token_ids: Sequence[Encoder] = (),
-    holdout: bool = False,
-) -> ShardEntry:
-    """Write `<prefix>/data/<shard>.*` and the flat tables of `records`, which are annotated and in source order.
+def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFormat) -> ShardEntry:
+    """Write `<prefix>/data/<shard>.*` and the flat tables of a shard.
 
-    `rejects` and `asked` are those of `assemble_shard`; `own` are tables of the pipeline's own, `failures` the
-    captions on which annotation failed; `profile` says what stands in a webdataset sample in place of the flat strings;
-    the ids that `token_ids` make of the texts lie in files of their own, as the data do. With `holdout` a val shard is
-    always written, if with no samples: patterns such as `data/val/{00000..00575}.tar` then have no gaps. Bytes are read
-    (`images` is called) only for formats that hold them; memory holds the records and one sample (webdataset) or row
-    group (parquet). An image whose bytes are no longer those that were asked about, or cannot be transcoded, becomes a
-    rejected record, never a wrong sample.
+    Images are read only for formats that hold them; memory holds the records and one sample (webdataset) or row group
+    (parquet). An image whose bytes changed since it was listed, or that cannot be transcoded, becomes a rejected
+    record, never a wrong sample.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
     Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
     """
-    made = list(records)
-    _check(made, shard)
-    if format == "sidecar":
-        columns = Columns(made, tokenizers)
+    shard, records = content.name, list(content.records)
+    _check(records, shard)
+    late: list[Reject] = []
+    if shape.format == "sidecar":
+        columns = Columns(records, shape.tokenizers)
         path = f"data/{shard}.parquet"
         sink = write_sidecar(store, f"{prefix}/{path}", columns)
-        files = [_file(path, "data", None, len(made), sink)]
-        placed: Placed = {None: range(len(made))}
-        late: list[Reject] = []
-    elif format in ("webdataset", "parquet"):
-        options: dict[str, Any] = {"tokenizers": tokenizers}
-        splits = ("train", "val") if holdout else ("train",)
-        if format == "webdataset":
-            options |= {"primary": primary, "profile": profile}
-        made, late, files, placed = _write_pixels(
-            store, prefix, shard, made, images, format, image_mode, options, splits
-        )
-        columns = Columns(made, tokenizers)
+        files = [_file(path, "data", None, len(records), sink)]
+        placed: Placed = {None: range(len(records))}
+    elif shape.format in ("webdataset", "parquet"):
+        late, files, placed = _write_pixels(store, prefix, shard, records, content.images, shape)
+        columns = Columns(records, shape.tokenizers)
     else:
-        raise ConfigError(f"output.format is {format!r}; it can be sidecar, webdataset or parquet")
-    flat = write_flat(
-        store, prefix, shard, columns, sorted([*rejects, *late], key=lambda reject: reject.row), own or {}
-    )
+        raise ConfigError(f"output.format is {shape.format!r}; it can be sidecar, webdataset or parquet")
+    rejects = sorted([*content.rejects, *late], key=lambda reject: reject.row)
+    flat = write_flat(store, prefix, shard, columns, rejects, content.own)
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
-    composable = dict.fromkeys([encoder.facts.name for encoder in token_ids], True)
-    for data in [file for file in files if file.table == "data" and token_ids]:
-        samples = [made[at] for at in placed[data.split]]
-        for encoder in token_ids:
+    failed = list(content.failures)
+    composable = dict.fromkeys([encoder.facts.name for encoder in shape.token_ids], True)
+    for data in [file for file in files if file.table == "data" and shape.token_ids]:
+        samples = [records[at] for at in placed[data.split]]
+        for encoder in shape.token_ids:
             path = tokens_path(data.path, encoder.facts.name)
-            sink, holds = write_tokens(store, f"{prefix}/{path}", samples, encoder)
-            files.append(_file(path, "tokens", data.split, len(samples), sink))
-            composable[encoder.facts.name] &= holds
-    entry = replace(tally(shard, columns, files, asked or {}, failures), composable=composable, inputs=inputs)
+            tokens = write_tokens(store, f"{prefix}/{path}", samples, encoder)
+            files.append(_file(path, "tokens", data.split, len(samples), tokens.sink))
+            composable[encoder.facts.name] &= tokens.composable
+            failed += tokens.failures
+    entry = replace(tally(shard, columns, files, content.asked, failed), composable=composable, inputs=content.inputs)
     named = {"failures": [asdict(failure) for failure in entry.failures]}
     store.put(_entry_path(prefix, shard), orjson.dumps({**entry.to_json(), **named}))
     return entry
 
 
 def written_shard(store: Store, prefix: str, shard: str) -> ShardEntry | None:
-    """The entry of a shard that an earlier, interrupted run of the same build has finished."""
+    """The entry of a shard that an interrupted run of the same build finished; None if there is none."""
     try:
         return ShardEntry.from_json(orjson.loads(store.get(_entry_path(prefix, shard))))
     except FileNotFoundError:
@@ -117,10 +124,10 @@ def written_shard(store: Store, prefix: str, shard: str) -> ShardEntry | None:
 
 
 def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
-    """Remove what lies in the folders of a build that is not published yet and that no entry names.
+    """Remove the files of an unpublished build that no entry lists.
 
-    An interrupted run may have cut the shards differently. Readers find them by patterns such as `data/*.tar`, so a
-    file too many is a sample that is there twice.
+    An interrupted run may have cut the shards differently. Readers find files by patterns such as `data/*.tar`, so an
+    additional file would repeat samples.
     """
     known = {f"{prefix}/{file.path}" for entry in entries for file in entry.files}
     folders = [f"{prefix}/{name}" for name in store.folders(prefix) if not name.startswith(".")]
@@ -133,7 +140,7 @@ def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
 
 
 def forget_shards(store: Store, prefix: str) -> int:
-    """Remove the entries of finished shards, and what a killed run left beside them. Returns how many bytes."""
+    """Remove the entries of finished shards, and the rest of killed runs. Returns the number of bytes."""
     return store.remove(f"{prefix}/.shards")
 
 
@@ -142,7 +149,7 @@ def _entry_path(prefix: str, shard: str) -> str:
 
 
 def _check(records: Sequence[Record], shard: str) -> None:
-    """Our own bugs, caught before they are on disk: keys twice, texts of images that may not be used."""
+    """Catch bugs before they are on disk: duplicate keys, captions of unusable images."""
     seen: set[str] = set()
     for record in records:
         if record.key in seen:
@@ -154,21 +161,15 @@ def _check(records: Sequence[Record], shard: str) -> None:
 
 
 def _write_pixels(
-    store: Store,
-    prefix: str,
-    shard: str,
-    records: list[Record],
-    images: Images,
-    format: str,
-    image_mode: ImageMode,
-    options: Mapping[str, Any],
-    splits: Sequence[str],
-) -> tuple[list[Record], list[Reject], list[FileEntry], Placed]:
-    """Train samples go to `data/<shard>`, val ones to `data/val/<shard>`, of which those of `splits` are always there.
+    store: Store, prefix: str, shard: str, records: list[Record], images: Images, shape: ShardFormat
+) -> tuple[list[Reject], list[FileEntry], Placed]:
+    """Train samples go to `data/<shard>`, val samples to `data/val/<shard>`.
 
-    Returns the records as they became, rejects among them, the files, and which records lie in them.
+    Records are replaced in place where their image is rejected or its size is known now. Returns the rejects, the
+    files, and the positions of the records in them.
     """
-    suffix = "tar" if format == "webdataset" else "parquet"
+    tars = shape.format == "webdataset"
+    suffix = "tar" if tars else "parquet"
     paths = {"train": f"data/{shard}.{suffix}", "val": f"data/val/{shard}.{suffix}"}
     writers: dict[str, _Writer] = {}
     sinks: dict[str, dict[str, Sink]] = {}
@@ -180,13 +181,15 @@ def _write_pixels(
         def writer(split: str) -> _Writer:
             if split not in writers:
                 path = f"{prefix}/{paths[split]}"
-                opened: AbstractContextManager[Any] = (tar_writer if format == "webdataset" else parquet_writer)(
-                    store, path, **options
+                opened: AbstractContextManager[Any] = (
+                    tar_writer(store, path, tokenizers=shape.tokenizers, primary=shape.primary, profile=shape.profile)
+                    if tars
+                    else parquet_writer(store, path, tokenizers=shape.tokenizers)
                 )
                 writers[split], sinks[split] = stack.enter_context(opened)
             return writers[split]
 
-        for split in splits:  # if with no samples: a pattern like {00000..00575}.tar must have no gaps
+        for split in ("train", "val") if shape.holdout else ("train",):
             writer(split)
         for at, image, data in _usable(records, images, shard):
             record = records[at]
@@ -194,7 +197,7 @@ def _write_pixels(
                 if isinstance(data, ImageError):
                     raise data
                 stored = store_image(
-                    data, record.sha256, image_mode, key=record.key, shard=shard, orientation=record.orientation
+                    data, record.sha256, shape.image_mode, key=record.key, shard=shard, orientation=record.orientation
                 )
             except ImageError as error:
                 records[at] = replace(record, status="reject", reason=error.reason, captions=())
@@ -210,11 +213,11 @@ def _write_pixels(
         for path, sink in by_path.items():
             table = "tar_index" if path.endswith(".idx") else "data"
             files.append(_file(path.removeprefix(f"{prefix}/"), table, split, len(placed[split]), sink))
-    return records, late, files, placed
+    return late, files, placed
 
 
 def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[tuple[int, Image, bytes | ImageError]]:
-    """The usable records' positions with their images; both run in source order, `images` may have gaps and extras."""
+    """Positions of usable records with their images, both in source order; `images` may have gaps and extras."""
     waiting = {record.key: at for at, record in enumerate(records) if record.status in ("ok", "partial")}
     for image, data in images() if waiting else ():
         at = waiting.pop(image.key, None)
@@ -230,7 +233,7 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
 def _reject(image: Image, record: Record, error: ImageError) -> Reject:
     made = Reject.of(image, stage="build", generation=None, reason=error.reason, detail=error.args[0])
     made = replace(made, source_key=record.source_key, detail=Scrubber({}).text(made.detail))
-    return replace(made, shard=record.shard, row=record.row)  # a build that is repacked counts in its own shards
+    return replace(made, shard=record.shard, row=record.row)  # a repacked build has shards of its own
 
 
 def _file(path: str, table: str, split: str | None, rows: int, sink: Sink) -> FileEntry:

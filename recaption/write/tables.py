@@ -1,17 +1,22 @@
-"""Arrow tables as Parquet files: how columns are encoded, and Hugging Face's features in the schema's metadata."""
+"""Tables as Parquet files: encoding of columns, features for Hugging Face, the flat tables of a build, sidecars."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from typing import Any, Final
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recaption import schema
 from recaption.io.outfile import Sink, outfile
 from recaption.io.store import Store
+from recaption.types import Reject
+from recaption.write.columns import Columns, by_key
 
 ROWS: Final = 122_880  # per row group of the flat tables, DuckDB's own; one shard mostly is one group
 NESTED_ROWS: Final = 4_096  # per row group of nested records: some 8 MB, what a loader reads to get at one row
@@ -100,3 +105,39 @@ def _feature(kind: pa.DataType) -> Any:
     if pa.types.is_struct(kind):
         return {field.name: _feature(field.type) for field in kind}
     return {"dtype": _DTYPES.get(str(kind), str(kind)), "_type": "Value"}
+
+
+def write_flat(
+    store: Store,
+    prefix: str,
+    shard: str,
+    columns: Columns,
+    rejects: Sequence[Reject],
+    own: Mapping[str, pa.Table],
+) -> dict[str, tuple[str, Sink, int]]:
+    """Write `<prefix>/<table>/<shard>.parquet` of every flat table. Returns path, closed sink and rows by table.
+
+    images and rejects are in source order, the other tables sorted by key. Rows of `own` about images that are not
+    usable are left out.
+    """
+    usable = pa.array([record.key for record in columns.records if record.captions], pa.string())
+    tables = {
+        "images": columns.images(),
+        "captions": columns.captions(),
+        "sub_captions": columns.sub_captions(),
+        "tags": columns.tags(),
+        "rejects": pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=schema.REJECTS),
+        **{name: by_key(table.filter(pc.is_in(table["key"], usable))) for name, table in own.items()},
+    }
+    written = {}
+    for name, table in tables.items():
+        path = f"{name}/{shard}.parquet"
+        sink = write_table(store, f"{prefix}/{path}", table, sorted_by_key=name not in ("images", "rejects"))
+        written[name] = (path, sink, table.num_rows)
+    return written
+
+
+def write_sidecar(store: Store, path: str, columns: Columns) -> Sink:
+    """Write the rows of all records, rejected ones too, so that row i is sample i. Returns the closed sink."""
+    table = columns.nested()
+    return write_table(store, path, table.cast(with_features(table.schema)), rows=NESTED_ROWS)

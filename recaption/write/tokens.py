@@ -11,17 +11,18 @@ those that have none for one more, and of those that have one for the text witho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from recaption.errors import ConfigError
+from recaption.guard import Failed, attempt
 from recaption.io.outfile import Sink, outfile
 from recaption.io.store import Store
-from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenizerFacts, pack, texts_of
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, UNKNOWN, TokenizerFacts, pack, texts_of
 from recaption.tokenizer import column_name, frame, load_tokenizer
-from recaption.types import Record
+from recaption.types import CaptionFailure, Record
 
 _BATCH = 1024
 # Beginnings and ends of every kind: letters with and without case, digits, marks, contractions, what NFC puts
@@ -60,6 +61,19 @@ class Encoder:
             out += [encoding.ids for encoding in batch]
         return out
 
+    def encode_each(self, texts: Sequence[str]) -> list[list[int] | Failed]:
+        """The ids of each text, or why the tokenizer failed on it. No text costs another its ids."""
+        out: list[list[int] | Failed] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = texts[start : start + _BATCH]
+            made = attempt(self.encode, batch)
+            if isinstance(made, Failed):
+                alone = [attempt(self.encode, [text]) for text in batch]
+                out += [ids if isinstance(ids, Failed) else ids[0] for ids in alone]
+            else:
+                out += made
+        return out
+
     def _composes(self) -> bool:
         """Whether a space parts the pieces of any two probes. Pieces, and ids only then: a model that merges over
         spaces does so with some words only."""
@@ -94,24 +108,50 @@ def encoders(names: Sequence[str]) -> tuple[Encoder, ...]:
     return tuple(Encoder(name) for name in names)
 
 
-def write_tokens(store: Store, path: str, records: Iterable[Record], encoder: Encoder) -> tuple[Sink, bool]:
-    """Write the ids of the samples of one data file, in its order. Returns the closed sink, and whether ids compose.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """A written file of token ids. `composable`: whether the ids of joined texts are those of the parts. `failures`:
+    captions with texts on which the tokenizer failed, one for each caption."""
 
-    That is what the tokenizer's facts say, and held against the words at which a sample's own texts would meet.
+    sink: Sink  # closed
+    composable: bool
+    failures: tuple[CaptionFailure, ...] = ()
+
+
+def write_tokens(store: Store, path: str, records: Sequence[Record], encoder: Encoder) -> Tokens:
+    """Write the ids of the samples of one data file, in its order.
+
+    Whether ids compose is what the tokenizer's facts state, checked against the words at which a sample's own texts
+    meet. A text on which the tokenizer fails has no ids and the mark UNKNOWN.
     """
     samples = [texts_of(record) for record in records]
     distinct = list(dict.fromkeys(text for texts in samples for text in texts))
-    ids = dict(zip(distinct, encoder.encode(distinct), strict=True))
-    composable = encoder.facts.composable and _holds(samples, encoder)
+    made = dict(zip(distinct, encoder.encode_each(distinct), strict=True))
+    failed = {text: why for text, why in made.items() if isinstance(why, Failed)}
+    ids = {text: of_text for text, of_text in made.items() if not isinstance(of_text, Failed)}
+    known = [[text for text in texts if text in ids] for texts in samples]
+    composable = encoder.facts.composable and _holds(known, encoder)
     facts = replace(encoder.facts, composable=composable)
-    stored = {text: np.array(made, facts.dtype).tobytes() for text, made in ids.items()}
-    marked = _marks(ids, composable, encoder)
+    stored = {text: np.array(of_text, facts.dtype).tobytes() for text, of_text in ids.items()}
+    stored |= dict.fromkeys(failed, b"")
+    marked = _marks(ids, composable, encoder) | dict.fromkeys(failed, UNKNOWN)
     texts = [text for of_sample in samples for text in of_sample]
     marks = bytes(marked[text] for text in texts)
     with outfile(store, path) as sink:
         for piece in pack(facts, [len(of_sample) for of_sample in samples], [stored[text] for text in texts], marks):
             sink.write(piece)
-    return sink, composable
+    return Tokens(sink=sink, composable=composable, failures=_failures(records, failed, encoder) if failed else ())
+
+
+def _failures(records: Iterable[Record], failed: Mapping[str, Failed], encoder: Encoder) -> tuple[CaptionFailure, ...]:
+    """One for each caption that has such a text, with the error of the first."""
+    found: list[CaptionFailure] = []
+    for caption in (caption for record in records for caption in record.captions):
+        texts = [sub.text for sub in caption.sub_captions] or [caption.text]
+        if (text := next((text for text in texts if text in failed), None)) is not None:
+            name, error = encoder.facts.name, failed[text].error
+            found.append(CaptionFailure(caption_id=caption.caption_id, tokenizer=name, error=error))
+    return tuple(found)
 
 
 def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
@@ -123,20 +163,26 @@ def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
         for left, right in zip(texts, [*texts[1:], *texts[:1]], strict=True)
     }
     words = list({word for pair in pairs for word in pair})
-    ids = dict(zip(words, encoder.encode(words), strict=True))
+    ids = dict(zip(words, encoder.encode_each(words), strict=True))
     edges = list(pairs)
-    joined = encoder.encode([f"{left} {right}" for left, right in edges])
-    return all(made == ids[left] + ids[right] for made, (left, right) in zip(joined, edges, strict=True))
+    joined = encoder.encode_each([f"{left} {right}" for left, right in edges])
+    return all(
+        not isinstance(a := ids[left], Failed) and not isinstance(b := ids[right], Failed) and made == a + b
+        for made, (left, right) in zip(joined, edges, strict=True)
+    )
 
 
 def _marks(texts: Iterable[str], composable: bool, encoder: Encoder) -> dict[str, int]:
     """What is known of each text and a full stop at its end: one more, or its only one less. Where ids compose, the
-    last word decides, and few of those are distinct."""
+    last word decides, and few of those are distinct. Nothing is known where the tokenizer fails."""
     ends = {text: text.rpartition(" ")[2] if composable else text for text in texts}
     distinct = list(dict.fromkeys(ends.values()))
     others = [end[:-1] if end.endswith(".") else f"{end}." for end in distinct]
     stop, marked = list(encoder.facts.stop), {}
-    for end, ids, other in zip(distinct, encoder.encode(distinct), encoder.encode(others), strict=True):
+    for end, ids, other in zip(distinct, encoder.encode_each(distinct), encoder.encode_each(others), strict=True):
+        if isinstance(ids, Failed) or isinstance(other, Failed):
+            marked[end] = 0
+            continue
         closed = end.endswith(".")
         longer, shorter = (ids, other) if closed else (other, ids)
         marked[end] = (LOSES_STOP if closed else TAKES_STOP) if longer == shorter + stop else 0

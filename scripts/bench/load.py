@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from write import _jpeg, _stored, annotated, images
 
 from recaption.io.store import open_store
 from recaption.types import Image, Locator
-from recaption.write import Encoder, write_manifest, write_shard
+from recaption.write import BuildInfo, Encoder, ShardContent, ShardFormat, write_manifest, write_shard
 from recaption.write.profile import flair_profile
 
 HERE = Path(__file__).resolve().parent
@@ -85,20 +86,16 @@ def make(folder: Path) -> Path:
             write_shard(
                 store,
                 "b",
-                f"{shard:05d}",
-                records,
-                lambda pairs=pairs: pairs,  # type: ignore[misc]
-                format="webdataset",
-                primary=("long", "raw"),
-                profile=profile,
-                token_ids=[clip],
+                ShardContent(name=f"{shard:05d}", records=records, images=partial(iter, pairs)),
+                ShardFormat(format="webdataset", primary=("long", "raw"), profile=profile, token_ids=[clip]),
             )
         )
-    write_manifest(
-        store, "b", name="bench", build="b", format="webdataset", image_mode="jpeg", shards=entries, generations=[],
-        require=[], primary=["long", "raw"], sampling={"policy": "flair", "k": 8, "max_merge": 3, "p_raw": 0.1},
+    info = BuildInfo(
+        name="bench", build="b", format="webdataset", image_mode="jpeg", generations=[], require=[],
+        primary=["long", "raw"], sampling={"policy": "flair", "k": 8, "max_merge": 3, "p_raw": 0.1},
         token_ids=[clip.facts],
     )  # fmt: skip
+    write_manifest(store, "b", entries, info)
     return folder / "b"
 
 

@@ -41,12 +41,10 @@ from recaption.io.store import Store, open_store
 from recaption.output.index import load_index
 from recaption.source import open_source
 from recaption.types import Caption, Record
-from recaption.write import ShardEntry, Stored, write_shard
+from recaption.write import ShardContent, ShardEntry, ShardFormat, Stored, write_shard
 from recaption.write.columns import Columns
-from recaption.write.sample import primary_text, sample_json
-from recaption.write.sidecar import write_sidecar
-from recaption.write.tables import NESTED_ROWS, write_table
-from recaption.write.webdataset import tar_writer
+from recaption.write.tables import NESTED_ROWS, write_sidecar, write_table
+from recaption.write.webdataset import primary_text, sample_json, tar_writer
 
 RECORDS, SHARDS = 2_000, 4
 PRIMARY = ("long", "raw")
@@ -249,23 +247,17 @@ class _Build:
         store = open_store(str(folder))
         for listing, records in zip(self._listings, self._records, strict=True):
             found, _ = load_index(self._store, self._spec.source, listing.shard)
-            write_shard(
-                store,
-                "b",
-                listing.shard.id,
-                records,
-                partial(self._spec.source.read, found),
-                format="webdataset",
-                primary=PRIMARY,
-            )
+            images = partial(self._spec.source.read, found)
+            content = ShardContent(name=listing.shard.id, records=records, images=images)
+            write_shard(store, "b", content, ShardFormat(format="webdataset", primary=PRIMARY))
 
     def _read_back(self, listing: ShardListing) -> list[Record]:
         """The shard's records as they are before they are written."""
         kept: list[Record] = []
 
-        def keep(store: Store, prefix: str, shard: str, records: Sequence[Record], images: Any, **_: Any) -> ShardEntry:
-            kept.extend(records)
-            return write_shard(store, prefix, shard, records, images, format="sidecar")
+        def keep(store: Store, prefix: str, content: ShardContent, shape: ShardFormat) -> ShardEntry:
+            kept.extend(content.records)
+            return write_shard(store, prefix, content, replace(shape, format="sidecar"))
 
         with mock.patch("recaption.build.shard.write_shard", keep):
             finish_shard(replace(self._spec, prefix="builds/kept"), listing.shard, listing.images, None)

@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from writing import write_manifest, write_shard
 
 from recaption.annotate import Annotator, Token
 from recaption.config import Annotate
@@ -23,7 +24,7 @@ from recaption.inspect import connect
 from recaption.io.store import LocalStore
 from recaption.schema import check_version
 from recaption.types import Caption, Record, SubCaption
-from recaption.write import publish, write_manifest, write_shard
+from recaption.write import publish
 
 Make = Callable[..., Caption]
 

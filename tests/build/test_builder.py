@@ -194,6 +194,22 @@ def test_captions_that_fail_are_counted_and_named(
     assert len(said) == 2 and said[0].startswith(f"{len(unparsed)} caption") and "nouns failed on" in said[1]
 
 
+def test_captions_on_which_a_tokenizer_fails_are_logged_and_said() -> None:
+    failure = CaptionFailure(caption_id="k1/long/0", tokenizer="clip", error="ValueError: bad piece")
+    shard = ShardEntry(
+        name="00000", files=(), counts={"unparsed": 0}, splits={}, token_failures={"clip": 3}, failures=(failure,)
+    )
+    told: list[Any] = []
+    tell_failures(shard, lambda event, level="info", **fields: told.append((event, level, fields)))
+    where = {"shard": "00000", "key": "k1", "caption_id": "k1/long/0"}
+    assert told == [
+        ("token_ids_failed", "warning", {"tokenizer": "clip", **where, "detail": "ValueError: bad piece"}),
+        ("failures_not_named", "warning", {"shard": "00000", "count": 2}),
+    ]
+    (said,) = failures_in_words({"counts": {}, "token_failures": {"clip": 3}})
+    assert said.startswith("output.token_ids: clip failed on texts of 3 captions")
+
+
 def test_more_failures_than_a_shard_names() -> None:
     failures = tuple(CaptionFailure(caption_id=f"k{n}/raw/0", error="E") for n in range(entry.NAMED))
     counts = {"unparsed": entry.NAMED + 5}

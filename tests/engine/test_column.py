@@ -9,6 +9,7 @@ import pytest
 
 from recaption.engine.column import from_column
 from recaption.tasks.question import column_sha256
+from recaption.text import LONGEST
 from recaption.types import Answer, Image, Locator, Reject
 
 
@@ -31,6 +32,15 @@ def test_answers_come_in_order_and_unchanged() -> None:
     assert isinstance(first, Answer)
     assert (first.key, first.row, first.sha256) == ("k0", 0, "ab" * 32)
     assert (first.finish_reason, first.prompt_tokens, first.output_tokens, first.attempts) == ("stop", 0, 0, ())
+
+
+def test_white_space_around_a_caption_is_no_reason_to_cut_it() -> None:
+    padding = " " * 2**20
+    found = from_column(
+        [image(0, recap=f"{padding}A dog."), image(1, recap=padding + "a" * (LONGEST + 1))], "recap", "long"
+    )
+    answers = [(a.text, a.finish_reason) for a in found if isinstance(a, Answer)]
+    assert answers == [("A dog.", "stop"), ("a" * LONGEST, "length")]
 
 
 def test_an_image_that_no_table_names_says_so() -> None:

@@ -48,6 +48,17 @@ def test_a_text_above_the_limit_is_cut_at_a_character_and_ends_with_length() -> 
     assert accepted("a" * LONGEST).finish_reason == "stop"
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000", "\u200b", " \ufeff"])
+def test_white_space_around_a_text_is_no_reason_to_cut_it(blank: str) -> None:
+    padding = blank * (2**20 // len(blank.encode()))
+    for text in (f"{padding}A cup.", f"A cup.{padding}", f"{padding}A cup.{padding}"):
+        found = accepted(text)
+        assert (found.text, found.finish_reason, found.engine_finish) == ("A cup.", "stop", "stop")
+    found = accepted(padding + "a" * (LONGEST + 1))
+    assert (found.text, found.finish_reason) == ("a" * LONGEST, "length")
+    assert accepted(padding).text == ""
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [

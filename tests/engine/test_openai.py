@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import threading
 import time
 import traceback
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,7 +36,15 @@ from samples import jpeg
 from recaption import config
 from recaption.decode import decode
 from recaption.engine import Completion, EngineSpec, ImageLimits, Rendered, Request, build
-from recaption.engine.chat_server import LONGEST_BACKOFF, LONGEST_RETRY_AFTER, Key, backoff, error_status, retry_after
+from recaption.engine.chat_server import (
+    LONGEST_BACKOFF,
+    LONGEST_RETRY_AFTER,
+    PATIENCE,
+    Key,
+    backoff,
+    error_status,
+    retry_after,
+)
 from recaption.engine.openai import OpenAIEngine, data_url, read
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RecaptionError, RequestError
@@ -248,12 +258,34 @@ def test_fields_that_not_every_server_knows_are_sent_only_where_they_are_set(ser
          {"type": "text", "text": "cup."}]}, "finish_reason": "end_turn"}]}, "A cup.", "end_turn"),
         ({"choices": [{"message": {"content": [{"type": "refusal", "refusal": "No."}]}, "finish_reason": "stop"}]},
          "No.", "refusal"),
+        ({"choices": [{"index": 1, "message": {"content": "Another."}, "finish_reason": "length"},
+         {"index": 0, "message": {"content": "A cup."}, "finish_reason": "stop"}]}, "A cup.", "stop"),
+        ({"choices": [None, {"index": 0, "text": "A cup."}]}, "A cup.", None),
+        ({"choices": [{"index": 2, "text": "A cup."}, {"index": 3, "text": "Another."}]}, "A cup.", None),
+        ({"choices": [{"text": "A cup."}, {"index": None, "text": "Another."}]}, "A cup.", None),
+        ({"choices": [{"index": 1, "error": {"code": 500}}, {"index": 0, "message": {"content": "A cup."}}]},
+         "A cup.", None),
     ],
 )  # fmt: skip
 def test_text_and_finish_word_are_the_servers(reply: dict[str, Any], text: str, finish: str | None) -> None:
     found = read(reply)
     assert (found.text, found.finish_reason) == (text, finish)
     assert found.output_tokens == (5 if reply.get("usage") else 0)
+
+
+@pytest.mark.parametrize("reply", [{}, {"choices": None}, {"choices": []}, {"choices": [None, "A cup."]}])
+def test_a_reply_without_choices_is_refused(reply: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="it has no choices"):
+        read(reply)
+
+
+def test_choices_in_any_order_are_read_by_index(server: Server) -> None:
+    reply = answer("A cup.")
+    reply["choices"] = [{"index": 1, "error": {"message": "overloaded"}}, {"index": 0, **reply["choices"][0]}]
+    server.chat = lambda n, asked: Response(content=reply)
+    (found,) = ask(spec(server), question())
+    assert isinstance(found, Completion) and found.text == "A cup."
+    assert len(server.asked) == 1
 
 
 def test_an_answer_that_is_no_text_is_refused() -> None:
@@ -439,7 +471,8 @@ def test_a_server_that_answers_nobody_is_a_dead_engine(server: Server, trouble: 
     found = ask(spec(server, attempts=3), question(), question("another"))
     assert [type(error) for error in found] == [EngineDead, EngineDead]
     assert f"server {server.url} answers with errors only: " in str(found[0]) and "(tried 3 times)" in str(found[0])
-    assert len(server.asked) == 6
+    prompts = Counter(asked.prompt for asked in server.asked)
+    assert prompts == {"What is this?": 3, "another": 3, "Describe this image.": 2}, "each has one stand-in"
 
 
 def test_a_server_that_says_nothing_is_given_up(server: Server) -> None:
@@ -540,6 +573,57 @@ def test_a_busy_server_that_answers_others_is_waited_for(server: Server) -> None
 
     asyncio.run(run())
     assert sum(asked.prompt == "late" for asked in server.asked) == 6
+
+
+@pytest.mark.parametrize("retry_after", [None, "99999999"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_request_that_is_always_busy_while_others_are_answered_is_given_up(
+    server: Server, status: int, retry_after: str | None
+) -> None:
+    """Each wait of the bad request has one good request answered, so no round is without one."""
+    busy = Response(status=status, content={}, headers={} if retry_after is None else {"Retry-After": retry_after})
+    server.chat = lambda n, asked: busy if asked.prompt == "bad" else Response(content=answer())
+    waits: list[float] = []
+
+    async def run() -> None:
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            assert isinstance(await engine.generate(question("good")), Completion)
+
+        engine = OpenAIEngine(spec(server, attempts=3, concurrency=2), sleep=sleep)
+        await engine.start()
+        with pytest.raises(
+            RequestError, match=rf"answers others, but not this request: status {status}.*tried \d+ times"
+        ):
+            await engine.generate(question("bad"))
+        assert isinstance(await engine.generate(question("good")), Completion), "the engine is not dead"
+        await engine.stop()
+
+    asyncio.run(run())
+    bad, good = (sum(asked.prompt == prompt for asked in server.asked) for prompt in ("bad", "good"))
+    assert PATIENCE * 2 <= good <= PATIENCE * 2 + 6 and bad % 3 == 0
+    assert all(wait <= LONGEST_RETRY_AFTER + 1 for wait in waits)
+    if retry_after is not None:
+        assert sum(wait >= LONGEST_RETRY_AFTER for wait in waits) >= bad - bad // 3 - 1
+
+
+@pytest.mark.parametrize("trouble", ["silent", "status 500"])
+def test_the_first_request_of_an_engine_may_fail_alone(server: Server, trouble: str) -> None:
+    """No request was answered before it, so a stand-in shows that the server works."""
+    bad = base64.b64encode(jpeg(1)).decode()
+
+    def chat(n: int, asked: Asked) -> Response:
+        if bad not in json.dumps(asked.body):
+            return Response(content=answer())
+        return server.hang() if trouble == "silent" else Response(status=500, content={})
+
+    server.chat = chat
+    found = ask(spec(server, attempts=2, timeout=0.5), question(max_tokens=33))
+    said = "no answer within 0.5 s" if trouble == "silent" else "status 500"
+    assert isinstance(found[0], RequestError)
+    assert re.search(rf"answers others, but not this request: {said}.*tried 2 times", str(found[0]))
+    assert [asked.body["max_tokens"] for asked in server.asked] == [33] * 3
+    assert server.asked[-1].prompt == "Describe this image."
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

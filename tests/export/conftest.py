@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 from samples import jpeg
+from writing import write_manifest, write_shard
 
 from recaption.export.base import Exported, Options
 from recaption.export.dataset import Dataset
 from recaption.io.store import LocalStore
 from recaption.text import normalise
 from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
-from recaption.write import Asked, publish, write_manifest, write_shard
+from recaption.write import Asked, publish
 
 Texts = Mapping[str, str]  # by generation; raw among them
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,30 @@ def test_a_printed_path_is_absolute(
     monkeypatch.setenv("COLUMNS", "1000")
     assert main(["export", str(GOLDEN), "a/b", "--to", name]) == 0
     assert f" {tmp_path}/a/b/" in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.parametrize("format", ["webdataset", "parquet", "sidecar"])
+@pytest.mark.parametrize("name", list(MODULES))
+def test_an_output_is_told_from_an_export(
+    tmp_path: Path, name: str, format: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = str(GOLDEN / "builds" / format)
+    code = main(["validate", build, "--for", name])
+    said = capsys.readouterr()
+    if format == "webdataset" and name in ("flair", "cosmos", "open_clip"):
+        assert "is an output of recaption" not in said.err  # its tars are read as they are
+        return
+    assert code == 2
+    assert f"{build} is an output of recaption (format {format}), not a dataset for {name}" in said.err
+    if format == "webdataset":
+        (command,) = re.findall(r"recaption (export \S+ DEST --to \w+)", said.err)
+        dest = str(tmp_path / "dest")
+        assert main(command.replace("DEST", dest).split()) == 0
+        assert main(["validate", dest, "--for", name]) == 0
+
+
+def test_an_output_without_a_build_is_told_from_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "pipeline.yaml").write_text("name: x")
+    assert main(["validate", str(tmp_path), "--for", "llava"]) == 2
+    assert "is an output of recaption without a finished build" in capsys.readouterr().err

@@ -3,17 +3,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from recaption.errors import DatasetError, UserError
+from recaption.errors import DatasetError, ShardError, UserError
 from recaption.export import load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
+from recaption.validate import validate_output
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 FORMATS = ("webdataset", "parquet", "sidecar")
@@ -154,6 +160,71 @@ def test_a_sidecar_whose_pipeline_is_gone_says_so(golden: Path) -> None:
     (golden / "pipeline.yaml").unlink()
     dataset = Dataset.open(str(golden / "builds/sidecar"))
     with pytest.raises(DatasetError, match="does not say where its images came from"):
+        list(with_pictures(dataset, dataset.shards[0]))
+
+
+@pytest.fixture
+def host() -> Iterator[tuple[str, list[str]]]:
+    """An HTTP server that has nothing, and the paths that it was asked for."""
+    requested: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requested.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", requested
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def index_elsewhere(golden: Path, shard: str, folder: str) -> None:
+    """Let the index of a shard place its images in a tar below `folder`."""
+    path = golden / f"index/{shard}.parquet"
+    table = pq.read_table(path)
+    at = table.column_names.index("path")
+    moved = pa.array([f"{folder}/{shard}.tar"] * len(table), table.schema.field(at).type)
+    pq.write_table(table.set_column(at, table.schema.field(at), moved), path)
+
+
+def test_a_host_that_only_the_output_names_gets_no_request(golden: Path, host: tuple[str, list[str]]) -> None:
+    url, requested = host
+    stored = golden / "pipeline.yaml"
+    before = yaml.safe_load(stored.read_text())
+    stored.write_text(yaml.safe_dump(before | {"source": {"path": f"{url}/{{00000..00001}}.tar"}}))
+    dataset = Dataset.open(str(golden / "builds/sidecar"))
+    with pytest.raises(UserError, match=rf"(?s)source\.path: {url}.*--pipeline FILE"):
+        list(with_pictures(dataset, dataset.shards[0]))
+    stored.write_text(yaml.safe_dump(before))
+    index_elsewhere(golden, "00000", url)
+    with pytest.raises(UserError, match=rf"(?s)index: {url}/00000\.tar.*--pipeline FILE"):
+        list(with_pictures(dataset, dataset.shards[0]))
+    assert [p.kind for p in validate_output(str(golden / "builds/sidecar"))].count("no source") == 1
+    assert requested == []
+
+
+def test_a_host_that_the_user_names_is_read(golden: Path, tmp_path: Path, host: tuple[str, list[str]]) -> None:
+    url, requested = host
+    own = tmp_path / "own.yaml"
+    data = yaml.safe_load((golden / "pipeline.yaml").read_text())
+    own.write_text(yaml.safe_dump(data | {"source": {"path": f"{url}/{{00000..00001}}.tar"}}))
+    index_elsewhere(golden, "00000", url)
+    dataset = Dataset.open(str(golden / "builds/sidecar"), own)
+    with pytest.raises(ShardError):
+        list(with_pictures(dataset, dataset.shards[0]))
+    assert set(requested) == {"/00000.tar"}, "the host is asked: the test of the refusal is none else"
+    requested.clear()
+    index_elsewhere(golden, "00000", "http://localhost:1")  # another host than the one that was named
+    with pytest.raises(UserError, match="index: http://localhost:1/00000"):
         list(with_pictures(dataset, dataset.shards[0]))
 
 

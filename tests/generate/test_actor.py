@@ -421,6 +421,32 @@ def test_an_engine_that_makes_no_token_while_requests_run_is_dead(spec: HostSpec
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
+def test_an_engine_that_bounds_its_requests_is_not_watched(
+    spec: HostSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that never answers one image costs that image, not the engine."""
+    looks = []
+    monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: looks.append(1) or 0)
+
+    class Silent(Hangs):
+        bounds_requests = True
+
+    async def work() -> None:
+        engine = Silent(after=0)
+        host = EngineHost(replace(spec, hang_seconds=1e-9), engine)
+        await host.start()
+        (chunk,) = chunk_of(spec)
+        running = asyncio.create_task(host.run_chunk(assignment(chunk)))
+        while len(looks) < 10 or not host._in_flight:
+            await asyncio.sleep(0.001)
+        assert not running.done()
+        running.cancel()
+        await asyncio.wait([running])
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 30))
+
+
 def test_an_engine_that_makes_tokens_is_alive_however_slow(spec: HostSpec, quick_watch: None) -> None:
     class Slow(Hangs):
         looks = 0

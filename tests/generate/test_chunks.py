@@ -154,6 +154,17 @@ def test_what_is_stored_is_not_missing(store: LocalStore, source: Source) -> Non
     assert listed(store, source, long, short).done == (4, 1)
 
 
+def test_a_prompt_that_fails_for_every_image_is_listed_for_every_image(
+    store: LocalStore, source: Source, tmp_path: Path
+) -> None:
+    """It is rejected image by image when it is filled in, and the rejects settle it."""
+    (tmp_path / "fails.md").write_text("---\nid: fails\nversion: 1\nkind: long\n---\n{{ 1 / 0 }}\n")
+    fails = replace(question(), prompt=load(str(tmp_path / "fails.md")))
+    assert sum(chunk.requests for chunk in listed(store, source, fails).chunks) == len(images_of(store, source))
+    settle(store, fails, images_of(store, source), reason="request_error")
+    assert not listed(store, source, fails).chunks
+
+
 def test_a_limit_cuts_the_shard_off(store: LocalStore, source: Source) -> None:
     (shard,) = source.shards()
     found = list_shard(store, source, shard, [question()], frozenset(), limit=3)

@@ -72,6 +72,21 @@ def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> Non
         assert isinstance(item, Reject) and item.reason == "request_error" and item.detail.startswith(begins)
 
 
+def test_a_prompt_that_fills_in_to_nothing_is_never_asked(tmp_path: Path) -> None:
+    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\nkind: long\n---\n{% if a > 1 %}What is it?{% endif %}\n")
+    asked = replace(question(), prompt=load(str(tmp_path / "p.md")))
+
+    async def never(request: Request) -> Completion:
+        raise AssertionError("asked")
+
+    item = asyncio.run(ask_until_answered(asked, IMAGE, b"jpeg", never))
+    assert isinstance(item, Reject)
+    assert (item.reason, item.stage, item.attempts) == ("request_error", "generate", 0)
+    assert "the text is empty for this image" in item.detail and item.prompt_sha256
+    with pytest.raises(RequestError, match="the text is empty"):
+        first_request(asked, IMAGE, b"jpeg")
+
+
 def test_a_truncated_answer_is_kept_as_such() -> None:
     item, _ = put([completion("A dog on a", "length")], question())
     assert isinstance(item, Answer)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from scenes import SCENES, Scene
 
 from recaption import schema
-from recaption.build.assemble import assemble_shard
+from recaption.build.assemble import RecordRules, assemble_shard
 from recaption.io.store import LocalStore
 from recaption.text import normalise
 from recaption.types import (
@@ -41,7 +41,14 @@ from recaption.types import (
     SubCaption,
     Tag,
 )
-from recaption.write import publish, write_manifest, write_shard
+from recaption.write import (
+    BuildInfo,
+    ShardContent,
+    ShardFormat,
+    publish,
+    write_manifest,
+    write_shard,
+)
 
 HOLDOUT = 0.15
 FORMATS = ("sidecar", "webdataset", "parquet")
@@ -300,41 +307,38 @@ def make(folder: Path) -> Path:
         rows = [asdict(reject) for reject in rejects if reject.generation is None]
         put_table(store, f"rejects/source/{shard}.parquet", rows, schema.REJECTS)
         paired = {g: {i.key: found[i.sha256] for i in images if i.sha256 in found} for g, found in answers.items()}
+        unusable = {r.key: r for r in rejects if r.generation is None}
         assembled = assemble_shard(
-            images,
+            [
+                replace(i, reason=unusable[i.key].reason, detail=unusable[i.key].detail) if i.key in unusable else i
+                for i in images
+            ],
             paired,
             rejects,
-            GENERATIONS,
-            require=["long"],
-            holdout_fraction=HOLDOUT,
-            excluded=excluded,
+            RecordRules(
+                generations=GENERATIONS, require={"long"}, holdout_fraction=HOLDOUT, excluded=frozenset(excluded)
+            ),
             shard_name=shard,
         )
         records = [annotate(r, s) for r, s in zip(assembled.records, scenes_of(images), strict=True)]
         for format in FORMATS:
-            entry = write_shard(
-                store,
-                f"builds/{format}",
-                shard,
-                records,
-                lambda pairs=pairs: iter(pairs),  # type: ignore[misc]
-                format=format,  # type: ignore[arg-type]
-                tokenizers=["clip"],
-                primary=["short", "long", "raw"],
+            content = ShardContent(
+                name=shard,
+                records=records,
+                images=lambda pairs=pairs: iter(pairs),  # type: ignore[misc]
                 rejects=assembled.rejects,
                 asked=assembled.asked,
                 inputs=hashlib.sha256(tar).hexdigest()[:16],
             )
+            shape = ShardFormat(format=format, tokenizers=["clip"], primary=["short", "long", "raw"])  # type: ignore[arg-type]
+            entry = write_shard(store, f"builds/{format}", content, shape)
             entries[format].append(entry)
     for format in FORMATS:
-        write_manifest(
-            store,
-            f"builds/{format}",
+        info = BuildInfo(
             name="golden",
             build=format,
             format=format,  # type: ignore[arg-type]
             image_mode="jpeg",
-            shards=entries[format],  # type: ignore[arg-type]
             generations=GENERATIONS,
             require=["long"],
             primary=["short", "long", "raw"],
@@ -343,6 +347,7 @@ def make(folder: Path) -> Path:
             provenance=PROVENANCE,
             holdout=HOLDOUT,
         )
+        write_manifest(store, f"builds/{format}", entries[format], info)  # type: ignore[arg-type]
     store.put(
         "metrics/000001.json",
         b'{"v":"1.1","run":"000001","command":"run","started":"2026-01-31T12:00:00Z","exit_code":0}\n',

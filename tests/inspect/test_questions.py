@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -86,6 +89,49 @@ def test_tags_and_pairs(dataset: Path) -> None:
 def test_flags_with_an_example(dataset: Path) -> None:
     (found,) = (r for r in ask(dataset, "flags") if r["flag"] == "negation" and r["generation"] == "long")
     assert (found["n"], found["example"]) == (1, "There is no cat.")
+
+
+def unparsed(out: Path) -> None:
+    """Let the first sub-caption of a0 be one that no rule could parse."""
+    for path in sorted((out / "dataset" / "sub_captions").glob("*.parquet")):
+        table = pq.read_table(path)
+        rows = [row | {"is_unparsed": row["key"] == "a0" and row["idx"] == 0} for row in table.to_pylist()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+
+
+def test_what_could_not_be_parsed_is_a_flag(tmp_path: Path) -> None:
+    (out := tmp_path / "out").mkdir()
+    write_run(out)
+    write_build(out)
+    assert {row["n"] for row in ask(out, "flags") if row["flag"] == "unparsed"} == {0}
+    unparsed(out)
+    found = {row["generation"]: row for row in ask(out, "flags") if row["flag"] == "unparsed"}["long"]
+    assert (found["n"], found["example"]) == (1, "A brown dog sits on a red mat.")
+    rows = [row for row in ask(out, "image", key="a0") if row["generation"] == "long"]
+    assert ["unparsed" in row["flags"] for row in rows] == [True, False, False]
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    answer_question([str(out)], ["image", "a0"], Form(), console)
+    assert isinstance(console.file, io.StringIO) and "unparsed" in console.file.getvalue()
+
+
+def test_no_sql_of_a_dataset_is_executed(tmp_path: Path) -> None:
+    (out := tmp_path / "out").mkdir()
+    write_run(out)
+    write_build(out)
+    mark = tmp_path / "written.csv"
+    hostile = f"COPY (SELECT 1) TO '{mark}';\nCREATE OR REPLACE VIEW images AS SELECT 'stolen' AS key;\n"
+    (out / "dataset" / "views.sql").write_text(hostile)
+    name = f"x') AS y FROM t; COPY (SELECT 1) TO '{mark}'; --"
+    (out / "metrics" / "run-evil.json").write_text(json.dumps({"run": "evil", name: {name: [name]}}))
+    for question in questions.names():
+        ask(out, question, **GIVEN)
+    assert {row["key"] for row in ask(out, "image", key="a0") if "key" in row} <= {"a0"}
+    with connect(str(out)) as connection:
+        assert connection.execute("SELECT count(*) FROM images").fetchall() == [(6,)]
+        assert connection.execute("SELECT count(*) FROM runs WHERE run = 'evil'").fetchall() == [(1,)]
+        with pytest.raises(duckdb.PermissionException):  # what views.sql reads is read nowhere else either
+            connection.execute(f"SELECT * FROM read_json('{tmp_path}/other.json')").fetchall()
+    assert not mark.exists()
 
 
 def test_duplicates_and_what_they_are_of(tmp_path: Path) -> None:

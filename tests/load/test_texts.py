@@ -88,6 +88,33 @@ def test_texts_that_do_not_compose_are_tokenised(with_ids: Callable[[str], Path]
     assert not torch.equal(one["texts"], plain["texts"])
 
 
+def test_texts_without_stored_ids_are_tokenised(
+    clip_like: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tokenizer failed on them when the build was written."""
+    encoder = Encoder(str(clip_like))
+    encode = encoder.encode
+
+    def failing(texts: Any) -> list[list[int]]:
+        if any("red" in text for text in texts):
+            raise ValueError("bad piece")
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "encode", failing)
+    out = make_build(tmp_path, "webdataset", token_ids=[encoder])
+    for options in ({}, {"token_ids": "clip_like"}):
+        tokenizer = Tokenizer.from_file(str(clip_like)) if options else str(clip_like)
+        stored, live = opened(out, tokenizer, **options), opened(out, str(clip_like), token_ids=False, strings=True)
+        failed = known = 0
+        for step in range(live.steps.per_epoch):
+            expected = live.batch(step)
+            assert torch.equal(stored.batch(step)["texts"], expected["texts"])
+            texts = [text for of in expected["strings"] for text in of]
+            failed += sum("red" in text for text in texts)
+            known += sum("red" not in text for text in texts)
+        assert failed and known
+
+
 def test_a_tokenizer_of_another_library_with_stored_ids(with_ids: Callable[[str], Path], clip_like: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 

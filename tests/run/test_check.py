@@ -94,6 +94,31 @@ def test_faults_of_the_file_come_with_those_beside_it(
         assert said.count(part) == 1, part
 
 
+@pytest.mark.parametrize("engine", ["column", "transformers"])
+def test_a_generation_without_column_and_prompt_is_named_once(
+    data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], engine: str
+) -> None:
+    """Also where something else is wrong, so that the source is looked at."""
+    data["models"]["m"] = {"engine": engine, **({"model": "scene"} if engine != "column" else {})}
+    data["generate"] = [{"id": "long", "model": "m"}]
+    data["output"]["fromat"] = "parquet"
+    assert main(["run", written(tmp_path, data)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("generate long: ") == 1 and "output.fromat: unknown key" in said
+    assert ("engine column needs `column`" if engine == "column" else "needs `prompt`") in said
+    assert "None" not in said
+
+
+def test_a_column_that_the_source_lacks_is_named(data: dict[str, Any], tmp_path: Path) -> None:
+    data["models"]["m"] = {"engine": "column"}
+    data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
+    with (
+        pytest.raises(ConfigError, match=r"generate long: the source has no column 'recap'; it has "),
+        Display(Console(quiet=True), quiet=True) as shown,
+    ):
+        run(config.validate(data), None, shown)
+
+
 def test_rules_between_keys_are_all_said() -> None:
     with pytest.raises(ConfigError) as caught:
         config.validate(

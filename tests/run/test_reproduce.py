@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,6 +196,34 @@ def test_a_prompt_that_has_changed_is_not_taken_for_the_old_one(tmp_path: Path) 
     answer_all(data)
     prompt.write_text("---\nid: mine\nversion: 2\ngranularity: short\n---\nOne short sentence.\n")
     with pytest.raises(UserError, match=r"no answers of generation short as it is asked now.*mine.md"):
+        reproduce(str(tmp_path / "out"), "cat00")
+
+
+def own_prompts(tmp_path: Path) -> list[Path]:
+    """An output with two generations whose prompts are files of the user."""
+    write_source(tmp_path, shards=1)
+    data, prompts = pipeline_data(tmp_path), []
+    for name in ("first", "second"):
+        prompts.append(tmp_path / f"{name}.md")
+        prompts[-1].write_text(f"---\nid: {name}\nversion: 1\nkind: short\n---\nOne sentence.\n")
+    data["generate"] = [{"id": path.stem, "model": "moody", "prompt": str(path)} for path in prompts]
+    answer_all(data)
+    return prompts
+
+
+def test_all_that_is_gone_is_in_one_message(tmp_path: Path) -> None:
+    for prompt in own_prompts(tmp_path):
+        prompt.unlink()
+    shutil.rmtree(tmp_path / "source")
+    with pytest.raises(UserError, match=r"(?s)source.*first\.md.*second\.md.*run this in the folder") as caught:
+        reproduce(str(tmp_path / "out"), "cat00")
+    assert len(str(caught.value).splitlines()) >= 4
+
+
+def test_all_prompts_that_have_changed_are_in_one_message(tmp_path: Path) -> None:
+    for prompt in own_prompts(tmp_path):
+        prompt.write_text(prompt.read_text().replace("One", "Another"))
+    with pytest.raises(UserError, match=r"no answers of generations first, second as they are.*first\.md.*second\.md"):
         reproduce(str(tmp_path / "out"), "cat00")
 
 

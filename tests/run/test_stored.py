@@ -170,6 +170,7 @@ def test_it_is_taken_from_the_file_and_never_from_the_output(tmp_path: Path) -> 
     kept = used.models["m"].max_pixels, used.generate[0].attempts, used.annotate.tokenizers
     assert kept == (7, 2, ("scene",)), "what is harmless stays as it was run"
     assert "evil" not in repr(used)
-    own.write_text(yaml.safe_dump(BASE | {"models": {"q": BASE["models"]["m"]}, "generate": []}))
-    with pytest.raises(ConfigError):
+    other = {"models": {"q": BASE["models"]["m"]}, "generate": [{"id": "y", "model": "q", "prompt": "describe_long"}]}
+    own.write_text(yaml.safe_dump(BASE | other))
+    with pytest.raises(ConfigError, match=r"(?s)has no model 'm'.*has no generation 'long'"):  # all at once
         trusted(stored, own, "out")

@@ -138,7 +138,7 @@ def test_a_folder_that_outgrows_its_shards_gets_more_and_keeps_its_keys(
     assert places(source(tmp_path / "p", store=store)).items() >= before.items()
     numbered(tmp_path / "p", range(80, 81))
     grown = source(tmp_path / "p", store=store)
-    assert grown.rule == FolderRule(keys="path", shards=5)
+    assert grown.rule == FolderRule(keys="path", shards=5, beside=True)
     assert max(shard.count or 0 for shard in grown.shards()) <= 30
     after = places(grown)
     assert {path: after[path][0] for path in before} == {path: key for path, (key, _) in before.items()}
@@ -265,3 +265,64 @@ def test_urls(photos: Path, source: Build, picture: Callable[..., bytes]) -> Non
     assert [(image.source_key, image.raw_caption) for image in images] == [("b", None), ("sub/c", "x")]
     assert [data for _, data in made.read(images)] == [picture(0), picture(2)]
     memory.rm("/pics", recursive=True)
+
+
+def beside(folder: Path, picture: Callable[..., bytes]) -> None:
+    """The layouts of img2dataset ("files") and of kohya's scripts, and files that belong to no image."""
+    for number, name in enumerate(["a.jpg", "b.PNG", "sub/c.jpg", "sub/d.e.jpg", "named.jpg", "alone.jpg"]):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(number))
+    (folder / "a.txt").write_text("a red kite\n\na kite in the sky\n")
+    (folder / "a.json").write_text('{"caption": "from json", "url": "https://example.org/a.jpg", "clip": 0.3}')
+    (folder / "b.txt").write_text("\ufeffone line", "utf-8")
+    (folder / "sub/c.TXT").write_text("first\nsecond")
+    (folder / "sub/c.json").write_text("[broken")
+    (folder / "sub/d.e.caption").write_text("dots")
+    (folder / "named.txt").write_text("not taken: a table names the image")
+    (folder / "README.txt").write_text("of no image")
+    (folder / "metadata.csv").write_text("file_name,caption\nnamed.jpg,of the table\n")
+
+
+def test_text_and_json_beside_an_image_are_its_columns(
+    tmp_path: Path, picture: Callable[..., bytes], source: Build
+) -> None:
+    beside(tmp_path, picture)
+    made = source(tmp_path, format="folder")
+    found = {image.source_key: image for shard in made.shards() for image in made.index(shard)}
+    assert {key: image.raw_captions for key, image in found.items()} == {
+        "a": ("from json",), "b": ("one line",), "sub/c": ("first", "second"), "sub/d.e": ("dots",),
+        "named": ("of the table",), "alone": (),
+    }  # fmt: skip
+    assert found["a"].columns["txt"] == "a red kite\n\na kite in the sky\n"
+    assert found["a"].url == "https://example.org/a.jpg" and found["a"].columns["clip"] == 0.3
+    assert found["sub/c"].columns == {"txt": "first\nsecond", "_dropped": ["json"]}
+    assert found["sub/d.e"].columns == {"caption": "dots"}
+    assert found["named"].columns == {"caption": "of the table"}
+    assert (found["alone"].columns, found["alone"].detail) == ({}, "no table names this image")
+    assert made.columns() == {"caption", "txt", "url", "clip"}
+    assert made.unused() == [
+        "files that are no images: 2 .txt",
+        "images that no table names, so they have no columns: 1",
+    ]
+    (lines,) = (image for image in source(tmp_path, format="folder", raw_caption="txt").index(next(made.shards()))
+                if image.source_key == "a")  # fmt: skip
+    assert lines.raw_captions == ("a red kite", "a kite in the sky")
+
+
+def test_an_output_from_before_files_beside_images_were_read_keeps_its_columns(
+    tmp_path: Path, picture: Callable[..., bytes], source: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside(tmp_path, picture)
+    store = LocalStore(tmp_path / ".out")
+    store.put("source.json", b'{"keys": "path", "shards": 1}')
+    old, new = source(tmp_path, format="folder", store=store), source(tmp_path, format="folder")
+    images, others = old.index(next(old.shards())), new.index(next(new.shards()))
+    assert [image.key for image in images] == [image.key for image in others]
+    assert [image.columns for image in images if image.source_key != "named"] == [{}] * 5
+    assert old.columns() == {"caption"}
+    assert old.unused()[1] == (
+        "of these beside an image: 3 .txt, 2 .json, 1 .caption (this output is from before they were read)"
+    )
+    monkeypatch.setattr("recaption.source.folder._GROWTH", 0)  # it gets more shards: the rule stays
+    assert source(tmp_path, format="folder", store=store).rule == FolderRule(keys="path", shards=1)

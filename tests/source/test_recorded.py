@@ -22,7 +22,7 @@ def test_a_new_output_has_no_rule_and_an_old_one_the_rule_from_before(tmp_path: 
 
 def test_a_recorded_rule_is_kept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    rule = FolderRule(keys="path", shards=7)
+    rule = FolderRule(keys="path", shards=7, beside=True)
     record_rule(store, rule)
     store.put("index/photos-000000.parquet", b"")
     assert recorded_rule(store) == rule

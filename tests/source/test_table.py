@@ -140,3 +140,34 @@ def test_cells_of_any_size_and_the_limit_stays(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="line 2"):
         read_table(str(path))
     assert csv.field_size_limit() == limit
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "a.csv",
+            b"file_name,caption,n,caption,n\na.jpg,x,1,y,2\n",
+            r"a\.csv, line 1: columns caption, n more than once",
+        ),
+        ("a.jsonl", b'{"file_name": "a.jpg"}\n{"file_name": "b", "n": 1, "n": 2}', r"a\.jsonl, line 2: repeated key n"),
+        ("a.jsonl", b'{"file_name": "a.jpg", "x": {"n": 1, "n": 2}}', r"a\.jsonl, line 1: repeated key n"),
+        ("a.json", b'[{"file_name": "a.jpg", "n": 1, "n": 2}]', r"a\.json has objects with a repeated key: n"),
+    ],
+)
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(SourceError, match=message):
+        read_table(str(tmp_path / name))
+
+
+def test_a_column_that_is_there_twice_in_parquet_is_named(tmp_path: Path) -> None:
+    table = pa.table([["a.jpg"], ["x"], ["y"]], names=["file_name", "caption", "caption"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(SourceError, match="column caption more than once"):
+        read_table(str(tmp_path / "a.parquet"))
+
+
+def test_empty_cells_in_the_header_of_a_csv_are_no_column_twice(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("file_name,caption,,\na.jpg,x,,\n")  # as spreadsheets write them
+    assert read_table(str(tmp_path / "a.csv")).rows["a.jpg"]["caption"] == "x"

@@ -28,7 +28,7 @@ def test_of_a_folder(tmp_path: Path, picture: Callable[..., bytes], source: Buil
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg", "alt": "x"}\n{"file_name": "named.bin"}\n')
     (tmp_path / "up").symlink_to(tmp_path)
     assert source(tmp_path, format="folder").unused() == [
-        "files that are no images: 2 .txt, 1 without suffix, 1 .gz",
+        "files that are no images: 2 .txt, 1 without suffix, 1 .gz",  # a table names a.jpg, so a.txt is not read
         "names that begin with a dot: 1",
         "links back into a folder above them: 1",
         "columns that may hold captions: alt (raw captions are taken from caption, txt, text, or from the column that "
@@ -48,6 +48,14 @@ def test_of_tars(tmp_path: Path, picture: Callable[..., bytes], write_tar: Calla
         "images beside the first of a sample (jpg, jpeg, png, …): 1 samples",
     ]
     assert found[2].startswith("columns that may hold captions: title")
+
+
+def test_keys_that_a_json_member_repeats(
+    tmp_path: Path, picture: Callable[..., bytes], write_tar: Callable[..., Path], source: Build
+) -> None:
+    path = write_tar(tmp_path / "x.tar", [("a.jpg", picture(1)), ("a.json", b'{"caption": "x", "caption": "y"}')])
+    assert source(path).unused() == ["all but the last value of keys that a JSON member repeats: caption"]
+    assert next(iter(source(path).index(next(source(path).shards())))).raw_captions == ("y",)
 
 
 def test_of_parquet(tmp_path: Path, picture: Callable[..., bytes], source: Build) -> None:

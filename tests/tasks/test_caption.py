@@ -91,6 +91,34 @@ REMOVED = {
         f"USER: Describe this image. ASSISTANT: {CAP}",
         f"### Response:\n{CAP}",
         f"**Final Answer:** {CAP}",
+        f"Bot: {CAP}",
+        f"Chatbot: {CAP}",
+        f"AI: {CAP}",
+        f"ChatGPT:\n{CAP}",
+        f"**Bot:** {CAP}",
+    ],
+    "label": [
+        f"Caption: {CAP}",
+        f"Description: {CAP}",
+        f"caption:\n{CAP}",
+        f"Captions:\n\n{CAP}",
+        f"Caption\uff1a{CAP}",
+        f"Image caption: {CAP}",
+        f"Detailed image description: {CAP}",
+        f"Description of the image: {CAP}",
+        f"Alt text: {CAP}",
+        f"Answer: {CAP}",
+        f"Output:\n{CAP}",
+        f"**Caption:** {CAP}",
+        f"**Caption**: {CAP}",
+        f"**Caption**\n\n{CAP}",
+        f"**Caption: {CAP}**",
+        f"*Description:* {CAP}",
+        f"__Caption:__ {CAP}",
+        f"## Caption\n{CAP}",
+        f"# Caption: {CAP}",
+        f"### **Image Description**\n\n{CAP}",
+        f"Caption: Description: {CAP}",
     ],
     "fence": [f"```\n{CAP}\n```", f"```markdown\n{CAP}\n```", f"```{CAP}```", f"```text\n{CAP}"],
     "json": [
@@ -120,6 +148,24 @@ REMOVED = {
         f"<FinalAnswer>{CAP}</FinalAnswer>",
         f"<assistant>{CAP}</assistant>",
         f"<b>{CAP}</b>",
+        f"<content>{CAP}</content>",
+        f"<reply>\n{CAP}\n</reply >",
+        f"<image-description>{CAP}</image-description>",
+        f"<imageCaption>{CAP}",
+        f"<![CDATA[{CAP}]]>",
+        f"<![CDATA[{CAP}",
+        f"<answer><![CDATA[{CAP}]]></answer>",
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<caption>{CAP}</caption>',
+        f"<!DOCTYPE html>\n<html><body>{CAP}</body></html>",
+        f"<tool_call>{CAP}</tool_call>",
+        f"<tool_call>\n{CAP}",
+        f"{CAP}\n<tool_call>\n{{}}\n</tool_call>",
+        f'{CAP}\n<tool_call>\n{{"name": "look", "arg',
+        f'<tool_call>{{"name": "a"}}</tool_call>\n{CAP}\n<tool_response>None</tool_response>',
+        '<tool_call>{"name": "say", "arguments": "' + json.dumps({"text": CAP}).replace('"', '\\"') + '"}</tool_call>',
+        f"Sure!\n<caption>{CAP}</caption>",
+        f"<caption>{CAP}</caption>\n\nLet me know if you need more.",
+        f"**{CAP}**",
         f"<caption>{CAP}</caption>\n<tags>square, cup</tags>",
         f"<summary>Two things.</summary><caption>A cup.</caption><conclusion>{CAP}</conclusion>",
     ],
@@ -161,6 +207,22 @@ def test_what_is_not_the_text_is_removed_by_a_named_rule(rule: str, answer: str)
             ("thought", "wrapper"),
         ),
         ('"A \\"red\\" sign.\\nA wall."', 'A "red" sign.\nA wall.', ("json",)),
+        (f'Caption: "{CAP}"', CAP, ("label", "quotes")),
+        (f'"Caption: {CAP}"', CAP, ("label", "quotes")),
+        (f"Assistant: **Caption:** {CAP}", CAP, ("role", "label")),
+        (f"Caption: **{CAP}**", CAP, ("label", "wrapper")),
+        (f"<![CDATA[Description: {CAP}]]>", CAP, ("label", "wrapper")),
+        (f"```xml\n<caption>{CAP}</caption>\n```", CAP, ("fence", "wrapper")),
+        (
+            '<tool_call>\n{"name": "describe", "arguments": {"caption": "' + CAP + '"}}\n</tool_call>',
+            CAP,
+            ("json",),
+        ),
+        (
+            '[TOOL_CALLS] [{"name": "describe", "arguments": {"caption": "' + CAP + '"}}]',
+            CAP,
+            ("token", "json"),
+        ),
     ],
 )
 def test_rules_work_together(answer: str, text: str, rules: tuple[str, ...]) -> None:
@@ -204,6 +266,23 @@ def test_rules_work_together(answer: str, text: str, rules: tuple[str, ...]) -> 
         "Thinking statues sit in a row.",
         "A form with the headings <name> and <plan >, both empty",
         "Answer sheets lie on a desk.",
+        "Photo: a dog, by Anna Lee.",
+        "Image: 3 of 12 is printed below a map.",
+        "Title: The Red House. A book cover.",
+        "Caption\nThe word is printed on a poster.",
+        "Caption boxes frame each panel of a comic.",
+        "Description and price stand on a label.",
+        "A poster says: Caption: none.",
+        "A form has the field\nDescription: a red cup",
+        "Bots: a row of toy robots.",
+        "AI is written on a wall.",
+        "Outputs: three sockets on the back of an amplifier.",
+        "*STOP* is written on a sign, and *GO* on another.",
+        "A slide shows `<tool_call>{}</tool_call>` in a grey box.",
+        "A slide names the <tool_call> tag and two others",
+        "The screen shows the <![CDATA[ marker in red.",
+        "<svg><rect/></svg>",
+        "Caption:",
         "Unknown people walk along a street.",
     ],
 )
@@ -257,6 +336,10 @@ def test_content_stays_as_it_is(answer: str) -> None:
         "[THINK]hm",
         "<|channel|>analysis<|message|>We need to",
         "\ud800",
+        "Caption: N/A",
+        "<![CDATA[]]>",
+        '<tool_call>{"name": "search", "arguments": {"query": "red cup"}}</tool_call>',
+        '<tool_call>\n{"name": "search", "argum',
     ],
 )
 def test_an_answer_without_anything_visible_is_empty(answer: str) -> None:
@@ -267,6 +350,15 @@ def test_a_long_answer_is_cut_at_a_character() -> None:
     cleaned = clean("é" * LONGEST)
     assert cleaned.text == "é" * (LONGEST // 2)
     assert cleaned.removed == ("cut",)
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000", "\u200b", "\ufeff \u2060\n"])
+def test_white_space_around_an_answer_does_not_count_against_its_length(blank: str) -> None:
+    padding = blank * (2**20 // len(blank.encode()))
+    for answer in (padding + CAP, CAP + padding, padding + CAP + padding):
+        cleaned = clean(answer)
+        assert cleaned.text == CAP
+        assert set(cleaned.removed) <= {"control"}
 
 
 _PIECES = st.sampled_from(
@@ -336,6 +428,16 @@ def test_cleaning_is_idempotent_and_its_text_can_be_stored(answer: str) -> None:
         "<|im_start|>user",
         "\\boxed{",
         "<|channel|>analysis",
+        "Caption:",
+        "**Caption:",
+        "<![CDATA[",
+        "<tool_call>",
+        "<tool_call>{",
+        "</tool_call>",
+        "<caption>",
+        "\n<caption>",
+        "<a>",
+        "**",
     ],
 )
 def test_a_hostile_answer_is_cleaned_or_left_as_it_is(piece: str) -> None:

@@ -1,3 +1,5 @@
+"""The dataset card, its front matter, and text of users, models and the web inside Markdown."""
+
 from __future__ import annotations
 
 import json
@@ -10,11 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from recaption import schema
 from recaption.write import card
-from recaption.write.hub import front_matter, size_category
+from recaption.write.card import code, fenced, front_matter, plain, size_category, table
 
 GOLDEN = Path(__file__).parent.parent / "golden/output/builds"
 HOSTILE = "# x\n---\nevil: [1\n<script>a</script> ![i](http://x) | c ``` \u2028---\u2028 {{ x }}"
@@ -169,3 +174,72 @@ def test_the_features_of_tars_have_room_for_every_field() -> None:
 )
 def test_sizes_have_the_hub_s_names(rows: int, name: str) -> None:
     assert size_category(rows) == name
+
+
+CONTROL = "[\x00-\x08\x0b-\x1f\x7f\u0085\u2028\u2029]"
+TEXTS = st.text(st.sampled_from(list("ab 1.-+=#*_`~<>[]()!|\\&;$@:/\n\r\x00\u2028\t")) | st.characters(), max_size=40)
+
+
+def parse(text: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").enable("strikethrough").parse(text)
+
+
+def folded(text: str) -> str:
+    return " ".join(re.sub(CONTROL, " ", text).split())
+
+
+@given(TEXTS)
+@example("# heading")
+@example("1. list")
+@example("1) list")
+@example("- rule\n---")
+@example("=== ")
+@example("<script>alert(1)</script> ![x](http://x) | cell")
+@example("a\\\nb &amp; &#35;")
+def test_plain_text_stays_text(text: str) -> None:
+    tokens = parse(f"{plain(text)}\n")
+    if not folded(text):
+        assert tokens == []
+        return
+    assert [t.type for t in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    children = tokens[1].children or []
+    assert {child.type for child in children} <= {"text", "text_special"}
+    assert "".join(child.content for child in children) == folded(text)
+
+
+@given(TEXTS)
+@example("`")
+@example("a ``` b")
+@example("\\")
+@example("` `")
+def test_a_code_span_holds_what_it_was_given(text: str) -> None:
+    (inline,) = [t for t in parse(f"x {code(text)} y") if t.type == "inline"]
+    spans = [child for child in inline.children or [] if child.type == "code_inline"]
+    if folded(text):
+        assert [span.content.strip(" ") for span in spans] == [folded(text).replace("|", "\\|")]
+    assert {child.type for child in inline.children or []} <= {"text", "code_inline"}
+
+
+@given(TEXTS)
+@example("```\nout\n```")
+@example("~~~~\n````")
+@example("    indented")
+def test_nothing_leaves_a_fence(text: str) -> None:
+    tokens = parse(f"before\n\n{fenced(text)}\n\nafter\n")
+    around = ["paragraph_open", "inline", "paragraph_close"]
+    assert [t.type for t in tokens] == [*around, "fence", *around]
+    (fence,) = [t for t in tokens if t.type == "fence"]
+    assert fence.content == re.sub(CONTROL, " ", text.replace("\r\n", "\n").replace("\r", "\n")) + "\n"
+
+
+@given(TEXTS, TEXTS)
+def test_cells_stay_in_their_columns(left: str, right: str) -> None:
+    tokens = parse(table(["a", "b:"], [[code(left), plain(right)]]))
+    assert [t.type for t in tokens].count("tr_open") == 2
+    cells = [tokens[i + 1] for i, t in enumerate(tokens) if t.type == "td_open"]
+    assert len(cells) == 2
+    assert folded(right) == "".join(child.content for child in cells[1].children or [])
+
+
+def test_numbers_are_aligned_to_the_right() -> None:
+    assert table(["name", "rows:"], [["a", "1"]]) == "| name | rows |\n| --- | ---: |\n| a | 1 |"

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from damage import kinds
+from writing import write_manifest, write_shard
 
 from recaption.annotate import Annotator
 from recaption.build.assemble import Assembled
@@ -18,7 +19,6 @@ from recaption.io.store import LocalStore
 from recaption.tasks.caption import clean
 from recaption.text import LONGEST, normalise
 from recaption.types import Record
-from recaption.write import write_manifest, write_shard
 
 HOSTILE = [
     "NUL \0 in the middle. And \0\0 more.",

@@ -8,11 +8,12 @@ import duckdb
 import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
+from writing import write_manifest, write_shard
 
 from recaption.errors import DatasetError
 from recaption.io.store import LocalStore
 from recaption.resources import shipped
-from recaption.write import Encoder, ShardEntry, read_manifest, views_sql, write_manifest, write_shard, written_shard
+from recaption.write import Encoder, ShardEntry, read_manifest, views_sql, written_shard
 
 SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}
 
@@ -97,6 +98,11 @@ def test_token_ids_are_described_and_compose_where_they_do_in_every_shard(store:
         made = describe(store, changed, one, token_ids=[scene.facts])
         validate("manifest", json.loads((store.root / "builds/b/manifest.json").read_bytes()))
         assert made["token_ids"] == [{**scene.facts.to_json(), "composable": all(composable)}]
+    failed = [replace(entry, token_failures={"scene": n}) for n, entry in enumerate(entries, 1)]
+    assert "token_failures" not in made
+    counted = describe(store, failed, one, token_ids=[scene.facts])
+    validate("manifest", json.loads((store.root / "builds/b/manifest.json").read_bytes()))
+    assert counted["token_failures"] == {"scene": 3}
     tokens = [f for s in made["shards"] for f in s["files"] if f["table"] == "tokens"]
     assert [f["path"] for f in tokens] == ["tokens/scene/00000.bin", "tokens/scene/00001.bin"]
     assert "token_ids" not in describe(store, [write(store, one)], one)

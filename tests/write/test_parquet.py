@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from writing import write_shard
 
 from recaption import schema
 from recaption.io.store import LocalStore
 from recaption.write import parquet as module
-from recaption.write import write_shard
 
 
 def write(store: LocalStore, one: Any, format: Any = "parquet") -> Any:

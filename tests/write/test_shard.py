@@ -10,12 +10,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from writing import write_shard
 
 from recaption.errors import ConfigError, DatasetError, ImageError, StoreError
 from recaption.io.outfile import outfile
 from recaption.io.store import LocalStore, ObjectStore
 from recaption.types import Image
-from recaption.write import write_shard, written_shard
+from recaption.write import written_shard
 
 
 def write(store: Any, one: Any, format: Any = "webdataset", **more: Any) -> Any:

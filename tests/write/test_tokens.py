@@ -12,15 +12,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import tokenizer_files
+from annotation_faults import PanicException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
+from writing import write_shard
 
 from recaption.errors import ConfigError, ImageError
 from recaption.io.store import LocalStore
 from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, check_tokens, tokens_path
 from recaption.types import Caption, Record, SubCaption
-from recaption.write import Encoder, encoders, texts_of, write_shard
+from recaption.write import Encoder, encoders, texts_of
+from recaption.write.entry import ShardEntry
 from recaption.write.tokens import write_tokens
 
 
@@ -224,6 +227,89 @@ def test_each_text_is_tokenised_once(store: LocalStore, folder: Path, monkeypatc
     assert sorted(asked) == sorted(["", "a dog.", "it barks."] * 2 + [".", "a dog", "it barks"])
     assert [tokens.texts(i) for i in (0, 1)] == [2, 3]
     assert tokens.ids(1, 2).tolist() == tokens.ids(0, 1).tolist() == encode(["it barks."])[0]
+
+
+def fail_on(encoder: Encoder, word: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the encoder raise for every batch with a text that has `word`."""
+    encode = encoder.encode
+
+    def failing(texts: Sequence[str]) -> list[list[int]]:
+        if any(word in text for text in texts):
+            raise error
+        return encode(texts)
+
+    monkeypatch.setattr(encoder, "encode", failing)
+
+
+@pytest.mark.parametrize("error", [ValueError("bad piece"), PanicException("index out of range"), MemoryError()])
+def test_a_text_on_which_the_tokenizer_fails_costs_no_other(
+    store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    encoder = Encoder(str(tokenizer_files.clip_like(folder)))
+    records = [record(["A dog.", "A boom is there", "It barks"], [], key="a"), record(["A boom."], ["A cat."], key="b")]
+    whole = written(LocalStore(store.root / "whole"), records, encoder)
+    fail_on(encoder, "boom", error, monkeypatch)
+    made = write_tokens(store, "x.bin", records, encoder)
+    name = type(error).__name__
+    assert [(f.caption_id, f.table, f.tokenizer) for f in made.failures] == [("0", None, "clip_like")] * 2
+    assert all(f.error.startswith(name) for f in made.failures)
+    assert made.composable, "the other texts still compose"
+    tokens = TokenIds.open(store.root / "x.bin")
+    unknown = {(0, 1), (1, 0)}
+    for sample, texts in enumerate(map(texts_of, records)):
+        for n in range(len(texts)):
+            assert tokens.is_unknown(sample, n) == ((sample, n) in unknown)
+            assert not whole.is_unknown(sample, n)
+            if (sample, n) in unknown:
+                assert len(tokens.ids(sample, n)) == 0
+                assert not tokens.takes_stop(sample, n) and not tokens.loses_stop(sample, n)
+            else:
+                assert tokens.ids(sample, n).tolist() == whole.ids(sample, n).tolist()
+                assert tokens.takes_stop(sample, n) == whole.takes_stop(sample, n)
+    assert tokens.of(0).joined([(1, 0)]) is None and tokens.of(0).joined([(0, 0), (1, 0)]) is None
+    joined = tokens.of(0).joined([(0, 0), (2, 0)])
+    assert joined is not None and joined.tolist() == encoder.encode(["A dog. It barks"])[0]
+    found = check_tokens(tokens, map(texts_of, records), encoder.facts.to_json(), encoder.encode)
+    assert list(found) == [], "texts without ids are not tokenised again"
+
+
+def test_a_stop_of_the_process_is_no_failure_of_a_text(
+    store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Encoder(str(tokenizer_files.clip_like(folder)))
+    fail_on(encoder, "boom", KeyboardInterrupt(), monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        write_tokens(store, "x.bin", [record(["A boom."])], encoder)
+
+
+def test_a_tokenizer_that_fails_on_joined_words_or_stops_only_leaves_them_unknown(
+    store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = Encoder(str(tokenizer_files.clip_like(folder)))
+    fail_on(encoder, "barks.", ValueError("no"), monkeypatch)
+    tokens = written(store, [record(["A dog", "It barks"])], encoder)
+    assert [tokens.takes_stop(0, n) for n in (0, 1)] == [True, False]
+    encoder = Encoder(str(tokenizer_files.clip_like(folder)))
+    fail_on(encoder, "barks A", ValueError("no"), monkeypatch)
+    tokens = written(LocalStore(store.root / "b"), [record(["A dog", "It barks"])], encoder)
+    assert not tokens.facts.composable and len(tokens.ids(0, 1))
+
+
+def test_a_shard_counts_the_captions_on_which_a_tokenizer_fails(
+    store: LocalStore, shard: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = shard(6)
+    records = one.records()
+    usable = next(r for r in records if r.captions and r.captions[0].sub_captions)
+    text = usable.captions[0].sub_captions[0].text
+    encoder = Encoder(str(tokenizer_files.clip_like(folder)))
+    fail_on(encoder, text, ValueError("bad piece"), monkeypatch)
+    entry = write_shard(store, "b", one.name, records, one.images, format="sidecar", token_ids=[encoder])
+    expected = [c.caption_id for r in records for c in r.captions if any(text in s.text for s in c.sub_captions)]
+    assert entry.token_failures == {"clip_like": len(expected)} and not entry.table_failures
+    assert [f.caption_id for f in entry.failures] == expected
+    assert entry.to_json()["token_failures"] == {"clip_like": len(expected)}
+    assert ShardEntry.from_json(entry.to_json()).token_failures == entry.token_failures
 
 
 def test_large_vocabularies_take_four_bytes(store: LocalStore, folder: Path) -> None:

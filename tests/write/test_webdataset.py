@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from writing import write_shard
 
 from recaption.io.store import LocalStore
 from recaption.resources import shipped
 from recaption.text import normalise
-from recaption.write import write_shard
 from recaption.write.webdataset import header
 
 

@@ -11,6 +11,8 @@ WITH counts AS (
         arg_min(text, hash(sub_id)) FILTER (is_meta) AS meta_text,
         count(*) FILTER (is_boilerplate) AS boilerplate,
         arg_min(text, hash(sub_id)) FILTER (is_boilerplate) AS boilerplate_text,
+        count(*) FILTER (is_unparsed) AS unparsed,
+        arg_min(text, hash(sub_id)) FILTER (is_unparsed) AS unparsed_text,
         count(*) FILTER (dup_of IS NOT NULL) AS duplicate,
         arg_min(text, hash(sub_id)) FILTER (dup_of IS NOT NULL) AS duplicate_text,
         count(*) FILTER (weight = 0) AS never_drawn,
@@ -22,6 +24,7 @@ flags AS (
     UNION ALL SELECT generation, total, 'negation', negation, negation_text FROM counts
     UNION ALL SELECT generation, total, 'meta', meta, meta_text FROM counts
     UNION ALL SELECT generation, total, 'boilerplate', boilerplate, boilerplate_text FROM counts
+    UNION ALL SELECT generation, total, 'unparsed', unparsed, unparsed_text FROM counts
     UNION ALL SELECT generation, total, 'duplicate', duplicate, duplicate_text FROM counts
     UNION ALL SELECT generation, total, 'weight 0', never_drawn, never_drawn_text FROM counts
 )

@@ -8,6 +8,7 @@ SELECT
         [
             CASE WHEN is_fragment THEN 'fragment' END, CASE WHEN is_negation THEN 'negation' END,
             CASE WHEN is_meta THEN 'meta' END, CASE WHEN is_boilerplate THEN 'boilerplate' END,
+            CASE WHEN is_unparsed THEN 'unparsed' END,
             CASE WHEN dup_of IS NOT NULL THEN 'duplicate of ' || dup_of END
         ],
         lambda flag: flag IS NOT NULL

@@ -14,6 +14,7 @@ counted AS (
             {'flag': 'negation', 'n': count(*) FILTER (is_negation)},
             {'flag': 'meta', 'n': count(*) FILTER (is_meta)},
             {'flag': 'boilerplate', 'n': count(*) FILTER (is_boilerplate)},
+            {'flag': 'unparsed', 'n': count(*) FILTER (is_unparsed)},
             {'flag': 'duplicate', 'n': count(*) FILTER (dup_of IS NOT NULL)}
         ] AS flags
     FROM sub_captions SEMI JOIN shared USING (dataset, key) GROUP BY dataset, generation

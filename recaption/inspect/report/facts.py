@@ -11,7 +11,7 @@ from recaption.inspect.stoppable import fetch
 if TYPE_CHECKING:
     import duckdb
 
-FLAGS = ("is_fragment", "is_negation", "is_meta", "is_boilerplate")
+FLAGS = ("is_fragment", "is_negation", "is_meta", "is_boilerplate", "is_unparsed")
 WEIGHT_STEP = 0.05
 TOP_TAGS = 24
 _USABLE = "status IN ('ok', 'partial')"

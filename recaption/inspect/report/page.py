@@ -122,7 +122,7 @@ def duration(seconds: float | timedelta) -> str:
     return " ".join(parts[:2])
 
 
-_FLAGS = {"meta": "about the picture", "boilerplate": "opener"}
+_FLAGS = {"meta": "about the picture", "boilerplate": "opener", "unparsed": "not parsed"}
 
 
 def _flag(name: str) -> str:

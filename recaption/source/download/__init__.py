@@ -1,10 +1,9 @@
-"""`recaption download URLS OUT`: img2dataset with settings made for what follows.
+"""`recaption download URLS OUT`: img2dataset with settings that suit captioning.
 
-    list of URLs ─► pass 1 (img2dataset) ─► transient failures ─► pass 2, gentler ─► equal shards + failed.parquet
+    list of URLs ─► img2dataset ─► shards; transient failures ─► img2dataset, gentler ─► further shards
 
-img2dataset runs in processes of its own and knows only row numbers and URLs (`passes`, `worker`); the opener that it
-is given bounds bytes and time, honours opt-outs and takes only images (`fetch`); original columns come back when the
-shards are written (`repack`). Nothing is dropped: URLs = images stored + rows of failed.parquet.
+`lists` reads the list, `passes` runs img2dataset in a process of its own, `worker` is that process, `opener` checks
+each response there, `outcomes` reads the result of each URL from img2dataset's tables, `job` puts them together.
 """
 
 from __future__ import annotations

@@ -1,25 +1,25 @@
-"""The JSON Schemas in `schemas/`, derived from the Arrow tables and the closed lists of `recaption.types`.
+#!/usr/bin/env python3
+"""Write the generated JSON Schemas in `schemas/` (`make schemas`): one per table, and the one of pipeline files.
 
-    python -m recaption.write.contract        writes them; a test fails when the committed ones differ
-
-A table's schema describes one row as a JSON object; `x-arrow` names the column's type in Parquet. The schemas of
-`manifest.json`, `sizes.json`, `_info.json` and `metrics/` are written by hand, there is no table behind them.
+They are derived from the Arrow tables, the closed lists and the settings of recaption. A test fails when the committed
+files differ. A table's schema describes one row as a JSON object; `x-arrow` is the column's type in Parquet. The
+schemas of `manifest.json`, `sizes.json`, `_info.json` and `metrics/` are maintained by hand.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, Final, get_args
 
 import orjson
 import pyarrow as pa
 
 from recaption import schema, types
+from recaption.config import Pipeline
+from recaption.resources import shipped
 from recaption.types import SCHEMA_VERSION
 
-KEY: Final = "^[A-Za-z0-9_-]{1,128}$"
-GENERATION: Final = "^[a-z][a-z0-9_]{0,31}$"
+DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _SHA256_OR_EMPTY = "^([0-9a-f]{64})?$"
 _SHA256 = "^[0-9a-f]{64}$"
 
@@ -32,7 +32,7 @@ _CLOSED: dict[str, tuple[str, ...]] = {
     "granularity": get_args(types.Granularity),
 }
 _PATTERNS = {
-    "key": KEY,
+    "key": "^[A-Za-z0-9_-]{1,128}$",
     "sha256": _SHA256_OR_EMPTY,
     "image_sha256": _SHA256,
     "prompt_sha256": _SHA256,
@@ -70,17 +70,18 @@ def tables() -> dict[str, pa.Schema]:
 
 
 def json_schemas() -> dict[str, dict[str, Any]]:
-    """Every derived JSON Schema by name; the file is `schemas/<name>.schema.json`."""
+    """Every generated JSON Schema by name; the file is `schemas/<name>.schema.json`."""
     made = {name: _document(name, _object(arrow)) for name, arrow in tables().items()}
     records = made["records"]  # the image columns are there in format parquet only
     records["required"] = [n for n in records["required"] if n not in {"image", *_image_columns()}]
     made["sample"] = _document("sample", _sample(_object(schema.records())))
+    made["pipeline"] = {"$schema": DRAFT, "$id": "pipeline.schema.json", **Pipeline.model_json_schema()}
     return made
 
 
 def _document(name: str, body: dict[str, Any]) -> dict[str, Any]:
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": DRAFT,
         "$id": f"{name}.schema.json",
         "title": TITLES[name],
         "x-schema-version": SCHEMA_VERSION,
@@ -190,23 +191,11 @@ def _sample(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write(folder: Path) -> list[Path]:
-    """Write the derived schemas into `folder`. Returns the paths."""
-    paths = []
-    for name, body in json_schemas().items():
-        path = folder / f"{name}.schema.json"
-        path.write_bytes(render(body))
-        paths.append(path)
-    return paths
-
-
 def render(body: dict[str, Any]) -> bytes:
-    """A schema as it lies in the repository."""
+    """The bytes of a schema's file."""
     return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 if __name__ == "__main__":
-    from recaption.resources import shipped
-
-    for written in write(shipped("schemas")):
-        print(written.name)
+    for name, body in json_schemas().items():
+        (shipped("schemas") / f"{name}.schema.json").write_bytes(render(body))

@@ -1,0 +1,134 @@
+"""Check each response that img2dataset receives: opt-out, size, time, and whether the body is a complete image.
+
+img2dataset fetches with `urllib.request.urlopen`, without limits on bytes or total time. `worker` gives urllib an
+opener with these checks (`urllib.request.install_opener`). A failed check is in img2dataset's table as
+`<reason>: <detail>`.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import ssl
+import string
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.response import addinfourl
+
+from recaption.errors import ImageError
+
+DIRECTIVES: Final = ("noai", "noimageai", "noindex", "noimageindex")
+_VALUED: Final = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}  # `name: value`
+_AGENT: Final = re.compile(r"\*|[a-z][a-z0-9_./-]*")
+
+
+class CheckError(Exception):
+    """A response that is not used. `str()` is `<reason>: <detail>`."""
+
+
+def build(**checks: Any) -> urllib.request.OpenerDirector:
+    """An opener for http and https with the checks. `checks`: the fields of `Checks`."""
+    opener = urllib.request.OpenerDirector()  # build_opener would add file:, ftp: and data:
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        Checks(**checks),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+@dataclass(kw_only=True)
+class Checks(urllib.request.BaseHandler):
+    """`max_seconds` bounds a response in total; urlopen's timeout bounds only the wait for the next bytes."""
+
+    max_bytes: int
+    max_seconds: float
+    respect_opt_out: bool
+    user_agent_token: str
+    handler_order = 400  # before HTTPErrorProcessor, so that redirects are checked too
+
+    def http_request(self, request: Any) -> Any:
+        request.full_url = _ascii(request.full_url)
+        request.deadline = time.monotonic() + self.max_seconds
+        return request
+
+    def http_response(self, request: Any, response: Any) -> Any:
+        with response:
+            headers, data = response.headers, b""
+            if self.respect_opt_out and response.code < 400:
+                tags = headers.get_all("X-Robots-Tag", [])
+                found = opted_out(tags, headers.get("tdm-reservation"), self.user_agent_token)
+                if found:
+                    raise CheckError(f"opted_out: {found}")
+            if 200 <= response.code < 300:  # bodies of redirects and errors are not read
+                data = self._body(response, request.deadline)
+                self._image(data)
+            checked = addinfourl(io.BytesIO(data), headers, response.url, response.code)
+            checked.msg = response.msg  # type: ignore[attr-defined] # HTTPErrorProcessor reads it
+            return checked
+
+    https_request, https_response = http_request, http_response
+
+    def _body(self, response: Any, deadline: float) -> bytes:
+        announced, limit, body = response.length, self.max_bytes, bytearray()
+        if announced is not None and announced > limit:
+            raise CheckError(f"too_large: {announced} bytes announced, limit {limit}")
+        while chunk := response.read1(1 << 16):  # returns as soon as some bytes arrive
+            body += chunk
+            if len(body) > limit:
+                raise CheckError(f"too_large: more than {limit} bytes")
+            if time.monotonic() > deadline:
+                raise CheckError(f"timeout: {len(body)} bytes after {self.max_seconds:g} s")
+        if announced is not None and len(body) < announced:
+            raise CheckError(f"truncated: {len(body)} of {announced} bytes")
+        return bytes(body)
+
+    def _image(self, data: bytes) -> None:
+        from recaption.decode import look
+
+        try:
+            look(data)
+        except ImageError as error:
+            reason = error.reason if error.reason in ("truncated", "too_many_pixels") else "not_an_image"
+            raise CheckError(f"{reason}: {error.args[0]}") from error
+
+
+def _ascii(url: str) -> str:
+    """The URL with spaces and non-ASCII characters encoded, as browsers send it."""
+    if url.isascii() and not re.search(r"[\x00-\x20\x7f]", url):
+        return url
+    parts = urllib.parse.urlsplit(url)
+    host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode("ascii")
+    return urllib.parse.quote(urllib.parse.urlunsplit(parts._replace(netloc=host)), safe=string.punctuation)
+
+
+def opted_out(robots_tags: Iterable[str], tdm_reservation: str | None, token: str) -> str | None:
+    """The header that forbids use for machine learning, or None. `robots_tags`: all values of X-Robots-Tag.
+
+    `noai`, `noimageai` (DeviantArt), `noindex` and `noimageindex`, for everyone or for `token`, and
+    `tdm-reservation: 1` (W3C TDM Reservation Protocol). img2dataset's own check takes `noai, max-snippet:10` for a rule
+    of another robot.
+    """
+    if (tdm_reservation or "").strip() == "1":
+        return "tdm-reservation: 1"
+    for value in robots_tags:
+        agent: str | None = None  # a name applies to all that follows it in this header
+        for item in value.lower().split(","):
+            key, colon, rest = (part.strip() for part in item.partition(":"))
+            if colon and key in _VALUED:
+                continue
+            if colon and _AGENT.fullmatch(key):
+                agent = key
+            if agent in (None, "*", token.lower()) and (rest if colon else key) in DIRECTIVES:
+                return f"X-Robots-Tag: {value}"
+    return None
