@@ -95,7 +95,7 @@ def test_the_whole_is_reckoned_from_the_rate_of_the_pilot(ran: dict[str, Any]) -
     for fact in (
         "moody: 8 images in 4 s with 2 engines (vllm 0.32.0 on NVIDIA H100)",
         "2.00 images/s, 1.00 per engine",
-        "95 % of what the engine can do by itself: engine-bound",
+        "95 % of the engine's maximum rate: engine-bound",
         "a short pilot",
         "whole source: about 7,200,000 images",
         "2,000 GPU-hours: 41 d 16 h with 2 engines",
