@@ -183,7 +183,7 @@ def _measured(estimate: Estimate) -> list[str]:
             found.append(f"  {percent(min(1.0, rate.share))} of the engine's maximum rate{bound}")
         if rate.seconds < SHORT_SECONDS and (estimate.total is None or estimate.total.images > estimate.pilot):
             found.append(
-                "  a short pilot: start and end take a large part of it, so the whole source is faster; use --images 2048"
+                "  a short pilot: start and end take a large part of it, so the source is faster; use --images 2048"
             )
     found += [
         f"{name}: nothing to measure: no run of this output has used it, and the pilot has no missing answers"

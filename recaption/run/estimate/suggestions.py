@@ -74,7 +74,8 @@ def _of_lengths(lengths: Lengths, where: str, model: Model) -> Iterator[str]:
     if lengths.cut_share > CUT:
         yield (
             f"{lengths.id}: {percent(lengths.cut_share)} of the answers are truncated at max_tokens: "
-            f"--set {where}.sampling.max_tokens={_round_up(lengths.max_tokens * 3 / 2)}, or ask for less. {_REGENERATES}"
+            f"--set {where}.sampling.max_tokens={_round_up(lengths.max_tokens * 3 / 2)}, or ask for less. "
+            f"{_REGENERATES}"
         )
     elif not lengths.cut and (enough := _round_up(longest * 3 / 2)) * 2 <= lengths.max_tokens:
         yield (
