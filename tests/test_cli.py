@@ -227,7 +227,7 @@ def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
     asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
     assert seen == asked | {"beside": ()}
     out, err = said(capsys)
-    assert "retried: asked 6 again, of which 4 have an answer now" in out and "long: asked 6" in out
+    assert "retried 6 rejects, of which 4 have an answer now" in out and "long: asked 6" in out
     assert ("max_reject_share" in err) == bool(code)
     assert main(["retry", "out/x", "--reason", "refusal", "--quiet"]) == code
     assert said(capsys)[0] == ""
