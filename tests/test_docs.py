@@ -120,18 +120,26 @@ def check_command(words: list[str]) -> None:
 
 
 def check_recaption(words: list[str]) -> None:
-    from recaption.cli import parser
+    import typer
+    from typer.exceptions import TyperException
 
-    try:
-        arguments = parser().parse_args(words)
-    except SystemExit as stop:
-        assert stop.code in (0, None), f"recaption {shlex.join(words)} does not parse"
+    from recaption.cli import command
+
+    name, *rest = words or ["--help"]
+    if name.startswith("-"):  # --help, --version
         return
-    pipeline = str(getattr(arguments, "pipeline", None) or "")
+    assert name in command().commands, f"there is no command {name}"
+    try:
+        arguments = command().commands[name].make_context(name, rest).params
+    except typer.Exit:  # --help
+        return
+    except TyperException as error:
+        raise AssertionError(f"recaption {shlex.join(words)} does not parse: {error}") from error
+    pipeline = str(arguments.get("pipeline") or "")
     # A shipped name, or a file in the checkout; anything else with a folder in it is the reader's own.
     if pipeline and ("/" not in pipeline or pipeline.startswith("pipelines/")):
         name = str(ROOT / pipeline) if "/" in pipeline else pipeline
-        config.load(name, tuple(getattr(arguments, "set", ())))
+        config.load(name, tuple(arguments.get("overrides") or ()))
 
 
 def targets() -> list[str]:

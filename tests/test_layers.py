@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "resources",
             "text",
-            "figures",
+            "formatting",
             "scrub",
             "problems",
             "tokenids",
@@ -47,7 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("progress",),
     ("run",),
     ("doctor",),
-    ("cli", "commands", "__main__"),
+    ("cli", "__main__"),
 )
 NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.

@@ -61,7 +61,7 @@ def test_a_log_gets_a_line_now_and_then() -> None:
     lines = shown(terminal=False).splitlines()
     assert lines[0] == "title"
     assert lines[1].startswith(
-        "qwen: long 50/100+ 1.0 captions/s, 2 asked again; short 23/100+ 2.0 captions/s, 3 rejected; "
+        "qwen: long 50/100+ 1.0 captions/s, 2 retried; short 23/100+ 2.0 captions/s, 3 rejected; "
         "2 engines, 7 in flight, at least "
     )
     assert len(lines) == 2, "ten seconds have not passed"

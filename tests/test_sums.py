@@ -15,12 +15,12 @@ from rich.console import Console
 from samples import jpeg, sample, write_tar
 
 from recaption import config
-from recaption.commands import _fields, _report
-from recaption.inspect import answer_question, summarise
-from recaption.inspect.answering import Form
-from recaption.inspect.layout import find
+from recaption.cli.summary import fields, print_outcome
+from recaption.inspect import output_question, summarise
+from recaption.inspect.paths import find
 from recaption.inspect.report import write_report
-from recaption.inspect.report.runs import read_runs
+from recaption.inspect.report.provenance import read_runs
+from recaption.inspect.results import ResultFormat
 from recaption.progress import Display
 from recaption.run import run
 from recaption.run.monitor.prometheus import PrometheusExporter
@@ -130,7 +130,7 @@ def execute(data: Pipeline, limit: int | None = None) -> tuple[Any, dict[str, An
     said, exporter = io.StringIO(), PrometheusExporter(0)
     with Display(Console(file=said), json=True) as display:
         outcome = run(config.validate(data), None, display, limit=limit, beside=[exporter])
-        display.summary({"exit_code": 0, **_fields(outcome, "test")})
+        display.summary({"exit_code": 0, **fields(outcome, "test")})
     return outcome, json.loads(said.getvalue().splitlines()[-1]), exporter
 
 
@@ -142,7 +142,7 @@ def scraped(exporter: PrometheusExporter, name: str, generation: str) -> int:
 def printed(data: Pipeline, name: str) -> dict[str, int]:
     """The rows of a named question, as JSON gives them."""
     sink = io.StringIO()
-    answer_question((data["output"]["path"],), [name], Form(format="json"), Console(file=sink, width=200))
+    output_question((data["output"]["path"],), [name], ResultFormat(format="json"), Console(file=sink, width=200))
     return {row["what"]: row["n"] for row in map(json.loads, sink.getvalue().splitlines())}
 
 
@@ -223,7 +223,7 @@ def test_all_that_show_a_figure_show_the_same(
         assert overview.get(f"stored answers: {name}", 0) == answered + earlier
 
     screen = io.StringIO()
-    _report(outcome, "test", Console(file=screen, width=200))
+    print_outcome(outcome, "test", Console(file=screen, width=200))
     figures = dict(re.findall(r"^(images|captions|objects|answers of this run) +([\d,]+)", screen.getvalue(), re.M))
     shown = {"images": s.images, "captions": s.captions, "objects": s.tags, "answers of this run": total}
     assert {what: int(n.replace(",", "")) for what, n in figures.items()} == shown

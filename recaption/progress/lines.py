@@ -1,4 +1,4 @@
-"""Progress as lines: for a log file that somebody reads, or, as JSON, for a program that does."""
+"""Progress as lines: plain for log files, JSON for programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ JSON_SECONDS = 5.0
 
 
 class PlainLines:
-    """A line of everything, now and then."""
+    """One plain line every PLAIN_SECONDS."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -55,13 +55,13 @@ class PlainLines:
 
 
 def plain(state: PassProgress) -> str:
-    """A model's pass in a line."""
+    """The progress of a model's pass in one line."""
     pieces = []
     for name, g in state.generations.items() if any(g.total for g in state.generations.values()) else ():
         facts = [f"{name} {counted(state, name)}"]
         if per_second := rate(state, name):
             facts[0] += f" {per_second} captions/s"
-        facts += [f"{n:,} asked again"] if (n := g.retries) else []
+        facts += [f"{n:,} retried"] if (n := g.retries) else []
         facts += [f"{n:,} rejected"] if (n := g.rejected) else []
         pieces.append(", ".join(facts))
     pieces += [", ".join(facts)] if (facts := at_work(state) + trouble(state)) else []
@@ -70,7 +70,7 @@ def plain(state: PassProgress) -> str:
 
 
 class JsonLines:
-    """An object a line: `message`, `progress`, `building`, and at the end one `summary`, whatever the end is."""
+    """One object per line: `message`, `progress`, `building`, and at the end always one `summary`."""
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
@@ -81,7 +81,7 @@ class JsonLines:
     def stop(self) -> None: ...
 
     def failed(self, code: int, text: str) -> None:
-        """What ended the run is said here, too, after standard error."""
+        """The error of the run, which is printed on standard error too."""
         self.summary({"exit_code": code, "error": text})
 
     def say(self, text: str) -> None:

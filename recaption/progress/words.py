@@ -1,8 +1,8 @@
-"""Progress in words and numbers, the same in bars and in lines."""
+"""Text that bars and lines share."""
 
 from __future__ import annotations
 
-from recaption.figures import duration, percent
+from recaption.formatting import duration, percent
 from recaption.generate.meter import MeterReport
 from recaption.generate.progress import SILENT_SECONDS, PassProgress, captions_per_second
 
@@ -17,19 +17,19 @@ _CAUSES = {
 
 
 def counted(state: PassProgress, question: str) -> str:
-    """`56,000/100,000`; with a `+` while more shards are to be listed."""
+    """`56,000/100,000`; with a `+` until all shards are listed."""
     generation = state.generations[question]
     return f"{generation.done:,}/{generation.total:,}{'' if state.all_listed else '+'}"
 
 
 def rate(state: PassProgress, question: str) -> str:
-    """Captions a second, of this run on average; nothing while there is none."""
+    """Average captions per second of this run; empty before the first."""
     found = captions_per_second(state.generations[question].answers, state.seconds)
     return "" if found is None else f"{found:,.1f}"
 
 
 def at_work(state: PassProgress) -> list[str]:
-    """What the model's pass is at: phase, engines, requests in flight, time left. A fact each."""
+    """The state of a model's pass: phase, engines, requests in flight, time left. One item each."""
     facts = [_PHASES.get(state.phase, state.phase)]
     if state.phase != "done":
         facts.append(f"{state.engines} engine{'s' * (state.engines != 1)}" if state.engines else "")
@@ -39,7 +39,7 @@ def at_work(state: PassProgress) -> list[str]:
 
 
 def time_left(state: PassProgress) -> str:
-    """`12 min left`, or at least so long while more shards are to be listed; nothing without a rate."""
+    """`12 min left`; `at least 12 min left` until all shards are listed; empty without a rate."""
     left = state.seconds_left
     if not left:
         return ""
@@ -47,7 +47,7 @@ def time_left(state: PassProgress) -> str:
 
 
 def trouble(state: PassProgress) -> list[str]:
-    """What is not as it should be."""
+    """Problems: a silent store, quarantined images, failed engines."""
     silent = state.store_silent
     facts = [f"the store has not answered for {duration(silent)}"] if silent >= SILENT_SECONDS else []
     facts += [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
@@ -56,7 +56,7 @@ def trouble(state: PassProgress) -> list[str]:
 
 
 def speed_of_light(meter: MeterReport) -> str:
-    """The share of its maximum rate that the engine reaches, and the two stages that limit it most."""
+    """Engine utilisation: the share of its own rate that the engine reaches, and the two largest causes of loss."""
     if meter.share is None:
         return ""
     causes = [f"{_CAUSES[cause]} {percent(share)}" for cause, share in meter.losses[:2] if share >= 0.01]

@@ -20,7 +20,7 @@ from recaption.build.readers import too_few_shards
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
 from recaption.errors import StoreError
-from recaption.figures import duration
+from recaption.formatting import duration
 from recaption.generate.breaker import CircuitBreaker
 from recaption.generate.chunks import Job
 from recaption.generate.driver import ModelPass

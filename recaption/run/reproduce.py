@@ -20,7 +20,7 @@ from recaption import supervise
 from recaption.engine.base import Engine, EngineSpec, Request
 from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
-from recaption.figures import printable
+from recaption.formatting import printable
 from recaption.generate.plan import Plan
 from recaption.generate.retry import ask_until_answered, judge
 from recaption.io.store import open_store

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from recaption.config import Pipeline
 from recaption.errors import UserError
-from recaption.figures import listed
+from recaption.formatting import listed
 from recaption.io.store import Store, open_store
 from recaption.output.reports import last_run, shard_ids
 from recaption.progress import Display, Watcher

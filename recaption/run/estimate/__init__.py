@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from recaption.config import Pipeline
 from recaption.errors import ShardError
-from recaption.figures import duration, histogram, listed, percent, quantile, sparks
+from recaption.formatting import duration, histogram, listed, percent, quantile, sparks
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.files import is_url, open_stream
 from recaption.io.store import Store, open_store

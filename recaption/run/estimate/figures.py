@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recaption.figures import quantile
+from recaption.formatting import quantile
 from recaption.generate.progress import PassProgress
 from recaption.types import Answer, Reject
 

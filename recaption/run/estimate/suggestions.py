@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from recaption.config import Model, Pipeline
-from recaption.figures import listed, percent
+from recaption.formatting import listed, percent
 from recaption.run.estimate.figures import Estimate, Lengths, ModelRate
 
 MIN_ANSWERS = 30  # with fewer, shares are not meaningful

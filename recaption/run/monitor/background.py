@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from recaption.errors import StoreError
-from recaption.figures import duration
+from recaption.formatting import duration
 from recaption.generate.progress import SILENT_SECONDS
 
 REPEAT_SECONDS = 30.0  # between two messages about it

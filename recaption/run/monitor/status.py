@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from recaption.errors import DatasetError, StoreError, UserError
-from recaption.figures import amount, bar, duration, listed, percent, printable
+from recaption.formatting import amount, bar, duration, listed, percent, printable
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import GenerationProgress, PassProgress, captions_per_second
 from recaption.io.store import Store, open_store
