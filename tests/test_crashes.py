@@ -14,9 +14,9 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.build.shard import BuildSpec, finish_shard
-from recaption.generate.driver import Pass
+from recaption.generate.chunks import Job
+from recaption.generate.driver import ModelPass
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job
 from recaption.io.store import LocalStore
 from recaption.output.lease import _OWN as lease_of_this_process
 from recaption.output.lease import claim
@@ -96,7 +96,7 @@ def run(settings: config.Pipeline, crashes: Crashes, seed: int, victim: int | No
             transport.kill(min(transport._hosts))
 
     try:
-        for listing in Pass(plan.models[0], job, transport=transport, report=report).run():
+        for listing in ModelPass(plan.models[0], job, transport=transport, report=report).run():
             finish_shard(spec, listing.shard, listing.images, None)
         lease.release()
     except Crashed:

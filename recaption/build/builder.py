@@ -15,10 +15,9 @@ from recaption.build.repack import Survey, cut, identity, pack, survey
 from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
 from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
-from recaption.generate.chunks import ShardListing
-from recaption.generate.events import Tell, tell_nobody
+from recaption.generate.chunks import Job, ShardListing
+from recaption.generate.events import Emit, ignore_event
 from recaption.generate.plan import Plan, fingerprint
-from recaption.generate.tasks import Job
 from recaption.io.store import Store
 from recaption.output import paths
 from recaption.scrub import public_text
@@ -47,7 +46,7 @@ class Builder:
         annotator: Annotator,
         limit: int | None,
         pool: Pool,
-        tell: Tell = tell_nobody,
+        tell: Emit = ignore_event,
     ) -> None:
         self._plan, self._store, self._annotator, self._pool, self._tell = plan, store, annotator, pool, tell
         size = plan.pipeline.output.samples_per_shard
@@ -203,7 +202,7 @@ def looked_at(pipeline: Pipeline) -> dict[str, Any]:
     return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
 
 
-def tell_failures(entry: ShardEntry, tell: Tell) -> None:
+def tell_failures(entry: ShardEntry, tell: Emit) -> None:
     """Log the captions of a dataset shard on which annotation or a tokenizer failed."""
     for failure in entry.failures:
         where = {"shard": entry.name, "key": failure.caption_id.partition("/")[0], "caption_id": failure.caption_id}

@@ -22,8 +22,7 @@ def status(
 ) -> int:
     """Show the progress of a run, from any machine that can read its output."""
     with needs_run_extra():
-        from recaption.run import show
-        from recaption.run import status as progress
+        from recaption.run.monitor import status as progress
     errors = Console(stderr=True, highlight=False)
 
     def read() -> progress.Status:
@@ -32,9 +31,9 @@ def status(
     if as_json:
         print(json.dumps(progress.as_json(read()), indent=2))
     elif watch:
-        show.watch(read, Console())
+        progress.watch(read, Console())
     else:
-        show.print_status(read(), Console())
+        progress.print_status(read(), Console())
     return 0
 
 

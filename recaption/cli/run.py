@@ -237,7 +237,7 @@ def _displayed(context: typer.Context, command: str, shown: _Shown) -> Iterator[
         raise UserError("--quiet and --json exclude each other; give one of them")
     with needs_run_extra():
         from recaption.progress import Display
-        from recaption.run.exposition import Exposition
+        from recaption.run.monitor.prometheus import PrometheusExporter
     with ExitStack() as stack:
         display = Display(unfailing_console(), quiet=shown.quiet, json=shown.json)
         context.obj.failed = display.failed
@@ -245,6 +245,6 @@ def _displayed(context: typer.Context, command: str, shown: _Shown) -> Iterator[
         watchers: list[Watcher] = []
         if shown.metrics_port:
             info = {"version": recaption.__version__, "command": command}
-            watchers.append(stack.enter_context(Exposition(shown.metrics_port, shown.metrics_host, info)))
+            watchers.append(stack.enter_context(PrometheusExporter(shown.metrics_port, shown.metrics_host, info)))
             display.say(f"metrics at http://{escape(shown.metrics_host)}:{shown.metrics_port}/metrics")
         yield display, tuple(watchers)

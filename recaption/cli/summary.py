@@ -14,15 +14,15 @@ from recaption.stdio import Unfailing
 
 if TYPE_CHECKING:
     from recaption.config import Pipeline
-    from recaption.run import Outcome
+    from recaption.run import RunResult
 
 
-def exit_code(outcome: Outcome, pipeline: Pipeline) -> int:
+def exit_code(outcome: RunResult, pipeline: Pipeline) -> int:
     """1 if more images were rejected than the pipeline allows, else 0."""
     return int(outcome.reject_share > pipeline.output.max_reject_share)
 
 
-def fields(outcome: Outcome, name: str) -> dict[str, Any]:
+def fields(outcome: RunResult, name: str) -> dict[str, Any]:
     """The outcome for programs; of a build on this machine with the summary of its dataset."""
     from recaption.generate.progress import captions_per_second
     from recaption.inspect import summarise
@@ -35,7 +35,7 @@ def fields(outcome: Outcome, name: str) -> dict[str, Any]:
     return found
 
 
-def print_error(outcome: Outcome, pipeline: Pipeline) -> None:
+def print_error(outcome: RunResult, pipeline: Pipeline) -> None:
     """Print on standard error why a finished run has exit code 1."""
     if exit_code(outcome, pipeline):
         limit = pipeline.output.max_reject_share
@@ -43,7 +43,7 @@ def print_error(outcome: Outcome, pipeline: Pipeline) -> None:
         Console(file=cast(IO[str], Unfailing(sys.stderr))).print(f"[red]error:[/] {text}", highlight=False)
 
 
-def print_outcome(outcome: Outcome, name: str, console: Console) -> None:
+def print_outcome(outcome: RunResult, name: str, console: Console) -> None:
     """Print the result of a run, the next commands, what was removed, and warnings."""
     out, command = short_path(outcome.store_url), command_name()
     if not outcome.changed:
@@ -65,7 +65,7 @@ def print_outcome(outcome: Outcome, name: str, console: Console) -> None:
         print_plain(console, warning)
 
 
-def _print_dataset(outcome: Outcome, command: str, out: str, console: Console) -> None:
+def _print_dataset(outcome: RunResult, command: str, out: str, console: Console) -> None:
     from recaption.inspect import print_summary, summarise
 
     print_summary(

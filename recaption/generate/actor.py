@@ -22,11 +22,11 @@ from recaption.generate import render
 from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedRequest
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
+from recaption.generate.engine_state import Assignment
 from recaption.generate.meter import Meter, Where
 from recaption.generate.part_writer import PartWriter
 from recaption.generate.prefetch import Prefetcher
 from recaption.generate.retry import answer_with_retries, reject
-from recaption.generate.scheduler import Assignment
 from recaption.io.store import Store, open_store
 from recaption.output.paths import lease_file
 from recaption.source import Source
@@ -83,11 +83,6 @@ class Poll:
     answers: int = 0  # of the engine, stored or not
     rejected: tuple[Reject, ...] = ()  # the first ones since the last poll, with short details: for the log
     not_named: int = 0  # further rejects since the last poll
-
-    @classmethod
-    def nothing(cls) -> Poll:
-        """The poll of an engine that has not been polled yet."""
-        return cls(counters=Counters(), meter=Meter(), open={}, in_flight=0, renderers=0, host_bytes=0)
 
 
 class EngineHost:

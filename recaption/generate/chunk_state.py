@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from recaption.engine.base import Rendered, Request
 from recaption.errors import RecaptionError
 from recaption.generate.chunks import Chunk
+from recaption.generate.engine_state import Assignment
 from recaption.generate.part_writer import PartWriter
-from recaption.generate.scheduler import Assignment
 from recaption.tasks.question import Question, UnitRequest
 from recaption.types import Image
 

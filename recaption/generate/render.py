@@ -232,12 +232,12 @@ class RayWorker:
 
     def __init__(self, spec: RendererSpec) -> None:
         import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # No core is reserved: their number depends on measurements, not on Ray's count of free cores.
-        remote = ray.remote(RenderWorker).options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
-        self._actor: Any = remote.remote(spec)
+        from recaption.generate.ray_tasks import start_actor
+
+        # No CPU is reserved: the number of workers follows measured load.
+        here = ray.get_runtime_context().get_node_id()
+        self._actor: Any = start_actor(RenderWorker, spec, calls=1, node=here)
 
     async def ready(self) -> None:
         await self._call("ready")

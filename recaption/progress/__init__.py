@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from recaption.generate.progress import Progress
+from recaption.generate.progress import PassProgress
 from recaption.progress.bars import Bars
 from recaption.progress.lines import JsonLines, PlainLines
 from recaption.progress.words import speed_of_light
@@ -18,7 +18,7 @@ __all__ = ["Display", "Watcher", "speed_of_light"]
 class Watcher(Protocol):
     """Receives the progress of a run."""
 
-    def generating(self, state: Progress) -> None: ...
+    def generating(self, state: PassProgress) -> None: ...
 
     def building(self, done: int, total: int) -> None: ...
 
@@ -60,7 +60,7 @@ class Display:
         if self._view:
             self._view.say(text)
 
-    def generating(self, state: Progress) -> None:
+    def generating(self, state: PassProgress) -> None:
         """Progress of a model's pass: per generation done, captions/s, retried and rejected."""
         if self._view:
             self._view.generating(state)

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption import supervise
-from recaption.generate.progress import Progress
+from recaption.generate.progress import PassProgress
 from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
 
 A_SECOND = 4  # redraws
@@ -69,7 +69,7 @@ class Bars:
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False)
 
-    def generating(self, state: Progress) -> None:
+    def generating(self, state: PassProgress) -> None:
         self._blocks = self._blocks | {f"model {state.model}": _of_model(state)}
 
     def building(self, done: int, total: int) -> None:
@@ -101,20 +101,20 @@ class Bars:
         return line
 
 
-def _of_model(state: Progress) -> _Block:
+def _of_model(state: PassProgress) -> _Block:
     rows = tuple(
         _Row(
             name=name,
-            share=state.done(name) / total,
+            share=g.share,
             cells=(
-                counted(state, name).rjust(2 * len(f"{total:,}") + 1),  # a fixed width, so that columns do not move
+                counted(state, name).rjust(2 * len(f"{g.total:,}") + 1),  # a fixed width, so that columns do not move
                 rate(state, name),
-                f"{state.retries[name]:,}",
-                f"{state.rejects[name]:,}",
+                f"{g.retries:,}",
+                f"{g.rejected:,}",
             ),
         )
-        for name, total in state.total.items()
-        if total
+        for name, g in state.generations.items()
+        if g.total
     )
     return _Block(
         title=state.model,

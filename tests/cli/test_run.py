@@ -15,7 +15,7 @@ from recaption import config
 from recaption.cli import main
 from recaption.errors import EngineDead, Interrupted
 from recaption.io.store import open_store
-from recaption.run import Outcome
+from recaption.run import RunResult
 from recaption.write import Pruned, current_build
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
@@ -66,7 +66,7 @@ def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
 ) -> None:
     from recaption.run.retry_rejects import RetryResult
 
-    outcome = Outcome(
+    outcome = RunResult(
         store_url=str(tmp_path),
         build=None,
         changed=True,
@@ -89,7 +89,7 @@ def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
     asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
     assert seen == asked | {"beside": ()}
     out, err = capsys.readouterr()
-    assert "retried: asked 6 again, of which 4 have an answer now" in out and "long: asked 6" in out
+    assert "retried 6 rejects, of which 4 have an answer now" in out and "long: asked 6" in out
     assert ("max_reject_share" in err) == bool(code)
     assert main(["retry", "out/x", "--reason", "refusal", "--quiet"]) == code
     assert capsys.readouterr()[0] == ""
@@ -121,9 +121,9 @@ def test_build_prunes_and_says_what_was_removed_and_what_is_not_well(
     asked: list[bool] = []
     shutil.copytree(GOLDEN, tmp_path / "out", symlinks=True)
 
-    def run(*_: object, prune_others: bool, **__: object) -> Outcome:
+    def run(*_: object, prune_others: bool, **__: object) -> RunResult:
         asked.append(prune_others)
-        return Outcome(
+        return RunResult(
             store_url=str(tmp_path / "out"),
             build=current_build(open_store(str(tmp_path / "out"))),
             changed=False,

@@ -16,9 +16,9 @@ from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError, ShardError, StoreError
 from recaption.generate.actor import ActorSpec, EngineHost
-from recaption.generate.chunks import Chunk, list_shard, recheck
+from recaption.generate.chunks import Chunk, Job, list_shard, recheck
+from recaption.generate.engine_state import Assignment
 from recaption.generate.render import RenderWorker, Result, WorkerLost
-from recaption.generate.scheduler import Assignment
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
 from recaption.prompt import Prompt, load
@@ -152,7 +152,7 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
         await host.start()
         with pytest.raises(EngineDead, match="out of memory") as told:
             await host.run_chunk(assignment(chunk))
-        left, _ = recheck(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+        left, _ = recheck(spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk)
         assert left.requests <= 300 - 199 + Engine.capacity
         assert told.value.rows and set(told.value.rows) <= set(left.rows()), "those in the engine are suspect"
         after = EngineHost(replace(spec, actor=1), second)
@@ -535,7 +535,9 @@ def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spe
         for attempt in range(2):
             with pytest.raises(ShardError, match="Input/output error"):
                 await host.run_chunk(Assignment(id=attempt, actor=0, chunk=chunk, attempt=attempt))
-            chunk, _ = recheck(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+            chunk, _ = recheck(
+                spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk
+            )
             assert chunk.rows() == [3, 70], "the others are answered"
         await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
         assert (await host.poll()).counters.rejects == {("long", "unreadable"): 2, ("short", "unreadable"): 2}

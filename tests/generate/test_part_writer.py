@@ -148,10 +148,10 @@ def test_items_count_once_the_store_has_them(store: LocalStore, monkeypatch: pyt
         out = PartWriter(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter(), (of_chunk, of_actor))
         out.add(QUESTIONS[0], answer(0))
         out.add(QUESTIONS[0], reject(1))
-        assert of_actor.settled == 0, "not stored yet"
+        assert of_actor.total == 0, "not stored yet"
         with pytest.raises(StoreError):
             await out.flush()
-        assert of_actor.settled == 0, "the store did not take them"
+        assert of_actor.total == 0, "the store did not take them"
         await out.flush()
 
     asyncio.run(fill())

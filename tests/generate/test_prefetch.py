@@ -11,9 +11,9 @@ from recaption import config
 from recaption.errors import ImageError
 from recaption.generate.chunk_state import ChunkState, QueuedImage
 from recaption.generate.chunks import list_shard
+from recaption.generate.engine_state import Assignment
 from recaption.generate.meter import Meter
 from recaption.generate.prefetch import Bound, Prefetcher
-from recaption.generate.scheduler import Assignment
 from recaption.io.store import LocalStore
 from recaption.prompt import load
 from recaption.source import open_source

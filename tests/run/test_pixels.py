@@ -22,9 +22,8 @@ from recaption.export import load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
-from recaption.generate.chunks import list_shard
+from recaption.generate.chunks import Job, list_one, list_shard
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job, list_one
 from recaption.io.store import LocalStore
 from recaption.load import CaptionDataset
 from recaption.output.index import load_index
@@ -79,7 +78,7 @@ def listed(pipeline: config.Pipeline) -> tuple[Any, dict[str, Any]]:
     plan, source = make_plan(pipeline), open_source(pipeline.source)
     store = LocalStore(pipeline.output.path)
     (shard,) = source.shards()
-    listing = list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, stored=True)
+    listing = list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, from_source=True)
     return listing, {image.key: image for image in load_index(store, source, shard)[0]}
 
 

@@ -1,23 +1,29 @@
-"""What a pass tells of itself, with the real driver and actors in one process: images, shards and engines by name."""
+"""The driver of a pass: real actors in one process, and thousands of chunks on a simulated cluster."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from local_cluster import CountingEngine, LocalTransport
 from samples import jpeg
+from sim_cluster import SimTransport
+from sim_cluster import job as sim_job
+from sim_cluster import plan as sim_plan
 
 from recaption import config
 from recaption.engine.base import Completion, Rendered, Request
 from recaption.errors import EngineDead
-from recaption.generate.actor import NAMED
-from recaption.generate.driver import Pass
+from recaption.generate.actor import NAMED, Poll
+from recaption.generate.chunks import CHUNK_SIZE, Job
+from recaption.generate.driver import ModelPass
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job
+from recaption.generate.progress import PassProgress
 from recaption.io.store import open_store
 from recaption.output.lease import claim
 from recaption.source import open_source
@@ -58,11 +64,11 @@ def told(source: Path, out: Path, engine: Callable[[int], Any]) -> list[dict[str
     lease, transport = claim(store), LocalTransport(engine)
     job = Job(source=open_source(settings.source), store_url=store.url, epoch=lease.epoch)
 
-    def tell(event: str, level: str = "info", **fields: Any) -> None:
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
         found.append({"event": event, "level": level, **fields})
 
     try:
-        for _ in Pass(make_plan(settings).models[0], job, transport=transport, tell=tell).run():
+        for _ in ModelPass(make_plan(settings).models[0], job, transport=transport, emit=emit).run():
             pass
     finally:
         lease.release()
@@ -101,3 +107,33 @@ def test_of_a_flood_of_rejects_some_are_named_and_all_are_counted(
     assert NAMED <= len(named) <= 150 and {e["reason"] for e in named} == {"refusal"}
     assert len({e["key"] for e in named}) == len(named)
     assert len(named) + sum(e["count"] for e in of(events, "rejects_not_named")) == 150
+
+
+class OneBloats(SimTransport):
+    """Engine 0 uses too much memory from its first poll on."""
+
+    def _poll(self, engine: Any) -> Poll:
+        return replace(super()._poll(engine), bloated=engine is self.engines.get(0))
+
+
+@pytest.mark.parametrize(("transport", "recycled"), [(SimTransport, []), (OneBloats, [0])])
+def test_all_is_answered_once_and_an_engine_that_uses_too_much_memory_is_replaced(
+    transport: type[SimTransport], recycled: list[int]
+) -> None:
+    found, progress = list[dict[str, Any]](), list[PassProgress]()
+
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
+        found.append({"event": event, **fields})
+
+    engines, shards, chunks = 8, 24, 20
+    work = ModelPass(
+        sim_plan(), sim_job(shards), transport=transport(engines, chunks), emit=emit, report=progress.append
+    )
+    assert sorted(listing.shard.id for listing in work.run()) == [f"{number:06d}" for number in range(shards)]
+    last = progress[-1]
+    images = shards * chunks * CHUNK_SIZE
+    assert (last.phase, last.images, last.engines, last.engine_deaths) == ("done", images, engines, 0)
+    assert last.generations["long"].answers == last.generations["long"].total == images
+    assert [each["engine"] for each in of(found, "engine_recycled")] == recycled
+    assert len(of(found, "engine_started")) == engines + len(recycled)
+    assert not work.scheduler.engines, "all records are dropped at the end"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from recaption.errors import SourceError
-from recaption.generate.shards import AHEAD, ShardList
+from recaption.generate.listing import AHEAD, ShardNames
 from recaption.types import SourceShard
 
 
@@ -17,7 +17,7 @@ def shard(number: int) -> SourceShard:
 
 
 def test_all_come_in_order_and_then_it_ends() -> None:
-    shards = ShardList(shard(n) for n in range(3 * AHEAD))
+    shards = ShardNames(shard(n) for n in range(3 * AHEAD))
     assert [shards.take(30).number for _ in range(3 * AHEAD)] == list(range(3 * AHEAD))  # type: ignore[union-attr]
     assert not shards.ended and shards.take(30) is None and shards.ended and shards.take(0) is None
 
@@ -30,7 +30,7 @@ def test_a_silent_source_is_not_waited_for() -> None:
         go.wait(30)
         yield shard(1)
 
-    shards = ShardList(silent())
+    shards = ShardNames(silent())
     assert shards.take(30) == shard(0)
     assert shards.take(0.001) is None and not shards.ended
     go.set()
@@ -42,7 +42,7 @@ def test_what_the_source_raises_is_raised() -> None:
         yield shard(0)
         raise SourceError("source.path: nothing matches")
 
-    shards = ShardList(broken())
+    shards = ShardNames(broken())
     assert shards.take(30) == shard(0)
     with pytest.raises(SourceError, match="nothing matches"):
         shards.take(30)

@@ -1,4 +1,4 @@
-"""The log of an output's runs: JSON lines, one event each, for people and programs that want to know what happened.
+"""The event log of an output's runs: JSON lines, one per event.
 
     metrics/log.jsonl                on a local or network file system: one file, to which every run appends
     metrics/log-<run>-<n>.jsonl      on object stores, which cannot append: pieces of at most 1 MiB, the last one put
@@ -39,7 +39,7 @@ class _Sink(Protocol):
 
 
 class EventLog:
-    """`write` never raises: a log must not end what it is about. Not for several threads."""
+    """`write` never raises: a log must not end the run. Not thread-safe."""
 
     def __init__(
         self, store: Store, run: str, scrub: Scrubber | None = None, clock: Callable[[], float] = time.monotonic
@@ -58,7 +58,7 @@ class EventLog:
             self._put(event, level, fields, at)
 
     def close(self) -> None:
-        """Say what was suppressed, and see that all of it lies in the store."""
+        """Log what was suppressed, and put everything into the store."""
         self._end_minute(after=0.0)
         self._sink.close()
 

@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption import config
-from recaption.run.advice import suggestions
-from recaption.run.measure import Estimate, Lengths, ModelRate, ShardSize, Total, lengths, model_rate, total_images
+from recaption.run.estimate.figures import (
+    Estimate,
+    Lengths,
+    ModelRate,
+    ShardSize,
+    Total,
+    lengths,
+    model_rate,
+    total_images,
+)
+from recaption.run.estimate.suggestions import suggestions
 from recaption.types import Answer, Attempt, Reject
 
 
@@ -191,7 +200,7 @@ def test_what_is_well_gets_no_advice() -> None:
 
 def test_the_stage_that_starves_the_engine_is_named_with_its_setting() -> None:
     said = advice(estimate(models=(rate(),)))
-    assert said.startswith("qwen: 15 % of what the engine can do is lost: render-bound")
+    assert said.startswith("qwen: 15 % of the engine's maximum rate is lost: render-bound")
     assert "more CPU cores" in said
     assert "models.qwen.renderers to auto, or above 2" in advice(estimate(models=(rate(),)), renderers=2)
     assert "faster storage" in advice(estimate(models=(rate(lost={"read": 0.2, "render": 0.05}),)))
@@ -205,8 +214,8 @@ def test_the_start_and_end_of_a_short_pilot_are_no_fault() -> None:
 
 def test_answers_that_are_cut_off_ask_for_more_tokens() -> None:
     said = advice(estimate(of=(some_lengths(cut=7, output_tokens=(320,) * 7 + (200,) * 93),)))
-    assert "7.0 % of the answers are cut off" in said and "--set generate.0.sampling.max_tokens=480" in said
-    assert "begin anew" in said, "what changes the fingerprint says so"
+    assert "7.0 % of the answers are truncated at" in said and "--set generate.0.sampling.max_tokens=480" in said
+    assert "all answers are generated again" in said, "what changes the fingerprint says so"
     config.load("flair", ("generate.0.sampling.max_tokens=480",))
 
 
@@ -225,7 +234,7 @@ def test_rejects_and_attempts_are_said_with_their_reasons() -> None:
         estimate(of=(some_lengths(rejects={"refusal": 20, "empty_answer": 1}, again=40, failed={"refusal": 60}),))
     )
     assert "17 % are rejected (refusal 20, empty_answer 1)" in said
-    assert "33 % had to be asked again (refusal 60)" in said
+    assert "33 % were retried (refusal 60)" in said
 
 
 def test_long_prompts_speak_for_a_pixel_budget() -> None:

@@ -19,7 +19,7 @@ from recaption.errors import ConfigError, RecaptionError, UserError
 from recaption.progress import Display
 from recaption.run.reproduce import reproduce
 from recaption.run.retry_rejects import retry_rejects
-from recaption.run.trust import trusted
+from recaption.run.stored import trusted
 
 THEFT = "STOLEN_BY_A_DATASET"
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import socket
 import time
 import urllib.request
-from collections import Counter
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recaption.errors import UserError
-from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter, Where
-from recaption.generate.progress import Progress
-from recaption.run.exposition import METRICS, Exposition
+from recaption.generate.progress import GenerationProgress, PassProgress
+from recaption.run.monitor.prometheus import METRICS, PrometheusExporter
 
 Scrape = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -40,34 +38,32 @@ def value(found: Scrape, name: str, **labels: str) -> float:
     return found[name, frozenset(labels.items())]
 
 
-def progress(answers: int, **changes: Any) -> Progress:
+def progress(answers: int, **changes: Any) -> PassProgress:
     given: dict[str, Any] = {
         "model": "qwen",
         "phase": "generating",
-        "total": {"long": 100, "short": 100},
-        "resumed": {"long": 40, "short": 0},
-        "counters": Counters(
-            answers=Counter(long=answers),
-            rejects=Counter({("long", "refusal"): 2}),
-            retries=Counter(long=5),
-            output_tokens=Counter(long=900),
-        ),
+        "generations": {
+            "long": GenerationProgress(
+                total=100, resumed=40, answers=answers, rejects={"refusal": 2}, retries=5, output_tokens=900
+            ),
+            "short": GenerationProgress(total=100),
+        },
         "in_flight": 64,
         "engines": 2,
-        "deaths": 1,
-        "started": time.monotonic() - 10,
+        "engine_deaths": 1,
+        "seconds": 10.0,
     }
-    return Progress(**given | changes)
+    return PassProgress(**given | changes)
 
 
 def test_a_scrape_reads_what_the_run_told_last() -> None:
     port = free_port()
-    with Exposition(port, info={"command": "run", "version": "0.1.0"}) as exposition:
+    with PrometheusExporter(port, info={"command": "run", "version": "0.1.0"}) as exporter:
         assert value(scrape(port), "recaption_run_info", command="run", version="0.1.0") == 1
-        exposition.generating(progress(10))
-        exposition.generating(progress(30))
-        exposition.generating(progress(5, model="other", total={"tags": 9}, resumed={"tags": 0}))
-        exposition.building(3, 8)
+        exporter.generating(progress(10))
+        exporter.generating(progress(30))
+        exporter.generating(progress(5, model="other", generations={"tags": GenerationProgress(total=9)}))
+        exporter.building(3, 8)
         found = scrape(port)
         of_long = {"model": "qwen", "generation": "long"}
         assert value(found, "recaption_answers_total", **of_long) == 30
@@ -85,11 +81,11 @@ def test_a_scrape_reads_what_the_run_told_last() -> None:
         assert not [name for name, _ in found if name == "recaption_engine_share_ratio"], "not known yet"
         meter = Meter()
         meter.window(8.0, 800, 8, saturated=True, where=Where(reading=0, rendering=0, ready=0))
-        exposition.generating(progress(40, meter=meter))
+        exporter.generating(progress(40, meter=meter.report()))
         assert value(scrape(port), "recaption_engine_share_ratio", model="qwen") == 1.0
     with pytest.raises(OSError):
         scrape(port)
-    with Exposition(port):
+    with PrometheusExporter(port):
         pass  # the port is free again
 
 
@@ -97,9 +93,9 @@ def test_a_port_that_is_taken_is_said_with_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"--metrics-port {port}: cannot listen on 127\.0\.0\.1:{port} .*another"):
-            Exposition(port).__enter__()
+            PrometheusExporter(port).__enter__()
     with pytest.raises(UserError, match="another address of this machine"):
-        Exposition(free_port(), "no.such.host.invalid").__enter__()
+        PrometheusExporter(free_port(), "no.such.host.invalid").__enter__()
 
 
 def test_names_and_units_are_as_prometheus_wants_them() -> None:

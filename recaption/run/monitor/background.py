@@ -1,4 +1,4 @@
-"""Optional writes of a run, on a thread of their own: a store that does not answer never stops the driver."""
+"""Optional writes of a run on a background thread: a store that does not answer never blocks the driver."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Background:
 
 
 class StoreWatch:
-    """Says that the store does not answer, from time to time, and that it answers again."""
+    """Reports a store that does not answer, repeatedly, and when it answers again."""
 
     def __init__(self, url: str, say: Callable[[str], None]) -> None:
         self._url, self._say = url, say

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from recaption.errors import Interrupted, StoreError
-from recaption.run.telemetry import Background, StoreWatch
+from recaption.run.monitor.background import Background, StoreWatch
 from recaption.threads import waited
 
 

@@ -20,10 +20,10 @@ from small_output import answer_all, pipeline_data, write_source
 from recaption import config
 from recaption.io.store import open_store
 from recaption.progress import Display
-from recaption.run import Outcome
+from recaption.run import RunResult
 from recaption.run import estimate as module
 from recaption.run.estimate import as_json, estimate, lines, print_estimate
-from recaption.run.measure import Estimate, Total
+from recaption.run.estimate.figures import Estimate, Total
 from recaption.source import open_source
 
 
@@ -31,8 +31,8 @@ def display() -> Display:
     return Display(Console(quiet=True), quiet=True)
 
 
-def outcome(out: str, *, changed: bool) -> Outcome:
-    return Outcome(
+def outcome(out: str, *, changed: bool) -> RunResult:
+    return RunResult(
         store_url=out,
         build=None,
         changed=changed,
@@ -67,7 +67,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     put_report(tmp_path, 1)
     seen: dict[str, Any] = {"folder": tmp_path, "changed": True}
 
-    def run(pipeline: config.Pipeline, path: Path | None, display: Display, **options: Any) -> Outcome:
+    def run(pipeline: config.Pipeline, path: Path | None, display: Display, **options: Any) -> RunResult:
         seen["options"] = options
         return outcome(pipeline.output.path, changed=seen["changed"])
 
@@ -95,11 +95,11 @@ def test_the_whole_is_reckoned_from_the_rate_of_the_pilot(ran: dict[str, Any]) -
     for fact in (
         "moody: 8 images in 4 s with 2 engines (vllm 0.32.0 on NVIDIA H100)",
         "2.00 images/s, 1.00 per engine",
-        "95 % of what the engine can do by itself: engine-bound",
+        "95 % of the engine's maximum rate: engine-bound",
         "a short pilot",
         "whole source: about 7,200,000 images",
         "2,000 GPU-hours: 41 d 16 h with 2 engines",
-        "$6,000.00 at $3.00 a GPU-hour",
+        "$6,000.00 at $3.00 per GPU-hour",
     ):
         assert fact in said
 
@@ -110,7 +110,7 @@ def test_answers_are_drawn_and_counted(ran: dict[str, Any]) -> None:
     assert (len(long.output_tokens), long.rejects, long.again) == (7, {"refusal": 1}, 1)
     assert set(long.output_tokens) == {14} and long.max_tokens == short.max_tokens == 320
     assert "long: 7 answers, tokens p50 14 · p95 14 · max 14 of 320 allowed" in said
-    assert "12 % asked again, 12 % rejected (refusal 1)" in said and "█" in said
+    assert "12 % retried, 12 % rejected (refusal 1)" in said and "█" in said
     assert "$" not in said, "without a price there is no cost"
 
 
@@ -124,7 +124,7 @@ def test_where_all_answers_were_there_an_earlier_run_says_the_rate(ran: dict[str
     ran["changed"] = False
     found, said = made(ran)
     assert not found.asked and found.models[0].run == "run-000001"
-    assert "all its answers were there already; the rates are those of run-000001" in said
+    assert "all its answers were stored already; the rates are those of run-000001" in said
 
 
 def test_where_nothing_was_ever_measured_it_says_so_and_guesses_nothing(ran: dict[str, Any]) -> None:
@@ -138,7 +138,7 @@ def test_where_nothing_was_ever_measured_it_says_so_and_guesses_nothing(ran: dic
 def test_an_engine_without_a_gpu_has_hours_but_no_price(ran: dict[str, Any]) -> None:
     put_report(ran["folder"], 1, engine={"engine": "openai"})
     _, said = made(ran, price=2.0)
-    assert "engine-hours" in said and "no price" in said and "$" not in said
+    assert "engine-hours" in said and "it has no price" in said and "$" not in said
 
 
 def test_the_json_has_histograms_and_no_single_tokens(ran: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a pilot says about a whole source: rates, GPU-hours, lengths of answers. Pure arithmetic over what it left."""
+"""Figures of a pilot and their extrapolation to the source: rates, GPU-hours, lengths of answers. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recaption.formatting import quantile
+from recaption.generate.progress import PassProgress
 from recaption.types import Answer, Reject
 
 _NO_GPU = ("cpu", "mps")
@@ -15,7 +16,7 @@ _NO_GPU = ("cpu", "mps")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Total:
-    """Images of a source; `exact` is False where shards were not counted but taken to be like those that were."""
+    """Images of a source; `exact` is False if some shards are extrapolated from the others."""
 
     images: int
     exact: bool
@@ -23,7 +24,7 @@ class Total:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardSize:
-    """A source shard: its images if they were counted, its size in bytes if that is cheap to know."""
+    """A source shard: its images if they were counted, its bytes if that takes no request."""
 
     images: int | None
     nbytes: int | None = None
@@ -31,9 +32,9 @@ class ShardSize:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelRate:
-    """How fast one model went in one run. `gpus` are of one engine: 0 where it runs on none, or not on these machines.
+    """The rate of one model in one run. `gpus` is per engine: 0 if it uses none, or runs on a server elsewhere.
 
-    An image counts once, whatever the number of questions that are asked about it.
+    An image counts once, however many generations use it.
     """
 
     name: str
@@ -43,8 +44,8 @@ class ModelRate:
     engines: int
     gpus: int
     engine: str
-    share: float | None = None  # of the engine's own ceiling
-    lost: dict[str, float] = field(default_factory=dict)  # cause -> share of the ceiling
+    share: float | None = None  # of the engine's maximum rate
+    lost: dict[str, float] = field(default_factory=dict)  # stage -> share of the maximum rate
 
     @property
     def images_per_second(self) -> float:
@@ -55,11 +56,11 @@ class ModelRate:
         return self.images_per_second / self.engines
 
     def seconds_for(self, images: int) -> float:
-        """With as many engines."""
+        """With the same number of engines."""
         return images / self.images_per_second
 
     def engine_hours(self, images: int) -> float:
-        """However many engines there are."""
+        """Independent of the number of engines."""
         return images / self.per_engine / 3600
 
     def gpu_hours(self, images: int) -> float:
@@ -68,7 +69,7 @@ class ModelRate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lengths:
-    """What answers to one question were like. Tokens are those of the kept attempts, in no order."""
+    """Statistics of one generation's answers and rejects. Tokens are those of the kept attempts, in no order."""
 
     id: str
     model: str
@@ -77,8 +78,8 @@ class Lengths:
     prompt_tokens: tuple[int, ...]
     cut: int  # answers that end at max_tokens
     rejects: dict[str, int]  # by reason
-    again: int  # answers and rejects that took more than one attempt
-    failed: dict[str, int]  # finish reasons of attempts that an answer was not taken from
+    again: int  # answers and rejects with more than one attempt
+    failed: dict[str, int]  # finish reasons of attempts that were discarded
 
     @property
     def settled(self) -> int:
@@ -105,26 +106,26 @@ class Lengths:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A pilot, and what follows from it for the whole source. `unmeasured` are models without any rate."""
+    """A pilot and the prediction for the whole source. `unmeasured`: models without a rate."""
 
     pipeline: str
     out: str
-    pilot: int  # images that the pilot was allowed to ask about
-    asked: bool  # False: all its answers were there, and the rates are an earlier run's
+    pilot: int  # the pilot's limit of images
+    asked: bool  # False: no answer was missing, and the rates are those of an earlier run
     total: Total | None
     models: tuple[ModelRate, ...]
     unmeasured: tuple[str, ...]
     lengths: tuple[Lengths, ...]
-    price: float | None  # dollars of a GPU-hour
+    price: float | None  # dollars per GPU-hour
 
     @property
     def gpu_hours(self) -> float | None:
-        """Of the measured models, for the whole source; None where that is not known."""
+        """Of the measured models, for the whole source; None if unknown."""
         return sum(m.gpu_hours(self.total.images) for m in self.models) if self.total and self.models else None
 
     @property
     def seconds(self) -> float | None:
-        """One model after the other, with as many engines as were measured."""
+        """One model after another, with the measured number of engines."""
         return sum(m.seconds_for(self.total.images) for m in self.models) if self.total and self.models else None
 
     @property
@@ -134,9 +135,9 @@ class Estimate:
 
 
 def total_images(shards: Iterable[ShardSize]) -> Total | None:
-    """The images of all shards. Those not counted get the images per byte, or per shard, of those that are.
+    """The images of all shards. Shards that are not counted get the average per byte, or per shard, of the others.
 
-    None when no shard was counted, or there is none.
+    None if no shard was counted.
     """
     counted = uncounted = images = known_bytes = unknown_bytes = 0
     sized = True
@@ -158,30 +159,28 @@ def total_images(shards: Iterable[ShardSize]) -> Total | None:
 
 
 def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:
-    """The rate of a model in one run's report (`metrics/run-*.json`); None where it was not asked anything there."""
-    model = report.get("models", {}).get(name) or {}
-    settled = [g.get("answers", 0) + sum(g.get("rejects", {}).values()) for g in model.get("generations", {}).values()]
-    images, seconds = max(settled, default=0), float(model.get("seconds") or 0.0)
-    if not images or seconds <= 0:
+    """The rate of a model in one run's report (`metrics/run-*.json`); None if it was not used."""
+    progress = PassProgress.model_validate({**(report.get("models", {}).get(name) or {}), "model": name})
+    images = max((generation.fresh for generation in progress.generations.values()), default=0)
+    if not images or progress.seconds <= 0:
         return None
-    engine, meter = model.get("engine") or {}, model.get("meter") or {}
-    device = str(engine.get("device") or "")
-    words = " ".join(filter(None, (engine.get("engine"), engine.get("engine_version"))))
+    device = progress.engine.get("device") or ""
+    engine = " ".join(filter(None, (progress.engine.get("engine"), progress.engine.get("engine_version"))))
     return ModelRate(
         name=name,
         run=str(report.get("run", "")),
         images=images,
-        seconds=seconds,
-        engines=max(1, int(model.get("engines") or 1)),
+        seconds=progress.seconds,
+        engines=max(1, progress.engines),
         gpus=tensor_parallel if device and not device.lower().startswith(_NO_GPU) else 0,
-        engine=f"{words} on {device}" if device else words,
-        share=meter.get("share"),
-        lost={cause: share for cause, share in (meter.get("lost") or {}).items() if share},
+        engine=f"{engine} on {device}" if device else engine,
+        share=progress.meter.share,
+        lost={stage: share for stage, share in progress.meter.lost.items() if share},
     )
 
 
 def lengths(id: str, model: str, max_tokens: int, answers: Sequence[Answer], rejects: Sequence[Reject]) -> Lengths:
-    """The answers and rejects of one question in numbers."""
+    """Statistics of one generation's answers and rejects."""
     failed: Counter[str] = Counter(attempt.finish_reason for answer in answers for attempt in answer.attempts[:-1])
     return Lengths(
         id=id,

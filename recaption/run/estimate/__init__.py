@@ -1,4 +1,4 @@
-"""What a pipeline will cost: a pilot over the first images, whose answers are kept, and what it says of the whole."""
+"""`recaption estimate`: runs a pilot over the first images and predicts time and cost of the whole source."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from recaption.io.files import is_url, open_stream
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.paths import index_file
+from recaption.output.reports import run_reports, shard_ids
 from recaption.progress import Display
-from recaption.run.advice import ENGINE_BOUND, suggestions
+from recaption.run.estimate.figures import Estimate, Lengths, ModelRate, ShardSize, lengths, model_rate, total_images
+from recaption.run.estimate.suggestions import ENGINE_BOUND, suggestions
 from recaption.run.job import run
-from recaption.run.measure import Estimate, Lengths, ModelRate, ShardSize, lengths, model_rate, total_images
-from recaption.run.stored import run_reports, shard_ids
 from recaption.source import Source, open_source
 from recaption.types import SourceShard
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-SHORT_SECONDS = 60.0  # a pilot below that says as much about start and end as about the engine
-_INDEXES = 64  # remote ones that are read whole to count their rows
+SHORT_SECONDS = 60.0  # in a shorter pilot, start and end take a large part of the time
+_INDEXES = 64  # remote index files that are read to count their rows
 _BINS = 32
 
 
 def estimate(
     pipeline: Pipeline, path: Path | None, display: Display, *, images: int = 256, price: float | None = None
 ) -> Estimate:
-    """Generate for the first `images` images into the pipeline's output, and measure; `price` is of a GPU-hour.
+    """Generate for the first `images` images into the pipeline's output, and measure. `price`: dollars per GPU-hour.
 
-    Answers that are there are not asked for again: where all are, the rates are those of the newest run that asked.
-    Raises what `run` raises.
+    The pilot's answers are kept, and stored answers are not generated again: if none is missing, the rates are those
+    of the newest run that has generated any. Raises what `run` raises.
     """
-    outcome = run(pipeline, path, display, half="generate", limit=images)
+    result = run(pipeline, path, display, half="generate", limit=images)
     store = open_store(pipeline.output.path)
     source = open_source(pipeline.source, store)
     plan = make_plan(pipeline, path, source)
@@ -50,7 +50,7 @@ def estimate(
     unmeasured: list[str] = []
     for model in plan.models:
         if model.engine is None:
-            continue  # read from a column: there is nothing to pay for
+            continue  # answers from a column cost nothing
         found = (model_rate(report, model.name, model.config.tensor_parallel) for report in reversed(reports))
         rate = next((rate for rate in found if rate is not None), None)
         if rate is None:
@@ -61,7 +61,7 @@ def estimate(
         pipeline=pipeline.name,
         out=store.url,
         pilot=images,
-        asked=outcome.changed,
+        asked=result.changed,
         total=total_images(_shard_sizes(store, source)),
         models=tuple(rates),
         unmeasured=tuple(unmeasured),
@@ -87,7 +87,7 @@ def _shard_sizes(store: Store, source: Source) -> list[ShardSize]:
 
 
 def _parquet_rows(path: str) -> int | None:
-    """From the footer; None when the file cannot be read, which its listing will say."""
+    """From the footer; None if the file cannot be read, which its listing reports."""
     try:
         with open_stream(path, sequential=False) as file:
             return int(pq.ParquetFile(file).metadata.num_rows)
@@ -103,7 +103,7 @@ def _nbytes(shard: SourceShard) -> int | None:
 
 
 def _lengths(store: Store, source: Source, plan: Plan, images: int) -> list[Lengths]:
-    """What is stored of the shards that the first `images` images are in."""
+    """Statistics of the stored answers of the shards that contain the first `images` images."""
     shards, left = [], images
     indexed = set(shard_ids(store))
     for shard in source.shards():
@@ -129,23 +129,23 @@ def _lengths(store: Store, source: Source, plan: Plan, images: int) -> list[Leng
 
 
 def lines(estimate: Estimate, pipeline: Pipeline) -> list[str]:
-    """The estimate in words, a fact each."""
+    """The estimate as lines of text."""
     found = [*_measured(estimate), "", *_whole(estimate)]
     for of in estimate.lengths:
-        found += ["", *_drawn(of)]
-    advice = suggestions(estimate, pipeline)
-    found += ["", "suggestions", *(f"  - {line}" for line in advice)] if advice else []
+        found += ["", *_histogram(of)]
+    suggested = suggestions(estimate, pipeline)
+    found += ["", "suggestions", *(f"  - {line}" for line in suggested)] if suggested else []
     return found
 
 
 def print_estimate(estimate: Estimate, pipeline: Pipeline, console: Console) -> None:
-    """The estimate, for people."""
+    """Print the estimate as text."""
     for line in lines(estimate, pipeline):
         console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def as_json(estimate: Estimate, pipeline: Pipeline) -> dict[str, Any]:
-    """The estimate, for programs: all numbers, histograms in place of single token counts."""
+    """The estimate as JSON: all numbers, with histograms in place of single token counts."""
     data = asdict(estimate)
     for rate, model in zip(data["models"], estimate.models, strict=True):
         rate |= {"images_per_second": model.images_per_second, "images_per_second_and_engine": model.per_engine}
@@ -170,7 +170,7 @@ def _measured(estimate: Estimate) -> list[str]:
     found = [f"{estimate.pipeline}: a pilot of up to {estimate.pilot:,} images; its answers are kept in {estimate.out}"]
     if not estimate.asked and estimate.models:
         runs = ", ".join(dict.fromkeys(rate.run for rate in estimate.models))
-        found.append(f"all its answers were there already; the rates are those of {runs}")
+        found.append(f"all its answers were stored already; the rates are those of {runs}")
     for rate in estimate.models:
         engines = f"{rate.engines} engine{'s' if rate.engines != 1 else ''}"
         found.append(
@@ -181,23 +181,23 @@ def _measured(estimate: Estimate) -> list[str]:
         found.append(f"  {rate.images_per_second:,.2f} images/s, {rate.per_engine:,.2f} per engine{each}")
         if rate.share is not None:
             bound = ": engine-bound, as it should be" if rate.share >= ENGINE_BOUND else ""
-            found.append(f"  {percent(min(1.0, rate.share))} of what the engine can do by itself{bound}")
+            found.append(f"  {percent(min(1.0, rate.share))} of the engine's maximum rate{bound}")
         if rate.seconds < SHORT_SECONDS and (estimate.total is None or estimate.total.images > estimate.pilot):
             found.append(
-                "  a short pilot: start and end weigh much in it, so the whole goes faster; --images 2048 says more"
+                "  a short pilot: start and end take a large part of it, so the source is faster; use --images 2048"
             )
     found += [
-        f"{name}: nothing to measure: no run here asked it, and nothing is left to ask in the pilot"
+        f"{name}: nothing to measure: no run of this output has used it, and the pilot has no missing answers"
         for name in estimate.unmeasured
     ]
     if not estimate.models and not estimate.unmeasured:
-        found.append("no model is asked: the answers are read from the source")
+        found.append("no model is used: the answers are read from the source")
     return found
 
 
 def _whole(estimate: Estimate) -> list[str]:
     if estimate.total is None:
-        return ["whole source: not one shard of it could be counted"]
+        return ["whole source: unknown, because the images of its shards could not be counted"]
     about = "" if estimate.total.exact else "about "
     found = [f"whole source: {about}{estimate.total.images:,} images"]
     if estimate.seconds is None or estimate.gpu_hours is None:
@@ -211,11 +211,11 @@ def _whole(estimate: Estimate) -> list[str]:
     part = f", {', '.join(estimate.unmeasured)} left out" if estimate.unmeasured else ""
     if not estimate.gpu_hours:
         hours = sum(rate.engine_hours(estimate.total.images) for rate in estimate.models)
-        priceless = "; no GPU was used, so there is no price of one" if estimate.price is not None else ""
+        priceless = "; no GPU was used, so it has no price" if estimate.price is not None else ""
         return [*found, f"  {_hours(hours)} engine-hours: {time}{part}{priceless}"]
     found.append(f"  {_hours(estimate.gpu_hours)} GPU-hours: {time}{part}")
     if estimate.cost is not None:
-        found.append(f"  ${estimate.cost:,.2f} at ${estimate.price:,.2f} a GPU-hour")
+        found.append(f"  ${estimate.cost:,.2f} at ${estimate.price:,.2f} per GPU-hour")
     return found
 
 
@@ -223,16 +223,18 @@ def _hours(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}" if hours >= 0.01 else "less than 0.01"
 
 
-def _drawn(of: Lengths) -> list[str]:
-    """A question's answers: how long, how often cut, asked again and rejected."""
+def _histogram(of: Lengths) -> list[str]:
+    """Statistics of a generation: lengths of answers, and shares of truncated, retried and rejected ones."""
     answers = len(of.output_tokens)
     found = [f"{of.id}: {answers:,} answers"]
     if answers:
         found[0] += f", tokens p50 {of.output(0.5)} · p95 {of.output(0.95)} · max {max(of.output_tokens)}"
         found[0] += f" of {of.max_tokens} allowed"
         found.append(f"  {sparks(histogram(of.output_tokens, _BINS, of.max_tokens))}  0 … {of.max_tokens} tokens")
-        found.append(f"  {percent(of.cut_share)} are cut off at max_tokens; prompts take p50 {of.prompt(0.5):,} tokens")
+        found.append(
+            f"  {percent(of.cut_share)} are truncated at max_tokens; prompts take p50 {of.prompt(0.5):,} tokens"
+        )
     again = f" ({listed(of.failed)})" if of.failed else ""
     rejected = f" ({listed(of.rejects)})" if of.rejects else ""
-    found.append(f"  {percent(of.again_share)} asked again{again}, {percent(of.reject_share)} rejected{rejected}")
+    found.append(f"  {percent(of.again_share)} retried{again}, {percent(of.reject_share)} rejected{rejected}")
     return found

@@ -16,11 +16,11 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import DatasetError, StoreError, UserError
+from recaption.generate.progress import captions_per_second
 from recaption.io.store import open_store
 from recaption.output import lease
-from recaption.run import show
-from recaption.run import status as status_module
-from recaption.run.status import Status, as_json, read_patiently, read_status
+from recaption.run.monitor import status as status_module
+from recaption.run.monitor.status import Status, as_json, print_status, read_patiently, read_status, watch
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 
@@ -92,7 +92,7 @@ def dead_pid() -> int:
 
 def text(status: Status, *, terminal: bool = False) -> str:
     sink = io.StringIO()
-    show.print_status(status, Console(file=sink, force_terminal=terminal, width=110, color_system=None), NOW)
+    print_status(status, Console(file=sink, force_terminal=terminal, width=110, color_system=None), NOW)
     return sink.getvalue()
 
 
@@ -104,21 +104,21 @@ def test_a_running_run_says_how_far_how_fast_and_until_when(tmp_path: Path) -> N
     assert status.words.startswith("running for 1 h 5 min (since ")
     assert status.words.endswith("process 4242 on node-7, updated 3 s ago")
     (model,) = status.models
-    (long,) = model.generations
+    (long,) = model.generations.values()
     assert (long.fresh, long.done, long.share) == (36_000, 56_000, 0.56)
-    assert model.captions_per_second(long) == pytest.approx(9.9972, abs=1e-4)
+    assert captions_per_second(long.answers, model.seconds) == pytest.approx(9.9972, abs=1e-4)
     assert model.seconds_left == pytest.approx(44_000 * 3600 / 36_000)
     said = text(status)
     until = (NOW + timedelta(seconds=4400)).astimezone().strftime("%H:%M")
     for fact in (
         "56,000/100,000, 56 %",
         "10.0 captions/s",
-        "20,000 from before this run",
-        "120 asked again",
+        "20,000 from earlier runs",
+        "120 retries",
         "rejected: refusal 7, undecodable 3",
         "1,000,000 tokens in (25 % cached), 7,000,000 tokens out",
         "qwen · generating · 2 engines · vllm 0.32.0 on NVIDIA H100 · 512 in flight",
-        "90 % of what the engine can do by itself",
+        "90 % of the engine's maximum rate",
         "6.1 % lost while images were still being read",
         f"about 1 h 13 min left, until {until}",
     ):
@@ -146,7 +146,7 @@ def test_without_an_answer_there_is_no_rate_and_no_guess(tmp_path: Path) -> None
     data["models"]["qwen"]["generations"]["long"] |= {"answers": 0, "rejects": {}, "resumed": 0}
     put(tmp_path, data)
     said = text(read_status(str(tmp_path), NOW))
-    assert "no rate yet" in said and "left" not in said and "what the engine can do" not in said
+    assert "no rate yet" in said and "left" not in said and "maximum rate" not in said
 
 
 def test_a_run_that_only_writes_says_so(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_run_that_only_writes_says_so(tmp_path: Path) -> None:
     ("state", "error", "words"),
     [
         ("done", None, "done after 1 h 5 min, 3 s ago"),
-        ("interrupted", None, "run the same command again and it continues"),
+        ("interrupted", None, "run the same command again to continue"),
         ("failed", "the engine died", "failed after 1 h 5 min, 3 s ago: the engine died"),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_process_of_this_machine_that_is_gone_is_dead_at_once(tmp_path: Path) 
     put(tmp_path, progress())
     hold(tmp_path, **here() | {"pid": dead_pid()})
     status = read_status(str(tmp_path), NOW)
-    assert status.state == "dead" and "is gone" in status.words and "run the same command again" in status.words
+    assert status.state == "dead" and "has ended" in status.words and "run the same command again" in status.words
 
 
 def test_a_process_of_an_earlier_boot_or_another_machine_is_not_looked_up_here(tmp_path: Path) -> None:
@@ -285,14 +285,14 @@ def test_watching_ends_with_the_run(tmp_path: Path) -> None:
     states = iter([going, going, read_status(str(tmp_path), NOW)])
     pauses: list[float] = []
     sink = io.StringIO()
-    show.watch(lambda: next(states), Console(file=sink, force_terminal=True, width=100), pause=pauses.append)
+    watch(lambda: next(states), Console(file=sink, force_terminal=True, width=100), pause=pauses.append)
     assert len(pauses) == 2 and "done after" in sink.getvalue()
 
 
 def test_watching_needs_a_terminal(tmp_path: Path) -> None:
     put(tmp_path, progress())
     with pytest.raises(UserError, match="needs a terminal"):
-        show.watch(lambda: read_status(str(tmp_path), NOW), Console(file=io.StringIO()))
+        watch(lambda: read_status(str(tmp_path), NOW), Console(file=io.StringIO()))
 
 
 def test_a_store_that_does_not_answer_is_named_and_waited_for_with_a_bound(

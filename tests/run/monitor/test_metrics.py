@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import json
-import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recaption.errors import EngineDead, Interrupted
-from recaption.generate.counters import Counters
-from recaption.generate.progress import Pace, Progress
+from recaption.generate.progress import GenerationProgress, PassProgress
 from recaption.io.store import open_store
-from recaption.run import metrics
-from recaption.run.metrics import RunLog
+from recaption.run.monitor import metrics
+from recaption.run.monitor.metrics import RunLog
 from recaption.scrub import Scrubber
 
 
-def at_work(answers: int = 10, **changes: Any) -> Progress:
-    counters = Counters(
-        answers=Counter(long=answers), rejects=Counter({("long", "refusal"): 2}), retries=Counter(long=3)
-    )
-    given: dict[str, Any] = {
-        "model": "qwen",
-        "phase": "generating",
-        "total": {"long": 100},
-        "resumed": {"long": 40},
-        "counters": counters,
-        "in_flight": 7,
-        "all_listed": True,
-        "started": time.monotonic() - 10,
-    }
-    return Progress(**given | changes)
+def at_work(answers: int = 10, **changes: Any) -> PassProgress:
+    long = GenerationProgress(total=100, resumed=40, answers=answers, rejects={"refusal": 2}, retries=3)
+    given = {"model": "qwen", "phase": "generating", "generations": {"long": long}, "in_flight": 7, "seconds": 10.0}
+    return PassProgress(**given | changes)
 
 
 def events(out: Path) -> list[dict[str, Any]]:
@@ -52,7 +38,7 @@ def test_a_run_tells_its_beginning_its_progress_and_its_end(tmp_path: Path) -> N
     log.generating(at_work(12, phase="done"))
     for done in (0, 1, 1, 2):
         log.building(done, 2)
-    log.tell("built", build="abc", changed=True)
+    log.emit("built", build="abc", changed=True)
     log.warn("few shards")
     log.end(None)
     found = events(tmp_path)
@@ -96,16 +82,3 @@ def test_how_it_ended_is_told_without_secrets(tmp_path: Path, error: BaseExcepti
     assert (line["state"], line["level"]) == (state, level) and line["error"]
     for name in ("log.jsonl", "progress.json", "run-000002.json"):
         assert b"abcdefgh12345678" not in (tmp_path / "metrics" / name).read_bytes()
-
-
-def test_the_pace_is_of_the_time_since_one_looked_last() -> None:
-    pace, now = Pace(), time.monotonic()
-
-    def looked(answers: int, seconds: float, model: str = "qwen") -> float | None:
-        return pace.since_last(at_work(answers, model=model, started=now - seconds, ended=now))
-
-    assert looked(0, 5.0) is None
-    assert looked(50, 10.0) == pytest.approx(10.0)
-    assert looked(50, 15.0) == 0.0
-    assert looked(50, 15.0) is None, "no time has passed"
-    assert looked(30, 10.0, model="another") == pytest.approx(3.0)

@@ -12,8 +12,8 @@ import pytest
 
 PARENT = """
 import subprocess, sys, time
-from recaption.generate.guard import end_with_this_process
-end_with_this_process()
+from recaption.generate.orphans import kill_descendants_at_exit
+kill_descendants_at_exit()
 child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(3600)"])
 print(child.pid, flush=True)
 sys.stdin.read()

@@ -13,8 +13,8 @@ from recaption.generate.events import Event
 from recaption.io.objectstore import ObjectStore
 from recaption.io.store import Store, open_store
 from recaption.resources import shipped
-from recaption.run import log as log_module
-from recaption.run.log import A_MINUTE, LONGEST, EventLog
+from recaption.run.monitor import log as log_module
+from recaption.run.monitor.log import A_MINUTE, LONGEST, EventLog
 from recaption.scrub import Scrubber
 
 SCRUB = Scrubber({})
