@@ -232,6 +232,8 @@ def _held(folder: Path, record: Mapping[str, Any]) -> Iterator[dict[str, Any] | 
     if not work.is_dir() and not finished.is_file() and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"output {folder} is not empty and is no download; choose a new folder")
     old = next((json.loads(path.read_text("utf-8")) for path in (finished, state) if path.is_file()), None)
+    if old and not {"settings", "summary"} <= old.keys():
+        raise UserError(f"{folder} has a download that an earlier version did not finish. Choose a new folder")
     if old and old["settings"] != record:
         raise UserError(f"{folder} has a download with other settings: {old['settings']}. Choose a new folder")
     if old and old["summary"]:

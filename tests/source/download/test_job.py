@@ -268,6 +268,14 @@ def test_everything_the_web_does(
     assert {image.reason for image in images} == {None}
 
 
+def test_a_download_that_an_earlier_version_did_not_finish_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("http://localhost/a.jpg\n")
+    (tmp_path / "out" / ".download").mkdir(parents=True)
+    (tmp_path / "out" / ".download" / "settings.json").write_text('{"url_column": "url"}')
+    with pytest.raises(UserError, match="an earlier version did not finish. Choose a new folder"):
+        run(tmp_path / "list.txt", tmp_path / "out")
+
+
 def test_parquet_and_no_opt_out(
     web: Web, tmp_path: Path, source: Callable[..., Source], index_all: Callable[[Source], list]
 ) -> None:
