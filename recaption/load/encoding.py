@@ -8,11 +8,13 @@ from itertools import accumulate
 from typing import Any, Final
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Files, is_url, join
+from recaption.io.files import is_url
+from recaption.load.files import Files, join
 from recaption.load.layout import Layout
 from recaption.load.policy.base import WHOLE, DrawnText, Sentence, joined, joined_without_stop
 from recaption.load.shards import LruCache
-from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, SampleIds, TokenIds, TokenizerFacts, tokens_path
+from recaption.output.paths import tokens_file
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, SampleIds, TokenIds, TokenizerFacts
 from recaption.tokenizer import OPEN_CLIP, column_name, frame, load_tokenizer
 from recaption.types import Record
 
@@ -108,7 +110,7 @@ class StoredIds:
             raise DatasetError(f"token_ids of the manifest is not that of {name!r}: {error!r}") from error
         self._files, self._kept = files, LruCache(_OPEN)
         self._paths = [
-            (join(layout.root, tokens_path(file.path.removeprefix(f"{layout.root}/"), name)), file.shard)
+            (join(layout.root, tokens_file(file.path.removeprefix(f"{layout.root}/"), name)), file.shard)
             for file in layout.files
         ]
 

@@ -258,7 +258,7 @@ def test_everything_the_web_does(
     # finished is finished
     again, lines = run(tmp_path / "list.parquet", out, url_column="Image URL", samples_per_shard=10)
     assert again == summary and "finished already" in lines[0] and web.hits == hits
-    with pytest.raises(UserError, match="samples_per_shard was 10, is 8"):
+    with pytest.raises(UserError, match=r"with other settings: .*'samples_per_shard': 10"):
         run(tmp_path / "list.parquet", out, url_column="Image URL", samples_per_shard=8)
 
     # our own source reads it: the sample with another suffix than its format too
@@ -266,6 +266,14 @@ def test_everything_the_web_does(
     assert {image.url for image in images} == set(good)
     assert {image.sha256 for image in images} == set(stored["sha256"].to_pylist())
     assert {image.reason for image in images} == {None}
+
+
+def test_a_download_that_an_earlier_version_did_not_finish_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("http://localhost/a.jpg\n")
+    (tmp_path / "out" / ".download").mkdir(parents=True)
+    (tmp_path / "out" / ".download" / "settings.json").write_text('{"url_column": "url"}')
+    with pytest.raises(UserError, match="an earlier version did not finish. Choose a new folder"):
+        run(tmp_path / "list.txt", tmp_path / "out")
 
 
 def test_parquet_and_no_opt_out(
