@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from recaption.errors import UserError
-from recaption.load.stepped import Batch, Stepped
+from recaption.load.stepped import Batch, Stepped, shared
 
 # after .stepped, which says what to install where torch is missing
 from torch import Generator  # isort: skip
@@ -120,4 +120,4 @@ class _Ahead(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         first = self._start + number
         for step in count(first, workers) if self._end is None else range(first, self._end, workers):
-            yield self._dataset.batch(step)
+            yield shared(self._dataset.batch(step))
