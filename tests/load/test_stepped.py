@@ -40,11 +40,9 @@ def unshared(batch: dict[str, Any]) -> list[str]:
 def test_a_worker_gives_only_tensors_in_shared_memory(
     built: Built, format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: Stepped
-    if format == "mixture":
-        made = Mixture([(dataset(built(name)), 1) for name in FORMATS])
-    else:
-        made = dataset(built(format))
+    made: Stepped = (
+        Mixture([(dataset(built(n)), 1) for n in FORMATS]) if format == "mixture" else dataset(built(format))
+    )
     assert unshared(next(iter(made)))  # without workers nothing is moved
     info = SimpleNamespace(id=0, num_workers=1, seed=7)
     for module in ("stepped", "deliver"):
