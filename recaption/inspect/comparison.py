@@ -1,7 +1,7 @@
-"""Two datasets of the same images beside each other: another model or prompt, and what came of it.
+"""Compares two datasets of the same images, for example of two models or prompts.
 
 Each part is an SQL file in `compare/`, over the views of both (`connect(one, other)`), with their names as $one and
-$other. `--format json` prints what the parts answer.
+$other. `--format json` prints the rows of all parts.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from typing import Any
 
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import UserError
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import find_all, names
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import find_all, names
 from recaption.inspect.query import run_sql
-from recaption.inspect.safe import clean
 from recaption.inspect.stoppable import closing
+from recaption.inspect.terminal import grid, printable, section
 
 _FOLDER = Path(__file__).parent / "compare"
 PARTS = ("images", "lengths", "flags", "rejects", "tags", "samples")
-_WIDE = 110  # cells from which two texts stand beside each other
+_WIDE = 110  # terminal width from which texts are printed side by side
 _MEASURES = {"captions": "captions", "words": "words", "sub_captions_per_image": "sub-captions per image"}
 Row = dict[str, Any]
 
@@ -45,21 +44,21 @@ class Diff:
 
 
 def diff(one: str, other: str, *, limit: int = 8) -> Diff:
-    """Compare what is at two paths; up to `limit` objects lost and gained, and as many images of either kind.
+    """Compare the outputs at two paths; up to `limit` objects lost and gained, and as many images of either kind.
 
     Raises UserError when a path is not one output, or has no build; UserError and DatasetError as `connect`.
     """
-    layouts = find_all([one, other])
-    if len(layouts) != 2:
-        raise UserError(f"two outputs can be compared, and {one} and {other} are {len(layouts)}")
-    for layout in layouts:
-        if layout.build is None:
-            raise UserError(f"{layout.given} has no build yet, and captions are compared. Finish it: recaption build")
-    first, second = names(layouts)
+    outputs = find_all([one, other])
+    if len(outputs) != 2:
+        raise UserError(f"--diff compares two outputs; {one} and {other} match {len(outputs)}")
+    for output in outputs:
+        if output.build is None:
+            raise UserError(f"{output.given} has no build yet. Make one with recaption build, then compare")
+    first, second = names(outputs)
     if first == second:
-        raise UserError(f"{one} would be compared with itself")
+        raise UserError(f"--diff compares two outputs; {one} was given twice")
     parts: dict[str, list[Row]] = {}
-    with closing(open_layout(*layouts)) as connection:
+    with closing(open_outputs(*outputs)) as connection:
         for part in PARTS:
             sql = sql_of(part)
             values: dict[str, str | int] = {"one": first, "other": second}
@@ -75,56 +74,50 @@ def sql_of(part: str) -> str:
 
 
 def print_diff(found: Diff, console: Console) -> None:
-    """For people; where the terminal is wide enough, in two columns."""
-    console.print(Text.assemble((clean(found.one), "bold red"), " → ", (clean(found.other), "bold green")))
+    """Print the comparison; on a wide terminal in two columns."""
+    console.print(Text.assemble((printable(found.one), "bold red"), " → ", (printable(found.other), "bold green")))
     (images,) = found.parts["images"]
-    counts = f"{images['in_both']:,} images in both · {images['only_one']:,} only in {clean(found.one)}"
-    console.print(Text(f"{counts} · {images['only_other']:,} only in {clean(found.other)}"))
+    counts = f"{images['in_both']:,} images in both · {images['only_one']:,} only in {printable(found.one)}"
+    console.print(Text(f"{counts} · {images['only_other']:,} only in {printable(found.other)}"))
     if not images["in_both"]:
-        console.print(Text("They have no image in common: neither bytes nor keys are the same.", style="yellow"))
+        console.print(Text("They have no image in common, neither by bytes nor by key.", style="yellow"))
         return
-    _section(console, "captions of the images in both", _measures(found))
-    _section(console, "flags, in percent of sub-captions", _flags(found))
-    _section(console, "rejected", _rejects(found))
+    section(console, "captions of the images in both", _measures(found))
+    section(console, "flags, in percent of sub-captions", _changes(found, "flags", "generation", "flag"))
+    section(console, "rejected", _changes(found, "rejects", "of", "reason"))
     tags = found.parts["tags"]
     lost = _tags([row for row in reversed(tags) if row["change"] < 0], "red")
     gained = _tags([row for row in tags if row["change"] > 0], "green")
-    _section(console, "objects lost and gained, in percent of images", _beside([lost, gained], console))
+    section(console, "objects lost and gained, in percent of images", _side_by_side([lost, gained], console))
     for why in ("most changed", "at random"):
         shown = [row for row in found.parts["samples"] if row["why"] == why]
-        _section(console, f"images, {why}", Group(*_samples(shown, console)) if shown else None)
+        section(console, f"images, {why}", Group(*_samples(shown, console)) if shown else None)
 
 
 def _measures(found: Diff) -> Table:
-    grid = _grid("", "", found.one, found.other, "")
+    table = grid("", "", found.one, found.other, "", right=(2, 3, 4), widest=28)
     for row in found.parts["lengths"]:
         names = (row["generation"], "", "", "")
         for name, text in zip(names, _MEASURES, strict=False):
             one, other = row[f"one_{text}"], row[f"other_{text}"]
-            grid.add_row(*map(Text, (clean(name), _MEASURES[text], _number(one), _number(other))), _change(one, other))
+            table.add_row(
+                *map(Text, (printable(name), _MEASURES[text], _number(one), _number(other))), _change(one, other)
+            )
             if text == "words":
                 ranges = (_range(row, "one"), _range(row, "other"))
-                grid.add_row("", Text("middle 90 %", style="dim"), *(Text(part, style="dim") for part in ranges), "")
-    return grid
+                table.add_row("", Text("middle 90 %", style="dim"), *(Text(part, style="dim") for part in ranges), "")
+    return table
 
 
-def _flags(found: Diff) -> Table | None:
-    rows = found.parts["flags"]
-    grid = _grid("", "", found.one, found.other, "")
+def _changes(found: Diff, part: str, *columns: str) -> Table | None:
+    """The rows of a part: two columns of text, the numbers of both outputs, and the change."""
+    rows = found.parts[part]
+    table = grid("", "", found.one, found.other, "", right=(2, 3, 4), widest=28)
     for row in rows:
         one, other = row["one"], row["other"]
-        texts = (clean(row["generation"]), row["flag"], _number(one), _number(other))
-        grid.add_row(*map(Text, texts), _change(one, other))
-    return grid if rows else None
-
-
-def _rejects(found: Diff) -> Table | None:
-    rows = found.parts["rejects"]
-    grid = _grid("", "", found.one, found.other, "")
-    for row in rows:
-        texts = (clean(row["of"]), clean(row["reason"]), f"{row['one']:,}", f"{row['other']:,}")
-        grid.add_row(*map(Text, texts), _change(row["one"], row["other"]))
-    return grid if rows else None
+        texts = (*(printable(row[column]) for column in columns), _number(one), _number(other))
+        table.add_row(*map(Text, texts), _change(one, other))
+    return table if rows else None
 
 
 def _tags(rows: list[Row], style: str) -> Table | None:
@@ -136,7 +129,9 @@ def _tags(rows: list[Row], style: str) -> Table | None:
     grid.add_column(justify="right")
     for row in rows:
         from_to = f"{row['one_percent']:g} → {row['other_percent']:g}"
-        grid.add_row(Text(clean(row["lemma"])), Text(f"{row['change']:+g}", style=style), Text(from_to, style="dim"))
+        grid.add_row(
+            Text(printable(row["lemma"])), Text(f"{row['change']:+g}", style=style), Text(from_to, style="dim")
+        )
     return grid
 
 
@@ -146,12 +141,13 @@ def _samples(rows: list[Row], console: Console) -> list[RenderableType]:
     for row in rows:
         if row["key"] != key:
             key = row["key"]
-            head = Text(("\n" if shown else "") + clean(key), style="bold")
+            head = Text(("\n" if shown else "") + printable(key), style="bold")
             if row["other_key"] != key:
-                head.append(f" / {clean(row['other_key'])}")
+                head.append(f" / {printable(row['other_key'])}")
             for sign, style in (("lost", "red"), ("gained", "green")):
                 head.append(
-                    f"  {'−' if sign == 'lost' else '+'} {clean(', '.join(row[sign]))}" if row[sign] else "", style
+                    f"  {'−' if sign == 'lost' else '+'} {printable(', '.join(row[sign]))}" if row[sign] else "",
+                    style,
                 )
             shown.append(head)
         shown.append(_pair(row, console))
@@ -159,9 +155,9 @@ def _samples(rows: list[Row], console: Console) -> list[RenderableType]:
 
 
 def _pair(row: Row, console: Console) -> Table:
-    """Two texts beside each other; on a narrow terminal under each other, and once if they are the same."""
+    """Two texts side by side; on a narrow terminal one below the other, or once if they are equal."""
     one, other = _marked(row["one"] or "", row["other"] or "")
-    name = Text(clean(row["generation"]), style="dim")
+    name = Text(printable(row["generation"]), style="dim")
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", width=min(12, max(len(name), 5)))
     if console.width >= _WIDE:
@@ -180,8 +176,8 @@ def _pair(row: Row, console: Console) -> Table:
 
 
 def _marked(one: str, other: str) -> tuple[Text, Text]:
-    """Both texts, with the words that the other has not in colour."""
-    a, b = clean(one).split(), clean(other).split()
+    """Both texts; words that are missing in the other one are coloured."""
+    a, b = printable(one).split(), printable(other).split()
     left, right = Text(), Text()
     for change, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
         same = change == "equal"
@@ -191,19 +187,11 @@ def _marked(one: str, other: str) -> tuple[Text, Text]:
     return left, right
 
 
-def _beside(parts: list[Table | None], console: Console) -> RenderableType | None:
+def _side_by_side(parts: list[Table | None], console: Console) -> RenderableType | None:
     found = [part for part in parts if part is not None]
     if not found:
         return None
     return Columns(found, padding=(0, 4)) if console.width >= _WIDE else Group(*found)
-
-
-def _grid(*heads: str) -> Table:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for place, _ in enumerate(heads):
-        grid.add_column(justify="right" if place > 1 else "left", no_wrap=True, overflow="ellipsis", max_width=28)
-    grid.add_row(*(Text(clean(head), style="dim") for head in heads))
-    return grid
 
 
 def _number(value: float | None) -> str:
@@ -220,10 +208,3 @@ def _change(one: float | None, other: float | None) -> Text:
         return Text("")
     sign = "+" if other > one else "−"
     return Text(sign + _number(abs(round(other - one, 2))), style="dim")
-
-
-def _section(console: Console, title: str, body: RenderableType | None) -> None:
-    if body is not None:
-        console.print()
-        console.print(Text(title, style="bold"))
-        console.print(Padding(body, (0, 0, 0, 2), expand=False))

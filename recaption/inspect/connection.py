@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
 from recaption.errors import Abandoned, DatasetError, UserError
-from recaption.inspect.layout import Layout, find_all
-from recaption.inspect.reading import Connection
+from recaption.inspect.paths import OutputPaths, find_all
 from recaption.inspect.remote import AnyPath, RemotePath, read_only
+from recaption.inspect.statements import Connection
 from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import create
 
@@ -37,18 +37,18 @@ def connect(*paths: str, unsafe: bool = False) -> Connection | duckdb.DuckDBPyCo
 
     The connection executes only statements that read (UserError for others), inside `paths` only, loads no extension
     and keeps its configuration locked. With `unsafe` it is DuckDB's own, without these limits. Raises UserError and
-    DatasetError as `layout.find` does, DatasetError also for files that cannot be read.
+    DatasetError as `paths.find` does, DatasetError also for files that cannot be read.
     """
-    connection = open_layout(*find_all(paths), unsafe=unsafe)
+    connection = open_outputs(*find_all(paths), unsafe=unsafe)
     return connection if unsafe else Connection(connection)
 
 
-def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
-    """DuckDB's connection for what was already found, for SQL of our own: it is locked, but can write in the output."""
+def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPyConnection:
+    """DuckDB's own connection for SQL of recaption itself. It is locked, but a statement could write in the output."""
     import duckdb
 
-    if not layouts:
-        raise UserError("no output was given to look into")
+    if not outputs:
+        raise UserError("no output was given. Give at least one path")
     # What does not fit into memory is spilled there; DuckDB makes the folder when it needs it and removes it.
     spill = Path(tempfile.gettempdir()) / f"recaption-inspect-{uuid.uuid4().hex}"
     connection = duckdb.connect(
@@ -58,23 +58,23 @@ def open_layout(*layouts: Layout, unsafe: bool = False) -> duckdb.DuckDBPyConnec
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
             "allow_persistent_secrets": False,
-            "python_enable_replacements": False,  # `FROM name` must never mean a Python variable of ours
+            "python_enable_replacements": False,  # `FROM name` must never read a Python variable
         }
     )
-    roots = [root for layout in layouts for root in layout.roots]
+    roots = [root for output in outputs for root in output.roots]
     try:
         for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
             connection.register_filesystem(fs if unsafe else read_only(fs))
         connection.execute("SET enable_progress_bar = false")  # after 2 s DuckDB prints it on standard output
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
-        _set(connection, "TimeZone", "UTC")  # what a query answers must not depend on the machine
-        stoppable(connection, lambda: create(connection, layouts))
+        _set(connection, "TimeZone", "UTC")  # results must not depend on the machine
+        stoppable(connection, lambda: create(connection, outputs))
         if not unsafe:
             _lock(connection, roots)
     except duckdb.Error as error:
         connection.close()
-        more = f" and {len(layouts) - 1:,} more outputs" if len(layouts) > 1 else ""
-        raise DatasetError(f"cannot read {layouts[0].given}{more}: {error}") from error
+        more = f" and {len(outputs) - 1:,} more outputs" if len(outputs) > 1 else ""
+        raise DatasetError(f"cannot read {outputs[0].given}{more}: {error}") from error
     except Abandoned:
         raise
     except BaseException:

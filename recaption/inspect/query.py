@@ -1,17 +1,18 @@
-"""Runs a user's SQL, reading only."""
+"""Runs read-only SQL of users."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from recaption.errors import UserError
-from recaption.inspect.reading import Connection, own, reading, storable
-from recaption.inspect.safe import clean
+from recaption.inspect.statements import Connection, read_statement, storable, unwrapped
 from recaption.inspect.stoppable import stoppable
+from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 if TYPE_CHECKING:
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 Values = Mapping[str, str | int]
 
 SHOWN = 50  # rows on a terminal
-COUNTED = 100_000  # rows that are counted beyond those; more are not waited for
+_BATCH = 2048  # rows that DuckDB hands over at a time, as many as its own vectors have
+COUNTED = 100_000  # rows that are counted beyond those
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answered:
-    """What a query answered. `rows` are the first ones; `total` is None where there are more than were counted."""
+class QueryResult:
+    """The first `rows` of a query. `total` is None where the query has more rows than are counted."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]  # DuckDB's names
@@ -40,58 +42,30 @@ def run_sql(
     values: Values | None = None,
     limit: int | None = SHOWN,
     unsafe: bool = False,
-) -> Answered:
+) -> QueryResult:
     """Run one SELECT (also FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and keep its first `limit` rows (None: all).
 
     `values` are bound to the statement's `$name`. Raises UserError with DuckDB's message, the views and what to do;
     unless `unsafe`, also for any statement that does more than read.
     """
-    columns, types, batches = stream_sql(connection, sql, values=values, unsafe=unsafe)
+    connection = unwrapped(connection)
     rows: list[tuple[Any, ...]] = []
     more = 0
-    for batch in batches:
-        kept = batch if limit is None else batch[: limit - len(rows)]
-        rows += kept
-        more += len(batch) - len(kept)
-        if more > COUNTED:
-            break
-    total = None if more > COUNTED else len(rows) + more
-    return Answered(columns=columns, types=types, rows=tuple(rows), total=total)
-
-
-def stream_sql(
-    connection: duckdb.DuckDBPyConnection | Connection,
-    sql: str,
-    *,
-    values: Values | None = None,
-    batch: int = 2048,  # DuckDB's own vectors
-    unsafe: bool = False,
-) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[list[tuple[Any, ...]]]]:
-    """Names and types of the columns, and the rows in batches (memory stays flat). Raises UserError as `run_sql`."""
-    import duckdb
-
-    connection = own(connection)
-
-    def first() -> list[tuple[Any, ...]]:
-        connection.execute(statement, _bound(values))
-        return list(connection.fetchmany(batch))  # what most queries answer, for one hand-over to the other thread
-
-    def batches() -> Iterator[list[tuple[Any, ...]]]:
-        try:
-            found = rows
-            while found:
-                yield found
-                found = stoppable(connection, lambda: connection.fetchmany(batch))
-        except (duckdb.Error, UnicodeDecodeError) as error:  # some errors only show when the rows are made
-            raise UserError(_explained(error)) from error
-
-    try:
-        statement = storable(sql) if unsafe else reading(connection, sql)
-        rows = stoppable(connection, first)
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        raise UserError(_explained(error)) from error
-    description = connection.description or []
-    return tuple(str(d[0]) for d in description), tuple(str(d[1]) for d in description), batches()
+    with _sql_errors():
+        statement = storable(sql) if unsafe else read_statement(connection, sql)
+        batch = stoppable(connection, lambda: connection.execute(statement, _bound(values)).fetchmany(_BATCH))
+        description = connection.description or []
+        while batch and more <= COUNTED:
+            kept = batch if limit is None else batch[: limit - len(rows)]
+            rows += kept
+            more += len(batch) - len(kept)
+            batch = stoppable(connection, lambda: connection.fetchmany(_BATCH))
+    return QueryResult(
+        columns=tuple(str(d[0]) for d in description),
+        types=tuple(str(d[1]) for d in description),
+        rows=tuple(rows),
+        total=None if more > COUNTED else len(rows) + more,
+    )
 
 
 def arrow_sql(
@@ -103,27 +77,32 @@ def arrow_sql(
     unsafe: bool = False,
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """The same as Arrow: names and types, and batches of about `rows` rows. Raises UserError as `run_sql`."""
-    import duckdb
-
-    connection = own(connection)
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            while (batch := stoppable(connection, lambda: next(reader, None))) is not None:
-                yield batch
-        except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise UserError(_explained(error)) from error
-
-    try:
-        statement = storable(sql) if unsafe else reading(connection, sql)
+    connection = unwrapped(connection)
+    with _sql_errors():
+        statement = storable(sql) if unsafe else read_statement(connection, sql)
         answer = connection.sql(statement, params=_bound(values))
-        if answer is None:  # a statement that answers nothing; only unsafe ones get here
+        if answer is None:  # a statement without a result; only unsafe ones get here
             return pa.schema([]), iter(())
         read = getattr(answer, "to_arrow_reader", None) or answer.fetch_arrow_reader  # its name before DuckDB 2.0
         reader = stoppable(connection, lambda: read(rows))
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        raise UserError(_explained(error)) from error
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        with _sql_errors():
+            while (batch := stoppable(connection, lambda: next(reader, None))) is not None:
+                yield batch
+
     return reader.schema, batches()
+
+
+@contextmanager
+def _sql_errors() -> Iterator[None]:
+    """Errors of a statement, also those that only appear when rows are made, become UserError."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
+        raise UserError(_explained(error)) from error
 
 
 def _bound(values: Values | None) -> dict[str, str | int] | None:
@@ -136,11 +115,9 @@ def _explained(error: Exception) -> str:
     text = str(error)
     if isinstance(error, UnicodeDecodeError):  # DuckDB's message quotes a part of a character
         text = error.object.decode("utf-8", "replace")
-    message = "\n".join(map(clean, text.strip().splitlines()))  # quotes the data
+    message = "\n".join(map(printable, text.strip().splitlines()))  # quotes the data
     if "file system operations are disabled" in message:
         message = f"{message}\ninspect reads the given output and nothing else"
     if type(error).__name__ == "IOException":
-        message = (
-            f"{message}\nIf a run is writing there at the moment, try again: its small files were just put together"
-        )
+        message = f"{message}\nIf a run is writing there at the moment, try again: its small files were just compacted"
     return f"{message}\nViews: {', '.join(VIEWS)}. DESCRIBE <view> lists the columns of one"

@@ -1,9 +1,9 @@
-"""Named questions: each is an SQL file in `ask/`, with a comment above it that says what it answers and takes.
+"""Named questions: each is an SQL file in `ask/` that begins with a comment about its result and its parameters.
 
-The first lines of a file are comments: what it answers (the first of them is its line in lists), then
+The first line describes the result. The other comments are
 
-    -- $name = 20: what the parameter means (without `= …` it has to be given)
-    -- if empty: what an answer without rows means
+    -- $name = 20: meaning of the parameter (required without `= …`)
+    -- if empty: what a result without rows means
 
 Parameters are bound, never put into the text. The files run on plain DuckDB too: `duckdb -init views.sql`.
 """
@@ -27,7 +27,7 @@ Value = str | int
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
-    """`default` is None where a value has to be given."""
+    """`default` is None for a required parameter."""
 
     name: str
     meaning: str
@@ -36,16 +36,16 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """`sql` is the file as it is; `says` its first line; `if_empty` the sentence for an answer without rows."""
+    """`sql` is the whole file, `description` its first line, `if_empty` the text for a result without rows."""
 
     name: str
-    says: str
+    description: str
     if_empty: str
     parameters: tuple[Parameter, ...]
     sql: str
 
     def values(self, given: Mapping[str, Value]) -> dict[str, Value]:
-        """What to bind: of `given` what the question takes, and its defaults. Raises UserError for what is missing."""
+        """The parameters to bind: values of `given`, else defaults. Raises UserError for a missing parameter."""
         found: dict[str, Value] = {}
         for parameter in self.parameters:
             value = given.get(parameter.name, parameter.default)
@@ -61,7 +61,7 @@ class Question:
         return any(parameter.name == "key" for parameter in self.parameters)
 
     def runnable(self, given: Mapping[str, Value]) -> str:
-        """The SQL to be shown, copied and learnt from: values that are known stand in it as literals."""
+        """The SQL with known parameters as literals, ready to be copied and run."""
         known = {p.name: given.get(p.name, p.default) for p in self.parameters}
 
         def literal(match: re.Match[str]) -> str:
@@ -86,8 +86,8 @@ def load(name: str) -> Question:
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"Did you mean {near[0]}? " if near else ""
-        listed = "".join(f"\n  {other:<12} {load(other).says}" for other in known)
-        raise UserError(f"there is no question {name!r}. {hint}These can be asked:{listed}")
+        listed = "".join(f"\n  {other:<12} {load(other).description}" for other in known)
+        raise UserError(f"there is no question {name!r}. {hint}Available questions:{listed}")
     sql = (_FOLDER / f"{name}.sql").read_text("utf-8")
     comments = []
     for line in sql.splitlines():
@@ -97,7 +97,7 @@ def load(name: str) -> Question:
     found = [match for line in comments if (match := _PARAMETER.fullmatch(line))]
     return Question(
         name=name,
-        says=comments[0].removeprefix("-- "),
+        description=comments[0].removeprefix("-- "),
         if_empty=next((line.removeprefix(_EMPTY) for line in comments if line.startswith(_EMPTY)), "nothing"),
         parameters=tuple(Parameter(name=m[1], meaning=m[3], default=int(m[2]) if m[2] else None) for m in found),
         sql=sql,

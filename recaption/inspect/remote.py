@@ -1,4 +1,4 @@
-"""A file or folder on an object store, with as much of `pathlib.Path` as looking into an output takes."""
+"""A file or folder on an object store, with the part of `pathlib.Path` that inspecting an output needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True, slots=True)
 class RemotePath:
-    """`path` is as the file system has it, without the protocol; `kind` is "file", "directory" or not known yet."""
+    """`path` has no protocol; `kind` is "file", "directory", or None while unknown."""
 
     path: str
     fs: AbstractFileSystem = field(compare=False, repr=False)
@@ -47,30 +47,30 @@ class RemotePath:
         return False
 
     def is_file(self) -> bool:
-        return self.kind == "file" if self.kind else self._asked(self.fs.isfile)
+        return self.kind == "file" if self.kind else self._call(self.fs.isfile)
 
     def is_dir(self) -> bool:
-        return self.kind == "directory" if self.kind else self._asked(self.fs.isdir)
+        return self.kind == "directory" if self.kind else self._call(self.fs.isdir)
 
     def iterdir(self) -> Iterator[RemotePath]:
         """Raises FileNotFoundError where there is nothing."""
-        for entry in self._asked(lambda path: self.fs.ls(path, detail=True)):
+        for entry in self._call(lambda path: self.fs.ls(path, detail=True)):
             if entry["name"].rstrip("/") != self.path.rstrip("/"):  # some stores list the folder itself
                 yield RemotePath(entry["name"].rstrip("/"), self.fs, entry["type"])
 
     def read_bytes(self) -> bytes:
-        return bytes(self._asked(self.fs.cat_file))
+        return bytes(self._call(self.fs.cat_file))
 
     def read_text(self, encoding: str) -> str:
         return self.read_bytes().decode(encoding)
 
     def open(self, mode: str = "rb") -> Any:
         """For reading ranges: nothing is read ahead."""
-        return self._asked(lambda path: self.fs.open(path, mode, cache_type="none"))
+        return self._call(lambda path: self.fs.open(path, mode, cache_type="none"))
 
-    def _asked(self, ask: Any) -> Any:
+    def _call(self, call: Any) -> Any:
         try:
-            return ask(self.path)
+            return call(self.path)
         except FileNotFoundError:
             raise
         except Exception as error:  # each store has errors of its own
@@ -79,7 +79,19 @@ class RemotePath:
 
 AnyPath: TypeAlias = Path | RemotePath
 
-_LOOKS = ("exists", "isfile", "isdir", "glob", "find", "ls", "info", "size", "modified", "cat_file", "cat_ranges")
+_READING_METHODS = (
+    "exists",
+    "isfile",
+    "isdir",
+    "glob",
+    "find",
+    "ls",
+    "info",
+    "size",
+    "modified",
+    "cat_file",
+    "cat_ranges",
+)
 
 
 def read_only(fs: AbstractFileSystem) -> AbstractFileSystem:
@@ -95,21 +107,17 @@ def read_only(fs: AbstractFileSystem) -> AbstractFileSystem:
                 raise PermissionError(f"{path} is opened for reading only")
             return fs.open(path, mode, **options)
 
-    for name in _LOOKS:
+    for name in _READING_METHODS:
         setattr(ReadOnly, name, staticmethod(getattr(fs, name)))
     return ReadOnly()
 
 
-def is_url(path: str) -> bool:
-    return "://" in path and not path.startswith("file://")
-
-
 def open_url(url: str) -> RemotePath:
-    """Raises UserError for a kind of URL that nothing is installed for, MissingExtra for S3 without s3fs."""
+    """Raises UserError for a protocol without an installed package, MissingExtra for S3 without s3fs."""
     import fsspec
 
     protocol = url.split("://", 1)[0]
-    # What is asked for are footers and single column chunks: a store that reads ahead would fetch megabytes for each.
+    # DuckDB reads footers and column chunks; read-ahead would fetch megabytes for each.
     options = {"default_cache_type": "none"} if protocol in ("s3", "s3a") else {}
     try:
         if "::" in protocol:

@@ -1,10 +1,13 @@
-"""A prompt over open outputs: SQL that ends with `;`, named questions, history and completion by the TAB key."""
+"""The interactive shell: SQL statements and commands over open outputs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -12,27 +15,29 @@ from rich.text import Text
 
 from recaption.errors import Abandoned, RecaptionError, UserError
 from recaption.inspect import questions
-from recaption.inspect.answering import print_question, read_words, show_sql
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import Layout, find_all, names
-from recaption.inspect.look import look_at
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.overview import print_overviews
+from recaption.inspect.paths import OutputPaths, find_all, names
 from recaption.inspect.query import run_sql
-from recaption.inspect.safe import clean
+from recaption.inspect.results import parse_question, print_question_result, show_sql
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
-from recaption.inspect.table import print_answer
+from recaption.inspect.table import print_result
+from recaption.inspect.terminal import printable
 from recaption.inspect.views import VIEWS
 
 _PROMPT, _MORE = "recaption> ", "       ..> "
-_HISTORY = 2000  # lines
 _HELP = """\
-SELECT …;            SQL over the views, up to the semicolon; Ctrl-C stops it
-.ask NAME [KEY]      a named question; .ask alone lists them
-.show NAME [KEY]     its SQL, to learn from and to change
-.views [NAME]        the views, or the columns of one
-.look                the first look: what is there, with samples
-.quit                leave (or Ctrl-D)"""
-_WORDS = {"exit": ".quit", "quit": ".quit", "\\q": ".quit", "help": ".help"}  # as other shells have them
+SELECT …;            run SQL over the views; it may have several lines and ends with a semicolon
+.ask NAME [KEY]      run a named question; .ask alone lists them
+.show NAME [KEY]     print the SQL of a named question
+.views [NAME]        list the views, or the columns of one view
+.overview            print counts, lengths and samples
+help                 print this text; the statement that you are typing is kept
+quit, exit           leave
+TAB completes · Up and Ctrl-R find earlier statements · Ctrl-C cancels the query or the input · Ctrl-D leaves"""
+_COMMANDS = (".ask", ".show", ".views", ".overview", ".help", ".quit")
+_WORDS = {"help": ".help", "?": ".help", "quit": ".quit", "exit": ".quit", "q": ".quit"}
 _KEYWORDS = """
 SELECT FROM WHERE GROUP ORDER BY ALL LIMIT HAVING DISTINCT JOIN LEFT USING ON AND OR NOT IN LIKE ILIKE BETWEEN IS NULL
 AS DESC ASC WITH UNION CASE WHEN THEN ELSE END EXISTS QUALIFY OVER PARTITION FILTER DESCRIBE SUMMARIZE EXPLAIN UNNEST
@@ -41,154 +46,177 @@ count sum avg min max median quantile_cont contains list_contains regexp_matches
 
 
 class Shell:
-    """One session. Raises UserError and DatasetError as `connect` when it is opened; what is typed raises nothing."""
+    """One session. Opening it raises UserError and DatasetError as `connect` does; errors of input are printed."""
 
     def __init__(self, paths: Sequence[str], console: Console, *, unsafe: bool = False) -> None:
         self._layouts = find_all(paths)
         self._console = console
         self._unsafe = unsafe
-        self._connection = open_layout(*self._layouts, unsafe=unsafe)
+        self._connection = open_outputs(*self._layouts, unsafe=unsafe)
 
     def run(self) -> None:
-        """Read and answer until the user leaves."""
+        """Run statements and commands until the user leaves or the input ends. Raises Abandoned."""
         self._greet()
-        with closing(self._connection), _line_editing(self._words()):
+        read = _prompt(self._words()) if sys.stdin.isatty() else _read_line
+        pending, cancelled = "", False
+        with closing(self._connection):
             while True:
                 try:
-                    self._session()
+                    if cancelled:
+                        self._console.print(Text("cancelled", style="yellow"))
+                        cancelled = False
+                    statement, pending = split(read(pending))
+                    if statement.strip("; \n") and not self.answer(statement):
+                        return
+                except EOFError:
                     return
+                except (UserError, RecaptionError) as error:
+                    self._console.print(Text(str(error), style="red"))
                 except Abandoned:
                     raise
-                except KeyboardInterrupt:
-                    self._console.print(Text("stopped", style="yellow"))
-
-    def _session(self) -> None:
-        for statement in _statements(self._console):
-            try:
-                if not self.answer(statement):
-                    return
-            except (UserError, RecaptionError) as error:
-                self._console.print(Text(str(error), style="red"))
+                except KeyboardInterrupt:  # printed in the next round: a second Ctrl-C must not end the session here
+                    pending, cancelled = "", True
 
     def answer(self, statement: str) -> bool:
-        """Do what one statement or command says; False when it says to leave. Raises UserError, KeyboardInterrupt."""
+        """Run one statement or command; False means that the user leaves. Raises UserError and KeyboardInterrupt."""
         command, *words = statement.split()
         if not command.startswith("."):
             self._print(statement.rstrip().removesuffix(";"))
-        elif command in (".quit", ".exit", ".q"):
+        elif command == ".quit":
             return False
         elif command == ".ask" and words:
             self._ask(words)
         elif command == ".ask":
             for name in questions.names():
-                self._console.print(Text.assemble((f"{name:<13}", "cyan"), questions.load(name).says))
+                self._console.print(Text.assemble((f"{name:<13}", "cyan"), questions.load(name).description))
         elif command == ".show" and words:
             show_sql(words, None, self._console)
         elif command == ".show":
             raise UserError(".show NAME prints a question's SQL; .ask lists the names")
         elif command == ".views":
             self._print(f'DESCRIBE "{words[0]}"' if words else "SHOW TABLES")
-        elif command == ".look":
-            look_at([layout.given for layout in self._layouts], self._console)
+        elif command == ".overview":
+            print_overviews([output.given for output in self._layouts], self._console)
         elif command == ".help":
             self._console.print(Text(_HELP))
         else:
-            raise UserError(f"{clean(statement)} is no command here; .help lists them")
+            raise UserError(f"{printable(statement)} is not a command; help lists them")
         return True
 
     def _print(self, sql: str) -> None:
         # A cursor of its own: an answer that is not read to its end would block the connection.
         with closing(self._connection.cursor()) as connection:
-            print_answer(run_sql(connection, sql, unsafe=self._unsafe), self._console)
+            print_result(run_sql(connection, sql, unsafe=self._unsafe), self._console)
 
     def _ask(self, words: Sequence[str]) -> None:
-        question, given = read_words(words)
+        question, given = parse_question(words)
         values = question.values(given)
         if len(self._layouts) == 1:
             with closing(self._connection.cursor()) as connection:
-                print_question(connection, self._layouts, question, values, self._console)
+                print_question_result(connection, self._layouts, question, values, self._console)
             return
-        for dataset, layout in zip(names(self._layouts), self._layouts, strict=True):
-            self._console.print(Text(clean(dataset), style="bold"))
-            with closing(open_layout(layout, unsafe=self._unsafe)) as connection:
-                print_question(connection, [layout], question, values, self._console)
+        for dataset, output in zip(names(self._layouts), self._layouts, strict=True):
+            self._console.print(Text(printable(dataset), style="bold"))
+            with closing(open_outputs(output, unsafe=self._unsafe)) as connection:
+                print_question_result(connection, [output], question, values, self._console)
 
     def _greet(self) -> None:
-        for layout in self._layouts:
-            self._console.print(_title(layout))
-        hint = "SQL up to a semicolon, .ask for questions, .look for a first look, .help, .quit; TAB completes"
+        for output in self._layouts:
+            self._console.print(_title(output))
+        hint = "SQL up to a semicolon · .ask for questions · .overview for counts and samples · help · quit"
         self._console.print(Text(hint, style="dim"))
 
     def _words(self) -> list[str]:
-        """What the TAB key knows."""
+        """What the TAB key completes."""
         columns = self._connection.execute("SELECT DISTINCT column_name FROM duckdb_columns() WHERE NOT internal")
-        commands = [".ask", ".show", ".views", ".look", ".help", ".quit"]
-        return [*commands, *VIEWS, *(name for (name,) in columns.fetchall()), *questions.names(), *_KEYWORDS.split()]
+        known = [name for (name,) in columns.fetchall() if printable(name) == name]
+        return sorted({*_COMMANDS, *VIEWS, *known, *questions.names(), *_KEYWORDS.split(), "help", "quit"})
 
 
-def _title(layout: Layout) -> Text:
-    if layout.build is None:
-        return Text.assemble((clean(layout.given), "bold"), " · a run that has no build yet")
-    s = from_manifest(read_manifest(layout))
-    counts = (("images", s.images), ("captions", s.captions), ("sub-captions", s.sub_captions), ("objects", s.tags))
-    return Text.assemble((clean(s.name), "bold"), *(f" · {number:,} {name}" for name, number in counts))
+def _title(output: OutputPaths) -> Text:
+    if output.build is None:
+        return Text.assemble((printable(output.given), "bold"), " · a run that has no build yet")
+    summary = from_manifest(read_manifest(output))
+    return Text.assemble((printable(summary.name), "bold"), f" · {summary.counts}")
 
 
-def _statements(console: Console) -> Iterator[str]:
-    """What the user types: commands, and SQL put together up to its semicolon."""
-    lines: list[str] = []
-    while True:
+def command_of(line: str) -> str | None:
+    """The command in a line of input: `.ask tags`; `help`, `quit` and `exit` also without a dot or with a semicolon."""
+    line = line.strip().rstrip("; ")
+    if command := _WORDS.get(line.lower().strip(".\\")):
+        return command
+    return line if line.split(" ", 1)[0] in _COMMANDS else None
+
+
+def split(text: str) -> tuple[str, str]:
+    """The statement or command that `text` completes ("" if none) and the text that remains to be completed."""
+    before, _, last = text.rpartition("\n")
+    if command := command_of(last):
+        return command, before
+    if text.lstrip().startswith(".") or text.rstrip().endswith(";"):
+        return text.strip(), ""
+    return "", text
+
+
+def _read_line(pending: str) -> str:
+    """The incomplete statement so far, with one more line."""
+    line = input(_MORE if pending.strip() else _PROMPT)
+    return f"{pending}\n{line}" if pending.strip() else line
+
+
+def _prompt(words: Sequence[str]) -> Callable[[str], str]:
+    """Reads from the terminal with editing, completion of `words`, and a history in the user's state folder.
+
+    https://specifications.freedesktop.org/basedir-spec/
+    """
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.enums import DEFAULT_BUFFER
+    from prompt_toolkit.filters import Condition, has_focus
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    bindings = KeyBindings()
+    blank_line = Condition(lambda: not session.default_buffer.document.current_line.strip())
+
+    @bindings.add("enter", filter=has_focus(DEFAULT_BUFFER))
+    def _(event: KeyPressEvent) -> None:
+        text = event.current_buffer.text
+        if split(text)[0] or not text.strip():
+            event.current_buffer.validate_and_handle()
+        else:
+            event.current_buffer.insert_text("\n")
+
+    @bindings.add("c-d", filter=has_focus(DEFAULT_BUFFER) & blank_line)
+    def _(event: KeyPressEvent) -> None:
+        event.app.exit(exception=EOFError, style="class:exiting")
+
+    file = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "recaption" / "inspect-history"
+    writable = False
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.touch(mode=0o600)
+        writable = os.access(file, os.R_OK | os.W_OK)
+    session: PromptSession[str] = PromptSession(
+        _PROMPT,
+        multiline=True,
+        prompt_continuation=_MORE,
+        completer=WordCompleter(words, ignore_case=True, pattern=re.compile(r"[\w.\\-]+")),
+        complete_while_typing=False,
+        history=FileHistory(file) if writable else InMemoryHistory(),
+        key_bindings=bindings,
+    )
+
+    def read(pending: str) -> str:
+        # While the user types, the terminal sends Ctrl-C as a key. A signal comes just before or after that.
+        signals: list[int] = []
+        handler = signal.signal(signal.SIGINT, lambda number, _: signals.append(number))
         try:
-            line = input(_MORE if lines else _PROMPT)
-        except EOFError:
-            console.print()
-            return
-        except KeyboardInterrupt:  # what was typed so far is dropped
-            console.print()
-            lines = []
-            continue
-        if not lines and (line.strip().startswith(".") or line.strip().lower() in _WORDS):
-            yield _WORDS.get(line.strip().lower(), line.strip())
-            continue
-        lines += [line] if line.strip() else []
-        if line.rstrip().endswith(";"):
-            statement, lines = "\n".join(lines), []
-            if statement.strip("; \n"):
-                yield statement
+            text = session.prompt(default=pending, handle_sigint=False)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        if signals:
+            raise KeyboardInterrupt
+        return text
 
-
-@contextmanager
-def _line_editing(words: Iterable[str]) -> Iterator[None]:
-    try:
-        import readline
-    except ImportError:  # Python was built without it: lines can still be typed
-        yield
-        return
-    known = sorted(set(words), key=str.lower)
-    history = _history()
-
-    def complete(text: str, state: int) -> str | None:
-        found = [word for word in known if word.lower().startswith(text.lower())]
-        return found[state] if state < len(found) else None
-
-    readline.set_completer_delims(" \t\n;,()=<>'\"+*/")
-    readline.set_completer(complete)
-    readline.parse_and_bind("bind ^I rl_complete" if "libedit" in (readline.__doc__ or "") else "tab: complete")
-    if history.is_file():
-        readline.read_history_file(history)
-    try:
-        yield
-    finally:
-        readline.set_completer(None)
-        try:
-            history.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            readline.set_history_length(_HISTORY)
-            readline.write_history_file(history)
-        except OSError:  # a home that cannot be written is no reason to fail at the end
-            pass
-
-
-def _history() -> Path:
-    """In the user's state folder: https://specifications.freedesktop.org/basedir-spec/"""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser() / "recaption" / "inspect-history"
+    return read

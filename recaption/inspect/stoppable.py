@@ -1,4 +1,4 @@
-"""Ctrl-C while DuckDB works."""
+"""Ctrl-C cancels a running DuckDB query."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _POLL = 0.05  # seconds between two interrupts of a query
-_PATIENCE = 1.0  # seconds after the first Ctrl-C from which another one leaves the query behind
+_PATIENCE = 1.0  # seconds after the first Ctrl-C from which another one abandons the query
 
 
 def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T:
@@ -65,13 +65,13 @@ def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T
 def fetch(
     connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()
 ) -> list[tuple[Any, ...]]:
-    """All rows of a query of our own, stopped by Ctrl-C as `stoppable` says."""
+    """All rows of a query of recaption itself. Ctrl-C cancels it; raises as `stoppable`."""
     return stoppable(connection, lambda: connection.execute(sql, values or None).fetchall())
 
 
 @contextmanager
 def closing(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Close the connection at the end, unless a query that was left behind may still run on it."""
+    """Close the connection at the end, unless an abandoned query may still run on it."""
     try:
         yield connection
     except (Abandoned, SystemExit):  # SystemExit: SIGTERM, also during a query

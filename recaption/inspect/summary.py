@@ -1,4 +1,4 @@
-"""What a build came to, from its manifest: printed at the end of a run."""
+"""The summary of a build, from its manifest; printed at the end of a run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import DatasetError, UserError
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import Layout, find
-from recaption.inspect.safe import clean
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import OutputPaths, find
+from recaption.inspect.terminal import printable
+from recaption.text import duration
 from recaption.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """Images that one generation asked about, and what came of it. docs/figures.md defines the figures."""
+class GenerationSummary:
+    """The images of one generation, by result. docs/figures.md defines the figures."""
 
     generation: str
     asked: int
@@ -50,10 +51,18 @@ class Summary:
     captions: int  # raw ones included
     sub_captions: int
     tags: int  # those that name an object
-    generations: tuple[Asked, ...]  # in pipeline order
+    generations: tuple[GenerationSummary, ...]  # in pipeline order
     rejects: tuple[tuple[str, int], ...]  # rejected and excluded images by reason, most frequent first
     top_tags: tuple[tuple[str, int], ...]  # objects: (lemma, mentions), most frequent first, up to three
     captions_of: tuple[tuple[str, int], ...] = ()  # (generation, captions), raw ones first
+
+    @property
+    def counts(self) -> str:
+        """What the build holds, on one line."""
+        return (
+            f"{self.images:,} images · {self.captions:,} captions · {self.sub_captions:,} sub-captions · "
+            f"{self.tags:,} objects"
+        )
 
     @property
     def sum(self) -> str:
@@ -63,15 +72,18 @@ class Summary:
         )
 
 
+_COUNTS = ("images", "ok", "partial", "excluded", "captions", "sub_captions", "tags")  # as the manifest names them
+
+
 def summarise(path: str) -> Summary:
     """Read the manifest of the build at `path` (an output folder or a build).
 
     Raises UserError when there is no build, DatasetError when its manifest is broken, newer than this recaption, or its
     sums do not hold.
     """
-    layout = find(path)
-    manifest = read_manifest(layout)
-    with open_layout(layout) as connection:
+    output = find(path)
+    manifest = read_manifest(output)
+    with open_outputs(output) as connection:
         objects = "SELECT lemma, count(*) AS n FROM objects GROUP BY lemma ORDER BY n DESC, lemma LIMIT 3"
         captions = "SELECT generation, count(*) FROM captions GROUP BY generation ORDER BY generation <> 'raw', 1"
         return replace(
@@ -81,18 +93,18 @@ def summarise(path: str) -> Summary:
         )
 
 
-def read_manifest(layout: Layout) -> dict[str, Any]:
-    """The manifest as it lies in the build. Raises UserError without a build, DatasetError if it is broken or newer."""
-    if layout.manifest is None:
-        raise UserError(f"{layout.given} has no build yet. Finish it: recaption run, or recaption build, its pipeline")
+def read_manifest(output: OutputPaths) -> dict[str, Any]:
+    """The build's manifest. Raises UserError without a build, DatasetError if it is broken or newer."""
+    if output.manifest is None:
+        raise UserError(f"{output.given} has no build yet. Finish it: recaption run, or recaption build, its pipeline")
     try:
-        manifest = json.loads(layout.manifest.read_bytes())
+        manifest = json.loads(output.manifest.read_bytes())
         major = int(manifest["schema_version"].split(".")[0])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{layout.manifest} is not a manifest: {type(error).__name__}: {error}") from error
+        raise DatasetError(f"{output.manifest} is not a manifest: {type(error).__name__}: {error}") from error
     if major > int(SCHEMA_VERSION.split(".")[0]):
         raise DatasetError(
-            f"{layout.manifest} has schema version {manifest['schema_version']}; this recaption reads up to "
+            f"{output.manifest} has schema version {manifest['schema_version']}; this recaption reads up to "
             f"{SCHEMA_VERSION}. Upgrade it"
         )
     return dict(manifest)
@@ -103,24 +115,16 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
     try:
         counts = manifest["counts"]
         summary = Summary(
-            name=manifest["name"],
-            schema_version=manifest["schema_version"],
-            build=manifest["build"],
-            format=manifest["format"],
-            images=counts["images"],
-            ok=counts["ok"],
-            partial=counts["partial"],
+            **{name: manifest[name] for name in ("name", "schema_version", "build", "format")},
+            **{
+                name: counts[name]
+                for name in ("images", "ok", "partial", "excluded", "captions", "sub_captions", "tags")
+            },
             rejected=counts["reject"],
-            excluded=counts["excluded"],
-            captions=counts["captions"],
-            sub_captions=counts["sub_captions"],
-            tags=counts["tags"],
             generations=tuple(
-                Asked(
+                GenerationSummary(
                     generation=g["id"],
-                    asked=g["asked"],
-                    answered=g["answered"],
-                    rejected=g["rejected"],
+                    **{name: g[name] for name in ("asked", "answered", "rejected")},
                     rejects=_ranked(g["rejects"]),
                     cleaned=g.get("cleaned", 0),  # not before 1.3
                     cleaned_by=_ranked(g.get("cleaned_by", {})),
@@ -143,15 +147,15 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
 def print_summary(
     summary: Summary, console: Console, next_steps: Sequence[str], this_run: tuple[int, float] | None = None
 ) -> None:
-    """The summary, the sums, and what to type next. A step is a command, with `  # what for` behind it if wanted.
+    """Print the summary, the sums and the next steps. A step is a command, optionally followed by `  # comment`.
 
-    `this_run`: answers of the run that has just ended, and its seconds of generating. A build holds neither.
+    `this_run`: answers and generation seconds of the run that just ended; the build does not contain them.
     """
     from rich.table import Table
     from rich.text import Text
 
-    build = f" · {clean(summary.format)} build {clean(summary.build)}"
-    console.print(Text.assemble((clean(summary.name), "bold"), build))
+    build = f" · {printable(summary.format)} build {printable(summary.build)}"
+    console.print(Text.assemble((printable(summary.name), "bold"), build))
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column()
     grid.add_column(justify="right")
@@ -167,7 +171,7 @@ def print_summary(
         console.print(Text("next", style="bold"))
     for step in next_steps:
         command, mark, remark = step.partition("  #")
-        # One line each, however narrow the terminal: they are there to be copied.
+        # One line each, however narrow the terminal: they are meant to be copied.
         console.print(Text.assemble("  ", (command, "cyan"), (mark + remark, "dim")), soft_wrap=True)
 
 
@@ -177,7 +181,7 @@ def _lines(s: Summary, this_run: tuple[int, float] | None) -> list[tuple[str, st
         ("images", f"{s.images:,}", f"{usable:,} usable"),
         ("captions", f"{s.captions:,}", listed(s.captions_of)),
         *(
-            (f"  cleaned, of {clean(g.generation)}", f"{g.cleaned:,}", listed(g.cleaned_by))
+            (f"  cleaned, of {printable(g.generation)}", f"{g.cleaned:,}", listed(g.cleaned_by))
             for g in s.generations
             if g.cleaned
         ),
@@ -186,7 +190,9 @@ def _lines(s: Summary, this_run: tuple[int, float] | None) -> list[tuple[str, st
         ("unusable images", f"{s.rejected + s.excluded:,}", listed(s.rejects)),
     ]
     lines += [
-        (f"rejected, {clean(g.generation)}", f"{g.rejected:,}", listed(g.rejects)) for g in s.generations if g.rejected
+        (f"rejected, {printable(g.generation)}", f"{g.rejected:,}", listed(g.rejects))
+        for g in s.generations
+        if g.rejected
     ]
     if this_run and this_run[0]:
         answers, seconds = this_run
@@ -197,18 +203,7 @@ def _lines(s: Summary, this_run: tuple[int, float] | None) -> list[tuple[str, st
 
 def listed(counts: Sequence[tuple[str, int]]) -> str:
     """`truncated 3 · undecodable 1`, safe to print."""
-    return " · ".join(f"{clean(name)} {n:,}" for name, n in counts)
-
-
-def duration(seconds: float) -> str:
-    """`8.3 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, name, small, less in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
-        if whole >= size:
-            return f"{whole // size} {name} {whole % size // small} {less}"
-    return f"{whole // 60} min {whole % 60} s"
+    return " · ".join(f"{printable(name)} {n:,}" for name, n in counts)
 
 
 def _ranked(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:

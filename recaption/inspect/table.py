@@ -1,4 +1,4 @@
-"""Prints what a query answered as a table."""
+"""Prints the result of a query as a table."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from recaption.inspect.query import COUNTED, Answered
-from recaption.inspect.safe import clean
+from recaption.inspect.query import COUNTED, QueryResult
+from recaption.inspect.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _NUMBERS = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)$")
-_LEAST = 10  # cells that a text column is not cut below, so that one still sees what it is
-_UPRIGHT = 3  # so many rows are shown one column a line when they do not fit side by side
+_LEAST = 10  # minimum width of a text column
+_UPRIGHT = 3  # up to this many rows are printed with one column per line when the columns do not fit
 _GAP = 2  # cells between columns
 
 
-def print_answer(answer: Answered, console: Console) -> None:
-    """The rows as a table: numbers to the right, a row a line, long texts cut to the terminal's width.
+def print_result(answer: QueryResult, console: Console) -> None:
+    """Print a table with one line per row: numbers right-aligned, long texts cut to the terminal's width.
 
-    Where the columns cannot all be shown, up to three rows are printed a column a line; else the last columns are
-    left out and named below.
+    Where the columns do not fit, up to three rows are printed with one column per line; of more rows the last columns
+    are left out and named below.
     """
     cells = [["null" if v is None else shown(v) for v in row] for row in answer.rows]
-    names = [clean(name) for name in answer.columns]
+    names = [printable(name) for name in answer.columns]
     numbers = [_NUMBERS.match(kind) is not None for kind in answer.types]
     natural = [max(cell_len(text) for text in (name, *column)) for name, column in _columns(names, cells)]
     least = [n if number else min(n, _LEAST) for n, number in zip(natural, numbers, strict=True)]
@@ -44,22 +44,22 @@ def print_answer(answer: Answered, console: Console) -> None:
         for row, values in zip(cells, answer.rows, strict=True):
             console.print(_line(row, widths, numbers, ["dim" if value is None else "" for value in values]))
         if kept < len(names):
-            left_out = f"not shown, for lack of width: {', '.join(names[kept:])}. SELECT the columns you want"
+            left_out = f"not shown, the terminal is too narrow: {', '.join(names[kept:])}. SELECT the columns you want"
             console.print(Text(left_out, style="dim"))
     console.print(Text(_counted(answer), style="dim"))
 
 
 def shown(value: Any) -> str:
-    """A value on one line, safe to print: lists and structs as JSON, floats with six significant digits."""
+    """A value on one line without control characters: lists and structs as JSON, floats with six significant digits."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.15g}"
     if isinstance(value, dict | list | tuple):
-        return clean(json.dumps(value, ensure_ascii=False, default=str))
+        return printable(json.dumps(value, ensure_ascii=False, default=str))
     if isinstance(value, bytes):
         return f"<{len(value):,} bytes>"
-    return clean(str(value))
+    return printable(str(value))
 
 
 def _columns(names: list[str], cells: list[list[str]]) -> list[tuple[str, list[str]]]:
@@ -67,7 +67,7 @@ def _columns(names: list[str], cells: list[list[str]]) -> list[tuple[str, list[s
 
 
 def _fitting(least: Sequence[int], width: int) -> int:
-    """How many of the first columns can be shown at all; at least one."""
+    """The number of columns that fit at their minimum width; at least one."""
     used, kept = -_GAP, 0
     for n in least:
         used += n + _GAP
@@ -78,7 +78,7 @@ def _fitting(least: Sequence[int], width: int) -> int:
 
 
 def _widths(natural: list[int], least: list[int], width: int) -> list[int]:
-    """Widths that fit: the widest columns are lowered to one level, and none below its least."""
+    """Widths that fit: the widest columns are reduced to one level, none below its minimum."""
     room = width - _GAP * (len(natural) - 1)
 
     def at(level: int) -> list[int]:
@@ -121,7 +121,7 @@ def _print_upright(names: list[str], cells: list[list[str]], console: Console) -
         console.print()
 
 
-def _counted(answer: Answered) -> str:
+def _counted(answer: QueryResult) -> str:
     kept = len(answer.rows)
     if answer.total is None:
         return f"first {kept:,} of more than {COUNTED:,} rows"

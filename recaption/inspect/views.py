@@ -18,14 +18,15 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError
-from recaption.inspect.layout import Layout, names
+from recaption.inspect.paths import OutputPaths, names
 from recaption.inspect.remote import AnyPath
+from recaption.output.paths import ANSWERS, REJECTS
 
 if TYPE_CHECKING:
     import duckdb
 
 VIEWS = ("images", "captions", "sub_captions", "objects", "tags", "rejects", "shards", "answers", "runs")
-"""What a user is told of; `records` is another name for `images`."""
+"""The documented views; `records` is another name for `images`."""
 
 
 _ANSWERS = pa.schema([pa.field("generation", pa.string()), pa.field("fingerprint", pa.string()), *schema.ANSWERS])
@@ -48,36 +49,36 @@ _SHARD = {
 _SHARDS = json.dumps({"shards": [_SHARD]})  # as from_json takes it
 
 
-def create(connection: duckdb.DuckDBPyConnection, layouts: Sequence[Layout]) -> None:
+def create(connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths]) -> None:
     """Create all views. A table that has no files yet becomes an empty view with the columns it will have.
 
     Over several outputs every view has a column `dataset`, the output's name, and the columns that any of them has.
     Raises DatasetError when a table was written by a newer major version, or is not ours.
     """
-    parts = [_bodies(layout) for layout in layouts]
-    bodies = parts[0] if len(parts) == 1 else _united(names(layouts), parts)
-    bodies |= {"records": "SELECT * FROM images", "objects": _objects(layouts)}
+    parts = [_bodies(output) for output in outputs]
+    bodies = parts[0] if len(parts) == 1 else _united(names(outputs), parts)
+    bodies |= {"records": "SELECT * FROM images", "objects": _objects(outputs)}
     for name, body in bodies.items():
         connection.execute(f'CREATE VIEW "{name}" AS {body}')
-    _create_runs(connection, layouts)
+    _create_runs(connection, outputs)
 
 
-def _bodies(layout: Layout) -> dict[str, str]:
-    answers = _answers(layout)
+def _bodies(output: OutputPaths) -> dict[str, str]:
+    answers = _answers(output)
     bodies = {
-        "images": _build_table(layout, "images", schema.IMAGES),
-        "captions": _build_table(layout, "captions", schema.CAPTIONS),
-        "sub_captions": _build_table(layout, "sub_captions", schema.sub_captions()),
-        "tags": _build_table(layout, "tags", schema.TAGS),
-        "shards": _shards(layout),
+        "images": _build_table(output, "images", schema.IMAGES),
+        "captions": _build_table(output, "captions", schema.CAPTIONS),
+        "sub_captions": _build_table(output, "sub_captions", schema.sub_captions()),
+        "tags": _build_table(output, "tags", schema.TAGS),
+        "shards": _shards(output),
         "answers": answers,
-        "rejects": _build_table(layout, "rejects", schema.REJECTS) if layout.build else _run_rejects(layout, answers),
+        "rejects": _build_table(output, "rejects", schema.REJECTS) if output.build else _run_rejects(output, answers),
     }
-    return bodies | {name: _build_table(layout, name, schema.own(name, pa.schema([]))) for name in layout.own_tables()}
+    return bodies | {name: _build_table(output, name, schema.own(name, pa.schema([]))) for name in output.own_tables()}
 
 
 def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[str, str]:
-    """Each is bound by one file of its own; `union_by_name` over all files would open every one of them."""
+    """Each output is bound by one file; `union_by_name` over all files would open every file."""
     views = list(dict.fromkeys(name for bodies in parts for name in bodies))
     return {
         view: " UNION ALL BY NAME ".join(
@@ -89,9 +90,9 @@ def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[st
     }
 
 
-def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
-    """The table's files, with the columns that this version has and an older one had not as null."""
-    first = layout.first_of_build(name)
+def _build_table(output: OutputPaths, name: str, columns: pa.Schema) -> str:
+    """The table's files; columns that an older version did not have are null."""
+    first = output.first_of_build(name)
     if first is None:
         return _empty(columns)
     known = _schema(first)
@@ -99,27 +100,27 @@ def _build_table(layout: Layout, name: str, columns: pa.Schema) -> str:
     lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in known.names)
     if (pattern := _pattern(first)) is not None:
         return f"SELECT *{lacking} FROM read_parquet({_quoted(pattern)})"
-    return f"SELECT *{lacking} FROM {_read(layout.of_build(name))}"
+    return f"SELECT *{lacking} FROM {_read(output.of_build(name))}"
 
 
 def _pattern(file: AnyPath) -> str | None:
-    """Of all files in its folder: DuckDB lists a folder faster than it looks at a thousand names. What is hidden in it
-    is temporary. None where a folder is no pattern."""
+    """A pattern for all files in its folder, which DuckDB lists faster than it opens a thousand names. Hidden files are
+    temporary. None where the folder's name cannot be part of a pattern."""
     folder = str(file.parent)
     return f"{folder}/[!.]*.parquet" if isinstance(file, Path) and not glob.has_magic(folder) else None
 
 
-def _objects(layouts: Sequence[Layout]) -> str:
-    """Tags that say what is there; before schema 1.2 there were no others."""
+def _objects(outputs: Sequence[OutputPaths]) -> str:
+    """Tags of objects; before schema 1.2 there was no other kind."""
     objects = "SELECT * EXCLUDE (kind) FROM tags WHERE kind = 'object'"
-    found = [file for layout in layouts if (file := layout.first_of_build("tags"))]
+    found = [file for output in outputs if (file := output.first_of_build("tags"))]
     old = any("kind" not in _schema(file).names for file in found)
     return f"{objects} OR kind IS NULL" if old else objects
 
 
-def _answers(layout: Layout) -> str:
-    """Finished files as they are, and of the parts what no finished file has (one may just be made of them)."""
-    done, parts = layout.of_run("answers"), layout.parts("answers")
+def _answers(output: OutputPaths) -> str:
+    """All answers of compacted files, and those of parts that no compacted file has yet."""
+    done, parts = output.of_run(ANSWERS), output.parts(ANSWERS)
     named = []
     if done:
         columns, mixed = _columns(done, schema.ANSWERS)
@@ -137,9 +138,9 @@ def _answers(layout: Layout) -> str:
     return " UNION ALL BY NAME ".join(f"({part})" for part in named) if named else _empty(_ANSWERS)
 
 
-def _run_rejects(layout: Layout, answers: str) -> str:
-    """Rejects before there is a build: each once, and not those that were asked again and answered."""
-    files = [*layout.of_run("rejects"), *layout.parts("rejects")]
+def _run_rejects(output: OutputPaths, answers: str) -> str:
+    """Rejects of a run without a build: each once, without those that a later request answered."""
+    files = [*output.of_run(REJECTS), *output.parts(REJECTS)]
     if not files:
         return _empty(schema.REJECTS)
     columns, mixed = _columns(files, schema.REJECTS)
@@ -151,28 +152,28 @@ def _run_rejects(layout: Layout, answers: str) -> str:
     )
 
 
-def _shards(layout: Layout) -> str:
-    """From the manifest's text: DuckDB's JSON reader reserves at least 32 MiB for each file as soon as it is bound."""
+def _shards(output: OutputPaths) -> str:
+    """Parsed from the manifest's text: DuckDB's JSON reader reserves at least 32 MiB for each bound file."""
     columns = ", ".join(f"shard.counts.{name} AS {name}" for name in _COUNTS)
     select = (
         f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "
         f"list_sum([f.bytes FOR f IN shard.files]) AS bytes, shard.files AS files"
     )
     text = (
-        f"read_text({_quoted(str(layout.manifest))})" if layout.build else "(SELECT ''::VARCHAR AS content WHERE false)"
+        f"read_text({_quoted(str(output.manifest))})" if output.build else "(SELECT ''::VARCHAR AS content WHERE false)"
     )
     return f"{select} FROM (SELECT unnest(from_json(content, {_quoted(_SHARDS)}).shards) AS shard FROM {text})"
 
 
-def _create_runs(connection: duckdb.DuckDBPyConnection, layouts: Sequence[Layout]) -> None:
+def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths]) -> None:
     """A table, not a view: the files are small, and all of them are read here to find types that hold every value."""
     found: list[tuple[str, str]] = []
-    for dataset, layout in zip(names(layouts), layouts, strict=True):
-        for file in layout.metrics():
+    for dataset, output in zip(names(outputs), outputs, strict=True):
+        for file in output.metrics():
             try:
                 data = file.read_bytes()
                 content = orjson.loads(data)
-            except (OSError, ValueError):  # being written, or cut off when the machine died: other runs still count
+            except (OSError, ValueError):  # being written, or truncated by a crash: other runs are still read
                 continue
             if isinstance(content, dict) and "run" in content:
                 found.append((dataset, data.decode()))
@@ -185,7 +186,7 @@ def _create_runs(connection: duckdb.DuckDBPyConnection, layouts: Sequence[Layout
     columns = {name: _run_column(name, kind) for name, kind in own.items() if name.lower() != "dataset"}
     known = {name.lower() for name in columns}
     columns |= {f.name: f"NULL::{_type(f.type)}" for f in _RUNS if f.name not in known}
-    several = {"dataset": "dataset"} if len(layouts) > 1 else {}
+    several = {"dataset": "dataset"} if len(outputs) > 1 else {}
     select = ", ".join(f"{value} AS {_name(name)}" for name, value in (several | columns).items())
     connection.execute(
         f"CREATE TABLE runs AS SELECT {select} "
@@ -213,7 +214,7 @@ def _json_type(kind: Any) -> Any:
 
 
 def _distinct(names: dict[str, Any]) -> dict[str, Any]:
-    """Without names that DuckDB takes for an earlier one: it knows no case."""
+    """Without names that differ from an earlier one only in case, which DuckDB treats as equal."""
     found: dict[str, tuple[str, Any]] = {}
     for name, value in names.items():
         found.setdefault(name.lower(), (name, value))
@@ -222,7 +223,7 @@ def _distinct(names: dict[str, Any]) -> dict[str, Any]:
 
 def _folder() -> str:
     """The generation and its fingerprint out of `answers/<generation>-<fingerprint>/…`."""
-    folder = r"regexp_extract(filename, '/answers/([a-z][a-z0-9_]*)-([^/]*)/[^/]*(?:/[^/]*/[^/]*)?$', {})"
+    folder = rf"regexp_extract(filename, '/{ANSWERS}/([a-z][a-z0-9_]*)-([^/]*)/[^/]*(?:/[^/]*/[^/]*)?$', {{}})"
     return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
 
 
@@ -236,7 +237,7 @@ def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = Fal
 
 
 def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
-    """What to select of a run's files, and whether they have different columns: another version has gone on with it.
+    """The columns to select from a run's files, and whether files differ in columns (several versions wrote them).
 
     A column that none of them has, because they are of an older version, is null. Judged by the oldest and the newest
     file (in a store: by the first and the last name): union_by_name, which different columns need, opens every file
@@ -245,7 +246,7 @@ def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
     ends = [files[0], files[-1]]
     written: dict[AnyPath, int] = {}
     for file in files:
-        with suppress(OSError):  # put together with others in the meantime
+        with suppress(OSError):  # compacted in the meantime
             if isinstance(file, Path):
                 written[file] = file.stat().st_mtime_ns
     if written:

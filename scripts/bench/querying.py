@@ -215,8 +215,8 @@ def _plain(out: Path) -> Any:
 
 def _times(out: Path) -> dict[str, Any]:
     from recaption.inspect import connect, run_sql
-    from recaption.inspect.layout import find
-    from recaption.inspect.portrait import print_image
+    from recaption.inspect.image_page import print_image
+    from recaption.inspect.paths import find
 
     sides: dict[str, tuple[list[float], list[float]]] = {}
 

@@ -44,7 +44,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             written = write_report(str(out), samples=SAMPLES)
             seconds.append(time.perf_counter() - started)
             size = written.size
-            assert (written.samples, written.without_picture) == (SAMPLES, 0), written
+            assert (written.samples, written.without_thumbnail) == (SAMPLES, 0), written
     return {
         **counts,
         "samples": SAMPLES,

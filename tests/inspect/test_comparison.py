@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from recaption.errors import UserError
-from recaption.inspect import Form, answer_diff, diff, print_diff
+from recaption.inspect import ResultFormat, diff, output_diff, print_diff
 
 from .conftest import write_build, write_run
 
@@ -91,12 +91,12 @@ def test_the_page(two: tuple[str, str], width: int) -> None:
 
 def test_json_and_files(two: tuple[str, str], tmp_path: Path) -> None:
     path = tmp_path / "diff.json"
-    answer_diff(*two, Form(file=path), Console(file=io.StringIO()))
+    output_diff(*two, ResultFormat(file=path), Console(file=io.StringIO()))
     found = json.loads(path.read_text("utf-8"))
     assert (found["one"], found["other"], found["images"]["in_both"]) == ("old", "new", 3)
     with pytest.raises(UserError, match="not as csv"):
-        answer_diff(*two, Form(format="csv"), Console(file=io.StringIO()))
-    answer_diff(*two, Form(), console := Console(file=io.StringIO()), show=True)
+        output_diff(*two, ResultFormat(format="csv"), Console(file=io.StringIO()))
+    output_diff(*two, ResultFormat(), console := Console(file=io.StringIO()), show=True)
     assert "FULL JOIN" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -110,7 +110,7 @@ def test_nothing_in_common(two: tuple[str, str]) -> None:
 def test_what_cannot_be_compared(two: tuple[str, str], run_only: Path) -> None:
     with pytest.raises(UserError, match="no build yet"):
         diff(two[0], str(run_only))
-    with pytest.raises(UserError, match="with itself"):
+    with pytest.raises(UserError, match="was given twice"):
         diff(two[0], two[0])
     with pytest.raises(UserError, match="two outputs"):
         diff(two[0], f"{two[0][:-3]}[on]*[dw]")

@@ -8,8 +8,8 @@ import pytest
 
 from recaption.errors import UserError
 from recaption.inspect import connect, run_sql
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import find
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import find
 from recaption.inspect.query import arrow_sql
 
 
@@ -146,12 +146,12 @@ def test_whatever_does_more_than_read_the_output_is_refused(dataset: Path, sql: 
 
 @pytest.mark.parametrize("call", ["query('SELECT 1')", f"json_execute_serialized_sql({COPY_AS_JSON})"])
 def test_functions_that_run_texts_say_why_not(dataset: Path, call: str) -> None:
-    with connect(str(dataset)) as connection, pytest.raises(UserError, match="runs SQL out of a text"):
+    with connect(str(dataset)) as connection, pytest.raises(UserError, match="runs SQL from a string"):
         run_sql(connection, f"SELECT count(*) FROM {call}")
 
 
 def test_duckdbs_own_connection_reads_nothing_else(dataset: Path) -> None:
-    with open_layout(find(str(dataset))) as connection:
+    with open_outputs(find(str(dataset))) as connection:
         for sql in ("SELECT * FROM read_text('/etc/passwd')", "INSTALL httpfs", "COPY (SELECT 1) TO '/tmp/x.csv'"):
             with pytest.raises(duckdb.Error, match=r"disabled"):
                 connection.execute(sql)

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import UserError
-from recaption.inspect import Form, answer_question, connect, questions, run_sql
+from recaption.inspect import ResultFormat, connect, output_question, questions, run_sql
 from recaption.resources import shipped
 
 from .conftest import FINGERPRINT, write_build, write_run
@@ -34,7 +34,7 @@ def test_all_that_were_promised_are_there() -> None:
     assert {*promised.split(), "coverage", "similar", "image"} <= set(questions.names())
     for name in questions.names():
         question = questions.load(name)
-        assert question.says.endswith(".") and len(question.says) <= 86
+        assert question.description.endswith(".") and len(question.description) <= 86
         assert question.takes_key == (name in ("similar", "image"))
 
 
@@ -50,7 +50,7 @@ def test_every_question_runs_wherever_there_is_an_output(name: str, dataset: Pat
 @pytest.mark.parametrize(("name", "explains"), [("rejects", "example"), ("slowest", "details")])
 def test_what_explains_is_seen_on_80_columns(name: str, explains: str) -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
-    answer_question([str(GOLDEN)], [name], Form(), console)
+    output_question([str(GOLDEN)], [name], ResultFormat(), console)
     assert isinstance(console.file, io.StringIO)
     heads = console.file.getvalue().splitlines()[1].split()
     assert explains in heads and set(heads) > {"generation"}
@@ -110,7 +110,7 @@ def test_what_could_not_be_parsed_is_a_flag(tmp_path: Path) -> None:
     rows = [row for row in ask(out, "image", key="a0") if row["generation"] == "long"]
     assert ["unparsed" in row["flags"] for row in rows] == [True, False, False]
     console = Console(file=io.StringIO(), width=200, color_system=None)
-    answer_question([str(out)], ["image", "a0"], Form(), console)
+    output_question([str(out)], ["image", "a0"], ResultFormat(), console)
     assert isinstance(console.file, io.StringIO) and "unparsed" in console.file.getvalue()
 
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from s3_server import S3Server, needs_s3
 
 from recaption.errors import DatasetError, UserError
-from recaption.inspect import Form, answer_question, connect, first_look, run_sql
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import find
+from recaption.inspect import ResultFormat, connect, output_question, print_overview, run_sql
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import find
 from recaption.inspect.report import write_report
 
 from .conftest import BUILD, write_build, write_run
@@ -78,11 +78,11 @@ def test_a_store_is_only_read(memory: str, sql: str) -> None:
     """By a wall of its own, whatever SQL is executed."""
     fs, root = fsspec.filesystem("memory"), memory.removeprefix("memory:/")
     before = {path: fs.cat_file(path) for path in fs.find(root)}
-    layout = find(f"{memory}/done")
-    with open_layout(layout) as connection:
-        assert connection.execute(f"FROM glob('{layout.out}/CURRENT')").fetchall()
+    output = find(f"{memory}/done")
+    with open_outputs(output) as connection:
+        assert connection.execute(f"FROM glob('{output.out}/CURRENT')").fetchall()
         with pytest.raises(duckdb.Error):
-            connection.execute(sql.replace("{out}", str(layout.out)))
+            connection.execute(sql.replace("{out}", str(output.out)))
     assert {path: fs.cat_file(path) for path in fs.find(root)} == before
 
 
@@ -125,7 +125,9 @@ def test_a_store_that_does_not_answer(memory: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_one_image_and_a_report(memory: str, tmp_path: Path) -> None:
-    answer_question([f"{memory}/done"], ["image", "a0"], Form(format="table"), Console(file=(file := io.StringIO())))
+    output_question(
+        [f"{memory}/done"], ["image", "a0"], ResultFormat(format="table"), Console(file=(file := io.StringIO()))
+    )
     assert "A brown dog" in file.getvalue()
     written = write_report(f"{memory}/done", tmp_path / "report.html")
     assert written.built and written.samples == 6 and "feedface" in (tmp_path / "report.html").read_text("utf-8")
@@ -145,7 +147,7 @@ def test_on_s3(tmp_path: Path, s3: S3Server) -> None:
         for sql in (f"FROM read_text('{url}2/x')", f"COPY (SELECT 1) TO '{url}/x.csv'"):
             with pytest.raises(UserError):
                 run_sql(connection, sql)
-    first_look(url, Console(file=(file := io.StringIO()), width=100))
+    print_overview(url, Console(file=(file := io.StringIO()), width=100))
     assert "tiny" in file.getvalue()
     with pytest.raises(UserError, match="no such folder"):
         find(f"{url}/nowhere")

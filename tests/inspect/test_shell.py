@@ -9,6 +9,7 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,9 @@ from rich.console import Console
 
 from recaption.errors import UserError
 from recaption.inspect import Shell
+from recaption.inspect.shell import command_of
 
-PROMPT = "recaption> "
+PROMPT = "recaption>"
 ENDLESS = "SELECT count(*) FROM range(100000000) a, range(100000) b WHERE (a.range * b.range) % 7 = 3;\n"
 
 
@@ -34,6 +36,7 @@ class Terminal:
 
     def __init__(self, home: Path, *arguments: str) -> None:
         environment = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(home), "COLUMNS": "100"}
+        environment["PROMPT_TOOLKIT_NO_CPR"] = "1"  # nothing answers its query for the cursor's position
         command = [sys.executable, "-c", TAKE_TERMINAL, sys.executable, "-m", "recaption", "inspect", *arguments]
         self._fd, theirs = pty.openpty()
         self._process = subprocess.Popen(
@@ -50,19 +53,21 @@ class Terminal:
         end = time.monotonic() + seconds
         while text not in self._seen:
             assert time.monotonic() < end, f"waited for {text!r}: {self._seen}"
-            ready, _, _ = select.select([self._fd], [], [], 0.1)
-            if ready:
-                self._seen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(self._fd, 65536).decode())
+            self.read()
         found, _, self._seen = self._seen.partition(text)
         return found
 
-    def reads(self) -> None:
-        """Waits until the process sleeps: Python misses a Ctrl-C between the prompt and its wait for input."""
-        stat = Path(f"/proc/{self._process.pid}/stat")
+    def read(self) -> None:
+        ready, _, _ = select.select([self._fd], [], [], 0.1)
+        if ready:
+            self._seen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(self._fd, 65536).decode())
+
+    def works(self) -> None:
+        """Waits until the program runs a statement: the terminal then turns Ctrl-C into a signal."""
         end = time.monotonic() + 60
-        while stat.exists() and stat.read_text("utf-8").rpartition(")")[2].split()[0] != "S":
-            assert time.monotonic() < end, "the process never waits for input"
-            time.sleep(0.01)
+        while not termios.tcgetattr(self._fd)[3] & termios.ISIG:
+            assert time.monotonic() < end, "the statement never runs"
+            self.read()
 
     def wait(self) -> int:
         """Its exit code."""
@@ -84,23 +89,27 @@ def terminal(dataset: Path, tmp_path: Path) -> Iterator[Terminal]:
 def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
     assert "tiny · 6 images · 8 captions" in terminal.until(PROMPT)
     terminal.type("SELECT count(*) AS n\n")
-    terminal.until("..> ")
-    terminal.type("FROM sub_capt\t;\n")  # completed
-    assert "12" in terminal.until(PROMPT).partition("sub_captions")[2]
+    terminal.until("..>")
+    terminal.type("FROM sub_capt\t")
+    terminal.until("sub_captions")  # completed
+    terminal.type(";\n")
+    assert "12" in terminal.until("1 row")
+    terminal.until(PROMPT)
     terminal.type(ENDLESS)
-    terminal.until("= 3;\r\n")
-    time.sleep(0.3)  # it must be at work
+    terminal.works()
     terminal.type("\x03")
-    assert "stopped" in terminal.until(PROMPT)
+    terminal.until("cancelled")
+    terminal.until(PROMPT)
     terminal.type("SELEKT 1;\n")
-    assert "syntax error" in terminal.until(PROMPT)
+    terminal.until("syntax error")
+    terminal.until(PROMPT)
     terminal.type("half of a statement\n")
-    terminal.until("..> ")
-    terminal.reads()
+    terminal.until("..>")
     terminal.type("\x03")
     terminal.until(PROMPT)
     terminal.type(".ask coverage\n")
-    assert "percent_at_least" in terminal.until(PROMPT)
+    terminal.until("percent_at_least")
+    terminal.until(PROMPT)
     terminal.type("\x04")
     assert terminal.wait() == 0
     history = (tmp_path / "state" / "recaption" / "inspect-history").read_text("utf-8")
@@ -110,18 +119,96 @@ def test_a_session(terminal: Terminal, tmp_path: Path) -> None:
 def test_ctrl_c_pressed_again_and_again(terminal: Terminal) -> None:
     terminal.until(PROMPT)
     terminal.type(ENDLESS)
-    terminal.until("= 3;\r\n")
-    time.sleep(0.3)
+    terminal.works()
     for _ in range(5):
         terminal.type("\x03")
-    assert "stopped" in terminal.until(PROMPT)
+    terminal.until("cancelled")
+    terminal.until(PROMPT)
     terminal.type("SELECT 40 + 2 AS n;\n")
     terminal.until("42")
     terminal.until(PROMPT)
     terminal.type("help\n")
-    assert "Ctrl-D" in terminal.until(PROMPT)
+    terminal.until("Ctrl-D leaves")
+    terminal.until(PROMPT)
     terminal.type("exit\n")
     assert terminal.wait() == 0
+
+
+def test_help_and_quit_in_the_middle_of_a_statement(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("SELECT 40 + 2 AS n,\n")
+    terminal.until("..>")
+    terminal.type("help;\n")
+    terminal.until("Ctrl-D leaves")
+    terminal.until("SELECT 40 + 2 AS n,")  # the statement is kept
+    terminal.type("\n7 AS m;\n")
+    assert "42  7" in terminal.until("1 row")
+    terminal.until(PROMPT)
+    terminal.type("SELECT\n")
+    terminal.until("..>")
+    terminal.type(".quit\n")
+    assert terminal.wait() == 0
+
+
+def test_ctrl_d_leaves_an_unfinished_statement(terminal: Terminal) -> None:
+    terminal.until(PROMPT)
+    terminal.type("SELECT\n")
+    terminal.until("..>")
+    terminal.type("\x04")
+    assert terminal.wait() == 0
+
+
+def test_history_of_an_earlier_session_is_searched(dataset: Path, tmp_path: Path) -> None:
+    first = Terminal(tmp_path / "state", str(dataset))
+    first.until(PROMPT)
+    first.type("SELECT 6 * 7 AS n;\n")
+    first.until("1 row")
+    first.until(PROMPT)
+    first.type("quit\n")
+    assert first.wait() == 0
+    first.close()
+    second = Terminal(tmp_path / "state", str(dataset))
+    second.until(PROMPT)
+    second.type("\x126 *")  # Ctrl-R
+    second.until("6 * 7")
+    second.type("\n\n")  # take it, run it
+    assert "42" in second.until("1 row")
+    second.close()
+
+
+def test_a_history_that_cannot_be_written_is_not_needed(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    terminal = Terminal(tmp_path / "state", str(dataset))
+    terminal.until(PROMPT)
+    terminal.type("SELECT 6 * 7 AS n;\n")
+    assert "42" in terminal.until("1 row")
+    terminal.close()
+
+
+def test_input_from_a_pipe(
+    shell: tuple[Shell, io.StringIO], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened, file = shell
+    monkeypatch.setattr(
+        "sys.stdin", io.StringIO("SELECT 40 + 2\nhelp\nAS n;\nSELEKT;\nSELECT\nexit.\nSELECT 43 AS m;\n")
+    )
+    opened.run()
+    output = file.getvalue()
+    assert output.index("Ctrl-D leaves") < output.index("42") < output.index("syntax error") and "43" not in output
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        *((text, ".help") for text in ("help", "HELP;", " .help ", ".help;", "help.", "?", "\\?")),
+        *((text, ".quit") for text in ("quit", "exit", "quit;", ".exit", "exit.", "EXIT ;", "\\q")),
+        (".ask tags;", ".ask tags"),
+        ("  .views", ".views"),
+        *((text, None) for text in ("", ".5", "quit now", "helpful", "SELECT 1;", ".asking")),
+    ],
+)
+def test_commands_are_recognised_with_and_without_dot_and_semicolon(line: str, command: str | None) -> None:
+    assert command_of(line) == command
 
 
 @pytest.fixture
@@ -140,7 +227,7 @@ def shell(dataset: Path) -> Iterator[tuple[Shell, io.StringIO]]:
         (".show similar a0", "key = 'a0'"),
         (".views", "sub_captions"),
         (".views tags", "lemma"),
-        (".look", "words per caption"),
+        (".overview", "words per caption"),
         (".help", "Ctrl-D"),
     ],
 )

@@ -11,8 +11,7 @@ from referencing import Registry, Resource
 from rich.console import Console
 
 from recaption.errors import DatasetError, UserError
-from recaption.inspect import Asked, print_summary, summarise
-from recaption.inspect.summary import duration
+from recaption.inspect import GenerationSummary, print_summary, summarise
 from recaption.resources import shipped
 
 
@@ -39,7 +38,9 @@ def test_numbers(dataset: Path) -> None:
     assert (s.name, s.build, s.format) == ("tiny", "0123456789abcdef", "sidecar")
     assert (s.images, s.ok, s.partial, s.rejected, s.excluded) == (6, 4, 0, 2, 0)
     assert (s.captions, s.sub_captions, s.tags) == (8, 12, 10)
-    assert s.generations == (Asked(generation="long", asked=5, answered=4, rejected=1, rejects=(("repetition", 1),)),)
+    assert s.generations == (
+        GenerationSummary(generation="long", asked=5, answered=4, rejected=1, rejects=(("repetition", 1),)),
+    )
     assert s.rejects == (("missing_required", 1), ("truncated", 1))
     assert s.top_tags == (("dog", 4), ("ball", 1), ("cat", 1))
     assert sum(n for _, n in s.captions_of) == s.captions
@@ -63,7 +64,7 @@ def test_what_is_printed(dataset: Path) -> None:
         "unusable images       2  missing_required 1 ·",
         "                         truncated 1",
         "rejected, long        1  repetition 1",
-        "answers of this run   4  2.0 a second, in 2.0 s",
+        "answers of this run   4  2.0 a second, in 2 s",
         "",
         "images in 6 = ok 4 + partial 0 + rejected 2 +",
         "excluded 0",
@@ -110,18 +111,3 @@ def test_no_build_and_broken_manifests(run_only: Path, dataset: Path) -> None:
     manifest_of(dataset).write_text('{"schema_version": "2.0"}')
     with pytest.raises(DatasetError, match="Upgrade"):
         summarise(str(dataset))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0.0 s"),
-        (8.34, "8.3 s"),
-        (60, "1 min 0 s"),
-        (725, "12 min 5 s"),
-        (3725, "1 h 2 min"),
-        (187_200, "2 d 4 h"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -6,19 +6,19 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from recaption.inspect import Answered, print_answer
+from recaption.inspect import QueryResult, print_result
 from recaption.inspect.table import shown
 
 
-def printed(answer: Answered, width: int = 60) -> list[str]:
+def printed(answer: QueryResult, width: int = 60) -> list[str]:
     file = io.StringIO()
-    print_answer(answer, Console(file=file, width=width))
+    print_result(answer, Console(file=file, width=width))
     return file.getvalue().splitlines()
 
 
-def answered(columns: dict[str, str], *rows: tuple[object, ...], total: int | None = -1) -> Answered:
+def answered(columns: dict[str, str], *rows: tuple[object, ...], total: int | None = -1) -> QueryResult:
     known = len(rows) if total == -1 else total
-    return Answered(columns=tuple(columns), types=tuple(columns.values()), rows=rows, total=known)
+    return QueryResult(columns=tuple(columns), types=tuple(columns.values()), rows=rows, total=known)
 
 
 def test_numbers_to_the_right_and_texts_to_the_left() -> None:

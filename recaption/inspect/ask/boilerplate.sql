@@ -1,4 +1,4 @@
--- Openers that say nothing of the image ("The image shows …"), most frequent first.
+-- Openers without content ("The image shows …"), most frequent first.
 -- $limit = 20: rows
 -- if empty: no sub-caption begins with an opener
 SELECT

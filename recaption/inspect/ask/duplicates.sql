@@ -1,7 +1,7 @@
--- Sub-captions that are word for word the same, and of how many images they are said.
+-- Equal sub-captions, and the number of images that have each.
 -- First by a hash, which needs a fraction of the memory, then those few by their texts.
 -- $limit = 20: rows
--- if empty: no sub-caption is there twice
+-- if empty: all sub-captions differ
 WITH repeated AS (
     SELECT hash(text) AS digest, count(*) AS n
     FROM sub_captions GROUP BY digest HAVING count(*) > 1 ORDER BY n DESC, digest LIMIT $limit

@@ -1,4 +1,4 @@
--- Flags of sub-captions, by generation, with an example (the same one every time).
+-- Flags of sub-captions, by generation, with an example (always the same one).
 -- if empty: there are no sub-captions yet
 WITH counts AS (
     SELECT

@@ -1,5 +1,5 @@
--- One image, a row per sub-caption: by whom, its objects, its flags, its weight.
--- The view images has its size, status and URL; answers the model's own words; rejects what was not used.
+-- One image, a row per sub-caption: generation, objects, flags, weight.
+-- See also the views images (size, status, URL), answers (the model's own text) and rejects.
 -- $key: the image's key
 -- if empty: the image has no sub-captions
 SELECT

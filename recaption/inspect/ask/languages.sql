@@ -1,4 +1,4 @@
--- Languages of captions (BCP 47), by generation; null where none was determined.
+-- Languages of captions (BCP 47), by generation; null where it is unknown.
 -- if empty: there are no captions yet
 SELECT
     lang, generation, count(*) AS captions, round(100 * count(*) / sum(count(*)) OVER (PARTITION BY generation), 1) AS percent,

@@ -1,5 +1,5 @@
 -- How long the texts are, in words: captions and sub-captions of each generation.
--- In tokens: ask the columns n_tokens_<tokenizer> of sub_captions, where the pipeline names tokenizers.
+-- For tokens use the columns n_tokens_<tokenizer> of sub_captions, if the pipeline names tokenizers.
 -- if empty: there are no captions yet
 WITH texts AS (
     SELECT generation, 'captions' AS texts, n_words FROM captions

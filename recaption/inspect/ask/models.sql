@@ -1,5 +1,5 @@
--- The models side by side: captions, length, variety, how often they were asked.
--- if empty: there are no captions of models yet
+-- The models side by side: captions, length, variety, attempts.
+-- if empty: there are no generated captions yet
 WITH said AS (
     SELECT
         split_part(source, ':', 1) AS model, generation, count(*) AS captions, median(n_words) AS words,

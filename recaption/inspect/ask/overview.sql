@@ -1,4 +1,4 @@
--- What is there: images by status, texts, tags, answers and rejects.
+-- Counts: images by status, texts, tags, answers and rejects.
 WITH usable AS (SELECT count(*) AS images FROM images WHERE status IN ('ok', 'partial')),
 counts AS (
     SELECT 1 AS place, 'images' AS what, count(*) AS n FROM images

@@ -1,7 +1,7 @@
--- The questions as they were asked, with tokens, a row per fingerprint.
+-- The prompts in use, with tokens, a row per fingerprint.
 -- fingerprint: of the model, the prompt and the settings.
--- different: texts of the question, once each image's own words were filled in.
--- if empty: nothing was answered yet
+-- different: distinct prompts after the columns of each image are filled in.
+-- if empty: there are no answers yet
 SELECT
     generation, fingerprint, (SELECT any_value(split_part(source, ':', 2)) FROM captions AS c WHERE c.generation = a.generation) AS prompt,
     count(*) AS answers, count(DISTINCT prompt_sha256) AS different, median(prompt_tokens) AS prompt_tokens,

@@ -1,4 +1,4 @@
--- What was rejected and why: images (no generation) and answers, with an example.
+-- Rejected images (without a generation) and answers by reason, with an example.
 -- if empty: nothing was rejected
 SELECT
     reason, stage, generation, count(*) AS n, round(100 * count(*) / sum(count(*)) OVER (), 1) AS percent,

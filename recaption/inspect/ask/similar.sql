@@ -1,4 +1,4 @@
--- The images most like one, by the objects and the sub-captions that they share.
+-- The images most similar to one, by shared objects and sub-captions.
 -- objects_alike: Jaccard's measure, 0 to 1, in which rare objects count for more (inverse document frequency).
 -- $key: the image's key
 -- $limit = 20: rows

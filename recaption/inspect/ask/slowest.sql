@@ -1,7 +1,7 @@
--- The answers that took longest, by the tokens of all their attempts.
--- Seconds are kept of whole runs only (view runs): an answer is the same however fast the machine was.
+-- The slowest answers, by the tokens of all their attempts.
+-- Seconds are recorded for whole runs only (view runs): answers do not depend on the machine's speed.
 -- $limit = 20: rows
--- if empty: nothing was answered yet
+-- if empty: there are no answers yet
 SELECT
     key, generation, finish_reason, len(attempts) AS attempts,
     list_sum([a.output_tokens FOR a IN attempts])::BIGINT AS tokens_made,

@@ -1,6 +1,6 @@
 -- Pairs of objects in one image, of the 200 most frequent, in up to 100,000 images.
--- Of a larger dataset these are drawn by a hash of their keys, the same ones every time.
--- lift: how much more often than if they had nothing to do with each other (1: just as often).
+-- Of a larger dataset they are sampled by a hash of their keys, which is deterministic.
+-- lift: observed frequency divided by the frequency of independent objects (1: independent).
 -- $limit = 20: rows
 -- if empty: no image has two tagged objects
 WITH drawn AS (SELECT key FROM images WHERE status IN ('ok', 'partial') ORDER BY hash(key) LIMIT 100_000),

@@ -1,4 +1,4 @@
--- The objects that most images show, and what is most often said of them.
+-- The objects in most images, and their most frequent attributes.
 -- $limit = 20: rows
 -- if empty: no objects are tagged yet
 WITH mentioned AS (  -- an image names an object once or more: the candidates for the most images

@@ -1,4 +1,4 @@
-"""A report on an output: one HTML file that needs nothing else."""
+"""A report on an output: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -9,99 +9,99 @@ from pathlib import Path
 
 import recaption
 from recaption.errors import DatasetError, UserError
-from recaption.inspect.connection import open_layout
-from recaption.inspect.facts import progress
-from recaption.inspect.layout import Layout, find
-from recaption.inspect.report import facts, gallery, origin, runs
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.paths import OutputPaths, find
+from recaption.inspect.report import gallery, provenance, statistics
 from recaption.inspect.report.page import Report, render
-from recaption.inspect.sinks import whole_file
+from recaption.inspect.statistics import run_progress
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import from_manifest, read_manifest
+from recaption.inspect.writers import atomic_file
 
 SAMPLES = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
-    """A report on disk. `without_picture` counts the samples whose image was not found or not to be shown."""
+    """A report on disk. `without_thumbnail` counts the samples whose image is missing or cannot be decoded."""
 
     path: Path
     size: int  # bytes
     samples: int
-    without_picture: int
+    without_thumbnail: int
     built: bool  # False: of a run that has no build yet
 
 
 def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES, title: str | None = None) -> Written:
     """Write the report on the output, build or run at `path` to `file`, by default `OUT/report.html`.
 
-    A build that was copied out of its output, or lies in a store, gets `report.html` in the current folder: a build
+    A build that was copied out of its output, or is in a store, gets `report.html` in the current folder: a build
     never changes. The same output gives the same samples. Raises UserError and DatasetError as `connect` does,
     UserError also where the file cannot be written.
     """
-    layout = find(path)
-    target = file or (layout.out if isinstance(layout.out, Path) else Path.cwd()) / "report.html"
+    output = find(path)
+    target = file or (output.out if isinstance(output.out, Path) else Path.cwd()) / "report.html"
     _check(target)
-    made = gather(layout, samples=samples, title=title)
+    made = gather(output, samples=samples, title=title)
     html = render(made).encode("utf-8")
-    with whole_file(target) as sink:
+    with atomic_file(target) as sink:
         sink.write(html)
     return Written(
         path=target,
         size=len(html),
         samples=len(made.samples),
-        without_picture=sum(sample.picture.url is None for sample in made.samples),
-        built=layout.build is not None,
+        without_thumbnail=sum(sample.thumbnail.url is None for sample in made.samples),
+        built=output.build is not None,
     )
 
 
-def gather(layout: Layout, *, samples: int = SAMPLES, title: str | None = None) -> Report:
-    """All that a report says, asked of the files at `layout`. Raises DatasetError where they cannot be read."""
+def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None) -> Report:
+    """The content of a report. Raises DatasetError where files of the output cannot be read."""
     import duckdb
 
     try:
-        return _gathered(layout, samples, title)
+        return _gathered(output, samples, title)
     except duckdb.Error as error:
-        again = "" if layout.build else ". If a run is writing there at the moment, try again"
-        raise DatasetError(f"cannot read {layout.given}: {error}{again}") from error
+        again = "" if output.build else ". If a run is writing to it, try again"
+        raise DatasetError(f"cannot read {output.given}: {error}{again}") from error
 
 
-def _gathered(layout: Layout, samples: int, title: str | None) -> Report:
-    with closing(open_layout(layout)) as connection:
-        if layout.build is None:
-            done = progress(connection, layout)
+def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
+    with closing(open_outputs(output)) as connection:
+        if output.build is None:
+            done = run_progress(connection, output)
             summary = found = None
             so_far = (done.listed, done.answers, done.rejects)
-            askings = origin.of_pipeline(layout)
-            shown = gallery.of_run(connection, layout, samples)
-            name = layout.out.name if layout.out else "run"
+            sources = provenance.of_pipeline(output)
+            shown = gallery.of_run(connection, output, samples)
+            name = output.out.name if output.out else "run"
         else:
-            manifest = read_manifest(layout)
+            manifest = read_manifest(output)
             summary, so_far = from_manifest(manifest), None
-            found = facts.gather(connection)
-            askings = origin.of_manifest(manifest)
-            asked = [(one.generation, one.fingerprint) for one in askings]
-            shown = gallery.of_build(connection, layout, summary.format, asked, samples)
+            found = statistics.gather(connection)
+            sources = provenance.of_manifest(manifest)
+            asked = [(one.generation, one.fingerprint) for one in sources]
+            shown = gallery.of_build(connection, output, summary.format, asked, samples)
             name = summary.name
     return Report(
         title=title or name,
         made=datetime.now(UTC),
         version=recaption.__version__,
         summary=summary,
-        facts=found,
+        statistics=found,
         progress=so_far,
-        askings=askings,
-        runs=runs.read_runs(layout),
-        rates=runs.read_rates(layout),
+        sources=sources,
+        runs=provenance.read_runs(output),
+        rates=provenance.read_rates(output),
         samples=shown,
     )
 
 
 def _check(target: Path) -> None:
-    """Before minutes are spent on it."""
+    """Fail before minutes are spent on the content."""
     if target.is_dir():
         raise UserError(f"cannot write the report to {target}: it is a folder. Give a file: -o {target}/report.html")
     if not target.parent.is_dir():
         raise UserError(f"cannot write the report to {target}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
-        raise UserError(f"cannot write the report to {target}: {target.parent} is not yours to write in. Give -o FILE")
+        raise UserError(f"cannot write the report to {target}: you cannot write in {target.parent}. Give -o FILE")

@@ -1,6 +1,6 @@
 """Charts as SVG: histograms, bars and one line, drawn here because they are rectangles with labels.
 
-Colours and fonts are the style sheet's, by class. Every text is escaped; every chart says in words what it shows.
+Colours and fonts are the style sheet's, by class. Every text is escaped; every chart has a text alternative.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from itertools import count as count_up
 
 from markupsafe import Markup
 
-from recaption.inspect.report.facts import Distribution
-from recaption.inspect.report.runs import Rate
+from recaption.inspect.report.provenance import Rate
+from recaption.inspect.report.statistics import Distribution
 
 _WIDTH, _LINE_WIDTH, _HEIGHT = 420, 1160, 150
 _SIDE, _TOP, _BOTTOM = 8, 22, 22  # margins
@@ -29,7 +29,7 @@ def histogram(
     marks: Sequence[int] = (),
     show: Callable[[int], str] = "{:,}".format,
 ) -> Markup:
-    """`what` by its value. The last bar has what lies beyond the axis as well, and then says so.
+    """`what` by its value. The last bar includes values beyond the axis; its title then ends in "or more".
 
     `marks` are limits to draw where values reach them; `show` writes a value.
     """
@@ -92,7 +92,7 @@ def _round(least: float) -> int:
 
 
 def bar(share: float, kind: str = "") -> Markup:
-    """A bar of `share` of its cell, for tables; the number stands beside it."""
+    """A bar that fills `share` of a table cell; the number is printed next to it."""
     return Markup(
         '<svg class="inline {}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" focusable="false">'
         '<rect class="bar" width="{:.2f}" height="10"/></svg>'

@@ -1,4 +1,4 @@
-"""The samples that a report shows: which ones, and all that is known of them."""
+"""The samples of a report: selects images and reads their captions, answers and rejects."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recaption.inspect.layout import Layout
-from recaption.inspect.pixels import PLACE, Wanted
-from recaption.inspect.report.facts import FLAGS
-from recaption.inspect.report.pictures import thumbnails
-from recaption.inspect.report.sample import Attempt, Lost, Sample, ShownAnswer, ShownCaption, ShownSub, ShownTag
-from recaption.inspect.report.spans import Span, cut
+from recaption.inspect.images import PLACE, ImageRequest, thumbnails
+from recaption.inspect.paths import OutputPaths
+from recaption.inspect.report.sample import (
+    Attempt,
+    Lost,
+    Sample,
+    ShownAnswer,
+    ShownCaption,
+    ShownSub,
+    ShownTag,
+    Span,
+    cut,
+)
+from recaption.inspect.report.statistics import FLAGS
 from recaption.inspect.stoppable import fetch
 
 if TYPE_CHECKING:
@@ -20,17 +28,17 @@ if TYPE_CHECKING:
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
-"""Of the samples, these shares are chosen for what is wrong with them, as far as there are any."""
+"""The shares of samples that are shown for a problem, as far as there are any."""
 
 
 def of_build(
     connection: duckdb.DuckDBPyConnection,
-    layout: Layout,
+    output: OutputPaths,
     form: str,
     fingerprints: Sequence[tuple[str, str]],
     count: int,
 ) -> tuple[Sample, ...]:
-    """`count` images of a build of format `form`, the same ones every time: those chosen by chance first.
+    """`count` images of a build of format `form`: random ones first. The selection is deterministic.
 
     `fingerprints` are (generation, fingerprint) of the answers that the build was made from.
     """
@@ -45,15 +53,15 @@ def of_build(
     for row in _rows(connection, f"SELECT {_LOST} FROM rejects WHERE key IN {_in(keys)} ORDER BY generation", keys):
         lost[row.pop("key")].append(Lost(**row))
     wanted = [
-        Wanted(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
+        ImageRequest(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
         for key, row in images.items()
     ]
-    pictures = thumbnails(layout, form, wanted, connection)
+    previews = thumbnails(connection, output, form, wanted)
     return tuple(
         Sample(
             **{name: images[key][name] for name in _SHOWN},
             chosen=why,
-            picture=pictures[key],
+            thumbnail=previews[key],
             captions=tuple(captions[key]),
             lost=tuple(lost[key]),
         )
@@ -61,8 +69,8 @@ def of_build(
     )
 
 
-def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) -> tuple[Sample, ...]:
-    """`count` images that have an answer already, of a run without a build: texts that are not cut yet."""
+def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
+    """`count` images with an answer, of a run without a build: their texts have no sub-captions yet."""
     found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -70,40 +78,28 @@ def of_run(connection: duckdb.DuckDBPyConnection, layout: Layout, count: int) ->
         query = f"SELECT * FROM answers WHERE key IN {_in(keys)} ORDER BY length(text) DESC, generation"
         for row in _rows(connection, query, keys):
             answers[row["key"]].append(row)
-    wanted = [Wanted(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
-    pictures = thumbnails(layout, None, wanted, connection)
+    wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
+    previews = thumbnails(connection, output, None, wanted)
     return tuple(
         Sample(
             key=key,
             source_key=key,
             sha256=sha256,
-            shard=None,
-            row=None,
-            split="",
             status="in progress",
-            reason=None,
-            url=None,
-            width=None,
-            height=None,
             chosen="random",
-            picture=pictures[key],
+            thumbnail=previews[key],
             captions=tuple(
                 ShownCaption(
                     caption_id=f"{key}/{row['generation']}/0",
                     generation=row["generation"],
-                    source="",
                     n_words=len(row["text"].split()),
-                    lang=None,
                     finish_reason=row["finish_reason"],
                     runs=cut(row["text"][:LONGEST], (), ()),
                     cut_off=max(0, len(row["text"]) - LONGEST),
-                    subs=(),
-                    tags=(),
                     answer=_answer(row),
                 )
                 for row in answers[key]
             ),
-            lost=(),
         )
         for key, sha256 in found
     )
@@ -118,7 +114,7 @@ _LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempt
 
 
 def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:
-    """Keys, and why each was chosen. In each group they are ordered by md5(key): by chance, and the same every time."""
+    """Keys with the reason for each. Groups are ordered by md5(key): random, but deterministic."""
     flagged = " OR ".join(flag for flag in FLAGS if flag != "is_boilerplate")  # openers are everywhere
     groups = {
         "rejected": "SELECT key FROM images WHERE status IN ('reject', 'excluded')",
@@ -143,7 +139,7 @@ def _captions(
     answers: dict[tuple[str, str], ShownAnswer],
     sha256: dict[str, str],
 ) -> dict[str, list[ShownCaption]]:
-    """By key; tables are sorted by it, so other row groups are not read."""
+    """By key. Tables are sorted by key, so other row groups are not read."""
     subs, tags = _by(connection, "sub_captions", "caption_id", "idx", keys), _tags(connection, keys)
     made: dict[str, list[ShownCaption]] = defaultdict(list)
     order = "generation = 'raw', n_words DESC, caption_id"
@@ -201,7 +197,7 @@ def _tag(row: dict[str, Any]) -> ShownTag:
 def _answers(
     connection: duckdb.DuckDBPyConnection, images: Sequence[tuple[str, str]], fingerprints: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], ShownAnswer]:
-    """By generation and key; those of equal images, which were asked once, by generation and sha256."""
+    """By generation and key; by generation and sha256 for equal images, which share one answer."""
     if not fingerprints:
         return {}
     made = f"(generation, fingerprint) IN ({', '.join('(?, ?)' for _ in fingerprints)})"

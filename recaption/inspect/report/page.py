@@ -1,7 +1,7 @@
-"""The page: one HTML file with its style sheet and script inside, which asks no host for anything.
+"""The page: one HTML file that contains its style sheet and script and loads nothing from any host.
 
 A content security policy allows exactly that style sheet, that script (by their hashes) and images in the page itself.
-Text is escaped by Jinja; what no script may ever see as text is not put into one.
+Jinja escapes all text; no text is put into a script.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recaption.inspect.report import charts
-from recaption.inspect.report.facts import WEIGHT_STEP, Facts
-from recaption.inspect.report.origin import Asking
-from recaption.inspect.report.runs import Rate, RunFacts
-from recaption.inspect.report.sample import ORDER, Sample
-from recaption.inspect.report.spans import visible
+from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
+from recaption.inspect.report.sample import ORDER, Sample, visible
+from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.summary import Summary
+from recaption.text import duration
 
 _HERE = Path(__file__).parent
 LIMITS = (77, 248)
@@ -32,17 +31,17 @@ LIMITS = (77, 248)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """All that stands on the page. Without a build, `summary` and `facts` are None, `progress` says how far it is."""
+    """The content of the page. Without a build, `summary` and `statistics` are None and `progress` is set."""
 
     title: str
     made: datetime
     version: str  # of recaption
     summary: Summary | None
-    facts: Facts | None
+    statistics: Statistics | None
     progress: tuple[int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] | None
     """Images listed, answers by generation, rejects by reason."""
-    askings: tuple[Asking, ...]
-    runs: tuple[RunFacts, ...]
+    sources: tuple[GenerationSource, ...]
+    runs: tuple[RunRecord, ...]
     rates: tuple[Rate, ...]
     samples: tuple[Sample, ...]
 
@@ -81,7 +80,7 @@ def _sha256(text: str) -> str:
 
 
 def _choices(samples: Sequence[Sample]) -> dict[str, list[Any]]:
-    """What the gallery can be filtered by."""
+    """The choices of the gallery's filters."""
     lemmas = Counter(lemma for sample in samples for lemma in sample.lemmas)
     generations = dict.fromkeys(caption.generation for sample in samples for caption in sample.captions)
     flags = {flag for sample in samples for flag in sample.flags}
@@ -102,7 +101,7 @@ def _number(value: float | None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """In per cent, with as many digits as tell it from nothing and from all."""
+    """In percent; a small share is not rounded to 0 % and a large one not to 100 %."""
     if not whole:
         return "–"
     percent = 100 * part / whole
@@ -111,18 +110,7 @@ def share(part: float, whole: float) -> str:
     return f"{percent:.1f} %" if 0 < percent < 100 else f"{percent:.0f} %"
 
 
-def duration(seconds: float | timedelta) -> str:
-    """Like 3 d 4 h, 12 min 5 s, 7 s: the two largest units."""
-    left = int(seconds.total_seconds() if isinstance(seconds, timedelta) else seconds)
-    parts: list[str] = []
-    for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        if left >= size or (name == "s" and not parts):
-            parts.append(f"{left // size} {name}")
-        left %= size
-    return " ".join(parts[:2])
-
-
-_FLAGS = {"meta": "about the picture", "boilerplate": "opener", "unparsed": "not parsed"}
+_FLAGS = {"meta": "about the image", "boilerplate": "opener", "unparsed": "not parsed"}
 
 
 def _flag(name: str) -> str:

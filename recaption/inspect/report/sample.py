@@ -1,12 +1,16 @@
-"""An image of the gallery and all that is known of it, as the page shows it."""
+"""An image of the gallery with its captions, cut into runs that the page marks.
+
+Offsets count code points, so texts are cut here and never in the browser, whose strings count UTF-16 units."""
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from recaption.inspect.report.facts import FLAGS
-from recaption.inspect.report.pictures import Picture
-from recaption.inspect.report.spans import Run
+from recaption.inspect.images import Thumbnail
+from recaption.inspect.report.statistics import FLAGS
 
 ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "repeat")
 """Flags in the order in which they are shown."""
@@ -14,7 +18,7 @@ ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "repeat")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownTag:
-    """What a tag says, in words: attributes and count as said."""
+    """A tag as text: attributes and count as in the caption."""
 
     lemma: str
     label: str | None
@@ -38,7 +42,7 @@ class ShownSub:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One time that the question was asked."""
+    """One request for an answer."""
 
     seed: int
     temperature: float
@@ -50,7 +54,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownAnswer:
-    """What the answer store says of a caption."""
+    """The stored answer behind a caption."""
 
     fingerprint: str
     prompt_tokens: int
@@ -65,20 +69,20 @@ class ShownCaption:
 
     caption_id: str
     generation: str
-    source: str
+    source: str = ""
     n_words: int
-    lang: str | None
+    lang: str | None = None
     finish_reason: str | None
-    runs: tuple[Run, ...]
+    runs: tuple[TextRun, ...]
     cut_off: int
-    subs: tuple[ShownSub, ...]
-    tags: tuple[ShownTag, ...]  # in the order of `Part.tag`
+    subs: tuple[ShownSub, ...] = ()
+    tags: tuple[ShownTag, ...] = ()  # in the order of `Part.tag`
     answer: ShownAnswer | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost:
-    """Why an image or an answer could not be used."""
+    """The reason why an image or an answer was rejected."""
 
     generation: str | None
     stage: str
@@ -89,23 +93,23 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """An image of the gallery. `chosen` says why it is there: random, or what is wrong with it."""
+    """An image of the gallery. `chosen` is the reason for showing it: random, or a problem. Defaults: not known yet."""
 
     key: str
     source_key: str
     sha256: str
-    shard: str | None
-    row: int | None
-    split: str
+    shard: str | None = None
+    row: int | None = None
+    split: str = ""
     status: str  # of the image; "in progress" without a build
-    reason: str | None
-    url: str | None
-    width: int | None
-    height: int | None
+    reason: str | None = None
+    url: str | None = None
+    width: int | None = None
+    height: int | None = None
     chosen: str
-    picture: Picture
+    thumbnail: Thumbnail
     captions: tuple[ShownCaption, ...]
-    lost: tuple[Lost, ...]
+    lost: tuple[Lost, ...] = ()
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -114,6 +118,94 @@ class Sample:
 
     @property
     def lemmas(self) -> tuple[str, ...]:
-        """Objects that are said to be there, as they come."""
+        """Lemmas of objects in the captions, in order."""
         tags = (tag for caption in self.captions for sub in caption.subs for tag in sub.tags)
         return tuple(dict.fromkeys(tag.lemma for tag in tags if tag.kind == "object"))
+
+
+_KEPT = "\n\t\u200c\u200d"  # line ends; joiners: scripts and emoji need them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A piece of a run. `tag` is the index of its tag; `opener` is true for boilerplate."""
+
+    text: str
+    tag: int | None = None
+    opener: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextRun:
+    """Consecutive text within one sub-caption, or outside all of them (`sub` None).
+
+    `first` is set once for each sub-caption: where another lies within it, it has two runs.
+    """
+
+    sub: int | None
+    first: bool
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """Code points [start, end) of a caption; `content` is where a sub-caption's boilerplate opener ends."""
+
+    start: int
+    end: int
+    content: int | None = None
+
+
+def cut(text: str, subs: Sequence[Span], tags: Sequence[Span]) -> tuple[TextRun, ...]:
+    """The whole text, in order. Spans may overlap, be empty or reach beyond the text: of sub-captions that overlap the
+    shortest wins, of tags the longest; parts beyond the text are dropped.
+    """
+    size = len(text)
+    ends = {0, size}
+    for span in (*subs, *tags):
+        ends |= {_within(span.start, size), _within(span.end, size)}
+    ends |= {_within(span.content, size) for span in subs if span.content is not None}
+    at = sorted(ends)
+    place = {offset: n for n, offset in enumerate(at)}
+    sub_of = _paint(subs, place, size, longest_first=True)
+    tag_of = _paint(tags, place, size, longest_first=False)
+    runs: list[TextRun] = []
+    seen: set[int] = set()
+    parts: list[Part] = []
+    for n, (start, end) in enumerate(pairwise(at)):
+        sub = sub_of[n]
+        opener = sub is not None and end <= (subs[sub].content or 0)
+        parts.append(Part(text=text[start:end], tag=tag_of[n], opener=opener))
+        if n + 2 == len(at) or sub_of[n + 1] != sub:
+            runs.append(TextRun(sub=sub, first=sub is not None and sub not in seen, parts=tuple(parts)))
+            seen |= set() if sub is None else {sub}
+            parts = []
+    return tuple(runs)
+
+
+def _paint(spans: Sequence[Span], place: dict[int, int], size: int, *, longest_first: bool) -> list[int | None]:
+    """The span of each piece of text. Later spans overwrite earlier ones."""
+    owner: list[int | None] = [None] * len(place)
+    sign = -1 if longest_first else 1
+    for n in sorted(range(len(spans)), key=lambda n: (sign * (spans[n].end - spans[n].start), n)):
+        first, last = place[_within(spans[n].start, size)], place[_within(spans[n].end, size)]
+        if first < last:
+            owner[first:last] = [n] * (last - first)
+    return owner
+
+
+def _within(offset: int, size: int) -> int:
+    return min(max(offset, 0), size)
+
+
+def visible(text: str) -> str:
+    """The text with control characters, direction overrides and zero-width characters written as ⟨U+202E⟩."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_shown(text))
+
+
+def _shown(text: str) -> Iterable[str]:
+    for c in text:
+        hidden = c not in _KEPT and unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        yield f"⟨U+{ord(c):04X}⟩" if hidden else c

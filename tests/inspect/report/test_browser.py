@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from recaption.inspect.layout import find
+from recaption.inspect.images import Thumbnail
+from recaption.inspect.paths import find
 from recaption.inspect.report import gather
 from recaption.inspect.report.page import Report, render
-from recaption.inspect.report.pictures import Picture
-from recaption.inspect.report.runs import Rate
+from recaption.inspect.report.provenance import Rate
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "output"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -108,10 +108,10 @@ def test_it_renders_within_the_window(opened: Callable[..., Any], golden: Report
 @pytest.fixture(scope="module")
 def few(golden: Report) -> Report:
     """With a few of each kind: axe-core takes its time."""
-    assert golden.facts
+    assert golden.statistics
     chosen = {sample.chosen: sample for sample in golden.samples}
     samples = (chosen["rejected"], chosen["partial"], chosen["flagged"])
-    return replace(golden, samples=samples, facts=replace(golden.facts, tags=golden.facts.tags[:3]))
+    return replace(golden, samples=samples, statistics=replace(golden.statistics, tags=golden.statistics.tags[:3]))
 
 
 OPEN = "all => all.forEach(one => one.open = true)"
@@ -216,7 +216,7 @@ def poisoned(value: Any) -> Any:
         return HOSTILE + value
     if isinstance(value, tuple):
         return tuple(map(poisoned, value))
-    if is_dataclass(value) and not isinstance(value, type) and not (isinstance(value, Picture) and value.url):
+    if is_dataclass(value) and not isinstance(value, type) and not (isinstance(value, Thumbnail) and value.url):
         outside = [f.name for f in fields(value) if f.name != "kind"]  # objects must stay objects
         return replace(value, **{name: poisoned(getattr(value, name)) for name in outside})
     return value
@@ -225,7 +225,7 @@ def poisoned(value: Any) -> Any:
 def test_hostile_texts_are_shown_and_never_run(opened: Callable[..., Any], golden: Report) -> None:
     page = opened(poisoned(golden))
     assert page.locator("script").count() == 1
-    with_picture = sum(sample.picture.url is not None for sample in golden.samples)
+    with_picture = sum(sample.thumbnail.url is not None for sample in golden.samples)
     assert page.locator("img").count() == with_picture
     assert HOSTILE in page.locator(".text").first.inner_text()
     assert page.title().startswith(HOSTILE)

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import pytest
 
 from recaption.inspect.report.charts import bar, bins, histogram, line, stack
-from recaption.inspect.report.facts import Distribution
-from recaption.inspect.report.runs import Rate
+from recaption.inspect.report.provenance import Rate
+from recaption.inspect.report.statistics import Distribution
 
 
 def spread(*values: int) -> Distribution:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from recaption.decode import decode
-from recaption.inspect.connection import open_layout
-from recaption.inspect.layout import Layout, find
+from recaption.inspect.connection import open_outputs
+from recaption.inspect.images import Thumbnail
+from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.report import gather
 from recaption.inspect.report.gallery import of_build, of_run
-from recaption.inspect.report.pictures import Picture
 from recaption.inspect.report.sample import Sample
 from recaption.types import ImageLimits
 
@@ -40,15 +40,15 @@ def source(shard: str | None) -> dict[str, bytes]:
         return {name.rpartition(".")[0]: file.read() for name, file in members.items() if file and "txt" not in name}
 
 
-def pixels(picture: Picture) -> np.ndarray:
+def pixels(picture: Thumbnail) -> np.ndarray:
     assert picture.url
     return to_pixels(base64.b64decode(picture.url.partition(",")[2]))
 
 
-def shown(layout: Layout, form: str, count: int = 40) -> tuple[Sample, ...]:
-    with open_layout(layout) as connection:
+def shown(output: OutputPaths, form: str, count: int = 40) -> tuple[Sample, ...]:
+    with open_outputs(output) as connection:
         pairs = [("long", "00000000000000a1"), ("short", "00000000000000a2")]
-        return of_build(connection, layout, form, pairs, count)
+        return of_build(connection, output, form, pairs, count)
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -56,29 +56,29 @@ def test_every_usable_image_has_its_own_picture(form: str) -> None:
     """In every format, held out ones too. The sidecar's are in the source's tars, found from the output's folder."""
     samples = shown(find(str(GOLDEN / "output" / "builds" / form)), form)
     assert len(samples) == 20
-    pictures = {s.key: s.picture for s in samples if s.status in ("ok", "partial")}
+    pictures = {s.key: s.thumbnail for s in samples if s.status in ("ok", "partial")}
     assert [picture.missing for picture in pictures.values() if picture.url is None] == []
-    assert {s.split for s in samples if s.picture.url} == {"train", "val"}
+    assert {s.split for s in samples if s.thumbnail.url} == {"train", "val"}
     for s in samples:
         if s.key in pictures:
             expected = to_pixels(source(s.shard)[s.source_key])
-            assert np.abs(pixels(s.picture) - expected).mean() < 8, s.key  # what remains is WebP's, and JPEG's
+            assert np.abs(pixels(s.thumbnail) - expected).mean() < 8, s.key  # what remains is WebP's, and JPEG's
 
 
 def test_pictures_say_why_they_are_missing(golden: Path) -> None:
-    sidecar = {s.status: s.picture.missing for s in shown(find(str(golden / "builds" / "sidecar")), "sidecar")}
-    assert sidecar["ok"] == "00001.tar of the source is not there"
+    sidecar = {s.status: s.thumbnail.missing for s in shown(find(str(golden / "builds" / "sidecar")), "sidecar")}
+    assert sidecar["ok"] == "00001.tar of the source is missing"
     tars = golden / "builds" / "webdataset" / "data"
     (tars / "00000.tar.idx").write_bytes((tars / "00001.tar.idx").read_bytes())
     (tars / "00001.tar").unlink()
-    found = {s.picture.missing for s in shown(find(str(golden / "builds" / "webdataset")), "webdataset")}
-    assert "00001.tar is not with this copy of the build" in found
+    found = {s.thumbnail.missing for s in shown(find(str(golden / "builds" / "webdataset")), "webdataset")}
+    assert "00001.tar is missing from this copy of the build" in found
     assert any("00000.tar" in why for why in found)
     parquet = golden / "builds" / "parquet" / "data"
     (parquet / "00000.parquet").write_bytes(b"PAR1 no more PAR1")
     (parquet / "00001.parquet").unlink()
-    found = {s.picture.missing for s in shown(find(str(golden / "builds" / "parquet")), "parquet")}
-    assert {"00000.parquet cannot be read", "00001.parquet is not with this copy of the build"} <= found
+    found = {s.thumbnail.missing for s in shown(find(str(golden / "builds" / "parquet")), "parquet")}
+    assert {"00000.parquet cannot be read", "00001.parquet is missing from this copy of the build"} <= found
 
 
 def test_another_image_at_the_place_is_not_shown(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_another_image_at_the_place_is_not_shown(tmp_path: Path) -> None:
     tar = whole / "source" / "00000.tar"
     tar.write_bytes(tar.read_bytes().replace(b"\xff\xda", b"\xff\xdb"))
     samples = shown(find(str(whole / "output" / "builds" / "sidecar")), "sidecar")
-    changed = "the source has changed: it has another image there"
-    assert changed in {s.picture.missing for s in samples}
+    changed = "the source has changed: another image is at this location"
+    assert changed in {s.thumbnail.missing for s in samples}
 
 
 def test_what_is_wrong_is_among_the_samples_and_the_rest_is_by_chance(golden: Path) -> None:
@@ -125,32 +125,32 @@ def test_equal_images_share_an_answer(golden: Path) -> None:
 def test_a_build_alone(golden: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(golden / "builds" / "parquet", tmp_path / "elsewhere"))
     samples = shown(find(str(copy)), "parquet")
-    assert sum(s.picture.url is not None for s in samples) == 16
+    assert sum(s.thumbnail.url is not None for s in samples) == 16
     assert not any(c.answer for s in samples for c in s.captions)
 
 
 def test_a_run_in_progress(run_only: Path) -> None:
-    layout = find(str(run_only))
-    with open_layout(layout) as connection:
-        samples = of_run(connection, layout, 3)
+    output = find(str(run_only))
+    with open_outputs(output) as connection:
+        samples = of_run(connection, output, 3)
     assert len(samples) == 3 and all(s.status == "in progress" for s in samples)
     assert {s.captions[0].runs[0].parts[0].text for s in samples} <= set(LONG.values())
-    assert {s.picture.missing for s in samples} <= {f"00000{n}.tar of the source is not there" for n in (0, 1)}
-    made = gather(layout)
-    assert made.facts is None and made.progress and made.progress[0] == 6
+    assert {s.thumbnail.missing for s in samples} <= {f"00000{n}.tar of the source is missing" for n in (0, 1)}
+    made = gather(output)
+    assert made.statistics is None and made.progress and made.progress[0] == 6
 
 
 def test_facts_of_the_golden_build(golden: Path) -> None:
-    facts = gather(find(str(golden))).facts
-    assert facts is not None
-    assert [name for name, _ in facts.caption_words] == ["long", "short", "raw"]
-    assert (facts.images, facts.distinct_images, facts.sub_captions) == (16, 15, 61)
-    assert sum(reject.count for reject in facts.rejects) == 5
-    tags = {tag.lemma: tag for tag in facts.tags}
+    found = gather(find(str(golden))).statistics
+    assert found is not None
+    assert [name for name, _ in found.caption_words] == ["long", "short", "raw"]
+    assert (found.images, found.distinct_images, found.sub_captions) == (16, 15, 61)
+    assert sum(reject.count for reject in found.rejects) == 5
+    tags = {tag.lemma: tag for tag in found.tags}
     assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, (("red", 5),))
-    assert {flag.flag: flag.count for flag in facts.flags} == {
+    assert {flag.flag: flag.count for flag in found.flags} == {
         "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "unparsed": 0, "repeat": 1
     }  # fmt: skip
-    assert dict(facts.sub_tokens)["clip"].total == 61
-    assert dict(facts.caption_tokens)["clip"].total == 46
-    assert facts.weights.counts[-1][0] == 20
+    assert dict(found.sub_tokens)["clip"].total == 61
+    assert dict(found.caption_tokens)["clip"].total == 46
+    assert found.weights.counts[-1][0] == 20

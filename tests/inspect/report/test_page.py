@@ -9,9 +9,9 @@ import pytest
 
 from recaption.cli import main
 from recaption.errors import DatasetError, UserError
-from recaption.inspect.layout import find
+from recaption.inspect.paths import find
 from recaption.inspect.report import gather, write_report
-from recaption.inspect.report.page import duration, render, share
+from recaption.inspect.report.page import render, share
 
 from ..conftest import HOSTILE, LONG
 
@@ -69,7 +69,7 @@ def test_the_page_is_whole_and_names_no_other_file() -> None:
 def test_all_of_a_build_that_has_nothing_but_texts(dataset: Path) -> None:
     made = page(dataset)
     assert "A brown dog sits on a red mat." in made.text
-    assert "no picture: 000000.tar of the source is not there" in made.text
+    assert "no image: 000000.tar of the source is missing" in made.text
     assert "A [bold]dog[/bold]⟨U+001B⟩[31m sits.⟨U+202E⟩ It is brown." in made.text.replace("\n", "")
     assert "\x1b" in HOSTILE and "\x1b" not in made.text
     assert "No tokens were counted" in made.text
@@ -112,7 +112,7 @@ def test_where_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     copy = Path(shutil.copytree(GOLDEN / "builds" / "parquet", tmp_path / "copy"))
     monkeypatch.chdir(tmp_path)
     made = write_report(str(copy), samples=3, title="A title")
-    assert (made.path, made.samples, made.without_picture) == (tmp_path / "report.html", 3, 1)
+    assert (made.path, made.samples, made.without_thumbnail) == (tmp_path / "report.html", 3, 1)
     assert "A title" in made.path.read_text("utf-8") and made.size == made.path.stat().st_size
     assert [p.name for p in (*out.iterdir(), *tmp_path.iterdir()) if p.name.startswith(".")] == []
 
@@ -145,7 +145,7 @@ def test_the_command(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["report", str(run_only), "-o", str(tmp_path / "page.html"), "--samples", "2"]) == 0
     said = capsys.readouterr().out.replace("\n", " ")
     assert "page.html  0.0 MB, 2 samples" in said and "This run has no build yet" in said
-    assert "2 of the samples have no picture" in said
+    assert "2 of the samples have no image" in said
     assert main(["report", str(tmp_path / "nothing")]) == 2
 
 
@@ -162,10 +162,3 @@ def test_the_command(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 )
 def test_shares(part: int, whole: int, said: str) -> None:
     assert share(part, whole) == said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0, "0 s"), (7.9, "7 s"), (60, "1 min"), (125, "2 min 5 s"), (3 * 86_400 + 3_700, "3 d 1 h")]
-)
-def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said

@@ -1,0 +1,241 @@
+"""Images of an output: their bytes, from the build or from the source's files on this disk, and thumbnails."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import struct
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from recaption.decode import check_header, decode
+from recaption.errors import DatasetError, ImageError
+from recaption.imagefile import STORED_SUFFIXES
+from recaption.inspect.paths import OutputPaths
+from recaption.inspect.remote import AnyPath
+from recaption.inspect.stoppable import fetch
+from recaption.inspect.summary import read_manifest
+from recaption.output.paths import INDEX, index_file
+from recaption.tablefile import read_table
+from recaption.types import ImageLimits
+
+if TYPE_CHECKING:
+    import duckdb
+
+_MOST_BYTES = 256 << 20  # of an image, or of a sample in a tar
+SIDE = 192  # pixels of a thumbnail's longer side
+_LIMITS = ImageLimits(max_pixels=100_000_000)  # 300 MB when decoded
+_PLACE = ["key", "sha256", "path", "offset", "size", "file_row"]
+
+PLACE = (
+    "CASE WHEN status IN ('ok', 'partial') THEN "
+    "count(*) FILTER (status IN ('ok', 'partial')) OVER (PARTITION BY shard, split ORDER BY \"row\") - 1 END AS place"
+)
+"""SQL: the position of an image among the usable images of its shard and split. Select whole shards."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageRequest:
+    """An image to read. `place` is computed by `PLACE`; None: unusable image, or no build yet."""
+
+    key: str
+    shard: str | None
+    split: str
+    sha256: str | None  # None: unknown
+    place: int | None
+
+
+class ImageMissing(Exception):
+    """The reason why an image cannot be read."""
+
+
+def read_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key: str) -> bytes | ImageMissing:
+    """The image file from the build or from the source, or the reason why it is missing."""
+    query = f"SELECT shard, split, sha256, place FROM (SELECT *, {PLACE} FROM images WHERE shard = ?) WHERE key = ?"
+    shards = fetch(connection, "SELECT shard FROM images WHERE key = ?", [key])
+    found = fetch(connection, query, [shards[0][0], key]) if shards else []
+    form = read_manifest(output)["format"] if output.build else None
+    shard, split, sha256, place = found[0] if found else (None, "", None, None)
+    wanted = ImageRequest(key=key, shard=shard, split=split, sha256=sha256, place=place)
+    return dict(read_images(connection, output, form, [wanted]))[key]
+
+
+def read_images(
+    connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str | None, wanted: Sequence[ImageRequest]
+) -> Iterator[tuple[str, bytes | ImageMissing]]:
+    """Yields each key with the bytes or the reason why they are missing. `form` is the build's format, or None."""
+    own = [image for image in wanted if image.place is not None and form in ("webdataset", "parquet")]
+    if form == "webdataset":
+        yield from ((image.key, _read_or_reason(lambda image=image: _from_tar(output, image))) for image in own)
+    elif own:
+        yield from _from_parquet(connection, output, own)
+    rest = [image for image in wanted if image not in own]
+    places = _places(output, rest)
+    for image in rest:
+        yield image.key, _read_or_reason(lambda image=image: _from_source(output, image, places.get(image.key)))
+
+
+def _read_or_reason(fetch: Any) -> bytes | ImageMissing:
+    try:
+        return bytes(fetch())
+    except ImageMissing as why:
+        return why
+    except OSError as error:
+        return ImageMissing(f"the image cannot be read: {error.strerror or type(error).__name__}")
+    except DatasetError as error:
+        return ImageMissing(str(error))
+
+
+def _from_tar(output: OutputPaths, image: ImageRequest) -> bytes:
+    """Uses the `.tar.idx` of the tar: little-endian uint64 offsets of the samples (schemas/README.md)."""
+    assert image.place is not None
+    folder, name = _folder(output, image), f"{image.shard}.tar"
+    try:
+        start, end = struct.unpack("<QQ", _range(folder / f"{name}.idx", 8 * image.place, 16))
+        sample = _range(folder / name, start, end - start)
+    except (FileNotFoundError, struct.error):
+        raise ImageMissing(f"{name} is missing from this copy of the build") from None
+    try:
+        with tarfile.open(fileobj=io.BytesIO(sample), mode="r:") as opened:
+            for member in opened:
+                key, _, suffix = member.name.rpartition(".")
+                if key == image.key and suffix in STORED_SUFFIXES.values() and (file := opened.extractfile(member)):
+                    return file.read()
+    except tarfile.TarError:
+        pass
+    raise ImageMissing(f"{name} has another sample at this position")
+
+
+def _from_parquet(
+    connection: duckdb.DuckDBPyConnection, output: OutputPaths, images: Sequence[ImageRequest]
+) -> Iterator[tuple[str, bytes | ImageMissing]]:
+    """One query per file; DuckDB reads only row groups that contain one of the keys."""
+    import duckdb
+
+    by_file: dict[AnyPath, list[ImageRequest]] = defaultdict(list)
+    for image in images:
+        by_file[_folder(output, image) / f"{image.shard}.parquet"].append(image)
+    for file, requested in by_file.items():
+        why = "the row has no image"
+        found: dict[str, bytes] = {}
+        try:
+            rows = fetch(
+                connection,
+                f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN ({', '.join('?' for _ in requested)})",
+                [str(file), *(image.key for image in requested)],
+            )
+            found = {key: data for key, data in rows if data}
+        except duckdb.Error:
+            why = (
+                f"{file.name} cannot be read"
+                if file.is_file()
+                else f"{file.name} is missing from this copy of the build"
+            )
+        for image in requested:
+            yield image.key, found.get(image.key) or ImageMissing(why)
+
+
+def _folder(output: OutputPaths, image: ImageRequest) -> AnyPath:
+    assert output.build is not None
+    data = output.build / "data"
+    return data / "val" if image.split == "val" else data
+
+
+def _places(output: OutputPaths, images: Sequence[ImageRequest]) -> dict[str, dict[str, Any]]:
+    """Index rows by key: the location of each image in the source."""
+    keys = [image.key for image in images]
+    if output.out is None or not keys:
+        return {}
+    files = output.of_run(INDEX)
+    if all(image.shard is not None for image in images):
+        files = [output.out / index_file(shard) for shard in sorted({str(i.shard) for i in images})]
+    found: dict[str, dict[str, Any]] = {}
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                table = read_table(opened, _PLACE)
+                rows = table.filter(pc.is_in(table["key"], pa.array(keys, pa.string())))
+        except (pa.ArrowException, OSError, DatasetError):  # shards were cut anew, or the index is not with this copy
+            continue
+        found |= {row["key"]: row for row in rows.to_pylist()}
+    return found
+
+
+def _from_source(output: OutputPaths, image: ImageRequest, place: Mapping[str, Any] | None) -> bytes:
+    if place is None or image.sha256 not in (None, place["sha256"]):
+        raise ImageMissing("the image is not in the dataset" if image.place is None else "the index has no such image")
+    if place["file_row"] is not None:
+        raise ImageMissing("the image is in a Parquet file of the source")
+    if "://" in str(place["path"]):
+        raise ImageMissing("the source is not on this machine")
+    path = next((p for p in _candidates(output, str(place["path"])) if p.is_file()), None)
+    if path is None:
+        raise ImageMissing(f"{Path(place['path']).name} of the source is missing")
+    data = _range(path, place["offset"], place["size"])
+    if hashlib.sha256(data).hexdigest() != place["sha256"]:
+        raise ImageMissing("the source has changed: another image is at this location")
+    return data
+
+
+def _candidates(output: OutputPaths, path: str) -> Iterator[Path]:
+    """A relative path starts at the folder where the run was started: this one, or a parent of the output."""
+    yield Path(path)
+    if isinstance(output.out, Path) and not path.startswith("/"):
+        yield from (folder / path for folder in output.out.parents)
+
+
+def _range(path: AnyPath, offset: int, size: int) -> bytes:
+    if not 0 <= size <= _MOST_BYTES or offset < 0:
+        raise ImageMissing(f"{path.name} has {size:,} bytes, which is too large")
+    with path.open("rb") as file:
+        file.seek(offset)
+        return bytes(file.read(size))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thumbnail:
+    """A thumbnail as a data URL with its size in pixels, or why there is none."""
+
+    url: str | None = None
+    width: int = SIDE
+    height: int = SIDE
+    missing: str = ""
+
+
+def thumbnails(
+    connection: duckdb.DuckDBPyConnection, output: OutputPaths, form: str | None, wanted: Sequence[ImageRequest]
+) -> dict[str, Thumbnail]:
+    """The thumbnail of each key; a missing or broken image has the reason. Arguments are those of `read_images`."""
+    return {key: _thumbnail_or_reason(found) for key, found in read_images(connection, output, form, wanted)}
+
+
+def thumbnail(data: bytes) -> Thumbnail:
+    """At most 192 pixels a side, upright, as WebP without any metadata. Raises ImageError."""
+    image = open_image(data, max_pixels=(2 * SIDE) ** 2)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    sink = io.BytesIO()
+    image.save(sink, "WEBP", quality=72, method=4)
+    url = f"data:image/webp;base64,{base64.b64encode(sink.getvalue()).decode()}"
+    return Thumbnail(url=url, width=image.width, height=image.height)
+
+
+def open_image(data: bytes, *, max_pixels: int) -> Image.Image:
+    """The decoded image, upright and reduced to about `max_pixels`. Raises ImageError."""
+    orientation = check_header(data, _LIMITS).orientation
+    return decode(data, _LIMITS, max_pixels=max_pixels, orientation=orientation)
+
+
+def _thumbnail_or_reason(found: bytes | ImageMissing) -> Thumbnail:
+    try:
+        return Thumbnail(missing=str(found)) if isinstance(found, ImageMissing) else thumbnail(found)
+    except ImageError as error:
+        return Thumbnail(missing=f"the image cannot be shown: {error.args[0]}")
