@@ -117,6 +117,22 @@ class SharedStart:
         self._start[1] = times_set
 
 
+def shared(batch: Batch) -> Batch:
+    """The batch; in a worker, with its tensors moved into shared memory by the thread that made them.
+
+    Otherwise the thread of the worker's queue moves them while it pickles the batch, and torch releases the GIL for
+    that. CPython before 3.14 ends such a thread when it takes the GIL of an interpreter that ends, which unwinds a C++
+    destructor: the worker aborts ("terminate called without an active exception", pytorch/pytorch#38228). Only spawned
+    workers end their interpreter; for tensors in shared memory torch keeps the GIL.
+    """
+    if get_worker_info() is not None:
+        for value in batch.values():
+            for one in value if isinstance(value, list) else (value,):
+                if isinstance(one, torch.Tensor):
+                    one.share_memory_()
+    return batch
+
+
 class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
     """Whole batches, each a pure function of its global step. A subclass says what a batch is."""
 
@@ -168,7 +184,7 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         end = self._end
         while end < 0 or self._step < end:
             step, self._step = self._step, self._step + workers
-            yield self.batch(step)
+            yield shared(self.batch(step))
         self._step, self._stride = end, 1
         if worker is None:
             self._shared.set(end)
@@ -382,4 +398,4 @@ class _FromStep(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         first = self._start + number
         for step in count(first, workers) if self._end is None else range(first, self._end, workers):
-            yield self._dataset.batch(step)
+            yield shared(self._dataset.batch(step))
