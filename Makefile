@@ -7,7 +7,7 @@ PY := $(BIN)/python
 DEMO_ARGS ?= $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel clean
+.PHONY: help setup demo test test-pythons check format bench soak scene-model scene-eval annotate-scores tagger-model lock schemas wheel docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ lock: setup ## write constraints.txt from what is installed; run the tests befor
 
 schemas: setup ## write the generated files of schemas/ (JSON Schemas of the tables and of pipeline files)
 	@$(PY) scripts/schemas.py
+
+docs: setup ## build the documentation site, build/docs/index.html; a broken link is an error
+	@$(BIN)/sphinx-build -W --keep-going --fresh-env --quiet docs build/docs $(ARGS)
 
 wheel: setup ## build dist/*.whl
 	@$(PY) -m build --no-isolation --wheel $(ARGS)

@@ -1,4 +1,4 @@
-"""A pipeline: one YAML file in `pipelines/`, validated here. The only place where its keys and defaults are named."""
+"""A pipeline: one YAML file, validated here. The only place that names its keys and defaults."""
 
 from __future__ import annotations
 
@@ -45,76 +45,93 @@ EngineName = Annotated[
 
 
 class Limits(Section):
-    """What an image must be. Checked on the header; what fails becomes a reject with a reason."""
+    """Limits for an image, checked on its header. An image outside them becomes a reject with a reason."""
 
-    min_side: int = Field(16, ge=1, description="pixels, of the shorter side")
-    max_pixels: int = Field(100_000_000, ge=1, description="width x height as stored, against decompression bombs")
-    max_aspect: float = Field(20.0, ge=1, description="longer side / shorter side")
+    min_side: int = Field(16, ge=1, description="Smallest length of the shorter side, in pixels")
+    max_pixels: int = Field(
+        100_000_000, ge=1, description="Largest width x height as stored; protects from decompression bombs"
+    )
+    max_aspect: float = Field(20.0, ge=1, description="Largest ratio of the longer to the shorter side")
 
 
 class Source(Section):
-    """Where images come from."""
+    """The images and the columns that come with them."""
 
-    path: str = Field(description="file, folder, glob or brace pattern; local or an fsspec URL")
-    format: Literal["auto", "webdataset", "parquet", "folder"] = "auto"
-    raw_caption: str | None = Field("caption", description="column with the caption that came along; null: none")
-    image: str | None = Field(None, description="Parquet: image column; default: image or jpg, whichever there is")
-    key: str | None = Field(None, description="Parquet: key column; default: key where there is one")
+    path: str = Field(description="A file, folder, glob or brace pattern; a local path or an fsspec URL")
+    format: Literal["auto", "webdataset", "parquet", "folder"] = Field(
+        "auto", description="Layout of the files; auto: detected from their names"
+    )
+    raw_caption: str | None = Field(
+        "caption", description="Column with the caption that comes with the image; null: none"
+    )
+    image: str | None = Field(
+        None, description="Parquet: column with the image; default: image or jpg, whichever exists"
+    )
+    key: str | None = Field(None, description="Parquet: column with the key; default: key, if it exists")
     keys: Literal["source", "positional"] = Field(
         "source",
-        description="source: its keys where they are plain and unique in a shard, of a folder keys made from paths; "
+        description="source: the source's keys if they are plain and unique in a shard; for a folder, keys from paths. "
         "positional: <shard>_<row>",
     )
     captions: str | None = Field(
-        None, description="folder: a CSV, JSON, JSONL or Parquet table with a file_name column"
+        None, description="Folder: a CSV, JSON, JSONL or Parquet table with a file_name column"
     )
     exclude: str | None = Field(
         None,
-        description="Parquet with a sha256 column, or a text file with one per line: images never to be asked about",
+        description="Images to leave out: a Parquet file with a sha256 column, or a text file with one sha256 per line",
     )
     limits: Limits = Limits()
     orientation: Literal["exif", "stored"] = Field(
         "exif",
-        description="exif: images stand upright, for the model and in the dataset; stored: pixels as they are stored",
+        description="exif: the model and the dataset get upright images; stored: pixels as they are stored",
     )
 
 
 class Model(Section):
-    """A model and how it is run. Batch settings in engine_args are provenance, not identity."""
+    """A model and how it is run. Batch settings in engine_args do not change the identity of answers."""
 
     engine: EngineName = Field(
-        description="vllm, transformers, openai (any server that speaks its chat API; engine_args.base_url), "
-        "column (captions that exist in a column of the source), or package.module:Class of your own"
+        description="vllm, transformers, openai (any server with the OpenAI chat API, at engine_args.base_url), "
+        "column (captions that exist in a column of the source), or package.module:Class for your own engine"
     )
     model: str | None = Field(
-        None, description="hub id or local folder; `scene` is the embedded captioner; openai: the server's name for it"
+        None,
+        description="Hub id or local folder; scene: the embedded captioner; openai: the model's name on the server",
     )
-    revision: str | None = None
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    quantization: str | None = None
-    max_pixels: int | None = Field(None, ge=1, description="pixel budget: larger images are scaled down to it")
-    max_model_len: int | None = Field(None, ge=16, description="tokens")
-    replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    tensor_parallel: int = Field(1, ge=1)
+    revision: str | None = Field(
+        None, description="Branch, tag or commit on the hub; default: the newest commit at the first run"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Type of weights and activations"
+    )
+    quantization: str | None = Field(None, description="Quantisation method, passed to vLLM")
+    max_pixels: int | None = Field(None, ge=1, description="Pixels of an image at most; larger images are scaled down")
+    max_model_len: int | None = Field(
+        None, ge=16, description="Longest prompt plus answer, in tokens, image tokens included"
+    )
+    replicas: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto", description="Engines of this model; auto: one per tensor_parallel GPUs"
+    )
+    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine")
     cpus: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         "auto",
-        description="CPU cores that Ray reserves for a replica, and its threads without a GPU; "
-        "auto: reserves one, and without a GPU computes on all cores, shared with the node's other replicas",
+        description="CPU cores that Ray reserves for a replica; without a GPU also its number of threads. "
+        "auto: reserve one core; without a GPU the replicas of a node share all of its cores",
     )
     renderers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="processes that decode and render beside each replica; auto: as many as keep its queue full"
+        "auto", description="Processes per replica that decode and render images; auto: as many as keep its queue full"
     )
     hang_seconds: float = Field(
         300,
         gt=0,
-        description="an engine that makes no token for so long while requests run is restarted; "
-        "openai: engine_args timeout and attempts bound each request instead",
+        description="Restart an engine that produces no token for this long while requests run; "
+        "openai: engine_args timeout and attempts limit each request instead",
     )
     host_memory_gib: float | None = Field(
-        None, gt=0, description="a replica above it is drained and restarted; default: its share of 80% of a node"
+        None, gt=0, description="Restart a replica that uses more host memory; default: its share of 80 % of the node"
     )
     engine_args: Annotated[dict[str, Any], Free] = Field(
-        default_factory=dict, description="passed to the engine as they are"
+        default_factory=dict, description="Further arguments, passed to the engine unchanged"
     )
 
     @property
@@ -131,26 +148,28 @@ class Model(Section):
 
 
 class SamplingConfig(Section):
-    """How the model draws tokens."""
+    """How the model samples tokens."""
 
-    max_tokens: int = Field(320, ge=1)
-    temperature: float = Field(0.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
-    top_k: int = Field(0, ge=0, description="0: no cut")
-    seed: int = Field(0, ge=0)
-    stop: Names = ()
-    ignore_eos: Annotated[bool, Meant] = Field(False, description="answers of exactly max_tokens; for benchmarks only")
+    max_tokens: int = Field(320, ge=1, description="Longest answer, in tokens")
+    temperature: float = Field(0.0, ge=0, le=2, description="0: greedy decoding")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1: off")
+    top_k: int = Field(0, ge=0, description="Sample from this many most likely tokens; 0: from all")
+    seed: int = Field(0, ge=0, description="Seed of the first attempt; each image derives its own")
+    stop: Names = Field((), description="Strings that end the answer")
+    ignore_eos: Annotated[bool, Meant] = Field(False, description="Generate exactly max_tokens; for benchmarks only")
 
 
 class Retry(Section):
-    """What is asked again, and how: first with a new seed and temperature, then with fewer pixels as well."""
+    """Which answers are retried, and how. Attempt 2 has a new seed and temperature, later ones fewer pixels."""
 
     on: Annotated[tuple[Literal["error", "empty", "repetition", "refusal", "length"], ...], OneOrMore] = Field(
         ("empty", "error", "refusal", "repetition"),
-        description="length: answers that end at max_tokens; without it they are kept as they are",
+        description="Kinds of answers to retry. length: answers cut off at max_tokens; without it they are kept",
     )
-    temperature: float = Field(0.7, ge=0, le=2, description="of later attempts, at least")
-    pixel_share: float = Field(0.5, gt=0, le=1, description="of the pixels of the attempt before, from the third on")
+    temperature: float = Field(0.7, ge=0, le=2, description="Lowest temperature of later attempts")
+    pixel_share: float = Field(
+        0.5, gt=0, le=1, description="Pixels of the third and later attempts, as a share of the attempt before"
+    )
 
     @field_validator("on")
     @classmethod
@@ -160,25 +179,27 @@ class Retry(Section):
 
 
 class Breaker(Section):
-    """Stops a run that goes wrong early, not after days."""
+    """Stops a run in which too much goes wrong."""
 
-    window: int = Field(1000, ge=10, description="the last so many images x generations are looked at")
-    rejects: float = Field(0.5, gt=0, le=1, description="largest share of them that may be rejected")
+    window: int = Field(1000, ge=10, description="Number of latest results (images x generations) that are checked")
+    rejects: float = Field(0.5, gt=0, le=1, description="Largest share of rejected results")
     degenerate: float = Field(
-        0.5, gt=0, le=1, description="largest share that may need another attempt: empty, repetition, refusal"
+        0.5, gt=0, le=1, description="Largest share of results whose first answer was empty, a repetition or a refusal"
     )
 
 
 class GenerationConfig(Section):
-    """One generation: a question put to every image."""
+    """One configured question, sent for every image."""
 
-    id: Id
-    model: str
-    prompt: str | None = Field(None, description="name or path of a prompt file")
-    column: str | None = Field(None, description="engine column: the source column that holds the captions")
-    granularity: WholeImage | None = Field(None, description="default: the prompt's; engine column: long")
+    id: Id = Field(description="Name of the generation; part of caption ids and folder names")
+    model: str = Field(description="One of the names in models")
+    prompt: str | None = Field(None, description="Name of a shipped prompt, or path of a prompt file")
+    column: str | None = Field(None, description="Engine column: the source column that holds the captions")
+    granularity: WholeImage | None = Field(
+        None, description="Kind of caption; default: the prompt's; engine column: long"
+    )
     sampling: SamplingConfig = SamplingConfig()
-    attempts: int = Field(3, ge=1, le=10, description="times a refused or failed request is put before it is a reject")
+    attempts: int = Field(3, ge=1, le=10, description="Requests for one image before it becomes a reject")
     retry: Retry = Retry()
 
 
@@ -186,83 +207,93 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Weights(Section):
-    """Factors of a sub-caption's weight; those that hold are multiplied. 1 leaves it, 0 never draws it."""
+    """Factors of a sub-caption's weight. Factors that apply are multiplied: 1 has no effect, 0 excludes the text."""
 
-    duplicate: Share = Field(0.0, description="says what an earlier one of the image says")
-    fragment: Share = Field(0.1, description="half a sentence, a heading, a label")
-    meta: Share = Field(0.1, description="speaks about the picture: true of many images, tells none apart")
-    negation: Share = Field(0.1, description="says what is not there: nothing to align with")
-    opener: Share = Field(0.9, description="begins with words that fit any picture")
-    no_objects: Share = Field(0.4, description="names no object")
-    one_plain_object: Share = Field(0.8, description="names one object, without an attribute or a number")
-    short: tuple[Share, ...] = Field((0.0, 0.2, 0.4, 0.7), description="of 0, 1, 2, … words; longer ones have 1")
-    long_words: int = Field(55, ge=1, description="words beyond which its end does not fit CLIP's 77 tokens")
-    long: Share = Field(0.7, description="longer than that")
-    repeated: Share = Field(0.8, description="all of its content words were in earlier ones; in part: in proportion")
+    duplicate: Share = Field(0.0, description="Repeats an earlier sub-caption of the image")
+    fragment: Share = Field(0.1, description="Is an incomplete sentence, a heading or a label")
+    meta: Share = Field(0.1, description="Is about the picture as such, and fits many images")
+    negation: Share = Field(0.1, description="States what is absent")
+    opener: Share = Field(0.9, description='Begins with an opener, such as "The image shows"')
+    no_objects: Share = Field(0.4, description="Names no object")
+    one_plain_object: Share = Field(0.8, description="Names one object, without an attribute or a number")
+    short: tuple[Share, ...] = Field(
+        (0.0, 0.2, 0.4, 0.7), description="Has 0, 1, 2, … words; the factor of longer texts is 1"
+    )
+    long_words: int = Field(55, ge=1, description="Number of words above which `long` applies; about CLIP's 77 tokens")
+    long: Share = Field(0.7, description="Has more words than long_words")
+    repeated: Share = Field(
+        0.8, description="All of its content words occur in earlier sub-captions; if only some do, in proportion"
+    )
 
 
 class Annotate(Section):
-    """How captions are cut and tagged."""
+    """How captions are split and tagged."""
 
     splitter: Literal["spacy", "flair_regex"] = Field(
-        "spacy", description="spacy: recaption's rules, on which spaCy tags; flair_regex: FLAIR's own split"
+        "spacy", description="spacy: recaption's rules; flair_regex: the split of FLAIR's code, for comparison"
     )
     spacy_model: str | None = Field(
-        None, description="any installed spaCy pipeline, or a folder with one; default: the shipped one, for English"
+        None, description="An installed spaCy pipeline, or a folder with one; default: the shipped English tagger"
     )
     vocabulary: str | None = Field(
-        None, description="JSON file of labels that objects are mapped to: a list, label: [synonyms], COCO's or LVIS's"
+        None, description="JSON file with labels for objects: a list, label: [synonyms], or categories of COCO or LVIS"
     )
     weights: Weights = Weights()
     tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
-        (), description="annotators that add tables of their own, as package.module:Class"
+        (), description="Your annotators that add tables, as package.module:Class"
     )
     tokenizers: Names = Field(
         (),
-        description="count tokens under these: clip, open_clip, siglip, a tokenizers JSON, a model folder or a hub id",
+        description="Tokenizers for token counts: clip, open_clip, siglip, a tokenizers JSON, a model folder, a hub id",
     )
 
 
 class Holdout(Section):
-    """Images kept out of training, chosen by their sha256."""
+    """The split val: images held out of training, chosen by their sha256."""
 
-    fraction: float = Field(ge=0, lt=1)
+    fraction: float = Field(ge=0, lt=1, description="Share of the images")
 
 
 class SamplingPolicy(Section):
-    """What a trainer is advised to draw by; written into the manifest."""
+    """The sampling policy recommended to trainers; written into the manifest."""
 
-    policy: Literal["weighted", "flair", "dreamlip", "long", "short", "raw"] = "weighted"
-    k: int = Field(8, ge=1)
-    max_merge: int = Field(3, ge=1)
-    p_raw: float = Field(0.1, ge=0, le=1)
+    policy: Literal["weighted", "flair", "dreamlip", "long", "short", "raw"] = Field(
+        "weighted", description="Name of the policy"
+    )
+    k: int = Field(8, ge=1, description="Texts per image and step")
+    max_merge: int = Field(3, ge=1, description="Consecutive sub-captions joined into one text, at most")
+    p_raw: float = Field(0.1, ge=0, le=1, description="Share of texts that are the raw caption")
 
 
 _Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
 
 
 class Card(Section):
-    """What the dataset card says that recaption cannot know. Left out of the card where it is not said."""
+    """Facts for the dataset card that recaption cannot know. The card leaves out what is not given."""
 
-    description: str | None = Field(None, description="a paragraph about the dataset")
-    license: str | None = Field(None, description="of the dataset, as Hugging Face names it: cc-by-4.0, other, …")
-    source: str | None = Field(None, description="where the images come from, a name or URL; default: source.path")
-    source_license: str | None = Field(None, description="terms of the images and of what came with them, in words")
+    description: str | None = Field(None, description="A paragraph about the dataset")
+    license: str | None = Field(
+        None, description="Licence of the dataset, as Hugging Face names it: cc-by-4.0, other, …"
+    )
+    source: str | None = Field(None, description="Origin of the images, a name or URL; default: source.path")
+    source_license: str | None = Field(None, description="Terms of the images and their original captions, in words")
     language: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...], OneOrMore
-    ] = Field((), description="of the texts, BCP 47")
-    creator: str | None = Field(None, description="who publishes the dataset")
-    citation: str | None = Field(None, description="how to cite it, BibTeX")
-    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(None, description="its page")
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field("1.0.0", description="MAJOR.MINOR.PATCH")
-    published: Annotated[datetime.date | None, Meant] = Field(None, description="YYYY-MM-DD")
+    ] = Field((), description="Languages of the texts, as BCP 47 tags")
+    creator: str | None = Field(None, description="Publisher of the dataset")
+    citation: str | None = Field(None, description="Citation in BibTeX")
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(None, description="Web page of the dataset")
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field(
+        "1.0.0", description="Version of the dataset, MAJOR.MINOR.PATCH"
+    )
+    published: Annotated[datetime.date | None, Meant] = Field(None, description="Date of publication, YYYY-MM-DD")
 
 
 class Trainer(Section):
-    """Who will read the dataset. Where there are fewer shards than readers, a build says so."""
+    """The trainer that reads the dataset. A build warns if it has fewer shards than the trainer has loader workers."""
 
-    gpus: int = Field(1, ge=1, description="of all nodes; each reads shards of its own")
-    workers: int = Field(1, ge=1, description="of the loader, per GPU")
+    gpus: int = Field(1, ge=1, description="GPUs on all nodes")
+    workers: int = Field(1, ge=1, description="Loader workers per GPU")
 
     @property
     def readers(self) -> int:
@@ -270,48 +301,56 @@ class Trainer(Section):
 
 
 class Output(Section):
-    """Where and in which form the dataset is written."""
+    """Location and format of the dataset."""
 
-    path: str
+    path: str = Field(description="Folder for answers, builds and metrics; a local path or an fsspec URL")
     format: Literal["auto", "sidecar", "webdataset", "parquet"] = Field(
-        "auto", description="auto: sidecar for tars, else parquet"
+        "auto", description="Format of the dataset; auto: sidecar for tars, else parquet"
     )
     samples_per_shard: Literal["source"] | Annotated[int, Field(ge=1)] = Field(
         "source",
-        description="source: a dataset shard is its source shard; a number: all shards but the last have exactly so "
-        "many usable train samples (formats webdataset and parquet)",
+        description="source: one dataset shard per source shard. N: each shard but the last has exactly N usable train "
+        "samples (formats webdataset and parquet)",
     )
-    images: Literal["jpeg", "passthrough"] = Field("jpeg", description="jpeg: other formats are transcoded once")
+    images: Literal["jpeg", "passthrough"] = Field(
+        "jpeg", description="jpeg: transcode all other formats; passthrough: keep PNG and WebP too"
+    )
     profile: Literal["flair"] | None = Field(
-        None, description="flair: a webdataset sample's json has FLAIR's seven sentence lists in place of flat strings"
+        None, description="flair: write FLAIR's seven sentence lists into the JSON of webdataset samples"
     )
     profile_map: dict[FlairList, Id] = Field(
-        default_factory=dict, description="which generation (or raw) fills a list; default: by their kinds, in order"
+        default_factory=dict,
+        description="Generation (or raw) that fills each list; default: by granularity, in pipeline order",
     )
     profile_fill: Literal["empty", "repeat"] = Field(
-        "empty", description="lists that are left over: empty, or the generations of their kind again"
+        "empty", description="Content of the remaining lists: nothing, or a generation of the same granularity again"
     )
-    require: Names = Field((), description="without these an image is rejected; default: the first")
-    primary: Names = Field((), description="order of choice for .txt; default: as asked, then raw")
-    holdout: Holdout | None = None
+    require: Names = Field(
+        (), description="Generations that an image needs; without them it is rejected. Default: the first"
+    )
+    primary: Names = Field(
+        (), description="Generations for the .txt member, first choice first; default: pipeline order, then raw"
+    )
+    holdout: Holdout | None = Field(None, description="Default: no images are held out")
     sampling: SamplingPolicy = SamplingPolicy()
     card: Card = Card()
-    token_ids: Names = Field(
-        (), description="tokenizers whose ids of every text lie beside the data; named as in annotate.tokenizers"
-    )
+    token_ids: Names = Field((), description="Tokenizers to store token ids for, named as in annotate.tokenizers")
     trainer: Trainer | None = None
-    max_reject_share: float = Field(0.5, ge=0, le=1, description="exit 1 when more images than this are rejected")
+    max_reject_share: float = Field(
+        0.5, ge=0, le=1, description="Exit with code 1 if a larger share of the images is rejected"
+    )
 
 
 class Pipeline(Section):
-    """source, models, generations, annotation, output."""
+    """A pipeline: source, models, generations, annotation and output."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="Name of the dataset")
     source: Source
-    models: dict[Id, Model] = Field(min_length=1)
-    generate: tuple[GenerationConfig, ...] = Field(min_length=1)
+    models: dict[Id, Model] = Field(min_length=1, description="The models, by a name of your choice")
+    generate: tuple[GenerationConfig, ...] = Field(min_length=1, description="The questions, in order")
     dedupe: Literal["shard", "none"] = Field(
-        "shard", description="shard: equal images under equal prompts are asked once in a shard; none: each for itself"
+        "shard",
+        description="shard: send one request for equal images with equal prompts in a shard; none: one per image",
     )
     breaker: Breaker = Breaker()
     annotate: Annotate = Annotate()

@@ -12,13 +12,13 @@ RecaptionError            data or infrastructure failed; carries key and shard w
   |- ClusterError         Ray did not start or cannot be reached   (exit 3)
   |    `- ClusterLost     Ray has ended during the run
   |- EngineDead           the engine is gone; its actor exits and is restarted   (exit 3 if it keeps dying)
-  |- CircuitOpen          too much of what was asked last was rejected or degenerate           (exit 3)
-  |- DatasetError         a dataset on disk is not what it says it is                       (exit 1)
+  |- CircuitOpen          too many recent requests were rejected or degenerate           (exit 3)
+  |- DatasetError         a dataset on disk contradicts its manifest                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
 KeyboardInterrupt
-  `- Abandoned            stopped by Ctrl-C while a thread works on that cannot be stopped           (exit 75)
+  `- Abandoned            stopped by Ctrl-C while a thread is running that cannot be stopped           (exit 75)
 ImportError
-  `- MissingExtra         an optional package is not installed; says the one line that installs it
+  `- MissingExtra         an optional package is not installed; names the command that installs it
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recaption.types import Reason
 
 
 class UserError(ValueError):
-    """What the user gave is wrong. The message says what was given, what is allowed and what to do."""
+    """The user's input is wrong. The message names what was given, what is allowed and what to do."""
 
     exit_code: ClassVar[int] = 2
 
@@ -44,7 +44,7 @@ class SourceError(UserError):
 
 
 class RecaptionError(Exception):
-    """Data or infrastructure failed. `key` and `shard` say where, when known."""
+    """Data or infrastructure failed. `key` and `shard` name the place if it is known."""
 
     exit_code: ClassVar[int] = 3
 
@@ -77,7 +77,7 @@ class ImageError(RecaptionError):
 
 
 class RequestError(RecaptionError):
-    """The engine refused one request (too long, malformed); the engine itself is well."""
+    """The engine refused one request (too long, malformed) and continues to work."""
 
 
 class ShardError(RecaptionError):
@@ -85,14 +85,14 @@ class ShardError(RecaptionError):
 
 
 class StoreError(RecaptionError):
-    """The output store failed after retries; what was put stays valid."""
+    """The output store failed after retries; what was written before stays valid."""
 
 
 class EngineDead(RecaptionError):
-    """The engine is gone. Its actor is replaced, and what was unanswered is asked again.
+    """The engine has ended. Its actor is replaced, and unanswered requests are sent again.
 
-    `rows` are those of the chunk at hand that were in the engine when it died, and `keys` their images' keys; None
-    and nothing where that is not known.
+    `rows` are the rows of the current chunk that were in the engine, and `keys` their images' keys; None and empty if
+    unknown.
     """
 
     rows: tuple[int, ...] | None = None
@@ -100,7 +100,7 @@ class EngineDead(RecaptionError):
 
 
 class CircuitOpen(RecaptionError):
-    """Too large a share of what was asked last was rejected or degenerate: the run stops before it costs days."""
+    """Too large a share of recent requests was rejected or degenerate: the run stops instead of wasting days."""
 
 
 class ClusterError(RecaptionError):
@@ -108,11 +108,11 @@ class ClusterError(RecaptionError):
 
 
 class ClusterLost(ClusterError):
-    """Ray's daemons have ended during the run: nothing can be asked of the cluster any more, not even to stop."""
+    """Ray's daemons ended during the run: the cluster accepts no calls any more, not even to stop."""
 
 
 class DatasetError(RecaptionError):
-    """A dataset on disk is not what it says it is."""
+    """A dataset on disk contradicts its manifest."""
 
     exit_code: ClassVar[int] = 1
 
@@ -124,7 +124,7 @@ class Interrupted(RecaptionError):
 
 
 class Abandoned(KeyboardInterrupt):
-    """Ctrl-C was pressed again while a thread did not stop. Only the end of the process ends that thread."""
+    """Ctrl-C was pressed again while a thread did not stop. Only the end of the process stops that thread."""
 
 
 _WHAT_TO_DO = {
@@ -133,11 +133,11 @@ _WHAT_TO_DO = {
     errno.EROFS: "Mount it for writing",
 }
 DISK_ERRORS = frozenset({*_WHAT_TO_DO, errno.EIO})
-"""What the disk is to blame for, and not a path that the user gave."""
+"""Errors of the disk, as opposed to errors of a path that the user gave."""
 
 
 def in_words(error: Exception) -> str:
-    """What failed, and what to do about it where the user can do something: a full disk, a quota, a read-only mount."""
+    """What failed, and the fix for a full disk, a quota and a read-only mount."""
     if not isinstance(error, OSError):
         return f"{type(error).__name__}: {error}"
     todo = _WHAT_TO_DO.get(error.errno or 0)

@@ -13,6 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+SOURCE_SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif")
+LOADED_SUFFIXES: Final = SOURCE_SUFFIXES[:4]  # of tars that the loader reads, in this order where a sample has several
+STORED_SUFFIXES: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}  # by format, of images that recaption writes
+
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")  # as PIL.TiffImagePlugin.PREFIXES
 _HEIF: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")

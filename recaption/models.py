@@ -1,7 +1,7 @@
-"""Which model is meant, exactly: a name becomes a place and a commit, before anything heavy is loaded.
+"""Resolves the name of a model to a location and a commit, before any heavy import.
 
-The commit goes into the fingerprint of every generation, so it is never a branch name: for a model of the hub it is the
-git commit, for a local folder `sha256:` over the names and the whole content of all files that models are made of.
+The commit goes into the fingerprint of every generation, so it is never a branch name: for a model on the hub it is the
+git commit, for a local folder `sha256:` over the names and contents of all files of a model.
 """
 
 from __future__ import annotations
@@ -22,39 +22,39 @@ from recaption.errors import ConfigError, EngineDead
 from recaption.threads import each
 
 SCENE = "scene"
-"""The captioner that comes with recaption and describes rendered scenes."""
+"""The captioner included in recaption, which describes rendered scenes."""
 
 _PARTS = frozenset({".json", ".jinja", ".txt", ".model", ".tiktoken", ".py", ".safetensors", ".bin", ".pt", ".pth"})
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 _BESIDE_WEIGHTS = tuple(f"*{suffix}" for suffix in sorted(_PARTS) if f"*{suffix}" not in _WEIGHTS)
-_OTHER_COPIES = ("original/*", "onnx/*", "*.onnx*", "*.gguf")  # of the same weights, which no engine here reads
-_REMEMBERED = 64 * 2**20  # bytes; hashes of files from this size on are remembered between runs
+_OTHER_COPIES = ("original/*", "onnx/*", "*.onnx*", "*.gguf")  # copies of the same weights that no engine reads
+_CACHED_FROM = 64 * 2**20  # bytes; hashes of files of at least this size are cached
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolvedModel:
-    """A model pinned down.
+    """A model with its commit.
 
-    `path_or_id` is a local folder where the whole model is on this machine, else the hub id, which an engine loads at
-    revision `commit`. `chat_template_sha256` is of the template's text, None for a model that has none of its own.
-    `local` tells what was named, not where it lies now, so that it may stand in a fingerprint: a download later on does
-    not change it.
+    `path_or_id` is a local folder if the whole model is on this machine, else the hub id, which an engine loads at
+    revision `commit`. `chat_template_sha256` is the hash of the template's text, None for a model without one. `local`
+    depends on the given name and not on the cache, because it is part of a fingerprint: a later download does not
+    change it.
     """
 
     path_or_id: str
     commit: str
     chat_template_sha256: str | None
-    local: bool  # a folder (or `scene`) was named, and not a hub id
+    local: bool  # the name is a folder or `scene`, not a hub id
 
 
 def resolve(model: str, revision: str | None = None) -> ResolvedModel:
     """Find `model`: `scene`, a local folder, or a hub id.
 
-    A hub id is looked for in the local Hugging Face cache first and then asked of the hub, so that a run that is
-    continued stays with the commit it began with; give `revision` to move to another. Raises ConfigError: no such
-    model, not reachable and not in the cache, a folder without a model, a revision for a local folder.
+    A hub id is looked up in the local Hugging Face cache first and then on the hub, so that a resumed run keeps its
+    commit; give `revision` for another one. Raises ConfigError for an unknown model, a model that is neither in the
+    cache nor reachable, a folder without a model, and a revision for a local folder.
     """
     if model == SCENE:
         from recaption.demo import model_path
@@ -63,24 +63,24 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
     folder = Path(model).expanduser()
     if model and folder.is_dir():
         if revision is not None:
-            raise ConfigError(f"model {model!r} is a local folder, and revision {revision!r} only goes with a hub id")
+            raise ConfigError(f"model {model!r} is a local folder: revision {revision!r} is only allowed with a hub id")
         return _folder(folder)
     if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
         raise ConfigError(
-            f"model {model!r} is not there: there is no such folder. Allowed are a local folder, a hub id such as "
+            f"model {model!r}: there is no such folder. Allowed are a local folder, a hub id such as "
             f"Qwen/Qwen2.5-VL-7B-Instruct, or {SCENE}"
         )
     return _hub(model, revision)
 
 
 def on_this_node(model: str, revision: str | None = None) -> str:
-    """The folder of a planned model on this machine, fetched first where need be; for the process that loads it.
+    """The folder of a planned model on this machine. A hub id is downloaded if it is not in the cache.
 
     `model` is SCENE, which every node has in its own copy of recaption, the absolute path of a folder, or a hub id
-    with the commit as `revision`. However many processes ask for a hub id at once, one of those that share a Hugging
-    Face cache fetches it, under a lock in that cache, and the others wait. Of a model that has them, only safetensors
-    are fetched. Raises ConfigError: no such folder here, no such model on the hub, no weights in it; EngineDead when
-    the hub is out of reach, which may pass.
+    with the commit as `revision`. Of the processes that share a Hugging Face cache, one downloads the model, under a
+    lock in that cache, and the others wait. Of a model that has them, only safetensors are downloaded. Raises
+    ConfigError for a missing folder, an unknown model, and a model without weights; EngineDead when the hub is
+    unreachable, which may be temporary.
     """
     if model == SCENE:
         from recaption.demo import model_path
@@ -92,19 +92,19 @@ def on_this_node(model: str, revision: str | None = None) -> str:
     here = f"on node {socket.gethostname()}"
     if folder.is_absolute() or not _HUB_ID.fullmatch(model):
         raise ConfigError(
-            f"model folder {model} is not there {here}: every node needs it at this path. Put it on a file system that "
-            "all nodes mount, copy it to each, or name a hub id, which each node fetches by itself"
+            f"model folder {model} does not exist {here}: every node needs it at this path. Put it on a file "
+            "system that all nodes mount, copy it to each node, or give a hub id, which each node downloads"
         )
     commit = revision if revision and _COMMIT.fullmatch(revision) else resolve(model, revision).commit
-    found = cached(model, commit) or _fetched(model, commit, here)
+    found = cached(model, commit) or _downloaded(model, commit, here)
     return str(found)
 
 
 def hash_folder(folder: Path) -> str:
     """`sha256:<hex>` over name and sha256 of every configuration, tokenizer, processor, code and weight file in it.
 
-    Weights are read whole (files side by side); the hash of a large file is remembered in the user's cache folder by
-    path, size, time of change and inode, so the second run of the same model reads none of it.
+    Files are read in parallel. The hash of a large file is kept in the user's cache folder by path, size, time of
+    change and inode, so that a second run does not read the weights again.
     """
     files = sorted(
         path
@@ -113,9 +113,9 @@ def hash_folder(folder: Path) -> str:
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    memory = _Memory.read()
-    digests = list(each(memory.hash, files, 8))  # hashlib lets other threads run
-    memory.write()
+    cache = _HashCache.read()
+    digests = list(each(cache.hash, files, 8))  # hashlib releases the GIL
+    cache.write()
     total = hashlib.sha256()
     for path, digest in zip(files, digests, strict=True):
         total.update(f"{path.relative_to(folder).as_posix()}\0{digest}\n".encode())
@@ -124,9 +124,11 @@ def hash_folder(folder: Path) -> str:
 
 def _folder(folder: Path) -> ResolvedModel:
     if not (folder / "config.json").is_file():
-        raise ConfigError(f"model folder {folder} has no config.json: give a folder as save_pretrained writes it")
+        raise ConfigError(f"model folder {folder} has no config.json: give a folder written by save_pretrained")
     if not has_weights(folder):
-        raise ConfigError(f"model folder {folder} has no or not all weights: expected *.safetensors or *.bin files")
+        raise ConfigError(
+            f"model folder {folder} has no weights or not all weights: expected *.safetensors or *.bin files"
+        )
     return ResolvedModel(
         path_or_id=str(folder.resolve()),
         commit=hash_folder(folder),
@@ -157,8 +159,8 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
             return Path(hf_hub_download(model, name, revision=commit))
         except LocalEntryNotFoundError as error:
             raise ConfigError(
-                f"model {model!r}: only a part of commit {commit} is in the Hugging Face cache, and the hub is out of "
-                f"reach. Download the rest where there is a network: hf download {model} --revision {commit}"
+                f"model {model!r}: only a part of commit {commit} is in the Hugging Face cache, and the hub is "
+                f"unreachable. Download the rest where there is a network: hf download {model} --revision {commit}"
             ) from error
         except EntryNotFoundError:
             return None
@@ -172,7 +174,7 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
 
 
 def cached(model: str, commit: str) -> Path | None:
-    """The snapshot of a hub id in the Hugging Face cache, if all that an engine needs of it is there."""
+    """The snapshot of a hub id in the Hugging Face cache. None: a file that engines need is missing."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -190,10 +192,10 @@ def cached(model: str, commit: str) -> Path | None:
     return snapshot if (snapshot / "config.json").is_file() and has_weights(snapshot) else None
 
 
-def _fetched(model: str, commit: str, here: str) -> Path:
-    """The snapshot of a hub id, downloaded by this process or by the one that held the lock before it.
+def _downloaded(model: str, commit: str, here: str) -> Path:
+    """The snapshot of a hub id, downloaded by this process or by the previous holder of the lock.
 
-    Weights come last, so that weights in the cache mean that the rest is there too.
+    Weights are downloaded last, so that weights in the cache mean that the model is complete.
     """
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -214,19 +216,19 @@ def _fetched(model: str, commit: str, here: str) -> Path:
                     return Path(path)
         except (GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError) as error:
             raise ConfigError(
-                f"{given} cannot be had {here} ({type(error).__name__}). If it is private or gated, that node needs a "
-                "token of its own: HF_TOKEN in its environment, or hf auth login there"
+                f"{given} cannot be downloaded {here} ({type(error).__name__}). If it is private or gated, that node "
+                "needs a token: HF_TOKEN in its environment, or hf auth login there"
             ) from error
-        except Exception as error:  # a connection, a full disk: every one of them may pass
+        except Exception as error:  # a connection error, a full disk: all may be temporary
             raise EngineDead(
-                f"{given} could not be fetched {here} ({type(error).__name__}: {str(error)[:300]}). Without a network "
-                "there, fetch it beforehand into a cache that all nodes mount, and point HF_HOME at it"
+                f"{given} could not be downloaded {here} ({type(error).__name__}: {str(error)[:300]}). Without a "
+                "network there, download it to a cache that all nodes mount, and set HF_HOME to that cache"
             ) from error
-    raise ConfigError(f"{given} has no weights that an engine here reads: expected {' or '.join(_WEIGHTS)} files")
+    raise ConfigError(f"{given} has no weights that an engine can read: expected {' or '.join(_WEIGHTS)} files")
 
 
 def ask_hub(model: str, revision: str | None, timeout: float = 20) -> str:
-    """The commit that the hub has for `revision`. Raises ConfigError with what is wrong and what to do."""
+    """The commit of `revision` on the hub. Raises ConfigError for an unknown or unreachable model."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -236,25 +238,25 @@ def ask_hub(model: str, revision: str | None, timeout: float = 20) -> str:
     except GatedRepoError as error:
         raise ConfigError(f"{given} is gated: accept its terms on the hub, then log in with: hf auth login") from error
     except RevisionNotFoundError as error:
-        raise ConfigError(f"{given} is not on the hub: give a branch, tag or commit that it has") from error
+        raise ConfigError(f"{given} is not on the hub: give an existing branch, tag or commit") from error
     except RepositoryNotFoundError as error:
         raise ConfigError(
-            f"{given} is not on the hub (or private, then: hf auth login), nor is there such a local folder. "
+            f"{given} is not on the hub (if it is private: hf auth login), and there is no such local folder. "
             f"Allowed are a local folder, a hub id, or {SCENE}"
         ) from error
-    except Exception as error:  # every HTTP stack has errors of its own for an unreachable host
+    except Exception as error:  # each HTTP library has its own errors for an unreachable host
         raise ConfigError(
-            f"{given} is neither a local folder nor in the Hugging Face cache, and the hub cannot be asked "
+            f"{given} is neither a local folder nor in the Hugging Face cache, and the hub is unreachable "
             f"({type(error).__name__}: {str(error)[:200]}). Allowed are a local folder, a hub id, or {SCENE}. Download "
-            f"it where there is a network (hf download {model}) and point HF_HOME at that cache, or give its folder"
+            f"it where there is a network (hf download {model}) and set HF_HOME to that cache, or give its folder"
         ) from error
     if not sha:
-        raise ConfigError(f"{given}: the hub names no commit for it; give one as `revision`")
+        raise ConfigError(f"{given}: the hub returned no commit for it; give one as `revision`")
     return sha
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether the weights are there, and all of them where an index names them; one format of several is enough."""
+    """Whether a folder has weights: all that an index names, in at least one format."""
     indexed = []
     for index in folder.glob("*.index.json"):
         try:
@@ -269,7 +271,7 @@ def has_weights(folder: Path) -> bool:
 
 
 def _chat_template(get: Callable[[str], Path | None]) -> str | None:
-    """sha256 of the chat template, looked for as transformers does (ProcessorMixin.from_pretrained)."""
+    """sha256 of the chat template, found as in transformers (ProcessorMixin.from_pretrained)."""
     plain = get("chat_template.jinja")
     if plain is not None:
         return hashlib.sha256(plain.read_bytes()).hexdigest()
@@ -287,14 +289,14 @@ def _chat_template(get: Callable[[str], Path | None]) -> str | None:
     return None
 
 
-class _Memory:
-    """Hashes of large files from earlier runs, in the user's cache folder; losing it costs time, nothing else."""
+class _HashCache:
+    """Hashes of large files from earlier runs, in the user's cache folder. It may be deleted at any time."""
 
     def __init__(self, path: Path, known: dict[str, Any]) -> None:
         self.path, self.known, self.changed = path, known, False
 
     @classmethod
-    def read(cls) -> _Memory:
+    def read(cls) -> _HashCache:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         path = base / "recaption" / "file-hashes.json"
         try:
@@ -312,8 +314,8 @@ class _Memory:
             return str(known[3])
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        # A file changed this very moment may change again without its time showing it.
-        if stat.st_size >= _REMEMBERED and time.time() - stat.st_mtime > 2:
+        # A file that has just changed may change again within the resolution of its time.
+        if stat.st_size >= _CACHED_FROM and time.time() - stat.st_mtime > 2:
             self.known[name] = [*state, digest]
             self.changed = True
         return digest
@@ -326,5 +328,5 @@ class _Memory:
             with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
                 json.dump(self.known, file)
             Path(file.name).replace(self.path)
-        except OSError:  # a read-only home: it is hashed again next time
+        except OSError:  # a read-only home: the next run hashes the files again
             return

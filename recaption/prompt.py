@@ -1,4 +1,4 @@
-"""Prompts: one Markdown file each, YAML front matter and Jinja text, filled in with an image's columns."""
+"""Prompts: Markdown files with YAML front matter and a Jinja template that is filled in with an image's columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recaption.types import WholeImage
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
-# What a template raises on a value that does not fit it.
+# Errors of a template on a value of the wrong type.
 _OF_A_VALUE = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
 
 
@@ -38,7 +38,7 @@ class FrontMatter(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A prompt file. `sha256` is of its bytes (see `legacy.prompt_identity`) and part of the fingerprint."""
+    """A prompt file. `sha256` is the hash of its bytes (see `legacy.prompt_identity`) and part of the fingerprint."""
 
     id: str
     version: int
@@ -54,7 +54,7 @@ class Prompt:
 
     @cached_property
     def columns(self) -> frozenset[str]:
-        """Names that the template takes from the image's columns."""
+        """The columns that the template uses."""
         return frozenset(jinja2.meta.find_undeclared_variables(sandbox.ENVIRONMENT.parse(self.template)))
 
     @cached_property
@@ -66,9 +66,9 @@ class Prompt:
         return sandbox.ENVIRONMENT.from_string(self.template)
 
     def fill_in(self, columns: Mapping[str, Any]) -> str:
-        """The text put to the model; the same for the same columns, always.
+        """The text that the model is sent. It depends on the columns alone.
 
-        Null, missing, NaN and blank columns are one thing: a template handles them (`{{ caption or "…" }}`,
+        Null, missing, NaN and blank columns are all absent: a template handles them (`{{ caption or "…" }}`,
         `{% if caption %}`, `default`), or the request is refused. Raises RequestError where it is, where the template
         fails on a value, where nothing visible results, and where it takes more than `sandbox.STEPS` steps or makes
         more than `sandbox.TEXT` characters.
@@ -82,13 +82,21 @@ class Prompt:
         return text
 
     def is_empty(self, columns: Mapping[str, Any]) -> bool:
-        """Whether these columns fill it in to a text without anything visible. False where it cannot be filled in."""
+        """Whether the text for these columns has nothing visible. False where the prompt cannot be filled in."""
         try:
             return _is_blank(self._rendered(columns))
         except RequestError:
             return False
 
     def _rendered(self, columns: Mapping[str, Any]) -> str:
+        return self._without_columns if self._names.isdisjoint(columns) else self._filled_in(columns)
+
+    @cached_property
+    def _without_columns(self) -> str:
+        """The text of every image that has none of the template's columns."""
+        return self._filled_in({})
+
+    def _filled_in(self, columns: Mapping[str, Any]) -> str:
         values: dict[str, Any] = dict.fromkeys(self.columns)
         values |= {name: columns[name] for name in self._names if name in columns}
         try:
@@ -96,19 +104,20 @@ class Prompt:
         except jinja2.TemplateError as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {error}") from error
         except RecursionError as error:
-            raise RequestError(f"prompt {self.id} cannot be filled in: it calls itself without an end") from error
+            raise RequestError(f"prompt {self.id} cannot be filled in: a macro calls itself without end") from error
         except _OF_A_VALUE as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
 
-    def fill_in_as_before(self, columns: Mapping[str, Any]) -> str | None:
+    def fill_in_as_before(self, columns: Mapping[str, Any], now: str | None = None) -> str | None:
         """The text that earlier versions made of these columns; None where it was the same as now.
 
-        Before schema 1.3, null was "None" and a blank a blank. A text without anything visible was sent as it was.
-        Answers to such prompts are stored and paid for, so they are looked up by this text. It is never sent.
+        Before schema 1.3, null became "None" and a blank stayed a blank. A text without anything visible was sent.
+        Answers to such prompts are stored and paid for, so they are looked up by this text. It is never sent. `now` is
+        the result of `fill_in`, if it did not raise.
         """
         values = {name: columns[name] for name in self._names if name in columns}
         if not any(map(sandbox.holds_absent, values.values())):
-            return self._rendered(columns) if self.is_empty(columns) else None
+            return self._rendered(columns) if now is None and self.is_empty(columns) else None
         try:
             return sandbox.render(self._compiled, values, as_before=True).strip()
         except (jinja2.TemplateError, *_OF_A_VALUE):
@@ -127,7 +136,7 @@ def _is_blank(text: str) -> bool:
 def load(name: str, folder: Path | None = None) -> Prompt:
     """Read a prompt by path or by name (`prompts/<name>.md` beside the pipeline, else a shipped one).
 
-    Raises ConfigError with what was given and what there is.
+    Raises ConfigError, which lists the prompts that exist.
     """
     path = find("prompts", name, ".md", folder)
     data = path.read_bytes()
@@ -145,7 +154,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     except jinja2.TemplateSyntaxError as error:
         raise ConfigError(f"prompt {path}, line {error.lineno} of its text: {error.message}") from error
     except (RecursionError, MemoryError, SyntaxError) as error:
-        raise ConfigError(f"prompt {path}: its text is nested too deeply; write it with fewer levels") from error
+        raise ConfigError(f"prompt {path}: the template is nested too deeply; use fewer levels") from error
     if not template:
         raise ConfigError(f"prompt {path} has no text below its front matter")
     prompt = Prompt(
@@ -168,6 +177,6 @@ def _front_matter(text: str, path: Path) -> Any:
 
 
 def _identity(data: bytes) -> str:
-    """sha256 of a prompt file, of its keys as schema 1.2 spelled them."""
+    """sha256 of a prompt file with the keys of schema 1.2."""
     head, separator, text = data.partition(b"\n---")
     return hashlib.sha256(legacy.prompt_identity(head) + separator + text).hexdigest()

@@ -1,14 +1,14 @@
-"""The environment that prompts are rendered in: deterministic, bounded, and strict about values that are not there.
+"""The Jinja environment of prompts: deterministic, bounded, and strict about absent values.
 
-Deterministic: there is no `random` and no `lipsum`; only data can be printed, so no object address and no set, whose
-order differs between processes, reaches a prompt.
+Deterministic: there is no `random` and no `lipsum`. Only data can be printed, so that no object address and no set,
+whose order differs between processes, appears in a prompt.
 
 Bounded: every loop iteration, call, filter, test and operator is a step, and large values cost more steps. A prompt
-takes at most `STEPS` steps and holds at most `TEXT` characters. Steps are counted, not timed, so that the same values
+takes at most `STEPS` steps and has at most `TEXT` characters. Steps are counted, not timed, so that the same values
 give the same result on every machine. A million steps take about a second.
 
 Strict: a column, or a value of a mapping in one, that is null, missing, NaN or blank is `Absent`. It is false, equals
-none, satisfies `default`, and cannot be printed. In a list, null and NaN are; a blank text there stays as it is.
+none, satisfies `default`, and cannot be printed. In a list, null and NaN are absent; a blank text stays.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from jinja2.utils import Cycler, Joiner
 from jinja2.visitor import NodeTransformer
 
 STEPS: Final = 1_000_000
-TEXT: Final = 1 << 20  # characters, of the filled-in prompt and of every value made on the way
+TEXT: Final = 1 << 20  # characters of the filled-in prompt and of every intermediate value
 _PER_STEP = 64  # characters of a value that cost one step
-_WIDTH = 1000  # largest number given to what pads, repeats or cuts text
+_WIDTH = 1000  # largest number that may pad, repeat or cut text
 _BITS = 4096  # of an integer
 _RANDOM = frozenset({"random", "lipsum"})
 _PRINTING = frozenset(
@@ -79,7 +79,7 @@ def is_absent(value: object) -> bool:
 
 
 def present(value: Any, name: str) -> Any:
-    """`value`, or an `Absent` that says what to do about it."""
+    """`value`, or an `Absent` whose error message explains how to handle it."""
     if not is_absent(value) or isinstance(value, Undefined) or _budget().as_before:
         return value
     shown = name if name.isidentifier() else "value"
@@ -90,19 +90,19 @@ def present(value: Any, name: str) -> Any:
 
 
 def holds_absent(value: object) -> bool:
-    """Whether `value`, or anything in it, is absent."""
+    """Whether `value` or any value in it is absent."""
     if isinstance(value, Mapping):
         return any(map(holds_absent, value.values()))
     return any(map(holds_absent, value)) if isinstance(value, list | tuple) else is_absent(value)
 
 
 def item(value: Any, name: str) -> Any:
-    """As `present`, of a value without a name of its own: blank text stays, as a template's own lists may hold it."""
+    """As `present`, for a value without a name. Blank text stays: the lists of a template may contain it."""
     return value if isinstance(value, str) else present(value, name)
 
 
 class _Budget:
-    """The work that one rendering may still do. `as_before`: see `render`."""
+    """The steps and characters that are left for one rendering. `as_before`: see `render`."""
 
     def __init__(self, *, as_before: bool = False) -> None:
         self.steps, self.text, self.as_before = STEPS, TEXT, as_before
@@ -123,7 +123,7 @@ _current: ContextVar[_Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def bounded(*, as_before: bool = False) -> Iterator[None]:
-    """Within it, templates of the environment may do the work of one rendering."""
+    """A context in which templates of the environment share the budget of one rendering."""
     token = _current.set(_Budget(as_before=as_before))
     try:
         yield
@@ -136,7 +136,7 @@ def _budget() -> _Budget:
 
 
 def _charge(*values: Any, printed: bool = False) -> None:
-    """Count what `values` cost. With `printed` they become text: raises for what is absent and for what is no data."""
+    """Charge the cost of `values`. With `printed` they become text: raises for absent values and for objects."""
     budget, stack = _budget(), list(values)
     budget.step()
     while stack:
@@ -162,10 +162,10 @@ def _charge(*values: Any, printed: bool = False) -> None:
             if printed and not budget.as_before:
                 raise jinja2.UndefinedError("a value that is null would be printed; filter it out or give a default")
         elif printed and not (isinstance(value, float | complex) or hasattr(value, "__html__")):
-            raise SecurityError(f"only text, numbers, lists and mappings can be printed, not {_kind(value)}")
+            raise SecurityError(f"only text, numbers, lists and mappings can be printed, not {_type_name(value)}")
 
 
-def _kind(value: Any) -> str:
+def _type_name(value: Any) -> str:
     if isinstance(value, set | frozenset):
         return "a set, whose order differs from run to run"
     return f"an object ({type(value).__name__})"
@@ -204,7 +204,7 @@ def _concat(values: list[Any]) -> str:
 
 
 def _check_growth(name: str, text: Any, args: tuple[Any, ...]) -> None:
-    """Refuse `replace` and `join` whose result would be too long, before it is made."""
+    """Refuse a `replace` or `join` whose result would be too long."""
     if not isinstance(text, str | bytes):
         return
     if name == "replace" and len(args) > 1 and all(isinstance(a, type(text)) for a in args[:2]):
@@ -212,7 +212,7 @@ def _check_growth(name: str, text: Any, args: tuple[Any, ...]) -> None:
     elif name == "join" and args and isinstance(args[0], list | tuple | str):
         _check_length(len(text) * len(args[0]))
     elif name in ("format", "format_map") and re.search(r"[:!{][^{}]*\d{4,}|:[^{}]*\{", str(text)):
-        raise SecurityError(f"a format with a width of its own or above {_WIDTH}")
+        raise SecurityError(f"a format whose width is an argument or above {_WIDTH}")
 
 
 def _filter(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
@@ -247,7 +247,7 @@ def _filter(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _for_join(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """join's context, a list of what is joined, and the separator: an attribute is looked up first."""
+    """The context of `join`, the list of its values (of an attribute, if one is given), and the separator."""
     context, values, *rest = args
     separator = rest[0] if rest else kwargs.pop("d", "")
     attribute = rest[1] if len(rest) > 1 else kwargs.pop("attribute", None)
@@ -275,7 +275,7 @@ def _test(do: Any) -> Callable[..., Any]:
 
 @jinja2.pass_context
 def _printed(context: jinja2.runtime.Context, value: Any) -> str:
-    """What `{{ value }}` prints. With a context: so jinja does not evaluate constants before there is a budget."""
+    """The text of `{{ value }}`. It takes a context so that jinja does not evaluate constants without a budget."""
     _charge(value, printed=True)
     text = str(value)
     _budget().printed(len(text))
@@ -283,16 +283,16 @@ def _printed(context: jinja2.runtime.Context, value: Any) -> str:
 
 
 def _without_address(kind: type) -> type:
-    """A subclass whose instances say no address where they are printed."""
+    """A subclass whose instances cannot be printed, because their text would be an address."""
 
     def refuse(self: object) -> str:
-        raise SecurityError(f"only text, numbers, lists and mappings can be printed, not {_kind(self)}")
+        raise SecurityError(f"only text, numbers, lists and mappings can be printed, not {_type_name(self)}")
 
     return type(kind.__name__, (kind,), {"__str__": refuse, "__repr__": refuse})
 
 
 class _Counting(NodeTransformer):
-    """Puts the counters into a template's syntax tree, where jinja has no hook of its own."""
+    """Inserts the counters into a template's syntax tree, where jinja has no hook."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         text = sum(len(data.data) for part in node.body for data in _template_data(part))
@@ -327,7 +327,7 @@ def _call(name: str, value: Any, *args: nodes.Expr) -> nodes.Filter:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """See the module."""
+    """See the module's docstring."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "**", "%"})
 
@@ -370,17 +370,17 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise SecurityError(f"a number would have more than {_BITS} bits")
         made = super().call_binop(context, operator, left, right)
         if isinstance(made, set | frozenset):
-            raise SecurityError(f"an operator makes {_kind(made)}; use a list")
+            raise SecurityError(f"an operator makes {_type_name(made)}; use a list")
         _charge(made)
         return made
 
-    # jinja's own parameters begin with underscores, so that no keyword of a template meets them
+    # jinja's parameters begin with underscores, so that they never clash with keywords of a template
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(__obj, LoopContext):  # `loop(children)`, of a recursive loop
             args = tuple(_each(arg) for arg in args)
         owner, name = _method(__obj)
         text = isinstance(owner, str | bytes)
-        given = [value for key, value in kwargs.items() if not key.startswith("_")]  # others are jinja's own
+        given = [value for key, value in kwargs.items() if not key.startswith("_")]  # the others are set by jinja
         _charge(*args, *given, printed=text)
         if name in _REFUSED_METHODS:
             raise SecurityError(f"the method {name} is not allowed in a prompt")
@@ -390,7 +390,7 @@ class _Environment(ImmutableSandboxedEnvironment):
                 _check_width(*args, *given)
         made = super().call(__context, __obj, *args, **kwargs)
         if isinstance(made, set | frozenset):
-            raise SecurityError(f"{name} makes {_kind(made)}; use a list")
+            raise SecurityError(f"{name} makes {_type_name(made)}; use a list")
         _charge(made)
         found = f"what {name} gives"
         return present(made, found) if name == "get" else item(made, found)
@@ -404,15 +404,15 @@ def _method(function: Any) -> tuple[Any, str]:
 
 
 def _check_deterministic(parsed: nodes.Template, environment: jinja2.Environment) -> None:
-    """Raises TemplateSyntaxError for what makes another text each time, or needs another file."""
+    """Raises TemplateSyntaxError for functions whose text differs from run to run, and for other files."""
     for name in parsed.find_all(nodes.Name):
         if name.name == "lipsum":
-            raise _refused("lipsum makes another text on every run, which would be asked and paid for each time", name)
+            raise _refused("lipsum makes a different text on every run, and each would be sent and paid for", name)
     for node in parsed.find_all(nodes.Filter):
         if node.name in _RANDOM or any(_names(node, other) for other in _RANDOM):
             raise _refused(
-                "the filter random makes another prompt on every run, which would be asked and paid for each time; "
-                "use first, last or a column of your own",
+                "the filter random makes a different prompt on every run, and each would be sent and paid for; "
+                "use first, last or another column",
                 node,
             )
     for other in parsed.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
@@ -439,9 +439,9 @@ def names(template: str) -> frozenset[str]:
 
 
 def render(compiled: jinja2.Template, values: Mapping[str, Any], *, as_before: bool = False) -> str:
-    """The filled-in text. Raises jinja2.TemplateError, and what a template may run into in Python.
+    """The filled-in text. Raises jinja2.TemplateError and the Python errors of a template's expressions.
 
-    `as_before`: with null as "None", NaN as "nan" and blanks as blanks, as recaption did before schema 1.3.
+    `as_before`: with null as "None", NaN as "nan" and blanks as blanks, as before schema 1.3.
     """
     with bounded(as_before=as_before):
         return compiled.render({name: present(value, name) for name, value in values.items()})

@@ -57,7 +57,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     importing, started = False, False
     while frame is not None:
         importing |= "importlib" in frame.f_code.co_filename
-        started |= frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli.py")
+        started |= frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli/__init__.py")
         frame = frame.f_back
     if started and not importing:
         raise KeyboardInterrupt

@@ -33,7 +33,7 @@ _LIKE = {
 
 
 def prepare() -> None:
-    """Make the standard streams safe, for the whole process. May be called again."""
+    """Make the standard streams safe for the whole process. May be called repeatedly."""
     for number in range(3):  # a closed one would be given to the next file that is opened
         try:
             os.fstat(number)
@@ -62,7 +62,7 @@ def unblock() -> None:
 
 
 def flush() -> None:
-    """At the end: what cannot be written is dropped here, or the interpreter would make exit code 120 of it.
+    """Write pending output at the end of the process, or drop it: the interpreter would exit with 120 instead.
 
     Waits for a reader of unblocked streams. Ctrl-C ends that wait, and what is not written yet is dropped.
     """
@@ -88,7 +88,7 @@ def _flush() -> None:
 
 
 class Unfailing:
-    """A stream whose writes never raise: once the terminal or the reader is gone, the rest is dropped."""
+    """A stream whose writes never raise: when the terminal or the reader is gone, output is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,8 +1,8 @@
 """A parent process that starts a command, forwards signals to it, and reports how it ended.
 
-Ray and CUDA can end a process without an exception: a lost raylet aborts the driver, the kernel kills what takes too
-much memory. Nothing inside that process can say so afterwards. The parent imports nothing heavy, so it is there at
-once and stays small. It does not leave the terminal's process group.
+Ray and CUDA can end a process without an exception: a lost raylet aborts the driver, the kernel kills a process that
+uses too much memory. That process cannot report it. The parent imports nothing heavy, so it starts fast and stays
+small. It stays in the terminal's process group.
 
     killing the parent      the driver notices at once, and ends what it has started and itself
     killing the driver      the parent ends what is left (it is the subreaper of all of it) and reports
@@ -35,7 +35,7 @@ FAILED = 3  # exit code, as in recaption.errors
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _EXIT_SECONDS = 10.0, 2.0  # between the end of a command and the exit of its process: when all went well, else
-_REST_SECONDS = 3.0, 8.0  # what is left after a failure gets SIGKILL after the first, and is given up after the second
+_REST_SECONDS = 3.0, 8.0  # after a failure: until SIGKILL, and until giving up
 _TEXT = 64  # where the text begins in the shared memory
 _STDERR_BYTES = 2**20
 
@@ -73,7 +73,7 @@ class _Shared:
         text = self._memory[_TEXT:].partition(b"\0")[0]
         return Path(os.fsdecode(text)) if text else None
 
-    def tell_logs(self, folder: str) -> None:
+    def set_logs(self, folder: str) -> None:
         text = os.fsencode(folder)[: len(self._memory) - _TEXT - 1]
         self._memory[_TEXT : _TEXT + len(text)] = text
 
@@ -87,21 +87,21 @@ def forwarded() -> int:
 
 
 def summary_written() -> None:
-    """The command has written its summary: the parent does not write another."""
+    """Record that the command has written its summary, so that the parent writes none."""
     if _shared:
         _shared.summarise()
 
 
 def ended(code: int) -> None:
-    """Tell the parent the exit code, where the process leaves without returning."""
+    """Record the exit code before the process exits without returning."""
     if _shared:
         _shared.end(code)
 
 
 def ray_started(logs: str) -> None:
-    """Tell the parent where Ray's logs are: they may hold the reason for an abort."""
+    """Record the folder of Ray's logs: they may contain the reason for an abort."""
     if _shared:
-        _shared.tell_logs(logs)
+        _shared.set_logs(logs)
 
 
 def divert_native_stderr() -> None:
@@ -130,7 +130,7 @@ def native_stderr() -> str:
 
 
 class Interrupts:
-    """How many SIGINTs somebody has sent, however many of them arrived: once directly, once forwarded."""
+    """Counts the SIGINTs that were sent. Each can arrive twice: directly and forwarded."""
 
     def __init__(self) -> None:
         self._arrived = 0
@@ -146,7 +146,7 @@ _raised = 0
 
 
 def at_work() -> None:
-    """From now on something is at stake: SIGINT raises KeyboardInterrupt. Before, a signal ends the process at once."""
+    """From now on SIGINT raises KeyboardInterrupt, so that work is saved. Before, a signal ends the process at once."""
     if _shared is not None:
         signal.signal(signal.SIGINT, _raise_once)
 
@@ -189,7 +189,7 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
     watch.begin(child)
     status = _watch(child, ours, _shared)
     code, shared, _shared = _shared.code, _shared, None
-    json = any(len(word) > 2 and "--json".startswith(word) for word in words) and words[0] != "estimate"
+    json = "--json" in words and words[0] != "estimate"
     quiet = "--quiet" in words
     if code not in (0, 1, 2):
         _end_rest()
@@ -205,9 +205,9 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
 
 
 def _end_with_parent(alive: int) -> None:
-    """Runs in a thread of the driver. Ray's own agents would live on for a minute, an engine's process for ever."""
+    """Runs in a thread of the driver. Else Ray's agents would live for a minute, an engine's process for ever."""
     os.read(alive, 1)
-    for _ in range(3):  # what is started meanwhile
+    for _ in range(3):  # also what is started meanwhile
         for process in _below(os.getpid()):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
@@ -226,7 +226,7 @@ def _watch(child: int, ours: Sequence[signal.Signals], shared: _Shared) -> int:
                 shared.forward()
             with suppress(ProcessLookupError):
                 os.kill(child, info.si_signo)
-        if shared.left:  # all is done: a library that hangs at exit must not keep us
+        if shared.left:  # the command is done: do not wait for a library that hangs at exit
             ended = ended or time.monotonic()
             if time.monotonic() - ended > _EXIT_SECONDS[shared.code not in (0, 1, 2)]:
                 with suppress(ProcessLookupError):
@@ -246,7 +246,7 @@ def _reaped(child: int) -> int | None:
 
 
 def _end_rest() -> None:
-    """End what the driver has left behind: all of it is below this process, whose parent has ended."""
+    """End the processes that the driver left behind: they are descendants of this process, the subreaper."""
     began = time.monotonic()
     while rest := _below(os.getpid()):
         waited = time.monotonic() - began
@@ -275,7 +275,7 @@ def _below(process: int) -> list[int]:
 
 
 def _explained(child: int, status: int, shared: _Shared) -> tuple[int, str]:
-    """Exit code and words for a driver that ended without saying why."""
+    """Exit code and message for a driver that ended without a report."""
     again = "Answers that are stored are kept; run the same command again to continue"
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -290,7 +290,7 @@ def _explained(child: int, status: int, shared: _Shared) -> tuple[int, str]:
 
 
 def _cause(shared: _Shared) -> str:
-    """What Ray's logs, or the last words of native code, say about an end; nothing where they are silent."""
+    """The cause of an end from Ray's logs or the last output of native code; empty if there is none."""
     logs = shared.logs
     if logs is not None:
         _, found, agent = _end_of(logs / "raylet.out").rpartition("agent_name = ")
@@ -331,7 +331,7 @@ def _report(code: int, text: str, *, json: bool, quiet: bool, shared: _Shared) -
 
 
 def summary_line(code: int) -> str:
-    """The last line of a run that did not end well."""
+    """The last line of a run that failed or was interrupted."""
     what = {
         1: "a limit or a check failed",
         2: "the input was wrong",

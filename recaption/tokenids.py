@@ -77,14 +77,6 @@ class TokenizerFacts:
         return cls(**made)
 
 
-def tokens_path(data_path: str, name: str) -> str:
-    """Where the ids of the tokenizer `name` lie for a data file: `data/val/00000.tar` -> `tokens/<name>/val/00000.bin`.
-
-    Not in `data/`: pandas and pyarrow open that folder as a whole, and fail at what is no Parquet file.
-    """
-    return f"tokens/{name}/{data_path.removeprefix('data/').rpartition('.')[0]}.bin"
-
-
 def texts_of(record: Record) -> list[str]:
     """The texts of a sample in the order of its ids: sub-captions, and captions that have none."""
     return [text for c in record.captions for text in ([s.text for s in c.sub_captions] or [c.text])]

@@ -1,8 +1,8 @@
 """A small process that ends what a driver has started when the driver and its parent are killed at the same moment.
 
-It has a session of its own and another command line, so that what kills a process group or all processes of a name
-spares it. It is no descendant of the parent. Every second or so it notes the driver's descendants, as an orphan's link
-to them is lost. What was started since is found by a variable of its environment.
+It has its own session and a different command line, so that killing a process group or all processes of a name does
+not end it. It is not a descendant of the parent. It lists the driver's descendants about once a second, because orphans
+lose the link to the driver. Processes started after the last listing are found by an environment variable.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""`make demo`: the shipped pipeline `demo`, with vLLM where it is installed. It renders its own scenes."""
+"""`make demo`: run the shipped pipeline `demo`, with vLLM if it is installed."""
 
 from __future__ import annotations
 

@@ -175,9 +175,6 @@ class FakeEngine:
             text = "I'm sorry, but I can't help with that."
         return Completion(text=text, finish_reason="stop", prompt_tokens=20, output_tokens=14)
 
-    async def drain(self, deadline: float) -> None:
-        return None
-
     async def stop(self) -> None:
         if self._child is not None:
             self._child.stop()

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from recaption.engine.base import Completion, Engine, Rendered, Request
-from recaption.generate.actor import EngineHost
-from recaption.generate.transport import ActorLost, Outcome
-from recaption.generate.work import HostSpec
+from recaption.generate.actor import ActorSpec, EngineHost
+from recaption.generate.ray_tasks import ActorLost
+from recaption.generate.transport import Reply
 from recaption.io.store import LocalStore
 
 
@@ -83,9 +83,6 @@ class CountingEngine:
         text = f"A cup, number {work.sha256[:8]}. It stands on {len(work.prompt)} tables."
         return Completion(text=text, finish_reason="stop", prompt_tokens=9, output_tokens=12)
 
-    async def drain(self, deadline: float) -> None:
-        return None
-
     async def stop(self) -> None:
         return None
 
@@ -103,7 +100,7 @@ class LocalTransport:
         self.calls = 0
         self._make, self._crashes, self._nodes = make_engine, crashes, nodes
         self._tickets = itertools.count()
-        self._events: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Reply] = queue.SimpleQueue()
         self._hosts: dict[int, EngineHost] = {}
         self._open: dict[int, dict[int, asyncio.Task[Any]]] = {}
         self._loop = asyncio.new_event_loop()
@@ -116,15 +113,16 @@ class LocalTransport:
     def task(self, function: Callable[..., Any], *args: Any) -> int:
         return self._run(lambda: asyncio.to_thread(function, *args), None)
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> int:
         self._hosts[spec.actor] = EngineHost(spec, self._make(spec.actor))
         self._open[spec.actor] = {}
+        return spec.actor
 
     def call(self, actor: int, method: str, *args: Any) -> int:
         host = self._hosts.get(actor)
         if host is None:
             ticket = next(self._tickets)
-            self._events.put(Outcome(ticket=ticket, error=ActorLost("killed")))
+            self._events.put(Reply(ticket=ticket, error=ActorLost("killed")))
             return ticket
         return self._run(lambda: getattr(host, method)(*args), actor)
 
@@ -134,8 +132,8 @@ class LocalTransport:
         tasks = self._open.pop(actor, {})
         self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks.values()])
 
-    def wait(self, timeout: float) -> list[Outcome]:
-        found: list[Outcome] = []
+    def wait(self, timeout: float) -> list[Reply]:
+        found: list[Reply] = []
         try:
             found.append(self._events.get(timeout=min(timeout, 0.02)))
             while True:
@@ -175,11 +173,11 @@ class LocalTransport:
                 self._open.get(actor, {})[ticket] = task
             try:
                 value = await make()
-                self._events.put(Outcome(ticket=ticket, value=copy.deepcopy(value)))
+                self._events.put(Reply(ticket=ticket, value=copy.deepcopy(value)))
             except asyncio.CancelledError:
-                self._events.put(Outcome(ticket=ticket, error=ActorLost("killed")))
+                self._events.put(Reply(ticket=ticket, error=ActorLost("killed")))
             except BaseException as error:  # noqa: BLE001 - it is told, whatever it is
-                self._events.put(Outcome(ticket=ticket, error=error))
+                self._events.put(Reply(ticket=ticket, error=error))
             finally:
                 if actor is not None:
                     self._open.get(actor, {}).pop(ticket, None)

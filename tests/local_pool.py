@@ -11,10 +11,9 @@ from recaption import config
 from recaption.annotate import Annotator
 from recaption.build.builder import Builder
 from recaption.errors import Interrupted
-from recaption.generate.chunks import list_shard
-from recaption.generate.events import Tell, tell_nobody
+from recaption.generate.chunks import Job, list_shard
+from recaption.generate.events import Emit, ignore_event
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job
 from recaption.io.store import open_store
 from recaption.source import open_source
 
@@ -55,7 +54,7 @@ def build(
     limit: int | None = None,
     excluded: Sequence[str] = (),
     stopping: Callable[[], bool] = lambda: False,
-    tell: Tell = tell_nobody,
+    tell: Emit = ignore_event,
 ) -> tuple[Path, bool]:
     """What `recaption build` does once all answers are there. Returns the build's folder and whether it is new."""
     pipeline = config.validate(data)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from recaption.generate.chunks import Chunk, ShardListing
-from recaption.generate.scheduler import Assignment, Scheduler
+from recaption.generate.engine_state import Assignment
+from recaption.generate.scheduler import Scheduler
 from recaption.types import SourceShard
 
 Row = tuple[str, int]  # shard, row
@@ -88,7 +89,7 @@ class World:
         self.actors: dict[int, Actor] = {}
         self.spawned = 0
         self.messages: list[Callable[[], None]] = []
-        self.narrowing: set[int] = set()
+        self.rechecking: set[int] = set()
         self.stored: set[Asked] = set()
         self.rejected: set[Asked] = set()
         self.completed: list[str] = []
@@ -127,7 +128,7 @@ class World:
             self.end_if_done(actor, work)
         for chunk in self.scheduler.poison():
             self.settle(asked(chunk), self.rejected)
-            self.messages.append(lambda chunk=chunk: self.scheduler.settled(chunk))
+            self.messages.append(lambda chunk=chunk: self.scheduler.poison_stored(chunk))
 
     def ask_back(self) -> None:
         for steal in self.scheduler.steals():
@@ -146,7 +147,7 @@ class World:
             given = work.chunk.only(rows)
             work.chunk = work.chunk.minus(given)
             self.end_if_done(victim, work)
-        self.messages.append(lambda: self.scheduler.gave_back(assignment, given))
+        self.messages.append(lambda: self.scheduler.given_back(assignment, given))
 
     def work(self) -> None:
         """One actor begins a row, settles a question, or dies of one."""
@@ -216,15 +217,15 @@ class World:
             self.scheduler.lost(actor.number, actor.told)
 
     def look_up(self) -> None:
-        for assignment in self.scheduler.narrowing():
-            if assignment.id not in self.narrowing:
-                self.narrowing.add(assignment.id)
+        for assignment in self.scheduler.to_recheck():
+            if assignment.id not in self.rechecking:
+                self.rechecking.add(assignment.id)
                 chunk = assignment.chunk
                 left = [0] * len(chunk.missing)
                 for _, row, question in asked(chunk) - self.stored:
                     left[question] |= 1 << row - chunk.first
                 missing = replace(chunk, missing=tuple(left))
-                self.messages.append(lambda a=assignment, c=missing: self.scheduler.narrowed(a, c))
+                self.messages.append(lambda a=assignment, c=missing: self.scheduler.rechecked(a, c))
 
     def poll(self) -> None:
         for actor in self.actors.values():
@@ -249,8 +250,8 @@ class World:
         scheduler = self.scheduler
         assert scheduler.queued == sum(piece.chunk.requests for piece in scheduler._queue)
         held = [piece.chunk for piece in (*scheduler._queue, *scheduler._quarantine)]
-        held += [assignment.chunk for assignment in scheduler.narrowing()]
-        held += [a.chunk for actor in scheduler._actors.values() for a in actor.running.values()]
+        held += [assignment.chunk for assignment in scheduler.to_recheck()]
+        held += [a.chunk for actor in scheduler.engines.values() for a in actor.running.values()]
         places: Counter[tuple[str, int, int]] = Counter()
         for chunk in held:
             for question, bits in enumerate(chunk.missing):
@@ -265,7 +266,7 @@ class World:
             for row in (*work.todo, *work.begun)
         ]
         assert len(at_work) == len(set(at_work)), "no row is at two living actors"
-        for actor in scheduler._actors.values():
+        for actor in scheduler.engines.values():
             if any(a.quarantined for a in actor.running.values()):
                 assert len(actor.running) == 1, "what is in quarantine is alone at its engine"
         for each in scheduler.completed():

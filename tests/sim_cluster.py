@@ -17,15 +17,13 @@ from typing import Any
 
 from recaption.config import Model
 from recaption.engine.base import EngineSpec
-from recaption.generate.actor import Ended, Poll
-from recaption.generate.chunks import CHUNK_SIZE, Chunk, ShardListing
+from recaption.generate.actor import ActorSpec, Ended, Poll
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, Job, ShardListing, list_one, recheck
 from recaption.generate.counters import Counters
+from recaption.generate.engine_state import Assignment
 from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
-from recaption.generate.scheduler import Assignment
-from recaption.generate.tasks import Job, list_one, recheck_one
-from recaption.generate.transport import Outcome
-from recaption.generate.work import HostSpec
+from recaption.generate.transport import Reply
 from recaption.tasks.question import Question
 from recaption.types import Generation, Sampling, SourceShard
 
@@ -65,7 +63,7 @@ class SimTransport:
         self._rng = random.Random(seed)
         self._count, self._capacity, self._chunks = engines, capacity, chunks_per_shard
         self._tickets = itertools.count()
-        self._events: list[tuple[float, int, Callable[[], Outcome | None]]] = []
+        self._events: list[tuple[float, int, Callable[[], Reply | None]]] = []
         self._order = itertools.count()
         self.engines: dict[int, _Engine] = {}
 
@@ -75,11 +73,12 @@ class SimTransport:
     def task(self, function: Callable[..., Any], *args: Any) -> int:
         if function is list_one:
             return self._later(0.5, lambda: self._listing(args[2]))
-        assert function is recheck_one, function
+        assert function is recheck, function
         return self._later(0.1, lambda: (args[2], Counters()))
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> int:
         self.engines[spec.actor] = _Engine(capacity=self._capacity, latency=self._rng.uniform(4, 8), last=0.0)
+        return spec.actor
 
     def call(self, actor: int, method: str, *args: Any) -> int:
         engine = self.engines[actor]
@@ -109,17 +108,17 @@ class SimTransport:
     def kill(self, actor: int) -> None:
         self.engines.pop(actor, None)
 
-    def wait(self, timeout: float) -> list[Outcome]:
+    def wait(self, timeout: float) -> list[Reply]:
         until = self.clock + timeout
-        found: list[Outcome] = []
+        found: list[Reply] = []
         while self._events and self._events[0][0] <= until:
             at = self._events[0][0]
             if found and at > self.clock:
                 break
             self.clock, _, make = heapq.heappop(self._events)
-            outcome = make()
-            if outcome is not None:
-                found.append(outcome)
+            reply = make()
+            if reply is not None:
+                found.append(reply)
         if not found:
             self.clock = until
         return found
@@ -130,10 +129,10 @@ class SimTransport:
     def _later(self, seconds: float, value: Callable[[], Any]) -> int:
         self.calls += 1
         ticket = next(self._tickets)
-        self._push(self.clock + seconds, lambda: Outcome(ticket=ticket, value=value()))
+        self._push(self.clock + seconds, lambda: Reply(ticket=ticket, value=value()))
         return ticket
 
-    def _push(self, at: float, make: Callable[[], Outcome | None]) -> None:
+    def _push(self, at: float, make: Callable[[], Reply | None]) -> None:
         heapq.heappush(self._events, (at, next(self._order), make))
 
     def _listing(self, shard: SourceShard) -> ShardListing:
@@ -173,7 +172,7 @@ class SimTransport:
             return
         version, (_, left, _) = engine.version, next(iter(engine.work.values()))
 
-        def due() -> Outcome | None:
+        def due() -> Reply | None:
             if engine.version != version or not engine.work:
                 return None
             self._advance(engine)
@@ -184,7 +183,7 @@ class SimTransport:
             self._expect_next(engine)
             counters = Counters()
             counters.answers["long"] = chunk.requests
-            return Outcome(ticket=ticket, value=Ended(chunk=chunk, counters=counters))
+            return Reply(ticket=ticket, value=Ended(chunk=chunk, counters=counters))
 
         self._push(self.clock + left * engine.latency / engine.capacity, due)
 

@@ -17,11 +17,12 @@ from recaption.build import builder
 from recaption.build.shard import BuildSpec, finish_shard, token_encoders
 from recaption.engine.base import Completion, EngineSpec, Rendered, Request
 from recaption.generate.plan import Plan, make_plan
-from recaption.generate.retry import ask_until_answered
+from recaption.generate.retry import answer_with_retries, first_attempt
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.index import load_index
 from recaption.source import open_source
+from recaption.tasks.question import requests
 from recaption.types import Answer, Reject
 from recaption.write import publish
 
@@ -118,9 +119,10 @@ def answer_all(data: dict[str, Any], *, put_together: bool = True) -> Plan:
             asked = engine.build(model.engine)
             for question in model.questions:
                 made = [
-                    asyncio.run(ask_until_answered(question, image, image_bytes, asked.generate))
+                    asyncio.run(answer_with_retries(request, first_attempt(request, image_bytes), asked.generate))
                     for image, image_bytes in source.read([image for image in images if image.reason is None])
                     if isinstance(image_bytes, bytes)
+                    for request in requests(question, image)
                 ]
                 answers = [item for item in made if isinstance(item, Answer)]
                 rejects = [item for item in made if isinstance(item, Reject)]

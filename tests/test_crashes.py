@@ -14,9 +14,9 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.build.shard import BuildSpec, finish_shard
-from recaption.generate.driver import Pass
+from recaption.generate.chunks import Job
+from recaption.generate.driver import ModelPass
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job
 from recaption.io.store import LocalStore
 from recaption.output.lease import _OWN as lease_of_this_process
 from recaption.output.lease import claim
@@ -41,7 +41,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_steps(patch: pytest.MonkeyPatch) -> None:
     """Many chunks and many parts from few images; durability costs time and is not what is looked at."""
     patch.setattr("recaption.generate.chunks.CHUNK_SIZE", 6)
-    patch.setattr("recaption.generate.work.FLUSH_COUNT", 3)
+    patch.setattr("recaption.generate.part_writer.FLUSH_COUNT", 3)
     patch.setattr("os.fsync", lambda descriptor: None)
     patch.setattr("recaption.output.lease.Lease.start", lambda lease: None)  # no beat between the writes
 
@@ -96,7 +96,7 @@ def run(settings: config.Pipeline, crashes: Crashes, seed: int, victim: int | No
             transport.kill(min(transport._hosts))
 
     try:
-        for listing in Pass(plan.models[0], job, transport=transport, report=report).run():
+        for listing in ModelPass(plan.models[0], job, transport=transport, report=report).run():
             finish_shard(spec, listing.shard, listing.images, None)
         lease.release()
     except Crashed:

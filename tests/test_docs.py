@@ -5,6 +5,8 @@ Blocks are told apart by the word after the fence:
 - `yaml`: a pipeline, or a piece of one; `python`: run, in a folder where every `out/NAME` that it mentions is the
   golden dataset; `python no-run`: only compiled, and its imports from recaption looked up
 - anything else (`text`, `json`, `sql`, …) is left alone
+
+The pages of `docs/` are checked too, and the documentation site is built as `make docs` does, with warnings as errors.
 """
 
 from __future__ import annotations
@@ -15,14 +17,15 @@ import importlib
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from recaption import config
+from recaption import config, strictyaml
 from recaption.resources import find
 
 ROOT = Path(__file__).parent.parent
@@ -120,18 +123,26 @@ def check_command(words: list[str]) -> None:
 
 
 def check_recaption(words: list[str]) -> None:
-    from recaption.cli import parser
+    import typer
+    from typer.exceptions import TyperException
 
-    try:
-        arguments = parser().parse_args(words)
-    except SystemExit as stop:
-        assert stop.code in (0, None), f"recaption {shlex.join(words)} does not parse"
+    from recaption.cli import command
+
+    name, *rest = words or ["--help"]
+    if name.startswith("-"):  # --help, --version
         return
-    pipeline = str(getattr(arguments, "pipeline", None) or "")
+    assert name in command().commands, f"there is no command {name}"
+    try:
+        arguments = command().commands[name].make_context(name, rest).params
+    except typer.Exit:  # --help
+        return
+    except TyperException as error:
+        raise AssertionError(f"recaption {shlex.join(words)} does not parse: {error}") from error
+    pipeline = str(arguments.get("pipeline") or "")
     # A shipped name, or a file in the checkout; anything else with a folder in it is the reader's own.
     if pipeline and ("/" not in pipeline or pipeline.startswith("pipelines/")):
         name = str(ROOT / pipeline) if "/" in pipeline else pipeline
-        config.load(name, tuple(getattr(arguments, "set", ())))
+        config.load(name, tuple(arguments.get("overrides") or ()))
 
 
 def targets() -> list[str]:
@@ -146,16 +157,14 @@ def laid_over(base: Any, piece: Any) -> Any:
 
 def check_yaml(text: str) -> None:
     """Raises ConfigError or AssertionError when `text` is neither a pipeline nor a piece of one."""
-    for data in yaml.safe_load_all(text):
-        assert isinstance(data, dict), "expected a mapping: a pipeline or a piece of one"
-        whole = data if "name" in data and "source" in data else laid_over(copy.deepcopy(LEAST), data)
-        if "models" in data and "generate" not in data:  # models alone: have each of them asked
-            whole["generate"] = [
-                ask for n, (m, model) in enumerate(data["models"].items()) if (ask := asking(n, m, model))
-            ]
-        for ask in config.validate(whole).generate:
-            if ask.prompt:
-                find("prompts", ask.prompt, ".md", ROOT / "prompts")
+    data = strictyaml.read(text, "document")
+    assert isinstance(data, dict), "expected a mapping: a pipeline or a piece of one"
+    whole = data if "name" in data and "source" in data else laid_over(copy.deepcopy(LEAST), data)
+    if "models" in data and "generate" not in data:  # models alone: a generation for each of them
+        whole["generate"] = [ask for n, (m, model) in enumerate(data["models"].items()) if (ask := asking(n, m, model))]
+    for ask in config.validate(whole).generate:
+        if ask.prompt:
+            find("prompts", ask.prompt, ".md", ROOT / "prompts")
 
 
 def asking(n: int, name: str, model: dict[str, Any]) -> dict[str, Any]:
@@ -226,6 +235,35 @@ def test_links_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)[^)]*\)|(?:src|href)=\"([^\"]+)\"", re.sub(r"`[^`\n]+`", "", text))
     local = [link.partition("#")[0] for pair in links for link in pair if link and not re.match(r"[a-z]+:|#", link)]
     assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx", reason="needs the extra docs")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "--quiet", "docs", str(tmp_path / "site")]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    pages = {path.name: path.read_text("utf-8") for path in (tmp_path / "site").glob("*.html")}
+    assert (
+        'id="recaption-estimate"' in pages["reference-cli.html"]
+        and 'id="outputcard"' in pages["reference-pipeline.html"]
+    )
+    loaded = r'<(?:script|img|iframe)[^>]*\bsrc="(?:https?:)?//|<link[^>]*rel="stylesheet"[^>]*href="(?:https?:)?//'
+    assert [name for name, page in pages.items() if re.search(loaded, page)] == []
+
+
+def test_links_between_pages_follow_the_source_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    pages = importlib.import_module("pages")
+    text = (
+        "[a](schemas/README.md#keys) [b](docs/formats.md) [c](https://x.org/y) [d](#e)\n```text\n[f](README.md)\n```\n"
+    )
+    expected = "[a](on-disk.md#keys) [b](formats.md) [c](https://x.org/y) [d](#e)\n```text\n[f](README.md)\n```\n"
+    assert pages.relink(text, ROOT) == expected
 
 
 @pytest.mark.parametrize(

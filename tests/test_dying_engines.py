@@ -56,7 +56,7 @@ def test_an_image_that_kills_engines_is_poison_and_all_others_are_answered(
         (reject,) = rows(work, "rejects", generation)
         assert (reject["key"], reject["reason"], reject["stage"]) == (POISON, "poison", "generate")
         assert reject["attempts"] == 1
-        assert "asked alone, it killed two fresh engines" in reject["detail"]
+        assert "in isolation, it crashed two fresh engines" in reject["detail"]
         assert said in reject["detail"]
         keys = [row["key"] for row in rows(work, "answers", generation)]
         assert len(keys) == len(set(keys)) == 39 and POISON not in keys
@@ -70,7 +70,7 @@ def test_engines_that_do_not_start_end_the_run_with_their_own_words(
     assert run(work) == 3
     said = capsys.readouterr().err
     assert "error: the engine of model fake died 3 times without finishing any work" in said
-    assert "Its own last words: CUDA error: no kernel image is available" in said
+    assert "Its last message: CUDA error: no kernel image is available" in said
     assert "Traceback" not in said
 
 
@@ -80,7 +80,7 @@ def test_engines_that_die_of_whatever_they_are_asked_end_the_run_and_nothing_is_
     (work.faults / "dying").touch()
     assert run(work) == 3
     said = capsys.readouterr().err
-    assert "times without finishing any work. Its own last words: CUDA error: an illegal memory access" in said
+    assert "times without finishing any work. Its last message: CUDA error: an illegal memory access" in said
     assert not list(work.out.glob("rejects/**/*.parquet")), "no image is to blame"
     (work.faults / "dying").unlink()
     assert run(work) == 0

@@ -73,7 +73,7 @@ def test_a_new_name_counts_and_a_readme_does_not(tmp_path: Path) -> None:
 def test_hashes_of_large_files_are_remembered_until_they_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_REMEMBERED", 5)
+    monkeypatch.setattr(models, "_CACHED_FROM", 5)
     folder = write_model(tmp_path / "a")
     weights = folder / "model.safetensors"
     os.utime(weights, (1_000_000_000, 1_000_000_000))

@@ -174,5 +174,5 @@ def test_the_embedded_model_is_that_of_this_nodes_own_package() -> None:
 def test_a_folder_has_to_be_on_every_node(tmp_path: Path) -> None:
     assert on_this_node(str(tmp_path)) == str(tmp_path)
     missing = tmp_path / "Qwen"
-    with pytest.raises(ConfigError, match=rf"{missing} is not there on node {socket.gethostname()}.*hub id"):
+    with pytest.raises(ConfigError, match=rf"{missing} does not exist on node {socket.gethostname()}.*hub id"):
         on_this_node(str(missing))

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import io
 import json
-import time
-from collections import Counter
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from recaption.errors import EngineDead
-from recaption.generate.counters import Counters
 from recaption.generate.meter import Meter, Where
-from recaption.generate.progress import Progress
+from recaption.generate.progress import GenerationProgress, PassProgress
 from recaption.progress import Display, speed_of_light
 from recaption.progress.bars import Bars
 from recaption.progress.lines import plain
 
 
-def state(scale: int = 1, **changes: Any) -> Progress:
+def state(scale: int = 1, **changes: Any) -> PassProgress:
+    long = GenerationProgress(total=100 * scale, resumed=40 * scale, answers=10 * scale, retries=2 * scale)
+    rejects = {"empty_answer": 2 * scale, "undecodable": 1}
     given: dict[str, Any] = {
         "model": "qwen",
         "phase": "generating",
-        "total": {"long": 100 * scale, "short": 100 * scale},
-        "resumed": {"long": 40 * scale, "short": 0},
-        "counters": Counters(
-            answers=Counter(long=10 * scale, short=20 * scale),
-            rejects=Counter({("short", "empty_answer"): 2 * scale, ("short", "undecodable"): 1}),
-            retries=Counter(long=2 * scale),
-        ),
+        "all_listed": False,
+        "generations": {
+            "long": long,
+            "short": GenerationProgress(total=100 * scale, answers=20 * scale, rejects=rejects),
+        },
         "in_flight": 7,
         "engines": 2,
-        "started": time.monotonic() - 10,
+        "seconds": 10.0,
     }
-    return Progress(**given | changes)
+    return PassProgress(**given | changes)
 
 
 def metered() -> Meter:
@@ -53,8 +50,9 @@ def shown(*, terminal: bool, **options: bool) -> str:
         display.say("[bold]title[/]")
         display.generating(state())
         display.building(1, 4)
-        answered = Counters(answers=Counter(long=60, short=97), rejects=Counter({("short", "refusal"): 3}))
-        display.generating(state(phase="done", counters=answered))
+        long = GenerationProgress(total=100, resumed=40, answers=60)
+        short = GenerationProgress(total=100, answers=97, rejects={"refusal": 3})
+        display.generating(state(phase="done", generations={"long": long, "short": short}))
         display.summary({"exit_code": 0})
     return sink.getvalue()
 
@@ -63,32 +61,26 @@ def test_a_log_gets_a_line_now_and_then() -> None:
     lines = shown(terminal=False).splitlines()
     assert lines[0] == "title"
     assert lines[1].startswith(
-        "qwen: long 50/100+ 1.0 captions/s, 2 asked again; short 23/100+ 2.0 captions/s, 3 rejected; "
+        "qwen: long 50/100+ 1.0 captions/s, 2 retried; short 23/100+ 2.0 captions/s, 3 rejected; "
         "2 engines, 7 in flight, at least "
     )
     assert len(lines) == 2, "ten seconds have not passed"
 
 
 def test_a_line_says_what_is_not_as_it_should_be_and_nothing_that_is_not() -> None:
-    said = plain(state(deaths=1, quarantined=4, meter=metered(), all_listed=True))
+    said = plain(state(engine_deaths=1, quarantined=4, meter=metered().report(), all_listed=True))
     assert said.endswith(
         "38 s left, 4 images in quarantine, 1 engine died; "
         "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
     )
-    assert "the store has not answered for 12 s, 1 engine died" in plain(state(deaths=1, store_silent=12.0))
+    assert "the store has not answered for 12 s, 1 engine died" in plain(state(engine_deaths=1, store_silent=12.0))
     assert "store" not in plain(state(store_silent=3.0))
-    nothing = Progress(model="qwen", total={"long": 0}, resumed={"long": 0})
+    nothing = PassProgress(model="qwen", generations={"long": GenerationProgress()})
     assert plain(nothing) == "qwen: listing images"
-    assert plain(state(phase="starting engine", counters=Counters(), engines=0, in_flight=0)) == (
+    resumed = {"long": GenerationProgress(total=100, resumed=40), "short": GenerationProgress(total=100)}
+    assert plain(state(phase="starting engine", generations=resumed, engines=0, in_flight=0)) == (
         "qwen: long 40/100+; short 0/100+; starting the engine"
     )
-
-
-def test_time_left_is_by_what_this_run_does() -> None:
-    half = state(total={"long": 1000}, resumed={"long": 900}, counters=Counters(answers=Counter(long=10)))
-    assert half.seconds_left == pytest.approx(90, rel=0.01), "not by the 900 that lay there already"
-    assert state(started=None).seconds_left is None, "no rate yet"
-    assert state(total={"long": 50, "short": 23}, all_listed=True).seconds_left == 0.0
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
@@ -98,7 +90,7 @@ def test_the_picture_fits_its_terminal_and_its_columns_stand_below_one_another(w
     console = Console(file=sink, force_terminal=True, width=width, color_system=None)
     bars = Bars(console)
     bars.generating(state(scale, model="scene", phase="done"))
-    bars.generating(state(scale, meter=metered(), deaths=3))
+    bars.generating(state(scale, meter=metered().report(), engine_deaths=3))
     bars.building(12, 3456)
     console.print(bars._picture())
     lines = sink.getvalue().splitlines()
@@ -160,7 +152,7 @@ def test_lines_and_bars_end_with_a_summary_line_when_a_run_fails(terminal: bool)
 
 def test_the_speed_of_light_is_said_with_where_the_rest_went() -> None:
     meter = Meter()
-    assert speed_of_light(meter) == "", "no ceiling was seen"
+    assert speed_of_light(meter.report()) == "", "no ceiling was seen"
     meter.window(8.0, 800, 8, saturated=True, where=Where(reading=0, rendering=0, ready=0))
-    assert speed_of_light(meter) == "100 % of the engine's own rate"
-    assert speed_of_light(metered()) == "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
+    assert speed_of_light(meter.report()) == "100 % of the engine's own rate"
+    assert speed_of_light(metered().report()) == "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"

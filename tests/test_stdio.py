@@ -19,7 +19,7 @@ import pytest
 from recaption import stdio
 from recaption.cli import main
 from recaption.progress import Display
-from recaption.run import Outcome
+from recaption.run import RunResult
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "output"
@@ -125,10 +125,10 @@ def test_a_run_whose_display_is_gone_ends_with_its_own_code(
         def write(self, text: str) -> int:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def run(pipeline: object, path: object, display: Display, **options: object) -> Outcome:
+    def run(pipeline: object, path: object, display: Display, **options: object) -> RunResult:
         display.say("still here")
         display.building(1, 2)
-        return Outcome(
+        return RunResult(
             store_url=str(tmp_path),
             build=None,
             changed=True,

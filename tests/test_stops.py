@@ -97,7 +97,7 @@ def test_too_many_refusals_open_the_circuit_breaker(make: Make, capsys: pytest.C
     said = capsys.readouterr().err
     assert "error: the run was stopped" in said
     assert "were rejected, more than breaker.rejects = 0.5 allows (refusal " in said
-    assert "--set breaker.rejects=1 switches this off" in said
+    assert "--set breaker.rejects=1 disables this check" in said
     assert work.asked() < 3 * 2 * 400, "it stops early"
 
 

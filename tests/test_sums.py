@@ -15,7 +15,7 @@ from rich.console import Console
 from samples import jpeg, sample, write_tar
 
 from recaption import config
-from recaption.commands import _fields, _report
+from recaption.cli.summary import fields, print_outcome
 from recaption.inspect import output_question, summarise
 from recaption.inspect.paths import find
 from recaption.inspect.report import write_report
@@ -23,8 +23,8 @@ from recaption.inspect.report.provenance import read_runs
 from recaption.inspect.results import ResultFormat
 from recaption.progress import Display
 from recaption.run import run
-from recaption.run.exposition import Exposition
-from recaption.run.status import read_status
+from recaption.run.monitor.prometheus import PrometheusExporter
+from recaption.run.monitor.status import read_status
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -125,17 +125,17 @@ def from_a_column(tmp_path: Path) -> tuple[Pipeline, Expected]:
     return data, Expected(long=(5, 0, 0, 4, 1), ok=4)
 
 
-def execute(data: Pipeline, limit: int | None = None) -> tuple[Any, dict[str, Any], Exposition]:
+def execute(data: Pipeline, limit: int | None = None) -> tuple[Any, dict[str, Any], PrometheusExporter]:
     """A run: its outcome, the summary line of --json, and the metrics that Prometheus gets."""
-    said, exposition = io.StringIO(), Exposition(0)
+    said, exporter = io.StringIO(), PrometheusExporter(0)
     with Display(Console(file=said), json=True) as display:
-        outcome = run(config.validate(data), None, display, limit=limit, beside=[exposition])
-        display.summary({"exit_code": 0, **_fields(outcome, "test")})
-    return outcome, json.loads(said.getvalue().splitlines()[-1]), exposition
+        outcome = run(config.validate(data), None, display, limit=limit, beside=[exporter])
+        display.summary({"exit_code": 0, **fields(outcome, "test")})
+    return outcome, json.loads(said.getvalue().splitlines()[-1]), exporter
 
 
-def scraped(exposition: Exposition, name: str, generation: str) -> int:
-    (family,) = [family for family in exposition.families() if family.name == name]
+def scraped(exporter: PrometheusExporter, name: str, generation: str) -> int:
+    (family,) = [family for family in exporter.families() if family.name == name]
     return int(sum(s.value for s in family.samples if s.labels.get("generation") == generation))
 
 
@@ -164,10 +164,10 @@ def test_all_that_show_a_figure_show_the_same(
 ) -> None:
     data, expected = case(tmp_path)
     out = Path(data["output"]["path"])
-    outcome, summary, exposition = execute(data)
+    outcome, summary, exporter = execute(data)
     manifest = json.loads((out / "dataset" / "manifest.json").read_bytes())
     asked_of = {g["id"]: g for g in manifest["generations"]}
-    status = {g.id: g for model in read_status(str(out)).models for g in model.generations}
+    status = {id: g for model in read_status(str(out)).models for id, g in model.generations.items()}
     newest = json.loads(sorted((out / "metrics").glob("run-*.json"))[-1].read_bytes())
     kept = {name: g for model in newest["models"].values() for name, g in model["generations"].items()}
     generations = {"long": expected.long} | ({"short": expected.short} if expected.short else {})
@@ -192,7 +192,7 @@ def test_all_that_show_a_figure_show_the_same(
         assert (g.total, g.resumed, g.duplicates, g.answers, sum(g.rejects.values())) == tuple(numbers.values())
         assert (g.done, g.share) == (asked, 1.0)
         metrics = ("recaption_images", "recaption_resumed_images", "recaption_duplicate_images", "recaption_answers")
-        assert [scraped(exposition, metric, name) for metric in (*metrics, "recaption_rejects")] == [*numbers.values()]
+        assert [scraped(exporter, metric, name) for metric in (*metrics, "recaption_rejects")] == [*numbers.values()]
         in_build = asked_of[name]
         assert in_build["asked"] == in_build["answered"] + in_build["rejected"] == asked
         assert in_build["rejected"] == rejected, "of this source each reject is of one image"
@@ -223,7 +223,7 @@ def test_all_that_show_a_figure_show_the_same(
         assert overview.get(f"stored answers: {name}", 0) == answered + earlier
 
     screen = io.StringIO()
-    _report(outcome, "test", Console(file=screen, width=200))
+    print_outcome(outcome, "test", Console(file=screen, width=200))
     figures = dict(re.findall(r"^(images|captions|objects|answers of this run) +([\d,]+)", screen.getvalue(), re.M))
     shown = {"images": s.images, "captions": s.captions, "objects": s.tags, "answers of this run": total}
     assert {what: int(n.replace(",", "")) for what, n in figures.items()} == shown

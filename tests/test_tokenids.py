@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recaption.errors import DatasetError
-from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, TokenIds, TokenizerFacts, check_tokens, pack, tokens_path
+from recaption.output.paths import tokens_file
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, Piece, TokenIds, TokenizerFacts, check_tokens, pack
 
 FACTS = TokenizerFacts(name="t", sha256="0" * 64, vocabulary=1000, start=(998,), end=(999,), stop=(7,), composable=True)
 SAMPLES = [[[1, 2], [3]], [], [[], [4, 5, 6]]]
@@ -172,5 +173,5 @@ def test_check_says_what_is_wrong() -> None:
 
 
 def test_paths() -> None:
-    assert tokens_path("data/val/00000.tar", "clip") == "tokens/clip/val/00000.bin"
-    assert tokens_path("data/a.b.parquet", "x") == "tokens/x/a.b.bin"
+    assert tokens_file("data/val/00000.tar", "clip") == "tokens/clip/val/00000.bin"
+    assert tokens_file("data/a.b.parquet", "x") == "tokens/x/a.b.bin"

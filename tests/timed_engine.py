@@ -43,9 +43,6 @@ class TimedEngine:
             self._change(-1)
         return Completion(text="A red cup. A table.", finish_reason="stop", prompt_tokens=300, output_tokens=100)
 
-    async def drain(self, deadline: float) -> None:
-        return None
-
     async def stop(self) -> None:
         (self._log / f"{os.getpid()}.json").write_text(json.dumps(self._times))
 

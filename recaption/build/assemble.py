@@ -11,7 +11,7 @@ from recaption.scrub import Scrubber, public_text, public_url
 from recaption.tasks.caption import clean
 from recaption.text import cut, normalise, without_surrogates
 from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
-from recaption.write.entry import Asked
+from recaption.write.entry import GenerationCounts
 
 log = logging.getLogger(__name__)
 _SCRUB = Scrubber({})  # without the environment, so that builds have the same bytes everywhere
@@ -41,7 +41,7 @@ class Assembled:
 
     records: tuple[Record, ...]
     rejects: tuple[Reject, ...]
-    asked: Mapping[str, Asked]
+    asked: Mapping[str, GenerationCounts]
 
 
 def assemble_shard(
@@ -72,7 +72,7 @@ class _Shard:
         self.answers, self.rules, self.name = answers, rules, name
         self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first of each wins
         self.kept: list[Reject] = []
-        self.asked = {generation.id: Asked() for generation in rules.generations}
+        self.asked = {generation.id: GenerationCounts() for generation in rules.generations}
 
     def record(self, image: Image) -> Record:
         if image.sha256 and image.sha256 in self.rules.excluded:
@@ -113,7 +113,9 @@ class _Shard:
         cleaned = clean(answer.text) if answer is not None else None
         if answer is not None and cleaned is not None and cleaned.text:
             removed = dict.fromkeys(cleaned.removed, 1)
-            self.asked[generation.id] += Asked(asked=1, answered=1, cleaned=int(bool(removed)), rules=removed)
+            self.asked[generation.id] += GenerationCounts(
+                asked=1, answered=1, cleaned=int(bool(removed)), rules=removed
+            )
             return Caption(
                 caption_id=f"{image.key}/{generation.id}/0",
                 generation=generation.id,
@@ -130,7 +132,7 @@ class _Shard:
             found = self._reject(image, generation.id, "build", "empty_answer", "nothing visible is left once cleaned")
             self.rejects[generation.id, image.key] = found
         reasons: dict[str, int] = {} if found is None else {found.reason: 1}  # none: the sum is wrong
-        self.asked[generation.id] += Asked(asked=1, rejected=len(reasons), reasons=reasons)
+        self.asked[generation.id] += GenerationCounts(asked=1, rejected=len(reasons), reasons=reasons)
         return None
 
     def _found(self, image: Image, generation: str) -> Reject | None:

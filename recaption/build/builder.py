@@ -13,13 +13,13 @@ from recaption.build import rekeyed
 from recaption.build.pool import Pool
 from recaption.build.repack import Survey, cut, identity, pack, survey
 from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
-from recaption.config import Output, Pipeline
+from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
-from recaption.generate.chunks import ShardListing
-from recaption.generate.events import Tell, tell_nobody
+from recaption.generate.chunks import Job, ShardListing
+from recaption.generate.events import Emit, ignore_event
 from recaption.generate.plan import Plan, fingerprint
-from recaption.generate.tasks import Job
 from recaption.io.store import Store
+from recaption.output import paths
 from recaption.scrub import public_text
 from recaption.tasks import caption
 from recaption.threads import waited
@@ -46,7 +46,7 @@ class Builder:
         annotator: Annotator,
         limit: int | None,
         pool: Pool,
-        tell: Tell = tell_nobody,
+        tell: Emit = ignore_event,
     ) -> None:
         self._plan, self._store, self._annotator, self._pool, self._tell = plan, store, annotator, pool, tell
         size = plan.pipeline.output.samples_per_shard
@@ -57,7 +57,7 @@ class Builder:
         self._published: dict[str, str] = {}  # shard -> inputs, of the newest finished revision
         self._published_inputs = ""  # of all source shards together, where it was repacked
         if self._newest:
-            manifest = read_manifest(store, f"builds/{self._newest}")
+            manifest = read_manifest(store, paths.build_folder(self._newest))
             self._published = {shard["name"]: shard["inputs"] for shard in manifest["shards"]}
             self._published_inputs = manifest["provenance"].get("source_inputs", "")
         self.build = _name(base, 0 if revision is None else revision + 1)
@@ -67,7 +67,7 @@ class Builder:
             source=job.source,
             store_url=job.store_url,
             excluded=job.excluded,
-            prefix=f"builds/{self.build}",
+            prefix=paths.build_folder(self.build),
             format=format_of(plan.pipeline, job.source.kind),
         )
         self._shared = pool.share(self._spec)
@@ -81,7 +81,7 @@ class Builder:
         """A shard has all its answers. Returns at once."""
         shard = listing.shard
         self._order[shard.id] = shard.number
-        self._indexes.append(KeyTable(name=shard.id, path=f"index/{shard.id}.parquet", rows=listing.images))
+        self._indexes.append(KeyTable(name=shard.id, path=paths.index_file(shard.id), rows=listing.images))
         self._images += listing.images
         if self._size:
             self._pool.add(survey, self._shared, shard, listing.images, self._newest is None)
@@ -157,7 +157,7 @@ class Builder:
             self._pool.add(survey, self._shared, again.shard, again.limit, True)
         surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
         self._check_keys(
-            [KeyTable(name=s.shard.id, path=f"index/{s.shard.id}.parquet", rows=s.limit) for s in surveys], collect
+            [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in surveys], collect
         )
         for packing in cut(surveys, self._size):
             self._pool.add(pack, self._shared, packing)
@@ -202,7 +202,7 @@ def looked_at(pipeline: Pipeline) -> dict[str, Any]:
     return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
 
 
-def tell_failures(entry: ShardEntry, tell: Tell) -> None:
+def tell_failures(entry: ShardEntry, tell: Emit) -> None:
     """Log the captions of a dataset shard on which annotation or a tokenizer failed."""
     for failure in entry.failures:
         where = {"shard": entry.name, "key": failure.caption_id.partition("/")[0], "caption_id": failure.caption_id}
@@ -272,9 +272,9 @@ def _name(base: str, revision: int) -> str:
 
 def _newest_revision(store: Store, base: str) -> int | None:
     """Of the finished builds named so. Earlier ones may be gone (`--prune`), so all that are there are looked at."""
-    named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders("builds"))
+    named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders(paths.BUILDS))
     revisions = sorted((int(match[1] or 0) for match in named if match), reverse=True)
-    return next((r for r in revisions if store.exists(f"builds/{_name(base, r)}/manifest.json")), None)
+    return next((r for r in revisions if store.exists(f"{paths.build_folder(_name(base, r))}/{paths.MANIFEST}")), None)
 
 
 def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:
@@ -347,3 +347,28 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
         "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),
         **({"profile": {"name": plan.pipeline.output.profile, "lists": profile.sources}} if profile else {}),
     }
+
+
+def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | None:
+    """What to say when there are fewer train shards than readers, with what to do; None when there are enough.
+
+    Each worker of each GPU reads shards of its own. Unless it draws shards with replacement (`--dataset-resampled`),
+    open_clip's `get_wds_dataset` (open_clip_train/data.py) asserts that there are as many, and so does FLAIR, whose
+    loader comes from it; other loaders leave readers, and the GPUs that wait for them, without data.
+    """
+    if trainer is None:
+        return None
+    shards = sum(shard["splits"]["train"] > 0 for shard in manifest["shards"])
+    if shards >= trainer.readers:
+        return None
+    samples = manifest["splits"]["train"]
+    said = (
+        f"{shards:,} train shards are fewer than the trainer's {trainer.readers:,} readers ({trainer.gpus:,} GPUs x "
+        f"{trainer.workers:,} workers): open_clip and FLAIR refuse to begin, other loaders leave readers idle. "
+    )
+    if samples < trainer.readers:
+        return said + f"There are only {samples:,} train samples: take fewer workers"
+    what = f"output.samples_per_shard={samples // trainer.readers}"
+    if manifest["format"] == "sidecar":
+        what += " and output.format=webdataset (a sidecar's shards are its source's)"
+    return said + f"recaption build with {what} makes enough of them"

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import ray
 
-from recaption.errors import Interrupted, ShardError, StoreError
-from recaption.generate.transport import get
+from recaption.errors import Interrupted
+from recaption.generate.ray_tasks import get, remote_task
 
 
 class Pool(Protocol):
@@ -39,7 +39,6 @@ class RayPool:
     """See `Pool`. What waits is held here, not in Ray: a task of a hundred bytes costs Ray some kilobytes."""
 
     def __init__(self) -> None:
-        self._tasks: dict[Callable[..., Any], Any] = {}
         self._waiting: deque[tuple[Any, tuple[Any, ...]]] = deque()
         self._running: list[ray.ObjectRef] = []
         self._done: list[Any] = []
@@ -48,10 +47,7 @@ class RayPool:
         return ray.put(value)
 
     def add(self, function: Callable[..., Any], *args: Any) -> None:
-        if function not in self._tasks:
-            options = {"num_cpus": 1, "max_retries": 2, "retry_exceptions": [ShardError, StoreError]}
-            self._tasks[function] = ray.remote(**options)(function)
-        self._waiting.append((self._tasks[function], args))
+        self._waiting.append((remote_task(function, cpus=1), args))
         self.poll()
 
     def poll(self, timeout: float = 0.0) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from recaption.build.shard import KeyTable
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
+from recaption.output import paths
 from recaption.source.recorded import KeyRule
 from recaption.tablefile import read_table
 from recaption.write import current_build, read_manifest
@@ -55,8 +56,8 @@ def words(build: str, shared: int, changed: int, rule: KeyRule) -> str | None:
 def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int, int]:
     same, earlier = 0, []
     now = {shard.name: shard for shard in shards}
-    for name in (shard["name"] for shard in read_manifest(store, f"builds/{build}")["shards"]):
-        table = _read(store, f"builds/{build}/images/{name}.parquet")
+    for name in (shard["name"] for shard in read_manifest(store, paths.build_folder(build))["shards"]):
+        table = _read(store, f"{paths.build_folder(build)}/{paths.table_file('images', name)}")
         if name in now and table.equals(_read(store, now[name].path).slice(0, now[name].rows)):
             same += table.num_rows
             del now[name]

@@ -19,7 +19,7 @@ from recaption.build.shard import BuildSpec, assemble_images, load_answers, sett
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.types import Image, Record, Reject, SourceShard
-from recaption.write import Asked, ShardEntry, written_shard
+from recaption.write import GenerationCounts, ShardEntry, written_shard
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,14 +117,14 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
     images: list[list[Image]] = []
     records: list[Record] = []
     rejects: list[Reject] = []
-    asked: dict[str, Asked] = {}
+    asked: dict[str, GenerationCounts] = {}
     for segment in packing.segments:
         of_source, assembled = _take(store, spec, packing.name, segment)
         shift = len(records) - (of_source[0].row if of_source else 0)
         images.append(of_source)
         records += [replace(record, row=record.row + shift) for record in assembled.records]
         rejects += [replace(reject, shard=packing.name, row=reject.row + shift) for reject in assembled.rejects]
-        asked = {name: asked.get(name, Asked()) + counts for name, counts in assembled.asked.items()}
+        asked = {name: asked.get(name, GenerationCounts()) + counts for name, counts in assembled.asked.items()}
     whole = Assembled(records=tuple(records), rejects=tuple(rejects), asked=asked)
     return write_assembled(store, spec, packing.name, whole, images, packing.inputs)
 

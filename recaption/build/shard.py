@@ -20,9 +20,10 @@ from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.answers import stored_item
 from recaption.output.index import duplicate_keys, load_index
+from recaption.output.paths import STORED
 from recaption.source import Source
 from recaption.tablefile import read_table
-from recaption.tasks.question import Question
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, Image, Reject, SourceShard
 from recaption.write import (
     Encoder,
@@ -103,8 +104,8 @@ def load_answers(
     for question in spec.questions:
         stored = parts.finished(store, question, shard.id)
         answers[question.id] = {}
-        for image in images:
-            found = stored_item(stored, question, image)
+        for request in chain.from_iterable(requests(question, image) for image in images):
+            image, found = request.image, stored_item(stored, request)
             if isinstance(found, Answer):
                 answers[question.id][image.key] = found
             elif found is not None:
@@ -240,6 +241,6 @@ def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[
         if len(image.raw_captions) > 1:  # shards built when there was one at most keep their inputs
             digest.update(repr(image.raw_captions).encode("utf-8", "surrogatepass"))
     for question in spec.questions:
-        for kind in ("answers", "rejects"):
+        for kind in STORED:
             digest.update("\n".join(parts.compacted(store, kind, question, shard.id)).encode())
     return digest.hexdigest()[:16]

@@ -22,6 +22,7 @@ from recaption.demo.scenes import Scene, render, sample_scene
 
 FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS: unseen in training
 SEEDS_APART = 1_000_000
+_DEMO_SOURCE = "demo-scenes/{00000..00003}.tar"  # the end of source.path in pipelines/demo.yaml
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,10 +95,14 @@ def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: in
     return tars
 
 
-def ensure_shards(out_dir: Path) -> None:
-    """The demo's scenes, unless `out_dir` has tars already."""
-    if not any(out_dir.glob("*.tar")):
-        write_shards(out_dir)
+def ensure_scenes(source: str) -> None:
+    """Render the scenes of the shipped pipeline `demo` for its `source.path`, unless the folder has tars already.
+
+    Copies of the pipeline are recognised by the end of the path. Nothing is rendered for other sources.
+    """
+    folder = Path(source).parent
+    if source.endswith(_DEMO_SOURCE) and "://" not in source and not any(folder.glob("*.tar")):
+        write_shards(folder)
 
 
 def _tar(samples: list[Sample]) -> bytes:

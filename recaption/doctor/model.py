@@ -1,4 +1,4 @@
-"""Whether a pipeline's models can be had: from a folder, from the Hugging Face cache or hub, or from a server."""
+"""Whether a pipeline's models are available: in a folder, in the Hugging Face cache, on the hub, or on a server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ TIMEOUT = 5.0  # s, of the hub and of a server
 
 
 def look(name: str, config: Model) -> Finding:
-    """Where the model comes from. Raises ConfigError where it cannot be had; reads no weights, asks no question."""
+    """Where the model comes from. Raises ConfigError if it is unavailable. Reads no weights, sends no prompt."""
     title, model = f"model {name}", config.model or ""
     if config.engine == "column":
-        return ok(title, "column: captions that exist")
+        return ok(title, "column: existing captions")
     if config.engine == "openai":
         return asyncio.run(_server(title, config))
     if model == SCENE:
@@ -56,10 +56,12 @@ def _hub(title: str, model: str, revision: str | None) -> Finding:
         todo = (
             f"hf download {model}, where there is a network, and point HF_HOME at that cache; or unset HF_HUB_OFFLINE"
         )
-        return error(title, f"{model} is not whole in the Hugging Face cache, and HF_HUB_OFFLINE is set", todo, "input")
+        return error(
+            title, f"{model} is incomplete in the Hugging Face cache, and HF_HUB_OFFLINE is set", todo, "input"
+        )
     commit = ask_hub(model, revision, timeout=TIMEOUT)
-    found = f"{model} at {commit[:12]} is on the hub, and not in this machine's cache"
-    return warning(title, found, f"hf download {model}, so that no engine waits for it; a run fetches it else")
+    found = f"{model} at {commit[:12]} is on the hub, but not in the cache of this machine"
+    return warning(title, found, f"hf download {model}, so that no engine waits for it; otherwise the run downloads it")
 
 
 async def _server(title: str, config: Model) -> Finding:
@@ -82,7 +84,7 @@ async def _server(title: str, config: Model) -> Finding:
     try:
         listed = await server.models()
     except EngineDead as problem:
-        todo = "start the server (vllm serve MODEL), or mend engine_args.base_url (most end in /v1)"
+        todo = "start the server (vllm serve MODEL), or correct engine_args.base_url (most end in /v1)"
         if _proxied():
             todo += "; NO_PROXY keeps a local server out of the proxy"
         return error(title, str(problem), todo)
@@ -90,11 +92,11 @@ async def _server(title: str, config: Model) -> Finding:
         await server.close()
     if listed is None:
         found = f"{settings.base_url} answers{with_key}, but lists no models"
-        return warning(title, found, "see that base_url is right; a run asks the model for one word before it begins")
+        return warning(title, found, "check base_url; a run requests one word from the model before it begins")
     if config.model not in listed:
         names = key.hide(", ".join(list(listed)[:10])) or "none"
         found = f"{settings.base_url} does not list {config.model}; it lists {names}"
-        return warning(title, found, "name one of those; if yours is another name for one, a run finds out")
+        return warning(title, found, "use one of those; a run finds out whether yours is an alias")
     return ok(title, f"{config.model} at {settings.base_url}{with_key}")
 
 

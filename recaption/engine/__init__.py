@@ -1,4 +1,4 @@
-"""Engines: the models that answer. `base` is the protocol; `build` makes one by name."""
+"""Engines run the models. `base` has the protocol; `build` makes an engine by its name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from recaption.errors import ConfigError, MissingExtra
 from recaption.models import on_this_node
 
 ENGINES = ("vllm", "transformers", "openai")
-"""Engines with a model behind them. `column` needs none: its answers come from the index (see `engine.column`)."""
+"""Engines that run a model. `column` runs none: its answers are in the index (see `engine.column`)."""
 
 
 def check(engine: str) -> None:
-    """Raises MissingExtra or ConfigError when an engine of that name could not be built here; loads nothing heavy."""
+    """Raises MissingExtra or ConfigError if an engine of that name cannot be built here. Imports no heavy package."""
     needs = {"vllm": ("vllm", "vllm"), "transformers": ("torch", "transformers"), "openai": ("aiohttp", "run")}
     if engine in needs:
         package, extra = needs[engine]
@@ -29,14 +29,14 @@ def check(engine: str) -> None:
 
 
 def build(spec: EngineSpec) -> Engine:
-    """The engine named by `spec.engine`, not started; call it where the engine is to run.
+    """The engine `spec.engine`, not started. Call it on the machine that runs the engine.
 
-    A model that is named is found on this machine, or fetched (`models.on_this_node`). Raises ConfigError for an
-    unknown engine and a model that cannot be had here, EngineDead for one that cannot be had now.
+    The model is found on this machine or downloaded (`models.on_this_node`). Raises ConfigError for an unknown engine
+    or model, EngineDead for a model that cannot be downloaded now.
     """
     if spec.engine not in ENGINES and ":" not in spec.engine:
         raise _unknown(spec.engine)
-    if spec.engine != "openai":  # whose server has the model
+    if spec.engine != "openai":  # its server has the model
         spec = replace(spec, model=on_this_node(spec.model, spec.revision), revision=None)
     if spec.engine == "vllm":
         from recaption.engine.vllm import VllmEngine
@@ -55,13 +55,13 @@ def build(spec: EngineSpec) -> Engine:
 
 
 def check_reachable(spec: EngineSpec) -> None:
-    """Raises EngineDead, within seconds, when no server listens at the address of the server that is to answer.
+    """Raises EngineDead within seconds if no server listens at the address of engine openai.
 
-    Call it where engines run: an address such as 127.0.0.1 is another one on another machine.
+    Call it on a machine that runs engines: 127.0.0.1 is a different server on each machine.
     """
     if spec.engine == "openai":
+        from recaption.engine.chat_server import check_listening
         from recaption.engine.openai_settings import OpenAISettings
-        from recaption.engine.reach import check_listening
 
         check_listening(OpenAISettings.of(dict(spec.engine_args)).base_url)
 

@@ -1,4 +1,4 @@
-"""What an engine is. The actor above it keeps `capacity` requests in flight and knows nothing else about it."""
+"""The protocol of engines. The actor keeps `capacity` requests in flight in an engine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from recaption.types import ImageLimits, Sampling
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One question: an image's bytes, a filled-in prompt, and how to sample.
+    """One attempt of a request: an image's bytes, a filled-in prompt, and the sampling.
 
-    `sha256` is the image's; engines key their small decode caches by it, so that an image asked several prompts back
-    to back is decoded once. `pixel_share` is the share of its usual pixels that the image is shown with: below 1 on the
-    later rungs of the retry ladder. `orientation` is the EXIF orientation to apply to the decoded image, None: none
-    (`recaption.decode.decode` takes it as it is). EXIF in the bytes is ignored.
+    `sha256` is the hash of the image and the key of the engines' decode caches, so that an image with several prompts
+    is decoded once. `pixel_share` is the share of the pixels that the model is shown: below 1 in later attempts of the
+    retry ladder. `orientation` is the EXIF orientation to apply to the decoded image; None: none (see
+    `recaption.decode.decode`). EXIF in the bytes is ignored.
     """
 
     image: bytes
@@ -30,38 +30,37 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """A request turned into an engine's own input, ready to be generated from."""
+    """A request as the input of a certain engine."""
 
     engine_input: Any
     sampling: Sampling
     nbytes: int
-    decode_seconds: float = 0.0  # of a core, 0 where the image was decoded for an earlier prompt
-    render_seconds: float = 0.0  # of a core, decoding left out
+    decode_seconds: float = 0.0  # CPU time; 0 where the image was decoded for an earlier prompt
+    render_seconds: float = 0.0  # CPU time without decoding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """What an engine made of one request. The retry ladder above judges the text.
+    """The result of one request. The retry ladder decides whether the text is usable.
 
-    An engine returns its own finish word, whatever that is. `engine.completion.accept` turns it into one of
-    `types.FinishReason` and keeps the engine's word in `engine_finish`.
+    An engine returns its own finish reason. `engine.completion.accept` maps it to one of `types.FinishReason` and keeps
+    the engine's in `engine_finish`.
     """
 
     text: str
     finish_reason: str | None
     prompt_tokens: int
     output_tokens: int
-    cached_tokens: int = 0  # of the prompt's, those that the engine had computed before (prefix caching)
-    engine_finish: str | None = None  # the engine's own word where `finish_reason` is another
+    cached_tokens: int = 0  # prompt tokens that were in the engine's prefix cache
+    engine_finish: str | None = None  # the finish reason of the engine, where `finish_reason` differs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gauge:
-    """What an engine is doing now, and what it has done since it started.
+    """The state of an engine, and its totals since it started.
 
-    `least_waiting` is the smallest length that the engine's own waiting queue had since the last call of `gauge`:
-    above 0, the engine had more to do than it could take on at every moment of that window, so the window shows what
-    the engine can do by itself.
+    `least_waiting` is the smallest length of the engine's waiting queue since the last call of `gauge`. If it is above
+    0, the engine was saturated during the whole window, so the window shows its maximum throughput.
     """
 
     running: int  # requests
@@ -69,14 +68,14 @@ class Gauge:
     least_waiting: int  # requests
     requests: int  # finished
     prompt_tokens: int
-    output_tokens: int  # grows while requests run: the sign that an engine is alive
+    output_tokens: int  # grows while requests run: the sign of progress
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineSpec:
-    """All that is needed to build an engine in another process; plain picklable values.
+    """The settings of an engine; plain picklable values.
 
-    `model` is a local folder by the time an engine sees it, or the name that the engine itself resolves.
+    An engine gets a `model` that is a local folder or a name that the engine resolves.
     """
 
     engine: str  # "vllm" | "transformers" | "openai" | "package.module:Class"
@@ -84,26 +83,26 @@ class EngineSpec:
     revision: str | None = None
     dtype: str = "auto"
     max_model_len: int | None = None  # tokens
-    max_pixels: int | None = None  # pixel budget: larger images are scaled down to it before the processor
+    max_pixels: int | None = None  # larger images are scaled down to it before the processor
     tensor_parallel: int = 1
     limits: ImageLimits = field(default_factory=ImageLimits)
-    engine_args: tuple[tuple[str, Any], ...] = ()  # passed on as they are; batch settings, never identity
+    engine_args: tuple[tuple[str, Any], ...] = ()  # passed to the engine; not part of a fingerprint
 
 
 def check_prompt(prompt: str, special: Iterable[str]) -> None:
-    """Refuse a prompt that holds one of the tokenizer's `special` tokens as text. Raises RequestError.
+    """Raises RequestError for a prompt that contains one of the tokenizer's `special` tokens as text.
 
-    Columns come from the web: "<image>" in an alt text would be taken for a second picture, and an end token in it
-    would speak in the model's name.
+    Columns come from the web: "<image>" in an alt text would count as a second image, and an end token would end the
+    user's turn.
     """
     for token in special:
         if token and token in prompt:
-            raise RequestError(f"the filled-in prompt holds {token!r}, which is a special token of the model")
+            raise RequestError(f"the filled-in prompt contains {token!r}, which is a special token of the model")
 
 
 @runtime_checkable
 class Renderer(Protocol):
-    """Turns requests into engine inputs, in CPU processes beside the engine.
+    """Turns requests into engine inputs, in CPU processes on the engine's node.
 
     Raises ImageError for an image that cannot be used, RequestError for a request that cannot be rendered.
     """
@@ -119,13 +118,12 @@ class RendererSpec(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """A model that answers requests, many at a time.
+    """Runs a model and answers many requests at a time.
 
-    `capacity` (requests it wants in flight) is valid after `start`. `generate` raises ImageError for an unusable
-    image, RequestError for a refused request, EngineDead when the engine is gone. `renderer` is None for an engine
-    that takes Requests as they are; it may be called before `start`, so that renderers are built beside a starting
-    engine. `drain` takes no more requests and returns when those in flight are answered, or after `deadline` seconds;
-    `stop` ends the engine at once, and whatever is still asked of it raises Interrupted.
+    `capacity`, the number of requests to keep in flight, is valid after `start`. `generate` raises ImageError for an
+    unusable image, RequestError for a refused request, EngineDead when the engine is gone. `renderer` is None for an
+    engine that takes Requests. It may be called before `start`, so that renderers start at the same time as the engine.
+    `stop` ends the engine at once; requests in flight and later ones raise Interrupted.
 
     An engine may have an attribute `bounds_requests`. Where it is true, every `generate` ends within a bounded time,
     and the actor does not watch for an engine that hangs (`models.*.hang_seconds`): a request without a reply is then a
@@ -140,14 +138,12 @@ class Engine(Protocol):
 
     async def generate(self, work: Request | Rendered) -> Completion: ...
 
-    async def drain(self, deadline: float) -> None: ...
-
     async def stop(self) -> None: ...
 
     def gauge(self) -> Gauge | None:
-        """None for an engine that cannot tell how long its own queue is. Cheap; called about once a second."""
+        """None for an engine that does not know the length of its queue. Called about once a second."""
         ...
 
     def provenance(self) -> dict[str, str]:
-        """Name and version of the engine and what it runs on; recorded in metrics and manifest, never identity."""
+        """Name, version and device of the engine, for metrics and manifest. Not part of a fingerprint."""
         ...

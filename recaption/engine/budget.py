@@ -1,13 +1,13 @@
-"""A pixel budget in the words of a model's own image processor.
+"""Translates a pixel budget into settings of a model's image processor.
 
-`max_pixels` alone only says how far a large image is scaled down before the processor sees it (`recaption.decode`).
-Many processors then scale as they see fit: Qwen's round to patches, Idefics3's blow every image up to a fixed size and
-cut it into tiles, InternVL's choose a number of tiles by the image's shape. The settings made here keep the result
-within the budget too. vLLM takes them as `mm_processor_kwargs`, sizes its encoder by them, and refuses what is larger;
-transformers takes them as arguments of the processor. Both engines get the same, so that both see the same pixels.
+`max_pixels` limits an image before the processor (`recaption.decode`). Many processors then scale it again:
+Qwen's round to patches, Idefics3's enlarge images to a fixed size and cut them into tiles, InternVL's choose a number
+of tiles by the aspect ratio. The settings of this module keep the result within the budget too. vLLM takes them as
+`mm_processor_kwargs`, sizes its encoder by them, and refuses larger images; transformers takes them as arguments of the
+processor. Both engines get the same settings, so that both see the same pixels.
 
 A budget only lowers what the model's own configuration allows. It cannot go below one patch or one tile. Models that
-are not in the table get no settings, and images that are scaled down before the processor.
+are not in the table get no settings; their images are only scaled down before the processor.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def settings(config: Config, processor: Config, max_pixels: int | None) -> Setti
     """Arguments for the image processor of a model that keep an image within `max_pixels` (width x height).
 
     `config` is the model's config.json, `processor` its preprocessor_config.json (both may be empty). Empty where there
-    is no budget, where the model needs no more than a scaled-down image, and where it is not known.
+    is no budget, where a scaled-down image is enough, and for an unknown model.
     """
     rule = _RULES.get(str(config.get("model_type")))
     return {} if rule is None or max_pixels is None else rule(config, processor, max_pixels)
 
 
 def settings_of(model: str, revision: str | None, max_pixels: int | None) -> Settings:
-    """`settings` of a local folder or a model that the hub has; reads two small JSON files, runs no code of the model.
+    """`settings` of a local folder or a model on the hub. Reads two small JSON files and runs no code of the model.
 
-    Empty where they cannot be read: whatever is wrong with the model, the engine says it better.
+    Empty where they cannot be read: the engine then reports the error.
     """
     if max_pixels is None:
         return {}
@@ -69,7 +69,7 @@ def _area(smallest: int, largest: int) -> Callable[[Config, Config, int], Settin
 
 
 def _tiles(config: Config, processor: Config, max_pixels: int) -> Settings:
-    """InternVL in its own format: at most so many square tiles; a thumbnail may come on top.
+    """InternVL in its own format: a maximum number of square tiles, and possibly a thumbnail.
 
     vLLM, transformers_utils/processors/internvl.py: `max_dynamic_patch`, whose default is the configuration's (models/
     internvl.py), as the size of a tile is the vision model's.
@@ -80,7 +80,7 @@ def _tiles(config: Config, processor: Config, max_pixels: int) -> Settings:
 
 
 def _crops(config: Config, processor: Config, max_pixels: int) -> Settings:
-    """InternVL in transformers' format: the same under another name.
+    """InternVL in transformers' format: the same limit under another name.
 
     transformers, models/got_ocr2/image_processing_got_ocr2.py: `max_patches`, where `crop_to_patches` is set. Its vLLM
     class (models/interns1.py) sizes its encoder by the processor's own number, which is never below.
@@ -123,6 +123,5 @@ _RULES: dict[str, Callable[[Config, Config, int], Settings]] = {
     "idefics3": _longest_edge,
     "smolvlm": _longest_edge,
 }
-"""By config.json's `model_type`. Not here, and left to what is done before the processor: llava_onevision (it picks one
-of the resolutions in `image_grid_pinpoints` by the image's own size, and no number bounds that), and models that show
-every image at one size."""
+"""By `model_type` in config.json. Not in the table: llava_onevision, which chooses one of the resolutions in
+`image_grid_pinpoints` by the size of the image and has no limit, and models that scale every image to one size."""

@@ -1,8 +1,8 @@
-"""A server with the OpenAI chat completions API, seen from outside: its key, its errors, and patience with both.
+"""A client of the OpenAI chat completions API: the API key, errors and retries.
 
 The API: https://platform.openai.com/docs/api-reference/chat, which `vllm serve` and SGLang speak too. aiohttp carries
-it (Ray's own dependency). Nothing that a server says reaches a message before the key is taken out of it, and errors
-are raised `from None`: an HTTP library's own error may hold the request with its headers.
+it (a dependency of Ray). The key is removed from every text of the server before it enters a message. Errors are raised
+`from None`, because an error of the HTTP library may contain the request with its headers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 import math
 import random
 import re
+import socket
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -22,22 +24,25 @@ from typing import Any, NoReturn, TypeVar
 from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
 
 LONGEST_BACKOFF = 60.0  # s
-LONGEST_RETRY_AFTER = 60.0  # s; a request whose server asks for more is sent again after this long
+LONGEST_RETRY_AFTER = 60.0  # s; upper limit of the wait that a server asks for
 LARGEST_REPLY = 8 * 2**20  # bytes
-PATIENCE = 10  # completions for others, per connection, after which a busy reply concerns this request alone
-_SAID = 300  # characters of a server's words that go into a message
+PATIENCE = 10  # completions of other requests, per connection, after which a busy reply concerns this request alone
+LISTEN_TRIES = 3
+LISTEN_PAUSE = 0.5  # s
+LISTEN_TIMEOUT = 3.0  # s, of one attempt
+_SHOWN = 300  # characters of a server's text that a message contains
 _RETRY = (408, 409, 429)  # and all from 500 on
 _BUSY = (429, 503)
 _T = TypeVar("_T")
 
 
 class Key:
-    """An API key that does not show: not in a repr, not in a pickle, not in what a server says back."""
+    """An API key that appears neither in a repr, nor in a pickle, nor in the messages of a server."""
 
     __slots__ = ("_value",)
 
     def __init__(self, value: str | None, name: str) -> None:
-        """`name` is the environment variable's. Raises ConfigError for what cannot stand in an HTTP header."""
+        """`name` is the environment variable. Raises ConfigError for a value that an HTTP header cannot contain."""
         value = (value or "").strip()
         if not (value.isascii() and value.isprintable() and " " not in value):
             raise ConfigError(f"the environment variable {name} holds no API key: allowed are visible ASCII characters")
@@ -56,7 +61,7 @@ class Key:
         return {"Authorization": f"Bearer {self._value}"} if self else {}
 
     def hide(self, text: str) -> str:
-        """`text` with *** for the key, plain or as JSON or a URL would write it."""
+        """`text` with *** in place of the key, also where it is escaped for JSON or a URL."""
         if not self:
             return text
         escaped = json.dumps(self._value)[1:-1]
@@ -68,32 +73,32 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What came back for one request: a status, and a body that is JSON (`content`) or is not (None)."""
+    """The reply to one request. `content` is the body as JSON, None where it is not JSON."""
 
     status: int
     content: Any
-    said: str  # of the body, for messages; the key is hidden
+    text: str  # of the body, for messages; the key is hidden
 
 
-class _NotNowError(Exception):
-    """This try failed, and the next may not. The message is fit to be shown."""
+class _TransientError(Exception):
+    """This attempt failed and the next one may succeed. The message does not contain the key."""
 
     def __init__(
         self, message: str, *, busy: bool = False, replied: bool = True, retry_after: float | None = None
     ) -> None:
-        """`replied`: the server sent something; `retry_after`: seconds that it asks this request to wait."""
+        """`replied`: the server sent a reply; `retry_after`: seconds that it asks the client to wait."""
         super().__init__(message)
         self.busy, self.replied, self.retry_after = busy, replied, retry_after
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class ChatServer:
-    """`connect` first, `close` last. At most `connections` requests at a time; callers see to it that no more come."""
+    """Call `connect` first and `close` last. Callers send at most `connections` requests at a time."""
 
-    base_url: str  # without a slash at its end
+    base_url: str  # without a trailing slash
     key: Key
     connections: int
-    timeout: float  # s, of one try
+    timeout: float  # s, of one attempt
     attempts: int
     random: random.Random
     sleep: Callable[[float], Awaitable[None]]
@@ -112,13 +117,13 @@ class ChatServer:
             raise MissingExtra("aiohttp", "run") from error
 
         self._session = aiohttp.ClientSession(
-            # vLLM closes an idle connection after 5 s; a request sent into that moment would be lost.
+            # vLLM closes an idle connection after 5 s; a request sent at that moment would be lost.
             connector=aiohttp.TCPConnector(limit=self.connections, keepalive_timeout=4),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={**self.key.headers(), "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=self.timeout),
         )
-        # Not aiohttp's trust_env: with it a .netrc stands in for the key, or quarrels with it.
+        # Not aiohttp's trust_env: it would also read credentials from a .netrc.
         self._proxy = _proxy(self.base_url)
 
     async def close(self) -> None:
@@ -127,11 +132,11 @@ class ChatServer:
             await session.close()
 
     async def models(self) -> dict[str, dict[str, Any]] | None:
-        """What `GET /models` lists, by id; None where the server has no such list.
+        """The models that `GET /models` lists, by id. None: the server has no such list.
 
         Raises ConfigError for a refused key, EngineDead for a server that does not answer.
         """
-        reply = await self._patiently(lambda: self._try("GET", "/models"))
+        reply = await self._with_retries(lambda: self._try("GET", "/models"))
         if reply.status in (401, 403):
             raise ConfigError(self._refusal(reply))
         listed = reply.content.get("data") if reply.status == 200 and isinstance(reply.content, dict) else None
@@ -140,13 +145,13 @@ class ChatServer:
         return {str(model["id"]): model for model in listed if isinstance(model, dict) and "id" in model}
 
     async def probe(self, model: str, listed: list[str] | None) -> None:
-        """Ask for one token, without an image: a model that is not listed may be there under another name.
+        """Request one token without an image: a server may have a model that it does not list.
 
-        Raises ConfigError where there is no such model or address; a server that wants more than a word is fine.
+        Raises ConfigError for an unknown model or address. Other errors of the server do not matter here.
         """
         question = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}
         body = json.dumps(question).encode()
-        reply = await self._patiently(lambda: self._try("POST", "/chat/completions", body))
+        reply = await self._with_retries(lambda: self._try("POST", "/chat/completions", body))
         if self._is_final(reply):
             names = self.key.hide(f"; it lists {', '.join(listed[:10])}") if listed else ""
             raise ConfigError(f"model {model!r}: {self._refusal(reply)}{names}")
@@ -168,40 +173,40 @@ class ChatServer:
             if self._is_final(reply):
                 raise EngineDead(self._refusal(reply))
             if not 200 <= reply.status < 300:
-                raise RequestError(f"the server refused the request ({reply.status}): {reply.said}")
+                raise RequestError(f"the server refused the request ({reply.status}): {reply.text}")
             if first_choice(reply.content) is None:
-                raise _NotNowError(f"what came back is no chat completion: {reply.said}")
+                raise _TransientError(f"the reply is not a chat completion: {reply.text}")
             self._answered += 1
             self._known = body
             return dict(reply.content)
 
-        return await self._patiently(once, stand_in)
+        return await self._with_retries(once, stand_in)
 
-    async def _patiently(self, once: Callable[[], Awaitable[_T]], stand_in: Callable[[], bytes] | None = None) -> _T:
+    async def _with_retries(self, once: Callable[[], Awaitable[_T]], stand_in: Callable[[], bytes] | None = None) -> _T:
         failed = tries = 0  # in all, and in this round of `attempts`
         answered_first = answered_before = self._answered
-        asked = 0.0
+        requested = 0.0
         while True:
-            await self._wait(tries, asked)
+            await self._wait(tries, requested)
             try:
                 return await once()
-            except _NotNowError as error:
+            except _TransientError as error:
                 failed, tries = failed + 1, tries + 1
-                asked = error.retry_after or 0.0
+                requested = error.retry_after or 0.0
                 if tries == 1:
                     answered_before = self._answered
                 if failed == 1:
                     answered_first = self._answered
                 if tries < self.attempts:
                     continue
-                said = f"{error} (tried {failed} times)" if failed > 1 else str(error)
+                detail = f"{error} (tried {failed} times)" if failed > 1 else str(error)
                 alone = self._answered == answered_before
                 if alone and not await self._still_answers(stand_in):
                     how = "answers with errors only" if error.replied else "does not answer"
-                    raise EngineDead(f"server {self.base_url} {how}: {said}") from None
+                    raise EngineDead(f"server {self.base_url} {how}: {detail}") from None
                 waited_enough = self._answered - answered_first >= PATIENCE * self.connections
                 if alone or waited_enough or not error.busy:
-                    raise RequestError(f"the server answers others, but not this request: {said}") from None
+                    raise RequestError(f"the server answers other requests, but not this one: {detail}") from None
                 tries = 0  # the server is busy and works on other requests: try again
 
     async def _still_answers(self, stand_in: Callable[[], bytes] | None) -> bool:
@@ -214,20 +219,20 @@ class ChatServer:
             return False
         try:
             reply = await self._try("POST", "/chat/completions", body)
-        except (_NotNowError, RequestError):
+        except (_TransientError, RequestError):
             return False
         return 200 <= reply.status < 300 and first_choice(reply.content) is not None
 
-    async def _wait(self, tries: int, asked: float) -> None:
-        """Before a try. `asked`: seconds that the server wants this request to wait; others are not held up by it."""
+    async def _wait(self, tries: int, requested: float) -> None:
+        """Wait before an attempt. `requested`: seconds that the server asked for; other requests do not wait."""
         seconds = backoff(tries, self.random)
-        if asked > 0:
-            seconds = max(seconds, asked) + self.random.random()  # apart from others that were told the same
+        if requested > 0:
+            seconds = max(seconds, requested) + self.random.random()  # so that requests with the same wait spread out
         if seconds > 0:
             await self.sleep(seconds)
 
     async def _try(self, method: str, path: str, body: bytes | None = None) -> Reply:
-        """One request. Raises _NotNowError for what may pass, RequestError for a reply without an end."""
+        """One attempt. Raises _TransientError for a transient error, RequestError for a reply that is too large."""
         import aiohttp
 
         headers = {"Content-Type": "application/json"} if body is not None else None
@@ -240,48 +245,54 @@ class ChatServer:
                     raw += piece
                     if len(raw) > LARGEST_REPLY:
                         raise RequestError(f"the server's reply is larger than {LARGEST_REPLY} bytes")
-                status, asked = response.status, response.headers.get("Retry-After")
+                status, wait = response.status, response.headers.get("Retry-After")
         except TimeoutError:
-            raise _NotNowError(f"no answer within {self.timeout:g} s", replied=False) from None
+            raise _TransientError(f"no answer within {self.timeout:g} s", replied=False) from None
         except (aiohttp.ClientError, OSError) as error:
-            said = self._shown(str(error))
-            raise _NotNowError(f"{type(error).__name__}: {said}", replied=False) from None
+            raise _TransientError(f"{type(error).__name__}: {self._shown(str(error))}", replied=False) from None
         try:
             content = json.loads(raw)
-        except (ValueError, RecursionError):  # not UTF-8 is a ValueError, too
+        except (ValueError, RecursionError):  # a ValueError also where it is not UTF-8
             content = None
-        said = self._shown(_message(content, bytes(raw)))
+        text = self._shown(_message(content, bytes(raw)))
         if 200 <= status < 300 and (found := error_status(content)) is not None:
-            status, said = found, f"in a reply with status {status}: {said}"
+            status, text = found, f"in a reply with status {status}: {text}"
         if status in _RETRY or status >= 500:
-            seconds = retry_after(asked, datetime.now(UTC))
-            raise _NotNowError(f"status {status}: {said}", busy=status in _BUSY, retry_after=seconds)
-        return Reply(status=status, content=content, said=said)
+            seconds = retry_after(wait, datetime.now(UTC))
+            raise _TransientError(f"status {status}: {text}", busy=status in _BUSY, retry_after=seconds)
+        return Reply(status=status, content=content, text=text)
 
     def _is_final(self, reply: Reply) -> bool:
-        """Whether it would be the same for every request."""
+        """Whether every request would get this reply."""
         return reply.status in (401, 402, 403, 404, 405) or 300 <= reply.status < 400
 
     def _refusal(self, reply: Reply) -> str:
         if reply.status in (401, 403):
-            why = "refuses the API key" if self.key else "wants an API key; engine_args.api_key_env names its variable"
+            why = (
+                "refuses the API key"
+                if self.key
+                else "requires an API key; engine_args.api_key_env names its environment variable"
+            )
         elif reply.status == 402:
-            why = "wants to be paid first"
+            why = "requires a payment"
         else:
             why = "has no such model, or no chat completions at that address (most end in /v1)"
-        return f"server {self.base_url} {why} ({reply.status}: {reply.said})"
+        return f"server {self.base_url} {why} ({reply.status}: {reply.text})"
 
     def _shown(self, text: str) -> str:
-        return " ".join(self.key.hide(text).split())[:_SAID]
+        return " ".join(self.key.hide(text).split())[:_SHOWN]
 
 
 def backoff(tries: int, source: random.Random) -> float:
-    """Seconds to wait after `tries` failed tries: 1, 2, 4 … up to LONGEST_BACKOFF, less up to a half, drawn."""
+    """Seconds to wait after `tries` failed tries: 1, 2, 4 … up to LONGEST_BACKOFF, minus up to a half at random."""
     return min(LONGEST_BACKOFF, 2.0 ** min(tries - 1, 30)) * source.uniform(0.5, 1) if tries else 0.0
 
 
 def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a Retry-After header (RFC 9110, section 10.2.3: seconds or a date) asks for, bounded; None: none."""
+    """Seconds that a Retry-After header (RFC 9110, section 10.2.3: seconds or a date) asks for.
+
+    At most LONGEST_RETRY_AFTER. None: the header is missing or invalid.
+    """
     if value is None:
         return None
     try:
@@ -306,6 +317,28 @@ def first_choice(content: Any) -> dict[str, Any] | None:
     return next((choice for choice in choices if choice.get("index") == 0), choices[0] if choices else None)
 
 
+def check_listening(base_url: str) -> None:
+    """Raises EngineDead if no connection to the host and port of `base_url` can be made in three attempts.
+
+    Behind a proxy (HTTP_PROXY, HTTPS_PROXY) nothing is checked, because the proxy makes the connection.
+    """
+    parts = urllib.parse.urlsplit(base_url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.netloc):
+        return
+    for left in reversed(range(LISTEN_TRIES)):
+        try:
+            socket.create_connection((host, port), LISTEN_TIMEOUT).close()
+            return
+        except OSError as error:
+            if left == 0:
+                raise EngineDead(
+                    f"no server listens at {host}:{port} ({error.strerror or error}). Start the server of "
+                    f"engine_args.base_url {base_url}, or name another address there"
+                ) from None
+            time.sleep(LISTEN_PAUSE)
+
+
 def _error(content: Any) -> Any:
     """The error that a reply reports: `error` of the body or of its choice (OpenRouter); None: none."""
     if not isinstance(content, dict):
@@ -318,9 +351,10 @@ def _error(content: Any) -> Any:
 
 
 def error_status(content: Any) -> int | None:
-    """The status that a reply with an error in its body should have had; None: its body is no error.
+    """The status code for a reply with an error in its body. None: the body is not an error.
 
-    By its code, where that is one of HTTP, else by its words: 429 for limits, 400 for a bad request, 500 for the rest.
+    It is the code in the body if that is one of HTTP, else it follows from the text: 429 for limits, 400 for a bad
+    request, 500 for other errors.
     """
     error = _error(content)
     if not error:
@@ -335,7 +369,7 @@ def error_status(content: Any) -> int | None:
 
 
 def _message(content: Any, raw: bytes) -> str:
-    """The server's own words: `error.message` as OpenAI has it, or as others do, or the body as it is."""
+    """The server's error message: `error.message` as OpenAI sends it, the variants of other servers, or the body."""
     error = _error(content) or content
     message = error.get("message") or error.get("detail") if isinstance(error, dict) else error
     return message if isinstance(message, str) else raw.decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The border where a completion enters: whatever an engine returns is made storable here, for all engines alike."""
+"""Makes the completions of all engines storable."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from recaption.text import fitted, storable
 from recaption.types import FinishReason
 
 _MOST_TOKENS = 2**31 - 1  # the columns of the answer store are int32
-_LONGEST_WORD = 64  # characters of an engine's finish word that are kept
+_LONGEST_WORD = 64  # characters of an engine's finish reason that are kept
 _SKIPPED: Final = re.compile(
     r"think|reason|thought|tool|image|audio", re.IGNORECASE
-)  # types of parts without an answer
-# Words of OpenAI, vLLM, SGLang, TGI, Anthropic, Gemini, Mistral, Cohere, DeepSeek, GLM and Bedrock, in lower case
-# with "_" for "-" and spaces. What is in none of them counts as `stop`.
+)  # types of content parts that are not part of the answer
+# Finish reasons of OpenAI, vLLM, SGLang, TGI, Anthropic, Gemini, Mistral, Cohere, DeepSeek, GLM and Bedrock, in lower
+# case with "_" for "-" and spaces. All others count as `stop`.
 _WORDS: Final[dict[FinishReason, str]] = {
     "length": (
         "length max_tokens max_length max_output_tokens max_new_tokens max_completion_tokens model_length token_limit "
@@ -38,12 +38,12 @@ _FINISH: Final[dict[str, FinishReason]] = {word: reason for reason, words in _WO
 
 
 async def complete(engine: Engine, work: Request | Rendered) -> Completion:
-    """What `engine` makes of `work`, storable. Raises what `Engine.generate` raises."""
+    """The storable completion of `work`. Raises what `Engine.generate` raises."""
     return accept(await engine.generate(work))
 
 
 def accept(completion: Completion) -> Completion:
-    """The completion with a text that can be stored, a finish reason of ours and counts that fit their columns.
+    """The completion with a storable text, a `FinishReason`, and counts that fit their columns.
 
     NUL is removed, a lone surrogate becomes U+FFFD. A text of more than `text.LONGEST` bytes loses the white space and
     the invisible characters around it. If it is still longer, it is cut there and ends with `length`. A content of
@@ -53,12 +53,12 @@ def accept(completion: Completion) -> Completion:
     text, finish = storable(text_of(completion.text)), finish_reason(raw)
     text, was_cut = fitted(text)
     finish = "length" if was_cut else finish
-    said = completion.engine_finish if completion.engine_finish is not None else raw
+    original = completion.engine_finish if completion.engine_finish is not None else raw
     return replace(
         completion,
         text=text,
         finish_reason=finish,
-        engine_finish=None if said is None else storable(_word(said))[:_LONGEST_WORD],
+        engine_finish=None if original is None else storable(_word(original))[:_LONGEST_WORD],
         prompt_tokens=_count(completion.prompt_tokens),
         output_tokens=_count(completion.output_tokens),
         cached_tokens=_count(completion.cached_tokens),
@@ -66,18 +66,18 @@ def accept(completion: Completion) -> Completion:
 
 
 def finish_reason(word: Any) -> FinishReason:
-    """An engine's own finish word as one of ours; unknown words and None are `stop`.
+    """The `FinishReason` for an engine's finish reason. Unknown ones and None are `stop`.
 
-    Whether a text is empty or a refusal all the same is for the retry ladder to say.
+    The retry ladder then checks for empty texts and refusals.
     """
-    said = re.sub(r"[\s-]+", "_", _word(word).strip().lower())
-    return _FINISH.get(re.sub(r"^finish_?reason[_.]", "", said), "stop")
+    name = re.sub(r"[\s-]+", "_", _word(word).strip().lower())
+    return _FINISH.get(re.sub(r"^finish_?reason[_.]", "", name), "stop")
 
 
 def text_of(content: Any) -> str:
     """The text of a chat message's content: a string, null, one part or a list of parts.
 
-    Parts of thoughts, tool calls and media are left out. Raises RequestError for anything else.
+    Parts with thoughts, tool calls and media are skipped. Raises RequestError for anything else.
     """
     if isinstance(content, str):
         return content
@@ -90,17 +90,17 @@ def _part(part: Any) -> str:
             return ""
         part = part.get("text", part.get("refusal"))
     if not isinstance(part, str | None):
-        raise RequestError(f"the engine answered with content of type {type(part).__name__}, not with a text")
+        raise RequestError(f"the engine returned content of type {type(part).__name__}, not a text")
     return part or ""
 
 
 def _word(value: Any) -> str:
-    if isinstance(value, dict):  # SGLang's own form: {"type": "stop", "matched": 151645}
+    if isinstance(value, dict):  # the format of SGLang: {"type": "stop", "matched": 151645}
         value = value.get("type")
     return "" if value is None else str(value)
 
 
 def _count(value: Any) -> int:
-    """A number of tokens; 0, which is unknown, for what cannot be one."""
+    """A number of tokens; 0 (unknown) for values that are not one."""
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return value if is_count else 0

@@ -1,4 +1,4 @@
-"""What vLLM reads from the environment when it is imported, and what goes with it on a CPU. Imports nothing of vLLM."""
+"""The environment variables that vLLM reads on import, and its settings for a CPU. Does not import vLLM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from recaption.engine.base import EngineSpec
 
 
 def prepare(model: str) -> None:
-    """Environment variables that vLLM reads on import; those that are set already stay."""
+    """Set the environment variables that vLLM reads on import. Existing values stay."""
     quiet = {
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
@@ -23,14 +23,13 @@ def prepare(model: str) -> None:
 
 
 def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
-    """Settings for a CPU. vLLM would start a worker process below the engine's and pin it to cores.
+    """Settings for a CPU: no worker process, which vLLM would start and pin to cores.
 
-    That costs one more import of vLLM (half of a short start), and two engines on a machine would be pinned to the same
-    cores. In one process, the number of threads is what is left to say: all cores, unless OMP_NUM_THREADS
-    says otherwise (Ray sets it to the actor's num_cpus).
+    A worker costs another import of vLLM (half of a short start), and two engines on a machine would be pinned to the
+    same cores. In one process, the engine uses all cores, or OMP_NUM_THREADS (Ray sets it to the actor's num_cpus).
 
-    Eager, because a CPU is for trying things out and compiling takes half a minute. For a long run of a small model:
-    `engine_args: {enforce_eager: false}`, `cpus: 1` and as many replicas as cores (`make bench` runs so).
+    Eager, because a CPU is for tests and compiling takes half a minute. For a long run of a small model use
+    `engine_args: {enforce_eager: false}`, `cpus: 1` and as many replicas as cores (as `make bench` does).
     """
     args: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": True}
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:

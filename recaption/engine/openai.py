@@ -1,13 +1,12 @@
-"""Any server with the OpenAI chat completions API: `vllm serve`, SGLang, a hosted one. The model runs elsewhere.
+"""An engine on a server with the OpenAI chat completions API: `vllm serve`, SGLang or a hosted service.
 
-engine_args: `base_url` (needed), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
-key; the key itself is never written down), `concurrency` (32 requests in flight), `timeout` (120 s, of one try),
-`attempts` (6 tries of a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
-(auto, low or high, where the server knows it), `extra_body` (a mapping that is laid over each request; null leaves a
-field out).
+engine_args: `base_url` (required), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
+key; the key itself is never written down), `concurrency` (32 requests in flight), `timeout` (120 s per attempt),
+`attempts` (6 for a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
+(auto, low or high, where the server knows it), `extra_body` (a mapping merged into each request; null removes a field).
 
-A server has defaults of its own: `vllm serve` samples as the model's author advises wherever a request does not say,
-unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
+A server has its own defaults: `vllm serve` uses the sampling of the model's authors for settings that a request leaves
+out, unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
 tokenizer is the server's.
 """
 
@@ -29,18 +28,19 @@ from recaption.decode import ImageInfo, check_header, decode
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer, first_choice
 from recaption.engine.completion import text_of
+from recaption.engine.in_flight import InFlight
 from recaption.engine.openai_settings import OpenAISettings
-from recaption.errors import EngineDead, Interrupted, RecaptionError, RequestError
+from recaption.errors import EngineDead, RequestError
 from recaption.imagefile import plain_jpeg
 from recaption.types import ImageLimits
 
-_STAND_IN_SIDE = 224  # pixels; no vision model refuses so many
+_STAND_IN_SIDE = 224  # pixels; every vision model accepts this size
 
 
 class OpenAIEngine:
-    """See `engine.base.Engine`. Takes Requests as they are. `sleep` waits between the tries of a request."""
+    """See `engine.base.Engine`. Takes Requests, not Rendered. `sleep` waits between the attempts of a request."""
 
-    bounds_requests = True  # each try ends after `timeout`, and `attempts` bounds the tries
+    bounds_requests = True  # `timeout` bounds each attempt, `attempts` their number
 
     def __init__(self, spec: EngineSpec, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.spec = spec
@@ -50,16 +50,14 @@ class OpenAIEngine:
         self._server: ChatServer | None = None
         self._slots = asyncio.Semaphore(self.capacity)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="openai-render")
-        self._in_flight: set[asyncio.Task[Completion]] = set()
-        self._dead: EngineDead | None = None
-        self._closed: Interrupted | None = None
+        self._in_flight = InFlight()
         self._owner: str | None = None
 
     def renderer(self) -> RendererSpec | None:
         return None
 
     async def start(self) -> None:
-        """Ask the server whether it is there and has the model. Raises ConfigError, MissingExtra, EngineDead."""
+        """Check that the server is reachable and has the model. Raises ConfigError, MissingExtra, EngineDead."""
         settings = self.settings
         server = ChatServer(
             base_url=settings.base_url,
@@ -81,35 +79,16 @@ class OpenAIEngine:
         owner = (models or {}).get(self.spec.model, {}).get("owned_by")
         self._owner = server.key.hide(str(owner))[:100] if owner else None
         self._server = server
+        self._in_flight.open()
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
-            raise RequestError("the openai engine takes requests as they are, not rendered ones")
-        if self._closed is not None or self._dead is not None:
-            raise self._why_not()
-        if self._server is None:
-            raise EngineDead("the engine is not started")
-        task = asyncio.ensure_future(self._generate(self._server, work))
-        self._in_flight.add(task)
-        task.add_done_callback(self._ended)
-        try:
-            await asyncio.wait([task])
-        finally:
-            task.cancel()  # given up by the caller
-        if task.cancelled():
-            raise self._why_not()
-        return task.result()
-
-    async def drain(self, deadline: float) -> None:
-        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
-        if self._in_flight:
-            await asyncio.wait(list(self._in_flight), timeout=deadline)
+            raise RequestError("the openai engine takes requests, not rendered ones")
+        return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
-        self._closed = self._closed or Interrupted("the engine was stopped")
-        for task in list(self._in_flight):
-            task.cancel()
-        await asyncio.gather(*self._in_flight, return_exceptions=True)
+        self._in_flight.stop()
+        await self._in_flight.ended()
         server, self._server = self._server, None
         if server is not None:
             await server.close()
@@ -119,42 +98,34 @@ class OpenAIEngine:
         return None  # the queue is the server's
 
     def provenance(self) -> dict[str, str]:
-        said = {"owned_by": self._owner} if self._owner else {}
+        owner = {"owned_by": self._owner} if self._owner else {}
         return {
             "engine": "openai",
             "client": f"aiohttp {version('aiohttp')}",
             "base_url": self.settings.base_url,
             "model": self.spec.model,
             "concurrency": str(self.capacity),
-            **said,
+            **owner,
         }
 
-    def _ended(self, task: asyncio.Task[Completion]) -> None:
-        self._in_flight.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, also where nobody waits for it any more
-
-    def _why_not(self) -> RecaptionError:
-        """A new error each time: tracebacks do not pile up on one."""
-        why = self._closed or self._dead or Interrupted("the engine was stopped")
-        return type(why)(*why.args)
-
-    async def _generate(self, server: ChatServer, request: Request) -> Completion:
+    async def _generate(self, request: Request) -> Completion:
+        server = self._server
+        assert server is not None
         loop = asyncio.get_running_loop()
         async with self._slots:
             body = await loop.run_in_executor(self._threads, self._body, request)
             try:
                 return read(await server.complete(body, lambda: self._body(self._stand_in(request))))
             except EngineDead as error:
-                self._dead = self._dead or error
+                self._in_flight.refuse(error)
                 raise
             except RequestError:
-                # A picture that goes out as it came is not decoded before: it may be what the server did not like.
+                # An image that was sent without decoding it may be the reason.
                 await loop.run_in_executor(self._threads, decode, request.image, self.spec.limits, self.spec.max_pixels)
                 raise
 
     def _stand_in(self, request: Request) -> Request:
-        """A harmless question about a grey square, sampled as `request` is: a server that works answers it."""
+        """A request about a grey square, with the sampling of `request`, that every working server answers."""
         side = max(_STAND_IN_SIDE, self.spec.limits.min_side)
         sink = io.BytesIO()
         Image.new("RGB", (side, side), (128, 128, 128)).save(sink, "JPEG")
@@ -175,7 +146,7 @@ class OpenAIEngine:
             "top_p": sampling.top_p,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
-            "top_k": sampling.top_k or None,  # not OpenAI's, but known to vLLM and SGLang, as is ignore_eos
+            "top_k": sampling.top_k or None,  # like ignore_eos not in OpenAI's API, but supported by vLLM and SGLang
             "ignore_eos": sampling.ignore_eos or None,
             **orjson.loads(self.settings.extra_body),
         }
@@ -186,7 +157,7 @@ class OpenAIEngine:
 
 
 def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> str:
-    """The image as a `data:` URL: its own bytes where they show what a trainer sees, else a JPEG of quality 95.
+    """The image as a `data:` URL: its own bytes if all decoders agree on them, else a JPEG of quality 95.
 
     Raises ImageError for an image that cannot be used. See `recaption.decode` for what a trainer sees: servers turn
     pictures as EXIF says and have their own ways with transparency, so that none of either is sent.
@@ -208,7 +179,7 @@ def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> s
 
 
 def read(reply: Mapping[str, Any]) -> Completion:
-    """The choice of index 0 in a chat completion, with the server's own finish word.
+    """The choice of index 0 in a chat completion, with the server's finish reason.
 
     Any field may be missing. Raises RequestError where the reply has no choices, and where its text is not a string.
     """
@@ -237,11 +208,11 @@ def read(reply: Mapping[str, Any]) -> Completion:
 
 
 def _is_plain(data: bytes, info: ImageInfo) -> bool:
-    """Whether every decoder makes the same of it: no orientation, transparency, second frame or inks."""
+    """Whether every decoder returns the same pixels: no orientation, transparency, further frames or CMYK."""
     if info.mode not in ("RGB", "L"):
         return False
-    if info.format == "PNG":  # a false alarm in the pixels only costs a conversion
+    if info.format == "PNG":  # a false positive in the pixel data only costs a conversion
         return not any(chunk in data for chunk in (b"tRNS", b"eXIf", b"acTL"))
     if info.format == "WEBP":
-        return data[12:16] != b"VP8X"  # the extended format, which alone holds these
-    return info.format == "JPEG"  # a GIF may always be transparent or move
+        return data[12:16] != b"VP8X"  # the extended format; only it can contain these
+    return info.format == "JPEG"  # a GIF may be transparent or animated

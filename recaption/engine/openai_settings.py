@@ -1,4 +1,4 @@
-"""The engine_args of engine openai, checked. Light: the plan looks at them before anything is started."""
+"""The engine_args of engine openai. Light, because the plan checks them before a run starts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from recaption.errors import ConfigError
 
 _EXAMPLE = "http://127.0.0.1:8000/v1"
 _SETTINGS = ("base_url", "api_key_env", "concurrency", "timeout", "attempts", "image_detail", "extra_body")
-_TAKEN = {"model", "messages", "stream", "n"}  # of a request's body: what the answer is read by
+_TAKEN = {"model", "messages", "stream", "n"}  # fields of a request that recaption sets
 _SECRET = re.compile(r"api[-_]?key|token|authorization|secret|password", re.IGNORECASE)
 _DEFAULT_KEY = "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenAISettings:
-    """engine_args, checked. `api_key_env` is None where none was named; `extra_body` is JSON."""
+    """Checked engine_args. `api_key_env` is None where it is not given; `extra_body` is JSON."""
 
     base_url: str
     api_key_env: str | None
@@ -35,11 +35,11 @@ class OpenAISettings:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> OpenAISettings:
-        """Raises ConfigError, which never repeats what may be a key."""
+        """Raises ConfigError, whose message never contains a value that may be a key."""
         if "api_key" in given:
             raise ConfigError(
-                "engine_args.api_key: a key is not taken from a pipeline, which is copied into the output. Put it into "
-                f"an environment variable, {_DEFAULT_KEY} or the one that engine_args.api_key_env names"
+                "engine_args.api_key: a pipeline must not contain a key, because it is copied into the output. Set "
+                f"the environment variable {_DEFAULT_KEY} or the one that engine_args.api_key_env names"
             )
         if unknown := sorted(set(given) - set(_SETTINGS)):
             raise ConfigError(
@@ -60,7 +60,7 @@ class OpenAISettings:
         )
 
     def key(self) -> Key:
-        """The key, of this process's environment. Raises ConfigError where a variable was named and is not set."""
+        """The key from the environment of this process. Raises ConfigError if `api_key_env` is not set there."""
         name = self.api_key_env or _DEFAULT_KEY
         value = os.environ.get(name)
         if self.api_key_env and not value:
@@ -72,7 +72,7 @@ class OpenAISettings:
         return Key(value, name)
 
     def identity(self) -> dict[str, Any]:
-        """What of engine_args changes the answers: what each request says, and nothing about the server."""
+        """The engine_args that change the answers, so not those of the server."""
         extra = orjson.loads(self.extra_body)
         return {name: value for name, value in (("image_detail", self.image_detail), ("extra_body", extra)) if value}
 
@@ -88,7 +88,7 @@ def _base_url(given: Any) -> str:
         named, secret = False, "@" in given
     if secret:
         raise ConfigError(
-            "engine_args.base_url holds a user or password: it is recorded beside the dataset. A key belongs into the "
+            "engine_args.base_url holds a user or password: it would be recorded with the dataset. Put a key into the "
             f"environment variable that engine_args.api_key_env names ({_DEFAULT_KEY})"
         )
     if not named or parts.query or parts.fragment:
@@ -104,8 +104,8 @@ def _variable(given: Any) -> str | None:
         return None
     if not (isinstance(given, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", given)):
         raise ConfigError(
-            "engine_args.api_key_env is no name of an environment variable (letters, digits and _, e.g. "
-            f"{_DEFAULT_KEY}); if it is a key, put it into one"
+            "engine_args.api_key_env is not the name of an environment variable (letters, digits and _, e.g. "
+            f"{_DEFAULT_KEY}); put a key into such a variable"
         )
     return given
 
@@ -113,7 +113,7 @@ def _variable(given: Any) -> str | None:
 def _whole(given: Mapping[str, Any], name: str, default: int) -> int:
     value = given.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"engine_args.{name} is {value!r}: expected a whole number from 1 on")
+        raise ConfigError(f"engine_args.{name} is {value!r}: expected a whole number of at least 1")
     return value
 
 
@@ -133,7 +133,7 @@ def _extra_body(given: Any) -> bytes:
         raise ConfigError(f"engine_args.extra_body: {', '.join(taken)} cannot be set there, recaption sets them itself")
     if secret := sorted(str(name) for name in given if _SECRET.fullmatch(str(name))):
         raise ConfigError(
-            f"engine_args.extra_body: {', '.join(secret)} looks like a key, which is not taken from a pipeline; "
+            f"engine_args.extra_body: {', '.join(secret)} looks like a key, which a pipeline must not contain; "
             "engine_args.api_key_env names the environment variable that holds it"
         )
     try:

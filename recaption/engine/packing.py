@@ -1,7 +1,7 @@
-"""Objects that hold torch tensors, in a form that crosses processes well: a small pickle and contiguous byte arrays.
+"""Serialises objects with torch tensors for other processes: a small pickle and contiguous byte arrays.
 
-A pickled tensor is copied into the pickle; an array is taken out of it (pickle protocol 5, PEP 574), so that Ray lays
-it into shared memory as it is and the reader on the same node does not copy it to get at it.
+A tensor would be copied into the pickle. An array stays outside (pickle protocol 5, PEP 574), so that Ray places it in
+shared memory and a reader on the same node does not copy it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Packed:
-    """An object as `pack` leaves it; `arrays` are uint8 [n], the bytes of its tensors and arrays."""
+    """A packed object. `arrays` are uint8 [n], the bytes of its tensors and arrays."""
 
     meta: bytes
     arrays: tuple[np.ndarray, ...]
@@ -36,7 +36,7 @@ def pack(value: Any) -> Packed:
 
 
 def unpack(packed: Packed) -> Any:
-    """What was packed. Tensors are copies of their own: what lies in shared memory must not be written to."""
+    """The packed object. Tensors are copies, because shared memory is read-only."""
     return pickle.loads(packed.meta, buffers=packed.arrays)
 
 

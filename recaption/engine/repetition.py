@@ -1,7 +1,7 @@
-"""When an answer runs in circles: the same for all engines, so that they end it at the same token.
+"""Detects loops in an answer. All engines use the same rule, so that they end it at the same token.
 
-A looping model otherwise fills every answer up to max_tokens (vLLM pull request 31690 measured a third of the
-throughput on such inputs). Text that is worth having repeats itself too, so the bar is high.
+A looping model otherwise fills the answer up to max_tokens (vLLM pull request 31690 measured a third of the throughput
+on such inputs). Useful text also has repetitions, so the threshold is high.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-MAX_PATTERN: Final = 64  # tokens of the longest pattern looked for
-MIN_COUNT: Final = 12  # times in a row, at the end of the answer
+MAX_PATTERN: Final = 64  # tokens of the longest pattern
+MIN_COUNT: Final = 12  # repetitions at the end of the answer
 
 
 def repeats(tokens: Sequence[int]) -> bool:
     """Whether `tokens` end in `MIN_COUNT` repetitions of a pattern of up to `MAX_PATTERN` tokens.
 
-    As vLLM's `check_sequence_repetition` (vllm/v1/core/sched/utils.py) decides it.
+    As vLLM's `check_sequence_repetition` (vllm/v1/core/sched/utils.py).
     """
     for size in range(1, MAX_PATTERN + 1):
         span = size * MIN_COUNT

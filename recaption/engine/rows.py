@@ -1,8 +1,8 @@
-"""One batch in transformers' `generate`, every row with its own sampling, length, stop strings and random numbers.
+"""A batch of transformers' `generate` in which each row has its own sampling, length, stop strings and random numbers.
 
-`generate` knows one setting for a whole batch. Here it is run greedily, and what it sees as scores is already decided:
-`Choose` leaves only the token that each row's own sampling picks. So requests of any kind share a batch, and a row
-depends on its own seed alone: not on its neighbours, nor on its place.
+`generate` has one setting for a whole batch. It therefore runs greedily, on scores in which `Choose` leaves only the
+token that the row's sampling has drawn. Requests with different settings can share a batch, and a row depends on its
+seed alone, not on the other rows or its position.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from recaption.types import FinishReason, Sampling
 
 @dataclass(kw_only=True, slots=True)
 class Row:
-    """A request while it is answered. `tokens` are what was generated so far, with the end token if it came."""
+    """A request that is being answered. `tokens`: those generated so far, including the end token."""
 
     sampling: Sampling
-    max_tokens: int  # of the request, or fewer where the model's length ends before
+    max_tokens: int  # of the request, limited by the model's context length
     tokens: list[int] = field(default_factory=list)
-    finish_reason: FinishReason | None = None  # None while it runs
-    text: str | None = None  # set where a stop string ended it
+    finish_reason: FinishReason | None = None  # None: unfinished
+    text: str | None = None  # set if a stop string ended it
     generator: torch.Generator | None = None
 
 
@@ -69,7 +69,7 @@ def _draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) 
 
 
 class Follow(StoppingCriteria):
-    """Takes up each row's new token and ends the row when it is done: bool [B], True for rows that have ended.
+    """Adds each row's new token and ends finished rows. Returns bool [B], True for rows that have ended.
 
     `end` are the model's end tokens, `decode` turns tokens into text; once `halt` is set, all rows end.
     """
@@ -84,16 +84,16 @@ class Follow(StoppingCriteria):
         for row, token in zip(self.rows, input_ids[:, -1].tolist(), strict=True):
             if row.finish_reason is None:
                 row.tokens.append(token)
-                self._judge(row, token)
+                self._check_end(row, token)
         return torch.tensor([row.finish_reason is not None or halted for row in self.rows], device=input_ids.device)
 
-    def _judge(self, row: Row, token: int) -> None:
-        """In vLLM's order: the end token, the length, a loop; a stop string wins over the last two."""
+    def _check_end(self, row: Row, token: int) -> None:
+        """In the order of vLLM: end token, length, loop. A stop string takes precedence over the last two."""
         if token in self.end and not row.sampling.ignore_eos:
             row.finish_reason = "stop"
             return
         if row.sampling.stop:
-            # Only the end of the text is new: a stop string of n characters is at most n bytes' worth of tokens away.
+            # Only the end of the text is new: a stop string of n bytes is within the last n tokens.
             near = max(len(stop.encode()) for stop in row.sampling.stop) + 8
             if any(stop in self.decode(row.tokens[-near:]) for stop in row.sampling.stop):
                 text = self.decode(row.tokens)

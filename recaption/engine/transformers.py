@@ -1,10 +1,10 @@
-"""Any image-text-to-text model of transformers, micro-batched: for models that vLLM lacks, and for small machines.
+"""An engine for image-text-to-text models of transformers, for models that vLLM does not have and for small machines.
 
-engine_args: `batch_size` (16), `wait_ms` (5: how long a batch that is not full waits for more), `threads` (torch's CPU
-threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu); what else is
-given goes to `from_pretrained`. Of the model's own generation settings (temperature, repetition penalty, ...) only the
-end tokens count, as in vLLM with `generation_config="vllm"`, and its image processor gets the same pixel budget (see
-`engine.budget`), so that both engines give the same answers.
+engine_args: `batch_size` (16), `wait_ms` (5: how long an incomplete batch waits for more requests), `threads` (torch's
+CPU threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu). Other
+arguments go to `from_pretrained`. Of the model's generation settings (temperature, repetition penalty, ...) only the
+end tokens are used, as in vLLM with `generation_config="vllm"`. The image processor gets the same pixel budget (see
+`engine.budget`), so that both engines return the same answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from recaption.decode import Decoder
 from recaption.engine import budget
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request, check_prompt
-from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
+from recaption.engine.in_flight import InFlight
+from recaption.errors import ConfigError, EngineDead, MissingExtra, RecaptionError, RequestError
 
 if TYPE_CHECKING:
     from recaption.engine.rows import Row
@@ -34,7 +35,7 @@ class _Job:
 
 
 class TransformersEngine:
-    """See `engine.base.Engine`. The model runs in a thread of its own; the event loop is never blocked."""
+    """See `engine.base.Engine`. The model runs in a thread, so that it never blocks the event loop."""
 
     def __init__(self, spec: EngineSpec) -> None:
         args = dict(spec.engine_args)
@@ -49,57 +50,35 @@ class TransformersEngine:
         self._decoder = Decoder(spec.limits, spec.max_pixels, keep=self.capacity)
         self._model: Any = None
         self._processor: Any = None
-        self._in_flight: set[asyncio.Future[Completion]] = set()
+        self._in_flight = InFlight()
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._least_waiting = self._finished = self._prompt_tokens = 0
-        self._tokens: tuple[int, Sequence[Row]] = 0, ()  # of batches that are over, and the rows of the one that is not
+        self._tokens: tuple[int, Sequence[Row]] = 0, ()  # of finished batches, and the rows of the running batch
         self._more = asyncio.Event()
         self._halt = threading.Event()
         self._worker: ThreadPoolExecutor | None = None
         self._collector: asyncio.Task[None] | None = None
-        self._closed: RecaptionError | None = None
 
     def renderer(self) -> RendererSpec | None:
         return None
 
     async def start(self) -> None:
-        """Load the model. Raises ConfigError where it cannot be one, MissingExtra, EngineDead when out of memory."""
+        """Load the model. Raises ConfigError for an unusable model, MissingExtra, EngineDead when out of memory."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="transformers-engine")
         await asyncio.get_running_loop().run_in_executor(self._worker, self._load)
         self._collector = asyncio.create_task(self._collect())
+        self._in_flight.open()
 
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
-            raise RequestError("the transformers engine takes requests as they are, not rendered ones")
-        if self._closed is not None:
-            raise _again(self._closed)
-        if self._collector is None:
-            raise EngineDead("the engine is not started")
-        check_prompt(work.prompt, self._processor.tokenizer.all_special_tokens)
-        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self._in_flight.add(answer)
-        try:
-            # Beside the worker, so that the model does not wait for it.
-            image = await asyncio.to_thread(
-                self._decoder.decode, work.image, work.sha256, work.pixel_share, work.orientation
-            )
-            if not answer.done():
-                self._waiting.append(_Job(request=work, image=image, answer=answer))
-                self._more.set()
-            return await answer
-        finally:
-            self._in_flight.discard(answer)
-            answer.cancel()  # given up by the caller: the collector leaves it out
-
-    async def drain(self, deadline: float) -> None:
-        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
-        if self._in_flight:
-            await asyncio.wait(list(self._in_flight), timeout=deadline)
+            raise RequestError("the transformers engine takes requests, not rendered ones")
+        return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
-        self._close(self._closed or Interrupted("the engine was stopped"))
+        self._in_flight.stop()
         self._halt.set()
+        await self._in_flight.ended()
         if self._collector is not None:
             self._collector.cancel()
             await asyncio.gather(self._collector, return_exceptions=True)
@@ -135,15 +114,19 @@ class TransformersEngine:
             "dtype": str(getattr(self._model, "dtype", self.spec.dtype)).removeprefix("torch."),
         }
 
-    def _close(self, why: RecaptionError) -> None:
-        self._closed = why
-        self._waiting.clear()
-        for answer in self._in_flight:
-            if not answer.done():
-                answer.set_exception(_again(why))
+    async def _generate(self, request: Request) -> Completion:
+        check_prompt(request.prompt, self._processor.tokenizer.all_special_tokens)
+        # In a thread, so that the model does not wait for it.
+        image = await asyncio.to_thread(
+            self._decoder.decode, request.image, request.sha256, request.pixel_share, request.orientation
+        )
+        job = _Job(request=request, image=image, answer=asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._more.set()
+        return await job.answer  # cancelled with this task: the collector then leaves the job out
 
     async def _collect(self) -> None:
-        """Hand batches to the worker, one at a time; while one runs, the next one gathers."""
+        """Send batches to the worker, one at a time. The next batch gathers while one runs."""
         loop = asyncio.get_running_loop()
         while True:
             await self._more.wait()
@@ -160,10 +143,10 @@ class TransformersEngine:
             try:
                 results = await loop.run_in_executor(self._worker, self._answer, batch)
             except EngineDead as error:
-                self._close(error)
+                self._in_flight.stop(error)
                 return
-            except Exception as error:  # ours: nobody may wait for ever because of it
-                self._close(EngineDead(f"{type(error).__name__}: {error}"))
+            except Exception as error:  # a fault of this module: no request may wait forever
+                self._in_flight.stop(EngineDead(f"{type(error).__name__}: {error}"))
                 raise
             finally:
                 self._running = []
@@ -213,7 +196,7 @@ class TransformersEngine:
             for token in (*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id)
             if token is not None
         )
-        # Without an end token of its own: rows.Follow ends each row by itself.
+        # Without an end token: rows.Follow ends each row.
         model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_token_id)
         length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._length: int = self.spec.max_model_len or length or 1 << 30
@@ -221,7 +204,7 @@ class TransformersEngine:
         self._processor, self._model = processor, model.eval()
 
     def _answer(self, jobs: Sequence[_Job]) -> list[Completion | RecaptionError]:
-        """Answer a batch; if it fails, each of its requests by itself. In the worker thread."""
+        """Answer a batch. If it fails, answer each request alone. Runs in the worker thread."""
         import torch
 
         try:
@@ -234,7 +217,7 @@ class TransformersEngine:
                 raise EngineDead(f"out of memory with a single request: {error}") from error
             if str(self.device).startswith("cuda"):
                 torch.cuda.empty_cache()
-        except Exception as error:  # a model may raise anything; whose fault it is shows one by one
+        except Exception as error:  # any error of a model; the requests are then tried one by one to find the cause
             if isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error):
                 raise EngineDead(f"the device failed: {error}") from error
             if len(jobs) == 1:
@@ -254,12 +237,14 @@ class TransformersEngine:
             return_dict=True,
             processor_kwargs={"padding": True, "return_tensors": "pt", **self._budget},
         ).to(self.device, dtype=self._model.dtype)
-        asked = inputs["attention_mask"].sum(-1).tolist()
-        if max(asked) >= self._length:
-            raise RequestError(f"the prompt has {max(asked)} tokens with its image, the model takes {self._length}")
+        lengths = inputs["attention_mask"].sum(-1).tolist()
+        if max(lengths) >= self._length:
+            raise RequestError(
+                f"the prompt has {max(lengths)} tokens with its image; at most {self._length - 1} are allowed"
+            )
         rows = [
             Row(sampling=job.request.sampling, max_tokens=min(job.request.sampling.max_tokens, self._length - length))
-            for job, length in zip(jobs, asked, strict=True)
+            for job, length in zip(jobs, lengths, strict=True)
         ]
 
         def text(tokens: list[int]) -> str:
@@ -280,27 +265,22 @@ class TransformersEngine:
             self._tokens = over + sum(len(row.tokens) for row in rows), ()
         return [
             Completion(
-                # As vLLM does: the bytes of a character that was not finished are no text.
+                # As in vLLM: without the bytes of an incomplete character.
                 text=text(row.tokens).rstrip("\ufffd") if row.text is None else row.text,
                 finish_reason=row.finish_reason or "length",
                 prompt_tokens=length,
                 output_tokens=len(row.tokens),
             )
-            for row, length in zip(rows, asked, strict=True)
+            for row, length in zip(rows, lengths, strict=True)
         ]
 
 
 def _content(job: _Job) -> list[dict[str, Any]]:
-    """The image first: requests about one image then share the longest prefix."""
+    """The image comes first, so that requests about one image share the longest prefix."""
     return [{"type": "image", "image": job.image}, {"type": "text", "text": job.request.prompt}]
-
-
-def _again(error: RecaptionError) -> RecaptionError:
-    """A new one for each caller: one raised in many tasks would gather all of their tracebacks."""
-    return type(error)(*error.args)
 
 
 def _positive(value: Any, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"engine_args.{name}: {value!r} given, a whole number from 1 on is allowed")
+        raise ConfigError(f"engine_args.{name}: {value!r} is not a whole number of at least 1")
     return value

@@ -1,24 +1,24 @@
-"""vLLM's AsyncLLM: continuous batching, with rendering beside the engine. The only module that imports vllm.
+"""The engine on vLLM's AsyncLLM: continuous batching, with separate renderers. The only module that imports vllm.
 
 Written against vLLM 0.32. tests/engine/test_vllm.py and test_qwen.py, engine starts among them, were run with the CPU
 builds of 0.32.0 (transformers 5.19) and 0.31.0 (transformers 5.17). vLLM declares neither its renderers nor its stat
 loggers stable: run both files with another version before pyproject.toml allows it. engine_args are the fields of
-`AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, ...). What is set unless they say otherwise:
+`AsyncEngineArgs` (max_num_seqs, gpu_memory_utilization, quantization, ...). The defaults are:
 
 - max_num_seqs and max_num_batched_tokens: `AsyncLLM` alone falls back to 128 and 2048 even on an H200, because its
   usage context is in none of the tables of arg_utils.py, and the second is also the image encoder's budget.
-- mm_processor_cache_gb 0: every image is seen once; with it off and enable_prefix_caching off, nothing is hashed.
-  Set enable_prefix_caching where one image is asked several prompts: their common prefix is the image. Renderers then
-  keep the last images as the model's processor left them (RENDER_CACHE_GIB); the engine is always sent whole ones.
-- mm_processor_kwargs: `max_pixels` as the model's own processor says it (`engine.budget`). vLLM measures its encoder's
+- mm_processor_cache_gb 0: every image is processed once; with it off and enable_prefix_caching off, nothing is hashed.
+  Set enable_prefix_caching where an image has several prompts: their common prefix is the image. Renderers then
+  keep the last processed images (RENDER_CACHE_GIB); the engine always gets whole ones.
+- mm_processor_kwargs: `max_pixels` as settings of the model's processor (`engine.budget`). vLLM sizes its encoder's
   memory and cache by the largest image that these allow. limit_mm_per_prompt therefore gives no width and height: they
-  could only make that measure too small, and vLLM refuses an image that needs more than its encoder's cache holds.
+  could only make that size too small, and vLLM refuses an image that needs more than its encoder's cache holds.
 - mm_encoder_tp_mode "data" with tensor parallelism: image encoders are small; whole ones on each GPU share the images.
-- generation_config "vllm": sampling is what the pipeline says, not what the model's author would like.
-- on a CPU: eager, in one process less (see `engine.environment`), and a key-value cache of 1 GiB.
+- generation_config "vllm": the sampling is that of the pipeline, not that of the model's authors.
+- on a CPU: eager, without a worker process (see `engine.environment`), and a key-value cache of 1 GiB.
 
-An image is resized, patched and tokenised by a renderer (`VllmRendererSpec`, built in any process); the engine's own
-does it on one thread for all requests (vllm/renderers/base.py), which starves the GPU.
+A renderer (`VllmRendererSpec`, built in any process) resizes, patches and tokenises an image. The engine's own renderer
+uses one thread for all requests (vllm/renderers/base.py), which starves the GPU.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from recaption.decode import Decoder
 from recaption.engine import budget
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request, check_prompt
 from recaption.engine.environment import prepare, prepare_cpu
+from recaption.engine.in_flight import InFlight
 from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
-from recaption.engine.tally import Tally
-from recaption.errors import ConfigError, EngineDead, Interrupted, MissingExtra, RecaptionError, RequestError
+from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
 from recaption.types import ImageLimits, Sampling
 
 _GIB = 2**30
 RENDER_CACHE_GIB = 0.125
-"""What a renderer keeps of processed images where one is asked several prompts: ten of a megapixel in float32."""
+"""Cache of processed images in a renderer, for several prompts per image: ten megapixel images in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VllmRendererSpec:
-    """See `engine.base.RendererSpec`. `config` is the engine's own VllmConfig, pickled: renderers start in no time."""
+    """See `engine.base.RendererSpec`. `config` is the engine's pickled VllmConfig, so that renderers start fast."""
 
     config: bytes
     model: str
@@ -63,7 +63,7 @@ class VllmRendererSpec:
 
 
 class VllmRenderer:
-    """Requests to vLLM's engine inputs; one thread at a time."""
+    """Turns requests into vLLM's engine inputs. Not thread-safe."""
 
     def __init__(self, spec: VllmRendererSpec) -> None:
         prepare(spec.model)
@@ -72,7 +72,7 @@ class VllmRenderer:
 
         config = cloudpickle.loads(spec.config)
         # Not the cache that vLLM splits between a front end and its engine: with skip_mm_cache below, whole items come
-        # out of one that only the renderer knows of (vllm/multimodal/cache, MultiModalProcessorOnlyCache).
+        # from a cache in the renderer alone (vllm/multimodal/cache, MultiModalProcessorOnlyCache).
         config.model_config.multimodal_config.mm_processor_cache_gb = spec.cache_gib
         self._renderer = renderer_from_config(config)
         self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
@@ -85,19 +85,19 @@ class VllmRenderer:
     def render(self, request: Request) -> Rendered:
         """Raises ImageError, and RequestError for a prompt that is too long or that the model's template refuses.
 
-        Times are of this thread: torch works with one, too, where OMP_NUM_THREADS does not say otherwise.
+        The times are those of this thread; torch also uses one thread, unless OMP_NUM_THREADS is set.
         """
         check_prompt(request.prompt, self._special)
         started = time.thread_time()
         image = self._decoder.decode(request.image, request.sha256, request.pixel_share, request.orientation)
         decoded = time.thread_time()
-        # The id stands for the pixels: requests that show the same ones share the processor's and the encoder's work.
+        # The id of the pixels: requests with the same pixels share the work of the processor and the encoder.
         pixels = f"{request.sha256}-{self._pixels}-{request.pixel_share}"
         part = {"type": "image_pil", "image_pil": image, "uuid": pixels}
         content = [part, {"type": "text", "text": request.prompt}]
         try:
             _, prompt = self._renderer.render_messages([{"role": "user", "content": content}], self._params)
-            # As transformers' processors do it: a template that writes the first token itself gets no second one.
+            # As in transformers' processors: no second first token if the template already writes one.
             first = not (self._bos and str(prompt.get("prompt", "")).startswith(self._bos))
             tokens = dataclasses.replace(self._renderer.default_chat_tok_params, add_special_tokens=first)
             [engine_input] = self._renderer.render_cmpl([prompt], tokens, skip_mm_cache=True)
@@ -114,7 +114,7 @@ class VllmRenderer:
 
 
 class VllmEngine:
-    """See `engine.base.Engine`. Takes Requests as well (rendered in a thread of its own) and Rendered."""
+    """See `engine.base.Engine`. Takes Rendered, and Requests, which it renders in a thread."""
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
@@ -122,8 +122,7 @@ class VllmEngine:
         self._engine: Any = None
         self._tally = Tally()
         self._numbers = itertools.count()
-        self._in_flight: set[asyncio.Task[Completion]] = set()
-        self._closed: RecaptionError | None = None
+        self._in_flight = InFlight()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vllm-render")
 
     @cached_property
@@ -158,46 +157,27 @@ class VllmEngine:
 
         loggers = [_stat_logger(self._tally)]
         try:
-            # disable_log_stats: only vLLM's own loggers stay out; with one given, the numbers are made all the same.
+            # disable_log_stats only disables vLLM's loggers; the statistics are still made for a given logger.
             self._engine = await asyncio.to_thread(
                 AsyncLLM.from_vllm_config, config, disable_log_stats=True, stat_loggers=loggers
             )
         except Exception as error:
             raise EngineDead(f"vLLM could not start {self.spec.model}: {type(error).__name__}: {error}") from error
         seqs = config.scheduler_config.max_num_seqs
-        # A full batch, and who comes next: many, because answers of one length end in one step.
+        # A full batch and its successors: many, because answers of equal length end in the same step.
         self.capacity = seqs + max(min(seqs, 64), seqs // 4)
+        self._in_flight.open()
 
     async def generate(self, work: Request | Rendered) -> Completion:
-        if self._closed is not None:
-            raise type(self._closed)(*self._closed.args)
-        if self._engine is None:
-            raise EngineDead("the engine is not started")
-        task = asyncio.ensure_future(self._generate(work))
-        self._in_flight.add(task)
-        task.add_done_callback(self._in_flight.discard)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if task.cancelled() and self._closed is not None:  # by stop, not by the caller
-                raise type(self._closed)(*self._closed.args) from None
-            task.cancel()
-            raise
-
-    async def drain(self, deadline: float) -> None:
-        self._closed = self._closed or Interrupted("the engine is stopping and takes no more requests")
-        if self._in_flight:
-            await asyncio.wait(list(self._in_flight), timeout=deadline)
+        return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
-        self._closed = self._closed or Interrupted("the engine was stopped")
-        for task in list(self._in_flight):
-            task.cancel()
-        await asyncio.gather(*self._in_flight, return_exceptions=True)
+        self._in_flight.stop()
+        await self._in_flight.ended()
         engine, self._engine = self._engine, None
         if engine is not None:
             if engine.output_handler is not None:
-                engine.output_handler.cancel()  # it would call the end of the engine's process a failure, and log it
+                engine.output_handler.cancel()  # it would report the end of the engine's process as a failure
             await asyncio.to_thread(engine.shutdown)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -239,7 +219,7 @@ class VllmEngine:
         except Exception as error:
             if self._engine is None or self._engine.errored:
                 raise EngineDead(f"vLLM's engine died: {type(error).__name__}: {error}") from error
-            cause = error.__cause__ or error  # vLLM wraps what it did not expect
+            cause = error.__cause__ or error  # vLLM wraps unexpected errors
             raise RequestError(f"{type(cause).__name__}: {str(cause)[:500]}") from error
         if last is None or not last.outputs:
             raise RequestError("vLLM ended the request without an output")
@@ -253,10 +233,49 @@ class VllmEngine:
         )
 
 
-def _stat_logger(tally: Tally) -> type:
-    """A class that vLLM makes its stat logger of.
+class Tally:
+    """Sums the statistics of vLLM's scheduler steps into a gauge. Not thread-safe: for one event loop."""
 
-    A PrometheusStatLogger by name only: vLLM adds its own, which costs time in every step, unless it is given one
+    def __init__(self) -> None:
+        self._now: dict[int, tuple[int, int]] = {}  # scheduler -> running, waiting
+        self._least_waiting = self._requests = self._prompt_tokens = self._output_tokens = 0
+
+    def record(self, scheduler_stats: Any, iteration_stats: Any, scheduler: int) -> None:
+        """`SchedulerStats` and `IterationStats` of vllm/v1/metrics/stats.py; either may be None."""
+        if scheduler_stats is not None:
+            # Without requests that wait for something other than capacity: they would wait in an idle engine too.
+            self._now[scheduler] = scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs
+            self._least_waiting = min(self._least_waiting, self._waiting())
+        if iteration_stats is not None:
+            self._requests += len(iteration_stats.finished_requests)
+            self._prompt_tokens += iteration_stats.num_prompt_tokens
+            self._output_tokens += iteration_stats.num_generation_tokens
+
+    def read(self, in_flight: int) -> Gauge:
+        """Return the gauge and start its next window. `in_flight`: requests that the engine has.
+
+        A scheduler without work makes no steps, so its last statistics may include requests that were cancelled since.
+        The counts are therefore limited to `in_flight`.
+        """
+        waiting = min(self._waiting(), in_flight)
+        least, self._least_waiting = min(self._least_waiting, waiting), waiting
+        return Gauge(
+            running=min(sum(running for running, _ in self._now.values()), in_flight),
+            waiting=waiting,
+            least_waiting=least,
+            requests=self._requests,
+            prompt_tokens=self._prompt_tokens,
+            output_tokens=self._output_tokens,
+        )
+
+    def _waiting(self) -> int:
+        return sum(waiting for _, waiting in self._now.values())
+
+
+def _stat_logger(tally: Tally) -> type:
+    """The class of which vLLM makes its stat logger.
+
+    It is a PrometheusStatLogger, because vLLM otherwise adds its own, which costs time in every step
     (vllm/v1/metrics/loggers.py, StatLoggerManager).
     """
     from vllm.v1.metrics.loggers import PrometheusStatLogger
@@ -284,7 +303,7 @@ def _stat_logger(tally: Tally) -> type:
 
 
 def sampling_params(sampling: Sampling) -> Any:
-    """vLLM's SamplingParams: only the finished answer comes back, and a loop ends it (`engine.repetition`)."""
+    """vLLM's SamplingParams: it returns only finished answers and ends loops (`engine.repetition`)."""
     from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind, SamplingParams
 
     loops = RepetitionDetectionParams(max_pattern_size=MAX_PATTERN, min_pattern_size=1, min_count=MIN_COUNT)
@@ -302,7 +321,7 @@ def sampling_params(sampling: Sampling) -> Any:
 
 
 def _config(spec: EngineSpec) -> Any:
-    """vLLM's whole configuration of `spec`. Raises ConfigError with what vLLM says, MissingExtra without vLLM."""
+    """The configuration of vLLM for `spec`. Raises ConfigError with vLLM's message, MissingExtra without vLLM."""
     prepare(spec.model)
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -342,7 +361,7 @@ def _config(spec: EngineSpec) -> Any:
     try:
         config = AsyncEngineArgs(**{**args, **given}).create_engine_config()
     except (ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise ConfigError(f"vLLM cannot run model {spec.model!r} as set: {error}") from error
+        raise ConfigError(f"vLLM cannot run model {spec.model!r} with these settings: {error}") from error
     if config.model_config.multimodal_config is None:
         raise ConfigError(f"model {spec.model!r} takes no images: name a vision-language model")
     return config

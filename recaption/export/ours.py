@@ -7,6 +7,7 @@ from typing import Final
 from recaption.errors import RecaptionError, UserError
 from recaption.export.dataset import Dataset
 from recaption.io.store import open_store
+from recaption.output.paths import ANSWERS, INDEX, PIPELINE
 
 _READ_AS_BUILT: Final = {"flair": "webdataset", "cosmos": "webdataset", "open_clip": "webdataset"}
 """Trainers that read a build of this format without an export."""
@@ -37,6 +38,6 @@ def refuse_output(path: str, name: str) -> None:
 def _is_unfinished(path: str) -> bool:
     try:
         store = open_store(path)
-        return store.exists("pipeline.yaml") and any(name in ("answers", "index") for name in store.folders(""))
+        return store.exists(PIPELINE) and any(name in (ANSWERS, INDEX) for name in store.folders(""))
     except (UserError, RecaptionError, OSError):
         return False

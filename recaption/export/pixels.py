@@ -15,15 +15,16 @@ from recaption import strictyaml
 from recaption.config import load, validate
 from recaption.errors import ConfigError, DatasetError, ImageError, UserError
 from recaption.export.dataset import Dataset, Split
+from recaption.imagefile import STORED_SUFFIXES
 from recaption.io.files import open_stream
+from recaption.io.tar import BrokenTarError, TarReader
 from recaption.output.index import index_from_table
+from recaption.output.paths import PIPELINE, index_file
 from recaption.source import Source, open_source
 from recaption.source.places import hosts_of, is_on_a_host_of
-from recaption.source.tar import BrokenTarError, TarReader
 from recaption.tablefile import read_table
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image
-from recaption.write.pixels import SUFFIXES
 
 _SHOWN = 5  # places that are named in a message
 
@@ -87,7 +88,7 @@ def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, 
                 rows = table.read_row_group(group, columns=["key", "image.bytes", "image_format"], use_threads=False)
                 for batch in rows.to_batches(max_chunksize=64):
                     for row in batch.to_pylist():
-                        suffix = SUFFIXES[row["image_format"]]
+                        suffix = STORED_SUFFIXES[row["image_format"]]
                         yield row["key"], Picture(data=row["image"]["bytes"], suffix=suffix)
     except pa.ArrowException as error:
         raise DatasetError(f"{dataset.file(path)} cannot be read: {error}", shard=shard) from error
@@ -119,7 +120,7 @@ def _as_jpeg(data: bytes, record: Record) -> Picture | None:
 
 
 def _index(dataset: Dataset, shard: str) -> list[Image]:
-    path = f"index/{shard}.parquet"
+    path = index_file(shard)
     try:
         data = dataset.out.get(path) if dataset.out else None
     except FileNotFoundError:
@@ -144,8 +145,8 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
         config = load(str(dataset.pipeline))[0].source
     else:
         try:
-            where = f"{dataset.out.url}/pipeline.yaml"
-            data = strictyaml.read(strictyaml.decoded(dataset.out.get("pipeline.yaml"), where), where)
+            where = f"{dataset.out.url}/{PIPELINE}"
+            data = strictyaml.read(strictyaml.decoded(dataset.out.get(PIPELINE), where), where)
             config = validate(data, where).source
         except (FileNotFoundError, ConfigError) as error:
             raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error
@@ -158,7 +159,7 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
         raise UserError(
             f"{dataset.out.url} is a sidecar, and may be somebody else's. Images are read from hosts only where a "
             f"pipeline file that you name has them in source.path; the output wants:\n{shown}\n"
-            "Read pipeline.yaml, and give your own file with --pipeline FILE"
+            f"Read {PIPELINE}, and give your own file with --pipeline FILE"
         )
     try:
         return open_source(config)

@@ -22,10 +22,9 @@ from recaption.export.pixels import with_pictures
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
+from recaption.io.tar import BrokenTarError, TarReader, split_name
 from recaption.problems import Problem
 from recaption.source.listing import list_files
-from recaption.source.tar import BrokenTarError, TarReader
-from recaption.source.webdataset import META, NAME
 from recaption.types import Record
 from recaption.write.webdataset import end_mark, pieces, primary_text
 
@@ -208,14 +207,14 @@ def _samples(tar: str) -> Iterator[Found | Problem]:
         with files.open_stream(tar) as file:
             reader = TarReader(file, tar)
             for member in reader.members():
-                name = None if META.match(member.name) or member.kind != "file" else NAME.fullmatch(member.name)
+                name = split_name(member.name) if member.kind == "file" else None
                 if name is None:
                     continue
-                suffix = name[2].lower()
-                if now is None or name[1] != key or suffix in now.suffixes:
+                suffix = name[1]
+                if now is None or name[0] != key or suffix in now.suffixes:
                     if now is not None:
                         yield now
-                    key, now = name[1], Found(where=f"{tar}: {name[1]}")
+                    key, now = name[0], Found(where=f"{tar}: {name[0]}")
                 now.suffixes.append(suffix)
                 if suffix in ("json", "txt") and member.size <= _LARGEST:
                     now.texts[suffix] = b"".join(reader.pieces(member))

@@ -1,6 +1,6 @@
-"""Generation: images in, raw answers in the store. Ray carries it (`driver`); everything else here is plain Python.
+"""Generation: images in, raw answers in the store. Ray runs it (`driver`, `transport`); the rest is plain Python.
 
-plan ──► driver ──► scheduler (pure) ──► actor: read, ask (retry), put ──► parts
-            │                                                               ▲
-            └── chunks: index a shard, see what is missing ─────────────────┘
+plan ──► driver ──► scheduler (pure) ──► actor: prefetch (read, render), retry (generate), part_writer ──► parts
+            │                                                                                               ▲
+            └── chunks: index a shard, list the missing requests ───────────────────────────────────────────┘
 """

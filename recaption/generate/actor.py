@@ -1,6 +1,6 @@
-"""The actor that holds one engine: reads a chunk's images, has them rendered, asks, and puts the parts itself.
+"""The actor that runs one engine: it reads and renders the images of a chunk, sends the requests, and stores the parts.
 
-Plain asyncio, no Ray in it: `transport` turns `EngineHost` into a Ray actor, tests run it as it is.
+Plain asyncio without Ray. `transport` turns `EngineHost` into a Ray actor; tests run it as it is.
 """
 
 from __future__ import annotations
@@ -15,33 +15,53 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from recaption import engine as engines
-from recaption.engine.base import Completion, Engine, Gauge, Rendered, RendererSpec, Request
+from recaption.engine.base import Completion, Engine, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, RequestError, ShardError, UserError
 from recaption.generate import render
+from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedRequest
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
-from recaption.generate.intake import Intake
+from recaption.generate.engine_state import Assignment
 from recaption.generate.meter import Meter, Where
-from recaption.generate.retry import ask_until_answered, reject
-from recaption.generate.scheduler import Assignment
-from recaption.generate.work import Buffer, HostSpec, Item, Work
+from recaption.generate.part_writer import PartWriter
+from recaption.generate.prefetch import Prefetcher
+from recaption.generate.retry import answer_with_retries, reject
 from recaption.io.store import Store, open_store
+from recaption.output.paths import lease_file
+from recaption.source import Source
 from recaption.tasks.question import Question
 from recaption.types import Answer, Reject
 
-NAMED = 16  # rejects between two polls of which the driver is told which they are
-DETAIL = 200  # characters of what it is told of each
-READ_ATTEMPTS = 3  # times that an image which cannot be read is tried before it is a reject
-WINDOW = 1.0  # seconds of the meter and the watchdogs
+NAMED = 16  # rejects that a poll lists one by one
+DETAIL = 200  # characters of the detail of each of them
+READ_ATTEMPTS = 3  # attempts to read an image before it is rejected
+WINDOW = 1.0  # seconds between two checks of the meter and the watchdogs
 Launch = Callable[[RendererSpec], render.Worker]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """The end of an assignment whose actor lives: its chunk without what was given back, and what it stored of it.
+class ActorSpec:
+    """The settings of an actor; plain picklable values."""
 
-    With an `error`, a part of the chunk may be missing from the store.
+    engine: EngineSpec
+    questions: tuple[Question, ...]
+    source: Source
+    store_url: str
+    epoch: int
+    actor: int
+    renderers: int | None = None  # None: as many as are needed
+    neighbours: int = 1  # engines on its node, including this one
+    all_cores: bool = False  # compute on the node's cores, shared with the neighbours; else on those that Ray reserved
+    hang_seconds: float = 300.0
+    host_bytes: int | None = None  # memory limit of the replica; None: its share of 80% of the node
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """The end of an assignment whose actor is alive: the chunk without the rows given back, and stored counts.
+
+    With an `error`, results may be missing from the store.
     """
 
     chunk: Chunk
@@ -51,37 +71,32 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Poll:
-    """How an actor is doing: a few hundred bytes."""
+    """The state of an actor in a few hundred bytes."""
 
-    counters: Counters  # of the actor since its start: what it has stored, and tokens
+    counters: Counters  # stored results and processed tokens since the actor started
     meter: Meter
-    open: dict[int, tuple[int, int]]  # assignment -> requests not settled, of them not begun
+    open: dict[int, tuple[int, int]]  # assignment -> unfinished requests, and how many of them are queued
     in_flight: int  # requests
     renderers: int
     host_bytes: int  # memory of the engine's processes and its renderers
-    bloated: bool = False  # more than it may take
-    answers: int = 0  # of the engine, whether stored yet or not
-    rejected: tuple[Reject, ...] = ()  # since the last poll, with short details: for the log
-    not_named: int = 0  # rejects since the last poll, beyond those
-
-    @classmethod
-    def nothing(cls) -> Poll:
-        """Of an engine that never told."""
-        return cls(counters=Counters(), meter=Meter(), open={}, in_flight=0, renderers=0, host_bytes=0)
+    bloated: bool = False  # the memory is above the limit
+    answers: int = 0  # of the engine, stored or not
+    rejected: tuple[Reject, ...] = ()  # the first ones since the last poll, with short details: for the log
+    not_named: int = 0  # further rejects since the last poll
 
 
 class EngineHost:
-    """One engine and the work around it. `run_chunk` may be called many times at once."""
+    """One engine and the work around it. Calls of `run_chunk` may run concurrently."""
 
-    def __init__(self, spec: HostSpec, engine: Engine | None = None, launch: Launch = render.RayWorker) -> None:
+    def __init__(self, spec: ActorSpec, engine: Engine | None = None, launch: Launch = render.RayWorker) -> None:
         self._spec = spec
         self._store: Store = open_store(spec.store_url)
         self._given, self._launch = engine, launch
         self._counters, self._meter = Counters(), Meter()
         self._rejected: list[Reject] = []  # since the last poll, the first NAMED
         self._not_named = 0
-        self._works: dict[int, Work] = {}
-        self._asking: set[asyncio.Task[None]] = set()
+        self._chunks: dict[int, ChunkState] = {}  # by assignment
+        self._running: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._least_in_flight = 0
         self._completed = self._answers = 0
@@ -90,16 +105,16 @@ class EngineHost:
         self._pool: render.RenderPool | None = None
         self._watching: asyncio.Task[None] | None = None
         self._host_bytes = 0
-        self._may_take = spec.host_bytes or 0.8 * node_bytes() / spec.neighbours
+        self._memory_limit = spec.host_bytes or 0.8 * node_bytes() / spec.neighbours
 
     async def start(self) -> tuple[int, dict[str, str]]:
-        """Start the engine and its renderers. Returns its capacity (requests in flight) and its provenance.
+        """Start the engine and its renderers. Returns the engine's capacity (requests in flight) and its provenance.
 
-        Raises what the user can mend as it is (ConfigError, MissingExtra), everything else as EngineDead.
+        Raises ConfigError and MissingExtra, which the user can fix, and EngineDead for all other errors.
         """
         try:
             self._engine: Engine = await asyncio.to_thread(self._build) if self._given is None else self._given
-            # The recipe first: two threads that import an engine's packages at once see them half made.
+            # Before the engine starts: two threads that import its packages at the same time see partial modules.
             spec = None if self._spec.renderers == 0 else await asyncio.to_thread(self._engine.renderer)
             rendering = asyncio.create_task(self._start_renderers(spec))
             try:
@@ -112,17 +127,19 @@ class EngineHost:
         except Exception as error:
             raise EngineDead(f"the engine did not start: {type(error).__name__}: {error}") from error
         self._capacity = self._engine.capacity
-        self._intake = Intake(self._spec, self._store, self._capacity, self._pool, self._meter)
-        self._intake.on_ready = self._pump
-        self._intake.on_unusable = self._unusable
-        self._intake.on_broken = self._abort
-        self._intake.start()
+        self._prefetch = Prefetcher(
+            self._store, self._spec.source, self._spec.engine.limits, self._capacity, self._pool, self._meter
+        )
+        self._prefetch.on_ready = self._pump
+        self._prefetch.on_unusable = self._unusable
+        self._prefetch.on_broken = self._abort
+        self._prefetch.start()
         self._watching = asyncio.create_task(self._watch())
-        self._watching.add_done_callback(self._answered)
+        self._watching.add_done_callback(self._ended)
         return self._capacity, {**self._engine.provenance(), "capacity": str(self._capacity)}
 
     async def work_on(self, assignment: Assignment) -> Ended:
-        """As `run_chunk`, but a failure comes with the figures of what was stored before it."""
+        """As `run_chunk`, but an error is returned with the counts of what was stored before it."""
         stored = Counters()
         try:
             return Ended(chunk=await self.run_chunk(assignment, stored), counters=stored)
@@ -130,25 +147,26 @@ class EngineHost:
             return Ended(chunk=assignment.chunk, counters=stored, error=error)
 
     async def run_chunk(self, assignment: Assignment, stored: Counters | None = None) -> Chunk:
-        """Answer or reject everything that the chunk misses, and put it: when this returns, it lies in the store.
+        """Answer or reject all missing requests of the chunk. When this returns, the results are in the store.
 
-        Returns the chunk without what was given back. Raises EngineDead, StoreError, ShardError (the source cannot be
-        read now), Interrupted (drained); what was answered is put all the same. What is put is added to `stored`.
+        Returns the chunk without the rows that were given back. Raises EngineDead, StoreError, ShardError (the source
+        cannot be read now), Interrupted (drained); finished results are stored before it raises. Stored results are
+        added to `stored`.
         """
         questions, chunk = self._spec.questions, assignment.chunk
         stem = f"{chunk.number:06d}.{self._spec.epoch:06d}"
-        writer = f"{self._spec.actor}_{assignment.id}"
+        suffix = f"{self._spec.actor}_{assignment.id}"
         counters = (self._counters,) if stored is None else (self._counters, stored)
-        buffer = Buffer(self._store, questions, chunk, stem, writer, self._meter, counters)
-        buffer.on_unstorable = self._name
-        work = Work(assignment, questions, buffer)
+        writer = PartWriter(self._store, questions, chunk, stem, suffix, self._meter, counters)
+        writer.on_unstorable = self._name
+        state = ChunkState(assignment, questions, writer)
         if self._dead or self._draining:
-            raise self._again(self._dead) if self._dead else Interrupted("drained on request")
-        self._works[assignment.id] = work
-        flusher = asyncio.create_task(buffer.flush_regularly())
-        ended = asyncio.create_task(work.ended.wait())
+            raise self._copy(self._dead) if self._dead else Interrupted("drained on request")
+        self._chunks[assignment.id] = state
+        flusher = asyncio.create_task(writer.flush_regularly())
+        ended = asyncio.create_task(state.ended.wait())
         try:
-            self._intake.add(work)
+            self._prefetch.add(state)
             await asyncio.wait({flusher, ended}, return_when=asyncio.FIRST_COMPLETED)
             if flusher.done() and not flusher.cancelled() and (failed := flusher.exception()):
                 raise failed
@@ -156,120 +174,119 @@ class EngineHost:
             flusher.cancel()
             ended.cancel()
             try:
-                await buffer.flush()  # what was paid for is kept, whatever else went wrong
+                await writer.flush()  # finished results are stored, whatever else failed
             finally:
-                del self._works[assignment.id]
-        if isinstance(work.error, EngineDead):
-            raise self._again(work.error, work.suspects, tuple(work.keys[row] for row in work.suspects))
-        if work.error is not None:
-            raise work.error
-        return work.chunk
+                del self._chunks[assignment.id]
+        if isinstance(state.error, EngineDead):
+            raise self._copy(state.error, state.suspects, tuple(state.keys[row] for row in state.suspects))
+        if state.error is not None:
+            raise state.error
+        return state.chunk
 
     async def give_back(self, assignment: int, requests: int) -> Chunk | None:
-        """Take up to so many requests of an assignment back that have not begun; None when there are none."""
-        work = self._works.get(assignment)
-        return None if work is None or self._draining else work.give_back(requests)
+        """Take up to so many queued requests back from an assignment. None: none is queued."""
+        state = self._chunks.get(assignment)
+        return None if state is None or self._draining else state.give_back(requests)
 
     async def poll(self) -> Poll:
         rejected, not_named, self._rejected, self._not_named = self._rejected, self._not_named, [], 0
         return Poll(
             counters=self._counters,
             meter=self._meter,
-            open={n: work.open for n, work in self._works.items()},
+            open={n: state.open for n, state in self._chunks.items()},
             in_flight=self._in_flight,
             renderers=self._pool.size if self._pool else 0,
             host_bytes=self._host_bytes,
-            bloated=self._host_bytes > self._may_take,
+            bloated=self._host_bytes > self._memory_limit,
             answers=self._answers,
             rejected=tuple(rejected),
             not_named=not_named,
         )
 
     async def drain(self, deadline: float) -> None:
-        """Take in nothing more, wait at most `deadline` seconds for what is in the engine, and put what is answered."""
+        """Take no more images, wait at most `deadline` seconds for requests in flight, and store what is answered."""
         self._draining = True
-        self._intake.stop()
+        self._prefetch.stop()
         until = time.monotonic() + deadline
-        while self._asking and time.monotonic() < until:
+        while self._running and time.monotonic() < until:
             await asyncio.sleep(0.05)
-        works = list(self._works.values())
-        await asyncio.gather(*(work.buffer.flush() for work in works))
-        for work in works:
-            work.abort(Interrupted("drained on request"))
+        states = list(self._chunks.values())
+        await asyncio.gather(*(state.writer.flush() for state in states))
+        for state in states:
+            state.abort(Interrupted("drained on request"))
 
     async def stop(self) -> None:
         if self._watching is not None:
             self._watching.cancel()
-        self._intake.stop()
+        self._prefetch.stop()
         await self._engine.stop()
 
     # images on their way
 
     def _pump(self) -> None:
-        """Fill the engine up with what is ready, all prompts of an image back to back."""
-        ready = self._intake.ready
+        """Fill the engine with ready images; all requests of an image enter together."""
+        ready = self._prefetch.ready
         while ready and not self._draining and self._dead is None:
             item = ready[0]
-            if item.wanted and self._in_flight and self._in_flight + len(item.questions) > self._capacity:
+            if item.wanted and self._in_flight and self._in_flight + len(item.requests) > self._capacity:
                 return
             ready.popleft()
-            task = asyncio.create_task(self._answer(item) if item.wanted else self._intake.taken(item))
+            task = asyncio.create_task(self._answer_image(item) if item.wanted else self._prefetch.release(item))
             if item.wanted:
                 self._meter.spent("queue", time.monotonic() - item.since)
-                item.work.begin(item.image.row, item.image.key)
-                self._in_flight += len(item.questions)
-            self._asking.add(task)
-            task.add_done_callback(self._answered)
+                item.state.begin(item.image.row, item.image.key)
+                self._in_flight += len(item.requests)
+            self._running.add(task)
+            task.add_done_callback(self._ended)
 
-    def _answered(self, task: asyncio.Task[None]) -> None:
-        self._asking.discard(task)
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._abort(error if isinstance(error, RecaptionError) else EngineDead(f"{type(error).__name__}: {error}"))
 
-    async def _answer(self, item: Item) -> None:
+    async def _answer_image(self, item: QueuedImage) -> None:
         try:
-            await asyncio.gather(*(self._answer_question(item, question) for question in item.questions))
+            await asyncio.gather(*(self._answer(item, queued) for queued in item.requests))
         finally:
-            await self._intake.taken(item)
-        item.work.settle(item.image.row)
+            await self._prefetch.release(item)
+        item.state.finish(item.image.row)
 
-    async def _answer_question(self, item: Item, question: Question) -> None:
-        async def ask(request: Request) -> Completion:
-            return await self._ask(item, question, request)
+    async def _answer(self, item: QueuedImage, queued: QueuedRequest) -> None:
+        async def generate(attempt: Request) -> Completion:
+            return await self._generate(queued, attempt)
 
         try:
-            result = await ask_until_answered(question, item.image, item.data, ask)
+            result = await answer_with_retries(queued.request, queued.first, generate)
         except EngineDead as error:
-            self._abort(error)  # before the next image begins: it would be a suspect too
+            self._abort(error)  # before the next image enters: it would become a suspect too
             raise
         finally:
             self._in_flight -= 1
             self._pump()
             self._least_in_flight = min(self._least_in_flight, self._in_flight)
-        item.work.answered(item.image.row)
+        item.state.answered(item.image.row)
         self._name(result)
         self._completed += 1
         self._answers += isinstance(result, Answer)
-        item.work.buffer.add(question, result)
+        item.state.writer.add(queued.request.question, result)
 
     def _name(self, item: Answer | Reject) -> None:
-        """Keep a reject for the next poll, which names it in the log."""
+        """Keep a reject for the next poll, so that the log can list it."""
         if isinstance(item, Reject) and len(self._rejected) < NAMED:
             self._rejected.append(dataclasses.replace(item, detail=item.detail[:DETAIL]))
         elif isinstance(item, Reject):
             self._not_named += 1
 
-    async def _ask(self, item: Item, question: Question, request: Request) -> Completion:
-        work: Request | Rendered = request
+    async def _generate(self, queued: QueuedRequest, attempt: Request) -> Completion:
+        work: Request | Rendered = attempt
         if self._pool is not None:
-            rendered = item.rendered[question.id]
-            if request.pixel_share != 1.0:
-                rendered = await self._intake.again(request)
+            rendered = queued.rendered if attempt.pixel_share == 1.0 else await self._prefetch.render(attempt)
             if isinstance(rendered, ImageError):
                 raise ImageError(rendered.reason, rendered.args[0])
             if isinstance(rendered, RecaptionError):
                 raise RequestError(rendered.args[0])
-            work = dataclasses.replace(rendered, sampling=request.sampling)
+            assert rendered is not None
+            work = dataclasses.replace(rendered, sampling=attempt.sampling)
         started = time.monotonic()
         try:
             completion = await complete(self._engine, work)
@@ -278,57 +295,58 @@ class EngineHost:
         except Exception as error:
             raise EngineDead(f"the engine failed: {type(error).__name__}: {error}") from error
         self._meter.spent("engine", time.monotonic() - started)
-        self._counters.prompt_tokens[question.id] += completion.prompt_tokens
-        self._counters.cached_tokens[question.id] += completion.cached_tokens
-        self._counters.output_tokens[question.id] += completion.output_tokens
+        generation = queued.request.question.id
+        self._counters.prompt_tokens[generation] += completion.prompt_tokens
+        self._counters.cached_tokens[generation] += completion.cached_tokens
+        self._counters.output_tokens[generation] += completion.output_tokens
         return completion
 
-    def _unusable(self, item: Item, error: ImageError) -> None:
-        """An image that could not be read: a reject, or a reason to try the chunk again later."""
-        work = item.work
-        if error.reason == "unreadable" and work.assignment.attempt < READ_ATTEMPTS - 1:
-            work.skip(item.image.row, ShardError(str(error), shard=item.image.shard))
+    def _unusable(self, item: QueuedImage, error: ImageError) -> None:
+        """Reject an image that cannot be used, or leave it for a later attempt if it could not be read."""
+        state = item.state
+        if error.reason == "unreadable" and state.assignment.attempt < READ_ATTEMPTS - 1:
+            state.skip(item.image.row, ShardError(str(error), shard=item.image.shard))
             return
-        work.begin(item.image.row, item.image.key)
+        state.begin(item.image.row, item.image.key)
         task = asyncio.create_task(self._reject(item, error))
-        self._asking.add(task)
-        task.add_done_callback(self._answered)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
-    async def _reject(self, item: Item, error: ImageError) -> None:
-        for question in item.questions:
-            found = reject(question, item.image, error.reason, str(error), [])
-            self._name(found)
-            item.work.buffer.add(question, found)
-        item.work.settle(item.image.row)
+    async def _reject(self, item: QueuedImage, error: ImageError) -> None:
+        for queued in item.requests:
+            made = reject(queued.request, error.reason, str(error))
+            self._name(made)
+            item.state.writer.add(queued.request.question, made)
+        item.state.finish(item.image.row)
 
     def _abort(self, error: RecaptionError) -> None:
-        """The engine, the store or the renderers failed: every open chunk ends with it."""
+        """The engine, the store or the renderers failed: end every open assignment with the error."""
         if isinstance(error, Interrupted) and self._draining:
             return
         if isinstance(error, EngineDead) and self._dead is None:
             self._dead = error
-            self._intake.stop()
-        for work in list(self._works.values()):
-            work.abort(error)
+            self._prefetch.stop()
+        for state in list(self._chunks.values()):
+            state.abort(error)
 
     @staticmethod
-    def _again(error: EngineDead, rows: tuple[int, ...] = (), keys: tuple[str, ...] = ()) -> EngineDead:
-        """The same death, told for another chunk, with the rows of it that were in the engine."""
-        told = EngineDead(*error.args)
-        told.rows, told.keys = rows, keys
-        return told
+    def _copy(error: EngineDead, rows: tuple[int, ...] = (), keys: tuple[str, ...] = ()) -> EngineDead:
+        """The same error for another assignment, with the rows of it that were in the engine."""
+        copy = EngineDead(*error.args)
+        copy.rows, copy.keys = rows, keys
+        return copy
 
     # renderers and watchdogs
 
     def _build(self) -> Engine:
-        """The engine, on a node that sees the output: one that joins late was not there when that was looked at."""
-        if self._spec.all_cores:  # Ray has said one thread for one reserved core
+        """Build the engine. Check that this node sees the output: it may have joined after the run checked nodes."""
+        if self._spec.all_cores:  # Ray sets one thread per reserved core
             os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._spec.neighbours))
-            # Threads that spin while they wait for each other steal from whoever they wait for: beside another busy
-            # process, an engine of two threads on two cores made a third of the tokens.
+            # Threads that spin while they wait for each other take cores from the threads they wait for: beside another
+            # busy process, an engine with two threads on two cores reached a third of its throughput.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         engine = engines.build(self._spec.engine)
-        if not self._store.exists(f"lease/{self._spec.epoch:06d}.json"):
+        if not self._store.exists(lease_file(self._spec.epoch, "json")):
             raise EngineDead(f"node {platform.node()} does not see the output {self._spec.store_url}")
         return engine
 
@@ -340,7 +358,7 @@ class EngineHost:
         await self._pool.start()
 
     async def _watch(self) -> None:
-        """Once a second: feed the meter, size the renderers, see that the engine lives and does not grow for ever."""
+        """Once a second, update the meter, scale the renderers, and check the engine's progress and memory."""
         scale = render.RenderScale(max(1, (os.cpu_count() or 2) // self._spec.neighbours - 1))
         before, last = self._gauge(), time.monotonic()
         alive, sign = last, (before.output_tokens, self._completed)
@@ -348,11 +366,11 @@ class EngineHost:
         while self._dead is None:
             await asyncio.sleep(WINDOW)
             now, gauge = time.monotonic(), self._gauge()
-            # An engine that cannot tell is busy while as many requests are in flight as it wants.
+            # An engine without a gauge is busy while its capacity is in flight.
             full = self._least_in_flight + len(self._spec.questions) > self._capacity
             saturated = gauge.least_waiting > 0 if gauge.running >= 0 else full
             where = self._where()
-            if gauge.output_tokens:  # before the first one there is nothing to be measured by
+            if gauge.output_tokens:  # before the first token there is no rate to measure
                 tokens, requests = gauge.output_tokens - before.output_tokens, gauge.requests - before.requests
                 self._meter.window(now - last, tokens, requests, saturated=saturated, where=where)
             if self._pool is not None and self._spec.renderers is None:
@@ -360,7 +378,7 @@ class EngineHost:
                     now,
                     self._pool.size,
                     starved=not saturated,
-                    waiting=self._intake.waiting,
+                    waiting=self._prefetch.waiting,
                     ready=where.ready,
                     busy=self._pool.busy,
                 )
@@ -386,15 +404,15 @@ class EngineHost:
     def _where(self) -> Where:
         decode, rendering = self._meter.stages["decode"], self._meter.stages["render"]
         return Where(
-            reading=self._intake.reading,
-            rendering=self._intake.waiting,
-            ready=len(self._intake.ready),
+            reading=self._prefetch.reading,
+            rendering=self._prefetch.waiting,
+            ready=len(self._prefetch.ready),
             decode_share=decode / (decode + rendering) if decode else 0.0,
         )
 
 
 def node_bytes() -> float:
-    """Memory of this machine; infinite where nobody can tell."""
+    """Memory of this machine; infinite where psutil is not installed."""
     try:
         import psutil
     except ImportError:
@@ -403,7 +421,7 @@ def node_bytes() -> float:
 
 
 def host_bytes() -> int:
-    """Memory of this process and those below it, without what they share (weights in shared memory, Ray's objects)."""
+    """Memory of this process and its children, without shared memory (weights, Ray's objects)."""
     try:
         import psutil
     except ImportError:

@@ -1,34 +1,54 @@
-"""A shard's index, and what of it is still to be asked, cut into chunks."""
+"""Shards as the driver sees them: indexed on the cluster, and cut into chunks of what is still missing.
+
+`list_one`, `recheck` and `reject_poison` run as tasks near the data; `Chunk` and `ShardListing` are what the driver
+holds of it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, islice
 
 import pyarrow as pa
 
 from recaption.errors import ShardError
 from recaption.generate.counters import Counters
-from recaption.io.store import Store
-from recaption.output.answers import finished, put_part, stored_item, table_bytes
+from recaption.generate.retry import answer_from_column
+from recaption.io.store import Store, open_store
+from recaption.output.answers import finished, put_part, stored, stored_item, table_bytes
 from recaption.output.index import load_index
 from recaption.output.moved import MovedAnswers
+from recaption.output.paths import source_rejects
 from recaption.schema import REJECTS
 from recaption.source import Source
-from recaption.tasks.question import Identity, Question, prompt_sha256
-from recaption.types import DECODE_REASONS, Image, Reject, SourceShard, stage_of
+from recaption.tasks.question import Identity, Question, requests
+from recaption.types import DECODE_REASONS, Answer, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
-NAMED = 16  # of a shard's images that cannot be used, those that the log names
+NAMED = 16  # unusable images per shard that the log names
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """The settings of one run that all its tasks and actors share."""
+
+    source: Source
+    store_url: str
+    epoch: int
+    excluded: frozenset[str] = frozenset()
+    limit: int | None = None  # images, over all shards in listing order
+    retry_reasons: frozenset[str] = frozenset()  # rejects for these reasons count as missing
+    moved: bool = False  # the output has shards that the source does not list: images may have moved to other shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
-    """The unit of work: up to 256 consecutive images of one shard, with all questions of one model still missing.
+    """The unit of work: up to 256 consecutive images of one shard, and which answers of one model they lack.
 
-    `missing` has a bit per image for each question, by position in the model's plan: bit i is row `first + i`.
-    About a hundred bytes when pickled, so the driver can hold very many.
+    `missing` has one bit mask per question, in the order of the model's plan: bit i stands for row `first + i`.
+    Pickled it takes about a hundred bytes, so the driver can hold very many.
     """
 
     shard: SourceShard
@@ -42,7 +62,7 @@ class Chunk:
         return sum(mask.bit_count() for mask in self.missing)
 
     def rows(self) -> list[int]:
-        """Rows with anything missing, ascending."""
+        """Rows that lack any answer, ascending."""
         union = 0
         for mask in self.missing:
             union |= mask
@@ -52,35 +72,65 @@ class Chunk:
         return bool(self.missing[question] >> (row - self.first) & 1)
 
     def only(self, rows: Collection[int]) -> Chunk:
-        """The same chunk with nothing missing but what these rows miss."""
+        """This chunk restricted to these rows."""
         mask = 0
         for row in rows:
             mask |= 1 << row - self.first
         return replace(self, missing=tuple(bits & mask for bits in self.missing))
 
     def minus(self, other: Chunk) -> Chunk:
-        """The same chunk without what `other`, a part of it, misses."""
+        """This chunk without the requests of `other`, which is a part of it."""
         return replace(self, missing=tuple(a & ~b for a, b in zip(self.missing, other.missing, strict=True)))
 
     def without(self, rows: Collection[int]) -> Chunk:
-        """The same chunk without what these rows miss."""
+        """This chunk without the requests of these rows."""
         return self.minus(self.only(rows))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardListing:
-    """What the driver learns of a shard: numbers and chunks, never images."""
+    """An indexed shard as the driver knows it: counts and chunks, no images."""
 
     shard: SourceShard
     digest: str
-    images: int  # rows of the shard within the run's scope
-    usable: int  # of them, those that can be asked about
-    done: tuple[int, ...]  # per question of the model: images answered or rejected before this run
-    duplicates: tuple[int, ...]  # per question: images that are missing and equal to an earlier one of the shard
-    first_key: str | None  # of the shard's first row: shards whose keys begin alike are told early
+    images: int  # rows within the run's limit
+    usable: int  # of them, without those that are excluded or cannot be read
+    done: tuple[int, ...]  # per question of the model: images answered or rejected by earlier runs
+    duplicates: tuple[int, ...]  # per question: images without an answer that equal an earlier one of the shard
+    first_key: str | None  # of the shard's first row: finds shards with equal keys early
     chunks: tuple[Chunk, ...]
-    counters: Counters = field(default_factory=Counters)  # of what was answered while listing, without an engine
-    rejected: tuple[Reject, ...] = ()  # images that cannot be used, the first `NAMED`: for the log
+    counters: Counters = field(default_factory=Counters)  # answers stored while listing, without an engine
+    rejected: tuple[Reject, ...] = ()  # the first `NAMED` unusable images, for the log
+
+
+def list_one(
+    questions: tuple[Question, ...], job: Job, shard: SourceShard, limit: int | None = None, from_source: bool = False
+) -> ShardListing:
+    """Task: list one shard. With `from_source`, store the answers of engine `column` at once."""
+    store = open_store(job.store_url)
+    moved = _moved_answers(job.store_url, job.epoch, job.moved)
+    listing = list_shard(store, job.source, shard, questions, job.excluded, limit, job.retry_reasons, moved)
+    if not from_source or not listing.chunks:
+        return listing
+    images, _ = load_index(store, job.source, shard)
+    counters = Counters()
+    for chunk in listing.chunks:
+        for i, question in enumerate(questions):
+            missing = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
+            items = [answer_from_column(r) for r in chain.from_iterable(requests(question, image) for image in missing)]
+            answers = [item for item in items if isinstance(item, Answer)]
+            rejects = [item for item in items if isinstance(item, Reject)]
+            name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
+            unstorable = put_part(store, question, shard.id, name, answers, rejects)
+            counters.count(stored(items, unstorable), question.id)
+    left = list_shard(store, job.source, shard, questions, job.excluded, limit)
+    return replace(left, done=listing.done, duplicates=listing.duplicates, counters=counters)
+
+
+@lru_cache(maxsize=1)
+def _moved_answers(store_url: str, epoch: int, unlisted: bool) -> MovedAnswers:
+    """One per process and run, so that the locations of stored answers are read at most once."""
+    return MovedAnswers(open_store(store_url), unlisted=unlisted)
 
 
 def list_shard(
@@ -93,7 +143,7 @@ def list_shard(
     retry_reasons: frozenset[str] = frozenset(),
     moved: MovedAnswers | None = None,
 ) -> ShardListing:
-    """Index a shard, put its source-level rejects, and cut what is still missing into chunks."""
+    """Index a shard, store the rejects of its source, and cut what is missing into chunks."""
     images, digest = load_index(store, source, shard, refresh=source.signature(shard) is None, moved=moved)
     images = images[:limit]
     _put_source_rejects(store, shard, digest, images)
@@ -101,23 +151,22 @@ def list_shard(
     masks: list[dict[int, int]] = []  # per question: chunk number -> bits
     done, duplicates = [], []
     for question in questions:
-        stored = finished(store, question, shard.id, retry_reasons)
-        asked: set[Identity] = set()
+        known = finished(store, question, shard.id, retry_reasons)
+        missing: set[Identity] = set()
         bits: dict[int, int] = {}
-        equal = settled = 0
-        for image in usable:
-            identity = question.identity(image, prompt_sha256(question, image))
-            if identity in asked:
-                equal += 1  # the same image under the same prompt is asked once and fanned out when built
+        equal = answered = 0
+        for request in chain.from_iterable(requests(question, image) for image in usable):
+            if request.identity in missing:
+                equal += 1  # equal images with equal prompts share one answer; the build gives it to each of them
                 continue
-            if stored_item(stored, question, image, identity) is not None:
-                settled += 1
+            if stored_item(known, request) is not None:
+                answered += 1
                 continue
-            asked.add(identity)
-            number, offset = divmod(image.row, CHUNK_SIZE)
+            missing.add(request.identity)
+            number, offset = divmod(request.image.row, CHUNK_SIZE)
             bits[number] = bits.get(number, 0) | 1 << offset
         masks.append(bits)
-        done.append(settled)
+        done.append(answered)
         duplicates.append(equal)
     numbers = sorted({number for bits in masks for number in bits})
     chunks = tuple(
@@ -143,49 +192,47 @@ def list_shard(
     )
 
 
-def recheck(
-    store: Store,
-    source: Source,
-    chunk: Chunk,
-    questions: Sequence[Question],
-    retry_reasons: frozenset[str] = frozenset(),
-    epoch: int | None = None,
-) -> tuple[Chunk, Counters]:
-    """What is still missing of a chunk, and the figures of what is stored of it. Raises ShardError, StoreError."""
-    images, digest = load_index(store, source, chunk.shard)
+def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
+    """Task: what is still missing of a chunk whose actor has failed, and the counts of what is stored of it.
+
+    Raises ShardError if the shard has changed, StoreError.
+    """
+    store = open_store(job.store_url)
+    images, digest = load_index(store, job.source, chunk.shard)
     if digest != chunk.digest:
         raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
     missing, counters = [], Counters()
     for bits, question in zip(chunk.missing, questions, strict=True):
-        stored = finished(store, question, chunk.shard.id, retry_reasons, epoch)
+        known = finished(store, question, chunk.shard.id, job.retry_reasons, job.epoch)
         for row in Chunk.rows(replace(chunk, missing=(bits,))):
-            identity = question.identity(images[row], prompt_sha256(question, images[row]))
-            if (item := stored_item(stored, question, images[row], identity)) is not None:
+            items = [stored_item(known, request) for request in requests(question, images[row])]
+            found = [item for item in items if item is not None]
+            counters.count(found, question.id)
+            if len(found) == len(items):
                 bits &= ~(1 << row - chunk.first)
-                counters.count((item,), question.id)
         missing.append(bits)
     return replace(chunk, missing=tuple(missing)), counters
 
 
-def reject_poison(
-    store: Store, source: Source, chunk: Chunk, questions: Sequence[Question], name: str, detail: str
-) -> list[Reject]:
-    """Put a `poison` reject for everything that `chunk` misses, and return them."""
-    images, _ = load_index(store, source, chunk.shard)
+def reject_poison(questions: Sequence[Question], job: Job, chunk: Chunk, number: int, detail: str) -> list[Reject]:
+    """Task: store a `poison` reject for each missing answer of `chunk`. Returns them. `number` is unique in the run."""
+    store = open_store(job.store_url)
+    images, _ = load_index(store, job.source, chunk.shard)
+    name = f"{chunk.number:06d}.{job.epoch:06d}-{number:04d}-poison"
     made: list[Reject] = []
     for i, question in enumerate(questions):
-        rows = [row for row in chunk.rows() if chunk.asks(row, i)]
+        missing = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
         rejects = [
             Reject.of(
-                images[row],
+                request.image,
                 stage="generate",
                 generation=question.id,
                 reason="poison",
                 detail=detail[:500],
                 attempts=1,
-                prompt_sha256=prompt_sha256(question, images[row]),
+                prompt_sha256=request.prompt_sha256,
             )
-            for row in rows
+            for request in chain.from_iterable(requests(question, image) for image in missing)
         ]
         put_part(store, question, chunk.shard.id, name, [], rejects)
         made += rejects
@@ -194,19 +241,16 @@ def reject_poison(
 
 def _put_source_rejects(store: Store, shard: SourceShard, digest: str, images: Sequence[Image]) -> None:
     rejects = [asdict(source_reject(image)) for image in images if image.reason is not None]
-    path = f"rejects/source/{shard.id}.parquet"
+    path = source_rejects(shard.id)
     if rejects:
         store.put(path, table_bytes(pa.Table.from_pylist(rejects, schema=REJECTS)))
     else:
-        store.delete(path)  # of an earlier state of the shard
+        store.delete(path)  # left by an earlier version of the shard
 
 
-def source_reject(image: Image, excluded: bool = False) -> Reject:
-    """The reject of an image that its source already rules out."""
+def source_reject(image: Image) -> Reject:
+    """The reject of an image that cannot be used because of its source."""
+    assert image.reason is not None
     return Reject.of(
-        image,
-        stage="build" if excluded else stage_of(image.reason),
-        generation=None,
-        reason="decontaminated" if excluded else image.reason or "unreadable",
-        detail="listed in source.exclude" if excluded else image.detail or "",
+        image, stage=stage_of(image.reason), generation=None, reason=image.reason, detail=image.detail or ""
     )

@@ -1,4 +1,4 @@
-"""Figures of a pass by generation. docs/figures.md has the definition of each."""
+"""Counts of a pass by generation. docs/figures.md defines each of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Counters:
     answers: Counter[str] = field(default_factory=Counter)
     rejects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (generation, reason)
     retries: Counter[str] = field(default_factory=Counter)
-    degenerate: Counter[str] = field(default_factory=Counter)  # items that needed another attempt for their text
+    degenerate: Counter[str] = field(default_factory=Counter)  # items of which an attempt had a degenerate text
     prompt_tokens: Counter[str] = field(default_factory=Counter)
     cached_tokens: Counter[str] = field(default_factory=Counter)
     output_tokens: Counter[str] = field(default_factory=Counter)
@@ -40,9 +40,18 @@ class Counters:
             getattr(self, each.name).update(getattr(other, each.name))
 
     def at_least(self, other: Counters) -> Counters:
-        """The larger of both, figure by figure: each is a lower bound of the same counts."""
+        """The larger count of both, field by field: each is a lower bound of the same counts."""
         return Counters(**{f.name: getattr(self, f.name) | getattr(other, f.name) for f in dataclasses.fields(self)})
 
     @property
-    def settled(self) -> int:
+    def total(self) -> int:
+        """Answers and rejects."""
         return self.answers.total() + self.rejects.total()
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Rejects by reason."""
+        found: Counter[str] = Counter()
+        for (_, reason), count in self.rejects.items():
+            found[reason] += count
+        return found

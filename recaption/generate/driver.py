@@ -1,107 +1,80 @@
-"""One model's pass over the source: the driver hands out chunk names, actors read, ask and put.
+"""One model's pass over the source: the driver assigns chunks to actors, which read, request and store.
 
-Data never travels through it; it sees about a hundred bytes a chunk. All decisions are the scheduler's; here they are
-carried to the cluster (`transport`), and what comes back is carried to the scheduler.
+No image passes through the driver; it holds about a hundred bytes per chunk. The scheduler decides, the driver carries
+its decisions to the cluster (`transport`) and the replies back to it.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from recaption.engine import check_reachable
 from recaption.errors import ClusterLost, DatasetError, EngineDead, Interrupted, ShardError, UserError
 from recaption.generate.actor import Ended, Poll
 from recaption.generate.breaker import CircuitBreaker
-from recaption.generate.chunks import CHUNK_SIZE, Chunk, ShardListing
-from recaption.generate.counters import Counters
-from recaption.generate.events import PassTeller, Tell, tell_nobody
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, Job, ShardListing, recheck, reject_poison
+from recaption.generate.engine_state import Assignment, EngineState
+from recaption.generate.events import Emit, PassEvents, ignore_event
 from recaption.generate.fleet import Fleet
-from recaption.generate.meter import Meter
+from recaption.generate.listing import ShardIndexer
 from recaption.generate.plan import ModelPlan
-from recaption.generate.progress import Progress
-from recaption.generate.scheduler import Assignment, Scheduler, Steal
-from recaption.generate.shards import ShardList
-from recaption.generate.tasks import Job, list_one, poison_one, recheck_one
-from recaption.generate.transport import ActorLost, Outcome, RayTransport, Transport, last_words
-from recaption.output.index import duplicate_keys
+from recaption.generate.progress import PassProgress
+from recaption.generate.ray_tasks import ActorLost, last_line
+from recaption.generate.scheduler import Scheduler, Steal
+from recaption.generate.totals import Totals
+from recaption.generate.transport import RayTransport, Reply, Transport
 from recaption.types import Reject
 
-HORIZON = 16 * CHUNK_SIZE  # requests, at least: below this more shards are listed
-LIST_AHEAD = 4, 64  # shards being indexed at once: at least, at most
-MAX_ATTEMPTS = 5  # of one chunk whose images cannot be read: then the run stops
-DRAIN_SECONDS = 15.0  # SIGKILL follows SIGTERM after 30 s on Slurm and Kubernetes
-FLUSH_SECONDS = 5.0  # given to the other chunks of a dead engine to put what they have
-ROUND = 0.2  # seconds that a round waits for something to happen
-_NO_ACTOR = -1  # stored without an engine: column answers, and rejects of poison
-_NOTHING = Counters()
+HORIZON = 16 * CHUNK_SIZE  # queued requests below which more shards are listed, at least
+LIST_AHEAD = 4, 64  # shards that are indexed at once: at least, at most
+MAX_ATTEMPTS = 5  # to read the images of one chunk: then the run stops
+DRAIN_SECONDS = 15.0  # Slurm and Kubernetes send SIGKILL 30 s after SIGTERM
+FLUSH_SECONDS = 5.0  # for the other chunks of a failed engine to store their answers
+ROUND_SECONDS = 0.2  # that a round waits for replies
 
-Handler = Callable[[Outcome], None]
+Handler = Callable[[Reply], None]
 
 
-@dataclass(kw_only=True, slots=True)
-class _Death:
-    """An engine that died, or is recycled, and whose actor still tells what it was at."""
-
-    error: BaseException | None  # None: it was drained in order
-    deadline: float
-    suspects: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    images: list[tuple[str, str]] = field(default_factory=list)  # shard and key of the suspects
-
-
-class Pass:
-    """`run` yields each shard's listing as soon as nothing of it is missing."""
+class ModelPass:
+    """`run` yields each shard's listing as soon as all its answers and rejects are stored."""
 
     def __init__(
         self,
         model: ModelPlan,
         job: Job,
         *,
-        report: Callable[[Progress], None] = lambda progress: None,
+        report: Callable[[PassProgress], None] = lambda progress: None,
         stopping: Callable[[], bool] = lambda: False,
         answer: bool = True,
         breaker: CircuitBreaker | None = None,
-        tell: Tell = tell_nobody,
+        emit: Emit = ignore_event,
         transport: Transport | None = None,
     ) -> None:
+        """With `answer` False, `run` raises UserError if any answer is missing."""
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
         self._transport: Transport = transport or RayTransport()
-        self._breaker, self._tell = breaker, PassTeller(model.name, tell)
+        self._breaker, self._events, self._totals = breaker, PassEvents(model.name, emit), Totals(model)
         self.scheduler = Scheduler()
-        self.fleet = Fleet(model, job, self._transport)
+        self._engines = self.scheduler.engines
+        self.fleet = Fleet(model, job, self._transport, self._engines)
+        self._indexer = ShardIndexer(model, job, self._transport, self._expect)
         self._handlers: dict[int, Handler] = {}
-        self._shards = ShardList(job.source.shards())
-        self._listing: deque[int] = deque()  # tickets, in listing order
-        self._listed: dict[int, ShardListing] = {}
-        self._remaining = job.limit
-        self._chunks: dict[int, Assignment] = {}  # ticket -> what runs
-        self._running: Counter[int] = Counter()  # actor -> chunks
-        self._narrowing: set[int] = set()
-        self._deaths: dict[int, _Death] = {}
-        self._verdicts: list[Chunk] = []  # poison, held back until an engine has shown that it works
+        self._chunks: dict[int, Assignment] = {}  # ticket -> assignment in work
+        self._rechecking: set[int] = set()
+        self._poison: list[Chunk] = []  # not stored before any engine has proved to work
+        self._poison_stored = 0
         self._last_error = ""
         self._stole = float("-inf")
-        self._poisoned = 0
-        # Two lower bounds of what was stored for each actor: what ended assignments report, or the store where their
-        # actor was lost; and the actor's last poll. Once all assignments have ended, the first one is exact.
-        self._stored: defaultdict[int, Counters] = defaultdict(Counters)
-        self._polled_last: dict[int, Counters] = {}
-        self._lost_meter = Meter()  # of actors that are gone
-        self._reachable = False  # the engine's server was looked for
-        self._first_keys: dict[str, str] = {}  # key of a shard's first row -> shard
-        self.progress = Progress(
-            model=model.name,
-            total={q.id: 0 for q in model.questions},
-            resumed={q.id: 0 for q in model.questions},
-            duplicates={q.id: 0 for q in model.questions},
-        )
+        self._reachable = False  # the engine's server was checked
+        self._phase, self._all_listed, self._deaths = "listing", False, 0
+        self._provenance: dict[str, str] = {}
+        self._started: float | None = None  # when the first engine was ready
+        self._ended: float | None = None  # when the last answer was stored
 
     def run(self) -> Iterator[ShardListing]:
-        """Raises EngineDead when engines keep dying, Interrupted when asked to stop, CircuitOpen, StoreError, …"""
+        """Raises EngineDead if engines keep failing, Interrupted on request, CircuitOpen, StoreError, …"""
         now, at_once, lost = self._transport.now, False, False
         try:
             last_report = float("-inf")
@@ -111,21 +84,23 @@ class Pass:
                     raise Interrupted("stopped on request; run the same command again to continue")
                 self._list_shards()
                 self._start_engines()
-                self._hand_out()
+                self._assign()
+                self._level()
+                self._recheck()
+                self._reject_poison()
                 yield from self._completed()
-                for outcome in self._transport.wait(ROUND):
-                    self._handlers.pop(outcome.ticket)(outcome)
-                self._bury()
+                for reply in self._transport.wait(ROUND_SECONDS):
+                    self._handlers.pop(reply.ticket)(reply)
+                self._reap()
                 self._poll()
-                if now() - last_report > self.fleet.pace(often=False):
+                if now() - last_report > self.fleet.period(often=False):
                     last_report = now()
-                    self._sum_up()
-                    self._report(self.progress)
-            self.progress.ended = now() if self.progress.started else None
+                    self._report_progress()
+            self._ended = None if self._started is None else now()
             yield from self._completed()
             self._last_poll()
-            self.progress.phase = "done"
-            self._report(self.progress)
+            self._phase = "done"
+            self._report_progress()
             self._check_sums()
         except Interrupted:
             raise
@@ -133,330 +108,287 @@ class Pass:
             lost = True
             raise
         except Exception:
-            self._drain()  # what the other engines have is paid for
+            self._drain()  # the answers of the other engines are paid for
             raise
-        except BaseException:  # a second SIGINT: now means now
+        except BaseException:  # a second SIGINT: stop at once
             at_once = True
             raise
         finally:
-            if not lost:  # Ray would wait for daemons that are gone
+            if not lost:  # Ray would wait for daemons that have ended
                 self.fleet.stop(at_once=at_once)
 
-    def _completed(self) -> Iterator[ShardListing]:
-        for listing in self.scheduler.completed():
-            self._tell.answered(listing)
-            yield listing
+    @property
+    def progress(self) -> PassProgress:
+        """A snapshot of the pass. `seconds` run until the last answer was stored."""
+        engines = list(self._engines.values())
+        polls = [engine.poll for engine in engines if engine.poll is not None]
+        started = sum(engine.phase != "starting" for engine in engines)
+        until = self._transport.now() if self._ended is None else self._ended
+        return PassProgress(
+            model=self._model.name,
+            phase=self._phase,
+            all_listed=self._all_listed,
+            images=self._totals.rows,
+            seconds=0.0 if self._started is None else round(until - self._started, 3),
+            in_flight=sum(poll.in_flight for poll in polls),
+            engines=started,
+            renderers=sum(poll.renderers for poll in polls),
+            engine_deaths=self._deaths,
+            quarantined=self.scheduler.in_quarantine,
+            generations=self._totals.generations(self._totals.counters(engines)),
+            engine=self._provenance,
+            meter=self._totals.meter(engines).report(max(1, started)),
+        )
 
     def _expect(self, ticket: int, handler: Handler) -> None:
         self._handlers[ticket] = handler
 
-    # listing
+    # shards
 
     def _list_shards(self) -> None:
         horizon = max(HORIZON, 2 * self.fleet.capacity)
         ahead = min(max(LIST_AHEAD[0], len(self.fleet) // 8), LIST_AHEAD[1])
-        until = time.monotonic() + ROUND
-        while (
-            len(self._listing) < ahead
-            and self._remaining != 0
-            and self.scheduler.wants_shards(horizon)
-            and (shard := self._shards.take(until - time.monotonic())) is not None
-        ):
-            self._list(shard)
-        ended = self._shards.ended or self._remaining == 0
-        if ended and not self._listing and not self.progress.all_listed:
+        self._indexer.start(lambda: self.scheduler.wants_shards(horizon), ahead, ROUND_SECONDS)
+        for listing in self._indexer.take():
+            if listing.chunks and not self._answer:
+                missing = sum(chunk.requests for chunk in listing.chunks)
+                raise UserError(
+                    f"{missing} answers are missing in shard {listing.shard.id}, and a build uses no model. "
+                    "Generate them first with recaption generate, or do both with recaption run"
+                )
+            self.scheduler.listed(listing)
+            self._events.shard_listed(listing)
+            self._totals.listed(listing)
+        if self._indexer.ended and not self._all_listed:
             self.scheduler.all_listed()
-            self.progress.all_listed = True
-        # In listing order: a limit on the number of images counts along it.
-        while self._listing and self._listing[0] in self._listed:
-            self._take_listing(self._listed.pop(self._listing.popleft()))
+            self._all_listed = True
 
-    def _list(self, shard: Any, limit: int | None = None) -> None:
-        stored = self._model.engine is None
-        ticket = self._transport.task(list_one, self._model.questions, self._job, shard, limit, stored)
-        if limit is None:
-            self._listing.append(ticket)
+    def _completed(self) -> Iterator[ShardListing]:
+        for listing in self.scheduler.completed():
+            self._events.shard_answered(listing)
+            yield listing
+
+    # work
+
+    def _assign(self) -> None:
+        for assignment in self.scheduler.assign():
+            engine = self._engines[assignment.actor]
+            engine.calls += 1
+            ticket = self._transport.call(engine.handle, "work_on", assignment)
+            self._chunks[ticket] = assignment
+            self._expect(ticket, self._chunk_ended)
+
+    def _level(self) -> None:
+        """Take requests from busy engines for idle ones."""
+        for steal in self._steals():
+            busy = self._engines[steal.assignment.actor]
+            ticket = self._transport.call(busy.handle, "give_back", steal.assignment.id, steal.requests)
+            self._expect(ticket, partial(self._given_back, steal.assignment))
+
+    def _steals(self) -> list[Steal]:
+        now = self._transport.now()
+        if now - self._stole < self.fleet.period(often=True) / 2:
+            return []
+        self._stole = now
+        return self.scheduler.steals()
+
+    def _given_back(self, assignment: Assignment, reply: Reply) -> None:
+        self.scheduler.given_back(assignment, None if isinstance(reply.error, ActorLost) else reply.result())
+
+    def _chunk_ended(self, reply: Reply) -> None:
+        assignment = self._chunks.pop(reply.ticket)
+        error = self._reported(assignment, reply)
+        engine = self._engines.get(assignment.actor)
+        if engine is not None:
+            engine.calls -= 1
+        if error is None:
+            if reply.value.chunk.requests:  # not all of it was given back
+                self.fleet.useful(engine)
+            self.scheduler.done(assignment, reply.value.chunk)
+        elif isinstance(error, ActorLost):
+            self._engine_lost(engine, error)
+        elif isinstance(error, EngineDead):
+            if engine is not None:
+                self.scheduler.retire(engine.number)
+                engine.ends(error, self._transport.now() + FLUSH_SECONDS)
+                if error.rows is not None:
+                    engine.suspects[assignment.id] = error.rows
+                    engine.suspect_images += [(assignment.chunk.shard.id, key) for key in error.keys]
+        elif isinstance(error, ShardError) and assignment.attempt + 1 < MAX_ATTEMPTS:
+            self.scheduler.failed(assignment)
+            self._events.chunk_failed(assignment, error)
+        elif isinstance(error, Interrupted):
+            self.scheduler.returned(assignment)
         else:
-            self._listing.appendleft(ticket)
+            raise error
 
-        def listed(outcome: Outcome) -> None:
-            if ticket in self._listing:  # else it lies beyond the limit
-                self._listed[ticket] = _value(outcome)
+    def _reported(self, assignment: Assignment, reply: Reply) -> BaseException | None:
+        """Count what an ended assignment has stored. Returns the error that it ended with."""
+        if not isinstance(reply.value, Ended):
+            return reply.error
+        if self.scheduler.reported(assignment):
+            self._totals.stored(reply.value.counters, assignment.actor)
+        return reply.value.error
 
-        self._expect(ticket, listed)
+    def _recheck(self) -> None:
+        for assignment in self.scheduler.to_recheck():
+            if assignment.id not in self._rechecking:
+                self._rechecking.add(assignment.id)
+                ticket = self._transport.task(recheck, self._model.questions, self._job, assignment.chunk)
+                self._expect(ticket, partial(self._rechecked, assignment))
 
-    def _take_listing(self, listing: ShardListing) -> None:
-        if self._remaining is not None:
-            if listing.images > self._remaining:
-                self._list(listing.shard, self._remaining)
-                return
-            self._remaining -= listing.images
-        if listing.chunks and not self._answer:
-            missing = sum(chunk.requests for chunk in listing.chunks)
-            raise UserError(
-                f"{missing} answers are missing in shard {listing.shard.id}, and a build asks no model. "
-                "Make them first with recaption generate, or do both with recaption run"
-            )
-        key, shard = listing.first_key, listing.shard.id
-        # Shards that each count from the same key are told here, before a model is asked; the rest when built.
-        if key is not None and (other := self._first_keys.setdefault(key, shard)) != shard:
-            raise duplicate_keys(key, other, shard)
-        self.scheduler.listed(listing)
-        self._tell.listed(listing)
-        self._tell.rejected(listing.rejected)
-        self.progress.images += listing.images
-        for i, question in enumerate(self._model.questions):
-            self.progress.total[question.id] += listing.usable
-            self.progress.resumed[question.id] += listing.done[i]
-            self.progress.duplicates[question.id] += listing.duplicates[i]
-        self._stored[_NO_ACTOR].add(listing.counters)
-        if self._remaining == 0:
-            self._listing.clear()
-            self._listed.clear()
+    def _rechecked(self, assignment: Assignment, reply: Reply) -> None:
+        self._rechecking.discard(assignment.id)
+        missing, stored = reply.result()
+        if not assignment.reported:
+            self._totals.stored(stored, assignment.actor)
+        before = self.scheduler.in_quarantine
+        self.scheduler.rechecked(assignment, missing)
+        if not assignment.quarantined and self.scheduler.in_quarantine > before:
+            self._events.quarantined(missing)
+
+    def _reject_poison(self) -> None:
+        """Store the rejects of poison, once an engine has proved to work: else the engines are to blame."""
+        self._poison += self.scheduler.poison()
+        idle = not self.scheduler.waiting and not any(engine.calls for engine in self._engines.values())
+        if not self._poison or not (self.fleet.any_useful or idle):
+            return
+        for chunk in self._poison:
+            detail = f"in isolation, it crashed two fresh engines. Message of the last one: {self._last_error}"
+            number, self._poison_stored = self._poison_stored, self._poison_stored + 1
+            ticket = self._transport.task(reject_poison, self._model.questions, self._job, chunk, number, detail)
+            self._expect(ticket, partial(self._poison_rejected, chunk))
+        self._poison.clear()
+
+    def _poison_rejected(self, chunk: Chunk, reply: Reply) -> None:
+        rejects: list[Reject] = reply.result()
+        for reject in rejects:
+            self._totals.rejected(reject)
+        self._events.rejected(rejects)
+        self.scheduler.poison_stored(chunk)
 
     # engines
 
     def _start_engines(self) -> None:
-        """Engines are started only when there is something to ask."""
+        """Start the missing engines if there is work for them."""
         if not self.scheduler.waiting:
             return
         self._check_reachable()
-        for number, ticket in self.fleet.grow():
-            self._expect(ticket, lambda outcome, number=number: self._engine_started(number, outcome))  # type: ignore[misc]
-            if self.progress.phase == "listing":
-                self.progress.phase = "starting engine"
+        for engine, ticket in self.fleet.grow():
+            self._expect(ticket, partial(self._engine_started, engine))
+            if self._phase == "listing":
+                self._phase = "starting engine"
 
     def _check_reachable(self) -> None:
-        """Once, before the first engine starts. On a cluster the nodes may reach what this machine does not."""
+        """Check the engine's server once, before the first engine starts; not on a cluster, whose nodes may reach more
+        than this machine."""
         if self._reachable:
             return
         self._reachable = True
         if self._model.engine is not None and not os.environ.get("RAY_ADDRESS"):
             check_reachable(self._model.engine)
 
-    def _engine_started(self, number: int, outcome: Outcome) -> None:
-        if isinstance(outcome.error, EngineDead | ActorLost):
-            self._actor_gone(number, outcome.error, None)
+    def _engine_started(self, engine: EngineState, reply: Reply) -> None:
+        if isinstance(reply.error, EngineDead | ActorLost):
+            self._engine_lost(engine, reply.error)
             return
-        capacity, provenance = _value(outcome)
-        self.fleet.started(number, capacity)
-        self.scheduler.actor_ready(number, capacity)
-        self._tell.started(number, capacity, provenance)
-        self.progress.phase = "generating"
-        self.progress.provenance = provenance
-        self.progress.started = self.progress.started or self._transport.now()
-
-    def _hand_out(self) -> None:
-        for assignment in self.scheduler.assign():
-            self._running[assignment.actor] += 1
-            ticket = self._transport.call(assignment.actor, "work_on", assignment)
-            self._chunks[ticket] = assignment
-            self._expect(ticket, self._chunk_ended)
-        for steal in self._steals():
-            victim = steal.assignment
-            ticket = self._transport.call(victim.actor, "give_back", victim.id, steal.requests)
-            self._expect(ticket, lambda outcome, a=victim: self._gave_back(a, outcome))  # type: ignore[misc]
-        for assignment in self.scheduler.narrowing():
-            if assignment.id not in self._narrowing:
-                self._narrowing.add(assignment.id)
-                ticket = self._transport.task(recheck_one, self._model.questions, self._job, assignment.chunk)
-                self._expect(ticket, lambda outcome, a=assignment: self._narrowed(a, outcome))  # type: ignore[misc]
-        self._verdicts += self.scheduler.poison()
-        if self.fleet.proven or not (self.scheduler.waiting or self._running.total()):
-            for chunk in self._verdicts:
-                self._reject_poison(chunk)
-            self._verdicts.clear()
-
-    def _steals(self) -> list[Steal]:
-        now = self._transport.now()
-        if now - self._stole < self.fleet.pace(often=True) / 2:
-            return []
-        self._stole = now
-        return self.scheduler.steals()
-
-    def _gave_back(self, victim: Assignment, outcome: Outcome) -> None:
-        lost = isinstance(outcome.error, ActorLost)
-        self.scheduler.gave_back(victim, None if lost else _value(outcome))
-
-    def _narrowed(self, assignment: Assignment, outcome: Outcome) -> None:
-        self._narrowing.discard(assignment.id)
-        missing, stored = _value(outcome)
-        if not assignment.reported:
-            self._stored[assignment.actor].add(stored)
-        before = self.scheduler.in_quarantine
-        self.scheduler.narrowed(assignment, missing)
-        if not assignment.quarantined and self.scheduler.in_quarantine > before:
-            self._tell.quarantined(missing)
-
-    def _reject_poison(self, chunk: Chunk) -> None:
-        detail = f"asked alone, it killed two fresh engines. The last one said: {self._last_error}"
-        number, self._poisoned = self._poisoned, self._poisoned + 1
-        ticket = self._transport.task(poison_one, self._model.questions, self._job, chunk, number, detail)
-
-        def put(outcome: Outcome) -> None:
-            rejects: list[Reject] = _value(outcome)
-            for each in rejects:
-                self._stored[_NO_ACTOR].count((each,), str(each.generation))
-            self._tell.rejected(rejects)
-            self.scheduler.settled(chunk)
-
-        self._expect(ticket, put)
-
-    def _chunk_ended(self, outcome: Outcome) -> None:
-        assignment = self._chunks.pop(outcome.ticket)
-        error = self._reported(assignment, outcome)
-        if assignment.actor in self._running:  # else it is gone already
-            self._running[assignment.actor] -= 1
-        if error is None:
-            if outcome.value.chunk.requests:  # not all of it was given back
-                self.fleet.useful(assignment.actor)
-            self.scheduler.done(assignment, outcome.value.chunk)
-        elif isinstance(error, ActorLost):
-            self._actor_gone(assignment.actor, error, None)
-        elif isinstance(error, EngineDead):
-            self.scheduler.retire(assignment.actor)
-            deadline = self._transport.now() + FLUSH_SECONDS
-            death = self._deaths.setdefault(assignment.actor, _Death(error=error, deadline=deadline))
-            if error.rows is not None:
-                death.suspects[assignment.id] = error.rows
-                death.images += [(assignment.chunk.shard.id, key) for key in error.keys]
-        elif isinstance(error, ShardError) and assignment.attempt + 1 < MAX_ATTEMPTS:
-            self.scheduler.failed(assignment)
-            self._tell.failed(assignment, error)
-        elif isinstance(error, Interrupted):
-            self.scheduler.returned(assignment)
-        else:
-            raise error
-
-    def _bury(self) -> None:
-        """Take leave of engines that died, once all their chunks have told what they were at."""
-        for number, death in list(self._deaths.items()):
-            if not self._running[number] or self._transport.now() > death.deadline:
-                del self._deaths[number]
-                if death.error is not None:
-                    self._actor_gone(number, death.error, death.suspects, death.images)
-                elif (poll := self.fleet.remove(number)) is not None:
-                    self._forget(number, poll)
-                    self.scheduler.lost(number, {})
-                    self._tell.recycled(number)
-        for number in self.fleet.silent():
-            hung = EngineDead(f"the engine's process has not answered for {self._model.config.hang_seconds:g} s")
-            self._actor_gone(number, hung, None)
-
-    def _actor_gone(
-        self,
-        number: int,
-        error: BaseException,
-        suspects: dict[int, tuple[int, ...]] | None,
-        images: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        useful = self.fleet.was_useful(number)
-        poll = self.fleet.remove(number)
-        if poll is None:
-            return  # seen already, through another of its chunks
-        self._deaths.pop(number, None)
-        self._forget(number, poll)
-        del self._running[number]
-        returned = self.scheduler.lost(number, suspects)
-        self.progress.deaths += 1
-        self._last_error = last_words(error)
-        self._tell.died(number, self._last_error, images)
-        self.fleet.died(useful=useful, quarantined=any(a.quarantined for a in returned), said=self._last_error)
-
-    def _forget(self, number: int, poll: Poll) -> None:
-        self._polled_last[number] = poll.counters
-        self._lost_meter.add(poll.meter)
-
-    # how far they are
+        capacity, self._provenance = reply.result()
+        self.fleet.capacity += capacity
+        self.scheduler.actor_ready(engine.number, capacity)
+        self._events.engine_started(engine, self._provenance)
+        self._phase = "generating"
+        self._started = self._started or self._transport.now()
 
     def _poll(self) -> None:
-        """Ask the actors how far they are, without waiting for them."""
-        for number, ticket in self.fleet.poll(often=not self.scheduler.waiting):
-            self._expect(ticket, lambda outcome, number=number: self._polled(number, outcome))  # type: ignore[misc]
+        """Poll the engines that are due, without waiting for them."""
+        for engine, ticket in self.fleet.poll(often=not self.scheduler.waiting):
+            self._expect(ticket, partial(self._polled, engine))
 
-    def _polled(self, number: int, outcome: Outcome) -> None:
-        if outcome.error is not None:
-            if not isinstance(outcome.error, ActorLost):
-                raise outcome.error
-            self._actor_gone(number, outcome.error, None)
+    def _polled(self, engine: EngineState, reply: Reply) -> None:
+        if isinstance(reply.error, ActorLost):
+            self._engine_lost(engine, reply.error)
             return
-        self.fleet.polled(number, outcome.value)
-        self._tell.polled(outcome.value)
-        self.scheduler.polled(number, outcome.value.open)
-        if outcome.value.bloated and self.fleet.recycle(number):
-            self.scheduler.retire(number)
-            ticket = self._transport.call(number, "drain", self._model.config.hang_seconds)
-            self._expect(ticket, lambda outcome: self._recycled(number, outcome))
+        poll: Poll = reply.result()
+        self._events.polled(poll)
+        if engine.number not in self._engines:
+            return
+        self.fleet.polled(engine, poll)
+        self.scheduler.polled(engine.number, poll.open)
+        if poll.bloated and self.fleet.recycle(engine):
+            self.scheduler.retire(engine.number)
+            ticket = self._transport.call(engine.handle, "drain", self._model.config.hang_seconds)
+            self._expect(ticket, partial(self._recycled, engine))
 
-    def _recycled(self, number: int, outcome: Outcome) -> None:
-        """A replica that took too much memory has put what it had: another takes its place."""
-        if outcome.error is not None and not isinstance(outcome.error, ActorLost | EngineDead):
-            raise outcome.error
-        deadline = self._transport.now() + FLUSH_SECONDS
-        self._deaths.setdefault(number, _Death(error=outcome.error, deadline=deadline))
+    def _recycled(self, engine: EngineState, reply: Reply) -> None:
+        """An engine that used too much memory is drained; `_reap` removes it."""
+        if reply.error is not None and not isinstance(reply.error, ActorLost | EngineDead):
+            raise reply.error
+        engine.ends(reply.error, self._transport.now() + FLUSH_SECONDS)
 
-    def _sum_up(self) -> None:
-        p = self.progress
-        p.counters, p.meter = Counters(), Meter()
-        p.meter.add(self._lost_meter)
-        polls = self.fleet.polls()
-        for poll in polls.values():
-            p.meter.add(poll.meter)
-        told = self._polled_last | {number: poll.counters for number, poll in polls.items()}
-        for number in {**self._stored, **told}:
-            p.counters.add(self._stored[number].at_least(told.get(number, _NOTHING)))
-        p.in_flight = sum(poll.in_flight for poll in polls.values())
-        p.renderers = sum(poll.renderers for poll in polls.values())
-        p.engines, p.quarantined = self.fleet.ready, self.scheduler.in_quarantine
+    def _reap(self) -> None:
+        """Remove failed and drained engines once all their chunks have reported, or after a deadline."""
+        now = self._transport.now()
+        for engine in [e for e in self._engines.values() if e.reap_after is not None]:
+            if engine.reap_after is not None and (not engine.calls or now > engine.reap_after):
+                if engine.error is not None:
+                    self._engine_lost(engine, engine.error, known=True)
+                else:
+                    self._remove(engine)
+                    self._events.engine_recycled(engine)
+        for engine in self.fleet.silent():
+            seconds = self._model.config.hang_seconds
+            self._engine_lost(engine, EngineDead(f"the engine's process has not answered for {seconds:g} s"))
+
+    def _engine_lost(self, engine: EngineState | None, error: BaseException, *, known: bool = False) -> None:
+        """Remove an engine that has failed. `known`: its chunks have reported which rows were in flight."""
+        if engine is None or engine.number not in self._engines:
+            return  # removed already, when another of its calls failed
+        returned = self._remove(engine, known=known)
+        self._deaths += 1
+        self._last_error = last_line(error)
+        self._events.engine_died(engine, self._last_error, engine.suspect_images if known else [])
+        quarantined = any(assignment.quarantined for assignment in returned)
+        self.fleet.failed(engine, quarantined=quarantined, detail=self._last_error)
+
+    def _remove(self, engine: EngineState, *, known: bool = True) -> list[Assignment]:
+        self._totals.removed(engine)
+        self.fleet.removed(engine)
+        return self.scheduler.lost(engine.number, engine.suspects if known else None)
+
+    # progress
+
+    def _report_progress(self) -> None:
         if self._breaker is not None:
-            reasons: Counter[str] = Counter()
-            for (_, reason), count in p.counters.rejects.items():
-                reasons[reason] += count
-            self._breaker.observe(p.counters.settled, p.counters.degenerate.total(), reasons)
-
-    def _reported(self, assignment: Assignment, outcome: Outcome) -> BaseException | None:
-        """Count what an ended assignment stored. Returns the error that it ended with."""
-        if not isinstance(outcome.value, Ended):
-            return outcome.error
-        if self.scheduler.reported(assignment):
-            self._stored[assignment.actor].add(outcome.value.counters)
-        return outcome.value.error
-
-    def _last_poll(self) -> None:
-        tickets = {self._transport.call(number, "poll"): number for number in self.fleet.numbers()}
-        deadline = self._transport.now() + 5
-        while tickets and self._transport.now() < deadline:
-            for outcome in self._transport.wait(ROUND):
-                number = tickets.pop(outcome.ticket, None)
-                self._tell.polled(outcome.value)
-                if number is not None and outcome.error is None:
-                    self.fleet.polled(number, outcome.value)
-        self._sum_up()
+            counters = self._totals.counters(self._engines.values())
+            self._breaker.observe(counters.total, counters.degenerate.total(), counters.reasons)
+        self._report(self.progress)
 
     def _check_sums(self) -> None:
-        """Every image that was to be asked about is answered or rejected."""
-        for generation in self.progress.state().generations:
+        """Raise DatasetError unless each image of each generation is answered or rejected."""
+        for id, generation in self.progress.generations.items():
             if generation.done != generation.total:
-                raise DatasetError(f"the sum of the run does not hold: {generation.words}")
+                raise DatasetError(f"the sum of the run does not hold: {generation.sums_text(id)}")
 
-    # the end
+    def _last_poll(self) -> None:
+        tickets = {self._transport.call(engine.handle, "poll"): engine for engine in self.fleet.started}
+        deadline = self._transport.now() + 5
+        while tickets and self._transport.now() < deadline:
+            for reply in self._transport.wait(ROUND_SECONDS):
+                engine = tickets.pop(reply.ticket, None)
+                self._events.polled(reply.value)
+                if engine is not None and reply.error is None:
+                    self.fleet.polled(engine, reply.value)
 
     def _drain(self) -> None:
-        """Let every engine finish what it has, at most for DRAIN_SECONDS, and put it."""
-        tickets = {self._transport.call(number, "drain", DRAIN_SECONDS) for number in self.fleet.numbers()}
+        """Let each engine finish and store its requests in flight, for at most DRAIN_SECONDS."""
+        tickets = {self._transport.call(engine.handle, "drain", DRAIN_SECONDS) for engine in self.fleet.started}
         tickets |= self._chunks.keys()
         deadline = self._transport.now() + DRAIN_SECONDS + FLUSH_SECONDS
         while tickets and self._transport.now() < deadline:
-            for outcome in self._transport.wait(ROUND):
-                tickets.discard(outcome.ticket)
-                if (assignment := self._chunks.pop(outcome.ticket, None)) is not None:
-                    self._reported(assignment, outcome)
-                self._tell.polled(outcome.value)
+            for reply in self._transport.wait(ROUND_SECONDS):
+                tickets.discard(reply.ticket)
+                if (assignment := self._chunks.pop(reply.ticket, None)) is not None:
+                    self._reported(assignment, reply)
+                self._events.polled(reply.value)
         self._last_poll()
         self._report(self.progress)
-
-
-def _value(outcome: Outcome) -> Any:
-    if outcome.error is not None:
-        raise outcome.error
-    return outcome.value

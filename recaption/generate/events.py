@@ -1,4 +1,4 @@
-"""What a run tells of itself while it goes: the closed list of events, and how they are told."""
+"""The events of a run: the closed list of their names and fields, and the events of one model's pass."""
 
 from __future__ import annotations
 
@@ -7,104 +7,96 @@ from typing import Any, Literal, Protocol
 
 from recaption.generate.actor import Poll
 from recaption.generate.chunks import Chunk, ShardListing
-from recaption.generate.scheduler import Assignment
+from recaption.generate.engine_state import Assignment, EngineState
 from recaption.types import Reject
 
-SUSPECTS = 64  # images that are named of a dead engine
+SUSPECTS = 64  # images in flight that `engine_died` names
 
 Level = Literal["info", "warning", "error"]
 Event = Literal[
     "run_started",  # command, pipeline, host, pid, recaption, limit
     "shard_listed",  # model, shard, images, usable, to_ask (requests)
-    "engine_started",  # model, engine (its number), capacity, what it runs on
-    "engine_died",  # model, engine, detail, suspects: the images that were in it, as [shard, key]
-    "engine_recycled",  # model, engine: it took too much memory and is replaced in order
-    "chunk_failed",  # model, shard, chunk, attempt, detail: its images could not be read; it is tried again
-    "quarantined",  # model, shard, chunk, images: engines died over them twice
+    "engine_started",  # model, engine (its number), capacity, runs (its provenance)
+    "engine_died",  # model, engine, detail, suspects: the images in flight, as [shard, key]
+    "engine_recycled",  # model, engine: it used too much memory; it was drained and is replaced
+    "chunk_failed",  # model, shard, chunk, attempt, detail: its images could not be read; it is retried
+    "quarantined",  # model, shard, chunk, images: in flight during two engine crashes; they are retried in isolation
     "image_rejected",  # model, generation, shard, key, row, reason, detail, attempts
-    "rejects_not_named",  # model, count: more than an engine tells of at a time
-    "shard_answered",  # model, shard: nothing of it is missing any more
-    "progress",  # every few seconds; see Progress.brief
+    "rejects_not_named",  # model, count: rejects of an engine beyond those that are logged one by one
+    "shard_answered",  # model, shard: all its answers and rejects are stored
+    "progress",  # every few seconds; see PassProgress.event
     "building",  # done and total, of dataset shards
     "built",  # build, changed
-    "caption_unparsed",  # shard, key, caption_id, detail: a rule failed on it; it is kept whole, without tags
+    "caption_unparsed",  # shard, key, caption_id, detail: a rule failed on it; kept as one sub-caption without tags
     "token_ids_failed",  # tokenizer, shard, key, caption_id, detail: texts of the caption have no stored ids
     "table_failed",  # table, shard, key, caption_id, detail: the caption has no rows in this table
-    "failures_not_named",  # shard, count: more captions than a shard's entry names
+    "failures_not_named",  # shard, count: failed captions beyond those that are logged one by one
     "warning",  # detail
-    "suppressed",  # of (an event), count: more than a log takes in a minute
+    "suppressed",  # of (an event), count: beyond what a log takes per minute
     "run_ended",  # state, error, seconds
 ]
 
 
-class Tell(Protocol):
-    """Says that something happened. Fields are plain values; nobody waits for what becomes of them."""
+class Emit(Protocol):
+    """Records an event. Fields are plain values. Returns at once, whatever happens to the event."""
 
     def __call__(self, event: Event, level: Level = "info", **fields: Any) -> None: ...
 
 
-def tell_nobody(event: Event, level: Level = "info", **fields: Any) -> None:
-    """For whoever does not want to know."""
+def ignore_event(event: Event, level: Level = "info", **fields: Any) -> None:
+    """An `Emit` without a log."""
 
 
-class PassTeller:
-    """Tells of one model's pass over the source."""
+class PassEvents:
+    """Emits the events of one model's pass over the source."""
 
-    def __init__(self, model: str, tell: Tell) -> None:
-        self._model, self._tell = model, tell
+    def __init__(self, model: str, emit: Emit) -> None:
+        self._model, self._sink = model, emit
 
-    def _say(self, event: Event, level: Level = "info", **fields: Any) -> None:
-        self._tell(event, level, model=self._model, **fields)
+    def _emit(self, event: Event, level: Level = "info", **fields: Any) -> None:
+        self._sink(event, level, model=self._model, **fields)
 
-    def listed(self, listing: ShardListing) -> None:
+    def shard_listed(self, listing: ShardListing) -> None:
         to_ask = sum(chunk.requests for chunk in listing.chunks)
-        self._say("shard_listed", shard=listing.shard.id, images=listing.images, usable=listing.usable, to_ask=to_ask)
+        shard = listing.shard.id
+        self._emit("shard_listed", shard=shard, images=listing.images, usable=listing.usable, to_ask=to_ask)
+        self.rejected(listing.rejected)
 
-    def answered(self, listing: ShardListing) -> None:
-        """Nothing of a shard is missing any more; if nothing was, there is nothing to tell."""
+    def shard_answered(self, listing: ShardListing) -> None:
+        """Not emitted for a shard that was complete before the run."""
         if listing.chunks:
-            self._say("shard_answered", shard=listing.shard.id)
+            self._emit("shard_answered", shard=listing.shard.id)
 
-    def started(self, engine: int, capacity: int, runs: dict[str, str]) -> None:
-        self._say("engine_started", engine=engine, capacity=capacity, runs=runs)
+    def engine_started(self, engine: EngineState, provenance: dict[str, str]) -> None:
+        self._emit("engine_started", engine=engine.number, capacity=engine.capacity, runs=provenance)
 
-    def died(self, engine: int, words: str, images: Sequence[tuple[str, str]]) -> None:
-        """`images`: shard and key of those that were in it."""
-        self._say("engine_died", "error", engine=engine, detail=words, suspects=list(images[:SUSPECTS]))
+    def engine_died(self, engine: EngineState, detail: str, suspects: Sequence[tuple[str, str]]) -> None:
+        """`suspects`: shard and key of each image that was in flight."""
+        self._emit("engine_died", "error", engine=engine.number, detail=detail, suspects=list(suspects[:SUSPECTS]))
 
-    def recycled(self, engine: int) -> None:
-        self._say("engine_recycled", "warning", engine=engine)
+    def engine_recycled(self, engine: EngineState) -> None:
+        self._emit("engine_recycled", "warning", engine=engine.number)
 
-    def failed(self, assignment: Assignment, error: BaseException) -> None:
-        """A chunk's images could not be read; it is tried again."""
+    def chunk_failed(self, assignment: Assignment, error: BaseException) -> None:
         chunk = assignment.chunk
         where = {"shard": chunk.shard.id, "chunk": chunk.number}
-        self._say("chunk_failed", "warning", **where, attempt=assignment.attempt, detail=str(error))
+        self._emit("chunk_failed", "warning", **where, attempt=assignment.attempt, detail=str(error))
 
     def quarantined(self, chunk: Chunk) -> None:
         images = len(chunk.rows())
-        self._say("quarantined", "warning", shard=chunk.shard.id, chunk=chunk.number, images=images)
+        self._emit("quarantined", "warning", shard=chunk.shard.id, chunk=chunk.number, images=images)
 
     def polled(self, value: Any) -> None:
-        """What an engine answered to a poll, if it is one.
+        """The rejects in an engine's poll; values of other calls are ignored.
 
-        It tells of each reject once: none of its polls may be passed over, however late it comes.
+        Each reject is in one poll only, so every poll has to be passed on, however late it arrives.
         """
         if isinstance(value, Poll):
             self.rejected(value.rejected)
             if value.not_named:
-                self._say("rejects_not_named", "warning", count=value.not_named)
+                self._emit("rejects_not_named", "warning", count=value.not_named)
 
     def rejected(self, rejects: Iterable[Reject]) -> None:
-        for each in rejects:
-            self._say(
-                "image_rejected",
-                "warning",
-                generation=each.generation,
-                shard=each.shard,
-                key=each.key,
-                row=each.row,
-                reason=each.reason,
-                detail=each.detail,
-                attempts=each.attempts,
-            )
+        names = ("generation", "shard", "key", "row", "reason", "detail", "attempts")
+        for reject in rejects:
+            self._emit("image_rejected", "warning", **{name: getattr(reject, name) for name in names})

@@ -1,52 +1,73 @@
-"""The speed-of-light meter: what share of its own rate an engine reached, and where the rest went.
+"""Engine utilisation: which share of its maximum rate an engine reached, and what limited it for the rest.
 
-The ceiling is the engine's own rate over the windows in which its waiting queue was never empty: it had more to do than
-it could take on, so nothing but itself held it back. No calibration, no GPU that waits for one. A window in which the
-queue ran empty is charged to the stage that most of the work on its way was stuck in.
+An engine's maximum rate is its rate in windows in which its waiting queue was never empty: it had more work than it
+could start, so nothing but the engine limited it. This needs no calibration run. A window in which the queue ran empty
+is charged to the stage that held most of the work on its way to the engine.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final
 
-Cause = Literal["read", "decode", "render", "queue", "engine"]
+from pydantic import BaseModel, ConfigDict, Field
+
 STAGES: Final = ("read", "decode", "render", "queue", "engine", "put")
 SATURATED: Final = "saturated"
-MIN_SECONDS = 3.0  # of saturated windows, below which there is no ceiling to speak of
+MIN_SECONDS = 3.0  # of saturated windows; with less there is no maximum rate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Where:
-    """Images on their way to an engine at one moment, and whether more is to come."""
+    """Images on their way to an engine at one moment, by stage."""
 
-    reading: int  # handed out, not read
+    reading: int  # assigned, not read
     rendering: int  # read, not rendered
     ready: int  # rendered, not in the engine
     decode_share: float = 0.0  # of the time that rendering takes
 
 
+class MeterReport(BaseModel):
+    """A meter as `metrics/` holds it: rates of all engines together, shares of the maximum rate, seconds per stage."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    share: float | None = None  # of the maximum rate, in tokens
+    tokens_per_second: float | None = None
+    requests_per_second: float | None = None
+    ceiling_tokens_per_second: float | None = None  # the maximum rate
+    ceiling_requests_per_second: float | None = None
+    saturated_seconds: float = 0.0
+    seconds: float = 0.0
+    lost: dict[str, float] = Field(default_factory=dict)  # stage -> share of the maximum rate
+    stages: dict[str, float] = Field(default_factory=dict)  # stage -> seconds per request
+
+    @property
+    def losses(self) -> list[tuple[str, float]]:
+        """Stages with their shares, the largest first."""
+        return sorted(self.lost.items(), key=lambda item: -item[1])
+
+
 @dataclass(kw_only=True, slots=True)
 class Meter:
-    """Sums over one engine's windows and requests; of several engines they are added up."""
+    """Sums over the windows and requests of one engine; meters of several engines can be added."""
 
-    seconds: Counter[str] = field(default_factory=Counter)  # saturated or a Cause -> seconds
+    seconds: Counter[str] = field(default_factory=Counter)  # "saturated" or a stage -> seconds
     tokens: Counter[str] = field(default_factory=Counter)
     requests: Counter[str] = field(default_factory=Counter)
     stages: Counter[str] = field(default_factory=Counter)  # stage -> seconds that requests spent in it
     counted: Counter[str] = field(default_factory=Counter)  # stage -> requests
 
     def window(self, seconds: float, tokens: int, requests: int, *, saturated: bool, where: Where) -> None:
-        """One window of an engine: its length, and what the engine finished in it."""
-        for cause, share in ({SATURATED: 1.0} if saturated else _causes(where)).items():
+        """Add one window: its length, and the tokens and requests that the engine finished in it."""
+        for cause, share in ({SATURATED: 1.0} if saturated else _limits(where)).items():
             self.seconds[cause] += seconds * share  # type: ignore[assignment]
             self.tokens[cause] += tokens * share  # type: ignore[assignment]
             self.requests[cause] += requests * share  # type: ignore[assignment]
 
     def spent(self, stage: str, seconds: float, requests: int = 1) -> None:
-        """`requests` were in `stage` for so long, together."""
+        """Add the time that `requests` have spent in `stage`, together."""
         self.stages[stage] += seconds  # type: ignore[assignment]
         self.counted[stage] += requests
 
@@ -57,17 +78,19 @@ class Meter:
                 mine[key] += value
 
     @property
+    def ceiling(self) -> float | None:
+        """The maximum rate in tokens per second of one engine; None until saturated windows are MIN_SECONDS long."""
+        return None if self.seconds[SATURATED] < MIN_SECONDS else _rate(self.tokens[SATURATED], self.seconds[SATURATED])
+
+    @property
     def share(self) -> float | None:
-        """Share of the ceiling reached, in tokens; None while no ceiling was seen."""
-        ceiling = _rate(self.tokens[SATURATED], self.seconds[SATURATED])
-        if not ceiling or self.seconds[SATURATED] < MIN_SECONDS:
-            return None
-        return (self.tokens.total() / self.seconds.total()) / ceiling
+        """Share of the maximum rate that was reached; None while that is unknown."""
+        return self.tokens.total() / self.seconds.total() / self.ceiling if self.ceiling else None
 
     def lost(self) -> dict[str, float]:
-        """Cause -> share of the ceiling that went there; with `share` they make 1."""
-        ceiling = _rate(self.tokens[SATURATED], self.seconds[SATURATED])
-        if not ceiling or self.share is None:
+        """Stage -> share of the maximum rate that was lost there. With `share` they sum up to 1."""
+        ceiling = self.ceiling
+        if not ceiling:
             return {}
         total = self.seconds.total()
         return {
@@ -76,30 +99,26 @@ class Meter:
             if cause != SATURATED and seconds
         }
 
-    def report(self, engines: int = 1) -> dict[str, Any]:
-        """As it stands in `metrics/`: rates of all engines together, shares, seconds per request and stage."""
-        known = self.share is not None
-        ceiling = [_rate(sums[SATURATED], self.seconds[SATURATED]) if known else None for sums in self._sums]
-        tokens, requests = (_rate(sums.total(), self.seconds.total()) for sums in self._sums)
-        return {
-            "share": _rounded(self.share),
-            "tokens_per_second": _rounded(tokens, engines),
-            "requests_per_second": _rounded(requests, engines),
-            "ceiling_tokens_per_second": _rounded(ceiling[0], engines),
-            "ceiling_requests_per_second": _rounded(ceiling[1], engines),
-            "saturated_seconds": round(self.seconds[SATURATED], 3),
-            "seconds": round(self.seconds.total(), 3),
-            "lost": {cause: round(share, 4) for cause, share in self.lost().items()},
-            "stages": {s: round(self.stages[s] / self.counted[s], 6) for s in STAGES if self.counted[s]},
-        }
-
-    @property
-    def _sums(self) -> Iterable[Counter[str]]:
-        return self.tokens, self.requests
+    def report(self, engines: int = 1) -> MeterReport:
+        """The figures for `engines` engines that ran side by side."""
+        known, total, saturated = self.share is not None, self.seconds.total(), self.seconds[SATURATED]
+        return MeterReport(
+            share=_rounded(self.share),
+            tokens_per_second=_rounded(_rate(self.tokens.total(), total), engines),
+            requests_per_second=_rounded(_rate(self.requests.total(), total), engines),
+            ceiling_tokens_per_second=_rounded(self.ceiling if known else None, engines),
+            ceiling_requests_per_second=_rounded(
+                _rate(self.requests[SATURATED], saturated) if known else None, engines
+            ),
+            saturated_seconds=round(saturated, 3),
+            seconds=round(total, 3),
+            lost={cause: round(share, 4) for cause, share in self.lost().items()},
+            stages={s: round(self.stages[s] / self.counted[s], 6) for s in STAGES if self.counted[s]},
+        )
 
 
-def _causes(where: Where) -> dict[str, float]:
-    """Where the work is that the engine lacks, nearest to it first."""
+def _limits(where: Where) -> dict[str, float]:
+    """The stages that limited the engine, with their shares: the one nearest to the engine that holds any work."""
     if where.ready:
         return {"engine": 1.0}
     if where.rendering:

@@ -1,4 +1,4 @@
-"""From a pipeline to what is to be done: generations with their fingerprints, and the engines that answer them."""
+"""Makes the plan of a run: generations with their fingerprints, and the engines that answer them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recaption.types import Generation, Sampling
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelPlan:
-    """One model of the pipeline with its questions, in pipeline order."""
+    """A model of the pipeline with its questions, in pipeline order."""
 
     name: str
     config: Model
@@ -35,16 +35,16 @@ class ModelPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a run has to do. Made before any model is loaded; whatever can be found wrong is found here."""
+    """The work of a run. It is made before any model is loaded, so that errors in a pipeline are found early."""
 
     pipeline: Pipeline
     models: tuple[ModelPlan, ...]
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        """In the order in which the pipeline asks them."""
+        """In the order of the pipeline."""
         by_id = {q.id: q for model in self.models for q in model.questions}
-        return tuple(by_id[ask.id] for ask in self.pipeline.generate)
+        return tuple(by_id[generation.id] for generation in self.pipeline.generate)
 
 
 def fingerprint(parts: dict[str, Any]) -> str:
@@ -55,21 +55,22 @@ def fingerprint(parts: dict[str, Any]) -> str:
 
 def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | None = None) -> Plan:
     """Resolve prompts, models and columns. `path` is the pipeline's file: prompts beside it win over shipped ones.
-    `source` is the pipeline's, as its output has it recorded; by default as a new output would have it.
+    `source` is the source as recorded in the output; default: that of a new output.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
-    that the source lacks, a model out of reach.
+    that the source lacks, a model that is unreachable.
     """
     folder = prompts_beside(path)
     columns = (source or open_source(pipeline.source)).columns()
     models = []
     for name, config in pipeline.models.items():
-        asks = [ask for ask in pipeline.generate if ask.model == name]
-        if not asks:
+        configured = [generation for generation in pipeline.generate if generation.model == name]
+        if not configured:
             continue
         check_engine(config.engine)
         resolved = _resolved(config)
-        questions = tuple(_question(ask, config, resolved, folder, columns, pipeline.dedupe == "shard") for ask in asks)
+        dedupe = pipeline.dedupe == "shard"
+        questions = tuple(_question(g, config, resolved, folder, columns, dedupe) for g in configured)
         engine = _engine_spec(pipeline, config, resolved, len(questions)) if resolved else None
         models.append(
             ModelPlan(
@@ -88,45 +89,45 @@ def prompts_beside(path: Path | None) -> Path | None:
     return path.parent.parent / "prompts" if path else None
 
 
-def fitting_prompt(ask: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
-    """The prompt of a generation, which the source's columns suffice for; None for engine `column`, and for a
-    generation with neither prompt nor column, which `config.validate` reports.
+def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
+    """The prompt of a generation, if the source has its columns. None for engine `column`, and for a generation with
+    neither prompt nor column, which `config.validate` reports.
 
     Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
     """
-    if ask.column is not None and ask.column not in columns:
+    if configured.column is not None and configured.column not in columns:
         has = ", ".join(sorted(columns)) or "none"
-        raise ConfigError(f"generate {ask.id}: the source has no column {ask.column!r}; it has {has}")
-    if ask.column is not None or ask.prompt is None:
+        raise ConfigError(f"generate {configured.id}: the source has no column {configured.column!r}; it has {has}")
+    if configured.column is not None or configured.prompt is None:
         return None
-    prompt = load_prompt(ask.prompt, folder)
+    prompt = load_prompt(configured.prompt, folder)
     if missing := prompt.missing(columns):
         raise ConfigError(
-            f"generate {ask.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
+            f"generate {configured.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
             f"its columns are {', '.join(sorted(columns)) or 'none'}"
         )
     return prompt
 
 
 def _question(
-    ask: GenerationConfig,
+    configured: GenerationConfig,
     config: Model,
     resolved: ResolvedModel | None,
     folder: Path | None,
     columns: frozenset[str],
     dedupe: bool,
 ) -> Question:
-    prompt = fitting_prompt(ask, folder, columns)
+    prompt = fitting_prompt(configured, folder, columns)
     if resolved is None or prompt is None:
         generation = Generation(
-            id=ask.id,
-            model=ask.model,
-            granularity=ask.granularity or "long",
-            fingerprint=fingerprint({"replay": ask.column}),  # the engine's first name
-            column=ask.column,
+            id=configured.id,
+            model=configured.model,
+            granularity=configured.granularity or "long",
+            fingerprint=fingerprint({"replay": configured.column}),  # the first name of engine `column`
+            column=configured.column,
         )
         return Question(generation=generation, prompt=None, attempts=1)
-    s = ask.sampling
+    s = configured.sampling
     sampling = Sampling(
         max_tokens=s.max_tokens,
         temperature=s.temperature,
@@ -136,7 +137,7 @@ def _question(
         stop=(*prompt.stop, *s.stop),
         ignore_eos=s.ignore_eos,
     )
-    # The closed list of the design. Engine name, GPU and batch settings are provenance, not identity.
+    # A closed list. Engine name, GPU and batch settings are provenance and do not change the fingerprint.
     identity = {
         "model": config.model if not resolved.local else None,
         "commit": resolved.commit,
@@ -145,34 +146,36 @@ def _question(
         "chat_template": resolved.chat_template_sha256,
         "prompt": prompt.sha256,
         "sampling": s.model_dump(mode="json", exclude=None if s.ignore_eos else {"ignore_eos"}),
-        "attempts": ask.attempts,
+        "attempts": configured.attempts,
         "max_pixels": config.max_pixels,
         "max_model_len": config.max_model_len,
         "output_schema": None,
     }
-    if config.engine == "openai":  # what its requests say beside the sampling; nothing about the server
+    if config.engine == "openai":  # settings of its requests, not of the server
         identity |= OpenAISettings.of(config.engine_args).identity()
-    if ask.retry != DEFAULT_RETRY:  # where it is as it always was, answers from before there was a choice stay good
-        identity["retry"] = ask.retry.model_dump(mode="json")
+    if configured.retry != DEFAULT_RETRY:  # the default is left out: answers from before this setting stay valid
+        identity["retry"] = configured.retry.model_dump(mode="json")
     if not dedupe:
         identity["dedupe"] = "none"
     generation = Generation(
-        id=ask.id,
-        model=ask.model,
-        granularity=ask.granularity or prompt.granularity,
+        id=configured.id,
+        model=configured.model,
+        granularity=configured.granularity or prompt.granularity,
         fingerprint=fingerprint(identity),
         prompt=prompt.id,
         sampling=sampling,
     )
-    return Question(generation=generation, prompt=prompt, attempts=ask.attempts, retry=ask.retry, dedupe=dedupe)
+    return Question(
+        generation=generation, prompt=prompt, attempts=configured.attempts, retry=configured.retry, dedupe=dedupe
+    )
 
 
 def _resolved(config: Model) -> ResolvedModel | None:
-    """The model pinned down as far as can be: one that a server runs is known by its name there, and by `revision`."""
+    """The resolved model. A model on a server is identified by its name there and by `revision`."""
     if config.engine == "column" or not config.model:
         return None
     if config.engine == "openai":
-        OpenAISettings.of(config.engine_args)  # what is wrong there is said now
+        OpenAISettings.of(config.engine_args)  # raises ConfigError
         return ResolvedModel(
             path_or_id=config.model, commit=config.revision or "", chat_template_sha256=None, local=False
         )
@@ -180,7 +183,7 @@ def _resolved(config: Model) -> ResolvedModel | None:
 
 
 def reachable(config: Model) -> None:
-    """Raises ConfigError, MissingExtra: the engine cannot be built here, or the model cannot be had."""
+    """Raises ConfigError or MissingExtra if the engine cannot be built here or the model is unreachable."""
     check_engine(config.engine)
     _resolved(config)
 
@@ -189,16 +192,16 @@ def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, que
     limits = pipeline.source.limits
     args = dict(config.engine_args)
     if config.engine == "vllm":
-        # One prompt an image: nothing is reused, and both caches only cost. Several: the image's prefix is.
+        # With several prompts per image, the prefix of the image is reused; with one, a cache only costs.
         args.setdefault("enable_prefix_caching", questions > 1)
         if config.quantization:
             args.setdefault("quantization", config.quantization)
     assert config.model is not None
-    by_name = config.model == SCENE or not resolved.local  # each node has, or fetches, its own
+    by_name = config.model == SCENE or not resolved.local  # each node has its copy or downloads one
     return EngineSpec(
         engine=config.engine,
         model=config.model if by_name else resolved.path_or_id,
-        # Never a branch that may move.
+        # A commit, never a branch.
         revision=None if resolved.local else resolved.commit or None,
         dtype=config.dtype,
         max_model_len=config.max_model_len,

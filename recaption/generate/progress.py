@@ -1,61 +1,52 @@
-"""Where a pass stands: plain numbers, for displays, logs and metrics. docs/figures.md has their definitions."""
+"""Progress of one model's pass: a snapshot that displays show and that `metrics/` holds. docs/figures.md defines it."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from recaption.generate.counters import Counters
-from recaption.generate.meter import Meter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from recaption.generate.meter import MeterReport
 
 SILENT_SECONDS = 10.0
-"""A store that has not answered for so long counts as silent."""
+"""A store that has not answered for this long counts as silent."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationState:
-    """One generation of a pass, as it is written to `metrics/` and read back from there."""
+class Snapshot(BaseModel):
+    """Written and read back as it is. Files of other versions can be read: missing and null fields get defaults."""
 
-    id: str
-    total: int = 0  # images to ask about, of the shards listed so far
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class GenerationProgress(Snapshot):
+    """Counts of one generation, in images unless stated otherwise."""
+
+    total: int = 0  # of the shards listed so far
     resumed: int = 0
     duplicates: int = 0
     answers: int = 0
-    retries: int = 0
+    retries: int = 0  # requests
     degenerate: int = 0
-    rejects: dict[str, int] = field(default_factory=dict)  # by reason
+    rejects: dict[str, int] = Field(default_factory=dict)  # by reason
     prompt_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
 
     @property
-    def sums(self) -> dict[str, int]:
-        """Once the pass is done: total = resumed + duplicates + answers + rejects."""
-        return {
-            "total": self.total,
-            "resumed": self.resumed,
-            "duplicates": self.duplicates,
-            "answers": self.answers,
-            "rejects": sum(self.rejects.values()),
-        }
-
-    @property
-    def words(self) -> str:
-        """The sum in words."""
-        asked, resumed, duplicates, answers, rejects = (f"{n:,}" for n in self.sums.values())
-        return (
-            f"{self.id}: asked {asked} = from earlier runs {resumed} + duplicate images {duplicates} "
-            f"+ answered {answers} + rejected {rejects}"
-        )
+    def rejected(self) -> int:
+        return sum(self.rejects.values())
 
     @property
     def fresh(self) -> int:
         """Answered or rejected by this run."""
-        return self.answers + sum(self.rejects.values())
+        return self.answers + self.rejected
 
     @property
     def done(self) -> int:
@@ -65,190 +56,100 @@ class GenerationState:
     def share(self) -> float:
         return self.done / self.total if self.total else 0.0
 
-    def as_json(self) -> dict[str, Any]:
-        values = dataclasses.asdict(self)
-        del values["id"]
-        return values
+    @property
+    def sums(self) -> dict[str, int]:
+        """Once the pass is done: total = resumed + duplicates + answers + rejects."""
+        counts = {name: getattr(self, name) for name in ("total", "resumed", "duplicates", "answers")}
+        return counts | {"rejects": self.rejected}
 
-    @classmethod
-    def from_json(cls, id: str, data: Mapping[str, Any]) -> GenerationState:
-        """Of any version: counts that it has not are 0."""
-        counts = {f.name: int(data.get(f.name, 0)) for f in dataclasses.fields(cls) if f.type == "int"}
-        rejects = {str(reason): int(n) for reason, n in (data.get("rejects") or {}).items()}
-        return cls(id=id, rejects=rejects, **counts)
+    def sums_text(self, generation: str) -> str:
+        total, resumed, duplicates, answers, rejects = (f"{n:,}" for n in self.sums.values())
+        return (
+            f"{generation}: asked {total} = from earlier runs {resumed} + duplicate images {duplicates} "
+            f"+ answered {answers} + rejected {rejects}"
+        )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PassState:
-    """One model's pass, as it is written to `metrics/` and read back from there."""
+class PassProgress(Snapshot):
+    """One model's pass."""
 
-    model: str
-    phase: str = ""
-    all_listed: bool = True  # until then totals are of what is listed so far
-    images: int = 0
-    seconds: float = 0.0
-    in_flight: int = 0
-    engines: int = 0
+    model: str = Field(exclude=True)  # the key under which a report holds it
+    phase: str = "listing"  # listing | starting engine | generating | done
+    all_listed: bool = True  # until then totals cover only the shards listed so far
+    images: int = 0  # rows of the shards listed so far
+    seconds: float = 0.0  # since the first engine was ready, until the last answer was stored
+    in_flight: int = 0  # requests
+    engines: int = 0  # that have started and are not removed
     renderers: int = 0
     engine_deaths: int = 0
-    quarantined: int = 0
-    generations: tuple[GenerationState, ...] = ()
-    engine: Mapping[str, str] = field(default_factory=dict)
-    meter: Mapping[str, Any] = field(default_factory=dict)
+    quarantined: int = 0  # images
+    generations: dict[str, GenerationProgress] = Field(default_factory=dict)
+    engine: dict[str, str] = Field(default_factory=dict)  # its provenance
+    meter: MeterReport = MeterReport()
+    store_silent: float = Field(0.0, exclude=True)  # seconds for which the store has not answered
 
-    def captions_per_second(self, generation: GenerationState | None = None) -> float | None:
-        """Of one generation, or of all; resumed answers do not count."""
-        counted = self.generations if generation is None else (generation,)
-        return captions_per_second(sum(g.answers for g in counted), self.seconds)
+    @property
+    def answers(self) -> int:
+        return sum(generation.answers for generation in self.generations.values())
+
+    @property
+    def captions_per_second(self) -> float | None:
+        return captions_per_second(self.answers, self.seconds)
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate of this run, for the shards listed so far; None where there is no rate yet."""
-        missing = sum(g.total - g.done for g in self.generations)
-        fresh = sum(g.fresh for g in self.generations)
+        """At this run's rate, for the shards listed so far; None while the rate is unknown."""
+        missing = sum(g.total - g.done for g in self.generations.values())
+        fresh = sum(g.fresh for g in self.generations.values())
         if missing <= 0 and self.all_listed:
             return 0.0
         return missing * self.seconds / fresh if fresh and self.seconds > 1 else None
 
-    def as_json(self) -> dict[str, Any]:
-        """As it stands in `metrics/`, under the model's name."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "model"}
-        return values | {"generations": {g.id: g.as_json() for g in self.generations}}
-
-    @classmethod
-    def from_json(cls, model: str, data: Mapping[str, Any]) -> PassState:
-        """Of any version: what it has not is as in a pass that has not begun."""
-        known = {f.name: data[f.name] for f in dataclasses.fields(cls) if data.get(f.name) is not None}
-        found = (data.get("generations") or {}).items()
-        generations = tuple(GenerationState.from_json(id, g) for id, g in found)
-        return cls(**known | {"model": model, "generations": generations})
-
-
-@dataclass(kw_only=True, slots=True)
-class Progress:
-    """Where one model's pass stands; handed to `report` about twice a second."""
-
-    model: str
-    phase: str = "listing"  # listing | starting engine | generating | done
-    total: dict[str, int] = field(default_factory=dict)  # question -> images to answer, of the shards listed so far
-    resumed: dict[str, int] = field(default_factory=dict)  # question -> images answered or rejected before this run
-    duplicates: dict[str, int] = field(default_factory=dict)  # question -> images equal to one of their shard
-    counters: Counters = field(default_factory=Counters)  # of this run
-    meter: Meter = field(default_factory=Meter)
-    in_flight: int = 0
-    engines: int = 0  # that have started and are not gone
-    renderers: int = 0
-    deaths: int = 0  # of engines
-    quarantined: int = 0  # images
-    images: int = 0  # rows of the shards listed so far
-    all_listed: bool = False
-    started: float | None = None  # monotonic seconds at which the first engine was ready
-    ended: float | None = None  # monotonic seconds at which the last answer was put
-    provenance: dict[str, str] = field(default_factory=dict)
-    store_silent: float = 0.0  # seconds since the store last answered, where it should have
-
-    @property
-    def answers(self) -> Counter[str]:
-        return self.counters.answers
-
-    @property
-    def rejects(self) -> Counter[str]:
-        """By question."""
-        found: Counter[str] = Counter()
-        for (question, _), count in self.counters.rejects.items():
-            found[question] += count
-        return found
-
-    @property
-    def retries(self) -> Counter[str]:
-        return self.counters.retries
-
-    @property
-    def output_tokens(self) -> Counter[str]:
-        return self.counters.output_tokens
-
-    @property
-    def seconds(self) -> float:
-        """From the first request to the last put; the start of engines is not in it."""
-        return (self.ended or time.monotonic()) - self.started if self.started else 0.0
-
-    def generation(self, question: str) -> GenerationState:
-        c = self.counters
-        return GenerationState(
-            id=question,
-            total=self.total[question],
-            resumed=self.resumed[question],
-            duplicates=self.duplicates.get(question, 0),
-            answers=c.answers[question],
-            retries=c.retries[question],
-            degenerate=c.degenerate[question],
-            rejects={reason: n for (of, reason), n in sorted(c.rejects.items()) if of == question},
-            prompt_tokens=c.prompt_tokens[question],
-            cached_tokens=c.cached_tokens[question],
-            output_tokens=c.output_tokens[question],
-        )
-
-    def done(self, question: str) -> int:
-        """Images that are answered or rejected, in this run or before it, or equal to one that is asked."""
-        return self.generation(question).done
-
-    def state(self) -> PassState:
-        """It as it is now."""
-        return PassState(
-            model=self.model,
-            phase=self.phase,
-            all_listed=self.all_listed,
-            images=self.images,
-            seconds=round(self.seconds, 3),
-            in_flight=self.in_flight,
-            engines=self.engines,
-            renderers=self.renderers,
-            engine_deaths=self.deaths,
-            quarantined=self.quarantined,
-            generations=tuple(self.generation(question) for question in self.total),
-            engine=self.provenance,
-            meter=self.meter.report(max(1, self.engines)),
-        )
-
-    @property
-    def seconds_left(self) -> float | None:
-        return self.state().seconds_left
-
-    def brief(self) -> dict[str, Any]:
-        """As it is told every few seconds, in the log and with --json. `captions_per_second` is of the whole run."""
-        state, share = self.state(), self.meter.share
-        left, rate = state.seconds_left, state.captions_per_second()
-        return {
-            "model": state.model,
-            "phase": state.phase,
-            "all_listed": state.all_listed,
-            "captions_per_second": None if rate is None else round(rate, 3),
-            "share": None if share is None else round(min(1.0, share), 4),
-            "in_flight": state.in_flight,
-            "engines": state.engines,
-            "engine_deaths": state.engine_deaths,
-            "quarantined": state.quarantined,
-            "seconds": state.seconds,
-            "seconds_left": None if left is None else round(left, 1),
+    def event(self) -> dict[str, Any]:
+        """Fields of a `progress` event, in the log and with --json. `captions_per_second` is of the whole run."""
+        names = ("model", "phase", "all_listed", "in_flight", "engines", "engine_deaths", "quarantined", "seconds")
+        share, generations = self.meter.share, self.generations.items()
+        return {name: getattr(self, name) for name in names} | {
+            "captions_per_second": rounded(self.captions_per_second, 3),
+            "share": None if share is None else min(1.0, share),
+            "seconds_left": rounded(self.seconds_left, 1),
             "store_silent_seconds": round(self.store_silent, 1),
-            "generations": {g.id: {"done": g.done, **g.sums, "retries": g.retries} for g in state.generations},
+            "generations": {id: {"done": g.done, **g.sums, "retries": g.retries} for id, g in generations},
         }
 
 
 def captions_per_second(answers: int, seconds: float) -> float | None:
-    """Answers of a run by its time of generating; None in the first second and without answers."""
+    """Answers of a run per second of generating; None in the first second and without answers."""
     return answers / seconds if answers and seconds > 1 else None
 
 
-class Pace:
-    """How fast answers came since one looked last, per model."""
+def rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
-    def __init__(self) -> None:
-        self._before: dict[str, tuple[int, float]] = {}
 
-    def since_last(self, progress: Progress) -> float | None:
-        """Captions a second; None before the first answer and where no time has passed."""
-        answers, seconds = progress.answers.total(), progress.seconds
-        before, then = self._before.get(progress.model, (0, 0.0))
-        self._before[progress.model] = answers, seconds
-        return (answers - before) / (seconds - then) if answers and seconds > then else None
+class ProgressEvents:
+    """Selects what becomes an event: one snapshot per model and period, every new phase, each built shard."""
+
+    def __init__(self, period: float) -> None:
+        """`period`: seconds."""
+        self._period = period
+        self._last: dict[str, tuple[float, PassProgress]] = {}  # model -> when its last event was, and its snapshot
+        self._built = 0, 0
+
+    def generating(self, progress: PassProgress) -> Mapping[str, Any] | None:
+        """Fields of a `progress` event, or None. `captions_per_second` is the rate since the event before."""
+        now = time.monotonic()
+        at, before = self._last.get(progress.model, (float("-inf"), PassProgress(model=progress.model, phase="")))
+        if now - at <= self._period and progress.phase == before.phase:
+            return None
+        self._last[progress.model] = now, progress
+        answers, seconds = progress.answers - before.answers, progress.seconds - before.seconds
+        rate = answers / seconds if progress.answers and seconds > 0 else None
+        return progress.event() | {"captions_per_second": rounded(rate, 3)}
+
+    def building(self, done: int, total: int) -> Mapping[str, Any] | None:
+        """Fields of a `building` event, or None."""
+        if (done, total) == self._built:
+            return None
+        self._built = done, total
+        return {"done": done, "total": total}

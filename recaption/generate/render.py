@@ -1,8 +1,8 @@
-"""Rendering beside an engine: workers in processes of their own, as many as keep the engine's queue from running empty.
+"""Render workers of an engine: processes that decode and render images, as many as keep the engine's queue filled.
 
-The actor that holds the engine owns them, on its own node: pixels cross as contiguous arrays through shared memory and
-never leave the machine. A worker that dies is replaced and what it had is rendered again; an image that ends two
-workers on its own is a reject.
+The actor of the engine owns them. They run on its node, so that pixels are passed through shared memory as contiguous
+arrays. A worker that dies is replaced and its requests are rendered again. An image that crashes two workers on its own
+is rejected.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from recaption.engine.base import Rendered, RendererSpec, Request
 from recaption.errors import EngineDead, ImageError, Interrupted, RecaptionError, RequestError
 
 Result = Rendered | RecaptionError
-BATCH = 8  # requests that cross to a worker and back together
-AHEAD = 2  # batches at a worker: one in work, one ready
-GROW_AFTER = 2  # windows in a row in which the engine ran dry while images waited for a worker
-SETTLE = 10.0  # seconds that a new worker gets to show what it does
-SHRINK_AFTER = 60  # windows in a row in which fewer would have done
-STARTS = 3  # times that a worker is tried before there is one fewer
-START_SECONDS = 600.0  # a worker that is not ready by then did not start
-HANG_SECONDS = 300.0  # a worker that has not rendered a batch by then is lost
+BATCH = 8  # requests that are sent to a worker together
+AHEAD = 2  # batches at a worker: one running, one queued
+GROW_AFTER = 2  # successive windows in which the engine was idle while images waited for a worker
+SETTLE = 10.0  # seconds after a change before the next one
+SHRINK_AFTER = 60  # successive windows in which fewer workers would have been enough
+STARTS = 3  # attempts to start a worker before the pool shrinks by one
+START_SECONDS = 600.0  # after that, a worker that is not ready has failed to start
+HANG_SECONDS = 300.0  # after that, a worker that has not returned a batch is lost
 
 
 class WorkerLost(Exception):
-    """A render worker's process is gone."""
+    """The process of a render worker has ended."""
 
 
 class Worker(Protocol):
-    """A process that renders, as the pool sees it."""
+    """A render process, as the pool uses it."""
 
     async def ready(self) -> None:
-        """Returns when it can render. Raises what its renderer's `build` raised."""
+        """Returns when the worker can render. Raises the error of its renderer's `build`."""
         ...
 
     async def render(self, requests: Sequence[Request]) -> list[Result]:
@@ -45,30 +45,30 @@ class Worker(Protocol):
 
 
 class RenderWorker:
-    """What runs in a worker's process."""
+    """The code in the process of a worker."""
 
     def __init__(self, spec: RendererSpec) -> None:
         self._renderer = spec.build()
 
     def ready(self) -> int:
-        """The process's number."""
+        """The process id."""
         return os.getpid()
 
     def render(self, requests: Sequence[Request]) -> list[Result]:
-        """A result for each request, in order: rendered, or why not."""
+        """A result for each request, in order: Rendered or the error."""
         results: list[Result] = []
         for request in requests:
             try:
                 results.append(self._renderer.render(request))
             except RecaptionError as error:
                 results.append(error)
-            except Exception as error:  # noqa: BLE001 - one request's, whatever it is
+            except Exception as error:  # noqa: BLE001 - any error concerns one request
                 results.append(RequestError(f"{type(error).__name__}: {str(error)[:500]}"))
         return results
 
 
 class RenderScale:
-    """How many workers there should be, from what was measured; pure."""
+    """Decides on the number of workers from measurements. Pure."""
 
     def __init__(self, most: int) -> None:
         self.most = max(1, most)
@@ -92,7 +92,7 @@ class RenderScale:
 
 
 class RenderPool:
-    """Workers and what they are at. `start` it before the engine: both take their time."""
+    """The workers and their load. Start it at the same time as the engine: both are slow to start."""
 
     def __init__(self, launch: Callable[[], Worker], size: int) -> None:
         self._launch = launch
@@ -100,7 +100,7 @@ class RenderPool:
         self._free = asyncio.Condition()
         self._wanted = max(1, size)
         self._starting: set[asyncio.Task[None]] = set()
-        self._suspects = 0  # requests that wait for a worker of their own: others let them by
+        self._suspects = 0  # requests that wait for a worker of their own; others wait for them
         self._broken: RecaptionError | None = None
         self.lost = 0
 
@@ -110,36 +110,36 @@ class RenderPool:
 
     @property
     def busy(self) -> float:
-        """Share of the workers that have something to do."""
+        """Share of the workers with requests."""
         return sum(1 for load in self._load.values() if load) / max(1, len(self._load))
 
     async def start(self) -> None:
-        """Raises what keeps the first worker from rendering at all."""
+        """Raises the error of a worker that fails to start."""
         await asyncio.gather(*(self._add() for _ in range(self._wanted)))
 
     async def resize(self, change: int) -> None:
-        """Add a worker, or let the least busy one go."""
+        """Add a worker, or remove an idle one."""
         self._wanted += change
         if change > 0:
             self._spawn()
         elif change < 0:
             idle = next((worker for worker, load in self._load.items() if not load), None)
             if idle is None or len(self._load) < 2:
-                self._wanted -= change  # all are at work after all
+                self._wanted -= change  # all are busy
                 return
             del self._load[idle]
             idle.kill()
 
     async def render(self, requests: Sequence[Request]) -> list[Result]:
-        """A result for each request, in order. Waits for a worker; a lost one's work is done again elsewhere.
+        """A result for each request, in order. Waits for a worker. Requests of a lost worker are rendered again.
 
-        Raises EngineDead when no worker starts any more, Interrupted once the pool is stopped.
+        Raises EngineDead when no worker can be started, Interrupted when the pool is stopped.
         """
         await self.place()
         try:
             return await self._at_a_worker(requests, share=1)
         except WorkerLost:
-            return [await self._alone(request) for request in requests]  # which of them was it?
+            return [await self._alone(request) for request in requests]  # to find the request that crashes workers
 
     async def place(self) -> None:
         """Wait until a worker has room for another batch."""
@@ -155,7 +155,7 @@ class RenderPool:
         self._waking = asyncio.create_task(self._wake())
 
     async def _alone(self, request: Request) -> Result:
-        """Render one request at a worker that has nothing else: if that ends, nobody else is to blame."""
+        """Render one request at an idle worker: if the worker is lost, this request is the cause."""
         for _ in range(2):
             self._suspects += 1
             try:
@@ -167,7 +167,7 @@ class RenderPool:
                 return result
             except WorkerLost:
                 continue
-        return ImageError("undecodable", "rendering it ended two processes")
+        return ImageError("undecodable", "rendering it crashed two processes")
 
     async def _wait(self, room: Callable[[], bool]) -> None:
         async with self._free:
@@ -180,7 +180,7 @@ class RenderPool:
             self._free.notify_all()
 
     async def _at_a_worker(self, requests: Sequence[Request], share: int) -> list[Result]:
-        """At the least busy worker, of whose room it takes `share`."""
+        """Render at the least busy worker. `share`: the load that the requests count as."""
         worker = min(self._load, key=lambda w: self._load[w])
         self._load[worker] += share
         try:
@@ -190,7 +190,7 @@ class RenderPool:
                 self.lost += 1
                 worker.kill()
                 self._spawn()
-            raise WorkerLost(str(error) or "it hangs") from error
+            raise WorkerLost(str(error) or "the worker hangs") from error
         finally:
             if worker in self._load:
                 self._load[worker] -= share
@@ -202,18 +202,18 @@ class RenderPool:
         task.add_done_callback(self._starting.discard)
 
     async def _add_or_break(self) -> None:
-        """A worker that does not start is tried again; when it was the last one, rendering is broken."""
-        said = ""
+        """Start a worker, with retries. If it was the last one, the pool is broken."""
+        reason = ""
         for _ in range(STARTS):
             try:
                 await self._add()
                 return
-            except Exception as error:  # noqa: BLE001 - a renderer's own
-                said = str(error) or type(error).__name__
+            except Exception as error:  # noqa: BLE001 - any error of a renderer
+                reason = str(error) or type(error).__name__
         if self._load or len(self._starting) > 1:
             self._wanted -= 1
             return
-        self._broken = EngineDead(f"no renderer starts any more: {said}")
+        self._broken = EngineDead(f"no renderer can be started: {reason}")
         await self._wake()
 
     async def _add(self) -> None:
@@ -228,16 +228,16 @@ class RenderPool:
 
 
 class RayWorker:
-    """A render worker as a Ray actor on this node; called from within the actor that holds the engine, its owner."""
+    """A render worker as a Ray actor on this node. Create it in the actor of the engine, which owns it."""
 
     def __init__(self, spec: RendererSpec) -> None:
         import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # No core is reserved: how many there are follows what is measured, not what is free on paper.
-        remote = ray.remote(RenderWorker).options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
-        self._actor: Any = remote.remote(spec)
+        from recaption.generate.ray_tasks import start_actor
+
+        # No CPU is reserved: the number of workers follows measured load.
+        here = ray.get_runtime_context().get_node_id()
+        self._actor: Any = start_actor(RenderWorker, spec, calls=1, node=here)
 
     async def ready(self) -> None:
         await self._call("ready")
@@ -260,8 +260,8 @@ class RayWorker:
             raise error.cause if isinstance(error.cause, Exception) else error from None
         except RayActorError as error:
             cause = getattr(error, "cause", None)
-            if isinstance(cause, Exception):  # its __init__ failed
+            if isinstance(cause, Exception):  # its `__init__` failed
                 raise cause from None
             raise WorkerLost(str(error)) from error
-        except RayError as error:  # its results are gone with the shared memory they lay in
+        except RayError as error:  # its results were lost with the shared memory
             raise WorkerLost(str(error)) from error

@@ -1,4 +1,4 @@
-"""How the driver reaches the cluster: tasks, actors, and what comes back from them. Ray is one; tests have others."""
+"""How the driver reaches the cluster: tasks, actors and their replies. Ray in production; tests have their own."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from recaption.errors import ClusterError, RecaptionError, ShardError, StoreError, UserError
-from recaption.generate.actor import EngineHost
-from recaption.generate.guard import end_with_this_process
-from recaption.generate.work import HostSpec
-
-
-class ActorLost(Exception):
-    """An actor's process is gone, with all it was at."""
+from recaption.generate.actor import ActorSpec, EngineHost
+from recaption.generate.orphans import kill_descendants_at_exit
+from recaption.generate.ray_tasks import as_raised, remote_task, start_actor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What came of a call: its value, or the error as it was raised over there (ActorLost: nobody is there)."""
+class Reply:
+    """The end of a call: its value, or the error that it raised (ActorLost if the actor's process has ended)."""
 
     ticket: int
     value: Any = None
     error: BaseException | None = None
 
+    def result(self) -> Any:
+        """The value. Raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
 
 class Transport(Protocol):
-    """Calls return tickets at once; `wait` hands out what came back, whatever it was."""
+    """Calls return tickets at once; `wait` returns their replies, errors included."""
 
     calls: int  # made so far
 
@@ -41,72 +41,63 @@ class Transport(Protocol):
         ...
 
     def task(self, function: Callable[..., Any], *args: Any) -> int:
-        """Run a function somewhere on the cluster; errors of source and store are tried again there."""
+        """Run a function somewhere on the cluster, with retries after errors of source and store."""
         ...
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
-        """Make the actor `spec.actor`, as soon as there is room for it."""
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> Any:
+        """Start an actor as soon as the cluster has room for it. Returns its handle."""
         ...
 
-    def call(self, actor: int, method: str, *args: Any) -> int: ...
+    def call(self, handle: Any, method: str, *args: Any) -> int: ...
 
-    def kill(self, actor: int) -> None: ...
+    def kill(self, handle: Any) -> None: ...
 
-    def wait(self, timeout: float) -> list[Outcome]:
-        """What has come back, at once if anything has, else after at most `timeout` seconds."""
+    def wait(self, timeout: float) -> list[Reply]:
+        """Replies since the last call. Returns as soon as there is one, at the latest after `timeout` seconds."""
         ...
 
     def gpus(self) -> list[int]:
-        """GPUs of each node that is alive."""
+        """GPUs of each live node."""
         ...
 
 
 class EngineActor(EngineHost):
     """`EngineHost` in a process of its own."""
 
-    def __init__(self, spec: HostSpec) -> None:
-        end_with_this_process()
+    def __init__(self, spec: ActorSpec) -> None:
+        kill_descendants_at_exit()
         super().__init__(spec)
 
 
 class RayTransport:
-    """See `Transport`. What comes back is pushed by Ray: a round costs the same for ten actors and a thousand."""
+    """See `Transport`. Ray pushes replies, so a round costs the same for ten actors and for a thousand."""
 
     def __init__(self) -> None:
         self.calls = 0
         self._tickets = itertools.count()
-        self._events: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._actors: dict[int, Any] = {}
-        self._tasks: dict[Callable[..., Any], Any] = {}
+        self._replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
 
     def now(self) -> float:
         return time.monotonic()
 
     def task(self, function: Callable[..., Any], *args: Any) -> int:
-        # No cores reserved: the driver bounds them, and they must not wait behind the writing of shards.
-        if function not in self._tasks:
-            options = {"num_cpus": 0, "max_retries": 2, "retry_exceptions": [ShardError, StoreError]}
-            self._tasks[function] = ray.remote(**options)(function)
-        return self._expect(self._tasks[function].remote(*args))
+        return self._expect(remote_task(function).remote(*args))
 
-    def spawn(self, spec: HostSpec, *, cpus: float, gpus: int) -> None:
-        remote = ray.remote(EngineActor).options(
-            num_cpus=cpus, num_gpus=gpus, max_concurrency=1000, max_restarts=0, name=None
-        )
-        self._actors[spec.actor] = remote.remote(spec)
+    def spawn(self, spec: ActorSpec, *, cpus: float, gpus: int) -> Any:
+        return start_actor(EngineActor, spec, cpus=cpus, gpus=gpus)
 
-    def call(self, actor: int, method: str, *args: Any) -> int:
-        return self._expect(getattr(self._actors[actor], method).remote(*args))
+    def call(self, handle: Any, method: str, *args: Any) -> int:
+        return self._expect(getattr(handle, method).remote(*args))
 
-    def kill(self, actor: int) -> None:
-        ray.kill(self._actors.pop(actor))
+    def kill(self, handle: Any) -> None:
+        ray.kill(handle)
 
-    def wait(self, timeout: float) -> list[Outcome]:
+    def wait(self, timeout: float) -> list[Reply]:
         found = []
         try:
-            found.append(self._events.get(timeout=timeout))
+            found.append(self._replies.get(timeout=timeout))
             while True:
-                found.append(self._events.get_nowait())
+                found.append(self._replies.get_nowait())
         except queue.Empty:
             return found
 
@@ -117,39 +108,12 @@ class RayTransport:
         self.calls += 1
         ticket = next(self._tickets)
 
-        def came(future: Any) -> None:
+        def done(future: Any) -> None:
             error = future.exception()
             if error is None:
-                self._events.put(Outcome(ticket=ticket, value=future.result()))
+                self._replies.put(Reply(ticket=ticket, value=future.result()))
             else:
-                self._events.put(Outcome(ticket=ticket, error=as_raised(error)))
+                self._replies.put(Reply(ticket=ticket, error=as_raised(error)))
 
-        ref.future().add_done_callback(came)
+        ref.future().add_done_callback(done)
         return ticket
-
-
-def get(ref: Any) -> Any:
-    """The result of a task (or of each of a list), or the error as it was raised over there."""
-    try:
-        return ray.get(ref)
-    except RayError as error:
-        raised = as_raised(error)
-        raise raised from (None if raised is not error else error)
-
-
-def as_raised(error: BaseException) -> BaseException:
-    """What was raised over there, where it is ours; ActorLost and ClusterError for what befell Ray's processes."""
-    if isinstance(error, RayActorError):
-        return ActorLost(last_words(error))
-    if isinstance(error, RayTaskError):
-        cause = getattr(error, "cause", None)
-        return cause if isinstance(cause, RecaptionError | UserError | ImportError) else error
-    if isinstance(error, RayError):
-        return ClusterError(f"Ray lost a task: {last_words(error)} (its logs: /tmp/ray/session_latest/logs)")
-    return error
-
-
-def last_words(error: BaseException) -> str:
-    """The last line of an error's text."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

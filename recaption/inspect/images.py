@@ -19,10 +19,12 @@ from PIL import Image
 
 from recaption.decode import check_header, decode
 from recaption.errors import DatasetError, ImageError
+from recaption.imagefile import STORED_SUFFIXES
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
 from recaption.inspect.summary import read_manifest
+from recaption.output.paths import INDEX, index_file
 from recaption.tablefile import read_table
 from recaption.types import ImageLimits
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _MOST_BYTES = 256 << 20  # of an image, or of a sample in a tar
-_SUFFIXES = ("jpg", "png", "webp")  # of the image in a tar that recaption wrote
 SIDE = 192  # pixels of a thumbnail's longer side
 _LIMITS = ImageLimits(max_pixels=100_000_000)  # 300 MB when decoded
 _PLACE = ["key", "sha256", "path", "offset", "size", "file_row"]
@@ -107,7 +108,7 @@ def _from_tar(output: OutputPaths, image: ImageRequest) -> bytes:
         with tarfile.open(fileobj=io.BytesIO(sample), mode="r:") as opened:
             for member in opened:
                 key, _, suffix = member.name.rpartition(".")
-                if key == image.key and suffix in _SUFFIXES and (file := opened.extractfile(member)):
+                if key == image.key and suffix in STORED_SUFFIXES.values() and (file := opened.extractfile(member)):
                     return file.read()
     except tarfile.TarError:
         pass
@@ -154,9 +155,9 @@ def _places(output: OutputPaths, images: Sequence[ImageRequest]) -> dict[str, di
     keys = [image.key for image in images]
     if output.out is None or not keys:
         return {}
-    files = output.of_run("index")
+    files = output.of_run(INDEX)
     if all(image.shard is not None for image in images):
-        files = [output.out / "index" / f"{shard}.parquet" for shard in sorted({str(i.shard) for i in images})]
+        files = [output.out / index_file(shard) for shard in sorted({str(i.shard) for i in images})]
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         try:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recaption.errors import DatasetError, UserError
-from recaption.inspect.remote import AnyPath, RemotePath, is_url, open_url
+from recaption.inspect.remote import AnyPath, RemotePath, open_url
+from recaption.io.files import is_url
+from recaption.output.paths import BUILDS, CURRENT, DATA, DATASET, INDEX, MANIFEST, METRICS, PARTS, STORED
 from recaption.schema import FLAT
 
-MANIFEST = "manifest.json"
-_RUN_FOLDERS = ("answers", "rejects", "index")
+_RUN_FOLDERS = (*STORED, INDEX)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +52,7 @@ class OutputPaths:
 
     def own_tables(self) -> list[str]:
         """Tables that the pipeline's own annotators added to the build."""
-        known = {*FLAT, "data"}
+        known = {*FLAT, DATA}
         folders = _folders(self.build) if self.build else []
         return [f.name for f in folders if f.name.isidentifier() and f.name not in known and _files(f, ".parquet")]
 
@@ -59,22 +60,22 @@ class OutputPaths:
         """The finished files of `answers` or `rejects` (a folder per generation) or of `index`, sorted."""
         if self.out is None:
             return []
-        folders = [self.out / kind] if kind == "index" else _folders(self.out / kind)
+        folders = [self.out / kind] if kind == INDEX else _folders(self.out / kind)
         return [file for folder in folders for file in _files(folder, ".parquet")]
 
     def parts(self, kind: str) -> list[AnyPath]:
         """The parts of `answers` or `rejects` that are not compacted into one file per shard yet."""
         if self.out is None:
             return []
-        places = [place for folder in _folders(self.out / kind) for place in _folders(folder / ".parts")]
+        places = [place for folder in _folders(self.out / kind) for place in _folders(folder / PARTS)]
         return [file for place in places for file in _files(place, ".parquet")]
 
     def metrics(self) -> list[AnyPath]:
-        return _files(self.out / "metrics", ".json") if self.out else []
+        return _files(self.out / METRICS, ".json") if self.out else []
 
     def logs(self) -> list[AnyPath]:
         """One file; on object stores, which cannot append, pieces."""
-        return _files(self.out / "metrics", ".jsonl") if self.out else []
+        return _files(self.out / METRICS, ".jsonl") if self.out else []
 
 
 def find_all(paths: Sequence[str]) -> list[OutputPaths]:
@@ -103,7 +104,7 @@ def find(path: str) -> OutputPaths:
         raise UserError(f"cannot inspect {path}: {what}. Give the folder that output.path of the pipeline names")
     given = given.resolve()  # OUT/dataset is a link to a build
     if (given / MANIFEST).is_file():
-        out = given.parent.parent if given.parent.name == "builds" else None
+        out = given.parent.parent if given.parent.name == BUILDS else None
         return OutputPaths(given=path, out=out, build=given)
     build = _published(given, path)
     if build is None and not any((given / folder).is_dir() for folder in _RUN_FOLDERS):
@@ -135,19 +136,19 @@ def _expanded(given: str) -> list[str]:
 
 
 def _is_output(folder: AnyPath) -> bool:
-    files, folders = ("CURRENT", MANIFEST), ("dataset", "builds", *_RUN_FOLDERS)
+    files, folders = (CURRENT, MANIFEST), (DATASET, BUILDS, *_RUN_FOLDERS)
     return any((folder / name).is_file() for name in files) or any((folder / name).is_dir() for name in folders)
 
 
 def _published(out: AnyPath, given: str) -> AnyPath | None:
-    link, current = out / "dataset", out / "CURRENT"
+    link, current = out / DATASET, out / CURRENT
     if link.is_symlink() or link.is_dir():
-        return _checked(link.resolve(), f"{given}/dataset")
+        return _checked(link.resolve(), f"{given}/{DATASET}")
     if current.is_file():  # copied from an object store, which has no links
-        return _checked((out / "builds" / Path(current.read_text("utf-8").strip()).name).resolve(), f"{given}/CURRENT")
-    builds = [folder for folder in _folders(out / "builds") if (folder / MANIFEST).is_file()]
+        return _checked((out / BUILDS / Path(current.read_text("utf-8").strip()).name).resolve(), f"{given}/{CURRENT}")
+    builds = [folder for folder in _folders(out / BUILDS) if (folder / MANIFEST).is_file()]
     if len(builds) > 1:
-        names = ", ".join(f"{given.rstrip('/')}/builds/{folder.name}" for folder in builds)
+        names = ", ".join(f"{given.rstrip('/')}/{BUILDS}/{folder.name}" for folder in builds)
         raise UserError(f"cannot inspect {given}: it has {len(builds)} builds and none is published. Give one: {names}")
     return builds[0].resolve() if builds else None
 

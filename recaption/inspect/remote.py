@@ -112,10 +112,6 @@ def read_only(fs: AbstractFileSystem) -> AbstractFileSystem:
     return ReadOnly()
 
 
-def is_url(path: str) -> bool:
-    return "://" in path and not path.startswith("file://")
-
-
 def open_url(url: str) -> RemotePath:
     """Raises UserError for a protocol without an installed package, MissingExtra for S3 without s3fs."""
     import fsspec

@@ -12,6 +12,7 @@ from recaption.errors import DatasetError
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.remote import AnyPath
 from recaption.inspect.stoppable import fetch
+from recaption.output.paths import INDEX
 
 if TYPE_CHECKING:
     import duckdb
@@ -151,7 +152,7 @@ def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> 
 
 def listed(output: OutputPaths) -> int:
     """Images in a run's index. Raises DatasetError where a file of it cannot be read."""
-    return sum(map(_rows, output.of_run("index")))
+    return sum(map(_rows, output.of_run(INDEX)))
 
 
 def _rows(file: AnyPath) -> int:

@@ -20,6 +20,7 @@ from recaption import schema
 from recaption.errors import DatasetError
 from recaption.inspect.paths import OutputPaths, names
 from recaption.inspect.remote import AnyPath
+from recaption.output.paths import ANSWERS, REJECTS
 
 if TYPE_CHECKING:
     import duckdb
@@ -119,7 +120,7 @@ def _objects(outputs: Sequence[OutputPaths]) -> str:
 
 def _answers(output: OutputPaths) -> str:
     """All answers of compacted files, and those of parts that no compacted file has yet."""
-    done, parts = output.of_run("answers"), output.parts("answers")
+    done, parts = output.of_run(ANSWERS), output.parts(ANSWERS)
     named = []
     if done:
         columns, mixed = _columns(done, schema.ANSWERS)
@@ -139,7 +140,7 @@ def _answers(output: OutputPaths) -> str:
 
 def _run_rejects(output: OutputPaths, answers: str) -> str:
     """Rejects of a run without a build: each once, without those that a later request answered."""
-    files = [*output.of_run("rejects"), *output.parts("rejects")]
+    files = [*output.of_run(REJECTS), *output.parts(REJECTS)]
     if not files:
         return _empty(schema.REJECTS)
     columns, mixed = _columns(files, schema.REJECTS)
@@ -222,7 +223,7 @@ def _distinct(names: dict[str, Any]) -> dict[str, Any]:
 
 def _folder() -> str:
     """The generation and its fingerprint out of `answers/<generation>-<fingerprint>/…`."""
-    folder = r"regexp_extract(filename, '/answers/([a-z][a-z0-9_]*)-([^/]*)/[^/]*(?:/[^/]*/[^/]*)?$', {})"
+    folder = rf"regexp_extract(filename, '/{ANSWERS}/([a-z][a-z0-9_]*)-([^/]*)/[^/]*(?:/[^/]*/[^/]*)?$', {{}})"
     return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
 
 

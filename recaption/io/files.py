@@ -26,7 +26,8 @@ class Unreachable(ShardError):
 
 
 def is_url(path: str) -> bool:
-    return "://" in path
+    """Whether fsspec has to open it: not a local path, also not one written as file://."""
+    return "://" in path and not path.startswith("file://")
 
 
 def absolute(path: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from recaption.io.files import is_url
 from recaption.load.cache import Cache
 
 _OPEN: Final = 128  # files kept open; a full shuffle goes through all shards, and opening one costs some 10 us
@@ -192,10 +193,6 @@ class Files:
     def __del__(self) -> None:
         if os is not None and self._process == os.getpid():  # at the very end modules are None, and files closed
             self.close()
-
-
-def is_url(path: str) -> bool:
-    return "://" in path
 
 
 def join(folder: str, *names: str) -> str:

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import orjson
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Expected, Files, is_url, join
+from recaption.io.files import is_url
+from recaption.load.files import Expected, Files, join
+from recaption.output.paths import CURRENT, DATASET, INDEX, MANIFEST, build_folder
 from recaption.types import SCHEMA_VERSION
 
 Format = Literal["webdataset", "sidecar", "parquet", "tars"]
@@ -99,18 +101,18 @@ def _resolved(path: str) -> str:
 
 def _build(root: str, files: Files) -> str | None:
     """The folder of the build at `root` that is published, or `root` itself if it is a build."""
-    for folder in (root, join(root, "dataset")):
-        if files.exists(join(folder, "manifest.json")):
+    for folder in (root, join(root, DATASET)):
+        if files.exists(join(folder, MANIFEST)):
             return _resolved(folder)
     try:
-        current = files.read(join(root, "CURRENT")).decode().strip()
+        current = files.read(join(root, CURRENT)).decode().strip()
     except OSError:
         return None
-    return join(root, "builds", current.rpartition("/")[2])
+    return join(root, build_folder(current.rpartition("/")[2]))
 
 
 def _of_build(root: str, split: str, files: Files, verify: Verify) -> Layout:
-    where = join(root, "manifest.json")
+    where = join(root, MANIFEST)
     try:
         manifest = orjson.loads(files.read(where))
         version = str(manifest["schema_version"])
@@ -167,7 +169,7 @@ def _output_of(root: str, files: Files) -> str | None:
     """OUT of OUT/builds/<build> or OUT/dataset."""
     parent = root.rpartition("/")[0]
     for folder in (parent, parent.rpartition("/")[0]):
-        if folder and files.is_folder(join(folder, "index")):
+        if folder and files.is_folder(join(folder, INDEX)):
             return folder
     return None
 

@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 
 from recaption import schema
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Files, is_url, join
+from recaption.io.files import is_url
+from recaption.load.files import Files, join
 from recaption.load.layout import DataFile, Layout
 from recaption.load.records import record_of
 from recaption.load.shards import Kept, Sample
+from recaption.output.paths import index_file
 from recaption.types import Record
 
 _BLOCK: Final = 4
@@ -181,7 +183,7 @@ class Sidecar(Rows):
         return place
 
     def _read_places(self, data: DataFile) -> pa.Table:
-        path = join(self._out, "index", f"{data.shard}.parquet")
+        path = join(self._out, index_file(data.shard))
         try:
             opened = pq.ParquetFile(pa.BufferReader(self._files.read(path)), pre_buffer=False)
             return opened.read(list(_PLACE), use_threads=False)

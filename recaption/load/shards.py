@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recaption.errors import DatasetError
+from recaption.imagefile import LOADED_SUFFIXES
 from recaption.load import tar
 from recaption.load.files import Files
 from recaption.load.layout import DataFile, Layout
@@ -120,7 +121,7 @@ def tar_sample(files: Files, data: DataFile, row: int, start: int, end: int, *, 
     key = None
     try:
         key, members = tar.sample(taken)
-        image = next((members[suffix] for suffix in tar.IMAGE_SUFFIXES if suffix in members), None)
+        image = next((members[suffix] for suffix in LOADED_SUFFIXES if suffix in members), None)
         if image is None:
             raise DatasetError(f"no image beside {', '.join(members)}")
         return Sample(record=sample_record(key, members, data.shard, row, tags=tags), image=image, row=row)

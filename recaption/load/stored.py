@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from recaption.errors import DatasetError, UserError
-from recaption.load.files import Files, is_url, join
+from recaption.io.files import is_url
+from recaption.load.files import Files, join
 from recaption.load.layout import Layout
 from recaption.load.shards import Kept
-from recaption.tokenids import SampleIds, TokenIds, TokenizerFacts, tokens_path
+from recaption.output.paths import tokens_file
+from recaption.tokenids import SampleIds, TokenIds, TokenizerFacts
 
 _OPEN = 256  # mapped files, or whole ones that were fetched from a URL
 
@@ -28,7 +30,7 @@ class StoredIds:
             raise DatasetError(f"token_ids of the manifest is not that of {name!r}: {error!r}") from error
         self._files, self._kept = files, Kept(_OPEN)
         self._paths = [
-            (join(layout.root, tokens_path(file.path.removeprefix(f"{layout.root}/"), name)), file.shard)
+            (join(layout.root, tokens_file(file.path.removeprefix(f"{layout.root}/"), name)), file.shard)
             for file in layout.files
         ]
 

@@ -11,7 +11,6 @@ zombie of an older run can add parts but never change one; the first part in nam
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -20,11 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recaption.io.store import Store
+from recaption.output import paths
 from recaption.schema import ANSWERS, REJECTS, check_version
 from recaption.tablefile import read_table
-from recaption.tasks.question import Identity, Question, prompt_sha256, request_sha256
+from recaption.tasks.question import Identity, Question, UnitRequest
 from recaption.text import storable
-from recaption.types import Answer, Attempt, Image, Reject
+from recaption.types import Answer, Attempt, Reject
 
 T = TypeVar("T", bound=Answer | Reject)
 
@@ -60,14 +60,14 @@ def put_part(
     """
     table, bad_answers = _written(answers, ANSWERS)
     if table is not None:
-        store.put(f"answers/{question.folder}/.parts/{shard}/{name}.parquet", table)
+        store.put(paths.part_file(paths.ANSWERS, question.folder, shard, name), table)
     _, bad_rejects = _written(rejects, REJECTS)
     failed: list[tuple[Answer | Reject, Exception]] = [*bad_answers, *bad_rejects]
     made = [(item, _unstorable(question, shard, item, error)) for item, error in failed]
     bad = {id(item) for item, _ in bad_rejects}
     kept = [*(item for item in rejects if id(item) not in bad), *(reject for _, reject in made)]
     if kept:
-        store.put(f"rejects/{question.folder}/.parts/{shard}/{name}.parquet", table_bytes(_table(kept, REJECTS)))
+        store.put(paths.part_file(paths.REJECTS, question.folder, shard, name), table_bytes(_table(kept, REJECTS)))
     return made
 
 
@@ -123,12 +123,13 @@ def finished(
     """
     answers: dict[Identity, Answer] = {}
     rejects: dict[Identity, Reject] = {}
-    for path in [*compacted(store, "answers", question, shard), *_parts(store, "answers", question, shard)]:
+    for path in [*compacted(store, paths.ANSWERS, question, shard), *_parts(store, paths.ANSWERS, question, shard)]:
         for answer in read_answers(store, path):
             answers.setdefault(_identity(question, answer), answer)
     answered = {(sha256, key) for sha256, _, key in answers}
-    for path in [*compacted(store, "rejects", question, shard), *_parts(store, "rejects", question, shard)]:
-        mine = epoch is not None and _epoch(path) == epoch
+    for path in [*compacted(store, paths.REJECTS, question, shard), *_parts(store, paths.REJECTS, question, shard)]:
+        numbers = paths.part_numbers(path)
+        mine = epoch is not None and numbers is not None and numbers[1] == epoch
         for reject in read_rejects(store, path):
             identity = sha256, prompt, key = _identity(question, reject)
             if identity in answers or (not prompt and (sha256, key) in answered):
@@ -138,23 +139,18 @@ def finished(
     return Finished(answers=answers, rejects=rejects)
 
 
-def stored_item(
-    stored: Finished, question: Question, image: Image, identity: Identity | None = None
-) -> Answer | Reject | None:
-    """What is stored about the image under the question, an answer before a reject; None: it is still to be asked.
+def stored_item(stored: Finished, request: UnitRequest) -> Answer | Reject | None:
+    """What is stored for a request: an answer before a reject. None: it is still to be sent.
 
-    Answers to a prompt with absent values as it was filled in before schema 1.3 count (`Prompt.fill_in_as_before`).
+    Answers under the identity that earlier versions gave the request count (`UnitRequest.earlier_identity`).
     """
-    identity = identity or question.identity(image, prompt_sha256(question, image))
+    identity = request.identity
     if (answer := stored.answers.get(identity)) is not None:
         return answer
-    before = None
-    if question.prompt is not None and (stored.answers or stored.rejects):
-        text = question.prompt.fill_in_as_before(image.columns)
-        before = None if text is None else question.identity(image, request_sha256(image, text))
-    if before is not None and (answer := stored.answers.get(before)) is not None:
+    earlier = request.earlier_identity() if stored.answers or stored.rejects else None
+    if earlier is not None and (answer := stored.answers.get(earlier)) is not None:
         return answer
-    return stored.reject(identity) or (None if before is None else stored.reject(before))
+    return stored.reject(identity) or (None if earlier is None else stored.reject(earlier))
 
 
 def compact(store: Store, question: Question, shard: str) -> None:
@@ -163,7 +159,7 @@ def compact(store: Store, question: Question, shard: str) -> None:
     Safe to repeat and to be killed anywhere: the file is put if absent before any part goes, and what it already
     holds is not put again.
     """
-    for kind in ("answers", "rejects"):
+    for kind in paths.STORED:
         parts = _parts(store, kind, question, shard)
         while parts and not _merge(store, kind, question, shard, parts):
             pass  # another process put the next file first: see what it holds, and look again
@@ -173,7 +169,7 @@ def compact(store: Store, question: Question, shard: str) -> None:
 
 def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[str]) -> bool:
     """Put what the parts hold beyond the files there are. False when somebody else put a file of that name."""
-    read = read_answers if kind == "answers" else read_rejects
+    read = read_answers if kind == paths.ANSWERS else read_rejects
     earlier = compacted(store, kind, question, shard)
     known = {_identity(question, item) for path in earlier for item in read(store, path)}
     fresh: dict[Identity, Answer | Reject] = {}
@@ -185,15 +181,15 @@ def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[
     if not fresh:
         return True
     items = sorted(fresh.values(), key=lambda item: (item.row, *_identity(question, item)))
-    table = _table(items, ANSWERS if kind == "answers" else REJECTS)
-    return _put(store, _compacted_name(kind, question, shard, len(earlier)), table, if_absent=True)
+    table = _table(items, ANSWERS if kind == paths.ANSWERS else REJECTS)
+    return _put(store, paths.compacted_file(kind, question.folder, shard, len(earlier)), table, if_absent=True)
 
 
 def compacted(store: Store, kind: str, question: Question, shard: str) -> list[str]:
     """Compacted files of a shard, oldest first."""
     found = []
     number = 0
-    while store.exists(path := _compacted_name(kind, question, shard, number)):
+    while store.exists(path := paths.compacted_file(kind, question.folder, shard, number)):
         found.append(path)
         number += 1
     return found
@@ -223,24 +219,11 @@ def _identity(question: Question, item: Answer | Reject) -> Identity:
     return question.identity(item, item.prompt_sha256 or "")
 
 
-def _compacted_name(kind: str, question: Question, shard: str, number: int) -> str:
-    return f"{kind}/{question.folder}/{shard}{f'.{number}' if number else ''}.parquet"
-
-
-_PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
-
-
-def _epoch(path: str) -> int | None:
-    match = _PART.search(path)
-    return int(match.group(2)) if match else None
-
-
 def _parts(store: Store, kind: str, question: Question, shard: str) -> list[str]:
     def order(path: str) -> tuple[int, ...]:
-        match = _PART.search(path)
-        return tuple(map(int, match.groups())) if match else (1 << 62,)
+        return paths.part_numbers(path) or (1 << 62,)
 
-    return sorted(store.list(f"{kind}/{question.folder}/.parts/{shard}"), key=lambda path: (order(path), path))
+    return sorted(store.list(paths.parts_folder(kind, question.folder, shard)), key=lambda path: (order(path), path))
 
 
 def _table(items: Iterable[Answer | Reject], schema: pa.Schema) -> pa.Table:

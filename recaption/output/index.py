@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recaption.errors import DatasetError, SourceError
 from recaption.io.store import Store
+from recaption.output import paths
 from recaption.output.answers import table_bytes
 from recaption.output.moved import MovedAnswers
 from recaption.schema import INDEX, check_version
@@ -107,7 +108,7 @@ def load_index(
     What `moved` finds of images that are new in the shard is put before the index that names them: a run that is killed
     in between looks again.
     """
-    path = f"index/{shard.id}.parquet"
+    path = paths.index_file(shard.id)
     signature = source.signature(shard)
     earlier: pa.Table | None = None
     if (moved is not None or not refresh) and store.exists(path):

@@ -24,6 +24,7 @@ import orjson
 
 from recaption.errors import Interrupted, StoreError, UserError
 from recaption.io.store import Store
+from recaption.output.paths import LEASE, lease_epoch, lease_file
 
 BEAT_SECONDS = 10.0
 RELEASE_SECONDS = 3.0  # that the end of a run waits for the store
@@ -57,11 +58,11 @@ class Lease:
     def beat(self) -> None:
         """Show once that this run lives, and see whether another has taken over. Remembers failures, raises none."""
         try:
-            if self.store.exists(_path(self.epoch + 1, "json")):
+            if self.store.exists(lease_file(self.epoch + 1, "json")):
                 self.lost = True
                 return
             self._beats += 1
-            self.store.put(_path(self.epoch, "beat"), orjson.dumps({"beats": self._beats}))
+            self.store.put(lease_file(self.epoch, "beat"), orjson.dumps({"beats": self._beats}))
             self._last_beat, self._failure = self._clock(), None
         except StoreError as error:
             self._failure = error
@@ -89,7 +90,7 @@ class Lease:
             if self._thread.is_alive():
                 self._thread.join(timeout=RELEASE_SECONDS)  # a late beat does no harm
             try:
-                self.store.put(_path(self.epoch, "released"), b"")
+                self.store.put(lease_file(self.epoch, "released"), b"")
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 failed.append(error)
 
@@ -140,7 +141,10 @@ def claim(
     _OWN.add(token)  # before others can see it
     try:
         # The look back finds out a store that says it has conditional writes and ignores the condition.
-        won = store.put(_path(epoch, "json"), holder, if_absent=True) and store.get(_path(epoch, "json")) == holder
+        won = (
+            store.put(lease_file(epoch, "json"), holder, if_absent=True)
+            and store.get(lease_file(epoch, "json")) == holder
+        )
     except BaseException:
         _OWN.discard(token)
         raise
@@ -162,9 +166,9 @@ def _is_over(
     sleep: Callable[[float], None],
 ) -> bool:
     """Whether the run of `epoch` has ended or is dead. False when a newer one took over; UserError when it lives."""
-    if store.exists(_path(epoch, "released")):
+    if store.exists(lease_file(epoch, "released")):
         return True
-    holder = orjson.loads(store.get(_path(epoch, "json")))
+    holder = orjson.loads(store.get(lease_file(epoch, "json")))
     if is_here(holder):
         if lives(holder):
             raise _held(store, holder)
@@ -177,9 +181,9 @@ def _is_over(
     began = clock()
     while (left := wait - (clock() - began)) > 0:
         sleep(min(_LOOK_SECONDS, left))
-        if store.exists(_path(epoch + 1, "json")):
+        if store.exists(lease_file(epoch + 1, "json")):
             return False
-        if store.exists(_path(epoch, "released")):
+        if store.exists(lease_file(epoch, "released")):
             return True
         if _beat(store, epoch) != first:
             raise _held(store, holder)
@@ -194,18 +198,13 @@ def _held(store: Store, holder: dict[str, Any]) -> UserError:
     )
 
 
-def _path(epoch: int, what: str) -> str:
-    return f"lease/{epoch:06d}.{what}"
-
-
 def _last_epoch(store: Store) -> int:
-    names = (path.removeprefix("lease/") for path in store.list("lease"))
-    return max((int(name.removesuffix(".json")) for name in names if name.endswith(".json")), default=0)
+    return max(filter(None, map(lease_epoch, store.list(LEASE))), default=0)
 
 
 def _beat(store: Store, epoch: int) -> bytes | None:
     try:
-        return store.get(_path(epoch, "beat"))
+        return store.get(lease_file(epoch, "beat"))
     except FileNotFoundError:
         return None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import bisect
 import difflib
 from collections.abc import Iterator, Sequence
-from pathlib import PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recaption.errors import UserError
 from recaption.io.store import Store
+from recaption.output import paths
 from recaption.output.index import index_from_table
 from recaption.schema import check_version
 from recaption.tablefile import read_table
@@ -28,11 +28,11 @@ def find_image(store: Store, key: str) -> Image:
 
     Raises UserError: there is none (keys that look like it are named), or several shards have that source key.
     """
-    paths = [path for path in store.list("index") if path.endswith(".parquet")]
-    if not paths:
+    files = [path for path in store.list(paths.INDEX) if path.endswith(".parquet")]
+    if not files:
         raise UserError(f"{store.url} has no index/ yet: nothing was listed there")
     by_source: list[tuple[str, int, str]] = []
-    for path, rows in _matches(store, paths, key):
+    for path, rows in _matches(store, files, key):
         for row, own, _ in rows:
             if own == key:
                 return _image(store, path, row)
@@ -43,12 +43,12 @@ def find_image(store: Store, key: str) -> Image:
     if by_source:
         keys = ", ".join(own for _, _, own in by_source[:10])
         raise UserError(f"{len(by_source)} images have the source key {key!r}; name one by its own key: {keys}")
-    near = difflib.get_close_matches(key, _sample(store, paths, key), n=5, cutoff=0.5)
+    near = difflib.get_close_matches(key, _sample(store, files, key), n=5, cutoff=0.5)
     hint = f" Keys that look like it: {', '.join(near)}" if near else ""
-    raise UserError(f"{store.url} has no image with the key or source key {key!r} in {len(paths)} shards.{hint}")
+    raise UserError(f"{store.url} has no image with the key or source key {key!r} in {len(files)} shards.{hint}")
 
 
-def _matches(store: Store, paths: Sequence[str], key: str) -> Iterator[tuple[str, list[tuple[int, str, str]]]]:
+def _matches(store: Store, files: Sequence[str], key: str) -> Iterator[tuple[str, list[tuple[int, str, str]]]]:
     """(index, its rows with this key or source key), for indexes that have any."""
 
     def look(path: str) -> list[tuple[int, str, str]]:
@@ -56,8 +56,8 @@ def _matches(store: Store, paths: Sequence[str], key: str) -> Iterator[tuple[str
         either = pc.or_(pc.equal(table["key"], key), pc.equal(table["source_key"], key))
         return [tuple(row.values()) for row in table.filter(either).to_pylist()]
 
-    for start in range(0, len(paths), 4 * _THREADS):
-        some = paths[start : start + 4 * _THREADS]
+    for start in range(0, len(files), 4 * _THREADS):
+        some = files[start : start + 4 * _THREADS]
         yield from ((path, rows) for path, rows in zip(some, each(look, some, _THREADS), strict=True) if rows)
 
 
@@ -65,15 +65,15 @@ def _image(store: Store, path: str, row: int) -> Image:
     table = read_table(_open(store, path))
     table = table.filter(pc.equal(table["row"], row))
     check_version(table.schema, path)
-    (image,) = index_from_table(table, PurePosixPath(path).stem)
+    (image,) = index_from_table(table, paths.index_shard(path))
     return image
 
 
-def _sample(store: Store, paths: Sequence[str], key: str) -> list[str]:
+def _sample(store: Store, files: Sequence[str], key: str) -> list[str]:
     """Keys and source keys that sort near `key`, of evenly spread shards: those that share its beginning."""
-    step = max(1, len(paths) // _SAMPLED)
+    step = max(1, len(files) // _SAMPLED)
     found: set[str] = set()
-    for path in paths[::step]:
+    for path in files[::step]:
         table = _columns(store, path)
         for column in ("key", "source_key"):
             names = sorted(table[column].to_pylist())

@@ -17,13 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recaption.io.store import Store
+from recaption.output import paths
 from recaption.output.answers import table_bytes
 from recaption.schema import check_version
 from recaption.tablefile import read_table
 from recaption.types import Image
 
-_KINDS = ("answers", "rejects")
-_OF_THE_SOURCE = "source"  # rejects of images that are unusable when listed: made again with each index
 _TRIES = 3  # parts may be compacted between listing and reading them
 
 
@@ -72,7 +71,7 @@ class MovedAnswers:
                         data = table_bytes(moved)
                         # Epoch 0: of no run that can still be going on. The digest: an earlier one may still lie here.
                         name = f"000000.000000-{number:04d}-moved_{hashlib.sha256(data).hexdigest()[:8]}"
-                        self._store.put(f"{kind}/{folder}/.parts/{shard}/{name}.parquet", data)
+                        self._store.put(paths.part_file(kind, folder, shard, name), data)
                         rows, number = rows + moved.num_rows, number + 1
         return rows
 
@@ -80,14 +79,14 @@ class MovedAnswers:
     def _places(self) -> dict[tuple[str, str], _Places]:
         return {
             (kind, folder): self._read_places(kind, folder)
-            for kind in _KINDS
+            for kind in paths.STORED
             for folder in self._store.folders(kind)
-            if folder != _OF_THE_SOURCE
+            if folder != paths.SOURCE  # made again with each index
         }
 
     def _read_places(self, kind: str, folder: str) -> _Places:
-        compacted = {path.rpartition("/")[2].partition(".")[0] for path in self._store.list(f"{kind}/{folder}")}
-        shards = tuple(sorted(compacted | set(self._store.folders(f"{kind}/{folder}/.parts"))))
+        compacted = {paths.compacted_shard(path) for path in self._store.list(f"{kind}/{folder}")}
+        shards = tuple(sorted(compacted | set(self._store.folders(paths.parts_folder(kind, folder)))))
         hashes, numbers = [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
         for number, shard in enumerate(shards):
             for table in self._tables(kind, folder, shard, ["sha256"]):
@@ -111,9 +110,9 @@ class MovedAnswers:
 
     def _files(self, kind: str, folder: str, shard: str) -> list[str]:
         # Parts first: what is compacted between the two is then seen twice, never missed.
-        found = list(self._store.list(f"{kind}/{folder}/.parts/{shard}"))
+        found = list(self._store.list(paths.parts_folder(kind, folder, shard)))
         number = 0
-        while self._store.exists(path := f"{kind}/{folder}/{shard}{f'.{number}' if number else ''}.parquet"):
+        while self._store.exists(path := paths.compacted_file(kind, folder, shard, number)):
             found.append(path)
             number += 1
         return found

@@ -1,4 +1,4 @@
-"""What a run shows while it works: bars in a terminal, a plain line now and then elsewhere, JSON lines, or nothing."""
+"""The display of a run: bars in a terminal, a plain line every few seconds elsewhere, JSON lines, or nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
-from recaption.generate.progress import Progress
+from recaption.generate.progress import PassProgress
 from recaption.progress.bars import Bars
 from recaption.progress.lines import JsonLines, PlainLines
 from recaption.progress.words import speed_of_light
@@ -16,9 +16,9 @@ __all__ = ["Display", "Watcher", "speed_of_light"]
 
 
 class Watcher(Protocol):
-    """Is told how far a run is, as often as it goes on; what it makes of it is its own."""
+    """Receives the progress of a run."""
 
-    def generating(self, state: Progress) -> None: ...
+    def generating(self, state: PassProgress) -> None: ...
 
     def building(self, done: int, total: int) -> None: ...
 
@@ -36,10 +36,10 @@ class _View(Watcher, Protocol):
 
 
 class Display:
-    """Use as a context; `generating` and `building` may be called as often as one likes."""
+    """Use as a context manager; `generating` and `building` may be called at any rate."""
 
     def __init__(self, console: Console, *, quiet: bool = False, json: bool = False) -> None:
-        """With `json` the console's file gets JSON lines and nothing else, with `quiet` nothing at all."""
+        """With `json` only JSON lines are written to the console's file, with `quiet` nothing."""
         self._view: _View | None = None
         if not quiet:
             self._view = JsonLines(console) if json else Bars(console) if console.is_terminal else PlainLines(console)
@@ -56,26 +56,26 @@ class Display:
             self._view.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         if self._view:
             self._view.say(text)
 
-    def generating(self, state: Progress) -> None:
-        """How far a model's pass is: per generation done, captions/s, what was asked again and rejected."""
+    def generating(self, state: PassProgress) -> None:
+        """Progress of a model's pass: per generation done, captions/s, retried and rejected."""
         if self._view:
             self._view.generating(state)
 
     def building(self, done: int, total: int) -> None:
-        """Shards annotated and written."""
+        """Progress of a build, in shards annotated and written."""
         if self._view:
             self._view.building(done, total)
 
     def failed(self, code: int, text: str) -> None:
-        """The last line of a run that ended with this exit code, once standard error has been told why."""
+        """Print the last line of a failed run, after its error was printed on standard error."""
         if self._view:
             self._view.failed(code, text)
 
     def summary(self, fields: dict[str, Any]) -> None:
-        """What came of it, for programs; people are shown more than that elsewhere."""
+        """The result, for JSON lines only."""
         if self._view:
             self._view.summary(fields)

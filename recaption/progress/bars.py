@@ -1,4 +1,4 @@
-"""Progress in a terminal: a picture that is drawn again and again in place, in as many columns as there are."""
+"""Progress in a terminal, redrawn in place, as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption import supervise
-from recaption.generate.progress import Progress
+from recaption.generate.progress import PassProgress
 from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
 
-A_SECOND = 4  # pictures
+A_SECOND = 4  # redraws
 WIDEST_BAR = 28  # columns
 NARROWEST_BAR = 6
 _HEADS = ("done", "captions/s", "again", "rejected")
-_DISPENSABLE = (2, 1, 3)  # of them, where it is narrow
+_DISPENSABLE = (2, 1, 3)  # left out in this order in a narrow terminal
 _INDENT = 2
 _GAP = 2  # columns between two of the table's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """A bar with its numbers."""
+    """One bar with its numbers."""
 
     name: str
     share: float
@@ -37,7 +37,7 @@ class _Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Block:
-    """A model, or the build: what stands over its bars, and below them."""
+    """A model or the build: title, bars and the lines below."""
 
     title: str
     head: str
@@ -48,7 +48,7 @@ class _Block:
 
 
 class Bars:
-    """Draws what it was told last. A thread of the picture's own reads it, so what it reads is never changed."""
+    """Draws the latest state. A thread of rich reads the blocks, so they are replaced and never changed."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -69,7 +69,7 @@ class Bars:
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False)
 
-    def generating(self, state: Progress) -> None:
+    def generating(self, state: PassProgress) -> None:
         self._blocks = self._blocks | {f"model {state.model}": _of_model(state)}
 
     def building(self, done: int, total: int) -> None:
@@ -101,20 +101,20 @@ class Bars:
         return line
 
 
-def _of_model(state: Progress) -> _Block:
+def _of_model(state: PassProgress) -> _Block:
     rows = tuple(
         _Row(
             name=name,
-            share=state.done(name) / total,
+            share=g.share,
             cells=(
-                counted(state, name).rjust(2 * len(f"{total:,}") + 1),  # so that nothing moves as it grows
+                counted(state, name).rjust(2 * len(f"{g.total:,}") + 1),  # a fixed width, so that columns do not move
                 rate(state, name),
-                f"{state.retries[name]:,}",
-                f"{state.rejects[name]:,}",
+                f"{g.retries:,}",
+                f"{g.rejected:,}",
             ),
         )
-        for name, total in state.total.items()
-        if total
+        for name, g in state.generations.items()
+        if g.total
     )
     return _Block(
         title=state.model,
@@ -128,7 +128,7 @@ def _of_model(state: Progress) -> _Block:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Widths:
-    """Columns of the name, of the bar, and of each number that there is room for, by its position."""
+    """Widths of the name, of the bar, and of each number that fits, by its position."""
 
     name: int
     bar: int
@@ -136,7 +136,7 @@ class _Widths:
 
 
 def _fitted(rows: list[_Row], width: int) -> _Widths:
-    """All of it stands below one another and in one line each; what matters least goes first where it is narrow."""
+    """Aligned columns, one line per bar. In a narrow terminal the least important numbers are left out."""
     name = max((len(row.name) for row in rows), default=0)
     numbers = {i: max([len(head), *(len(row.cells[i]) for row in rows)]) for i, head in enumerate(_HEADS)}
     for i in (*_DISPENSABLE, None):
@@ -148,7 +148,7 @@ def _fitted(rows: list[_Row], width: int) -> _Widths:
 
 
 def _table(rows: tuple[_Row, ...], widths: _Widths) -> Table:
-    named = any(any(row.cells[1:]) for row in rows)  # the build has but one number
+    named = any(any(row.cells[1:]) for row in rows)  # a build has one number only
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=named, header_style="dim")
     table.add_column("", width=widths.name, no_wrap=True)
     table.add_column("", width=widths.bar)

@@ -1,9 +1,10 @@
-"""Progress as lines: for a log file that somebody reads, or, as JSON, for a program that does."""
+"""Progress as lines: plain for log files, JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from recaption import supervise
-from recaption.generate.progress import Pace, Progress
+from recaption.generate.progress import PassProgress, ProgressEvents
 from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
 from recaption.scrub import Scrubber, json_line
 
@@ -21,7 +22,7 @@ JSON_SECONDS = 5.0
 
 
 class PlainLines:
-    """A line of everything, now and then."""
+    """One plain line every PLAIN_SECONDS."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -38,7 +39,7 @@ class PlainLines:
     def say(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
 
-    def generating(self, state: Progress) -> None:
+    def generating(self, state: PassProgress) -> None:
         self._line(lambda: plain(state))
 
     def building(self, done: int, total: int) -> None:
@@ -53,15 +54,15 @@ class PlainLines:
             self._console.print(make(), highlight=False, markup=False, soft_wrap=True)
 
 
-def plain(state: Progress) -> str:
-    """A model's pass in a line."""
+def plain(state: PassProgress) -> str:
+    """The progress of a model's pass in one line."""
     pieces = []
-    for name in state.total if any(state.total.values()) else ():
+    for name, g in state.generations.items() if any(g.total for g in state.generations.values()) else ():
         facts = [f"{name} {counted(state, name)}"]
         if per_second := rate(state, name):
             facts[0] += f" {per_second} captions/s"
-        facts += [f"{n:,} asked again"] if (n := state.retries[name]) else []
-        facts += [f"{n:,} rejected"] if (n := state.rejects[name]) else []
+        facts += [f"{n:,} retried"] if (n := g.retries) else []
+        facts += [f"{n:,} rejected"] if (n := g.rejected) else []
         pieces.append(", ".join(facts))
     pieces += [", ".join(facts)] if (facts := at_work(state) + trouble(state)) else []
     pieces += [speed] if (speed := speed_of_light(state.meter)) else []
@@ -69,44 +70,37 @@ def plain(state: Progress) -> str:
 
 
 class JsonLines:
-    """An object a line: `message`, `progress`, `building`, and at the end one `summary`, whatever the end is."""
+    """One object per line: `message`, `progress`, `building`, and at the end always one `summary`."""
 
     def __init__(self, console: Console) -> None:
         self._file = console.file
-        self._scrub, self._pace = Scrubber(), Pace()
-        self._told: dict[str, tuple[float, str]] = {}  # model -> when, and its phase then
-        self._built = (0, 0)
+        self._scrub, self._events = Scrubber(), ProgressEvents(JSON_SECONDS)
 
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
 
     def failed(self, code: int, text: str) -> None:
-        """What ended the run is said here, too, after standard error."""
+        """The error of the run, which is printed on standard error too."""
         self.summary({"exit_code": code, "error": text})
 
     def say(self, text: str) -> None:
         self._put("message", {"text": Text.from_markup(text).plain})
 
-    def generating(self, state: Progress) -> None:
-        now = time.monotonic()
-        then, phase = self._told.get(state.model, (float("-inf"), ""))
-        if now - then >= JSON_SECONDS or state.phase != phase:
-            self._told[state.model] = now, state.phase
-            pace = self._pace.since_last(state)
-            self._put("progress", state.brief() | {"captions_per_second": None if pace is None else round(pace, 3)})
+    def generating(self, state: PassProgress) -> None:
+        if (fields := self._events.generating(state)) is not None:
+            self._put("progress", fields)
 
     def building(self, done: int, total: int) -> None:
-        if (done, total) != self._built:
-            self._built = done, total
-            self._put("building", {"done": done, "total": total})
+        if (fields := self._events.building(done, total)) is not None:
+            self._put("building", fields)
 
     def summary(self, fields: dict[str, Any]) -> None:
         self._put("summary", fields)
         supervise.summary_written()
 
-    def _put(self, event: str, fields: dict[str, Any]) -> None:
+    def _put(self, event: str, fields: Mapping[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = orjson.loads(json_line({"ts": now, "event": event, **self._scrub(fields)}))
+        line = orjson.loads(json_line({"ts": now, "event": event, **self._scrub(dict(fields))}))
         self._file.write(json.dumps(line, separators=(",", ":")) + "\n")  # ASCII, whatever the locale
         self._file.flush()

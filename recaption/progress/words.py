@@ -1,10 +1,10 @@
-"""Progress in words and numbers, the same in bars and in lines."""
+"""Text that bars and lines share."""
 
 from __future__ import annotations
 
-from recaption.figures import duration, percent
-from recaption.generate.meter import Meter
-from recaption.generate.progress import SILENT_SECONDS, Progress, captions_per_second
+from recaption.formatting import duration, percent
+from recaption.generate.meter import MeterReport
+from recaption.generate.progress import SILENT_SECONDS, PassProgress, captions_per_second
 
 _PHASES = {"listing": "listing images", "starting engine": "starting the engine", "generating": ""}
 _CAUSES = {
@@ -16,19 +16,20 @@ _CAUSES = {
 }
 
 
-def counted(state: Progress, question: str) -> str:
-    """`56,000/100,000`; with a `+` while more shards are to be listed."""
-    return f"{state.done(question):,}/{state.total[question]:,}{'' if state.all_listed else '+'}"
+def counted(state: PassProgress, question: str) -> str:
+    """`56,000/100,000`; with a `+` until all shards are listed."""
+    generation = state.generations[question]
+    return f"{generation.done:,}/{generation.total:,}{'' if state.all_listed else '+'}"
 
 
-def rate(state: Progress, question: str) -> str:
-    """Captions a second, of this run on average; nothing while there is none."""
-    found = captions_per_second(state.answers[question], state.seconds)
+def rate(state: PassProgress, question: str) -> str:
+    """Average captions per second of this run; empty before the first."""
+    found = captions_per_second(state.generations[question].answers, state.seconds)
     return "" if found is None else f"{found:,.1f}"
 
 
-def at_work(state: Progress) -> list[str]:
-    """What the model's pass is at: phase, engines, requests in flight, time left. A fact each."""
+def at_work(state: PassProgress) -> list[str]:
+    """The state of a model's pass: phase, engines, requests in flight, time left. One item each."""
     facts = [_PHASES.get(state.phase, state.phase)]
     if state.phase != "done":
         facts.append(f"{state.engines} engine{'s' * (state.engines != 1)}" if state.engines else "")
@@ -37,27 +38,27 @@ def at_work(state: Progress) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def time_left(state: Progress) -> str:
-    """`12 min left`, or at least so long while more shards are to be listed; nothing without a rate."""
+def time_left(state: PassProgress) -> str:
+    """`12 min left`; `at least 12 min left` until all shards are listed; empty without a rate."""
     left = state.seconds_left
     if not left:
         return ""
     return f"{'' if state.all_listed else 'at least '}{duration(left)} left"
 
 
-def trouble(state: Progress) -> list[str]:
-    """What is not as it should be."""
+def trouble(state: PassProgress) -> list[str]:
+    """Problems: a silent store, quarantined images, failed engines."""
     silent = state.store_silent
     facts = [f"the store has not answered for {duration(silent)}"] if silent >= SILENT_SECONDS else []
     facts += [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
-    return facts + ([f"{state.deaths:,} engine{'s' * (state.deaths != 1)} died"] if state.deaths else [])
+    deaths = state.engine_deaths
+    return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} died"] if deaths else [])
 
 
-def speed_of_light(meter: Meter) -> str:
-    """The share of its own rate that the engine reaches, and the two causes that take most of the rest."""
+def speed_of_light(meter: MeterReport) -> str:
+    """Engine utilisation: the share of its own rate that the engine reaches, and the two largest causes of loss."""
     if meter.share is None:
         return ""
-    lost = sorted(meter.lost().items(), key=lambda item: -item[1])
-    causes = [f"{_CAUSES[cause]} {percent(share)}" for cause, share in lost[:2] if share >= 0.01]
+    causes = [f"{_CAUSES[cause]} {percent(share)}" for cause, share in meter.losses[:2] if share >= 0.01]
     share = percent(min(1.0, meter.share))
     return f"{share} of the engine's own rate" + (f" (lost: {', '.join(causes)})" if causes else "")

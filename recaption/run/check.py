@@ -1,4 +1,4 @@
-"""All that is wrong with a pipeline, found at once: what its file says, and what it needs beside the file.
+"""Finds all faults of a pipeline at once: in its file, and in what it refers to.
 
 `run`, `build`, `generate` and `estimate` report it in one message, `doctor` as findings. Loads no model.
 """
@@ -22,7 +22,7 @@ from recaption.source.excluded import read_excluded
 
 T = TypeVar("T")
 FAULTS = (UserError, MissingExtra, RecaptionError)
-"""What a check raises for a fault that is worth a line of the list."""
+"""Exceptions that are reported as faults."""
 
 
 def load_checked(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
@@ -43,7 +43,7 @@ def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoRetu
         raise first
     where = str(path) if path else "the pipeline"
     lines = "\n".join(f"  {line}" for line in _lines(found))
-    raise ConfigError(f"{where} cannot be run, {len(found)} things are wrong:\n{lines}") from first
+    raise ConfigError(f"{where} cannot be run, {len(found)} faults:\n{lines}") from first
 
 
 def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exception]:

@@ -1,8 +1,8 @@
-"""The Ray that a run works on: one of its own on this machine, or the cluster at RAY_ADDRESS.
+"""Ray for a run: a local instance, or the cluster at RAY_ADDRESS; its daemons; and the signals that stop a run.
 
-On a cluster the driver's own code travels to the nodes with the job, so that all of them run the same, and nothing else
-has to be shared but the output and the source. Keys and tokens do not travel, because a job's runtime environment is
-shown in Ray's dashboard: each node has them in its own environment.
+On a cluster the driver's code is shipped to the nodes with the job, so all nodes run the same version; only the output
+and the source have to be shared. Keys and tokens are not shipped, because Ray's dashboard shows a job's runtime
+environment: each node has them in its own environment.
 """
 
 from __future__ import annotations
@@ -10,41 +10,45 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any
 
 import ray
 from ray._private import worker
 from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import recaption
 from recaption import supervise
 from recaption.errors import ClusterError, ClusterLost, ConfigError, StoreError, UserError
 from recaption.generate.plan import Plan
+from recaption.generate.ray_tasks import remote_task
 from recaption.io.store import open_store
 from recaption.resources import shipped
+from recaption.supervise import Interrupts
 
 SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
-"""Environment variables of the driver that hold for all nodes, where it has them. No secrets: they can be read."""
+"""Environment variables that are copied from the driver to all nodes. No secrets: Ray's dashboard shows them."""
 
 CONNECT_SECONDS = 10.0
-LOOK_SECONDS = 120.0  # that a node gets to unpack the code and to look at the output
+NODE_CHECK_SECONDS = 120.0  # for a node to unpack the code and to look at the output
 _TOKEN_REFUSED = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # how `ray job submit` hands the job's runtime environment to its entry point
+_DAEMONS = {"raylet": "Ray's daemon on this machine (raylet)", "gcs_server": "Ray's control service (gcs_server)"}
 
 
 @contextmanager
 def ray_cluster(plan: Plan) -> Iterator[None]:
-    """A Ray cluster to work on: the one at RAY_ADDRESS, or one on this machine for as long as the run.
+    """Connect to the cluster at RAY_ADDRESS, or start Ray on this machine for the duration of the run.
 
-    Raises ConfigError for a RAY_ADDRESS that is no cluster's address, ClusterError when Ray does not start or cannot
-    be reached, UserError when a node of the cluster does not see the output.
+    Raises ConfigError for a malformed RAY_ADDRESS, ClusterError if Ray does not start or cannot be reached, UserError
+    if a node of the cluster does not see the output.
     """
     if ray.is_initialized():
         yield
@@ -55,12 +59,12 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS")
     supervise.divert_native_stderr()
     if not address:
-        options["address"] = "local"  # not a cluster that happens to run on this machine: it was not asked for
+        options["address"] = "local"  # never a cluster that happens to run on this machine
         models = [model.config for model in plan.models if model.engine]
         engines = max((model.reserved_cpus * _local_replicas(model.replicas) for model in models), default=0)
-        # Next to the engines there is always a core's worth of room for indexing and writing, or they would starve.
+        # One CPU more than the engines reserve, so that indexing and writing are never starved.
         options["num_cpus"] = max(os.cpu_count() or 1, int(engines) + 1)
-        # Rendered images cross to the engines through it, and nothing else of any size.
+        # The object store carries rendered images to the engines; everything else is small.
         replicas = max((_local_replicas(model.replicas) for model in models), default=1)
         options["object_store_memory"] = min(replicas, 16) * 2**30
         _start(options)
@@ -75,7 +79,7 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         if address:
             check_output(plan.pipeline.output.path)
         yield
-    except ClusterLost:  # a shutdown would wait for daemons that are gone
+    except ClusterLost:  # ray.shutdown would wait for daemons that have ended
         raise
     except BaseException:
         ray.shutdown()
@@ -89,19 +93,19 @@ def _session_folder() -> str:
 
 
 def check_address(address: str) -> None:
-    """Raises ConfigError for the addresses of Ray Client and of the dashboard."""
+    """Raise ConfigError for an address of Ray Client or of the dashboard."""
     if "://" in address:
         raise ConfigError(
-            f"RAY_ADDRESS is {address}, but a run joins a cluster from one of its nodes. There, set it to auto or "
-            "host:port (6379 by default); from outside, unset it and use: "
+            f"RAY_ADDRESS is {address}, but a run connects to a cluster from one of its nodes. There, set it to auto "
+            "or host:port (6379 by default); from outside, unset it and use: "
             "ray job submit --address http://HEAD:8265 -- recaption run …"
         )
 
 
 def check_listening(address: str) -> None:
-    """Raises ClusterError when no server listens at host:port; Ray itself would try for minutes."""
+    """Raise ClusterError if no server listens at host:port; Ray itself would retry for minutes."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():  # auto, local: Ray finds it by itself
+    if not host or not port.isdecimal():  # auto, local: Ray finds the address itself
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
@@ -113,64 +117,62 @@ def check_listening(address: str) -> None:
 
 
 def runtime_env(environment: Mapping[str, str], folder: Path) -> dict[str, Any]:
-    """What the nodes need beside what they have: this process's recaption, staged under `folder`, and SETTINGS.
+    """Ray's runtime environment for the nodes: this process's recaption, staged under `folder`, and SETTINGS.
 
-    Inside a submitted job, what the job itself says stays: Ray refuses to have a field said twice.
+    Inside a submitted job, fields that the job sets are left out: Ray refuses a field that is set twice.
     """
     job = json.loads(environment.get(_JOB) or "{}").get("runtime_env") or {}
-    said = job.get("env_vars") or {}
+    set_by_job = job.get("env_vars") or {}
     env: dict[str, Any] = {}
     if "py_modules" not in job:
         env["py_modules"] = [str(_package(folder))]
-    env["env_vars"] = {name: environment[name] for name in SETTINGS if name in environment and name not in said}
+    env["env_vars"] = {name: environment[name] for name in SETTINGS if name in environment and name not in set_by_job}
     return env
 
 
 def check_output(url: str) -> None:
-    """Raises UserError when a node does not see what the driver puts into the output, or cannot run recaption."""
+    """Raise UserError if a node does not see a file that the driver puts into the output, or cannot run recaption."""
     store, probe = open_store(url), f".probe-{uuid.uuid4().hex}"
     store.put(probe, b"")
-    looks = {}
+    nodes = {}
     for node in ray.nodes():
         if node["Alive"]:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            looks[_sees.options(scheduling_strategy=there).remote(store.url, probe)] = node["NodeName"]
+            nodes[remote_task(_exists, node=node["NodeID"]).remote(store.url, probe)] = node["NodeName"]
     try:
-        ready, _ = ray.wait(list(looks), num_returns=len(looks), timeout=LOOK_SECONDS)
-        for look in ready:
-            _check_look(look, looks[look], url)
+        ready, _ = ray.wait(list(nodes), num_returns=len(nodes), timeout=NODE_CHECK_SECONDS)
+        for ref in ready:
+            _check_node(ref, nodes[ref], url)
     finally:
         with suppress(StoreError):
             store.delete(probe)
 
 
-def _check_look(look: ray.ObjectRef, node: str, url: str) -> None:
+def _check_node(ref: ray.ObjectRef, node: str, url: str) -> None:
     try:
-        said = None if ray.get(look) else "another folder is at that path"
+        fault = None if ray.get(ref) else "another folder is at that path"
     except RuntimeEnvSetupError as error:
-        raise ClusterError(f"node {node} cannot take over the driver's code: {error}") from error
+        raise ClusterError(f"node {node} cannot load the driver's code: {error}") from error
     except RayTaskError as error:
-        said = f"{type(error.cause).__name__}: {error.cause}"
+        fault = f"{type(error.cause).__name__}: {error.cause}"
         if isinstance(error.cause, ImportError):
             raise UserError(
-                f"node {node} cannot run recaption ({said}). Install there what is installed here"
+                f"node {node} cannot run recaption ({fault}). Install the same packages there as here"
             ) from None
-    except RayError:  # a node that went away meanwhile is not the output's fault
+    except RayError:  # the node has left the cluster: not the output's fault
         return
-    if said:
+    if fault:
         raise UserError(
-            f"output.path {url}: node {node} does not see what the driver puts there ({said}). Name a folder that all "
-            "nodes mount at this path, or an object store, with --set output.path=…"
+            f"output.path {url}: node {node} does not see files that the driver puts there ({fault}). Name a folder "
+            "that all nodes mount at this path, or an object store, with --set output.path=…"
         )
 
 
-@ray.remote(num_cpus=0, max_retries=0)
-def _sees(url: str, path: str) -> bool:
+def _exists(url: str, path: str) -> bool:
     return open_store(url).exists(path)
 
 
 def _package(folder: Path) -> Path:
-    """The package as a wheel would have it: a checkout keeps what is shipped with it in folders beside it."""
+    """The package in the layout of a wheel. A checkout keeps pipelines, prompts and schemas in folders beside it."""
     package = Path(recaption.__file__).parent
     if (package / "_shipped").is_dir():
         return package
@@ -182,13 +184,13 @@ def _package(folder: Path) -> Path:
 
 
 def _start(options: dict[str, Any]) -> None:
-    """ray.init, twice if need be: its daemons get 30 s to come up, which a machine at its limits may miss once."""
+    """Call ray.init, with one retry: its daemons have 30 s to start, which an overloaded machine may miss."""
     for attempt in (1, 2):
         try:
             ray.init(logging_level="ERROR", **options)
-            worker._worker_logs_enabled = False  # its reports go to stdout otherwise, between lines of JSON
+            worker._worker_logs_enabled = False  # else it prints to stdout, between lines of JSON
             return
-        except Exception as error:  # Ray raises plain ones here
+        except Exception as error:  # ray.init raises plain Exception
             ray.shutdown()
             if attempt == 2 or os.environ.get("RAY_ADDRESS"):
                 where = os.environ.get("RAY_ADDRESS") or "this machine (its logs: /tmp/ray/session_latest/logs)"
@@ -202,3 +204,92 @@ def _start(options: dict[str, Any]) -> None:
 
 def _local_replicas(replicas: Any) -> int:
     return 1 if replicas == "auto" else int(replicas)
+
+
+class Daemons:
+    """The raylet that this process is connected to, and the GCS if this process started it, as far as found."""
+
+    def __init__(self) -> None:
+        here = ray.get_runtime_context().get_node_id()
+        sockets = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]
+        found = [_listening_at(sockets[0])] if sockets else []
+        found += _started_here("gcs_server")  # a cluster's is on another machine, and Ray reconnects to it
+        self._processes = [process for process in found if process is not None]
+
+    def check(self) -> None:
+        """Raise ClusterLost if one has ended. Cheap."""
+        for name, process in self._processes:
+            if not _is_alive(process):
+                raise ClusterLost(
+                    f"{_DAEMONS[name]} has ended: it was killed, or the machine ran out of memory. "
+                    "Answers so far are kept; run the same command again to continue"
+                )
+
+
+def _listening_at(socket: str) -> tuple[str, Any] | None:
+    """The raylet whose command line names this socket."""
+    try:
+        import psutil
+    except ImportError:
+        return None
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.name() == "raylet" and f"--raylet_socket_name={socket}" in process.cmdline():
+                return "raylet", process
+    return None
+
+
+def _started_here(name: str) -> list[tuple[str, Any] | None]:
+    """Child processes of that name."""
+    try:
+        import psutil
+    except ImportError:
+        return []
+    found: list[tuple[str, Any] | None] = []
+    for process in psutil.Process(os.getpid()).children():
+        with suppress(psutil.Error):
+            if process.name() == name:
+                found.append((name, process))
+    return found
+
+
+def _is_alive(process: Any) -> bool:
+    import psutil
+
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether SIGINT, SIGTERM or SIGHUP has arrived.
+
+    A SIGINT after one of them raises KeyboardInterrupt.
+    """
+    requested = False
+    interrupts, seen = Interrupts(), 0
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal requested, seen
+        if number == signal.SIGINT:
+            if (sent := interrupts.arrived()) == seen:
+                return  # a copy forwarded by the parent: the terminal has signalled this process, too
+            seen = sent
+            if requested:
+                raise KeyboardInterrupt
+        requested = True
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    try:
+        before = {number: signal.signal(number, request) for number in numbers}
+    except ValueError:  # not in the main thread: the caller handles signals
+        before = {}
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

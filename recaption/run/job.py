@@ -1,4 +1,4 @@
-"""The main job: generate, annotate and write, overlapped. `generate_only` and `build_only` are its halves."""
+"""A run: generate, annotate and write at the same time. `half` restricts it to generating or to building."""
 
 from __future__ import annotations
 
@@ -9,36 +9,33 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import ray
 import yaml
 from rich.markup import escape
 
 from recaption import supervise
 from recaption.annotate import Annotator
-from recaption.build.builder import Builder, failures_in_words, format_of
+from recaption.build.builder import Builder, failures_in_words, format_of, too_few_shards
 from recaption.build.pool import RayPool
-from recaption.build.readers import too_few_shards
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
 from recaption.errors import StoreError
-from recaption.figures import duration
+from recaption.formatting import duration
 from recaption.generate.breaker import CircuitBreaker
-from recaption.generate.driver import Pass
+from recaption.generate.chunks import Job
+from recaption.generate.driver import ModelPass
 from recaption.generate.plan import Plan, make_plan
-from recaption.generate.progress import Progress
-from recaption.generate.tasks import Job
-from recaption.generate.transport import get
+from recaption.generate.progress import PassProgress
+from recaption.generate.ray_tasks import get, remote_task
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.lease import claim
+from recaption.output.paths import PIPELINE, build_folder
+from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, Watcher
 from recaption.run import check
-from recaption.run.cluster import ray_cluster
-from recaption.run.metrics import RunLog
-from recaption.run.raylet import Daemons
-from recaption.run.stop import stop_requested
-from recaption.run.stored import has_unlisted_shards
-from recaption.run.telemetry import StoreWatch
+from recaption.run.cluster import Daemons, ray_cluster, stop_requested
+from recaption.run.monitor.background import StoreWatch
+from recaption.run.monitor.metrics import RunLog
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
 from recaption.source.recorded import record_rule
@@ -48,47 +45,28 @@ from recaption.write import Pruned, prune, read_manifest
 
 Half = Literal["run", "generate", "build"]
 
-_STOPPING = "stopping: answers that are ready are stored first, which takes up to 30 s; Ctrl-C again stops at once"
-_NOT_FLUSHED = "the store does not answer: the end of this run is missing in its metrics/. Answers are not affected"
+_STOPPING = "stopping: finished answers are stored first, which takes up to 30 s; Ctrl-C again stops at once"
+_NOT_FLUSHED = "the store does not answer: the last entries of this run are missing in metrics/. Answers are complete"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What a run did. `build` is None when only answers were asked for; `changed` is False when nothing was to do."""
+class RunResult:
+    """What a run did. `build` is None if it only generated; `changed` is False if there was nothing to do."""
 
     store_url: str
     build: str | None
     changed: bool
     answered: int  # in this run
-    seconds: float  # of generating, engine start excluded
+    seconds: float  # of generating, without the start of engines
     output_tokens: int
     reject_share: float
-    sums: tuple[str, ...]  # in words: of the build's images, and per generation what was asked
+    sums: tuple[str, ...]  # as text: of the build's images, and of each generation
     unparsed: int = 0  # captions of the build on which a rule failed
-    table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline's own -> captions it lacks
+    table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline -> captions without rows
     generations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of each sum: docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
-    unused: tuple[str, ...] = ()  # what is in the source and not used, in words
-
-
-@dataclass(kw_only=True, slots=True)
-class _Tally:
-    answered: int = 0
-    rejected: int = 0
-    output_tokens: int = 0
-    seconds: float = 0.0
-    sums: list[str] = field(default_factory=list)
-    generations: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def add(self, progress: Progress) -> None:
-        self.answered += progress.answers.total()
-        self.rejected += progress.rejects.total()
-        self.output_tokens += progress.output_tokens.total()
-        self.seconds += progress.seconds
-        for generation in progress.state().generations:
-            self.sums.append(generation.words)
-            self.generations[generation.id] = generation.sums
+    unused: tuple[str, ...] = ()  # files of the source that are not used, as text
 
 
 def run(
@@ -102,16 +80,16 @@ def run(
     retry_reasons: frozenset[str] = frozenset(),
     prune_others: bool = False,
     beside: Sequence[Watcher] = (),
-) -> Outcome:
-    """Do what is missing of a pipeline, and publish the dataset. Rejects for a reason in `retry_reasons` are retried.
+) -> RunResult:
+    """Generate what is missing of a pipeline's answers, and publish the dataset.
 
-    With `prune_others` all other builds are removed once the dataset is published, or was found to be. What the display
-    is told, those in `beside` are told too.
+    `limit` restricts it to the first images. Rejects for a reason in `retry_reasons` are retried. With `prune_others`
+    all other builds are removed once the dataset is up to date. Watchers in `beside` get the same calls as the display.
 
-    Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for what broke;
-    Interrupted after SIGINT or SIGTERM, when everything paid for was put.
+    Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for failures;
+    Interrupted after SIGINT or SIGTERM, once all finished answers are stored.
     """
-    try:  # what is wrong with any of these shows now, also where this half does not need it
+    try:  # errors of all of these are reported now, also if this half does not need them
         store = check.opened(pipeline.output.path)
         source = check.opened_source(pipeline.source, store)
         plan = make_plan(pipeline, path, source)
@@ -127,14 +105,15 @@ def run(
     lease = claim(store, takeover=takeover, say=display.say)
     try:
         store.remove_temporaries()
-        store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
+        store.put(PIPELINE, yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
         if isinstance(source, FolderSource):
             record_rule(store, source.rule)
-        tally, log = _Tally(), RunLog(store, lease.epoch, half, limit, _scrubber(plan))
+        log = RunLog(store, lease.epoch, half, limit, _scrubber(plan))
         watchers: tuple[Watcher, ...] = (display, log, *beside)
+        passes: list[PassProgress] = []
 
-        def report(progress: Progress) -> None:
-            progress.store_silent = log.store_silent
+        def report(progress: PassProgress) -> None:
+            progress = progress.model_copy(update={"store_silent": log.store_silent})
             for watcher in watchers:
                 watcher.generating(progress)
             if builder:
@@ -144,24 +123,24 @@ def run(
             for watcher in watchers:
                 watcher.building(done, total)
 
-        heard = False
+        announced = False
 
         def stop() -> bool:
-            nonlocal heard
-            if stopping() and not heard:
-                heard = True
+            nonlocal announced
+            if stopping() and not announced:
+                announced = True
                 display.say(_STOPPING)
-            if ended := watch.look(log.store_silent):
-                log.warn(f"the store did not answer for {duration(ended)}")
+            if silence := watch.look(log.store_silent):
+                log.warn(f"the store did not answer for {duration(silence)}")
             lease.check()
             daemons.check()
             log.touch()
-            return heard
+            return announced
 
         log.start(pipeline.name)
         unused = tuple(source.unused())
-        for words in unused:
-            log.warn(f"not used: {words}")
+        for text in unused:
+            log.warn(f"not used: {text}")
         try:
             with ray_cluster(plan), stop_requested() as stopping:
                 job = Job(
@@ -176,31 +155,31 @@ def run(
                 daemons = Daemons()
                 builder = None
                 if half != "generate":
-                    builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.tell), stop)
+                    builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.emit), stop)
                 for model in plan.models:
-                    work = Pass(
+                    work = ModelPass(
                         model,
                         job,
                         report=report,
                         stopping=stop,
                         answer=half != "build",
                         breaker=CircuitBreaker(pipeline.breaker),
-                        tell=log.tell,
+                        emit=log.emit,
                     )
-                    compacting = []
-                    try:
-                        for listing in work.run():
-                            if builder and model is plan.models[-1]:
-                                builder.add(listing)  # which compacts first
-                            else:
-                                compacting.append(_compact.remote(model.questions, store.url, listing.shard.id))
-                    finally:
-                        tally.add(work.progress)
-                    waited(partial(get, compacting), stop)
-                build, changed = builder.finish(building, stop) if builder else (None, tally.answered > 0)
+                    compactions = []
+                    for listing in work.run():
+                        if builder and model is plan.models[-1]:
+                            builder.add(listing)  # which compacts first
+                        else:
+                            task = remote_task(_compact)
+                            compactions.append(task.remote(model.questions, store.url, listing.shard.id))
+                    passes.append(work.progress)
+                    waited(partial(get, compactions), stop)
+                answered = sum(each.answers for each in passes)
+                build, changed = builder.finish(building, stop) if builder else (None, answered > 0)
                 if build:
-                    log.tell("built", build=build, changed=changed)
-                manifest = waited(lambda: read_manifest(store, f"builds/{build}"), stop) if build else None
+                    log.emit("built", build=build, changed=changed)
+                manifest = waited(lambda: read_manifest(store, build_folder(build)), stop) if build else None
                 warnings = failures_in_words(manifest) if manifest else []
                 if builder and builder.changed_keys:
                     warnings.append(builder.changed_keys)
@@ -222,16 +201,17 @@ def run(
         with suppress(StoreError):
             lease.release()
     counts = manifest["counts"] if manifest else None
-    return Outcome(
+    generations = {id: generation for each in passes for id, generation in each.generations.items()}
+    return RunResult(
         store_url=store.url,
         build=build,
-        changed=changed or tally.answered + tally.rejected > 0,
-        answered=tally.answered,
-        seconds=tally.seconds,
-        output_tokens=tally.output_tokens,
+        changed=changed or any(generation.fresh for generation in generations.values()),
+        answered=answered,
+        seconds=sum(each.seconds for each in passes),
+        output_tokens=sum(generation.output_tokens for generation in generations.values()),
         reject_share=counts["reject"] / max(1, counts["images"]) if counts else 0.0,
-        sums=(*_images_sum(counts), *tally.sums),
-        generations=tally.generations,
+        sums=(*_images_sum(counts), *(generation.sums_text(id) for id, generation in generations.items())),
+        generations={id: generation.sums for id, generation in generations.items()},
         unparsed=counts.get("unparsed", 0) if counts else 0,
         table_failures=manifest.get("table_failures", {}) if manifest else {},
         warnings=tuple(warnings),
@@ -241,7 +221,7 @@ def run(
 
 
 def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
-    """Where the images of a build went, in words; the manifest was checked for it."""
+    """The sum of a build's images as text; it was checked when the manifest was written."""
     if counts is None:
         return ()
     states = {"ok": "ok", "partial": "partial", "rejected": "reject", "excluded": "excluded"}
@@ -249,14 +229,14 @@ def _images_sum(counts: dict[str, int] | None) -> tuple[str, ...]:
     return (f"images in {counts['images']:,} = {terms}",)
 
 
-@ray.remote(num_cpus=0, max_retries=2, retry_exceptions=[StoreError])
 def _compact(questions: tuple[Question, ...], store_url: str, shard: str) -> None:
+    """Task: compact a shard's parts."""
     store = open_store(store_url)
     for question in questions:
         parts.compact(store, question, shard)
 
 
 def _scrubber(plan: Plan) -> Scrubber:
-    """For the log: it knows the variables, too, that the pipeline names for keys."""
+    """For the log. It also removes the values of variables that the pipeline names for keys."""
     named = (model.config.engine_args.get("api_key_env") for model in plan.models)
     return Scrubber(names=tuple(str(name) for name in named if name))

@@ -1,7 +1,7 @@
-"""One stored answer, asked for again: the same image, the same filled-in prompt, the sampling of the kept attempt.
+"""`recaption reproduce`: requests a stored answer again, with the same image, prompt and sampling.
 
-The engine runs in this process, without Ray. Answers of an engine that batches need not come out the same: its sums are
-made in an order that depends on which requests share a batch, and a last bit decides which of two likely words comes.
+The engine runs in this process, without Ray. An engine that batches may return another text: the order of its
+floating-point sums depends on which requests share a batch, and a last bit can decide between two likely tokens.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from recaption import engine as engines
 from recaption import supervise
-from recaption.engine.base import Engine, EngineSpec, Request
+from recaption.engine.base import Engine, EngineSpec
 from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
-from recaption.figures import printable
+from recaption.formatting import printable
 from recaption.generate.plan import Plan
-from recaption.generate.retry import ask_until_answered, judge
+from recaption.generate.retry import answer_with_retries, classify, first_attempt
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.answers import stored_item
@@ -30,7 +30,7 @@ from recaption.output.lookup import find_image
 from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.source import open_source
 from recaption.source.places import is_on_a_host_of
-from recaption.tasks.question import Question
+from recaption.tasks.question import Question, UnitRequest, requests
 from recaption.types import Answer, Image, Reject
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ _WORDS = re.compile(r"\s*\S+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Said:
-    """An answer as it is shown. `text` is None where there is none; `how` says how it ended, with its tokens."""
+class Shown:
+    """A result for display. `text` is None without an answer; `how`: finish reason and token counts, or the error."""
 
     text: str | None
     how: str
@@ -50,14 +50,14 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reproduced:
-    """One question about one image: what is stored of it, and what the model says now."""
+    """The stored and the new answer of one generation for one image."""
 
     key: str
     generation: str
     prompt: str  # as filled in
     sampling: str
-    stored: Said
-    now: Said
+    stored: Shown
+    now: Shown
 
     @property
     def equal(self) -> bool:
@@ -65,10 +65,10 @@ class Reproduced:
 
 
 def reproduce(out: str, key: str, *, generation: str | None = None, path: Path | None = None) -> list[Reproduced]:
-    """Ask the questions about an image again, or the one of `generation`; nothing of it is stored.
+    """Generate an image's answers again, or the one of `generation`. Nothing is stored.
 
-    A stored answer is asked for with the seed, temperature and pixels of the attempt that was kept; what is rejected or
-    was not asked yet goes up the whole retry ladder. Raises UserError: no such image or generation, nothing that a
+    A stored answer is requested with the seed, temperature and pixels of its kept attempt; without an answer, the whole
+    retry ladder is used. Raises UserError: no such image or generation, nothing that a
     model is asked, what `stored_plan` raises; ImageError when the image's bytes are not there or have changed;
     EngineDead.
     """
@@ -83,18 +83,16 @@ def reproduce(out: str, key: str, *, generation: str | None = None, path: Path |
     plan = stored_plan(store, pipeline, path)
     chosen = _asked_of_models(plan, generation)
     data = _bytes(plan, image)
-    found: dict[str, Answer | Reject | None] = {}
-    for question in chosen:
-        stored = parts.finished(store, question, image.shard)
-        found[question.id] = stored_item(stored, question, image)
-    results: dict[str, Reproduced] = {}
+    stored = {question.id: parts.finished(store, question, image.shard) for question in chosen}
+    results: list[Reproduced] = []
     supervise.at_work()  # an engine is to be stopped in order
     for model in plan.models:
-        mine = [question for question in chosen if question in model.questions]
-        if mine and model.engine:
-            for result in asyncio.run(_ask_all(model.engine, mine, image, data, found)):
-                results[result.generation] = result
-    return [results[question.id] for question in chosen]
+        of_model = [request for q in chosen if q in model.questions for request in requests(q, image)]
+        if of_model and model.engine:
+            pairs = [(request, stored_item(stored[request.question.id], request)) for request in of_model]
+            results += asyncio.run(_reproduce_all(model.engine, pairs, data))
+    order = [question.id for question in chosen]
+    return sorted(results, key=lambda result: order.index(result.generation))
 
 
 def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
@@ -121,16 +119,12 @@ def _bytes(plan: Plan, image: Image) -> bytes:
     return data
 
 
-async def _ask_all(
-    spec: EngineSpec,
-    questions: Sequence[Question],
-    image: Image,
-    data: bytes,
-    found: dict[str, Answer | Reject | None],
+async def _reproduce_all(
+    spec: EngineSpec, pairs: Sequence[tuple[UnitRequest, Answer | Reject | None]], data: bytes
 ) -> list[Reproduced]:
     engine = await _started(spec)
     try:
-        return [await _ask_again(engine, question, image, data, found[question.id]) for question in questions]
+        return [await _reproduce_one(engine, request, data, stored) for request, stored in pairs]
     finally:
         await engine.stop()
 
@@ -146,50 +140,45 @@ async def _started(spec: EngineSpec) -> Engine:
     return engine
 
 
-async def _ask_again(
-    engine: Engine, question: Question, image: Image, data: bytes, stored: Answer | Reject | None
+async def _reproduce_one(
+    engine: Engine, request: UnitRequest, data: bytes, stored: Answer | Reject | None
 ) -> Reproduced:
-    assert question.prompt is not None and question.generation.sampling is not None
-    sampling, share = question.generation.sampling, 1.0
+    first, sampling, share = first_attempt(request, data), request.question.generation.sampling, 1.0
+    assert sampling is not None
     if isinstance(stored, Answer) and stored.attempts:
         kept = stored.attempts[-1]
         sampling = replace(sampling, seed=kept.seed, temperature=kept.temperature)
         share = kept.pixel_share if kept.pixel_share is not None else 1.0
-    prompt = ""
     try:
-        prompt = question.prompt.fill_in(image.columns)
-        if isinstance(stored, Answer):
-            request = Request(
-                image=data,
-                sha256=image.sha256,
-                prompt=prompt,
-                sampling=sampling,
-                pixel_share=share,
-                orientation=image.orientation,
-            )
-            completion = await complete(engine, request)
-            finish = judge(completion)
-            now = Said(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))
+        if first is not None and isinstance(stored, Answer):
+            completion = await complete(engine, replace(first, sampling=sampling, pixel_share=share))
+            finish = classify(completion)
+            now = Shown(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))
         else:
-            now = _said(await ask_until_answered(question, image, data, partial(complete, engine)))
+            now = _shown(await answer_with_retries(request, first, partial(complete, engine)))
     except (ImageError, RequestError) as error:
-        now = Said(text=None, how=f"no answer: {error}")
+        now = Shown(text=None, how=f"no answer: {error}")
     drawn = f"temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, max_tokens {sampling.max_tokens}"
     if isinstance(stored, Answer):
         attempt = f"attempt {len(stored.attempts)}, " if len(stored.attempts) > 1 else ""
         drawn = f"{attempt}seed {sampling.seed}, {drawn}" + (f", {share:g} of its pixels" if share < 1 else "")
     return Reproduced(
-        key=image.key, generation=question.id, prompt=prompt, sampling=drawn, stored=_said(stored), now=now
+        key=request.image.key,
+        generation=request.question.id,
+        prompt=request.prompt or "",
+        sampling=drawn,
+        stored=_shown(stored),
+        now=now,
     )
 
 
-def _said(item: Answer | Reject | None) -> Said:
+def _shown(item: Answer | Reject | None) -> Shown:
     if item is None:
-        return Said(text=None, how="not asked so far")
+        return Shown(text=None, how="not asked so far")
     if isinstance(item, Reject):
         times = f" after {item.attempts} attempts" if item.attempts > 1 else ""
-        return Said(text=None, how=f"rejected{times}: {item.reason} ({item.detail})")
-    return Said(text=item.text, how=_how(item.finish_reason, item.prompt_tokens, item.output_tokens))
+        return Shown(text=None, how=f"rejected{times}: {item.reason} ({item.detail})")
+    return Shown(text=item.text, how=_how(item.finish_reason, item.prompt_tokens, item.output_tokens))
 
 
 def _how(finish: str, prompt_tokens: int, output_tokens: int) -> str:
@@ -197,19 +186,19 @@ def _how(finish: str, prompt_tokens: int, output_tokens: int) -> str:
 
 
 def verdict(result: Reproduced) -> str:
-    """In one sentence, whether the two are the same and what that means."""
+    """One sentence: whether the two answers are equal, and what a difference means."""
     if result.stored.text is None or result.now.text is None:
         return "there are no two answers to compare"
     if result.equal:
         return "equal, character by character"
     return (
-        "different, which is no defect: an engine that batches, such as vLLM, makes its sums in an order that depends "
-        "on which requests share a batch"
+        "different, which is no defect: in an engine that batches, such as vLLM, the order of floating-point sums "
+        "depends on which requests share a batch"
     )
 
 
 def changes(before: str, after: str) -> list[tuple[str, str]]:
-    """How `before` becomes `after`, word by word: pieces that are "same", "gone" or "new", in reading order."""
+    """Word diff of `before` and `after`: pieces that are "same", "gone" or "new", in reading order."""
     old, new = _WORDS.findall(before), _WORDS.findall(after)
     pieces: list[tuple[str, str]] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
@@ -222,7 +211,7 @@ def changes(before: str, after: str) -> list[tuple[str, str]]:
 
 
 def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
-    """Stored and new answer side by side with the words that differ in colour; one below the other elsewhere."""
+    """Print stored and new answers: side by side with differences in colour in a terminal, else one below the other."""
     from rich.table import Table
     from rich.text import Text
 
@@ -239,23 +228,23 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
             table.add_row(_marked(result, "gone"), _marked(result, "new"))
             console.print(table)
         else:
-            for name, said in (("stored", result.stored), ("now", result.now)):
-                console.print(Text(f"{name} ({printable(said.how)}):"), soft_wrap=True)
-                if said.text is not None:
-                    console.print(Text(f"  {printable(said.text)}"), soft_wrap=True)
+            for name, shown in (("stored", result.stored), ("now", result.now)):
+                console.print(Text(f"{name} ({printable(shown.how)}):"), soft_wrap=True)
+                if shown.text is not None:
+                    console.print(Text(f"  {printable(shown.text)}"), soft_wrap=True)
         style = "green" if result.equal else "yellow"
         console.print(Text(verdict(result), style=style), soft_wrap=not console.is_terminal)
 
 
 def _marked(result: Reproduced, side: str) -> Text:
-    """One side's text, what the other does not have in colour."""
+    """One side's text, with words that the other side lacks in colour."""
     from rich.text import Text
 
-    said = result.stored if side == "gone" else result.now
-    if said.text is None:
+    shown = result.stored if side == "gone" else result.now
+    if shown.text is None:
         return Text("–", style="dim")
     if result.stored.text is None or result.now.text is None:
-        return Text(printable(said.text))
+        return Text(printable(shown.text))
     colour = "red" if side == "gone" else "green"
     pieces = [(piece, kind) for kind, piece in changes(result.stored.text, result.now.text) if kind in ("same", side)]
     return Text.assemble(*((printable(piece), "" if kind == "same" else colour) for piece, kind in pieces))

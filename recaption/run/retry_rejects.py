@@ -1,4 +1,4 @@
-"""Rejects that are asked again: which there are, for which reasons, and what has become of them."""
+"""`recaption retry`: retries rejects by reason, and counts how many have an answer afterwards."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import pyarrow as pa
 
 from recaption.config import Pipeline
 from recaption.errors import UserError
-from recaption.figures import listed
+from recaption.formatting import listed
 from recaption.io.store import Store, open_store
+from recaption.output.paths import ANSWERS, REJECTS, parts_folder, source_rejects
+from recaption.output.reports import last_run, shard_ids
 from recaption.progress import Display, Watcher
-from recaption.run.job import Half, Outcome, run
-from recaption.run.stored import last_run, shard_ids, stored_pipeline, stored_plan
+from recaption.run.job import Half, RunResult, run
+from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.tablefile import read_table
 from recaption.tasks.question import Question
 from recaption.threads import each
@@ -30,7 +32,7 @@ Place = tuple[str, str, str, str, str]  # generation, shard, image sha256, promp
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rejects:
-    """What stands rejected in an output. `places` are of the questions, `source` of images no model was asked about."""
+    """All rejects of an output. `places` are rejects of generations, `source` of images that no model has seen."""
 
     places: dict[Place, Reason]
     source: Counter[str]
@@ -47,7 +49,7 @@ class Rejects:
 class RetryResult:
     """Result of a retry: `outcome` is None when no reject has one of the given reasons. Counts are of questions."""
 
-    outcome: Outcome | None
+    outcome: RunResult | None
     pipeline: Pipeline  # with the output where it lies now
     asked: int
     answered: int
@@ -56,9 +58,9 @@ class RetryResult:
 
     @property
     def words(self) -> str:
-        """What was asked again and what came of it."""
+        """The result in one sentence."""
         if self.outcome is not None:
-            return f"retried: asked {self.asked:,} again, of which {self.answered:,} have an answer now"
+            return f"retried {self.asked:,} rejects, of which {self.answered:,} have an answer now"
         there = listed(self.there) or "nothing"
         return f"Nothing to do: nothing is rejected for {', '.join(self.reasons)}. Rejected are: {there}"
 
@@ -73,10 +75,10 @@ def retry_rejects(
     path: Path | None = None,
     beside: Sequence[Watcher] = (),
 ) -> RetryResult:
-    """Ask again what was rejected for `reasons` in the output at `out`, with the pipeline that lies there.
+    """Retry what was rejected for `reasons` in the output at `out`, with its stored pipeline.
 
-    It is a run like any other, so what else is missing is asked too; where the last run had a limit, so has this one.
-    Loads no model when there is nothing of these reasons. Raises UserError for unknown reasons (saying how many rejects
+    This is a normal run, so other missing answers are generated too; a limit of the last run holds for it as well.
+    Loads no model if there are no such rejects. Raises UserError for unknown reasons (saying how many rejects
     of which there are), for reasons that only the source can mend, and as `stored_plan` and `run` do.
     """
     store = open_store(out)
@@ -96,7 +98,7 @@ def retry_rejects(
         return RetryResult(outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=tuple(reasons), there=there)
     last = last_run(store)
     half: Half = "generate" if last.get("command") == "generate" else "run"
-    display.say(f"asking {len(places):,} again that were rejected: {', '.join(reasons)}")
+    display.say(f"retrying {len(places):,} rejects: {', '.join(reasons)}")
     outcome = run(
         pipeline,
         path,
@@ -114,7 +116,7 @@ def retry_rejects(
 
 
 def _there(store: Store, pipeline: Pipeline, path: Path | None) -> str:
-    """Which rejects there are, in words; nothing where that cannot be told now."""
+    """The existing rejects as text; empty if the plan cannot be made."""
     try:
         plan = stored_plan(store, pipeline, path)
     except UserError:
@@ -129,11 +131,11 @@ def standing(store: Store, questions: Sequence[Question], shards: Sequence[str])
     Reads the rejects, and of shards that have any the identities of their answers.
     """
     source: Counter[str] = Counter()
-    for table in _tables(store, [f"rejects/source/{shard}.parquet" for shard in shards], ("reason",)):
+    for table in _tables(store, [source_rejects(shard) for shard in shards], ("reason",)):
         source.update(table["reason"].to_pylist())
     places: dict[Place, Reason] = {}
     for question in questions:
-        files = _files(store, "rejects", question, shards)
+        files = _files(store, REJECTS, question, shards)
         names = [name for name, paths in files.items() for _ in paths]
         paths = [path for paths in files.values() for path in paths]
         found: dict[Place, Reason] = {}
@@ -149,7 +151,7 @@ def standing(store: Store, questions: Sequence[Question], shards: Sequence[str])
 
 
 def count_answered(store: Store, questions: Sequence[Question], places: Sequence[Place]) -> int:
-    """How many of the `places` have an answer by now."""
+    """How many of the `places` have an answer now."""
     count = 0
     for question in questions:
         mine = [place for place in places if place[0] == question.id]
@@ -160,7 +162,7 @@ def count_answered(store: Store, questions: Sequence[Question], places: Sequence
 
 def _answered(store: Store, question: Question, shards: set[str]) -> tuple[set[Place], set[tuple[str, str, str]]]:
     """What is answered in these shards: places, and (shard, sha256, key) whatever the prompt was."""
-    files = _files(store, "answers", question, sorted(shards))
+    files = _files(store, ANSWERS, question, sorted(shards))
     names = [name for name, paths in files.items() for _ in paths]
     paths = [path for paths in files.values() for path in paths]
     exact: set[Place] = set()
@@ -185,7 +187,7 @@ def _files(store: Store, kind: str, question: Question, shards: Sequence[str]) -
             found.setdefault(name, []).append((0, path))
         elif shard in known and number.isdigit():
             found.setdefault(shard, []).append((int(number), path))
-    parts = each(lambda shard: list(store.list(f"{folder}/.parts/{shard}")), shards, _THREADS)
+    parts = each(lambda shard: list(store.list(parts_folder(kind, question.folder, shard))), shards, _THREADS)
     return {
         shard: [*(path for _, path in sorted(found.get(shard, []))), *pieces]
         for shard, pieces in zip(shards, parts, strict=True)

@@ -1,117 +1,206 @@
-"""What an output tells about itself: the pipeline it was made with, its shards, what its runs left in `metrics/`."""
+"""The pipeline that an output was made with, and which of its settings are used without the user's pipeline file.
+
+An output is data and may come from someone else. Hosts, environment variables that hold keys, imported code,
+engine_args that can reach code, and models and prompts in local files are taken only from a pipeline file that the user
+names. Shipped models and prompts, models of the Hugging Face Hub and source columns need no file.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import orjson
-
 from recaption import strictyaml
-from recaption.config import Pipeline, validate
-from recaption.errors import ConfigError, DatasetError, SourceError, UserError
+from recaption.config import GenerationConfig, Model, Pipeline, load, validate
+from recaption.errors import ConfigError, SourceError, UserError
 from recaption.generate.plan import Plan, make_plan
 from recaption.io.store import Store
+from recaption.models import SCENE
+from recaption.output import paths
+from recaption.output.reports import shard_ids
+from recaption.resources import shipped
 from recaption.run.check import planning_faults
-from recaption.run.trust import trusted
-from recaption.source import Source, open_source
+from recaption.source import open_source
+from recaption.source.places import hosts_of
 from recaption.tasks.question import Question
+
+_HARMLESS_TEXT = frozenset({"kv_cache_dtype"})
 
 
 def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
-    """The pipeline of the last run, with the output where it lies now.
+    """The pipeline of the last run, with `output.path` set to the store.
 
-    What may send something to a host or run code is taken from the pipeline file `path` (see `run.trust`). Raises
-    UserError when there is none, or it wants more than it may; ConfigError when this recaption cannot read it.
+    `path` is the user's pipeline file, from which settings that need trust are taken (see `trusted`). Raises UserError
+    if the output has no pipeline or it needs more than it may have; ConfigError if this version cannot read it.
     """
+    where = f"{store.url}/{paths.PIPELINE}"
     try:
-        raw = store.get("pipeline.yaml")
+        raw = store.get(paths.PIPELINE)
     except FileNotFoundError:
         raise UserError(
-            f"{store.url} has no pipeline.yaml, so nothing was run into it. Give the folder (or URL) that output.path "
-            "of the pipeline names"
+            f"{store.url} has no {paths.PIPELINE}, so it is not the output of a run. Give the folder (or URL) that "
+            "output.path of the pipeline names"
         ) from None
-    where = f"{store.url}/pipeline.yaml"
     data = strictyaml.read(strictyaml.decoded(raw, where), where)
     if not isinstance(data, dict) or not isinstance(data.get("output"), dict):
-        raise ConfigError(f"{store.url}/pipeline.yaml is not a pipeline")
+        raise ConfigError(f"{where} is not a pipeline")
     data["output"]["path"] = store.url
-    return trusted(validate(data, f"{store.url}/pipeline.yaml"), path, store.url)
+    return trusted(validate(data, where), path, store.url)
 
 
 def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:
-    """The plan of an output's own pipeline; `path` is the file that it was run from, whose prompts lie beside it.
+    """The plan of an output's stored pipeline. `path` is the file it was run from; prompts are looked up beside it.
 
-    Raises UserError: a prompt, a model or the source is not where the pipeline says, or a prompt or a model is no
-    longer what it was when the answers were made.
+    Raises UserError if a prompt, a model or the source is not where the pipeline expects it, or if a prompt or a model
+    has changed since the answers were made.
     """
     where = path.absolute() if path else None
     try:
         plan = make_plan(pipeline, where, open_source(pipeline.source, store))
     except (ConfigError, SourceError) as error:
-        found = [str(fault) for fault in planning_faults(pipeline, where, store)]
-        listed = "\n".join(found) if len(found) > 1 else str(error)
+        faults = [str(fault) for fault in planning_faults(pipeline, where, store)]
+        text = "\n".join(faults) if len(faults) > 1 else str(error)
         raise type(error)(
-            f"{listed}\n{store.url}/pipeline.yaml has paths as they were first given: run this in the folder where it "
-            "was run first, and name the pipeline's file with --pipeline if its prompts lie beside it"
+            f"{text}\nPaths in {store.url}/{paths.PIPELINE} are relative to the folder of the first run: run this "
+            "command in that folder. If the prompts are beside the pipeline's file, name the file with --pipeline"
         ) from error
     shards = shard_ids(store)
-    changed = [question for question in plan.questions if not _asked_before(store, question, shards)]
+    changed = [question for question in plan.questions if not _has_results(store, question, shards)]
     if changed:
-        names = ", ".join(question.id for question in changed)
+        names = f"generation{'s' * (len(changed) > 1)} {', '.join(question.id for question in changed)}"
         found = [f"The prompt of {q.id} was found at {q.prompt.path}. " for q in changed if q.prompt]
-        several = len(changed) > 1
         raise UserError(
-            f"{store.url} has no answers of generation{'s' * several} {names} as {'they are' if several else 'it is'} "
-            f"asked now: the prompt or the model is no longer what it was. {''.join(found)}If the prompts lie beside "
-            f"the pipeline's file, name that file with --pipeline; to ask the new "
-            f"question{'s' * several}, use recaption run"
+            f"{store.url} has no answers of {names} with the current prompt and model: one of them has changed. "
+            f"{''.join(found)}If the prompts are beside the pipeline's file, name that file with --pipeline; to "
+            "generate with the new prompt or model, use recaption run"
         )
     return plan
 
 
-def shard_ids(store: Store) -> list[str]:
-    """The source shards that are indexed, sorted."""
-    return [PurePosixPath(path).stem for path in store.list("index") if path.endswith(".parquet")]
+def trusted(stored: Pipeline, file: Path | None, where: str) -> Pipeline:
+    """The `stored` pipeline of the output at `where`, with all settings that need trust taken from the pipeline `file`.
+
+    Raises UserError with a list of these settings if there is no `file`, ConfigError if `file` lacks a model or a
+    generation of that name.
+    """
+    needed = [*_of_models(stored), *_of_prompts(stored), *_of_the_rest(stored)]
+    if not needed:
+        return stored
+    if file is None:
+        lines = "\n".join(f"  {line}" for line in needed)
+        raise UserError(
+            f"{where}/{paths.PIPELINE} is part of the output and may come from someone else. These settings are taken "
+            f"only from a pipeline file that you name:\n{lines}\n"
+            "Check such a file and name it with --pipeline FILE. Shipped prompts and models, and models of the hub, "
+            "need no file"
+        )
+    named, _ = load(str(file))
+    return _merged(stored, named, file)
 
 
-def has_unlisted_shards(store: Store, source: Source) -> bool:
-    """Whether images may have come out of shards that the source no longer has: tars packed anew, any folder."""
-    shards = shard_ids(store)
-    files = source.files() if shards else frozenset()
-    return any(shard not in files and shard.rpartition("-")[0] not in files for shard in shards)
+def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
+    """Raises ConfigError with everything that the file lacks."""
+    models: dict[str, Model] = {}
+    lacking: list[str] = []
+    for name, model in stored.models.items():
+        if list(_of_model(name, model)):
+            if name not in named.models:
+                lacking.append(f"{file} has no model {name!r}; its models are {', '.join(named.models)}")
+                continue
+            own = named.models[name]
+            taken = {"engine": own.engine, "engine_args": own.engine_args, "model": own.model}
+            model = model.model_copy(update=taken)
+        models[name] = model
+    by_id = {generation.id: generation for generation in named.generate}
+    generate: list[GenerationConfig] = []
+    for generation in stored.generate:
+        if _is_own_prompt(generation):
+            if generation.id not in by_id:
+                lacking.append(f"{file} has no generation {generation.id!r}; its generations are {', '.join(by_id)}")
+                continue
+            generation = generation.model_copy(update={"prompt": by_id[generation.id].prompt})
+        generate.append(generation)
+    if lacking:
+        raise ConfigError("\n".join(lacking))
+    annotate = stored.annotate.model_copy(
+        update={"tables": named.annotate.tables, "spacy_model": named.annotate.spacy_model}
+    )
+    source = named.source if list(hosts_of(stored.source)) else stored.source
+    update = {"models": models, "generate": tuple(generate), "annotate": annotate, "source": source}
+    return stored.model_copy(update=update)
 
 
-def run_reports(store: Store) -> list[dict[str, Any]]:
-    """What finished runs left in `metrics/`, oldest first. Raises DatasetError for one that is broken."""
-    paths = [path for path in store.list("metrics") if PurePosixPath(path).name.startswith("run-")]
-    return [report for path in paths if (report := read_json(store, path)) is not None]
+def _of_models(pipeline: Pipeline) -> Iterator[str]:
+    for name, model in pipeline.models.items():
+        yield from _of_model(name, model)
 
 
-def last_run(store: Store) -> dict[str, Any]:
-    """The newest report; empty where there is none."""
-    paths = [path for path in store.list("metrics") if PurePosixPath(path).name.startswith("run-")]
-    return (read_json(store, paths[-1]) if paths else None) or {}
+def _of_model(name: str, model: Model) -> Iterator[str]:
+    """Settings of a model that need trust, one line each."""
+    where = f"models.{name}"
+    if ":" in model.engine:
+        yield f"{where}.engine: {model.engine} (imports code)"
+    if model.engine == "openai":
+        address = model.engine_args.get("base_url")
+        yield f"{where}.engine_args.base_url: {address} (a host that receives images, prompts and the key)"
+        variable = model.engine_args.get("api_key_env") or "OPENAI_API_KEY"
+        yield f"{where}.engine_args.api_key_env: {variable} (an environment variable that is sent to that host)"
+        return
+    for key, value in model.engine_args.items():
+        if not _is_harmless(key, value):
+            yield f"{where}.engine_args.{key}: {_short(value)} (may reach code, files or hosts)"
+    if model.model and model.model != SCENE and Path(model.model).expanduser().is_dir():
+        yield f"{where}.model: {model.model} (a local folder, not a model of the hub)"
 
 
-def read_json(store: Store, path: str) -> dict[str, Any] | None:
-    """A JSON object; None when there is no such file. Raises DatasetError when it is something else."""
-    try:
-        data = orjson.loads(store.get(path))
-    except FileNotFoundError:
-        return None
-    except orjson.JSONDecodeError as error:
-        raise DatasetError(f"{store.url}/{path} is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise DatasetError(f"{store.url}/{path} is not a JSON object")
-    return data
+def _is_harmless(key: str, value: Any) -> bool:
+    """Numbers and booleans, except those that permit code."""
+    if "trust" in key or "code" in key or "plugin" in key:
+        return value is False or value is None
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_harmless(name, item) for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_harmless(key, item) for item in value)
+    return value is None or isinstance(value, bool | int | float) or key in _HARMLESS_TEXT
 
 
-def _asked_before(store: Store, question: Question, shards: list[str]) -> bool:
-    for kind in ("answers", "rejects"):
+def _of_prompts(pipeline: Pipeline) -> Iterator[str]:
+    for generation in pipeline.generate:
+        if _is_own_prompt(generation):
+            yield f"generate.{generation.id}.prompt: {generation.prompt} (not a shipped prompt)"
+
+
+def _is_own_prompt(generation: GenerationConfig) -> bool:
+    if generation.prompt is None:
+        return False
+    folder = shipped("prompts").resolve()
+    known = {path.stem for path in folder.glob("*.md")} | {str(path) for path in folder.glob("*.md")}
+    return generation.prompt not in known
+
+
+def _of_the_rest(pipeline: Pipeline) -> Iterator[str]:
+    for name in pipeline.annotate.tables:
+        yield f"annotate.tables: {name} (imports code)"
+    if pipeline.annotate.spacy_model is not None:
+        yield f"annotate.spacy_model: {pipeline.annotate.spacy_model} (an imported package, or a folder)"
+    yield from hosts_of(pipeline.source)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _has_results(store: Store, question: Question, shards: list[str]) -> bool:
+    """Whether the output has answers or rejects of a generation with this fingerprint."""
+    for kind in paths.STORED:
         folder = f"{kind}/{question.folder}"
         if next(iter(store.list(folder)), None) is not None:
             return True
-        if any(next(iter(store.list(f"{folder}/.parts/{shard}")), None) is not None for shard in shards):
+        if any(
+            next(iter(store.list(paths.parts_folder(kind, question.folder, shard))), None) is not None
+            for shard in shards
+        ):
             return True
     return False

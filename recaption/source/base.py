@@ -19,7 +19,6 @@ from recaption.types import Image, ImageLimits, Locator, Reason, SourceShard
 if TYPE_CHECKING:
     from recaption.decode import ImageInfo
 
-SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif")
 """Suffixes of images, by preference where a tar sample has several."""
 
 PART_SIZE: Final = 5_000

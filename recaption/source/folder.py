@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
+from recaption.imagefile import SOURCE_SUFFIXES
 from recaption.io.files import LeftOut, is_folder, read_all, walk
-from recaption.source.base import PART_SIZE, SUFFIXES, Row, check_caption, checked, images, unreadable
-from recaption.source.columns import MAX_JSON, Texts, is_text
+from recaption.source.base import PART_SIZE, Row, check_caption, checked, images, unreadable
+from recaption.source.columns import MAX_JSON, Texts, counted, is_text, shortened, storable, unused_captions
 from recaption.source.paths import part_id, shard_id
 from recaption.source.recorded import POSITIONS, FolderRule, KeyRule
 from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables
-from recaption.source.unused import counted, shortened, storable, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
@@ -36,7 +36,7 @@ _HEAD = 64  # of these, files that are read for the names of columns
 
 
 def is_image(name: str) -> bool:
-    return posixpath.splitext(name)[1][1:].lower() in SUFFIXES
+    return posixpath.splitext(name)[1][1:].lower() in SOURCE_SUFFIXES
 
 
 @dataclass(kw_only=True, slots=True)
@@ -166,7 +166,7 @@ class FolderSource:
 
     def _no_image(self) -> SourceError:
         return SourceError(
-            f"source.path: no image below {self.folder!r}; suffixes taken are {', '.join(SUFFIXES)}. "
+            f"source.path: no image below {self.folder!r}; suffixes taken are {', '.join(SOURCE_SUFFIXES)}. "
             f"A table such as {METADATA[0]} may name files with others"
         )
 

@@ -15,12 +15,11 @@ from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.io.files import failed, is_url, open_stream, stamp
 from recaption.source.base import PART_SIZE, Row, check_caption, checked, config_stamp, images, unreadable
-from recaption.source.columns import clean
+from recaption.source.columns import clean, shortened, unused_captions
 from recaption.source.layout import Layout, find_layout
 from recaption.source.listing import list_files
 from recaption.source.paths import looks_like_part, part_id
 from recaption.source.recorded import KeyRule
-from recaption.source.unused import shortened, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
 SUFFIXES = (".parquet", ".pq")

@@ -9,6 +9,7 @@ import orjson
 
 from recaption.errors import DatasetError
 from recaption.io.store import Store
+from recaption.output import paths
 
 RECORD: Final = "source.json"
 
@@ -40,7 +41,7 @@ def recorded_rule(store: Store) -> FolderRule | None:
         data = orjson.loads(store.get(RECORD))
         rule = FolderRule(keys=data["keys"], shards=data["shards"], beside=data.get("beside", False))
     except FileNotFoundError:
-        used = next(iter(store.list("index")), None) or next(iter(store.folders("answers")), None)
+        used = next(iter(store.list(paths.INDEX)), None) or next(iter(store.folders(paths.ANSWERS)), None)
         return POSITIONS if used else None
     except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise DatasetError(f"{store.url}/{RECORD} cannot be read: {error}. Restore it from a backup") from error

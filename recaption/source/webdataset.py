@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,18 +16,17 @@ from dataclasses import dataclass, field
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError
+from recaption.imagefile import SOURCE_SUFFIXES
 from recaption.io.files import open_stream, stamp
+from recaption.io.tar import NAME, BrokenTarError, Member, TarReader, split_name
 from recaption.source import columns as values
-from recaption.source.base import SUFFIXES, Row, check_caption, config_stamp, images
+from recaption.source.base import Row, check_caption, config_stamp, images
+from recaption.source.columns import counted, shortened, unused_captions
 from recaption.source.listing import list_files
 from recaption.source.ranges import read_ranges
 from recaption.source.recorded import KeyRule
-from recaption.source.tar import BrokenTarError, Member, TarReader
-from recaption.source.unused import counted, shortened, unused_captions
 from recaption.types import Image, Locator, SourceShard
 
-NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)  # webdataset's base_plus_ext
-META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 _MOST_BYTES = 1 << 30  # of an image that is looked at
 _HEAD = 64  # samples looked at for the names of columns
 
@@ -85,10 +83,10 @@ class WebDatasetSource:
             reader = TarReader(file, shard.path)
             with suppress(BrokenTarError):
                 for member in itertools.islice(reader.members(), _HEAD * 4):
-                    split = None if META.match(member.name) else NAME.fullmatch(member.name)
-                    suffix = split[2].lower() if split else ""
-                    if split and suffix in SUFFIXES:
-                        pictures[split[1]] += 1
+                    split = split_name(member.name)
+                    suffix = split[1] if split else ""
+                    if split and suffix in SOURCE_SUFFIXES:
+                        pictures[split[0]] += 1
                     elif member.kind == "file" and not (split and values.is_text(suffix)):
                         suffixes[f".{suffix}" if suffix else ""] += 1
                     elif member.kind == "file" and suffix.endswith("json") and member.size <= values.MAX_JSON:
@@ -96,7 +94,9 @@ class WebDatasetSource:
                             twice.update(values.repeated_keys(b"".join(reader.pieces(member))))
         found = [f"members of {shard.id} that are neither images nor text: {counted(suffixes)}"] if suffixes else []
         if several := sum(count > 1 for count in pictures.values()):
-            found.append(f"images beside the first of a sample ({', '.join(SUFFIXES[:3])}, …): {several:,} samples")
+            found.append(
+                f"images beside the first of a sample ({', '.join(SOURCE_SUFFIXES[:3])}, …): {several:,} samples"
+            )
         if twice:
             found.append(f"all but the last value of keys that a JSON member repeats: {shortened(sorted(twice))}")
         return found + unused_captions(self.columns(), self.config)
@@ -120,10 +120,10 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
         reader = TarReader(file, shard.path)
         try:
             for member in reader.members():
-                split = None if META.match(member.name) else NAME.fullmatch(member.name)
-                if split is None or not _counts(member, split[2].lower()):
+                split = split_name(member.name)
+                if split is None or not _counts(member, split[1]):
                     continue
-                key, suffix = split[1], split[2].lower()
+                key, suffix = split
                 # A suffix that comes again begins a new sample as well: webdataset raises, but no image is to be lost.
                 if sample is None or key != sample.key or suffix in sample.suffixes:
                     if sample is not None:
@@ -151,11 +151,11 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
 
 def _counts(member: Member, suffix: str) -> bool:
     """Whether the member is part of a sample: files, and what stands in the place of an image."""
-    return member.kind == "file" or (suffix in SUFFIXES and member.kind != "other")
+    return member.kind == "file" or (suffix in SOURCE_SUFFIXES and member.kind != "other")
 
 
 def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard: SourceShard) -> None:
-    if suffix in SUFFIXES:
+    if suffix in SOURCE_SUFFIXES:
         if member.kind != "file":
             sample.problems[suffix] = f"{member.name} is a {member.kind}, which has no bytes of its own in the tar"
         else:
@@ -184,7 +184,7 @@ def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard:
 def _row(sample: _Sample, shard: SourceShard, seen: set[str]) -> Row:
     apart = sample.key in seen
     seen.add(sample.key)
-    chosen = next((suffix for suffix in SUFFIXES if suffix in sample.pictures), None)
+    chosen = next((suffix for suffix in SOURCE_SUFFIXES if suffix in sample.pictures), None)
     row = Row(source_key=sample.key, locator=Locator(path=shard.path, size=0))
     if chosen is not None:
         row = sample.pictures[chosen]
@@ -201,5 +201,5 @@ def _row(sample: _Sample, shard: SourceShard, seen: set[str]) -> Row:
         )
     else:
         listed = ", ".join(sample.suffixes[:5]) + (", …" if len(sample.suffixes) > 5 else "")
-        row.detail = f"the sample has {listed} and none of {', '.join(SUFFIXES)} (a key ends at its first dot)"
+        row.detail = f"the sample has {listed} and none of {', '.join(SOURCE_SUFFIXES)} (a key ends at its first dot)"
     return row

@@ -1,1 +1,1 @@
-"""Tasks: what becomes of a model's answer. `caption` turns an answer into the text of a caption."""
+"""Tasks. `question` makes the requests about an image; `caption` turns an answer into the text of a caption."""

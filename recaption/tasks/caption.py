@@ -1,8 +1,8 @@
-"""From answer to caption: what a model's own string holds beside the text, removed by rule.
+"""From answer to caption: removes by rule what a model's string contains besides the text.
 
-The answer store keeps the string. A rule removes or unwraps one kind of thing, `Cleaned.removed` names the rules that
-changed something, and the rules run until none changes the text any more, so cleaning is idempotent. Rules are
-conservative: what a caption quotes ("a < b", `</think>`, "the <br> tag", a code block) stays as it is.
+The answer store keeps the model's string. Each rule removes or unwraps one kind of markup. `Cleaned.removed` names the
+rules that changed the text. The rules run until none of them changes the text, so cleaning is idempotent. Rules are
+conservative: markup that a caption quotes ("a < b", `</think>`, "the <br> tag", a code block) stays.
 
 Markers of thoughts are those of Qwen, DeepSeek and GLM (<think>), Kimi (◁think▷), Magistral ([THINK]), Seed-OSS
 (<seed:think>), LongCat (<longcat_think>), Command A (<|START_THINKING|>), Sky-T1 (<|begin_of_thought|>), Gemma 4
@@ -22,25 +22,27 @@ from typing import Any, Final
 from recaption.text import INVISIBLE, cut, normalise
 
 VERSION: Final = "2"
-"""Of the rules; enters the build fingerprint. Raise it whenever a caption may change."""
+"""Version of the rules, part of the build fingerprint. Raise it whenever a caption may change."""
 
-_PASSES = 16  # a text that still changes then is left as it is
+_PASSES = 16  # a text that still changes after these is left unchanged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cleaned:
-    """`text` is normalised, of at most `text.LONGEST` bytes, and "" where nothing visible is left. `removed` names the
-    rules that changed the answer, in the order of `RULES`; normalising is none of them."""
+    """`text` is normalised, has at most `text.LONGEST` bytes, and is "" where nothing visible is left.
+
+    `removed` names the rules that changed the answer, in the order of `RULES`. Normalising is not one of them.
+    """
 
     text: str
     removed: tuple[str, ...] = ()
 
 
 def clean(answer: str) -> Cleaned:
-    """The caption that an answer holds. Never raises."""
+    """The caption in an answer. Never raises."""
     whole = normalise(answer)
     removed: set[str] = set()
-    if cut(whole) != whole and (shorter := normalise(_control(whole))) != whole:  # what is not visible is not counted
+    if cut(whole) != whole and (shorter := normalise(_control(whole))) != whole:  # invisible characters do not count
         whole, removed = shorter, {"control"}
     first = text = cut(whole).rstrip()
     removed |= {"cut"} if text != whole else set()
@@ -56,7 +58,7 @@ def clean(answer: str) -> Cleaned:
                 break
         else:
             text, removed = first, set(at_first)
-    return Cleaned(text=text if _says_something(text) else "", removed=tuple(n for n in RULES if n in removed))
+    return Cleaned(text=text if _has_content(text) else "", removed=tuple(n for n in RULES if n in removed))
 
 
 # what a caption quotes
@@ -67,7 +69,7 @@ _NAMED = re.compile(r"[\"'”’`]?,?\s+(?:HTML\s+|XML\s+|control\s+|special\s+)
 
 
 def _mentions(text: str) -> Callable[[re.Match[str]], bool]:
-    """Whether a match in `text` is something that the caption speaks about: quoted, named as a tag, or in code."""
+    """A predicate: whether the caption writes about a match in `text`, which is quoted, named as a tag, or in code."""
     code = [match.span() for match in _CODE.finditer(text)] if "`" in text else []
 
     def mentioned(match: re.Match[str]) -> bool:
@@ -112,7 +114,7 @@ _CLOSE = re.compile(
     rf"<\s?\\?/\s?{_THOUGHT}\s?>|\[/think\]|◁/think▷|<[|｜](?:/|end_)(?:of_)?{_BARE}[|｜]>|<channel\|>|<unused95>",
     re.IGNORECASE,
 )
-_SHOWN_THOUGHT = re.compile(  # as command lines and web pages show it, at the beginning
+_SHOWN_THOUGHT = re.compile(  # at the beginning, in the format of command lines and web pages
     r"Thinking\.\.\.\s*\n.*?\n\.\.\.\s?done thinking\.?"
     r"|```(?:think(?:ing)?|thoughts?|reasoning)\n.*?\n```(?=\s)"
     r"|<details\b[^<>]{0,200}>\s*<summary>[^<]{0,80}(?:think|thought|reason)[^<]{0,80}</summary>.*?</details>",
@@ -121,7 +123,7 @@ _SHOWN_THOUGHT = re.compile(  # as command lines and web pages show it, at the b
 _EITHER = re.compile(f"{_OPEN.pattern}|{_CLOSE.pattern}", re.IGNORECASE)
 _FINAL = re.compile(r"<\|channel\|>\s*final\b[^<\n]*(?:<\|message\|>)?")
 _ANALYSIS = re.compile(r"(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?:analysis|commentary)")
-_PLAIN_ANALYSIS = re.compile(r"analysis(?=[A-Z\s])")  # the same, where a tokenizer has left its special tokens out
+_PLAIN_ANALYSIS = re.compile(r"analysis(?=[A-Z\s])")  # the same after a tokenizer has removed its special tokens
 _PLAIN_FINAL = "assistantfinal"
 _ENDS = ".!?。！？>\n\"'”"
 
@@ -150,13 +152,13 @@ def _thought(text: str) -> str:
                 at, inside = end, True
         elif inside:
             at, inside = end, False
-        elif _closes(text, start, end):  # the opening tag was in the prompt: all before it is a thought
+        elif _closes(text, start, end):  # the opening tag was in the prompt: all text before it is a thought
             kept, at = [], end
     return "".join([*kept, "" if inside else text[at:]])
 
 
 def _closes(text: str, start: int, end: int) -> bool:
-    """Whether a closing tag without an opening one is no mere mention of it within a sentence."""
+    """Whether a closing tag without an opening one ends a thought, rather than being mentioned in a sentence."""
     before, behind = text[:start].rstrip(" ")[-1:], text[end : end + 1]
     return not before or before in _ENDS or not behind or behind == "\n" or behind.isalnum()
 
@@ -192,14 +194,16 @@ def _token(text: str) -> str:
         return text
     mentioned = _mentions(text)
     roles = [match for match in _ROLE_TOKEN.finditer(text) if not mentioned(match)]
-    if roles and not _without_tokens(text[: roles[0].start()]).strip():  # turns: the answer is the model's first one
+    if (
+        roles and not _without_tokens(text[: roles[0].start()]).strip()
+    ):  # a dialogue: the answer is the first turn of the model
         mine = next((m for m in roles if (m["role"] or m["word"] or m["wide"] or "").lower() in _ANSWERS), roles[0])
         return text[mine.end() :]
-    asked, closing, answer = text.partition("[/INST]")
-    if closing and _without_tokens(asked.partition("[INST]")[0]).strip() == "" and _says_something(answer):
+    question, closing, answer = text.partition("[/INST]")
+    if closing and _without_tokens(question.partition("[INST]")[0]).strip() == "" and _has_content(answer):
         return answer
     for match in _END_OF_TURN.finditer(text):
-        if not mentioned(match) and _says_something(_without_tokens(text[: match.start()])):
+        if not mentioned(match) and _has_content(_without_tokens(text[: match.start()])):
             text = text[: match.start()]
             break
     return _remove(_TOKEN, _BOX.sub("", text), _gap)
@@ -210,12 +214,12 @@ def _without_tokens(text: str) -> str:
 
 
 def _gap(match: re.Match[str]) -> str:
-    """A space where the words around a token would run together."""
+    """A space, if the words around the token would otherwise join."""
     before, behind = match.string[: match.start()][-1:], match.string[match.end() : match.end() + 1]
     return " " if behind.isalnum() and before and not before.isspace() and before not in "([{\"'“‘" else ""
 
 
-# the name of a role
+# role names
 
 _ROLE = re.compile(
     r"(?:#{1,4}\s*)?\*{0,2}(?:(?i:assistant|ai assistant|final answer|final caption)\*{0,2}\s*(?::\*{0,2}|\n)"
@@ -231,7 +235,7 @@ def _role(text: str) -> str:
     return text[match.end() :] if match else text
 
 
-# the label of an answer, at its very beginning
+# labels at the beginning of an answer
 
 _LABELS = (
     r"(?:(?:short|long|brief|concise|detailed|dense|rich|full|image|photo|picture|visual|scene|generated)[ _-]){0,3}"
@@ -243,8 +247,8 @@ _COLON = r"[ \t]*[:：]"
 
 
 def _label(text: str) -> str:
-    """Without "Caption:", "**Description:**" or "## Caption" in front. Labels that an image may hold ("Photo:",
-    "Title:") stay, and so does a word without a colon that is no heading."""
+    """Removes "Caption:", "**Description:**" or "## Caption" from the beginning. Labels that an image may contain
+    ("Photo:", "Title:") stay, and so does a word without a colon that is not a heading."""
     match = _LABEL.match(text)
     if match is None:
         return text
@@ -284,13 +288,13 @@ _FENCE = re.compile(r"(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n?")
 
 
 def _fence(text: str) -> str:
-    """A fence around the whole answer, also one that was cut off before its end. Others are content."""
+    """Removes a fence around the whole answer, also one without its end. Other fences are content."""
     match = _FENCE.match(text)
     if match is None:
         return text
     mark, inner = match[1], text[match.end() :]
     word, newline = match[2], match[0].endswith("\n")
-    if not newline:  # ```A red square.```: no language stands before a space
+    if not newline:  # ```A red square.```: the first word is not a language
         word, inner = "", text[len(mark) :]
     if word.lower() not in _PLAIN:
         return text
@@ -316,11 +320,11 @@ _INTRODUCED = re.compile(
     r"(?:[^\n{\[`]{0,160}:?\s*\n\s*|(?:here|sure|okay|ok|certainly|json)\b[^\n{\[`]{0,120}:\s*)", re.I
 )
 _IN_FENCE = re.compile(r"```(?:json)?\s*([\[{].*?[\]}])\s*```", re.I | re.S)
-_AROUND = 200  # characters of talk before and behind a JSON answer
+_AROUND = 200  # characters of other text before and after a JSON answer
 
 
 def _json(text: str) -> str:
-    """The text of an answer that is JSON, perhaps with a sentence of introduction."""
+    """The text of an answer in JSON, which a sentence may introduce."""
     found = None
     if text[:1] in '{["':
         found = _parsed(text)
@@ -342,13 +346,13 @@ def _parsed(text: str) -> str | None:
     except (ValueError, RecursionError):
         return _broken(text)
     behind = text[end:].strip()
-    if isinstance(value, str):  # a JSON string; in plain quotes it is for `_quotes` to say
+    if isinstance(value, str):  # a JSON string; `_quotes` handles plain quotes
         return value if not behind and "\\" in text else None
     return None if len(behind) > _AROUND else _text_of(value)
 
 
 def _broken(text: str) -> str | None:
-    """The text in JSON that was cut off, or whose quotes are not escaped."""
+    """The text in JSON that is truncated or has quotes that are not escaped."""
     if (match := _LOOSE_JSON.fullmatch(text)) is not None:
         return match[3].replace("\\n", "\n").replace('\\"', '"')
     match = _CUT_JSON.match(text) or _FIRST_JSON.match(text)
@@ -361,7 +365,7 @@ def _broken(text: str) -> str | None:
 
 
 def _text_of(value: Any, depth: int = 0) -> str | None:
-    """By rule: the first known key, in the order of `_KEYS`; else the values that are sentences. None: no such one."""
+    """The value of the first known key, in the order of `_KEYS`, else all values that are sentences. None: neither."""
     if depth > 4:
         return None
     if value is None:
@@ -380,9 +384,9 @@ def _text_of(value: Any, depth: int = 0) -> str | None:
         if key in by_name and (found := _text_of(by_name[key], depth + 1)) is not None:
             return found
     nested = [_text_of(item, depth + 1) for item in value.values() if isinstance(item, dict)]
-    said = [item for item in value.values() if isinstance(item, str) and len(item.split()) >= _SENTENCE_WORDS]
-    said += [item for item in nested if item]
-    return "\n".join(said) if said else None
+    texts = [item for item in value.values() if isinstance(item, str) and len(item.split()) >= _SENTENCE_WORDS]
+    texts += [item for item in nested if item]
+    return "\n".join(texts) if texts else None
 
 
 # wrappers
@@ -390,7 +394,7 @@ def _text_of(value: Any, depth: int = 0) -> str | None:
 _ANSWER = "final_?answer|answer|conclusion|solution"
 _TEXTS = rf"{_ANSWER}|final|(?:[a-z]{{1,20}}[_-]?){{0,2}}(?:caption|description)|alt[_-]?text|response|output|assistant"
 _ATTRIBUTES = r"(?:\s[^<>]{0,200})?"
-_NO_WRAPPERS = "svg|math|table|ul|ol|dl|script|style|code"  # their content is no text, or not without them
+_NO_WRAPPERS = "svg|math|table|ul|ol|dl|script|style|code"  # their content is not text, or needs the element
 _WRAPPED = re.compile(
     rf"<(?!(?:{_NO_WRAPPERS})[\s>])(?P<tag>[a-z][\w.-]{{0,40}}){_ATTRIBUTES}>(?P<inner>.*)</(?P=tag)\s?>", re.I | re.S
 )
@@ -425,7 +429,7 @@ def _wrapper(text: str) -> str:
         return match["inner"]
     if (element := _text_element(text)) is not None:
         return element
-    if (element := _element_among_talk(text)) is not None:
+    if (element := _element_among_text(text)) is not None:
         return element
     for match in reversed(list(_LAST.finditer(text))):  # reasoning first, then the answer
         closing = f"</{match['tag']}>"
@@ -444,8 +448,8 @@ _TOOL_CALL = re.compile(rf"\s*<{_TOOLS}{_ATTRIBUTES}>(?P<inner>.*?)(?:</(?P=tag)
 
 
 def _tool_calls(text: str) -> str:
-    """Without calls of tools, which are no answer. Where an answer is nothing else, it is the text in the first call
-    that has one: a caption among its arguments, or words that are no call at all."""
+    """Removes tool calls. If nothing else is left, the answer is the text in the first call that has one: a caption
+    among its arguments, or text that is not a call."""
     mentioned = _mentions(text)
     calls = [match for match in _TOOL_CALL.finditer(text) if not mentioned(match) and _is_closed(match)]
     if not calls:
@@ -455,16 +459,16 @@ def _tool_calls(text: str) -> str:
         kept.append(text[at : match.start()])
         at = match.end()
     around = "\n\n".join(piece for piece in (*(piece.strip() for piece in kept), text[at:].strip()) if piece)
-    return around or next((said for match in calls if (said := _said_to_tool(match["inner"].strip()))), "")
+    return around or next((found for match in calls if (found := _text_in_call(match["inner"].strip()))), "")
 
 
 def _is_closed(match: re.Match[str]) -> bool:
-    """Whether a call has an end, or is cut off behind a whole sentence; else a sentence may speak about the tag."""
+    """Whether a call has an end or follows a complete sentence. Otherwise a sentence may mention the tag."""
     before = match.string[: match.start()].rstrip()[-1:]
     return match[0].rstrip().endswith(">") or not before or before in _ENDS
 
 
-def _said_to_tool(inner: str) -> str:
+def _text_in_call(inner: str) -> str:
     if inner[:1] not in ("{", "["):
         return "" if inner[:1] == "<" else inner
     try:
@@ -475,8 +479,8 @@ def _said_to_tool(inner: str) -> str:
         return ""
 
 
-def _element_among_talk(text: str) -> str | None:
-    """The content of one element on lines of its own, with at most a sentence before and behind it ("Sure!")."""
+def _element_among_text(text: str) -> str | None:
+    """The content of one element on its own lines, with at most a sentence before and after it ("Sure!")."""
     match = _ON_A_LINE.search(text, 0, 2 * _AROUND)
     if match is None or match.start() > _AROUND:
         return None
@@ -508,7 +512,7 @@ def _text_element(text: str) -> str | None:
 # HTML
 
 _BREAK = re.compile(r"[ \t]*<br\s?/?>", re.I)
-_AT_BREAK = re.compile(r"\0[ \t]*\n?")  # no normalised text holds NUL
+_AT_BREAK = re.compile(r"\0[ \t]*\n?")  # a normalised text has no NUL
 _ENTITY = re.compile(r"&(?:(?:amp|#38|#x26);)*(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _PARAGRAPHS = re.compile(r"<p>(.*)</p>", re.I | re.S)
 _PARAGRAPH = re.compile(r"\s*</p>\s*<p>\s*", re.I)
@@ -525,23 +529,23 @@ def _markup(text: str) -> str:
 
 
 def _resolved(match: re.Match[str]) -> str:
-    """The character of an entity, escaped once or several times; what is no entity stays."""
-    said = match[0]
+    """The character of an entity that is escaped once or several times. Other text stays."""
+    text = match[0]
     for _ in range(_PASSES):
-        if (plain := html.unescape(said)) == said:
+        if (plain := html.unescape(text)) == text:
             break
-        said = plain
-    return said.replace("\xa0", " ")
+        text = plain
+    return text.replace("\xa0", " ")
 
 
-# quotes around all of it
+# quotes around the whole answer
 
 _PAIRS = {"“": "”", "«": "»", "„": "“", "「": "」", "『": "』", "‘": "’"}
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w)|(?<=s)['’](?= )")
 
 
 def _quotes(text: str) -> str:
-    """Without the quotes around the whole answer. Quotes that only begin and end it, `"A" and "B"`, are content."""
+    """Removes the quotes around the whole answer. Quotes that only begin and end it, `"A" and "B"`, are content."""
     if len(text) > 6 and text[:3] in ('"""', "'''") and text.endswith(text[:3]) and text.count(text[:3]) == 2:
         return text[3:-3]
     first, last, inner = text[:1], text[-1:], text[1:-1]
@@ -555,10 +559,10 @@ def _quotes(text: str) -> str:
     return text
 
 
-# whether anything is left
+# whether any content is left
 
 _VISIBLE = re.compile(r"[^\W_]")
-_BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters and symbols that show nothing
+_BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters and symbols without a visible shape
 _NO_WORDS: Final = (
     "null|none|nil|nan|na|n/a|n a|undefined|void|not applicable|not available|no caption|no description|no answer"
     "|no response|no output|no content|no caption available|no description available|unknown|unspecified|tbd"
@@ -568,8 +572,8 @@ _NOTHING = frozenset(_NO_WORDS.split("|"))
 _LONGEST_NOTHING = 40
 
 
-def _says_something(text: str) -> bool:
-    """Whether a reader sees anything: a letter, a digit or a picture, and not just a word for nothing."""
+def _has_content(text: str) -> bool:
+    """Whether the text has a letter, a digit or a pictograph, and is not a word such as "null" or "N/A"."""
     if len(text) > _LONGEST_NOTHING and text.isascii():
         return _VISIBLE.search(text) is not None
     if not any((c.isalnum() or unicodedata.category(c) == "So") and c not in _BLANK for c in text):
@@ -593,10 +597,10 @@ _RULES: Final[dict[str, Callable[[str], str]]] = {
     "quotes": _quotes,
 }
 RULES: Final = ("cut", *_RULES)
-"""Names of the rules, as they stand in the column `cleaned`."""
+"""Names of the rules, as in the column `cleaned`."""
 
 _SUSPECT = re.compile(
     rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{INVISIBLE}]|^[\"'“«„「『‘]|^analysis|^Thinking"
     rf"|^\*|^[#*_\s]*(?i:assistant|ai assistant|model|user|final|(?:chat)?(?:bot|gpt)|ai|{_LABELS})"
 )
-"""What a text has that any rule may change. Most answers have nothing of it."""
+"""Matches every text that a rule may change. Most answers do not match."""

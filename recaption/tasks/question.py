@@ -1,4 +1,4 @@
-"""One configured question, and the identity of its answers: what is sent to a model, as a hash."""
+"""A configured question, the requests that it makes about an image, and the identity of their answers."""
 
 from __future__ import annotations
 
@@ -7,69 +7,95 @@ from dataclasses import dataclass
 from recaption.config import Retry
 from recaption.errors import RequestError
 from recaption.prompt import Prompt
-from recaption.text import sha256 as text_sha256
+from recaption.text import sha256
 from recaption.types import Answer, Generation, Image, Reject
 
 Identity = tuple[str, str, str]
-DEFAULT_RETRY = Retry()  # as it always was
+DEFAULT_RETRY = Retry()  # not part of a fingerprint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """A generation with all that is needed to put it to an engine; travels to the actors."""
+    """A generation with its prompt and retry settings. It is pickled and sent to the actors."""
 
     generation: Generation
-    prompt: Prompt | None  # None: from_column from `generation.column`
+    prompt: Prompt | None  # None: the answers are in the source column `generation.column`
     attempts: int
     retry: Retry = DEFAULT_RETRY
-    dedupe: bool = True  # equal images under equal prompts of a shard are asked once
+    dedupe: bool = True  # equal images of a shard with equal prompts share one answer
 
     @property
     def id(self) -> str:
         return self.generation.id
 
     def identity(self, image: Image | Answer | Reject, prompt_sha256: str) -> Identity:
-        """What an answer is found by: the image's and the filled-in prompt's sha256, and without dedupe its key."""
+        """The key of an answer: sha256 of the image, sha256 of the request, and without dedupe the image's key."""
         return image.sha256, prompt_sha256, "" if self.dedupe else image.key
 
     @property
     def folder(self) -> str:
-        """Where its answers lie, under `answers/` and `rejects/`."""
+        """The name of the folder under `answers/` and `rejects/`."""
         return f"{self.generation.id}-{self.generation.fingerprint}"
 
     @property
     def source(self) -> str:
         """`source` of the captions made from its answers."""
-        asked = self.prompt.id if self.prompt else self.generation.column
-        return f"{self.generation.model}:{asked}"
+        return f"{self.generation.model}:{self.prompt.id if self.prompt else self.generation.column}"
 
 
-def prompt_sha256(question: Question, image: Image) -> str:
-    """sha256 of the question as it is put for the image, or of what stands for it."""
-    if question.prompt is None:
-        assert question.generation.column is not None
-        return column_sha256(image, question.generation.column)
-    try:
-        return request_sha256(image, question.prompt.fill_in(image.columns))
-    except RequestError:
-        return unfilled_sha256(question.prompt, image)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitRequest:
+    """One request of a question about an image, before its first attempt. See `requests`.
 
-
-def request_sha256(image: Image, prompt: str) -> str:
-    """sha256 of what is asked about an image: the filled-in prompt and, where the image is turned, its orientation.
-
-    Of all other images it is the prompt's, as before orientations were known: their answers stay.
+    `prompt_sha256` is stored with the answer. It is the hash of the filled-in prompt and, for an image that is turned,
+    its orientation. Where there is no prompt, it is the hash of the columns that the answer or the error comes from.
     """
-    return text_sha256(prompt if image.orientation is None else f"{prompt}\0orientation {image.orientation}")
+
+    question: Question
+    image: Image
+    prompt: str | None  # filled in; None: the answer is in a column, or see `error`
+    prompt_sha256: str
+    error: str | None = None  # why the prompt cannot be filled in
+
+    @property
+    def identity(self) -> Identity:
+        return self.question.identity(self.image, self.prompt_sha256)
+
+    def earlier_identity(self) -> Identity | None:
+        """The identity of the request in earlier versions (`Prompt.fill_in_as_before`). None where it is the same."""
+        prompt = self.question.prompt
+        text = None if prompt is None else prompt.fill_in_as_before(self.image.columns, self.prompt)
+        return None if text is None else self.question.identity(self.image, _prompt_sha256(self.image, text))
 
 
-def unfilled_sha256(prompt: Prompt, image: Image) -> str:
-    """In place of a filled-in prompt where there is none: of the prompt and of the columns that did not fit it."""
-    values = {name: image.columns.get(name) for name in sorted(prompt.columns)}
-    return text_sha256(f"{prompt.sha256}:{values!r}")
+def requests(question: Question, image: Image) -> list[UnitRequest]:
+    """The requests of a question about an image: one, about the whole image.
+
+    This is the only place where a prompt is filled in. Never raises: `UnitRequest.error` is set where it cannot be.
+    """
+    prompt, columns = question.prompt, image.columns
+    if prompt is None:
+        # Equal images may have different captions, so the value is part of the identity.
+        name = question.generation.column
+        assert name is not None
+        digest = sha256(f"column:{name}:{columns.get(name)!r}")
+        return [UnitRequest(question=question, image=image, prompt=None, prompt_sha256=digest)]
+    try:
+        text = prompt.fill_in(columns)
+    except RequestError as error:
+        values = {name: columns.get(name) for name in sorted(prompt.columns)}
+        return [
+            UnitRequest(
+                question=question,
+                image=image,
+                prompt=None,
+                prompt_sha256=sha256(f"{prompt.sha256}:{values!r}"),
+                error=str(error),
+            )
+        ]
+    return [UnitRequest(question=question, image=image, prompt=text, prompt_sha256=_prompt_sha256(image, text))]
 
 
-def column_sha256(image: Image, column: str) -> str:
-    """sha256 of the column's name and value, in place of a prompt's: equal images may have different captions."""
-    value = image.columns.get(column)
-    return text_sha256(f"column:{column}:{value!r}")
+def _prompt_sha256(image: Image, prompt: str) -> str:
+    """The orientation counts only where it is set: answers from before orientations were read stay valid."""
+    return sha256(prompt if image.orientation is None else f"{prompt}\0orientation {image.orientation}")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from recaption.output.paths import table_file
 from recaption.problems import Problem
 from recaption.write import Build
 
@@ -90,7 +91,7 @@ class Shard:
 
     def path(self, table: str) -> str:
         """The path of a flat table, relative to the build."""
-        return f"{table}/{self.name}.parquet"
+        return table_file(table, self.name)
 
     def column(self, table: str, name: str) -> list[Any]:
         """A column's values."""

@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.decode import check_header, check_pixels
 from recaption.errors import DatasetError, ImageError, ShardError
+from recaption.imagefile import STORED_SUFFIXES
 from recaption.io.files import is_url
 from recaption.io.store import Store
 from recaption.output.index import index_from_table
+from recaption.output.paths import index_file
 from recaption.problems import Problem
 from recaption.source.places import is_plain_place
 from recaption.source.ranges import read_ranges
@@ -26,7 +28,6 @@ from recaption.types import Image, ImageLimits
 from recaption.validate.base import USABLE, Shard, problem
 from recaption.validate.files import as_written, on_disk, schema_faults, unreadable
 from recaption.write.columns import by_key
-from recaption.write.pixels import SUFFIXES
 
 _BATCH = 64  # rows; images of 10 MB then take 640 MB
 
@@ -75,7 +76,7 @@ def _check_image(shard: Shard, row: dict[str, Any], file: dict[str, Any]) -> Ite
     where = f"{file['path']}, {key}"
     if data is None or hashlib.sha256(data).hexdigest() != said["image_sha256"]:
         yield problem("image", where, "the sha256 of the bytes is not image_sha256")
-    elif name != f"{key}.{SUFFIXES.get(said['image_format'])}":
+    elif name != f"{key}.{STORED_SUFFIXES.get(said['image_format'])}":
         yield problem("image", where, f"is named {name!r}, of format {said['image_format']!r}")
     elif (
         orientation is None and said["image_format"] == said["source_format"] and said["image_sha256"] != said["sha256"]
@@ -181,7 +182,7 @@ def check_source(shard: Shard) -> Iterator[Problem]:
     """Compare the index with the rows, then the bytes of the images where the source can be read."""
     if shard.manifest["format"] != "sidecar":
         return
-    path = f"index/{shard.name}.parquet"
+    path = index_file(shard.name)
     out = shard.build.out
     if out is None or not out.exists(path):
         yield problem("no source", path, "the index with the locations of the images is missing", warning=True)

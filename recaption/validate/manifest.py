@@ -14,15 +14,14 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from referencing import Registry, Resource
 
 from recaption.io.store import Store
+from recaption.output.paths import MANIFEST, data_file, table_file, tokens_file
 from recaption.problems import Problem
 from recaption.resources import shipped
 from recaption.schema import FLAT
-from recaption.tokenids import tokens_path
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.base import Manifest, problem
 from recaption.write.entry import ShardEntry
 from recaption.write.manifest import beside, views_of
-from recaption.write.publish import MANIFEST
 
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _OWN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -128,20 +127,19 @@ def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str 
     format, name = manifest["format"], entry["name"]
     own = {file["table"] for file in entry["files"]} - {*FLAT, "data", "tar_index", "tokens"}
     paths: list[tuple[str, str | None, str]] = [
-        (table, None, f"{table}/{name}.parquet") for table in (*FLAT, *filter(_OWN.fullmatch, own))
+        (table, None, table_file(table, name)) for table in (*FLAT, *filter(_OWN.fullmatch, own))
     ]
     suffix = "tar" if format == "webdataset" else "parquet"
-    data: list[tuple[str, str | None, str]] = [("data", None, f"data/{name}.{suffix}")]
+    data: list[tuple[str, str | None, str]] = [("data", None, data_file(name, suffix))]
     if format != "sidecar":
-        folders = {"train": "data", "val": "data/val"}
         listed = {file["split"] for file in entry["files"] if file["table"] == "data"}  # a val file can have no samples
-        kept = [split for split in folders if split == "train" or entry["splits"][split] or split in listed]
-        data = [("data", split, f"{folders[split]}/{name}.{suffix}") for split in kept]
+        kept = [split for split in ("train", "val") if split == "train" or entry["splits"][split] or split in listed]
+        data = [("data", split, data_file(name, suffix, split)) for split in kept]
     paths += data
     if format == "webdataset":
         paths += [("tar_index", split, f"{path}.idx") for _, split, path in data]
     for facts in manifest.get("token_ids", ()):
-        paths += [("tokens", split, tokens_path(path, facts["name"])) for _, split, path in data]
+        paths += [("tokens", split, tokens_file(path, facts["name"])) for _, split, path in data]
     return Counter(paths)
 
 

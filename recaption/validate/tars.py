@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from recaption import schema
 from recaption.errors import ShardError, SourceError
+from recaption.imagefile import STORED_SUFFIXES
+from recaption.io.tar import BrokenTarError, Member, TarReader
 from recaption.problems import Problem
-from recaption.source.tar import BrokenTarError, Member, TarReader
 from recaption.text import fold
 from recaption.types import SCHEMA_VERSION, FlairList
 from recaption.validate.base import Shard, problem
 from recaption.validate.data import check_image
 from recaption.validate.files import stream, unreadable
-from recaption.write.pixels import SUFFIXES
 from recaption.write.profile import FlairProfile
 from recaption.write.webdataset import header
 
@@ -42,7 +42,7 @@ class TarChecker:
         self.whole = True  # every member belongs to a sample
         self._shard, self._file = shard, file
         self._schema = schema.records(shard.tokenizers)
-        self._suffixes = {"jpg"} if shard.manifest["images"] == "jpeg" else set(SUFFIXES.values())
+        self._suffixes = {"jpg"} if shard.manifest["images"] == "jpeg" else set(STORED_SUFFIXES.values())
         self._keys = _Keys(shard.tokenizers, get_args(FlairList))
         self._profile = _profile_of(shard.manifest)
         self._sample: dict[str, Any] = {}  # the current sample: suffix -> sha256 of the image, bytes of the others
@@ -263,7 +263,7 @@ def _check_image(record: dict[str, Any], suffix: str, digest: str, where: str) -
     said = said if isinstance(said, dict) else {}
     if said.get("sha256") != digest:
         yield problem("image", where, "the sha256 of the image is not image.sha256 of .json")
-    elif SUFFIXES.get(str(said.get("format"))) != suffix or not isinstance(said.get("source_format"), str):
+    elif STORED_SUFFIXES.get(str(said.get("format"))) != suffix or not isinstance(said.get("source_format"), str):
         yield problem("image", where, f"is named .{suffix}, of format {said.get('format')!r}")
     elif said.get("source_sha256") != source:
         yield problem("image", where, "image.source_sha256 is not sha256")

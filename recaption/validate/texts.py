@@ -16,12 +16,13 @@ import pyarrow as pa
 from recaption.annotate.blocks import is_gap
 from recaption.errors import DatasetError
 from recaption.io.store import Store
+from recaption.output.paths import ANSWERS, compacted_file, tokens_file
 from recaption.problems import Problem
 from recaption.schema import FLAT
 from recaption.tablefile import read_table
 from recaption.tasks.caption import clean
 from recaption.text import LONGEST, normalise
-from recaption.tokenids import TokenIds, check_tokens, tokens_path
+from recaption.tokenids import TokenIds, check_tokens
 from recaption.validate import files
 from recaption.validate.base import Shard, problem
 from recaption.validate.files import unreadable
@@ -173,14 +174,14 @@ def check_answers(shard: Shard) -> Iterator[Problem]:
         name = generation["id"]
         if name not in said:
             continue
-        folder = f"answers/{name}-{generation['fingerprint']}"
+        folder = f"{name}-{generation['fingerprint']}"
         try:
             answers = _answers(out, folder, shard)
         except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
-            yield unreadable(folder, error)
+            yield unreadable(f"{ANSWERS}/{folder}", error)
             continue
         if answers is None:
-            where = folder if _is_repacked(shard) else f"{folder}/{shard.name}.parquet"
+            where = f"{ANSWERS}/{folder}" if _is_repacked(shard) else compacted_file(ANSWERS, folder, shard.name)
             yield problem("no answers", where, "is missing", warning=True)
             continue
         for caption_id, key, of, text in shard.columns("captions", "caption_id", "key", "generation", "text"):
@@ -199,7 +200,7 @@ def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
     if not _is_repacked(shard):
         return _of(out, _files(out, folder, shard.name))
     if folder not in shard.answers:
-        paths = [path for path in sorted(out.list(folder)) if path.endswith(".parquet")]
+        paths = [path for path in sorted(out.list(f"{ANSWERS}/{folder}")) if path.endswith(".parquet")]
         shard.answers[folder] = _of(out, paths)
     return shard.answers[folder]
 
@@ -207,7 +208,7 @@ def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
 def _files(out: Store, folder: str, shard: str) -> list[str]:
     """The answer files of a shard, those of later runs included."""
     found: list[str] = []
-    while out.exists(path := f"{folder}/{shard}{f'.{len(found)}' if found else ''}.parquet"):
+    while out.exists(path := compacted_file(ANSWERS, folder, shard, len(found))):
         found.append(path)
     return found
 
@@ -246,7 +247,7 @@ def check_token_ids(shard: Shard) -> Iterator[Problem]:
             continue
         texts = [_texts(captions) for captions in shard.found[file["split"]]["captions"].to_pylist()]
         for name, facts in listed.items():
-            path = tokens_path(file["path"], name)
+            path = tokens_file(file["path"], name)
             if path not in shard.tokens:
                 continue  # reported as a problem of the file
             try:

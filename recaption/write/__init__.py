@@ -7,7 +7,7 @@ All of it works on one shard at a time and needs no engine: build again over the
 weighting or format as often as you like.
 """
 
-from recaption.write.entry import Asked, FileEntry, ShardEntry
+from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
 from recaption.write.manifest import BuildInfo, read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
 from recaption.write.publish import Build, Pruned, current_build, locate, prune, publish
@@ -15,12 +15,12 @@ from recaption.write.shard import Format, ShardContent, ShardFormat, sweep, writ
 from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
-    "Asked",
     "Build",
     "BuildInfo",
     "Encoder",
     "FileEntry",
     "Format",
+    "GenerationCounts",
     "ImageMode",
     "Pruned",
     "ShardContent",

@@ -16,8 +16,8 @@ import orjson
 import yaml
 
 from recaption import schema
+from recaption.imagefile import STORED_SUFFIXES
 from recaption.write.described import Table, card_of, models_of, prompts_of, software_of, source_of, tables
-from recaption.write.pixels import SUFFIXES
 from recaption.write.tables import features
 
 FORMATS: Final = {
@@ -257,7 +257,7 @@ def _info(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
         lists = list(manifest["provenance"].get("profile", {}).get("lists", ()))
         sample = features(schema.sample(manifest["tokenizers"], [g["id"] for g in manifest["generations"]], lists))
         # Which one it is of the formats that pass through, the manifest does not say; the others' columns are null.
-        suffixes = ["jpg"] if manifest["images"] == "jpeg" else list(SUFFIXES.values())
+        suffixes = ["jpg"] if manifest["images"] == "jpeg" else list(STORED_SUFFIXES.values())
         members: dict[str, Any] = {suffix: {"_type": "Image"} for suffix in suffixes}
         members |= {"txt": _STRING, "json": sample, "__key__": _STRING, "__url__": _STRING}
         info["features"] = _yaml(members)

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import orjson
 
+from recaption.imagefile import STORED_SUFFIXES
 from recaption.types import SCHEMA_VERSION
 from recaption.write.card import LIMITS
 from recaption.write.described import Table, card_of, models_of, prompts_of, software_of, source_of, tables
-from recaption.write.pixels import SUFFIXES
 
 CONTEXT: Final = {
     "@language": "en",
@@ -190,8 +190,8 @@ def _tar_members(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """FileSets of the images and JSON files inside the tars of format webdataset."""
     if manifest["format"] != "webdataset":
         return []
-    formats = ["jpeg"] if manifest["images"] == "jpeg" else list(SUFFIXES)
-    images = [f"image/{name}" for name in formats], [f"*.{SUFFIXES[name]}" for name in formats]
+    formats = ["jpeg"] if manifest["images"] == "jpeg" else list(STORED_SUFFIXES)
+    images = [f"image/{name}" for name in formats], [f"*.{STORED_SUFFIXES[name]}" for name in formats]
     return [
         {
             "@type": "cr:FileSet",

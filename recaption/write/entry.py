@@ -14,7 +14,7 @@ NAMED = 100  # failures that an entry lists
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class GenerationCounts:
     """Counts of one generation in a shard. Complete when asked = answered + rejected."""
 
     asked: int = 0
@@ -24,8 +24,8 @@ class Asked:
     cleaned: int = 0  # of the answered: captions of which a rule removed something
     rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
 
-    def __add__(self, other: Asked) -> Asked:
-        return Asked(
+    def __add__(self, other: GenerationCounts) -> GenerationCounts:
+        return GenerationCounts(
             asked=self.asked + other.asked,
             answered=self.answered + other.answered,
             rejected=self.rejected + other.rejected,
@@ -41,7 +41,7 @@ class Asked:
         return {names.get(name, name): value for name, value in fields.items()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Asked:
+    def from_json(cls, data: Mapping[str, Any]) -> GenerationCounts:
         """From a manifest; before schema 1.3 nothing was cleaned."""
         counts = {name: data[name] for name in ("asked", "answered", "rejected")}
         cleaned = data.get("cleaned", 0), data.get("cleaned_by", {})
@@ -78,7 +78,7 @@ class ShardEntry:
     counts: Mapping[str, int]
     splits: Mapping[str, int]
     rejects: Mapping[str, int] = field(default_factory=dict)
-    generations: Mapping[str, Asked] = field(default_factory=dict)
+    generations: Mapping[str, GenerationCounts] = field(default_factory=dict)
     distinct_texts: Mapping[int, int] = field(default_factory=dict)
     composable: Mapping[str, bool] = field(default_factory=dict)
     turned: int = 0  # usable images whose EXIF orientation was applied
@@ -122,7 +122,7 @@ class ShardEntry:
             counts=data["counts"],
             splits=data["splits"],
             rejects=data["rejects"],
-            generations={name: Asked.from_json(counts) for name, counts in data["generations"].items()},
+            generations={name: GenerationCounts.from_json(counts) for name, counts in data["generations"].items()},
             distinct_texts={int(n): images for n, images in data["distinct_texts"].items()},
             composable=data.get("composable", {}),
             turned=data.get("turned", 0),
@@ -137,7 +137,7 @@ def tally(
     name: str,
     columns: Columns,
     files: Iterable[FileEntry],
-    generations: Mapping[str, Asked],
+    generations: Mapping[str, GenerationCounts],
     failures: Iterable[CaptionFailure] = (),
 ) -> ShardEntry:
     """Count a written shard: `columns` has its records, `failures` the failures of their annotation."""

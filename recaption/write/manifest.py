@@ -12,12 +12,13 @@ import orjson
 
 from recaption.errors import DatasetError
 from recaption.io.store import Store
+from recaption.output.paths import MANIFEST
 from recaption.resources import shipped
 from recaption.schema import FLAT
 from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
-from recaption.write.entry import Asked, FileEntry, ShardEntry
+from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
 from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
 
@@ -99,7 +100,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
     data = _render(manifest)
     store.put(f"{prefix}/README.md", card.render(manifest).encode())
     store.put(f"{prefix}/croissant.json", croissant.render(manifest, data))
-    store.put(f"{prefix}/manifest.json", data)
+    store.put(f"{prefix}/{MANIFEST}", data)
     forget_shards(store, prefix)
     return manifest
 
@@ -107,16 +108,14 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
 def read_manifest(store: Store, prefix: str) -> dict[str, Any]:
     """The manifest of a finished build. Raises DatasetError for an unfinished build or a newer major version."""
     try:
-        manifest = orjson.loads(store.get(f"{prefix}/manifest.json"))
+        manifest = orjson.loads(store.get(f"{prefix}/{MANIFEST}"))
     except FileNotFoundError as error:
         raise DatasetError(f"{store.url}/{prefix} has no manifest.json: the build is not finished") from error
     except orjson.JSONDecodeError as error:
-        raise DatasetError(f"{store.url}/{prefix}/manifest.json is not JSON: {error}") from error
+        raise DatasetError(f"{store.url}/{prefix}/{MANIFEST} is not JSON: {error}") from error
     version = str(manifest.get("schema_version") if isinstance(manifest, dict) else None)
     if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        raise DatasetError(
-            f"{prefix}/manifest.json has schema version {version}; this recaption reads {SCHEMA_VERSION}"
-        )
+        raise DatasetError(f"{prefix}/{MANIFEST} has schema version {version}; this recaption reads {SCHEMA_VERSION}")
     return manifest
 
 
@@ -184,7 +183,7 @@ def _own_views(entries: Sequence[ShardEntry]) -> str:
 
 
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
-    asked = sum((entry.generations.get(generation.id, Asked()) for entry in shards), Asked())
+    asked = sum((entry.generations.get(generation.id, GenerationCounts()) for entry in shards), GenerationCounts())
     return {
         "id": generation.id,
         "fingerprint": generation.fingerprint,

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from recaption.errors import ImageError
-from recaption.imagefile import jpeg_segments, sniff
+from recaption.imagefile import STORED_SUFFIXES, jpeg_segments, sniff
 
 ImageMode = Literal["jpeg", "passthrough"]
 QUALITY: Final = 95  # of transcoded images; 4:4:4 chroma, so that thin coloured lines of PNGs survive
-SUFFIXES: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +32,7 @@ class Stored:
 
     @property
     def suffix(self) -> str:
-        return SUFFIXES[self.format]
+        return STORED_SUFFIXES[self.format]
 
 
 def recognise(data: bytes) -> str | None:
@@ -58,7 +57,7 @@ def store_image(
     source = recognise(data)
     if source is None:
         raise ImageError("undecodable", f"not an image: begins with {data[:8]!r}", key=key, shard=shard)
-    if orientation is None and (source == "jpeg" or (mode == "passthrough" and source in SUFFIXES)):
+    if orientation is None and (source == "jpeg" or (mode == "passthrough" and source in STORED_SUFFIXES)):
         made, format, made_sha256 = data, source, sha256
         width, height = _size(data)
     else:

@@ -10,10 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from recaption.errors import DatasetError, StoreError, UserError, in_words
 from recaption.io.store import LocalStore, Store, open_store
+from recaption.output.paths import ANSWERS, BUILDS, CURRENT, DATASET, INDEX, MANIFEST, build_folder
 from recaption.write.shard import forget_shards
-
-LINK = "dataset"
-CURRENT = "CURRENT"
 
 
 def publish(store: Store, build: str) -> None:
@@ -22,10 +20,10 @@ def publish(store: Store, build: str) -> None:
     Readers that have the old build open are not disturbed: its files stay. Raises DatasetError for a build without a
     manifest, which is unfinished.
     """
-    target = f"builds/{build}"
-    if not store.exists(f"{target}/manifest.json"):
+    target = build_folder(build)
+    if not store.exists(f"{target}/{MANIFEST}"):
         raise DatasetError(f"{store.url}/{target} has no manifest.json: the build is not finished")
-    link = store.local(LINK)
+    link = store.local(DATASET)
     if link is None:
         store.put(CURRENT, target.encode())
         return
@@ -36,7 +34,7 @@ def publish(store: Store, build: str) -> None:
 
 def current_build(store: Store) -> str | None:
     """The published build; None when there is none yet."""
-    link = store.local(LINK)
+    link = store.local(DATASET)
     if link is None:
         try:
             target = store.get(CURRENT).decode()
@@ -47,7 +45,7 @@ def current_build(store: Store) -> str | None:
     else:
         return None
     folder, _, build = target.rstrip("/").rpartition("/")
-    if folder != "builds" or not build:
+    if folder != BUILDS or not build:
         raise DatasetError(f"{store.url} points at {target!r}, which is not a build of this output")
     return build
 
@@ -94,12 +92,12 @@ def prune(store: Store) -> Pruned:
     """
     kept = current_build(store)
     builds = bytes_ = 0
-    for build in list(store.folders("builds")) if kept else ():
-        folder = f"builds/{build}"
+    for build in list(store.folders(BUILDS)) if kept else ():
+        folder = build_folder(build)
         if build == kept or ((local := store.local(folder)) is not None and local.is_symlink()):
             continue
-        bytes_ += _size(store, f"{folder}/manifest.json")
-        store.delete(f"{folder}/manifest.json")
+        bytes_ += _size(store, f"{folder}/{MANIFEST}")
+        store.delete(f"{folder}/{MANIFEST}")
         bytes_ += forget_shards(store, folder) + store.remove(folder)
         builds += 1
     return Pruned(builds=builds, bytes=bytes_)
@@ -110,9 +108,6 @@ def _size(store: Store, path: str) -> int:
         return len(store.get(path))
     except FileNotFoundError:
         return 0
-
-
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,14 +125,14 @@ def locate(path: str) -> Build:
     """
     store = _open(path)
     above, _, _ = store.url.rpartition("/")
-    if above.rpartition("/")[2] == "builds":  # without a manifest it is unfinished
+    if above.rpartition("/")[2] == BUILDS:  # without a manifest it is unfinished
         return Build(store=store, out=open_store(above.rpartition("/")[0]))
     if store.exists(MANIFEST):
         return Build(store=store, out=None)
     name = _published(store)
     if name is not None:
         return Build(store=open_store(f"{store.url}/{name}"), out=store)
-    ours = any(folder in ("builds", "answers", "index") for folder in store.folders(""))
+    ours = any(folder in (BUILDS, ANSWERS, INDEX) for folder in store.folders(""))
     what = "no build of it is published yet" if ours else "no dataset of recaption is in it"
     raise UserError(
         f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
@@ -150,7 +145,7 @@ def _open(path: str) -> Store:
     folder = store.local("")
     if folder is None:  # object stores have no links: OUT/dataset is the build that OUT/CURRENT names
         parent, _, last = store.url.rpartition("/")
-        return open_store(parent) if last == LINK and not store.exists(MANIFEST) else store
+        return open_store(parent) if last == DATASET and not store.exists(MANIFEST) else store
     if not folder.is_dir():
         what = "it is a file" if folder.exists() else "there is no such folder"
         raise UserError(f"cannot open {path}: {what}. Give an output, its dataset, or a build")
@@ -159,8 +154,8 @@ def _open(path: str) -> Store:
 
 def _published(out: Store) -> str | None:
     """The published build's folder, as seen from the output."""
-    if out.exists(f"{LINK}/{MANIFEST}") and not _is_link(out):  # copied with links followed
-        return LINK
+    if out.exists(f"{DATASET}/{MANIFEST}") and not _is_link(out):  # copied with links followed
+        return DATASET
     try:
         name = current_build(out)
         if name is None and out.exists(CURRENT):  # copied from an object store
@@ -169,9 +164,9 @@ def _published(out: Store) -> str | None:
         raise DatasetError(f"{out.url}/{CURRENT} is not text: {error}") from error
     if name in (".", ".."):
         raise DatasetError(f"{out.url} points at {name!r}, which is not a build of this output")
-    return f"builds/{name}" if name else None
+    return build_folder(name) if name else None
 
 
 def _is_link(out: Store) -> bool:
-    link = out.local(LINK)
+    link = out.local(DATASET)
     return link is not None and link.is_symlink()

@@ -13,11 +13,11 @@ import pyarrow as pa
 from recaption.errors import ConfigError, DatasetError, ImageError
 from recaption.io.outfile import Sink
 from recaption.io.store import Store
+from recaption.output.paths import data_file, tokens_file
 from recaption.scrub import Scrubber
-from recaption.tokenids import tokens_path
 from recaption.types import CaptionFailure, Image, Record, Reject
 from recaption.write.columns import Columns
-from recaption.write.entry import Asked, FileEntry, ShardEntry, tally
+from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry, tally
 from recaption.write.parquet import parquet_writer
 from recaption.write.pixels import ImageMode, Stored, store_image
 from recaption.write.profile import FlairProfile
@@ -45,7 +45,7 @@ class ShardContent:
     records: Sequence[Record]
     images: Images
     rejects: Sequence[Reject] = ()
-    asked: Mapping[str, Asked] = field(default_factory=dict)
+    asked: Mapping[str, GenerationCounts] = field(default_factory=dict)
     inputs: str = ""
     own: Mapping[str, pa.Table] = field(default_factory=dict)
     failures: Sequence[CaptionFailure] = ()
@@ -87,7 +87,7 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     late: list[Reject] = []
     if shape.format == "sidecar":
         columns = Columns(records, shape.tokenizers)
-        path = f"data/{shard}.parquet"
+        path = data_file(shard, "parquet")
         sink = write_sidecar(store, f"{prefix}/{path}", columns)
         files = [_file(path, "data", None, len(records), sink)]
         placed: Placed = {None: range(len(records))}
@@ -104,7 +104,7 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     for data in [file for file in files if file.table == "data" and shape.token_ids]:
         samples = [records[at] for at in placed[data.split]]
         for encoder in shape.token_ids:
-            path = tokens_path(data.path, encoder.facts.name)
+            path = tokens_file(data.path, encoder.facts.name)
             tokens = write_tokens(store, f"{prefix}/{path}", samples, encoder)
             files.append(_file(path, "tokens", data.split, len(samples), tokens.sink))
             composable[encoder.facts.name] &= tokens.composable
@@ -170,7 +170,7 @@ def _write_pixels(
     """
     tars = shape.format == "webdataset"
     suffix = "tar" if tars else "parquet"
-    paths = {"train": f"data/{shard}.{suffix}", "val": f"data/val/{shard}.{suffix}"}
+    paths = {split: data_file(shard, suffix, split) for split in ("train", "val")}
     writers: dict[str, _Writer] = {}
     sinks: dict[str, dict[str, Sink]] = {}
     placed: dict[str | None, list[int]] = {"train": [], "val": []}

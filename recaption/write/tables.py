@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.io.outfile import Sink, outfile
 from recaption.io.store import Store
+from recaption.output.paths import table_file
 from recaption.types import Reject
 from recaption.write.columns import Columns, by_key
 
@@ -131,7 +132,7 @@ def write_flat(
     }
     written = {}
     for name, table in tables.items():
-        path = f"{name}/{shard}.parquet"
+        path = table_file(name, shard)
         sink = write_table(store, f"{prefix}/{path}", table, sorted_by_key=name not in ("images", "rejects"))
         written[name] = (path, sink, table.num_rows)
     return written

@@ -55,7 +55,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         calls: list[int] = []
         real = transport.RayTransport.wait
 
-        def counting(self: transport.RayTransport, timeout: float) -> list[transport.Outcome]:
+        def counting(self: transport.RayTransport, timeout: float) -> list[transport.Reply]:
             calls[:] = [self.calls]
             return real(self, timeout)
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from sim_cluster import SimTransport, job, plan
 
-from recaption.generate.driver import Pass
+from recaption.generate.driver import ModelPass
 
 ENGINES, CHUNKS, PER_SHARD = 1000, 100_000, 40
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     transport = SimTransport(ENGINES, PER_SHARD)
-    work = Pass(plan(), job(CHUNKS // PER_SHARD), transport=transport)
+    work = ModelPass(plan(), job(CHUNKS // PER_SHARD), transport=transport)
     memory, started = [_peak()], time.process_time()
     for number, _ in enumerate(work.run()):
         if number in (CHUNKS // PER_SHARD // 5, CHUNKS // PER_SHARD - 1):

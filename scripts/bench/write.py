@@ -35,9 +35,8 @@ from recaption import config
 from recaption.annotate import Annotator
 from recaption.build.shard import BuildSpec, finish_shard
 from recaption.config import Annotate
-from recaption.generate.chunks import ShardListing
+from recaption.generate.chunks import Job, ShardListing, list_one
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job, list_one
 from recaption.io.store import Store, open_store
 from recaption.output.index import load_index
 from recaption.source import open_source

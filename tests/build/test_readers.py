@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recaption.build.readers import too_few_shards
+from recaption.build.builder import too_few_shards
 from recaption.config import Trainer
 
 

@@ -1,4 +1,4 @@
-"""The README's table of readers names the versions that these tests were run with."""
+"""The table of readers in the documentation names the versions that these tests were run with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ NAMES = {
 
 @pytest.mark.parametrize("reader", NAMES)
 def test_versions_are_those_of_the_tested_set(reader: str) -> None:
-    table = dict(re.findall(r"^\| ([^|]+) \| (\d[^|]+) \|", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    table = dict(
+        re.findall(r"^\| ([^|]+) \| (\d[^|]+) \|", (ROOT / "docs/formats.md").read_text("utf-8"), re.MULTILINE)
+    )
     locked = dict(re.findall(r"^([\w-]+)==(.+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE))
     assert locked[NAMES[reader]] in re.split(r"[ ,]+", table[reader])
 
@@ -29,5 +31,7 @@ def test_versions_are_those_of_the_tested_set(reader: str) -> None:
 def test_the_ones_put_aside_are_named_too() -> None:
     aside = re.search(r"^WEBDATASETS = \((.+?)\)", (ROOT / "scripts/setup.py").read_text("utf-8"), re.MULTILINE)
     assert aside
-    row = next(line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| webdataset"))
+    row = next(
+        line for line in (ROOT / "docs/formats.md").read_text("utf-8").splitlines() if line.startswith("| webdataset")
+    )
     assert all(version in row for version in re.findall(r'"(.+?)"', aside[1]))

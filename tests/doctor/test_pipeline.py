@@ -299,7 +299,7 @@ def test_the_command_on_a_pipeline_that_is_well(
     assert not (tmp_path / "out").exists() and data["exit_code"] == 0
     assert main(["doctor", str(file), "--set", "source.path=/nowhere/*.tar"]) == 2
     said = capsys.readouterr().out
-    assert "error    source" in said and "-> mend source.path, in the file or with --set source.path=…" in said
+    assert "error    source" in said and "-> correct source.path, in the file or with --set source.path=…" in said
 
 
 def test_a_pipeline_that_is_wrong_leaves_the_machine_to_be_looked_at() -> None:

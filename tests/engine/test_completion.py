@@ -37,7 +37,7 @@ def test_a_text_is_storable_and_else_the_models_own(text: Any, stored: str) -> N
 
 @pytest.mark.parametrize("text", [7, b"bytes", [["nested"]], {"text": 1}])
 def test_what_is_no_text_is_refused(text: Any) -> None:
-    with pytest.raises(RequestError, match="not with a text"):
+    with pytest.raises(RequestError, match="not a text"):
         accepted(text)
 
 

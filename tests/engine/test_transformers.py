@@ -133,19 +133,6 @@ def test_several_prompts_of_an_image_decode_it_once(tiny_model: Path, request_fo
     assert with_engine(spec(tiny_model), use) == 1
 
 
-def test_drain_lets_finish_and_takes_nothing_more(tiny_model: Path, request_for: MakeRequest) -> None:
-    async def use(engine: Engine) -> None:
-        running = [asyncio.ensure_future(engine.generate(request_for(n))) for n in range(3)]
-        await asyncio.sleep(0)
-        await engine.drain(60)
-        assert all(task.done() or not task.cancelled() for task in running)
-        assert all(isinstance(answer, Completion) for answer in await asyncio.gather(*running))
-        with pytest.raises(Interrupted):
-            await engine.generate(request_for(1))
-
-    with_engine(spec(tiny_model), use)
-
-
 def test_stop_ends_what_runs_at_once(tiny_model: Path, request_for: MakeRequest) -> None:
     async def run() -> list[Any]:
         engine = build(spec(tiny_model))

@@ -17,7 +17,7 @@ from recaption.export.dataset import Dataset
 from recaption.io.store import LocalStore
 from recaption.text import normalise
 from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
-from recaption.write import Asked, publish
+from recaption.write import GenerationCounts, publish
 
 Texts = Mapping[str, str]  # by generation; raw among them
 
@@ -117,7 +117,7 @@ def build(tmp_path: Path) -> Callable[..., Dataset]:
             ]  # fmt: skip
             pairs = list(zip(images, data, strict=True))
             answered = {name: sum(any(c.generation == name for c in r.captions) for r in records) for name in kinds}
-            asked = {n: Asked(asked=a, answered=a) for n, a in answered.items()}
+            asked = {n: GenerationCounts(asked=a, answered=a) for n, a in answered.items()}
             entries.append(
                 write_shard(
                     store, "builds/b", shard, records, lambda pairs=pairs: pairs, format=format,  # type: ignore[arg-type,misc]

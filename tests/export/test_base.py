@@ -13,11 +13,11 @@ from recaption.export import MODULES, load
 from recaption.export.base import Exported
 from recaption.write.profile import FLAIR_KINDS, places
 
-README = Path(__file__).parent.parent.parent / "README.md"
+FORMATS = Path(__file__).parent.parent.parent / "docs" / "formats.md"
 
 
 def test_the_table_in_the_readme_is_the_list_of_trainers() -> None:
-    section = README.read_text("utf-8").split("## Exports", 1)[1].split("\n## ", 1)[0]
+    section = FORMATS.read_text("utf-8").split("## Exports", 1)[1].split("\n## ", 1)[0]
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \|$", section, re.MULTILINE)
     assert rows == [(name, load(name).WRITES, load(name).READ_BY) for name in MODULES]
 

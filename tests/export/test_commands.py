@@ -85,7 +85,7 @@ def test_errors_end_with_1_and_warnings_with_0(tmp_path: Path, capsys: pytest.Ca
 def test_workers_and_gpus_are_multiplied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["validate", str(GOLDEN), "--for", "open_clip"]
     assert main(arguments) == 0
-    assert "nothing wrong was found" in capsys.readouterr().out
+    assert "no problems found" in capsys.readouterr().out
     assert main([*arguments, "--workers", "2"]) == 0  # it has two tars
     assert main([*arguments, "--workers", "2", "--gpus", "2"]) == 1
     assert "2 tars for 4 loading processes" in capsys.readouterr().out
@@ -93,15 +93,12 @@ def test_workers_and_gpus_are_multiplied(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_names_are_listed_and_bad_pairs_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("export", "validate"):
-        with pytest.raises(SystemExit) as stop:
-            main([command, "--help"])
-        assert stop.value.code == 0
-        assert ", ".join(MODULES) in " ".join(capsys.readouterr().out.split())
+        assert main([command, "--help"]) == 0
+        listed = re.findall(r"\w+", capsys.readouterr().out)
+        assert set(MODULES) <= set(listed)
     wrong: Any
     for wrong in (["--to", "clip"], ["--to", "flair", "--map", "long"], ["--to", "flair", "--map", "=long"]):
-        with pytest.raises(SystemExit) as stop:
-            main(["export", "a", "b", *wrong])
-        assert stop.value.code == 2
+        assert main(["export", "a", "b", *wrong]) == 2
 
 
 def test_progress_shows_on_a_terminal_only() -> None:

@@ -15,14 +15,13 @@ from samples import damaged_png, jpeg, sample, write_tar
 from recaption import config
 from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError, ShardError, StoreError
-from recaption.generate.actor import EngineHost
-from recaption.generate.chunks import Chunk, list_shard, recheck
+from recaption.generate.actor import ActorSpec, EngineHost
+from recaption.generate.chunks import Chunk, Job, list_shard, recheck
+from recaption.generate.engine_state import Assignment
 from recaption.generate.render import RenderWorker, Result, WorkerLost
-from recaption.generate.scheduler import Assignment
-from recaption.generate.work import HostSpec
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
-from recaption.prompt import load
+from recaption.prompt import Prompt, load
 from recaption.source import open_source
 from recaption.tasks.question import Question
 from recaption.types import Generation, Image, Sampling
@@ -56,9 +55,6 @@ class Engine:
         finally:
             self.now -= 1
 
-    async def drain(self, deadline: float) -> None:
-        return None
-
     async def stop(self) -> None:
         return None
 
@@ -77,9 +73,9 @@ def question(name: str) -> Question:
 
 
 @pytest.fixture
-def spec(make_source: Callable[..., Path], tmp_path: Path) -> HostSpec:
+def spec(make_source: Callable[..., Path], tmp_path: Path) -> ActorSpec:
     source = open_source(config.Source(path=f"{make_source(shards=1, per_shard=150)}/*.tar"))
-    return HostSpec(
+    return ActorSpec(
         engine=EngineSpec(engine="x:Y", model="m"),
         questions=(question("long"), question("short")),
         source=source,
@@ -89,7 +85,7 @@ def spec(make_source: Callable[..., Path], tmp_path: Path) -> HostSpec:
     )
 
 
-def chunk_of(spec: HostSpec):  # type: ignore[no-untyped-def]
+def chunk_of(spec: ActorSpec):  # type: ignore[no-untyped-def]
     shard = next(iter(spec.source.shards()))
     return list_shard(LocalStore(spec.store_url), spec.source, shard, spec.questions, frozenset()).chunks
 
@@ -98,7 +94,7 @@ def assignment(chunk: Chunk, actor: int = 0, id: int = 0) -> Assignment:
     return Assignment(id=id, actor=actor, chunk=chunk)
 
 
-def stored(spec: HostSpec, name: str) -> list[int]:
+def stored(spec: ActorSpec, name: str) -> list[int]:
     shard = next(iter(spec.source.shards()))
     store = LocalStore(spec.store_url)
     wanted = next(q for q in spec.questions if q.id == name)
@@ -108,7 +104,7 @@ def stored(spec: HostSpec, name: str) -> list[int]:
     return sorted(rows)
 
 
-def test_a_chunk_is_answered_within_the_bounds(spec: HostSpec) -> None:
+def test_a_chunk_is_answered_within_the_bounds(spec: ActorSpec) -> None:
     engine = Engine()
 
     async def work() -> None:
@@ -126,7 +122,7 @@ def test_a_chunk_is_answered_within_the_bounds(spec: HostSpec) -> None:
     assert chunk_of(spec) == ()
 
 
-def test_an_engine_without_renderers_is_not_asked_about_what_cannot_be_decoded(spec: HostSpec, tmp_path: Path) -> None:
+def test_an_engine_without_renderers_is_not_asked_about_what_cannot_be_decoded(spec: ActorSpec, tmp_path: Path) -> None:
     """Such an engine may send a file on as it is: the answer would be paid for, and the build would not take it."""
     write_tar(tmp_path / "other" / "a.tar", [sample("a", jpeg(1)), sample("b", damaged_png()), sample("c", jpeg(2))])
     spec = replace(spec, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
@@ -147,7 +143,7 @@ def test_an_engine_without_renderers_is_not_asked_about_what_cannot_be_decoded(s
     assert engine.asked == 4 and chunk_of(spec) == ()
 
 
-def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec: HostSpec) -> None:
+def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec: ActorSpec) -> None:
     (chunk,) = chunk_of(spec)
     first, second = Engine(fail_at=200), Engine()
 
@@ -156,7 +152,7 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
         await host.start()
         with pytest.raises(EngineDead, match="out of memory") as told:
             await host.run_chunk(assignment(chunk))
-        left, _ = recheck(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+        left, _ = recheck(spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk)
         assert left.requests <= 300 - 199 + Engine.capacity
         assert told.value.rows and set(told.value.rows) <= set(left.rows()), "those in the engine are suspect"
         after = EngineHost(replace(spec, actor=1), second)
@@ -168,7 +164,7 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
     assert 300 <= first.asked + second.asked <= 300 + 2 * Engine.capacity
 
 
-def test_a_drain_stops_intake_and_keeps_what_was_paid_for(spec: HostSpec) -> None:
+def test_a_drain_stops_intake_and_keeps_what_was_paid_for(spec: ActorSpec) -> None:
     engine = Engine()
 
     async def work() -> None:
@@ -188,7 +184,7 @@ def test_a_drain_stops_intake_and_keeps_what_was_paid_for(spec: HostSpec) -> Non
 
 
 def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
-    spec: HostSpec, monkeypatch: pytest.MonkeyPatch
+    spec: ActorSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The regular flush is cut off when a chunk ends; what it had taken must not be lost or come late."""
     real = parts.put_part
@@ -198,7 +194,7 @@ def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
         return real(*args)
 
     monkeypatch.setattr(parts, "put_part", slow)
-    monkeypatch.setattr("recaption.generate.work.FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr("recaption.generate.part_writer.FLUSH_SECONDS", 0.01)
 
     async def work() -> None:
         host = EngineHost(spec, Engine())
@@ -211,7 +207,7 @@ def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
 
 
 def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
-    spec: HostSpec, monkeypatch: pytest.MonkeyPatch
+    spec: ActorSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, failures = parts.put_part, iter([True])
 
@@ -234,7 +230,7 @@ def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
     assert len(stored(spec, "long")) >= 64, "the batch whose put failed was put by the last flush"
 
 
-def test_a_broken_engine_is_dead_and_a_wrong_setting_is_the_users(spec: HostSpec) -> None:
+def test_a_broken_engine_is_dead_and_a_wrong_setting_is_the_users(spec: ActorSpec) -> None:
     class Broken(Engine):
         async def start(self) -> None:
             raise RuntimeError("CUDA driver version is insufficient")
@@ -250,7 +246,7 @@ def test_a_broken_engine_is_dead_and_a_wrong_setting_is_the_users(spec: HostSpec
 
 @pytest.mark.parametrize(("capacity", "questions"), [(8, 2), (8, 3), (7, 2), (2, 3), (1, 2)])
 def test_no_more_is_in_flight_than_the_engine_wants_but_one_image_always_is(
-    spec: HostSpec, capacity: int, questions: int
+    spec: ActorSpec, capacity: int, questions: int
 ) -> None:
     engine = Engine()
     engine.capacity = capacity
@@ -283,7 +279,7 @@ class DiesAtOnce(Engine):
         raise EngineDead("signal 11")
 
 
-def test_only_what_was_in_the_engine_when_it_died_is_suspect(spec: HostSpec) -> None:
+def test_only_what_was_in_the_engine_when_it_died_is_suspect(spec: ActorSpec) -> None:
     async def work() -> None:
         engine = DiesAtOnce()
         host = EngineHost(spec, engine)
@@ -307,7 +303,7 @@ def test_only_what_was_in_the_engine_when_it_died_is_suspect(spec: HostSpec) -> 
 # giving back and draining
 
 
-def test_what_is_given_back_in_the_middle_is_not_asked_and_the_rest_is(spec: HostSpec) -> None:
+def test_what_is_given_back_in_the_middle_is_not_asked_and_the_rest_is(spec: ActorSpec) -> None:
     engine = Engine()
 
     async def work() -> None:
@@ -332,7 +328,7 @@ def test_what_is_given_back_in_the_middle_is_not_asked_and_the_rest_is(spec: Hos
     assert engine.asked == 300
 
 
-def test_all_that_has_not_begun_may_be_given_back_one_request_after_another(spec: HostSpec) -> None:
+def test_all_that_has_not_begun_may_be_given_back_one_request_after_another(spec: ActorSpec) -> None:
     class Waits(Engine):
         async def generate(self, work: Request | Rendered) -> Completion:
             self.asked += 1
@@ -375,7 +371,7 @@ class Hangs(Engine):
         return await super().generate(work)
 
 
-def test_a_drain_waits_no_longer_than_it_may_and_takes_nothing_in(spec: HostSpec) -> None:
+def test_a_drain_waits_no_longer_than_it_may_and_takes_nothing_in(spec: ActorSpec) -> None:
     engine = Hangs(after=20)
 
     async def work() -> None:
@@ -408,7 +404,7 @@ def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recaption.generate.actor.WINDOW", 0.01)
 
 
-def test_an_engine_that_makes_no_token_while_requests_run_is_dead(spec: HostSpec, quick_watch: None) -> None:
+def test_an_engine_that_makes_no_token_while_requests_run_is_dead(spec: ActorSpec, quick_watch: None) -> None:
     async def work() -> None:
         host = EngineHost(replace(spec, hang_seconds=0.2), Hangs(after=20))
         await host.start()
@@ -422,7 +418,7 @@ def test_an_engine_that_makes_no_token_while_requests_run_is_dead(spec: HostSpec
 
 
 def test_an_engine_that_bounds_its_requests_is_not_watched(
-    spec: HostSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+    spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that never answers one image costs that image, not the engine."""
     looks = []
@@ -447,7 +443,7 @@ def test_an_engine_that_bounds_its_requests_is_not_watched(
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def test_an_engine_that_makes_tokens_is_alive_however_slow(spec: HostSpec, quick_watch: None) -> None:
+def test_an_engine_that_makes_tokens_is_alive_however_slow(spec: ActorSpec, quick_watch: None) -> None:
     class Slow(Hangs):
         looks = 0
 
@@ -471,7 +467,7 @@ def test_an_engine_that_makes_tokens_is_alive_however_slow(spec: HostSpec, quick
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def test_an_idle_engine_does_not_hang(spec: HostSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_engine_does_not_hang(spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: looks.append(1) or 0)
 
@@ -488,7 +484,7 @@ def test_an_idle_engine_does_not_hang(spec: HostSpec, quick_watch: None, monkeyp
 
 
 def test_a_replica_says_when_it_has_grown_too_large(
-    spec: HostSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
+    spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 5
     monkeypatch.setattr("recaption.generate.actor.host_bytes", lambda: size)
@@ -528,7 +524,7 @@ class Unreadable:
             yield image, unreadable if image.row in self.rows else data
 
 
-def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spec: HostSpec) -> None:
+def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spec: ActorSpec) -> None:
     engine = Engine()
     spec = replace(spec, source=Unreadable(spec.source, {3, 70}))  # type: ignore[arg-type]
 
@@ -539,7 +535,9 @@ def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spe
         for attempt in range(2):
             with pytest.raises(ShardError, match="Input/output error"):
                 await host.run_chunk(Assignment(id=attempt, actor=0, chunk=chunk, attempt=attempt))
-            chunk, _ = recheck(LocalStore(spec.store_url), spec.source, chunk, spec.questions)
+            chunk, _ = recheck(
+                spec.questions, Job(source=spec.source, store_url=spec.store_url, epoch=spec.epoch), chunk
+            )
             assert chunk.rows() == [3, 70], "the others are answered"
         await host.run_chunk(Assignment(id=2, actor=0, chunk=chunk, attempt=2))
         assert (await host.poll()).counters.rejects == {("long", "unreadable"): 2, ("short", "unreadable"): 2}
@@ -549,7 +547,7 @@ def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spe
     assert chunk_of(spec) == ()
 
 
-def test_a_shard_that_is_gone_fails_its_chunk_and_no_other(spec: HostSpec) -> None:
+def test_a_shard_that_is_gone_fails_its_chunk_and_no_other(spec: ActorSpec) -> None:
     class Gone(Unreadable):
         def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
             if images[0].row in self.rows:
@@ -572,7 +570,7 @@ def test_a_shard_that_is_gone_fails_its_chunk_and_no_other(spec: HostSpec) -> No
     assert stored(spec, "long") == [*range(50), *range(100, 150)]
 
 
-def test_a_shard_that_changed_since_it_was_listed_is_not_asked_about(spec: HostSpec) -> None:
+def test_a_shard_that_changed_since_it_was_listed_is_not_asked_about(spec: ActorSpec) -> None:
     async def work() -> None:
         host = EngineHost(spec, Engine())
         await host.start()
@@ -657,7 +655,9 @@ def workers() -> Iterator[type[InProcess]]:
     yield InProcess
 
 
-def test_images_are_rendered_beside_the_engine_with_all_their_prompts(spec: HostSpec, workers: type[InProcess]) -> None:
+def test_images_are_rendered_beside_the_engine_with_all_their_prompts(
+    spec: ActorSpec, workers: type[InProcess]
+) -> None:
     engine = Rendering(Recipe())
 
     async def work() -> None:
@@ -676,7 +676,7 @@ def test_images_are_rendered_beside_the_engine_with_all_their_prompts(spec: Host
     assert len(set(engine.inputs)) == 300
 
 
-def test_an_engine_whose_renderers_are_switched_off_takes_requests(spec: HostSpec, workers: type[InProcess]) -> None:
+def test_an_engine_whose_renderers_are_switched_off_takes_requests(spec: ActorSpec, workers: type[InProcess]) -> None:
     class Both(Engine):
         def renderer(self) -> RendererSpec:  # type: ignore[override]
             raise AssertionError("not to be asked for")
@@ -693,7 +693,7 @@ def test_an_engine_whose_renderers_are_switched_off_takes_requests(spec: HostSpe
 
 
 def test_an_image_that_cannot_be_rendered_is_a_reject_and_costs_the_engine_nothing(
-    spec: HostSpec, workers: type[InProcess]
+    spec: ActorSpec, workers: type[InProcess]
 ) -> None:
     (chunk,) = chunk_of(spec)
     first = next(iter(spec.source.index(chunk.shard)))
@@ -712,7 +712,7 @@ def test_an_image_that_cannot_be_rendered_is_a_reject_and_costs_the_engine_nothi
 
 
 def test_a_request_that_cannot_be_rendered_is_a_reject_after_its_attempts(
-    spec: HostSpec, workers: type[InProcess], monkeypatch: pytest.MonkeyPatch
+    spec: ActorSpec, workers: type[InProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Renderer, request: Request) -> Rendered:
         raise RequestError("the prompt is too long")
@@ -733,7 +733,7 @@ def test_a_request_that_cannot_be_rendered_is_a_reject_after_its_attempts(
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def test_later_attempts_are_rendered_again_with_fewer_pixels(spec: HostSpec, workers: type[InProcess]) -> None:
+def test_later_attempts_are_rendered_again_with_fewer_pixels(spec: ActorSpec, workers: type[InProcess]) -> None:
     engine = Rendering(Recipe(), silent=True)
     spec = replace(spec, questions=(replace(question("long"), attempts=4),))
 
@@ -749,7 +749,7 @@ def test_later_attempts_are_rendered_again_with_fewer_pixels(spec: HostSpec, wor
     assert [text.split()[-1] for text in engine.inputs] == ["1", "1", "0.5", "0.25"]
 
 
-def test_workers_that_are_lost_cost_no_answer(spec: HostSpec, workers: type[InProcess]) -> None:
+def test_workers_that_are_lost_cost_no_answer(spec: ActorSpec, workers: type[InProcess]) -> None:
     lost = iter([3, 1, 5])
 
     async def work() -> None:
@@ -764,7 +764,7 @@ def test_workers_that_are_lost_cost_no_answer(spec: HostSpec, workers: type[InPr
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
 
 
-def test_when_no_renderer_starts_any_more_the_engine_is_given_up(spec: HostSpec, workers: type[InProcess]) -> None:
+def test_when_no_renderer_starts_any_more_the_engine_is_given_up(spec: ActorSpec, workers: type[InProcess]) -> None:
     recipe = Recipe()
     starts = iter([recipe])
 
@@ -777,13 +777,13 @@ def test_when_no_renderer_starts_any_more_the_engine_is_given_up(spec: HostSpec,
         host = EngineHost(spec, Rendering(recipe), launch=launch)
         await host.start()
         (chunk,) = chunk_of(spec)
-        with pytest.raises(EngineDead, match="no renderer starts any more: out of memory"):
+        with pytest.raises(EngineDead, match="no renderer can be started: out of memory"):
             await host.run_chunk(assignment(chunk))
 
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def test_what_keeps_renderers_from_starting_keeps_the_engine_from_it(spec: HostSpec) -> None:
+def test_what_keeps_renderers_from_starting_keeps_the_engine_from_it(spec: ActorSpec) -> None:
     class Wrong:
         def build(self) -> Renderer:
             raise ConfigError("max_pixels is too small")
@@ -792,7 +792,7 @@ def test_what_keeps_renderers_from_starting_keeps_the_engine_from_it(spec: HostS
         asyncio.run(EngineHost(spec, Rendering(Wrong()), launch=InProcess).start())  # type: ignore[arg-type]
 
 
-def test_a_drain_does_not_wait_for_attempts_that_need_a_renderer(spec: HostSpec, workers: type[InProcess]) -> None:
+def test_a_drain_does_not_wait_for_attempts_that_need_a_renderer(spec: ActorSpec, workers: type[InProcess]) -> None:
     engine = Rendering(Recipe(), silent=True)
     spec = replace(spec, questions=tuple(replace(each, attempts=10) for each in spec.questions))
 
@@ -808,3 +808,38 @@ def test_a_drain_does_not_wait_for_attempts_that_need_a_renderer(spec: HostSpec,
             await running
 
     asyncio.run(asyncio.wait_for(work(), 30))
+
+
+# prompts
+
+
+@pytest.fixture
+def fill_ins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The columns of each prompt that was filled in."""
+    calls: list[Any] = []
+    real = Prompt._filled_in
+    monkeypatch.setattr(Prompt, "_filled_in", lambda self, columns: calls.append(columns) or real(self, columns))
+    return calls
+
+
+@pytest.mark.parametrize("renders", [False, True])
+def test_a_prompt_is_filled_in_once_in_the_listing_and_once_in_the_actor(
+    spec: ActorSpec, workers: type[InProcess], tmp_path: Path, fill_ins: list[Any], renders: bool
+) -> None:
+    (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\ngranularity: long\n---\nAbout {{ title }}.\n")
+    asked = replace(spec.questions[0], prompt=load(str(tmp_path / "p.md")), attempts=3)
+    spec = replace(spec, questions=(asked, spec.questions[1]))
+    (chunk,) = chunk_of(spec)
+    assert len(fill_ins) == 150, "the prompt without columns was filled in when it was loaded"
+
+    async def work() -> None:
+        engine = Rendering(Recipe(), silent=True) if renders else Engine()
+        host = EngineHost(spec, engine, launch=InProcess)
+        await host.start()
+        fill_ins.clear()
+        await host.run_chunk(assignment(chunk))
+        assert engine.asked == (600 if renders else 300), "all attempts of the ladder, where the answers are empty"
+        await host.stop()
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+    assert len(fill_ins) == 150

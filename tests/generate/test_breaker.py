@@ -36,7 +36,7 @@ def test_it_opens_once_a_full_window_has_too_many_rejects_and_says_of_what_kind(
     run = Run(rejects=0.3)
     run.more(99, undecodable=60, refusal=9)
     with pytest.raises(
-        CircuitOpen, match=r"69 of the last 100 questions were rejected.*= 0\.3.*undecodable 60"
+        CircuitOpen, match=r"69 of the last 100 answers and rejects were rejected.*= 0\.3.*undecodable 60"
     ) as told:
         run.more(1)
     assert "--set breaker.rejects=1" in str(told.value)
@@ -52,7 +52,9 @@ def test_exactly_the_share_that_is_allowed_is_allowed() -> None:
 
 def test_degenerate_answers_count_though_a_later_attempt_was_good() -> None:
     run = Run(degenerate=0.2)
-    with pytest.raises(CircuitOpen, match=r"21 of the last 100 questions were degenerate.*breaker\.degenerate = 0\.2"):
+    with pytest.raises(
+        CircuitOpen, match=r"21 of the last 100 answers and rejects were degenerate.*breaker\.degenerate = 0\.2"
+    ):
         run.more(100, degenerate=21)
 
 

@@ -14,13 +14,13 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import ShardError
-from recaption.generate.chunks import CHUNK_SIZE, Chunk, ShardListing, list_shard, recheck, reject_poison
+from recaption.generate.chunks import CHUNK_SIZE, Chunk, Job, ShardListing, list_shard, recheck, reject_poison
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
 from recaption.output.index import load_index
 from recaption.prompt import load
 from recaption.source import Source, open_source
-from recaption.tasks.question import Question, prompt_sha256
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, Attempt, Generation, Image, Reject, Sampling, SourceShard
 
 SHARD = SourceShard(id="s", number=0, path="s.tar")
@@ -54,6 +54,10 @@ def listed(
     return list_shard(store, source, shard, questions, frozenset(), retry_reasons=frozenset(retry_reasons))
 
 
+def job(store: LocalStore, source: Source, epoch: int = 1, retry_reasons: frozenset[str] = frozenset()) -> Job:
+    return Job(source=source, store_url=store.url, epoch=epoch, retry_reasons=retry_reasons)
+
+
 def images_of(store: LocalStore, source: Source) -> list[Image]:
     (shard,) = source.shards()
     return load_index(store, source, shard)[0]
@@ -70,7 +74,7 @@ def settle(
     """Put answers for the images, or rejects."""
     answers, rejects = [], []
     for image in images:
-        prompt = prompt_sha256(asked, image)
+        prompt = requests(asked, image)[0].prompt_sha256
         if reason is None:
             attempt = Attempt(seed=1, temperature=0.0, finish_reason="stop", output_tokens=3)
             answers.append(
@@ -202,7 +206,7 @@ def test_equal_images_are_asked_each_for_itself_where_the_pipeline_says_so(store
     settle(store, each, images_of(store, twins)[:1])
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2], "an answer is of the image that was asked about"
-    assert recheck(store, twins, found, [each])[0].rows() == [1, 2]
+    assert recheck([each], job(store, twins), found)[0].rows() == [1, 2]
     parts.compact(store, each, found.shard.id)
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [1, 2]
@@ -217,23 +221,23 @@ def test_a_chunk_is_narrowed_to_what_nobody_has_put(store: LocalStore, source: S
     images = images_of(store, source)
     settle(store, long, images[:6])
     settle(store, short, images[4:], reason="repetition")
-    left = recheck(store, source, found, [long, short])[0]
+    left = recheck([long, short], job(store, source), found)[0]
     assert [row for row in range(10) if left.asks(row, 0)] == [6, 7, 8, 9]
     assert [row for row in range(10) if left.asks(row, 1)] == [0, 1, 2, 3]
-    part = recheck(store, source, found.only([3, 5]), [long, short])[0]
+    part = recheck([long, short], job(store, source), found.only([3, 5]))[0]
     assert (part.rows(), part.requests) == ([3], 1), "never more than was asked about"
 
 
 def test_nothing_is_left_of_a_chunk_that_is_all_there(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     settle(store, question(), images_of(store, source))
-    assert recheck(store, source, found, [question()])[0].requests == 0
+    assert recheck([question()], job(store, source), found)[0].requests == 0
 
 
 def test_a_shard_that_changed_since_is_not_narrowed(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     with pytest.raises(ShardError, match="changed while it was being read"):
-        recheck(store, source, replace(found, digest="other"), [question()])
+        recheck([question()], job(store, source), replace(found, digest="other"))
 
 
 # retry_reasons
@@ -259,10 +263,10 @@ def test_a_reject_of_the_retry_itself_settles(store: LocalStore, source: Source)
     settle(store, question(), images, reason="refusal")
     retry_reasons = frozenset({"refusal"})
     (found,) = listed(store, source, question(), retry_reasons=retry_reasons).chunks
-    assert len(recheck(store, source, found, [question()], retry_reasons, epoch=2)[0].rows()) == 10
+    assert len(recheck([question()], job(store, source, 2, retry_reasons), found)[0].rows()) == 10
     settle(store, question(), images[:3], reason="refusal", name="000000.000002-0000-1_0")
-    assert recheck(store, source, found, [question()], retry_reasons, epoch=2)[0].rows() == [3, 4, 5, 6, 7, 8, 9]
-    assert len(recheck(store, source, found, [question()], retry_reasons, epoch=3)[0].rows()) == 10
+    assert recheck([question()], job(store, source, 2, retry_reasons), found)[0].rows() == [3, 4, 5, 6, 7, 8, 9]
+    assert len(recheck([question()], job(store, source, 3, retry_reasons), found)[0].rows()) == 10
 
 
 def test_an_answer_that_a_retry_got_outdates_the_reject(store: LocalStore, source: Source) -> None:
@@ -285,9 +289,9 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
     settle(store, short, images_of(store, source)[7:8])
     (found,) = listed(store, source, long, short).chunks
     poison = found.only([6, 7])
-    made = reject_poison(store, source, poison, [long, short], "000000.000001-0000-poison", "signal 11")
+    made = reject_poison([long, short], job(store, source), poison, 0, "signal 11")
     assert [(each.generation, each.row) for each in made] == [("long", 6), ("long", 7), ("short", 6)]
-    left = recheck(store, source, found, [long, short])[0]
+    left = recheck([long, short], job(store, source), found)[0]
     assert left == found.without([6, 7])
     rejects = parts.finished(store, long, found.shard.id).rejects.values()
     assert [(r.row, r.reason, r.detail, r.stage) for r in rejects] == [

@@ -72,14 +72,14 @@ def test_without_seconds_in_which_the_engine_was_full_there_is_no_ceiling() -> N
     assert meter.share is None
     assert meter.lost() == {}
     report = meter.report()
-    assert (report["share"], report["ceiling_tokens_per_second"], report["lost"]) == (None, None, {})
-    assert report["tokens_per_second"] > 0
+    assert (report.share, report.ceiling_tokens_per_second, report.lost) == (None, None, {})
+    assert report.tokens_per_second > 0
 
 
 def test_a_meter_that_has_seen_nothing_can_be_reported() -> None:
     report = Meter().report(engines=0)
-    assert report["share"] is report["tokens_per_second"] is None
-    assert report["stages"] == {}
+    assert report.share is report.tokens_per_second is None
+    assert report.stages == {}
 
 
 def test_meters_add_up() -> None:
@@ -90,7 +90,7 @@ def test_meters_add_up() -> None:
     other.spent("read", 3.0, 10)
     one.add(other)
     assert one.share == pytest.approx(0.75)
-    assert one.report()["stages"] == {"read": 0.2}
+    assert one.report().stages == {"read": 0.2}
     assert other.seconds.total() == 4.0, "what was added is as it was"
 
 
@@ -98,5 +98,5 @@ def test_a_report_gives_the_rates_of_all_engines_together() -> None:
     meter = Meter()
     saturated(meter, 4.0, 4000)  # of two engines that ran side by side for two seconds
     report = meter.report(engines=2)
-    assert (report["tokens_per_second"], report["requests_per_second"]) == (2000.0, 200.0)
-    assert (report["ceiling_tokens_per_second"], report["seconds"]) == (2000.0, 4.0)
+    assert (report.tokens_per_second, report.requests_per_second) == (2000.0, 200.0)
+    assert (report.ceiling_tokens_per_second, report.seconds) == (2000.0, 4.0)

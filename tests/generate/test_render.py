@@ -222,7 +222,7 @@ def test_when_no_worker_starts_any_more_rendering_is_broken() -> None:
         pool = RenderPool(farm.launch, 1)
         await pool.start()
         farm.workers[0]._gone.set()
-        with pytest.raises(EngineDead, match="no renderer starts any more: out of memory"):
+        with pytest.raises(EngineDead, match="no renderer can be started: out of memory"):
             await pool.render(requests(b"a", b"b"))
         with pytest.raises(EngineDead):
             await pool.place()

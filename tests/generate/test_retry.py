@@ -17,9 +17,9 @@ from recaption.engine.base import Completion, Request
 from recaption.engine.completion import accept
 from recaption.errors import EngineDead, ImageError, RequestError
 from recaption.generate.plan import make_plan
-from recaption.generate.retry import ask_until_answered, first_request, refuses
+from recaption.generate.retry import answer_from_column, answer_with_retries, first_attempt, is_refusal
 from recaption.prompt import load
-from recaption.tasks.question import Question
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, FinishReason, Generation, Image, Locator, Reject, Sampling
 
 IMAGE = Image(
@@ -38,24 +38,32 @@ def completion(text: str, finish: FinishReason = "stop") -> Completion:
     return Completion(text=text, finish_reason=finish, prompt_tokens=10, output_tokens=4)
 
 
-def put(outcomes: Sequence[Completion | Exception], ask: Question) -> tuple[Answer | Reject, list[Request]]:
-    requests: list[Request] = []
+def first(asked: Question, image: Image) -> Request:
+    (request,) = requests(asked, image)
+    made = first_attempt(request, b"jpeg")
+    assert made is not None
+    return made
 
-    async def engine(request: Request) -> Completion:
-        requests.append(request)
-        outcome = outcomes[len(requests) - 1]
+
+def put(outcomes: Sequence[Completion | Exception], ask: Question) -> tuple[Answer | Reject, list[Request]]:
+    sent: list[Request] = []
+
+    async def engine(attempt: Request) -> Completion:
+        sent.append(attempt)
+        outcome = outcomes[len(sent) - 1]
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    return asyncio.run(ask_until_answered(ask, IMAGE, b"jpeg", engine)), requests
+    (request,) = requests(ask, IMAGE)
+    return asyncio.run(answer_with_retries(request, first_attempt(request, b"jpeg"), engine)), sent
 
 
 def test_an_answer_keeps_what_was_said_and_asked() -> None:
-    item, requests = put([completion(" A dog.\n")], question())
+    item, sent = put([completion(" A dog.\n")], question())
     assert isinstance(item, Answer)
     assert (item.text, item.row, item.sha256, item.finish_reason) == (" A dog.\n", 3, "a" * 64, "stop")
-    assert item.prompt_sha256 == hashlib.sha256(requests[0].prompt.encode()).hexdigest()
+    assert item.prompt_sha256 == hashlib.sha256(sent[0].prompt.encode()).hexdigest()
     assert len(item.attempts) == 1
 
 
@@ -68,7 +76,8 @@ def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> Non
 
     unnamed = replace(IMAGE, columns={}, detail="no table names this image")
     for image, begins in ((unnamed, "no table names this image: prompt p cannot"), (IMAGE, "prompt p cannot")):
-        item = asyncio.run(ask_until_answered(asked, image, b"jpeg", never))
+        (request,) = requests(asked, image)
+        item = asyncio.run(answer_with_retries(request, first_attempt(request, b"jpeg"), never))
         assert isinstance(item, Reject) and item.reason == "request_error" and item.detail.startswith(begins)
 
 
@@ -79,12 +88,12 @@ def test_a_prompt_that_fills_in_to_nothing_is_never_asked(tmp_path: Path) -> Non
     async def never(request: Request) -> Completion:
         raise AssertionError("asked")
 
-    item = asyncio.run(ask_until_answered(asked, IMAGE, b"jpeg", never))
+    (request,) = requests(asked, IMAGE)
+    assert request.prompt is None and first_attempt(request, b"jpeg") is None
+    item = asyncio.run(answer_with_retries(request, None, never))
     assert isinstance(item, Reject)
     assert (item.reason, item.stage, item.attempts) == ("request_error", "generate", 0)
     assert "the text is empty for this image" in item.detail and item.prompt_sha256
-    with pytest.raises(RequestError, match="the text is empty"):
-        first_request(asked, IMAGE, b"jpeg")
 
 
 def test_a_truncated_answer_is_kept_as_such() -> None:
@@ -94,10 +103,10 @@ def test_a_truncated_answer_is_kept_as_such() -> None:
 
 
 def test_an_empty_answer_is_asked_again_under_another_seed_and_temperature() -> None:
-    item, requests = put([completion(" \n"), completion("A cat.")], question())
+    item, sent = put([completion(" \n"), completion("A cat.")], question())
     assert isinstance(item, Answer)
     assert [a.finish_reason for a in item.attempts] == ["empty", "stop"]
-    first, second = (request.sampling for request in requests)
+    first, second = (request.sampling for request in sent)
     assert first.temperature == 0 and second.temperature > 0
     assert first.seed != second.seed
 
@@ -150,11 +159,11 @@ def test_seeds_are_a_function_of_the_image_and_the_pipeline() -> None:
 def test_what_cannot_be_answered_becomes_a_typed_reject(
     outcomes: list[Completion | Exception], reason: str, stage: str, attempts: int
 ) -> None:
-    item, requests = put(outcomes, question())
+    item, sent = put(outcomes, question())
     assert isinstance(item, Reject)
     assert (item.reason, item.stage, item.attempts, item.generation) == (reason, stage, attempts, "long")
     assert item.detail
-    assert len(requests) == len(outcomes)
+    assert len(sent) == len(outcomes)
 
 
 def test_a_dead_engine_is_no_fault_of_the_image() -> None:
@@ -163,30 +172,30 @@ def test_a_dead_engine_is_no_fault_of_the_image() -> None:
 
 
 def test_the_ladder_changes_the_seed_then_the_temperature_stays_up_and_the_pixels_go_down() -> None:
-    item, requests = put([completion("")] * 5, question(attempts=5))
+    item, sent = put([completion("")] * 5, question(attempts=5))
     assert isinstance(item, Reject)
-    assert [request.sampling.temperature for request in requests] == [0.0, 0.7, 0.7, 0.7, 0.7]
-    assert [request.pixel_share for request in requests] == [1.0, 1.0, 0.5, 0.25, 0.125]
-    assert len({request.sampling.seed for request in requests}) == 5
+    assert [request.sampling.temperature for request in sent] == [0.0, 0.7, 0.7, 0.7, 0.7]
+    assert [request.pixel_share for request in sent] == [1.0, 1.0, 0.5, 0.25, 0.125]
+    assert len({request.sampling.seed for request in sent}) == 5
 
 
 def test_a_temperature_that_is_high_already_is_not_lowered() -> None:
-    _, requests = put([completion(""), completion("A dog.")], question(temperature=1.2))
-    assert [request.sampling.temperature for request in requests] == [1.2, 1.2]
+    _, sent = put([completion(""), completion("A dog.")], question(temperature=1.2))
+    assert [request.sampling.temperature for request in sent] == [1.2, 1.2]
 
 
 def test_each_attempt_is_kept_with_what_was_changed() -> None:
     outcomes = [completion(""), RequestError("too long"), completion("A dog.")]
-    item, requests = put(outcomes, question(retry=Retry(temperature=0.9, pixel_share=0.25)))
+    item, sent = put(outcomes, question(retry=Retry(temperature=0.9, pixel_share=0.25)))
     assert isinstance(item, Answer)
     told = [(a.finish_reason, a.temperature, a.pixel_share, a.detail) for a in item.attempts]
     assert told == [("empty", 0.0, None, None), ("error", 0.9, None, "too long"), ("stop", 0.9, 0.25, None)]
-    assert [a.seed for a in item.attempts] == [request.sampling.seed for request in requests]
+    assert [a.seed for a in item.attempts] == [request.sampling.seed for request in sent]
 
 
 def test_the_first_attempt_is_what_is_rendered_beside_the_engine() -> None:
-    _, requests = put([completion("A dog.")], question())
-    assert first_request(question(), IMAGE, b"jpeg") == requests[0]
+    _, sent = put([completion("A dog.")], question())
+    assert first(question(), IMAGE) == sent[0]
 
 
 @pytest.mark.parametrize(
@@ -199,9 +208,9 @@ def test_the_first_attempt_is_what_is_rendered_beside_the_engine() -> None:
     ],
 )
 def test_what_is_not_to_be_asked_again_is_a_reject_at_once(outcome: Completion | Exception, reason: str) -> None:
-    item, requests = put([outcome], question(retry=Retry(on=("length",))))
+    item, sent = put([outcome], question(retry=Retry(on=("length",))))
     assert isinstance(item, Reject)
-    assert (item.reason, item.attempts, len(requests)) == (reason, 1, 1)
+    assert (item.reason, item.attempts, len(sent)) == (reason, 1, 1)
 
 
 def test_truncated_answers_are_asked_again_where_the_pipeline_says_so() -> None:
@@ -227,8 +236,62 @@ def test_a_refusal_is_asked_again_and_three_are_a_reject() -> None:
 def test_seeds_of_equal_images_differ_only_where_each_is_asked_for_itself() -> None:
     other = replace(IMAGE, key="other")
     once, each = question(), replace(question(), dedupe=False)
-    assert first_request(once, IMAGE, b"").sampling == first_request(once, other, b"").sampling
-    assert first_request(each, IMAGE, b"").sampling.seed != first_request(each, other, b"").sampling.seed
+    assert first(once, IMAGE).sampling == first(once, other).sampling
+    assert first(each, IMAGE).sampling.seed != first(each, other).sampling.seed
+
+
+# columns
+
+
+def from_column(**changes: Any) -> Answer | Reject:
+    generation = Generation(id="long", model="m", granularity="long", fingerprint="f", column="recap")
+    (request,) = requests(Question(generation=generation, prompt=None, attempts=1), replace(IMAGE, **changes))
+    return answer_from_column(request)
+
+
+def test_an_answer_from_a_column_is_the_text_without_attempts() -> None:
+    item = from_column(columns={"recap": " Two dogs.\r\n"})
+    assert isinstance(item, Answer)
+    assert (item.text, item.key, item.row, item.sha256) == (" Two dogs.\r\n", "k", 3, "a" * 64)
+    assert (item.finish_reason, item.engine_finish, item.attempts) == ("stop", None, ())
+    assert (item.prompt_tokens, item.output_tokens) == (0, 0)
+    assert item.prompt_sha256 == hashlib.sha256(b"column:recap:' Two dogs.\\r\\n'").hexdigest()
+
+
+def test_a_column_may_hold_the_words_of_a_refusal() -> None:
+    assert isinstance(from_column(columns={"recap": "I'm sorry, but I can't help with that."}), Answer)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason", "part"),
+    [
+        ({}, "empty_answer", "is missing"),
+        ({"recap": None}, "empty_answer", "is null"),
+        ({"recap": ""}, "empty_answer", "holds no caption"),
+        ({"recap": "N/A"}, "empty_answer", "holds no caption"),
+        ({"recap": " \n\t"}, "empty_answer", "holds no caption"),
+        ({"recap": 3}, "request_error", "int"),
+        ({"recap": ["a", "b"]}, "request_error", "list"),
+        ({"recap": float("nan")}, "request_error", "float"),
+    ],
+)
+def test_a_column_without_a_caption_is_a_reject(columns: dict[str, Any], reason: str, part: str) -> None:
+    item = from_column(columns=columns)
+    assert isinstance(item, Reject)
+    assert (item.stage, item.generation, item.reason, item.row) == ("generate", "long", reason, 3)
+    assert (item.key, item.source_key, item.shard, item.attempts) == ("k", "k", "s", 0)
+    assert "'recap'" in item.detail and part in item.detail
+    assert item.prompt_sha256 == hashlib.sha256(f"column:recap:{columns.get('recap')!r}".encode()).hexdigest()
+
+
+def test_the_reject_of_an_image_that_no_table_names_has_its_detail() -> None:
+    item = from_column(columns={}, detail="no table names this image")
+    assert isinstance(item, Reject) and item.detail == "no table names this image, so it has no column 'recap'"
+    item = from_column(columns={"other": "x"}, detail="no table names this image")
+    assert isinstance(item, Reject) and item.detail == "column 'recap' is missing"
+
+
+# refusals
 
 
 @pytest.mark.parametrize(
@@ -256,7 +319,7 @@ def test_seeds_of_equal_images_differ_only_where_each_is_asked_for_itself() -> N
     ],
 )
 def test_refusals_are_told(text: str) -> None:
-    assert refuses(text)
+    assert is_refusal(text)
 
 
 @pytest.mark.parametrize(
@@ -279,11 +342,11 @@ def test_refusals_are_told(text: str) -> None:
     ],
 )
 def test_captions_that_hold_such_words_are_captions(text: str) -> None:
-    assert not refuses(text)
+    assert not is_refusal(text)
 
 
 def test_a_long_text_that_begins_with_an_excuse_has_said_something_all_the_same() -> None:
-    assert not refuses("I cannot identify the man, but this is what there is to see: " + "a dog on a lawn, " * 12)
+    assert not is_refusal("I cannot identify the man, but this is what there is to see: " + "a dog on a lawn, " * 12)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scheduler_world import World, asked, listing, masked
 
 from recaption.generate.chunks import Chunk
-from recaption.generate.scheduler import AHEAD, GROUP, MAX_CHUNKS, Assignment, Scheduler
+from recaption.generate.engine_state import MAX_CHUNKS, Assignment
+from recaption.generate.scheduler import AHEAD, GROUP, Scheduler
 from recaption.types import SourceShard
 
 
@@ -18,10 +19,10 @@ def numbers(assignments: list[Assignment]) -> list[int]:
     return [assignment.chunk.number for assignment in assignments]
 
 
-def narrow_all(scheduler: Scheduler) -> None:
+def recheck_all(scheduler: Scheduler) -> None:
     """Nothing of what came back was answered."""
-    for assignment in scheduler.narrowing():
-        scheduler.narrowed(assignment, assignment.chunk)
+    for assignment in scheduler.to_recheck():
+        scheduler.rechecked(assignment, assignment.chunk)
 
 
 def test_an_actor_is_kept_ahead_by_a_multiple_of_its_capacity() -> None:
@@ -116,7 +117,7 @@ def test_what_a_lost_actor_had_waits_to_be_narrowed_and_then_goes_first() -> Non
     assert numbers(scheduler.lost(0)) == taken
     assert scheduler.lost(0) == []
     scheduler.actor_ready(1, capacity=100)
-    narrow_all(scheduler)
+    recheck_all(scheduler)
     again = scheduler.assign()
     assert sorted(numbers(again)[: len(taken)]) == taken
     assert numbers(again)[len(taken) :] == [3, 4, 5]
@@ -128,7 +129,7 @@ def test_what_was_put_before_an_actor_was_lost_is_not_asked_again() -> None:
     scheduler.actor_ready(0, capacity=10)
     scheduler.assign()
     (back,) = scheduler.lost(0)
-    scheduler.narrowed(back, back.chunk.only([7, 8]))
+    scheduler.rechecked(back, back.chunk.only([7, 8]))
     scheduler.actor_ready(1, capacity=10)
     (rest,) = scheduler.assign()
     assert rest.chunk.rows() == [7, 8]
@@ -142,11 +143,11 @@ def test_rows_that_were_in_the_engine_get_a_strike_and_the_others_none() -> None
     scheduler.actor_ready(0, capacity=10)
     first, second = scheduler.assign()
     scheduler.lost(0, {first.id: (3, 4), second.id: ()})
-    narrow_all(scheduler)
+    recheck_all(scheduler)
     scheduler.actor_ready(1, capacity=10)
-    strikes = {(a.chunk.number, row): a.strikes for a in scheduler.assign() for row in a.chunk.rows()}
-    assert [place for place, count in strikes.items() if count] == [(0, 3), (0, 4)]
-    assert len(strikes) == 20
+    crashes = {(a.chunk.number, row): a.crashes for a in scheduler.assign() for row in a.chunk.rows()}
+    assert [place for place, count in crashes.items() if count] == [(0, 3), (0, 4)]
+    assert len(crashes) == 20
 
 
 def test_when_an_actor_cannot_tell_its_first_chunk_and_those_begun_are_struck() -> None:
@@ -156,9 +157,9 @@ def test_when_an_actor_cannot_tell_its_first_chunk_and_those_begun_are_struck() 
     first, second, third = scheduler.assign()
     scheduler.polled(0, {first.id: (10, 10), second.id: (10, 9), third.id: (10, 10)})
     scheduler.lost(0)
-    narrow_all(scheduler)
+    recheck_all(scheduler)
     scheduler.actor_ready(1, capacity=10)
-    assert {a.chunk.number: a.strikes for a in scheduler.assign()} == {0: 1, 1: 1, 2: 0}
+    assert {a.chunk.number: a.crashes for a in scheduler.assign()} == {0: 1, 1: 1, 2: 0}
 
 
 def test_a_shard_whose_rest_was_given_back_before_its_actor_was_lost_still_completes() -> None:
@@ -167,13 +168,13 @@ def test_a_shard_whose_rest_was_given_back_before_its_actor_was_lost_still_compl
     scheduler.all_listed()
     scheduler.actor_ready(0, capacity=10)
     (assignment,) = scheduler.assign()
-    scheduler.gave_back(assignment, assignment.chunk)
+    scheduler.given_back(assignment, assignment.chunk)
     scheduler.actor_ready(1, capacity=1000)
     scheduler.retire(0)
     (again,) = scheduler.assign()
     scheduler.done(again, again.chunk)
     scheduler.lost(0, {assignment.id: ()})
-    narrow_all(scheduler)
+    recheck_all(scheduler)
     assert scheduler.finished
 
 
@@ -186,12 +187,12 @@ def test_what_could_not_be_read_goes_to_the_end_and_counts_its_attempts() -> Non
     scheduler.actor_ready(0, capacity=10)
     first = scheduler.assign()[0]
     scheduler.failed(first)
-    (narrowing,) = scheduler.narrowing()
-    assert (narrowing.attempt, narrowing.chunk) == (1, first.chunk)
-    scheduler.narrowed(narrowing, first.chunk.only([9]))
+    (returned,) = scheduler.to_recheck()
+    assert (returned.attempt, returned.chunk) == (1, first.chunk)
+    scheduler.rechecked(returned, first.chunk.only([9]))
     scheduler.actor_ready(1, capacity=1000)
     last = scheduler.assign()[-1]
-    assert (last.chunk.number, last.chunk.rows(), last.attempt, last.strikes) == (0, [9], 1, 0)
+    assert (last.chunk.number, last.chunk.rows(), last.attempt, last.crashes) == (0, [9], 1, 0)
 
 
 def test_what_an_actor_gave_up_in_order_goes_first_without_a_strike() -> None:
@@ -201,10 +202,10 @@ def test_what_an_actor_gave_up_in_order_goes_first_without_a_strike() -> None:
     first = scheduler.assign()[0]
     scheduler.retire(0)
     scheduler.returned(first)
-    narrow_all(scheduler)
+    recheck_all(scheduler)
     scheduler.actor_ready(1, capacity=1)
     (again,) = scheduler.assign()
-    assert (again.chunk, again.strikes, again.attempt) == (first.chunk, 0, 0)
+    assert (again.chunk, again.crashes, again.attempt) == (first.chunk, 0, 0)
 
 
 # the tail
@@ -226,7 +227,7 @@ def test_half_of_what_a_busy_actor_has_not_begun_is_asked_back_for_an_idle_one()
     (steal,) = scheduler.steals()
     assert (steal.assignment, steal.requests) == (assignment, 50)
     assert scheduler.steals() == [], "one at a time from each"
-    scheduler.gave_back(assignment, assignment.chunk.only(range(50, 100)))
+    scheduler.given_back(assignment, assignment.chunk.only(range(50, 100)))
     (stolen,) = scheduler.assign()
     assert (stolen.actor, stolen.chunk.rows()) == (1, list(range(50, 100)))
     scheduler.done(assignment, assignment.chunk.only(range(50)))
@@ -241,7 +242,7 @@ def test_what_was_given_back_is_asked_again_though_the_reply_comes_after_the_end
     scheduler.done(assignment, assignment.chunk.only(range(60)))
     (rest,) = scheduler.assign()
     assert rest.chunk.rows() == list(range(60, 100))
-    scheduler.gave_back(assignment, assignment.chunk.only(range(60, 100)))
+    scheduler.given_back(assignment, assignment.chunk.only(range(60, 100)))
     assert scheduler.assign() == [] and scheduler.queued == 0
     scheduler.done(rest, rest.chunk)
     assert scheduler.finished
@@ -251,9 +252,9 @@ def test_what_was_given_back_by_a_lost_actor_comes_back_once() -> None:
     scheduler, assignment = two_at_the_tail(100)
     scheduler.steals()
     (back,) = scheduler.lost(0, {assignment.id: ()})
-    scheduler.gave_back(assignment, assignment.chunk.only(range(60, 100)))
+    scheduler.given_back(assignment, assignment.chunk.only(range(60, 100)))
     assert scheduler.assign() == []
-    scheduler.narrowed(back, back.chunk)
+    scheduler.rechecked(back, back.chunk)
     (again,) = scheduler.assign()
     assert again.chunk == assignment.chunk
 
@@ -290,7 +291,7 @@ def test_work_that_nobody_begins_is_not_passed_to_and_fro(
             chunk = running[steal.assignment.id]
             rows = chunk.rows()[-max(1, steal.requests // questions) :]  # as Work.give_back has it
             running[steal.assignment.id] = chunk.without(rows)
-            scheduler.gave_back(steal.assignment, chunk.only(rows))
+            scheduler.given_back(steal.assignment, chunk.only(rows))
     assert not steals
 
 
@@ -299,10 +300,10 @@ def test_work_that_nobody_begins_is_not_passed_to_and_fro(
 
 def kill(scheduler: Scheduler, actor: int, rows: list[int] | None = None) -> None:
     """The actor dies; `rows` were in its engine."""
-    running = scheduler._actors[actor].running.values()
+    running = scheduler.engines[actor].running.values()
     suspects = None if rows is None else {a.id: [r for r in rows if r in a.chunk.rows()] for a in running}
     scheduler.lost(actor, suspects)
-    narrow_all(scheduler)
+    recheck_all(scheduler)
 
 
 def test_what_was_at_two_deaths_is_asked_in_small_groups_then_alone_and_then_it_is_poison() -> None:
@@ -329,7 +330,7 @@ def test_what_was_at_two_deaths_is_asked_in_small_groups_then_alone_and_then_it_
     assert asked_for == [GROUP] + [1] * 6 + [1] + [1] * 10 + [20 - GROUP]
     assert [chunk.rows() for chunk in poisoned] == [[5]]
     assert not scheduler.finished
-    scheduler.settled(poisoned[0])
+    scheduler.poison_stored(poisoned[0])
     assert scheduler.finished
 
 
@@ -394,13 +395,13 @@ def test_an_image_that_was_handed_back_alone_keeps_the_kill_it_has() -> None:
         kill(scheduler, actor, rows=[0])
     scheduler.actor_ready(3, capacity=1)
     (alone,) = scheduler.assign()
-    assert alone.kills == 1
+    assert alone.solo_crashes == 1
     scheduler.retire(3)
     scheduler.returned(alone)
-    narrow_all(scheduler)
+    recheck_all(scheduler)
     scheduler.actor_ready(4, capacity=1)
     (again,) = scheduler.assign()
-    assert (again.quarantined, again.kills) == (True, 1)
+    assert (again.quarantined, again.solo_crashes) == (True, 1)
 
 
 # whatever happens

@@ -151,7 +151,7 @@ def test_without_ctrl_c_the_call_is_made_in_this_thread(ignored: bool) -> None:
 
 STUCK = """
 import sys, time
-import recaption.commands
+from recaption import inspect
 from recaption.inspect import connect, run_sql, stoppable
 from recaption.inspect.stoppable import closing
 
@@ -164,16 +164,16 @@ def note() -> float:
     print("pressed", flush=True)
     return next(times)
 
-def inspect(arguments):
-    with closing(connect(arguments.out, unsafe=True)) as connection:
+def answer_sql(outs, sql, form, console):
+    with closing(connect(outs[0], unsafe=True)) as connection:
         connection.create_function("nap", nap)
         run_sql(connection, "SELECT nap(1)", unsafe=True)
 
 times = iter((0.0, 2.0))
 stoppable.time.monotonic = note
-recaption.commands.inspect = inspect
+inspect.answer_sql = answer_sql
 from recaption.cli import main
-sys.exit(main(["inspect", sys.argv[1]]))
+sys.exit(main(["inspect", sys.argv[1], "SELECT 1"]))
 """
 
 

@@ -54,6 +54,7 @@ def test_spawn_workers_end_cleanly(built: Built, format: str) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("format", ["sidecar", "parquet"])
 def test_spawn_workers_end_cleanly_a_hundred_times(built: Built, format: str) -> None:
     assert [_exit_codes(built(format)) for _ in range(100)] == [[0, 0]] * 100

@@ -15,7 +15,7 @@ from recaption.output import answers as parts
 from recaption.output.moved import MovedAnswers
 from recaption.prompt import load
 from recaption.source import Source, open_source
-from recaption.tasks.question import Question, prompt_sha256
+from recaption.tasks.question import Question, requests
 from recaption.types import Answer, Generation, Reject, Sampling
 
 
@@ -58,7 +58,7 @@ def answer(store: LocalStore, source: Source, asked: Question, *, compact: bool,
                 generation="long",
                 reason="refusal",
                 detail="no",
-                prompt_sha256=prompt_sha256(asked, image),
+                prompt_sha256=requests(asked, image)[0].prompt_sha256,
             )
             for image in images
         ]
@@ -71,7 +71,7 @@ def answer(store: LocalStore, source: Source, asked: Question, *, compact: bool,
                 finish_reason="stop",
                 prompt_tokens=3,
                 output_tokens=3,
-                prompt_sha256=prompt_sha256(asked, image),
+                prompt_sha256=requests(asked, image)[0].prompt_sha256,
             )
             for image in images
         ]

@@ -64,7 +64,7 @@ def test_all_faults_are_in_one_message(
 ) -> None:
     assert main([command, written(tmp_path, broken(data, *FAULTS))]) == 2
     said = capsys.readouterr().err
-    assert f"{len(FAULTS)} things are wrong" in said
+    assert f"{len(FAULTS)} faults" in said
     for _, part in FAULTS.values():
         assert said.count(part) == 1
     assert not (tmp_path / "out").exists()

@@ -22,14 +22,13 @@ from recaption.export import load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_pictures
-from recaption.generate.chunks import list_shard
+from recaption.generate.chunks import Job, list_one, list_shard
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job, list_one
 from recaption.io.store import LocalStore
 from recaption.load import CaptionDataset
 from recaption.output.index import load_index
 from recaption.source import open_source
-from recaption.tasks.question import prompt_sha256
+from recaption.tasks.question import requests
 from recaption.text import sha256
 from recaption.validate import validate_output
 from recaption.write import read_manifest
@@ -79,7 +78,7 @@ def listed(pipeline: config.Pipeline) -> tuple[Any, dict[str, Any]]:
     plan, source = make_plan(pipeline), open_source(pipeline.source)
     store = LocalStore(pipeline.output.path)
     (shard,) = source.shards()
-    listing = list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, stored=True)
+    listing = list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, from_source=True)
     return listing, {image.key: image for image in load_index(store, source, shard)[0]}
 
 
@@ -146,7 +145,7 @@ def test_an_orientation_is_part_of_the_question_of_turned_images_alone(tmp_path:
         plan, source = make_plan(pipeline), open_source(pipeline.source)
         (shard,) = source.shards()
         images, _ = load_index(LocalStore(pipeline.output.path), source, shard)
-        hashes[orientation] = {image.key: prompt_sha256(plan.questions[0], image) for image in images}
+        hashes[orientation] = {image.key: requests(plan.questions[0], image)[0].prompt_sha256 for image in images}
         prompt = sha256(plan.questions[0].prompt.fill_in({}))  # type: ignore[union-attr]
         assert {image.key for image in images if image.orientation} == ({"turned"} if orientation == "exif" else set())
     assert set(hashes["stored"].values()) == {prompt}

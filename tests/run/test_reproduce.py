@@ -17,8 +17,8 @@ from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
 from recaption.errors import ImageError, UserError
+from recaption.generate.chunks import Job, list_one
 from recaption.generate.plan import make_plan
-from recaption.generate.tasks import Job, list_one
 from recaption.io.store import open_store
 from recaption.output import answers as parts
 from recaption.output.lookup import find_image
@@ -183,7 +183,7 @@ def test_a_prompt_that_is_gone_is_said_with_the_way_out(tmp_path: Path) -> None:
     data["generate"] = [{"id": "short", "model": "moody", "prompt": str(prompt)}]
     answer_all(data)
     prompt.unlink()
-    with pytest.raises(UserError, match=r"(?s)mine.md.* not found.*run this in the folder.*--pipeline"):
+    with pytest.raises(UserError, match=r"(?s)mine.md.* not found.*run this command in that folder.*--pipeline"):
         reproduce(str(tmp_path / "out"), "cat00")
 
 
@@ -195,7 +195,7 @@ def test_a_prompt_that_has_changed_is_not_taken_for_the_old_one(tmp_path: Path) 
     data["generate"] = [{"id": "short", "model": "moody", "prompt": str(prompt)}]
     answer_all(data)
     prompt.write_text("---\nid: mine\nversion: 2\ngranularity: short\n---\nOne short sentence.\n")
-    with pytest.raises(UserError, match=r"no answers of generation short as it is asked now.*mine.md"):
+    with pytest.raises(UserError, match=r"no answers of generation short with the current prompt and model.*mine.md"):
         reproduce(str(tmp_path / "out"), "cat00")
 
 
@@ -215,7 +215,9 @@ def test_all_that_is_gone_is_in_one_message(tmp_path: Path) -> None:
     for prompt in own_prompts(tmp_path):
         prompt.unlink()
     shutil.rmtree(tmp_path / "source")
-    with pytest.raises(UserError, match=r"(?s)source.*first\.md.*second\.md.*run this in the folder") as caught:
+    with pytest.raises(
+        UserError, match=r"(?s)source.*first\.md.*second\.md.*run this command in that folder"
+    ) as caught:
         reproduce(str(tmp_path / "out"), "cat00")
     assert len(str(caught.value).splitlines()) >= 4
 
@@ -223,7 +225,7 @@ def test_all_that_is_gone_is_in_one_message(tmp_path: Path) -> None:
 def test_all_prompts_that_have_changed_are_in_one_message(tmp_path: Path) -> None:
     for prompt in own_prompts(tmp_path):
         prompt.write_text(prompt.read_text().replace("One", "Another"))
-    with pytest.raises(UserError, match=r"no answers of generations first, second as they are.*first\.md.*second\.md"):
+    with pytest.raises(UserError, match=r"no answers of generations first, second with the.*first\.md.*second\.md"):
         reproduce(str(tmp_path / "out"), "cat00")
 
 
@@ -237,7 +239,7 @@ def test_answers_read_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None
     plan, store, source = make_plan(pipeline), open_store(str(tmp_path / "out")), open_source(pipeline.source)
     store.put("pipeline.yaml", yaml.safe_dump(pipeline.model_dump(mode="json")).encode())
     for shard in source.shards():
-        list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, stored=True)
+        list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, from_source=True)
         parts.compact(store, plan.questions[0], shard.id)
     with pytest.raises(UserError, match="no model is asked: long from column 'caption' of the source"):
         reproduce(str(tmp_path / "out"), "cat00")

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
-from recaption.write import Asked
+from recaption.write import GenerationCounts
 
 
 def test_counts_of_a_generation_are_added_field_by_field() -> None:
-    one = Asked(asked=3, answered=2, rejected=1, reasons={"refusal": 1}, cleaned=1, rules={"token": 1})
-    other = Asked(asked=2, answered=1, rejected=1, reasons={"empty_answer": 1}, cleaned=1, rules={"token": 1, "cut": 1})
+    one = GenerationCounts(asked=3, answered=2, rejected=1, reasons={"refusal": 1}, cleaned=1, rules={"token": 1})
+    other = GenerationCounts(
+        asked=2, answered=1, rejected=1, reasons={"empty_answer": 1}, cleaned=1, rules={"token": 1, "cut": 1}
+    )
     both = one + other
     assert (both.asked, both.answered, both.rejected, both.cleaned) == (5, 3, 2, 2)
     assert both.reasons == {"empty_answer": 1, "refusal": 1} and both.rules == {"cut": 1, "token": 2}
-    assert sum([one, other], Asked()) == both
+    assert sum([one, other], GenerationCounts()) == both
 
 
 def test_counts_come_back_from_the_manifest() -> None:
-    counts = Asked(asked=3, answered=2, rejected=1, reasons={"refusal": 1}, cleaned=1, rules={"token": 1})
-    assert Asked.from_json(counts.to_json()) == counts
+    counts = GenerationCounts(asked=3, answered=2, rejected=1, reasons={"refusal": 1}, cleaned=1, rules={"token": 1})
+    assert GenerationCounts.from_json(counts.to_json()) == counts
     before_1_3 = {"asked": 3, "answered": 2, "rejected": 1, "rejects": {"refusal": 1}}
-    assert Asked.from_json(before_1_3) == Asked(asked=3, answered=2, rejected=1, reasons={"refusal": 1})
+    assert GenerationCounts.from_json(before_1_3) == GenerationCounts(
+        asked=3, answered=2, rejected=1, reasons={"refusal": 1}
+    )

@@ -20,7 +20,8 @@ from writing import write_shard
 
 from recaption.errors import ConfigError, ImageError
 from recaption.io.store import LocalStore
-from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, check_tokens, tokens_path
+from recaption.output.paths import tokens_file
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, check_tokens
 from recaption.types import Caption, Record, SubCaption
 from recaption.write import Encoder, encoders, texts_of
 from recaption.write.entry import ShardEntry
@@ -119,7 +120,7 @@ def test_ids_lie_beside_every_data_file_in_its_order(
         texts_seen += sum(map(len, texts))
         for encoder in (clip_like, gpt2):
             name = encoder.facts.name
-            listed = ids[tokens_path(file.path, name)]
+            listed = ids[tokens_file(file.path, name)]
             assert (listed.split, listed.rows) == (file.split, file.rows)
             tokens = TokenIds.open(store.root / "b" / listed.path)
             again = tokenised_by(folder / f"{name}.json")

@@ -18,6 +18,7 @@ import yaml
 from recaption.errors import DatasetError
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.remote import AnyPath
+from recaption.output.paths import PIPELINE, PROGRESS
 
 _SUM = re.compile("(sha256:)?[0-9a-f]{64}")
 _DIGITS = 24
@@ -49,7 +50,7 @@ def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
     if output.out is None:
         return ()
     try:
-        data = _mapping(yaml.safe_load((output.out / "pipeline.yaml").read_bytes()))
+        data = _mapping(yaml.safe_load((output.out / PIPELINE).read_bytes()))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ()
     models = _mapping(data.get("models"))
@@ -122,7 +123,7 @@ class Rate:
 def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
     """All runs, oldest first; the newest one may still be running."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(output.metrics(), key=lambda path: path.name != "progress.json"):  # a run's own file wins
+    for file in sorted(output.metrics(), key=lambda path: not PROGRESS.endswith(path.name)):  # a run's own file wins
         data = _json(file)
         if data.get("run"):
             found[str(data["run"])] = data

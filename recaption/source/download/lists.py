@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Final
 from recaption.errors import UserError
 
 if TYPE_CHECKING:
-    from recaption.source.download.passes import Settings
+    from recaption.source.download.job import Settings
 
-KINDS: Final = ("txt", "csv", "tsv", "jsonl", "json", "parquet")
+_KIND: Final = re.compile(r"\.(txt|csv|tsv|jsonl|json)(?:\.gz)?$|\.(parquet)$", re.IGNORECASE)
 # Names that img2dataset writes itself, or refuses as columns of the list.
 RESERVED: Final = frozenset(
     {"row", "key", "url", "caption", "status", "error_message", "attempts", "width", "height", "original_width"}
     | {"original_height", "exif", "md5", "sha256", "sha512", "image", "jpg", "txt"}
 )
 _FILE_ROWS: Final = 500_000  # img2dataset loads one input file at a time into memory
-# Types that img2dataset can write to JSON. It drops a sample if one of its values cannot be written.
-_PLAIN: Final = re.compile(r"(BOOLEAN|U?(TINY|SMALL|BIG)INT|U?INTEGER|FLOAT|DOUBLE|VARCHAR)(\[\d*\])*")
+_PLAIN: Final = ("BOOLEAN", "INTEGER", "BIGINT", "VARCHAR")  # img2dataset drops samples with values JSON lacks
 
 
 def text(value: object) -> str:
@@ -43,7 +42,7 @@ def find(urls: str) -> tuple[list[Path], str]:
     if len(kinds) != 1 or "" in kinds:
         raise UserError(
             f"list of URLs {urls}: expected a file, or a folder of files of one kind, that ends in "
-            f"{', '.join('.' + kind for kind in KINDS)}; .gz is allowed for text. "
+            ".txt, .csv, .tsv, .jsonl, .json or .parquet; .gz is allowed for text. "
             f"Found: {', '.join(sorted(kinds - {''})) or 'none of these'}"
         )
     return files, kinds.pop()
@@ -80,12 +79,10 @@ def write(urls: str, folder: Path, settings: Settings) -> dict[str, str]:
         except duckdb.Error as error:
             cause = " ".join(str(error).split("\n\n")[0].splitlines()[:3])  # without DuckDB's advice and our SQL
             raise UserError(f"cannot read list of URLs {urls}: {cause}") from error
-        (rows,) = db.execute(f"SELECT count(*) FROM read_parquet({text(listed)}, hive_partitioning=false)").fetchall()[
-            0
-        ]
+        size, table = settings.samples_per_shard, f"read_parquet({text(listed)}, hive_partitioning=false)"
+        ((rows,),) = db.execute(f"SELECT count(*) FROM {table}").fetchall()
         if not rows:
             raise UserError(f"list of URLs {urls}: it contains no URL")
-        size, table = settings.samples_per_shard, f"read_parquet({text(listed)}, hive_partitioning=false)"
         step = max(size, _FILE_ROWS - _FILE_ROWS % size)
         for number, first in enumerate(range(0, rows, step)):
             part = f"SELECT * FROM {table} WHERE row >= {first} AND row < {first + step}"
@@ -97,9 +94,8 @@ def write(urls: str, folder: Path, settings: Settings) -> dict[str, str]:
 
 
 def _kind(path: Path) -> str:
-    kind, packed = re.fullmatch(r"(?:.*?\.([a-z]+))??(\.gz)?", path.name.rpartition("/")[2].lower()).groups()  # type: ignore[union-attr]
-    kind = (kind or "").rpartition(".")[2]
-    return kind if kind in KINDS and not (packed and kind == "parquet") else ""
+    match = _KIND.search(path.name)
+    return (match[1] or match[2]).lower() if match else ""
 
 
 def _reader(files: list[Path], kind: str) -> str:
@@ -133,8 +129,7 @@ def _columns(types: dict[str, str], url: str, caption: str | None) -> tuple[list
             value = f"CASE WHEN isfinite({value}) THEN {value} END"
         elif kind == "JSON":  # values of several kinds
             value = f"{value} ->> '$'"
-        elif not _PLAIN.fullmatch(kind):
-            nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
-            value = f"CAST({f'to_json({value})' if nested else value} AS VARCHAR)"
+        elif kind not in _PLAIN:
+            value = f"CAST({value} AS VARCHAR)"
         columns.append(f"{value} AS {name(new)}")
     return columns, renamed

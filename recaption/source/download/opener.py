@@ -1,16 +1,23 @@
 """Check each response that img2dataset receives: opt-out, size, time, and whether the body is a complete image.
 
-img2dataset fetches with `urllib.request.urlopen`, without limits on bytes or total time. `worker` gives urllib an
-opener with these checks (`urllib.request.install_opener`). A failed check is in img2dataset's table as
-`<reason>: <detail>`.
+img2dataset fetches with `urllib.request.urlopen`, without limits on bytes or total time. A failed check is in
+img2dataset's table as `<reason>: <detail>`.
+
+`python -m recaption.source.download.opener` (started by `job`) is the process in which img2dataset runs, with an opener
+that has these checks. img2dataset starts its workers by spawning, which imports this module in each of them: all use
+the same opener. The environment variable RECAPTION_DOWNLOAD holds the checks and img2dataset's arguments as JSON.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import os
 import re
+import signal
 import ssl
 import string
+import threading
 import time
 import urllib.parse
 import urllib.request
@@ -132,3 +139,20 @@ def opted_out(robots_tags: Iterable[str], tdm_reservation: str | None, token: st
             if agent in (None, "*", token.lower()) and (rest if colon else key) in DIRECTIVES:
                 return f"X-Robots-Tag: {value}"
     return None
+
+
+def _end_with_parent() -> None:
+    """Standard input ends when recaption ends, however it ends. Then end this process group."""
+    os.read(0, 1)  # not sys.stdin: its lock would be held at the end of the interpreter
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ in ("__main__", "__mp_main__"):
+    settings = json.loads(os.environ["RECAPTION_DOWNLOAD"])
+    urllib.request.install_opener(build(**settings["checks"]))
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from img2dataset import download
+
+    download(**settings["img2dataset"])

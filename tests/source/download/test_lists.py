@@ -12,7 +12,7 @@ import pytest
 
 from recaption.errors import UserError
 from recaption.source.download import lists
-from recaption.source.download.passes import Settings
+from recaption.source.download.job import Settings
 
 
 def settings(url: str = "url", caption: str | None = "caption") -> Settings:
@@ -53,12 +53,12 @@ def test_lists_of_every_kind(tmp_path: Path, name: str, data: bytes) -> None:
     assert table["score"].to_pylist() == [r["score"] for r in ROWS]  # 00, 01: not numbers
 
 
-def test_json_keeps_types_and_columns_that_come_late(tmp_path: Path) -> None:
+def test_json_keeps_plain_types_and_columns_that_come_late(tmp_path: Path) -> None:
     rows = [{"url": "a", "caption": None, "n": 1}, {"url": "b", "tags": ["x"], "n": 2.5, "mixed": 1}, {"mixed": "y"}]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     table, _ = read(tmp_path / "a.jsonl")
     assert table["n"].to_pylist() == [1.0, 2.5, None]
-    assert table["tags"].to_pylist() == [None, ["x"], None]
+    assert table["tags"].to_pylist() == [None, "[x]", None]
     assert table["mixed"].to_pylist() == [None, "1", "y"]
     assert table["url"].to_pylist() == ["a", "b", ""]
 
@@ -126,7 +126,7 @@ def test_values_that_json_lacks_become_text(tmp_path: Path) -> None:
         "url": ["a", ""],
         "when": ["1970-01-01 00:00:00", None],
         "score": [0.5, None],
-        "box": ['{"x":1,"at":[2]}', None],
+        "box": ["{'x': 1, 'at': [2]}", None],
     }
 
 

@@ -1,0 +1,143 @@
+"""Commands that look into an output: status, inspect, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from recaption.cli.options import Output, positive
+from recaption.cli.terminal import needs_run_extra, print_plain, short_path
+from recaption.errors import UserError
+
+
+def status(
+    out: Output,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 s until the run ends")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the state of the run as JSON")] = False,
+) -> int:
+    """Show the progress of a run, from any machine that can read its output."""
+    with needs_run_extra():
+        from recaption.run.monitor import status as progress
+    errors = Console(stderr=True, highlight=False)
+
+    def read() -> progress.Status:
+        return progress.read_patiently(out, lambda text: errors.print(text, markup=False))
+
+    if as_json:
+        print(json.dumps(progress.as_json(read()), indent=2))
+    elif watch:
+        progress.watch(read, Console())
+    else:
+        progress.print_status(read(), Console())
+    return 0
+
+
+def inspect(
+    out: Annotated[
+        str,
+        typer.Argument(metavar="OUT", help="An output, finished or in progress: a folder, a URL, or a quoted pattern"),
+    ],
+    sql: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SQL",
+            help="A query over the views; - reads it from standard input; with --ask: the KEY. "
+            "Default: a shell, or an overview without a terminal",
+        ),
+    ] = None,
+    others: Annotated[
+        list[str] | None, typer.Option("--with", metavar="OUT", help="A further output to look into. Repeatable")
+    ] = None,
+    ask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME [KEY]",
+            help="A named query: overview, lengths, tags, …, similar KEY, image KEY; an unknown name lists all",
+        ),
+    ] = None,
+    show_sql: Annotated[bool, typer.Option("--show-sql", help="Print the SQL of --ask or --diff, run nothing")] = False,
+    other: Annotated[
+        str | None, typer.Option("--diff", metavar="OTHER", help="Compare with another output of the same images")
+    ] = None,
+    form: Annotated[
+        Literal["table", "csv", "json", "parquet"] | None,
+        typer.Option(
+            "--format",
+            help="Format of the answer; json has one object per line. Default: by the suffix of -o, else a table, "
+            "or tab-separated lines in a pipe",
+        ),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the answer to this file")] = None,
+    limit: Annotated[int | None, typer.Option(parser=positive, metavar="N", help="At most N rows")] = None,
+    unsafe: Annotated[
+        bool, typer.Option("--unsafe", help="Allow SQL to read, write, attach and install whatever you may")
+    ] = False,
+) -> int:
+    """Query an output with DuckDB."""
+    from recaption import inspect as views
+
+    console = Console()
+    answer = views.ResultFormat(format=form, file=file, limit=limit, unsafe=unsafe)
+    _check_inspect(sql, ask, other, others, show_sql)
+    if other:
+        views.output_diff(out, other, answer, console, show=show_sql)
+    elif ask:
+        words = (ask,) if sql is None else (ask, sql)
+        if show_sql:
+            views.show_sql(words, limit, console)
+        else:
+            views.output_question((out, *(others or ())), words, answer, console)
+    elif sql is not None:
+        views.output_sql((out, *(others or ())), sql, answer, console)
+    elif form or file:
+        raise UserError("--format and -o are for an answer: give SQL, --ask or --diff")
+    elif console.is_terminal and sys.stdin.isatty():
+        views.Shell((out, *(others or ())), console, unsafe=unsafe).run()
+    else:
+        views.print_overviews((out, *(others or ())), console)
+    return 0
+
+
+def _check_inspect(
+    sql: str | None, ask: str | None, other: str | None, others: list[str] | None, show_sql: bool
+) -> None:
+    """Raises UserError for options that exclude each other."""
+    from recaption.inspect.questions import load
+
+    has_key = bool(ask) and load(str(ask)).takes_key  # then the second argument is the key
+    if sum((bool(ask), bool(other), sql is not None and not has_key)) > 1:
+        raise UserError("--ask, --diff and SQL exclude each other; give one of them")
+    if show_sql and not (ask or other):
+        raise UserError("--show-sql shows the SQL of --ask NAME or --diff OTHER; give one of them")
+    if other and others:
+        raise UserError("--diff compares two outputs; leave out --with")
+
+
+def report(
+    out: Annotated[str, typer.Argument(metavar="OUT", help="An output folder, finished or in progress")],
+    file: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Default: report.html in the output folder"),
+    ] = None,
+    samples: Annotated[int, typer.Option(parser=positive, metavar="N", help="Images in the gallery")] = 60,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Title of the page; default: the pipeline's name")
+    ] = None,
+) -> int:
+    """Write one HTML page about an output, with samples. Needs no network."""
+    from recaption.inspect.report import write_report
+
+    console = Console(highlight=False)
+    made = write_report(out, file, samples=samples, title=title)
+    size = f"{made.size / 1e6:.1f} MB, {made.samples:,} sample{'s' * (made.samples != 1)}"
+    print_plain(console, f"{short_path(made.path.absolute())}  {size}")
+    if not made.built:
+        print_plain(console, "This run has no build yet: the page shows what exists so far")
+    if made.without_thumbnail:
+        print_plain(console, f"{made.without_thumbnail:,} of the samples have no image; the page names the reasons")
+    return 0

@@ -1,0 +1,250 @@
+"""Commands that run a pipeline: run, generate, build, estimate, retry, reproduce."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+import recaption
+from recaption.cli import summary
+from recaption.cli.options import (
+    JsonLines,
+    Limit,
+    MetricsHost,
+    MetricsPort,
+    Output,
+    Pipeline,
+    PipelineFile,
+    Quiet,
+    Set,
+    Takeover,
+    positive,
+    price,
+)
+from recaption.cli.terminal import needs_run_extra, unfailing_console
+from recaption.errors import UserError
+
+if TYPE_CHECKING:
+    from recaption import config
+    from recaption.progress import Display, Watcher
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shown:
+    """How a run is displayed, and where its metrics are served."""
+
+    quiet: bool
+    json: bool
+    metrics_port: int | None
+    metrics_host: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Job:
+    """Which part of which pipeline a command runs."""
+
+    half: Literal["run", "generate", "build"]
+    pipeline: str
+    overrides: list[str] | None
+    limit: int | None
+    takeover: bool
+    prune: bool = False
+
+
+def run(
+    context: typer.Context,
+    pipeline: Pipeline,
+    overrides: Set = None,
+    limit: Limit = None,
+    takeover: Takeover = False,
+    quiet: Quiet = False,
+    as_json: JsonLines = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> int:
+    """Run a whole pipeline: caption, annotate and write. Run it again to continue."""
+    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
+    return _run(
+        context, _Job(half="run", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover), shown
+    )
+
+
+def generate(
+    context: typer.Context,
+    pipeline: Pipeline,
+    overrides: Set = None,
+    limit: Limit = None,
+    takeover: Takeover = False,
+    quiet: Quiet = False,
+    as_json: JsonLines = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> int:
+    """Run the models only. Their answers are stored."""
+    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
+    return _run(
+        context, _Job(half="generate", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover), shown
+    )
+
+
+def build(
+    context: typer.Context,
+    pipeline: Pipeline,
+    overrides: Set = None,
+    limit: Limit = None,
+    takeover: Takeover = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Then remove all other builds of the output")] = False,
+    quiet: Quiet = False,
+    as_json: JsonLines = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> int:
+    """Annotate and write stored answers. Needs no GPU."""
+    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
+    return _run(
+        context,
+        _Job(half="build", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover, prune=prune),
+        shown,
+    )
+
+
+def estimate(
+    context: typer.Context,
+    pipeline: Pipeline,
+    overrides: Set = None,
+    images: Annotated[int, typer.Option(parser=positive, metavar="N", help="Images of the pilot")] = 256,
+    price: Annotated[float | None, typer.Option(parser=price, metavar="DOLLARS", help="Price of a GPU hour")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as JSON")] = False,
+) -> int:
+    """Estimate time and cost with a pilot over the first images. Its answers are stored."""
+    console = Console()
+    loaded, path = _loaded(pipeline, overrides)
+    with needs_run_extra():
+        from recaption.progress import Display
+        from recaption.run import estimate as pilot
+    with Display(unfailing_console(), quiet=as_json) as display:
+        context.obj.failed = display.failed
+        found = pilot.estimate(loaded, path, display, images=images, price=price)
+    if as_json:
+        print(json.dumps(pilot.as_json(found, loaded), indent=2))
+    else:
+        pilot.print_estimate(found, loaded, console)
+    return 0
+
+
+def retry(
+    context: typer.Context,
+    out: Output,
+    reasons: Annotated[
+        list[str],
+        typer.Option("--reason", metavar="REASON", help="Reason of rejects: refusal, repetition, poison, … Repeatable"),
+    ],
+    pipeline_file: PipelineFile = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(parser=positive, metavar="N", help="Only the first N images; default: the last run's limit"),
+    ] = None,
+    takeover: Takeover = False,
+    quiet: Quiet = False,
+    as_json: JsonLines = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
+) -> int:
+    """Send rejected requests again, with the output's own pipeline, and build anew."""
+    with needs_run_extra():
+        from recaption.run.retry_rejects import retry_rejects
+    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
+    with _displayed(context, "retry", shown) as (display, watchers):
+        result = retry_rejects(
+            out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, beside=watchers
+        )
+        outcome, pipeline = result.outcome, result.pipeline
+        code = summary.exit_code(outcome, pipeline) if outcome is not None else 0
+        if as_json:
+            fields = summary.fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
+            display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **fields})
+    if not (quiet or as_json):
+        console = unfailing_console(highlight=False)
+        if outcome is not None:
+            summary.print_outcome(outcome, pipeline.name, console)
+        console.print(result.words, markup=False)
+    if outcome is not None:
+        summary.print_error(outcome, pipeline)
+    return code
+
+
+def reproduce(
+    out: Output,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Key of an image, in the output or in the source")],
+    pipeline_file: PipelineFile = None,
+    generation: Annotated[str | None, typer.Option(metavar="ID", help="Only this generation; default: all")] = None,
+) -> int:
+    """Send the requests of one image again and compare with the stored answers. Stores nothing."""
+    with needs_run_extra():
+        from recaption.run import reproduce as again
+    found = again.reproduce(out, key, generation=generation, path=pipeline_file)
+    again.print_reproduced(found, Console())
+    return 0
+
+
+def _run(context: typer.Context, job: _Job, shown: _Shown) -> int:
+    with needs_run_extra():
+        from recaption.run import run
+    with _displayed(context, job.half, shown) as (display, watchers):
+        pipeline, path = _loaded(job.pipeline, job.overrides)
+        display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
+        outcome = run(
+            pipeline,
+            path,
+            display,
+            half=job.half,
+            limit=job.limit,
+            takeover=job.takeover,
+            prune_others=job.prune,
+            beside=watchers,
+        )
+        code = summary.exit_code(outcome, pipeline)
+        if shown.json:
+            display.summary({"exit_code": code, **summary.fields(outcome, pipeline.name)})
+    if not (shown.quiet or shown.json):
+        summary.print_outcome(outcome, pipeline.name, unfailing_console())
+    summary.print_error(outcome, pipeline)
+    return code
+
+
+def _loaded(name: str, overrides: list[str] | None) -> tuple[config.Pipeline, Path]:
+    with needs_run_extra():
+        from recaption.run.check import load_checked
+    from recaption.demo.shards import ensure_scenes
+
+    pipeline, path = load_checked(name, tuple(overrides or ()))
+    ensure_scenes(pipeline.source.path)
+    return pipeline, path
+
+
+@contextmanager
+def _displayed(context: typer.Context, command: str, shown: _Shown) -> Iterator[tuple[Display, tuple[Watcher, ...]]]:
+    """The display of a run, and what else receives its progress. Raises UserError for a port that is taken."""
+    if shown.quiet and shown.json:
+        raise UserError("--quiet and --json exclude each other; give one of them")
+    with needs_run_extra():
+        from recaption.progress import Display
+        from recaption.run.monitor.prometheus import PrometheusExporter
+    with ExitStack() as stack:
+        display = Display(unfailing_console(), quiet=shown.quiet, json=shown.json)
+        context.obj.failed = display.failed
+        stack.enter_context(display)
+        watchers: list[Watcher] = []
+        if shown.metrics_port:
+            info = {"version": recaption.__version__, "command": command}
+            watchers.append(stack.enter_context(PrometheusExporter(shown.metrics_port, shown.metrics_host, info)))
+            display.say(f"metrics at http://{escape(shown.metrics_host)}:{shown.metrics_port}/metrics")
+        yield display, tuple(watchers)

@@ -1,0 +1,108 @@
+"""Commands that pass a dataset on and check it: export, validate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from recaption.cli.options import file, format_option, pair, positive
+
+
+def export(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="An output with a finished build, or a build: a folder or a URL")
+    ],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="A new or empty folder, or a URL")],
+    to: Annotated[str, format_option("--to")],
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            parser=pair,
+            metavar="NAME=GENERATION",
+            help="The generation for a name of the trainer. Repeatable; given once, it replaces the whole default map",
+        ),
+    ] = None,
+    split: Annotated[Literal["train", "val", "all"], typer.Option(help="The split to export")] = "train",
+    fill: Annotated[
+        Literal["empty", "repeat"] | None,
+        typer.Option(help="Fill names without a generation with nothing, or with a text of the same kind again"),
+    ] = None,
+    samples_per_shard: Annotated[
+        int | None,
+        typer.Option(
+            parser=positive,
+            metavar="N",
+            help="Samples per tar or Parquet file. Default: 5000 in tars, as in the build in Parquet",
+        ),
+    ] = None,
+    pipeline_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--pipeline",
+            parser=file,
+            metavar="FILE",
+            help="For a sidecar with images on a host: the pipeline file whose source is read instead of the output's",
+        ),
+    ] = None,
+) -> int:
+    """Write a dataset in the format of a trainer."""
+    from recaption.export import load
+    from recaption.export.base import Options
+    from recaption.export.dataset import Dataset
+    from recaption.export.show import print_exported, progress
+
+    console = Console()
+    exporter = load(to)
+    dataset = Dataset.open(out, pipeline_file)
+    with progress(console) as report:
+        options = Options(
+            map={name: generation for name, _, generation in (text.partition("=") for text in mapping or ())},
+            split=split,
+            fill=fill,
+            samples_per_shard=samples_per_shard,
+            progress=report,
+        )
+        done = exporter.export(dataset, destination, options)
+    print_exported(done, destination, console)
+    return 0
+
+
+def validate(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An output; with --for: files or a folder of any origin")],
+    name: Annotated[str | None, format_option("--for")] = None,
+    pixels: Annotated[
+        bool, typer.Option("--pixels", help="Decode every image, instead of reading its header and end only")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(parser=positive, metavar="N", help="Loader workers per GPU; checks that there are enough tars"),
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(parser=positive, metavar="N", help="GPUs of the training run, on all nodes")
+    ] = None,
+) -> int:
+    """Check an output, or any dataset for a trainer."""
+    from recaption.problems import print_problems
+
+    loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
+    if name:
+        from recaption.export import load
+        from recaption.export.ours import refuse_output
+
+        refuse_output(path, name)
+        problems = load(name).validate(path, loaders=loaders)
+    else:
+        from recaption.validate import validate_output
+
+        problems = validate_output(path, pixels=pixels)
+    console = Console(highlight=False)
+    counts = print_problems(problems, console)
+    if not counts:
+        console.print("no problems found")
+        return 0
+    console.print(", ".join(f"{n:,} {kind}{'s' * (n != 1)}" for kind, n in counts.items()))
+    return 1 if counts["error"] else 0

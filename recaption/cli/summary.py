@@ -1,0 +1,81 @@
+"""What a run prints at its end, for people and for programs, and its exit code."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from rich.console import Console
+
+from recaption.cli.terminal import command_name, print_plain, short_path
+from recaption.stdio import Unfailing
+
+if TYPE_CHECKING:
+    from recaption.config import Pipeline
+    from recaption.run import RunResult
+
+
+def exit_code(outcome: RunResult, pipeline: Pipeline) -> int:
+    """1 if more images were rejected than the pipeline allows, else 0."""
+    return int(outcome.reject_share > pipeline.output.max_reject_share)
+
+
+def fields(outcome: RunResult, name: str) -> dict[str, Any]:
+    """The outcome for programs; of a build on this machine with the summary of its dataset."""
+    from recaption.generate.progress import captions_per_second
+    from recaption.inspect import summarise
+
+    found = {"name": name, "out": outcome.store_url, **asdict(outcome)}
+    del found["store_url"]
+    found["captions_per_second"] = captions_per_second(outcome.answered, outcome.seconds)
+    if outcome.build and "://" not in outcome.store_url:  # DuckDB reads local files
+        found["dataset"] = asdict(summarise(outcome.store_url))
+    return found
+
+
+def print_error(outcome: RunResult, pipeline: Pipeline) -> None:
+    """Print on standard error why a finished run has exit code 1."""
+    if exit_code(outcome, pipeline):
+        limit = pipeline.output.max_reject_share
+        text = f"{outcome.reject_share:.1%} of the images were rejected; output.max_reject_share is {limit:.1%}"
+        Console(file=cast(IO[str], Unfailing(sys.stderr))).print(f"[red]error:[/] {text}", highlight=False)
+
+
+def print_outcome(outcome: RunResult, name: str, console: Console) -> None:
+    """Print the result of a run, the next commands, what was removed, and warnings."""
+    out, command = short_path(outcome.store_url), command_name()
+    if not outcome.changed:
+        done = "is complete and published" if outcome.build else "has all its answers"
+        console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
+    if outcome.build is not None and "://" not in outcome.store_url:
+        _print_dataset(outcome, command, shlex.quote(out), console)
+    else:  # of a remote build, the summary would read all shards
+        build = "recaption build, with the same arguments"
+        look = f"{command} inspect {shlex.quote(out)}"
+        for line in (*outcome.sums, f"next: {build if outcome.build is None else look}"):
+            print_plain(console, line)
+    if outcome.pruned is not None:
+        print_plain(console, str(outcome.pruned))
+    for text in outcome.unused:
+        print_plain(console, f"not used: {text}")
+    for warning in outcome.warnings:
+        console.print("[yellow]warning:[/] ", end="")
+        print_plain(console, warning)
+
+
+def _print_dataset(outcome: RunResult, command: str, out: str, console: Console) -> None:
+    from recaption.inspect import print_summary, summarise
+
+    print_summary(
+        summarise(outcome.store_url),
+        console,
+        (
+            f"{command} inspect {out}  # look into it",
+            f"{command} report {out}  # all of it on one page",
+            f'{command} inspect {out} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
+            f"{command} init my-captions  # pipelines and prompts to start from",
+        ),
+        (outcome.answered, outcome.seconds),
+    )

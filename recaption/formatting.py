@@ -1,0 +1,69 @@
+"""Formatting of numbers and text for people: durations, shares, bars, histograms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from recaption.text import duration as duration
+
+_BLOCKS = " ▏▎▍▌▋▊▉█"
+_SPARKS = "▁▂▃▄▅▆▇█"
+_JOINERS = "\u200c\u200d"  # some scripts and emoji need them
+
+
+def percent(share: float) -> str:
+    """`0.4 %`, `61 %`. Shares below 1 are never rounded to 100 %, and shares above 0 never to 0 %."""
+    value = share * 100
+    if value in (0, 100) or 10 <= value < 99:
+        return f"{value:.0f} %"
+    digits = min(value, 99.9) if value < 100 else value
+    return "<0.1 %" if value < 0.05 else f"{digits:.1f} %"
+
+
+def amount(count: float) -> str:
+    """`950`, `12.3 k`, `7.0 M`: for columns that show the order of magnitude."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f}"
+
+
+def bar(share: float, width: int = 20) -> str:
+    """`share` of `width` cells filled, to an eighth of a cell."""
+    eighths = math.floor(max(0.0, min(1.0, share)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    return (_BLOCKS[8] * full + (_BLOCKS[rest] if rest else "")).ljust(width)
+
+
+def quantile(values: Sequence[float], q: float) -> float:
+    """The smallest of `values` that at least a share `q` of them does not exceed. Raises ValueError without any."""
+    if not values:
+        raise ValueError("no values")
+    return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]
+
+
+def histogram(values: Sequence[float], bins: int = 24, top: float | None = None) -> list[int]:
+    """Counts of equal bins over [0, top], the last one closed; `top` is the largest value if not given."""
+    counts = [0] * bins
+    end = max(values, default=0) if top is None else top
+    for value in values:
+        counts[min(bins - 1, int(value / end * bins)) if end > 0 else 0] += 1
+    return counts
+
+
+def sparks(counts: Sequence[int]) -> str:
+    """One character per count, with a height relative to the largest; a blank for 0."""
+    most = max(counts, default=0)
+    return "".join(" " if not count else _SPARKS[math.ceil(count / most * len(_SPARKS)) - 1] for count in counts)
+
+
+def listed(counts: Sequence[tuple[str, int]] | dict[str, int]) -> str:
+    """`refusal 3, undecodable 1`, the most frequent first."""
+    pairs = counts.items() if isinstance(counts, dict) else counts
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def printable(text: str) -> str:
+    """Text without control characters that move the cursor or change its direction; line ends and joiners stay."""
+    return "".join(c if c.isprintable() or c == "\n" or c in _JOINERS else " " for c in text)

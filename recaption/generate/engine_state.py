@@ -1,0 +1,84 @@
+"""The state of one engine, from the start of its actor to its removal, and the assignments that it works on.
+
+starting ──► ready ──► retiring (it has failed, or is drained to be replaced) ──► removed: the record is dropped
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from recaption.generate.chunks import Chunk
+
+if TYPE_CHECKING:
+    from recaption.generate.actor import Poll
+
+MAX_CHUNKS = 64, 900
+"""Chunks assigned to one engine at once: twice its capacity, but at least and at most this many. After a resume a chunk
+may have one image, and each costs memory and an open call (a Ray actor's max_concurrency is 1000)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assignment:
+    """A chunk, or what is left of one, assigned to an actor."""
+
+    id: int
+    actor: int
+    chunk: Chunk
+    attempt: int = 0  # earlier attempts that could not read all its images
+    crashes: int = 0  # engine crashes during which its images were in flight
+    quarantined: bool = False
+    solo_crashes: int = 0  # of them, crashes in quarantine while it was a single image
+    reported: bool = False  # its actor has reported what it stored of it
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class EngineState:
+    """One engine. Fleet starts and removes it, the scheduler assigns its work, the driver passes on its replies."""
+
+    number: int  # never reused
+    handle: Any = None  # of its actor, for the transport
+    phase: Literal["starting", "ready", "retiring"] = "starting"
+    capacity: int = 0  # requests that it wants in flight; known once it is ready
+    # work
+    running: dict[int, Assignment] = field(default_factory=dict)  # assignments that are not done, by id
+    open: dict[int, tuple[int, int]] = field(default_factory=dict)  # id -> requests not finished, of them not started
+    outstanding: int = 0  # requests not finished, as of the last poll
+    steal_pending: bool = False  # it was requested to give some of them back and has not replied
+    stamp: int = 0  # invalidates older entries in the scheduler's heap
+    # health
+    calls: int = 0  # calls for chunks that have not returned
+    useful: bool = False  # it has answered something
+    poll: Poll | None = None  # the last one
+    poll_sent: float | None = None  # when the pending poll was sent
+    poll_received: float = 0.0  # when the last one arrived
+    # the end
+    recycled: bool = False  # it is drained because it uses too much memory
+    error: BaseException | None = None  # why it failed; None if it was drained
+    reap_after: float | None = None  # it is removed at this time, or as soon as all its chunks have reported
+    suspects: dict[int, tuple[int, ...]] = field(default_factory=dict)  # assignment -> rows in flight when it failed
+    suspect_images: list[tuple[str, str]] = field(default_factory=list)  # shard and key of each of these rows
+
+    @property
+    def ready(self) -> bool:
+        return self.phase == "ready"
+
+    @property
+    def load(self) -> float:
+        return self.outstanding / self.capacity
+
+    @property
+    def max_chunks(self) -> int:
+        return min(max(MAX_CHUNKS[0], 2 * self.capacity), MAX_CHUNKS[1])
+
+    def not_started(self, assignment: Assignment) -> int:
+        """Requests of an assignment that are not in the engine yet."""
+        return self.open[assignment.id][1]
+
+    def recount(self) -> None:
+        self.outstanding = sum(requests for requests, _ in self.open.values())
+
+    def ends(self, error: BaseException | None, reap_after: float) -> None:
+        """It has failed with `error`, or was drained (None). Only the first end counts."""
+        if self.reap_after is None:
+            self.error, self.reap_after = error, reap_after

@@ -1,0 +1,84 @@
+"""The figures of a pass, summed up over shards and engines, removed engines included."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection
+
+from recaption.generate.chunks import ShardListing
+from recaption.generate.counters import Counters
+from recaption.generate.engine_state import EngineState
+from recaption.generate.meter import Meter
+from recaption.generate.plan import ModelPlan
+from recaption.generate.progress import GenerationProgress
+from recaption.types import Reject
+
+_NO_ENGINE = -1  # answers from a column, and rejects of poison
+_NOTHING = Counters()
+
+
+class Totals:
+    """What is stored by an engine has two lower bounds: what its ended assignments have reported (or the store, where
+    they could not), and its last poll. The larger one counts; once all assignments have ended, the first is exact."""
+
+    def __init__(self, model: ModelPlan) -> None:
+        self._ids = [question.id for question in model.questions]
+        self._images: dict[str, Counter[str]] = {id: Counter() for id in self._ids}
+        self._stored: defaultdict[int, Counters] = defaultdict(Counters)
+        self._last_polls: dict[int, Counters] = {}  # of removed engines
+        self._removed_meter = Meter()  # of removed engines
+        self.rows = 0
+        """Images of the listed shards."""
+
+    def listed(self, listing: ShardListing) -> None:
+        self.rows += listing.images
+        for i, id in enumerate(self._ids):
+            self._images[id].update(total=listing.usable, resumed=listing.done[i], duplicates=listing.duplicates[i])
+        self.stored(listing.counters)
+
+    def stored(self, counters: Counters, engine: int = _NO_ENGINE) -> None:
+        """An assignment of an engine has ended, or something was stored without one."""
+        self._stored[engine].add(counters)
+
+    def rejected(self, reject: Reject) -> None:
+        """A reject was stored without an engine."""
+        self._stored[_NO_ENGINE].count((reject,), str(reject.generation))
+
+    def removed(self, engine: EngineState) -> None:
+        if engine.poll is not None:
+            self._last_polls[engine.number] = engine.poll.counters
+            self._removed_meter.add(engine.poll.meter)
+
+    def counters(self, engines: Collection[EngineState]) -> Counters:
+        """Of all engines, the removed ones and `engines`."""
+        polls = self._last_polls | {engine.number: engine.poll.counters for engine in engines if engine.poll}
+        found = Counters()
+        for number in {**self._stored, **polls}:
+            found.add(self._stored[number].at_least(polls.get(number, _NOTHING)))
+        return found
+
+    def meter(self, engines: Collection[EngineState]) -> Meter:
+        found = Meter()
+        found.add(self._removed_meter)
+        for engine in engines:
+            if engine.poll is not None:
+                found.add(engine.poll.meter)
+        return found
+
+    def generations(self, counters: Counters) -> dict[str, GenerationProgress]:
+        c = counters
+        return {
+            id: GenerationProgress(
+                total=self._images[id]["total"],
+                resumed=self._images[id]["resumed"],
+                duplicates=self._images[id]["duplicates"],
+                answers=c.answers[id],
+                retries=c.retries[id],
+                degenerate=c.degenerate[id],
+                rejects={reason: n for (of, reason), n in sorted(c.rejects.items()) if of == id},
+                prompt_tokens=c.prompt_tokens[id],
+                cached_tokens=c.cached_tokens[id],
+                output_tokens=c.output_tokens[id],
+            )
+            for id in self._ids
+        }

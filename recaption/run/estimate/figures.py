@@ -1,0 +1,195 @@
+"""Figures of a pilot and their extrapolation to the source: rates, GPU-hours, lengths of answers. Pure functions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recaption.formatting import quantile
+from recaption.generate.progress import PassProgress
+from recaption.types import Answer, Reject
+
+_NO_GPU = ("cpu", "mps")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Total:
+    """Images of a source; `exact` is False if some shards are extrapolated from the others."""
+
+    images: int
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardSize:
+    """A source shard: its images if they were counted, its bytes if that takes no request."""
+
+    images: int | None
+    nbytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelRate:
+    """The rate of one model in one run. `gpus` is per engine: 0 if it uses none, or runs on a server elsewhere.
+
+    An image counts once, however many generations use it.
+    """
+
+    name: str
+    run: str
+    images: int
+    seconds: float
+    engines: int
+    gpus: int
+    engine: str
+    share: float | None = None  # of the engine's maximum rate
+    lost: dict[str, float] = field(default_factory=dict)  # stage -> share of the maximum rate
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds
+
+    @property
+    def per_engine(self) -> float:
+        return self.images_per_second / self.engines
+
+    def seconds_for(self, images: int) -> float:
+        """With the same number of engines."""
+        return images / self.images_per_second
+
+    def engine_hours(self, images: int) -> float:
+        """Independent of the number of engines."""
+        return images / self.per_engine / 3600
+
+    def gpu_hours(self, images: int) -> float:
+        return self.engine_hours(images) * self.gpus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lengths:
+    """Statistics of one generation's answers and rejects. Tokens are those of the kept attempts, in no order."""
+
+    id: str
+    model: str
+    max_tokens: int
+    output_tokens: tuple[int, ...]
+    prompt_tokens: tuple[int, ...]
+    cut: int  # answers that end at max_tokens
+    rejects: dict[str, int]  # by reason
+    again: int  # answers and rejects with more than one attempt
+    failed: dict[str, int]  # finish reasons of attempts that were discarded
+
+    @property
+    def settled(self) -> int:
+        return len(self.output_tokens) + sum(self.rejects.values())
+
+    @property
+    def reject_share(self) -> float:
+        return sum(self.rejects.values()) / self.settled if self.settled else 0.0
+
+    @property
+    def again_share(self) -> float:
+        return self.again / self.settled if self.settled else 0.0
+
+    @property
+    def cut_share(self) -> float:
+        return self.cut / len(self.output_tokens) if self.output_tokens else 0.0
+
+    def output(self, q: float) -> int:
+        return int(quantile(self.output_tokens, q))
+
+    def prompt(self, q: float) -> int:
+        return int(quantile(self.prompt_tokens, q))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """A pilot and the prediction for the whole source. `unmeasured`: models without a rate."""
+
+    pipeline: str
+    out: str
+    pilot: int  # the pilot's limit of images
+    asked: bool  # False: no answer was missing, and the rates are those of an earlier run
+    total: Total | None
+    models: tuple[ModelRate, ...]
+    unmeasured: tuple[str, ...]
+    lengths: tuple[Lengths, ...]
+    price: float | None  # dollars per GPU-hour
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Of the measured models, for the whole source; None if unknown."""
+        return sum(m.gpu_hours(self.total.images) for m in self.models) if self.total and self.models else None
+
+    @property
+    def seconds(self) -> float | None:
+        """One model after another, with the measured number of engines."""
+        return sum(m.seconds_for(self.total.images) for m in self.models) if self.total and self.models else None
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars; None without a price or without a GPU."""
+        return self.price * self.gpu_hours if self.price is not None and self.gpu_hours else None
+
+
+def total_images(shards: Iterable[ShardSize]) -> Total | None:
+    """The images of all shards. Shards that are not counted get the average per byte, or per shard, of the others.
+
+    None if no shard was counted.
+    """
+    counted = uncounted = images = known_bytes = unknown_bytes = 0
+    sized = True
+    for shard in shards:
+        sized = sized and shard.nbytes is not None
+        if shard.images is None:
+            uncounted += 1
+            unknown_bytes += shard.nbytes or 0
+        else:
+            counted += 1
+            images += shard.images
+            known_bytes += shard.nbytes or 0
+    if not counted:
+        return None
+    if not uncounted:
+        return Total(images=images, exact=True)
+    more = images * unknown_bytes / known_bytes if sized and known_bytes else images * uncounted / counted
+    return Total(images=images + round(more), exact=False)
+
+
+def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:
+    """The rate of a model in one run's report (`metrics/run-*.json`); None if it was not used."""
+    progress = PassProgress.model_validate({**(report.get("models", {}).get(name) or {}), "model": name})
+    images = max((generation.fresh for generation in progress.generations.values()), default=0)
+    if not images or progress.seconds <= 0:
+        return None
+    device = progress.engine.get("device") or ""
+    engine = " ".join(filter(None, (progress.engine.get("engine"), progress.engine.get("engine_version"))))
+    return ModelRate(
+        name=name,
+        run=str(report.get("run", "")),
+        images=images,
+        seconds=progress.seconds,
+        engines=max(1, progress.engines),
+        gpus=tensor_parallel if device and not device.lower().startswith(_NO_GPU) else 0,
+        engine=f"{engine} on {device}" if device else engine,
+        share=progress.meter.share,
+        lost={stage: share for stage, share in progress.meter.lost.items() if share},
+    )
+
+
+def lengths(id: str, model: str, max_tokens: int, answers: Sequence[Answer], rejects: Sequence[Reject]) -> Lengths:
+    """Statistics of one generation's answers and rejects."""
+    failed: Counter[str] = Counter(attempt.finish_reason for answer in answers for attempt in answer.attempts[:-1])
+    return Lengths(
+        id=id,
+        model=model,
+        max_tokens=max_tokens,
+        output_tokens=tuple(answer.output_tokens for answer in answers),
+        prompt_tokens=tuple(answer.prompt_tokens for answer in answers),
+        cut=sum(answer.finish_reason == "length" for answer in answers),
+        rejects=dict(Counter(reject.reason for reject in rejects)),
+        again=sum(len(answer.attempts) > 1 for answer in answers) + sum(reject.attempts > 1 for reject in rejects),
+        failed=dict(failed),
+    )

@@ -1,0 +1,152 @@
+"""Writes what differs from run to run to `metrics/`: times, hosts, rates.
+
+metrics/progress.json       of the newest run, rewritten every few seconds: what `recaption status` shows
+metrics/run-<epoch>.json    of each run, written when it ends
+metrics/log.jsonl           events, one per line (`log`)
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+
+import recaption
+from recaption.errors import Interrupted
+from recaption.generate.events import Event, Level
+from recaption.generate.progress import PassProgress, ProgressEvents, captions_per_second, rounded
+from recaption.io.store import Store
+from recaption.output.paths import run_file
+from recaption.run.monitor.background import Background
+from recaption.run.monitor.log import EventLog
+from recaption.run.monitor.report import RunReport
+from recaption.scrub import Scrubber
+from recaption.types import SCHEMA_VERSION
+
+EVERY = 5.0  # seconds between two versions of progress.json, and between two `progress` events of a model
+
+_LEVELS: dict[str, Level] = {"done": "info", "interrupted": "warning", "failed": "error"}
+
+
+class RunLog:
+    """Records a run. A background thread writes: no method waits for the store.
+
+    What cannot be written is dropped, and never hides the error that ended the run.
+    """
+
+    def __init__(
+        self, store: Store, epoch: int, command: str, limit: int | None = None, scrub: Scrubber | None = None
+    ) -> None:
+        self._store, self._scrub = store, scrub or Scrubber()
+        self._last = float("-inf")
+        self._progress: dict[str, PassProgress] = {}
+        self._events = ProgressEvents(EVERY)
+        self._began = time.monotonic()
+        self._warnings: list[str] = []
+        self._run: dict[str, Any] = {
+            "v": SCHEMA_VERSION,
+            "run": f"run-{epoch:06d}",
+            "command": command,
+            "limit": limit,
+            "started": _now(),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "recaption": recaption.__version__,
+        }
+        self._log: EventLog | None = None  # used by the background thread only
+        self._background = Background()
+        self._dropped: Counter[Event] = Counter()  # events for which the background thread had no room
+
+    @property
+    def store_silent(self) -> float:
+        """Seconds for which the store has not answered; 0 while it does."""
+        return self._background.silent
+
+    def emit(self, event: Event, level: Level = "info", **fields: Any) -> None:
+        """Log an event. See `recaption.generate.events.Emit`."""
+        for of, count in list(self._dropped.items()):
+            if self._write("suppressed", "warning", of=of, count=count):
+                del self._dropped[of]
+        if not self._write(event, level, **fields):
+            self._dropped[event] += 1
+
+    def _write(self, event: Event, level: Level, **fields: Any) -> bool:
+        at = datetime.now(UTC)
+
+        def write() -> None:
+            self._log = self._log or EventLog(self._store, self._run["run"], self._scrub)
+            self._log.write(event, level, at=at, **fields)
+
+        return self._background.add(write)
+
+    def start(self, pipeline: str) -> None:
+        """The run begins."""
+        names = ("command", "limit", "host", "pid", "recaption")
+        self.emit("run_started", pipeline=pipeline, **{name: self._run[name] for name in names})
+
+    def generating(self, progress: PassProgress) -> None:
+        """Progress of a model's pass; may be called at any rate."""
+        self._progress[progress.model] = progress
+        if (fields := self._events.generating(progress)) is not None:
+            self.emit("progress", **fields)
+        self.touch()
+
+    def building(self, done: int, total: int) -> None:
+        """Dataset shards written, of all."""
+        if (fields := self._events.building(done, total)) is not None:
+            self.emit("building", **fields)
+        self.touch()
+
+    def touch(self) -> None:
+        """The run is alive."""
+        if time.monotonic() - self._last > EVERY:
+            self._last = time.monotonic()
+            self._put("progress", self._report("running"))
+
+    def warn(self, text: str) -> None:
+        """Something that the user should know when the run is over."""
+        self._warnings.append(text)
+        self.emit("warning", "warning", detail=text)
+
+    def end(self, error: BaseException | None) -> bool:
+        """The run is over: done, interrupted, or failed with `error`. Returns whether all was written in time."""
+        state: Literal["done", "interrupted", "failed"] = "done" if error is None else "failed"
+        if isinstance(error, Interrupted | KeyboardInterrupt):
+            state = "interrupted"
+        report = self._report(state, error)
+        self._put("progress", report)
+        self._put(report.run, report.model_copy(update={"finished": report.updated}))
+        seconds = round(time.monotonic() - self._began, 3)
+        self.emit("run_ended", _LEVELS[state], state=state, error=report.error, seconds=seconds)
+        self._background.add(lambda: self._log.close() if self._log else None)
+        return self._background.close()
+
+    def _report(self, state: str, error: BaseException | None = None) -> RunReport:
+        passes = self._progress.values()
+        rate = captions_per_second(sum(each.answers for each in passes), sum(each.seconds for each in passes))
+        return RunReport(
+            **self._run,
+            warnings=tuple(self._warnings),
+            state=state,
+            error=None if error is None else self._scrub.text(str(error) or type(error).__name__),
+            updated=_now(),
+            store_silent_seconds=round(self.store_silent, 1),
+            captions_per_second=rounded(rate, 3),
+            models=dict(self._progress),
+        )
+
+    def _put(self, name: str, report: RunReport) -> None:
+        def put() -> None:
+            data = report.model_dump(mode="json", exclude={"finished"} if report.finished is None else None)
+            self._store.put(run_file(name), orjson.dumps(data, option=orjson.OPT_INDENT_2))
+
+        self._background.latest(name, put)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,180 @@
+"""A run's figures as Prometheus metrics, served on a port that the user names.
+
+Names and units follow https://prometheus.io/docs/practices/naming/. Label values are ids of the pipeline and reasons
+from a closed list: never texts, so the number of series is bounded by generations times reasons.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Literal
+
+from recaption.errors import MissingExtra, UserError
+from recaption.generate.progress import PassProgress
+
+Labels = tuple[str, ...]
+Samples = dict[str, list[tuple[Labels, float]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Metric:
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: Labels = ("model", "generation")
+
+
+METRICS: Final[Mapping[str, _Metric]] = {
+    "recaption_answers": _Metric(kind="counter", help="Answers that this run stored."),
+    "recaption_rejects": _Metric(
+        kind="counter", help="Rejects that this run stored.", labels=("model", "generation", "reason")
+    ),
+    "recaption_retries": _Metric(
+        kind="counter", help="Requests of this run beyond the first of each answer and reject."
+    ),
+    "recaption_degenerate_answers": _Metric(
+        kind="counter", help="Answers and rejects whose first text was empty, a repetition or a refusal."
+    ),
+    "recaption_prompt_tokens": _Metric(kind="counter", help="Prompt tokens that engines processed."),
+    "recaption_output_tokens": _Metric(kind="counter", help="Tokens that engines generated."),
+    "recaption_images": _Metric(kind="gauge", help="Usable images of the shards listed so far."),
+    "recaption_resumed_images": _Metric(kind="gauge", help="Of them, answered or rejected by earlier runs."),
+    "recaption_duplicate_images": _Metric(kind="gauge", help="Of them, duplicates of an image of the same shard."),
+    "recaption_in_flight_requests": _Metric(kind="gauge", help="Requests in flight.", labels=("model",)),
+    "recaption_engines": _Metric(kind="gauge", help="Engines that have started.", labels=("model",)),
+    "recaption_engine_deaths": _Metric(kind="counter", help="Engines that failed.", labels=("model",)),
+    "recaption_engine_share_ratio": _Metric(
+        kind="gauge", help="Share of the engines' maximum rate that is reached.", labels=("model",)
+    ),
+    "recaption_quarantined_images": _Metric(
+        kind="gauge", help="Images in flight during engine crashes, retried in isolation.", labels=("model",)
+    ),
+    "recaption_generating_seconds": _Metric(
+        kind="counter", help="Time since the first engine was ready.", labels=("model",)
+    ),
+    "recaption_left_seconds": _Metric(
+        kind="gauge", help="Time left for the listed shards at the rate of this run.", labels=("model",)
+    ),
+    "recaption_store_silent_seconds": _Metric(
+        kind="gauge", help="Time for which the output's store has not answered.", labels=()
+    ),
+    "recaption_shards_built": _Metric(kind="counter", help="Dataset shards written by this run.", labels=()),
+    "recaption_shards_to_build": _Metric(kind="gauge", help="Dataset shards to write, as known so far.", labels=()),
+    "recaption_last_progress_timestamp_seconds": _Metric(
+        kind="gauge", help="Time of the last progress update.", labels=()
+    ),
+}
+
+
+_BY_GENERATION: Final[Mapping[str, str]] = {  # metric -> field of GenerationProgress
+    "answers": "answers",
+    "retries": "retries",
+    "degenerate_answers": "degenerate",
+    "prompt_tokens": "prompt_tokens",
+    "output_tokens": "output_tokens",
+    "images": "total",
+    "resumed_images": "resumed",
+    "duplicate_images": "duplicates",
+}
+
+
+class PrometheusExporter:
+    """A context that serves `/metrics`. It is a Watcher of a run, and scrapes get its last update.
+
+    Entering it raises UserError if the address cannot be used, MissingExtra without prometheus_client.
+    """
+
+    def __init__(self, port: int, host: str = "127.0.0.1", info: Mapping[str, str] | None = None) -> None:
+        """`info`: labels of `recaption_run_info`, which are constant during the run."""
+        self._host, self._port, self._info = host, port, dict(info or {})
+        self._models: dict[str, Samples] = {}
+        self._built: Samples = {}
+
+    def __enter__(self) -> PrometheusExporter:
+        try:
+            from prometheus_client import CollectorRegistry, start_http_server
+        except ImportError as error:
+            raise MissingExtra("prometheus_client", "run") from error
+
+        registry = CollectorRegistry()
+        registry.register(_Collector(self))
+        try:
+            self._server, self._thread = start_http_server(self._port, self._host, registry)
+        except OSError as error:
+            raise UserError(
+                f"--metrics-port {self._port}: cannot listen on {self._host}:{self._port} "
+                f"({error.strerror or error}). Name another port, or another address of this machine with "
+                "--metrics-host"
+            ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5.0)
+
+    def generating(self, progress: PassProgress) -> None:
+        # Replaced as a whole: a scrape runs on another thread and must not see a partial update.
+        self._models = self._models | {progress.model: _samples(progress)}
+
+    def building(self, done: int, total: int) -> None:
+        self._built = {
+            "recaption_shards_built": [((), done)],
+            "recaption_shards_to_build": [((), total)],
+            "recaption_last_progress_timestamp_seconds": [((), time.time())],
+        }
+
+    def families(self) -> Iterator[Any]:
+        """The metric families of the last update."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+        yield InfoMetricFamily("recaption_run", "The running command.", value=self._info)
+        updates = [*self._models.values(), self._built]
+        for name, metric in METRICS.items():
+            made = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = made(name, metric.help, labels=metric.labels)
+            samples = {labels: value for each in updates for labels, value in each.get(name, [])}  # the last of each
+            for labels, value in samples.items():
+                family.add_metric(labels, value)
+            yield family
+
+
+class _Collector:
+    """Implements prometheus_client.registry.Collector and nothing else."""
+
+    def __init__(self, exporter: PrometheusExporter) -> None:
+        self._exporter = exporter
+
+    def describe(self) -> list[Any]:
+        return []
+
+    def collect(self) -> Iterator[Any]:
+        return self._exporter.families()
+
+
+def _samples(progress: PassProgress) -> Samples:
+    model = (progress.model,)
+    found: Samples = {
+        f"recaption_{metric}": [((*model, id), getattr(g, name)) for id, g in progress.generations.items()]
+        for metric, name in _BY_GENERATION.items()
+    }
+    found["recaption_rejects"] = [
+        ((*model, id, reason), count) for id, g in progress.generations.items() for reason, count in g.rejects.items()
+    ]
+    by_model = {
+        "recaption_in_flight_requests": progress.in_flight,
+        "recaption_engines": progress.engines,
+        "recaption_engine_deaths": progress.engine_deaths,
+        "recaption_quarantined_images": progress.quarantined,
+        "recaption_generating_seconds": progress.seconds,
+        "recaption_engine_share_ratio": progress.meter.share,
+        "recaption_left_seconds": progress.seconds_left,
+    }
+    found |= {name: [] if value is None else [(model, value)] for name, value in by_model.items()}
+    found["recaption_store_silent_seconds"] = [((), progress.store_silent)]
+    found["recaption_last_progress_timestamp_seconds"] = [((), time.time())]
+    return found

@@ -1,0 +1,33 @@
+"""Values of options: what is accepted, and what the error says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recaption.cli import main
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "output"
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "many"])
+def test_a_limit_is_a_whole_number(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "demo", "--limit", value]) == 2
+    assert "not a whole number above 0" in capsys.readouterr()[1]
+
+
+@pytest.mark.parametrize("value", ["cheap", "-1", "nan", "inf"])
+def test_a_price_is_a_number(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "column", f"--price={value}"]) == 2
+    assert "is not a price in dollars" in capsys.readouterr()[1]
+
+
+def test_a_pipeline_file_for_the_prompts_has_to_be_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "out", "key", "--pipeline", "/nowhere.yaml"]) == 2
+    assert "there is no file '/nowhere.yaml'" in capsys.readouterr()[1]
+
+
+@pytest.mark.parametrize("options", [["--metrics-port", "0"], ["--metrics-port", "70000"], ["--quiet", "--json"]])
+def test_how_a_run_is_watched_is_checked(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "column", *options]) == 2

@@ -1,0 +1,139 @@
+"""The driver of a pass: real actors in one process, and thousands of chunks on a simulated cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local_cluster import CountingEngine, LocalTransport
+from samples import jpeg
+from sim_cluster import SimTransport
+from sim_cluster import job as sim_job
+from sim_cluster import plan as sim_plan
+
+from recaption import config
+from recaption.engine.base import Completion, Rendered, Request
+from recaption.errors import EngineDead
+from recaption.generate.actor import NAMED, Poll
+from recaption.generate.chunks import CHUNK_SIZE, Job
+from recaption.generate.driver import ModelPass
+from recaption.generate.plan import make_plan
+from recaption.generate.progress import PassProgress
+from recaption.io.store import open_store
+from recaption.output.lease import claim
+from recaption.source import open_source
+
+POISON = hashlib.sha256(jpeg(5)).hexdigest()
+REFUSED = hashlib.sha256(jpeg(7)).hexdigest()
+
+
+class Moody(CountingEngine):
+    """Dies of one image, will not speak of another (or of any), and answers the rest."""
+
+    def __init__(self, *, refuses_all: bool = False) -> None:
+        super().__init__([], capacity=4, seed=0)
+        self._refuses_all = refuses_all
+
+    async def generate(self, work: Request | Rendered) -> Completion:
+        assert isinstance(work, Request)
+        await asyncio.sleep(0.002)
+        if work.sha256 == POISON and not self._refuses_all:
+            raise EngineDead("CUDA error")
+        refused = self._refuses_all or work.sha256 == REFUSED
+        text = "I'm sorry, but I can't help with that." if refused else "A cup."
+        return Completion(text=text, finish_reason="stop", prompt_tokens=3, output_tokens=4)
+
+
+def told(source: Path, out: Path, engine: Callable[[int], Any]) -> list[dict[str, Any]]:
+    """The events of a pass over `source`."""
+    settings = config.validate(
+        {
+            "name": "test",
+            "source": {"path": f"{source}/*.tar"},
+            "models": {"m": {"engine": "fake_engine:FakeEngine", "model": "scene", "replicas": 1}},
+            "generate": [{"id": "long", "model": "m", "prompt": "describe_long", "attempts": 1}],
+            "output": {"path": str(out)},
+        }
+    )
+    store, found = open_store(str(out)), list[dict[str, Any]]()
+    lease, transport = claim(store), LocalTransport(engine)
+    job = Job(source=open_source(settings.source), store_url=store.url, epoch=lease.epoch)
+
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
+        found.append({"event": event, "level": level, **fields})
+
+    try:
+        for _ in ModelPass(make_plan(settings).models[0], job, transport=transport, emit=emit).run():
+            pass
+    finally:
+        lease.release()
+        transport.close()
+    assert all(event["model"] == "m" for event in found)
+    return found
+
+
+def of(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == name]
+
+
+def test_images_that_kill_engines_or_are_refused_are_named(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    events = told(make_source(shards=2, per_shard=12), tmp_path / "out", lambda number: Moody())
+    assert [(e["shard"], e["images"], e["usable"], e["to_ask"]) for e in of(events, "shard_listed")] == [
+        ("00000", 12, 12, 12),
+        ("00001", 12, 12, 12),
+    ]
+    deaths = of(events, "engine_died")
+    assert len(deaths) >= 4 and all(e["level"] == "error" and e["detail"] == "CUDA error" for e in deaths)
+    assert all(("00000", "000000005") in e["suspects"] for e in deaths), "shard and key of what was in it"
+    assert deaths[-1]["suspects"] == [("00000", "000000005")], "alone, at last"
+    assert len({e["engine"] for e in of(events, "engine_started")}) == len(deaths) + 1
+    (quarantine, *_) = of(events, "quarantined")
+    assert quarantine["shard"] == "00000" and quarantine["images"] >= 1
+    rejects = {(e["shard"], e["key"], e["reason"], e["generation"]) for e in of(events, "image_rejected")}
+    assert ("00000", "000000005", "poison", "long") in rejects
+    assert sorted(e["shard"] for e in of(events, "shard_answered")) == ["00000", "00001"]
+
+
+def test_of_a_flood_of_rejects_some_are_named_and_all_are_counted(
+    make_source: Callable[..., Path], tmp_path: Path
+) -> None:
+    events = told(make_source(shards=1, per_shard=150), tmp_path / "out", lambda number: Moody(refuses_all=True))
+    named = of(events, "image_rejected")
+    assert NAMED <= len(named) <= 150 and {e["reason"] for e in named} == {"refusal"}
+    assert len({e["key"] for e in named}) == len(named)
+    assert len(named) + sum(e["count"] for e in of(events, "rejects_not_named")) == 150
+
+
+class OneBloats(SimTransport):
+    """Engine 0 uses too much memory from its first poll on."""
+
+    def _poll(self, engine: Any) -> Poll:
+        return replace(super()._poll(engine), bloated=engine is self.engines.get(0))
+
+
+@pytest.mark.parametrize(("transport", "recycled"), [(SimTransport, []), (OneBloats, [0])])
+def test_all_is_answered_once_and_an_engine_that_uses_too_much_memory_is_replaced(
+    transport: type[SimTransport], recycled: list[int]
+) -> None:
+    found, progress = list[dict[str, Any]](), list[PassProgress]()
+
+    def emit(event: str, level: str = "info", **fields: Any) -> None:
+        found.append({"event": event, **fields})
+
+    engines, shards, chunks = 8, 24, 20
+    work = ModelPass(
+        sim_plan(), sim_job(shards), transport=transport(engines, chunks), emit=emit, report=progress.append
+    )
+    assert sorted(listing.shard.id for listing in work.run()) == [f"{number:06d}" for number in range(shards)]
+    last = progress[-1]
+    images = shards * chunks * CHUNK_SIZE
+    assert (last.phase, last.images, last.engines, last.engine_deaths) == ("done", images, engines, 0)
+    assert last.generations["long"].answers == last.generations["long"].total == images
+    assert [each["engine"] for each in of(found, "engine_recycled")] == recycled
+    assert len(of(found, "engine_started")) == engines + len(recycled)
+    assert not work.scheduler.engines, "all records are dropped at the end"

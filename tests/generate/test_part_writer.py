@@ -1,0 +1,209 @@
+"""recaption.generate.part_writer: finished items become parts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption.errors import StoreError
+from recaption.generate.chunks import Chunk
+from recaption.generate.counters import Counters
+from recaption.generate.meter import Meter
+from recaption.generate.part_writer import FLUSH_COUNT, PartWriter
+from recaption.io.store import LocalStore
+from recaption.output import answers as parts
+from recaption.tasks.question import Question
+from recaption.types import Answer, Attempt, Generation, Reject, SourceShard
+
+QUESTIONS = tuple(
+    Question(
+        generation=Generation(id=name, model="m", granularity="long", fingerprint="0123456789abcdef"),
+        prompt=None,
+        attempts=1,
+    )
+    for name in ("long", "short")
+)
+SHARD = SourceShard(id="00000", number=0, path="00000.tar")
+
+
+def answer(row: int) -> Answer:
+    attempt = Attempt(seed=1, temperature=0.5, finish_reason="stop", output_tokens=3)
+    return Answer(
+        key=f"{row:09d}",
+        sha256=f"{row:064x}",
+        row=row,
+        text="A dog.",
+        finish_reason="stop",
+        prompt_tokens=9,
+        output_tokens=3,
+        prompt_sha256="p",
+        attempts=(attempt,),
+    )
+
+
+def reject(row: int) -> Reject:
+    fields = {"key": "k", "source_key": "k", "shard": "00000", "row": row, "sha256": f"{row:064x}"}
+    return Reject(**fields, stage="decode", generation="long", reason="truncated", detail="ends early")  # type: ignore[arg-type]
+
+
+class Puts:
+    """Records what is put; waits or fails when told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.real, self.calls, self.failures = parts.put_part, [], 0  # type: ignore[var-annotated]
+        monkeypatch.setattr(parts, "put_part", self)
+
+    def __call__(self, store: Any, question: Question, shard: str, name: str, answers: Any, rejects: Any) -> Any:
+        self.calls.append((question.id, name, len(answers), len(rejects)))
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("No space left on device")
+        return self.real(store, question, shard, name, answers, rejects)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path)
+
+
+def writer(store: LocalStore) -> PartWriter:
+    chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
+    return PartWriter(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter())
+
+
+def rows(store: LocalStore, question: Question) -> list[int]:
+    return sorted(item.row for item in parts.finished(store, question, "00000").answers.values())
+
+
+def test_items_are_put_when_there_are_enough_of_them(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    puts = Puts(monkeypatch)
+
+    async def fill() -> None:
+        out = writer(store)
+        out.add(QUESTIONS[1], answer(0))
+        for row in range(FLUSH_COUNT - 1):
+            out.add(QUESTIONS[0], answer(row))
+        assert puts.calls == []
+        out.add(QUESTIONS[0], reject(99))
+        await asyncio.gather(*out._puts)
+
+    asyncio.run(fill())
+    assert puts.calls == [
+        ("long", "000003.000001-0000-7_9", FLUSH_COUNT - 1, 1),
+        ("short", "000003.000001-0001-7_9", 1, 0),
+    ]
+    assert rows(store, QUESTIONS[0]) == list(range(FLUSH_COUNT - 1))
+    assert [r.row for r in parts.finished(store, QUESTIONS[0], "00000").rejects.values()] == [99]
+
+
+def test_items_are_put_after_a_while_however_few(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recaption.generate.part_writer.FLUSH_SECONDS", 0.001)
+
+    async def fill() -> None:
+        out = writer(store)
+        out.add(QUESTIONS[0], answer(5))
+        flusher = asyncio.create_task(out.flush_regularly())
+        while rows(store, QUESTIONS[0]) != [5]:
+            await asyncio.sleep(0.001)
+        flusher.cancel()
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+
+
+def test_a_flush_of_nothing_puts_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    puts = Puts(monkeypatch)
+    asyncio.run(writer(store).flush())
+    assert puts.calls == []
+
+
+def test_items_whose_put_failed_are_put_by_the_next_flush_in_order(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    puts = Puts(monkeypatch)
+    puts.failures = 1
+
+    async def fill() -> None:
+        out = writer(store)
+        out.add(QUESTIONS[0], answer(0))
+        with pytest.raises(StoreError):
+            await out.flush()
+        out.add(QUESTIONS[0], answer(1))
+        await out.flush()
+
+    asyncio.run(fill())
+    assert rows(store, QUESTIONS[0]) == [0, 1]
+    assert [name for _, name, _, _ in puts.calls] == ["000003.000001-0000-7_9", "000003.000001-0001-7_9"], "fresh name"
+
+
+def test_items_count_once_the_store_has_them(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    puts = Puts(monkeypatch)
+    puts.failures = 1
+    of_chunk, of_actor = Counters(), Counters()
+
+    async def fill() -> None:
+        chunk = Chunk(shard=SHARD, digest="d", number=3, first=0, missing=(1, 1))
+        out = PartWriter(store, QUESTIONS, chunk, "000003.000001", "7_9", Meter(), (of_chunk, of_actor))
+        out.add(QUESTIONS[0], answer(0))
+        out.add(QUESTIONS[0], reject(1))
+        assert of_actor.total == 0, "not stored yet"
+        with pytest.raises(StoreError):
+            await out.flush()
+        assert of_actor.total == 0, "the store did not take them"
+        await out.flush()
+
+    asyncio.run(fill())
+    for counters in (of_chunk, of_actor):
+        assert counters.answers == {"long": 1} and counters.rejects.total() == 1
+
+
+def test_a_slow_store_does_not_stop_what_fills_the_writer(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fill() -> None:
+        loop, go, begun = asyncio.get_running_loop(), asyncio.Event(), []
+        real = parts.put_part
+
+        def slow(*args: Any) -> Any:
+            begun.append(1)
+            asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+            return real(*args)
+
+        monkeypatch.setattr(parts, "put_part", slow)
+        out = writer(store)
+        for row in range(4 * FLUSH_COUNT):
+            out.add(QUESTIONS[0], answer(row))
+            await asyncio.sleep(0)
+        assert len(out._puts) == 1, "what comes meanwhile waits for the put that is under way"
+        go.set()
+        await out.flush()
+        assert rows(store, QUESTIONS[0]) == list(range(4 * FLUSH_COUNT)) and len(begun) == 2
+
+    asyncio.run(asyncio.wait_for(fill(), 20))
+
+
+def test_a_flush_that_is_cut_off_is_waited_for_by_the_next(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fill() -> None:
+        loop, go = asyncio.get_running_loop(), asyncio.Event()
+        real = parts.put_part
+
+        def slow(*args: Any) -> Any:
+            asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
+            return real(*args)
+
+        monkeypatch.setattr(parts, "put_part", slow)
+        out = writer(store)
+        out.add(QUESTIONS[0], answer(0))
+        first = asyncio.create_task(out.flush())
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = asyncio.create_task(out.flush())
+        await asyncio.sleep(0)
+        assert not second.done()
+        go.set()
+        await second
+        assert rows(store, QUESTIONS[0]) == [0]
+
+    asyncio.run(asyncio.wait_for(fill(), 20))

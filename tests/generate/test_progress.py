@@ -1,0 +1,60 @@
+"""Snapshots of a pass: derived figures, what is read back from files, and which become events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recaption.generate.meter import MeterReport
+from recaption.generate.progress import GenerationProgress, PassProgress, ProgressEvents
+
+
+def progress(answers: int = 10, seconds: float = 10.0, **changes: Any) -> PassProgress:
+    long = GenerationProgress(total=1000, resumed=900, answers=answers)
+    return PassProgress(**{"model": "qwen", "generations": {"long": long}, "seconds": seconds} | changes)
+
+
+def test_the_time_left_ignores_resumed_answers() -> None:
+    assert progress().seconds_left == pytest.approx(90)
+    assert progress(seconds=0.0).seconds_left is None, "no rate yet"
+    assert progress(answers=100).seconds_left == 0.0
+    assert progress(answers=100, all_listed=False).seconds_left == 0.0
+
+
+def test_a_snapshot_is_read_back_as_it_was_written() -> None:
+    meter = MeterReport(share=0.9, lost={"read": 0.1})
+    written = progress(phase="generating", engine={"engine": "vllm"}, meter=meter, in_flight=3)
+    data = written.model_dump(mode="json")
+    assert "model" not in data and data["generations"]["long"]["resumed"] == 900
+    assert PassProgress.model_validate({**data, "model": "qwen"}) == written
+
+
+def test_missing_null_and_unknown_fields_of_other_versions_are_tolerated() -> None:
+    data = {"model": "m", "seconds": None, "meter": None, "new": 1, "generations": {"long": {"answers": 3, "x": None}}}
+    read = PassProgress.model_validate(data)
+    assert (read.seconds, read.meter.share, read.generations["long"].answers) == (0.0, None, 3)
+
+
+def test_the_rate_of_an_event_is_that_since_the_event_before() -> None:
+    events = ProgressEvents(-1.0)
+
+    def rate(answers: int, seconds: float, model: str = "qwen") -> float | None:
+        fields = events.generating(progress(answers, seconds, model=model))
+        assert fields is not None
+        found: float | None = fields["captions_per_second"]
+        return found
+
+    assert rate(0, 5.0) is None
+    assert rate(50, 10.0) == pytest.approx(10.0)
+    assert rate(50, 15.0) == 0.0
+    assert rate(50, 15.0) is None, "no time has passed"
+    assert rate(30, 10.0, model="another") == pytest.approx(3.0)
+
+
+def test_within_a_period_only_a_new_phase_is_an_event() -> None:
+    events = ProgressEvents(3600.0)
+    assert events.generating(progress()) is not None
+    assert events.generating(progress(20)) is None
+    assert events.generating(progress(20, phase="done")) is not None
+    assert [events.building(*each) for each in ((0, 0), (1, 2), (1, 2))] == [None, {"done": 1, "total": 2}, None]

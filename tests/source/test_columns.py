@@ -1,0 +1,71 @@
+"""What is in a source and not used is said."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption.source import Source
+from recaption.source.columns import counted, shortened
+
+Build = Callable[..., Source]
+
+
+def test_words() -> None:
+    assert counted(Counter({".txt": 1200, "": 1})) == "1,200 .txt, 1 without suffix"
+    assert counted(Counter({f".{i}": 9 - i for i in range(8)})).endswith("5 .4, 9 others")
+    assert shortened([f"f{i}" for i in range(7)]) == "f0, f1, f2, f3, f4, and 2 more"
+    assert shortened(["a\udcff"]) == "a\\xff"
+
+
+def test_of_a_folder(tmp_path: Path, picture: Callable[..., bytes], source: Build) -> None:
+    for name in ("a.jpg", "a.txt", "b.txt", "x.tar.gz", "LICENSE", ".hidden.jpg", "named.bin"):
+        (tmp_path / name).write_bytes(picture(1))
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg", "alt": "x"}\n{"file_name": "named.bin"}\n')
+    (tmp_path / "up").symlink_to(tmp_path)
+    assert source(tmp_path, format="folder").unused() == [
+        "files that are no images: 2 .txt, 1 without suffix, 1 .gz",  # a table names a.jpg, so a.txt is not read
+        "names that begin with a dot: 1",
+        "links back into a folder above them: 1",
+        "columns that may hold captions: alt (raw captions are taken from caption, txt, text, or from the column that "
+        "source.raw_caption names)",
+    ]
+    assert len(source(tmp_path, format="folder", raw_caption="alt").unused()) == 3
+
+
+def test_of_tars(tmp_path: Path, picture: Callable[..., bytes], write_tar: Callable[..., Path], source: Build) -> None:
+    path = write_tar(
+        tmp_path / "x.tar",
+        [("a.jpg", picture(1)), ("a.png", picture(2)), ("a.npy", b"x"), ("a.json", b'{"title": "x"}'), ("README", b"")],
+    )
+    found = source(path).unused()
+    assert found[:2] == [
+        "members of x that are neither images nor text: 1 without suffix, 1 .npy",
+        "images beside the first of a sample (jpg, jpeg, png, …): 1 samples",
+    ]
+    assert found[2].startswith("columns that may hold captions: title")
+
+
+def test_keys_that_a_json_member_repeats(
+    tmp_path: Path, picture: Callable[..., bytes], write_tar: Callable[..., Path], source: Build
+) -> None:
+    path = write_tar(tmp_path / "x.tar", [("a.jpg", picture(1)), ("a.json", b'{"caption": "x", "caption": "y"}')])
+    assert source(path).unused() == ["all but the last value of keys that a JSON member repeats: caption"]
+    assert next(iter(source(path).index(next(source(path).shards())))).raw_captions == ("y",)
+
+
+def test_of_parquet(tmp_path: Path, picture: Callable[..., bytes], source: Build) -> None:
+    pq.write_table(pa.table({"image": [picture(1)], "mask": [b"x"], "label": ["x"]}), tmp_path / "x.parquet")
+    found = source(tmp_path / "x.parquet").unused()
+    assert found[0] == "columns that hold bytes: mask (binary)"
+    assert found[1].startswith("columns that may hold captions: label")
+
+
+def test_nothing_is_said_of_what_is_used(
+    tmp_path: Path, write_tar: Callable[..., Path], img2dataset_sample: Callable[..., list], source: Build
+) -> None:
+    assert source(write_tar(tmp_path / "x.tar", img2dataset_sample(0, 1))).unused() == []

@@ -1,0 +1,73 @@
+"""Numbers and texts as people read them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recaption.formatting import amount, bar, duration, histogram, listed, percent, printable, quantile, sparks
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (3599, "1 h"),
+        (12_000, "3 h 20 min"),
+        (90_000, "25 h"),
+        (187_200, "2 d 4 h"),
+    ],
+)
+def test_durations_are_said_in_the_units_one_would_use(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0 %"), (0.0001, "<0.1 %"), (0.004, "0.4 %"), (0.61, "61 %"), (0.99999, "99.9 %"), (1, "100 %")],
+)
+def test_only_all_is_a_hundred_percent_and_only_nothing_is_none(share: float, text: str) -> None:
+    assert percent(share) == text
+
+
+@given(st.floats(-1, 2), st.integers(1, 60))
+def test_a_bar_is_as_wide_as_it_is_told(share: float, width: int) -> None:
+    assert len(bar(share, width)) == width
+
+
+def test_a_bar_fills_with_the_share() -> None:
+    assert (bar(0, 4), bar(0.5, 4), bar(1, 4)) == ("    ", "██  ", "████")
+
+
+def test_a_quantile_is_one_of_the_values() -> None:
+    values = [5, 1, 4, 2, 3]
+    assert [quantile(values, q) for q in (0.0, 0.5, 0.9, 1.0)] == [1, 3, 5, 5]
+    with pytest.raises(ValueError, match="no values"):
+        quantile([], 0.5)
+
+
+@given(st.lists(st.integers(0, 400)), st.integers(1, 30))
+def test_a_histogram_counts_every_value_once(values: list[int], bins: int) -> None:
+    assert sum(histogram(values, bins, 320)) == len(values)
+    assert sum(histogram(values, bins)) == len(values)
+
+
+def test_the_highest_spark_is_the_largest_count_and_none_is_blank() -> None:
+    assert sparks(histogram([0, 1, 9, 9, 9, 9], bins=3)) == "▄ █"
+    assert sparks([1, 1000]) == "▁█", "one is more than none"
+    assert sparks([0, 0]) == "  "
+
+
+def test_counts_are_listed_the_most_frequent_first() -> None:
+    assert listed({"empty": 1, "refusal": 1200, "decode": 1}) == "refusal 1,200, decode 1, empty 1"
+
+
+def test_texts_cannot_steer_the_terminal() -> None:
+    assert printable("a\x1b[31mb\u202ec\nd") == "a [31mb c\nd"
+
+
+def test_amounts_keep_their_order_of_magnitude() -> None:
+    assert [amount(n) for n in (0, 950, 12_345, 7_000_000, 2.5e9)] == ["0", "950", "12.3 k", "7.0 M", "2.5 G"]
