@@ -243,4 +243,4 @@ def test_the_rate_on_the_first_screen_is_of_the_answers_beside_it() -> None:
     sink = io.StringIO()
     print_summary(summary, Console(file=sink, width=100), (), (128, 8.0))
     assert re.search(r"captions +192  raw 64 · long 64 · short 64 *\n", sink.getvalue())
-    assert re.search(r"answers of this run +128  16\.0 a second, in 8\.0 s *\n", sink.getvalue())
+    assert re.search(r"answers of this run +128  16\.0 a second, in 8 s *\n", sink.getvalue())

@@ -164,14 +164,14 @@ def note() -> float:
     print("pressed", flush=True)
     return next(times)
 
-def answer_sql(outs, sql, form, console):
+def output_sql(outs, sql, form, console):
     with closing(connect(outs[0], unsafe=True)) as connection:
         connection.create_function("nap", nap)
         run_sql(connection, "SELECT nap(1)", unsafe=True)
 
 times = iter((0.0, 2.0))
 stoppable.time.monotonic = note
-inspect.answer_sql = answer_sql
+inspect.output_sql = output_sql
 from recaption.cli import main
 sys.exit(main(["inspect", sys.argv[1], "SELECT 1"]))
 """
