@@ -239,7 +239,7 @@ def test_an_output_that_a_node_does_not_see_is_told_before_a_model_is_started(
     # Another folder to each process, as /data would be on each node's own disk.
     run = Run(tmp_path / "run", nodes, drivers_code, source, out=Path("/proc/self/cwd/out"))
     assert run.process.wait(timeout=120) == 2
-    assert "does not see what the driver puts there" in run.log.read_text()
+    assert "does not see files that the driver puts there" in run.log.read_text()
     assert not run.engines()
     assert not list((tmp_path / "run" / "out").glob(".probe*"))
 
