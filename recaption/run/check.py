@@ -47,9 +47,9 @@ def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoRetu
 
 
 def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exception]:
-    """Everything that is wrong beside the file: path, columns, prompts, models, annotation, output.
+    """All problems that lie outside the pipeline file: path, columns, prompts, models, annotation, output.
 
-    Without `tagger`, spaCy, which takes seconds to load, is left out.
+    Without `tagger`, spaCy is not checked: it takes seconds to load.
     """
     found: list[Exception] = []
     folder = prompts_beside(path)
@@ -177,7 +177,7 @@ def check_writable(store: Store) -> None:
 
 
 def excluded(source: Source) -> frozenset[str]:
-    """The sha256 of images that must not be asked about, in lower-case hex."""
+    """The sha256 of images that are excluded from generation, in lower-case hex."""
     return read_excluded(source.exclude) if source.exclude else frozenset()
 
 
