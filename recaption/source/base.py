@@ -37,7 +37,7 @@ class Source(Protocol):
     config: SourceConfig
 
     def shards(self) -> Iterator[SourceShard]:
-        """All shards in a deterministic order, listed as they are asked for. Raises SourceError, ShardError."""
+        """All shards in a deterministic order, listed lazily. Raises SourceError, ShardError."""
         ...
 
     @property
@@ -54,7 +54,7 @@ class Source(Protocol):
         ...
 
     def unused(self) -> Sequence[str]:
-        """What is there and not used, in words; tars and Parquet files are judged by the first of them."""
+        """Messages about contents that are not used. Of tars and Parquet files, only the first file is inspected."""
         ...
 
     def signature(self, shard: SourceShard) -> str | None:
@@ -64,16 +64,16 @@ class Source(Protocol):
     def index(self, shard: SourceShard) -> list[Image]:
         """All rows of a shard in order, read once; rows without a usable image have a `reason`.
 
-        Raises ShardError when the shard cannot be read (worth another try), SourceError when it is not what the
-        pipeline says it is.
+        Raises ShardError if the shard cannot be read (another attempt may succeed), SourceError if it does not match
+        the pipeline.
         """
         ...
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-        """The images' bytes as they lie in the source. Every image given comes back once, in the order given.
+        """The images' bytes as stored in the source. Yields every given image once, in the given order.
 
         Takes images of one shard in row order, none with a `reason`. An image that cannot be read, or whose bytes
-        changed since it was indexed, comes back with an ImageError. Raises ShardError when the whole file is gone.
+        have changed since it was indexed, is yielded with an ImageError. Raises ShardError if the file is missing.
         """
         ...
 
@@ -93,7 +93,7 @@ class Row:
     info: ImageInfo | None = None  # of an image with a usable header
 
     def look(self, data: bytes) -> None:
-        """Take in what the image's header says, or why it is none: header and end of file, no limits."""
+        """Read the header and check the end of the file, without limits. Sets `info`, or `reason` and `detail`."""
         from recaption.decode import look
 
         try:
@@ -154,7 +154,7 @@ def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:
 def assign_keys(shard_number: int, source_keys: Sequence[str]) -> list[str]:
     """Keys of a shard's rows: the source's where it is plain and unique in the shard, else `<shard>_<row>`.
 
-    A plain source key that equals the positional key of another row gives way, so keys are unique whatever comes in.
+    A plain source key that equals the positional key of another row is replaced, so keys are always unique.
     """
     counts = Counter(source_keys)
     positional = [f"{shard_number:06d}_{row:06d}" for row in range(len(source_keys))]

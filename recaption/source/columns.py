@@ -18,7 +18,7 @@ _LIKE_A_CAPTION = re.compile(r"caption|text|alt|descri|prompt|label|title|senten
 
 MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member that is looked into at all
-DROPPED = "_dropped"  # column that names what was left out
+DROPPED = "_dropped"  # column with the names of dropped columns
 CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, where source.raw_caption has its default
 TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})
 """Suffixes of text files that hold a column each."""
@@ -30,7 +30,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def clean(value: Any, depth: int = 0) -> Any:
     """The value as strict JSON: NaN and infinities as None, lone surrogates as U+FFFD, dates in ISO form.
 
-    Bytes, and what is nested too deeply, become None.
+    Bytes and values that are nested too deeply become None.
     """
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
@@ -79,14 +79,14 @@ def repeated(names: Sequence[str]) -> list[str]:
 
 @dataclass(kw_only=True, slots=True)
 class Texts:
-    """Text and JSON files that belong to one image: members of a tar sample, or files beside it in a folder."""
+    """Text and JSON files that belong to one image: members of a tar sample, or files of the same stem in a folder."""
 
     columns: dict[str, Any] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)  # of .json; they win over files of the same name
+    fields: dict[str, Any] = field(default_factory=dict)  # of .json; they take precedence over files of the same name
     dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
 
     def add(self, suffix: str, data: bytes | None) -> None:
-        """Take in a file by its suffix in lower case, for which `is_text`; None stands for one above `MAX_JSON`."""
+        """Add a file. `suffix` is in lower case and passes `is_text`. `data` None: the file is above `MAX_JSON`."""
         name = suffix.removesuffix(".json") if suffix != "json" else suffix
         if data is None:
             self.dropped.append(name)
@@ -117,7 +117,7 @@ def is_text(suffix: str) -> bool:
 
 
 def bounded(columns: dict[str, Any], dropped: list[str] | None = None) -> dict[str, Any]:
-    """The columns without values above `MAX_VALUE`; their names, and those in `dropped`, stand in `_dropped`."""
+    """The columns without values above `MAX_VALUE`. `_dropped` lists the names of these and of those in `dropped`."""
     gone = [*(dropped or []), *(name for name, value in columns.items() if _too_large(value))]
     if not gone:
         return columns

@@ -9,12 +9,12 @@ from recaption.io.files import Unreachable, read_range
 from recaption.source.base import checked, unreadable
 from recaption.types import Image
 
-MAX_RANGE = 64 << 20  # bytes read at once; a larger image gets a range of its own
-MAX_GAP = 1 << 20  # bytes between two images that are rather read than skipped
+MAX_RANGE = 64 << 20  # bytes read at once; a larger image is read alone
+MAX_GAP = 1 << 20  # bytes between two images up to which the gap is read, not skipped
 
 
 def read_ranges(images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-    """Every image once, in order. Raises ShardError when the file is gone or several images and none can be read."""
+    """Every image once, in order. Raises ShardError if the file is missing or none of several images can be read."""
     for group in group_ranges(images):
         yield from zip(group, _read_group(group), strict=True)
 

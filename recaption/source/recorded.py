@@ -21,8 +21,9 @@ KeyRule = Literal["source", "positional", "path"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderRule:
     """`path`: key and shard are functions of an image's relative path; `shards` is the number of shards.
-    `source`: shards are cut out of the sorted list of files, as all outputs without a record have it. `beside`: text
-    and JSON files beside an image are read; outputs from before that do not read them, so that their questions stay."""
+    `source`: shards are cut out of the sorted list of files, as in all outputs without a record. `beside`: text
+    and JSON files with the same stem as an image are read; earlier outputs do not read them, so that their
+    questions do not change."""
 
     keys: Literal["source", "path"]
     shards: int = 1
