@@ -25,7 +25,7 @@ _TAG = ("lemma", "label", "text", "char_start", "char_end", "count", "plural", "
 
 
 class Columns:
-    """The tables of some records. Arrays are shared between the tables, so asking for all of them costs little more."""
+    """The tables of some records. The tables share arrays, so all of them cost little more than one."""
 
     def __init__(self, records: Sequence[Record], tokenizers: Sequence[str] = ()) -> None:
         self.records = records

@@ -1,4 +1,4 @@
-"""Which of our generations stands where a trainer has a name of its own; and FLAIR's seven sentence lists.
+"""Maps generations to the names that a trainer expects, and builds FLAIR's seven sentence lists.
 
 FLAIR (ExplainableML/flair, src/flair/data.py, sample_dict) adds seven lists to one pool and draws sentences from it.
 It joins them with ". " and adds no full stop, so entries end without one. A null, a string or a missing list ends the
@@ -16,7 +16,7 @@ from recaption.text import fold
 from recaption.types import Caption, FlairList
 
 Fill = Literal["empty", "repeat"]
-"""What a place without a generation of its own gets: nothing, or those of its kind over again."""
+"""How to fill a list without a generation: leave it empty, or repeat the generations of its kind."""
 
 FLAIR_KINDS: Final[Mapping[str, str]] = {
     name: next(kind for kind in ("raw", "short", "long") if name.startswith(kind)) for name in get_args(FlairList)
