@@ -25,7 +25,7 @@ _WHERE = {"CaptionDataset": "dataset", "CaptionLoader": "deliver", "Mixture": "m
 
 
 def __getattr__(name: str) -> Any:
-    """torch is imported when a dataset is asked for."""
+    """torch is imported on the first access to a name that needs it."""
     if name in _WHERE:
         return getattr(importlib.import_module(f"recaption.load.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

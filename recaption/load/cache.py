@@ -1,6 +1,6 @@
-"""A folder on a local disk for what is slow to get: whole remote files, up to a size, and indexes of tars.
+"""A cache on a local disk for data that is slow to get: whole remote files, up to a total size, and indexes of tars.
 
-Processes of one machine share it. Files appear whole or not at all; the least recently used go first.
+The processes of one machine share it. Files are written atomically; the least recently used ones are removed first.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _INDEX: Final = ".npy"  # these are small and stay
 
 
 class Cache:
-    """`most_bytes` bounds the files of `file`; one larger than that is kept alone."""
+    """`most_bytes` bounds the total size of the files from `file`; a larger file is kept alone."""
 
     def __init__(self, folder: str | Path, most_bytes: int) -> None:
         self._folder, self._most = Path(folder).expanduser().absolute(), most_bytes
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def file(self, url: str, size: Callable[[], int], download: Callable[[str], None]) -> str:
-        """The local copy of what lies at `url`, which never changes; `download` writes it to a path. Raises OSError."""
+        """The local copy of the immutable file at `url`. `download` writes it to a path. Raises OSError."""
         path = self._folder / f"{_digest(url)}-{url.rpartition('/')[2][-80:]}"
         if not self._used(path):
             with self._alone(path):
@@ -37,8 +37,8 @@ class Cache:
         return str(path)
 
     def array(self, key: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """The array of this key, mapped from disk; made if it is not there. The key has to change with what it is made
-        of."""
+        """The array of this key, memory-mapped from disk; created if it is missing. The key must change with the inputs
+        of the array."""
         path = self._folder / f"{_digest(key)}{_INDEX}"
         if not path.exists():
             with self._alone(path):
@@ -55,7 +55,7 @@ class Cache:
 
     def _used(self, path: Path) -> bool:
         try:
-            os.utime(path)  # what was used last is seen by the time
+            os.utime(path)  # the modification time records the last use
         except FileNotFoundError:
             return False
         return True

@@ -42,7 +42,7 @@ def seed_globals(seed: int, epoch: int, index: int) -> None:
 
 @contextmanager
 def kept_globals(keep: bool) -> Iterator[None]:
-    """With `keep` these three are afterwards as they were: in a trainer's own process they are the trainer's."""
+    """With `keep`, restore the three global generators at the end: in its own process, the trainer owns them."""
     import torch
 
     kept = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if keep else None

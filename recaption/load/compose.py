@@ -1,4 +1,4 @@
-"""Which stored texts a drawn text is made of, and what is left of it when sentences at its end are dropped."""
+"""The stored texts that make up a drawn text, and the rest of it when sentences at its end are dropped."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def numbered(record: Record) -> list[int]:
 
 
 def compose(record: Record, drawn: Drawn, first: Sequence[int]) -> list[Piece] | None:
-    """A text as stored ones joined by one space, `first` being `numbered(record)`; a whole caption is all of its
-    sub-captions.
+    """The stored texts which give the drawn text when joined by single spaces. `first` is `numbered(record)`. A whole
+    caption consists of all its sub-captions.
 
-    None where the text is not so made of its parts: it has to be tokenised. Looks at the text itself, so that no
-    policy, whatever it does to its sentences, gets the ids of another text.
+    None if the text is not such a join, so it has to be tokenised. Compares the text itself, so that even a policy that
+    changes its sentences never gets the ids of another text.
     """
     captions, said = record.captions, drawn.text
     parts: Sequence[tuple[int, int]] = drawn.parts

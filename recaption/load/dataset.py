@@ -27,10 +27,10 @@ from recaption.load.shards import Indexed, Sample, Shards, Tars
 from recaption.load.stepped import Batch, Stepped
 from recaption.load.steps import DropLast, Steps
 
-import torch  # isort: skip - after .stepped, which says what to install where it is missing
+import torch  # isort: skip - after .stepped, whose error message names the package to install
 from torch.utils.data import get_worker_info  # isort: skip
 
-_TRIES: Final = 16  # samples that may stand in for an unreadable one before the data as a whole is said to be broken
+_TRIES: Final = 16  # replacements tried for an unreadable sample before the whole dataset is reported as broken
 _QUIET: Final = 60.0  # seconds between two warnings about skipped samples
 
 _log = logging.getLogger("recaption.load")
@@ -38,7 +38,7 @@ _log = logging.getLogger("recaption.load")
 
 @dataclass(slots=True)
 class _Slot:
-    """A place in a batch, and the sample in it: the one that belongs there, or one that stands in for it."""
+    """A slot in a batch with its sample: the one of this position, or a replacement for an unreadable one."""
 
     epoch: int
     index: int
@@ -49,57 +49,57 @@ class _Slot:
 
 class CaptionDataset(Stepped):
     """Images with texts drawn from their captions, in batches, for `DataLoader(dataset, batch_size=None)` or
-    `recaption.load.loader`, which also counts what was delivered.
+    `recaption.load.loader`, which also counts the delivered batches.
 
     `path`: an output folder, a build, or tars (a folder, a pattern, a list), on disk or behind an fsspec URL.
-    `policy`: how texts are drawn (recaption.load.policy); default: what the manifest suggests.
-    `transform`: of the decoded image; what it draws from `random`, `numpy.random` or torch is seeded for each sample.
-    `tokenizer`: a name (`clip` is that of open_clip; a tokenizers JSON file; a hub id), a tokenizer of transformers,
-        the tokenizers library or open_clip, or any function of a list of texts that gives ids [n, L].
-    `length`: tokens of a text with start and end, padding included; a number, or one for each role of text:
-        {"long": 248, "short": 77}, short being what is drawn from raw and short captions only. Default: 77.
-    `overflow`: what is done to longer ones: "drop_tail_sentences", "truncate" (the end token stays) or "error".
-    `token_ids`: those stored with the build stand in for the tokenizer wherever they make exactly the text. True: where
-        the tokenizer was given by name and the build has ids of that name. A name: those, with a tokenizer that was not
-        given by name. False: no.
-    `text_mask`: batches say where texts are no padding.
-    `batch_size`: samples a step on this rank; `rank` and `world_size` are those of torch.distributed, else of the
-        environment (RANK, WORLD_SIZE), else 0 of 1. Give them where ranks share samples (tensor parallelism).
-    `split`: "train" is shuffled anew in each epoch. "val" comes as it lies, each sample once, with the same texts each
-        time. Tars of others are not divided.
-    `epochs`: how many one iteration has; None: it does not end. Iterating again goes on with the next epoch.
-    `drop_last`: "global" leaves out what does not fill a global batch, "pad" fills it up (val always does).
-    `block`: shuffle within blocks of so many shards (Parquet: row groups) in place of everywhere; None: as the format
-        needs it. 0: everywhere.
+    `policy`: how texts are drawn (recaption.load.policy). Default: the policy that the manifest suggests.
+    `transform`: applied to the decoded image. `random`, `numpy.random` and torch are seeded for each sample.
+    `tokenizer`: a name (`clip` for that of open_clip, a tokenizers JSON file, a hub id), a tokenizer of transformers,
+        the tokenizers library or open_clip, or any function that maps a list of texts to ids [n, L].
+    `length`: tokens per text, including start, end and padding: a number, or one for each role of text:
+        {"long": 248, "short": 77}. A text drawn only from raw and short captions is short. Default: 77.
+    `overflow`: how to shorten longer texts: "drop_tail_sentences", "truncate" (keeps the end token) or "error".
+    `token_ids`: use the ids stored with the build instead of the tokenizer wherever they give exactly the text. True:
+        if the tokenizer is given by name and the build has ids of that name. A name: use these ids, with a tokenizer
+        that is not given by name. False: never.
+    `text_mask`: add a mask to batches that marks tokens that are not padding.
+    `batch_size`: samples per step on this rank. `rank` and `world_size` default to those of torch.distributed, else of
+        the environment (RANK, WORLD_SIZE), else 0 of 1. Set them if ranks share samples (tensor parallelism).
+    `split`: "train" is shuffled again in each epoch. "val" is in stored order, each sample once, with the same texts
+        each time. Tars that recaption did not write have no splits.
+    `epochs`: the number of epochs per iteration. None: it does not end. A new iteration starts with the next epoch.
+    `drop_last`: "global" omits samples that do not fill a global batch, "pad" fills the batch up (always so for val).
+    `block`: shuffle within blocks of this many shards (Parquet: row groups) instead of globally. None: the default of
+        the format. 0: globally.
     `decode`: "pil" gives transforms a PIL image, "torchvision" a uint8 tensor [3, H, W], "simplejpeg" an array
-        [H, W, 3]; or a function of the bytes. Images stand upright: of a sidecar, whose bytes are the source's, what is
-        decoded is turned by the record's orientation, and a JPEG is decoded without its EXIF.
-    `output`: of images that are no tensor after `transform`.
-    `on_error`: "raise", or "skip": another sample stands in for one that cannot be read, and it is counted.
-    `tags`: records have their tags, for policies that look at them. `strings`: batches have keys and texts as well.
-    `source`: for a sidecar, the folder where its source's files lie now.
-    `verify`: what is checked of each file of the dataset when a process opens it. "size": its size, against the
-        manifest, or for tars of others against the size that it had when the dataset was opened. "sha256": the whole
-        content as well, once in each process, against the manifest; tars of others have no manifest, so they are read
-        whole when the dataset is opened, and a resume is refused when their content has changed since the state was
-        saved. A file that is changed in place while it is open, at the same size, is not noticed. Images of a sidecar
-        are always held against their sha256.
+        [H, W, 3]; or a function of the bytes. Images are upright. A sidecar uses the source's bytes, so a decoded image
+        is rotated by the record's orientation, and a JPEG is decoded without its EXIF.
+    `output`: "uint8" or "float32", the dtype for images that `transform` does not return as tensors.
+    `on_error`: "raise", or "skip": a sample that cannot be read is replaced by another one and counted.
+    `tags`: decode the records' tags, for policies that use them. `strings`: add keys and texts to batches.
+    `source`: for a sidecar, the current folder of its source's files.
+    `verify`: how to check each file of the dataset when a process opens it. "size" compares its size with the manifest,
+        or, for tars that recaption did not write, with the size at the time the dataset was opened. "sha256" also
+        compares the whole content with the manifest, once per process. Other tars have no manifest, so they are read
+        whole when the dataset is opened, and a resume is refused if their content has changed since the state was
+        saved. A file that is changed in place while it is open, without a change of size, is not detected. Images of a
+        sidecar are always checked against their sha256.
     `cache`: a folder on a local disk for whole remote files, up to `cache_bytes`, and for the indexes of tars that
-        recaption has not written. Where not all of a dataset fits, set `block`, or files are fetched again and again.
+        recaption did not write. If the dataset does not fit, set `block`; otherwise files are fetched repeatedly.
 
     A batch is a dict, B samples of K texts:
         images      [B, 3, H, W], or a list where sizes differ
         texts       int64 [B, K, L]; without a tokenizer B lists of K strings
-        cut         float32 [B, K]: the share of a text's tokens that was too much; not with a function as tokenizer
+        cut         float32 [B, K]: the share of a text's tokens that was cut off; not with a function as tokenizer
         text_mask   bool [B, K, L], with `text_mask`: False where there is padding
-        caption, idx, generation   int64 [B, K]: where a text is from; `generations` names the last (load/texts.py)
+        caption, idx, generation   int64 [B, K]: the origin of a text; `generations` has the names (load/texts.py)
         weight      float32 [B, K]
         index       int64 [B]: the number of the sample, for `sample`
-        mask        bool [B]: False for one that pads the batch or stands in for another: leave it out of evaluations
+        mask        bool [B]: False for a sample that is padding or a replacement: exclude it from evaluations
         step, epoch, skipped       int: global step, epoch, samples of this batch that could not be read
         keys, strings              with `strings`: list of B, list of B lists of K
 
-    Raises UserError for what was given, DatasetError (with shard and key) for what is on disk.
+    Raises UserError for invalid arguments, DatasetError (with shard and key) for invalid data.
     """
 
     def __init__(
@@ -168,7 +168,7 @@ class CaptionDataset(Stepped):
         self._warned, self._unsaid = -_QUIET, 0
 
     def batch(self, step: int) -> Batch:
-        """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        """The batch of this rank at a global step, counted from 0 over all epochs, independent of earlier ones."""
         epoch, positions, mask = self.steps.batch(step, self.rank)
         made = self.load(step, [epoch] * len(positions), self._order(epoch, positions).tolist(), mask)
         return {**made, "step": step, "epoch": epoch}
@@ -188,7 +188,7 @@ class CaptionDataset(Stepped):
         indices: Sequence[int],
         mask: npt.NDArray[np.bool_],
     ) -> Batch:
-        """These samples in these epochs, as a batch of whatever size without `step` and `epoch`."""
+        """A batch of any size with these samples in these epochs, without `step` and `epoch`."""
         with kept_globals(self._transform is not None and get_worker_info() is None):
             return self._load(step, epochs, indices, mask)
 
@@ -269,7 +269,7 @@ class CaptionDataset(Stepped):
         slot.failed += 1
 
     def _told(self, epoch: int) -> int:
-        """The epoch that chance is told: evaluations are all alike."""
+        """The epoch that seeds the random numbers: 0 for evaluations, so that they are identical."""
         return epoch if self.split == "train" else 0
 
     def _say(self, error: DatasetError) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from recaption.errors import UserError
 from recaption.load.stepped import Batch, Stepped
 
-# after .stepped, which says what to install where torch is missing
+# after .stepped, whose error message names the package to install
 from torch import Generator  # isort: skip
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info  # isort: skip
 
@@ -22,17 +22,17 @@ def loader(dataset: Stepped, num_workers: int = 0, **options: Any) -> CaptionLoa
 class CaptionLoader:
     """Iterates over a CaptionDataset or a Mixture with worker processes, and resumes exactly.
 
-    Its state counts the batches that were delivered, not those that workers have made ahead, so it is right at any
-    time, and another number of workers may go on from it:
+    Its state counts delivered batches, not those that workers have prefetched. So it is valid at any time, and a
+    resumed run may use a different number of workers:
 
         >>> batches = loader(dataset, num_workers=8, pin_memory=True)
         >>> for epoch in range(batches.epoch, 30):          # with epochs=1
         ...     for batch in batches:
         ...         train(batch)
-        ...         save(batches.state_dict())              # after the batch at hand
+        ...         save(batches.state_dict())              # after this batch
 
-    Training data: an iteration goes on where the last one was left, also after a `break`, and workers live and read
-    ahead from one epoch into the next. Validation data: each iteration begins at the first sample.
+    Training data: an iteration continues where the last one ended, also after a `break`. Workers stay alive and
+    prefetch across epochs. Validation data: each iteration begins at the first sample.
     """
 
     def __init__(self, dataset: Stepped, num_workers: int = 0, **options: Any) -> None:
@@ -44,7 +44,7 @@ class CaptionLoader:
             raise UserError("in_order=False: batches would come in another order each time. Leave it out")
         self.dataset = dataset
         self.skipped = 0  # samples of delivered batches that could not be read
-        self.texts, self.cut = 0, 0  # texts of delivered batches as ids, and those of them that were too long
+        self.texts, self.cut = 0, 0  # tokenised texts of delivered batches, and how many of these were too long
         # DataLoader draws a number when it starts: from a generator of ours, so that the trainer's is left alone
         self._options = {"num_workers": num_workers, "generator": Generator(), **options}
         self._step = 0
@@ -102,8 +102,8 @@ class CaptionLoader:
     def close(self) -> None:
         """End the workers. The next iteration starts others."""
         running, self._running = self._running, None
-        # What DataLoader's iterator does when it is collected. A worker's error keeps it in a reference cycle, whose
-        # collection takes its queues apart first, and then waits for workers that nobody can tell to end.
+        # DataLoader's iterator does this when it is collected. A worker's error keeps it in a reference cycle, whose
+        # collection destroys its queues first and then waits for workers that can no longer receive the signal to end.
         if end := getattr(running, "_shutdown_workers", None):
             end()
 

@@ -13,7 +13,7 @@ _PADS: Final = ("[PAD]", "<pad>", "<|pad|>")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoder:
-    """Makes ids without start and end tokens, so that what is too long can be cut between sentences."""
+    """Makes ids without start and end tokens, so that a long text can be cut between sentences."""
 
     encode: Callable[[Sequence[str]], Sequence[Sequence[int]]]
     start: tuple[int, ...]
@@ -24,11 +24,11 @@ class Encoder:
 
 
 def encoder_of(given: Any) -> Encoder | None:
-    """None for a callable of which nothing is known but that it makes ids [n, L].
+    """An encoder for a tokenizer. None for any other callable, which only has to return ids [n, L].
 
     A name is one of `recaption.tokenizer`: `clip`, `siglip`, a tokenizers JSON file, a hub id. Fast tokenizers of
-    transformers run without Python; SimpleTokenizer of open_clip is asked text by text, as open_clip does.
-    Raises ConfigError for a name that leads to none.
+    transformers run without Python; SimpleTokenizer of open_clip is called text by text, as open_clip does.
+    Raises ConfigError for a name without a tokenizer.
     """
     if isinstance(given, str):
         made, digest = load_tokenizer(given, setting="tokenizer", extra="train")

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 from recaption.io.files import is_url
 from recaption.load.cache import Cache
 
-_OPEN: Final = 128  # files kept open; a full shuffle goes through all shards, and opening one costs some 10 us
+_OPEN: Final = 128  # files kept open; a full shuffle reads all shards, and opening one takes about 10 us
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,13 +25,13 @@ class Expected:
 
 
 class Files:
-    """Reads whole files and ranges. Everything raises OSError, FileNotFoundError where there is no such file.
+    """Reads whole files and ranges. All methods raise OSError, or FileNotFoundError if the file does not exist.
 
-    A file that `expect` names is checked when it is opened: its size always, and its content once in each process
-    where a sha256 is given.
+    A file that `expect` names is checked when it is opened: its size always, and its content once per process if a
+    sha256 is given.
 
-    With a cache, remote files are fetched whole when a range of them is asked for; else ranges are requested.
-    May be pickled and forked: each process opens its own.
+    With a cache, the first read of a remote file fetches the whole file. Without one, ranges are requested.
+    May be pickled and forked: each process opens its files itself.
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
@@ -128,7 +128,7 @@ class Files:
         return file
 
     def local(self, path: str) -> str:
-        """Where the file lies on a local disk; remote ones are fetched whole, which needs a cache."""
+        """The path of the file on a local disk. Remote files are fetched whole, which needs a cache."""
         if self.cache is None or not is_url(path):
             return path
         return self.cache.file(
@@ -174,7 +174,7 @@ class Files:
             raise
         except ImportError:
             raise
-        except Exception as error:  # back ends have errors of their own
+        except Exception as error:  # each back end has different errors
             raise OSError(f"{type(error).__name__}: {error}") from error
 
     def _forget(self) -> None:

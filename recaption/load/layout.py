@@ -41,7 +41,7 @@ class Layout:
 
     format: Format
     root: str
-    out: str | None  # the output folder that the build lies in, where the source's index is
+    out: str | None  # the output folder that contains the build and the source's index
     files: tuple[DataFile, ...]
     manifest: Mapping[str, Any]
     expected: Mapping[str, Expected]
@@ -56,11 +56,11 @@ class Layout:
 
 
 def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify = "size") -> Layout:
-    """What lies at `path`: an output, `OUT/dataset`, a build's folder, or tars (a file, a folder, a pattern or a list).
+    """The layout of `path`: an output, `OUT/dataset`, a build's folder, or tars (a file, folder, pattern or list).
 
     `verify`: see `CaptionDataset`. With "sha256", tars without a manifest are read whole here.
 
-    Raises UserError where there is nothing to load, DatasetError for a build that is unfinished or newer.
+    Raises UserError if there is nothing to load, DatasetError for a build that is unfinished or of a newer format.
     """
     if isinstance(path, str):
         root = _resolved(path)
@@ -92,7 +92,7 @@ def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify 
 
 
 def _resolved(path: str) -> str:
-    """Without links: when OUT/dataset is pointed at another build, who reads this one goes on with it."""
+    """The path without links: when OUT/dataset is switched to another build, current readers continue with this one."""
     given = path.removeprefix("file://")
     if is_url(given) or not Path(given).expanduser().exists():
         return given.rstrip("/")

@@ -16,28 +16,28 @@ from recaption.load.order import Permutation
 from recaption.load.stepped import Batch, Stepped
 from recaption.load.steps import Steps
 
-import torch  # isort: skip - after .dataset, which says what to install where it is missing
+import torch  # isort: skip - after .dataset, whose error message names the package to install
 
-_PERIOD: Final = 1 << 14  # slots after which the datasets take turns as before; shares are kept to one in so many
+_PERIOD: Final = 1 << 14  # slots after which the sequence of datasets repeats; shares are exact to 1 / _PERIOD
 
 
 class Mixture(Stepped):
-    """Samples of several datasets, each in its share of every batch.
+    """Samples of several datasets, each with its share of every batch.
 
         >>> mixed = Mixture([(recaptioned, 0.8), (raw_only, 0.2)])
         >>> for batch in loader(mixed, num_workers=8): ...
 
     `datasets`: training datasets with the same batch_size, rank and world_size, and texts of the same K and length; the
-        weights are shares of the samples, whatever they sum to. Each is gone through again and again, every sample once
-        in each of its own epochs.
-    `epoch_samples`: samples that are called an epoch of the mixture; default: as many as all datasets have.
-    `epochs`: as in CaptionDataset, of these.
+        weights are relative shares of the samples, with any sum. Each dataset is repeated, with every sample once in
+        each of its epochs.
+    `epoch_samples`: samples per epoch of the mixture. Default: the total of all datasets.
+    `epochs`: the number of these epochs, as in CaptionDataset.
 
-    A batch is that of a CaptionDataset, with `dataset` int64 [B]: which of `datasets` a sample is from, so that
-    `mixed.datasets[d].sample(index)` leads to the record; `generation` counts in this mixture's `generations`.
+    A batch is that of a CaptionDataset, with `dataset` int64 [B]: the position in `datasets` of a sample's dataset, so
+    that `mixed.datasets[d].sample(index)` gives the record. `generation` refers to this mixture's `generations`.
 
-    Within a global batch the samples are in random order. The sample at (step, slot) follows from the seed, the global
-    batch and the datasets alone. Raises UserError for what does not go together.
+    Within a global batch the samples are in random order. The sample at (step, slot) depends only on the seed, the
+    global batch and the datasets. Raises UserError for datasets that cannot be mixed.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Mixture(Stepped):
         self._renumbered = [torch.tensor([*(numbers[g] for g in d.generations), -1]) for d in self.datasets]
 
     def batch(self, step: int) -> Batch:
-        """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        """The batch of this rank at a global step, counted from 0 over all epochs, independent of earlier ones."""
         whose, numbers = self._slots(step)
         made, places = [], []
         for n, dataset in enumerate(self.datasets):
@@ -115,7 +115,7 @@ class Mixture(Stepped):
 
 
 def _schedule(weights: Sequence[float]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Whose each slot of a period is, as evenly as can be, and how many of them each dataset has."""
+    """The dataset of each slot of a period, spread as evenly as possible, and the number of slots of each dataset."""
     if not weights:
         raise UserError("there is no dataset to mix; give a list of (dataset, weight)")
     total = sum(weights)
@@ -132,7 +132,7 @@ def _schedule(weights: Sequence[float]) -> tuple[npt.NDArray[np.int64], npt.NDAr
 
 
 def _merged(batches: Sequence[Mapping[str, Any]], order: npt.NDArray[np.int64]) -> Batch:
-    """One batch of several, its samples in `order` of those of all of them."""
+    """Merge batches into one. `order` refers to the samples of all batches, concatenated."""
     made: Batch = {}
     for name in dict.fromkeys(name for batch in batches for name in batch):
         if any(name not in batch for batch in batches):

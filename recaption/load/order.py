@@ -1,7 +1,7 @@
-"""Which sample comes when, by arithmetic: a position in an epoch -> the number of a sample, without a list of them.
+"""The order of samples, by arithmetic: maps a position in an epoch to the number of a sample, without a list.
 
-Nothing but the seed, the epoch and the sizes of the data enters: no worker, no rank, no buffer. So a run continues
-anywhere at no cost, and memory does not grow with the dataset.
+It depends only on the seed, the epoch and the sizes of the data, not on a worker, a rank or a buffer. So a run resumes
+at any position at no cost, and memory does not grow with the dataset.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Permutation:
         self._keys = [np.uint64(mix(*key, number)) for number in range(_ROUNDS)]
 
     def __call__(self, positions: npt.ArrayLike) -> Integers:
-        """Where each position goes; int64, of the shape of `positions`, all of which are in [0, n)."""
+        """The image of each position under the permutation; int64, in the shape of `positions`, which are in [0, n)."""
         asked = np.asarray(positions, np.uint64)
         values = self._once(np.atleast_1d(asked))
         while (outside := values >= self.n).any():  # less than half of the domain is outside
@@ -58,11 +58,11 @@ class Permutation:
 
 
 class Order:
-    """The order of every epoch over samples that lie in `units` (shards, or row groups of Parquet files).
+    """The order of every epoch over samples that are stored in `units` (shards, or row groups of Parquet files).
 
-    `block` None: every sample may follow every other. `block` n: units are shuffled, then samples among n units that
-    follow each other, so that few units are read at a time: for disks and networks that are slow at random access.
-    `shuffle` False: as they lie.
+    `block` None: every sample may follow every other. `block` n: units are shuffled, then samples among n consecutive
+    units. So few units are read at a time, for disks and networks that are slow at random access.
+    `shuffle` False: in stored order.
     """
 
     def __init__(self, units: Sequence[int] | Integers, seed: int, *, block: int | None = None, shuffle: bool = True):
@@ -96,7 +96,7 @@ class Order:
     def _table(self, epoch: int) -> tuple[Integers, Integers, Integers]:
         """Of the units in this epoch's order: the number of the first sample, where they end, where blocks end."""
         if epoch not in self._tables:
-            if len(self._tables) > 1:  # the epoch at hand and the next one, which a loader reads ahead in
+            if len(self._tables) > 1:  # the current epoch and the next one, from which a loader prefetches
                 del self._tables[min(self._tables)]
             turned = Permutation(len(self._sizes), self._seed, epoch, 0)(np.arange(len(self._sizes)))
             firsts = (np.cumsum(self._sizes) - self._sizes)[turned]

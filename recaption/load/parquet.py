@@ -1,10 +1,10 @@
-"""Rows of nested Parquet files at random: with image bytes (format parquet), or beside the source's files (sidecar).
+"""Random access to rows of nested Parquet files, with image bytes (format parquet) or without them (sidecar).
 
 Everything is read in the calling thread, without the thread pools of pyarrow. A thread of a pool that needs the GIL
 while the interpreter shuts down is ended by Python, and C++ then aborts the process ("terminate called without an
 active exception"). Many workers with a pool each would also compete for the cores.
 
-A row costs its row group, so a few of them are kept, and samples are shuffled among a few units at a time.
+Reading a row means reading its row group, so a few groups are cached, and samples are shuffled among a few units.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class Embedded(Rows):
 
 
 class Sidecar(Rows):
-    """Format sidecar: the bytes lie in the source's files, at the place that OUT/index says.
+    """Format sidecar: the bytes are in the source's files, at the location that OUT/index records.
 
-    `source` is the folder they lie in now, where that is not the one they were indexed in. Key and sha256 are checked.
+    `source` is their current folder, if it has changed since they were indexed. Key and sha256 are checked.
     """
 
     def __init__(self, layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> None:

@@ -88,7 +88,7 @@ def decode_torchvision(data: bytes) -> Any:
 
 
 def decode_simplejpeg(data: bytes) -> Any:
-    """A uint8 array [H, W, 3] in RGB; what is no JPEG, and JPEGs in CMYK, by way of Pillow. Raises ValueError."""
+    """A uint8 array [H, W, 3] in RGB. Other formats, and JPEGs in CMYK, are decoded with Pillow. Raises ValueError."""
     import simplejpeg
 
     if data[:2] == b"\xff\xd8" and simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray"):
@@ -117,10 +117,10 @@ def to_tensor(image: Any, output: Output) -> Any:
 
 
 class Stack:
-    """[B, 3, H, W] where all images are of one size, in memory that a worker shares with the trainer; else the list.
+    """[B, 3, H, W] in memory that a worker shares with the trainer, if all images have one size; else the list.
 
-    Each image is copied as it comes, while the processor still has it at hand: torch.stack afterwards takes twice as
-    long, and so does the transform, in memory that it has not used before.
+    Each image is copied while it is still in the processor's cache. torch.stack at the end would take twice as long,
+    and so would a transform that writes to memory not used before.
     """
 
     def __init__(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Records from what lies on disk: `.json` members, rows of nested Parquet, and the tars of others."""
+"""Builds records from stored data: `.json` members, rows of nested Parquet, and tars that recaption did not write."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _check_key(found: Any, key: str, shard: str) -> None:
 
 
 class _Untagged(SubCaption):
-    """What is decoded in place of a sub-caption where nobody asks for tags: they are more than half of a record."""
+    """Decoded instead of a SubCaption if tags are not needed: they are more than half of a record."""
 
     __slots__ = ()
 

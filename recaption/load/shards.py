@@ -29,7 +29,7 @@ class Sample(NamedTuple):
     record: Record
     image: bytes
     row: int  # in its data file
-    ids: SampleIds | None = None  # stored ones, where they were asked for
+    ids: SampleIds | None = None  # stored token ids, if requested
     orientation: int | None = None  # EXIF orientation to apply once it is decoded (sidecars only)
 
 
@@ -39,9 +39,9 @@ class Shards(Protocol):
     counts: Sequence[int]
     """Usable samples of each file."""
     units: Sequence[int]
-    """The same samples by what has to be read to get at one: files, or row groups."""
+    """The same samples, counted per unit that is read to get one sample: per file, or per row group."""
     block: int | None
-    """How many units to shuffle among where nothing else is asked; None: all of them."""
+    """The default number of units to shuffle among; None: all of them."""
 
     def read(self, file: int, row: int) -> Sample:
         """Raises DatasetError with key and shard, or OSError."""
@@ -49,7 +49,7 @@ class Shards(Protocol):
 
 
 class Kept:
-    """The last few values that were asked for; not carried into another process."""
+    """A cache of the last few requested values. It is emptied when pickled."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -74,7 +74,7 @@ class Kept:
 
 
 class Indexed:
-    """Tars of recaption, by the `.tar.idx` beside each: one read for the place, one for the sample."""
+    """Tars of recaption, with the `.tar.idx` of each: one read for the offset, one for the sample."""
 
     block: int | None = None
 

@@ -67,7 +67,7 @@ class Shared:
 
 
 class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
-    """Whole batches, each a pure function of its global step. A subclass says what a batch is."""
+    """Whole batches, each a pure function of its global step. A subclass defines the batch."""
 
     def __init__(self, steps: Steps, *, seed: int, rank: int, epochs: int | None, split: str, fingerprint: int) -> None:
         super().__init__()
@@ -78,19 +78,19 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self._step, self._stride, self._end = 0, 1, -1
         self._shared = Shared()
         self._seen = 0  # `times_set` of the shared start that `_step` follows from
-        self._loaded = False  # a state that is this worker's own was loaded for the next iteration
+        self._loaded = False  # this worker's own state was loaded for the next iteration
         self._iterations = 0  # of this copy
         self._repeat_warned = False
 
     def batch(self, step: int) -> Batch:
-        """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        """The batch of this rank at a global step, counted from 0 over all epochs, independent of earlier ones."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Batch]:
         """Worker w of W makes steps w, w + W, …, so that DataLoader's round robin gives all of them in order.
 
-        Iterations that are left early: in this process the next one goes on behind the last batch. With workers it
-        begins with the same epoch again, and a warning says so once: call `set_epoch` before each epoch.
+        After an iteration that ended early, the next one continues after the last batch if there are no workers. With
+        workers, it begins the same epoch again and warns once: call `set_epoch` before each epoch.
         """
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
@@ -151,9 +151,9 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         return (step // len(self) + 1) * len(self)
 
     def set_epoch(self, epoch: int) -> None:
-        """The next iteration begins with this epoch, in workers that run already too.
+        """Begin the next iteration with this epoch, also in workers that are already running.
 
-        Not needed where iterations are finished: the next one goes on with the next epoch by itself."""
+        Not needed after a finished iteration: the next one starts with the next epoch."""
         self._set(epoch * self.steps.per_epoch)
 
     def _set(self, step: int) -> None:

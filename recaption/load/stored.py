@@ -1,4 +1,4 @@
-"""The token ids that a build has stored beside its data files, by file and row."""
+"""The token ids that a build stores in addition to its data files, by file and row."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from recaption.io.tar import BrokenTarError, Member, TarReader, plain_header, sp
 _BLOCK: Final = 512
 
 Read = Callable[[int, int], bytes]
-"""(offset, size) -> bytes, less of them where the file ends."""
+"""(offset, size) -> bytes, fewer at the end of the file."""
 
 
 def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
@@ -57,7 +57,7 @@ def _plain(data: bytes) -> list[tuple[str, int, int]] | None:
 
 
 def _any(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """The same of whatever there may be."""
+    """As `_plain`, for members of any kind."""
     for member in _members(io.BytesIO(data), len(data)):
         if member.kind == "file":
             yield member.name, member.offset, member.size
@@ -66,7 +66,7 @@ def _any(data: bytes) -> Iterator[tuple[str, int, int]]:
 def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
     """Where the samples with an image begin and end in a tar of `size` bytes, [n, 2].
 
-    Only headers are read. Raises DatasetError where the tar is broken: samples before that are not silently all.
+    Only headers are read. Raises DatasetError if the tar is broken, so that later samples are not silently lost.
     """
     spans: list[tuple[int, int]] = []
     key, start, end, suffixes = None, 0, 0, set[str]()
@@ -94,7 +94,7 @@ def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
 
 
 class _Ranges(io.RawIOBase):
-    """A file of which ranges are read."""
+    """A file whose ranges are read by a function."""
 
     def __init__(self, read: Read) -> None:
         self._read, self._at = read, 0

@@ -158,7 +158,7 @@ class TextIds:
 
 
 class TextIdsOf:
-    """Of a callable of which nothing is known but that it makes ids [n, L]: length and padding are its own."""
+    """Token ids from a callable that returns ids [n, L] and determines length and padding itself."""
 
     def __init__(self, tokenizer: Tokenize) -> None:
         self._tokenizer = tokenizer

@@ -17,7 +17,7 @@ Sentence = tuple[int, SubCaption]
 WHOLE = -1
 """In place of a sub-caption's idx: the text of the caption itself."""
 
-_NOTHING = " .\t\n"  # all that a sentence is made of that says nothing, but for rarer white space
+_NOTHING = " .\t\n"  # the characters of a sentence without content, except for rarer white space
 _ENDS = frozenset(".!?…:;,。！？：；，、।")
 _CLOSERS = "\"')]}”’»"
 
@@ -31,7 +31,7 @@ class Drawn(NamedTuple):
 
     @property
     def caption(self) -> int:
-        """Position in `record.captions`; -1 where the parts are of several."""
+        """Position in `record.captions`; -1 if the parts are from several captions."""
         captions = {caption for caption, _ in self.parts} if len(self.parts) != 1 else self.parts[0][:1]
         return next(iter(captions)) if len(captions) == 1 else -1
 
@@ -39,13 +39,13 @@ class Drawn(NamedTuple):
 Policy = Callable[[Record, np.random.Generator, int], list[Drawn]]
 """(record, generator, global step) -> the K texts of this record in this step.
 
-The generator is the only source of chance: equal generators, equal texts. The step is for curricula: most leave it
-alone. Any function of this form is a policy; it must give equally many texts for every record.
+The generator is the only source of randomness: equal generators give equal texts. The step is for curricula; most
+policies ignore it. Any function of this form is a policy. It must return the same number of texts for every record.
 """
 
 
 def usable(record: Record) -> list[int]:
-    """Positions of the captions that say something. Raises DatasetError where there are none."""
+    """Positions of the captions that are not blank. Raises DatasetError if there are none."""
     found = [n for n, caption in enumerate(record.captions) if caption.text.strip()]
     if not found:
         raise DatasetError("the record has no text to draw", key=record.key, shard=record.shard)
@@ -107,7 +107,7 @@ def ends(text: str) -> bool:
 
 
 def pick(n: int, m: int, chance: Callable[[], float]) -> list[int]:
-    """m different ones of range(n) in random order, m <= n; `chance` gives numbers in [0, 1), and is asked m times."""
+    """m different numbers of range(n) in random order, m <= n. `chance` is called m times for numbers in [0, 1)."""
     left = list(range(n))
     for at in range(m):
         other = at + int(chance() * (n - at))
@@ -116,10 +116,9 @@ def pick(n: int, m: int, chance: Callable[[], float]) -> list[int]:
 
 
 def tiled(n: int, m: int, chance: Callable[[], float]) -> list[int]:
-    """m of range(n); where n is less, all of them over and over, then a random rest. `chance` as in `pick`.
+    """m numbers of range(n). If n < m, all numbers are repeated, followed by a random remainder. `chance` as in `pick`.
 
-    COSMOS's way to have as few repetitions as there can be (ExplainableML/cosmos, src/training/data.py,
-    random_sample_from_list).
+    COSMOS minimises repetitions in this way (ExplainableML/cosmos, src/training/data.py, random_sample_from_list).
     """
     return pick(n, m, chance) if m <= n else list(range(n)) * (m // n) + pick(n, m % n, chance)
 

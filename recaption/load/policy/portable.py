@@ -1,4 +1,4 @@
-"""Policies that travel to worker processes: what is pickled is how a policy was made, not the closure that it is."""
+"""Policies that can be sent to worker processes: the arguments that made a policy are pickled, not its closure."""
 
 from __future__ import annotations
 

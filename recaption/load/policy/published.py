@@ -33,14 +33,14 @@ _GLOBALS, _MOST_IN_GLOBAL = 2, 5  # of COSMOS
 
 @portable
 def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
-    """K independent texts of 1 to `max_merge` sentences (each number equally often) from the pool of all captions: for
-    two and more, half are a window of consecutive ones, half are any ones in random order.
+    """K independent texts of 1 to `max_merge` sentences (each number equally likely) from the pool of all captions. Of
+    the texts with two or more, half are a window of consecutive sentences, half are any sentences in random order.
 
     The pool is raw, then short and long in turn, and windows cross the borders of captions. That is FLAIR's
     diverse_sampling (ExplainableML/flair, src/flair/data.py, sample_dict and random_sample_from_list; K is
-    --num-sampled-captions, 8, and max_merge --max-merged-num, 3) but for two faults, which `compat` brings back: it
-    never draws the last window, and where the pool has fewer sentences than are to be merged it may say one of them
-    several times in a text.
+    --num-sampled-captions, 8, and max_merge --max-merged-num, 3) without two of its faults, which `compat` restores: it
+    never draws the last window, and if the pool has fewer sentences than are to be merged, it may repeat a sentence
+    within a text.
     """
     _at_least(1, k=k, max_merge=max_merge)
 
@@ -103,9 +103,8 @@ def lotlip(num_text: int = 1, merged_num: int = 3) -> Policy:
     """K = 1 + num_text texts: the raw caption whole (the short text of its loss), then windows of `merged_num`
     consecutive sentences of one long caption, drawn anew for each text.
 
-    LoTLIP trains on three consecutive sub-captions (arXiv 2410.05249); its training code is not released, and whether
-    windows cross from one long caption into the next was asked there (wuw2019/LoTLIP) and is not answered. Here they
-    do not.
+    LoTLIP trains on three consecutive sub-captions (arXiv 2410.05249); its training code is not released, and it
+    is an open question (wuw2019/LoTLIP) whether windows cross from one long caption into the next. Here they do not.
     """
     _at_least(0, num_text=num_text)
     _at_least(1, merged_num=merged_num)

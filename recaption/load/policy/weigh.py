@@ -1,4 +1,4 @@
-"""Our own policy: sentences by their weights, no text twice, the raw caption in a fixed share."""
+"""recaption's own policy: draws sentences by weight, without repetition, and the raw caption with a fixed share."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ def weighted(
 ) -> Policy:
     """K texts without a repetition, each the raw caption or 1 to `max_merge` consecutive sentences of one caption.
 
-    - Raw: each of the K texts is the raw caption, whole, with probability `p_raw`, in every record that has a raw and
-      a generated caption; and the number of raw ones among the K is `k * p_raw`, rounded up or down by chance. With
-      more of them than the record has raw captions, these repeat: the share goes before the rule against repetition.
-    - The others: a number of sentences, each equally often, then a window of so many by weight. A window weighs as much
-      as its weakest sentence. Texts of the same record are drawn on without replacement, so none comes twice.
-    - Sentences with weight 0 (duplicates, by default), fragments and meta sentences are not drawn where there is any
-      other text: not even where the others are too few. Then these repeat, each as often as the next.
-    - A record with no good sentence gives its raw captions only; without those, what it has, each equally often.
+    - Raw: each of the K texts is the whole raw caption with probability `p_raw`, in every record that has a raw and a
+      generated caption. The number of raw texts among the K is `k * p_raw`, randomly rounded up or down. If it exceeds
+      the number of raw captions of the record, these repeat: the share takes precedence over the rule against
+      repetition.
+    - Others: the number of sentences is drawn uniformly, then a window of that size by weight. The weight of a window
+      is that of its weakest sentence. Texts of a record are drawn without replacement, so none occurs twice.
+    - Sentences with weight 0 (duplicates, by default), fragments and meta sentences are not drawn if there is any other
+      text, even if there are too few others. In that case the others repeat, all equally often.
+    - A record without a good sentence gives only its raw captions; without those, all its sentences, equally often.
 
-    `weights` (caption source -> factor, as in the manifest's `sampling`) scales the sentences of a source; sources
-    that it does not name have 1, and that of raw captions is `p_raw`.
+    `weights` (caption source -> factor, as in the manifest's `sampling`) scales the sentences of a source. Sources that
+    it does not name have factor 1. For raw captions, `p_raw` applies instead.
     """
     if k < 1 or max_merge < 1:
         raise UserError(f"k is {k} and max_merge {max_merge}; both must be at least 1")
@@ -53,7 +54,7 @@ def weighted(
             return texts
         windows = _windows(pool, wants, max_merge)
         others = _without_repetition(pool, windows, k - n_raw, set(raw_texts), rng)
-        places = pick(k, n_raw, chance)  # anywhere among the K: a trainer may have a use of its own for the first
+        places = pick(k, n_raw, chance)  # anywhere among the K, because a trainer may treat the first text differently
         for place, one in zip(sorted(places), texts, strict=True):
             others.insert(place, one)
         return others
@@ -62,7 +63,7 @@ def weighted(
 
 
 def _best(record: Record, captions: Sequence[int], factors: Mapping[str, float]) -> tuple[list[Sentence], list[float]]:
-    """The best sentences that the record has and their weights; none where a raw caption is better than all of them."""
+    """The best sentences of the record and their weights; none if a raw caption is better than all of them."""
     generated = [n for n in captions if record.captions[n].granularity != "raw"]
     pool = sentences(record, generated)
     clean = [sentence for sentence in pool if not (sentence[1].is_fragment or sentence[1].is_meta)]
@@ -77,8 +78,8 @@ def _best(record: Record, captions: Sequence[int], factors: Mapping[str, float])
 
 
 def _windows(pool: Sequence[Sentence], wants: Sequence[float], max_merge: int) -> npt.NDArray[np.float64]:
-    """How much each text is wanted: [i, n] that of the i + 1 sentences from n on, 0 where these are not consecutive
-    ones of a caption. Each row that has any sums to 1."""
+    """The weight of each window: [i, n] is that of the i + 1 sentences from n on, 0 if these are not consecutive
+    sentences of one caption. Each row with a positive weight sums to 1."""
     one = np.array(wants)
     goes_on = np.array([a == b and s.idx + 1 == t.idx for (a, s), (b, t) in pairwise(pool)], bool)
     made = np.zeros((min(max_merge, len(pool)), len(pool)))
@@ -92,10 +93,10 @@ def _windows(pool: Sequence[Sentence], wants: Sequence[float], max_merge: int) -
 def _without_repetition(
     pool: Sequence[Sentence], windows: npt.NDArray[np.float64], k: int, taken: set[str], rng: np.random.Generator
 ) -> list[Drawn]:
-    """k texts that are not among those taken, as far as there are so many; then the same again.
+    """k texts that are not in `taken`. If there are fewer, they repeat.
 
-    Sorted by exponential numbers over what they are wanted, the windows come as if each were drawn by weight of those
-    left (Efraimidis and Spirakis, Information Processing Letters 97, 2006).
+    Sorting windows by exponential random numbers divided by their weights is equivalent to drawing them by weight
+    without replacement (Efraimidis and Spirakis, Information Processing Letters 97, 2006).
     """
     wanted = windows.ravel()
     some = np.flatnonzero(wanted)
@@ -109,5 +110,5 @@ def _without_repetition(
             drawn.append(one)
             if len(drawn) == k:
                 return drawn
-    drawn = drawn or [joined(pool[:1])]  # they say no more than the raw caption
+    drawn = drawn or [joined(pool[:1])]  # all windows equal texts already taken
     return [drawn[n % len(drawn)] for n in range(k)]

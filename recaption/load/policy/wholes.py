@@ -23,22 +23,22 @@ from recaption.types import Record
 
 @portable
 def long(k: int = 1) -> Policy:
-    """K long captions, whole; of a record that has none the fused, aspect or short ones, else what there is.
+    """K whole long captions. If the record has none: its fused, aspect or short captions, else any captions.
 
-    Different captions, as far as there are K; then the same again.
+    The captions are different if there are K of them; otherwise they repeat.
     """
     return _of_kinds(k, "long", "fused", "aspect", "short")
 
 
 @portable
 def short(k: int = 1) -> Policy:
-    """K short captions, whole; of a record that has none the raw ones, else what there is. Repeats as `long` does."""
+    """K whole short captions. If the record has none: its raw captions, else any captions. Repeats as `long` does."""
     return _of_kinds(k, "short", "raw")
 
 
 @portable
 def raw(k: int = 1) -> Policy:
-    """K raw captions, whole; of a record that has none the short ones, else what there is. Repeats as `long` does."""
+    """K whole raw captions. If the record has none: its short captions, else any captions. Repeats as `long` does."""
     return _of_kinds(k, "raw", "short")
 
 
