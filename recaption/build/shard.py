@@ -53,7 +53,7 @@ class BuildSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """A shard of a build. `entry` is None where the published build already holds it made from the same inputs."""
+    """A shard of a build. `entry` is None if the published build already holds it made from the same inputs."""
 
     shard: SourceShard
     limit: int

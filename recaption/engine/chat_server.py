@@ -73,7 +73,7 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """The reply to one request. `content` is the body as JSON, None where it is not JSON."""
+    """The reply to one request. `content` is the body as JSON, None if it is not JSON."""
 
     status: int
     content: Any

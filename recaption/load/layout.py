@@ -26,7 +26,7 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFile:
-    """A file with samples. `samples` is None where it has to be counted (tars of others)."""
+    """A file with samples. `samples` is None if it has to be counted (tars of others)."""
 
     shard: str
     path: str

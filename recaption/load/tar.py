@@ -43,7 +43,7 @@ def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
 
 
 def _plain(data: bytes) -> list[tuple[str, int, int]] | None:
-    """Name, offset and size of the members; None where one is no regular file with a ustar header."""
+    """Name, offset and size of the members; None if one is no regular file with a ustar header."""
     found = []
     at = 0
     while at < len(data):

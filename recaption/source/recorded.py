@@ -34,7 +34,7 @@ POSITIONS: Final = FolderRule(keys="source")
 
 
 def recorded_rule(store: Store) -> FolderRule | None:
-    """The rule of an output; None where nothing is listed yet, so that there is a choice.
+    """The rule of an output; None if nothing is listed yet, so that there is a choice.
 
     An output with an index or answers and no record is from before there was a rule by path. Raises DatasetError.
     """

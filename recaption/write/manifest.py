@@ -29,7 +29,7 @@ class BuildInfo:
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` has what the bytes depend on, and nothing that differs
     from run to run; `token_ids` are the tokenizers whose ids were written; `holdout` is the share of images in split
-    val, None where it is unknown; `pixels` has how images were checked (`orientation`, `checked`, `limits`).
+    val, None if it is unknown; `pixels` has how images were checked (`orientation`, `checked`, `limits`).
     """
 
     name: str

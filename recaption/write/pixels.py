@@ -96,7 +96,7 @@ def _size(data: bytes) -> tuple[int, int] | tuple[None, None]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG from its frame header (ITU-T T.81, B.2.2); None where there is none before the scan.
+    """Width and height of a JPEG from its frame header (ITU-T T.81, B.2.2); None if there is none before the scan.
 
     Pillow also reads the other tables: 0.15 ms per image, as much as its JSON takes.
     """

@@ -25,7 +25,7 @@ FLAIR_KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlairProfile:
-    """The lists of a dataset: name of the list -> generation, None where none fills it."""
+    """The lists of a dataset: name of the list -> generation, None if none fills it."""
 
     sources: Mapping[str, str | None]
 
