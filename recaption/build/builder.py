@@ -89,7 +89,7 @@ class Builder:
             self._pool.add(finish_shard, self._shared, shard, listing.images, self._published.get(shard.id))
 
     def poll(self) -> None:
-        """Keep the pool at work. Raises what failed."""
+        """Keep the pool busy. Raises the error of a failed task."""
         self._pool.poll()
 
     def finish(self, building: Callable[[int, int], None], stopping: Callable[[], bool]) -> tuple[str, bool]:
@@ -219,7 +219,7 @@ def tell_failures(entry: ShardEntry, tell: Emit) -> None:
 
 
 def failures_in_words(manifest: dict[str, Any]) -> list[str]:
-    """Warnings about the captions of a build on which annotation or a tokenizer failed; none where there are none."""
+    """Warnings about the captions of a build on which annotation or a tokenizer failed, if any."""
     said = []
     if unparsed := manifest["counts"].get("unparsed", 0):
         captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
@@ -271,14 +271,17 @@ def _name(base: str, revision: int) -> str:
 
 
 def _newest_revision(store: Store, base: str) -> int | None:
-    """Of the finished builds named so. Earlier ones may be gone (`--prune`), so all that are there are looked at."""
+    """The newest revision of the finished builds with this name; None if there is none.
+
+    Earlier ones may have been removed (`--prune`), so all existing folders are checked.
+    """
     named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders(paths.BUILDS))
     revisions = sorted((int(match[1] or 0) for match in named if match), reverse=True)
     return next((r for r in revisions if store.exists(f"{paths.build_folder(_name(base, r))}/{paths.MANIFEST}")), None)
 
 
 def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:
-    """What a build is made from, as far as it is known before a single answer is there."""
+    """The inputs of a build that are known before the first answer."""
     return fingerprint(
         {
             "schema": SCHEMA_VERSION,
@@ -295,7 +298,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
 
 
 def _not_identity(pipeline: Pipeline) -> set[str]:
-    """Output settings on which the bytes of a build do not depend; those that are not used leave builds their names."""
+    """Output settings that do not affect the bytes of a build. Unused settings do not change the name of a build."""
     unused = set() if pipeline.output.profile else {"profile", "profile_map", "profile_fill"}
     unused |= set() if pipeline.output.token_ids else {"token_ids"}
     unused |= set() if pipeline.output.samples_per_shard != "source" else {"samples_per_shard"}
@@ -303,13 +306,13 @@ def _not_identity(pipeline: Pipeline) -> set[str]:
 
 
 def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
-    """Names and files may stay while a tokenizer changes: what it does counts."""
+    """A tokenizer can change under the same name or file, so its behaviour is part of the identity."""
     made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
     return {"token_ids": made} if made else {}
 
 
 def _public(value: Any) -> Any:
-    """JSON with its URLs as they may be published."""
+    """JSON with URLs in a form that may be published."""
     if isinstance(value, dict):
         return {name: _public(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -318,7 +321,7 @@ def _public(value: Any) -> Any:
 
 
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
-    """What the bytes of a build depend on; nothing that differs from run to run."""
+    """The inputs of a build's bytes, without values that differ between runs."""
     profile = profile_of(plan.pipeline, plan.questions)
     return {
         "recaption": recaption.__version__,

@@ -1,4 +1,4 @@
-"""What the build does on the cluster: a task for each core there is, and what comes back, in the order it comes."""
+"""Runs the tasks of a build on the cluster, one per core, and collects their results in order of completion."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from recaption.write import GenerationCounts, ShardEntry, written_shard
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """What is known of a finished source shard. `samples` are its usable images in train; None: not counted."""
+    """The counts and inputs of a finished source shard. `samples` are its usable images in train; None: not counted."""
 
     shard: SourceShard
     limit: int  # rows of it that are within the run's scope
@@ -60,7 +60,7 @@ class Packing:
 
     @property
     def inputs(self) -> str:
-        """Identity of all that it is built from."""
+        """Identity of all inputs of the dataset shard."""
         return _digest((s.source.shard.id, s.source.inputs, s.first, s.stop) for s in self.segments)
 
 

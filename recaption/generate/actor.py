@@ -412,7 +412,7 @@ class EngineHost:
 
 
 def node_bytes() -> float:
-    """Memory of this machine; infinite where psutil is not installed."""
+    """Memory of this machine; infinite if psutil is not installed."""
     try:
         import psutil
     except ImportError:

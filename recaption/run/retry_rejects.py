@@ -161,7 +161,7 @@ def count_answered(store: Store, questions: Sequence[Question], places: Sequence
 
 
 def _answered(store: Store, question: Question, shards: set[str]) -> tuple[set[Place], set[tuple[str, str, str]]]:
-    """What is answered in these shards: places, and (shard, sha256, key) whatever the prompt was."""
+    """The answered images of these shards: places, and (shard, sha256, key) for any prompt."""
     files = _files(store, ANSWERS, question, sorted(shards))
     names = [name for name, paths in files.items() for _ in paths]
     paths = [path for paths in files.values() for path in paths]

@@ -1,4 +1,4 @@
-"""Where images come from: WebDataset tars, Parquet files, folders; by locator, their bytes untouched."""
+"""Sources of images: WebDataset tars, Parquet files, folders. Images are read by locator, with unchanged bytes."""
 
 from __future__ import annotations
 

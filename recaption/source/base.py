@@ -31,7 +31,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Source(Protocol):
-    """Where images come from. Picklable: it travels to the workers, which read by locator."""
+    """A source of images. It is picklable, because workers get a copy and read by locator."""
 
     kind: str  # "webdataset" | "parquet" | "folder"
     config: SourceConfig
@@ -42,11 +42,11 @@ class Source(Protocol):
 
     @property
     def key_rule(self) -> KeyRule:
-        """What keys follow from."""
+        """The rule by which keys are made."""
         ...
 
     def files(self) -> frozenset[str]:
-        """Ids of the source's files. Its shards are named by them, with `-<number>` behind where a file is cut."""
+        """Ids of the source's files. Shards are named by them, with the suffix `-<number>` if a file is cut."""
         ...
 
     def columns(self) -> frozenset[str]:
@@ -80,7 +80,7 @@ class Source(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class Row:
-    """A row on its way to become an Image, before its key is known."""
+    """A row of a source, from which an Image is made once its key is known."""
 
     source_key: str
     locator: Locator
@@ -136,7 +136,7 @@ def images(
 
 
 def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:
-    """The images; those outside of `limits` with the reason. The one place where all engines' images are judged."""
+    """The images; those outside of `limits` have a reason. Images for all engines are checked only here."""
     from recaption.decode import check_limits
 
     allowed = ImageLimits(min_side=limits.min_side, max_pixels=limits.max_pixels, max_aspect=limits.max_aspect)
@@ -170,7 +170,7 @@ def assign_keys(shard_number: int, source_keys: Sequence[str]) -> list[str]:
 
 
 def checked(image: Image, data: bytes | None) -> bytes | ImageError:
-    """The bytes, if they are those that the index saw."""
+    """The bytes, if they match the index."""
     if data is None or hashlib.sha256(data).hexdigest() != image.sha256:
         seen = "are missing" if data is None else f"({len(data)} of them) have another sha256"
         return ImageError(
@@ -183,12 +183,12 @@ def checked(image: Image, data: bytes | None) -> bytes | ImageError:
 
 
 def unreadable(image: Image, error: BaseException) -> ImageError:
-    """The row that becomes of an image whose bytes the store does not give."""
+    """The row for an image whose bytes cannot be read from the store."""
     return ImageError("unreadable", str(error) or type(error).__name__, key=image.key, shard=image.shard)
 
 
 def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
-    """What of the pipeline a shard's index depends on, besides the files: 8 hex digits."""
+    """A hash (8 hex digits) of the pipeline settings that a shard's index depends on, in addition to the files."""
     parts: Mapping[str, Any] = config.model_dump(
         include={"raw_caption", "image", "key", "keys", "captions", "orientation"}
     )

@@ -1,4 +1,4 @@
-"""What came along with an image, as JSON values that stay small."""
+"""The columns of an image in its source, as JSON values of bounded size."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def repeated_keys(data: bytes) -> list[str]:
 
 
 def repeated(names: Sequence[str]) -> list[str]:
-    """Names that are there more than once, in order."""
+    """Names that occur more than once, in order."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
@@ -134,11 +134,11 @@ def _too_large(value: Any) -> bool:
 def raw_captions(
     columns: Mapping[str, Any], name: str | None, lines: AbstractSet[str] = frozenset()
 ) -> tuple[str, ...]:
-    """The captions that came along, as they are: a column's text, or all texts of a list. Blank ones are none.
+    """The raw captions of an image, unchanged: the text of a column, or all texts of a list. Blank ones are ignored.
 
-    Columns in `lines` are text files: several lines of one are several captions. Where the column has its default name,
-    the first of `CAPTION_COLUMNS` with a text counts: img2dataset writes a caption that it does not have as null in
-    `.json` and as an empty `.txt`, and `text` is what Hugging Face's examples call it.
+    Columns in `lines` are text files: each line is a caption. If the column has its default name, the first of
+    `CAPTION_COLUMNS` with a text is used: img2dataset writes a missing caption as null in `.json` and as an empty
+    `.txt`, and Hugging Face's examples use the name `text`.
     """
     if name is None:
         return ()
@@ -186,7 +186,7 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def unused_captions(columns: Iterable[str], config: SourceConfig) -> list[str]:
-    """Columns that may hold captions, where none of those is there that captions are taken from."""
+    """Columns that may hold captions, if the source has none of the columns from which captions are taken."""
     names = sorted(columns)
     if config.raw_caption != CAPTION_COLUMNS[0] or any(name in CAPTION_COLUMNS for name in names):
         return []

@@ -159,7 +159,7 @@ class FolderSource:
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint64]:
-        """Of all images: eight bytes each, since names of ten million files take a gigabyte."""
+        """Hashes of all images: eight bytes each, since names of ten million files take a gigabyte."""
         named = np.fromiter(map(_hash, self._table.rows), np.uint64)
         found = np.union1d(np.array(self._scan.hashes, np.uint64), named)
         if not len(found):
@@ -218,7 +218,7 @@ class FolderSource:
 
     @cached_property
     def _named(self) -> npt.NDArray[np.bool_]:
-        """Of each image in the scan, whether a table names it."""
+        """For each image in the scan: whether a table names it."""
         known = np.fromiter(map(_hash, (*self._table.rows, *self._table.also)), np.uint64)
         return np.isin(np.array(self._scan.hashes, np.uint64), known)
 

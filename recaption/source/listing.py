@@ -1,4 +1,4 @@
-"""From patterns to the files that there are, in a deterministic order, each with its shard id."""
+"""Expands patterns to existing files in a deterministic order, each with its shard id."""
 
 from __future__ import annotations
 

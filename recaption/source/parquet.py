@@ -246,7 +246,7 @@ def _bytes(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
 
 
 def _names(batch: pa.RecordBatch, layout: Layout) -> list[str | None]:
-    """Hugging Face's file names, where there are any."""
+    """Hugging Face's file names, if there are any."""
     if not layout.has_path:
         return [None] * batch.num_rows
     return _values(pc.struct_field(batch.column(layout.image), "path"))

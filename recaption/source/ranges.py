@@ -1,4 +1,4 @@
-"""Reading byte ranges of tars: consecutive images come with one read, bounded in size."""
+"""Reads byte ranges of tars: consecutive images are read together, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _read_group(group: list[Image]) -> list[bytes | ImageError]:
 
 
 def _read_singly(group: list[Image]) -> list[bytes | ImageError]:
-    """One bad spot on a disk must not cost its neighbours; if nothing can be read, the shard has failed."""
+    """Read images one by one after an error, so that a bad sector affects one image. If all fail, the shard fails."""
     found: list[bytes | ImageError] = []
     last: ShardError | None = None
     for image in group:

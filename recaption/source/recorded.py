@@ -1,4 +1,4 @@
-"""How an output names the images of a folder: decided on its first run, recorded in it, and kept from then on."""
+"""The rule for keys of a folder's images: chosen on the first run of an output, recorded in it, and never changed."""
 
 from __future__ import annotations
 

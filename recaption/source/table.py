@@ -66,7 +66,7 @@ def _in_preference(path: str) -> tuple[str, int]:
 
 
 def read_tables(folder: str, tables: Sequence[str]) -> Table:
-    """Tables in a folder and those below it, given from the outside in: an inner one wins. Raises as `read_table`."""
+    """Merge tables of nested folders, outer ones first: inner tables take precedence. Raises as `read_table`."""
     merged = Table()
     for path in tables:
         one = read_table(f"{folder}/{path}", posixpath.dirname(path))

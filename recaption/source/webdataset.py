@@ -33,7 +33,7 @@ _HEAD = 64  # samples looked at for the names of columns
 
 @dataclass(kw_only=True, slots=True)
 class _Sample:
-    """The members of one sample, as they are met."""
+    """The members of one sample, collected while the tar is read."""
 
     key: str
     suffixes: list[str] = field(default_factory=list)

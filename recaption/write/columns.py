@@ -152,7 +152,7 @@ def _table(columns: dict[str, pa.Array], target: pa.Schema) -> pa.Table:
 
 
 def by_key(table: pa.Table) -> pa.Table:
-    """Sorted by key; rows with equal keys keep their order. Keys mostly are in order already: then nothing is moved."""
+    """Sorted by key; rows with equal keys keep their order. Usually keys are already in order, and nothing is moved."""
     keys = table["key"].combine_chunks()
     if len(keys) < 2 or pc.all(pc.less_equal(keys[:-1], keys[1:])).as_py():
         return table

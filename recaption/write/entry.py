@@ -42,7 +42,7 @@ class GenerationCounts:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GenerationCounts:
-        """From a manifest; before schema 1.3 nothing was cleaned."""
+        """Read from a manifest; before schema 1.3, `cleaned` is 0."""
         counts = {name: data[name] for name in ("asked", "answered", "rejected")}
         cleaned = data.get("cleaned", 0), data.get("cleaned_by", {})
         return cls(**counts, reasons=data["rejects"], cleaned=cleaned[0], rules=cleaned[1])

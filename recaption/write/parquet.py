@@ -1,4 +1,4 @@
-"""Shards in Parquet form: the nested record with the image bytes, as Hugging Face's viewer and `datasets` want it."""
+"""Shards in Parquet form: the nested record with the image bytes, as Hugging Face's viewer and `datasets` expect it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ QUALITY: Final = 95  # of transcoded images; 4:4:4 chroma, so that thin coloured
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """Image bytes as the dataset holds them. `width` and `height` are of the stored pixels, from the header."""
+    """Image bytes as stored in the dataset. `width` and `height` are those of the stored pixels, from the header."""
 
     data: bytes  # upright
     format: str

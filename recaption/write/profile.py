@@ -59,10 +59,10 @@ def places(
 ) -> dict[str, str | None]:
     """The generation for each of a trainer's names.
 
-    `wanted` maps its names to the kind of text that it means by them, `kinds` our generations, in pipeline order, to
-    theirs. `given` is the whole map where it is not empty; else raw fills raw, and the generations of a kind fill the
-    names of that kind in order. Names that are left over get None or, with fill repeat, the same generations again.
-    Raises UserError for a name or a generation that there is not.
+    `wanted` maps the trainer's names to kinds of text, `kinds` maps generations, in pipeline order, to their kinds. If
+    `given` is not empty, it is the whole map. Otherwise raw fills raw, and the generations of a kind fill the names of
+    that kind in order. Remaining names get None or, with fill repeat, the same generations again.
+    Raises UserError for an unknown name or generation.
     """
     known = {"raw": "raw", **kinds}
     for name, generation in given.items():

@@ -38,7 +38,7 @@ _PROBES = (
 
 
 class Encoder:
-    """One tokenizer, that makes ids without start and end tokens. Raises ConfigError when it cannot be had."""
+    """A tokenizer that makes ids without start and end tokens. Raises ConfigError if it is not available."""
 
     def __init__(self, name: str) -> None:
         self._tokenizer, digest = load_tokenizer(name, setting="output.token_ids", extra="run")

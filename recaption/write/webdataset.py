@@ -67,7 +67,7 @@ def tar_writer(
 ) -> Iterator[tuple[TarWriter, dict[str, Sink]]]:
     """A writer of `path` (a .tar) and `<path>.idx`. After the block has ended without an error, both exist.
 
-    The dict then holds the closed sinks by path. The index comes last: where it is, the tar is.
+    The dict then holds the closed sinks by path. The index is written last, so if it exists, the tar exists.
     """
     sinks: dict[str, Sink] = {}
     with outfile(store, path) as sink:
@@ -95,7 +95,7 @@ def pieces(key: str, members: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
 
 
 def end_mark(size: int) -> bytes:
-    """What ends a tar whose members take `size` bytes: two empty blocks, then zeros to a whole record."""
+    """The end of a tar whose members take `size` bytes: two empty blocks, then zeros up to a whole record."""
     end = size + 1024
     return bytes(1024 + -end % tarfile.RECORDSIZE)
 
