@@ -484,7 +484,7 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
 
 def _parts(data: dict[str, Any]) -> Parts:
     def part(kind: type[_S], value: Any, needed: frozenset[str] = frozenset()) -> _S | None:
-        """Without the keys that are wrong; None where one of them is `needed`, or the whole is wrong."""
+        """Without the keys that are wrong; None if one of them is `needed`, or the whole is wrong."""
         try:
             return kind.model_validate(value)
         except ValidationError as error:

@@ -1,9 +1,9 @@
-"""From an image file's bytes to pixels: the one way, for every engine.
+"""Decodes the bytes of an image file to pixels, in the same way for every engine.
 
 The model sees what a trainer sees: `PIL.Image.open(file).convert("RGB")` (open_clip, src/open_clip_train/data.py;
 webdataset, `decode("pilrgb")`; timm, readers) of an image that stands upright. Builds write it upright, and so it is
 decoded upright where the caller gives its orientation, which is what `PIL.ImageOps.exif_transpose` applies. Colour
-profiles are ignored. Transparency is laid over white, where `convert` would show whatever colour lies below it;
+profiles are ignored. Transparent images are composited over white; `convert` would show the hidden colour below.
 `to_rgb` is also what the writer uses when it transcodes such an image to JPEG.
 
 Pillow decides what is an image: nothing that it loads is rejected here as undecodable or truncated, and nothing that it
@@ -70,7 +70,7 @@ _TURNS: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageInfo:
-    """What an image file's header says; width and height in pixels as stored."""
+    """The contents of an image file's header; width and height in pixels as stored."""
 
     format: str  # one of FORMATS
     width: int
@@ -217,10 +217,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 class Decoder:
-    """`decode` with a small memory, so that an image asked several prompts is decoded once; safe across threads.
+    """`decode` with a small cache, so that an image with several prompts is decoded only once. Thread-safe.
 
-    `keep` images (or their errors) are remembered by sha256 and share, the least recently used one forgotten first. The
-    image returned is shared: do not change it in place. `decoded` counts the times a file was really decoded.
+    `keep` images (or their errors) are cached by sha256 and share; the least recently used one is dropped first. The
+    returned image is shared: do not change it in place. `decoded` counts the files that were really decoded.
     """
 
     def __init__(self, limits: ImageLimits, max_pixels: int | None = None, keep: int = 8) -> None:
@@ -232,7 +232,7 @@ class Decoder:
     def decode(self, data: bytes, sha256: str, share: float = 1.0, orientation: int | None = None) -> Image.Image:
         """The RGB image in `data`, whose sha256 is `sha256`; `share`, `orientation` and what it raises as of `decode`.
 
-        An image has one orientation, so what is kept is not told apart by it.
+        An image has one orientation, so the orientation is not part of the cache key.
         """
         place = sha256, share
         with self._lock:
@@ -249,7 +249,7 @@ class Decoder:
             try:
                 result.set_result(decode(data, self.limits, self.max_pixels, share, orientation))
             except BaseException as error:
-                result.set_exception(error)  # whoever waits for this image must not wait for ever
+                result.set_exception(error)  # threads that wait for this image must not wait forever
                 if not isinstance(error, ImageError):
                     with self._lock:
                         self._kept.pop(place, None)
@@ -340,7 +340,7 @@ def _check_end(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None
 
 
 def _explain(error: Exception, kind: str, data: bytes) -> ImageError:
-    """Pillow's error as ours: too early an end is told from damage by the file's own structure, then by the error."""
+    """Pillow's error as an ImageError. The file's structure, then the error, distinguishes truncation from damage."""
     reason: Reason = "undecodable"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         reason = "too_many_pixels"

@@ -1,6 +1,6 @@
-"""What an image file's bytes say without a decoder: its format, where it ends, which way up it is.
+"""Reads the format, the end and the orientation of an image file from its bytes, without a decoder.
 
-Nothing here rejects a file. Pillow decides that (`recaption.decode`); where the structure looks wrong, it is asked.
+This module never rejects a file. Pillow decides that (`recaption.decode`), also if the structure looks wrong.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def plain_jpeg(data: bytes) -> bytes:
     """The JPEG without segments that say nothing about pixels: EXIF, colour profiles, thumbnails, comments.
 
-    Of the application segments JFIF (e0) and Adobe (ee, which tells the colour transform) stay.
+    Keeps the application segments JFIF (e0) and Adobe (ee, which gives the colour transform).
     """
     return _without(
         data,
@@ -224,7 +224,7 @@ def _jpeg_exif(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def exif_of(kind: str, data: bytes) -> bytes | None:
-    """The EXIF block of a JPEG or PNG as Pillow finds it, which begins with a TIFF header; None where there is none."""
+    """The EXIF block of a JPEG or PNG as Pillow finds it, which begins with a TIFF header; None if there is none."""
     if kind == "JPEG":  # Pillow joins several segments
         return b"".join(data[start + 4 + len(_EXIF) : end] for start, end in _jpeg_exif(data)) or None
     return png_metadata(data).exif if kind == "PNG" else None
@@ -232,14 +232,14 @@ def exif_of(kind: str, data: bytes) -> bytes | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
-    """EXIF and XMP of an image file, each None where there is none."""
+    """EXIF and XMP of an image file, each None if there is none."""
 
     exif: bytes | None = None
     xmp: bytes | str | None = None
 
     @property
     def orientation(self) -> int | None:
-        """The orientation that `PIL.ImageOps.exif_transpose` applies, 2 to 8; None where it leaves the image as it is.
+        """The orientation that `PIL.ImageOps.exif_transpose` applies, 2 to 8; None if it leaves the image as it is.
 
         XMP counts where EXIF has no such field (PIL.Image.Image.getexif); an EXIF orientation of 1 is one.
         """
@@ -319,7 +319,7 @@ def exif_orientation(exif: bytes) -> int | None:
 
 
 def _exif_orientation(exif: bytes) -> int | None:
-    """The number in the field as Pillow reads it; 0 for a field that is no whole number, None where it sees no field.
+    """The number in the field as Pillow reads it; 0 for a field that is no whole number, None if it sees no field.
 
     Of several fields the first counts, and of several values. A field of an unknown type is skipped, and the directory
     ends at a value that lies outside of the block (PIL.TiffImagePlugin.ImageFileDirectory_v2.load).

@@ -1,4 +1,4 @@
-"""What a check finds wrong with a dataset, and how that is printed; whoever checks gives `Problem`s one by one."""
+"""Problems that a check finds in a dataset, and how to print them. Checks yield `Problem`s one by one."""
 
 from __future__ import annotations
 

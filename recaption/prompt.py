@@ -109,7 +109,7 @@ class Prompt:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
 
     def fill_in_as_before(self, columns: Mapping[str, Any], now: str | None = None) -> str | None:
-        """The text that earlier versions made of these columns; None where it was the same as now.
+        """The text that earlier versions made of these columns; None if it was the same as now.
 
         Before schema 1.3, null became "None" and a blank stayed a blank. A text without anything visible was sent.
         Answers to such prompts are stored and paid for, so they are looked up by this text. It is never sent. `now` is

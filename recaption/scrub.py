@@ -1,7 +1,7 @@
-"""What must not be kept: secrets and image bytes, taken out of texts before they go into a log.
+"""Removes secrets and image bytes from texts before they are logged.
 
-Errors quote requests, requests have headers and signed URLs, and whoever writes an error does not know where it will
-lie one day. So every text is looked through, whoever it comes from.
+Errors quote requests, requests have headers and signed URLs, and the code that raises an error does not know where it
+will be stored. So every text is scrubbed, regardless of its origin.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Scrubber:
         self._known = sorted(forms, key=len, reverse=True)  # the longest first: one may hold another
 
     def __call__(self, value: Any) -> Any:
-        """A number or None stays as it is; of bytes only their number is said; anything else becomes its text."""
+        """Numbers and None are unchanged. Bytes are replaced by their count, anything else by its scrubbed text."""
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, Mapping):

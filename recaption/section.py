@@ -74,12 +74,12 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Section] | None]) -> list[str]:
-    """A line per problem; what pydantic says of each branch of a union is joined into one."""
+    """A line per problem. pydantic's messages about the branches of a union are joined into one line."""
     lines: dict[str, list[str]] = {}
     for error in errors:
         below = [other["loc"] for other in errors if len(other["loc"]) > len(error["loc"])]
         if error["type"] == "too_short" and any(loc[: len(error["loc"])] == error["loc"] for loc in below):
-            continue  # an item was there, it was just wrong: the other line says how
+            continue  # an item exists but is invalid: the other line describes it
         loc = tuple(part for part in error["loc"] if not _is_branch(part))
         where = ".".join(str(part) for part in loc) or "pipeline"
         text = str(error["msg"]).removeprefix("Value error, ")

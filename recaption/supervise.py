@@ -108,7 +108,7 @@ def divert_native_stderr() -> None:
     """Keep what native code writes to file descriptor 2 for the parent's report; Python's stderr stays visible.
 
     Ray's C++ core logs there, in the middle of our lines. Without a parent nothing is diverted. `stdio.unblock` gave
-    Python's stderr a file descriptor of its own.
+    Python's stderr a separate file descriptor.
     """
     global _diverted
     if _shared is None or sys.stderr is None or _diverted:
@@ -205,7 +205,7 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
 
 
 def _end_with_parent(alive: int) -> None:
-    """Runs in a thread of the driver. Else Ray's agents would live for a minute, an engine's process for ever."""
+    """Runs in a thread of the driver. Else Ray's agents would live for a minute, an engine's process forever."""
     os.read(alive, 1)
     for _ in range(3):  # also what is started meanwhile
         for process in _below(os.getpid()):

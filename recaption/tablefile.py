@@ -1,8 +1,8 @@
 """Parquet files read in the calling thread.
 
-pyarrow reads with threads of its own by default. When a short-lived process ends while they start, the interpreter
-aborts ("terminate called without an active exception"): workers of loaders and of Ray, and commands. So all of
-recaption reads with this function, or with `use_threads=False` (a test over the source files keeps it true).
+By default, pyarrow reads with its own threads. If a short-lived process (a command, a worker of a loader or Ray) ends
+while they start, the interpreter aborts ("terminate called without an active exception"). So all of recaption reads
+with this function, or with `use_threads=False` (a test over the source files checks this).
 """
 
 from __future__ import annotations

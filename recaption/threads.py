@@ -56,10 +56,11 @@ def waited(
     silent: Callable[[float], object] = lambda seconds: None,
     grace: float = GRACE_SECONDS,
 ) -> A:
-    """What `call` returns or raises. It runs on a daemon thread, so that signals are heard while a store is silent.
+    """What `call` returns or raises. It runs on a daemon thread, so that signals are handled if a store does not reply.
 
-    `silent` is called with the seconds that the call has run. Raises Interrupted when `stopping` says so and the call
-    does not end within `grace` seconds; it then goes on until the process ends, so it must be one that may be killed.
+    `silent` is called with the seconds that the call has run. Raises Interrupted if `stopping` returns True and the
+    call does not end within `grace` seconds. The call then continues until the process
+    ends, so it must be safe to kill.
     """
     results: list[A] = []
     errors: list[BaseException] = []

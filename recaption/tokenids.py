@@ -119,7 +119,7 @@ class SampleIds(NamedTuple):
     marks: list[int]
 
     def joined(self, pieces: Sequence[Piece]) -> array[int] | None:
-        """The ids of the pieces joined by one space. None where they do not follow from those of the texts, or one of
+        """The ids of the pieces joined by one space. None if they do not follow from those of the texts, or one of
         those is not known: join the pieces and tokenise that. Raises IndexError.
         """
         if len(pieces) > 1 and not self.facts.composable:

@@ -101,7 +101,7 @@ def _from_hub(name: str, hub_id: str, setting: str, extra: str) -> Path:
 
 
 def _open_clips() -> Any:
-    """CLIP's, of the merges that open_clip ships; None where it is not installed.
+    """CLIP's, of the merges that open_clip ships; None if it is not installed.
 
     Normaliser, pieces and ends as in tokenizer.json of openai/clip-vit-base-patch32 and transformers'
     tokenization_clip.py.
@@ -176,7 +176,7 @@ def _merges(setting: str, extra: str) -> list[tuple[str, str]]:
 
 
 def _shipped_merges() -> list[tuple[str, str]] | None:
-    """The merges that open_clip ships, as its SimpleTokenizer reads them; None where it is not installed."""
+    """The merges that open_clip ships, as its SimpleTokenizer reads them; None if it is not installed."""
     found = importlib.util.find_spec("open_clip")
     path = Path(found.origin).parent / "bpe_simple_vocab_16e6.txt.gz" if found and found.origin else None
     if path is None or not path.is_file():

@@ -174,7 +174,7 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """One question asked of every image: model x prompt x sampling. `fingerprint` is its identity (16 hex digits)."""
+    """One question for every image: model x prompt x sampling. `fingerprint` is its identity (16 hex digits)."""
 
     id: str
     model: str  # the model's name in the pipeline
@@ -199,7 +199,7 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What a model said to one image for one generation. `text` is the model's own string, only made storable."""
+    """A model's answer for one image and one generation. `text` is the model's string, changed only to be storable."""
 
     key: str
     sha256: str
@@ -259,8 +259,8 @@ class Reject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tag:
-    """A noun phrase of a sub-caption: an object, or flagged as none. Offsets are code points into the caption's text,
-    half-open. Only those of kind `object` are said to be there."""
+    """A noun phrase of a sub-caption: an object, or another kind. Offsets are code points into the caption's text,
+    half-open. Only tags of kind `object` state that something is present."""
 
     lemma: str
     label: str | None = None  # of a closed vocabulary, if the pipeline names one
@@ -303,7 +303,7 @@ class SubCaption:
 
     @property
     def objects(self) -> tuple[Tag, ...]:
-        """The tags that say what is there."""
+        """The tags of objects that are present."""
         return tuple([tag for tag in self.tags if tag.kind == "object"])
 
 

@@ -1,5 +1,6 @@
-"""Captions into sub-captions: split, tag, flag, weigh. `Annotator` is all that other folders need; `OwnTable` and
-`Token` are for who adds a table of their own."""
+"""Turns captions into sub-captions: split, tag, flag, weigh.
+
+Other folders need only `Annotator`. `OwnTable` and `Token` are for users who add a custom table."""
 
 from recaption.annotate.annotator import Annotator, count_words
 from recaption.annotate.kinds import Token

@@ -78,9 +78,9 @@ class _Sentence:
 
 
 class Annotator:
-    """Built once per process. Pure: the same captions give the same sub-captions, whatever came before.
+    """Built once per process. Pure: the same captions always give the same sub-captions.
 
-    Raises ConfigError at once when the spaCy pipeline, the vocabulary or a tokenizer of `settings` cannot be had.
+    Raises ConfigError at once if the spaCy pipeline, the vocabulary or a tokenizer of `settings` is not available.
     """
 
     def __init__(self, settings: Annotate) -> None:
@@ -124,7 +124,7 @@ class Annotator:
     def _parse(self, captions: list[Caption]) -> Iterator[list[_Sentence] | Failed]:
         rest = iter(captions)
         while zone := list(islice(rest, _ZONE)):
-            gc.collect(0)  # of what was made since the last zone only
+            gc.collect(0)  # only objects created since the last zone
             texts = [attempt(_for_tagger, caption.text) for caption in zone]
             tagged = self._tagger.words(["" if isinstance(text, Failed) else text for text in texts])
             for caption, text, words in zip(zone, texts, tagged, strict=True):
@@ -300,8 +300,8 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _for_tagger(text: str) -> str:
-    """The text with what is no word blanked out, same length: the tokenizer's time grows with the square of a run
-    without spaces. Raises ValueError for a text longer than the rules read."""
+    """The text with non-words replaced by spaces, of the same length. The tokenizer takes quadratic time for a run
+    without spaces. Raises ValueError for a text that is too long for the rules."""
     if len(text) > LONGEST:
         raise ValueError(f"{len(text):,} characters; the rules read captions of up to {LONGEST:,}")
     if not any(mark in text for mark in "*_`#") and len(max(text.split(" "), key=len)) <= _LONGEST:

@@ -1,6 +1,6 @@
-"""Blocks of a caption: the stretches that no sentence crosses, without their list and Markdown markers.
+"""Blocks of a caption: parts that no sentence crosses, without their list and Markdown markers.
 
-A line is a block, unless it is a paragraph that was wrapped at a fixed width: then the next line goes on with it.
+A line is a block, unless it belongs to a paragraph that was wrapped at a fixed width: then the next line continues it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _OPEN_END = frozenset(
 
 
 def is_gap(text: str) -> bool:
-    """Whether `text` is only white space and list markers: what may lie between two spans."""
+    """Whether `text` contains only white space and list markers, and so may be between two spans."""
     return _GAP.fullmatch(text) is not None
 
 
 def blocks(text: str) -> Iterator[Span]:
-    """Blocks of `text` in order, markers outside; a Markdown label ("**Foreground:** …") is a block of its own."""
+    """Blocks of `text` in order, without markers. A Markdown label ("**Foreground:** …") is a separate block."""
     start: int | None = None
     end = 0
     for line_start, line_end in _lines(text):

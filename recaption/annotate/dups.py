@@ -1,9 +1,9 @@
-"""Sentences of one image that say the same again, within a caption or across captions.
+"""Detects sentences of one image that repeat an earlier one, within a caption or across captions.
 
-A sentence is compared by its content words, reduced to stems, and by the places that it names ("left of the dog"):
-order, articles, openers and inflection do not count, but numbers, colours, places and negations do. One repeats another
-when most of what it says is in the other, and nothing in it that tells things apart is new: no number, colour, place,
-negation, object or attribute. A pronoun there may be a name here.
+A sentence is compared by its content words, reduced to stems, and by the places that it names ("left of the dog").
+Order, articles, openers and inflection do not count, but numbers, colours, places and negations do. A sentence repeats
+another if most of its content words are in the other, and if it adds no distinguishing word: no number, colour, place,
+negation, object or attribute. A pronoun in the other may correspond to a name in this one.
 
 A sentence is compared with at most `_COMPARED` earlier ones for each of its words, so the time is linear.
 """
@@ -42,7 +42,7 @@ _PLACES = frozenset(
 )
 _PRONOUNS = frozenset(words("he she it they one its his her their"))
 _CONTRASTS = _PLACES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
-_SAME = 0.75  # of what a sentence says is in the other one
+_SAME = 0.75  # share of a sentence's content words that are in the other one
 _PART = 0.35  # of the other one, at least
 _ENOUGH, _LEAST = 4, 2  # features; of shorter ones all must be there, and shorter still only equal ones are compared
 _COMPARED = 32
@@ -83,8 +83,8 @@ class Seen:
         self._said: list[_Said] = []
 
     def add(self, sub_id: str, content: str, objects: Sequence[Tag] = ()) -> tuple[str | None, float]:
-        """The sub_id of the earlier sentence that this one repeats, if any (else it is remembered), and the share of
-        its content words that were said before, in [0, 1]. `objects` are those that it names."""
+        """The sub_id of the earlier sentence that this one repeats, and the share of its content words that occurred
+        before, in [0, 1]. A sentence that repeats none is recorded. `objects` are the objects that it names."""
         found = _WORD.findall(content.casefold())
         stems = tuple([_stem(word) for word in found if word not in _EMPTY] or found)
         if not stems:
@@ -127,8 +127,8 @@ class Seen:
 
 
 def _swapped(new: _Said, other: _Said) -> bool:
-    """The same words said of other things: left of the dog for left of the cat, a blue car and a red truck for a red
-    car and a blue truck, the man bites the dog for the dog bites the man."""
+    """Whether the same words apply to other things: left of the dog for left of the cat, a blue car and a red truck for
+    a red car and a blue truck, the man bites the dog for the dog bites the man."""
     if any(" " in feature for feature in new.features - other.features):
         return True
     if len(new.stems) > 2 and new.stems == other.stems[::-1]:
@@ -138,7 +138,7 @@ def _swapped(new: _Said, other: _Said) -> bool:
 
 
 def _of_heads(objects: Sequence[Tag]) -> dict[str, set[str]]:
-    """Attributes and counts -> the heads that they are said of."""
+    """Attributes and counts -> the heads that they modify."""
     out: dict[str, set[str]] = {}
     for tag in objects:
         counts = (str(tag.count),) if tag.count is not None and tag.count > 1 else ()

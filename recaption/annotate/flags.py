@@ -66,7 +66,7 @@ _NEGATIVE = frozenset(
     absence unable n't n’t free
     """)
 )
-"""Words without one of which there is no negation; the tokenizer cuts "cannot" and "isn't" in two."""
+"""Every negation has one of these words. The tokenizer splits "cannot" and "isn't" in two."""
 _NO_NEGATION = re.compile(
     r"""\b(?:not\ (?:only|just|merely|simply)|nothing\ (?:but|other\ than|less\ than)|none\ other
       |no\ (?:[a-z]{2,12}er|more|less|fewer)\ than|no\ (?:doubt|matter|parking|smoking|entry|trespassing)
@@ -154,7 +154,7 @@ _HEADING_WORDS = 8
 
 
 def unquoted(text: str) -> str:
-    """The text with everything inside quotes blanked out, same length: what a sign says is not what is said."""
+    """The text with quoted parts replaced by spaces, of the same length: a quotation is not the caption's statement."""
     inside = quoted(text)
     return text if inside is None else "".join(" " if hidden else c for c, hidden in zip(text, inside, strict=True))
 
@@ -170,7 +170,7 @@ def content_start(text: str) -> int:
 
 
 def is_negation(text: str, words: Sequence[Token]) -> bool:
-    """Whether the sentence says what is not there or not so. `words` are all of its words."""
+    """Whether the sentence states that something is absent or not the case. `words` are all of its words."""
     if _NEGATIVE.isdisjoint([word.text for word in words]) and "n't" not in text and "n’t" not in text:  # mostly
         return False
     return _NEGATION.search(_NO_NEGATION.sub(" ", unquoted(text))) is not None
@@ -208,10 +208,10 @@ def is_assistant(words: Sequence[Token], text: str) -> bool:
 
 
 def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener: bool, is_fragment: bool) -> bool:
-    """Whether it speaks about the picture, its making or the description instead of what is in it.
+    """Whether the sentence is about the picture, its making or the description, not about the content.
 
-    The subject of the main clause decides. `words` are those behind an opener, outside quotes; `has_objects`: some name
-    an object. Ask `is_assistant` before.
+    The subject of the main clause decides. `words` are the words after an opener, outside quotes; `has_objects`: some
+    of them name an object. Call `is_assistant` first.
     """
     if _ABOUT_IT.match(text[:160]) or (" be " in text and _UNKNOWN.search(text)):
         return True
@@ -294,7 +294,7 @@ def _heads(words: Sequence[Token], start: int, verb: int) -> list[str]:
             while end < verb and words[end].tag in NOUNS:
                 end += 1
             run = [lemma_of(word) for word in words[i:end]]
-            # "The composition draws the eye": a verb that was taken for a plural
+            # "The composition draws the eye": a verb that was tagged as a plural
             is_verb = len(run) > 1 and words[end - 1].text.endswith("s") and run[-2] in lex.ABOUT
             is_lamp = run[-1] == "light" and (len(run) > 1 or words[end - 1].tag == "NNS")
             heads.append(run[-2] if is_verb else "lamp" if is_lamp else run[-1])
@@ -315,7 +315,7 @@ def _is_picture(words: Sequence[Token], start: int, verb: int) -> bool:
 
 
 def _has_effect(words: Sequence[Token], verb: int) -> bool:
-    """ "The plants add a natural touch to the room": the main verb says what it does for the picture."""
+    """ "The plants add a natural touch to the room": the main verb states an effect on the picture."""
     if verb >= len(words) or _lemma_verb(words[verb]) not in lex.EFFECTS:
         return False
     said = _heads(words, verb + 1, min(len(words), verb + _BEHIND))

@@ -9,7 +9,7 @@ from recaption.annotate import lexicon as lex
 from recaption.annotate.lemma import singular
 
 OTHER, NOUN, ADJECTIVE, NUMBER, DETERMINER, SKIP = range(6)
-"""Of a word: SKIP belongs to the phrase and says nothing ("very", "and" between adjectives), OTHER ends it."""
+"""Kinds of words. SKIP is an ignored part of the phrase ("very", "and" between adjectives), OTHER ends the phrase."""
 _PARTICIPLE, _ADVERB, _JOIN = range(6, 9)  # not decided yet
 
 NOUNS: Final = frozenset(("NN", "NNS", "NNP", "NNPS"))
@@ -27,9 +27,9 @@ _OF_TAG = {
     **dict.fromkeys(("RB", "RBR", "RBS"), _ADVERB),
     **dict.fromkeys((",", "CC"), _JOIN),
 }
-_LEADS = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that stands before its noun
+_LEADS = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that precedes its noun
 _SHAPES = frozenset(("square", "oval"))
-_PREDICATE = 12  # words between a copula and a colour said of its subject
+_PREDICATE = 12  # words between a copula and a colour of its subject
 
 
 class Token(NamedTuple):
@@ -43,7 +43,7 @@ class Token(NamedTuple):
 
 
 def join_hyphens(tokens: Sequence[Token]) -> list[Token]:
-    """The tokenizer cuts "T-shirt" into three; put such runs together again. The last part's tag stands for all."""
+    """Join runs like "T-shirt", which the tokenizer splits into three. The result has the tag of the last part."""
     if "-" not in [token.text for token in tokens]:
         return list(tokens)
     out: list[Token] = []
@@ -138,7 +138,7 @@ def _coordinates(tokens: Sequence[Token], i: int) -> bool:
 
 
 def _is_predicate(tokens: Sequence[Token], i: int) -> bool:
-    """The colour at `i` is said of a subject: "its beak is bright orange", "the leaves are yellow and orange"."""
+    """Whether the colour at `i` is of a subject: "its beak is bright orange", "the leaves are yellow and orange"."""
     if _tag(tokens, i + 1) in NOUNS:
         return False
     first = max(0, i - _PREDICATE)

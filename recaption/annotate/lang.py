@@ -42,7 +42,7 @@ def guess(text: str) -> str:
     scripts = Counter(match.lastgroup or "en" for match in _SCRIPTS.finditer(text))
     if not scripts:
         return "und"
-    # one ideograph says as much as a few letters; kana make it Japanese
+    # one ideograph counts as a few letters; kana make it Japanese
     weights = {script: n * (3 if script in ("zh", "ja", "ko") else 1) for script, n in scripts.items()}
     if "ja" in weights and "zh" in weights:
         weights["ja"] += weights.pop("zh")
@@ -52,7 +52,7 @@ def guess(text: str) -> str:
 
 def _latin(text: str) -> str:
     words = text.lower().split()
-    if 5 * sum(map(_ENGLISH.__contains__, words)) >= len(words):  # most captions; the words stand in no other list
+    if 5 * sum(map(_ENGLISH.__contains__, words)) >= len(words):  # most captions; these words are in no other list
         return "en"
     votes = Counter(lang for word in words for lang in _INDEX.get(word.strip(".,;:!?"), ()))
     if len(words) < _MIN_WORDS or not votes:

@@ -1,4 +1,4 @@
-"""Singular of English nouns: exceptions, then endings. Small on purpose; only what is tagged plural comes here."""
+"""Singular of English nouns: exceptions, then endings. Small on purpose: it gets only words tagged as plural."""
 
 from __future__ import annotations
 

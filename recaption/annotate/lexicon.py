@@ -1,6 +1,6 @@
 """Word lists that decide what is an object and what is an attribute.
 
-Written for this project, but for `data/abstract_nouns.txt`, which `scripts/abstract_nouns.py` derives from WordNet 3.0
+Written for this project, except `data/abstract_nouns.txt`, which `scripts/abstract_nouns.py` derives from WordNet 3.0
 (`data/LICENSE-wordnet.txt`).
 """
 
@@ -111,7 +111,7 @@ NOT_ATTRIBUTES: Final = frozenset(
     lone remaining real actual absent present sole distant
     """)
 )
-"""Adjectives that count, order or place, and so say nothing about how the object looks."""
+"""Adjectives that count, order or locate, and so do not describe the look of the object."""
 
 VERBS: Final = frozenset(
     words("""
@@ -163,7 +163,7 @@ PLACES: Final = frozenset(
     area part section portion region half distance surroundings rest middle-ground
     """)
 )
-"""Places in the picture: what is said of them is mostly said of the things there."""
+"""Places in the picture: a statement about one is mostly about the things in it."""
 
 ABOUT: Final = PICTURES | frozenset(
     words("""
@@ -179,7 +179,7 @@ ABOUT: Final = PICTURES | frozenset(
     distortion vignetting watermark aberration flare artifact
     """)
 )
-"""Of what is not in the picture but about it: a sentence with such a subject speaks about the picture."""
+"""Nouns about the picture, not for things in it: a sentence with such a subject is about the picture."""
 
 DESCRIPTION: Final = (
     PICTURES
@@ -204,7 +204,7 @@ EFFECTS: Final = frozenset(
     strengthen soften balance unify
     """)
 )
-"""Verbs that say what something does for the picture, before such a noun."""
+"""Verbs that state an effect on the picture, before such a noun."""
 
 SINGULAR_IN_S: Final = frozenset(
     words("""
@@ -225,7 +225,7 @@ NEVER_NOUNS: Final = frozenset(
     approx etc vs versus onto upon atop amid amidst neither nor
     """)
 )
-"""Whatever a tagger says."""
+"""Not nouns, whatever their tag is."""
 
 COLOURED_THINGS: Final = frozenset(
     words("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac")
@@ -270,7 +270,7 @@ FIXED_NAMES: Final = frozenset(
     black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
     sunny-side egg""".replace("\n    ", "").split("|")
 )
-"""Names whose first word is tagged as an adjective, or says something else by itself."""
+"""Names whose first word is tagged as an adjective, or means something else alone."""
 
 DRINKWARE: Final = frozenset(
     words("""

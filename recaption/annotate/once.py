@@ -1,10 +1,10 @@
-"""Compute what depends on a word alone once for every distinct word of a batch.
+"""Computes the parts of a spaCy model that depend on single words once per distinct word of a batch.
 
-64 captions of a hundred words have some 1,200 distinct words among 7,500. In spaCy's MultiHashEmbed
-(spacy/ml/models/tok2vec.py) a word's vector depends on the word alone, not on its neighbours. And of an encoder of one
-layer (MaxoutWindowEncoder of depth 1), the product with the weights is a sum over the places in the window, of which
-each depends on one word: the products are made per word and added up per place. Same vectors but for rounding; the
-shipped tagger takes 0.6 ms a caption of a hundred words instead of 1.5 (one core).
+64 captions of a hundred words have about 1,200 distinct words among 7,500. In spaCy's MultiHashEmbed
+(spacy/ml/models/tok2vec.py) a word's vector depends only on the word, not on its neighbours. In an encoder of one layer
+(MaxoutWindowEncoder of depth 1), the product with the weights is a sum over the positions in the window, and each term
+depends on one word. So the products are computed per distinct word and summed per position. The vectors are equal up
+to rounding. The shipped tagger takes 0.6 ms per caption of a hundred words instead of 1.5 ms (one core).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _LAYER = ("expand_window", "maxout", "layernorm", "dropout")
 
 
 def embed_words_once(model: Any) -> bool:
-    """Change the MultiHashEmbed layers in a thinc model so, for prediction, and with them an encoder of one layer that
-    stands behind; returns whether there were any."""
+    """Apply this to the MultiHashEmbed layers of a thinc model, and to an encoder of one layer after them, for
+    prediction only. Returns whether the model has such layers."""
     from thinc.api import Model, chain
 
     found = False
@@ -54,7 +54,7 @@ def _single_layer(encoder: Any) -> list[Any] | None:
 
 
 def _distinct(features: Any) -> tuple[Any, Any, Any]:
-    """Features of the distinct words as a Ragged, and for each word of the batch which of them it is."""
+    """Features of the distinct words as a Ragged, and for each word of the batch the index of its distinct word."""
     import numpy as np
     from thinc.api import Ragged
 

@@ -1,9 +1,10 @@
-"""Tables of a pipeline's own, made in the same pass over a caption as its tags: relations, mentions of a brand, …
+"""Custom tables of a pipeline, made in the same pass over a caption as its tags: relations, mentions of a brand, …
 
-`annotate.tables` names classes as `package.module:Class`. One is built per process, without arguments, and is asked
-for rows once for every sub-caption; they are put into every build as `<name>/<shard>.parquet`, sorted by key, and are a
-view of `recaption inspect`. Where a class raises, or gives rows that do not fit its columns, the rows of that caption
-are missing in its table, and the caption is counted. It is not called for captions that could not be parsed.
+`annotate.tables` names classes as `package.module:Class`. Each class is instantiated once per process, without
+arguments, and called once per sub-caption for its rows. Every build stores the rows as `<name>/<shard>.parquet`, sorted
+by key, and `recaption inspect` has a view of them. If a class raises an error, or returns rows that do not fit its
+columns, the rows of that caption are missing in its table, and the caption is counted. It is not called for captions
+that could not be parsed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _OfCaption = tuple[str, list[dict[str, Any]]]  # caption_id, its rows
 
 
 class OwnTable(Protocol):
-    """An annotator that adds a table. Pure: the same sub-caption gives the same rows, whatever came before."""
+    """An annotator that adds a table. It must be pure: the same sub-caption always gives the same rows."""
 
     name: str
     """Of the table: lower-case letters, digits and `_`."""

@@ -1,8 +1,8 @@
 """Load the spaCy pipeline and read words with Penn tags off its Docs: the shipped tagger, or any installed pipeline.
 
-English pipelines (`en_core_web_sm`, `_trf`, …) give Penn tags themselves, and only their tagger is run. Pipelines of
-other languages have tag sets of their own; there the universal part of speech is read, from the morphologizer or the
-attribute ruler, and mapped to the Penn tags that the rules of `tag.py` look at.
+English pipelines (`en_core_web_sm`, `_trf`, …) produce Penn tags, and only their tagger is run. Pipelines of other
+languages have other tag sets. For these, the universal part of speech from the morphologizer or the attribute ruler is
+mapped to the Penn tags that the rules of `tag.py` use.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Tagger:
         does not grow with the number of texts."""
         self._learn(texts)
         out: list[list[Token] | Failed] = []
-        with self.nlp.memory_zone():  # what is not in the vocabulary yet is forgotten at its end
+        with self.nlp.memory_zone():  # new vocabulary entries are removed at its end
             for start in range(0, len(texts), _BATCH):
                 out += self._batch(texts[start : start + _BATCH])
         return out
@@ -93,7 +93,7 @@ class Tagger:
         return [_universal_words(doc) for doc in self.nlp.pipe(texts, batch_size=_BATCH)]
 
     def _penn_words(self, texts: Sequence[str]) -> list[list[Token]]:
-        """What the tagger says is read off its scores: it is not written into the Docs first."""
+        """Reads the tags directly from the tagger's scores, without writing them into the Docs first."""
         assert self._last is not None
         labels = self._last.labels
         docs = list(self.nlp.pipe(texts, batch_size=_BATCH, disable=["tagger"]))
@@ -104,8 +104,8 @@ class Tagger:
         ]
 
     def _learn(self, texts: Sequence[str]) -> None:
-        """Put frequent words into the tokenizer's cache, which it neither fills nor grows inside a memory zone: without
-        it a quarter of the time goes into cutting the same words again. It changes no result and has a bound."""
+        """Put frequent words into the tokenizer's cache, which does not grow inside a memory zone. Without them, a
+        quarter of the time is spent on tokenising the same words again. Bounded; does not change results."""
         room = min(_KNOWN, getattr(self.nlp.tokenizer, "max_cache_size", 0)) - len(self._known)
         if room <= 0:
             return

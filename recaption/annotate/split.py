@@ -1,11 +1,11 @@
 """Cut a caption into sentence-level spans by rules, in linear time.
 
 Two steps. First blocks (`blocks.py`): lines, list items, headings and Markdown labels, their markers left outside. Then
-sentences within a block: every run of full stops is a candidate, and what stands around it decides.
+sentences within a block: every run of full stops is a candidate, and its context decides.
 
-Every span is exact (`text[start:end]`), spans are ordered and disjoint, and nothing but white space and list markers
-(`is_gap`) lies outside them. A model would only help where there is no punctuation at all: on long captions rules make
-a sixth of the errors of a trained sentence splitter.
+Every span is exact (`text[start:end]`), spans are ordered and disjoint, and only white space and list markers
+(`is_gap`) are outside them. A model would help only with texts without punctuation: on long captions, rules make a
+sixth of the errors of a trained sentence splitter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERSION = "2"
 
 Span = tuple[int, int]
 
-WIDE_STOPS = "。！？｡．।॥؟۔።။។︒"  # end a sentence whatever follows
+WIDE_STOPS = "。！？｡．।॥؟۔።။។︒"  # always end a sentence
 _STOP = re.compile(rf"[.!?…‥]+[{WIDE_STOPS}]*|[{WIDE_STOPS}]+[.!?…]*|[؛]|‼|⁉")
 _CLOSERS = re.compile(r"(?:[\"'”’»›」』）】》\)\]\}]|\*{1,3}|__?){0,6}")
 _FACES = "\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff"
@@ -146,7 +146,7 @@ def _starts_behind(text: str, at: int, end: int) -> bool:
 
 
 def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower_style: bool) -> int | None:
-    """Where the sentence ends whose last full stop `stop` may be, or None when it goes on."""
+    """The end of the sentence if `stop` is its last full stop, or None if the sentence continues."""
     closed = _CLOSERS.match(text, stop.end(), end).end()  # type: ignore[union-attr]
     closed = _drop_openers(text, stop.end(), closed, end)
     if inside[stop.start()] and not (closed > stop.end() and not inside[min(closed, len(text) - 1)]):
@@ -199,7 +199,7 @@ def _is_glued(text: str, stop: re.Match[str], end: int) -> bool:
 
 
 def _abbreviates(text: str, stop: int, head: str, word: str, lower_style: bool) -> bool:
-    """Whether the full stop at `stop` belongs to an abbreviation or initial and `word` goes on with the sentence."""
+    """Whether the full stop at `stop` belongs to an abbreviation or initial and `word` continues the sentence."""
     match = _BEFORE.search(text, max(0, stop - _LOOK_BACK), stop)
     if match is None:
         return False
@@ -219,7 +219,7 @@ def _abbreviates(text: str, stop: int, head: str, word: str, lower_style: bool) 
     if low in UNCERTAIN:
         return UNCERTAIN[low] and not starter
     if len(before) == 1 and before.isalpha():
-        # "J. Smith" goes on, "vitamin C. The" does not, "I." is the pronoun
+        # "J. Smith" continues, "vitamin C. The" does not, "I." is the pronoun
         return not starter and (not lower_style or before.isupper())
     if "." in before and all(len(part) <= 1 for part in before.split(".")) and before[0].isalpha():
         return not starter  # U.S. Army, J.R.R. Tolkien

@@ -1,10 +1,10 @@
 """Objects named in a sub-caption: heads of noun phrases found from Penn tags alone, by one scan from left to right.
 
-A parser brings nothing here (head F1 .93 with it, .93 without) and costs half of the speed. What helps is to know what
-is no object: words about the picture, places in it, abstractions, measures ("a pair of shoes").
+A parser does not improve the result (head F1 .93 with or without it) and halves the speed. It is more important to
+exclude words that are not objects: words about the picture, places in it, abstractions, measures ("a pair of shoes").
 
-Counts are as said: "two dogs" 2, "a dog" 1, "the dog" and "dogs" None. Nouns that name no object, or one that the
-sentence denies, are tagged too, and their `kind` says so.
+Counts are literal: "two dogs" 2, "a dog" 1, "the dog" and "dogs" None. Nouns that do not name an object, or name one
+that the sentence denies, are tagged too, with a different `kind`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _CONTRASTING = frozenset(("neither", "nor"))
 _TELLING = (
     NEGATORS | lex.COPULAS | _CLAUSE | _LISTS | _NOBODY | _NOT_GOVERNING | _CONTRASTING | {"painted", "of", "from"}
 )
-"""Words that mean something for those that follow, beyond what their tag says."""
+"""Words whose text, not only their tag, affects the words after them."""
 _TELLING_TAGS = frozenset((",", "CC", "WDT", "WP"))
 _MAX_COUNT = 1000
 _SUBJECTS = 12  # of one predicate
@@ -57,7 +57,7 @@ _SUBJECTS = 12  # of one predicate
 
 @dataclass(slots=True)
 class _Phrase:
-    """The noun phrase being read: what stands before its nouns."""
+    """The current noun phrase: the words before its nouns."""
 
     attributes: list[Token] = field(default_factory=list)
     count: int | None = None
@@ -67,7 +67,7 @@ class _Phrase:
 
 @dataclass(slots=True)
 class _Found:
-    """A noun phrase that was read; its Tag is made at the end, when all that is said of it is known."""
+    """A complete noun phrase. Its Tag is made at the end, when all its attributes are known."""
 
     nouns: list[Token]
     attributes: list[str]
@@ -91,13 +91,13 @@ class _Scan:
         self.kinds = kinds_of(tokens)
         self.finite = any(token.tag in FINITE for token in tokens)
         self.negative = False  # a "not" or "without" was read, and no noun since
-        self.governed = False  # a preposition stands before the phrase
+        self.governed = False  # a preposition precedes the phrase
         self.verb = False  # the clause has its verb
         self.nobody = False  # its subject is "nobody", "none of …"
         self.subjects: list[int] = []  # of the clause, in `found`
         self.measured: int | None = None  # count carried over "of": "a pair of shoes"
-        self.drinks: bool | None = None  # whether the sentence is about drinks; asked for "glasses" only
-        self.material = -1  # in `found`: "made of" was just said of it
+        self.drinks: bool | None = None  # whether the sentence is about drinks; computed only for "glasses"
+        self.material = -1  # index in `found` of a phrase directly followed by "made of"
 
     def run(self) -> list[Tag]:
         tokens, kinds = self.tokens, self.kinds
@@ -175,7 +175,7 @@ class _Scan:
         return _Phrase(denied=denied or (phrase.denied and text in _LISTS))
 
     def _without_verb(self, i: int, end: int, phrase: _Phrase) -> int:
-        """The end of the noun run tokens[i:end] without a verb at its end that was taken for a noun."""
+        """The end of the noun run tokens[i:end], without a final verb that was tagged as a noun."""
         tokens = self.tokens
         last, before = tokens[end - 1], tokens[end - 2]
         following = tokens[end].tag if end < len(tokens) else ""
@@ -285,13 +285,13 @@ class _Scan:
         self.subjects = [*self.subjects[-_SUBJECTS:], at] if self._joined(start) else [at]
 
     def _joined(self, start: int) -> bool:
-        """Whether "and" stands right before the phrase: it is one more subject."""
+        """Whether "and" directly precedes the phrase, which is then a further subject."""
         return bool(self.subjects) and self.text[max(0, start - 12) : start].rstrip().lower().endswith(
             ("and", "and a", "and the", "and an", "and its", "and his", "and her", ",")
         )
 
     def _predicate(self, i: int) -> None:
-        """ "The car is red and shiny": adjectives said of the subject are attributes too."""
+        """ "The car is red and shiny": predicate adjectives of the subject are attributes too."""
         if not self.found:
             return
         newest = len(self.found) - 1
@@ -307,12 +307,12 @@ class _Scan:
                 said.append(tokens[j].text)
             j += 1
         stop = tokens[j] if j < len(tokens) else None
-        goes_on = tokens[j - 1].text in _JOINS  # "is clean, but nobody …": that noun is of the next clause
+        goes_on = tokens[j - 1].text in _JOINS  # "is clean, but nobody …": that noun belongs to the next clause
         if stop is None or not ((stop.tag in NOUNS and not goes_on) or stop.text in ("of", "to")):
             self._say(about, said)
 
     def _is_said(self, j: int) -> bool:
-        """An adjective, colour or participle behind a copula; not a participle that goes on ("covered with snow")."""
+        """An adjective, colour or participle after a copula; no participle with a complement ("covered with snow")."""
         token = self.tokens[j]
         if token.tag in ADJECTIVES or (token.text in lex.COLOURS and token.tag in ("NN", "NNS", "VBD")):
             return True
@@ -320,7 +320,7 @@ class _Scan:
         return token.tag == "VBN" and after not in ("IN", "TO", "RP", "VBG")
 
     def _colours(self, i: int) -> list[str]:
-        """The colours that stand at `i`: "painted pale green"."""
+        """The colours at `i`: "painted pale green"."""
         said = []
         while i < len(self.tokens):
             token = self.tokens[i]
@@ -341,7 +341,7 @@ class _Scan:
     def _kind_of(
         self, nouns: list[Token], head: str, phrase: _Phrase, attributes: list[Token], following: str
     ) -> TagKind | None:
-        """What the nouns name; None for what is no word."""
+        """The kind of tag for the nouns; None if they are not words."""
         last = nouns[-1]
         if len(head) < 2 or not head[0].isalpha() or (not head.isalpha() and _ODD.search(head)):
             return None
@@ -407,7 +407,7 @@ class _Scan:
 
 
 def _describes(token: Token) -> bool:
-    """A noun before a noun that says colour or material, or a hyphenated one: "wood table", "three-story house"."""
+    """A noun before a noun that names a colour or material, or a hyphenated one: "wood table", "three-story house"."""
     return token.text in lex.COLOURS or token.text in lex.MATERIALS or "-" in token.text[2:]
 
 

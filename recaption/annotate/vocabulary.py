@@ -1,11 +1,11 @@
-"""A closed set of labels that tags are mapped to, with synonyms: a JSON file of the user's.
+"""A closed set of labels to which tags are mapped, with synonyms, from the user's JSON file.
 
-Three forms are read:
+It has one of three forms:
 
 - a list of labels: `["person", "traffic light"]`
 - labels with synonyms: `{"person": ["man", "woman"], "traffic light": ["stop light"]}`
-- categories as COCO and LVIS have them: a list of objects with `name` and perhaps `synonyms`, by itself or under
-  `categories`. Underscores are spaces, and what stands in brackets ("bow_(weapon)") only tells two names apart.
+- categories as in COCO and LVIS: a list of objects with `name` and optional `synonyms`, alone or under `categories`.
+  Underscores are spaces, and a part in brackets ("bow_(weapon)") only distinguishes two names.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Vocabulary:
 
 
 def _written_twice(text: str) -> str:
-    """The first key of an object of valid JSON `text` that it has twice, with both lines; empty where there is none."""
-    keys: list[dict[str, int]] = []  # of the objects that are open, with where they stand; empty for a list
+    """The first key that occurs twice in an object of valid JSON `text`, with both lines; empty if there is none."""
+    keys: list[dict[str, int]] = []  # keys of each open object, with their offsets; empty for a list
     for match in _JSON.finditer(text):
         token = match[0]
         if token in "{[":

@@ -25,8 +25,8 @@ def weight(
     is_meta: bool,
     is_boilerplate: bool,
 ) -> float:
-    """The weight. `objects` None: the language has no tagger, so they say nothing. `said_before`: share of its content
-    words that earlier sub-captions of the image have, in [0, 1]."""
+    """The weight of a sub-caption. `objects` None: the language has no tagger, so objects are ignored. `said_before`:
+    the share of its content words that occur in earlier sub-captions of the image, in [0, 1]."""
     value = 1.0
     if n_words < len(factors.short):
         value *= factors.short[n_words]

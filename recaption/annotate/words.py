@@ -72,4 +72,4 @@ UNCERTAIN: Final[dict[str, bool]] = {
         False,
     ),
 }
-"""May end a sentence: True goes on unless a starter follows, False ends before any capital."""
+"""May end a sentence. True: the sentence continues unless a starter follows. False: it ends before any capital."""

@@ -1,1 +1,1 @@
-"""From complete shards to a published build: join answers to images, annotate, write, publish."""
+"""Turns complete shards into a published build: joins answers to images, annotates, writes, publishes."""

@@ -22,7 +22,7 @@ Answers = Mapping[str, Mapping[str, Answer]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordRules:
-    """What decides the records of all shards of a build.
+    """The settings that determine the records of all shards of a build.
 
     `require` names generations (or `raw`): an image without one of them is rejected. `excluded` has the sha256 of
     images that are left out on purpose. Images whose sha256 falls below `holdout_fraction` are in split val.

@@ -1,4 +1,4 @@
-"""From finished shards to a published build, beside the generation."""
+"""Turns finished shards into a published build, concurrently with generation."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ Collect = Callable[..., list[Any]]
 
 
 class Builder:
-    """Turns finished shards into a build beside the generation, in the tasks of a pool, and publishes it at the end.
+    """Builds finished shards in the tasks of a pool while generation runs, and publishes the build at the end.
 
-    A build is named by the fingerprint of what it is made from. When such a build is published already and nothing
-    changed, nothing is done; when the answers have changed since, the next revision is made beside it.
-    A dataset shard is its source shard, written as soon as that is complete; or, with `output.samples_per_shard`, they
-    are cut at equal counts once all source shards are.
+    A build is named by the fingerprint of its inputs. If that build is already published and nothing has changed,
+    nothing is done. If the answers have changed since, the next revision is built next to it.
+    By default, a dataset shard corresponds to a source shard and is written as soon as that is complete. With
+    `output.samples_per_shard`, shards of equal counts are cut once all source shards are complete.
     """
 
     def __init__(
@@ -89,13 +89,13 @@ class Builder:
             self._pool.add(finish_shard, self._shared, shard, listing.images, self._published.get(shard.id))
 
     def poll(self) -> None:
-        """Keep the pool at work. Raises what failed."""
+        """Keep the pool busy. Raises the error of a failed task."""
         self._pool.poll()
 
     def finish(self, building: Callable[[int, int], None], stopping: Callable[[], bool]) -> tuple[str, bool]:
         """Wait for all shards, write the manifest, publish. Returns the build's name and whether it is new.
 
-        `building` is told how many of how many shards are written.
+        `building` is called with the number of shards written and the total.
         """
 
         def collect(report: Callable[[int, int], None] = building) -> list[Any]:
@@ -126,7 +126,7 @@ class Builder:
         return self.build, True
 
     def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
-        """The entries of the dataset shards, and what their bytes depend on beside the rest. None: nothing changed."""
+        """The entries of the dataset shards, and any further inputs of their bytes. None: nothing changed."""
         built: list[Built] = collect()
         unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
         if unchanged and self._newest and built:
@@ -147,12 +147,12 @@ class Builder:
         return entries, {}
 
     def _repacked(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
-        """As `_by_source`, of shards of equal counts."""
+        """As `_by_source`, for shards of equal counts."""
         assert self._size is not None
         surveys = self._in_order(collect())
         if self._newest and surveys and identity(surveys) == self._published_inputs:
             return None, {}
-        # Where there is a build already nobody has counted yet: mostly nothing has changed.
+        # If a build is already published, samples are not counted yet, because usually nothing has changed.
         for again in (s for s in surveys if s.samples is None):
             self._pool.add(survey, self._shared, again.shard, again.limit, True)
         surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
@@ -197,7 +197,7 @@ class Builder:
 
 
 def looked_at(pipeline: Pipeline) -> dict[str, Any]:
-    """How images are looked at before anything is asked about them (`recaption.source.base.Row.look`)."""
+    """How images are inspected before generation (`recaption.source.base.Row.look`)."""
     limits = pipeline.source.limits.model_dump(mode="json")
     return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
 
@@ -219,7 +219,7 @@ def tell_failures(entry: ShardEntry, tell: Emit) -> None:
 
 
 def failures_in_words(manifest: dict[str, Any]) -> list[str]:
-    """Warnings about the captions of a build on which annotation or a tokenizer failed; none where there are none."""
+    """Warnings about the captions of a build on which annotation or a tokenizer failed, if any."""
     said = []
     if unparsed := manifest["counts"].get("unparsed", 0):
         captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
@@ -271,14 +271,17 @@ def _name(base: str, revision: int) -> str:
 
 
 def _newest_revision(store: Store, base: str) -> int | None:
-    """Of the finished builds named so. Earlier ones may be gone (`--prune`), so all that are there are looked at."""
+    """The newest revision of the finished builds with this name; None if there is none.
+
+    Earlier ones may have been removed (`--prune`), so all existing folders are checked.
+    """
     named = (re.fullmatch(rf"{re.escape(base)}(?:-r(\d+))?", folder) for folder in store.folders(paths.BUILDS))
     revisions = sorted((int(match[1] or 0) for match in named if match), reverse=True)
     return next((r for r in revisions if store.exists(f"{paths.build_folder(_name(base, r))}/{paths.MANIFEST}")), None)
 
 
 def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:
-    """What a build is made from, as far as it is known before a single answer is there."""
+    """The inputs of a build that are known before the first answer."""
     return fingerprint(
         {
             "schema": SCHEMA_VERSION,
@@ -295,7 +298,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
 
 
 def _not_identity(pipeline: Pipeline) -> set[str]:
-    """Output settings on which the bytes of a build do not depend; those that are not used leave builds their names."""
+    """Output settings that do not affect the bytes of a build. Unused settings do not change the name of a build."""
     unused = set() if pipeline.output.profile else {"profile", "profile_map", "profile_fill"}
     unused |= set() if pipeline.output.token_ids else {"token_ids"}
     unused |= set() if pipeline.output.samples_per_shard != "source" else {"samples_per_shard"}
@@ -303,13 +306,13 @@ def _not_identity(pipeline: Pipeline) -> set[str]:
 
 
 def _token_ids(pipeline: Pipeline) -> dict[str, Any]:
-    """Names and files may stay while a tokenizer changes: what it does counts."""
+    """A tokenizer can change under the same name or file, so its behaviour is part of the identity."""
     made = [[encoder.facts.name, encoder.facts.sha256] for encoder in token_encoders(pipeline.output.token_ids)]
     return {"token_ids": made} if made else {}
 
 
 def _public(value: Any) -> Any:
-    """JSON with its URLs as they may be published."""
+    """JSON with URLs in a form that may be published."""
     if isinstance(value, dict):
         return {name: _public(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -318,7 +321,7 @@ def _public(value: Any) -> Any:
 
 
 def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
-    """What the bytes of a build depend on; nothing that differs from run to run."""
+    """The inputs of a build's bytes, without values that differ between runs."""
     profile = profile_of(plan.pipeline, plan.questions)
     return {
         "recaption": recaption.__version__,
@@ -350,11 +353,12 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
 
 
 def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | None:
-    """What to say when there are fewer train shards than readers, with what to do; None when there are enough.
+    """A warning with advice when there are fewer train shards than readers; None when there are enough.
 
-    Each worker of each GPU reads shards of its own. Unless it draws shards with replacement (`--dataset-resampled`),
-    open_clip's `get_wds_dataset` (open_clip_train/data.py) asserts that there are as many, and so does FLAIR, whose
-    loader comes from it; other loaders leave readers, and the GPUs that wait for them, without data.
+    Each worker of each GPU reads different shards. Unless shards are drawn with replacement (`--dataset-resampled`),
+    open_clip's `get_wds_dataset` (open_clip_train/data.py) asserts that there are at least as many shards as readers.
+    So does FLAIR, whose loader is derived from it. Other loaders leave some readers without data, and the GPUs that
+    wait for these readers as well.
     """
     if trainer is None:
         return None

@@ -1,4 +1,4 @@
-"""What the build does on the cluster: a task for each core there is, and what comes back, in the order it comes."""
+"""Runs the tasks of a build on the cluster, one per core, and collects their results in order of completion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Pool(Protocol):
     """Runs functions somewhere. Ray's is one; tests have others."""
 
     def share(self, value: Any) -> Any:
-        """Something that goes to every task, sent once: hand on what this returns."""
+        """Send a value that every task needs once. Pass the result of this call to the tasks."""
         ...
 
     def add(self, function: Callable[..., Any], *args: Any) -> None:
@@ -24,19 +24,19 @@ class Pool(Protocol):
         ...
 
     def poll(self) -> None:
-        """Hand out what is waiting, and take in what is done. Raises what failed."""
+        """Start waiting tasks and collect finished ones. Raises the error of a failed task."""
         ...
 
     def collect(self, report: Callable[[int, int], None], stopping: Callable[[], bool]) -> list[Any]:
-        """Wait for everything that was added, and return it. `report` is told how many of how many are done.
+        """Wait for all added tasks and return their results. `report` is called with the number done and the total.
 
-        Raises what failed, and Interrupted when `stopping` says so.
+        Raises the error of a failed task, and Interrupted when `stopping` returns True.
         """
         ...
 
 
 class RayPool:
-    """See `Pool`. What waits is held here, not in Ray: a task of a hundred bytes costs Ray some kilobytes."""
+    """See `Pool`. Waiting tasks are held here, not in Ray: a task of a hundred bytes takes some kilobytes in Ray."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Any, tuple[Any, ...]]] = deque()

@@ -1,4 +1,4 @@
-"""Images of a published build that have another key now: what refers to the keys of that build must be told."""
+"""Detects images of a published build whose key has changed: files that refer to their old keys are out of date."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _Hashes = npt.NDArray[np.uint64]
 
 
 def changed_keys(store_url: str, shards: Sequence[KeyTable]) -> tuple[str, int, int]:
-    """The published build, how many of its images are in the source still, and how many of them have another key.
+    """The published build, how many of its images are still in the source, and how many of these have another key.
 
-    `shards` are the indexes of the source. An image is the same where its bytes are; of several with equal bytes, as
-    many have another key as keys have gone and others have come. Sixteen bytes per image are held, none for shards that
-    have not changed. A published build that cannot be read has nothing to compare with.
+    `shards` are the indexes of the source. Images are identified by their bytes. Among images with equal bytes, the
+    number of changed keys is the smaller of the numbers of removed and of added keys. Holds 16 bytes per image, and
+    none for shards that have not changed. If the published build cannot be read, all counts are 0.
     """
     store = open_store(store_url)
     try:
@@ -37,7 +37,7 @@ def changed_keys(store_url: str, shards: Sequence[KeyTable]) -> tuple[str, int, 
 
 
 def words(build: str, shared: int, changed: int, rule: KeyRule) -> str | None:
-    """What to say of changed keys; None where there are none."""
+    """A message about changed keys; None if no key has changed."""
     if not changed:
         return None
     why = "the path of each has changed"
@@ -75,13 +75,13 @@ def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int
 
 
 def _read(store: Store, path: str) -> pa.Table:
-    # As plain tables: what was written by an earlier version has other metadata.
+    # Compared as plain tables, because files of an earlier version have other metadata.
     table = read_table(pa.BufferReader(store.get(path)), columns=list(_COLUMNS))
     return pa.table({name: table[name].combine_chunks() for name in _COLUMNS})
 
 
 def _hashes(table: pa.Table) -> tuple[_Hashes, _Hashes]:
-    """Of each image that has bytes: a hash of them, and one of them and its key."""
+    """For each image that has bytes: a hash of the bytes, and a hash of the bytes and the key."""
     rows = [row for row in zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True) if row[1]]
     images = np.fromiter((int(sha256[:16], 16) for _, sha256 in rows), np.uint64)
     return images, np.fromiter((_hash(f"{sha256}\0{key}") for key, sha256 in rows), np.uint64)

@@ -1,11 +1,11 @@
 """Dataset shards of equal counts, cut out of the source's shards once all of those are complete.
 
-    survey, per source shard      how many samples a trainer will see, and what they rest on: a hundred bytes
+    survey, per source shard      how many samples a trainer will see, and their inputs: a hundred bytes
     cut                           which samples of which source shards make a dataset shard
     pack, per dataset shard       assemble, annotate and write them
 
-Pure in its inputs, as `recaption.build.shard` is; knows no Ray. No row of a sample ever reaches the driver: a cut is a
-number of samples, and whoever packs finds the row where it falls by assembling the source shard again.
+Like `recaption.build.shard`, a pure function of its inputs, without Ray. Rows of samples never reach the driver: a cut
+is a number of samples, and the packing task assembles the source shard again to find the row of the cut.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from recaption.write import GenerationCounts, ShardEntry, written_shard
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Survey:
-    """What is known of a finished source shard. `samples` are its usable images in train; None: not counted."""
+    """The counts and inputs of a finished source shard. `samples` are its usable images in train; None: not counted."""
 
     shard: SourceShard
     limit: int  # rows of it that are within the run's scope
@@ -36,8 +36,9 @@ class Survey:
 class Segment:
     """Consecutive rows of a source shard that go into one dataset shard.
 
-    From the row of its sample `first` (0: from its first row) to before that of its sample `stop` (None: to its end).
-    Rows that are no train samples, so rejects and held out ones, go with the sample before them.
+    The segment begins at the row of sample `first` (0: at the first row) and ends before the row of sample `stop`
+    (None: at the end of the shard). Rows that are not train samples (rejects and held-out images) belong to the sample
+    before them.
     """
 
     source: Survey
@@ -59,7 +60,7 @@ class Packing:
 
     @property
     def inputs(self) -> str:
-        """Identity of all that it is built from."""
+        """Identity of all inputs of the dataset shard."""
         return _digest((s.source.shard.id, s.source.inputs, s.first, s.stop) for s in self.segments)
 
 
@@ -81,11 +82,11 @@ def identity(surveys: Iterable[Survey]) -> str:
 
 
 def cut(surveys: Sequence[Survey], size: int) -> list[Packing]:
-    """Dataset shards of exactly `size` train samples each, the last one of what is left, in source order.
+    """Dataset shards of exactly `size` train samples each, in source order. The last one has the remaining samples.
 
-    Each row of each source shard is in one of them. A cut falls right before a sample; one that falls between two
-    source shards leaves what has no samples with those before it, so that no dataset shard is without samples unless
-    it is the only one. Named 00000, 00001, …, by more digits where there are more than 100,000.
+    Each row of each source shard is in exactly one dataset shard. A cut is always directly before a sample. At a cut
+    between two source shards, source shards without samples stay with the shards before them, so that no dataset shard
+    is without samples unless it is the only one. Names are 00000, 00001, …, with more digits above 100,000 shards.
     """
     shards: list[list[Segment]] = []
     room = size
@@ -105,10 +106,10 @@ def cut(surveys: Sequence[Survey], size: int) -> list[Packing]:
 
 
 def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
-    """Write a dataset shard, or take it as it is where an interrupted run has written it from the same inputs.
+    """Write a dataset shard. If an interrupted run has written it from the same inputs, reuse it.
 
-    Memory holds its own records and one source shard. Raises DatasetError when a source shard is no longer what was
-    counted, or a key is there twice.
+    Memory holds the shard's records and one source shard. Raises DatasetError if a source shard has changed since it
+    was counted, or if a key occurs twice.
     """
     store = open_store(spec.store_url)
     entry = written_shard(store, spec.prefix, packing.name)
@@ -130,7 +131,7 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
 
 
 def _take(store: Store, spec: BuildSpec, name: str, segment: Segment) -> tuple[list[Image], Assembled]:
-    """The images of a segment, and what becomes of them; rows are still those of the source shard."""
+    """The images of a segment and their assembled records; row numbers still refer to the source shard."""
     shard = segment.source.shard
     images, inputs = settle(store, spec, shard, segment.source.limit)
     answers, rejects = load_answers(store, spec, shard, images)

@@ -1,4 +1,4 @@
-"""One shard from answers to dataset files: compact, assemble, annotate, write. Pure in its inputs; knows no Ray."""
+"""Turns the answers of one shard into dataset files: compact, assemble, annotate, write. Pure and without Ray."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from recaption.write.profile import FlairProfile, flair_profile
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildSpec:
-    """What the building of every shard shares; plain picklable values."""
+    """The settings that all shards of a build share; plain picklable values."""
 
     pipeline: Pipeline
     questions: tuple[Question, ...]
@@ -53,7 +53,7 @@ class BuildSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """A shard of a build. `entry` is None where the published build already holds it made from the same inputs."""
+    """A shard of a build. `entry` is None if the published build already holds it made from the same inputs."""
 
     shard: SourceShard
     limit: int
@@ -73,7 +73,7 @@ class KeyTable:
 def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inputs: str | None) -> Built:
     """Compact a shard's parts and, unless a published build has it from the same inputs, annotate and write it.
 
-    A shard already written into the unpublished build from the same inputs is taken as it is: that is the resume.
+    A shard already written into the unpublished build from the same inputs is reused, so an interrupted build resumes.
     """
     store = open_store(spec.store_url)
     images, inputs = settle(store, spec, shard, limit)
@@ -98,7 +98,7 @@ def settle(store: Store, spec: BuildSpec, shard: SourceShard, limit: int) -> tup
 def load_answers(
     store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]
 ) -> tuple[dict[str, dict[str, Answer]], list[Reject]]:
-    """What is stored about these images of a source shard: answers by generation and key, and rejects."""
+    """The stored results of these images of a source shard: answers by generation and key, and rejects."""
     answers: dict[str, dict[str, Answer]] = {}
     rejects: list[Reject] = []
     for question in spec.questions:
@@ -125,8 +125,8 @@ def assemble_images(
 ) -> Assembled:
     """Records of some or all images of a source shard, for the dataset shard `name`, before annotation.
 
-    What becomes of an image does not depend on which of its shard's images are assembled with it. Raises DatasetError
-    when one has neither answer nor reject of a generation.
+    The record of an image does not depend on the other images that are assembled with it. Raises DatasetError if an
+    image has neither an answer nor a reject of a generation.
     """
     holdout = spec.pipeline.output.holdout
     rules = RecordRules(
@@ -195,7 +195,7 @@ def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfil
 
 
 def check_keys(store_url: str, shards: Sequence[KeyTable]) -> None:
-    """Raises UserError when two of the shards share a key. Eight bytes a key are kept, no key itself."""
+    """Raises UserError if two of the shards share a key. Holds eight bytes per key, not the keys."""
     store = open_store(store_url)
     hashes = [np.array([_hash(key) for key in _keys(store, shard)], dtype=np.uint64) for shard in shards]
     everything = np.concatenate(hashes) if hashes else np.empty(0, np.uint64)
@@ -228,12 +228,12 @@ def _annotator(settings: Annotate) -> Annotator:
 
 @lru_cache(maxsize=1)
 def token_encoders(names: tuple[str, ...]) -> tuple[Encoder, ...]:
-    """Those of `output.token_ids`, once per process. Raises ConfigError when one cannot be had."""
+    """The encoders of `output.token_ids`, once per process. Raises ConfigError if one is not available."""
     return encoders(names)
 
 
 def _inputs(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> str:
-    """Identity of all that a shard is built from. Compacted files are immutable, so their names stand for them."""
+    """Identity of all inputs of a shard. Compacted files are immutable, so their names represent their contents."""
     digest = hashlib.sha256()
     for image in images:
         row = image.row, image.key, image.source_key, image.sha256, image.url, image.raw_caption, image.reason

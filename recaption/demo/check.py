@@ -71,7 +71,7 @@ def split(caption: str) -> list[str]:
 
 
 def check_sentence(sentence: str, scene: Scene) -> Statement:
-    """What one sentence (without its full stop) says, held against `scene`."""
+    """The statement of one sentence (without its full stop), checked against `scene`."""
     if found := _COUNT.fullmatch(sentence):
         wrong = () if COUNTS.index(found[1]) == len(scene.objects) else ("count",)
         return Statement(kind="count", text=sentence, wrong=wrong)

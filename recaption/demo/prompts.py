@@ -1,4 +1,4 @@
-"""What the scene captioner is asked: the two prompts of the demo, and other wordings so that it is not brittle."""
+"""Prompts for the scene captioner: the two prompts of the demo, and other wordings that make it robust."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def error(name: str, found: str, todo: str, fault: Fault = "infrastructure") -> 
 def examine(checks: Sequence[Check], seconds: float = SECONDS) -> list[Finding]:
     """The findings of all checks, in order, after at most `seconds`.
 
-    Each check runs in a thread of its own. A thread that does not finish is abandoned, because a blocked call to the
+    Each check runs in a separate thread. A thread that does not finish is abandoned, because a blocked call to the
     network or the file system cannot be cancelled.
     """
     found: dict[int, Sequence[Finding]] = {}

@@ -18,7 +18,7 @@ _CURRENT_CLUSTER = Path(
 
 
 def installed(name: str) -> str | None:
-    """The version of a distribution; None where it is not installed."""
+    """The version of a distribution; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

@@ -82,7 +82,7 @@ def _listed(pipeline: Pipeline) -> _Listed:
 
 
 def annotation(pipeline: Pipeline) -> Sequence[Finding]:
-    """Check vocabulary, tokenizers and tables. spaCy is slow to load and has a check of its own."""
+    """Check vocabulary, tokenizers and tables. spaCy is slow to load and has a separate check."""
     from recaption.run.check import annotate_faults
 
     return [error("annotate", str(fault), "", "input") for fault in annotate_faults(pipeline.annotate, tagger=False)]

@@ -2,7 +2,7 @@
 
 `max_pixels` limits an image before the processor (`recaption.decode`). Many processors then scale it again:
 Qwen's round to patches, Idefics3's enlarge images to a fixed size and cut them into tiles, InternVL's choose a number
-of tiles by the aspect ratio. The settings of this module keep the result within the budget too. vLLM takes them as
+of tiles by the aspect ratio. The settings of this module keep that result within the budget as well. vLLM takes them as
 `mm_processor_kwargs`, sizes its encoder by them, and refuses larger images; transformers takes them as arguments of the
 processor. Both engines get the same settings, so that both see the same pixels.
 

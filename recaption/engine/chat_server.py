@@ -73,7 +73,7 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """The reply to one request. `content` is the body as JSON, None where it is not JSON."""
+    """The reply to one request. `content` is the body as JSON, None if it is not JSON."""
 
     status: int
     content: Any
@@ -210,7 +210,7 @@ class ChatServer:
                 tries = 0  # the server is busy and works on other requests: try again
 
     async def _still_answers(self, stand_in: Callable[[], bytes] | None) -> bool:
-        """Whether the server answers a request that it has answered before, or else the stand-in."""
+        """Whether the server answers a request that it has answered before, or a substitute for it."""
         if self._known is not None:
             body = json.dumps({**json.loads(self._known), "max_tokens": 1}).encode()
         elif stand_in is not None:
@@ -224,7 +224,7 @@ class ChatServer:
         return 200 <= reply.status < 300 and first_choice(reply.content) is not None
 
     async def _wait(self, tries: int, requested: float) -> None:
-        """Wait before an attempt. `requested`: seconds that the server asked for; other requests do not wait."""
+        """Wait before an attempt. `requested`: seconds that the server requested; other requests do not wait."""
         seconds = backoff(tries, self.random)
         if requested > 0:
             seconds = max(seconds, requested) + self.random.random()  # so that requests with the same wait spread out

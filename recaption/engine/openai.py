@@ -1,7 +1,7 @@
 """An engine on a server with the OpenAI chat completions API: `vllm serve`, SGLang or a hosted service.
 
 engine_args: `base_url` (required), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
-key; the key itself is never written down), `concurrency` (32 requests in flight), `timeout` (120 s per attempt),
+key; the key itself is never stored), `concurrency` (32 requests in flight), `timeout` (120 s per attempt),
 `attempts` (6 for a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
 (auto, low or high, where the server knows it), `extra_body` (a mapping merged into each request; null removes a field).
 
@@ -159,8 +159,8 @@ class OpenAIEngine:
 def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> str:
     """The image as a `data:` URL: its own bytes if all decoders agree on them, else a JPEG of quality 95.
 
-    Raises ImageError for an image that cannot be used. See `recaption.decode` for what a trainer sees: servers turn
-    pictures as EXIF says and have their own ways with transparency, so that none of either is sent.
+    Raises ImageError for an image that cannot be used. See `recaption.decode` for the image that a trainer
+    gets: servers differ in how they apply EXIF orientation and transparency, so neither is sent.
     """
     info = check_header(request.image, limits)
     pixels = info.width * info.height

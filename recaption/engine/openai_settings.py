@@ -23,7 +23,7 @@ _DEFAULT_KEY = "OPENAI_API_KEY"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OpenAISettings:
-    """Checked engine_args. `api_key_env` is None where it is not given; `extra_body` is JSON."""
+    """Checked engine_args. `api_key_env` is None if it is not given; `extra_body` is JSON."""
 
     base_url: str
     api_key_env: str | None

@@ -55,7 +55,7 @@ class Choose(LogitsProcessor):
 
 
 def _draw(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> int:
-    """A token from `logits` [V] (already divided by the temperature), cut to the top k and then the top p of them."""
+    """A token drawn from `logits` [V] (already divided by the temperature), restricted to the top k, then the top p."""
     if 0 < sampling.top_k < logits.numel():
         floor = logits.topk(sampling.top_k).values[-1]
         logits = logits.masked_fill(logits < floor, float("-inf"))

@@ -9,7 +9,7 @@ loggers stable: run both files with another version before pyproject.toml allows
   usage context is in none of the tables of arg_utils.py, and the second is also the image encoder's budget.
 - mm_processor_cache_gb 0: every image is processed once; with it off and enable_prefix_caching off, nothing is hashed.
   Set enable_prefix_caching where an image has several prompts: their common prefix is the image. Renderers then
-  keep the last processed images (RENDER_CACHE_GIB); the engine always gets whole ones.
+  keep the last processed images (RENDER_CACHE_GIB); the engine always receives complete images.
 - mm_processor_kwargs: `max_pixels` as settings of the model's processor (`engine.budget`). vLLM sizes its encoder's
   memory and cache by the largest image that these allow. limit_mm_per_prompt therefore gives no width and height: they
   could only make that size too small, and vLLM refuses an image that needs more than its encoder's cache holds.

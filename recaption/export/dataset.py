@@ -40,7 +40,7 @@ _OF_SUBS: Final = _fields(schema.sub_captions(), SubCaption)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A build. `out` is the store of the output that it lies in, None where the build was copied out of it."""
+    """A build. `out` is the store of its output; None if the build was copied out of the output."""
 
     store: Store  # holds the build in the folder `prefix`
     prefix: str
@@ -92,7 +92,7 @@ class Dataset:
     def records(self, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False) -> Iterator[Record]:
         """The shard's usable samples with their captions, in source order; tags are left out.
 
-        Captions have their sub-captions only when asked. Raises DatasetError where the tables do not fit together.
+        Captions have their sub-captions only on request. Raises DatasetError if the tables are inconsistent.
         """
         images = self._table(shard, "images", _OF_IMAGES)
         wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))
@@ -116,7 +116,7 @@ class Dataset:
             yield Record(**row, captions=tuple(made))
 
     def file(self, path: str) -> str:
-        """Where a file of the build lies, as a path or URL."""
+        """The path or URL of a file of the build."""
         return f"{self.store.url}/{self.prefix}/{path}"
 
     def read(self, path: str, shard: str) -> bytes:

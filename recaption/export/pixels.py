@@ -1,4 +1,4 @@
-"""The images of a build beside their texts: from our tars or Parquet files or, of a sidecar, from the source."""
+"""The images of a build with their texts, from its tars or Parquet files, or for a sidecar from the source."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def with_pictures(
 ) -> Iterator[tuple[Record, Picture | None]]:
     """The shard's usable samples with their images, in source order.
 
-    None stands where the source no longer has an image as it was (format sidecar only; its sha256 is checked, and what
-    is no JPEG becomes one). Raises DatasetError where texts and images of a build do not fit together, ShardError
-    where a file of the source is gone.
+    The image is None if it is missing or has changed in the source (format sidecar only; its sha256 is checked, and
+    other formats are converted to JPEG). Raises DatasetError if texts and images of a build are inconsistent,
+    ShardError if a file of the source is missing.
     """
     records = dataset.records(shard, split, sub_captions=sub_captions)
     if dataset.format == "sidecar":
@@ -67,7 +67,7 @@ def with_pictures(
 
 
 def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, Picture]]:
-    """Samples by the index beside the tar; the image is the first member of each (schemas/README.md)."""
+    """Samples by the index of the tar; the image is the first member of each (schemas/README.md)."""
     index = dataset.read(f"{path}.idx", shard)
     offsets = struct.unpack(f"<{len(index) // 8}Q", index)
     with open_stream(dataset.file(path)) as file:

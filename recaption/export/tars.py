@@ -86,7 +86,7 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: in
 
 
 def flags(dest: str, done: Exported) -> str:
-    """What FLAIR, COSMOS and open_clip are told to train from these tars."""
+    """The arguments with which FLAIR, COSMOS and open_clip train from these tars."""
     tars = done.files - 1
     numbers = "00000" if tars == 1 else f"{{00000..{tars - 1:05d}}}"
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{numbers}.tar")
@@ -154,7 +154,7 @@ def _tars(path: str) -> list[str]:
 
 
 def _sizes(folder: str) -> Generator[Problem, None, dict[str, Any]]:
-    """Samples by name of tar, as the folder's sizes.json says; {} where it says nothing."""
+    """Samples by name of tar, from the folder's sizes.json; {} if it has no numbers."""
     path = f"{folder}/sizes.json"
     if not files.is_file(path):
         yield Problem(

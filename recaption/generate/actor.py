@@ -34,7 +34,7 @@ from recaption.tasks.question import Question
 from recaption.types import Answer, Reject
 
 NAMED = 16  # rejects that a poll lists one by one
-DETAIL = 200  # characters of the detail of each of them
+DETAIL = 200  # characters of detail per listed reject
 READ_ATTEMPTS = 3  # attempts to read an image before it is rejected
 WINDOW = 1.0  # seconds between two checks of the meter and the watchdogs
 Launch = Callable[[RendererSpec], render.Worker]
@@ -184,7 +184,7 @@ class EngineHost:
         return state.chunk
 
     async def give_back(self, assignment: int, requests: int) -> Chunk | None:
-        """Take up to so many queued requests back from an assignment. None: none is queued."""
+        """Take up to `requests` queued requests back from an assignment. None: none is queued."""
         state = self._chunks.get(assignment)
         return None if state is None or self._draining else state.give_back(requests)
 
@@ -342,7 +342,7 @@ class EngineHost:
         """Build the engine. Check that this node sees the output: it may have joined after the run checked nodes."""
         if self._spec.all_cores:  # Ray sets one thread per reserved core
             os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._spec.neighbours))
-            # Threads that spin while they wait for each other take cores from the threads they wait for: beside another
+            # Threads that spin while they wait for each other take cores from the threads they wait for: with another
             # busy process, an engine with two threads on two cores reached a third of its throughput.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         engine = engines.build(self._spec.engine)
@@ -412,7 +412,7 @@ class EngineHost:
 
 
 def node_bytes() -> float:
-    """Memory of this machine; infinite where psutil is not installed."""
+    """Memory of this machine; infinite if psutil is not installed."""
     try:
         import psutil
     except ImportError:

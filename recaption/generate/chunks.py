@@ -1,7 +1,6 @@
 """Shards as the driver sees them: indexed on the cluster, and cut into chunks of what is still missing.
 
-`list_one`, `recheck` and `reject_poison` run as tasks near the data; `Chunk` and `ShardListing` are what the driver
-holds of it.
+`list_one`, `recheck` and `reject_poison` run as tasks near the data. The driver holds only `Chunk` and `ShardListing`.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ class Chunk:
     """The unit of work: up to 256 consecutive images of one shard, and which answers of one model they lack.
 
     `missing` has one bit mask per question, in the order of the model's plan: bit i stands for row `first + i`.
-    Pickled it takes about a hundred bytes, so the driver can hold very many.
+    It takes about a hundred bytes when pickled, so the driver can hold many chunks.
     """
 
     shard: SourceShard
@@ -94,7 +93,7 @@ class ShardListing:
     shard: SourceShard
     digest: str
     images: int  # rows within the run's limit
-    usable: int  # of them, without those that are excluded or cannot be read
+    usable: int  # images that are not excluded and can be read
     done: tuple[int, ...]  # per question of the model: images answered or rejected by earlier runs
     duplicates: tuple[int, ...]  # per question: images without an answer that equal an earlier one of the shard
     first_key: str | None  # of the shard's first row: finds shards with equal keys early

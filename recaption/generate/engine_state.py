@@ -28,7 +28,7 @@ class Assignment:
     attempt: int = 0  # earlier attempts that could not read all its images
     crashes: int = 0  # engine crashes during which its images were in flight
     quarantined: bool = False
-    solo_crashes: int = 0  # of them, crashes in quarantine while it was a single image
+    solo_crashes: int = 0  # how many of these crashes happened in quarantine while it was a single image
     reported: bool = False  # its actor has reported what it stored of it
 
 
@@ -44,7 +44,7 @@ class EngineState:
     running: dict[int, Assignment] = field(default_factory=dict)  # assignments that are not done, by id
     open: dict[int, tuple[int, int]] = field(default_factory=dict)  # id -> requests not finished, of them not started
     outstanding: int = 0  # requests not finished, as of the last poll
-    steal_pending: bool = False  # it was requested to give some of them back and has not replied
+    steal_pending: bool = False  # a request to return some of them was sent and has no reply yet
     stamp: int = 0  # invalidates older entries in the scheduler's heap
     # health
     calls: int = 0  # calls for chunks that have not returned

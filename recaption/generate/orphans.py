@@ -1,6 +1,6 @@
 """Kills the processes that an engine has started when its actor ends. Orphaned, they would keep the GPU's memory.
 
-vLLM's engine runs in a process of its own that does not notice when its parent is killed. Ray kills the process group
+vLLM's engine runs in a separate process that does not notice when its parent is killed. Ray kills the process group
 of an actor that dies, but only while Ray's daemon is alive; kill -9 of the driver takes the daemon down with it.
 """
 

@@ -54,8 +54,10 @@ def fingerprint(parts: dict[str, Any]) -> str:
 
 
 def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | None = None) -> Plan:
-    """Resolve prompts, models and columns. `path` is the pipeline's file: prompts beside it win over shipped ones.
-    `source` is the source as recorded in the output; default: that of a new output.
+    """Resolve prompts, models and columns.
+
+    `path` is the pipeline's file: prompts next to it take precedence over shipped ones. `source` is the
+    source as recorded in the output; default: that of a new output.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
     that the source lacks, a model that is unreachable.

@@ -100,7 +100,7 @@ class RenderPool:
         self._free = asyncio.Condition()
         self._wanted = max(1, size)
         self._starting: set[asyncio.Task[None]] = set()
-        self._suspects = 0  # requests that wait for a worker of their own; others wait for them
+        self._suspects = 0  # requests that wait for an idle worker to run alone on; other requests wait for them
         self._broken: RecaptionError | None = None
         self.lost = 0
 

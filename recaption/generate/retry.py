@@ -160,7 +160,7 @@ def is_refusal(text: str) -> bool:
 
 
 def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence[Attempt] = ()) -> Reject:
-    """The reject of a request. It has no `prompt_sha256` where the image is the cause: any other prompt would fail."""
+    """The reject of a request. It has no `prompt_sha256` if the image is the cause: all prompts would fail."""
     of_image = reason in _OF_THE_IMAGE
     return Reject.of(
         request.image,

@@ -62,7 +62,7 @@ class Transport(Protocol):
 
 
 class EngineActor(EngineHost):
-    """`EngineHost` in a process of its own."""
+    """`EngineHost` in a separate process."""
 
     def __init__(self, spec: ActorSpec) -> None:
         kill_descendants_at_exit()

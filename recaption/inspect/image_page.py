@@ -184,7 +184,7 @@ def print_terminal_image(data: bytes, console: Console, environment: Mapping[str
 
 
 def protocol(console: Console, environment: Mapping[str, str]) -> str | None:
-    """ "kitty", "iterm", "blocks", or None where the terminal shows no images."""
+    """ "kitty", "iterm", "blocks", or None if the terminal shows no images."""
     if not console.is_terminal or console.is_dumb_terminal:
         return None
     program, term = environment.get("TERM_PROGRAM", ""), environment.get("TERM", "")

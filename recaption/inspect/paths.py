@@ -27,7 +27,7 @@ class OutputPaths:
 
     @property
     def name(self) -> str:
-        """The folder's name, which tells it from other outputs."""
+        """The folder's name, which distinguishes it from other outputs."""
         folder = self.out or self.build
         return folder.name if folder else self.given
 

@@ -27,7 +27,7 @@ COUNTED = 100_000  # rows that are counted beyond those
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueryResult:
-    """The first `rows` of a query. `total` is None where the query has more rows than are counted."""
+    """The first `rows` of a query. `total` is None if the query has more rows than are counted."""
 
     columns: tuple[str, ...]
     types: tuple[str, ...]  # DuckDB's names

@@ -73,7 +73,7 @@ class RemotePath:
             return call(self.path)
         except FileNotFoundError:
             raise
-        except Exception as error:  # each store has errors of its own
+        except Exception as error:  # each store has different errors
             raise DatasetError(f"cannot read {self}: {type(error).__name__}: {error}") from error
 
 

@@ -104,7 +104,7 @@ class Shell:
         return True
 
     def _print(self, sql: str) -> None:
-        # A cursor of its own: an answer that is not read to its end would block the connection.
+        # A separate cursor: an answer that is not read to its end would block the connection.
         with closing(self._connection.cursor()) as connection:
             print_result(run_sql(connection, sql, unsafe=self._unsafe), self._console)
 

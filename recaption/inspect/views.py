@@ -105,7 +105,7 @@ def _build_table(output: OutputPaths, name: str, columns: pa.Schema) -> str:
 
 def _pattern(file: AnyPath) -> str | None:
     """A pattern for all files in its folder, which DuckDB lists faster than it opens a thousand names. Hidden files are
-    temporary. None where the folder's name cannot be part of a pattern."""
+    temporary. None if the folder's name cannot be part of a pattern."""
     folder = str(file.parent)
     return f"{folder}/[!.]*.parquet" if isinstance(file, Path) and not glob.has_magic(folder) else None
 

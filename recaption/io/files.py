@@ -22,7 +22,7 @@ _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", 
 
 
 class Unreachable(ShardError):
-    """The file as a whole cannot be opened: it is gone, or access is denied."""
+    """The file as a whole cannot be opened: it is missing, or access is denied."""
 
 
 def is_url(path: str) -> bool:
@@ -111,7 +111,7 @@ def _remote(path: str, call: Any) -> Any:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call(fs, inner)
-        except Exception as error:  # each back end has errors of its own
+        except Exception as error:  # each back end has different errors
             problem = failed(path, error)
             if attempt == ATTEMPTS or isinstance(problem, Unreachable):
                 raise problem from error
@@ -237,7 +237,7 @@ def _identity(folder: str) -> tuple[int, int]:
 
 
 def _chain(folder: str, known: dict[str, tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
-    """A folder and those above it, by identity; None where one of them is below itself. `known` holds results."""
+    """A folder and those above it, by identity; None if one of them is below itself. `known` holds results."""
     if folder not in known:
         above = _chain(posixpath.dirname(folder), known) if folder != "/" else ()
         identity = _identity(folder)

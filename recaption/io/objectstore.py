@@ -28,7 +28,7 @@ _CONDITIONAL = (*_S3, "gs", "gcs", "memory")
 
 
 class ObjectStore:
-    """A prefix of a bucket. What fails is asked again, since all calls can be repeated without harm."""
+    """A prefix of a bucket. Failed calls are retried, since all calls can be repeated safely."""
 
     ATTEMPTS = 7  # about 20 seconds of waiting in all
     FIRST_WAIT = 0.4  # seconds
@@ -99,10 +99,10 @@ class ObjectStore:
         try:
             self._retried("write", path, create, kept=(FileExistsError,))
         except FileExistsError:
-            # There was no such file a moment ago. It is another's, or our own: of a first try, made here or within the
-            # client, whose answer was lost on the way. The content tells. Of two who put the same bytes at the same
-            # time both hear True, which is right for both: what they put lies there. Who must be the only one puts
-            # something of its own into the file, as a lease does.
+            # The file did not exist before. Another process wrote it, or our own first attempt (here or in the client)
+            # did and its reply was lost. The content decides. If two processes write the same bytes at the same time,
+            # both get True, which is correct: these bytes are stored. A caller that must be the only writer puts
+            # something unique into the file, as a lease does.
             try:
                 return self.get(path) == data
             except FileNotFoundError:
@@ -240,7 +240,7 @@ class ObjectStore:
 
 
 def _passing(error: Exception) -> bool:
-    """Whether to ask again. Each client has errors of its own: all but what surely stays is taken for passing."""
+    """Whether to retry. Each client has different errors, so all except known permanent ones count as temporary."""
     # No such bucket, no right, and what the client cannot do at all.
     return not isinstance(error, FileNotFoundError | PermissionError | NotImplementedError | TypeError)
 

@@ -23,7 +23,7 @@ def retried(
     why: Callable[[Exception], str],
     kept: tuple[type[Exception], ...] = (),
 ) -> T:
-    """What `call` returns, asked up to `attempts` times while its error is a `passing` one.
+    """The result of `call`, which is tried up to `attempts` times as long as its error is a `passing` one.
 
     `what` is a verb and its object ("write out/x.parquet"), `why` puts an error into words, `first_wait` is in
     seconds and doubles. Errors of the types in `kept` are answers, not failures, and come through as they are; all

@@ -27,12 +27,13 @@ __all__ = ["LocalStore", "ObjectStore", "Store", "open_store"]
 T = TypeVar("T")
 _TMP = ".tmp-"  # no name of ours begins with it; lists leave it out, a crash may leave one behind
 
-# What a network file system says when a server restarts or a cable is bad; a full disk or a missing right stays.
+# Errors of a network file system while a server restarts or a cable is bad. A full disk or a missing permission is
+# permanent.
 _PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
 
 
 class Store(Protocol):
-    """A folder of immutable files. Every method raises StoreError when the store fails, after asking again."""
+    """A folder of immutable files. Every method raises StoreError if the store fails, after retries."""
 
     url: str
 
@@ -69,15 +70,15 @@ class Store(Protocol):
         ...
 
     def remove(self, folder: str) -> int:
-        """Remove a folder with all that lies in it, what a crash left behind too. Returns how many bytes that was.
+        """Remove a folder with all its contents, including the remains of a crash. Returns the number of bytes removed.
 
-        Not all at once: whoever may look at it while it goes, or after a crash in between, must be told beforehand.
-        What `delete` was asked for before is gone first.
+        This is not atomic: a process that reads the folder meanwhile, or after a crash, must be able to detect it, for
+        example because `delete` removed a marker first. Earlier calls of `delete` take effect before this one.
         """
         ...
 
     def local(self, path: str) -> Path | None:
-        """Where the file lies on this machine's disk; None on object stores."""
+        """The path of the file on this machine's disk; None on object stores."""
         ...
 
     def scratch(self) -> Path:
@@ -89,7 +90,7 @@ class Store(Protocol):
         ...
 
     def adopt(self, source: Path, path: str) -> bool:
-        """Put a finished file made under `scratch`, whole, without holding it in memory; `source` is gone after it."""
+        """Put a finished file made under `scratch` atomically, without holding it in memory. Removes `source`."""
         ...
 
 
@@ -149,7 +150,7 @@ class LocalStore:
             _remove(temporary)
 
     def adopt(self, source: Path, path: str, *, if_absent: bool = False) -> bool:
-        """Put a finished file that lies on the same file system (made under `scratch`), without copying it."""
+        """Put a finished file that is on the same file system (made under `scratch`), without copying it."""
         target = self._at(path)
         try:
             self._retried("write", target, lambda: target.parent.mkdir(parents=True, exist_ok=True))

@@ -95,7 +95,7 @@ class TarReader:
     def _read(self, size: int) -> bytes:
         try:
             data = self._file.read(size) if size else b""
-        except Exception as error:  # fsspec back ends have errors of their own
+        except Exception as error:  # fsspec back ends have different errors
             raise failed(self._path, error) from error
         self._at += len(data)
         return data
@@ -163,7 +163,7 @@ class TarReader:
             if not pax["size"].isascii() or not pax["size"].isdigit() or len(pax["size"]) > 18:
                 raise BrokenTarError(f"size {pax['size'][:32]!r} in the pax header of {name}", name)
             size = int(pax["size"])
-        # As TarFile has it: known types other than files have no data whatever their size says; unknown ones do.
+        # As in TarFile: known types other than files have no data, regardless of their size; unknown types do.
         has_data = type in tarfile.REGULAR_TYPES or type not in tarfile.SUPPORTED_TYPES
         return Member(name=name, kind=kind, start=start, offset=self._at, size=size if has_data else 0)
 

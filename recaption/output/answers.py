@@ -4,8 +4,8 @@
     answers/<generation>-<fingerprint>/<shard>.parquet        then <shard>.1.parquet, … for later answers
     rejects/…                                                 the same, of rejects
 
-Parts are the record of what is done: whoever wants to know reads them. Names carry the epoch of the run's lease, so a
-zombie of an older run can add parts but never change one; the first part in name order wins.
+Parts are the only record of completed work. Their names contain the epoch of the run's lease, so a process of an older
+run that is still alive can add parts but never change one. The first part in name order takes precedence.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ T = TypeVar("T", bound=Answer | Reject)
 class Finished:
     """What is stored of one shard for one question.
 
-    Answers are found by what was asked, (image sha256, filled-in prompt's sha256), not by row or key: a source that
-    is re-packed or re-keyed gets the answers it paid for, and a changed image never gets another's.
+    Answers are found by (image sha256, filled-in prompt's sha256), not by row or key. So a source with new shards or
+    keys reuses its answers, and a changed image never gets the answer of another image.
     """
 
     answers: dict[Identity, Answer]
@@ -88,7 +88,7 @@ def _written(items: Sequence[T], schema: pa.Schema) -> tuple[bytes | None, list[
         return (table_bytes(_table(items, schema)) if items else None), []
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - Arrow says in many ways that a value does not fit
+    except Exception as error:  # noqa: BLE001 - Arrow has many errors for a value that does not fit
         if len(items) == 1:
             return None, [(items[0], error)]
     middle = len(items) // 2
@@ -133,7 +133,7 @@ def finished(
         for reject in read_rejects(store, path):
             identity = sha256, prompt, key = _identity(question, reject)
             if identity in answers or (not prompt and (sha256, key) in answered):
-                continue  # asked again later and answered: the answer counts
+                continue  # retried later and answered: the answer counts
             if reject.reason not in retry_reasons or mine:
                 rejects.setdefault(identity, reject)
     return Finished(answers=answers, rejects=rejects)

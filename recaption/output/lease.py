@@ -1,11 +1,11 @@
 """One run per output: a lease with an epoch.
 
-    lease/<epoch>.json       who holds it: host, process, since when; put only if absent
-    lease/<epoch>.beat       a counter that the holder raises every ten seconds
-    lease/<epoch>.released   it ended in order
+    lease/<epoch>.json       the holder: host, process, start time; put only if absent
+    lease/<epoch>.beat       a counter that the holder increments every ten seconds
+    lease/<epoch>.released   the run has released the lease
 
-The epoch goes into the names of parts, so what a process that lost its lease still writes is told apart. No clock is
-compared with another host's: who wants the output watches the beat for a while by a clock of its own.
+The names of parts contain the epoch, so parts of a process that has lost its lease can be recognised. Clocks of
+different hosts are never compared: a process that wants the output watches the beat for a while with its own clock.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OWN: set[str] = set()  # tokens of the leases that this process holds
 class Lease:
     """The right to write to an output; `epoch` counts the runs that ever held it.
 
-    A thread of its own beats until `release`. `lost` becomes True when another run has taken the output over.
+    A separate thread beats until `release`. `lost` becomes True when another run has taken the output over.
     """
 
     def __init__(self, store: Store, epoch: int, token: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -123,9 +123,11 @@ def claim(
 ) -> Lease:
     """Take the output for this process.
 
-    A dead process on this host is taken over at once. Of one elsewhere the beat is watched for `wait` seconds, and if
-    it does not change the run counts as dead; `say` is told so before. Raises UserError when another run holds the
-    output, or when the store cannot tell two runs apart: wait for the run, stop it, or give `--takeover`.
+    The lease of a dead process on this host is taken over at once. The beat of a process on another host is watched for
+    `wait` seconds; if it does not change, the run counts as dead. `say` is called before this wait.
+
+    Raises UserError if another run holds the output (wait for it, stop it, or use `--takeover`), or if the store cannot
+    tell two runs apart.
     """
     if not store.conditional and not takeover:
         raise UserError(
@@ -140,7 +142,7 @@ def claim(
     epoch = last + 1
     _OWN.add(token)  # before others can see it
     try:
-        # The look back finds out a store that says it has conditional writes and ignores the condition.
+        # Reading it back detects a store that accepts conditional writes but ignores the condition.
         won = (
             store.put(lease_file(epoch, "json"), holder, if_absent=True)
             and store.get(lease_file(epoch, "json")) == holder
@@ -227,7 +229,7 @@ def is_here(holder: dict[str, Any]) -> bool:
 
 
 def lives(holder: dict[str, Any]) -> bool:
-    """Whether the holder's process is still there; asked on its own machine (`is_here`)."""
+    """Whether the holder's process still exists. Call this only on its own machine (`is_here`)."""
     pid = holder["pid"]
     if pid == os.getpid() and holder.get("started") == _started(pid):
         return holder.get("token") in _OWN  # else it is left from an earlier run of this very process

@@ -28,7 +28,7 @@ _TRIES = 3  # parts may be compacted between listing and reading them
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Places:
-    """Of one generation: the first 8 bytes of each image's sha256, sorted, and the number of the shard it lies in."""
+    """For one generation: the first 8 bytes of each image's sha256, sorted, and the number of its shard."""
 
     hashes: npt.NDArray[np.uint64]
     numbers: npt.NDArray[np.int32]

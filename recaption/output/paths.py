@@ -1,4 +1,4 @@
-"""The path of every file in an output, relative to the output (or, where a function says so, to a build).
+"""The path of every file in an output, relative to the output (or to a build, if a function's docstring states it).
 
     pipeline.yaml
     index/<source shard>.parquet
@@ -10,7 +10,8 @@
     builds/<build>/manifest.json, data/…, <table>/<dataset shard>.parquet
     dataset -> builds/<build>                                            CURRENT on object stores, which have no links
 
-`schemas/README.md` says what the files contain. This module imports only the standard library: readers share it.
+`schemas/README.md` describes the contents of the files. This module imports only the standard library:
+readers share it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ FAULTS = (UserError, MissingExtra, RecaptionError)
 
 
 def load_checked(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, Path]:
-    """As `config.load`; where the file is not valid, what its valid parts lack is in the same message."""
+    """As `config.load`. If the file is invalid, the message also lists the problems of its valid parts."""
     try:
         return load(name, overrides)
     except InvalidPipeline as error:
@@ -37,7 +37,7 @@ def load_checked(name: str, overrides: tuple[str, ...] = ()) -> tuple[Pipeline, 
 
 
 def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoReturn:
-    """Raise `first`, or one error with everything that is wrong where that is more."""
+    """Raise `first`, or one error that lists all problems if there are more."""
     found = faults(Parts.of(pipeline), path)
     if len(found) < 2:
         raise first
@@ -47,9 +47,9 @@ def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoRetu
 
 
 def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exception]:
-    """Everything that is wrong beside the file: path, columns, prompts, models, annotation, output.
+    """All problems that lie outside the pipeline file: path, columns, prompts, models, annotation, output.
 
-    Without `tagger`, spaCy, which takes seconds to load, is left out.
+    Without `tagger`, spaCy is not checked: it takes seconds to load.
     """
     found: list[Exception] = []
     folder = prompts_beside(path)
@@ -126,7 +126,7 @@ def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exceptio
 
 
 def _each_or_all(names: tuple[str, ...], make: Callable[[tuple[str, ...]], Any]) -> list[tuple[str, ...]]:
-    """All names at once where that works, else each alone."""
+    """Check all names together; if that fails, each one alone."""
     try:
         make(names)
     except FAULTS:
@@ -142,7 +142,7 @@ def _each_or_all(names: tuple[str, ...], make: Callable[[tuple[str, ...]], Any])
 
 
 def opened(url: str) -> Store:
-    """The store of an output. Raises UserError where its URL cannot be opened."""
+    """The store of an output. Raises UserError if its URL cannot be opened."""
     try:
         return open_store(url)
     except StoreError as error:
@@ -158,7 +158,7 @@ def opened_source(source: Source, store: Store | None) -> OpenSource:
 
 
 def check_writable(store: Store) -> None:
-    """Raises UserError for an output that cannot be written. Leaves nothing behind, no folder either."""
+    """Raises UserError for an output that cannot be written. Removes everything that it creates, including folders."""
     if store.url.startswith("memory://"):
         raise UserError(
             f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
@@ -177,7 +177,7 @@ def check_writable(store: Store) -> None:
 
 
 def excluded(source: Source) -> frozenset[str]:
-    """The sha256 of images that must not be asked about, in lower-case hex."""
+    """The sha256 of images that are excluded from generation, in lower-case hex."""
     return read_excluded(source.exclude) if source.exclude else frozenset()
 
 

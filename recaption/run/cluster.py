@@ -172,7 +172,7 @@ def _exists(url: str, path: str) -> bool:
 
 
 def _package(folder: Path) -> Path:
-    """The package in the layout of a wheel. A checkout keeps pipelines, prompts and schemas in folders beside it."""
+    """The package in the layout of a wheel. A checkout keeps pipelines, prompts and schemas in folders next to it."""
     package = Path(recaption.__file__).parent
     if (package / "_shipped").is_dir():
         return package

@@ -67,10 +67,11 @@ class Reproduced:
 def reproduce(out: str, key: str, *, generation: str | None = None, path: Path | None = None) -> list[Reproduced]:
     """Generate an image's answers again, or the one of `generation`. Nothing is stored.
 
-    A stored answer is requested with the seed, temperature and pixels of its kept attempt; without an answer, the whole
-    retry ladder is used. Raises UserError: no such image or generation, nothing that a
-    model is asked, what `stored_plan` raises; ImageError when the image's bytes are not there or have changed;
-    EngineDead.
+    A stored answer is requested with the seed, temperature and pixels of its kept attempt. Without an answer, the whole
+    retry ladder is used.
+
+    Raises UserError if the image or the generation does not exist, if no generation uses a model, and where
+    `stored_plan` does; ImageError if the image's bytes are missing or have changed; EngineDead.
     """
     store = open_store(out)
     pipeline = stored_pipeline(store, path)
@@ -105,7 +106,7 @@ def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
 
 
 def _bytes(plan: Plan, image: Image) -> bytes:
-    """The image as it lies in the source, if it is the one that was indexed. Raises ImageError, UserError."""
+    """The image as stored in the source, if it is the one that was indexed. Raises ImageError, UserError."""
     where, source = image.locator.path, plan.pipeline.source.path
     if not is_on_a_host_of(where, source):
         raise UserError(

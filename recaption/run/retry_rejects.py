@@ -50,7 +50,7 @@ class RetryResult:
     """Result of a retry: `outcome` is None when no reject has one of the given reasons. Counts are of questions."""
 
     outcome: RunResult | None
-    pipeline: Pipeline  # with the output where it lies now
+    pipeline: Pipeline  # with the current location of the output
     asked: int
     answered: int
     reasons: tuple[str, ...]
@@ -78,8 +78,8 @@ def retry_rejects(
     """Retry what was rejected for `reasons` in the output at `out`, with its stored pipeline.
 
     This is a normal run, so other missing answers are generated too; a limit of the last run holds for it as well.
-    Loads no model if there are no such rejects. Raises UserError for unknown reasons (saying how many rejects
-    of which there are), for reasons that only the source can mend, and as `stored_plan` and `run` do.
+    Loads no model if there are no such rejects. Raises UserError for unknown reasons (the message lists the number of
+    rejects by reason), for reasons that only a change of the source can fix, and where `stored_plan` and `run` do.
     """
     store = open_store(out)
     pipeline = stored_pipeline(store, path)
@@ -161,7 +161,7 @@ def count_answered(store: Store, questions: Sequence[Question], places: Sequence
 
 
 def _answered(store: Store, question: Question, shards: set[str]) -> tuple[set[Place], set[tuple[str, str, str]]]:
-    """What is answered in these shards: places, and (shard, sha256, key) whatever the prompt was."""
+    """The answered images of these shards: places, and (shard, sha256, key) for any prompt."""
     files = _files(store, ANSWERS, question, sorted(shards))
     names = [name for name, paths in files.items() for _ in paths]
     paths = [path for paths in files.values() for path in paths]
@@ -203,7 +203,7 @@ def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Itera
         except FileNotFoundError:  # a shard without any, or a run has just put parts together
             return pa.table({name: pa.array([], pa.string()) for name in columns})
 
-    for start in range(0, len(paths), _THREADS):  # no more of them in memory than are read at once
+    for start in range(0, len(paths), _THREADS):  # holds only as many in memory as are read at once
         yield from each(read, paths[start : start + _THREADS], _THREADS)
 
 

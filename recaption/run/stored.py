@@ -50,7 +50,7 @@ def stored_pipeline(store: Store, path: Path | None = None) -> Pipeline:
 
 
 def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> Plan:
-    """The plan of an output's stored pipeline. `path` is the file it was run from; prompts are looked up beside it.
+    """The plan of an output's stored pipeline. `path` is the file it was run from; prompts are looked up next to it.
 
     Raises UserError if a prompt, a model or the source is not where the pipeline expects it, or if a prompt or a model
     has changed since the answers were made.

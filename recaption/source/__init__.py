@@ -1,4 +1,4 @@
-"""Where images come from: WebDataset tars, Parquet files, folders; by locator, their bytes untouched."""
+"""Sources of images: WebDataset tars, Parquet files, folders. Images are read by locator, with unchanged bytes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Source", "open_source"]
 
 
 def open_source(config: SourceConfig, store: Store | None = None) -> Source:
-    """The source that a pipeline names; `format: auto` goes by suffix, else by content. Looks at names, reads little.
+    """The source of a pipeline. `format: auto` detects the format by suffix, else by content, and reads little.
 
-    `store` is the output: where it has recorded how the images of a folder are named, they are named so.
-    Raises SourceError: what was given, what is allowed, what to do.
+    `store` is the output. If it has a record of how the keys of a folder are made, that record is used.
+    Raises SourceError: the given value, the allowed values, and what to do.
     """
     from recaption.source.detect import resolve
 

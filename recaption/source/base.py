@@ -31,22 +31,22 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class Source(Protocol):
-    """Where images come from. Picklable: it travels to the workers, which read by locator."""
+    """A source of images. It is picklable, because workers get a copy and read by locator."""
 
     kind: str  # "webdataset" | "parquet" | "folder"
     config: SourceConfig
 
     def shards(self) -> Iterator[SourceShard]:
-        """All shards in a deterministic order, listed as they are asked for. Raises SourceError, ShardError."""
+        """All shards in a deterministic order, listed lazily. Raises SourceError, ShardError."""
         ...
 
     @property
     def key_rule(self) -> KeyRule:
-        """What keys follow from."""
+        """The rule by which keys are made."""
         ...
 
     def files(self) -> frozenset[str]:
-        """Ids of the source's files. Its shards are named by them, with `-<number>` behind where a file is cut."""
+        """Ids of the source's files. Shards are named by them, with the suffix `-<number>` if a file is cut."""
         ...
 
     def columns(self) -> frozenset[str]:
@@ -54,7 +54,7 @@ class Source(Protocol):
         ...
 
     def unused(self) -> Sequence[str]:
-        """What is there and not used, in words; tars and Parquet files are judged by the first of them."""
+        """Messages about contents that are not used. Of tars and Parquet files, only the first file is inspected."""
         ...
 
     def signature(self, shard: SourceShard) -> str | None:
@@ -64,23 +64,23 @@ class Source(Protocol):
     def index(self, shard: SourceShard) -> list[Image]:
         """All rows of a shard in order, read once; rows without a usable image have a `reason`.
 
-        Raises ShardError when the shard cannot be read (worth another try), SourceError when it is not what the
-        pipeline says it is.
+        Raises ShardError if the shard cannot be read (another attempt may succeed), SourceError if it does not match
+        the pipeline.
         """
         ...
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-        """The images' bytes as they lie in the source. Every image given comes back once, in the order given.
+        """The images' bytes as stored in the source. Yields every given image once, in the given order.
 
         Takes images of one shard in row order, none with a `reason`. An image that cannot be read, or whose bytes
-        changed since it was indexed, comes back with an ImageError. Raises ShardError when the whole file is gone.
+        have changed since it was indexed, is yielded with an ImageError. Raises ShardError if the file is missing.
         """
         ...
 
 
 @dataclass(kw_only=True, slots=True)
 class Row:
-    """A row on its way to become an Image, before its key is known."""
+    """A row of a source, from which an Image is made once its key is known."""
 
     source_key: str
     locator: Locator
@@ -93,7 +93,7 @@ class Row:
     info: ImageInfo | None = None  # of an image with a usable header
 
     def look(self, data: bytes) -> None:
-        """Take in what the image's header says, or why it is none: header and end of file, no limits."""
+        """Read the header and check the end of the file, without limits. Sets `info`, or `reason` and `detail`."""
         from recaption.decode import look
 
         try:
@@ -136,7 +136,7 @@ def images(
 
 
 def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:
-    """The images; those outside of `limits` with the reason. The one place where all engines' images are judged."""
+    """The images; those outside of `limits` have a reason. Images for all engines are checked only here."""
     from recaption.decode import check_limits
 
     allowed = ImageLimits(min_side=limits.min_side, max_pixels=limits.max_pixels, max_aspect=limits.max_aspect)
@@ -154,7 +154,7 @@ def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:
 def assign_keys(shard_number: int, source_keys: Sequence[str]) -> list[str]:
     """Keys of a shard's rows: the source's where it is plain and unique in the shard, else `<shard>_<row>`.
 
-    A plain source key that equals the positional key of another row gives way, so keys are unique whatever comes in.
+    A plain source key that equals the positional key of another row is replaced, so keys are always unique.
     """
     counts = Counter(source_keys)
     positional = [f"{shard_number:06d}_{row:06d}" for row in range(len(source_keys))]
@@ -170,7 +170,7 @@ def assign_keys(shard_number: int, source_keys: Sequence[str]) -> list[str]:
 
 
 def checked(image: Image, data: bytes | None) -> bytes | ImageError:
-    """The bytes, if they are those that the index saw."""
+    """The bytes, if they match the index."""
     if data is None or hashlib.sha256(data).hexdigest() != image.sha256:
         seen = "are missing" if data is None else f"({len(data)} of them) have another sha256"
         return ImageError(
@@ -183,12 +183,12 @@ def checked(image: Image, data: bytes | None) -> bytes | ImageError:
 
 
 def unreadable(image: Image, error: BaseException) -> ImageError:
-    """The row that becomes of an image whose bytes the store does not give."""
+    """The row for an image whose bytes cannot be read from the store."""
     return ImageError("unreadable", str(error) or type(error).__name__, key=image.key, shard=image.shard)
 
 
 def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
-    """What of the pipeline a shard's index depends on, besides the files: 8 hex digits."""
+    """A hash (8 hex digits) of the pipeline settings that a shard's index depends on, in addition to the files."""
     parts: Mapping[str, Any] = config.model_dump(
         include={"raw_caption", "image", "key", "keys", "captions", "orientation"}
     )

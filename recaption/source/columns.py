@@ -1,4 +1,4 @@
-"""What came along with an image, as JSON values that stay small."""
+"""The columns of an image in its source, as JSON values of bounded size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIKE_A_CAPTION = re.compile(r"caption|text|alt|descri|prompt|label|title|senten
 
 MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member that is looked into at all
-DROPPED = "_dropped"  # column that names what was left out
+DROPPED = "_dropped"  # column with the names of dropped columns
 CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, where source.raw_caption has its default
 TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})
 """Suffixes of text files that hold a column each."""
@@ -30,7 +30,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def clean(value: Any, depth: int = 0) -> Any:
     """The value as strict JSON: NaN and infinities as None, lone surrogates as U+FFFD, dates in ISO form.
 
-    Bytes, and what is nested too deeply, become None.
+    Bytes and values that are nested too deeply become None.
     """
     if isinstance(value, str):
         return value if value.isascii() else _SURROGATES.sub("\ufffd", value)
@@ -73,20 +73,20 @@ def repeated_keys(data: bytes) -> list[str]:
 
 
 def repeated(names: Sequence[str]) -> list[str]:
-    """Names that are there more than once, in order."""
+    """Names that occur more than once, in order."""
     return [name for name, count in Counter(names).items() if count > 1]
 
 
 @dataclass(kw_only=True, slots=True)
 class Texts:
-    """Text and JSON files that belong to one image: members of a tar sample, or files beside it in a folder."""
+    """Text and JSON files that belong to one image: members of a tar sample, or files of the same stem in a folder."""
 
     columns: dict[str, Any] = field(default_factory=dict)
-    fields: dict[str, Any] = field(default_factory=dict)  # of .json; they win over files of the same name
+    fields: dict[str, Any] = field(default_factory=dict)  # of .json; they take precedence over files of the same name
     dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
 
     def add(self, suffix: str, data: bytes | None) -> None:
-        """Take in a file by its suffix in lower case, for which `is_text`; None stands for one above `MAX_JSON`."""
+        """Add a file. `suffix` is in lower case and passes `is_text`. `data` None: the file is above `MAX_JSON`."""
         name = suffix.removesuffix(".json") if suffix != "json" else suffix
         if data is None:
             self.dropped.append(name)
@@ -117,7 +117,7 @@ def is_text(suffix: str) -> bool:
 
 
 def bounded(columns: dict[str, Any], dropped: list[str] | None = None) -> dict[str, Any]:
-    """The columns without values above `MAX_VALUE`; their names, and those in `dropped`, stand in `_dropped`."""
+    """The columns without values above `MAX_VALUE`. `_dropped` lists the names of these and of those in `dropped`."""
     gone = [*(dropped or []), *(name for name, value in columns.items() if _too_large(value))]
     if not gone:
         return columns
@@ -134,11 +134,11 @@ def _too_large(value: Any) -> bool:
 def raw_captions(
     columns: Mapping[str, Any], name: str | None, lines: AbstractSet[str] = frozenset()
 ) -> tuple[str, ...]:
-    """The captions that came along, as they are: a column's text, or all texts of a list. Blank ones are none.
+    """The raw captions of an image, unchanged: the text of a column, or all texts of a list. Blank ones are ignored.
 
-    Columns in `lines` are text files: several lines of one are several captions. Where the column has its default name,
-    the first of `CAPTION_COLUMNS` with a text counts: img2dataset writes a caption that it does not have as null in
-    `.json` and as an empty `.txt`, and `text` is what Hugging Face's examples call it.
+    Columns in `lines` are text files: each line is a caption. If the column has its default name, the first of
+    `CAPTION_COLUMNS` with a text is used: img2dataset writes a missing caption as null in `.json` and as an empty
+    `.txt`, and Hugging Face's examples use the name `text`.
     """
     if name is None:
         return ()
@@ -186,7 +186,7 @@ def shortened(names: Sequence[str]) -> str:
 
 
 def unused_captions(columns: Iterable[str], config: SourceConfig) -> list[str]:
-    """Columns that may hold captions, where none of those is there that captions are taken from."""
+    """Columns that may hold captions, if the source has none of the columns from which captions are taken."""
     names = sorted(columns)
     if config.raw_caption != CAPTION_COLUMNS[0] or any(name in CAPTION_COLUMNS for name in names):
         return []

@@ -1,4 +1,4 @@
-"""Which kind of source a path is, by its suffix or by what is there."""
+"""Detects the kind of a source by the suffix of its path or by its content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALLOWED = "img2dataset or WebDataset tars, Parquet files with images inside, or
 def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
     """The kind, and the config with an absolute path that names files (or, for kind folder, the folder).
 
-    Raises SourceError: what was given, what is allowed, what to do.
+    Raises SourceError: the given value, the allowed values, and what to do.
     """
     path = absolute_patterns(config.path)
     patterns = split_patterns(path)
@@ -31,7 +31,7 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
                 f"source.path {pattern!r}: compressed tars have no byte ranges to read images by, and JPEGs do not get "
                 "smaller. Decompress them to plain .tar files"
             )
-    # A folder's own name may hold brackets; a remote pattern is not worth a request.
+    # The name of a local folder may contain brackets. For a remote pattern, that is not worth a request.
     folders = [not (files.is_url(p) and is_pattern(p)) and files.is_folder(p) for p in patterns]
     kind: str = config.format
     if kind == "auto":
@@ -64,14 +64,14 @@ def _within(folder: str, kind: str) -> str:
 def _kind_of_folder(folder: str, config: SourceConfig) -> str:
     names = files.entries(folder)
     if any(name.endswith(".tar") for name in names):
-        return "webdataset"  # img2dataset's .parquet beside each .tar holds no images
+        return "webdataset"  # img2dataset's .parquet next to each .tar holds no images
     tables = [name for name in names if name.endswith(_PARQUET)]
     if tables and _holds_images(tables[0], config):
         return "parquet"
     if config.captions or any(map(is_image, files.walk(folder))):
         return "folder"
     if tables:
-        return "parquet"  # which says what columns it lacks
+        return "parquet"  # its error message names the missing columns
     raise SourceError(
         f"source.path: nothing usable in {folder!r}. Allowed: {_ALLOWED}. "
         f"Tars in folders below are taken with {folder}/**/*.tar"

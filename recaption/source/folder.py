@@ -1,4 +1,4 @@
-"""A folder of image files, with optional tables of captions beside them."""
+"""A folder of image files, with optional tables of captions in it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from recaption.source.table import METADATA, Table, find_table, first_of_each, r
 from recaption.types import Image, Locator, SourceShard
 
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
-_GROWTH = 4  # times `PART_SIZE`: a folder that fills its shards so much gets more of them
+_GROWTH = 4  # times `PART_SIZE`: above this mean size, the number of shards grows
 _SLUG = 100  # characters
-_SAMPLE = 1_000  # names of files beside images that are kept
+_SAMPLE = 1_000  # names of text and JSON files of images that are kept
 _HEAD = 64  # of these, files that are read for the names of columns
 
 
@@ -59,12 +59,14 @@ class _Scan:
 class FolderSource:
     """Image files below a folder, in virtual shards of about 5,000. Locators are paths.
 
-    Key and shard of an image follow from its path relative to the folder alone (`recaption.source.recorded`), so files
-    that come or go change neither of another's. In an output from before that rule, shards are cut out of the list of
-    files, sorted by path component; links to folders are not followed there, and tables in subfolders are not read.
-    An image that no table names has the columns of files beside it, as a sample of a tar has: each line of `a.txt` is a
-    raw caption of `a.jpg`, and `a.json` holds columns. Files whose name begins with a dot are left out. A file that a
-    table names is an image whatever its suffix is.
+    Key and shard of an image depend only on its path relative to the folder (`recaption.source.recorded`), so added or
+    removed files do not change the key or shard of other images. In outputs that predate this rule, shards are cut out
+    of the list of files, sorted by path component; links to folders are not followed, and tables in subfolders are not
+    read.
+
+    An image that no table names takes its columns from files with the same stem, like a sample of a tar: each line of
+    `a.txt` is a raw caption of `a.jpg`, and `a.json` holds columns. Files whose name begins with a dot are ignored. A
+    file that a table names is an image, regardless of its suffix.
     """
 
     kind = "folder"
@@ -107,9 +109,9 @@ class FolderSource:
         return self._scanned(lambda name: False, pairs=True)
 
     def _scanned(self, wanted: Callable[[str], bool], *, pairs: bool = False) -> _Scan:
-        """Read through the folder once; with `pairs` also to tell which files belong to images.
+        """Walk the folder once. With `pairs`, also find which files belong to images.
 
-        Raises SourceError where there is none.
+        Raises SourceError if the folder does not exist.
         """
         if not is_folder(self.folder):
             raise SourceError(f"source.path: there is no folder {self.folder!r}")
@@ -157,7 +159,7 @@ class FolderSource:
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint64]:
-        """Of all images: eight bytes each, since names of ten million files take a gigabyte."""
+        """Hashes of all images: eight bytes each, since names of ten million files take a gigabyte."""
         named = np.fromiter(map(_hash, self._table.rows), np.uint64)
         found = np.union1d(np.array(self._scan.hashes, np.uint64), named)
         if not len(found):
@@ -196,7 +198,7 @@ class FolderSource:
         return names
 
     def _columns_beside(self) -> frozenset[str]:
-        """Columns out of files beside images, as the first of these files have them."""
+        """Columns from text and JSON files of images, as found in the first of these files."""
         found: set[str] = set()
         if self.rule.beside:
             scan, stems = self._scan, self._stems
@@ -216,7 +218,7 @@ class FolderSource:
 
     @cached_property
     def _named(self) -> npt.NDArray[np.bool_]:
-        """Of each image in the scan, whether a table names it."""
+        """For each image in the scan: whether a table names it."""
         known = np.fromiter(map(_hash, (*self._table.rows, *self._table.also)), np.uint64)
         return np.isin(np.array(self._scan.hashes, np.uint64), known)
 
@@ -282,7 +284,7 @@ class FolderSource:
         return images(shard, [self._row(name, table, suffixes) for name in names], self.config, keys)
 
     def _row(self, name: str, table: Table, suffixes: Sequence[str]) -> Row:
-        """`suffixes` are those of files that may stand beside it and hold its columns."""
+        """`suffixes` are those of files with the same stem that may hold the image's columns."""
         path, shown = f"{self.folder}/{name}", storable(name)
         columns = table.columns(name)
         row = Row(

@@ -1,6 +1,6 @@
-"""What the columns of a Parquet file mean: where the image is, which others are kept, which rows the source marks bad.
+"""The roles of a Parquet file's columns: the image, the columns to keep, and the marks of failed rows.
 
-img2dataset/writer.py (ParquetSampleWriter) writes a binary column named by its encode_format (`jpg`) beside `status`
+img2dataset/writer.py (ParquetSampleWriter) writes a binary column named by its encode_format (`jpg`) next to `status`
 and `error_message`; Hugging Face's Image feature (datasets/features/image.py) is `struct<bytes: binary, path: string>`.
 """
 

@@ -1,4 +1,4 @@
-"""From patterns to the files that there are, in a deterministic order, each with its shard id."""
+"""Expands patterns to existing files in a deterministic order, each with its shard id."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def absolute_patterns(path: str) -> str:
 def list_files(path: str, suffixes: Sequence[str]) -> list[SourceFile]:
     """Files of `path`, braces in the order written, globs sorted.
 
-    Raises SourceError when nothing matches, when a file of a brace range is missing (a hole in a range is a mistake
-    more often than a wish; a glob takes what there is), and when a file is listed twice.
+    Raises SourceError if nothing matches, if a file of a brace range is missing (a gap in a range is usually a mistake;
+    use a glob to accept gaps), or if a file is listed twice.
     """
     patterns = split_patterns(path)
     folder = fixed_part(patterns)
@@ -58,7 +58,7 @@ def list_files(path: str, suffixes: Sequence[str]) -> list[SourceFile]:
 
 
 def _expand(pattern: str) -> list[str]:
-    if not is_pattern(pattern) or files.is_file(pattern):  # a file's own name may hold brackets
+    if not is_pattern(pattern) or files.is_file(pattern):  # the name of a file may contain brackets
         alternatives = [pattern]
         globs = [False]
     else:

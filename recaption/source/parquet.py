@@ -46,7 +46,7 @@ class ParquetSource:
                 with _open(file.path) as parquet:
                     cuts = cut(_group_sizes(parquet))
             except _Corrupt:
-                cuts = []  # index() says what is wrong with it
+                cuts = []  # index() reports the error
             if len(cuts) <= 1 and not looks_like_part(file.id):
                 yield SourceShard(id=file.id, number=number, path=file.path)
                 number += 1
@@ -155,7 +155,7 @@ def _open(path: str) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Tells apart what is wrong with a file's content from what is wrong with its reading."""
+    """Distinguishes errors in a file's content from errors while reading it."""
     try:
         yield
     except pa.ArrowException as error:
@@ -206,7 +206,7 @@ def _rows(parquet: pq.ParquetFile, layout: Layout, shard: SourceShard) -> Iterat
                         break
                 if at < last:
                     raise _Corrupt(f"{shard.path}: row group {group} has fewer rows than it says")
-            except _Corrupt as error:  # the footer says how many rows there are: each keeps its place
+            except _Corrupt as error:  # the footer has the number of rows, so each row keeps its position
                 yield from (_unreadable(shard.path, row, str(error)) for row in range(at, last))
         start += size
 
@@ -246,7 +246,7 @@ def _bytes(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
 
 
 def _names(batch: pa.RecordBatch, layout: Layout) -> list[str | None]:
-    """Hugging Face's file names, where there are any."""
+    """Hugging Face's file names, if there are any."""
     if not layout.has_path:
         return [None] * batch.num_rows
     return _values(pc.struct_field(batch.column(layout.image), "path"))

@@ -61,7 +61,7 @@ def expand_braces(pattern: str) -> Iterator[str]:
 
 
 def _first_brace(pattern: str) -> tuple[int, int] | None:
-    """Start and end of the first brace that stands for several texts."""
+    """Start and end of the first brace that expands to several texts."""
     start = pattern.find("{")
     while start >= 0:
         end = _closing(pattern, start)
@@ -113,7 +113,7 @@ def _split_commas(body: str) -> Iterator[str]:
 
 
 def fixed_part(patterns: Sequence[str]) -> str:
-    """The folder that all paths of the patterns lie in, as far as it is written without braces and globs."""
+    """The folder that contains all paths of the patterns, up to the first brace or glob."""
     folders = []
     for pattern in patterns:
         *parents, _ = pattern.split("/")
@@ -134,7 +134,7 @@ def relative_to(path: str, folder: str) -> str:
 def shard_id(relative: str, suffixes: Sequence[str] = ()) -> str:
     """The id of a source shard: a pure, injective function of its path relative to the pattern's fixed part.
 
-    `a/00000.tar` is `a__00000`. What would not be a plain file name, or not be told apart from another path, is
+    `a/00000.tar` is `a__00000`. An id that would not be a plain file name, or could equal that of another path, is
     sanitised and ends in 8 hex digits of the path's sha256.
     """
     suffix = next((s for s in suffixes if relative.endswith(s)), "")
@@ -154,5 +154,5 @@ def part_id(base: str, part: int) -> str:
 
 
 def looks_like_part(base: str) -> bool:
-    """Whether a plain id could be taken for a cut's; such a file is given a part number even if it has one part."""
+    """Whether a plain id looks like that of a cut. Such a file gets a part number even if it has only one part."""
     return _PART.search(base) is not None

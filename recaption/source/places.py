@@ -1,4 +1,4 @@
-"""Where images may be read from when a dataset names the place, and not the user."""
+"""The locations from which images may be read if a dataset, not the user, names them."""
 
 from __future__ import annotations
 

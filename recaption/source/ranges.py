@@ -1,4 +1,4 @@
-"""Reading byte ranges of tars: consecutive images come with one read, bounded in size."""
+"""Reads byte ranges of tars: consecutive images are read together, up to a maximum size."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from recaption.io.files import Unreachable, read_range
 from recaption.source.base import checked, unreadable
 from recaption.types import Image
 
-MAX_RANGE = 64 << 20  # bytes read at once; a larger image gets a range of its own
-MAX_GAP = 1 << 20  # bytes between two images that are rather read than skipped
+MAX_RANGE = 64 << 20  # bytes read at once; a larger image is read alone
+MAX_GAP = 1 << 20  # bytes between two images up to which the gap is read, not skipped
 
 
 def read_ranges(images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-    """Every image once, in order. Raises ShardError when the file is gone or several images and none can be read."""
+    """Every image once, in order. Raises ShardError if the file is missing or none of several images can be read."""
     for group in group_ranges(images):
         yield from zip(group, _read_group(group), strict=True)
 
@@ -56,7 +56,7 @@ def _read_group(group: list[Image]) -> list[bytes | ImageError]:
 
 
 def _read_singly(group: list[Image]) -> list[bytes | ImageError]:
-    """One bad spot on a disk must not cost its neighbours; if nothing can be read, the shard has failed."""
+    """Read images one by one after an error, so that a bad sector affects one image. If all fail, the shard fails."""
     found: list[bytes | ImageError] = []
     last: ShardError | None = None
     for image in group:

@@ -1,4 +1,4 @@
-"""How an output names the images of a folder: decided on its first run, recorded in it, and kept from then on."""
+"""The rule for keys of a folder's images: chosen on the first run of an output, recorded in it, and never changed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ KeyRule = Literal["source", "positional", "path"]
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FolderRule:
     """`path`: key and shard are functions of an image's relative path; `shards` is the number of shards.
-    `source`: shards are cut out of the sorted list of files, as all outputs without a record have it. `beside`: text
-    and JSON files beside an image are read; outputs from before that do not read them, so that their questions stay."""
+    `source`: shards are cut out of the sorted list of files, as in all outputs without a record. `beside`: text
+    and JSON files with the same stem as an image are read; earlier outputs do not read them, so that their
+    questions do not change."""
 
     keys: Literal["source", "path"]
     shards: int = 1
@@ -33,7 +34,7 @@ POSITIONS: Final = FolderRule(keys="source")
 
 
 def recorded_rule(store: Store) -> FolderRule | None:
-    """The rule of an output; None where nothing is listed yet, so that there is a choice.
+    """The rule of an output; None if nothing is listed yet, so that there is a choice.
 
     An output with an index or answers and no record is from before there was a rule by path. Raises DatasetError.
     """

@@ -1,8 +1,8 @@
-"""The tables beside a folder of images: a row per file name, from CSV, JSON, JSONL or Parquet.
+"""The tables of a folder of images: a row per file name, from CSV, JSON, JSONL or Parquet.
 
 `file_name`, `*_file_name`, `file_names` and `*_file_names`, and the names metadata.csv, metadata.jsonl and
 metadata.parquet in any folder, are the convention of Hugging Face's imagefolder
-(datasets/packaged_modules/folder_based_builder). Paths are relative to the folder that the table lies in.
+(datasets/packaged_modules/folder_based_builder). Paths are relative to the folder that contains the table.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ FILE_NAME = "file_name"
 
 @dataclass(kw_only=True, slots=True)
 class Table:
-    """Rows of one table or of several, by the image's path relative to the folder; the file name itself left out.
+    """Rows of one or more tables, by the image's path relative to the folder, without the file name itself.
 
-    `also` are files named beside a `file_name` (`mask_file_name`): such a column may hold anything else as well.
+    `also` are files that other columns name (`mask_file_name`). Such a column may hold other values as well.
     """
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     also: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def columns(self, name: str) -> dict[str, Any] | None:
-        """What is said of a file; None where no table names it."""
+        """The columns of a file; None if no table names it."""
         row = self.rows.get(name, self.also.get(name))
         return None if row is None else dict(row)
 
@@ -66,7 +66,7 @@ def _in_preference(path: str) -> tuple[str, int]:
 
 
 def read_tables(folder: str, tables: Sequence[str]) -> Table:
-    """Tables in a folder and those below it, given from the outside in: an inner one wins. Raises as `read_table`."""
+    """Merge tables of nested folders, outer ones first: inner tables take precedence. Raises as `read_table`."""
     merged = Table()
     for path in tables:
         one = read_table(f"{folder}/{path}", posixpath.dirname(path))
@@ -77,10 +77,10 @@ def read_tables(folder: str, tables: Sequence[str]) -> Table:
 
 
 def read_table(path: str, folder: str = "") -> Table:
-    """All rows by file name. In CSV every cell is text as it stands: None and NA are words, not missing values.
+    """All rows by file name. In CSV every cell is literal text: None and NA are words, not missing values.
 
-    `folder` is where the table lies, relative to the folder of images. Raises SourceError for another format, a missing
-    file_name, a malformed line, or a file that is named twice.
+    `folder` is the folder of the table, relative to the folder of images. Raises SourceError for another format, a
+    missing file_name, a malformed line, or a file that is named twice.
     """
     suffix = posixpath.splitext(path)[1].lower()
     readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
@@ -168,7 +168,7 @@ def _refuse_repeated(names: Sequence[str], where: str, kind: str) -> None:
 
 
 def _next_cells(reader: Any, path: str) -> list[str] | None:
-    """The next row, whatever the size of its cells: the limit is a global of the module, so it is put back each time.
+    """The next row, with cells of any size. The csv module's limit is global, so it is restored each time.
 
     Raises SourceError.
     """
@@ -190,7 +190,7 @@ def _decoded(data: bytes, path: str) -> str:
 
 
 def _json(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A JSON list of objects; what is none is taken for JSON lines."""
+    """A JSON list of objects. Anything else is read as JSON lines."""
     try:
         rows = parse_json(data)
     except ValueError:

@@ -33,7 +33,7 @@ _HEAD = 64  # samples looked at for the names of columns
 
 @dataclass(kw_only=True, slots=True)
 class _Sample:
-    """The members of one sample, as they are met."""
+    """The members of one sample, collected while the tar is read."""
 
     key: str
     suffixes: list[str] = field(default_factory=list)
@@ -70,7 +70,7 @@ class WebDatasetSource:
                 check_caption(self.config, names, shard.path)
                 return names
             if any(image.reason is None for image in made):
-                break  # images without anything beside them
+                break  # images without any other members
         check_caption(self.config, (), self.config.path)
         return frozenset()
 
@@ -114,7 +114,7 @@ class WebDatasetSource:
 
 
 def _rows(shard: SourceShard) -> Iterator[Row]:
-    seen: set[str] = set()  # keys, to say so when a sample's members lie apart
+    seen: set[str] = set()  # keys, to report a sample whose members are not adjacent
     sample: _Sample | None = None
     with open_stream(shard.path) as file:
         reader = TarReader(file, shard.path)
@@ -124,7 +124,7 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
                 if split is None or not _counts(member, split[1]):
                     continue
                 key, suffix = split
-                # A suffix that comes again begins a new sample as well: webdataset raises, but no image is to be lost.
+                # A repeated suffix begins a new sample as well: webdataset raises here, but no image may be lost.
                 if sample is None or key != sample.key or suffix in sample.suffixes:
                     if sample is not None:
                         yield _row(sample, shard, seen)
@@ -150,7 +150,7 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
 
 
 def _counts(member: Member, suffix: str) -> bool:
-    """Whether the member is part of a sample: files, and what stands in the place of an image."""
+    """Whether the member is part of a sample: a file, or another kind of member with an image's name."""
     return member.kind == "file" or (suffix in SOURCE_SUFFIXES and member.kind != "other")
 
 

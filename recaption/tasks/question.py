@@ -62,7 +62,7 @@ class UnitRequest:
         return self.question.identity(self.image, self.prompt_sha256)
 
     def earlier_identity(self) -> Identity | None:
-        """The identity of the request in earlier versions (`Prompt.fill_in_as_before`). None where it is the same."""
+        """The identity of the request in earlier versions (`Prompt.fill_in_as_before`). None if it is the same."""
         prompt = self.question.prompt
         text = None if prompt is None else prompt.fill_in_as_before(self.image.columns, self.prompt)
         return None if text is None else self.question.identity(self.image, _prompt_sha256(self.image, text))

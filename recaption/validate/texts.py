@@ -196,7 +196,7 @@ def _is_repacked(shard: Shard) -> bool:
 
 def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
     """Hashes of the answers about the images of a source shard; for shards of equal counts, of all answers of the
-    output, read once, with eight bytes each. None where there are no answers."""
+    output, read once, with eight bytes each. None if there are no answers."""
     if not _is_repacked(shard):
         return _of(out, _files(out, folder, shard.name))
     if folder not in shard.answers:

@@ -1,10 +1,10 @@
-"""From answers to a dataset on disk; its format is in `schemas/README.md`.
+"""Writes answers as a dataset on disk. `schemas/README.md` describes its format.
 
     records of a shard ──► write_shard ──► write_manifest ──► publish
                            files, counts    sums checked       one rename
 
-All of it works on one shard at a time and needs no engine: build again over the same answers with another splitter,
-weighting or format as often as you like.
+All functions work on one shard at a time and need no engine. The same answers can be built any number of times with
+another splitter, weighting or format.
 """
 
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry

@@ -211,7 +211,7 @@ _SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", 
 
 
 def front_matter(manifest: Mapping[str, Any]) -> str:
-    """The head with its `---` lines. ASCII, so that no character of a user's is taken for a line end."""
+    """The head with its `---` lines. ASCII, so that no character in a user's text is read as a line end."""
     card, found = card_of(manifest), [table for table in tables(manifest) if _splits(table)]
     if manifest["format"] == "webdataset":
         found = [table for table in found if table.name == "data"]
@@ -256,7 +256,7 @@ def _info(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
         # null or empty in all five has the wrong type from then on.
         lists = list(manifest["provenance"].get("profile", {}).get("lists", ()))
         sample = features(schema.sample(manifest["tokenizers"], [g["id"] for g in manifest["generations"]], lists))
-        # Which one it is of the formats that pass through, the manifest does not say; the others' columns are null.
+        # In mode passthrough, the manifest does not record which formats occur. Columns of unused formats are null.
         suffixes = ["jpg"] if manifest["images"] == "jpeg" else list(STORED_SUFFIXES.values())
         members: dict[str, Any] = {suffix: {"_type": "Image"} for suffix in suffixes}
         members |= {"txt": _STRING, "json": sample, "__key__": _STRING, "__url__": _STRING}

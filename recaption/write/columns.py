@@ -25,7 +25,7 @@ _TAG = ("lemma", "label", "text", "char_start", "char_end", "count", "plural", "
 
 
 class Columns:
-    """The tables of some records. Arrays are shared between the tables, so asking for all of them costs little more."""
+    """The tables of some records. The tables share arrays, so all of them cost little more than one."""
 
     def __init__(self, records: Sequence[Record], tokenizers: Sequence[str] = ()) -> None:
         self.records = records
@@ -152,7 +152,7 @@ def _table(columns: dict[str, pa.Array], target: pa.Schema) -> pa.Table:
 
 
 def by_key(table: pa.Table) -> pa.Table:
-    """Sorted by key; rows with equal keys keep their order. Keys mostly are in order already: then nothing is moved."""
+    """Sorted by key; rows with equal keys keep their order. Usually keys are already in order, and nothing is moved."""
     keys = table["key"].combine_chunks()
     if len(keys) < 2 or pc.all(pc.less_equal(keys[:-1], keys[1:])).as_py():
         return table

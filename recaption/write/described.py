@@ -15,7 +15,7 @@ SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """One folder of a build. `rows` and `bytes` by split; None as split: the files hold all of them."""
+    """One folder of a build. `rows` and `bytes` are by split; with None as split, each file holds all splits."""
 
     name: str  # data | images | captions | sub_captions | tags | rejects | one of the pipeline's own
     files: int

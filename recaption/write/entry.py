@@ -21,7 +21,7 @@ class GenerationCounts:
     answered: int = 0
     rejected: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)  # of the rejected
-    cleaned: int = 0  # of the answered: captions of which a rule removed something
+    cleaned: int = 0  # answered captions from which a rule removed something
     rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
 
     def __add__(self, other: GenerationCounts) -> GenerationCounts:
@@ -42,7 +42,7 @@ class GenerationCounts:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GenerationCounts:
-        """From a manifest; before schema 1.3 nothing was cleaned."""
+        """Read from a manifest; before schema 1.3, `cleaned` is 0."""
         counts = {name: data[name] for name in ("asked", "answered", "rejected")}
         cleaned = data.get("cleaned", 0), data.get("cleaned_by", {})
         return cls(**counts, reasons=data["rejects"], cleaned=cleaned[0], rules=cleaned[1])
@@ -54,7 +54,7 @@ def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileEntry:
-    """One file of a shard. `split` is None where the file holds all of them."""
+    """One file of a shard. `split` is None if the file holds all splits."""
 
     path: str  # relative to the build
     table: str  # data | tar_index | tokens | images | captions | sub_captions | tags | rejects

@@ -25,11 +25,11 @@ from recaption.write.shard import Format, forget_shards
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BuildInfo:
-    """What the manifest has besides the shards.
+    """The contents of the manifest except the shards.
 
     `sampling` has policy, k, max_merge and p_raw; `provenance` has what the bytes depend on, and nothing that differs
     from run to run; `token_ids` are the tokenizers whose ids were written; `holdout` is the share of images in split
-    val, None where it is unknown; `pixels` has how images were checked (`orientation`, `checked`, `limits`).
+    val, None if it is unknown; `pixels` has how images were checked (`orientation`, `checked`, `limits`).
     """
 
     name: str
@@ -120,7 +120,7 @@ def read_manifest(store: Store, prefix: str) -> dict[str, Any]:
 
 
 def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) -> None:
-    """Raises DatasetError, naming the shard, where images or answers are unaccounted for."""
+    """Raises DatasetError, naming the shard, if images or answers are unaccounted for."""
     seen: set[str] = set()
     for entry in shards:
         if entry.name in seen:

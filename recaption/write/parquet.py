@@ -1,4 +1,4 @@
-"""Shards in Parquet form: the nested record with the image bytes, as Hugging Face's viewer and `datasets` want it."""
+"""Shards in Parquet form: the nested record with the image bytes, as Hugging Face's viewer and `datasets` expect it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RowWriter:
         self._held += len(image.data)
 
     def flush(self) -> None:
-        """Write what is held as a row group of its own."""
+        """Write the buffered records as one row group."""
         if self._group:
             table = _table(self._group, self._tokenizers, self._target)
             self._writer.write_table(table, row_group_size=len(self._group))
@@ -48,7 +48,7 @@ class RowWriter:
 def parquet_writer(
     store: Store, path: str, *, tokenizers: Sequence[str] = ()
 ) -> Iterator[tuple[RowWriter, dict[str, Sink]]]:
-    """A writer of `path`; when the block has ended well the file is there and the dict holds its closed sink."""
+    """A writer of `path`. After the block has ended without an error, the file exists and the dict holds its sink."""
     target = with_features(schema.records(tokenizers, image=True))
     sinks: dict[str, Sink] = {}
     with file_writer(store, path, target) as (writer, sink):

@@ -1,5 +1,5 @@
-"""Image bytes on their way into a dataset: recognised by content, JPEG not touched unless it has to be turned,
-other formats transcoded once. What is stored stands upright.
+"""Prepares image bytes for a dataset. Formats are recognised by content. A JPEG is changed only if it must be rotated;
+other formats are transcoded once. Stored images are upright.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ QUALITY: Final = 95  # of transcoded images; 4:4:4 chroma, so that thin coloured
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """Image bytes as the dataset holds them. `width` and `height` are of the stored pixels, from the header."""
+    """Image bytes as stored in the dataset. `width` and `height` are those of the stored pixels, from the header."""
 
     data: bytes  # upright
     format: str
@@ -44,13 +44,13 @@ def recognise(data: bytes) -> str | None:
 def store_image(
     data: bytes, sha256: str, mode: ImageMode, *, key: str, shard: str, orientation: int | None = None
 ) -> Stored:
-    """The bytes to be stored for an image whose source bytes are `data`, of this sha256: `Source.read` has checked it,
-    and hashing again would cost a sixth of the time that a sample's writing takes.
+    """The bytes to store for an image with the source bytes `data`. `sha256` is their hash: `Source.read` has checked
+    it, and hashing again would take a sixth of the time in which a sample is written.
 
-    mode jpeg: JPEG stays as it is, anything else becomes JPEG (quality 95, RGB, transparency over white).
-    mode passthrough: JPEG, PNG and WebP stay as they are, anything else becomes JPEG.
-    An image with an EXIF `orientation` (2 to 8) becomes JPEG in both modes, and stands upright in it.
-    Raises ImageError: `missing_image`, and what `recaption.decode.decode_whole` raises.
+    mode jpeg: JPEG is kept unchanged, anything else becomes JPEG (quality 95, RGB, transparency over white).
+    mode passthrough: JPEG, PNG and WebP are kept unchanged, anything else becomes JPEG.
+    An image with an EXIF `orientation` (2 to 8) is rotated upright and becomes JPEG in both modes.
+    Raises ImageError: `missing_image`, or an error of `recaption.decode.decode_whole`.
     """
     if not data:
         raise ImageError("missing_image", "the source has no bytes any more", key=key, shard=shard)
@@ -91,12 +91,12 @@ def _size(data: bytes) -> tuple[int, int] | tuple[None, None]:
             warnings.simplefilter("ignore")  # a bomb warning: limits were checked long before
             with Pil.open(io.BytesIO(data)) as image:
                 return image.size
-    except Exception:  # noqa: BLE001 - as in transcoding; the bytes are stored whatever the header says
+    except Exception:  # noqa: BLE001 - as in transcoding; the bytes are stored even if the header is broken
         return None, None
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG from its frame header (ITU-T T.81, B.2.2); None where there is none before the scan.
+    """Width and height of a JPEG from its frame header (ITU-T T.81, B.2.2); None if there is none before the scan.
 
     Pillow also reads the other tables: 0.15 ms per image, as much as its JSON takes.
     """

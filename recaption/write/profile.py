@@ -1,4 +1,4 @@
-"""Which of our generations stands where a trainer has a name of its own; and FLAIR's seven sentence lists.
+"""Maps generations to the names that a trainer expects, and builds FLAIR's seven sentence lists.
 
 FLAIR (ExplainableML/flair, src/flair/data.py, sample_dict) adds seven lists to one pool and draws sentences from it.
 It joins them with ". " and adds no full stop, so entries end without one. A null, a string or a missing list ends the
@@ -16,7 +16,7 @@ from recaption.text import fold
 from recaption.types import Caption, FlairList
 
 Fill = Literal["empty", "repeat"]
-"""What a place without a generation of its own gets: nothing, or those of its kind over again."""
+"""How to fill a list without a generation: leave it empty, or repeat the generations of its kind."""
 
 FLAIR_KINDS: Final[Mapping[str, str]] = {
     name: next(kind for kind in ("raw", "short", "long") if name.startswith(kind)) for name in get_args(FlairList)
@@ -25,7 +25,7 @@ FLAIR_KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlairProfile:
-    """The lists of a dataset: name of the list -> generation, None where none fills it."""
+    """The lists of a dataset: name of the list -> generation, None if none fills it."""
 
     sources: Mapping[str, str | None]
 
@@ -59,10 +59,10 @@ def places(
 ) -> dict[str, str | None]:
     """The generation for each of a trainer's names.
 
-    `wanted` maps its names to the kind of text that it means by them, `kinds` our generations, in pipeline order, to
-    theirs. `given` is the whole map where it is not empty; else raw fills raw, and the generations of a kind fill the
-    names of that kind in order. Names that are left over get None or, with fill repeat, the same generations again.
-    Raises UserError for a name or a generation that there is not.
+    `wanted` maps the trainer's names to kinds of text, `kinds` maps generations, in pipeline order, to their kinds. If
+    `given` is not empty, it is the whole map. Otherwise raw fills raw, and the generations of a kind fill the names of
+    that kind in order. Remaining names get None or, with fill repeat, the same generations again.
+    Raises UserError for an unknown name or generation.
     """
     known = {"raw": "raw", **kinds}
     for name, generation in given.items():

@@ -1,4 +1,4 @@
-"""Which build of an output is the dataset: publish it in one rename, find it, remove the others."""
+"""Publishes a build as the dataset of an output with one rename, finds the published build, removes the others."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ class Pruned:
 
 
 def prune(store: Store) -> Pruned:
-    """Remove all builds but the published one, unfinished ones too; nothing where none is published.
+    """Remove all builds except the published one, including unfinished ones. Without a published build, remove nothing.
 
-    Links among the builds and their targets are kept.
-    The caller must hold the output's lease: a build in progress cannot be told from an abandoned one.
-    After a kill, the rest of a build is neither taken for a finished build, since its manifest is removed first, nor
-    continued, since the entries of its finished shards are removed next.
+    Links among the builds and their targets are kept. The caller must hold the output's lease, because a build in
+    progress looks like an abandoned one.
+    The manifest is removed first, so that after a kill the rest of a build is not mistaken for a finished one. The
+    entries of its finished shards are removed next, so that the rest is not continued.
     """
     kept = current_build(store)
     builds = bytes_ = 0

@@ -35,10 +35,10 @@ Placed = Mapping[str | None, Sequence[int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardContent:
-    """What one shard is written from: annotated records in source order, their images, and what else was found.
+    """The inputs of one written shard: annotated records in source order, their images, and further results.
 
-    `rejects` and `asked` are those of `assemble_shard`; `own` has the rows of the pipeline's own tables by table,
-    `failures` the captions on which annotation failed; `inputs` is the identity of what the shard was built from.
+    `rejects` and `asked` are those of `assemble_shard`; `own` has the rows of the pipeline's custom tables by table,
+    `failures` the captions on which annotation failed; `inputs` is the identity of the shard's inputs.
     """
 
     name: str
@@ -233,7 +233,7 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
 def _reject(image: Image, record: Record, error: ImageError) -> Reject:
     made = Reject.of(image, stage="build", generation=None, reason=error.reason, detail=error.args[0])
     made = replace(made, source_key=record.source_key, detail=Scrubber({}).text(made.detail))
-    return replace(made, shard=record.shard, row=record.row)  # a repacked build has shards of its own
+    return replace(made, shard=record.shard, row=record.row)  # a repacked build has different shards
 
 
 def _file(path: str, table: str, split: str | None, rows: int, sink: Sink) -> FileEntry:

@@ -19,7 +19,7 @@ from recaption.output.paths import table_file
 from recaption.types import Reject
 from recaption.write.columns import Columns, by_key
 
-ROWS: Final = 122_880  # per row group of the flat tables, DuckDB's own; one shard mostly is one group
+ROWS: Final = 122_880  # per row group of the flat tables, DuckDB's default; one shard is usually one group
 NESTED_ROWS: Final = 4_096  # per row group of nested records: some 8 MB, what a loader reads to get at one row
 _REPEATING: Final = frozenset(
     [

@@ -1,12 +1,13 @@
 """Token ids of a data shard, `tokens/<name>/<shard>.bin`; `recaption.tokenids` has the layout and the reader.
 
-When the ids of "A. B." are those of "A." and of "B.": a tokenizer first cuts a text into pieces, and its model sees one
-piece at a time. So they are, exactly where a space always ends a piece and is no part of the next one. CLIP's pieces
-are matches of `'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+` (open_clip, src/open_clip/tokenizer.py):
-none holds white space, none looks beyond itself, and NFC and lower case do not reach over a space. GPT-2's begin with
-the space before them, and SentencePiece models that do not split first may merge over it: those do not compose.
-A full stop is a piece of its own behind a letter or digit, but joins other marks (`!.`): that is asked of each text, of
-those that have none for one more, and of those that have one for the text without it.
+Ids compose if the ids of "A. B." are those of "A." followed by those of "B.". A tokenizer first cuts a text into
+pieces, and its model sees one piece at a time. So ids compose exactly if a space always ends a piece and is not part of
+the next one. CLIP's pieces are matches of `'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+`
+(open_clip, src/open_clip/tokenizer.py): none contains white space, none depends on its neighbours, and NFC and
+lower-casing do not cross a space. GPT-2's pieces begin with the space before them, and SentencePiece models that do not
+split first may merge across it: their ids do not compose.
+A full stop is a separate piece after a letter or digit, but joins other marks (`!.`). So each text has a mark:
+whether adding a full stop, or removing the one that it has, changes the ids by exactly that piece.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _PROBES = (
 
 
 class Encoder:
-    """One tokenizer, that makes ids without start and end tokens. Raises ConfigError when it cannot be had."""
+    """A tokenizer that makes ids without start and end tokens. Raises ConfigError if it is not available."""
 
     def __init__(self, name: str) -> None:
         self._tokenizer, digest = load_tokenizer(name, setting="output.token_ids", extra="run")
@@ -62,7 +63,7 @@ class Encoder:
         return out
 
     def encode_each(self, texts: Sequence[str]) -> list[list[int] | Failed]:
-        """The ids of each text, or why the tokenizer failed on it. No text costs another its ids."""
+        """The ids of each text, or the tokenizer's error. A failure on one text does not affect the others."""
         out: list[list[int] | Failed] = []
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
@@ -75,8 +76,8 @@ class Encoder:
         return out
 
     def _composes(self) -> bool:
-        """Whether a space parts the pieces of any two probes. Pieces, and ids only then: a model that merges over
-        spaces does so with some words only."""
+        """Whether a space separates the pieces of any two probes. Ids alone would not suffice: a model that
+        merges across spaces does so only for some words."""
         if not getattr(self._tokenizer, "composes", True):
             return False
         if any(" " in token.content for token in self._tokenizer.get_added_tokens_decoder().values()):
@@ -90,7 +91,7 @@ class Encoder:
         return all(one == ids[a] + ids[b] for one, (a, b) in zip(joined, pairs, strict=True))
 
     def _pieces(self, text: str) -> list[str]:
-        """What the model is given, piece by piece."""
+        """The pieces that the model receives."""
         if self._tokenizer.normalizer is not None:
             text = self._tokenizer.normalizer.normalize_str(text)
         if self._tokenizer.pre_tokenizer is None:
@@ -99,7 +100,7 @@ class Encoder:
 
 
 def encoders(names: Sequence[str]) -> tuple[Encoder, ...]:
-    """Those of `output.token_ids`. Raises ConfigError when one cannot be had, or two would share a file."""
+    """The encoders of `output.token_ids`. Raises ConfigError if one is not available, or if two would share a file."""
     columns = [column_name(name) for name in names]
     if len(set(columns)) < len(columns):
         raise ConfigError(
@@ -121,8 +122,8 @@ class Tokens:
 def write_tokens(store: Store, path: str, records: Sequence[Record], encoder: Encoder) -> Tokens:
     """Write the ids of the samples of one data file, in its order.
 
-    Whether ids compose is what the tokenizer's facts state, checked against the words at which a sample's own texts
-    meet. A text on which the tokenizer fails has no ids and the mark UNKNOWN.
+    `composable` is determined from the tokenizer and checked against the words at which a sample's texts meet. A text
+    on which the tokenizer fails has no ids and the mark UNKNOWN.
     """
     samples = [texts_of(record) for record in records]
     distinct = list(dict.fromkeys(text for texts in samples for text in texts))
@@ -155,8 +156,9 @@ def _failures(records: Iterable[Record], failed: Mapping[str, Failed], encoder: 
 
 
 def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
-    """Whether spaces part a sample's texts, in a ring: each is before a space and behind one. The words beside the
-    space decide, and few of those pairs are distinct: to tokenise the joined texts would cost as much as the texts."""
+    """Whether spaces separate the ids of a sample's texts. The texts form a ring: each one is before a space and after
+    one. Only the words next to a space matter, and few pairs of them are distinct, so this is cheaper than tokenising
+    the joined texts."""
     pairs = {
         (left.rpartition(" ")[2], right.partition(" ")[0])
         for texts in samples
@@ -173,8 +175,8 @@ def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
 
 
 def _marks(texts: Iterable[str], composable: bool, encoder: Encoder) -> dict[str, int]:
-    """What is known of each text and a full stop at its end: one more, or its only one less. Where ids compose, the
-    last word decides, and few of those are distinct. Nothing is known where the tokenizer fails."""
+    """The mark of each text: the effect on its ids of adding a full stop at its end, or of removing the one it has. If
+    ids compose, only the last word matters, and few last words are distinct. If the tokenizer fails, the mark is 0."""
     ends = {text: text.rpartition(" ")[2] if composable else text for text in texts}
     distinct = list(dict.fromkeys(ends.values()))
     others = [end[:-1] if end.endswith(".") else f"{end}." for end in distinct]

@@ -24,7 +24,7 @@ from recaption.write.pixels import Stored
 from recaption.write.profile import FlairProfile
 
 _PAD = bytes(512)
-_LARGE = 1 << 14  # bytes; what is smaller costs less to copy than to be written by itself
+_LARGE = 1 << 14  # bytes; smaller data is cheaper to copy than to write separately
 _USTAR_NAME = 100  # bytes; a longer name has no slash to be split at, so its header takes pax form
 
 
@@ -65,9 +65,9 @@ def tar_writer(
     primary: Sequence[str] = (),
     profile: FlairProfile | None = None,
 ) -> Iterator[tuple[TarWriter, dict[str, Sink]]]:
-    """A writer of `path` (a .tar) and `<path>.idx`; when the block has ended well both are there.
+    """A writer of `path` (a .tar) and `<path>.idx`. After the block has ended without an error, both exist.
 
-    The dict then holds the closed sinks by path. The index comes last: where it is, the tar is.
+    The dict then holds the closed sinks by path. The index is written last, so if it exists, the tar exists.
     """
     sinks: dict[str, Sink] = {}
     with outfile(store, path) as sink:
@@ -95,7 +95,7 @@ def pieces(key: str, members: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
 
 
 def end_mark(size: int) -> bytes:
-    """What ends a tar whose members take `size` bytes: two empty blocks, then zeros to a whole record."""
+    """The end of a tar whose members take `size` bytes: two empty blocks, then zeros up to a whole record."""
     end = size + 1024
     return bytes(1024 + -end % tarfile.RECORDSIZE)
 
@@ -124,8 +124,8 @@ def sample_json(
     """The `.json` member (`schemas/sample.schema.json`), UTF-8, keys in a fixed order, no white space.
 
     Flat strings (`raw_caption`, `caption_<generation>`) are what open_clip's `--json-text-key` looks for; like url,
-    width, height, orientation and reason they are left out when missing, never null or empty. With a profile
-    FLAIR's seven lists stand in their place.
+    width, height, orientation and reason they are left out when missing, never null or empty. With a profile,
+    FLAIR's seven lists replace them.
     """
     made: dict[str, Any] = {
         "v": SCHEMA_VERSION,

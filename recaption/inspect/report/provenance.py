@@ -46,7 +46,7 @@ def of_manifest(manifest: Mapping[str, Any]) -> tuple[GenerationSource, ...]:
 
 
 def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
-    """From the run's `pipeline.yaml`; empty where it cannot be read."""
+    """From the run's `pipeline.yaml`; empty if it cannot be read."""
     if output.out is None:
         return ()
     try:

@@ -27,7 +27,7 @@ class Background:
         self._latest: dict[str, Job] = {}
         self._change = threading.Condition()
         self._closing = False
-        self._busy_since: float | None = None  # when the job at hand began
+        self._busy_since: float | None = None  # when the current job began
         self._failing_since: float | None = (
             None  # when the first `latest` job began that failed, and none succeeded since
         )

@@ -51,7 +51,7 @@ class EventLog:
         self._written: Counter[str] = Counter()  # lines of each event in this minute
 
     def write(self, event: Event, level: Level = "info", *, at: datetime | None = None, **fields: Any) -> None:
-        """A line with the time of the event (now, where it is not given), the run, and the fields."""
+        """A line with the time of the event (default: now), the run, and the fields."""
         self._end_minute(after=60.0)
         self._written[event] += 1
         if self._written[event] <= A_MINUTE:
@@ -120,7 +120,7 @@ class _Appended:
 
 
 class _Pieces:
-    """Objects of at most PIECE bytes. What could not be put is tried again with what comes after, until it is full."""
+    """Objects of at most PIECE bytes. An object that could not be put is retried with later lines until it is full."""
 
     def __init__(self, store: Store, run: str, clock: Callable[[], float]) -> None:
         self._store, self._run, self._clock = store, run, clock

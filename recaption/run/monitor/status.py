@@ -131,7 +131,7 @@ def read_patiently(url: str, say: Callable[[str], None]) -> Status:
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """The run's report as it is, with the state as seen from here under `judged`."""
+    """The run's report, unchanged, with the state as judged by this process under `judged`."""
     return {**status.raw, "judged": {"run": status.run, "state": status.state, "words": status.words}}
 
 

@@ -144,7 +144,7 @@ def _finished(out: Path) -> int:
 
 
 def _run_img2dataset(out: Path, urls: Path, settings: Settings, report: Callable[[str], None]) -> None:
-    """Run img2dataset in a process of its own; it skips finished shards. Raises StoreError when it leaves some out."""
+    """Run img2dataset in a separate process; it skips finished shards. Raises StoreError if shards are missing."""
     shards, log = _shards(urls, settings), urls.with_name("log.txt")
     columns = pq.read_schema(min(urls.glob("*.parquet"))).names
     if _finished(out) == shards:

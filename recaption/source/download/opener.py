@@ -123,8 +123,8 @@ def opted_out(robots_tags: Iterable[str], tdm_reservation: str | None, token: st
     """The header that forbids use for machine learning, or None. `robots_tags`: all values of X-Robots-Tag.
 
     `noai`, `noimageai` (DeviantArt), `noindex` and `noimageindex`, for everyone or for `token`, and
-    `tdm-reservation: 1` (W3C TDM Reservation Protocol). img2dataset's own check takes `noai, max-snippet:10` for a rule
-    of another robot.
+    `tdm-reservation: 1` (W3C TDM Reservation Protocol). img2dataset's own check mistakes `noai, max-snippet:10` for
+    a rule about another robot.
     """
     if (tdm_reservation or "").strip() == "1":
         return "tdm-reservation: 1"
