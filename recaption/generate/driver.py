@@ -248,7 +248,7 @@ class ModelPass:
             self._events.quarantined(missing)
 
     def _reject_poison(self) -> None:
-        """Store the rejects of poison images once an engine has proved to work. Until then, the engines may be at fault."""
+        """Store the rejects of poison images once an engine has proved to work. Until then, engines may be at fault."""
         self._poison += self.scheduler.poison()
         idle = not self.scheduler.waiting and not any(engine.calls for engine in self._engines.values())
         if not self._poison or not (self.fleet.any_useful or idle):

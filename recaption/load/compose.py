@@ -58,7 +58,7 @@ def compose(record: Record, drawn: Drawn, first: Sequence[int]) -> list[Piece] |
 
 
 def shorter(record: Record, drawn: Drawn) -> Iterator[Drawn]:
-    """The text without its last sentence, without its last two, … down to the first alone. Nothing where it is one
+    """The text without its last sentence, without its last two, … down to the first alone. Nothing if it is one
     sentence, or is not made of its sentences in a way that is known here."""
     parts = drawn.parts
     if len(parts) == 1 and parts[0][1] == WHOLE:

@@ -91,7 +91,7 @@ class CaptionDataset(Stepped):
         images      [B, 3, H, W], or a list where sizes differ
         texts       int64 [B, K, L]; without a tokenizer B lists of K strings
         cut         float32 [B, K]: the share of a text's tokens that was cut off; not with a function as tokenizer
-        text_mask   bool [B, K, L], with `text_mask`: False where there is padding
+        text_mask   bool [B, K, L], with `text_mask`: False at padding
         caption, idx, generation   int64 [B, K]: the origin of a text; `generations` has the names (load/texts.py)
         weight      float32 [B, K]
         index       int64 [B]: the number of the sample, for `sample`

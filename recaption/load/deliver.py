@@ -1,4 +1,4 @@
-"""A DataLoader that knows what it has delivered."""
+"""A DataLoader that counts the batches that it has delivered."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class CaptionLoader:
         return self._step // self.dataset.steps.per_epoch
 
     def __len__(self) -> int:
-        """Batches of a whole iteration. Raises TypeError where it does not end."""
+        """Batches of a whole iteration. Raises TypeError if it does not end."""
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""What may be given as tokenizer: a name, one of the tokenizers library, of transformers or of open_clip."""
+"""Accepts a tokenizer as a name, or as an object of the tokenizers library, transformers or open_clip."""
 
 from __future__ import annotations
 

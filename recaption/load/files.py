@@ -18,7 +18,7 @@ _OPEN: Final = 128  # files kept open; a full shuffle reads all shards, and open
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expected:
-    """What a file has to be when it is opened: `size` in bytes, and `sha256` (hex) where the content is checked too."""
+    """The expected state of a file when opened: `size` in bytes, and `sha256` (hex) if the content is checked too."""
 
     size: int
     sha256: str | None = None
@@ -40,7 +40,7 @@ class Files:
         self._forget()
 
     def expect(self, expected: Mapping[str, Expected]) -> None:
-        """What the files at these paths have to be."""
+        """Set the expected states of the files at these paths."""
         self._expected = expected
 
     def read(self, path: str) -> bytes:
@@ -51,7 +51,7 @@ class Files:
         return Path(path).read_bytes()
 
     def pread(self, path: str, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset`, less where the file ends before."""
+        """`size` bytes from `offset`, or fewer if the file ends before that."""
         if is_url(path) and self.cache is None:
             self._check(path)
             return self._remote(path, lambda fs, name: fs.cat_file(name, start=offset, end=offset + size))
@@ -138,7 +138,7 @@ class Files:
         )
 
     def _check(self, path: str) -> None:
-        """Raises OSError where a file is not what it has to be."""
+        """Raises OSError if a file differs from its expected state."""
         expected = self._expected.get(path)
         if expected is None or path in self._checked:
             return
@@ -157,7 +157,7 @@ class Files:
         self._checked.add(path)
 
     def sha256(self, path: str) -> str:
-        """Of the whole content, in hex."""
+        """The sha256 of the whole content, in hex."""
         digest = hashlib.sha256()
         with self._unchecked(path) as opened:
             while piece := opened.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Finds what can be loaded at a path: a build of recaption, or tars of anybody's."""
+"""Finds the data to load at a path: a build of recaption, or any other tars."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DataFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """What there is to load. `manifest` is that of the build without its shards; empty for tars of others."""
+    """The data to load. `manifest` is that of the build without its shards; empty for tars without a manifest."""
 
     format: Format
     root: str
@@ -48,7 +48,7 @@ class Layout:
     """Of each file that is read by ranges (data, tar indexes, token ids): what it has to be when it is opened."""
 
     def fingerprint(self, split: str, samples: Sequence[int]) -> int:
-        """Of the samples and their order, below 2^63: changes when any file does."""
+        """A hash of the samples and their order, below 2^63. It changes when any file does."""
         digest = hashlib.sha256(f"{self.format}\n{split}\n".encode())
         for file, count in zip(self.files, samples, strict=True):
             digest.update(f"{file.shard}\t{count}\t{file.identity}\n".encode())
@@ -195,7 +195,7 @@ def _tars(given: str, files: Files) -> Iterator[str]:
 
 
 def _refuse_compressed(paths: Sequence[str]) -> None:
-    """Raises UserError where there are compressed tars: samples are read at random, which compression prevents."""
+    """Raises UserError for compressed tars: samples are read in random order, which compression prevents."""
     found = [path for path in paths if _COMPRESSED.search(path)]
     if found:
         more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""

@@ -106,7 +106,7 @@ class Mixture(Stepped):
         return whose, rounds * self._counts[whose] + self._before[whose, at]
 
     def _fingerprint(self) -> int:
-        """Of the datasets, their orders and their shares, below 2^63."""
+        """A hash of the datasets, their orders and their shares, below 2^63."""
         digest = hashlib.sha256()
         for dataset, count in zip(self.datasets, self._counts.tolist(), strict=True):
             said = {name: value for name, value in dataset._identity().items() if name != "pad"}

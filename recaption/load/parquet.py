@@ -35,7 +35,7 @@ _PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the s
 
 
 class Rows:
-    """What both formats share: the record of a row, by way of its row group."""
+    """The common base of both formats: reads the record of a row through its row group."""
 
     block: int | None = _BLOCK
 

@@ -1,4 +1,4 @@
-"""From the bytes of an image to what a batch holds."""
+"""Turns the bytes of an image into the form that a batch holds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def decoder(given: Decode) -> Callable[[bytes], Any]:
 
 
 def decoded(data: bytes, decode: Callable[[bytes], Any], orientation: int | None) -> Any:
-    """What `decode` makes of the bytes, upright. EXIF is taken out of a JPEG first, so that nothing is turned twice.
+    """The result of `decode`, upright. EXIF is removed from a JPEG first, so that no image is rotated twice.
 
     With an `orientation` the decoder has to give a PIL image, an array [H, W, 3] or a tensor [3, H, W].
     """
@@ -61,7 +61,7 @@ def turned(image: Any, orientation: int) -> Any:
 
 
 def decode_pil(data: bytes) -> Any:
-    """A `PIL.Image` in RGB. Raises what Pillow raises. HEIF is read where the extra heif is installed."""
+    """A `PIL.Image` in RGB. Raises the errors of Pillow. HEIF is supported if the extra heif is installed."""
     from PIL import Image
 
     if data[4:8] == b"ftyp":

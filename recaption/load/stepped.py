@@ -1,4 +1,4 @@
-"""What is iterated over by global steps, and resumes with a handful of integers."""
+"""Datasets that are iterated by global steps and resume from a few integers."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self._repeat_warned = True
 
     def __len__(self) -> int:
-        """Steps of one iteration. Raises TypeError where it does not end."""
+        """Steps of one iteration. Raises TypeError if it does not end."""
         if self.epochs is None and self.split == "train":
             raise TypeError("the iteration does not end: epochs is None")
         return (self.epochs or 1) * self.steps.per_epoch
@@ -174,10 +174,10 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where the state was taken: the same samples and texts in the same order, none missing, none twice.
+        """Resume from the saved state: the same samples and texts in the same order, none missing, none repeated.
 
-        The number of workers may differ, and of ranks where the global batch stays. Raises UserError where the state is
-        of other settings, DatasetError where the data has changed.
+        The number of workers may differ, and of ranks where the global batch stays. Raises UserError if the state is
+        of other settings, DatasetError if the data has changed.
         """
         if state.get("version") != STATE_VERSION:
             raise UserError(f"the state has version {state.get('version')}; this recaption reads {STATE_VERSION}")
@@ -198,7 +198,7 @@ class Stepped(IterableDataset):  # type: ignore[type-arg,unused-ignore]
             self._seen = self._shared.times_set
 
     def _identity(self) -> dict[str, int]:
-        """What decides the order, and has to be the same after a resume."""
+        """The settings that determine the order. They must be the same after a resume."""
         return {
             "fingerprint": self.fingerprint,
             "seed": self.seed,

@@ -1,4 +1,4 @@
-"""From a global step to the samples of one rank: the arithmetic of batches and epochs."""
+"""Maps a global step to the samples of one rank: the arithmetic of batches and epochs."""
 
 from __future__ import annotations
 

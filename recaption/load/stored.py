@@ -35,7 +35,7 @@ class StoredIds:
         ]
 
     def of(self, file: int, row: int) -> SampleIds:
-        """Raises DatasetError where the file is missing, broken, or has no such row."""
+        """Raises DatasetError if the file is missing, broken, or has no such row."""
         tokens: TokenIds = self._kept.get(file, lambda: self._open(file))
         try:
             return tokens.of(row)

@@ -110,7 +110,7 @@ class _Ranges(io.RawIOBase):
 
 
 def _members(file: Any, end: int | None = None) -> Iterator[Member]:
-    """Members by their headers alone. Raises DatasetError where the tar is cut off, broken or compressed."""
+    """Members, read from headers only. Raises DatasetError if the tar is truncated, broken or compressed."""
     try:
         yield from TarReader(file, "the file", end=end, seek=True).members()
     except BrokenTarError as error:

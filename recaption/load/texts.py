@@ -1,4 +1,4 @@
-"""The texts of a batch as token ids, and integers that say where each came from."""
+"""The texts of a batch as token ids, with integers for the origin of each text."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TextIds:
 
     def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
         """`texts`, `cut` float32 [B, K] (the share of a text's tokens that was cut) and with `mask` `text_mask` bool
-        [B, K, L] (True where there is no padding); and the texts as they are after that.
+        [B, K, L] (False at padding); and the texts as they are after that.
 
         Raises UserError for other numbers of texts and, with overflow "error", for one that is too long.
         """
@@ -104,7 +104,7 @@ class TextIds:
         return out, kept
 
     def _ids(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> list[Ids]:
-        """Of every text, uncut, without start and end."""
+        """The ids of every text, uncut, without start and end tokens."""
         found: list[Ids | None] = []
         for sample, of in zip(samples, drawn, strict=True):
             if sample.ids is not None:
@@ -139,7 +139,7 @@ class TextIds:
         return self._encoder.encode(texts)
 
     def _compared(self, record: Record, found: SampleIds) -> bool:
-        """Whether the tokenizer makes the ids of most of a record's texts; False where it has too few to tell.
+        """Whether the tokenizer makes the ids of most of a record's texts; False if it has too few to tell.
 
         Of most: open_clip's straightens quotes and resolves HTML first, which tokenizer.json does not.
         """
@@ -164,7 +164,7 @@ class TextIdsOf:
         self._tokenizer = tokenizer
 
     def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[Drawn]]) -> Made:
-        """`texts` int64 [B, K, L]. Raises UserError where samples have different numbers of texts, or ids are not
+        """`texts` int64 [B, K, L]. Raises UserError if samples have different numbers of texts, or ids are not
         [texts, L]."""
         k = _same_number(drawn)
         made = self._tokenizer([one.text for of in drawn for one in of])
@@ -196,7 +196,7 @@ def maker(
     token_ids: bool | str,
     mask: bool,
 ) -> tuple[Maker, StoredIds | None]:
-    """What makes the texts of a batch, and the stored ids that samples need for it. Arguments as CaptionDataset's."""
+    """The function that makes the texts of a batch, and the stored ids that it needs. Arguments: see CaptionDataset."""
     if overflow not in get_args(Overflow):
         raise UserError(f"overflow is {overflow!r}; it can be {' or '.join(get_args(Overflow))}")
     encoder = None if tokenizer is None else encoder_of(tokenizer)
@@ -224,7 +224,7 @@ def maker(
 def provenance(
     records: Sequence[Record], drawn: Sequence[Sequence[Drawn]], generations: Sequence[str]
 ) -> dict[str, Any]:
-    """[B, K] each; where samples have fewer texts than others, the rest is -1 and weight 0.
+    """[B, K] each. If a sample has fewer texts than others, the rest is -1, with weight 0.
 
     `caption`: position in `record.captions`, -1 of several. `idx`: of the first sub-caption in the text, -1 the whole
     caption. `generation`: position in `generations`, -1 of several. `weight`: float32.
@@ -250,7 +250,7 @@ def provenance(
 
 
 def _composed(sample: Sample, drawn: Sequence[Drawn]) -> list[Ids | None]:
-    """Of each text the ids that follow from stored ones, else None."""
+    """For each text, the ids if they can be composed from stored ones, else None."""
     stored, record = sample.ids, sample.record
     if stored is None:
         return [None] * len(drawn)
@@ -260,7 +260,7 @@ def _composed(sample: Sample, drawn: Sequence[Drawn]) -> list[Ids | None]:
 
 
 def _check_number(record: Record, stored: SampleIds) -> None:
-    """Raises DatasetError where the ids are those of other texts."""
+    """Raises DatasetError if the ids belong to other texts."""
     texts = numbered(record)[-1]
     if texts != len(stored.marks):
         raise DatasetError(

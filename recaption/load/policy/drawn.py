@@ -1,4 +1,4 @@
-"""What a sampling policy is, what it draws, and how texts are put together."""
+"""The types of a sampling policy and of a drawn text, and functions that join sentences to texts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLOSERS = "\"')]}”’»"
 
 
 class Drawn(NamedTuple):
-    """A text to train on, and where it comes from."""
+    """A text to train on, and its origin."""
 
     text: str
     parts: tuple[tuple[int, int], ...]  # (caption, idx of the sub-caption; -1: the whole caption), in joined order
@@ -90,7 +90,7 @@ def joined_bare(chosen: Sequence[Sentence]) -> Drawn:
 
 
 def joined(chosen: Sequence[Sentence]) -> Drawn:
-    """The sentences as they are stored, joined by one space; a full stop is added where one would run into the next."""
+    """The stored sentences, joined by one space. A sentence without an end mark gets a full stop, except the last."""
     *others, (_, last) = chosen
     pieces = [sub.text if ends(sub.text) else sub.text + "." for _, sub in others]
     return _drawn(" ".join([*pieces, last.text]), chosen)

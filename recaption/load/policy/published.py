@@ -149,7 +149,7 @@ def _pool(record: Record, captions: list[int]) -> list[Sentence]:
 
 
 def _generated(record: Record) -> list[int]:
-    """Captions that are not raw; all where there are no such."""
+    """Captions that are not raw; all captions if there are none."""
     found = usable(record)
     return [n for n in found if record.captions[n].granularity != "raw"] or found
 
