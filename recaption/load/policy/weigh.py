@@ -28,7 +28,7 @@ def weighted(
       is that of its weakest sentence. Texts of a record are drawn without replacement, so none occurs twice.
     - Sentences with weight 0 (duplicates, by default), fragments and meta sentences are not drawn if there is any other
       text, even if there are too few others. In that case the others repeat, all equally often.
-    - A record without a good sentence gives only its raw captions; without those, all its sentences, equally often.
+    - A record without a good sentence gives only its raw captions; without those, any sentences, equally often.
 
     `weights` (caption source -> factor, as in the manifest's `sampling`) scales the sentences of a source. Sources that
     it does not name have factor 1. For raw captions, `p_raw` applies instead.
