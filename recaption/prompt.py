@@ -69,7 +69,7 @@ class Prompt:
         """The text that the model is sent. It depends on the columns alone.
 
         Null, missing, NaN and blank columns are all absent: a template handles them (`{{ caption or "…" }}`,
-        `{% if caption %}`, `default`), or the request is refused. Raises RequestError where it is, where the template
+        `{% if caption %}`, `default`), or the request is refused. Raises RequestError if it is, where the template
         fails on a value, where nothing visible results, and where it takes more than `sandbox.STEPS` steps or makes
         more than `sandbox.TEXT` characters.
         """
@@ -82,7 +82,7 @@ class Prompt:
         return text
 
     def is_empty(self, columns: Mapping[str, Any]) -> bool:
-        """Whether the text for these columns has nothing visible. False where the prompt cannot be filled in."""
+        """Whether the text for these columns has nothing visible. False if the prompt cannot be filled in."""
         try:
             return _is_blank(self._rendered(columns))
         except RequestError:

@@ -85,7 +85,7 @@ def texts_of(record: Record) -> list[str]:
 def pack(facts: TokenizerFacts, samples: Sequence[int], texts: Sequence[bytes], marks: bytes) -> list[bytes]:
     """The file, in pieces. `samples` has the number of texts of each sample, `texts` each one's ids as `facts.dtype`.
 
-    Raises DatasetError where the offsets of one shard would not fit in 32 bits.
+    Raises DatasetError if the offsets of one shard would not fit in 32 bits.
     """
     width = facts.dtype.itemsize
     of_samples = [0, *accumulate(samples)]
@@ -175,13 +175,13 @@ class TokenIds:
         return len(self._samples) - 1
 
     def texts(self, sample: int) -> int:
-        """How many texts a sample has. Raises IndexError where there is no such sample."""
+        """How many texts a sample has. Raises IndexError if there is no such sample."""
         first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
         return end - first
 
     def ids(self, sample: int, text: int) -> Ids:
         """The ids of one text, without start and end; none where they are not known (`is_unknown`). Raises IndexError
-        where there is no such sample or text."""
+        if there is no such sample or text."""
         first, end = self._span(self._texts, self._text(sample, text), len(self._ids), "text")
         return self._ids[first:end]
 
@@ -198,7 +198,7 @@ class TokenIds:
         return bool(self._marks[self._text(sample, text)] & UNKNOWN)
 
     def of(self, sample: int) -> SampleIds:
-        """All of a sample at once. Raises IndexError where there is no such sample."""
+        """All of a sample at once. Raises IndexError if there is no such sample."""
         first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
         bounds = self._texts[first : end + 1].tolist()
         if bounds != sorted(bounds) or bounds[-1] > len(self._ids):

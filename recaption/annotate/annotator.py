@@ -97,7 +97,7 @@ class Annotator:
         return self._counters.names
 
     def provenance(self) -> dict[str, str]:
-        """What the sub-captions depend on besides the captions; enters the build fingerprint."""
+        """The inputs of sub-captions other than the captions. They enter the build fingerprint."""
         ours = {"splitter": f"{self._settings.splitter}-{self._splitter.VERSION}", "annotator": VERSION}
         if self._vocabulary:
             ours["vocabulary"] = self._vocabulary.sha256
@@ -322,7 +322,7 @@ def _cut(spans: Sequence[tuple[int, int]], words: Sequence[Token]) -> Iterator[_
 
 
 def _spoken(sentence: _Sentence, text: str, begin: int) -> list[Token]:
-    """Its tokens behind the opener and outside quotes."""
+    """The sentence's tokens after the opener and outside quotes."""
     words = [token for token in sentence.tokens if token.start >= begin]
     inside = quoted(text)
     return words if inside is None else [token for token in words if not inside[token.start - sentence.start]]

@@ -42,7 +42,7 @@ _PLACES = frozenset(
 )
 _PRONOUNS = frozenset(words("he she it they one its his her their"))
 _CONTRASTS = _PLACES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
-_SAME = 0.75  # share of a sentence's content words that are in the other one
+_SAME = 0.75  # share of a sentence's features (content words, places) that are in the other one
 _PART = 0.35  # of the other one, at least
 _ENOUGH, _LEAST = 4, 2  # features; of shorter ones all must be there, and shorter still only equal ones are compared
 _COMPARED = 32

@@ -1,4 +1,4 @@
-"""What a trainer wants to know of a sentence before it draws it: openers, negations, talk about the picture, fragments.
+"""Flags of sentences for sampling: openers, negations, sentences about the picture, fragments.
 
 English only. Openers and negations are regular expressions over the beginning or the whole of one sub-caption, each
 written so that it cannot backtrack beyond a few dozen characters; the others look at the words with their tags.
@@ -160,7 +160,7 @@ def unquoted(text: str) -> str:
 
 
 def content_start(text: str) -> int:
-    """Offset behind a boilerplate opener ("The image shows …"), 0 without one or with nothing behind it."""
+    """The offset after a boilerplate opener ("The image shows …"); 0 without one, or if nothing follows it."""
     match = _OPENER.match(text[:200])
     if match is None or not any(c.isalnum() for c in text[match.end() :]):
         return 0
@@ -201,7 +201,10 @@ def _has_verb(words: Sequence[Token]) -> bool:
 
 
 def is_assistant(words: Sequence[Token], text: str) -> bool:
-    """Whether the model speaks of itself, to the reader, or of the file: what it names then is not in the picture."""
+    """Whether the model writes about itself or the file, or to the reader.
+
+    Objects named in such a sentence are not in the picture.
+    """
     if _ASSISTANT.match(text[:160]) is not None:
         return True
     return any(word.text == "i" and after.tag in _WITH_I for word, after in pairwise(words))
@@ -273,7 +276,7 @@ def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
 
 
 def _subject(words: Sequence[Token]) -> int:
-    """Where the main clause begins: behind "Overall," or "Bright and airy," and the like."""
+    """The start of the main clause: after "Overall,", "Bright and airy," and similar phrases."""
     start = 0
     if words and (words[0].tag in _OPENING or words[0].text.endswith("ly")):
         for i, word in enumerate(words[:_ASIDE]):
@@ -323,7 +326,7 @@ def _has_effect(words: Sequence[Token], verb: int) -> bool:
 
 
 def _lemma_verb(word: Token) -> str:
-    """Of a verb in the third person: "reaches" -> "reach", "unifies" -> "unify"."""
+    """The base form of a verb in the third person: "reaches" -> "reach", "unifies" -> "unify"."""
     text = word.text
     if text.endswith(("ches", "shes", "sses", "xes", "zzes")):
         return text[:-2]

@@ -69,14 +69,14 @@ def as_plural(token: Token) -> Token:
 
 
 def lemma_of(token: Token) -> str:
-    """Of a noun: the pipeline's lemma, else the singular by the table."""
+    """The lemma of a noun: that of the pipeline, else the singular from the table."""
     if token.lemma:
         return token.lemma
     return singular(token.text) if token.tag in PLURAL else token.text
 
 
 def kinds_of(tokens: Sequence[Token]) -> list[int]:
-    """What each word is, one of the six kinds above."""
+    """The kind of each word, one of the six above."""
     kinds = [_OF_TAG.get(token.tag, OTHER) for token in tokens]
     for i, kind in enumerate(kinds):
         if kind == NOUN:

@@ -70,7 +70,7 @@ class Tagger:
         self._known: set[str] = set()
 
     def words(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
-        """The words of each text, in order; Failed where the pipeline raised for that text alone. Memory beyond them
+        """The words of each text, in order; Failed if the pipeline raised for that text alone. Memory beyond them
         does not grow with the number of texts."""
         self._learn(texts)
         out: list[list[Token] | Failed] = []

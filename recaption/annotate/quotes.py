@@ -64,7 +64,7 @@ def _opener(mark: str, before: str, after: str, stack: list[tuple[str, int]]) ->
 
 
 def quoted(text: str) -> bytearray | None:
-    """One byte per code point: 1 inside quotes and on their marks; None if there are none, as mostly."""
+    """One byte per code point: 1 inside quotes and on their marks; None if there are no quotes, the usual case."""
     inside: bytearray | None = None
     for start, end, is_quote in pairs(text):
         if is_quote:

@@ -57,7 +57,7 @@ def split(text: str) -> list[Span]:
 
 
 def has_end(text: str) -> bool:
-    """Whether the text ends as a sentence does: a full stop in any script, perhaps with closers or emoji behind it."""
+    """Whether the text ends like a sentence: with a full stop in any script, possibly followed by closers or emoji."""
     tail = text[-48:].rstrip()
     emoji = None
     for match in _EMOJI.finditer(tail):

@@ -133,7 +133,7 @@ class _Scan:
         return _Phrase(count=count, denied=denied, bare=False)
 
     def _other(self, i: int, phrase: _Phrase) -> _Phrase:
-        """A word that ends the phrase: what it means for those that follow."""
+        """Handle a word that ends the phrase: its effect on the words after it."""
         token = self.tokens[i]
         text, tag = token.text, token.tag
         if text not in _TELLING and tag not in _TELLING_TAGS:  # two words of three

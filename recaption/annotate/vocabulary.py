@@ -93,7 +93,7 @@ def _plain(name: str) -> str:
 
 
 def _normal(name: str) -> str:
-    """Its last word singular; "glasses" to see with are no glass."""
+    """The name with its last word in the singular, except "glasses", since eyeglasses are not a glass."""
     words = _plain(name).split()
     return " ".join([*words[:-1], words[-1] if words[-1] == "glasses" else singular(words[-1])]) if words else ""
 

@@ -59,7 +59,7 @@ def assemble_shard(
 
 
 def split_of(sha256: str, holdout_fraction: float) -> str:
-    """val for the given share of all images, a pure function of their bytes; train where there are none."""
+    """val for the given share of all images, a pure function of their bytes; train if there are none."""
     if holdout_fraction <= 0 or not sha256:
         return "train"
     return "val" if int(sha256[:16], 16) < holdout_fraction * 2.0**64 else "train"

@@ -23,7 +23,7 @@ Config = Mapping[str, Any]
 def settings(config: Config, processor: Config, max_pixels: int | None) -> Settings:
     """Arguments for the image processor of a model that keep an image within `max_pixels` (width x height).
 
-    `config` is the model's config.json, `processor` its preprocessor_config.json (both may be empty). Empty where there
+    `config` is the model's config.json, `processor` its preprocessor_config.json (both may be empty). Empty if there
     is no budget, where a scaled-down image is enough, and for an unknown model.
     """
     rule = _RULES.get(str(config.get("model_type")))
@@ -33,7 +33,7 @@ def settings(config: Config, processor: Config, max_pixels: int | None) -> Setti
 def settings_of(model: str, revision: str | None, max_pixels: int | None) -> Settings:
     """`settings` of a local folder or a model on the hub. Reads two small JSON files and runs no code of the model.
 
-    Empty where they cannot be read: the engine then reports the error.
+    Empty if they cannot be read: the engine then reports the error.
     """
     if max_pixels is None:
         return {}

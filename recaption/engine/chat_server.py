@@ -159,7 +159,7 @@ class ChatServer:
     async def complete(self, body: bytes, stand_in: Callable[[], bytes] | None = None) -> dict[str, Any]:
         """The chat completion for `body`, a JSON object; it has at least one choice.
 
-        Raises RequestError where the server refuses this request, or where all `attempts` fail while it answers
+        Raises RequestError if the server refuses this request, or if all `attempts` fail while it answers
         others; EngineDead where it answers none, or refuses all: key, model and address are the same for each. Where no
         other request was answered meanwhile, the last answered one is sent again, for one token. Where none was ever
         answered, `stand_in` makes a request that every working server answers.

@@ -181,7 +181,7 @@ def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> s
 def read(reply: Mapping[str, Any]) -> Completion:
     """The choice of index 0 in a chat completion, with the server's finish reason.
 
-    Any field may be missing. Raises RequestError where the reply has no choices, and where its text is not a string.
+    Any field may be missing. Raises RequestError if the reply has no choices, or if its text is not a string.
     """
     choice, usage = first_choice(reply), reply.get("usage")
     if choice is None:

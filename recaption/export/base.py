@@ -54,7 +54,7 @@ class Exporter(Protocol):
     def validate(self, path: str, *, loaders: int | None = None) -> Iterator[Problem]:
         """What is wrong with a dataset for this trainer, whoever wrote it.
 
-        `loaders` is the number of processes that load at the same time: workers x GPUs. Raises UserError where there
+        `loaders` is the number of processes that load at the same time: workers x GPUs. Raises UserError if there
         is nothing at `path` that could be checked.
         """
         ...
@@ -75,7 +75,7 @@ def removed_on_failure(store: Store) -> Iterator[None]:
 
 
 def begin(dataset: Dataset, dest: str, options: Options) -> Store:
-    """The store to write to. Raises UserError where it holds something already, or nothing is there to be written."""
+    """The store to write to. Raises UserError if it holds something already, or nothing is there to be written."""
     if not dataset.samples(options.split):
         raise UserError(f"{dataset.name} has no usable samples of split {options.split}; choose another with --split")
     try:
@@ -149,7 +149,7 @@ def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -
 def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)) -> list[str]:
     """The file at `path`, or those with the suffix in the folder: in the first of the folders `below` that has some.
 
-    Raises UserError where there are none.
+    Raises UserError if there are none.
     """
     folder = path.rstrip("/")
     try:

@@ -55,7 +55,7 @@ class Dataset:
 
         Images of a sidecar are read from hosts only where the file `pipeline` names them as its source.
 
-        Raises UserError where there is nothing of ours, DatasetError for an unfinished build or one of a newer version.
+        Raises UserError if there is nothing of ours, DatasetError for an unfinished build or one of a newer version.
         """
         build = locate(path)
         store = build.out or open_store(build.store.url.rpartition("/")[0])
@@ -120,7 +120,7 @@ class Dataset:
         return f"{self.store.url}/{self.prefix}/{path}"
 
     def read(self, path: str, shard: str) -> bytes:
-        """A file of the build, whole. Raises DatasetError where it is missing."""
+        """A file of the build, whole. Raises DatasetError if it is missing."""
         try:
             return self.store.get(f"{self.prefix}/{path}")
         except FileNotFoundError as error:

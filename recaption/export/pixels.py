@@ -136,7 +136,7 @@ def _index(dataset: Dataset, shard: str) -> list[Image]:
 
 
 def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
-    """The source to read the images from. Raises UserError where a host is named by the output alone, and not the user.
+    """The source to read the images from. Raises UserError if a host is named by the output alone, and not the user.
 
     An output may be somebody else's: its pipeline and its index send requests to no host.
     """

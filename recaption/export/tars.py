@@ -116,7 +116,7 @@ def walk(path: str, *, loaders: int | None = None) -> Iterator[Found | Problem]:
     """The samples of all tars at `path`, and what is wrong with tars for any trainer.
 
     `path` is a tar, a pattern, a folder of tars, or an output or build of ours in format webdataset (its train shards).
-    Raises UserError where there are no tars.
+    Raises UserError if there are no tars.
     """
     tars = _tars(path)
     if loaders is not None and len(tars) < loaders:

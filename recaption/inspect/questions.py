@@ -81,7 +81,7 @@ def names() -> list[str]:
 
 @cache
 def load(name: str) -> Question:
-    """The question `name`. Raises UserError that lists all of them where there is none."""
+    """The question `name`. Raises UserError that lists all of them if there is none."""
     known = names()
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)

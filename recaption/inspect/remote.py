@@ -53,7 +53,7 @@ class RemotePath:
         return self.kind == "directory" if self.kind else self._call(self.fs.isdir)
 
     def iterdir(self) -> Iterator[RemotePath]:
-        """Raises FileNotFoundError where there is nothing."""
+        """Raises FileNotFoundError if there is nothing."""
         for entry in self._call(lambda path: self.fs.ls(path, detail=True)):
             if entry["name"].rstrip("/") != self.path.rstrip("/"):  # some stores list the folder itself
                 yield RemotePath(entry["name"].rstrip("/"), self.fs, entry["type"])

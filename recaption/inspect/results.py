@@ -85,7 +85,7 @@ def output_question(paths: Sequence[str], words: Sequence[str], form: ResultForm
 
 
 def _with_key(queries: Sequence[_Query], form: ResultFormat) -> list[_Query]:
-    """Queries of the outputs that have the key, with the output's own key. Raises UserError where none has it."""
+    """Queries of the outputs that have the key, with the output's own key. Raises UserError if none has it."""
     found: list[_Query] = []
     given = str(queries[0].values["key"])
     for one in queries:

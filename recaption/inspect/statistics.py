@@ -151,7 +151,7 @@ def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> 
 
 
 def listed(output: OutputPaths) -> int:
-    """Images in a run's index. Raises DatasetError where a file of it cannot be read."""
+    """Images in a run's index. Raises DatasetError if a file of it cannot be read."""
     return sum(map(_rows, output.of_run(INDEX)))
 
 

@@ -39,7 +39,7 @@ _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's suffix names. Raises UserError where it names none."""
+    """The format that a file's suffix names. Raises UserError if it names none."""
     if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"{path} has no known suffix. Give --format, or a name that ends in {', '.join(_SUFFIXES)}")
     return _SUFFIXES[path.suffix.lower()]
@@ -204,7 +204,7 @@ _WIDTH = 200  # cells of a table in a file
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears at `path` when all of it is written, and not at all when anything fails.
 
-    Raises StoreError where the disk is full or failing, UserError where it cannot be written for another reason.
+    Raises StoreError if the disk is full or failing, UserError if it cannot be written for another reason.
     """
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
     try:

@@ -185,7 +185,7 @@ def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -
     """Paths of all files below the folder, relative to it, in no order. Hidden files and folders are left out.
 
     Links to folders are followed as `find -L` follows them: a folder is read under each of its names, but not again
-    below itself. Raises ShardError where the folder itself cannot be read, or the disk fails.
+    below itself. Raises ShardError if the folder itself cannot be read, or the disk fails.
     """
     left_out = left_out if left_out is not None else LeftOut()
     if is_url(folder):

@@ -58,7 +58,7 @@ class Member(NamedTuple):
 class TarReader:
     """One pass over a tar: `members()` gives them in order, `pieces()` the data of the current one.
 
-    Raises BrokenTarError where the archive is cut off or corrupt, ShardError when reading fails, SourceError for a
+    Raises BrokenTarError if the archive is cut off or corrupt, ShardError when reading fails, SourceError for a
     compressed tar.
     """
 
