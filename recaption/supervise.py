@@ -18,8 +18,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
 from types import FrameType
@@ -363,3 +363,36 @@ def _prctl(option: int, value: int) -> None:
     """Linux only; elsewhere nothing happens."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+@contextmanager
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether SIGINT, SIGTERM or SIGHUP has arrived.
+
+    A SIGINT after one of them raises KeyboardInterrupt.
+    """
+    requested = False
+    interrupts, seen = Interrupts(), 0
+
+    def request(number: int, frame: FrameType | None) -> None:
+        nonlocal requested, seen
+        if number == signal.SIGINT:
+            if (sent := interrupts.arrived()) == seen:
+                return  # a copy forwarded by the parent: the terminal has signalled this process, too
+            seen = sent
+            if requested:
+                raise KeyboardInterrupt
+        requested = True
+
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    try:
+        before = {number: signal.signal(number, request) for number in numbers}
+    except ValueError:  # not in the main thread: the caller handles signals
+        before = {}
+    try:
+        yield lambda: requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

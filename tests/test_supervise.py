@@ -18,15 +18,12 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import os, signal, subprocess, sys, time
 from recaption import stdio, supervise
-from recaption.run_stop import stop_requested
+from recaption.supervise import stop_requested
 def command():
     {body}
 stdio.prepare()
 sys.exit(supervise.supervised(command, sys.argv[1:]))
-""".replace("recaption.run_stop", "stop")
-# `recaption.run` imports Ray: its module of signals is loaded alone.
-STOP = "import importlib.util as u; s = u.spec_from_file_location('stop', {path!r}); m = u.module_from_spec(s)\n"
-STOP += "s.loader.exec_module(m); import sys; sys.modules['stop'] = m\n"
+"""
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -37,8 +34,7 @@ def start() -> Iterator[Start]:
     started: list[subprocess.Popen[str]] = []
 
     def begin(body: str, *words: str, before: Sequence[str] = ()) -> subprocess.Popen[str]:
-        code = STOP.format(path=str(ROOT / "recaption" / "run" / "stop.py"))
-        code += PROGRAM.replace("{body}", body.replace("\n", "\n    "))
+        code = PROGRAM.replace("{body}", body.replace("\n", "\n    "))
         process = subprocess.Popen(
             [*before, sys.executable, "-c", code, *(words or ("run",))],
             stdout=subprocess.PIPE,

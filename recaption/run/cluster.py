@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any
 
 import ray
@@ -31,7 +29,6 @@ from recaption.generate.plan import Plan
 from recaption.generate.ray_tasks import remote_task
 from recaption.io.store import open_store
 from recaption.resources import shipped
-from recaption.supervise import Interrupts
 
 SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Environment variables that are copied from the driver to all nodes. No secrets: Ray's dashboard shows them."""
@@ -260,36 +257,3 @@ def _is_alive(process: Any) -> bool:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
-
-
-@contextmanager
-def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGINT, SIGTERM or SIGHUP has arrived.
-
-    A SIGINT after one of them raises KeyboardInterrupt.
-    """
-    requested = False
-    interrupts, seen = Interrupts(), 0
-
-    def request(number: int, frame: FrameType | None) -> None:
-        nonlocal requested, seen
-        if number == signal.SIGINT:
-            if (sent := interrupts.arrived()) == seen:
-                return  # a copy forwarded by the parent: the terminal has signalled this process, too
-            seen = sent
-            if requested:
-                raise KeyboardInterrupt
-        requested = True
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
-        numbers.append(signal.SIGHUP)
-    try:
-        before = {number: signal.signal(number, request) for number in numbers}
-    except ValueError:  # not in the main thread: the caller handles signals
-        before = {}
-    try:
-        yield lambda: requested
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -33,12 +33,13 @@ from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
 from recaption.progress import Display, Watcher
 from recaption.run import check
-from recaption.run.cluster import Daemons, ray_cluster, stop_requested
+from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.metrics import RunLog
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
 from recaption.source.recorded import record_rule
+from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited
 from recaption.write import Pruned, prune, read_manifest
