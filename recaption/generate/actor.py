@@ -28,6 +28,7 @@ from recaption.generate.part_writer import PartWriter
 from recaption.generate.prefetch import Prefetcher
 from recaption.generate.retry import answer_with_retries, reject
 from recaption.io.store import Store, open_store
+from recaption.output import answers as parts
 from recaption.output.paths import lease_file
 from recaption.source import Source
 from recaption.tasks.question import Question
@@ -116,6 +117,7 @@ class EngineHost:
             self._engine: Engine = await asyncio.to_thread(self._build) if self._given is None else self._given
             # Before the engine starts: two threads that import its packages at the same time see partial modules.
             spec = None if self._spec.renderers == 0 else await asyncio.to_thread(self._engine.renderer)
+            await asyncio.to_thread(parts.load_libraries)
             rendering = asyncio.create_task(self._start_renderers(spec))
             try:
                 await self._engine.start()

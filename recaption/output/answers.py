@@ -50,6 +50,11 @@ class Finished:
         return identity in self.answers or self.reject(identity) is not None
 
 
+def load_libraries() -> None:
+    """Load what the first part needs: pyarrow imports pandas with its first table, which takes half a second."""
+    table_bytes(_table([], ANSWERS))
+
+
 def put_part(
     store: Store, question: Question, shard: str, name: str, answers: Sequence[Answer], rejects: Sequence[Reject]
 ) -> list[tuple[Answer | Reject, Reject]]:
