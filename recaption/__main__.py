@@ -41,7 +41,7 @@ def _command(words: list[str]) -> int:
         from recaption.cli import main
 
         return main(words)
-    except SystemExit as stop:  # argparse, or a signal
+    except SystemExit as stop:  # raised by the handler of a signal
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
     except KeyboardInterrupt:  # another one, while the first was reported
         return signals.INTERRUPTED

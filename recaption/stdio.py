@@ -1,7 +1,7 @@
 """Standard output and error, made safe once, at the entry of the command line: no encoding and no closed file ends it.
 
 What an old locale cannot show is replaced: signs by their like in ASCII, letters by their escape (`\\u4e2d`).
-For a run, `unblock` moves writes to a thread: a terminal or pipe that nobody reads does not stop the run.
+For a run, `unblock` moves writes to a thread: a run continues when its terminal or pipe is not read.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from recaption.build.assemble import Assembled
-from recaption.build.shard import BuildSpec, assemble_images, load_answers, settle, write_assembled
+from recaption.build.shard import BuildSpec, assemble_images, compact_shard, load_answers, write_assembled
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.types import Image, Record, Reject, SourceShard
@@ -67,7 +67,7 @@ class Packing:
 def survey(spec: BuildSpec, shard: SourceShard, limit: int, count: bool) -> Survey:
     """Compact a finished source shard and, with `count`, assemble it to know how many samples it gives."""
     store = open_store(spec.store_url)
-    images, inputs = settle(store, spec, shard, limit)
+    images, inputs = compact_shard(store, spec, shard, limit)
     samples = None
     if count:
         answers, rejects = load_answers(store, spec, shard, images)
@@ -133,7 +133,7 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
 def _take(store: Store, spec: BuildSpec, name: str, segment: Segment) -> tuple[list[Image], Assembled]:
     """The images of a segment and their assembled records; row numbers still refer to the source shard."""
     shard = segment.source.shard
-    images, inputs = settle(store, spec, shard, segment.source.limit)
+    images, inputs = compact_shard(store, spec, shard, segment.source.limit)
     answers, rejects = load_answers(store, spec, shard, images)
     assembled = assemble_images(spec, shard, images, answers, rejects, name=name)
     samples = [at for at, record in enumerate(assembled.records) if _is_sample(record)]

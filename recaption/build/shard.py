@@ -23,7 +23,7 @@ from recaption.output.index import duplicate_keys, load_index
 from recaption.output.paths import STORED
 from recaption.source import Source
 from recaption.tablefile import read_table
-from recaption.tasks.question import Question, requests
+from recaption.tasks.question import Question, requests_about
 from recaption.types import Answer, Image, Reject, SourceShard
 from recaption.write import (
     Encoder,
@@ -76,7 +76,7 @@ def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inpu
     A shard already written into the unpublished build from the same inputs is reused, so an interrupted build resumes.
     """
     store = open_store(spec.store_url)
-    images, inputs = settle(store, spec, shard, limit)
+    images, inputs = compact_shard(store, spec, shard, limit)
     if inputs == published_inputs:
         return Built(shard=shard, limit=limit, inputs=inputs, entry=None)
     entry = written_shard(store, spec.prefix, shard.id)
@@ -86,7 +86,7 @@ def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inpu
     return Built(shard=shard, limit=limit, inputs=inputs, entry=entry)
 
 
-def settle(store: Store, spec: BuildSpec, shard: SourceShard, limit: int) -> tuple[list[Image], str]:
+def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int) -> tuple[list[Image], str]:
     """Compact a finished source shard. Returns its images and the identity of all that is built from it."""
     images, _ = load_index(store, spec.source, shard)
     images = images[:limit]
@@ -104,7 +104,7 @@ def load_answers(
     for question in spec.questions:
         stored = parts.finished(store, question, shard.id)
         answers[question.id] = {}
-        for request in chain.from_iterable(requests(question, image) for image in images):
+        for request in requests_about(question, images):
             image, found = request.image, stored_item(stored, request)
             if isinstance(found, Answer):
                 answers[question.id][image.key] = found

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 
 import pyarrow as pa
 
@@ -22,7 +22,7 @@ from recaption.output.moved import MovedAnswers
 from recaption.output.paths import source_rejects
 from recaption.schema import REJECTS
 from recaption.source import Source
-from recaption.tasks.question import Identity, Question, requests
+from recaption.tasks.question import Identity, Question, requests, requests_about
 from recaption.types import DECODE_REASONS, Answer, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
@@ -116,7 +116,7 @@ def list_one(
     for chunk in listing.chunks:
         for i, question in enumerate(questions):
             missing = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
-            items = [answer_from_column(r) for r in chain.from_iterable(requests(question, image) for image in missing)]
+            items = [answer_from_column(request) for request in requests_about(question, missing)]
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
             name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
@@ -154,7 +154,7 @@ def list_shard(
         missing: set[Identity] = set()
         bits: dict[int, int] = {}
         equal = answered = 0
-        for request in chain.from_iterable(requests(question, image) for image in usable):
+        for request in requests_about(question, usable):
             if request.identity in missing:
                 equal += 1  # equal images with equal prompts share one answer; the build gives it to each of them
                 continue
@@ -231,7 +231,7 @@ def reject_poison(questions: Sequence[Question], job: Job, chunk: Chunk, number:
                 attempts=1,
                 prompt_sha256=request.prompt_sha256,
             )
-            for request in chain.from_iterable(requests(question, image) for image in missing)
+            for request in requests_about(question, missing)
         ]
         put_part(store, question, chunk.shard.id, name, [], rejects)
         made += rejects

@@ -381,7 +381,7 @@ class CaptionLoader:
         """End the workers. The next iteration starts others."""
         running, self._running = self._running, None
         # What DataLoader's iterator does when it is collected. A worker's error keeps it in a reference cycle, whose
-        # collection takes its queues apart first, and then waits for workers that nobody can tell to end.
+        # collection closes its queues first, and then waits for workers that can no longer receive the order to end.
         if end := getattr(running, "_shutdown_workers", None):
             end()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from recaption.config import Retry
@@ -94,6 +95,12 @@ def requests(question: Question, image: Image) -> list[UnitRequest]:
             )
         ]
     return [UnitRequest(question=question, image=image, prompt=text, prompt_sha256=_prompt_sha256(image, text))]
+
+
+def requests_about(question: Question, images: Iterable[Image]) -> Iterator[UnitRequest]:
+    """The requests of a question about several images, image by image."""
+    for image in images:
+        yield from requests(question, image)
 
 
 def _prompt_sha256(image: Image, prompt: str) -> str:

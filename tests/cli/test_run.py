@@ -42,7 +42,7 @@ def test_what_ends_a_run_is_said_and_coded(
     assert err.startswith(word) and str(error) in err, "markup in an error is text"
     assert main(["run", "column", "--json"]) == code
     out, err = capsys.readouterr()
-    assert err.startswith(word), "people are told as ever"
+    assert err.startswith(word), "the message for people does not change"
     *_, last = map(json.loads, out.splitlines())
     assert (last["event"], last["exit_code"], last["error"]) == ("summary", code, str(error))
 

@@ -165,7 +165,7 @@ def test_a_sidecar_whose_pipeline_is_gone_says_so(golden: Path) -> None:
 
 @pytest.fixture
 def host() -> Iterator[tuple[str, list[str]]]:
-    """An HTTP server that has nothing, and the paths that it was asked for."""
+    """An HTTP server that has no files, and the paths of the requests that it received."""
     requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

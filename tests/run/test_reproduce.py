@@ -1,4 +1,4 @@
-"""Reproduce: finds an image by key, asks as was asked before, and says what differs."""
+"""Reproduce: finds an image by key, sends its requests again, and shows the differences."""
 
 from __future__ import annotations
 
