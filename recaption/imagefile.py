@@ -313,11 +313,6 @@ def _raw_profile(text: bytes) -> bytes | None:
         return None
 
 
-def exif_orientation(exif: bytes) -> int | None:
-    """The orientation in an EXIF block: 2 to 8, and None for 1, for none, and for a block that is damaged."""
-    return Metadata(exif=exif).orientation
-
-
 def _exif_orientation(exif: bytes) -> int | None:
     """The number in the field as Pillow reads it; 0 for a field that is no whole number, None if it sees no field.
 

@@ -29,7 +29,7 @@ from recaption.decode import (
     to_rgb,
 )
 from recaption.errors import ImageError
-from recaption.imagefile import ends_well, exif_orientation, jpeg_segments, sniff
+from recaption.imagefile import Metadata, ends_well, jpeg_segments, sniff
 from recaption.types import REASONS, ImageLimits
 
 LIMITS = ImageLimits(min_side=8, max_pixels=100_000_000, max_aspect=20)
@@ -511,12 +511,12 @@ def test_orientation_of_a_png_behind_its_pixels_and_of_odd_exif() -> None:
     assert short in block
     for kind, count, expected in ((4, 1, None), (3, 2, None), (2, 1, None), (1, 1, None)):
         made = block.replace(short, struct.pack(f"{order}HHI", 0x0112, kind, count))
-        assert exif_orientation(made) in (expected, 8), (kind, count)
+        assert Metadata(exif=made).orientation in (expected, 8), (kind, count)
     for cut in range(len(block)):
-        assert exif_orientation(block[:cut]) in (None, 8)
+        assert Metadata(exif=block[:cut]).orientation in (None, 8)
     for value in (0, 9, 65535):
         made = block.replace(short + struct.pack(f"{order}H", 8), short + struct.pack(f"{order}H", value))
-        assert made != block and exif_orientation(made) is None
+        assert made != block and Metadata(exif=made).orientation is None
 
 
 @pytest.mark.parametrize("deflated", [False, True])
