@@ -369,7 +369,8 @@ def _prctl(option: int, value: int) -> None:
 def stop_requested() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether SIGINT, SIGTERM or SIGHUP has arrived.
 
-    A SIGINT after one of them raises KeyboardInterrupt.
+    A SIGINT after one of them raises KeyboardInterrupt. Wait in steps of less than a second meanwhile: CPython runs a
+    handler between two instructions, so a signal just before a blocking system call waits for the end of that call.
     """
     requested = False
     interrupts, seen = Interrupts(), 0

@@ -155,7 +155,8 @@ def test_one_interrupt_drains_and_is_not_taken_for_two(start: Start, whom: str) 
 
 @pytest.mark.parametrize("whom", ["parent", "driver", "group"])
 def test_the_second_interrupt_stops_it_at_once(start: Start, whom: str) -> None:
-    body = DRAINS.replace("time.sleep(0.5)", "time.sleep(60)")
+    # in short steps, as the driver waits: see `stop_requested`
+    body = DRAINS.replace("time.sleep(0.5)", "while True: time.sleep(0.01)")
     body = "try:\n    " + body.replace("\n", "\n    ") + "\nexcept KeyboardInterrupt:\n    return 75"
     process = start(body)
     driver = ready(process)
@@ -190,7 +191,7 @@ def test_what_the_driver_started_ends_with_either_and_with_both(start: Start, vi
 def test_an_interrupt_during_imports_leaves_no_traceback(words: list[str], tmp_path: Path) -> None:
     slow = tmp_path / "rich"  # the first package that the command line imports
     slow.mkdir()
-    (slow / "__init__.py").write_text("import sys, time; print('ready', flush=True); time.sleep(60)")
+    (slow / "__init__.py").write_text("import sys, time; print('ready', flush=True)\nwhile True: time.sleep(0.01)")
     process = subprocess.Popen(
         [sys.executable, "-m", "recaption", *words],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
