@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recaption.annotate.split import has_end, is_gap, split
+from recaption.annotate.split import has_end, is_gap, split, split_like_flair
 from recaption.text import normalise
 
 # Each case is the list of its pieces; the text is they joined by the separator in front of them.
@@ -184,3 +185,15 @@ def test_time_is_linear(piece: str) -> None:
 
     small, large = seconds(3_000), seconds(30_000)
     assert large < 0.05 + 30 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"
+
+
+_FLAIR = re.compile(r"\n|</s>|[.]")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([".", "\n", "</s>", " ", "A dog", "3.5", "!", "</", "\u3000"]), max_size=30).map("".join)
+)
+def test_flair_regex_is_flairs(text: str) -> None:
+    expected = [piece.strip() for piece in _FLAIR.split(text) if piece.strip()]
+    assert [text[a:b] for a, b in split_like_flair(text)] == expected

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from recaption.annotate.kinds import Token, join_hyphens
-from recaption.annotate.lemma import singular
 from recaption.demo.scenes import describe_long, sample_scene
 from recaption.types import SubCaption
 
@@ -122,25 +120,3 @@ def test_every_object_of_a_scene_is_found(subs: Subs, seed: int) -> None:
         assert (item.shape, (item.size, item.fill, item.colour)) in found
     extra = {lemma for lemma, _ in found} - {item.shape for item in scene.objects}
     assert extra <= {"tablecloth", "table"}
-
-
-_PLURALS = """
-dogs:dog knives:knife people:person policemen:policeman trousers:trousers buses:bus cherries:cherry pies:pie shoes:shoe
-dresses:dress boxes:box vases:vase houses:house glasses:glass sheep:sheep tomatoes:tomato benches:bench leaves:leaf
-prizes:prize cookies:cookie
-"""
-
-
-@pytest.mark.parametrize(("plural", "expected"), [pair.split(":") for pair in _PLURALS.split()])
-def test_singular(plural: str, expected: str) -> None:
-    assert singular(plural) == expected
-
-
-def test_hyphens_join_only_what_touches() -> None:
-    def token(text: str, tag: str, start: int) -> Token:
-        return Token(text, tag, start, start + len(text))
-
-    touching = [token("t", "NN", 0), token("-", "HYPH", 1), token("shirt", "NN", 2)]
-    assert [t.text for t in join_hyphens(touching)] == ["t-shirt"]
-    apart = [token("dog", "NN", 0), token("-", ":", 4), token("cat", "NN", 6)]
-    assert [t.text for t in join_hyphens(apart)] == ["dog", "-", "cat"]

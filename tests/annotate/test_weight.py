@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from recaption.annotate import Annotator
+from recaption.annotate.duplicates import NO_REPETITION, Repetition
 from recaption.annotate.weight import weight
 from recaption.config import Annotate, Weights
 from recaption.types import Caption, Tag
@@ -20,11 +21,11 @@ RICH = Tag(lemma="dog", text="red dogs", char_start=0, char_end=8, attributes=("
 GOOD: dict[str, Any] = {
     "n_words": 12,
     "objects": (RICH, PLAIN),
-    "said_before": 0.0,
-    **dict.fromkeys(("is_dup", "is_fragment", "is_negation", "is_meta", "is_boilerplate"), False),
+    "repetition": NO_REPETITION,
+    **dict.fromkeys(("is_fragment", "is_negation", "is_meta", "is_boilerplate"), False),
 }
 LOWERED = {
-    "dup": ({"is_dup": True}, 0.0),
+    "dup": ({"repetition": Repetition("k/long/0#0", 0.0)}, 0.0),
     "fragment": ({"is_fragment": True}, 0.1),
     "meta": ({"is_meta": True}, 0.1),
     "negation": ({"is_negation": True}, 0.1),
@@ -35,8 +36,8 @@ LOWERED = {
     "three words": ({"n_words": 3}, 0.7),
     "no word": ({"n_words": 0}, 0.0),
     "too long": ({"n_words": 56}, 0.7),
-    "all said before": ({"said_before": 1.0}, 0.8),
-    "half of it said before": ({"said_before": 0.5}, 0.9),
+    "all words known": ({"repetition": Repetition(None, 1.0)}, 0.8),
+    "half of the words known": ({"repetition": Repetition(None, 0.5)}, 0.9),
     "no tagger for the language": ({"objects": None}, 1.0),
     "several": ({"is_meta": True, "objects": (), "n_words": 2}, 0.016),
 }
@@ -54,7 +55,7 @@ def test_factors(why: str) -> None:
         {
             "n_words": st.integers(0, 200),
             "objects": st.sampled_from([None, (), (PLAIN,), (RICH,), (RICH, PLAIN)]),
-            "said_before": st.floats(0, 1),
+            "repetition": st.builds(Repetition, st.sampled_from([None, "k/long/0#0"]), st.floats(0, 1)),
             **{name: st.booleans() for name in GOOD if name.startswith("is_")},
         }
     )
