@@ -334,7 +334,7 @@ def _tokens_by_span(spans: Sequence[tuple[int, int]], tokens: Sequence[Token]) -
 
 
 def _content_tokens(sentence: _Sentence, text: str, opener: int) -> list[Token]:
-    """The tokens of the sentence `text` behind an opener of that length and outside quotes."""
+    """The tokens of the sentence `text` after an opener of this length and outside quotes."""
     tokens = [token for token in sentence.tokens if token.start >= sentence.start + opener]
     inside = quoted(text)
     return tokens if inside is None else [token for token in tokens if not inside[token.start - sentence.start]]

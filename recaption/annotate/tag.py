@@ -159,7 +159,7 @@ class _Scan:
         if text in lex.COPULAS:
             self._add_predicate(i)
         elif text == "painted" and self.found:
-            is_predicate = i > 0 and self.tokens[i - 1].text in lex.COPULAS and self.subjects
+            is_predicate = i > 0 and self.tokens[i - 1].text in lex.COPULAS and bool(self.subjects)
             self._add_attributes(self.subjects if is_predicate else [len(self.found) - 1], self._colours(i + 1))
         if tag == "IN":
             self.governed = text not in _NOT_PREPOSITIONS
@@ -216,11 +216,11 @@ class _Scan:
             fixed, attributes = attributes[-1].text, attributes[:-1]
         elif len(nouns) > 1 and (attributes or len(nouns) > 2):
             front = [*attributes[-1:], *nouns[:1]] if nouns[0].text == "steel" else nouns[:2]
-            behind = [noun for noun in nouns if noun not in front]
-            if behind and [word.text for word in front] == ["stainless", "steel"]:
+            others = [noun for noun in nouns if noun not in front]
+            if others and [word.text for word in front] == ["stainless", "steel"]:
                 attributes = [a for a in attributes if a not in front]
                 attributes.append(Token("stainless steel", "JJ", front[0].start, front[1].end))
-                nouns = behind
+                nouns = others
         while len(nouns) > 1 and not fixed and (_is_modifier(nouns[0]) or nouns[0].text in lex.META):
             if " ".join(noun.text for noun in nouns[:2]) in lex.FIXED_NAMES or nouns[1].text in lex.GROWN:
                 break  # "oak trees"

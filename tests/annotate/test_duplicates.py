@@ -13,27 +13,27 @@ Subs = Callable[..., tuple[SubCaption, ...]]
 Make = Callable[..., Caption]
 
 
-def test_duplicates_across_the_captions_of_an_image(subs: Subs) -> None:
+def test_a_sentence_repeats_one_of_another_caption_of_the_image(subs: Subs) -> None:
     first, other, again = subs("The red dog sits on the mat. A cat lies.", "the red dog, sits on a mat!")
     assert (first.dup_of, other.dup_of) == (None, None)
     assert again.dup_of == first.sub_id
     assert again.weight == 0
 
 
-def test_small_words_that_matter_are_no_duplicates(subs: Subs) -> None:
+def test_sentences_with_other_places_are_no_duplicates(subs: Subs) -> None:
     done = subs(
         "The dog is to the left of the cat. The dog is to the right of the cat. The cat is to the left of the dog."
     )
     assert [s.dup_of for s in done] == [None, None, None]
 
 
-def test_nearly_the_same_is_a_duplicate(subs: Subs) -> None:
+def test_a_nearly_equal_sentence_is_a_duplicate(subs: Subs) -> None:
     text = "A tall man in a dark blue coat walks two small white dogs along the narrow muddy path beside the river"
     a, b = subs(f"{text}. {text} slowly.")
     assert b.dup_of == a.sub_id
 
 
-def test_another_image_is_no_duplicate(annotator: Annotator, make: Make) -> None:
+def test_a_sentence_of_another_image_is_no_duplicate(annotator: Annotator, make: Make) -> None:
     images = annotator.annotate([[make("A dog sits.")], [make("A dog sits.")]])
     assert images[1][0].sub_captions[0].dup_of is None
 
@@ -47,5 +47,5 @@ SWAPPED = {
 
 
 @pytest.mark.parametrize("what", SWAPPED)
-def test_the_same_words_of_other_things_are_no_duplicate(subs: Subs, what: str) -> None:
+def test_the_same_words_about_other_objects_are_no_duplicate(subs: Subs, what: str) -> None:
     assert [sub.dup_of for sub in subs(SWAPPED[what])] == [None, None]

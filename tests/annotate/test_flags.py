@@ -23,7 +23,7 @@ Subs = Callable[..., tuple[SubCaption, ...]]
         ("The image shows", None),
     ],
 )
-def test_opener(subs: Subs, text: str, content: str | None) -> None:
+def test_the_content_starts_after_the_opener(subs: Subs, text: str, content: str | None) -> None:
     (sub,) = subs(text)
     assert sub.is_boilerplate == (content is not None)
     assert text[sub.content_start :] == (content or text)
@@ -41,14 +41,14 @@ def test_opener(subs: Subs, text: str, content: str | None) -> None:
         "The room is devoid of furniture.",
     ],
 )
-def test_negation(subs: Subs, text: str) -> None:
+def test_sentences_with_a_negation(subs: Subs, text: str) -> None:
     assert subs(text)[0].is_negation
 
 
 @pytest.mark.parametrize(
     "text", ['A sign says "No dogs" in red.', "A dog sits.", "Now a nose is seen.", "A 'no parking' sign."]
 )
-def test_no_negation(subs: Subs, text: str) -> None:
+def test_sentences_without_a_negation(subs: Subs, text: str) -> None:
     assert not subs(text)[0].is_negation
 
 
@@ -65,18 +65,18 @@ def test_no_negation(subs: Subs, text: str) -> None:
         "Foreground:",
     ],
 )
-def test_meta(subs: Subs, text: str) -> None:
+def test_sentences_about_the_picture(subs: Subs, text: str) -> None:
     assert subs(text)[0].is_meta
 
 
 @pytest.mark.parametrize(
     "text", ["The dog is calm.", "The image shows a dog.", "A camera lies on the table.", "The red car is fast."]
 )
-def test_not_meta(subs: Subs, text: str) -> None:
+def test_sentences_about_the_content(subs: Subs, text: str) -> None:
     assert not subs(text)[0].is_meta
 
 
-def test_fragment(subs: Subs) -> None:
+def test_fragments_have_no_end_and_are_cut_off_or_have_no_verb(subs: Subs) -> None:
     assert [s.is_fragment for s in subs("A dog sits. The cat is ly", finish="length")] == [False, True]
     assert [s.is_fragment for s in subs("A dog sits. The cat is ly", finish="stop")] == [False, False]
     assert [s.is_fragment for s in subs("A dog sits. The cat lies.", finish="length")] == [False, False]
@@ -95,6 +95,6 @@ def test_fragment(subs: Subs) -> None:
         "The sunlight reaches the wooden floor.",
     ],
 )
-def test_no_assistants_talk(subs: Subs, text: str) -> None:
+def test_sentences_that_only_start_like_an_assistants(subs: Subs, text: str) -> None:
     (sub,) = subs(text)
     assert sub.objects and not sub.is_meta

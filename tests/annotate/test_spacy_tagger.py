@@ -15,6 +15,7 @@ from spacy.training import Example
 from recaption.annotate import Annotator
 from recaption.annotate.spacy_tagger import SHIPPED, Tagger
 from recaption.config import Annotate
+from recaption.errors import ConfigError
 from recaption.types import Caption
 
 Make = Callable[..., Caption]
@@ -103,3 +104,17 @@ def test_offsets_are_right_where_lower_case_has_another_length(make: Make) -> No
     tags = [tag for sub in done.sub_captions for tag in sub.tags]
     assert [text[tag.char_start : tag.char_end] for tag in tags] == [tag.text for tag in tags]
     assert "red dog" in [tag.text for tag in tags]
+
+
+@pytest.mark.parametrize("name", ["no_such_pipeline", "/no/such/folder"])
+def test_an_unknown_pipeline_is_a_config_error(name: str) -> None:
+    with pytest.raises(ConfigError, match="neither a folder nor an installed"):
+        Annotator(Annotate(spacy_model=name))
+
+
+def test_a_pipeline_without_tags_is_a_config_error(tmp_path: Path) -> None:
+    import spacy
+
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(ConfigError, match="neither a tagger with Penn tags"):
+        Annotator(Annotate(spacy_model=str(tmp_path / "blank")))

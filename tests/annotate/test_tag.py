@@ -1,4 +1,4 @@
-"""Tags of hand-labelled sentences in the manner of long captions, with the shipped tagger."""
+"""Tags of hand-labelled sentences in the style of long captions, with the shipped tagger."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _labels(sub: SubCaption) -> list[str]:
 
 
 @pytest.mark.parametrize("text", LABELLED)
-def test_labelled(subs: Subs, text: str) -> None:
+def test_objects_of_labelled_sentences(subs: Subs, text: str) -> None:
     (sub,) = subs(text)
     assert _labels(sub) == LABELLED[text].split()
 
@@ -83,13 +83,13 @@ KINDS = {
 
 
 @pytest.mark.parametrize("text", KINDS)
-def test_what_is_no_object_is_flagged_and_not_lost(subs: Subs, text: str) -> None:
+def test_nouns_that_are_no_objects_are_tagged_with_their_kind(subs: Subs, text: str) -> None:
     (sub,) = subs(text)
-    said = " ".join(f"{tag.lemma}:{tag.kind}" for tag in sub.tags if tag.lemma != "nobody")
-    assert said == KINDS[text]
+    found = " ".join(f"{tag.lemma}:{tag.kind}" for tag in sub.tags if tag.lemma != "nobody")
+    assert found == KINDS[text]
 
 
-def test_a_models_talk_names_nothing_in_the_picture(subs: Subs) -> None:
+def test_an_assistants_sentence_names_no_objects(subs: Subs) -> None:
     (sub,) = subs("I'm sorry, but I can't read the label on the bottle.")
     assert sub.is_meta and sub.is_negation
     assert not sub.objects and {tag.kind for tag in sub.tags} <= {"meta", "abstract"}
@@ -103,7 +103,7 @@ def test_plural(subs: Subs, text: str, plural: bool) -> None:
     assert [tag.plural for tag in sub.objects] == [plural]
 
 
-def test_spans_are_into_the_caption(subs: Subs) -> None:
+def test_offsets_refer_to_the_caption(subs: Subs) -> None:
     text = "🐶 A dog. Two small red cars stand by the old stone bridge."
     for sub in subs(text):
         for tag in sub.tags:

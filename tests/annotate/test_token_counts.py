@@ -29,23 +29,23 @@ def _tokenizer(path: Path) -> Path:
     return path
 
 
-def test_tokens_are_counted_with_ends_and_untruncated(tmp_path: Path, make: Make) -> None:
+def test_counts_include_start_and_end_and_are_not_truncated(tmp_path: Path, make: Make) -> None:
     path = _tokenizer(tmp_path / "My Words.json")
-    own = Annotator(Annotate(tokenizers=(str(path),)))
-    ((done,),) = own.annotate([[make("A dog sits. Two dogs lie down.")]])
-    assert own.tokenizers == ("my_words",)
+    annotator = Annotator(Annotate(tokenizers=(str(path),)))
+    ((done,),) = annotator.annotate([[make("A dog sits. Two dogs lie down.")]])
+    assert annotator.tokenizers == ("my_words",)
     assert [s.n_tokens for s in done.sub_captions] == [{"my_words": 6}, {"my_words": 7}]
-    assert "tokenizer.my_words" in own.provenance()
+    assert "tokenizer.my_words" in annotator.provenance()
 
 
-def test_tokenizer_folder(tmp_path: Path) -> None:
+def test_a_tokenizer_can_be_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "siglip2"
     folder.mkdir()
     _tokenizer(folder / "tokenizer.json")
     assert TokenCounter([str(folder)]).count(["dog", ""]) == [{"siglip2": 3}, {"siglip2": 2}]
 
 
-def test_tokenizers_that_cannot_be_had(tmp_path: Path) -> None:
+def test_unusable_tokenizers_are_config_errors(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(ConfigError, match="not a tokenizers JSON"):
         TokenCounter([str(tmp_path / "bad.json")])
@@ -56,7 +56,7 @@ def test_tokenizers_that_cannot_be_had(tmp_path: Path) -> None:
         TokenCounter([good, good])
 
 
-def test_the_hub_out_of_reach_is_a_config_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_a_config_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

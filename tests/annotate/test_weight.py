@@ -1,4 +1,4 @@
-"""The weight: what lowers it, what a pipeline can set, and its bounds."""
+"""The weight of a sub-caption: its factors, settings and bounds."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LOWERED = {
 
 
 @pytest.mark.parametrize("why", LOWERED)
-def test_factors(why: str) -> None:
+def test_each_factor_lowers_the_weight(why: str) -> None:
     given_, expected = LOWERED[why]
     assert weight(Weights(), **{**GOOD, **given_}) == expected
     assert weight(Weights(), **GOOD) == 1.0
@@ -60,11 +60,11 @@ def test_factors(why: str) -> None:
         }
     )
 )
-def test_it_is_between_0_and_1(values: dict[str, Any]) -> None:
+def test_a_weight_is_between_0_and_1(values: dict[str, Any]) -> None:
     assert 0 <= weight(Weights(), **values) <= 1
 
 
-def test_a_pipeline_sets_them(make: Callable[..., Caption]) -> None:
+def test_the_pipeline_sets_the_factors(make: Callable[..., Caption]) -> None:
     off = {name: 1.0 for name in Weights.model_fields if name not in ("short", "long_words")}
     flat = Annotator(Annotate(weights=Weights(**{**off, "short": ()})))
     ((done,),) = flat.annotate([[make("Nice. There are no people. The mood is calm. The mood is calm.")]])
@@ -72,6 +72,6 @@ def test_a_pipeline_sets_them(make: Callable[..., Caption]) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"meta": 1.5}, {"short": (2.0,)}, {"long_words": 0}, {"metas": 0.1}])
-def test_what_is_no_weight(wrong: dict[str, Any]) -> None:
+def test_invalid_factors_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Weights(**wrong)

@@ -21,7 +21,7 @@ from recaption.annotate.lexicon import word_set
 from training.tagger.sentences import Sentence, sentences
 
 # One layer that sees two words on either side finds as many heads as three layers of one word each (F1 .944 and .942 on
-# the golden set's dev part), and all of its products can be made once per distinct word: see once.py.
+# the golden set's dev part), and all of its products can be made once per distinct word: see distinct_words.py.
 WIDTH, WINDOW = 64, 2
 TOK2VEC: dict[str, Any] = {
     "@architectures": "spacy.Tok2Vec.v2",
