@@ -238,7 +238,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_messages_that_troubleshooting_quotes_exist() -> None:
-    section = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8").partition("## Messages")[2].partition("\n## ")[0]
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    section = page.partition("## Messages")[2].partition("\n## ")[0]
     quoted = re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
     written = messages()
     unknown = [text for text in quoted if not any(quotes(text, message) for message in written)]
