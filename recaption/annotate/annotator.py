@@ -17,8 +17,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from recaption.annotate import flags, flair, lang, own, split
+from recaption.annotate import lexicon as lex
 from recaption.annotate.dups import Seen
 from recaption.annotate.kinds import Token
+from recaption.annotate.openers import content_start
 from recaption.annotate.pipeline import Tagger
 from recaption.annotate.quotes import quoted
 from recaption.annotate.tag import tags
@@ -216,7 +218,7 @@ class Annotator:
         sub_id = f"{caption.caption_id}#{idx}"
         language = spoken.split("-")[0]
         english, tagged = language == "en", language == self._tagger.lang
-        content = flags.content_start(text) if english else 0
+        content = content_start(text, sentence.tokens, sentence.start) if english else 0
         begin = sentence.start + content
         words = _spoken(sentence, text, begin)
         found = self._labelled(tags(words, caption.text)) if tagged else ()
@@ -224,8 +226,9 @@ class Annotator:
         if speaks:
             found = tuple(replace(tag, kind="meta") if tag.kind == "object" else tag for tag in found)
         objects = tuple(tag for tag in found if tag.kind == "object")
+        visible = [tag.char_start for tag in found if _is_visible(tag)]
         # "It is an image of solitude" and "Photo: J. Doe" are about nothing else
-        if content and tagged and not objects:
+        if content and tagged and not visible:
             speaks = text[:content].rstrip().endswith(":")
             content, begin, words = 0, sentence.start, _spoken(sentence, text, sentence.start)
         n_words = count_words(text)
@@ -241,7 +244,7 @@ class Annotator:
         is_meta = speaks or (
             english
             and tagged
-            and flags.is_meta(words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment)
+            and flags.is_meta(words, text, visible=visible, has_opener=content > 0, is_fragment=is_fragment)
         )
         return SubCaption(
             sub_id=sub_id,
@@ -283,6 +286,12 @@ class Annotator:
         return tuple(
             replace(tag, label=label(tag.lemma, tag.attributes)) if tag.kind in things else tag for tag in found
         )
+
+
+def _is_visible(tag: Tag) -> bool:
+    """Whether a tag is content: an object other than a picture, or an event."""
+    is_object = tag.kind == "object" and tag.lemma.rpartition(" ")[2] not in lex.ABOUT
+    return is_object or (tag.kind != "absent" and lex.is_event(tag.lemma))
 
 
 @contextmanager
