@@ -1,8 +1,8 @@
 """Openers: words at the beginning of a sentence that would fit any picture and only introduce its content.
 
-"The image shows", "A high-angle, close-up shot captures", "Captured from a low angle,", "The primary focus is on". English
-only. Each pattern is anchored and cannot backtrack beyond a few dozen characters. Several may follow each other:
-"Captured at eye-level, | the photograph shows | a view of | a town".
+"The image shows", "A high-angle, close-up shot captures", "Captured from a low angle,", "The primary focus is on".
+English only. Each pattern is anchored and cannot backtrack beyond a few dozen characters. Several may follow each
+other: "Captured at eye-level, | the photograph shows | a view of | a town".
 
 A picture that is itself in the scene has no opener: "A photo of a soldier lies on a desk" is about the photo.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from recaption.annotate.kinds import FINITE, Token
+from recaption.annotate.tagged_words import FINITE, Token
 
 _PICTURE = r"""(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|portrait
     |screenshot|sketch|watercolou?r|rendering|close-?up|composition|selfie|collage|print|visual|depiction|cartoon
@@ -20,9 +20,10 @@ _PICTURE = r"""(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|ill
 _THING = r"(?:chart|graph|diagram|plot|map|infographic|poster|logo|menu|receipt|page|document|flyer|form|table)"
 _WORD = r"(?!(?:of|on|in|at|to|with|the|a|an|is|are|by|for|behind|under|near|beside|above|below)\b)[\w'’-]{1,20}"
 _ADJ = rf"(?:{_WORD},?[ ]){{0,6}}?"  # "a close-up, black-and-white photo"
-_DAY = r"(?:day|night|morning|afternoon|evening|dusk|dawn|sunset|sunrise|twilight|daylight|sunlight|daytime|nighttime)"
-_CAMERA = rf"""(?:eye[ -]?level|{_PICTURE}|vantage(?:[ ]point)?|viewpoint|point[ ]of[ ]view|above|overhead|aloft|distance
-    |lens|camera|bird['’]s[ -]eye|worm['’]s[ -]eye|high[ ]up|ground[ -]level)"""
+_DAY = r"""(?:day|night|morning|afternoon|evening|dusk|dawn|sunset|sunrise|twilight|daylight|sunlight|daytime
+    |nighttime)"""
+_CAMERA = rf"""(?:eye[ -]?level|{_PICTURE}|vantage(?:[ ]point)?|viewpoint|point[ ]of[ ]view|above|overhead|aloft
+    |distance|lens|camera|bird['’]s[ -]eye|worm['’]s[ -]eye|high[ ]up|ground[ -]level)"""
 _WHEN = rf"""(?:[ ](?:taken|captured|shot|photographed))?[ ](?:at[ ](?:{_DAY}|eye[ -]?level)|on[ ]an?[ ]{_ADJ}{_DAY}
     |in[ ](?:{_DAY}|black[ ]and[ ]white|a[ ]{_ADJ}style)|during[ ](?:the[ ])?{_ADJ}{_DAY}
     |from[ ](?:above|below|(?:a|an|the)[ ]{_ADJ}{_CAMERA}))"""
@@ -30,7 +31,8 @@ _OF = r"[ ](?:of|showing|depicting|featuring|capturing|showcasing|that[ ](?:show
 _GLIMPSE = r"an?[ ](?:\w+[ ])?(?:glimpse|view|look)[ ](?:of|at|into)"
 _SHOWS = rf"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?
     |includes?|reveals?|highlights?|offers|provides|consists[ ]of|is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}[ ](?:of|showing
-    |depicting|featuring)|is[ ]of|is[ ]set[ ](?:in|on|at|against)|is[ ]dominated[ ]by|is[ ]cent(?:ered|red)[ ](?:on|around)
+    |depicting|featuring)|is[ ]of|is[ ]set[ ](?:in|on|at|against)|is[ ]dominated[ ]by
+    |is[ ]cent(?:ered|red)[ ](?:on|around)
     |appears?[ ]to[ ](?:show|be|depict|feature)|(?:takes[ ]place|unfolds)[ ](?:in|on|at)|(?:focuses|zooms[ ]in)[ ]on
     |(?:takes|transports|brings|immerses|places)[ ](?:us|you|the[ ]viewer)[ ](?:in|on|back[ ])?(?:to)?
     |gives[ ](?:us|the[ ]viewer)[ ]{_GLIMPSE}
@@ -47,8 +49,8 @@ _ASIDE = rf"""(?:
     | (?:taken|seen|viewed|framed|presented|rendered|looking|set)[ ]
         (?=(?:from|in|at|with|through)[ ][^,.;:]{{0,80}}?\b{_CAMERA}\b)
     )[^,.;:]{{3,110}}(?:,[ ](?:{_WORD}[ ]){{0,3}}{_CAMERA})*,[ ]
-    | (?:in|from|at|with)[ ](?:(?:a|an|this|the)[ ])?(?:{_WORD},?[ ]){{0,5}}?(?:shot|perspective|angle|close-?up|eye[ -]level
-        |vantage[ ]point|viewpoint|point[ ]of[ ]view)(?:{_WHEN})?,[ ]
+    | (?:in|from|at|with)[ ](?:(?:a|an|this|the)[ ])?(?:{_WORD},?[ ]){{0,5}}?(?:shot|perspective|angle|close-?up
+        |eye[ -]level|vantage[ ]point|viewpoint|point[ ]of[ ]view)(?:{_WHEN})?,[ ]
     | (?:centered|centred)[ ]and[ ]in[ ](?:\w+[ ])?focus,[ ]"""
 _LABEL = re.compile(
     r"""(?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
@@ -65,16 +67,16 @@ _OPENERS = re.compile(
     | (?:this|it|here)(?:[ ]is|['’]s|[ ](?:appears|seems)[ ]to[ ]be)[ ](?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}
     | (?P<noun>(?:(?:a|an|the)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN})?{_OF})
     | (?:this|it|here)(?:[ ]is|['’]s)[ ](?=an?[ ](?:[\w-]{{2,20}}[ ]){{0,3}}{_THING}\b)
-    | (?:pictured|presented|shown|seen|depicted|featured|displayed|visible)[ ](?:(?:here|(?:in|within)[ ](?:the|this)[ ]{_ADJ}
-      {_PICTURE})[ ])?(?:is|are)[ ]{_NP}
+    | (?:pictured|presented|shown|seen|depicted|featured|displayed|visible)[ ]
+      (?:(?:here|(?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})[ ])?(?:is|are)[ ]{_NP}
     | what[ ](?:we|you|i)[ ](?:can[ ])?(?:see|have|describe)[ ](?:here[ ])?(?:is|are)[ ]
     | as[ ](?:we|you|one)[ ]can[ ]see(?:[ ](?:in|from)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?,?[ ]
     | we(?:[ ]are|['’]re)[ ](?:looking[ ]at|immersed[ ]in|presented[ ]with|shown)[ ]
     | here,?[ ]{_SEE}
     | the[ ]viewer[ ]is[ ](?:offered|given|presented[ ]with|treated[ ]to)[ ](?:{_GLIMPSE}[ ])?
     | {_SEE}
-    | (?:the|this|its)[ ](?:{_WORD}[ ]){{0,2}}?{_ASPECT}(?:[ ](?:of|in)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?[ ](?:here[ ])?{_IS}
-      [ ](?:(?:on|in)[ ])?{_NP}
+    | (?:the|this|its)[ ](?:{_WORD}[ ]){{0,2}}?{_ASPECT}(?:[ ](?:of|in)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?[ ](?:here[ ])?
+      {_IS}[ ](?:(?:on|in)[ ])?{_NP}
     | (?:the|this)[ ]{_ADJ}scene[ ]is[ ](?=an?[ ])
     )""",
     re.IGNORECASE | re.VERBOSE,
