@@ -177,7 +177,7 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     """Whether the sentence states nothing that can be seen, but is about the picture, its making or the description.
 
     The subject of the main clause decides; a sentence that states two visible things is not meta. `words` are the words
-    after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events that they name.
+    after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
     Sentences that `is_assistant` accepts are not covered.
     """
     if has_opener and visible:
@@ -328,7 +328,7 @@ def _has_effect(words: Sequence[Token], verb: int) -> bool:
 
 
 def _verb_lemma(word: Token) -> str:
-    """The base form of a verb in the third person singular or in -ing: "reaches" -> "reach", "unifies" -> "unify", "falling" -> "fall"."""
+    """The base form of a verb in -s or -ing: "reaches" -> "reach", "unifies" -> "unify", "falling" -> "fall"."""
     text = word.text
     if text.endswith("ing") and len(text) > 5:
         return text[:-3]

@@ -75,8 +75,8 @@ _OPENERS = re.compile(
     | here,?[ ]{_SEE}
     | the[ ]viewer[ ]is[ ](?:offered|given|presented[ ]with|treated[ ]to)[ ](?:{_GLIMPSE}[ ])?
     | {_SEE}
-    | (?:the|this|its)[ ](?:{_WORD}[ ]){{0,2}}?{_ASPECT}(?:[ ](?:of|in)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?[ ](?:here[ ])?
-      {_IS}[ ](?:(?:on|in)[ ])?{_NP}
+    | (?:the|this|its)[ ](?:{_WORD}[ ]){{0,2}}?{_ASPECT}(?:[ ](?:of|in)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?[ ]
+      (?:here[ ])?{_IS}[ ](?:(?:on|in)[ ])?{_NP}
     | (?:the|this)[ ]{_ADJ}scene[ ]is[ ](?=an?[ ])
     )""",
     re.IGNORECASE | re.VERBOSE,
