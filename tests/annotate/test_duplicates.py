@@ -54,7 +54,7 @@ def test_the_same_words_about_other_objects_are_no_duplicate(subs: Subs, what: s
 SET_APART = {
     "another colour": "Next to her, a man in a green robe stands, his hands clasped together in front of him. "
     "Next to her, a man in a brown robe stands, his hands clasped together in front of him.",
-    "another person": "He is wearing a black shirt with a white collar. She is wearing a black shirt with a white collar.",
+    "another person": "He wears a black shirt with a white collar. She wears a black shirt with a white collar.",
     "third": "The second musician, on the right, is dressed in a brown shirt and black pants. "
     "The third musician, on the right, is dressed in a brown shirt and black pants.",
     "another": "A man in a blue coat stands at the door. Another man in a blue coat stands at the door.",
@@ -62,7 +62,7 @@ SET_APART = {
     "His left hand rests on the keys, while his right hand rests on the pedals.",
     "colours in turn": "It is bright yellow with a few pink flowers behind it. "
     "It is bright pink with a few yellow flowers behind it.",
-    "a quotation": 'The word "Swedish" is written in white on the side. The word "Airlines" is written in white on the side.',
+    "a quotation": 'The word "Swedish" is written on the side. The word "Airlines" is written on the side.',
     "also, of someone else": "His arms are bent at the elbows. A boy sits there. His arms are also bent at the elbows.",
     "a pronoun for someone else": "A man stands at the gate. He has short gray hair. "
     "A woman walks by with a boy. He has short gray hair.",
