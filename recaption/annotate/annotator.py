@@ -17,9 +17,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from recaption.annotate import flags, split
+from recaption.annotate import lexicon as lex
 from recaption.annotate.custom_tables import CustomRows, load_tables
 from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
 from recaption.annotate.language import guess_language
+from recaption.annotate.openers import content_start
 from recaption.annotate.quotes import quoted
 from recaption.annotate.spacy_tagger import Tagger
 from recaption.annotate.tag import tags
@@ -34,7 +36,7 @@ from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "3"
+VERSION = "4"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536
@@ -228,16 +230,15 @@ class Annotator:
         sub_id = f"{caption.caption_id}#{idx}"
         language = (caption.lang or "und").split("-")[0]
         is_english, is_tagged = language == "en", language == self._tagger.lang
-        opener = flags.content_start(text) if is_english else 0  # its length
+        opener = content_start(text, sentence.tokens, sentence.start) if is_english else 0  # its length
         content = _content_tokens(sentence, text, opener)
         found = self._with_labels(tags(content, caption.text)) if is_tagged else ()
         is_meta = is_english and is_tagged and not opener and flags.is_assistant(content, text)
         if is_meta:
             found = tuple(replace(tag, kind="meta") if tag.kind == "object" else tag for tag in found)
         objects = tuple(tag for tag in found if tag.kind == "object")
-        if (
-            opener and is_tagged and not objects
-        ):  # "It is an image of solitude", "Photo: J. Doe": only about the picture
+        visible = [tag.char_start for tag in found if _is_visible(tag)]
+        if opener and is_tagged and not visible:  # "It is an image of solitude", "Photo: J. Doe"
             is_meta = text[:opener].rstrip().endswith(":")
             opener, content = 0, _content_tokens(sentence, text, 0)
         n_words = count_words(text)
@@ -253,7 +254,7 @@ class Annotator:
         is_meta = is_meta or (
             is_english
             and is_tagged
-            and flags.is_meta(content, text, has_objects=bool(objects), has_opener=opener > 0, is_fragment=is_fragment)
+            and flags.is_meta(content, text, visible=visible, has_opener=opener > 0, is_fragment=is_fragment)
         )
         return SubCaption(
             sub_id=sub_id,
@@ -294,6 +295,13 @@ class Annotator:
             replace(tag, label=label(tag.lemma, tag.attributes)) if tag.kind in ("object", "absent") else tag
             for tag in found
         )
+
+
+def _is_visible(tag: Tag) -> bool:
+    """Whether a tag is content: an object other than a picture, or an event."""
+    of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
+    is_object = tag.kind == "object" and not of_picture
+    return is_object or (tag.kind != "absent" and lex.is_event(tag.lemma))
 
 
 @contextmanager

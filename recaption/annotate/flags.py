@@ -1,7 +1,7 @@
-"""Flags of sub-captions for sampling: openers, negations, sentences about the picture, fragments. English only.
+"""Flags of sub-captions for sampling: negations, sentences about the picture, fragments. English only.
 
-Openers and negations are found by regular expressions over the beginning or the whole of one sub-caption, each written
-so that it cannot backtrack beyond a few dozen characters; the other flags are derived from the words and their tags.
+Negations are found by regular expressions that cannot backtrack beyond a few dozen characters; the other flags are
+derived from the words and their tags.
 """
 
 from __future__ import annotations
@@ -15,46 +15,6 @@ from recaption.annotate.lexicon import word_set
 from recaption.annotate.quotes import quoted
 from recaption.annotate.tagged_words import FINITE, NOUNS, Token, lemma_of
 
-_PICTURE = r"""(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|portrait
-    |screenshot|sketch|watercolou?r|rendering|close-?up|composition|selfie|collage|print|visual|depiction|cartoon
-    |engraving|scan|still)"""
-_THING = r"(?:chart|graph|diagram|plot|map|infographic|poster|logo|menu|receipt|page|document|flyer|form|table)"
-_ADJ = r"(?:[a-z-]{2,20},?[ ]){0,4}?"  # "a close-up, black-and-white photo"
-_OF = r"[ ](?:of|showing|depicting|featuring|capturing|that[ ](?:shows|depicts|features))[ ]"
-_A_LOOK_AT = r"a[ ](?:glimpse|view|look)[ ](?:of|at|into)"
-_SHOWS = rf"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?
-    |includes?|reveals?|offers|provides|consists[ ]of|is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}[ ](?:of|showing|depicting
-    |featuring)|is[ ]of|is[ ]set[ ](?:in|on|at|against)|is[ ]dominated[ ]by|is[ ]cent(?:ered|red)[ ](?:on|around)
-    |appears?[ ]to[ ](?:show|be|depict|feature)|takes[ ]place[ ](?:in|on|at)|unfolds[ ](?:in|on|at)
-    |(?:takes|transports|brings)[ ](?:us|you|the[ ]viewer)[ ](?:in|on|back[ ])?to
-    |gives[ ](?:us|the[ ]viewer)[ ]{_A_LOOK_AT}
-    |is(?=[ ](?:a|an)[ ](?:[a-z-]{{2,20}}[ ]){{0,3}}{_THING}\b))"""
-_ALSO = r"(?:(?:also|prominently|clearly|vividly|mainly|primarily|beautifully|simply)[ ])?"
-_SEE = r"""(?:we|you|one|i|viewers?|the[ ]viewer)[ ](?:can[ ]|could[ ]|may[ ])?(?:also[ ])?(?:clearly[ ])?
-    (?:see|notice|observe|find|spot|make[ ]out|have)[ ](?:that[ ])?"""
-_OPENER = re.compile(
-    rf"""(?:
-      (?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
-    | (?:sure|certainly|of[ ]course|here)[!,.:]?[ ](?:here[ ])?(?:is|are|'s)[ ][^:\n]{{0,80}}:\s*
-    | (?:(?:overall|additionally|also|in[ ](?:summary|addition)),?[ ])?
-      (?: (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},[ ](?:{_SEE}|there[ ](?:is|are)[ ])?
-        | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE}[ ](?:{_SEE}|there[ ](?:is|are)[ ])
-        | (?:the|this)[ ]{_ADJ}{_PICTURE}[ ]{_ALSO}{_SHOWS}[ ]
-        | (?:this|it|here)[ ]is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}
-        | (?:(?:a|an|the)[ ])?{_ADJ}{_PICTURE}{_OF}
-        | (?:pictured|shown|seen|depicted|featured|displayed|visible)[ ](?:here|(?:in|within)[ ](?:the|this)[ ]{_ADJ}
-          {_PICTURE})[ ](?:is|are)[ ]
-        | what[ ](?:we|you|i)[ ](?:can[ ])?(?:see|have|describe)[ ](?:here[ ])?(?:is|are)[ ]
-        | as[ ](?:we|you|one)[ ]can[ ]see(?:[ ](?:in|from)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?,?[ ]
-        | we(?:[ ]are|'re|’re)[ ]looking[ ]at[ ]
-        | here,?[ ]{_SEE}
-        | the[ ]viewer[ ]is[ ](?:offered|given|presented[ ]with|treated[ ]to)[ ](?:{_A_LOOK_AT}[ ])?
-        | {_SEE}
-      )
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_SECOND_OPENER = re.compile(rf"(?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}", re.IGNORECASE | re.VERBOSE)
 _NEGATION = re.compile(
     r"""\b(?:no|not|never|none|nobody|nothing|neither|nor|nowhere|without|cannot|lack(?:s|ing)?|absent|missing|devoid
       |absence|unable)\b | n['’]t\b | \bfree\ of\b""",
@@ -117,6 +77,7 @@ _BLURRED = re.compile(
     r"\b(?:blur\w*|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
 )
 _COMPLEMENT_TAGS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
+_BLACK_AND_WHITE = re.compile(r"\bblack[ -]and[ -]white\b", re.IGNORECASE)
 _ADVERBIAL_TAGS = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
 _SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
 _PICTURE_PRONOUNS = frozenset(("it", "this", "that"))
@@ -129,8 +90,23 @@ _AFTER_I = frozenset(("MD", "VBP", "VBD", "VB", "RB"))
 _LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
 _LIGHT_VERBS = word_set("""
     fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
-    bounce glisten shimmer touch warm catch strike reach pass slip leak break glare drop
+    bounce bathe glisten shimmer touch warm catch strike reach pass slip leak break glare drop
 """)
+_HUNG = word_set("painting portrait artwork engraving drawing print poster")
+_BE = frozenset(("is", "are", "was", "were", "'s"))
+_LOOKS = word_set("""
+    small large big tiny tall short long wide narrow thick thin round square rectangular oval circular triangular wooden
+    weathered worn torn framed painted carved mounted hung hanging larger smaller taller shorter wider narrower rusty
+    peeling faded cracked dirty clean shiny
+""")
+_LIGHT_EFFECTS = _LIGHT | {"shadow", "highlight", "ray", "beam"}
+_EFFECT_FORMS = frozenset(
+    form
+    for verb in (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring"})
+    | {"draw", "guide", "accentuate", "underscore"}
+    for form in (f"{verb.removesuffix('e')}ing", f"{verb}s")
+) | {"which", "making", "so"}
+"""Words that begin an effect on the viewer or the picture."""
 _MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
 _MAKER_VERBS = word_set("""
     uses used chooses chose chosen employs employed frames framed captures captured places placed conveys conveyed
@@ -151,16 +127,6 @@ def _unquoted(text: str) -> str:
     """The text with quoted parts replaced by spaces, of the same length: a quotation is no statement of the caption."""
     inside = quoted(text)
     return text if inside is None else "".join(" " if hidden else c for c, hidden in zip(text, inside, strict=True))
-
-
-def content_start(text: str) -> int:
-    """The offset after a boilerplate opener ("The image shows …"); 0 without an opener or if nothing follows it."""
-    match = _OPENER.match(text[:200])
-    if match is None or not any(c.isalnum() for c in text[match.end() :]):
-        return 0
-    start = match.end()
-    again = _SECOND_OPENER.match(text, start, start + 80)  # "What we have here is | a picture of | a river"
-    return again.end() if again and any(c.isalnum() for c in text[again.end() :]) else start
 
 
 def is_negation(text: str, words: Sequence[Token]) -> bool:
@@ -208,16 +174,20 @@ def is_assistant(words: Sequence[Token], text: str) -> bool:
     return any(word.text == "i" and after.tag in _AFTER_I for word, after in pairwise(words))
 
 
-def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener: bool, is_fragment: bool) -> bool:
-    """Whether the sentence is about the picture, its making or the description, not about the content.
+def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_opener: bool, is_fragment: bool) -> bool:
+    """Whether the sentence states nothing that can be seen, but is about the picture, its making or the description.
 
-    The subject of the main clause decides. `words` are the words after an opener, outside quotes; `has_objects` states
-    whether they name an object. Sentences that `is_assistant` accepts are not covered.
+    The subject of the main clause decides; a sentence that states two visible things is not meta. `words` are the words
+    after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
+    Sentences that `is_assistant` accepts are not covered.
     """
+    if has_opener and visible:
+        return False
+    visible = _stated(words, visible)
+    if len(visible) > 1:
+        return False
     if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
         return True
-    if has_opener and has_objects:
-        return False
     if is_fragment and len(words) <= _MAX_HEADING:
         return _is_heading(words)
     start = _main_clause(words)
@@ -226,7 +196,11 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
         stated = _heads(words, verb + 1, len(words))[:1]
         if any(head in lex.ABOUT and head not in lex.PICTURES for head in stated):
             return True
-        return not has_objects and any(head in lex.ABOUT or lex.is_abstract(head) for head in stated)
+        return not visible and any(head in lex.ABOUT or lex.is_abstract(head) for head in stated)
+    if verb < len(words) and any(at < words[verb].start for at in visible):
+        return False  # "A red door adds a pop of colour": a thing with an effect is seen
+    if visible and (words[0].tag in _ADVERBIAL_TAGS or words[0].text.endswith("ing")) and _is_inverted(words):
+        return False  # "Dominating the scene is a lighthouse"
     heads = _heads(words, start, verb)
     if not heads:
         topic = _heads(words, 0, start)[:1]  # "As for the layout, it is clean"
@@ -236,16 +210,40 @@ def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener:
     first = words[start].text
     if first in _ALL:
         return any(_has_effect(words, i) for i in range(start, len(words)))
-    if first in _PRONOUNS:
+    if first in _PRONOUNS or words[start].tag == "PRP$":  # "Its texture is rough": a property of a thing
         return False
     if heads[0] in lex.PLACES:
-        return words[start].tag != "IN" and _BLURRED.search(text) is not None
+        return not visible and words[start].tag != "IN" and _BLURRED.search(text) is not None
+    if (heads[0] in lex.PICTURES and _has_look(words, verb, text)) or (heads[0] in _HUNG and visible):
+        return False  # a picture in the scene
     if _is_about(words, start, verb, heads[0]):
         return True
     facts = heads[0] in lex.MEASURES or heads[0] in _FACTS or heads[0] in lex.PICTURES or first == "no"
-    if lex.is_abstract(heads[0]) and not has_objects and not facts and verb < len(words):  # "The moment is full of joy"
+    if lex.is_abstract(heads[0]) and not visible and not facts and verb < len(words):  # "The moment is full of joy"
         return words[verb].text in lex.COPULAS or _verb_lemma(words[verb]) in lex.EFFECTS
-    return _has_effect(words, verb)
+    return (heads[0] in lex.ABOUT or lex.is_abstract(heads[0])) and _has_effect(words, verb)
+
+
+def _is_inverted(words: Sequence[Token]) -> bool:
+    """Whether the first verb is a form of "be" with its subject behind it."""
+    verb = next((i for i, word in enumerate(words) if word.tag in FINITE), len(words))
+    return verb + 1 < len(words) and words[verb].text in _BE and words[verb + 1].tag in ("DT", "CD", "PRP$")
+
+
+def _has_look(words: Sequence[Token], verb: int, text: str) -> bool:
+    """Whether a picture or frame in the scene is described, not the whole picture: "The frame is weathered"."""
+    if verb >= len(words) or words[verb].text not in lex.COPULAS or _BLACK_AND_WHITE.search(text):
+        return False
+    behind = words[verb + 1 : verb + 5]
+    return any(word.text in lex.COLOURS or word.text in lex.MATERIALS or word.text in _LOOKS for word in behind)
+
+
+def _stated(words: Sequence[Token], visible: Sequence[int]) -> list[int]:
+    """The visible things that the sentence states: not those in an effect ("…, enhancing the details of the mural"),
+    and not shadows and light."""
+    end = next((word.start for word in words[1:] if word.text in _EFFECT_FORMS), None)
+    light = {word.start for word in words if word.text.removesuffix("s") in _LIGHT_EFFECTS}
+    return [at for at in visible if at not in light and (end is None or at < end)]
 
 
 def _is_heading(words: Sequence[Token]) -> bool:
@@ -267,7 +265,7 @@ def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
     if head in _LIGHT:
         at = next((i for i in range(start, verb) if lemma_of(words[i]) == head), start)
         in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
-        return not in_scene and verb < len(words) and _verb_lemma(words[verb]) not in _LIGHT_VERBS
+        return not in_scene and not any(_verb_lemma(word) in _LIGHT_VERBS for word in words[verb : verb + 3])
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
         return True  # "Cool blues and greys dominate"
     if head in lex.PICTURES and (
@@ -298,6 +296,9 @@ def _heads(words: Sequence[Token], start: int, end: int) -> list[str]:
             stop = i
             while stop < end and words[stop].tag in NOUNS:
                 stop += 1
+            if stop < end and words[stop].tag == "HYPH":  # "light-colored"
+                i = stop + 2
+                continue
             nouns = [lemma_of(word) for word in words[i:stop]]
             # "The composition draws the eye": the verb is wrongly tagged as a plural
             is_verb = len(nouns) > 1 and words[stop - 1].text.endswith("s") and nouns[-2] in lex.ABOUT
@@ -328,8 +329,10 @@ def _has_effect(words: Sequence[Token], verb: int) -> bool:
 
 
 def _verb_lemma(word: Token) -> str:
-    """The base form of a verb in the third person singular: "reaches" -> "reach", "unifies" -> "unify"."""
+    """The base form of a verb in -s or -ing: "reaches" -> "reach", "unifies" -> "unify", "falling" -> "fall"."""
     text = word.text
+    if text.endswith("ing") and len(text) > 5:
+        return text[:-3]
     if text.endswith(("ches", "shes", "sses", "xes", "zzes")):
         return text[:-2]
     if text.endswith("ies") and len(text) > 4:

@@ -165,7 +165,7 @@ ABOUT: Final = PICTURES | word_set("""
     resolution quality exposure saturation sharpness clarity grain noise bokeh blur texture brushwork brushstroke
     technique medium genre theme subject symmetry asymmetry balance harmony simplicity minimalism realism interplay
     juxtaposition combination contrast use detail detailing layout design arrangement setting environment overall
-    viewer viewpoint vantage aperture format ratio crop orientation narrative story message mystery beauty elegance
+    viewer viewpoint vantage aperture format ratio crop orientation narrative message mystery beauty elegance
     charm serenity tranquility calm calmness peace energy emotion warmth intimacy nostalgia drama tension movement
     motion rhythm contrast character personality spirit essence significance symbolism meaning purpose intention
     intent context presence absence attention effect touch shutter speed interface spacing typography hierarchy
@@ -182,7 +182,7 @@ DESCRIPTION: Final = (
     subject subjects theme context summary description technique texture textures feature features interpretation
     condition layout location environment overall emotion emotions ambiance ambience vibe aesthetic ground quality
     angle grain action activity activities scenery feel credit caveat limitation limitations type takeaway takeaways
-    presentation structure cleanliness organization key highlight highlights
+    text title presentation structure cleanliness organization key highlight highlights
     """)
 )
 """Headings and labels that name a part or an aspect of the description."""
@@ -258,6 +258,15 @@ DRINKWARE: Final = word_set("""
 
 COPULAS: Final = word_set("is are was were appears appear looks look seems seem 's")
 
+EVENTS: Final = word_set("""
+    match game race parade wedding reception ceremony concert festival celebration party meeting picnic dance
+    performance show play competition championship event gathering trick stunt protest demonstration march rally
+    procession fight battle auction conference lecture interview class lesson funeral graduation exhibition fair
+    carnival rodeo tournament marathon regatta banquet feast dinner lunch breakfast conversation discussion embrace kiss
+    handshake
+""")
+"""Nouns for what can be seen to happen. They are no objects, but content."""
+
 _MORE_ABSTRACT = word_set("""
     peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery
     comfort leisure style character fun love fashion nature culture history energy price cost value date year month
@@ -289,6 +298,11 @@ _NOT_ABSTRACT = word_set("""
 def abstract_nouns() -> frozenset[str]:
     """Nouns without a physical sense in WordNet, from `data/abstract_nouns.txt`."""
     return frozenset((Path(__file__).parent / "data" / "abstract_nouns.txt").read_text("utf-8").split())
+
+
+def is_event(lemma: str) -> bool:
+    """Whether a noun (its lemma, with its compound) names an event."""
+    return lemma.rpartition(" ")[2] in EVENTS
 
 
 def is_abstract(lemma: str) -> bool:
