@@ -1,4 +1,4 @@
-"""What is in a source and not used is said."""
+"""Columns are JSON of bounded size, captions are found in them, and unused contents are reported."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from recaption.source import Source
-from recaption.source.columns import counted, shortened
+from recaption.source.columns import MAX_VALUE, bounded, clean, counted, raw_captions, shortened
 
 Build = Callable[..., Source]
 
@@ -28,7 +29,7 @@ def test_of_a_folder(tmp_path: Path, picture: Callable[..., bytes], source: Buil
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.jpg", "alt": "x"}\n{"file_name": "named.bin"}\n')
     (tmp_path / "up").symlink_to(tmp_path)
     assert source(tmp_path, format="folder").unused() == [
-        "files that are no images: 2 .txt, 1 without suffix, 1 .gz",  # a table names a.jpg, so a.txt is not read
+        "files that are not images: 2 .txt, 1 without suffix, 1 .gz",  # a table names a.jpg, so a.txt is not read
         "names that begin with a dot: 1",
         "links back into a folder above them: 1",
         "columns that may hold captions: alt (raw captions are taken from caption, txt, text, or from the column that "
@@ -69,3 +70,43 @@ def test_nothing_is_said_of_what_is_used(
     tmp_path: Path, write_tar: Callable[..., Path], img2dataset_sample: Callable[..., list], source: Build
 ) -> None:
     assert source(write_tar(tmp_path / "x.tar", img2dataset_sample(0, 1))).unused() == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "name", "expected"),
+    [
+        ({"caption": "x"}, "caption", ["x"]),
+        ({"caption": "x"}, None, []),
+        ({"caption": "", "txt": "y"}, "caption", ["y"]),
+        ({"caption": None, "txt": " ", "text": "z"}, "caption", ["z"]),
+        ({"alt": "", "txt": "y"}, "alt", []),
+        ({"caption": [None, " ", "z", 7, "a\nb"]}, "caption", ["z", "7", "a\nb"]),
+        ({"caption": 12}, "caption", ["12"]),
+        ({"caption": True}, "caption", []),
+        ({"caption": {"en": "x"}}, "caption", []),
+        ({"caption": "a\nb"}, "caption", ["a\nb"]),
+        ({"txt": "a\r\n\n b\rc\u2028d\n"}, "caption", ["a", " b", "c\u2028d"]),
+        ({"txt": "a\n"}, "caption", ["a\n"]),
+        ({"txt": ["a\nb"]}, "caption", ["a\nb"]),
+        ({}, "caption", []),
+    ],
+)
+def test_raw_captions(columns: dict[str, object], name: str | None, expected: list[str]) -> None:
+    assert raw_captions(columns, name, frozenset({"txt"})) == tuple(expected)
+
+
+def test_large_values_are_named_not_kept() -> None:
+    kept = "ü" * (MAX_VALUE // 2)
+    assert bounded({"a": kept, "b": kept + "x", "c": ["x" * 9] * 9000}, ["d"]) == {
+        "a": kept,
+        "_dropped": ["b", "c", "d"],
+    }
+    assert bounded({"a": 1}) == {"a": 1}
+
+
+def test_values_become_strict_json() -> None:
+    nested: list = []
+    for _ in range(1000):
+        nested = [nested]
+    assert clean({"a": (1, b"x"), 2: float("-inf")}) == {"a": [1, None], "2": None}
+    clean(nested)

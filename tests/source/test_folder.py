@@ -20,7 +20,7 @@ from recaption.io.store import LocalStore
 from recaption.output.index import index_to_table
 from recaption.source import Source
 from recaption.source.folder import path_key
-from recaption.source.recorded import POSITIONS, FolderRule, record_rule
+from recaption.source.keys import POSITIONS, FolderRule, record_rule
 from recaption.types import Image
 
 Build = Callable[..., Source]
@@ -218,7 +218,7 @@ def test_wrong_settings_are_explained(photos: Path, source: Build, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=r"nothing usable in .*Allowed"):
         source(tmp_path / "empty")
-    with pytest.raises(SourceError, match=r"names image files\. Give the folder"):
+    with pytest.raises(SourceError, match=r"names image files\. Give their folder"):
         source(photos / "*.jpg")
     with pytest.raises(SourceError, match="there is no file"):
         source(tmp_path / "nowhere")
@@ -302,7 +302,7 @@ def test_text_and_json_beside_an_image_are_its_columns(
     assert (found["alone"].columns, found["alone"].detail) == ({}, "no table names this image")
     assert made.columns() == {"caption", "txt", "url", "clip"}
     assert made.unused() == [
-        "files that are no images: 2 .txt",
+        "files that are not images: 2 .txt",
         "images that no table names, so they have no columns: 1",
     ]
     (lines,) = (image for image in source(tmp_path, format="folder", raw_caption="txt").index(next(made.shards()))
@@ -322,7 +322,7 @@ def test_an_output_from_before_files_beside_images_were_read_keeps_its_columns(
     assert [image.columns for image in images if image.source_key != "named"] == [{}] * 5
     assert old.columns() == {"caption"}
     assert old.unused()[1] == (
-        "of these beside an image: 3 .txt, 2 .json, 1 .caption (this output is from before they were read)"
+        "of these beside an image: 3 .txt, 2 .json, 1 .caption (this output predates reading them)"
     )
     monkeypatch.setattr("recaption.source.folder._GROWTH", 0)  # it gets more shards: the rule stays
     assert source(tmp_path, format="folder", store=store).rule == FolderRule(keys="path", shards=1)

@@ -13,7 +13,7 @@ import pytest
 
 from recaption.errors import SourceError
 from recaption.source import Source
-from recaption.source.recorded import POSITIONS
+from recaption.source.keys import POSITIONS
 from recaption.source.table import read_table
 from recaption.types import Image
 
@@ -71,8 +71,8 @@ def test_an_output_by_position_reads_the_table_of_the_folder_only(photos: Callab
     made = source(folder, rule=POSITIONS)
     assert captions(made) == {"store/x": (), "top": ("b",), "train/1": ()}
     assert made.unused()[:2] == [
-        "linked folders: 1 (this output is from before they were followed)",
-        "tables: train/metadata.jsonl (this output is from before tables in subfolders were read)",
+        "linked folders: 1 (this output predates following them)",
+        "tables: train/metadata.jsonl (this output predates reading tables in subfolders)",
     ]
 
 
@@ -108,7 +108,7 @@ def test_of_two_tables_in_a_folder_one_is_read(photos: Callable[..., Path], sour
     assert made.unused() == ["tables: s/metadata.csv, s/metadata.jsonl (source.captions names mine.jsonl)"]
     made = source(folder, captions="s/metadata.jsonl")
     assert made.unused()[:2] == [
-        "files that are no images: 1 .jsonl",
+        "files that are not images: 1 .jsonl",
         "tables: s/metadata.csv (source.captions names s/metadata.jsonl)",
     ]
 

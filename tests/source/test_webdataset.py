@@ -13,7 +13,7 @@ import pytest
 
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.source import Source
-from recaption.source import ranges as ranges_module
+from recaption.source import webdataset as ranges_module
 from recaption.types import Image
 
 Build = Callable[..., Source]
@@ -235,7 +235,7 @@ def test_odd_samples_become_rows_with_a_reason(tmp_path: Path, source: Build) ->
         ("h", None),
         ("my", "missing_image"),
     ]
-    assert "do not lie together" in (rows[2][2] or "")
+    assert "are not adjacent" in (rows[2][2] or "")
     assert "has txt and none of jpg" in (rows[3][2] or "")
     assert "symbolic link" in (rows[4][2] or "")
     assert "photo.jpg" in (rows[10][2] or "")

@@ -20,7 +20,7 @@ _ALLOWED = "binary (img2dataset's jpg) or struct<bytes: binary, path: string> (H
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class Roles:
     """Names of a Parquet file's columns by role."""
 
     image: str
@@ -40,7 +40,7 @@ class Layout:
         return [self.bytes_leaf, f"{self.image}.path"] if self.has_path else [self.bytes_leaf]
 
 
-def find_layout(schema: pa.Schema, config: SourceConfig, path: str) -> Layout:
+def find_roles(schema: pa.Schema, config: SourceConfig, path: str) -> Roles:
     """Raises SourceError naming the columns, their types and what is allowed."""
     image = _image_column(schema, config.image, path)
     kind = schema.field(image).type
@@ -50,7 +50,7 @@ def find_layout(schema: pa.Schema, config: SourceConfig, path: str) -> Layout:
         raise SourceError(f"source.key: {path} has no text column {config.key!r}; it has {_listed(schema)}")
     key = config.key or next((name for name in _KEY if name in others), None)
     texts = [name for name in ("status", "error_message") if name in others and _is_text(schema.field(name).type)]
-    return Layout(
+    return Roles(
         image=image,
         nested=nested,
         has_path=nested and kind.get_field_index("path") >= 0,

@@ -1,12 +1,35 @@
+"""Keys are unique and plain, and the rule of a folder is recorded."""
+
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from recaption.errors import DatasetError
 from recaption.io.store import LocalStore
-from recaption.source.recorded import POSITIONS, RECORD, FolderRule, record_rule, recorded_rule
+from recaption.source.keys import POSITIONS, RECORD, FolderRule, assign_keys, record_rule, recorded_rule
+
+KEYS = st.sampled_from(
+    ["a", "b", "", "ä", "000003_000000", "000003_000001", "000003_000002", "000003_000003", "x" * 129]
+)
+
+
+@given(st.lists(KEYS, max_size=8))
+def test_keys_are_unique_and_plain_whatever_comes_in(source_keys: list[str]) -> None:
+    keys = assign_keys(3, source_keys)
+    assert len(set(keys)) == len(keys)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,128}", key) for key in keys)
+    for row, (key, own) in enumerate(zip(keys, source_keys, strict=True)):
+        assert key in (own, f"000003_{row:06d}")
+
+
+def test_plain_unique_keys_are_kept_and_others_are_positions() -> None:
+    assert assign_keys(3, ["a", "b", "b", "ä", "a\n"]) == ["a", "000003_000001", "000003_000002", "000003_000003", "000003_000004"]  # fmt: skip  # noqa: E501
+    assert assign_keys(0, ["000000_000001", "ä", "c"]) == ["000000_000000", "000000_000001", "c"]
 
 
 def test_a_new_output_has_no_rule_and_an_old_one_the_rule_from_before(tmp_path: Path) -> None:
