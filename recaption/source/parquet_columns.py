@@ -75,12 +75,13 @@ def _image_column(schema: pa.Schema, wanted: str | None, path: str) -> str:
             return name
     if present:
         raise SourceError(
-            f"{path}: column {present[0]!r} is {schema.field(present[0]).type}, which is no image. "
+            f"{path}: column {present[0]!r} is {schema.field(present[0]).type}, which holds no images. "
             f"Allowed: {_ALLOWED}. Its columns are {_listed(schema)}; name the one with the images in source.image. "
             "If it holds URLs, download them first (recaption download)"
         )
+    names = ", ".join(map(repr, (wanted,) if wanted else _IMAGE))
     raise SourceError(
-        f"{path} has no image column {wanted or ' or '.join(_IMAGE)!r}; its columns are {_listed(schema)}. "
+        f"{path} has no image column {names}; its columns are {_listed(schema)}. "
         f"Name the one with the images in source.image; allowed: {_ALLOWED}"
     )
 

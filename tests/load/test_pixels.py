@@ -1,4 +1,4 @@
-"""Decoders give the pixels that Pillow gives, of whatever lies in a dataset."""
+"""Decoders give the pixels that Pillow gives, for all kinds of files."""
 
 from __future__ import annotations
 

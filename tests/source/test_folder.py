@@ -222,7 +222,7 @@ def test_wrong_settings_are_explained(photos: Path, source: Build, tmp_path: Pat
         source(photos / "*.jpg")
     with pytest.raises(SourceError, match="there is no file"):
         source(tmp_path / "nowhere")
-    with pytest.raises(SourceError, match="one folder"):
+    with pytest.raises(SourceError, match="one existing folder"):
         source(tmp_path / "nowhere", format="folder")
     with pytest.raises(SourceError, match=r"no \.tar file in"):
         source(photos, format="webdataset")

@@ -120,10 +120,10 @@ JPG = pa.array([b"\xff\xd8\xff 1", b"\xff\xd8\xff 2"])
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"jpg": pa.array([1, 2])}, "int64, which is no image"),
-        ({"jpg": pa.array(["a", "b"])}, "string, which is no image"),
-        ({"jpg": pa.array([[b"a"], [b"b"]])}, "which is no image"),
-        ({"image": pa.array([{"path": "../../etc/passwd"}] * 2)}, "which is no image"),
+        ({"jpg": pa.array([1, 2])}, "int64, which holds no images"),
+        ({"jpg": pa.array(["a", "b"])}, "string, which holds no images"),
+        ({"jpg": pa.array([[b"a"], [b"b"]])}, "which holds no images"),
+        ({"image": pa.array([{"path": "../../etc/passwd"}] * 2)}, "which holds no images"),
         ({"image": pa.array([{"path": "/etc/passwd"}] * 2, IMAGE)}, ["missing_image"] * 2),
         ({"jpg": JPG, "caption": pa.array([1, 2])}, [None, None]),
         ({"jpg": JPG, "caption": pa.array([{"a": 1}, None])}, [None, None]),

@@ -141,7 +141,7 @@ def test_names_of_columns_can_be_given(tmp_path: Path, source: Build) -> None:
 @pytest.mark.parametrize(
     ("columns", "settings", "message"),
     [
-        ({"image": ["a.jpg"]}, {}, r"'image' is string, which is no image\. Allowed: binary .* or struct<bytes"),
+        ({"image": ["a.jpg"]}, {}, r"'image' is string, which holds no images\. Allowed: binary .* or struct<bytes"),
         ({"url": ["a"], "text": ["b"]}, {}, r"no image column .*its columns are url \(string\), text \(string\)"),
         ({"jpg": [b"1"]}, {"image": "img"}, "no image column 'img'"),
         ({"jpg": [b"1"]}, {"key": "id"}, "no text column 'id'"),
