@@ -1,4 +1,4 @@
-"""Every kind of source looks at its images while it reads them for their hashes."""
+"""All kinds of sources read the headers of images while they index them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_headers_are_in_the_index(kind: str, orientation: str, tmp_path: Path) -
     assert all(image.sha256 for image in images)
 
 
-def test_an_index_is_made_again_for_another_orientation_and_for_a_format_that_can_be_read_now(
+def test_an_index_is_rebuilt_for_another_orientation_and_for_a_newly_readable_format(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_tar(tmp_path / "s.tar", [sample("a", FILES["a"])])

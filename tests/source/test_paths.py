@@ -70,7 +70,7 @@ def test_pipes_and_empty_alternatives_are_refused() -> None:
         (["s3://bucket/x/*.tar"], "s3://bucket/x"),
     ],
 )
-def test_fixed_part(patterns: list[str], folder: str) -> None:
+def test_the_fixed_part_ends_before_the_first_brace_or_glob(patterns: list[str], folder: str) -> None:
     assert fixed_part(patterns) == folder
 
 
@@ -82,7 +82,7 @@ def test_fixed_part(patterns: list[str], folder: str) -> None:
         ("train-000001.tar", "train-000001"),
     ],
 )
-def test_plain_names_are_ids_as_they_are(relative: str, expected: str) -> None:
+def test_plain_names_are_used_as_shard_ids(relative: str, expected: str) -> None:
     assert shard_id(relative, (".tar",)) == expected
 
 
@@ -92,7 +92,7 @@ def test_other_names_are_sanitised_and_hashed(relative: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,150}-[0-9a-f]{8}", made)
 
 
-def test_ids_are_those_of_the_place_alone() -> None:
+def test_a_shard_id_depends_only_on_the_relative_path() -> None:
     assert shard_id(relative_to("/d/a/0.tar", "/d"), (".tar",)) == "a__0"
     assert relative_to("/other/0.tar", "/d") == "other/0.tar"
 
