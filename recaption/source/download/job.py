@@ -98,7 +98,12 @@ def download(urls: str, out: str, settings: Settings, report: Callable[[str], No
             return DownloadSummary(**finished)
         listed = folder / ".download" / "urls"
         if not listed.is_dir():
-            tables.write_list(urls, listed, settings.url_column, settings.caption_column, settings.samples_per_shard)
+            columns = settings.url_column, settings.caption_column
+            try:
+                tables.write_list(urls, listed, *columns, settings.samples_per_shard)
+            except (UserError, KeyboardInterrupt):
+                (folder / _STATE).unlink()  # nothing is downloaded yet: the next call may have other settings
+                raise
         summary = _run(folder, listed, settings, report)
         _write_json(folder / _RECORD, {"settings": record, "summary": asdict(summary)})
         return summary

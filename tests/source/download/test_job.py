@@ -1,4 +1,4 @@
-"""`recaption.source.download` against a loopback server that does what the web does: slow, dead, huge, lying."""
+"""Downloads from a server that behaves like the web: slow, unreachable, huge and wrong responses."""
 
 from __future__ import annotations
 
@@ -284,6 +284,15 @@ def test_a_download_that_an_earlier_version_did_not_finish_is_refused(tmp_path: 
     (tmp_path / "out" / ".download" / "settings.json").write_text('{"url_column": "url"}')
     with pytest.raises(UserError, match=r"another .*list.* \(of an earlier version\)\. Continue it"):
         run(tmp_path / "list.txt", tmp_path / "out")
+
+
+def test_settings_may_be_corrected_before_anything_is_downloaded(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("link,caption\nhttp://localhost/a.jpg,x\n")
+    for column in ("url", "links"):
+        with pytest.raises(UserError, match=rf"no column '{column}'"):
+            run(tmp_path / "list.csv", tmp_path / "out", url_column=column)
+    with pytest.raises(UserError, match="no column 'text'"):
+        run(tmp_path / "list.csv", tmp_path / "out", url_column="link", caption_column="text")
 
 
 def test_parquet_shards_with_opt_outs_ignored(
