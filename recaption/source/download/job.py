@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from recaption.errors import MissingExtra, StoreError, UserError
 from recaption.io.store import LocalStore
-from recaption.source.download import tables
+from recaption.source import urllist
+from recaption.source.download import results
 from recaption.source.download.opener import DIRECTIVES
 
 PAUSE: Final = 30.0  # seconds before the second pass
@@ -91,7 +92,7 @@ def download(urls: str, out: str, settings: Settings, report: Callable[[str], No
             f"output {out!r}: expected a local folder, without * ? [ ], which img2dataset takes as wildcards"
         )
     record = {name: value for name, value in asdict(settings).items() if name not in _MAY_CHANGE}
-    record["list"] = [[path.name, path.stat().st_size] for path in tables.find(urls)[0]]
+    record["list"] = [[path.name, path.stat().st_size] for path in urllist.find(urls)[0]]
     with _held(folder, record) as finished:
         if finished:
             report(f"{out} is finished already: nothing to do")
@@ -100,7 +101,7 @@ def download(urls: str, out: str, settings: Settings, report: Callable[[str], No
         if not listed.is_dir():
             columns = settings.url_column, settings.caption_column
             try:
-                tables.write_list(urls, listed, *columns, settings.samples_per_shard)
+                urllist.write(urls, listed, *columns, settings.samples_per_shard)
             except (UserError, KeyboardInterrupt):
                 (folder / _STATE).unlink()  # nothing is downloaded yet: the next call may have other settings
                 raise
@@ -118,8 +119,8 @@ def _run(out: Path, urls: Path, settings: Settings, report: Callable[[str], None
     first_shards = _shards(urls.glob("00-*.parquet"), settings)
     if not second.exists():
         _run_img2dataset(out, urls, settings, report)
-        totals = tables.write_failed(out, urls, first_shards)
-        if rows := tables.write_second_list(out, second):
+        totals = results.write_failed(out, urls, first_shards)
+        if rows := results.write_second_list(out, second):
             report(f"second pass: {rows:,} URLs that failed temporarily, in {PAUSE:g} s")
             time.sleep(PAUSE)
     if second.exists():
@@ -130,7 +131,7 @@ def _run(out: Path, urls: Path, settings: Settings, report: Callable[[str], None
             max_seconds=2 * settings.max_seconds,
         )
         _run_img2dataset(out, urls, gentler, report)
-        totals = tables.write_failed(out, urls, first_shards)
+        totals = results.write_failed(out, urls, first_shards)
     shards = _shards(urls.iterdir(), settings)
     pattern = f"{{00000..{shards - 1:05d}}}" if shards > 1 else "00000"
     path = out / f"{pattern}.{'tar' if settings.format == 'webdataset' else 'parquet'}"

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from recaption.source.download.opener import CheckError, Checks, opted_out
-from recaption.source.download.tables import REASON
+from recaption.source.download.results import REASON
 
 
 def picture(kind: str) -> bytes:
