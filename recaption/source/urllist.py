@@ -63,11 +63,12 @@ def write(urls: str, folder: Path, url: str, caption: str | None, shard: int) ->
     with duckdb.connect(temporary / "list.duckdb", config={"threads": 1}) as db:  # one thread keeps the order
         try:
             types = {str(row[0]): str(row[1]) for row in db.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()}
-            for option, column in (("--url-column", url), ("--caption-column", caption)):
+            none = ", or an empty name for a list without captions"
+            for option, column, more in (("--url-column", url, ""), ("--caption-column", caption, none)):
                 if column and column not in types:
                     raise UserError(
                         f"{urls} has no column {column!r}; its columns are: {', '.join(types)}. Name one with "
-                        f"{option}, or an empty name for a list without captions. A csv or tsv file needs a header line"
+                        f"{option}{more}. A csv or tsv file needs a header line"
                     )
             where = "WHERE trim(url) <> ''" if kind == "txt" else ""
             columns = f"row_number() OVER () - 1 AS row, {', '.join(_columns(types, url, caption))}"

@@ -84,7 +84,11 @@ def test_files_with_different_types_of_a_column_are_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("a.csv", b"link,text\nx,y\n", "no column 'url'; its columns are: link, text. Name one with --url-column, or"),
+        (
+            "a.csv",
+            b"link,text\nx,y\n",
+            "no column 'url'; its columns are: link, text. Name one with --url-column. A csv",
+        ),
         ("a.tsv", b"a dog\thttp://h/1\n", "needs a header line"),
         ("a.csv", b"url,text\nx,y\n", "no column 'caption'.*an empty name for a list without captions"),
         ("a.csv", b"url,caption\nx,y\nx,y,z\n", "cannot read list of URLs .*a.csv: .*parsing dialect"),
