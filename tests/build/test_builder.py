@@ -25,7 +25,7 @@ from recaption.build.pool import RayPool
 from recaption.errors import ConfigError
 from recaption.io.store import open_store
 from recaption.types import Caption, CaptionFailure, SubCaption
-from recaption.write import ShardEntry, current_build, entry, prune
+from recaption.write import ShardEntry, entry, prune
 
 
 def files(folder: Path) -> dict[str, bytes]:
