@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from recaption.errors import DatasetError
-from recaption.inspect.paths import OutputPaths
-from recaption.inspect.remote import AnyPath
+from recaption.inspect.paths import OutputPaths, footer
 from recaption.inspect.stoppable import fetch
 from recaption.output.paths import INDEX
 
@@ -152,12 +147,4 @@ def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> 
 
 def listed(output: OutputPaths) -> int:
     """Images in a run's index. Raises DatasetError if a file of it cannot be read."""
-    return sum(map(_rows, output.of_run(INDEX)))
-
-
-def _rows(file: AnyPath) -> int:
-    try:
-        with file.open("rb") as opened:
-            return int(pq.read_metadata(opened).num_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{file} cannot be read as Parquet: {error}") from error
+    return sum(footer(file).num_rows for file in output.of_run(INDEX))

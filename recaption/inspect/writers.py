@@ -227,8 +227,11 @@ def check_outside(file: Path, outputs: Sequence[OutputPaths]) -> None:
         raise UserError(f"{file} is a folder. Give a file in it, such as {file}/answer.parquet")
     target = file.absolute().resolve()
     for root in (root for output in outputs for root in output.roots):
-        if isinstance(root, Path) and target.is_relative_to(root):
-            raise UserError(f"{file} is inside the output {root}, which inspect never changes. Give a file outside it")
+        folder = root.local("")
+        if folder is not None and target.is_relative_to(folder):
+            raise UserError(
+                f"{file} is inside the output {folder}, which inspect never changes. Give a file outside it"
+            )
 
 
 @contextmanager

@@ -176,8 +176,8 @@ def _refuse_compressed(paths: Sequence[str]) -> None:
     if found:
         more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
         raise UserError(
-            f"{found[0]}{more}: compressed tars are not supported, because samples are read in random order. Decompress them "
-            "(for gzip: gunzip FILE.tar.gz; a .tgz becomes a .tar) and give the .tar files"
+            f"{found[0]}{more}: compressed tars are not supported, because samples are read in random order. "
+            "Decompress them (for gzip: gunzip FILE.tar.gz; a .tgz becomes a .tar) and give the .tar files"
         )
 
 

@@ -58,9 +58,10 @@ def locate(path: str) -> Location:
     build = _published(root)
     if build is not None or _is_output(root):
         return Location(kind="output", out=root, build=build)
-    if folder is not None or next(root.list(""), None) or next(root.folders(""), None):
-        return Location(kind="folder")
-    return Location(kind="file" if root.exists("") else "nothing")
+    if folder is None and root.exists(""):
+        return Location(kind="file")
+    found = folder is not None or next(root.list(""), None) or next(root.folders(""), None)
+    return Location(kind="folder" if found else "nothing")
 
 
 def find_build(path: str) -> Build:

@@ -24,6 +24,7 @@ from recaption.build.builder import failures_in_words, format_of, tell_failures
 from recaption.build.pool import RayPool
 from recaption.errors import ConfigError
 from recaption.io.store import open_store
+from recaption.output.locate import current_build
 from recaption.types import Caption, CaptionFailure, SubCaption
 from recaption.write import ShardEntry, entry, prune
 

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from s3_server import S3Server, needs_s3
 
-from recaption.errors import DatasetError, UserError
+from recaption.errors import StoreError, UserError
 from recaption.inspect import ResultFormat, connect, output_question, print_overview, run_sql
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find
@@ -79,10 +79,12 @@ def test_a_store_is_only_read(memory: str, sql: str) -> None:
     fs, root = fsspec.filesystem("memory"), memory.removeprefix("memory:/")
     before = {path: fs.cat_file(path) for path in fs.find(root)}
     output = find(f"{memory}/done")
+    assert output.out is not None
+    out = output.out.url
     with open_outputs(output) as connection:
-        assert connection.execute(f"FROM glob('{output.out}/CURRENT')").fetchall()
+        assert connection.execute(f"FROM glob('{out}/CURRENT')").fetchall()
         with pytest.raises(duckdb.Error):
-            connection.execute(sql.replace("{out}", str(output.out)))
+            connection.execute(sql.replace("{out}", out))
     assert {path: fs.cat_file(path) for path in fs.find(root)} == before
 
 
@@ -119,8 +121,8 @@ def test_a_store_that_does_not_answer(memory: str, monkeypatch: pytest.MonkeyPat
     def fail(self: Any, path: str, **_: Any) -> None:
         raise PermissionError("Access Denied")
 
-    monkeypatch.setattr(type(fsspec.filesystem("memory")), "isdir", fail)
-    with pytest.raises(DatasetError, match="Access Denied"):
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "info", fail)
+    with pytest.raises(StoreError, match="Access Denied"):
         find(f"{memory}/done")
 
 
