@@ -41,13 +41,13 @@ def test_an_image_that_does_not_decode(own_copy: Built, caplog: pytest.LogCaptur
     assert batches.skipped >= 4
     assert sum(int((~mask).sum()) for mask in masks) == 4
     assert [record.levelname for record in caplog.records] == ["WARNING"]  # at most one a minute
-    assert "skipped 1 samples that cannot be read; the last: the image does not decode" in caplog.text
+    assert "skipped 1 samples that cannot be read; the last error: the image does not decode" in caplog.text
 
 
 def test_everything_broken_is_said(own_copy: Built) -> None:
     out = own_copy("webdataset")
     shutil.rmtree(out / "builds" / "b" / "data")
-    with pytest.raises(DatasetError, match=r"none of 17 samples could be read; the last: .*No such file"):
+    with pytest.raises(DatasetError, match=r"none of 17 samples could be read; the last error: .*No such file"):
         opened(out, on_error="skip").batch(0)
 
 

@@ -78,7 +78,7 @@ def test_a_sidecars_source(own_copy: Built, tmp_path: Path) -> None:
     data = bytearray(tar.read_bytes())
     data[600] ^= 1
     tar.write_bytes(data)
-    with pytest.raises(DatasetError, match=r"not the one that was captioned: its sha256 differs \(shard 00001, key"):
+    with pytest.raises(DatasetError, match=r"not the captioned one: its sha256 differs \(shard 00001, key"):
         opened(out, source=tmp_path / "moved").batch(0)
     shutil.rmtree(out / "index")
     with pytest.raises(UserError, match="copy index/ beside builds/"):

@@ -137,7 +137,8 @@ def test_both_ways_agree_on_damaged_records(text: bytes, seed: int, value: Any, 
 
 @pytest.mark.parametrize(
     ("body", "why"),
-    [(b"{", "not JSON"), (b"[]", "no JSON object"), (b'{"captions": [{"caption_id": "x"}], "key": "b"}', "of 'b'"),
+    [(b"{", "not JSON"), (b"[]", "not a JSON object"),
+     (b'{"captions": [{"caption_id": "x"}], "key": "b"}', "has the key 'b'"),
      (b'{"captions": [{"caption_id": "x"}], "key": "a"}', "not a record of recaption: KeyError")],
 )  # fmt: skip
 def test_json_that_is_none(tmp_path: Path, body: bytes, why: str) -> None:

@@ -206,7 +206,7 @@ def test_what_a_state_is_refused_for(built: Built, own_copy: Built) -> None:
         loader(dataset(out, block=2)).load_state_dict(state)
     with pytest.raises(UserError, match="version 2"):
         loader(dataset(out)).load_state_dict({**state, "version": 2})
-    with pytest.raises(UserError, match="not the state"):
+    with pytest.raises(UserError, match="not a state"):
         loader(dataset(out)).load_state_dict({"version": 1, "step": 3})
 
 
@@ -244,7 +244,7 @@ def test_a_workers_state_is_of_as_many_workers(built: Built) -> None:
     made.load_state_dict(state)
     with pytest.raises(UserError, match="saved by one of 4 workers, and there are 1"):
         next(iter(made))
-    with pytest.raises(UserError, match="save that of the loader"):
+    with pytest.raises(UserError, match="Save the state of the loader"):
         loader(made).load_state_dict(state)
 
 

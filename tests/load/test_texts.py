@@ -279,9 +279,7 @@ def test_ids_of_other_texts_are_refused(clip_like: Path, tmp_path: Path) -> None
     ids = np.array([1], tokens.facts.dtype).tobytes()
     file.write_bytes(b"".join(pack(tokens.facts, [1] * len(tokens), [ids] * len(tokens), bytes(len(tokens)))))
     made = opened(out, str(clip_like))
-    with pytest.raises(
-        DatasetError, match=r"there are token ids of 1: they are of another build or shard.*shard 00001"
-    ):
+    with pytest.raises(DatasetError, match=r"but token ids of 1: they belong to another build or shard.*shard 00001"):
         for step in range(made.steps.per_epoch):
             made.batch(step)
 
@@ -292,7 +290,7 @@ def test_ids_of_other_texts_are_refused_of_a_tokenizer_that_is_not_known_yet(cli
         tokens = TokenIds.open(file)
         ids = np.array([1], tokens.facts.dtype).tobytes()
         file.write_bytes(b"".join(pack(tokens.facts, [1] * len(tokens), [ids] * len(tokens), bytes(len(tokens)))))
-    with pytest.raises(DatasetError, match=r"there are token ids of 1: they are of another build or shard"):
+    with pytest.raises(DatasetError, match=r"but token ids of 1: they belong to another build or shard"):
         opened(out, Tokenizer.from_file(str(clip_like)), token_ids="clip_like").batch(0)
 
 
