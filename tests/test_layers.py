@@ -55,7 +55,7 @@ SHARED = {"types", "errors", "schema", "text", "threads", "io", "output.paths", 
 APART = {folder: SHARED | {folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
-APART["inspect"] |= {"tablefile"}  # no more than pyarrow
+APART["inspect"] |= {"formatting", "tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import struct
-import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from recaption.decode import check_header, decode
-from recaption.errors import DatasetError, ImageError, ShardError
+from recaption.errors import DatasetError, ImageError, ShardError, SourceError
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.stoppable import fetch
 from recaption.inspect.summary import read_manifest
 from recaption.io.files import Unreachable, is_file, is_url, open_stream, read_range
+from recaption.io.tar import BrokenTarError, TarReader
 from recaption.output.paths import INDEX, data_folder, index_file
 from recaption.tablefile import read_table
 from recaption.types import ImageLimits
@@ -102,13 +102,13 @@ def _from_tar(output: OutputPaths, image: ImageRequest) -> bytes:
         sample = _range(f"{folder}/{name}", start, end - start)
     except (Unreachable, struct.error):
         raise ImageMissing(f"{name} is missing from this copy of the build") from None
+    reader = TarReader(io.BytesIO(sample), name, end=len(sample))
     try:
-        with tarfile.open(fileobj=io.BytesIO(sample), mode="r:") as opened:
-            for member in opened:
-                key, _, suffix = member.name.rpartition(".")
-                if key == image.key and suffix in STORED_SUFFIXES.values() and (file := opened.extractfile(member)):
-                    return file.read()
-    except tarfile.TarError:
+        for member in reader.members():
+            key, _, suffix = member.name.rpartition(".")
+            if key == image.key and suffix in STORED_SUFFIXES.values() and member.kind == "file":
+                return b"".join(reader.pieces(member))
+    except (BrokenTarError, SourceError):
         pass
     raise ImageMissing(f"{name} has another sample at this position")
 

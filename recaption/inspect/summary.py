@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import DatasetError, UserError
+from recaption.formatting import duration
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.terminal import printable
 from recaption.output.paths import MANIFEST
-from recaption.text import duration
 from recaption.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:

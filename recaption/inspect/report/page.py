@@ -17,12 +17,12 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from recaption.formatting import duration
 from recaption.inspect.report import charts
 from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
 from recaption.inspect.report.sample import ORDER, Sample, visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.summary import Summary
-from recaption.text import duration
 
 _HERE = Path(__file__).parent
 LIMITS = (77, 248)

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
 from recaption.errors import Interrupted, MissingExtra, StoreError, UserError
+from recaption.io.files import is_url
 from recaption.source.download import lists, outcomes
 from recaption.source.download.opener import DIRECTIVES
 
@@ -94,7 +95,7 @@ def download(urls: str, out: str, *, report: Callable[[str], None] = print, **op
         if find_spec(module) is None:
             raise MissingExtra(module.replace("imghdr", "standard-imghdr"), "download")
     folder = Path(out).expanduser().absolute()
-    if "://" in out or (folder.exists() and not folder.is_dir()) or re.search(r"[*?\[\]]", str(folder)):
+    if is_url(out) or (folder.exists() and not folder.is_dir()) or re.search(r"[*?\[\]]", str(folder)):
         raise UserError(
             f"output {out!r}: expected a local folder, without * ? [ ], which img2dataset reads as patterns"
         )
