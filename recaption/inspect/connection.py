@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from recaption.errors import Abandoned, DatasetError, UserError
 from recaption.inspect.paths import OutputPaths, find_all
+from recaption.inspect.sql import quoted
 from recaption.inspect.statements import Connection
 from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import create
@@ -138,5 +139,4 @@ def _literal(value: object) -> str:
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = str(value).replace("'", "''")
-    return f"'{text}'"
+    return quoted(str(value))

@@ -21,9 +21,9 @@ from recaption.inspect.images import ImageMissing, open_image, read_image
 from recaption.inspect.overview import sample_grid
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.questions import load
+from recaption.inspect.sql import fetch, fetch_dicts
 from recaption.inspect.statements import storable
 from recaption.inspect.statistics import samples_of
-from recaption.inspect.stoppable import fetch
 from recaption.inspect.terminal import grid, printable, section
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
     if found is None:
         raise unknown_key(output.given, key)
     key = found
-    image = _image(connection, key)
+    image = next(iter(fetch_dicts(connection, _IMAGE, [key])), None)
     answers = fetch(connection, _ANSWERS, [key])
     rejects = fetch(connection, _REJECTS, [key])
     console.print(Text(printable(key), style="bold"))
@@ -93,12 +93,6 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
         _answers(answers, {caption.text for sample in samples for caption in sample.captions}),
     )
     section(console, "rejected", _rejects(rejects))
-
-
-def _image(connection: duckdb.DuckDBPyConnection, key: str) -> dict[str, Any] | None:
-    found = fetch(connection, _IMAGE, [key])
-    names = [column[0] for column in connection.description or ()]
-    return dict(zip(names, found[0], strict=True)) if found else None
 
 
 def _described(image: dict[str, Any]) -> str:

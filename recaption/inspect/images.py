@@ -20,7 +20,7 @@ from recaption.decode import check_header, decode
 from recaption.errors import DatasetError, ImageError, ShardError, SourceError
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.inspect.paths import OutputPaths
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.sql import fetch, placeholders
 from recaption.inspect.summary import read_manifest
 from recaption.io.files import Unreachable, is_file, is_url, open_stream, read_range
 from recaption.io.tar import BrokenTarError, TarReader
@@ -128,7 +128,7 @@ def _from_parquet(
         try:
             rows = fetch(
                 connection,
-                f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN ({', '.join('?' for _ in requested)})",
+                f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN {placeholders(requested)}",
                 [file, *(image.key for image in requested)],
             )
             found = {key: data for key, data in rows if data}

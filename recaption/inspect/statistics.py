@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from recaption.inspect.paths import OutputPaths, footer
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.sql import fetch, placeholders
 from recaption.output.paths import INDEX
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
     """Captions and tags of the images `keys`, in one query per table: every query opens the footers of all shards."""
     if not keys:
         return ()
-    ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read
+    ours = f"key IN {placeholders(keys)}"  # tables are sorted by key: other row groups are not read
     captions = fetch(
         connection,
         f"SELECT key, caption_id, generation, text FROM captions WHERE {ours} "

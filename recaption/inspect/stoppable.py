@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from recaption.errors import Abandoned
 
@@ -60,13 +60,6 @@ def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T
     if errors:
         raise errors[0]
     return answers[0]
-
-
-def fetch(
-    connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()
-) -> list[tuple[Any, ...]]:
-    """All rows of a query of recaption itself. Ctrl-C cancels it; raises as `stoppable`."""
-    return stoppable(connection, lambda: connection.execute(sql, values or None).fetchall())
 
 
 @contextmanager

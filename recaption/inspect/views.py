@@ -18,6 +18,7 @@ import pyarrow as pa
 from recaption import schema
 from recaption.errors import DatasetError, ShardError
 from recaption.inspect.paths import OutputPaths, footer, names
+from recaption.inspect.sql import identifier, quoted
 from recaption.io.files import is_url, read_all
 from recaption.output.paths import ANSWERS, REJECTS
 
@@ -81,7 +82,7 @@ def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[st
     views = list(dict.fromkeys(name for bodies in parts for name in bodies))
     return {
         view: " UNION ALL BY NAME ".join(
-            f"(SELECT {_quoted(dataset)} AS dataset, * FROM ({bodies[view]}))"
+            f"(SELECT {quoted(dataset)} AS dataset, * FROM ({bodies[view]}))"
             for dataset, bodies in zip(datasets, parts, strict=True)
             if view in bodies
         )
@@ -96,9 +97,9 @@ def _build_table(output: OutputPaths, name: str, columns: pa.Schema) -> str:
         return _empty(columns)
     known = _schema(first)
     schema.check_version(known, first)
-    lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in known.names)
+    lacking = "".join(f", NULL::{_type(f.type)} AS {identifier(f.name)}" for f in columns if f.name not in known.names)
     if (pattern := _pattern(first)) is not None:
-        return f"SELECT *{lacking} FROM read_parquet({_quoted(pattern)})"
+        return f"SELECT *{lacking} FROM read_parquet({quoted(pattern)})"
     return f"SELECT *{lacking} FROM {_read(output.of_build(name))}"
 
 
@@ -158,10 +159,8 @@ def _shards(output: OutputPaths) -> str:
         f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "
         f"list_sum([f.bytes FOR f IN shard.files]) AS bytes, shard.files AS files"
     )
-    text = (
-        f"read_text({_quoted(output.manifest)})" if output.manifest else "(SELECT ''::VARCHAR AS content WHERE false)"
-    )
-    return f"{select} FROM (SELECT unnest(from_json(content, {_quoted(_SHARDS)}).shards) AS shard FROM {text})"
+    text = f"read_text({quoted(output.manifest)})" if output.manifest else "(SELECT ''::VARCHAR AS content WHERE false)"
+    return f"{select} FROM (SELECT unnest(from_json(content, {quoted(_SHARDS)}).shards) AS shard FROM {text})"
 
 
 def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths]) -> None:
@@ -186,7 +185,7 @@ def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[Output
     known = {name.lower() for name in columns}
     columns |= {f.name: f"NULL::{_type(f.type)}" for f in _RUNS if f.name not in known}
     several = {"dataset": "dataset"} if len(outputs) > 1 else {}
-    select = ", ".join(f"{value} AS {_name(name)}" for name, value in (several | columns).items())
+    select = ", ".join(f"{value} AS {identifier(name)}" for name, value in (several | columns).items())
     connection.execute(
         f"CREATE TABLE runs AS SELECT {select} "
         f"FROM (SELECT unnest($datasets::VARCHAR[]) AS dataset, unnest($texts::VARCHAR[]) AS text)",
@@ -195,12 +194,12 @@ def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[Output
 
 
 def _run_column(name: str, kind: Any) -> str:
-    path = _quoted("/" + name.replace("~", "~0").replace("/", "~1"))  # a JSON pointer, which takes any name
+    path = quoted("/" + name.replace("~", "~0").replace("/", "~1"))  # a JSON pointer, which takes any name
     if name in _TIMES:
         return f"TRY_CAST(text->>{path} AS TIMESTAMP)"
     kind = _json_type(kind)
     value = f"(text::JSON)->{path}"
-    return value if kind == "JSON" else f"from_json({value}, {_quoted(json.dumps(kind))})"
+    return value if kind == "JSON" else f"from_json({value}, {quoted(json.dumps(kind))})"
 
 
 def _json_type(kind: Any) -> Any:
@@ -231,7 +230,7 @@ def _read(files: Sequence[str], *, filename: bool = False, mixed: bool = False, 
     schema.check_version(_schema(files[0]), files[0])
     patterns = {_pattern(file) for file in files} if whole else {None}
     of = list(files) if None in patterns else sorted(map(str, patterns))
-    names = ", ".join(map(_quoted, of))
+    names = ", ".join(map(quoted, of))
     return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
 
 
@@ -252,7 +251,9 @@ def _columns(files: Sequence[str], columns: pa.Schema) -> tuple[str, bool]:
         ends = [min(written, key=written.__getitem__), max(written, key=written.__getitem__)]
     oldest, newest = map(_schema, ends)
     known = {*oldest.names, *newest.names}
-    select = (_name(f.name) if f.name in known else f"NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns)
+    select = (
+        identifier(f.name) if f.name in known else f"NULL::{_type(f.type)} AS {identifier(f.name)}" for f in columns
+    )
     return ", ".join(select), not oldest.equals(newest)
 
 
@@ -261,7 +262,7 @@ def _schema(file: str) -> pa.Schema:
 
 
 def _empty(columns: Iterable[pa.Field]) -> str:
-    return f"SELECT {', '.join(f'NULL::{_type(f.type)} AS {_name(f.name)}' for f in columns)} WHERE false"
+    return f"SELECT {', '.join(f'NULL::{_type(f.type)} AS {identifier(f.name)}' for f in columns)} WHERE false"
 
 
 def _type(kind: pa.DataType) -> str:
@@ -269,7 +270,7 @@ def _type(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
         return f"{_type(kind.value_type)}[]"
     if pa.types.is_struct(kind):
-        return f"STRUCT({', '.join(f'{_name(f.name)} {_type(f.type)}' for f in kind)})"
+        return f"STRUCT({', '.join(f'{identifier(f.name)} {_type(f.type)}' for f in kind)})"
     names = {
         pa.string(): "VARCHAR",
         pa.binary(): "BLOB",
@@ -285,11 +286,3 @@ def _type(kind: pa.DataType) -> str:
     if kind not in names:
         raise DatasetError(f"no DuckDB type is known for Arrow's {kind}")
     return names[kind]
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
