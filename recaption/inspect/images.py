@@ -40,7 +40,7 @@ PLACE = (
     "CASE WHEN status IN ('ok', 'partial') THEN "
     "count(*) FILTER (status IN ('ok', 'partial')) OVER (PARTITION BY shard, split ORDER BY \"row\") - 1 END AS place"
 )
-"""SQL: the position of an image among the usable images of its shard and split. Select whole shards."""
+"""SQL: the position of an image among the usable images of its shard and split. Query whole shards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +145,7 @@ def _folder(output: OutputPaths, image: ImageRequest) -> str:
 
 
 def _places(output: OutputPaths, images: Sequence[ImageRequest]) -> dict[str, dict[str, Any]]:
-    """Index rows by key: the location of each image in the source."""
+    """The rows of the index by key: the location of each image in the source."""
     keys = [image.key for image in images]
     if output.out is None or not keys:
         return {}
@@ -163,7 +163,7 @@ def _places(output: OutputPaths, images: Sequence[ImageRequest]) -> dict[str, di
             OSError,
             ShardError,
             DatasetError,
-        ):  # shards were cut anew, or the index is not with this copy
+        ):  # shards were split again, or this copy has no index
             continue
         found |= {row["key"]: row for row in rows.to_pylist()}
     return found

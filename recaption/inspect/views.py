@@ -119,7 +119,7 @@ def _objects(outputs: Sequence[OutputPaths]) -> str:
 
 
 def _answers(output: OutputPaths) -> str:
-    """All answers of compacted files, and those of parts that no compacted file has yet."""
+    """All answers of compacted files, and those of parts that are not compacted yet."""
     done, parts = output.of_run(ANSWERS), output.parts(ANSWERS)
     named = []
     if done:

@@ -55,3 +55,15 @@ def test_a_folder_of_tars_alone(built: Built, tmp_path: Path) -> None:
     alone = CaptionDataset(tmp_path / "data", policy=two_texts, batch_size=4, strings=True)
     whole = CaptionDataset(built("webdataset"), policy=two_texts, batch_size=4, strings=True)
     assert (alone.batch(5)["keys"], alone.batch(5)["strings"]) == (whole.batch(5)["keys"], whole.batch(5)["strings"])
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [(b"{", "not JSON"), (b"[]", "not a JSON object"),
+     (b'{"captions": [{"caption_id": "x"}], "key": "b"}', "has the key 'b'"),
+     (b'{"captions": [{"caption_id": "x"}], "key": "a"}', "not a record of recaption: KeyError")],
+)  # fmt: skip
+def test_json_that_is_none(tmp_path: Path, body: bytes, why: str) -> None:
+    write_tar(tmp_path / "t.tar", [{"a.jpg": jpeg(1), "a.json": body}])
+    with pytest.raises(DatasetError, match=f"{why}.*(shard t, key a)"):
+        opened(tmp_path, policy=raw_text, batch_size=1).batch(0)

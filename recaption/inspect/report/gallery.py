@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
-"""The shares of samples that are shown for a problem, as far as there are any."""
+"""The largest share of samples shown for each problem."""
 
 
 def of_build(

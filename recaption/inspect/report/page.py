@@ -26,7 +26,7 @@ from recaption.inspect.summary import Summary
 
 _HERE = Path(__file__).parent
 LIMITS = (77, 248)
-"""Tokens that CLIP takes (openai/CLIP, clip/model.py), and Long-CLIP (beichenzbc/Long-CLIP, model/longclip.py)."""
+"""Maximum tokens of CLIP (openai/CLIP, clip/model.py) and Long-CLIP (beichenzbc/Long-CLIP, model/longclip.py)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

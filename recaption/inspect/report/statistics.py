@@ -15,7 +15,7 @@ FLAGS = ("is_fragment", "is_negation", "is_meta", "is_boilerplate", "is_unparsed
 WEIGHT_STEP = 0.05
 TOP_TAGS = 24
 _USABLE = "status IN ('ok', 'partial')"
-_CLIP_FRAME = 2  # start and end token, which every sub-caption's count has (open_clip/tokenizer.py)
+_CLIP_FRAME = 2  # start and end token, included in the count of every sub-caption (open_clip/tokenizer.py)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Distribution:
         return self.counts[-1][0] if self.counts else 0
 
     def above(self, limit: int) -> int:
-        """How many are larger than `limit`."""
+        """The number of values larger than `limit`."""
         return sum(n for value, n in self.counts if value > limit)
 
 
@@ -91,7 +91,7 @@ class Repeated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """More than a build's manifest has. Tokens are by tokenizer, words by generation (longest first, raw last)."""
+    """Statistics beyond the manifest. Tokens are by tokenizer, words by generation (longest first, raw last)."""
 
     sources: tuple[tuple[str, str, int], ...]  # (generation, source, captions)
     caption_words: tuple[tuple[str, Distribution], ...]
