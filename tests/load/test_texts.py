@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import loading
 import numpy as np
 import pytest
 import tokenizer_files
@@ -302,9 +303,9 @@ def test_texts_and_ids_that_do_not_fit(built: Built) -> None:
 
     ids: dict[str, Any] = {"tokenizer": lambda texts: torch.zeros(len(texts), 4)}
     with pytest.raises(UserError, match=r"the policy gave \[1, 2\] texts"):
-        opened(built("webdataset"), policy=uneven, **ids).batch(0)
-    batch = opened(built("webdataset"), policy=uneven).batch(0)
+        loading.opened(built("webdataset"), policy=uneven, **ids).batch(0)
+    batch = loading.opened(built("webdataset"), policy=uneven).batch(0)
     assert sorted({len(texts) for texts in batch["texts"]}) == [1, 2]
     assert (batch["weight"][:, 1] == 0).sum() == 21
     with pytest.raises(UserError, match=r"the tokenizer gave \[4\] for 96 texts"):
-        opened(built("webdataset"), tokenizer=lambda texts: torch.zeros(4)).batch(0)
+        loading.opened(built("webdataset"), tokenizer=lambda texts: torch.zeros(4)).batch(0)
