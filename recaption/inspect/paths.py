@@ -49,8 +49,8 @@ class OutputPaths:
         """The first of `of_build`. All of a build's files of a table have the same columns."""
         return next(_files(self.build, table, ".parquet"), None)
 
-    def own_tables(self) -> list[str]:
-        """Tables that the pipeline's own annotators added to the build."""
+    def custom_tables(self) -> list[str]:
+        """Names of the custom tables (`annotate.tables`) of the build."""
         known = {*FLAT, DATA}
         folders = self.build.folders("") if self.build else ()
         return [name for name in folders if name.isidentifier() and name not in known and self.first_of_build(name)]
