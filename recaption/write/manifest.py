@@ -93,7 +93,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
             facts.to_json() | {"composable": all(entry.composable[facts.name] for entry in entries)}
             for facts in info.token_ids
         ]
-    for path, body in beside(entries, info.format).items():
+    for path, body in loader_files(entries, info.format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", views_of(entries).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
@@ -196,7 +196,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
     }
 
 
-def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
+def loader_files(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
     """`sizes.json` (open_clip reads it in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
     reader_wds reads it in the given folder; file names are relative to it)."""
     files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}
