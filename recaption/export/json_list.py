@@ -1,4 +1,4 @@
-"""One JSON list of samples in a file: what LLaVA and FG-CLIP read whole, and what is wrong with one as such."""
+"""Files with one JSON list of samples, the format of LLaVA and FG-CLIP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recaption.problems import Problem
 
 
 def write_list(store: Store, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write the rows, a line each, as they come. Returns how many there were."""
+    """Write one row per line. Returns the number of rows."""
     written = 0
     with outfile(store, name) as sink:
         sink.write(b"[")
@@ -29,7 +29,7 @@ def write_list(store: Store, name: str, rows: Iterable[Mapping[str, Any]]) -> in
 
 
 def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterator[tuple[str, list[Any] | Problem]]:
-    """The files at `path` and the list in each, held in memory; a problem with `advice` in place of what is none."""
+    """The files at `path`, each with its list, or with a problem with `advice` if it has no list."""
     for file in named(path, suffix):
         try:
             rows = orjson.loads(files.read_all(file))
@@ -39,19 +39,19 @@ def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterato
             why = "it is not a list"
         yield (
             file,
-            rows if isinstance(rows, list) else Problem(where=file, what=why, advice=advice, kind="no JSON list"),
+            rows if isinstance(rows, list) else Problem(where=file, what=why, advice=advice, kind="not a JSON list"),
         )
 
 
 def repeated(file: str, rows: Sequence[Any], field: str, advice: str) -> Iterator[Problem]:
-    """A warning where samples share a value of this field: the most frequent one is named."""
+    """A warning with the most frequent value of the field, if samples share values."""
     values = Counter(str(row.get(field)) for row in rows if isinstance(row, dict))
     if values and (most := values.most_common(1)[0])[1] > 1:
         yield Problem(
             where=file,
-            what=f"{field} {most[0]!r} is there {most[1]:,} times",
+            what=f"{field} {most[0]!r} occurs {most[1]:,} times",
             advice=advice,
-            kind=f"{field} twice",
+            kind=f"duplicate {field}",
             severity="warning",
         )
 
