@@ -17,7 +17,7 @@ from recaption.write.shard import forget_shards
 def publish(store: Store, build: str) -> None:
     """Make `builds/<build>` the dataset: the symlink `dataset` locally, the file CURRENT on object stores.
 
-    Readers that have the old build open are not disturbed: its files stay. Raises DatasetError for a build without a
+    Open readers of the old build are not affected, because its files stay. Raises DatasetError for a build without a
     manifest, which is unfinished.
     """
     target = build_folder(build)
@@ -33,7 +33,7 @@ def publish(store: Store, build: str) -> None:
 
 
 def current_build(store: Store) -> str | None:
-    """The published build; None when there is none yet."""
+    """The published build; None if there is none."""
     link = store.local(DATASET)
     if link is None:
         try:
@@ -119,9 +119,9 @@ class Build:
 
 
 def locate(path: str) -> Build:
-    """The build at `path`: OUT, OUT/dataset or a build's folder; local, or a URL.
+    """The build at `path`, which is OUT, OUT/dataset or a build's folder, local or a URL.
 
-    Raises UserError when there is none, and DatasetError when the output points at something that cannot be a build.
+    Raises UserError if there is none, and DatasetError if the output points at something that is not a build.
     """
     store = _open(path)
     above, _, _ = store.url.rpartition("/")
@@ -133,7 +133,7 @@ def locate(path: str) -> Build:
     if name is not None:
         return Build(store=open_store(f"{store.url}/{name}"), out=store)
     ours = any(folder in (BUILDS, ANSWERS, INDEX) for folder in store.folders(""))
-    what = "no build of it is published yet" if ours else "no dataset of recaption is in it"
+    what = "no build is published yet" if ours else "it has no dataset of recaption"
     raise UserError(
         f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
         f"build` has finished, or the folder of a build (the one with {MANIFEST})"

@@ -17,10 +17,11 @@ from recaption.annotate import Annotator, count_words, flair
 from recaption.annotate.annotator import LONGEST
 from recaption.annotate.tokens import Counters
 from recaption.config import Annotate
-from recaption.demo.scenes import describe_long, sample_scene
+from recaption.demo.scenes import sample_scene
 from recaption.errors import ConfigError
 from recaption.text import normalise
 from recaption.types import Caption, SubCaption
+from training.scene.captions import describe_long
 
 Subs = Callable[..., tuple[SubCaption, ...]]
 Make = Callable[..., Caption]

@@ -15,10 +15,11 @@ from annotation_faults import ERRORS, PanicException, check, injected
 from recaption.annotate import Annotator, pipeline
 from recaption.annotate.annotator import LONGEST, Annotated
 from recaption.config import Annotate
-from recaption.demo.scenes import describe_long, sample_scene
+from recaption.demo.scenes import sample_scene
 from recaption.guard import Failed, attempt
 from recaption.text import normalise
 from recaption.types import Caption
+from training.scene.captions import describe_long
 
 Make = Callable[..., Caption]
 TABLE = f"{faults.__name__}:Subjects"

@@ -8,8 +8,9 @@ import pytest
 
 from recaption.annotate.kinds import Token, join_hyphens
 from recaption.annotate.lemma import singular
-from recaption.demo.scenes import describe_long, sample_scene
+from recaption.demo.scenes import sample_scene
 from recaption.types import SubCaption
+from training.scene.captions import describe_long
 
 Subs = Callable[..., tuple[SubCaption, ...]]
 
