@@ -267,7 +267,7 @@ class SamplingPolicy(Section):
     p_raw: float = Field(0.1, ge=0, le=1, description="Share of texts that are the raw caption")
 
 
-_Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+_Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]  # BCP 47
 
 
 class Card(Section):
@@ -279,9 +279,9 @@ class Card(Section):
     )
     source: str | None = Field(None, description="Origin of the images, a name or URL; default: source.path")
     source_license: str | None = Field(None, description="Terms of the images and their original captions, in words")
-    language: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...], OneOrMore
-    ] = Field((), description="Languages of the texts, as BCP 47 tags")
+    language: Annotated[tuple[_Language, ...], OneOrMore] = Field(
+        (), description="Languages of the texts, as BCP 47 tags"
+    )
     creator: str | None = Field(None, description="Publisher of the dataset")
     citation: str | None = Field(None, description="Citation in BibTeX")
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(None, description="Web page of the dataset")

@@ -11,16 +11,14 @@ Chinese, so it is never written.
 from __future__ import annotations
 
 import math
-import shlex
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, rotated
+from recaption.export.base import Exported, Options, one_text
 from recaption.export.dataset import Dataset
-from recaption.export.json_list import is_relative, read_lists, repeated, write_list
-from recaption.io import files
+from recaption.export.json_list import Row, RowProblem, export_list, is_relative, read_lists, repeated, row_problems
 from recaption.problems import Problem
+from recaption.types import Record
 
 WRITES: Final = "one JSON file with f_path (KEY.jpg), caption, short_caption; no regions"
 READ_BY: Final = "FG-CLIP and FG-CLIP 2, first stage"
@@ -33,24 +31,16 @@ NEGATIVES: Final = 10  # texts per box with negatives: the loss reshapes to one 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`."""
     sources = one_text(dataset, TEXTS, options)
-    refuse_shard_size(options, FILE)
-    store = begin(dataset, dest, options)
-    left_out: Counter[str] = Counter()
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for record in records(dataset, options):
-            texts = record.texts()
-            missing = [generation for generation in sources.values() if not texts.get(generation, "").strip()]
-            if missing:
-                left_out[f"no text of {missing[0]}"] += 1
-                continue
-            yield {"f_path": f"{record.key}.jpg"} | {name: texts[of] for name, of in sources.items()}
+    def row(record: Record) -> Row | str:
+        texts = record.texts()
+        missing = [generation for generation in sources.values() if not texts.get(generation, "").strip()]
+        if missing:
+            return f"no text of {missing[0]}"
+        return {"f_path": f"{record.key}.jpg"} | {name: texts[of] for name, of in sources.items()}
 
-    written = write_list(store, FILE, rows())
-    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
-    flags = f"--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False"
-    notes = (described(sources), f"{flags}  # FOLDER has the unpacked images, KEY.jpg", *rotated(dataset))
-    return Exported(samples=written, files=1, left_out=left_out, notes=notes)
+    flags = "--data_path {path} --image_folder FOLDER --add_box_loss False --use_hard_neg False"
+    return export_list(dataset, dest, options, file=FILE, sources=sources, row=row, flags=flags)
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
@@ -60,9 +50,7 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
         if isinstance(rows, Problem):
             yield rows
             continue
-        for n, row in enumerate(rows):
-            for what, todo, kind in _row_problems(row):
-                yield Problem(where=f"{file}: sample {n}", what=what, advice=todo, kind=kind)
+        yield from row_problems(file, rows, _row_problems)
         boxed = sum("bbox_info" in row or "is_cn" in row for row in rows if isinstance(row, dict))
         if 0 < boxed < len(rows):
             yield Problem(
@@ -76,7 +64,7 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
         yield from repeated(file, rows, "f_path", todo)
 
 
-def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
+def _row_problems(row: Any) -> Iterator[RowProblem]:
     if not isinstance(row, dict):
         yield f"it is not an object, but {type(row).__name__}", "Write one object per sample", "not an object"
         return
@@ -102,7 +90,7 @@ def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
             yield f"box {n}: {what}", advice, kind
 
 
-def _box_problems(box: Any) -> Iterator[tuple[str, str, str]]:
+def _box_problems(box: Any) -> Iterator[RowProblem]:
     corners = box.get("bbox") if isinstance(box, dict) else None
     numbers = corners[:4] if isinstance(corners, list) else []
     if len(numbers) < 4 or not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from recaption.errors import RecaptionError
-from recaption.export.base import named
+from recaption.export.base import Exported, Options, begin, described, named, records, refuse_shard_size, rotated
+from recaption.export.dataset import Dataset
 from recaption.io import files
 from recaption.io.outfile import outfile
-from recaption.io.store import Store
 from recaption.problems import Problem
+from recaption.types import Record
+
+Row = dict[str, Any]
+RowProblem = tuple[str, str, str]
+"""The problem of a row, its advice and its kind."""
 
 
-def write_list(store: Store, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write one row per line. Returns the number of rows."""
+def export_list(
+    dataset: Dataset,
+    dest: str,
+    options: Options,
+    *,
+    file: str,
+    sources: Mapping[str, str | None],
+    row: Callable[[Record], Row | str],
+    flags: str,
+) -> Exported:
+    """Write `<dest>/<file>`, one row per line. `row` returns the reason for a record that is left out.
+
+    `sources` are the generations of the trainer's texts; `flags` are the trainer's arguments, with {path} for the file.
+    """
+    refuse_shard_size(options, file)
+    store = begin(dataset, dest, options)
+    left_out: Counter[str] = Counter()
     written = 0
-    with outfile(store, name) as sink:
+    with outfile(store, file) as sink:
         sink.write(b"[")
-        for row in rows:
-            sink.write((b",\n" if written else b"\n") + orjson.dumps(row))
+        for made in map(row, records(dataset, options)):
+            if isinstance(made, str):
+                left_out[made] += 1
+                continue
+            sink.write((b",\n" if written else b"\n") + orjson.dumps(made))
             written += 1
         sink.write(b"\n]\n")
-    return written
+    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{file}")
+    notes = (described(sources), f"{flags.format(path=path)}  # FOLDER has the unpacked images, KEY.jpg")
+    return Exported(samples=written, files=1, left_out=left_out, notes=(*notes, *rotated(dataset)))
 
 
 def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterator[tuple[str, list[Any] | Problem]]:
@@ -41,6 +67,13 @@ def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterato
             file,
             rows if isinstance(rows, list) else Problem(where=file, what=why, advice=advice, kind="not a JSON list"),
         )
+
+
+def row_problems(file: str, rows: Sequence[Any], check: Callable[[Any], Iterator[RowProblem]]) -> Iterator[Problem]:
+    """The problems of all rows of a file."""
+    for n, row in enumerate(rows):
+        for what, advice, kind in check(row):
+            yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
 
 
 def repeated(file: str, rows: Sequence[Any], field: str, advice: str) -> Iterator[Problem]:

@@ -9,17 +9,15 @@ question is a fixed one instead of the prompt, which may contain columns of the 
 from __future__ import annotations
 
 import re
-import shlex
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, rotated
+from recaption.export.base import Exported, Options, one_text
 from recaption.export.dataset import Dataset
-from recaption.export.json_list import is_relative, read_lists, repeated, write_list
-from recaption.io import files
+from recaption.export.json_list import Row, RowProblem, export_list, is_relative, read_lists, repeated, row_problems
 from recaption.problems import Problem
 from recaption.text import fold
+from recaption.types import Record
 
 WRITES: Final = "one JSON file with id, image (KEY.jpg), conversations"
 READ_BY: Final = "LLaVA and trainers with its format"
@@ -34,24 +32,16 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`."""
     (generation,) = one_text(dataset, TEXTS, options).values()
     question = f"{IMAGE}\n{_QUESTIONS.get(dataset.granularities.get(generation, ''), 'Describe the image.')}"
-    refuse_shard_size(options, FILE)
-    store = begin(dataset, dest, options)
-    left_out: Counter[str] = Counter()
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for record in records(dataset, options):
-            answer = _TOKENS.sub(" ", record.texts().get(generation, "")).strip()
-            if not answer:
-                left_out[f"no text of {generation}"] += 1
-                continue
-            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-            yield {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
+    def row(record: Record) -> Row | str:
+        answer = _TOKENS.sub(" ", record.texts().get(generation, "")).strip()
+        if not answer:
+            return f"no text of {generation}"
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        return {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
 
-    written = write_list(store, FILE, rows())
-    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
-    flags = f"--data_path {path} --image_folder FOLDER  # FOLDER has the unpacked images, KEY.jpg"
-    notes = (described({"caption": generation}), flags, *rotated(dataset))
-    return Exported(samples=written, files=1, left_out=left_out, notes=notes)
+    sources, flags = {"caption": generation}, "--data_path {path} --image_folder FOLDER"
+    return export_list(dataset, dest, options, file=FILE, sources=sources, row=row, flags=flags)
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
@@ -60,13 +50,11 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
         if isinstance(rows, Problem):
             yield rows
             continue
-        for n, row in enumerate(rows):
-            for what, advice, kind in _row_problems(row):
-                yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
+        yield from row_problems(file, rows, _row_problems)
         yield from repeated(file, rows, "id", "Give every sample a unique id; trainers ignore it, joins do not")
 
 
-def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
+def _row_problems(row: Any) -> Iterator[RowProblem]:
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns:
         yield "it has no list `conversations`", "Write turns of human and gpt", "no conversations"

@@ -78,7 +78,7 @@ def test_a_path_without_a_finished_build_is_refused(golden: Path, tmp_path: Path
         with pytest.raises(UserError, match=message):
             Dataset.open(str(path))
     (golden / "dataset").unlink()
-    with pytest.raises(UserError, match="no build of it is published"):
+    with pytest.raises(UserError, match="no build is published"):
         Dataset.open(str(golden))
     manifest = golden / "builds/webdataset/manifest.json"
     manifest.write_text(manifest.read_text().replace('"schema_version": "1.', '"schema_version": "2.'))

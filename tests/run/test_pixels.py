@@ -205,7 +205,7 @@ def test_what_a_trainer_reads_stands_upright(format: str, tmp_path: Path) -> Non
                 assert abs(np.asarray(opened.convert("RGB")) - expected[record.key]).mean() < 3, record.key
     turned = len(files) * 3 // 4
     notes = load("llava").export(exported, str(tmp_path / "llava"), Options(map={"caption": "long"})).notes
-    assert f"warning: the model saw {turned} images turned by their EXIF orientation" in notes[-1]
+    assert f"warning: the model saw {turned} images rotated by their EXIF orientation" in notes[-1]
 
 
 def test_stored_orientation_leaves_everything_as_it_is(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_missing_facts_are_left_out(manifest: Any) -> None:
         generation |= {"column": "caption_llava", "prompt": None, "sampling": None}
     head, body = split(card.render(replayed))
     assert "synthetic" not in head["tags"] and "column `caption_llava` of the source" in body
-    assert "written by machines" not in body
+    assert "written by models" not in body
 
 
 @pytest.mark.parametrize(

@@ -113,13 +113,13 @@ def test_without_usable_records_no_image_is_read(store: LocalStore, make: Any) -
 def test_bad_records_and_formats_are_refused(store: LocalStore, shard: Any) -> None:
     one = shard(4)
     good = one.records()
-    with pytest.raises(DatasetError, match="key is there twice"):
+    with pytest.raises(DatasetError, match="duplicate key"):
         write(store, one, records=[*good, good[0]])
     with pytest.raises(DatasetError, match="ok, with 0 captions"):
         write(store, one, records=[replace(good[0], captions=())])
     with pytest.raises(DatasetError, match="reject, with 3 captions"):
         write(store, one, records=[replace(good[0], status="reject")])
-    with pytest.raises(ConfigError, match="sidecar, webdataset or parquet"):
+    with pytest.raises(ConfigError, match="sidecar, webdataset and parquet"):
         write(store, one, "tar")
 
 

@@ -105,7 +105,7 @@ def test_texts_are_escaped(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert title in Outline(html).text
 
 
-def test_the_default_file_is_in_the_output_or_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_file_is_in_the_output_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Path(shutil.copytree(GOLDEN, tmp_path / "out", symlinks=True))
     assert write_report(str(out)).path == out / "report.html"
     assert write_report(f"{out}/dataset").path == out / "report.html"  # a build never changes
@@ -141,11 +141,11 @@ def test_a_broken_table_is_a_dataset_error(dataset: Path) -> None:
         write_report(str(dataset))
 
 
-def test_the_command_writes_and_describes_the_report(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_report(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run_only), "-o", str(tmp_path / "page.html"), "--samples", "2"]) == 0
-    said = capsys.readouterr().out.replace("\n", " ")
-    assert "page.html  0.0 MB, 2 samples" in said and "This run has no build yet" in said
-    assert "2 of the samples have no image" in said
+    printed = capsys.readouterr().out.replace("\n", " ")
+    assert "page.html  0.0 MB, 2 samples" in printed and "This run has no build yet" in printed
+    assert "2 of the samples have no image" in printed
     assert main(["report", str(tmp_path / "nothing")]) == 2
 
 
