@@ -44,7 +44,7 @@ def changed(path: str, value: object) -> dict:
         ("output.card", {"language": ["English!"]}, r"output\.card\.language\.0"),
         ("models.m.engine", "vlm", r"engine: unknown engine 'vlm'; allowed are vllm, transformers, openai, column"),
         ("models.m.model", None, "needs `model`"),
-        ("models.m.tensor_parallel", 2, "tensor_parallel are for vLLM only"),
+        ("models.m.tensor_parallel", 2, "tensor_parallel are settings of vLLM"),
         ("models.m.replicas", 0, r"models\.m\.replicas: .*'auto'.*or.*greater than or equal to 1"),
         ("generate.0.model", "q", r"unknown model 'q'; models are m"),
         ("generate.0.prompt", None, "needs `prompt`"),

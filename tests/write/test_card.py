@@ -106,7 +106,7 @@ def test_the_length_does_not_depend_on_the_number_of_shards(manifest: Any) -> No
 def test_missing_facts_are_left_out(manifest: Any) -> None:
     bare = {**manifest, "provenance": {}}
     head, body = split(card.render(bare))
-    assert "license" not in head and "No licence is stated" in body and "The images come from" not in body
+    assert "license" not in head and "No licence is given" in body and "The images come from" not in body
     replayed = deepcopy(bare)
     for generation in replayed["generations"]:
         generation |= {"column": "caption_llava", "prompt": None, "sampling": None}
