@@ -46,24 +46,28 @@ def _of_parts(invalid: InvalidPipeline) -> Sequence[Finding]:
 
 
 def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> Sequence[Check]:
-    needed = pipeline is not None
     replicas = [model.replicas for model in pipeline.models.values() if model.engine != "column"] if pipeline else []
-    engines = max((1 if count == "auto" else count for count in replicas), default=1)
+    replicated = max((1 if count == "auto" else count for count in replicas), default=1)
     tagger = "reinstall recaption, or set another annotate.spacy_model; if it is only slow, run doctor again"
+    run = partial(packages.versions, "run", needed=pipeline is not None)
     disk = Check("disk", partial(machine.disk, "disk", Path.cwd()), "see df -h")
+    engines = Check("engines", packages.engines, "pip install 'recaption[vllm]'")
     return [
         Check("python", machine.python, "install Python 3.11 to 3.13"),
         Check("packages", packages.versions, "pip install --force-reinstall recaption"),
-        Check("packages [run]", partial(packages.versions, "run", needed=needed), "pip install 'recaption[run]'"),
-        Check("engines", partial(packages.engines, pipeline is None), "pip install 'recaption[vllm]'"),
+        Check(
+            "packages [run]",
+            partial(packages.versions, "run", needed=pipeline is not None),
+            "pip install 'recaption[run]'",
+        ),
         Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi and see its error"),
         Check("cores", machine.cores, "see /proc/meminfo"),
-        *([] if pipeline else [disk]),
+        *([] if pipeline else [disk, engines]),
         Check("temporary files", machine.temporary, "set TMPDIR to a writable folder"),
         Check("open files", machine.open_files, "ulimit -n 65536"),
-        Check("shared memory", partial(machine.shared_memory, engines), "see df -h /dev/shm"),
-        Check("ray", partial(packages.ray, needed), "correct or unset RAY_ADDRESS"),
-        Check("spacy", partial(packages.spacy, annotate, needed), tagger, late="warning"),
+        Check("shared memory", partial(machine.shared_memory, replicated), "see df -h /dev/shm"),
+        Check("ray", packages.ray, "correct or unset RAY_ADDRESS"),
+        Check("spacy", partial(packages.spacy, annotate), tagger, late="warning"),
     ]
 
 

