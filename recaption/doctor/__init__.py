@@ -55,11 +55,7 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
     return [
         Check("python", machine.python, "install Python 3.11 to 3.13"),
         Check("packages", packages.versions, "pip install --force-reinstall recaption"),
-        Check(
-            "packages [run]",
-            partial(packages.versions, "run", needed=pipeline is not None),
-            "pip install 'recaption[run]'",
-        ),
+        Check("packages [run]", run, "pip install 'recaption[run]'"),
         Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi and see its error"),
         Check("cores", machine.cores, "see /proc/meminfo"),
         *([] if pipeline else [disk, engines]),

