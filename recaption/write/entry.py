@@ -69,7 +69,7 @@ class ShardEntry:
     """A written shard.
 
     `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3). `table_failures` counts captions without rows by table of the pipeline,
+    which a rule failed, since 1.3). `table_failures` counts captions without rows by custom table,
     `token_failures` captions with texts without ids by tokenizer of `output.token_ids`. `failures` lists the first
     failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial).
     `distinct_texts` maps numbers of distinct texts to numbers of images. `composable` has for each tokenizer of

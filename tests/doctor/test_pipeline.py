@@ -40,7 +40,7 @@ def test_unused_files_and_columns_of_the_source_are_warnings(tmp_path: Path) -> 
     (tmp_path / "s" / "metadata.jsonl").write_text('{"file_name": "a.jpg", "alt": "x"}\n')
     source, files, columns, _ = parts.source(pipeline(str(tmp_path / "s")), tmp_path / "p.yaml")
     assert source.status == "ok" and source.found.startswith("folder, 1 shard,")
-    assert (files.status, files.found) == ("warning", "not used: files that are no images: 1 .txt")
+    assert (files.status, files.found) == ("warning", "not used: files that are not images: 1 .txt")
     assert columns.status == "warning" and "columns that may hold captions: alt" in columns.found
     assert exit_code([source, files, columns]) == 0
 

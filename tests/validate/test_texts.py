@@ -125,7 +125,7 @@ def test_damaged_files_are_found(kind: str, format: str, name: str, damage: Any,
 
 def test_rows_of_own_tables_need_an_existing_sub_caption(out: Path) -> None:
     build = out / "builds/parquet"
-    target = schema.own("extras", pa.schema([pa.field("extra", pa.string())]))
+    target = schema.custom_table("extras", pa.schema([pa.field("extra", pa.string())]))
     (build / "extras").mkdir()
 
     def list_them(manifest: dict[str, Any]) -> None:
