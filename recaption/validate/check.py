@@ -55,7 +55,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_token_ids, ()),
 )
 """The checks of a shard, each with the flat tables that it needs. A check is skipped when one of its tables cannot be
-read, which is reported as a problem of the table."""
+read; the table's own problem is reported instead."""
 
 
 def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
@@ -76,10 +76,10 @@ def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
 
 def _validate(build: Build, read: Manifest, pixels: bool) -> Iterator[Problem]:
     yield from manifest.check_sums(read)
-    yield from manifest.check_beside(build.store, read)
+    yield from manifest.check_loader_files(build.store, read)
     yield from manifest.check_unlisted(build.store, read)
     if manifest.is_older(read):
-        version = f"has schema version {read['schema_version']}: only the sizes and hashes of its files are checked"
+        version = f"has schema version {read['schema_version']}; only the sizes and hashes of its files are checked"
         yield problem("version", manifest.MANIFEST, version, warning=True)
         yield from _check_bytes(build.store, read)
         return

@@ -1,10 +1,10 @@
-"""Writes answers as a dataset on disk. `schemas/README.md` describes its format.
+"""Writes the dataset of an output. `schemas/README.md` describes its format.
 
     records of a shard ──► write_shard ──► write_manifest ──► publish
                            files, counts    sums checked       one rename
 
 All functions work on one shard at a time and need no engine. The same answers can be built any number of times with
-another splitter, weighting or format.
+another splitter, other weights or another format.
 """
 
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry

@@ -18,7 +18,7 @@ from recaption.write.shard import forget_shards
 def publish(store: Store, build: str) -> None:
     """Make `builds/<build>` the dataset: the symlink `dataset` locally, the file CURRENT on object stores.
 
-    Readers that have the old build open are not disturbed: its files stay. Raises DatasetError for a build without a
+    Open readers of the old build are not affected, because its files stay. Raises DatasetError for a build without a
     manifest, which is unfinished.
     """
     target = build_folder(build)

@@ -244,7 +244,7 @@ def test_damaged_ids_are_errors_that_name_the_shard(clip_like: Path, tmp_path: P
     file.write_bytes(whole[:-7])
     batch = made.batch(0)
     assert batch["skipped"] > 0 and batch["texts"].shape == expected["texts"].shape
-    with pytest.raises(DatasetError, match=r"00001\.bin is not a file of token ids, or a part of one"):
+    with pytest.raises(DatasetError, match=r"00001\.bin is not a complete file of token ids"):
         [opened(out, str(clip_like)).batch(step) for step in range(8)]
     file.unlink()
     with pytest.raises(DatasetError, match=r"00001\.bin, stored token ids, cannot be read.*shard 00001"):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
-"""The largest share of samples shown for each problem."""
+"""The largest shares of samples that are selected for a problem."""
 
 
 def of_build(
@@ -38,7 +38,7 @@ def of_build(
     fingerprints: Sequence[tuple[str, str]],
     count: int,
 ) -> tuple[Sample, ...]:
-    """`count` images of a build of format `form`: random ones first. The selection is deterministic.
+    """`count` images of a build of format `form`, random ones first. The selection is deterministic.
 
     `fingerprints` are (generation, fingerprint) of the answers that the build was made from.
     """
@@ -74,7 +74,7 @@ def of_build(
 
 
 def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
-    """`count` images with an answer, of a run without a build: their texts have no sub-captions yet."""
+    """`count` images with an answer, for a run without a build. Their texts have no sub-captions yet."""
     found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -118,8 +118,8 @@ _LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempt
 
 
 def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:
-    """Keys with the reason for each. Groups are ordered by md5(key): random, but deterministic."""
-    flagged = " OR ".join(flag for flag in FLAGS if flag != "is_boilerplate")  # openers are everywhere
+    """The selected keys, each with the reason. Groups are ordered by md5(key), which is random but deterministic."""
+    flagged = " OR ".join(flag for flag in FLAGS if flag != "is_boilerplate")  # openers are too frequent
     groups = {
         "rejected": "SELECT key FROM images WHERE status IN ('reject', 'excluded')",
         "partial": "SELECT key FROM images WHERE status = 'partial'",
@@ -133,8 +133,8 @@ def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]
         found = [key for (key,) in fetch(connection, query, [most + len(special)]) if key not in special]
         special |= dict.fromkeys(found[: min(most, count - 1 - len(special))], why)
     usable = "SELECT key FROM images WHERE status IN ('ok', 'partial') ORDER BY md5(key) LIMIT ?"
-    chance = [key for (key,) in fetch(connection, usable, [count]) if key not in special]
-    return dict.fromkeys(chance[: count - len(special)], "random") | special
+    random = [key for (key,) in fetch(connection, usable, [count]) if key not in special]
+    return dict.fromkeys(random[: count - len(special)], "random") | special
 
 
 def _captions(
@@ -143,7 +143,7 @@ def _captions(
     answers: dict[tuple[str, str], ShownAnswer],
     sha256: dict[str, str],
 ) -> dict[str, list[ShownCaption]]:
-    """By key. Tables are sorted by key, so other row groups are not read."""
+    """The captions of each key. Tables are sorted by key, so other row groups are not read."""
     subs, tags = (
         _by(connection, "sub_captions", "caption_id", "idx", keys),
         _by(connection, "tags", "sub_id", "char_start", keys),
@@ -178,7 +178,7 @@ def _sub(number: int, row: dict[str, Any], tags: Iterable[dict[str, Any]], numbe
     flags = [flag.removeprefix("is_") for flag in FLAGS if row[flag]]
     dup_of = row["dup_of"]
     if dup_of is not None:
-        flags.append("repeat")
+        flags.append("duplicate")
         same = dup_of.rpartition("#")[0] == row["caption_id"]
         dup_of = str(numbers[dup_of]) if same and dup_of in numbers else dup_of
     prefix = "n_tokens_"
@@ -206,7 +206,7 @@ def _tag(row: dict[str, Any]) -> ShownTag:
 def _answers(
     connection: duckdb.DuckDBPyConnection, images: Sequence[tuple[str, str]], fingerprints: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], ShownAnswer]:
-    """By generation and key; by generation and sha256 for equal images, which share one answer."""
+    """The answers by generation and key, and by generation and sha256, because equal images share an answer."""
     if not fingerprints:
         return {}
     made = f"(generation, fingerprint) IN ({', '.join('(?, ?)' for _ in fingerprints)})"

@@ -1,6 +1,7 @@
 """The origin of captions: models, prompts and sampling, and the runs in `metrics/` with their throughput.
 
-Missing or broken files in `metrics/` are ignored: the machine may have crashed while it wrote them."""
+Missing or broken files in `metrics/` are ignored, because a crash may have truncated them.
+"""
 
 from __future__ import annotations
 
@@ -52,17 +53,20 @@ def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ()
     models = _mapping(data.get("models"))
-    asked = data.get("generate")
+    generations = data.get("generate")
     return tuple(
         _source(generation, _mapping(models.get(str(generation.get("model")))), {})
-        for generation in map(_mapping, asked if isinstance(asked, list) else ())
+        for generation in map(_mapping, generations if isinstance(generations, list) else ())
     )
 
 
 def _source(generation: Mapping[str, Any], model: Mapping[str, Any], prompts: Mapping[str, Any]) -> GenerationSource:
     prompt = _mapping(prompts.get(str(generation.get("prompt"))))
     name = str(generation.get("model") or "")
-    settings = {"model": model.get("model") or name, "named": name if name != (model.get("model") or name) else None}
+    settings = {
+        "model": model.get("model") or name,
+        "name in pipeline": name if name != (model.get("model") or name) else None,
+    }
     settings |= {key: value for key, value in model.items() if key not in ("model", "source")}
     settings |= {"prompt": generation.get("prompt"), "column": generation.get("column")}
     settings |= {f"prompt {key}": value for key, value in prompt.items() if key != "text"}
@@ -98,7 +102,7 @@ class RunRecord:
 
     run: str
     command: str
-    state: str  # running | done | interrupted | failed, as it was when last written
+    state: str  # running | done | interrupted | failed, as last written
     started: datetime | None
     finished: datetime | None
     captions_per_second: float | None
@@ -130,7 +134,7 @@ def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
 
 
 def read_rates(output: OutputPaths) -> tuple[Rate, ...]:
-    """The lines of the logs whose event is `progress`, in order of time; at most `POINTS`."""
+    """The `progress` events of the logs, in order of time, averaged to at most `POINTS`."""
     points = sorted(rate for file in output.logs() for rate in _rates(file))
     if not points:
         return ()
@@ -212,7 +216,7 @@ def _values(mapping: Any) -> Iterable[Any]:
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < 1e15 else None  # also no NaN
+    return float(value) if abs(value) < 1e15 else None  # excludes NaN, too
 
 
 def _sum(values: Iterable[Any]) -> int:

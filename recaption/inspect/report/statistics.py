@@ -20,13 +20,13 @@ _CLIP_FRAME = 2  # start and end token, included in the count of every sub-capti
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distribution:
-    """How often whole numbers occur: (value, count), ascending."""
+    """The frequencies of integers: (value, count), ascending."""
 
     counts: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, rows: Iterable[tuple[Any, ...]]) -> Distribution:
-        """Of rows (value, count); null values are left out."""
+        """From rows (value, count); null values are left out."""
         return cls(counts=tuple(sorted((int(value), int(n)) for value, n in rows if value is not None and n)))
 
     @property
@@ -47,7 +47,7 @@ class Distribution:
         return self.counts[-1][0] if self.counts else 0
 
     def above(self, limit: int) -> int:
-        """The number of values larger than `limit`."""
+        """The number of values above `limit`."""
         return sum(n for value, n in self.counts if value > limit)
 
 
@@ -65,14 +65,14 @@ class Tagged:
 class Flagged:
     """The number of sub-captions with a flag, and an example."""
 
-    flag: str  # without is_; "repeat" for those with dup_of
+    flag: str  # without is_; "duplicate" for those with dup_of
     count: int
     example: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Rejects of one reason at one place; `generation` None: the image itself."""
+    """Rejects with one reason, stage and generation; `generation` is None for rejected images."""
 
     reason: str
     stage: str
@@ -91,7 +91,7 @@ class Repeated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """Statistics beyond the manifest. Tokens are by tokenizer, words by generation (longest first, raw last)."""
+    """Statistics that the manifest lacks. Tokens are by tokenizer, words by generation (longest first, raw last)."""
 
     sources: tuple[tuple[str, str, int], ...]  # (generation, source, captions)
     caption_words: tuple[tuple[str, Distribution], ...]
@@ -102,15 +102,15 @@ class Statistics:
     caption_tokens: tuple[tuple[str, Distribution], ...]
     weights: Distribution  # in steps of WEIGHT_STEP, rounded down
     tags: tuple[Tagged, ...]
-    lemmas: int  # different ones
+    lemmas: int  # distinct
     flags: tuple[Flagged, ...]
     rejects: tuple[Rejected, ...]
     repeated: tuple[Repeated, ...]
     sub_captions: int
     distinct_sub_captions: int
-    images: int  # usable ones
+    images: int  # usable
     distinct_images: int  # of those, by sha256
-    languages: tuple[tuple[str, int], ...]  # of captions; "" where it is unknown
+    languages: tuple[tuple[str, int], ...]  # of captions; "" if unknown
 
 
 def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
@@ -131,7 +131,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
     by_generation.sort(key=lambda one: (one[0] == "raw", -one[1].quantile(0.5), one[0]))
     order = [name for name, _ in by_generation]
     sources = rows("SELECT generation, source, count(*) FROM captions GROUP BY ALL ORDER BY ALL")
-    total, different = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
+    total, distinct = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
     images, distinct_images = rows(f"SELECT count(*), count(DISTINCT sha256) FROM images WHERE {_USABLE}")[0]
     texts = f"SELECT n_texts, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"
     return Statistics(
@@ -152,15 +152,15 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
         rejects=tuple(Rejected(*row) for row in rows(_REJECTS)),
         repeated=tuple(Repeated(*row) for row in rows(_REPEATED)),
         sub_captions=total,
-        distinct_sub_captions=different,
+        distinct_sub_captions=distinct,
         images=images,
         distinct_images=distinct_images,
         languages=tuple(rows("SELECT coalesce(lang, ''), count(*) AS n FROM captions GROUP BY ALL ORDER BY n DESC, 1")),
     )
 
 
-# Of whole captions, from their sub-captions: only start and end tokens are counted several times in the sum. White
-# space between sub-captions makes no tokens in CLIP's tokenizer; others frame a text otherwise, and are left out.
+# Tokens of captions, from their sub-captions: the sum counts start and end tokens several times. White space between
+# sub-captions gives no tokens in CLIP's tokenizer; other tokenizers differ and are left out.
 _CAPTION_TOKENS = (
     f"SELECT tokens, count(*) FROM (SELECT sum(n_tokens_clip) - {_CLIP_FRAME} * (count(*) - 1) AS tokens "
     "FROM sub_captions GROUP BY caption_id) GROUP BY ALL"
@@ -199,7 +199,7 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
 
 def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
     """All flags in one scan; the examples are deterministic."""
-    conditions = {flag.removeprefix("is_"): flag for flag in FLAGS} | {"repeat": "dup_of IS NOT NULL"}
+    conditions = {flag.removeprefix("is_"): flag for flag in FLAGS} | {"duplicate": "dup_of IS NOT NULL"}
     counts = ", ".join(
         f"count(*) FILTER ({condition}), arg_min(text, md5(sub_id)) FILTER ({condition})"
         for condition in conditions.values()
