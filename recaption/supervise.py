@@ -186,7 +186,7 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
         _shared.leave()
         return code
     os.close(alive)
-    watch.begin(child)
+    watch.begin(child, os.getpid())
     status = _watch(child, ours, _shared)
     code, shared, _shared = _shared.code, _shared, None
     json = "--json" in words and words[0] != "estimate"
