@@ -65,7 +65,7 @@ class EngineActor(EngineHost):
     """`EngineHost` in a separate process. What its engine has started ends with it."""
 
     def __init__(self, spec: ActorSpec) -> None:
-        self._watch = Watch.of_this_process()
+        self._descendants = Watch.of_this_process()
         super().__init__(spec)
 
 

@@ -15,7 +15,7 @@ from recaption import config
 from recaption.config import Retry
 from recaption.engine.base import Completion, Request
 from recaption.engine.completion import accept
-from recaption.errors import EngineDead, ImageError, RequestError
+from recaption.errors import EngineDead, ImageError, RequestError, RequestTimeout
 from recaption.generate.plan import make_plan
 from recaption.generate.retry import answer_from_column, answer_with_retries, first_attempt, is_refusal
 from recaption.prompt import load
@@ -152,6 +152,8 @@ def test_seeds_are_a_function_of_the_image_and_the_pipeline() -> None:
         ([completion("")] * 3, "empty_answer", "generate", 3),
         ([completion("a a a", "repetition")] * 3, "repetition", "generate", 3),
         ([RequestError("too long")] * 3, "request_error", "generate", 3),
+        ([RequestTimeout("no answer within 120 s")], "request_error", "generate", 1),
+        ([completion(""), RequestTimeout("no answer within 120 s")], "request_error", "generate", 2),
         ([ImageError("truncated", "ends early")], "truncated", "decode", 0),
         ([ImageError("changed", "other bytes")], "changed", "source", 0),
     ],
