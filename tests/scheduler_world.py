@@ -53,6 +53,12 @@ def asked(chunk: Chunk) -> set[Asked]:
     }
 
 
+def recheck_all(scheduler: Scheduler) -> None:
+    """None of the returned work is answered."""
+    for assignment in scheduler.to_recheck():
+        scheduler.rechecked(assignment, assignment.chunk)
+
+
 @dataclass(kw_only=True, eq=False)
 class Work:
     assignment: Assignment
@@ -249,7 +255,7 @@ class World:
     def check(self) -> None:
         scheduler = self.scheduler
         assert scheduler.queued == sum(piece.chunk.requests for piece in scheduler._queue)
-        held = [piece.chunk for piece in (*scheduler._queue, *scheduler._quarantine)]
+        held = [piece.chunk for piece in (*scheduler._queue, *scheduler._quarantine.waiting)]
         held += [assignment.chunk for assignment in scheduler.to_recheck()]
         held += [a.chunk for actor in scheduler.engines.values() for a in actor.running.values()]
         places: Counter[tuple[str, int, int]] = Counter()

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import EngineDead
-from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import GenerationProgress, PassProgress
-from recaption.progress import Display, speed_of_light
+from recaption.generate.utilisation import Meter, Where
+from recaption.progress import Display, utilisation_text
 from recaption.progress.bars import Bars
 from recaption.progress.lines import plain
 
@@ -150,9 +150,9 @@ def test_lines_and_bars_end_with_a_summary_line_when_a_run_fails(terminal: bool)
     assert sink.getvalue() == "summary: exit code 75, interrupted; the same command continues\n"
 
 
-def test_the_speed_of_light_is_said_with_where_the_rest_went() -> None:
+def test_the_utilisation_text_is_said_with_where_the_rest_went() -> None:
     meter = Meter()
-    assert speed_of_light(meter.report()) == "", "no ceiling was seen"
+    assert utilisation_text(meter.report()) == "", "no ceiling was seen"
     meter.window(8.0, 800, 8, saturated=True, where=Where(reading=0, rendering=0, ready=0))
-    assert speed_of_light(meter.report()) == "100 % of the engine's own rate"
-    assert speed_of_light(metered().report()) == "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
+    assert utilisation_text(meter.report()) == "100 % of the engine's own rate"
+    assert utilisation_text(metered().report()) == "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"

@@ -23,10 +23,10 @@ from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedReques
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.engine_state import Assignment
-from recaption.generate.meter import Meter, Where
 from recaption.generate.part_writer import PartWriter
 from recaption.generate.prefetch import Prefetcher
 from recaption.generate.retry import answer_with_retries, reject
+from recaption.generate.utilisation import Meter, Where
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.paths import lease_file

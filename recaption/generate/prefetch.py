@@ -14,8 +14,8 @@ from recaption.engine.base import Rendered, Request
 from recaption.errors import ImageError, RecaptionError, ShardError
 from recaption.generate import render
 from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedRequest
-from recaption.generate.meter import Meter
 from recaption.generate.retry import first_attempt
+from recaption.generate.utilisation import Meter
 from recaption.io.store import Store
 from recaption.output.index import load_index
 from recaption.source import Source

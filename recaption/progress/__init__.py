@@ -10,9 +10,9 @@ from rich.console import Console
 from recaption.generate.progress import PassProgress
 from recaption.progress.bars import Bars
 from recaption.progress.lines import JsonLines, PlainLines
-from recaption.progress.words import speed_of_light
+from recaption.progress.words import utilisation_text
 
-__all__ = ["Display", "Watcher", "speed_of_light"]
+__all__ = ["Display", "Watcher", "utilisation_text"]
 
 
 class Watcher(Protocol):

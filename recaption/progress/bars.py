@@ -15,7 +15,7 @@ from rich.text import Text
 
 from recaption import supervise
 from recaption.generate.progress import PassProgress
-from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
+from recaption.progress.words import at_work, counted, rate, utilisation_text, trouble
 
 A_SECOND = 4  # redraws
 WIDEST_BAR = 28  # columns
@@ -120,7 +120,7 @@ def _of_model(state: PassProgress) -> _Block:
         title=state.model,
         head=" · ".join(at_work(state)),
         rows=rows,
-        below=speed_of_light(state.meter),
+        below=utilisation_text(state.meter),
         trouble=", ".join(trouble(state)),
         working=state.phase != "done",
     )

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from recaption import supervise
 from recaption.generate.progress import PassProgress, ProgressEvents
-from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
+from recaption.progress.words import at_work, counted, rate, utilisation_text, trouble
 from recaption.scrub import Scrubber, json_line
 
 PLAIN_SECONDS = 10.0  # between two lines
@@ -65,7 +65,7 @@ def plain(state: PassProgress) -> str:
         facts += [f"{n:,} rejected"] if (n := g.rejected) else []
         pieces.append(", ".join(facts))
     pieces += [", ".join(facts)] if (facts := at_work(state) + trouble(state)) else []
-    pieces += [speed] if (speed := speed_of_light(state.meter)) else []
+    pieces += [speed] if (speed := utilisation_text(state.meter)) else []
     return f"{state.model}: {'; '.join(pieces)}"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recaption.formatting import duration, percent
-from recaption.generate.meter import MeterReport
 from recaption.generate.progress import SILENT_SECONDS, PassProgress, captions_per_second
+from recaption.generate.utilisation import MeterReport
 
 _PHASES = {"listing": "listing images", "starting engine": "starting the engine", "generating": ""}
 _CAUSES = {
@@ -55,8 +55,8 @@ def trouble(state: PassProgress) -> list[str]:
     return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} died"] if deaths else [])
 
 
-def speed_of_light(meter: MeterReport) -> str:
-    """Engine utilisation: the share of its own rate that the engine reaches, and the two largest causes of loss."""
+def utilisation_text(meter: MeterReport) -> str:
+    """Engine utilisation in words, with the two largest causes of loss. `generate.utilisation` computes it."""
     if meter.share is None:
         return ""
     causes = [f"{_CAUSES[cause]} {percent(share)}" for cause, share in meter.losses[:2] if share >= 0.01]

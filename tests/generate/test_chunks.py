@@ -298,3 +298,11 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
         (6, "poison", "signal 11", "generate"),
         (7, "poison", "signal 11", "generate"),
     ]
+
+
+def test_a_chunk_knows_its_rows() -> None:
+    shard = SourceShard(id="s", number=0, path="s.tar")
+    chunk = Chunk(shard=shard, digest="d", number=1, first=256, missing=(0b101, 0b100))
+    assert chunk.rows() == [256, 258]
+    assert chunk.requests == 3
+    assert (chunk.asks(256, 0), chunk.asks(256, 1), chunk.asks(258, 1)) == (True, False, True)

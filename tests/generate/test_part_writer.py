@@ -11,8 +11,8 @@ import pytest
 from recaption.errors import StoreError
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
-from recaption.generate.meter import Meter
 from recaption.generate.part_writer import FLUSH_COUNT, PartWriter
+from recaption.generate.utilisation import Meter
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
 from recaption.tasks.question import Question

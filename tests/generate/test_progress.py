@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from recaption.generate.meter import MeterReport
 from recaption.generate.progress import GenerationProgress, PassProgress, ProgressEvents
+from recaption.generate.utilisation import MeterReport
 
 
 def progress(answers: int = 10, seconds: float = 10.0, **changes: Any) -> PassProgress:

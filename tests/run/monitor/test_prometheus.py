@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recaption.errors import UserError
-from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import GenerationProgress, PassProgress
+from recaption.generate.utilisation import Meter, Where
 from recaption.run.monitor.prometheus import METRICS, PrometheusExporter
 
 Scrape = dict[tuple[str, frozenset[tuple[str, str]]], float]

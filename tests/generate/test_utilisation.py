@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recaption.generate.meter import Meter, Where
+from recaption.generate.utilisation import Meter, Where
 
 EMPTY = Where(reading=0, rendering=0, ready=0)
 
