@@ -155,4 +155,5 @@ def test_the_utilisation_text_is_said_with_where_the_rest_went() -> None:
     assert utilisation_text(meter.report()) == "", "no ceiling was seen"
     meter.window(8.0, 800, 8, saturated=True, where=Where(reading=0, rendering=0, ready=0))
     assert utilisation_text(meter.report()) == "100 % of the engine's own rate"
-    assert utilisation_text(metered().report()) == "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
+    lost = "(lost: decoding 5.0 %, rendering 5.0 %)"
+    assert utilisation_text(metered().report()) == f"90 % of the engine's own rate {lost}"

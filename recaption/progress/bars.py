@@ -15,7 +15,7 @@ from rich.text import Text
 
 from recaption import supervise
 from recaption.generate.progress import PassProgress
-from recaption.progress.words import at_work, counted, rate, utilisation_text, trouble
+from recaption.progress.words import at_work, counted, rate, trouble, utilisation_text
 
 A_SECOND = 4  # redraws
 WIDEST_BAR = 28  # columns

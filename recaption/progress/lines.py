@@ -14,7 +14,7 @@ from rich.text import Text
 
 from recaption import supervise
 from recaption.generate.progress import PassProgress, ProgressEvents
-from recaption.progress.words import at_work, counted, rate, utilisation_text, trouble
+from recaption.progress.words import at_work, counted, rate, trouble, utilisation_text
 from recaption.scrub import Scrubber, json_line
 
 PLAIN_SECONDS = 10.0  # between two lines
