@@ -122,8 +122,7 @@ def list_one(
             name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
             unstorable = put_part(store, question, shard.id, name, answers, rejects)
             counters.count(stored(items, unstorable), question.id)
-    left = list_shard(store, job.source, shard, questions, job.excluded, limit)
-    return replace(left, done=listing.done, duplicates=listing.duplicates, counters=counters)
+    return replace(listing, chunks=(), counters=counters)
 
 
 @lru_cache(maxsize=1)
