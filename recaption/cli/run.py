@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,73 +48,56 @@ class _Shown:
     metrics_host: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """Which part of which pipeline a command runs."""
+def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> Callable[..., int]:
+    """The command that runs this half of a pipeline. The three commands have the same options; only build can prune."""
 
-    half: Literal["run", "generate", "build"]
-    pipeline: str
-    overrides: list[str] | None
-    limit: int | None
-    takeover: bool
-    prune: bool = False
+    def command(
+        context: typer.Context,
+        pipeline: Pipeline,
+        overrides: Set = None,
+        limit: Limit = None,
+        takeover: Takeover = False,
+        prune: Annotated[bool, typer.Option("--prune", help="Then remove all other builds of the output")] = False,
+        quiet: Quiet = False,
+        as_json: JsonLines = False,
+        metrics_port: MetricsPort = None,
+        metrics_host: MetricsHost = "127.0.0.1",
+    ) -> int:
+        with needs_run_extra():
+            from recaption.run import run
+        shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
+        with _displayed(context, half, shown) as (display, watchers):
+            loaded, path = _loaded(pipeline, overrides)
+            display.say(f"[bold]{loaded.name}[/]  {escape(f'{loaded.source.path} → {loaded.output.path}')}")
+            outcome = run(
+                loaded,
+                path,
+                display,
+                half=half,
+                limit=limit,
+                takeover=takeover,
+                prune_others=prune,
+                beside=watchers,
+            )
+            code = summary.exit_code(outcome, loaded)
+            if as_json:
+                display.summary({"exit_code": code, **summary.fields(outcome, loaded.name)})
+        if not (quiet or as_json):
+            summary.print_outcome(outcome, loaded.name, unfailing_console())
+        summary.print_error(outcome, loaded)
+        return code
+
+    command.__name__, command.__doc__ = half, help
+    if half != "build":
+        signature = inspect.signature(command, eval_str=True)
+        kept = [parameter for name, parameter in signature.parameters.items() if name != "prune"]
+        command.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return command
 
 
-def run(
-    context: typer.Context,
-    pipeline: Pipeline,
-    overrides: Set = None,
-    limit: Limit = None,
-    takeover: Takeover = False,
-    quiet: Quiet = False,
-    as_json: JsonLines = False,
-    metrics_port: MetricsPort = None,
-    metrics_host: MetricsHost = "127.0.0.1",
-) -> int:
-    """Run a whole pipeline: caption, annotate and write. Run it again to continue."""
-    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    return _run(
-        context, _Job(half="run", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover), shown
-    )
-
-
-def generate(
-    context: typer.Context,
-    pipeline: Pipeline,
-    overrides: Set = None,
-    limit: Limit = None,
-    takeover: Takeover = False,
-    quiet: Quiet = False,
-    as_json: JsonLines = False,
-    metrics_port: MetricsPort = None,
-    metrics_host: MetricsHost = "127.0.0.1",
-) -> int:
-    """Run the models only. Their answers are stored."""
-    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    return _run(
-        context, _Job(half="generate", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover), shown
-    )
-
-
-def build(
-    context: typer.Context,
-    pipeline: Pipeline,
-    overrides: Set = None,
-    limit: Limit = None,
-    takeover: Takeover = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Then remove all other builds of the output")] = False,
-    quiet: Quiet = False,
-    as_json: JsonLines = False,
-    metrics_port: MetricsPort = None,
-    metrics_host: MetricsHost = "127.0.0.1",
-) -> int:
-    """Annotate and write stored answers. Needs no GPU."""
-    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    return _run(
-        context,
-        _Job(half="build", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover, prune=prune),
-        shown,
-    )
+run = _pipeline_command("run", "Run a whole pipeline: caption, annotate and write. Run it again to continue.")
+generate = _pipeline_command("generate", "Run the models only. Their answers are stored.")
+build = _pipeline_command("build", "Annotate and write stored answers. Needs no GPU.")
 
 
 def estimate(
@@ -193,31 +177,6 @@ def reproduce(
     found = again.reproduce(out, key, generation=generation, path=pipeline_file)
     again.print_reproduced(found, Console())
     return 0
-
-
-def _run(context: typer.Context, job: _Job, shown: _Shown) -> int:
-    with needs_run_extra():
-        from recaption.run import run
-    with _displayed(context, job.half, shown) as (display, watchers):
-        pipeline, path = _loaded(job.pipeline, job.overrides)
-        display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
-        outcome = run(
-            pipeline,
-            path,
-            display,
-            half=job.half,
-            limit=job.limit,
-            takeover=job.takeover,
-            prune_others=job.prune,
-            beside=watchers,
-        )
-        code = summary.exit_code(outcome, pipeline)
-        if shown.json:
-            display.summary({"exit_code": code, **summary.fields(outcome, pipeline.name)})
-    if not (shown.quiet or shown.json):
-        summary.print_outcome(outcome, pipeline.name, unfailing_console())
-    summary.print_error(outcome, pipeline)
-    return code
 
 
 def _loaded(name: str, overrides: list[str] | None) -> tuple[config.Pipeline, Path]:

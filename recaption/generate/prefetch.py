@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from recaption.decode import check_pixels
@@ -162,7 +162,7 @@ class Prefetcher:
             queued = [(image, data, state.queued[image.row]) for image, data in batch if image.row in state.queued]
             checked = await asyncio.gather(*(self._checked(data) for _, data, _ in queued))
             work = [(image, data, list(questions)) for (image, _, questions), data in zip(queued, checked, strict=True)]
-            items = await asyncio.to_thread(lambda: [self._item(state, *each) for each in work])
+            items = await asyncio.to_thread(self._items, state, work)
             for item, data in zip(items, checked, strict=True):
                 if item.wanted:
                     self._take_in(item, data if isinstance(data, ImageError) else None)
@@ -181,15 +181,20 @@ class Prefetcher:
         return data
 
     @staticmethod
-    def _item(state: ChunkState, image: Image, data: bytes | ImageError, questions: list[Question]) -> QueuedImage:
-        """An image with its prompts filled in."""
-        content = data if isinstance(data, bytes) else b""
-        queued = [
-            QueuedRequest(request=request, first=first_attempt(request, content))
-            for question in questions
-            for request in requests(question, image)
-        ]
-        return QueuedImage(state=state, image=image, data=content, requests=queued)
+    def _items(
+        state: ChunkState, work: Iterable[tuple[Image, bytes | ImageError, list[Question]]]
+    ) -> list[QueuedImage]:
+        """Images with their prompts filled in."""
+        items = []
+        for image, data, questions in work:
+            content = data if isinstance(data, bytes) else b""
+            queued = [
+                QueuedRequest(request=request, first=first_attempt(request, content))
+                for question in questions
+                for request in requests(question, image)
+            ]
+            items.append(QueuedImage(state=state, image=image, data=content, requests=queued))
+        return items
 
     def _take_in(self, item: QueuedImage, error: ImageError | None) -> None:
         if error is not None:
