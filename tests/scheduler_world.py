@@ -49,7 +49,7 @@ def asked(chunk: Chunk) -> set[Asked]:
         (chunk.shard.id, row, question)
         for row in chunk.rows()
         for question in range(len(chunk.missing))
-        if chunk.asks(row, question)
+        if chunk.lacks(row, question)
     }
 
 
@@ -67,7 +67,7 @@ class Work:
     begun: dict[int, list[int]] = field(default_factory=dict)  # row -> questions that are in the engine
 
     def questions(self, row: int) -> list[int]:
-        return [question for question in range(len(self.chunk.missing)) if self.chunk.asks(row, question)]
+        return [question for question in range(len(self.chunk.missing)) if self.chunk.lacks(row, question)]
 
 
 @dataclass(kw_only=True, eq=False)

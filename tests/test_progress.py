@@ -47,7 +47,7 @@ def shown(*, terminal: bool, **options: bool) -> str:
     sink = io.StringIO()
     console = Console(file=sink, force_terminal=terminal, width=120, color_system=None)
     with Display(console, **options) as display:
-        display.say("[bold]title[/]")
+        display.message("[bold]title[/]")
         display.generating(state())
         display.building(1, 4)
         long = GenerationProgress(total=100, resumed=40, answers=60)

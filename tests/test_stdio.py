@@ -126,7 +126,7 @@ def test_a_run_whose_display_is_gone_ends_with_its_own_code(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def run(pipeline: object, path: object, display: Display, **options: object) -> RunResult:
-        display.say("still here")
+        display.message("still here")
         display.building(1, 2)
         return RunResult(
             store_url=str(tmp_path),

@@ -35,7 +35,7 @@ from recaption.errors import UserError
 
 if TYPE_CHECKING:
     from recaption import config
-    from recaption.progress import Display, Watcher
+    from recaption.progress import Display, ProgressListener
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,9 +66,9 @@ def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> C
         with needs_run_extra():
             from recaption.run import run
         shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-        with _displayed(context, half, shown) as (display, watchers):
+        with _displayed(context, half, shown) as (display, listeners):
             loaded, path = _loaded(pipeline, overrides)
-            display.say(f"[bold]{loaded.name}[/]  {escape(f'{loaded.source.path} → {loaded.output.path}')}")
+            display.message(f"[bold]{loaded.name}[/]  {escape(f'{loaded.source.path} → {loaded.output.path}')}")
             outcome = run(
                 loaded,
                 path,
@@ -77,7 +77,7 @@ def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> C
                 limit=limit,
                 takeover=takeover,
                 prune_others=prune,
-                beside=watchers,
+                listeners=listeners,
             )
             code = summary.exit_code(outcome, loaded)
             if as_json:
@@ -142,24 +142,24 @@ def retry(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
 ) -> int:
-    """Send rejected requests again, with the output's own pipeline, and build anew."""
+    """Send rejected requests again, with the output's own pipeline, and build the dataset."""
     with needs_run_extra():
         from recaption.run.retry_rejects import retry_rejects
     shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    with _displayed(context, "retry", shown) as (display, watchers):
+    with _displayed(context, "retry", shown) as (display, listeners):
         result = retry_rejects(
-            out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, beside=watchers
+            out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, listeners=listeners
         )
         outcome, pipeline = result.outcome, result.pipeline
         code = summary.exit_code(outcome, pipeline) if outcome is not None else 0
         if as_json:
             fields = summary.fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
-            display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **fields})
+            display.summary({"exit_code": code, "asked": result.retried, "now_answered": result.answered, **fields})
     if not (quiet or as_json):
         console = unfailing_console(highlight=False)
         if outcome is not None:
             summary.print_outcome(outcome, pipeline.name, console)
-        console.print(result.words, markup=False)
+        console.print(result.sentence, markup=False)
     if outcome is not None:
         summary.print_error(outcome, pipeline)
     return code
@@ -173,9 +173,9 @@ def reproduce(
 ) -> int:
     """Send the requests of one image again and compare with the stored answers. Stores nothing."""
     with needs_run_extra():
-        from recaption.run import reproduce as again
-    found = again.reproduce(out, key, generation=generation, path=pipeline_file)
-    again.print_reproduced(found, Console())
+        from recaption.run.reproduce import print_reproduced
+        from recaption.run.reproduce import reproduce as reproduced
+    print_reproduced(reproduced(out, key, generation=generation, path=pipeline_file), Console())
     return 0
 
 
@@ -190,8 +190,10 @@ def _loaded(name: str, overrides: list[str] | None) -> tuple[config.Pipeline, Pa
 
 
 @contextmanager
-def _displayed(context: typer.Context, command: str, shown: _Shown) -> Iterator[tuple[Display, tuple[Watcher, ...]]]:
-    """The display of a run, and what else receives its progress. Raises UserError for a port that is taken."""
+def _displayed(
+    context: typer.Context, command: str, shown: _Shown
+) -> Iterator[tuple[Display, tuple[ProgressListener, ...]]]:
+    """The display of a run, and the other listeners of its progress. Raises UserError for a port that is taken."""
     if shown.quiet and shown.json:
         raise UserError("--quiet and --json exclude each other; give one of them")
     with needs_run_extra():
@@ -201,9 +203,9 @@ def _displayed(context: typer.Context, command: str, shown: _Shown) -> Iterator[
         display = Display(unfailing_console(), quiet=shown.quiet, json=shown.json)
         context.obj.failed = display.failed
         stack.enter_context(display)
-        watchers: list[Watcher] = []
+        listeners: list[ProgressListener] = []
         if shown.metrics_port:
             info = {"version": recaption.__version__, "command": command}
-            watchers.append(stack.enter_context(PrometheusExporter(shown.metrics_port, shown.metrics_host, info)))
-            display.say(f"metrics at http://{escape(shown.metrics_host)}:{shown.metrics_port}/metrics")
-        yield display, tuple(watchers)
+            listeners.append(stack.enter_context(PrometheusExporter(shown.metrics_port, shown.metrics_host, info)))
+            display.message(f"metrics at http://{escape(shown.metrics_host)}:{shown.metrics_port}/metrics")
+        yield display, tuple(listeners)

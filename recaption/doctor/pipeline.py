@@ -151,7 +151,7 @@ def output(pipeline: Pipeline) -> Finding:
 
 def build(pipeline: Pipeline) -> Finding | list[Finding]:
     """Check what a build needs first: the format, and the tokenizers whose ids are stored."""
-    from recaption.build.builder import format_of
+    from recaption.build.builder import output_format
     from recaption.build.shard import token_encoders
 
     try:
@@ -164,7 +164,7 @@ def build(pipeline: Pipeline) -> Finding | list[Finding]:
         return skipped("build", "unknown without the source")
     found, form = [], ""
     try:
-        form = format_of(pipeline, kind)
+        form = output_format(pipeline.output, kind)
     except UserError as problem:
         found.append(error("build", str(problem), "correct output in the pipeline", "input"))
     try:

@@ -88,7 +88,7 @@ class EngineState:
     def recount(self) -> None:
         self.outstanding = sum(requests for requests, _ in self.open.values())
 
-    def ends(self, error: BaseException | None, reap_after: float) -> None:
+    def end(self, error: BaseException | None, reap_after: float) -> None:
         """It has failed with `error`, or was drained (None). Only the first end counts."""
         if self.reap_after is None:
             self.error, self.reap_after = error, reap_after

@@ -131,21 +131,21 @@ class Scheduler:
         Returns its assignments; each has to come back through `rechecked`. If the rows are unknown, all missing rows of
         the assignments that it had started count as in flight, and those of the first one in any case.
         """
-        gone = self.engines.pop(actor, None)
+        lost = self.engines.pop(actor, None)
         if self._quarantine.actor == actor:
             self._quarantine.actor = None
-        if gone is None:
+        if lost is None:
             return []
         returned = []
-        for position, assignment in enumerate(gone.running.values()):
+        for position, assignment in enumerate(lost.running.values()):
             if suspects is not None and not assignment.quarantined:
                 rows = suspects.get(assignment.id, ())
                 in_flight, rest = assignment.chunk.only(rows), assignment.chunk.without(rows)
                 parts = [(part, crashed) for part, crashed in ((in_flight, True), (rest, False)) if part.requests]
-                parts = parts or [(rest, False)]  # all of it was given back: the recheck closes the shard's account
+                parts = parts or [(rest, False)]  # all of it was given back: the recheck closes the shard
                 self._shards[assignment.chunk.shard.id].open += len(parts) - 1
             else:
-                started = gone.not_started(assignment) < assignment.chunk.requests
+                started = lost.not_started(assignment) < assignment.chunk.requests
                 parts = [(assignment.chunk, position == 0 or started or assignment.quarantined)]
             for chunk, crashed in parts:
                 part = replace(assignment, id=next(self._ids), chunk=chunk)
@@ -167,7 +167,7 @@ class Scheduler:
         elif crashes >= MAX_CRASHES:
             self._shards[missing.shard.id].open += self._quarantine.add(piece) - 1
         elif assignment.attempt and not crashed:
-            self._push(piece)  # last: the cause of the read error may pass
+            self._push(piece)  # last: a read error may be temporary
         else:
             self._push(piece, first=True)
 
@@ -208,7 +208,7 @@ class Scheduler:
             if load >= AHEAD:
                 break
             if len(engine.running) >= engine.max_chunks:
-                heapq.heappop(self._heap)  # offered again when one of its chunks is done
+                heapq.heappop(self._heap)  # pushed again when one of its chunks is done
                 continue
             piece = self._queue.popleft()
             self.queued -= piece.chunk.requests
@@ -239,7 +239,7 @@ class Scheduler:
         for thief, (most, engine, assignment) in zip(idle[pending:], busy, strict=False):
             if thief is engine:
                 continue
-            # Levels the two loads. With more, the two could steal the same requests from each other for ever.
+            # Levels the two loads. With more, the two could steal the same requests from each other forever.
             level = engine.outstanding * thief.capacity - thief.outstanding * engine.capacity
             share = level // (engine.capacity + thief.capacity)
             if share < len(assignment.chunk.missing):  # an image is taken with all its questions

@@ -1,4 +1,4 @@
-"""How the driver reaches the cluster: tasks, actors and their replies. Ray in production; tests have their own."""
+"""How the driver uses the cluster: tasks, actors and their replies. Ray in production; tests replace it."""
 
 from __future__ import annotations
 

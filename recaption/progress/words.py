@@ -11,7 +11,7 @@ _CAUSES = {
     "read": "reading",
     "decode": "decoding",
     "render": "rendering",
-    "queue": "nothing handed out",
+    "queue": "no work assigned",
     "engine": "starting requests",
 }
 
@@ -46,13 +46,13 @@ def time_left(state: PassProgress) -> str:
     return f"{'' if state.all_listed else 'at least '}{duration(left)} left"
 
 
-def trouble(state: PassProgress) -> list[str]:
+def problems(state: PassProgress) -> list[str]:
     """Problems: a silent store, quarantined images, failed engines."""
     silent = state.store_silent
     facts = [f"the store has not answered for {duration(silent)}"] if silent >= SILENT_SECONDS else []
     facts += [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
     deaths = state.engine_deaths
-    return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} died"] if deaths else [])
+    return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} failed"] if deaths else [])
 
 
 def utilisation_text(meter: MeterReport) -> str:

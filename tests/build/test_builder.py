@@ -20,7 +20,7 @@ from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
 from recaption.annotate import Annotator, Token
-from recaption.build.builder import failures_in_words, format_of, tell_failures
+from recaption.build.builder import failure_warnings, log_failures, output_format
 from recaption.build.pool import RayPool
 from recaption.errors import ConfigError
 from recaption.io.store import open_store
@@ -117,10 +117,10 @@ def test_a_build_has_no_signature_of_a_url(tmp_path: Path, form: str) -> None:
 def test_the_format_and_which_cannot_be_cut(tmp_path: Path, output: dict[str, Any], kind: str, found: str) -> None:
     pipeline = config.validate(pipeline_data(tmp_path, output={"path": "out", **output}))
     if " " not in found:
-        assert format_of(pipeline, kind) == found
+        assert output_format(pipeline.output, kind) == found
         return
     with pytest.raises(ConfigError, match=f"output.samples_per_shard is 5, but output.format is {found}"):
-        format_of(pipeline, kind)
+        output_format(pipeline.output, kind)
 
 
 def test_builds_from_before_there_was_a_choice_keep_their_names(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_captions_that_fail_are_counted_and_named(
     )
     shards = {shard["name"]: shard["counts"]["unparsed"] for shard in manifest["shards"]}
     assert all(shards[line["shard"]] for line in told if line["event"] == "caption_unparsed")
-    said = failures_in_words(manifest)
+    said = failure_warnings(manifest)
     assert len(said) == 2 and said[0].startswith(f"{len(unparsed)} caption") and "nouns failed on" in said[1]
 
 
@@ -200,13 +200,13 @@ def test_captions_on_which_a_tokenizer_fails_are_logged_and_said() -> None:
         name="00000", files=(), counts={"unparsed": 0}, splits={}, token_failures={"clip": 3}, failures=(failure,)
     )
     told: list[Any] = []
-    tell_failures(shard, lambda event, level="info", **fields: told.append((event, level, fields)))
+    log_failures(shard, lambda event, level="info", **fields: told.append((event, level, fields)))
     where = {"shard": "00000", "key": "k1", "caption_id": "k1/long/0"}
     assert told == [
         ("token_ids_failed", "warning", {"tokenizer": "clip", **where, "detail": "ValueError: bad piece"}),
         ("failures_not_named", "warning", {"shard": "00000", "count": 2}),
     ]
-    (said,) = failures_in_words({"counts": {}, "token_failures": {"clip": 3}})
+    (said,) = failure_warnings({"counts": {}, "token_failures": {"clip": 3}})
     assert said.startswith("output.token_ids: clip failed on texts of 3 captions")
 
 
@@ -215,5 +215,5 @@ def test_more_failures_than_a_shard_names() -> None:
     counts = {"unparsed": entry.NAMED + 5}
     shard = ShardEntry(name="00000", files=(), counts=counts, splits={}, failures=failures)
     told: list[Any] = []
-    tell_failures(shard, lambda event, level="info", **fields: told.append((event, fields)))
+    log_failures(shard, lambda event, level="info", **fields: told.append((event, fields)))
     assert len(told) == entry.NAMED + 1 and told[-1] == ("failures_not_named", {"shard": "00000", "count": 5})

@@ -119,7 +119,7 @@ def test_some_rows_and_the_others_are_the_whole(long: int, short: int, rows: set
 @given(masks, masks)
 def test_a_chunk_counts_what_it_asks(long: int, short: int) -> None:
     whole = chunk(long, short, first=256)
-    asked = [(row, question) for row in whole.rows() for question in (0, 1) if whole.asks(row, question)]
+    asked = [(row, question) for row in whole.rows() for question in (0, 1) if whole.lacks(row, question)]
     assert len(asked) == whole.requests
     assert whole.rows() == sorted({row for row, _ in asked})
 
@@ -149,8 +149,8 @@ def test_what_is_stored_is_not_missing(store: LocalStore, source: Source) -> Non
     settle(store, long, images[:4])
     settle(store, short, images[2:3], reason="refusal")
     (found,) = listed(store, source, long, short).chunks
-    assert [row for row in range(10) if not found.asks(row, 0)] == [0, 1, 2, 3]
-    assert [row for row in range(10) if not found.asks(row, 1)] == [2]
+    assert [row for row in range(10) if not found.lacks(row, 0)] == [0, 1, 2, 3]
+    assert [row for row in range(10) if not found.lacks(row, 1)] == [2]
     assert listed(store, source, long, short).done == (4, 1)
 
 
@@ -222,8 +222,8 @@ def test_a_chunk_is_narrowed_to_what_nobody_has_put(store: LocalStore, source: S
     settle(store, long, images[:6])
     settle(store, short, images[4:], reason="repetition")
     left = recheck([long, short], job(store, source), found)[0]
-    assert [row for row in range(10) if left.asks(row, 0)] == [6, 7, 8, 9]
-    assert [row for row in range(10) if left.asks(row, 1)] == [0, 1, 2, 3]
+    assert [row for row in range(10) if left.lacks(row, 0)] == [6, 7, 8, 9]
+    assert [row for row in range(10) if left.lacks(row, 1)] == [0, 1, 2, 3]
     part = recheck([long, short], job(store, source), found.only([3, 5]))[0]
     assert (part.rows(), part.requests) == ([3], 1), "never more than was asked about"
 
@@ -305,4 +305,4 @@ def test_a_chunk_knows_its_rows() -> None:
     chunk = Chunk(shard=shard, digest="d", number=1, first=256, missing=(0b101, 0b100))
     assert chunk.rows() == [256, 258]
     assert chunk.requests == 3
-    assert (chunk.asks(256, 0), chunk.asks(256, 1), chunk.asks(258, 1)) == (True, False, True)
+    assert (chunk.lacks(256, 0), chunk.lacks(256, 1), chunk.lacks(258, 1)) == (True, False, True)

@@ -253,10 +253,10 @@ def test_a_folder_without_a_run_says_what_to_give(tmp_path: Path) -> None:
 def test_changes_keep_every_word_of_both_sides() -> None:
     before, after = "A red cup stands  on a table.", "A dark red cup lies on a table."
     pieces = changes(before, after)
-    assert "".join(text for kind, text in pieces if kind in ("same", "gone")) == before
-    assert "".join(text for kind, text in pieces if kind in ("same", "new")) == after
+    assert "".join(text for kind, text in pieces if kind in ("same", "removed")) == before
+    assert "".join(text for kind, text in pieces if kind in ("same", "added")) == after
     assert [piece for piece in pieces if piece[0] != "same"] == [
-        ("new", " dark"),
-        ("gone", " stands  on"),
-        ("new", " lies on"),
+        ("added", " dark"),
+        ("removed", " stands  on"),
+        ("added", " lies on"),
     ]

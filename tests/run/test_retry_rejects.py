@@ -22,7 +22,7 @@ from recaption.output import answers as parts
 from recaption.progress import Display
 from recaption.run import retry_rejects as module
 from recaption.run import run
-from recaption.run.retry_rejects import RetryResult, count_answered, standing
+from recaption.run.retry_rejects import RetryResult, count_answered, current_rejects
 from recaption.source import open_source
 
 
@@ -50,7 +50,7 @@ def test_rejects_are_counted_by_reason_until_an_answer_comes(put_together: bool,
     files = refuse(tmp_path, 1, 2, 101)
     plan = answer_all(pipeline_data(tmp_path), put_together=put_together)
     store, shards = open_store(str(tmp_path / "out")), ["00000", "00001"]
-    rejects = standing(store, plan.questions, shards)
+    rejects = current_rejects(store, plan.questions, shards)
     assert rejects.by_reason() == Counter(refusal=6), "three images, two questions each"
     places = rejects.of(["refusal"])
     assert len(places) == 6 and rejects.of(["empty_answer"]) == []
@@ -61,7 +61,7 @@ def test_rejects_are_counted_by_reason_until_an_answer_comes(put_together: bool,
         sha256 = file.name.removeprefix("refuse-")
         late = replace(next(iter(answered)), key="cat01", sha256=sha256, row=1)
         parts.put_part(store, long, "00000", "000000.000002-0000", [late], [])
-    assert standing(store, plan.questions, shards).by_reason() == Counter(refusal=5)
+    assert current_rejects(store, plan.questions, shards).by_reason() == Counter(refusal=5)
     assert count_answered(store, plan.questions, places) == 1
 
 
@@ -73,7 +73,7 @@ def test_what_is_counted_is_what_a_run_sees_as_rejected(tmp_path: Path) -> None:
     refuse(tmp_path, 1)
     plan = answer_all(pipeline_data(tmp_path))
     store = open_store(str(tmp_path / "out"))
-    rejects = standing(store, plan.questions, ["a"])
+    rejects = current_rejects(store, plan.questions, ["a"])
     finished = [parts.finished(store, question, "a").rejects for question in plan.questions]
     assert len(rejects.places) == sum(len(of) for of in finished) == 4
     assert rejects.by_reason() == Counter(refusal=2, undecodable=2)

@@ -50,7 +50,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("", "right"),
     ("done", "right"),
     ("captions/s", "right"),
-    ("again", "right"),
+    ("retried", "right"),
     ("tokens in/out", "right"),
 )
 _LIMITS = {
@@ -65,7 +65,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """The state of an output's last run. `words` describe it in a sentence, with what to do if anything is wrong."""
+    """The state of an output's last run. `words` is one sentence about it, with advice if the run needs attention."""
 
     out: str
     run: str
@@ -76,7 +76,7 @@ class Status:
     raw: dict[str, Any]  # progress.json as it is; empty if the run has not written one
 
     @property
-    def going_on(self) -> bool:
+    def active(self) -> bool:
         return self.state in ("starting", "running")
 
 
@@ -159,9 +159,9 @@ def _state(
             "same command again to continue"
         )
     if silence > SILENT_SECONDS and not beats():
-        advice = "if it has surely ended, run the same command again with --takeover"
+        advice = "if it has certainly ended, run the same command again with --takeover"
         if holder is not None and lease.is_here(holder):
-            advice = "the process exists but may hang: if so, kill it and run the same command again"
+            advice = "the process exists but may hang: then kill it and run the same command again"
         return "silent", f"no sign of life for {duration(silence)} from {process}; {advice}"
     going = f" for {duration((now - started).total_seconds())}" if started else ""
     since = f" (since {clock(started, now)})" if started else ""
@@ -178,7 +178,7 @@ def _starting(holder: dict[str, Any], now: datetime) -> tuple[State, str]:
         return "dead", f"dead: {process} ended before it wrote any progress; run the same command again"
     if age > 4 * SILENT_SECONDS:
         return "silent", (
-            f"no sign of life from {process}, which took the lease {duration(age)} ago; if it has surely ended, run "
+            f"no sign of life from {process}, which took the lease {duration(age)} ago; if it has certainly ended, run "
             "the same command again with --takeover"
         )
     return "starting", f"starting: {process}, {duration(age)} ago; no progress yet"
@@ -254,7 +254,7 @@ def watch(read: Callable[[], Status], console: Console, *, pause: Callable[[floa
         suppress(KeyboardInterrupt),
         Live(_table(status, datetime.now(UTC)), console=console, auto_refresh=False) as live,
     ):
-        while status.going_on:
+        while status.active:
             pause(WATCH_SECONDS)
             status = read()
             live.update(_table(status, datetime.now(UTC)), refresh=True)
@@ -362,7 +362,7 @@ def _remarks(status: Status, model: PassProgress, now: datetime) -> list[str]:
             for cause, share in model.meter.losses
             if share >= 0.005
         ]
-    if not status.going_on or model.phase == "done":
+    if not status.active or model.phase == "done":
         return found
     left = model.seconds_left
     if left is None:

@@ -14,7 +14,7 @@ from recaption.io.objectstore import ObjectStore
 from recaption.io.store import Store, open_store
 from recaption.resources import shipped
 from recaption.run.monitor import log as log_module
-from recaption.run.monitor.log import A_MINUTE, LONGEST, EventLog
+from recaption.run.monitor.log import LINES_PER_MINUTE, LONGEST, EventLog
 from recaption.scrub import Scrubber
 
 SCRUB = Scrubber({})
@@ -79,18 +79,18 @@ def test_texts_are_scrubbed_cut_and_escaped(tmp_path: Path) -> None:
 def test_a_flood_is_counted_and_drowns_nothing_else(tmp_path: Path) -> None:
     clock = Clock()
     log = EventLog(open_store(str(tmp_path)), "run-000001", SCRUB, clock)
-    for _ in range(A_MINUTE + 7):
+    for _ in range(LINES_PER_MINUTE + 7):
         log.write("image_rejected")
     log.write("engine_died", "error")
     clock.now = 61.0
     log.write("image_rejected")
-    for _ in range(A_MINUTE + 2):
+    for _ in range(LINES_PER_MINUTE + 2):
         log.write("image_rejected")
     log.close()
     found = kept(tmp_path)
     counts = [(line["of"], line["count"]) for line in found if line["event"] == "suppressed"]
     assert counts == [("image_rejected", 7), ("image_rejected", 3)]
-    assert sum(line["event"] == "image_rejected" for line in found) == 2 * A_MINUTE
+    assert sum(line["event"] == "image_rejected" for line in found) == 2 * LINES_PER_MINUTE
     assert any(line["event"] == "engine_died" for line in found)
 
 

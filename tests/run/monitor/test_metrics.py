@@ -59,7 +59,7 @@ def test_a_run_tells_its_beginning_its_progress_and_its_end(tmp_path: Path) -> N
 
 
 def test_progress_is_told_again_after_some_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "EVERY", -1.0)
+    monkeypatch.setattr(metrics, "PERIOD", -1.0)
     log = log_of(tmp_path)
     for answers in (1, 2, 3):
         log.generating(at_work(answers))

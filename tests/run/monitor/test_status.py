@@ -100,7 +100,7 @@ def test_a_running_run_says_how_far_how_fast_and_until_when(tmp_path: Path) -> N
     put(tmp_path, progress())
     hold(tmp_path)
     status = read_status(str(tmp_path), NOW)
-    assert status.state == "running" and status.going_on
+    assert status.state == "running" and status.active
     assert status.words.startswith("running for 1 h 5 min (since ")
     assert status.words.endswith("process 4242 on node-7, updated 3 s ago")
     (model,) = status.models
@@ -168,7 +168,7 @@ def test_a_run_that_only_writes_says_so(tmp_path: Path) -> None:
 def test_how_a_run_ended_is_said_in_words(state: str, error: str | None, words: str, tmp_path: Path) -> None:
     put(tmp_path, progress(state=state, error=error))
     status = read_status(str(tmp_path), NOW)
-    assert status.state == state and words in status.words and not status.going_on
+    assert status.state == state and words in status.words and not status.active
     assert "left" not in text(status), "what has ended has no estimated end"
 
 
@@ -189,7 +189,7 @@ def test_silence_from_elsewhere_names_the_way_out(tmp_path: Path) -> None:
     put(tmp_path, progress(updated=(NOW - timedelta(minutes=12)).isoformat()))
     hold(tmp_path)
     status = read_status(str(tmp_path), NOW)
-    assert status.state == "silent" and not status.going_on
+    assert status.state == "silent" and not status.active
     assert "no sign of life for 12 min from process 4242 on node-7" in status.words and "--takeover" in status.words
 
 
