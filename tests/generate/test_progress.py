@@ -36,7 +36,7 @@ def test_missing_null_and_unknown_fields_of_other_versions_are_tolerated() -> No
     assert (read.seconds, read.meter.share, read.generations["long"].answers) == (0.0, None, 3)
 
 
-def test_the_rate_of_an_event_is_that_since_the_event_before() -> None:
+def test_the_rate_of_an_event_is_the_rate_since_the_last_event() -> None:
     events = ProgressEvents(-1.0)
 
     def rate(answers: int, seconds: float, model: str = "qwen") -> float | None:

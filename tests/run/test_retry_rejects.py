@@ -45,7 +45,7 @@ def display() -> Display:
 
 
 @pytest.mark.parametrize("put_together", [True, False])
-def test_rejects_are_counted_by_reason_until_an_answer_comes(put_together: bool, tmp_path: Path) -> None:
+def test_rejects_are_counted_by_reason_until_they_have_an_answer(put_together: bool, tmp_path: Path) -> None:
     write_source(tmp_path, shards=2)
     files = refuse(tmp_path, 1, 2, 101)
     plan = answer_all(pipeline_data(tmp_path), put_together=put_together)
@@ -65,7 +65,7 @@ def test_rejects_are_counted_by_reason_until_an_answer_comes(put_together: bool,
     assert count_answered(store, plan.questions, places) == 1
 
 
-def test_what_is_counted_is_what_a_run_sees_as_rejected(tmp_path: Path) -> None:
+def test_the_counts_are_the_rejects_of_a_run(tmp_path: Path) -> None:
     write_tar(
         tmp_path / "source" / "a.tar",
         [sample(f"k{i}", jpeg(i % 5) if i != 6 else damaged_png(), f"alt {i}") for i in range(8)],
@@ -79,7 +79,7 @@ def test_what_is_counted_is_what_a_run_sees_as_rejected(tmp_path: Path) -> None:
     assert rejects.by_reason() == Counter(refusal=2, undecodable=2)
 
 
-def test_an_unknown_reason_lists_the_allowed_ones_and_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_reason_lists_the_allowed_and_the_existing_ones(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1)
     refuse(tmp_path, 3)
     answer_all(pipeline_data(tmp_path))
@@ -87,7 +87,7 @@ def test_an_unknown_reason_lists_the_allowed_ones_and_those_there_are(tmp_path: 
         retry_rejects(str(tmp_path / "out"), ["refusl"], display())
 
 
-def test_nothing_of_a_reason_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rejects_for_a_reason_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_source(tmp_path, shards=1)
     refuse(tmp_path, 3)
     answer_all(pipeline_data(tmp_path))
@@ -96,7 +96,7 @@ def test_nothing_of_a_reason_starts_nothing(tmp_path: Path, monkeypatch: pytest.
     assert result.outcome is None and result.asked == 0 and result.there == Counter(refusal=2)
 
 
-def test_what_the_source_rejects_is_not_asked_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_of_the_source_are_not_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tar(tmp_path / "source" / "a.tar", [sample("one", jpeg(1)), {"two.json": b"{}", "two.txt": b"x"}])
     plan = answer_all(pipeline_data(tmp_path))
     source = open_source(plan.pipeline.source)
@@ -115,7 +115,7 @@ def test_what_the_source_rejects_is_not_asked_of_a_model(tmp_path: Path, monkeyp
         (None, None, "run", None),
     ],
 )
-def test_it_goes_as_far_as_the_run_before_it(
+def test_a_retry_has_the_limit_of_the_last_run(
     last: dict[str, Any] | None,
     given: int | None,
     half: str,
@@ -137,7 +137,7 @@ def test_it_goes_as_far_as_the_run_before_it(
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_rejects_are_asked_again_and_those_that_come_out_well_are_counted(tmp_path: Path) -> None:
+def test_rejects_are_retried_and_new_answers_are_counted(tmp_path: Path) -> None:
     write_source(tmp_path, shards=2)
     files = refuse(tmp_path, 1, 2, 101)
     pipeline = config.validate(pipeline_data(tmp_path))
