@@ -38,7 +38,7 @@ def end(body: str, *numbers: int, before: tuple[str, ...] = ()) -> tuple[int, st
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_before_the_command_begins_is_one_line(number: int) -> None:
+def test_a_signal_before_the_command_starts_prints_one_line(number: int) -> None:
     code, err = end("print('ready', flush=True); wait()", number)
     assert (code, err) == (75, "interrupted: stopped at once; run the same command again to continue\n")
 
@@ -68,7 +68,7 @@ def test_ctrl_c_after_interruptible_code_ends_the_process_at_once() -> None:
     assert end(body, signal.SIGINT) == (75, "interrupted: stopped at once; run the same command again to continue\n")
 
 
-def test_a_quit_ends_it_without_a_core_file() -> None:
+def test_sigquit_ends_the_process_without_a_core_file() -> None:
     assert end("print('ready', flush=True); wait()", signal.SIGQUIT) == (75, "")
 
 
