@@ -9,7 +9,7 @@ from local_pool import build
 from samples import jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data
 
-from recaption.build.rekeyed import changed_keys, words
+from recaption.build.rekeyed import changed_keys, warning
 from recaption.build.shard import KeyTable
 
 
@@ -52,7 +52,7 @@ def test_a_removed_one_of_equal_images_has_no_changed_key(tmp_path: Path) -> Non
 
 
 def test_the_warning_has_the_counts_and_the_reason() -> None:
-    assert words("b", 4, 0, "source") is None
-    said = words("b", 4000, 1200, "source") or ""
-    assert said.startswith("1,200 of 4,000 images that build b has are in the source under other keys now: keys follow")
-    assert "the path of each has changed" in (words("b", 4000, 1200, "path") or "")
+    assert warning("b", 4, 0, "source") is None
+    text = warning("b", 4000, 1200, "source") or ""
+    assert text.startswith("1,200 of 4,000 images of build b have other keys in the source now: keys come from")
+    assert "the path of each has changed" in (warning("b", 4000, 1200, "path") or "")

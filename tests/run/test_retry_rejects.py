@@ -93,7 +93,7 @@ def test_without_rejects_for_a_reason_nothing_starts(tmp_path: Path, monkeypatch
     answer_all(pipeline_data(tmp_path))
     monkeypatch.setattr(module, "run", lambda *args, **options: pytest.fail("a run was started"))
     result = retry_rejects(str(tmp_path / "out"), ["poison", "repetition"], display())
-    assert result.outcome is None and result.asked == 0 and result.there == Counter(refusal=2)
+    assert result.outcome is None and result.retried == 0 and result.before == Counter(refusal=2)
 
 
 def test_rejects_of_the_source_are_not_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_rejects_of_the_source_are_not_retried(tmp_path: Path, monkeypatch: pyte
     source = open_source(plan.pipeline.source)
     list_shard(open_store(str(tmp_path / "out")), source, next(source.shards()), plan.questions, frozenset())
     monkeypatch.setattr(module, "run", lambda *args, **options: pytest.fail("a run was started"))
-    with pytest.raises(UserError, match=r"1 images are rejected by the source itself \(missing_image\)"):
+    with pytest.raises(UserError, match=r"1 images were rejected because of the source \(missing_image\)"):
         retry_rejects(str(tmp_path / "out"), ["missing_image"], display())
 
 
@@ -131,9 +131,9 @@ def test_a_retry_has_the_limit_of_the_last_run(
     seen: dict[str, Any] = {}
     monkeypatch.setattr(module, "run", lambda pipeline, path, display, **options: seen.update(options))
     result = retry_rejects(str(tmp_path / "out"), ["refusal"], display(), limit=given, takeover=True)
-    asked = {"half": half, "limit": limit, "takeover": True, "retry_reasons": frozenset({"refusal"}), "beside": ()}
+    asked = {"half": half, "limit": limit, "takeover": True, "retry_reasons": frozenset({"refusal"}), "listeners": ()}
     assert seen == asked
-    assert (result.asked, result.answered) == (2, 0)
+    assert (result.retried, result.answered) == (2, 0)
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -150,11 +150,11 @@ def test_rejects_are_retried_and_new_answers_are_counted(tmp_path: Path) -> None
     (tmp_path / "moods" / "asked.txt").unlink()
     with display() as shown:
         result = retry_rejects(str(moved), ["refusal"], shown)
-    assert (result.asked, result.answered) == (6, 4)
+    assert (result.retried, result.answered) == (6, 4)
     assert result.outcome is not None and result.outcome.answered == 4 and result.outcome.store_url == str(moved)
     asked = {line.split()[0] for line in (tmp_path / "moods" / "asked.txt").read_text().splitlines()}
     assert asked == {file.name.removeprefix("refuse-") for file in files}, "answers that are there are not asked again"
     assert not (tmp_path / "out").exists()
     with display() as shown:
         again = retry_rejects(str(moved), ["refusal"], shown)
-    assert (again.asked, again.answered) == (2, 0)
+    assert (again.retried, again.answered) == (2, 0)

@@ -116,7 +116,7 @@ def test_lengths_of_answers_are_printed_as_a_histogram(ran: dict[str, Any]) -> N
 
 def test_only_the_shards_of_the_pilot_are_read(ran: dict[str, Any]) -> None:
     found, _ = made(ran, images=3)
-    assert found.lengths[0].settled == 4
+    assert found.lengths[0].results == 4
 
 
 def test_without_missing_answers_the_rate_is_that_of_an_earlier_run(ran: dict[str, Any]) -> None:
@@ -187,7 +187,7 @@ def test_the_answers_of_a_pilot_are_kept_and_not_generated_again(tmp_path: Path)
     assert first.asked and first.total == Total(images=8, exact=True)
     (rate,) = first.models
     assert (rate.run, rate.images) == ("run-000001", 6) and rate.seconds > 0
-    assert [of.settled for of in first.lengths] == [6, 6]
+    assert [of.results for of in first.lengths] == [6, 6]
     asked = (tmp_path / "moods" / "asked.txt").read_text().count("\n")
     assert asked == 12
     with display() as shown:

@@ -99,7 +99,7 @@ def test_a_failing_store_is_silent_until_a_write_succeeds() -> None:
 def test_a_silent_store_is_reported_repeatedly_and_when_it_answers() -> None:
     said: list[str] = []
     watch = StoreWatch("s3://bucket/out", said.append)
-    ended = [watch.look(seconds) for seconds in (0.0, 9.0, 10.5, 15.0, 39.0, 41.0, 0.0, 0.0, 11.0)]
+    ended = [watch.update(seconds) for seconds in (0.0, 9.0, 10.5, 15.0, 39.0, 41.0, 0.0, 0.0, 11.0)]
     assert said == [
         "the store has not answered for 10 s: s3://bucket/out. The run waits for it",
         "the store has not answered for 41 s: s3://bucket/out. The run waits for it",
