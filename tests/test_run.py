@@ -336,7 +336,7 @@ def test_a_folder_that_grows_keeps_its_keys_and_answers(tmp_path: Path) -> None:
     outcome = run(data)
     assert outcome.answered == 2
     [warning] = outcome.warnings
-    assert warning.startswith("1 of 4 images that build") and "the path of each has changed" in warning
+    assert warning.startswith("1 of 4 images of build") and "the path of each has changed" in warning
     after = keys_of(out)
     assert {name: key for name, key in after.items() if name in before} == {
         name: key for name, key in before.items() if name != "2024/07/IMG_0003"
@@ -360,7 +360,7 @@ def test_an_output_without_a_rule_by_path_continues_as_it_was(tmp_path: Path) ->
     third = run(data)
     assert third.answered == 2 and keys_of(out)["sub/00"] == "000000_000001"
     [warning] = third.warnings
-    assert warning.startswith(f"3 of 4 images that build {first.build} has are in the source under other keys now")
+    assert warning.startswith(f"3 of 4 images of build {first.build} have other keys in the source now")
 
 
 def test_all_raw_captions_are_kept_and_unused_files_are_listed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Commands that look into an output."""
+"""Commands that show an output."""
 
 from __future__ import annotations
 

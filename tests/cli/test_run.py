@@ -81,13 +81,19 @@ def test_a_retry_prints_its_result_and_has_the_exit_code_of_a_run(
     def retry_rejects(out: str, reasons: list[str], display: object, **options: Any) -> RetryResult:
         seen.update(options, out=out, reasons=reasons)
         pipeline, _ = config.load("column")
-        there = Counter(refusal=6)
-        return RetryResult(outcome=outcome, pipeline=pipeline, asked=6, answered=4, reasons=tuple(reasons), there=there)
+        return RetryResult(
+            outcome=outcome,
+            pipeline=pipeline,
+            retried=6,
+            answered=4,
+            reasons=tuple(reasons),
+            before=Counter(refusal=6),
+        )
 
     monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", retry_rejects)
     assert main(["retry", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
     asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
-    assert seen == asked | {"beside": ()}
+    assert seen == asked | {"listeners": ()}
     out, err = capsys.readouterr()
     assert "retried 6 rejects, of which 4 have an answer now" in out and "long: asked 6" in out
     assert ("max_reject_share" in err) == bool(code)
@@ -108,11 +114,11 @@ def test_a_retry_without_rejects_succeeds(monkeypatch: pytest.MonkeyPatch, capsy
 
     pipeline, _ = config.load("column")
     nothing = RetryResult(
-        outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=("poison",), there=Counter(refusal=6)
+        outcome=None, pipeline=pipeline, retried=0, answered=0, reasons=("poison",), before=Counter(refusal=6)
     )
     monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", lambda *arguments, **options: nothing)
     assert main(["retry", "out/x", "--reason", "poison"]) == 0
-    assert capsys.readouterr()[0] == "Nothing to do: nothing is rejected for poison. Rejected are: refusal 6\n"
+    assert capsys.readouterr()[0] == "Nothing to do: there are no rejects for poison. Rejects by reason: refusal 6\n"
 
 
 def test_build_prunes_and_prints_what_was_removed_and_warnings(

@@ -70,10 +70,10 @@ def test_a_log_gets_a_line_every_few_seconds() -> None:
 def test_a_line_lists_existing_problems_only() -> None:
     said = plain(state(engine_deaths=1, quarantined=4, meter=metered().report(), all_listed=True))
     assert said.endswith(
-        "38 s left, 4 images in quarantine, 1 engine died; "
+        "38 s left, 4 images in quarantine, 1 engine failed; "
         "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
     )
-    assert "the store has not answered for 12 s, 1 engine died" in plain(state(engine_deaths=1, store_silent=12.0))
+    assert "the store has not answered for 12 s, 1 engine failed" in plain(state(engine_deaths=1, store_silent=12.0))
     assert "store" not in plain(state(store_silent=3.0))
     nothing = PassProgress(model="qwen", generations={"long": GenerationProgress()})
     assert plain(nothing) == "qwen: listing images"
@@ -102,7 +102,7 @@ def test_bars_fit_the_terminal_and_their_columns_are_aligned(width: int, scale: 
         assert all(len(line.rstrip()) == len(head.rstrip()) for line in rows), "the last column is right-aligned"
         assert any(f"{22 * scale + 1:,}/{100 * scale:,}+" in line for line in rows)
         assert any("90 % of the engine's own rate" in line for line in lines)
-        assert any("3 engines died" in line for line in lines)
+        assert any("3 engines failed" in line for line in lines)
     assert any("12/3,456" in line for line in lines)
 
 

@@ -61,7 +61,7 @@ def test_the_same_request_gets_the_same_answer_and_nothing_is_stored(output: Pat
     assert all(result.equal for result in results)
     assert {p: p.read_bytes() for p in (output / "out").rglob("*") if p.is_file()} == before
     said = shown(results)
-    assert "stored (stop, 14 tokens from a prompt of 20):" in said and "equal, character by character" in said
+    assert "stored (stop, 14 tokens from a prompt of 20):" in said and "equal, character for character" in said
 
 
 def test_the_request_has_the_seed_of_the_kept_attempt(output: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_different_answer_is_shown_as_a_diff_and_is_no_error(output: Path) -> 
     assert not result.equal
     assert "dark red" in (result.now.text or "") and "dark red" not in (result.stored.text or "")
     said = shown([result])
-    assert "no defect" in said and "share a batch" in said and "\x1b" not in said
+    assert "not an error" in said and "share a batch" in said and "\x1b" not in said
     picture = shown([result], terminal=True)
     assert "\x1b[32m dark" in picture and "stored" in picture and "\x1b[31m dark" not in picture
 
@@ -119,7 +119,7 @@ def test_a_reject_is_shown_with_its_reason_and_the_new_answer(tmp_path: Path) ->
     (result,) = reproduce(str(tmp_path / "out"), "cat02", generation="long")
     assert result.stored.text is None and "red cup" in (result.now.text or "")
     said = shown([result])
-    assert "rejected after 3 attempts: refusal" in said and "no two answers to compare" in said
+    assert "rejected after 3 attempts: refusal" in said and "nothing to compare" in said
 
 
 def test_a_missing_answer_is_generated(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_missing_answer_is_generated(tmp_path: Path) -> None:
     folder = tmp_path / "out" / "answers" / plan.questions[1].folder
     (folder / "00000.parquet").rename(folder / "another.parquet")  # answers of some shard, but not of this one
     (result,) = reproduce(str(tmp_path / "out"), "cat00", generation="short")
-    assert result.stored.how == "not asked so far" and result.now.text
+    assert result.stored.how == "no answer yet" and result.now.text
 
 
 def test_an_image_is_found_by_its_source_key_too(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_changed_image_is_an_error(output: Path) -> None:
 def test_an_image_rejected_by_its_source_has_no_answers(tmp_path: Path) -> None:
     write_tar(tmp_path / "source" / "a.tar", [sample("one", jpeg(1)), {"two.json": b"{}", "two.txt": b"x"}])
     answer_all(pipeline_data(tmp_path))
-    with pytest.raises(UserError, match="two was never shown to a model: missing_image"):
+    with pytest.raises(UserError, match="no model has seen two: missing_image"):
         reproduce(str(tmp_path / "out"), "two")
 
 
@@ -241,7 +241,7 @@ def test_answers_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None:
     for shard in source.shards():
         list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, from_source=True)
         parts.compact(store, plan.questions[0], shard.id)
-    with pytest.raises(UserError, match="no model is asked: long from column 'caption' of the source"):
+    with pytest.raises(UserError, match=r"nothing to reproduce: .* long \(column 'caption'\)"):
         reproduce(str(tmp_path / "out"), "cat00")
 
 
