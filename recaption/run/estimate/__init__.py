@@ -180,11 +180,11 @@ def _measured(estimate: Estimate) -> list[str]:
         each = f", {rate.per_engine / rate.gpus:,.2f} per GPU" if rate.gpus > 1 else ""
         found.append(f"  {rate.images_per_second:,.2f} images/s, {rate.per_engine:,.2f} per engine{each}")
         if rate.share is not None:
-            bound = " (limited by the engine itself, as intended)" if rate.share >= ENGINE_BOUND else ""
+            bound = ": engine-bound, as intended" if rate.share >= ENGINE_BOUND else ""
             found.append(f"  {percent(min(1.0, rate.share))} of the engine's maximum rate{bound}")
         if rate.seconds < SHORT_SECONDS and (estimate.total is None or estimate.total.images > estimate.pilot):
             found.append(
-                "  the pilot was short, so its start and end lower the rate; for a better estimate, use --images 2048"
+                "  a short pilot: its start and end lower the rate; for a better estimate, use --images 2048"
             )
     found += [
         f"{name}: nothing to measure: no run of this output has used it, and the pilot has no missing answers"

@@ -22,6 +22,7 @@ from recaption.generate.progress import GenerationProgress, PassProgress, captio
 from recaption.io.store import Store, open_store
 from recaption.output import lease, paths
 from recaption.output.reports import last_run, read_json
+from recaption.progress.words import counted
 from recaption.run.monitor.report import RunReport
 from recaption.threads import waited
 
@@ -266,7 +267,7 @@ def lines(status: Status, now: datetime) -> list[str]:
     for model in status.models:
         found.append(_head(model))
         found += [
-            f"  {id}: " + ", ".join((_counts(model, g), percent(g.share), *_facts(model, g)))
+            f"  {id}: " + ", ".join((counted(model, id), percent(g.share), *_facts(model, g)))
             for id, g in model.generations.items()
         ]
         found += [f"  {line}" for line in _remarks(status, model, now)]
@@ -294,7 +295,7 @@ def _table(status: Status, now: datetime) -> RenderableType:
                 Text(id, style="bold"),
                 Text(bar(g.share, 10), style="green"),
                 Text(percent(g.share)),
-                Text(_counts(model, g)),
+                Text(counted(model, id)),
                 Text(f"{rate:,.1f}" if rate else ""),
                 Text(f"{g.retries:,}"),
                 Text(f"{amount(g.prompt_tokens)}/{amount(g.output_tokens)}"),
@@ -330,10 +331,6 @@ def _engine(model: PassProgress) -> str:
     known = model.engine
     name = " ".join(filter(None, (known.get("engine"), known.get("engine_version"))))
     return printable(f"{name} on {known['device']}" if name and known.get("device") else name)
-
-
-def _counts(model: PassProgress, g: GenerationProgress) -> str:
-    return f"{g.done:,}/{g.total:,}{'' if model.all_listed else '+'}"
 
 
 def _facts(model: PassProgress, g: GenerationProgress) -> list[str]:
