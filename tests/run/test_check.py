@@ -64,7 +64,7 @@ def test_all_errors_are_in_one_message(
 ) -> None:
     assert main([command, written(tmp_path, broken(data, *FAULTS))]) == 2
     said = capsys.readouterr().err
-    assert f"{len(FAULTS)} faults" in said
+    assert f"{len(FAULTS)} errors" in said
     for _, part in FAULTS.values():
         assert said.count(part) == 1
     assert not (tmp_path / "out").exists()
