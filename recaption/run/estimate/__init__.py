@@ -183,9 +183,7 @@ def _measured(estimate: Estimate) -> list[str]:
             bound = ": engine-bound, as intended" if rate.share >= ENGINE_BOUND else ""
             found.append(f"  {percent(min(1.0, rate.share))} of the engine's maximum rate{bound}")
         if rate.seconds < SHORT_SECONDS and (estimate.total is None or estimate.total.images > estimate.pilot):
-            found.append(
-                "  a short pilot: its start and end lower the rate; for a better estimate, use --images 2048"
-            )
+            found.append("  a short pilot: its start and end lower the rate; for a better estimate, use --images 2048")
     found += [
         f"{name}: nothing to measure: no run of this output has used it, and the pilot has no missing answers"
         for name in estimate.unmeasured
