@@ -490,7 +490,7 @@ def test_files_that_were_damaged(kind: str, format: str, name: str, damage: Any,
 
 
 def test_every_kind_is_made() -> None:
-    elsewhere = {"token ids", "pixels"}  # test_texts.py, tests/run/test_pixels.py
+    elsewhere = {"token ids", "pixels"}  # test_texts.py, tests/test_run_pixels.py
     assert {kind for made, *_ in (*RECORDS, *FILES) for kind in made.split("+")} | elsewhere == set(KINDS)
 
 
