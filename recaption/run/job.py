@@ -63,7 +63,7 @@ class RunResult:
     reject_share: float
     sums: tuple[str, ...]  # as text: of the build's images, and of each generation
     unparsed: int = 0  # captions of the build on which a rule failed
-    table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline -> captions without rows
+    table_failures: Mapping[str, int] = field(default_factory=dict)  # custom table -> captions without rows
     generations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of each sum: docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None
