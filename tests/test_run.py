@@ -23,7 +23,7 @@ from recaption import config
 from recaption.errors import EngineDead, UserError
 from recaption.io.store import open_store
 from recaption.progress import Display
-from recaption.source.recorded import POSITIONS, record_rule
+from recaption.source.keys import POSITIONS, record_rule
 from recaption.tokenids import TokenIds
 from recaption.validate import validate_output
 
@@ -373,7 +373,7 @@ def test_all_raw_captions_are_kept_and_unused_files_are_listed(tmp_path: Path) -
     data["generate"][1] = {"id": "short", "model": "column", "column": "text"}
     outcome = run(data)
     assert outcome.unused == (
-        "files that are no images: 1 .txt",
+        "files that are not images: 1 .txt",
         "images that no table names, so they have no columns: 2",
     )
     shard = next((out / "dataset" / "captions").glob("*.parquet"))

@@ -38,7 +38,7 @@ from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.metrics import RunLog
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
-from recaption.source.recorded import record_rule
+from recaption.source.keys import record_rule
 from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited
