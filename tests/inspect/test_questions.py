@@ -31,7 +31,7 @@ def ask(path: Path, name: str, **given: str | int) -> list[dict[str, Any]]:
 
 def test_all_that_were_promised_are_there() -> None:
     promised = "overview lengths tags tag-pairs flags boilerplate duplicates rejects models prompts languages slowest"
-    assert {*promised.split(), "coverage", "similar", "image"} <= set(questions.names())
+    assert {*promised.split(), "weights", "coverage", "similar", "image"} <= set(questions.names())
     for name in questions.names():
         question = questions.load(name)
         assert question.description.endswith(".") and len(question.description) <= 86
@@ -89,6 +89,35 @@ def test_tags_and_pairs(dataset: Path) -> None:
 def test_flags_with_an_example(dataset: Path) -> None:
     (found,) = (r for r in ask(dataset, "flags") if r["flag"] == "negation" and r["generation"] == "long")
     assert (found["n"], found["example"]) == (1, "There is no cat.")
+
+
+def test_weights_by_source_and_by_position() -> None:
+    heads = ("generation", "source", "position", "sub_captions", "mean", "percent_low")
+    assert [tuple(row[name] for name in heads) for row in ask(GOLDEN, "weights")] == [
+        ("long", "golden:describe_long", None, 31, 0.927, 0.0),
+        ("short", "golden:describe_short", None, 15, 1.0, 0.0),
+        ("raw", "raw", None, 15, 1.0, 0.0),
+        ("long", None, "1", 16, 0.953, 0.0),
+        ("long", None, "2", 12, 0.875, 0.0),
+        ("long", None, "3", 3, 1.0, 0.0),
+        ("short", None, "1", 15, 1.0, 0.0),
+        ("raw", None, "1", 15, 1.0, 0.0),
+    ]
+
+
+def test_weights_are_counted_in_five_classes_and_late_positions_together(dataset: Path) -> None:
+    weights = {0: 0.0, 1: 0.0001, 2: 0.1, 9: 0.1001, 10: 0.4, 11: 0.8, 12: 0.8001, 13: None}
+    for path in sorted((dataset / "dataset").resolve().glob("sub_captions/*.parquet")):
+        table = pq.read_table(path)
+        row = table.to_pylist()[0] | {"generation": "long", "source": "m:p"}
+        rows = [row | {"idx": idx, "weight": weight} for idx, weight in weights.items()]
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    whole, *placed = ask(dataset, "weights")
+    assert [whole[name] for name in ("0", "to 0.1", "to 0.4", "to 0.8", "to 1")] == [2, 4, 4, 2, 2]
+    assert (whole["sub_captions"], whole["percent_low"], whole["mean"]) == (14, 42.9, 0.314)
+    assert [(row["position"], row["sub_captions"], row["percent_low"]) for row in placed] == [
+        *(("1", 2, 100.0), ("2", 2, 100.0), ("3", 2, 100.0), ("10", 2, 0.0), ("11+", 6, 0.0)),
+    ]
 
 
 def unparsed(out: Path) -> None:

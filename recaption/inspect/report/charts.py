@@ -5,14 +5,14 @@ Colours and fonts are set in the style sheet, by class. Every text is escaped; e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count as count_up
 
 from markupsafe import Markup
 
 from recaption.inspect.report.provenance import Rate
-from recaption.inspect.report.statistics import Distribution
+from recaption.inspect.report.statistics import Distribution, Weights
 
 _WIDTH, _LINE_WIDTH, _HEIGHT = 420, 1160, 150
 _SIDE, _TOP, _BOTTOM = 8, 22, 22  # margins
@@ -99,17 +99,35 @@ def bar(share: float, kind: str = "") -> Markup:
     ).format(kind, min(max(share, 0.0), 1.0) * 100)
 
 
-def stack(parts: Sequence[tuple[str, int]], what: str) -> Markup:
-    """A bar of the parts of a whole; their names are classes of the style sheet."""
+def stack(parts: Sequence[tuple[str, int]], what: str, names: Mapping[str, str] | None = None) -> Markup:
+    """A bar of the parts of a whole. Each part is a class of the style sheet; `names` has its name, if it differs."""
+    names = names or {}
     total = sum(count for _, count in parts) or 1
     drawn, at = [], 0.0
     for name, count in parts:
-        drawn.append(_rect(f"part {name}", at, 0, count / total * 100, 10, f"{name}: {count:,}"))
+        drawn.append(_rect(f"part {name}", at, 0, count / total * 100, 10, f"{names.get(name, name)}: {count:,}"))
         at += count / total * 100
-    words = ", ".join(f"{name} {count:,}" for name, count in parts)
+    words = ", ".join(f"{names.get(name, name)} {count:,}" for name, count in parts)
     return Markup(
         '<svg class="stack" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{}: {}">{}</svg>'
     ).format(what, words, Markup("").join(drawn))
+
+
+def positions(rows: Sequence[Weights], what: str) -> Markup:
+    """The mean weight and the share of low weights, two bars from 0 to 1 for each position in the caption."""
+    if not rows:
+        return Markup("")
+    room = (_WIDTH - 2 * _SIDE) / 11
+    drawn = [_line("grid", _SIDE, _TOP, _WIDTH - _SIDE, _TOP), _text("", _SIDE, _TOP - 6, "start", "1")]
+    words = []
+    for n, row in enumerate(rows):
+        x, low = _SIDE + n * room, row.low / row.total
+        words.append(f"position {row.position}: mean {row.mean:.2f}, {row.low:,} of {row.total:,} at most 0.1")
+        for kind, left, width, share in (("bar", 0.1, 0.45, row.mean), ("bar low", 0.6, 0.3, low)):
+            tall = share * _ROOM
+            drawn.append(_rect(kind, x + left * room, _FLOOR - tall, width * room, tall, words[-1]))
+        drawn.append(_text("", x + room / 2, _HEIGHT - 6, "middle", str(row.position)))
+    return _chart(drawn, f"{what}. {'; '.join(words)}", _WIDTH)
 
 
 def line(rates: Sequence[Rate]) -> Markup:

@@ -55,7 +55,14 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": visible, "n": _number, "share": share, "flag": _flag, "duration": duration}
+    environment.filters |= {
+        "visible": visible,
+        "n": _number,
+        "share": share,
+        "flag": _flag,
+        "duration": duration,
+        "zip": zip,
+    }
     environment.globals |= {"charts": charts, "step": WEIGHT_STEP}
     style, script = ((_HERE / name).read_text("utf-8") for name in ("report.css", "report.js"))
     return environment.get_template("template.html.jinja").render(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from recaption.inspect import questions
 from recaption.inspect.sql import fetch, identifier, placeholders
 
 if TYPE_CHECKING:
@@ -89,6 +90,26 @@ class Repeated:
     times: int
 
 
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights of the sub-captions of a generation that share a source or a position: a row of `--ask weights`."""
+
+    generation: str
+    source: str | None
+    position: str | None  # "1" to "10" or "11+"
+    mean: float
+    counts: tuple[int, ...]  # of weights that are 0, up to 0.1, 0.4, 0.8 and 1
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def low(self) -> int:
+        """The number of weights of at most 0.1."""
+        return sum(self.counts[:2])
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
     """Statistics that the manifest lacks. Tokens are by tokenizer, words by generation (longest first, raw last)."""
@@ -101,6 +122,8 @@ class Statistics:
     sub_tokens: tuple[tuple[str, Distribution], ...]
     caption_tokens: tuple[tuple[str, Distribution], ...]
     weights: Distribution  # in steps of WEIGHT_STEP, rounded down
+    weights_by_source: tuple[Weights, ...]
+    weights_by_position: tuple[tuple[str, tuple[Weights, ...]], ...]  # by generation
     tags: tuple[Tagged, ...]
     lemmas: int  # distinct
     flags: tuple[Flagged, ...]
@@ -132,6 +155,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
     order = [name for name, _ in by_generation]
     sources = rows("SELECT generation, source, count(*) FROM captions GROUP BY ALL ORDER BY ALL")
     total, distinct = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
+    weights = [Weights(*row[:3], row[4], row[6:]) for row in rows(questions.load("weights").sql)]
     images, distinct_images = rows(f"SELECT count(*), count(DISTINCT sha256) FROM images WHERE {_USABLE}")[0]
     texts = f"SELECT n_texts, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"
     return Statistics(
@@ -146,6 +170,10 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
         ),
         caption_tokens=tuple((name, spread(_CAPTION_TOKENS)) for name in tokenizers if name == "clip"),
         weights=spread("SELECT CAST(floor(weight * 20 + 1e-9) AS INTEGER), count(*) FROM sub_captions GROUP BY ALL"),
+        weights_by_source=tuple(one for name in order for one in weights if one.generation == name and one.source),
+        weights_by_position=tuple(
+            (name, tuple(one for one in weights if one.generation == name and one.position)) for name in order
+        ),
         tags=_tags(connection),
         lemmas=rows("SELECT count(DISTINCT lemma) FROM objects")[0][0],
         flags=_flags(connection),

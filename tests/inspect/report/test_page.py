@@ -66,6 +66,16 @@ def test_the_page_is_self_contained() -> None:
     assert "0 % above 77 tokens" in re.sub(r"\s+", " ", made.text)
 
 
+def test_the_page_shows_weights_by_model_and_by_position() -> None:
+    html = render(gather(find(str(GOLDEN))))
+    text = re.sub(r"\s+", " ", Outline(html).text)
+    assert "golden:describe_long 31 0.93 0 %" in re.sub(r"(long|31|0\.93)(?=[\dg])", r"\1 ", text)
+    counts = "weight 0 0, up to 0.1 0, up to 0.4 3, up to 0.8 0, up to 1 28"
+    assert f'aria-label="Weights of golden:describe_long: {counts}"' in html
+    assert "<title>up to 0.4: 3</title>" in html
+    assert 'aria-label="Weights by position, short. position 1: mean 1.00, 0 of 15 at most 0.1"' in html
+
+
 def test_a_build_without_its_images_is_shown(dataset: Path) -> None:
     made = page(dataset)
     assert "A brown dog sits on a red mat." in made.text
@@ -82,6 +92,7 @@ def test_a_run_without_a_build_shows_its_answers(run_only: Path) -> None:
     assert "66.7 %" in text  # of them answered
     assert LONG["b0"] in text
     assert "repetition" in text
+    assert "weights" not in made.ids and "#weights" not in made.urls
 
 
 def test_a_run_without_answers_is_shown(tmp_path: Path) -> None:
@@ -96,6 +107,7 @@ def test_a_build_without_usable_images_is_shown(dataset: Path) -> None:
         shutil.rmtree(build / table)
     made = page(dataset)
     assert "There are no images to show." in made.text
+    assert "weights" not in made.ids and "#weights" not in made.urls
 
 
 def test_texts_are_escaped(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:

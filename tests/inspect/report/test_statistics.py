@@ -25,6 +25,18 @@ def test_statistics_of_the_golden_build() -> None:
     assert dict(found.sub_tokens)["clip"].total == 61
     assert dict(found.caption_tokens)["clip"].total == 46
     assert found.weights.counts[-1][0] == 20
+    assert [(one.source, one.mean, one.counts, one.low, one.total) for one in found.weights_by_source] == [
+        ("golden:describe_long", 0.927, (0, 0, 3, 0, 28), 0, 31),
+        ("golden:describe_short", 1.0, (0, 0, 0, 0, 15), 0, 15),
+        ("raw", 1.0, (0, 0, 0, 0, 15), 0, 15),
+    ]
+    assert [
+        (name, [(one.position, one.mean, one.total) for one in rows]) for name, rows in found.weights_by_position
+    ] == [
+        ("long", [("1", 0.953, 16), ("2", 0.875, 12), ("3", 1.0, 3)]),
+        ("short", [("1", 1.0, 15)]),
+        ("raw", [("1", 1.0, 15)]),
+    ]
 
 
 def spread(*values: int) -> Distribution:
