@@ -106,7 +106,7 @@ def test_weights_by_source_and_by_position() -> None:
 
 
 def test_weights_are_counted_in_five_classes_and_late_positions_together(dataset: Path) -> None:
-    weights = {0: 0.0, 1: 0.0001, 2: 0.1, 9: 0.1001, 10: 0.4, 11: 0.8, 12: 0.8001, 13: None}
+    weights = {0: 0.0, 1: 0.0001, 2: 0.1, 9: 0.1001, 10: 0.4, 11: 0.8, 12: 0.8001}
     for path in sorted((dataset / "dataset").resolve().glob("sub_captions/*.parquet")):
         table = pq.read_table(path)
         row = table.to_pylist()[0] | {"generation": "long", "source": "m:p"}

@@ -3,9 +3,7 @@
 -- position: 1 is the first sub-caption of its caption; 11+ includes all after the tenth.
 -- percent_low: share of weights of at most 0.1. The last five columns count weights; each sub-caption is in one of them.
 -- if empty: there are no sub-captions yet
-WITH placed AS (
-    SELECT generation, source, least(idx, 10) + 1 AS place, weight FROM sub_captions WHERE weight IS NOT NULL
-)
+WITH placed AS (SELECT generation, source, least(idx, 10) + 1 AS place, weight FROM sub_captions)
 SELECT
     generation, source, CASE WHEN place > 10 THEN '11+' ELSE place::VARCHAR END AS position,
     count(*) AS sub_captions, round(avg(weight), 3) AS mean,

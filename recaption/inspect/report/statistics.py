@@ -155,7 +155,10 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
     order = [name for name, _ in by_generation]
     sources = rows("SELECT generation, source, count(*) FROM captions GROUP BY ALL ORDER BY ALL")
     total, distinct = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
-    weights = [Weights(*row[:3], row[4], row[6:]) for row in rows(questions.load("weights").sql)]
+    weights = [
+        Weights(generation, source, position, mean, tuple(counts))
+        for generation, source, position, _, mean, _, *counts in rows(questions.load("weights").sql)
+    ]
     images, distinct_images = rows(f"SELECT count(*), count(DISTINCT sha256) FROM images WHERE {_USABLE}")[0]
     texts = f"SELECT n_texts, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"
     return Statistics(

@@ -20,7 +20,7 @@ def test_statistics_of_the_golden_build() -> None:
     tags = {tag.lemma: tag for tag in found.tags}
     assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, (("red", 5),))
     assert {flag.flag: flag.count for flag in found.flags} == {
-        "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "unparsed": 0, "repeat": 1
+        "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "unparsed": 0, "duplicate": 1
     }  # fmt: skip
     assert dict(found.sub_tokens)["clip"].total == 61
     assert dict(found.caption_tokens)["clip"].total == 46
