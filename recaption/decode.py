@@ -204,15 +204,13 @@ def crop_pixels(crop: Box, width: int, height: int, limits: ImageLimits) -> tupl
     wide, high = right - left, bottom - top
     if min(wide, high) < limits.min_side or max(wide, high) > limits.max_aspect * min(wide, high):
         raise RequestError(
-            f"crop {crop} has {wide} x {high} px: the shorter side must have at least {limits.min_side}, and the longer "
-            f"side at most {limits.max_aspect:g} x the shorter one"
+            f"crop {crop} has {wide} x {high} px: the shorter side must have at least {limits.min_side}, and the "
+            f"longer side at most {limits.max_aspect:g} x the shorter one"
         )
     return left, top, right, bottom
 
 
-def _before_turn(
-    box: tuple[int, int, int, int], info: ImageInfo, orientation: int | None
-) -> tuple[int, int, int, int]:
+def _before_turn(box: tuple[int, int, int, int], info: ImageInfo, orientation: int | None) -> tuple[int, int, int, int]:
     """Where the pixels of an upright image are before it is turned. Inverts `upright`."""
     left, top, right, bottom = box
     width, height = upright_size(info.width, info.height, orientation)

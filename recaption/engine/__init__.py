@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recaption.engine.base import Completion, Engine, EngineSpec, ImageLimits, Rendered, Request
+from recaption.engine.capabilities import capabilities, check_capable
 from recaption.errors import ConfigError, MissingExtra
 from recaption.models import on_this_node
 
@@ -79,4 +80,16 @@ def _unknown(name: str) -> ConfigError:
     return ConfigError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}, column and package.module:Class")
 
 
-__all__ = ["ENGINES", "Completion", "Engine", "EngineSpec", "ImageLimits", "Rendered", "Request", "build", "check"]
+__all__ = [
+    "ENGINES",
+    "Completion",
+    "Engine",
+    "EngineSpec",
+    "ImageLimits",
+    "Rendered",
+    "Request",
+    "build",
+    "capabilities",
+    "check",
+    "check_capable",
+]

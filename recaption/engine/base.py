@@ -53,9 +53,9 @@ class Logprobs:
     adds: they sum to the length of the text, and the end token has 0. Where several tokens make one character, each has
     at least one byte of it if there are enough.
 
-    With `Output.choices`, the answer counts as one token, and `choices` has a value for each choice, in their order: the
-    log-probability that an unconstrained answer begins with the choice, over all spellings of its first token (see
-    `engine.choices`). Their probabilities sum to at most 1; the rest is neither.
+    With `Output.choices`, the answer counts as one token, and `choices` has a value for each choice, in their order:
+    the log-probability that an unconstrained answer begins with the choice, over all spellings of its first token (see
+    `engine.logprobs`). Their probabilities sum to at most 1; the rest is neither.
     """
 
     tokens: tuple[float, ...]
@@ -150,11 +150,11 @@ class RendererSpec(Protocol):
 class Engine(Protocol):
     """Runs a model and answers many requests at a time.
 
-    `capacity`, the number of requests to keep in flight, and `accepts`, the kinds of requests that the model can answer,
-    are valid after `start`. `generate` raises ImageError for an unusable image, RequestError for a refused request,
-    EngineDead when the engine is gone. `renderer` is None for an engine that takes Requests. It may be called before
-    `start`, so that renderers start at the same time as the engine. `stop` ends the engine at once; requests in flight
-    and later ones raise Interrupted.
+    `capacity`, the number of requests to keep in flight, and `accepts`, the kinds of requests that the model can
+    answer, are valid after `start`. `generate` raises ImageError for an unusable image, RequestError for a refused
+    request, EngineDead when the engine is gone. `renderer` is None for an engine that takes Requests. It may be called
+    before `start`, so that renderers start at the same time as the engine. `stop` ends the engine at once; requests in
+    flight and later ones raise Interrupted.
 
     An engine may have an attribute `bounds_requests`. Where it is true, every `generate` ends within a bounded time,
     and the actor does not watch for an engine that hangs (`models.*.hang_seconds`): a request without a reply is then a

@@ -14,9 +14,9 @@ from recaption.types import Image
 def read_column(image: Image, column: str, output: Output = TEXT) -> Completion:
     """The value in a column of the image as an answer, without tokens and without a finish reason of an engine.
 
-    Null and a missing column are an empty text. With `output.json_schema`, the column may hold JSON values beside texts;
-    the text is then their JSON. Raises RequestError for a value that is not a text, and for one that is not of the form
-    of `output`.
+    Null and a missing column are an empty text. With `output.json_schema`, the column may hold JSON values beside
+    texts; the text is then their JSON. Raises RequestError for a value that is not a text, and for one that is not of
+    the form of `output`.
     """
     value = image.columns.get(column)
     if output.json_schema is not None and not isinstance(value, str | None):

@@ -67,7 +67,9 @@ def value_of(output: Output, text: str) -> Any:
     if output.choices:
         choice = text.strip()
         if choice not in output.choices:
-            raise ValueError(f"the answer {_quoted(text)} is none of the choices {', '.join(map(repr, output.choices))}")
+            raise ValueError(
+                f"the answer {_quoted(text)} is none of the choices {', '.join(map(repr, output.choices))}"
+            )
         return choice
     if output.json_schema is None:
         return text
