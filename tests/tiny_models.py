@@ -102,6 +102,54 @@ def make_tiny_qwen(folder: Path) -> Path:
     return folder
 
 
+TEXT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_tiny_text(folder: Path) -> Path:
+    """Save a text-only model (Qwen2's architecture, two layers) into `folder`.
+
+    Its tokenizer is byte-level; yes and no have tokens of their own, with and without a space or a capital.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    special = list(_SPECIAL[:3])
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=special
+    )
+    tokenizer.train_from_iterator(["yes", "no", "Yes", "No", "a yes no Yes No"] * 9, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEXT_TEMPLATE
+    )
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=320,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        initializer_range=0.2,  # else every answer is the same
+        tie_word_embeddings=False,
+        eos_token_id=fast.eos_token_id,
+        bos_token_id=fast.pad_token_id,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.generation_config.eos_token_id = [fast.eos_token_id, fast.pad_token_id]
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
 def make_scene(folder: Path, layers: int | None = None) -> Path:
     """The scene captioner's architecture with random weights; `layers` of each kind instead of its own number."""
     import logging

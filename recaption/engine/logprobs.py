@@ -97,6 +97,8 @@ def spellings(tokenizer: Any, choices: Sequence[str]) -> tuple[tuple[int, ...], 
     At most MOST_SPELLINGS in all; tokens of more characters take precedence. Raises RequestError for choices that the
     first token does not tell apart.
     """
+    if len(choices) > MOST_SPELLINGS:
+        raise RequestError(f"output: {len(choices)} choices have no log-probabilities; at most {MOST_SPELLINGS} can")
     special = frozenset(tokenizer.all_special_ids)
     found: list[list[tuple[int, int]]] = [[] for _ in choices]
     for token in range(len(tokenizer)):
@@ -106,20 +108,13 @@ def spellings(tokenizer: Any, choices: Sequence[str]) -> tuple[tuple[int, ...], 
         choice = spelled_choice(text, choices)
         if choice is not None:
             found[choice].append((-len(text.strip(_AROUND)), token))
-    missing = [choice for choice, tokens in zip(choices, found, strict=True) if not tokens]
-    if missing or len(choices) > MOST_SPELLINGS:
+    if missing := [choice for choice, tokens in zip(choices, found, strict=True) if not tokens]:
         raise RequestError(
-            f"output: no log-probabilities of the choices {', '.join(map(repr, choices))} with this tokenizer: "
-            f"{_why_not_told_apart(missing)}. Use other choices, or leave logprobs out"
+            f"output: no log-probabilities of the choices {', '.join(map(repr, choices))}: this tokenizer has no first "
+            f"token that stands for {', '.join(map(repr, missing))} alone. Use other choices, or leave logprobs out"
         )
     share = MOST_SPELLINGS // len(choices)
     return tuple(tuple(token for _, token in sorted(tokens)[:share]) for tokens in found)
-
-
-def _why_not_told_apart(missing: Sequence[str]) -> str:
-    if not missing:
-        return f"there are more than {MOST_SPELLINGS}"
-    return f"no first token stands for {', '.join(map(repr, missing))} alone"
 
 
 def sum_logprobs(values: Iterable[float]) -> float:

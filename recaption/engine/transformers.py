@@ -272,11 +272,12 @@ class TransformersEngine:
         if "image" in self.accepts:
             more = self._budget if jobs[0].image is not None else {}
             settings: dict[str, Any] = {"processor_kwargs": {"padding": True, "return_tensors": "pt", **more}}
-        else:
-            settings = {"padding": True, "return_tensors": "pt"}
+            cast = {"dtype": self._model.dtype}
+        else:  # token ids alone
+            settings, cast = {"padding": True, "return_tensors": "pt"}, {}
         inputs = self._processor.apply_chat_template(
             chats, add_generation_prompt=True, tokenize=True, return_dict=True, **settings
-        ).to(self.device, dtype=self._model.dtype)
+        ).to(self.device, **cast)
         lengths = inputs["attention_mask"].sum(-1).tolist()
         if max(lengths) >= self._length:
             raise RequestError(
