@@ -53,6 +53,10 @@ _PROBES: Mapping[Form, str] = {
 _STAND_IN_SIDE = 224  # pixels; every vision model accepts this size
 
 
+class _NoChoice(RequestError):
+    """An answer whose first token begins none of the choices."""
+
+
 class OpenAIEngine:
     """See `engine.base.Engine`. Takes Requests, not Rendered. `sleep` waits between the attempts of a request."""
 
@@ -107,6 +111,8 @@ class OpenAIEngine:
         request = Request(prompt=_PROBES[output.form], sampling=Sampling(max_tokens=_PROBE_TOKENS), output=output)
         try:
             accept(read(await server.complete(self._body(request)), output), output)
+        except _NoChoice:
+            return  # the question is not about these choices
         except RequestError as error:
             raise ConfigError(
                 f"server {self.settings.base_url} with model {self.spec.model!r} does not support {_options(output)}, "
@@ -319,12 +325,15 @@ def _with_logprobs(completion: Completion, output: Output, tokens: Sequence[Mapp
         raise RequestError("the server returned no log-probabilities, although the request has logprobs: true")
     if output.choices:
         by_choice: list[list[float]] = [[] for _ in output.choices]
-        for top in tokens[0].get("top_logprobs") or ():
+        first = tokens[0].get("top_logprobs")
+        if not first:
+            raise RequestError(f"the server returned no top_logprobs, although the request has top_logprobs: {_TOP}")
+        for top in first:
             at = spelled_choice(str(top["token"]), output.choices)
             if at is not None:
                 by_choice[at].append(float(top["logprob"]))
         if not any(by_choice):
-            raise RequestError(
+            raise _NoChoice(
                 f"none of the {_TOP} most probable first tokens begins one of the choices "
                 f"{', '.join(map(repr, output.choices))}; the answer begins {completion.text[:50]!r}"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from recaption.errors import ConfigError
+from recaption.text import storable
 
 Form = Literal["text", "choices", "json_schema", "scores"]
 
@@ -61,8 +63,9 @@ TEXT = Output()
 def value_of(output: Output, text: str) -> Any:
     """The value of an answer: the choice, the JSON value, or the text itself.
 
-    Surrounding white space does not matter, and JSON may be in a Markdown fence. Raises ValueError, whose message
-    quotes the answer, for a text that is none of the choices, no JSON, or JSON that does not fit the schema.
+    Surrounding white space does not matter, JSON may be in a Markdown fence, and its strings may hold raw control
+    characters, which xgrammar's grammars allow. Strings are made storable. Raises ValueError, whose message quotes the
+    answer, for a text that is none of the choices, no JSON, or JSON that does not fit the schema.
     """
     if output.choices:
         choice = text.strip()
@@ -74,13 +77,28 @@ def value_of(output: Output, text: str) -> Any:
     if output.json_schema is None:
         return text
     try:
-        value = orjson.loads(_unfenced(text))
-    except orjson.JSONDecodeError as error:
+        value = _storable(json.loads(_unfenced(text), strict=False, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the answer {_quoted(text)} is not JSON: {error}") from None
     mismatch = next(_validator(output.json_schema).iter_errors(value), None)
     if mismatch is not None:
         raise ValueError(f"the answer {_quoted(text)} does not fit the JSON schema: {mismatch.message[:200]}")
     return value
+
+
+def _storable(value: Any) -> Any:
+    """The value without NUL and lone surrogates, which JSON can escape and no store can hold."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(name): _storable(item) for name, item in value.items()}
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
 
 
 def _check_choices(choices: Collection[str]) -> None:

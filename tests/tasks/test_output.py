@@ -47,5 +47,13 @@ def test_the_value_of_a_text() -> None:
             value_of(yes_no, text)
     with pytest.raises(ValueError, match=r"the answer 'There are three\.' is not JSON"):
         value_of(Output(json_schema=SCHEMA), "There are three.")
+    free = Output(json_schema=b"{}")
+    assert value_of(free, '"a\tb\n"') == "a\tb\n"  # raw control characters, as xgrammar allows them
+    assert value_of(free, '{"a\\u0000": ["\\ud83d\\ude00", "\\ud800", 1.5, null]}') == {
+        "a": ["\U0001f600", "\ufffd", 1.5, None]
+    }
+    for text in ("NaN", "[" * 100_000, '{"n": 1} and more'):
+        with pytest.raises(ValueError, match="is not JSON"):
+            value_of(free, text)
     with pytest.raises(ValueError, match="does not fit the JSON schema: 'three' is not of type 'integer'"):
         value_of(Output(json_schema=SCHEMA), '{"n": "three"}')
