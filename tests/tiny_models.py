@@ -150,6 +150,48 @@ def make_tiny_text(folder: Path) -> Path:
     return folder
 
 
+def make_tiny_dual_encoder(folder: Path, kind: str) -> Path:
+    """Save CLIP's or SigLIP's architecture with one layer of each kind into `folder`; `kind`: clip or siglip.
+
+    Texts have up to 16 tokens: begin, bytes, end.
+    """
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    begin, end, pad = "<|startoftext|>", "<|endoftext|>", "<pad>"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator([], trainers.BpeTrainer(initial_alphabet=alphabet, special_tokens=[begin, end, pad]))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=[(begin, 0), (end, 1)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=begin, eos_token=end, pad_token=pad, model_max_length=16
+    )
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": 300, "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 1}
+    text |= {"pad_token_id": 2}
+    vision = {**sizes, "image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    if kind == "clip":
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+        model = transformers.CLIPModel(config)
+        images = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+        processor = transformers.CLIPProcessor(image_processor=images, tokenizer=fast)
+    else:
+        config = transformers.SiglipConfig(text_config=text, vision_config=vision)
+        model = transformers.SiglipModel(config)
+        images = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
+        processor = transformers.SiglipProcessor(image_processor=images, tokenizer=fast)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 def make_scene(folder: Path, layers: int | None = None) -> Path:
     """The scene captioner's architecture with random weights; `layers` of each kind instead of its own number."""
     import logging

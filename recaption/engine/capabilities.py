@@ -22,6 +22,7 @@ _OUTPUTS: Final[dict[str, frozenset[Ability]]] = {
     "transformers": frozenset({"text", "choices", "json_schema", "logprobs"}),
     "openai": frozenset({"text", "choices", "json_schema", "logprobs"}),
     "column": frozenset({"text", "choices", "json_schema"}),
+    "dual_encoder": frozenset({"scores"}),
 }
 _NAMES: Final[dict[Ability, str]] = {
     "text": "free text",

@@ -94,3 +94,13 @@ def test_a_column_that_is_read_must_be_there(data: dict[str, Any]) -> None:
     data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
     with pytest.raises(ConfigError, match=r"no column 'recap'; it has .*caption.*title"):
         make_plan(config.validate(data))
+
+
+def test_a_model_that_takes_no_images_is_refused_before_it_is_loaded(data: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    (folder / "model.safetensors").write_bytes(b"weights")
+    llama = changed(changed(data, "models.m.engine", "transformers"), "models.m.model", str(folder))
+    with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
+        make_plan(config.validate(llama))
