@@ -46,10 +46,10 @@ def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
 
 
 def _compile_nothing() -> None:
-    """Eager all the way: no kernel is compiled for the first log-probabilities or the first sampled token.
+    """Eager all the way: no kernel is compiled for the first log-probabilities.
 
-    vLLM compiles these even with `enforce_eager` (vllm/v1/sample/ops). That takes up to half a minute, and without a
-    C++ compiler it ends the engine.
+    vLLM compiles one even with `enforce_eager` (vllm/v1/sample/ops/logprobs.py). That takes up to half a minute, and
+    without a C++ compiler it ends the engine.
     """
     os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     if os.environ["TORCHDYNAMO_DISABLE"] == "1" and "torch._dynamo" in sys.modules:  # has read the variable already

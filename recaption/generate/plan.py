@@ -187,9 +187,12 @@ def _resolved(config: Model) -> ResolvedModel | None:
 
 
 def reachable(config: Model) -> None:
-    """Raises ConfigError or MissingExtra if the engine cannot be built here or the model is unreachable."""
+    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or takes no
+    images."""
     check_engine(config.engine)
-    _resolved(config)
+    resolved = _resolved(config)
+    if resolved is not None:
+        check_capable(EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit))
 
 
 def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: int) -> EngineSpec:

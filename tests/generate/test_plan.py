@@ -11,7 +11,7 @@ import pytest
 
 from recaption import config
 from recaption.errors import ConfigError, MissingExtra
-from recaption.generate.plan import fingerprint, make_plan
+from recaption.generate.plan import fingerprint, make_plan, reachable
 
 
 @pytest.fixture
@@ -104,3 +104,5 @@ def test_a_model_that_takes_no_images_is_refused_before_it_is_loaded(data: dict[
     llama = changed(changed(data, "models.m.engine", "transformers"), "models.m.model", str(folder))
     with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
         make_plan(config.validate(llama))
+    with pytest.raises(ConfigError, match="takes no images"):  # as `recaption doctor` checks it
+        reachable(config.validate(llama).models["m"])
