@@ -341,7 +341,7 @@ def _with_logprobs(completion: Completion, output: Output, tokens: Sequence[Mapp
     pieces = [_bytes(token) for token in tokens]
     nbytes = byte_lengths(pieces, completion.text)
     values = tuple(float(token["logprob"]) for token in tokens)
-    return replace(completion, logprobs=Logprobs(tokens=values, nbytes=nbytes) if nbytes else None)
+    return replace(completion, logprobs=None if nbytes is None else Logprobs(tokens=values, nbytes=nbytes))
 
 
 def _bytes(token: Mapping[str, Any]) -> bytes:

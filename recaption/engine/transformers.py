@@ -171,5 +171,6 @@ class TransformersEngine(MicroBatchEngine):
         if not output.logprobs:
             return completion
         nbytes = token_bytes(self._tokenizer, row.tokens, completion.text)
-        found = Logprobs(tokens=tuple(row.logprobs), nbytes=nbytes) if nbytes else None
-        return replace(completion, logprobs=found)
+        if nbytes is None:
+            return completion
+        return replace(completion, logprobs=Logprobs(tokens=tuple(row.logprobs), nbytes=nbytes))

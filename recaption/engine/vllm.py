@@ -283,13 +283,13 @@ class VllmEngine:
             first = answer.logprobs[0]
             sums = tuple(sum_logprobs(first[token].logprob for token in tokens if token in first) for tokens in ids)
             return likeliest_choice(completion, output.choices, sums)
-        tokens = [(token, found[token].logprob) for token, found in zip(answer.token_ids, answer.logprobs)]  # noqa: B905
         # Of a text that a stop string ended, vLLM may drop tokens behind it.
-        nbytes = token_bytes(
-            self._engine.get_tokenizer(), [token for token, _ in tokens], answer.text, last.prompt_token_ids or ()
+        values = tuple(found[token].logprob for token, found in zip(answer.token_ids, answer.logprobs, strict=False))
+        tokens = answer.token_ids[: len(values)]
+        nbytes = token_bytes(self._engine.get_tokenizer(), tokens, answer.text, last.prompt_token_ids or ())
+        return dataclasses.replace(
+            completion, logprobs=None if nbytes is None else Logprobs(tokens=values, nbytes=nbytes)
         )
-        values = tuple(value for _, value in tokens)
-        return dataclasses.replace(completion, logprobs=Logprobs(tokens=values, nbytes=nbytes) if nbytes else None)
 
     async def _spell(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         """The `spellings` of choices, looked up once. Raises RequestError."""
