@@ -123,7 +123,7 @@ class Follow(StoppingCriteria):
         if token in self.end and not row.sampling.ignore_eos:
             row.finish_reason = "stop"
             return
-        if row.is_choice(row.tokens) and not row.next_tokens():
+        if row.paths and row.is_choice(row.tokens) and not row.next_tokens():
             row.finish_reason = "stop"
             return
         if row.sampling.stop:
