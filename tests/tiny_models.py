@@ -151,7 +151,7 @@ def make_tiny_text(folder: Path) -> Path:
 
 
 def make_tiny_dual_encoder(folder: Path, kind: str) -> Path:
-    """Save CLIP's or SigLIP's architecture with one layer of each kind into `folder`; `kind`: clip or siglip.
+    """Save a dual encoder with one layer of each kind into `folder`; `kind`: clip, siglip or siglip2 (NaFlex).
 
     Texts have up to 16 tokens: begin, bytes, end.
     """
@@ -182,6 +182,11 @@ def make_tiny_dual_encoder(folder: Path, kind: str) -> Path:
         model = transformers.CLIPModel(config)
         images = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
         processor = transformers.CLIPProcessor(image_processor=images, tokenizer=fast)
+    elif kind == "siglip2":
+        vision = {**sizes, "num_patches": 16, "patch_size": 8}
+        model = transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision))
+        images = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+        processor = transformers.Siglip2Processor(image_processor=images, tokenizer=fast)
     else:
         config = transformers.SiglipConfig(text_config=text, vision_config=vision)
         model = transformers.SiglipModel(config)

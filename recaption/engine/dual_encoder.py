@@ -54,15 +54,19 @@ class DualEncoderEngine(MicroBatchEngine):
             return [self._completion(job, images, texts) for job in jobs]
 
     def _encode_images(self, images: Sequence[Any]) -> list[Any]:
-        """Unit vectors, float32 [D]."""
-        inputs = self._processor(images=list(images), return_tensors="pt").to(self.device, dtype=self._model.dtype)
+        """Unit vectors, float32 [D].
+
+        Not through the processor of both: SigLIP 2's replaces the image processor's own patch size by its default.
+        """
+        inputs = self._processor.image_processor(images=list(images), return_tensors="pt")
+        inputs = inputs.to(self.device, dtype=self._model.dtype)
         return list(_unit(self._model.get_image_features(**inputs)))
 
     def _encode_texts(self, texts: Sequence[str]) -> list[tuple[Any, int, bool]]:
         """For each text its unit vector, float32 [D], its number of tokens, and whether it was cut."""
         whole = self._tokenizer(list(texts))["input_ids"]
         settings = {"padding": self._padding, "truncation": True, "max_length": self._length}
-        inputs = self._processor(text=list(texts), return_tensors="pt", **settings).to(self.device)
+        inputs = self._tokenizer(list(texts), return_tensors="pt", **settings).to(self.device)
         vectors = _unit(self._model.get_text_features(**inputs))
         return [
             (vector, min(len(tokens), self._length), len(tokens) > self._length)

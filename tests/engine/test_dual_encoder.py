@@ -1,4 +1,4 @@
-"""recaption.engine.dual_encoder on CLIP's and SigLIP's architectures, tiny and random."""
+"""recaption.engine.dual_encoder on the architectures of CLIP, SigLIP and SigLIP 2, tiny and random."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCORES = Output(scores=True)
 PROMPTS = ("a red kite", "dog", "a red kite", "caf\u00e9")
 
 
-@pytest.fixture(scope="module", params=["clip", "siglip"])
+@pytest.fixture(scope="module", params=["clip", "siglip", "siglip2"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_dual_encoder(tmp_path_factory.mktemp(request.param), request.param)
 
@@ -68,7 +68,10 @@ def test_scores_are_those_of_the_models_own_forward_pass(model: Path, request_fo
     found = ask(model, requests)
     processor, reference = AutoProcessor.from_pretrained(model), AutoModel.from_pretrained(model).eval()
     images = [decode(request_for(scene).image or b"", ImageLimits()) for scene in (1, 2)]
-    inputs = processor(images=images, text=list(PROMPTS), padding="max_length", max_length=16, return_tensors="pt")
+    inputs = {
+        **processor.image_processor(images=images, return_tensors="pt"),
+        **processor.tokenizer(list(PROMPTS), padding="max_length", max_length=16, return_tensors="pt"),
+    }
     with torch.inference_mode():
         expected = reference(**inputs)
     assert [item.scores[1] for item in found] == pytest.approx(expected.logits_per_image.flatten().tolist(), abs=1e-4)
