@@ -16,7 +16,7 @@ def command_line() -> str:
     lines: list[str] = []
     for name, one in command().commands.items():
         context = typer.Context(one, info_name=f"recaption {name}")
-        usage = " ".join([f"recaption {name}", *one.collect_usage_pieces(context)])
+        usage = " ".join([f"recaption {name}", *(piece.strip("{}") for piece in one.collect_usage_pieces(context))])
         records = [_escaped(parameter.get_help_record(context)) for parameter in one.params]
         lines += [f"## recaption {name}", "", inspect.cleandoc(one.help or ""), "", "```text", usage, "```", ""]
         lines += ["| argument or option | description |", "| --- | --- |", *records, ""]
@@ -25,7 +25,7 @@ def command_line() -> str:
 
 def _escaped(record: tuple[str, str] | None) -> str:
     declaration, text = record or ("", "")
-    declaration = declaration.replace("|", "\\|")
+    declaration = declaration.removesuffix(" <str>").removesuffix(" <path>").replace("|", "\\|")
     return f"| `{declaration}` | {_cell(text).replace('[', chr(92) + '[')} |"
 
 

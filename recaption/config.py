@@ -240,7 +240,7 @@ class Annotate(Section):
     )
     weights: Weights = Weights()
     tables: Annotated[tuple[Annotated[str, Field(pattern=r"^[\w.]+:\w+$")], ...], OneOrMore] = Field(
-        (), description="Your annotators that add tables, as package.module:Class"
+        (), description="Classes that add custom tables, as package.module:Class"
     )
     tokenizers: Names = Field(
         (),

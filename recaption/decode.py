@@ -1,17 +1,17 @@
 """Decodes the bytes of an image file to pixels, in the same way for every engine.
 
 The model sees what a trainer sees: `PIL.Image.open(file).convert("RGB")` (open_clip, src/open_clip_train/data.py;
-webdataset, `decode("pilrgb")`; timm, readers) of an image that stands upright. Builds write it upright, and so it is
-decoded upright where the caller gives its orientation, which is what `PIL.ImageOps.exif_transpose` applies. Colour
-profiles are ignored. Transparent images are composited over white; `convert` would show the hidden colour below.
-`to_rgb` is also what the writer uses when it transcodes such an image to JPEG.
+webdataset, `decode("pilrgb")`; timm, readers) of an upright image. Builds contain upright images, so images are turned
+here if the caller gives their orientation, which is what `PIL.ImageOps.exif_transpose` applies. Colour profiles are
+ignored. Transparent images are composited over white; `convert` would show the hidden colour below. `to_rgb` is also
+what the writer uses when it transcodes such an image to JPEG.
 
-Pillow decides what is an image: nothing that it loads is rejected here as undecodable or truncated, and nothing that it
-cannot load is decoded. Its plugins are used one by one and not through `Image.open`: only the formats below are taken,
-and neither its process-wide pixel limit nor its decompression bomb warning comes into play, so nothing global changes
-and threads can decode side by side. The limits here are checked on the header, before a pixel is decoded.
+Pillow decides what is an image: no file that it loads is rejected here as undecodable or truncated, and no file that it
+cannot load is decoded. Its plugins are used one by one and not through `Image.open`: only the formats below are
+accepted, and its process-wide pixel limit and decompression bomb warning are not used, so no global state changes and
+threads can decode at the same time. The limits here are checked on the header, before a pixel is decoded.
 
-Two formats come out upright by themselves: Pillow turns a TIFF by its own tag when it loads it, and libheif a HEIF.
+Two formats are upright once they are decoded: Pillow turns a TIFF by its tag, and libheif a HEIF.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ from recaption.imagefile import (
 )
 from recaption.types import Box, ImageLimits, Reason
 
-_PLUGINS = {
-    "JPEG": ("PIL.JpegImagePlugin", "jpeg_factory"),  # of several pictures in one file (MPO) it is the first
+# What opens each format, HEIC (HEIF) included. No other module names these libraries.
+_PLUGINS: Final = {
+    "JPEG": ("PIL.JpegImagePlugin", "jpeg_factory"),  # of a file with several images (MPO), the first
     "PNG": ("PIL.PngImagePlugin", "PngImageFile"),
     "WEBP": ("PIL.WebPImagePlugin", "WebPImageFile"),
     "GIF": ("PIL.GifImagePlugin", "GifImageFile"),
@@ -52,10 +53,10 @@ _PLUGINS = {
     "HEIF": ("pillow_heif.as_plugin", "HeifImageFile"),
 }
 FORMATS = tuple(_PLUGINS)
-"""Formats that are taken, by content and never by name. Of an animated file it is the first frame."""
+"""Supported formats, recognised by content and not by name. Of an animated file the first frame is used."""
 
-_NAMES: Final = {"HEIF": "HEIC/HEIF"}  # as users know it
-_WARNS = ("GIF", "TIFF")  # plugins that raise Pillow's bomb warning by themselves: held to its level, if lower
+_NAMES: Final = {"HEIF": "HEIC/HEIF"}  # the name that users know
+_WARNS = ("GIF", "TIFF")  # plugins that raise Pillow's bomb warning themselves, so its limit applies if it is lower
 _ORIENTATION_TAG: Final = 0x0112
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -85,7 +86,7 @@ class ImageInfo:
 
 
 def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
-    """Read the header of an image file, and compare it with the limits; see `look`.
+    """Read the header of an image file, and compare it with the limits; see `read_header`.
 
     Raises ImageError: empty, undecodable, truncated, too_small, too_many_pixels, extreme_aspect.
     """
@@ -96,11 +97,11 @@ def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
         return info
 
 
-def look(data: bytes, max_pixels: int = ImageLimits().max_pixels) -> ImageInfo:
-    """Read the header of an image file and see that it ends as it should; no limits are judged.
+def read_header(data: bytes, max_pixels: int = ImageLimits().max_pixels) -> ImageInfo:
+    """Read the header of an image file and check that the file is complete. Limits are not checked.
 
-    No pixel is decoded, unless the file lacks the end that its structure gives. Then all pixels are decoded to know
-    whether Pillow loads the file, if there are at most `max_pixels`; with more it is `truncated`.
+    Pixels are decoded only if the file ends before the end that its structure gives, and if there are at most
+    `max_pixels`: then Pillow decides whether the file can be loaded. With more pixels it is `truncated`.
     Raises ImageError: empty, undecodable, truncated, too_many_pixels (Pillow's own limit).
     """
     with _open(data) as image:
@@ -123,7 +124,7 @@ def check_limits(format: str, width: int, height: int, limits: ImageLimits) -> N
 
 
 def check_pixels(data: bytes, limits: ImageLimits) -> ImageInfo:
-    """Decode all pixels and throw them away; a JPEG at an eighth of its size, which reads the whole file all the same.
+    """Decode all pixels and discard them; a JPEG at an eighth of its size, which still reads the whole file.
 
     Raises ImageError as `decode` does.
     """
@@ -150,7 +151,7 @@ def decode(
 ) -> Image.Image:
     """Decode to RGB; above `max_pixels` (width x height) scaled down to it with its aspect ratio kept.
 
-    `share`, above 0 and at most 1, is the share that is left of the pixels that the image would have otherwise.
+    `share`, above 0 and at most 1, is the fraction of these pixels to keep.
     `orientation` is the EXIF orientation to apply, None: none. `crop` is the part of the upright image that is
     returned, rounded outwards to whole pixels; `max_pixels` and `share` then apply to this part alone.
 
@@ -183,7 +184,7 @@ def decode(
                 rgb = rgb.resize(target, Image.Resampling.BICUBIC, box=part)
             elif rgb.size != target:
                 rgb = rgb.resize(target, Image.Resampling.BICUBIC)
-        except Exception as error:  # Pillow's plugins raise anything at all on broken files
+        except Exception as error:  # Pillow's plugins raise errors of any type on broken files
             raise _explain(error, info.format, data) from error
         return upright(rgb, orientation)
 
@@ -227,7 +228,7 @@ def _before_turn(box: tuple[int, int, int, int], info: ImageInfo, orientation: i
 
 
 def decode_whole(data: bytes, orientation: int | None = None) -> tuple[Image.Image, bytes | None]:
-    """All pixels as RGB, and the colour profile that they are meant for. Limits are not judged.
+    """All pixels as RGB, and the file's colour profile. Limits are not checked.
 
     Raises ImageError: empty, undecodable, truncated, too_many_pixels (Pillow's own limit).
     """
@@ -254,7 +255,7 @@ def upright(image: Image.Image, orientation: int | None) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """RGB from any of Pillow's modes: transparency over white, 16-bit grey scaled to 8 bits, the rest as Pillow does.
 
-    The image given is left as it is, and returned itself if it is RGB already.
+    The given image is not changed; an RGB image is returned itself.
     """
     if image.mode.startswith("I"):
         grey = image.convert("I")
@@ -273,7 +274,7 @@ class Decoder:
     """`decode` with a small cache, so that an image with several prompts is decoded only once. Thread-safe.
 
     `keep` images (or their errors) are cached by sha256, share and crop; the least recently used is dropped first. The
-    returned image is shared: do not change it in place. `decoded` counts the files that were really decoded.
+    returned image is shared: do not change it in place. `decoded` counts the files that were decoded.
     """
 
     def __init__(self, limits: ImageLimits, max_pixels: int | None = None, keep: int = 8) -> None:
@@ -316,7 +317,7 @@ class Decoder:
                 raise
         try:
             return result.result()
-        except ImageError as error:  # a new one: tracebacks and keys of other threads do not mix
+        except ImageError as error:  # a new one, so that tracebacks and keys of different threads do not mix
             raise ImageError(error.reason, error.args[0]) from error
 
 
@@ -328,9 +329,9 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         if any(magic.startswith(data) for magic in (PNG, JPEG, b"RIFF", b"GIF8")):
             raise ImageError("truncated", f"the image ends after {len(data)} bytes")
         raise ImageError("undecodable", f"not an image of a supported format ({', '.join(FORMATS)}): {data[:16]!r}")
-    plugin = _plugin(kind)
+    opener = plugin(kind)
     try:
-        image: ImageFile.ImageFile = plugin(io.BytesIO(without_exif(data) if kind == "JPEG" else data))
+        image: ImageFile.ImageFile = opener(io.BytesIO(without_exif(data) if kind == "JPEG" else data))
         return image
     except Exception as error:
         raise _explain(error, kind, data) from error
@@ -339,13 +340,14 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 def supported(kind: str) -> bool:
     """Whether the packages that read a format of `FORMATS` are installed."""
     try:
-        plugin = import_module(_PLUGINS[kind][0])
+        module = import_module(_PLUGINS[kind][0])
     except ImportError:
         return False
-    return bool(getattr(plugin, "SUPPORTED", True))
+    return bool(getattr(module, "SUPPORTED", True))
 
 
-def _plugin(kind: str) -> Any:
+def plugin(kind: str) -> Any:
+    """What opens a file of a format of `FORMATS` as a Pillow image. Raises ImageError, which names the extra."""
     if not supported(kind):
         raise ImageError(
             "undecodable",
@@ -364,18 +366,18 @@ def _info(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
     kind = _kind(image)
     width, height = image.size
     orientation = _orientation(kind, image, data)
-    if kind == "TIFF":  # its size is as Pillow loads it, but for an orientation that stands in XMP alone
+    if kind == "TIFF":  # Pillow's size has the orientation of the tag applied, but not one that only XMP has
         width, height = upright_size(width, height, _tiff_xmp(image))
     return ImageInfo(format=kind, width=width, height=height, mode=image.mode, orientation=orientation)
 
 
 def _orientation(kind: str, image: ImageFile.ImageFile, data: bytes) -> int | None:
-    """What `PIL.ImageOps.exif_transpose` applies to the pixels as Pillow decodes them; None: nothing."""
+    """The orientation that `PIL.ImageOps.exif_transpose` applies to the pixels as Pillow decodes them, or None."""
     if kind == "TIFF":  # Pillow turns it while it loads
         return None
-    if kind == "PNG":  # metadata may stand behind the pixels, which are not read here
+    if kind == "PNG":  # metadata may follow the pixels, which are not read here
         return png_metadata(data).orientation
-    # The EXIF of an AVIF holds what `irot` and `imir` say, which Pillow does not apply; that of a HEIF is put to 1.
+    # Pillow copies `irot` and `imir` of an AVIF into EXIF and does not apply them; for a HEIF, EXIF is set to 1.
     exif = exif_of(kind, data) if kind == "JPEG" else image.info.get("exif")
     return Metadata(exif=exif, xmp=image.info.get("xmp")).orientation
 
@@ -386,7 +388,7 @@ def _tiff_xmp(image: ImageFile.ImageFile) -> int | None:
 
 
 def _check_end(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:
-    """Raises ImageError for a file that lacks its proper end, unless Pillow loads it all the same."""
+    """Raises ImageError for a file that ends early, unless Pillow loads it nevertheless."""
     kind = _kind(image)
     if ends_well(kind, data):
         return

@@ -1,6 +1,6 @@
 """Reads the format, the end and the orientation of an image file from its bytes, without a decoder.
 
-This module never rejects a file. Pillow decides that (`recaption.decode`), also if the structure looks wrong.
+This module never rejects a file. Pillow decides that (`recaption.decode`), even if the structure is invalid.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ STORED_SUFFIXES: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}  # by for
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")  # as PIL.TiffImagePlugin.PREFIXES
 _HEIF: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
-_CONTAINER: Final = (b"mif1", b"msf1")  # major brands that do not tell what is inside
+_CONTAINER: Final = (b"mif1", b"msf1")  # major brands that do not give the codec
 _SOS: Final = 0xDA
 _EXIF: Final = b"Exif\0\0"
 _RAW_PROFILE: Final = b"Raw profile type exif"
@@ -69,9 +69,9 @@ def _isobmff(data: bytes) -> str | None:
 
 
 def ends_well(kind: str, data: bytes) -> bool:
-    """Whether the file reaches the end that its own structure gives; True for formats whose structure does not tell.
+    """Whether the file reaches the end that its own structure gives; True if the structure does not give one.
 
-    False is no verdict: Pillow loads some files without a proper end.
+    Pillow loads some files for which this is False.
     """
     if kind == "JPEG":
         scan = next((start for marker, start, _ in jpeg_segments(data) if marker == _SOS), None)
@@ -101,7 +101,7 @@ def _bmp_end(data: bytes) -> int:
 
 
 def _tiff_end(data: bytes) -> int:
-    """Where the last strip or tile of a TIFF's first picture ends; 0 where that is not known (TIFF 6.0, section 8)."""
+    """Where the last strip or tile of a TIFF's first image ends; 0 if unknown (TIFF 6.0, section 8)."""
     if data[:4] not in _TIFF[:2] or len(data) < 8:
         return 0
     order = "<" if data[:2] == b"II" else ">"
@@ -152,7 +152,7 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker == 0xFF:
             at += 1
         elif marker == 0 or marker == 0xC8 or 0xD0 <= marker <= 0xD9 or 0xF0 <= marker <= 0xFD:
-            at += 2  # an escaped ff, or a marker that Pillow takes for one without a length
+            at += 2  # an escaped ff, or a marker that Pillow treats as one without a length
         elif marker < 0xC0:
             return
         else:
@@ -179,7 +179,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def plain_jpeg(data: bytes) -> bytes:
-    """The JPEG without segments that say nothing about pixels: EXIF, colour profiles, thumbnails, comments.
+    """The JPEG without segments that do not affect pixels: EXIF, colour profiles, thumbnails, comments.
 
     Keeps the application segments JFIF (e0) and Adobe (ee, which gives the colour transform).
     """
@@ -196,7 +196,7 @@ def plain_jpeg(data: bytes) -> bytes:
 def without_exif(data: bytes) -> bytes:
     """The JPEG without its EXIF, which Pillow parses on opening, slowly, and with warnings where it is damaged.
 
-    Pillow looks for a resolution, and refuses the whole file where that is of a strange form: such EXIF stays.
+    Pillow reads a resolution from EXIF and refuses a file in which it has an unusual type: such EXIF is kept.
     """
     exif = exif_of("JPEG", data)
     if exif is None or _exif_fields(exif).get(_X_RESOLUTION, _PLAIN)[:2] != _PLAIN:
@@ -212,7 +212,7 @@ def _without(data: bytes, spans: list[tuple[int, int]]) -> bytes:
         kept.append(view[at:start])
         at = end
     made = b"".join([*kept, view[at:]])
-    # Pillow wants a marker behind the first one: with junk there, an empty comment stands before it.
+    # Pillow requires a marker after the first one: if other bytes follow, insert an empty comment before them.
     return made if made.startswith(JPEG) else made[:2] + b"\xff\xfe\0\2" + made[2:]
 
 
@@ -232,7 +232,7 @@ def exif_of(kind: str, data: bytes) -> bytes | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Metadata:
-    """EXIF and XMP of an image file, each None if there is none."""
+    """EXIF and XMP of an image file; None if absent."""
 
     exif: bytes | None = None
     xmp: bytes | str | None = None
@@ -250,12 +250,12 @@ class Metadata:
 
 
 def png_metadata(data: bytes) -> Metadata:
-    """EXIF and XMP of a PNG, wherever they stand: of each kind the last chunk counts, as in PIL.PngImagePlugin.
+    """EXIF and XMP of a PNG, at any position: of each kind the last chunk counts, as in PIL.PngImagePlugin.
 
-    EXIF is a chunk of its own or, before PNG had one, ImageMagick's hex digits in a text.
+    EXIF is in its own chunk or, in older files, in ImageMagick's text chunk of hex digits.
     """
     exif, profile = None, None
-    texts: dict[str, bytes | str] = {}  # of "XML:com.adobe.xmp", which Pillow looks at first, and "xmp"
+    texts: dict[str, bytes | str] = {}  # of "XML:com.adobe.xmp", which Pillow reads first, and "xmp"
     animated = behind = False
     for name, start, end in _png_chunks(data):
         if name == b"acTL":
@@ -306,7 +306,7 @@ def _png_text(name: bytes, content: bytes) -> tuple[bytes, bytes | None]:
 
 
 def _raw_profile(text: bytes) -> bytes | None:
-    """EXIF as ImageMagick wrote it into PNGs before they had a chunk for it: a name, a length, and hex digits."""
+    """EXIF as ImageMagick writes it into older PNGs: a name, a length, and hex digits."""
     try:
         return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
     except ValueError:
@@ -314,7 +314,7 @@ def _raw_profile(text: bytes) -> bytes | None:
 
 
 def _exif_orientation(exif: bytes) -> int | None:
-    """The number in the field as Pillow reads it; 0 for a field that is no whole number, None if it sees no field.
+    """The number in the field as Pillow reads it; 0 if it is not a whole number, None if there is no field.
 
     Of several fields the first counts, and of several values. A field of an unknown type is skipped, and the directory
     ends at a value that lies outside of the block (PIL.TiffImagePlugin.ImageFileDirectory_v2.load).
@@ -339,7 +339,7 @@ def _exif_orientation(exif: bytes) -> int | None:
 
 
 def _whole_number(exif: bytes, order: str, kind: int, place: int) -> int:
-    """The first value of a field, 0 where it is no whole number."""
+    """The first value of a field, or 0 if it is not a whole number."""
     if kind not in _NUMBERS:
         return 0
     values = struct.unpack_from(order + _NUMBERS[kind], exif, place)
@@ -378,5 +378,5 @@ def _exif_directory(exif: bytes) -> Iterator[tuple[int, int, int, int]]:
         for place in range(at + 2, at + 2 + 12 * count, 12):
             tag, kind, values, _ = struct.unpack_from(order + "HHII", exif, place)
             yield tag, kind, values, place + 8
-    except struct.error:  # it ends early: what was read until then counts
+    except struct.error:  # it ends early: the fields read so far are kept
         return

@@ -13,7 +13,7 @@ from recaption.errors import DatasetError
 from recaption.types import SCHEMA_VERSION
 
 FLAT = ("images", "captions", "sub_captions", "tags", "rejects")
-"""The flat tables that every build has, one folder each. A pipeline can add tables of its own."""
+"""The flat tables that every build has, one folder each. A pipeline can add custom tables."""
 VERSION_KEY = b"recaption.schema_version"
 TABLE_KEY = b"recaption.table"
 
@@ -202,8 +202,8 @@ _SUB_TAIL = [
 ]
 
 
-def own(name: str, columns: pa.Schema) -> pa.Schema:
-    """A flat table of an annotator in `annotate.tables`: `sub_id`, `key`, then its own columns."""
+def custom_table(name: str, columns: pa.Schema) -> pa.Schema:
+    """A custom table (`annotate.tables`): `sub_id`, `key`, then `columns`."""
     head = [_f("sub_id", _STR, "sub-caption that the row is about"), _f("key", _STR, "key of the image")]
     return _table(name, [*head, *columns])
 

@@ -330,8 +330,8 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionFailure:
-    """A caption that could not be parsed, whose rows are missing in `table` of the pipeline's own, or some texts of
-    which have no token ids because `tokenizer` failed on them."""
+    """A caption that could not be parsed, whose rows are missing in the custom table `table`, or some texts of which
+    have no token ids because `tokenizer` failed on them."""
 
     caption_id: str
     table: str | None = None

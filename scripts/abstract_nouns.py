@@ -17,7 +17,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from recaption.annotate.lemma import singular
-from recaption.annotate.words import words
+from recaption.annotate.lexicon import word_set
 from training.tagger.sentences import THINGS
 from training.tagger.train import ewt, masc
 
@@ -25,8 +25,7 @@ from training.tagger.train import ewt, masc
 # because pictures show what carries them, top nouns (person, animal), communication (sign, letter), possession (coin),
 # shape (dot)
 PHYSICAL = frozenset((5, 6, 8, 13, 14, 15, 17, 18, 19, 20, 27, 3, 10, 21, 25))
-SEEN = frozenset(
-    words("""
+SEEN = word_set("""
     shadow reflection goal control wave stage shade step scale axis volume pitch stain stop digit spotlight spark wrench
     yard unit moisture crack hole gap bump dent fold crease wrinkle knot curl braid bun cut slice bite crumb drip splash
     ripple foam bubble shade tint stripe dot patch spot mark scratch tear rip dust dirt rust mold frost trail track path
@@ -34,8 +33,7 @@ SEEN = frozenset(
     catch hit shot serve cast press grip hold lift rest support brace cover wrap lining trim finish coat stack pile heap
     spread display exhibit show screen cue course field court range run-up approach pass entrance exit aisle row seating
     stand booth post base lead lock catch switch plug outlet socket fixture fitting appliance equipment gear kit set
-    """)
-)
+""")
 """Things in pictures although WordNet's texts mostly mean something else by the word."""
 OUT = Path(__file__).resolve().parent.parent / "recaption" / "annotate" / "data" / "abstract_nouns.txt"
 

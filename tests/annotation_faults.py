@@ -1,4 +1,4 @@
-"""Faults put into the annotator's rules, and what must hold of the captions that they did not hit."""
+"""Injects faults into the rules of the annotator, and checks that other captions are not affected."""
 
 from __future__ import annotations
 
@@ -18,49 +18,48 @@ from recaption.annotate import (
     Token,
     annotator,
     blocks,
-    dups,
+    distinct_words,
+    duplicates,
     flags,
-    flair,
-    kinds,
-    lang,
+    language,
     lemma,
     lexicon,
-    once,
-    pipeline,
     quotes,
+    spacy_tagger,
     split,
     tag,
-    tokens,
+    tagged_words,
+    token_counts,
     vocabulary,
     weight,
-    words,
 )
 from recaption.annotate.annotator import Annotated
 from recaption.types import Caption, SubCaption
 
 RULES = (
-    blocks, dups, flags, flair, kinds, lang, lemma, lexicon, once, quotes, split, tag, tokens, vocabulary, weight, words
+    blocks, distinct_words, duplicates, flags, language, lemma, lexicon, quotes, split, tag, tagged_words, token_counts,
+    vocabulary, weight,
 )  # fmt: skip
-"""Modules of which every function is a rule."""
-OWN_RULES = {
+"""Modules in which every function is a rule."""
+SELECTED_RULES = {
     annotator: (
-        "count_words", "_for_tagger", "_cut", "_spoken", "Annotator._caption", "Annotator._sub_caption",
-        "Annotator._labelled", "Annotator._sentences",
+        "count_words", "_text_for_tagger", "_tokens_by_span", "_content_tokens", "Annotator._caption",
+        "Annotator._sub_caption", "Annotator._with_labels", "Annotator._sentences",
     ),
-    pipeline: ("_words", "_universal_words", "Tagger._penn_words", "Tagger._universal"),
+    spacy_tagger: ("_tokens", "_universal_tokens", "Tagger._penn_tokens", "Tagger._universal"),
 }  # fmt: skip
-"""Rules in modules that hold the isolation itself, too."""
-NO_RULES = {"words.words", "tokens.Counters.provenance", "tokens.Counters.most", "once.embed_words_once"}
-"""Called when something is loaded, or in place of a rule that failed."""
+"""The rules of modules that also have the code that isolates failures."""
+NO_RULES = {"token_counts.TokenCounter.provenance", "token_counts.TokenCounter.upper_bound"}
+"""Called while something is loaded, or in place of a rule that failed."""
 ERRORS = (IndexError, ValueError, MemoryError, RecursionError, AssertionError, KeyError)
 
 
 class PanicException(BaseException):
-    """As the tokenizers library raises it."""
+    """Like the exception that the tokenizers library raises for a panic."""
 
 
 class Subjects:
-    """A table of a user's own."""
+    """A custom table."""
 
     name = "subjects"
     version = "1"
@@ -73,7 +72,7 @@ class Subjects:
 
 @dataclass(slots=True)
 class Faults:
-    """Counts the calls of every rule. `due`, given the rule's name, returns what that call must raise."""
+    """Counts the calls of every rule. `due` gets the name of the rule and returns what this call must raise."""
 
     due: Callable[[str], BaseException | None]
     calls: Counter[str]
@@ -102,15 +101,15 @@ def _functions(module: ModuleType) -> Iterator[tuple[str, Any, str, Any]]:
 
 
 @contextmanager
-def injected(due: Callable[[str], BaseException | None], own: Annotator) -> Iterator[Faults]:
-    """Every rule that the pass calls, wrapped; under every name that another module has imported it by."""
+def injected(due: Callable[[str], BaseException | None], tested: Annotator) -> Iterator[Faults]:
+    """Wrap every rule that the pass calls, also where another module has imported it."""
     faults = Faults(due, Counter())
     annotating = [m for n, m in sys.modules.items() if n.startswith("recaption.annotate") and m is not None]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (*RULES, *OWN_RULES):
+        for module in (*RULES, *SELECTED_RULES):
             short = module.__name__.rpartition(".")[2]
             for name, holder, attribute, function in list(_functions(module)):
-                if f"{short}.{name}" in NO_RULES or (module in OWN_RULES and name not in OWN_RULES[module]):
+                if f"{short}.{name}" in NO_RULES or (module in SELECTED_RULES and name not in SELECTED_RULES[module]):
                     continue
                 wrapped = faults.wrapped(f"{short}.{name}", function)
                 patch.setattr(holder, attribute, wrapped)
@@ -118,15 +117,15 @@ def injected(due: Callable[[str], BaseException | None], own: Annotator) -> Iter
                     for alias in [a for a, value in vars(other).items() if value is function]:
                         patch.setattr(other, alias, wrapped)
         for name in ("make_doc", "pipe"):
-            patch.setattr(own._tagger.nlp, name, faults.wrapped(f"spacy.{name}", getattr(own._tagger.nlp, name)))
+            patch.setattr(tested._tagger.nlp, name, faults.wrapped(f"spacy.{name}", getattr(tested._tagger.nlp, name)))
         patch.setattr(Subjects, "rows", faults.wrapped("Subjects.rows", Subjects.rows))
         yield faults
 
 
-def check(own: Annotator, images: Sequence[Sequence[Caption]], clean: Annotated, made: Annotated) -> int:
-    """Assert that captions which failed are whole and named, and that all others are as if those were not there.
+def check(tested: Annotator, images: Sequence[Sequence[Caption]], clean: Annotated, made: Annotated) -> int:
+    """Assert that captions which failed are kept whole and reported, and that all others are the same as without them.
 
-    `clean` is what comes of the images without a fault. Returns how many captions failed.
+    `clean` is the result without faults. Returns the number of captions that failed.
     """
     failures = [failure.caption_id for failure in made.failures if failure.table is None]
     named = set(failures)
@@ -140,9 +139,9 @@ def check(own: Annotator, images: Sequence[Sequence[Caption]], clean: Annotated,
             if caption.caption_id in failed:
                 (sub,) = result.sub_captions
                 assert (sub.text, sub.tags, sub.sub_id) == (caption.text, (), f"{caption.caption_id}#0")
-                assert 0 <= sub.weight <= 1 and set(sub.n_tokens) == set(own.tokenizers)
+                assert 0 <= sub.weight <= 1 and set(sub.n_tokens) == set(tested.tokenizers)
         if failed:
-            (undisturbed,) = own.annotate([[c for c in image if c.caption_id not in failed]])
+            (undisturbed,) = tested.annotate([[c for c in image if c.caption_id not in failed]])
         assert [c for c in done if c.caption_id not in failed] == list(undisturbed)
     lost = named | {failure.caption_id for failure in made.failures if failure.table == Subjects.name}
     rows = clean.tables[Subjects.name].to_pylist()

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import real_captions
 from golden_set import FLAGS, GOLDEN, FormatError, LabelledCaption, LabelledImage, Object, Sub, read
+from real_captions import FOLDER, folder
 from rich.console import Console
 from rich.table import Table
 
@@ -107,8 +109,8 @@ def _score_objects(sub: Sub, annotated: Caption, tallies: Tallies, wrong: list[W
     end = sub.start + len(sub.text)
     found = [tag for s in annotated.sub_captions for tag in s.objects if sub.start <= tag.char_start < end]
     said = [Object(tag.lemma, tag.attributes, tag.count, tag.plural) for tag in found]
-    for what, of in _OF_OBJECTS.items():
-        pair = Counter(v for o in said for v in of(o)), Counter(v for o in sub.objects for v in of(o))
+    for what, of in OF_OBJECTS.items():
+        pair = counted(of, said), counted(of, sub.objects)
         tallies[what].add(*pair)
         if wrong is not None and pair[0] != pair[1]:
             less = [[str(v) for v in x.elements()] for x in (pair[0] - pair[1], pair[1] - pair[0])]
@@ -119,13 +121,17 @@ def _head(thing: Object) -> str:
     return thing.lemma.split()[-1]
 
 
-_OF_OBJECTS: dict[str, Callable[[Object], list[Any]]] = {
+OF_OBJECTS: dict[str, Callable[[Object], list[Any]]] = {
     "heads": lambda o: [_head(o)],
     "names": lambda o: [o.lemma],
     "attributes": lambda o: [(_head(o), attribute) for attribute in o.attributes],
     "counts": lambda o: [(_head(o), o.count)] if o.count is not None else [],
     "plurals": lambda o: [_head(o)] if o.plural else [],
 }
+
+
+def counted(of: Callable[[Object], list[Any]], things: Iterable[Object]) -> Counter[Any]:
+    return Counter(value for thing in things for value in of(thing))
 
 
 def _flags_of(sub: SubCaption) -> frozenset[str]:
@@ -187,13 +193,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wrong", nargs="*", metavar="WHAT", help=f"list what is wrong in dev: {', '.join(WHAT)}")
     parser.add_argument("--heldout", action="store_true", help="score the held-out part too")
+    parser.add_argument("--real", action="store_true", help=f"score real captions, too, from the folder {FOLDER} names")
     parser.add_argument("--spacy-model", metavar="NAME", help="another pipeline than the shipped one")
     options = parser.parse_args()
     annotator = Annotator(Annotate(spacy_model=options.spacy_model))
-    for name, images in parts().items():
-        if name == "heldout" and not options.heldout:
+    sets = parts()
+    if options.real:
+        if (where := folder()) is None:
+            parser.error(f"--real needs {FOLDER}=FOLDER, the folder with the captions as *.jsonl")
+        sets |= {f"real {name}": images for name, images in real_captions.parts(where).items()}
+    for name, images in sets.items():
+        heldout = name.endswith("heldout")
+        if heldout and not options.heldout:
             continue
-        wrong: list[Wrong] | None = [] if options.wrong is not None and name != "heldout" else None
+        wrong: list[Wrong] | None = [] if options.wrong is not None and not heldout else None
         _report(name, images, [score(image, annotator, wrong) for image in images])
         for entry in wrong or ():
             if not options.wrong or entry.what in options.wrong:

@@ -1,4 +1,4 @@
-"""recaption.decode: what is taken, what is refused and why, and that nothing but ImageError ever comes out."""
+"""recaption.decode: supported files, rejected files with their reasons, and no other error than ImageError."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ SAVED = {
 
 
 @pytest.mark.parametrize("name", SAVED)
-def test_every_format_is_taken_and_its_header_told(name: str) -> None:
+def test_every_format_is_decoded_and_its_header_read(name: str) -> None:
     info = check_header(SAVED[name], LIMITS)
     assert (info.format, info.width, info.height) == (name.split()[0], 64, 48)
     image = decode(SAVED[name], LIMITS)
@@ -92,7 +92,7 @@ def test_every_format_is_taken_and_its_header_told(name: str) -> None:
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_avif() -> None:
+def test_an_avif_is_decoded_and_a_cut_one_rejected() -> None:
     data = encode(picture(), "AVIF")
     assert check_header(data, LIMITS).format == "AVIF"
     assert decode(data, LIMITS).size == (64, 48)
@@ -183,7 +183,7 @@ def _outcome(call: Any, data: bytes) -> str | None:
 
 
 def _disagreements(first: int, count: int) -> list[str]:
-    """Where Pillow and we say different things about mutated files."""
+    """Mutated files for which the verdicts of Pillow and recaption differ."""
     found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -212,7 +212,7 @@ def test_pillow_decides_about_many_mutated_files() -> None:
 
 
 @pytest.mark.parametrize("name", ["jpeg exif", "jpeg phone"])
-def test_strange_exif_is_judged_as_pillow_judges_it(name: str) -> None:
+def test_unusual_exif_is_accepted_when_pillow_accepts_it(name: str) -> None:
     data = originals()[name]
     field = struct.pack("<HHI", 0x011A, 5, 1) if b"II*" in data else struct.pack(">HHI", 0x011A, 5, 1)
     order = "<" if field[0] == 0x1A else ">"
@@ -224,7 +224,7 @@ def test_strange_exif_is_judged_as_pillow_judges_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["gif", "bmp", "tiff", "tiff grey", "tiff lzw", "tiff tiles", "avif", "heif"])
-def test_a_cut_of_other_formats_is_seen_without_decoding(name: str) -> None:
+def test_a_cut_of_other_formats_is_found_without_decoding(name: str) -> None:
     if name.upper() in FORMATS and not supported(name.upper()):
         pytest.skip(f"nothing here reads {name}")
     rgb = Image.effect_noise((64, 48), 90).convert("RGB")
@@ -286,7 +286,7 @@ def test_no_bytes_is_empty() -> None:
         b"\xff\xd8\xff\xe0\0\x10JFIF\0" + b"\xff" * 40 + b"\xff\xda\0\2" + b"\xff\xd9",
     ],
 )
-def test_what_is_no_image_is_undecodable(data: bytes) -> None:
+def test_bytes_that_are_not_an_image_are_undecodable(data: bytes) -> None:
     assert reason_of(data) == reason_of(data, call=check_header) == "undecodable"
 
 
@@ -301,7 +301,7 @@ def test_damaged_pixels_of_a_whole_file_are_undecodable() -> None:
     ("size", "reason"),
     [((64, 7), "too_small"), ((7, 64), "too_small"), ((400, 19), "extreme_aspect"), ((8, 160), None)],
 )
-def test_sides(size: tuple[int, int], reason: str | None) -> None:
+def test_limits_of_sides_pixels_and_aspect(size: tuple[int, int], reason: str | None) -> None:
     data = encode(picture(size), "PNG")
     if reason is None:
         assert decode(data, LIMITS).size == size
@@ -309,7 +309,7 @@ def test_sides(size: tuple[int, int], reason: str | None) -> None:
         assert reason_of(data) == reason_of(data, call=check_header) == reason
 
 
-def test_a_bomb_is_seen_in_the_header_and_no_warning_is_given() -> None:
+def test_a_decompression_bomb_is_found_in_the_header_without_a_warning() -> None:
     # Warnings are errors here: Pillow's own would be one from 89 million pixels on.
     for width, height in ((10_001, 10_000), (12_000, 12_000), (50_000, 50_000)):
         assert reason_of(png_claiming(width, height)) == "too_many_pixels"
@@ -319,14 +319,14 @@ def test_a_bomb_is_seen_in_the_header_and_no_warning_is_given() -> None:
     assert reason_of(gif) in ("too_many_pixels", "truncated", "undecodable")
 
 
-def test_large_image_within_the_limits_needs_no_permission_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_image_within_the_limits_ignores_pillows_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     for name in ("JPEG", "PNG"):
         assert decode(SAVED[name], LIMITS).size == (64, 48)
     assert Image.MAX_IMAGE_PIXELS == 1000
 
 
-def test_transparency_is_laid_over_white() -> None:
+def test_transparency_is_composited_over_white() -> None:
     clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
     half = Image.new("RGBA", (16, 16), (255, 0, 0, 128))
     palette = Image.new("P", (16, 16), 0)
@@ -342,7 +342,7 @@ def test_transparency_is_laid_over_white() -> None:
     assert decode(encode(key, "PNG", transparency=(1, 2, 3)), LIMITS).getpixel((3, 3)) == (255, 255, 255)
 
 
-def test_other_pixel_layouts() -> None:
+def test_other_pixel_modes_become_rgb() -> None:
     cmyk = decode(encode(picture(mode="CMYK"), "JPEG"), LIMITS).getpixel((8, 8))
     assert cmyk[0] > 180 and cmyk[1] < 80
     assert decode(encode(picture(mode="L"), "JPEG"), LIMITS).mode == "RGB"
@@ -354,7 +354,7 @@ def test_other_pixel_layouts() -> None:
     assert to_rgb(Image.new("F", (4, 4), 90.0)).getpixel((0, 0)) == (90, 90, 90)
 
 
-def test_of_an_animation_it_is_the_first_frame() -> None:
+def test_of_an_animation_the_first_frame_is_decoded() -> None:
     frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "lime", "blue")]
     for name, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})):
         data = encode(frames[0], name, save_all=True, append_images=frames[1:], **options)
@@ -363,7 +363,7 @@ def test_of_an_animation_it_is_the_first_frame() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
-def test_orientation_is_told_and_applied_where_it_is_given(format: str, orientation: int) -> None:
+def test_orientation_is_read_and_applied_if_given(format: str, orientation: int) -> None:
     if not supported(format):
         pytest.skip(f"this Pillow has no {format}")
     data = encode(picture(), format, exif=exif(orientation), **({} if format in ("JPEG", "TIFF") else {"quality": 100}))
@@ -433,7 +433,7 @@ def assert_upright_as_pillow_has_it(data: bytes) -> None:
 @pytest.mark.parametrize("in_xmp", [None, xmp(1), xmp(3), xmp(6), xmp(5, element=True), xmp(9), b"<x:xmpmeta/>"])
 @pytest.mark.parametrize("in_exif", [None, 1, 3, 8])
 @pytest.mark.parametrize("format", ["JPEG", "MPO", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
-def test_orientation_in_exif_and_xmp_is_as_pillow_has_it(
+def test_orientation_in_exif_and_xmp_is_as_pillow_reads_it(
     format: str, in_exif: int | None, in_xmp: bytes | None
 ) -> None:
     if format != "MPO" and not supported(format):
@@ -447,7 +447,7 @@ def test_orientation_in_exif_and_xmp_is_as_pillow_has_it(
 
 
 @pytest.mark.parametrize("kind", [b"iTXt", b"zTXt", b"tEXt"])
-def test_xmp_in_any_text_of_a_png(kind: bytes) -> None:
+def test_xmp_in_each_kind_of_png_text_is_read(kind: bytes) -> None:
     data = SAVED["PNG"]
     for at in (33, len(data) - 12):  # before and behind the pixels
         for deflated in (False, True) if kind == b"iTXt" else (kind == b"zTXt",):
@@ -465,7 +465,7 @@ def test_xmp_in_any_text_of_a_png(kind: bytes) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(noise=st.data())
-def test_damaged_exif_turns_an_image_as_pillow_turns_it(noise: st.DataObject) -> None:
+def test_damaged_exif_turns_an_image_as_in_pillow(noise: st.DataObject) -> None:
     block = bytearray(exif(6).tobytes()[6:])
     for _ in range(noise.draw(st.integers(1, 3))):
         at = noise.draw(st.integers(0, len(block) - 1))
@@ -499,7 +499,7 @@ def test_orientation_of_any_type_is_as_pillow_reads_it(kind: int, count: int) ->
         assert_upright_as_pillow_has_it(made)
 
 
-def test_orientation_of_a_png_behind_its_pixels_and_of_odd_exif() -> None:
+def test_orientation_of_a_png_after_its_pixels_and_of_unusual_exif() -> None:
     block = exif(8).tobytes()
     data = encode(picture(), "PNG", exif=exif(8))
     at = data.index(b"eXIf") - 4
@@ -539,7 +539,7 @@ def test_orientation_of_a_png_by_imagemagick(deflated: bool) -> None:
             assert check_header(with_profile(broken, at), LIMITS).orientation is None
 
 
-def test_damaged_exif_costs_neither_the_image_nor_a_warning() -> None:
+def test_damaged_exif_neither_rejects_the_image_nor_warns() -> None:
     data = encode(picture(), "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x34" * 20)
     assert decode(data, LIMITS).size == (64, 48)
 
@@ -561,7 +561,7 @@ def test_fit_stays_within_the_budget_and_keeps_the_shape(width: int, height: int
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_budget(format: str) -> None:
+def test_an_image_above_the_pixel_budget_is_scaled_down(format: str) -> None:
     data = encode(picture((1600, 1200)), format)
     image = decode(data, LIMITS, max_pixels=100_000)
     assert 95_000 < image.width * image.height <= 100_000
@@ -586,7 +586,7 @@ def test_jpeg_is_decoded_at_reduced_scale(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.1])
-def test_a_share_of_the_pixels_is_a_share_of_what_the_budget_leaves(share: float) -> None:
+def test_a_share_applies_to_the_pixels_within_the_budget(share: float) -> None:
     data = encode(picture((400, 200)), "PNG")
     for budget, usual in ((None, 400 * 200), (20_000, 20_000), (10**9, 400 * 200)):
         image = decode(data, LIMITS, max_pixels=budget, share=share)
@@ -595,7 +595,7 @@ def test_a_share_of_the_pixels_is_a_share_of_what_the_budget_leaves(share: float
     assert decode(data, LIMITS, share=1e-9).size == (1, 1)
 
 
-def test_the_decoder_keeps_the_shares_of_an_image_apart() -> None:
+def test_the_decoder_caches_each_share_of_an_image_separately() -> None:
     data = encode(picture((40, 20)), "PNG")
     decoder = Decoder(LIMITS, max_pixels=400)
     usual, fewer = decoder.decode(data, "x"), decoder.decode(data, "x", 0.5)
@@ -606,7 +606,7 @@ def test_the_decoder_keeps_the_shares_of_an_image_apart() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=400))
-def test_random_bytes(data: bytes) -> None:
+def test_random_bytes_raise_only_image_errors(data: bytes) -> None:
     assert reason_of(data) in ("empty", "undecodable", "truncated")
 
 
@@ -642,7 +642,7 @@ def test_the_decoder_decodes_an_image_once() -> None:
     assert decoder.decoded == 4
 
 
-def test_the_decoder_remembers_errors_too_and_gives_each_caller_its_own() -> None:
+def test_the_decoder_caches_errors_and_raises_a_new_one_for_each_caller() -> None:
     decoder = Decoder(LIMITS)
     errors = []
     for _ in range(2):

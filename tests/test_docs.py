@@ -237,6 +237,32 @@ def test_links_lead_somewhere(document: Path) -> None:
     assert [link for link in local if not (document.parent / link).exists()] == []
 
 
+def test_messages_that_troubleshooting_quotes_exist() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    section = page.partition("## Messages")[2].partition("\n## ")[0]
+    quoted = re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
+    written = messages()
+    unknown = [text for text in quoted if not any(quotes(text, message) for message in written)]
+    assert len(quoted) > 10 and unknown == ["recaption: command not found"]  # that one is the shell's
+
+
+def messages() -> set[str]:
+    """All texts in the code of recaption, with `…` for values that are filled in."""
+    found: set[str] = set()
+    for path in (ROOT / "recaption").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                found.add("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def quotes(text: str, message: str) -> bool:
+    """Whether `text` is a part of `message`; `…` in `text` stands for anything."""
+    return re.search(".*".join(map(re.escape, text.split("…"))), message, re.DOTALL) is not None
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.read_text("utf-8").splitlines()) <= 150
 

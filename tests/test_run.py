@@ -23,7 +23,7 @@ from recaption import config
 from recaption.errors import EngineDead, UserError
 from recaption.io.store import open_store
 from recaption.progress import Display
-from recaption.source.recorded import POSITIONS, record_rule
+from recaption.source.keys import POSITIONS, record_rule
 from recaption.tokenids import TokenIds
 from recaption.validate import validate_output
 
@@ -371,7 +371,7 @@ def test_several_raw_captions_are_all_kept_and_what_is_unused_is_said(tmp_path: 
     data["generate"][1] = {"id": "short", "model": "column", "column": "text"}
     outcome = run(data)
     assert outcome.unused == (
-        "files that are no images: 1 .txt",
+        "files that are not images: 1 .txt",
         "images that no table names, so they have no columns: 2",
     )
     shard = next((out / "dataset" / "captions").glob("*.parquet"))

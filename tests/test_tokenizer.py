@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tokenizer_files import clip
 
-from recaption.annotate.tokens import Counters
+from recaption.annotate.token_counts import TokenCounter
 from recaption.demo.scenes import describe_long, sample_scene
 from recaption.errors import ConfigError, MissingExtra
 from recaption.load.encoding import encoder_for
@@ -102,7 +102,7 @@ def test_clip_differs_from_open_clip_where_ftfy_changes_the_text() -> None:
 
 
 def test_open_clips_in_a_build_and_in_the_loader() -> None:
-    counts = Counters(["clip", "open_clip"]).count(["“A dog”"])
+    counts = TokenCounter(["clip", "open_clip"]).count(["“A dog”"])
     assert counts == [{"clip": 8, "open_clip": 6}] and column_name("open_clip") == "open_clip"
     facts = Encoder("open_clip").facts
     assert (facts.start, facts.end, facts.vocabulary, facts.composable) == ((49406,), (49407,), 49408, False)

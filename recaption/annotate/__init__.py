@@ -1,9 +1,10 @@
 """Turns captions into sub-captions: split, tag, flag, weigh.
 
-Other folders need only `Annotator`. `OwnTable` and `Token` are for users who add a custom table."""
+Other packages need only `Annotator`. `CustomTable` and `Token` are for users who write a custom table.
+"""
 
 from recaption.annotate.annotator import Annotator, count_words
-from recaption.annotate.kinds import Token
-from recaption.annotate.own import OwnTable
+from recaption.annotate.custom_tables import CustomTable
+from recaption.annotate.tagged_words import Token
 
-__all__ = ["Annotator", "OwnTable", "Token", "count_words"]
+__all__ = ["Annotator", "CustomTable", "Token", "count_words"]

@@ -1,7 +1,7 @@
-"""Captions into sub-captions with tags, flags and weights: one pass of the spaCy pipeline over many images.
+"""Turns captions into sub-captions with tags, flags and weights, in one pass of the spaCy pipeline over many images.
 
-A caption that makes a rule raise, or that is longer than the rules read, is kept whole as one sub-caption without tags
-(`is_unparsed`). Nothing that one caption does changes another's sub-captions or ends the pass.
+A caption on which a rule raises, or that is longer than `MAX_CHARACTERS`, is kept whole as one sub-caption without tags
+(`is_unparsed`). A failure on one caption neither changes another caption's sub-captions nor ends the pass.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from recaption.annotate import flags, flair, lang, own, split
-from recaption.annotate.dups import Seen
-from recaption.annotate.kinds import Token
-from recaption.annotate.pipeline import Tagger
+from recaption.annotate import flags, split
+from recaption.annotate import lexicon as lex
+from recaption.annotate.custom_tables import CustomRows, load_tables
+from recaption.annotate.duplicates import NO_REPETITION, EarlierSentences
+from recaption.annotate.language import guess_language
+from recaption.annotate.openers import content_start
 from recaption.annotate.quotes import quoted
+from recaption.annotate.spacy_tagger import Tagger
 from recaption.annotate.tag import tags
-from recaption.annotate.tokens import Counters
+from recaption.annotate.tagged_words import Token
+from recaption.annotate.token_counts import TokenCounter
 from recaption.annotate.vocabulary import Vocabulary
 from recaption.annotate.weight import weight
 from recaption.config import Annotate
@@ -32,22 +36,24 @@ from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "3"
-"""Of tagging, flags and weights; enters the build fingerprint. Raise it whenever an output may change."""
+VERSION = "4"
+"""Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
-LONGEST = 65_536
-"""Code points of a caption that the rules read; no stored answer is longer. Every rule takes linear time, so this
-bounds the time that one caption can take."""
+MAX_CHARACTERS = 65_536
+"""Longest caption that is parsed, in code points; stored answers are never longer. Every rule takes linear time, so
+this bounds the time that one caption can take."""
 
 _ZONE = 1024  # captions per memory zone
-# Runs without a space, but not in scripts that have none, and Markdown
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
-_LONGEST = 128  # characters of a word
-_NO_WORDS = re.compile(rf"[^\s{_UNSPACED}]{{{_LONGEST + 1},}}|\*{{1,3}}|_{{2,3}}|`{{1,3}}|(?m:^#{{1,6}})")
-_UNKNOWN: Final[dict[str, Any]] = {  # flags that `weight` gets for a caption that was not parsed
+# Replaced by spaces for the tagger: runs without a space, except in scripts without spaces, and Markdown.
+_SCRIPTS_WITHOUT_SPACES = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
+_MAX_WORD = 128  # characters
+_NOT_WORDS = re.compile(
+    rf"[^\s{_SCRIPTS_WITHOUT_SPACES}]{{{_MAX_WORD + 1},}}|\*{{1,3}}|_{{2,3}}|`{{1,3}}|(?m:^#{{1,6}})"
+)
+_UNPARSED: Final[dict[str, Any]] = {  # arguments of `weight` for a caption that was not parsed
     "objects": None,
-    "said_before": 0.0,
-    **dict.fromkeys(("is_dup", "is_fragment", "is_negation", "is_meta", "is_boilerplate"), False),
+    "repetition": NO_REPETITION,
+    **dict.fromkeys(("is_fragment", "is_negation", "is_meta", "is_boilerplate"), False),
 }
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x1B00)) if unicodedata.category(c).startswith("M"))
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
@@ -55,13 +61,18 @@ _WORD = re.compile(f"[{_IDEOGRAPH}]|[^\\W_](?:[^\\W_{_IDEOGRAPH}]|[{_MARKS}]|['â
 
 
 def count_words(text: str) -> int:
-    """Words of a text: runs of letters and digits, apostrophes and hyphens inside; an ideograph or kana is one each."""
+    """Number of words: runs of letters and digits, with apostrophes and hyphens inside. Each ideograph, kana or Hangul
+    syllable is one word."""
     return len(_WORD.findall(text))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotated:
-    """Captions with their sub-captions, per image; the tables of `annotate.tables`; and what failed, in order."""
+    """The result of one pass.
+
+    `images` has the annotated captions of each image, `tables` the rows of the custom tables by table name, `failures`
+    the captions on which annotation or a custom table failed, in order.
+    """
 
     images: list[tuple[Caption, ...]]
     tables: dict[str, pa.Table]
@@ -70,7 +81,7 @@ class Annotated:
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """A span with its tokens."""
+    """A span of a caption with its tokens."""
 
     start: int
     end: int
@@ -78,113 +89,117 @@ class _Sentence:
 
 
 class Annotator:
-    """Built once per process. Pure: the same captions always give the same sub-captions.
+    """Annotates captions. Build one per process. Pure: the same captions always give the same sub-captions.
 
-    Raises ConfigError at once if the spaCy pipeline, the vocabulary or a tokenizer of `settings` is not available.
+    Raises ConfigError if the spaCy pipeline, the vocabulary, a tokenizer or a custom table of `settings` is not
+    available.
     """
 
     def __init__(self, settings: Annotate) -> None:
         self._tagger = Tagger(settings.spacy_model)
         self._vocabulary = Vocabulary(settings.vocabulary) if settings.vocabulary else None
-        self._splitter = flair if settings.splitter == "flair_regex" else split
         self._settings = settings
-        self._counters = Counters(settings.tokenizers)
-        self._own = own.load(settings.tables)
+        self._token_counter = TokenCounter(settings.tokenizers)
+        self._tables = load_tables(settings.tables)
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
         """Names of the `n_tokens_<name>` columns."""
-        return self._counters.names
+        return self._token_counter.names
 
     def provenance(self) -> dict[str, str]:
-        """The inputs of sub-captions other than the captions. They enter the build fingerprint."""
-        ours = {"splitter": f"{self._settings.splitter}-{self._splitter.VERSION}", "annotator": VERSION}
+        """Everything beside the captions that determines the sub-captions. Enters the build fingerprint."""
+        version = split.FLAIR_VERSION if self._settings.splitter == "flair_regex" else split.VERSION
+        ours = {"splitter": f"{self._settings.splitter}-{version}", "annotator": VERSION}
         if self._vocabulary:
             ours["vocabulary"] = self._vocabulary.sha256
-        ours |= {f"table.{table.name}": table.version for table in self._own}
-        return {**self._tagger.provenance(), **ours, **self._counters.provenance()}
+        ours |= {f"table.{table.name}": table.version for table in self._tables}
+        return {**self._tagger.provenance(), **ours, **self._token_counter.provenance()}
 
     def annotate(self, images: Sequence[Sequence[Caption]]) -> list[tuple[Caption, ...]]:
-        """The captions of each image, in pipeline order, with `sub_captions` (and `lang`, where it was None) filled in.
+        """The captions of each image, in the given order, with `sub_captions` filled in, and `lang` where it was None.
 
-        Texts are those of `recaption.text.normalise`. Memory beyond the result does not grow with the number of images.
+        The texts must be normalised (`recaption.text.normalise`). Memory beyond the result does not grow with the
+        number of images.
         """
         return self.annotate_with_tables(images).images
 
     def annotate_with_tables(self, images: Sequence[Sequence[Caption]]) -> Annotated:
-        """As `annotate`, with the tables of `annotate.tables`, made in the same pass, and the captions that failed."""
+        """As `annotate`, with the custom tables, made in the same pass, and the captions that failed."""
         parsed = self._parse([caption for image in images for caption in image])
-        rows = own.Rows(self._own)
+        rows = CustomRows(self._tables)
         failures: list[CaptionFailure] = []
         with _collector_paused():
-            out = [self._image(image, list(islice(parsed, len(image))), rows, failures) for image in images]
-        tables, refused = rows.tables()
-        return Annotated(images=out, tables=tables, failures=(*failures, *refused))
+            done = [self._image(image, list(islice(parsed, len(image))), rows, failures) for image in images]
+        tables, table_failures = rows.tables()
+        return Annotated(images=done, tables=tables, failures=(*failures, *table_failures))
 
     def _parse(self, captions: list[Caption]) -> Iterator[list[_Sentence] | Failed]:
         rest = iter(captions)
         while zone := list(islice(rest, _ZONE)):
             gc.collect(0)  # only objects created since the last zone
-            texts = [attempt(_for_tagger, caption.text) for caption in zone]
-            tagged = self._tagger.words(["" if isinstance(text, Failed) else text for text in texts])
-            for caption, text, words in zip(zone, texts, tagged, strict=True):
+            texts = [attempt(_text_for_tagger, caption.text) for caption in zone]
+            tagged = self._tagger.tokens(["" if isinstance(text, Failed) else text for text in texts])
+            for caption, text, tokens in zip(zone, texts, tagged, strict=True):
                 if isinstance(text, Failed):
                     yield text
-                elif isinstance(words, Failed):
-                    yield words
+                elif isinstance(tokens, Failed):
+                    yield tokens
                 else:
-                    yield attempt(self._sentences, caption.text, words)
+                    yield attempt(self._sentences, caption.text, tokens)
 
-    def _sentences(self, text: str, words: Sequence[Token]) -> list[_Sentence]:
-        return list(_cut(self._splitter.split(text), words))
+    def _sentences(self, text: str, tokens: Sequence[Token]) -> list[_Sentence]:
+        is_flair = self._settings.splitter == "flair_regex"
+        spans = split.split_like_flair(text) if is_flair else split.split(text)
+        return list(_tokens_by_span(spans, tokens))
 
     def _image(
         self,
         captions: Sequence[Caption],
         parsed: list[list[_Sentence] | Failed],
-        rows: own.Rows,
+        rows: CustomRows,
         failures: list[CaptionFailure],
     ) -> tuple[Caption, ...]:
-        """The captions of one image. Changes `parsed`: a caption that fails becomes Failed there."""
+        """The annotated captions of one image. Appends to `rows` and `failures`, and replaces the sentences of a
+        caption that fails by Failed in `parsed`."""
         while True:
-            seen, done = Seen(), []
+            earlier, done = EarlierSentences(), []
             for n, (caption, sentences) in enumerate(zip(captions, parsed, strict=True)):
                 if isinstance(sentences, Failed):
-                    done.append(self._whole(caption))
+                    done.append(self._unparsed(caption))
                     continue
-                made = attempt(self._caption, caption, sentences, seen)
-                if isinstance(made, Failed):
-                    parsed[n] = made
-                    break  # start again without it: `seen` may hold half of its sentences
-                done.append(made)
+                annotated = attempt(self._caption, caption, sentences, earlier)
+                if isinstance(annotated, Failed):
+                    parsed[n] = annotated
+                    break  # start again without this caption: `earlier` may hold some of its sentences
+                done.append(annotated)
             else:
                 break
         for caption, sentences in zip(done, parsed, strict=True):
             if isinstance(sentences, Failed):
                 failures.append(CaptionFailure(caption_id=caption.caption_id, error=sentences.error))
-            elif self._own:
+            elif self._tables:
                 failures += rows.add(caption, [sentence.tokens for sentence in sentences])
         return tuple(done)
 
-    def _caption(self, caption: Caption, sentences: list[_Sentence], seen: Seen) -> Caption:
-        spoken = caption.lang or lang.guess(caption.text)
-        counts = self._counters.count([caption.text[s.start : s.end] for s in sentences])
-        last = len(sentences) - 1
+    def _caption(self, caption: Caption, sentences: list[_Sentence], earlier: EarlierSentences) -> Caption:
+        caption = replace(caption, lang=caption.lang or guess_language(caption.text))
+        counts = self._token_counter.count([caption.text[s.start : s.end] for s in sentences])
         subs = [
-            self._sub_caption(caption, idx, sentence, spoken, idx == last, seen, counts[idx])
+            self._sub_caption(caption, idx, sentence, idx == len(sentences) - 1, earlier, counts[idx])
             for idx, sentence in enumerate(sentences)
         ]
-        return replace(caption, lang=spoken, sub_captions=tuple(subs))
+        return replace(caption, sub_captions=tuple(subs))
 
-    def _whole(self, caption: Caption) -> Caption:
+    def _unparsed(self, caption: Caption) -> Caption:
         """The caption as one sub-caption without tags. Never fails: each rule that raises has a substitute."""
         text = caption.text
-        spoken = caption.lang or attempt(lang.guess, text)
-        spoken = "und" if isinstance(spoken, Failed) else spoken
+        lang = caption.lang or attempt(guess_language, text)
+        lang = "und" if isinstance(lang, Failed) else lang
         n_words = attempt(count_words, text)
         n_words = len(text.split()) if isinstance(n_words, Failed) else n_words
-        counts = attempt(self._counters.count, [text])
-        drawn = attempt(partial(weight, self._settings.weights, n_words=n_words, **_UNKNOWN))
+        counts = attempt(self._token_counter.count, [text])
+        factor = attempt(partial(weight, self._settings.weights, n_words=n_words, **_UNPARSED))
         sub = SubCaption(
             sub_id=f"{caption.caption_id}#0",
             idx=0,
@@ -196,52 +211,50 @@ class Annotator:
             is_first=True,
             is_last=True,
             is_unparsed=True,
-            lang=spoken,
-            weight=0.0 if isinstance(drawn, Failed) else drawn,
-            n_tokens=self._counters.most(text) if isinstance(counts, Failed) else counts[0],
+            lang=lang,
+            weight=0.0 if isinstance(factor, Failed) else factor,
+            n_tokens=self._token_counter.upper_bound(text) if isinstance(counts, Failed) else counts[0],
         )
-        return replace(caption, lang=spoken, sub_captions=(sub,))
+        return replace(caption, lang=lang, sub_captions=(sub,))
 
     def _sub_caption(
         self,
         caption: Caption,
         idx: int,
         sentence: _Sentence,
-        spoken: str,
         is_last: bool,
-        seen: Seen,
+        earlier: EarlierSentences,
         n_tokens: Mapping[str, int],
     ) -> SubCaption:
         text = caption.text[sentence.start : sentence.end]
         sub_id = f"{caption.caption_id}#{idx}"
-        language = spoken.split("-")[0]
-        english, tagged = language == "en", language == self._tagger.lang
-        content = flags.content_start(text) if english else 0
-        begin = sentence.start + content
-        words = _spoken(sentence, text, begin)
-        found = self._labelled(tags(words, caption.text)) if tagged else ()
-        speaks = english and tagged and not content and flags.is_assistant(words, text)
-        if speaks:
+        language = (caption.lang or "und").split("-")[0]
+        is_english, is_tagged = language == "en", language == self._tagger.lang
+        opener = content_start(text, sentence.tokens, sentence.start) if is_english else 0  # its length
+        content = _content_tokens(sentence, text, opener)
+        found = self._with_labels(tags(content, caption.text)) if is_tagged else ()
+        is_meta = is_english and is_tagged and not opener and flags.is_assistant(content, text)
+        if is_meta:
             found = tuple(replace(tag, kind="meta") if tag.kind == "object" else tag for tag in found)
         objects = tuple(tag for tag in found if tag.kind == "object")
-        # "It is an image of solitude" and "Photo: J. Doe" are about nothing else
-        if content and tagged and not objects:
-            speaks = text[:content].rstrip().endswith(":")
-            content, begin, words = 0, sentence.start, _spoken(sentence, text, sentence.start)
+        visible = [tag.char_start for tag in found if _is_visible(tag)]
+        if opener and is_tagged and not visible:  # "It is an image of solitude", "Photo: J. Doe"
+            is_meta = text[:opener].rstrip().endswith(":")
+            opener, content = 0, _content_tokens(sentence, text, 0)
         n_words = count_words(text)
-        dup_of, said_before = seen.add(sub_id, text[content:], objects)
+        repetition = earlier.add(sub_id, text[opener:], objects)
         has_end, is_cut = split.has_end(text), is_last and caption.finish_reason == "length"
-        wordless = not tagged and not any(map(str.isalpha, text))  # "1234": no object, no verb, in any language
+        has_no_letter = not is_tagged and not any(map(str.isalpha, text))  # "1234": no object or verb in any language
         is_fragment = (
             flags.is_fragment(sentence.tokens, has_end=has_end, is_cut=is_cut)
-            if tagged
-            else (is_cut or wordless) and not has_end
+            if is_tagged
+            else (is_cut or has_no_letter) and not has_end
         )
-        is_negation = english and flags.is_negation(text, sentence.tokens)
-        is_meta = speaks or (
-            english
-            and tagged
-            and flags.is_meta(words, text, has_objects=bool(objects), has_opener=content > 0, is_fragment=is_fragment)
+        is_negation = is_english and flags.is_negation(text, sentence.tokens)
+        is_meta = is_meta or (
+            is_english
+            and is_tagged
+            and flags.is_meta(content, text, visible=visible, has_opener=opener > 0, is_fragment=is_fragment)
         )
         return SubCaption(
             sub_id=sub_id,
@@ -250,79 +263,86 @@ class Annotator:
             char_start=sentence.start,
             char_end=sentence.end,
             n_words=n_words,
-            content_start=begin,
+            content_start=sentence.start + opener,
             is_first=idx == 0,
             is_last=is_last,
             is_fragment=is_fragment,
             is_negation=is_negation,
             is_meta=is_meta,
-            is_boilerplate=content > 0,
+            is_boilerplate=opener > 0,
             is_unparsed=False,
-            dup_of=dup_of,
-            lang=spoken,
+            dup_of=repetition.dup_of,
+            lang=caption.lang,
             weight=weight(
                 self._settings.weights,
                 n_words=n_words,
-                objects=objects if tagged or wordless else None,
-                said_before=said_before,
-                is_dup=dup_of is not None,
+                objects=objects if is_tagged or has_no_letter else None,
+                repetition=repetition,
                 is_fragment=is_fragment,
                 is_negation=is_negation,
                 is_meta=is_meta,
-                is_boilerplate=content > 0,
+                is_boilerplate=opener > 0,
             ),
             n_tokens=n_tokens,
             tags=found,
         )
 
-    def _labelled(self, found: tuple[Tag, ...]) -> tuple[Tag, ...]:
+    def _with_labels(self, found: tuple[Tag, ...]) -> tuple[Tag, ...]:
         if self._vocabulary is None:
             return found
-        things = ("object", "absent")
         label = self._vocabulary.label
         return tuple(
-            replace(tag, label=label(tag.lemma, tag.attributes)) if tag.kind in things else tag for tag in found
+            replace(tag, label=label(tag.lemma, tag.attributes)) if tag.kind in ("object", "absent") else tag
+            for tag in found
         )
+
+
+def _is_visible(tag: Tag) -> bool:
+    """Whether a tag is content: an object other than a picture, or an event."""
+    of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
+    is_object = tag.kind == "object" and not of_picture
+    return is_object or (tag.kind != "absent" and lex.is_event(tag.lemma))
 
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Every few thousand tags the collector would walk over all that were made before, a tenth of the time. Instead
-    each zone of captions is collected once, so that reference cycles of spaCy or of a user's table do not add up."""
-    was_on = gc.isenabled()
+    """Pause automatic garbage collection, which would walk over all finished tags every few thousand allocations (a
+    tenth of the time). `_parse` collects once per zone instead, so that reference cycles of spaCy or of a custom table
+    do not add up."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.collect(0)
-        if was_on:
+        if was_enabled:
             gc.enable()
 
 
-def _for_tagger(text: str) -> str:
-    """The text with non-words replaced by spaces, of the same length. The tokenizer takes quadratic time for a run
-    without spaces. Raises ValueError for a text that is too long for the rules."""
-    if len(text) > LONGEST:
-        raise ValueError(f"{len(text):,} characters; the rules read captions of up to {LONGEST:,}")
-    if not any(mark in text for mark in "*_`#") and len(max(text.split(" "), key=len)) <= _LONGEST:
+def _text_for_tagger(text: str) -> str:
+    """The text with everything that is not a word replaced by spaces, of the same length. The tokenizer takes quadratic
+    time for a run without spaces. Raises ValueError for a text that is longer than `MAX_CHARACTERS`."""
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"{len(text):,} characters; only captions of up to {MAX_CHARACTERS:,} are parsed")
+    if not any(mark in text for mark in "*_`#") and len(max(text.split(" "), key=len)) <= _MAX_WORD:
         return text
-    return _NO_WORDS.sub(lambda match: " " * len(match[0]), text)
+    return _NOT_WORDS.sub(lambda match: " " * len(match[0]), text)
 
 
-def _cut(spans: Sequence[tuple[int, int]], words: Sequence[Token]) -> Iterator[_Sentence]:
-    tokens = iter(words)
-    token = next(tokens, None)
+def _tokens_by_span(spans: Sequence[tuple[int, int]], tokens: Sequence[Token]) -> Iterator[_Sentence]:
+    rest = iter(tokens)
+    token = next(rest, None)
     for start, end in spans:
         inside = []
         while token is not None and token.start < end:
             if token.start >= start:
                 inside.append(token)
-            token = next(tokens, None)
+            token = next(rest, None)
         yield _Sentence(start, end, inside)
 
 
-def _spoken(sentence: _Sentence, text: str, begin: int) -> list[Token]:
-    """The sentence's tokens after the opener and outside quotes."""
-    words = [token for token in sentence.tokens if token.start >= begin]
+def _content_tokens(sentence: _Sentence, text: str, opener: int) -> list[Token]:
+    """The tokens of the sentence `text` after an opener of this length and outside quotes."""
+    tokens = [token for token in sentence.tokens if token.start >= sentence.start + opener]
     inside = quoted(text)
-    return words if inside is None else [token for token in words if not inside[token.start - sentence.start]]
+    return tokens if inside is None else [token for token in tokens if not inside[token.start - sentence.start]]

@@ -1,6 +1,6 @@
-"""Blocks of a caption: parts that no sentence crosses, without their list and Markdown markers.
+"""Blocks of a caption: parts that no sentence crosses, without list and Markdown markers.
 
-A line is a block, unless it belongs to a paragraph that was wrapped at a fixed width: then the next line continues it.
+Each line is a block, except in a paragraph that is wrapped at a fixed width, where the next line continues the block.
 """
 
 from __future__ import annotations
@@ -8,48 +8,47 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from recaption.annotate.words import words
+from recaption.annotate.lexicon import word_set
 
 Span = tuple[int, int]
 
 _BULLET = "-*+•·●○◦▪▫■□‣⁃–—∙➤➢►▶✓✔"
 _ITEM = rf"(?:[{_BULLET}]|\(?(?:\d{{1,3}}|[A-Za-z]|[ivx]{{1,4}})\)|\d{{1,3}}\.)(?=\s)"
 _MARKER = re.compile(rf"(?:\s+|#{{1,6}}(?=\s)|>|\|(?=\s)|{_ITEM}){{1,12}}")
-_RULE = re.compile(r"[\s\-=_*~`#>|:+]*")  # a line of nothing but Markdown: rule, fence, table border
+_RULE = re.compile(r"[\s\-=_*~`#>|:+]*")  # a line of Markdown without text: rule, fence, table border
 _LABEL = re.compile(r"(\*\*|__)(?!\s)([^*_\n]{1,80}?)(:?)\1(:?)(?=\s|$)")
 _GAP = re.compile(rf"(?:\s|[{_BULLET}#>|=_`~:]|\(?(?:\d{{1,3}}|[ivx]{{2,4}}|[A-Za-z])[.)])*")
 _HEADING = re.compile(r"[ \t]{0,8}#")
-_WRAPPED_AT = 40  # characters; shorter lines are lists of things, not wrapped prose
-_OPEN_END = frozenset(
-    words("""
+_MIN_WRAPPED = 40  # characters; shorter lines are items of a list, not wrapped prose
+_OPEN_END = word_set("""
     a an the of in on at with and or to by for from is are its their his her as that which
-    """)
-)
+""")
 
 
 def is_gap(text: str) -> bool:
-    """Whether `text` contains only white space and list markers, and so may be between two spans."""
+    """Whether `text` has only white space and list markers: only such text lies between two spans."""
     return _GAP.fullmatch(text) is not None
 
 
 def blocks(text: str) -> Iterator[Span]:
-    """Blocks of `text` in order, without markers. A Markdown label ("**Foreground:** …") is a separate block."""
+    """The blocks of `text` in order, as (start, end) code points, half-open, without markers. A Markdown label
+    ("**Foreground:** …") is a separate block."""
     start: int | None = None
     end = 0
     for line_start, line_end in _lines(text):
         if _RULE.fullmatch(text, line_start, line_end):
             if start is not None:
-                yield from _labels(text, start, end)
+                yield from _split_label(text, start, end)
                 start = None
             continue
-        if start is not None and _goes_on(text, start, end, line_start, line_end):
+        if start is not None and _continues(text, start, end, line_start, line_end):
             end = line_end
             continue
         if start is not None:
-            yield from _labels(text, start, end)
+            yield from _split_label(text, start, end)
         start, end = line_start, line_end
     if start is not None:
-        yield from _labels(text, start, end)
+        yield from _split_label(text, start, end)
 
 
 def _lines(text: str) -> Iterator[Span]:
@@ -61,12 +60,12 @@ def _lines(text: str) -> Iterator[Span]:
         start = end + 1
 
 
-def _goes_on(text: str, start: int, end: int, line_start: int, line_end: int) -> bool:
+def _continues(text: str, start: int, end: int, line_start: int, line_end: int) -> bool:
     if _HEADING.match(text, start) or _is_item(text, line_start, line_end):
         return False
     head = text[line_start:line_end].lstrip()[:1]
     last = text[max(start, end - 24) : end].rstrip()
-    if not last or end - start < _WRAPPED_AT or last[-1] in ".!?:。！？…|":
+    if not last or end - start < _MIN_WRAPPED or last[-1] in ".!?:。！？…|":
         return False
     return head.islower() or last[-1] == "," or last.split()[-1] in _OPEN_END
 
@@ -76,7 +75,7 @@ def _is_item(text: str, start: int, end: int) -> bool:
     return marker is not None and not marker[0].isspace()
 
 
-def _labels(text: str, start: int, end: int) -> Iterator[Span]:
+def _split_label(text: str, start: int, end: int) -> Iterator[Span]:
     marker = _MARKER.match(text, start, end)
     if marker:
         start = marker.end()
@@ -89,7 +88,8 @@ def _labels(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def trim(text: str, start: int, end: int) -> Span:
-    """The span without markers at its start, white space at its ends and bold around it; empty for a bare marker."""
+    """The span without markers at its start, white space at its ends and bold around it. The result is empty if the
+    span has nothing else."""
     while start < end and text[start].isspace():
         start += 1
     marker = _MARKER.match(text, start, end)

@@ -1,7 +1,7 @@
-"""Flags of sentences for sampling: openers, negations, sentences about the picture, fragments.
+"""Flags of sub-captions for sampling: negations, sentences about the picture, fragments. English only.
 
-English only. Openers and negations are regular expressions over the beginning or the whole of one sub-caption, each
-written so that it cannot backtrack beyond a few dozen characters; the others look at the words with their tags.
+Negations are found by regular expressions that cannot backtrack beyond a few dozen characters; the other flags are
+derived from the words and their tags.
 """
 
 from __future__ import annotations
@@ -11,63 +11,21 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from recaption.annotate import lexicon as lex
-from recaption.annotate.kinds import FINITE, NOUNS, Token, lemma_of
+from recaption.annotate.lexicon import word_set
 from recaption.annotate.quotes import quoted
-from recaption.annotate.words import words as word_list
+from recaption.annotate.tagged_words import FINITE, NOUNS, Token, lemma_of
 
-_PICTURE = r"""(?:image|picture|photo(?:graph)?|scene|snapshot|shot|painting|illustration|drawing|artwork|view|portrait
-    |screenshot|sketch|watercolou?r|rendering|close-?up|composition|selfie|collage|print|visual|depiction|cartoon
-    |engraving|scan|still)"""
-_THING = r"(?:chart|graph|diagram|plot|map|infographic|poster|logo|menu|receipt|page|document|flyer|form|table)"
-_ADJ = r"(?:[a-z-]{2,20},?[ ]){0,4}?"  # "a close-up, black-and-white photo"
-_OF = r"[ ](?:of|showing|depicting|featuring|capturing|that[ ](?:shows|depicts|features))[ ]"
-_GLIMPSE = r"a[ ](?:glimpse|view|look)[ ](?:of|at|into)"
-_SHOWS = rf"""(?:shows?|depicts?|features?|captures?|displays?|presents?|portrays?|illustrates?|showcases?|contains?
-    |includes?|reveals?|offers|provides|consists[ ]of|is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}[ ](?:of|showing|depicting
-    |featuring)|is[ ]of|is[ ]set[ ](?:in|on|at|against)|is[ ]dominated[ ]by|is[ ]cent(?:ered|red)[ ](?:on|around)
-    |appears?[ ]to[ ](?:show|be|depict|feature)|takes[ ]place[ ](?:in|on|at)|unfolds[ ](?:in|on|at)
-    |(?:takes|transports|brings)[ ](?:us|you|the[ ]viewer)[ ](?:in|on|back[ ])?to
-    |gives[ ](?:us|the[ ]viewer)[ ]{_GLIMPSE}
-    |is(?=[ ](?:a|an)[ ](?:[a-z-]{{2,20}}[ ]){{0,3}}{_THING}\b))"""
-_ALSO = r"(?:(?:also|prominently|clearly|vividly|mainly|primarily|beautifully|simply)[ ])?"
-_SEE = r"""(?:we|you|one|i|viewers?|the[ ]viewer)[ ](?:can[ ]|could[ ]|may[ ])?(?:also[ ])?(?:clearly[ ])?
-    (?:see|notice|observe|find|spot|make[ ]out|have)[ ](?:that[ ])?"""
-_OPENER = re.compile(
-    rf"""(?:
-      (?:caption|description|answer|image|photo|picture|alt[ ]text)[ ]?:[ ]+(?-i:(?=[^\s.]+[ ][a-z]))
-    | (?:sure|certainly|of[ ]course|here)[!,.:]?[ ](?:here[ ])?(?:is|are|'s)[ ][^:\n]{{0,80}}:\s*
-    | (?:(?:overall|additionally|also|in[ ](?:summary|addition)),?[ ])?
-      (?: (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},[ ](?:{_SEE}|there[ ](?:is|are)[ ])?
-        | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE}[ ](?:{_SEE}|there[ ](?:is|are)[ ])
-        | (?:the|this)[ ]{_ADJ}{_PICTURE}[ ]{_ALSO}{_SHOWS}[ ]
-        | (?:this|it|here)[ ]is[ ](?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}
-        | (?:(?:a|an|the)[ ])?{_ADJ}{_PICTURE}{_OF}
-        | (?:pictured|shown|seen|depicted|featured|displayed|visible)[ ](?:here|(?:in|within)[ ](?:the|this)[ ]{_ADJ}
-          {_PICTURE})[ ](?:is|are)[ ]
-        | what[ ](?:we|you|i)[ ](?:can[ ])?(?:see|have|describe)[ ](?:here[ ])?(?:is|are)[ ]
-        | as[ ](?:we|you|one)[ ]can[ ]see(?:[ ](?:in|from)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})?,?[ ]
-        | we(?:[ ]are|'re|’re)[ ]looking[ ]at[ ]
-        | here,?[ ]{_SEE}
-        | the[ ]viewer[ ]is[ ](?:offered|given|presented[ ]with|treated[ ]to)[ ](?:{_GLIMPSE}[ ])?
-        | {_SEE}
-      )
-    )""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_OF_AGAIN = re.compile(rf"(?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}", re.IGNORECASE | re.VERBOSE)
 _NEGATION = re.compile(
     r"""\b(?:no|not|never|none|nobody|nothing|neither|nor|nowhere|without|cannot|lack(?:s|ing)?|absent|missing|devoid
       |absence|unable)\b | n['’]t\b | \bfree\ of\b""",
     re.IGNORECASE | re.VERBOSE,
 )
-_NEGATIVE = frozenset(
-    word_list("""
+_NEGATIVE = word_set("""
     no not never none nobody nothing neither nor nowhere without cannot can lack lacks lacking absent missing devoid
     absence unable n't n’t free
-    """)
-)
-"""Every negation has one of these words. The tokenizer splits "cannot" and "isn't" in two."""
-_NO_NEGATION = re.compile(
+""")
+"""Every negation has one of these words. The tokenizer splits "cannot" and "isn't" into two tokens."""
+_NOT_A_NEGATION = re.compile(
     r"""\b(?:not\ (?:only|just|merely|simply)|nothing\ (?:but|other\ than|less\ than)|none\ other
       |no\ (?:[a-z]{2,12}er|more|less|fewer)\ than|no\ (?:doubt|matter|parking|smoking|entry|trespassing)
       |without\ (?:a\ )?doubt|whether\ or\ not|if\ not|no\.\ ?\d|no\.(?=\s*\d)|no-?one\ else)""",
@@ -92,7 +50,7 @@ _ASSISTANT = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_ABOUT_IT = re.compile(
+_ABOUT_PICTURE = re.compile(
     r"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ )?(?:
       what\ (?:makes|gives|sets|lends|stands|strikes|draws|catches)\b
     | (?:you|one|viewers?|the\ viewer|we)\ (?:can|could|might|may|would)\ (?:almost|easily|only|just|imagine|sense|feel
@@ -111,73 +69,79 @@ _ABOUT_IT = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
-_UNKNOWN = re.compile(
+_UNDETERMINED = re.compile(
     r"\bc(?:an(?:not|'t|’t)|ould(?: not|n't|n’t)) be (?:determined|verified|confirmed|established|inferred|known)\b",
     re.IGNORECASE,
 )
 _BLURRED = re.compile(
     r"\b(?:blur\w*|out\ of\ focus|out-of-focus|unfocused|defocused|bokeh|in\ focus|soft\ focus)\b", re.X
 )
-_COMPLEMENTS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
-_OPENING = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
-_SUBJECTS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
-_IT = frozenset(("it", "this", "that"))
-_ONE_OF_MANY = frozenset(("a", "an", "one", "two", "three", "several", "no"))
+_COMPLEMENT_TAGS = frozenset(("IN", "DT", "RP", "RB", "PRP$", "TO"))
+_BLACK_AND_WHITE = re.compile(r"\bblack[ -]and[ -]white\b", re.IGNORECASE)
+_ADVERBIAL_TAGS = frozenset(("IN", "RB", "TO", "JJ", "VBN", "VBG"))
+_SUBJECT_TAGS = frozenset(("DT", "PRP", "PRP$", "EX", "NN", "NNS", "NNP", "JJ"))
+_PICTURE_PRONOUNS = frozenset(("it", "this", "that"))
+_INDEFINITE = frozenset(("a", "an", "one", "two", "three", "several", "no"))
 _ALL = frozenset(("everything", "all", "every", "together"))
-_PERSONS = frozenset(
+_PRONOUNS = frozenset(
     ("he", "she", "they", "none", "one", "nothing", "nobody", "everyone", "everything", "some", "others")
 )
-_WITH_I = frozenset(("MD", "VBP", "VBD", "VB", "RB"))
+_AFTER_I = frozenset(("MD", "VBP", "VBD", "VB", "RB"))
 _LIGHT = frozenset(("light", "sunlight", "moonlight", "daylight", "glow"))
-_LIGHT_DOES = frozenset(
-    word_list("""
+_LIGHT_VERBS = word_set("""
     fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
-    bounce glisten shimmer touch warm catch strike reach pass slip leak break glare drop
-    """)
-)
+    bounce bathe glisten shimmer touch warm catch strike reach pass slip leak break glare drop
+""")
+_HUNG = word_set("painting portrait artwork engraving drawing print poster")
+_BE = frozenset(("is", "are", "was", "were", "'s"))
+_LOOKS = word_set("""
+    small large big tiny tall short long wide narrow thick thin round square rectangular oval circular triangular wooden
+    weathered worn torn framed painted carved mounted hung hanging larger smaller taller shorter wider narrower rusty
+    peeling faded cracked dirty clean shiny
+""")
+_LIGHT_EFFECTS = _LIGHT | {"shadow", "highlight", "ray", "beam"}
+_EFFECT_FORMS = frozenset(
+    form
+    for verb in (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "bring"})
+    | {"draw", "guide", "accentuate", "underscore"}
+    for form in (f"{verb.removesuffix('e')}ing", f"{verb}s")
+) | {"which", "making", "so"}
+"""Words that begin an effect on the viewer or the picture."""
 _MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
-_MAKE = frozenset(
-    word_list("""
+_MAKER_VERBS = word_set("""
     uses used chooses chose chosen employs employed frames framed captures captured places placed conveys conveyed
     opted opts paints painted renders rendered strikes relies relied emphasizes emphasises draws invites shows manages
     balances
-    """)
-)
+""")
 _FACTS = frozenset(
     ("total", "number", "value", "price", "name", "title", "date", "sum", "average", "percentage", "result")
 )
-_NAMED = lex.DESCRIPTION | lex.ABOUT
-_SHOW = frozenset(("include", "show", "contain", "feature", "depict", "display"))
-_ASIDE = 14  # tokens that an adverbial before the subject may have
-_BEHIND = 16  # words behind the verb that are looked at
-_HEADING_WORDS = 8
+_HEADING_NOUNS = lex.DESCRIPTION | lex.ABOUT
+_SHOW_VERBS = frozenset(("include", "show", "contain", "feature", "depict", "display"))
+_MAX_ADVERBIAL = 14  # tokens of an adverbial before the subject
+_MAX_COMPLEMENT = 16  # words read after the verb
+_MAX_HEADING = 8
 
 
-def unquoted(text: str) -> str:
-    """The text with quoted parts replaced by spaces, of the same length: a quotation is not the caption's statement."""
+def _unquoted(text: str) -> str:
+    """The text with quoted parts replaced by spaces, of the same length: a quotation is no statement of the caption."""
     inside = quoted(text)
     return text if inside is None else "".join(" " if hidden else c for c, hidden in zip(text, inside, strict=True))
 
 
-def content_start(text: str) -> int:
-    """The offset after a boilerplate opener ("The image shows …"); 0 without one, or if nothing follows it."""
-    match = _OPENER.match(text[:200])
-    if match is None or not any(c.isalnum() for c in text[match.end() :]):
-        return 0
-    start = match.end()
-    again = _OF_AGAIN.match(text, start, start + 80)  # "What we have here is | a picture of | a river"
-    return again.end() if again and any(c.isalnum() for c in text[again.end() :]) else start
-
-
 def is_negation(text: str, words: Sequence[Token]) -> bool:
-    """Whether the sentence states that something is absent or not the case. `words` are all of its words."""
-    if _NEGATIVE.isdisjoint([word.text for word in words]) and "n't" not in text and "n’t" not in text:  # mostly
-        return False
-    return _NEGATION.search(_NO_NEGATION.sub(" ", unquoted(text))) is not None
+    """Whether the sentence states that something is absent or not the case. `words` are all words of the sentence."""
+    if _NEGATIVE.isdisjoint([word.text for word in words]) and "n't" not in text and "n’t" not in text:
+        return False  # the usual case
+    return _NEGATION.search(_NOT_A_NEGATION.sub(" ", _unquoted(text))) is not None
 
 
 def is_fragment(words: Sequence[Token], *, has_end: bool, is_cut: bool) -> bool:
-    """Whether it is cut off, or has neither an end nor a verb. Participles are verbs, but not before their noun."""
+    """Whether the sentence has no end and is cut off or has no verb. Participles are verbs, except before their noun.
+
+    `words` are all words of the sentence, `has_end` and `is_cut` whether it ends with a full stop and whether the
+    token limit ended it.
+    """
     if has_end:
         return False
     is_label = bool(words) and (len(words) <= 2 or (words[-1].text == ":" and len(words) <= 4))
@@ -195,139 +159,180 @@ def _has_verb(words: Sequence[Token]) -> bool:
         if following in NOUNS or following.startswith("JJ") or following == "HYPH":
             if word.tag == "VBG" and before in NOUNS:
                 return True  # "a man riding waves"
-        elif before in NOUNS or before in ("RB", ",", "CC") or (not before and following in _COMPLEMENTS):
+        elif before in NOUNS or before in ("RB", ",", "CC") or (not before and following in _COMPLEMENT_TAGS):
             return True
     return False
 
 
 def is_assistant(words: Sequence[Token], text: str) -> bool:
-    """Whether the model writes about itself or the file, or to the reader.
+    """Whether the model writes about itself or the file, or addresses the reader.
 
-    Objects named in such a sentence are not in the picture.
+    Objects named in such a sentence are not in the picture. `words` are the words of `text` outside quotes.
     """
     if _ASSISTANT.match(text[:160]) is not None:
         return True
-    return any(word.text == "i" and after.tag in _WITH_I for word, after in pairwise(words))
+    return any(word.text == "i" and after.tag in _AFTER_I for word, after in pairwise(words))
 
 
-def is_meta(words: Sequence[Token], text: str, *, has_objects: bool, has_opener: bool, is_fragment: bool) -> bool:
-    """Whether the sentence is about the picture, its making or the description, not about the content.
+def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_opener: bool, is_fragment: bool) -> bool:
+    """Whether the sentence states nothing that can be seen, but is about the picture, its making or the description.
 
-    The subject of the main clause decides. `words` are the words after an opener, outside quotes; `has_objects`: some
-    of them name an object. Call `is_assistant` first.
+    The subject of the main clause decides; a sentence that states two visible things is not meta. `words` are the words
+    after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
+    Sentences that `is_assistant` accepts are not covered.
     """
-    if _ABOUT_IT.match(text[:160]) or (" be " in text and _UNKNOWN.search(text)):
-        return True
-    if has_opener and has_objects:
+    if has_opener and visible:
         return False
-    if is_fragment and len(words) <= _HEADING_WORDS:
+    visible = _stated(words, visible)
+    if len(visible) > 1:
+        return False
+    if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
+        return True
+    if is_fragment and len(words) <= _MAX_HEADING:
         return _is_heading(words)
-    start = _subject(words)
+    start = _main_clause(words)
     verb = next((i for i in range(start, len(words)) if words[i].tag in FINITE), len(words))
     if verb < len(words) and any(word.tag == "EX" for word in words[start:verb]):  # "There is a sense of calm"
-        said = _heads(words, verb + 1, len(words))
-        quality = bool(said) and said[0] in lex.ABOUT and said[0] not in lex.PICTURES
-        return quality or (not has_objects and bool(said) and (said[0] in lex.ABOUT or lex.is_abstract(said[0])))
+        stated = _heads(words, verb + 1, len(words))[:1]
+        if any(head in lex.ABOUT and head not in lex.PICTURES for head in stated):
+            return True
+        return not visible and any(head in lex.ABOUT or lex.is_abstract(head) for head in stated)
+    if verb < len(words) and any(at < words[verb].start for at in visible):
+        return False  # "A red door adds a pop of colour": a thing with an effect is seen
+    if visible and (words[0].tag in _ADVERBIAL_TAGS or words[0].text.endswith("ing")) and _is_inverted(words):
+        return False  # "Dominating the scene is a lighthouse"
     heads = _heads(words, start, verb)
     if not heads:
-        aside = _heads(words, 0, start)  # "As for the layout, it is clean"
-        is_of_it = bool(aside) and aside[0] in lex.ABOUT and start < len(words) and words[start].text in _IT
-        return is_of_it or _is_picture(words, start, verb) or _has_effect(words, verb)
+        topic = _heads(words, 0, start)[:1]  # "As for the layout, it is clean"
+        is_pronoun = start < len(words) and words[start].text in _PICTURE_PRONOUNS
+        is_about = is_pronoun and any(head in lex.ABOUT for head in topic)
+        return is_about or _states_picture(words, verb) or _has_effect(words, verb)
     first = words[start].text
     if first in _ALL:
         return any(_has_effect(words, i) for i in range(start, len(words)))
-    if first in _PERSONS:
+    if first in _PRONOUNS or words[start].tag == "PRP$":  # "Its texture is rough": a property of a thing
         return False
     if heads[0] in lex.PLACES:
-        return words[start].tag != "IN" and _BLURRED.search(text) is not None
+        return not visible and words[start].tag != "IN" and _BLURRED.search(text) is not None
+    if (heads[0] in lex.PICTURES and _has_look(words, verb, text)) or (heads[0] in _HUNG and visible):
+        return False  # a picture in the scene
     if _is_about(words, start, verb, heads[0]):
         return True
     facts = heads[0] in lex.MEASURES or heads[0] in _FACTS or heads[0] in lex.PICTURES or first == "no"
-    if lex.is_abstract(heads[0]) and not has_objects and not facts and verb < len(words):  # "The moment is full of joy"
-        return words[verb].text in lex.COPULAS or _lemma_verb(words[verb]) in lex.EFFECTS
-    return _has_effect(words, verb)
+    if lex.is_abstract(heads[0]) and not visible and not facts and verb < len(words):  # "The moment is full of joy"
+        return words[verb].text in lex.COPULAS or _verb_lemma(words[verb]) in lex.EFFECTS
+    return (heads[0] in lex.ABOUT or lex.is_abstract(heads[0])) and _has_effect(words, verb)
+
+
+def _is_inverted(words: Sequence[Token]) -> bool:
+    """Whether the first verb is a form of "be" with its subject behind it."""
+    verb = next((i for i, word in enumerate(words) if word.tag in FINITE), len(words))
+    return verb + 1 < len(words) and words[verb].text in _BE and words[verb + 1].tag in ("DT", "CD", "PRP$")
+
+
+def _has_look(words: Sequence[Token], verb: int, text: str) -> bool:
+    """Whether a picture or frame in the scene is described, not the whole picture: "The frame is weathered"."""
+    if verb >= len(words) or words[verb].text not in lex.COPULAS or _BLACK_AND_WHITE.search(text):
+        return False
+    behind = words[verb + 1 : verb + 5]
+    return any(word.text in lex.COLOURS or word.text in lex.MATERIALS or word.text in _LOOKS for word in behind)
+
+
+def _stated(words: Sequence[Token], visible: Sequence[int]) -> list[int]:
+    """The visible things that the sentence states: not those in an effect ("…, enhancing the details of the mural"),
+    and not shadows and light."""
+    end = next((word.start for word in words[1:] if word.text in _EFFECT_FORMS), None)
+    light = {word.start for word in words if word.text.removesuffix("s") in _LIGHT_EFFECTS}
+    return [at for at in visible if at not in light and (end is None or at < end)]
 
 
 def _is_heading(words: Sequence[Token]) -> bool:
-    """ "Notable Details", "Stock photo", "Lighting and mood:": names a part of the description and nothing else."""
+    """Whether the words only name a part of the description: "Notable Details", "Stock photo", "Lighting and mood:"."""
     nouns = [lemma_of(word) for word in words if word.tag in NOUNS]
-    named = [word.text in _NAMED or lemma_of(word) in _NAMED for word in words if word.tag != ":"]
+    named = [word.text in _HEADING_NOUNS or lemma_of(word) in _HEADING_NOUNS for word in words if word.tag != ":"]
     if named[-1:] == [True] and all(word.tag != "IN" for word in words):
         return True
-    return any(named) and all(noun in _NAMED for noun in nouns)
+    return any(named) and all(noun in _HEADING_NOUNS for noun in nouns)
 
 
 def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:
-    """Whether a subject with this head, before the verb at `verb`, makes a sentence about the picture."""
+    """Whether a sentence is about the picture whose subject is words[start:verb], with this head, before a verb."""
     first = words[start].text
     if head in _MAKERS:
-        return any(word.text in _MAKE for word in words[verb : verb + 4])
-    if first in _ONE_OF_MANY and (head in lex.PICTURES or head in _LIGHT or first == "no"):
+        return any(word.text in _MAKER_VERBS for word in words[verb : verb + 4])
+    if first in _INDEFINITE and (head in lex.PICTURES or head in _LIGHT or first == "no"):
         return False  # "A framed photograph on the wall shows the founder", "A light hangs", "No message is displayed"
     if head in _LIGHT:
         at = next((i for i in range(start, verb) if lemma_of(words[i]) == head), start)
         in_scene = at + 1 < len(words) and words[at + 1].tag == "VBG"  # "The light falling through the window"
-        return not in_scene and verb < len(words) and _lemma_verb(words[verb]) not in _LIGHT_DOES
+        return not in_scene and not any(_verb_lemma(word) in _LIGHT_VERBS for word in words[verb : verb + 3])
     if head in lex.COLOURS and head not in lex.COLOURED_THINGS and words[start].tag != "DT":
         return True  # "Cool blues and greys dominate"
-    if head in lex.PICTURES and (verb == len(words) - 1 or any(word.text in _SHOW for word in words[verb : verb + 4])):
-        return False  # "The painting does not include any land", "The image shows" and no more
+    if head in lex.PICTURES and (
+        verb == len(words) - 1 or any(word.text in _SHOW_VERBS for word in words[verb : verb + 4])
+    ):
+        return False  # "The painting does not include any land", "The image shows" without an object
     return head in lex.ABOUT
 
 
-def _subject(words: Sequence[Token]) -> int:
-    """The start of the main clause: after "Overall,", "Bright and airy," and similar phrases."""
+def _main_clause(words: Sequence[Token]) -> int:
+    """The index of the first word of the main clause: after "Overall,", "Bright and airy," and similar phrases."""
     start = 0
-    if words and (words[0].tag in _OPENING or words[0].text.endswith("ly")):
-        for i, word in enumerate(words[:_ASIDE]):
-            if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECTS:
+    if words and (words[0].tag in _ADVERBIAL_TAGS or words[0].text.endswith("ly")):
+        for i, word in enumerate(words[:_MAX_ADVERBIAL]):
+            if word.text == "," and i + 1 < len(words) and words[i + 1].tag in _SUBJECT_TAGS:
                 start = i + 1
             elif word.tag in FINITE:
                 break
     return start
 
 
-def _heads(words: Sequence[Token], start: int, verb: int) -> list[str]:
-    """Heads of the noun runs between `start` and `verb`."""
+def _heads(words: Sequence[Token], start: int, end: int) -> list[str]:
+    """The lemmas of the heads of the noun phrases in words[start:end]."""
     heads: list[str] = []
     i = start
-    while i < verb:
+    while i < end:
         if words[i].tag in NOUNS:
-            end = i
-            while end < verb and words[end].tag in NOUNS:
-                end += 1
-            run = [lemma_of(word) for word in words[i:end]]
-            # "The composition draws the eye": a verb that was tagged as a plural
-            is_verb = len(run) > 1 and words[end - 1].text.endswith("s") and run[-2] in lex.ABOUT
-            is_lamp = run[-1] == "light" and (len(run) > 1 or words[end - 1].tag == "NNS")
-            heads.append(run[-2] if is_verb else "lamp" if is_lamp else run[-1])
-            i = end
+            stop = i
+            while stop < end and words[stop].tag in NOUNS:
+                stop += 1
+            if stop < end and words[stop].tag == "HYPH":  # "light-colored"
+                i = stop + 2
+                continue
+            nouns = [lemma_of(word) for word in words[i:stop]]
+            # "The composition draws the eye": the verb is wrongly tagged as a plural
+            is_verb = len(nouns) > 1 and words[stop - 1].text.endswith("s") and nouns[-2] in lex.ABOUT
+            is_lamp = nouns[-1] == "light" and (len(nouns) > 1 or words[stop - 1].tag == "NNS")
+            heads.append(nouns[-2] if is_verb else "lamp" if is_lamp else nouns[-1])
+            i = stop
         else:
             i += 1
     return heads
 
 
-def _is_picture(words: Sequence[Token], start: int, verb: int) -> bool:
-    """ "It is a quiet portrayal …": a pronoun, a copula, and a word about the picture."""
+def _states_picture(words: Sequence[Token], verb: int) -> bool:
+    """Whether the main clause is a pronoun, a copula and a word for the picture: "It is a quiet portrayal …"."""
     if verb >= len(words) or not (words[verb].text in lex.COPULAS or words[verb].text in ("feels", "reads")):
         return False
-    if not verb or words[verb - 1].text not in _IT:
+    if not verb or words[verb - 1].text not in _PICTURE_PRONOUNS:
         return False
-    said = _heads(words, verb + 1, min(len(words), verb + 10))
-    return bool(said) and said[0] in lex.PICTURES
+    complements = _heads(words, verb + 1, min(len(words), verb + 10))
+    return bool(complements) and complements[0] in lex.PICTURES
 
 
 def _has_effect(words: Sequence[Token], verb: int) -> bool:
-    """ "The plants add a natural touch to the room": the main verb states an effect on the picture."""
-    if verb >= len(words) or _lemma_verb(words[verb]) not in lex.EFFECTS:
+    """Whether the main verb states an effect on the picture: "The plants add a natural touch to the room"."""
+    if verb >= len(words) or _verb_lemma(words[verb]) not in lex.EFFECTS:
         return False
-    said = _heads(words, verb + 1, min(len(words), verb + _BEHIND))
-    return any(head in lex.ABOUT or lex.is_abstract(head) for head in said[:2])
+    complements = _heads(words, verb + 1, min(len(words), verb + _MAX_COMPLEMENT))
+    return any(head in lex.ABOUT or lex.is_abstract(head) for head in complements[:2])
 
 
-def _lemma_verb(word: Token) -> str:
-    """The base form of a verb in the third person: "reaches" -> "reach", "unifies" -> "unify"."""
+def _verb_lemma(word: Token) -> str:
+    """The base form of a verb in -s or -ing: "reaches" -> "reach", "unifies" -> "unify", "falling" -> "fall"."""
     text = word.text
+    if text.endswith("ing") and len(text) > 5:
+        return text[:-3]
     if text.endswith(("ches", "shes", "sses", "xes", "zzes")):
         return text[:-2]
     if text.endswith("ies") and len(text) > 4:

@@ -1,10 +1,13 @@
-"""Singular of English nouns: exceptions, then endings. Small on purpose: it gets only words tagged as plural."""
+"""The singular of English plural nouns, by exceptions, then by endings.
+
+The list of exceptions is short because the function is called only for words that are tagged as plural.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from recaption.annotate.words import words
+from recaption.annotate.lexicon import word_set, words
 
 _IRREGULAR = dict(
     pair.split(":")
@@ -27,21 +30,19 @@ _IRREGULAR = dict(
     mothers-in-law:mother-in-law photos:photo skis:ski taxis:taxi
     """)
 )
-_UNCHANGED = frozenset(
-    words("""
+_UNCHANGED = word_set("""
     sheep deer fish moose bison aircraft spacecraft watercraft hovercraft series species scissors trousers pants jeans
     shorts sunglasses eyeglasses goggles binoculars tongs pliers tweezers pajamas pyjamas leggings tights overalls
     headphones earphones earbuds clothes dungarees knickers sweatpants khakis slacks shears clippers suspenders
     swimming-trunks handcuffs surroundings headquarters gallows barracks crossroads outskirts stairs premises
     groceries waders
-    """)
-)
-_IES_SHORT = 4  # pies, ties, dies: -ie; longer ones: -y
+""")
+_MAX_IE = 4  # characters: the singular of pies, ties and dies ends in -ie, that of longer words in -y
 
 
 @lru_cache(maxsize=8192)
 def singular(word: str) -> str:
-    """The lemma of a plural noun, lower-case: "knives" -> "knife", "trousers" -> "trousers", "people" -> "person"."""
+    """The lemma of a lower-case plural noun: "knives" -> "knife", "people" -> "person", "trousers" -> "trousers"."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if word in _UNCHANGED or not word.endswith("s") or word.endswith(("ss", "us", "is")) or len(word) <= 3:
@@ -50,7 +51,7 @@ def singular(word: str) -> str:
                 return word[: -len(ending)] + _IRREGULAR[ending]
         return word
     if word.endswith("ies"):
-        return word[:-1] if len(word) <= _IES_SHORT else word[:-3] + "y"
+        return word[:-1] if len(word) <= _MAX_IE else word[:-3] + "y"
     if word.endswith(("ches", "shes", "sses", "xes", "zzes", "oes")):
         return word[:-2]
     return word[:-1]

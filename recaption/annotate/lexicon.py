@@ -1,4 +1,4 @@
-"""Word lists that decide what is an object and what is an attribute.
+"""Word lists that decide what is an object, what is an attribute and what a sentence is about.
 
 Written for this project, except `data/abstract_nouns.txt`, which `scripts/abstract_nouns.py` derives from WordNet 3.0
 (`data/LICENSE-wordnet.txt`).
@@ -10,10 +10,23 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from recaption.annotate.words import words
 
-META: Final = frozenset(
-    words("""
+def words(text: str) -> list[str]:
+    """The words of a list that is written as text."""
+    return text.split()
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The set of these words."""
+    return frozenset(text.split())
+
+
+def _phrases(text: str) -> frozenset[str]:
+    """The set of these phrases, separated by `|`."""
+    return frozenset(phrase.strip() for phrase in text.split("|"))
+
+
+META: Final = word_set("""
     image picture photo photograph photography snapshot scene background foreground backdrop midground side top bottom
     left right center centre middle corner front rear view shot composition style atmosphere mood perspective angle
     focus frame area part section portion region space place position location direction distance setting environment
@@ -31,37 +44,32 @@ META: Final = frozenset(
     framing blend observation conclusion analysis summary nobody somebody everybody anyone someone anybody everyone
     source reading entry label footage screenshot chiaroscuro pastel diagonal vanishing version vibes rendering
     depiction
-    """)
-)
-"""Nouns about the picture, about places in it, or too general: never objects. A compound's other nouns still are."""
+""")
+"""Nouns about the picture, places in it, or too general: never objects. The other nouns of a compound may be."""
 
-KEPT_COMPOUNDS: Final = frozenset(
-    """traffic light|picture frame|photo frame|window frame|door frame|bed frame|photo album|picture book|street art
+KEPT_COMPOUNDS: Final = _phrases("""
+    traffic light|picture frame|photo frame|window frame|door frame|bed frame|photo album|picture book|street art
     |wall art|chess piece|parking lot|parking space|play area|image sensor|license plate|sewing pattern|camera lens
     |bus stop|rest area|power line|clothes line|railway line|fishing line|eyeglass frame|bicycle frame|word art
-    |shop front|store front|night stand|video camera|security camera|digital camera""".replace("\n    ", "").split("|")
-)
+    |shop front|store front|night stand|video camera|security camera|digital camera
+""")
 """Objects although their head is a meta word."""
 
-PHYSICAL: Final = frozenset(
-    words("""
+PHYSICAL: Final = word_set("""
     camera lens frame letter reflection text writing lettering inscription line spot outline digit label note column
     shade pattern photographer artist back area surface space design border reading entry portrait drawing
     sketch illustration print
-    """)
-)
+""")
 """Meta words that are objects when they are counted or described: "two cameras", "white letters"."""
 
-MEASURES: Final = frozenset(
-    words("""
+MEASURES: Final = word_set("""
     pair group row bunch variety number lot lots series couple set array range collection assortment cluster plenty
     selection dozen hundred thousand trio quartet multitude handful mixture combination line column host piece slice
     amount majority part section portion layer patch strip touch hint sort kind type style mix pile stack crowd herd
     flock swarm sea wealth myriad abundance
-    """)
-)
-"""Before "of" they only measure what follows."""
-MEASURES_THAT_ARE_OBJECTS: Final = frozenset(words("pile stack crowd herd flock slice piece patch strip swarm"))
+""")
+"""Nouns that, before "of", only measure the noun after it."""
+MEASURES_THAT_ARE_OBJECTS: Final = word_set("pile stack crowd herd flock slice piece patch strip swarm")
 MEASURE_COUNTS: Final = {"pair": 2, "couple": 2, "trio": 3, "quartet": 4, "dozen": 12}
 
 NUMBERS: Final = {
@@ -74,34 +82,27 @@ NUMBERS: Final = {
     )
 } | {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "hundred": 100, "dozen": 12, "both": 2, "single": 1}
 
-COLOURS: Final = frozenset(
-    words("""
+COLOURS: Final = word_set("""
     red orange yellow green blue purple pink brown black white grey gray gold silver beige tan cream ivory maroon navy
     teal turquoise cyan magenta violet lavender indigo crimson scarlet burgundy khaki olive bronze copper golden rose
     peach coral mint charcoal mustard aqua lilac amber
-    """)
-)
-MATERIALS: Final = frozenset(
-    words("""
+""")
+MATERIALS: Final = word_set("""
     wood metal stone brick glass plastic leather cotton wool silk denim paper cardboard concrete marble granite steel
     iron aluminum aluminium brass ceramic porcelain clay rubber bamboo wicker straw velvet linen lace fur tile chrome
     cobblestone asphalt gravel dirt canvas fabric mesh wire pearl tin oak walnut pine teak mahogany cedar birch maple
     crystal slate satin suede fleece rattan vinyl chiffon tulle nylon polyester pewter terracotta adobe plywood timber
     tweed corduroy flannel burlap felt cork lacquer enamel acrylic stucco limestone sandstone titanium nickel cashmere
     hemp jute spandex lycra mosaic
-    """)
-)
+""")
 
-GROWN: Final = frozenset(
-    words("""
+GROWN: Final = word_set("""
     tree trees forest forests wood woods grove groves leaf leaves branch branches cone cones needle needles syrup nut
     nuts trunk trunks sapling saplings bark field fields stalk stalks log logs
-    """)
-)
-"""Behind one of these a plant is no material: "oak trees", "maple leaves"."""
+""")
+"""Nouns before which the name of a plant is no material: "oak trees", "maple leaves"."""
 
-NOT_ATTRIBUTES: Final = frozenset(
-    words("""
+NOT_ATTRIBUTES: Final = word_set("""
     several many few various numerous multiple other same different own such certain main first second third last next
     previous visible left right top bottom upper lower central overall additional more most whole entire only similar
     prominent distinct respective particular specific possible clear evident present further another much less least
@@ -109,12 +110,10 @@ NOT_ATTRIBUTES: Final = frozenset(
     middle able likely typical general common notable apparent noticeable located positioned situated placed seen
     shown depicted featured displayed captured
     lone remaining real actual absent present sole distant
-    """)
-)
-"""Adjectives that count, order or locate, and so do not describe the look of the object."""
+""")
+"""Adjectives that count, order or locate, and do not describe the look of an object."""
 
-VERBS: Final = frozenset(
-    words("""
+VERBS: Final = word_set("""
     add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
     beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
     bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
@@ -142,108 +141,87 @@ VERBS: Final = frozenset(
     tiptoe toast top toss tow tower trail trample tread trickle trip trot tuck tug tumble turn tweet twist type unload
     unlock unpack unwrap vanish veer volley waddle wade wait walk wander wash watch wave wear weave wheel whisk wield
     wilt wind wipe wobble worship wrap wrestle write yawn zigzag zip
-    """)
-)
-"""Verbs of captions that taggers take for nouns: "gulls circle", "the lamp hangs"."""
+""")
+"""Verbs in captions that taggers often tag as nouns: "gulls circle", "the lamp hangs"."""
 
-PICTURES: Final = frozenset(
-    words("""
+PICTURES: Final = word_set("""
     image picture photo photograph photography snapshot shot scene view painting portrait portrayal illustration
     drawing sketch artwork art work piece composition rendering render depiction tableau vignette still screenshot
     collage print watercolor watercolour selfie close-up closeup video frame graphic cartoon engraving masterpiece
     study landscape still-life representation reminder moment glimpse testament celebration blend mix description
     caption summary
-    """)
-)
-"""What the picture, or the description, may be called."""
+""")
+"""Names for the picture or the description."""
 
-PLACES: Final = frozenset(
-    words("""
+PLACES: Final = word_set("""
     background foreground backdrop midground middle side top bottom left right center centre corner front rear edge
     area part section portion region half distance surroundings rest middle-ground
-    """)
-)
-"""Places in the picture: a statement about one is mostly about the things in it."""
+""")
+"""Places in the picture. A statement about a place is mostly about the things in it."""
 
-ABOUT: Final = PICTURES | frozenset(
-    words("""
+ABOUT: Final = PICTURES | word_set("""
     style atmosphere mood perspective angle focus impression feel feeling sense tone hue palette colour color scheme
     shade contrast lighting brightness illumination ambiance ambience vibe aesthetic aesthetics framing depth
     resolution quality exposure saturation sharpness clarity grain noise bokeh blur texture brushwork brushstroke
     technique medium genre theme subject symmetry asymmetry balance harmony simplicity minimalism realism interplay
     juxtaposition combination contrast use detail detailing layout design arrangement setting environment overall
-    viewer viewpoint vantage aperture format ratio crop orientation narrative story message mystery beauty elegance
+    viewer viewpoint vantage aperture format ratio crop orientation narrative message mystery beauty elegance
     charm serenity tranquility calm calmness peace energy emotion warmth intimacy nostalgia drama tension movement
     motion rhythm contrast character personality spirit essence significance symbolism meaning purpose intention
     intent context presence absence attention effect touch shutter speed interface spacing typography hierarchy
     distortion vignetting watermark aberration flare artifact
-    """)
-)
-"""Nouns about the picture, not for things in it: a sentence with such a subject is about the picture."""
+""")
+"""Nouns for the picture and its properties. A sentence with such a subject is about the picture."""
 
 DESCRIPTION: Final = (
     PICTURES
     | PLACES
-    | frozenset(
-        words("""
+    | word_set("""
     lighting mood atmosphere setting style color colors colour colours tone tones palette composition perspective
     focus impression overview analysis observation observations conclusion detail details note notes element elements
     subject subjects theme context summary description technique texture textures feature features interpretation
     condition layout location environment overall emotion emotions ambiance ambience vibe aesthetic ground quality
     angle grain action activity activities scenery feel credit caveat limitation limitations type takeaway takeaways
-    presentation structure cleanliness organization key highlight highlights
+    text title presentation structure cleanliness organization key highlight highlights
     """)
-    )
 )
 """Headings and labels that name a part or an aspect of the description."""
 
-EFFECTS: Final = frozenset(
-    words("""
+EFFECTS: Final = word_set("""
     give lend add bring create evoke convey contribute enhance make impart infuse provide suggest exude emphasize
     emphasise highlight reinforce heighten set invite reflect capture celebrate symbolize symbolise represent dominate
     strengthen soften balance unify
-    """)
-)
-"""Verbs that state an effect on the picture, before such a noun."""
+""")
+"""Verbs that, before a noun in `ABOUT`, state an effect on the picture."""
 
-SINGULAR_IN_S: Final = frozenset(
-    words("""
+SINGULAR_IN_S: Final = word_set("""
     lens gas canvas atlas christmas chaos news physics mathematics cosmos rhinoceros thermos asbestos pancreas texas
     paris athletics gymnastics ceramics electronics graphics series species headquarters crossroads barracks dais
-    """)
-)
-"""Nouns in -s that are no plurals, besides those in -ss, -us and -is."""
+""")
+"""Singular nouns that end in -s, besides those in -ss, -us and -is."""
 
-NOUNS_IN_ED: Final = frozenset(
-    words("hundred watershed flowerbed riverbed seabed linseed flaxseed birdseed woodshed bobsled")
-)
+NOUNS_IN_ED: Final = word_set("hundred watershed flowerbed riverbed seabed linseed flaxseed birdseed woodshed bobsled")
 
-NEVER_NOUNS: Final = frozenset(
-    words("""
+NEVER_NOUNS: Final = word_set("""
     laden plush upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
     within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
     approx etc vs versus onto upon atop amid amidst neither nor
-    """)
-)
-"""Not nouns, whatever their tag is."""
+""")
+"""Words that are never nouns, even if tagged as such."""
 
-COLOURED_THINGS: Final = frozenset(
-    words("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac")
-)
-"""Colours that are also things."""
+COLOURED_THINGS: Final = word_set("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac")
+"""Colours that are also objects."""
 
-UNITS: Final = frozenset(
-    words("""
+UNITS: Final = word_set("""
     cm mm km m ft oz lb lbs kg g mg ml l inch inches foot feet meter meters metre metres centimeter centimeters
     centimetre centimetres kilometer kilometers kilometre kilometres mile miles yard yards gallon gallons liter liters
     litre litres ounce ounces pound pounds mph kph percent degrees yen euro euros dollar dollars cents pixels min mins
     hr hrs sec yrs
-    """)
-)
-"""After a number they measure."""
+""")
+"""Nouns that measure after a number."""
 
-FIXED_NAMES: Final = frozenset(
-    """living room|dining room|waiting room|fitting room|changing room|dressing room|dining table|dining chair|
+FIXED_NAMES: Final = _phrases("""
+    living room|dining room|waiting room|fitting room|changing room|dressing room|dining table|dining chair|
     high chair|rocking chair|folding chair|folding table|swivel chair|easy chair|swimming pool|
     swimming trunks|parking lot|parking meter|parking garage|parking space|remote control|remote controls|
     stuffed animal|teddy bear|polar bear|grizzly bear|hot dog|hot dogs|hot tub|hot air|high heel|
@@ -268,22 +246,28 @@ FIXED_NAMES: Final = frozenset(
     human beings|common area|cherry tomato|cherry tomatoes|fried egg|mashed potatoes|orange juice|red carpet|
     red panda|red wine|white wine|black bear|blue jay|blue whale|green tea|green bean|green beans|
     black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
-    sunny-side egg""".replace("\n    ", "").split("|")
-)
-"""Names whose first word is tagged as an adjective, or means something else alone."""
+    sunny-side egg
+""")
+"""Names whose first word is tagged as an adjective, or has another meaning alone."""
 
-DRINKWARE: Final = frozenset(
-    words("""
+DRINKWARE: Final = word_set("""
     wine beer champagne water juice milk cocktail whiskey drink drinks beverage beverages bottle bottles table plate
     plates cup cups tray bar shelf cabinet pitcher bartender waiter toast dishes dish ice
-    """)
-)
-"""Where one of these is named, "glasses" are to drink from."""
+""")
+"""Words that show that "glasses" in the same sentence are drinking glasses."""
 
-COPULAS: Final = frozenset(words("is are was were appears appear looks look seems seem 's"))
+COPULAS: Final = word_set("is are was were appears appear looks look seems seem 's")
 
-_MORE_ABSTRACT = frozenset(
-    words("""
+EVENTS: Final = word_set("""
+    match game race parade wedding reception ceremony concert festival celebration party meeting picnic dance
+    performance show play competition championship event gathering trick stunt protest demonstration march rally
+    procession fight battle auction conference lecture interview class lesson funeral graduation exhibition fair
+    carnival rodeo tournament marathon regatta banquet feast dinner lunch breakfast conversation discussion embrace kiss
+    handshake
+""")
+"""Nouns for what can be seen to happen. They are no objects, but content."""
+
+_MORE_ABSTRACT = word_set("""
     peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery
     comfort leisure style character fun love fashion nature culture history energy price cost value date year month
     week weekend hour minute decade century moment autumn spring summer winter dawn dusk sunrise sunset noon midnight
@@ -303,24 +287,26 @@ _MORE_ABSTRACT = frozenset(
     november december monday tuesday wednesday thursday friday saturday sunday fraction third
     youth order daring possession country estimate amount turn version origin identity age level quality bustle league
     interest expert advice
-    """)
-)
+""")
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
-_NOT_ABSTRACT = frozenset(
-    words("""
+_NOT_ABSTRACT = word_set("""
     ship spaceship airship battleship warship facility university neighborhood hood harness
-    """)
-)
+""")
 
 
 @cache
 def abstract_nouns() -> frozenset[str]:
-    """Nouns without a physical sense."""
+    """Nouns without a physical sense in WordNet, from `data/abstract_nouns.txt`."""
     return frozenset((Path(__file__).parent / "data" / "abstract_nouns.txt").read_text("utf-8").split())
 
 
+def is_event(lemma: str) -> bool:
+    """Whether a noun (its lemma, with its compound) names an event."""
+    return lemma.rpartition(" ")[2] in EVENTS
+
+
 def is_abstract(lemma: str) -> bool:
-    """Whether a noun names nothing that can be seen as a thing."""
+    """Whether a noun (its lemma) names nothing that can be seen."""
     if lemma in abstract_nouns() or lemma in _MORE_ABSTRACT:
         return True
     return lemma.endswith(_ABSTRACT_ENDINGS) and len(lemma) > 6 and lemma not in _NOT_ABSTRACT

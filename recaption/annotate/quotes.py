@@ -1,24 +1,24 @@
-"""Quotes and brackets that are closed again: no sentence ends inside them, and quoted words name no objects."""
+"""Pairs of quotes and brackets. No sentence ends inside them, and quoted words name no objects."""
 
 from __future__ import annotations
 
 import re
 
 Pair = tuple[int, int, bool]
-"""Index of the opening and of the closing character, and whether they are quotes (else brackets)."""
+"""Index of the opening and of the closing character, and whether they are quotes (otherwise brackets)."""
 
 _MARKS = re.compile(r"[\"“”„«»‹›'‘’「」『』()\[\]{}（）【】《》\n]")
 _CLOSES = {"”": "“„", "»": "«", "›": "‹", "」": "「", "』": "『", ")": "(", "]": "[", "}": "{"}
 _CLOSES |= {"）": "（", "】": "【", "》": "《"}
 _OPENS = frozenset("".join(_CLOSES.values()))
 _BRACKETS = frozenset("([{（【《")
-_MAX = 400  # characters; a quote longer than this is more likely one that was never closed
-_MAX_SINGLE = 120  # of single quotes, which may be apostrophes
+_MAX_LENGTH = 400  # characters; in a longer quote, the opening mark was more likely never closed
+_MAX_SINGLE_LENGTH = 120  # of single quotes, which may be apostrophes
 _MAX_DEPTH = 8
 
 
 def pairs(text: str) -> list[Pair]:
-    """Matched quotes and brackets of `text`, none across a line end, in order of their ends."""
+    """The pairs of quotes and brackets in `text`, none across a line end, in order of their closing marks."""
     found: list[Pair] = []
     stack: list[tuple[str, int]] = []
     for match in _MARKS.finditer(text):
@@ -27,44 +27,47 @@ def pairs(text: str) -> list[Pair]:
             stack.clear()
             continue
         before, after = text[at - 1 : at], text[at + 1 : at + 2]
-        opener = _opener(mark, before, after, stack)
-        if opener is None:
+        openers = _openers(mark, before, after, stack)
+        if openers is None:
             continue
-        if opener == "":
-            stack = [entry for entry in stack if mark not in "\"'" or entry[0] != mark]  # an open one was a stray
+        if not openers:
+            stack = [entry for entry in stack if mark not in "\"'" or entry[0] != mark]  # an open one has no partner
             stack.append((mark, at))
             del stack[:-_MAX_DEPTH]
             continue
         for depth in range(len(stack) - 1, -1, -1):
-            if stack[depth][0] in opener:
+            if stack[depth][0] in openers:
                 kind, start = stack[depth]
                 del stack[depth:]
-                if at - start <= (_MAX_SINGLE if kind in "'‘" else _MAX):
+                if at - start <= (_MAX_SINGLE_LENGTH if kind in "'‘" else _MAX_LENGTH):
                     found.append((start, at, kind not in _BRACKETS))
                 break
     return found
 
 
-def _opener(mark: str, before: str, after: str, stack: list[tuple[str, int]]) -> str | None:
-    """ "" when `mark` opens, the marks that it would close, None when it is neither (apostrophe, inch sign)."""
+def _openers(mark: str, before: str, after: str, stack: list[tuple[str, int]]) -> str | None:
+    """The opening marks that `mark` can close; empty if it opens a pair, None if it is neither (apostrophe, inch sign).
+
+    `before` and `after` are the characters around it, `stack` the open marks.
+    """
     if mark in _OPENS:
         return ""
     if mark in _CLOSES:
         return _CLOSES[mark]
-    free = not before or before.isspace() or before in "([{“‘—–-/*_"
+    at_word_start = not before or before.isspace() or before in "([{“‘—–-/*_"
     if mark == '"':
         if any(kind == '"' for kind, _ in stack):
-            return "" if free and after and not after.isspace() and after not in ".,;:!?)" else '"'
-        return "" if free else None
+            return "" if at_word_start and after and not after.isspace() and after not in ".,;:!?)" else '"'
+        return "" if at_word_start else None
     if mark == "‘":
         return ""
-    if mark == "'" and free:
+    if mark == "'" and at_word_start:
         return "" if after.isalnum() else None
     return None if after.isalnum() else ("'" if mark == "'" else "‘")
 
 
 def quoted(text: str) -> bytearray | None:
-    """One byte per code point: 1 inside quotes and on their marks; None if there are no quotes, the usual case."""
+    """One byte per code point of `text`: 1 inside quotes and on their marks. None if there are no quotes."""
     inside: bytearray | None = None
     for start, end, is_quote in pairs(text):
         if is_quote:
@@ -74,7 +77,7 @@ def quoted(text: str) -> bytearray | None:
 
 
 def enclosed(text: str) -> bytearray:
-    """One byte per code point: 1 inside quotes or brackets (the opening mark included, the closing one not)."""
+    """One byte per code point of `text`: 1 inside quotes or brackets and on the opening, not on the closing mark."""
     inside = bytearray(len(text))
     for start, end, _ in pairs(text):
         inside[start:end] = b"\1" * (end - start)

@@ -1,11 +1,11 @@
-"""A closed set of labels to which tags are mapped, with synonyms, from the user's JSON file.
+"""A closed set of labels for objects, with synonyms, read from the user's JSON file.
 
-It has one of three forms:
+The file has one of three forms:
 
 - a list of labels: `["person", "traffic light"]`
 - labels with synonyms: `{"person": ["man", "woman"], "traffic light": ["stop light"]}`
 - categories as in COCO and LVIS: a list of objects with `name` and optional `synonyms`, alone or under `categories`.
-  Underscores are spaces, and a part in brackets ("bow_(weapon)") only distinguishes two names.
+  Underscores stand for spaces; a part in brackets ("bow_(weapon)") only distinguishes two names and is ignored.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ _BRACKETED = re.compile(r"\s*\([^()]*\)")
 
 
 class Vocabulary:
-    """Label of a tag. Raises ConfigError when the file cannot be read or has none of the three forms."""
+    """Maps objects to labels.
+
+    Raises ConfigError if the file cannot be read, has none of the three forms, or has a key twice in an object.
+    """
 
     def __init__(self, path: str) -> None:
         try:
             data = Path(path).expanduser().read_bytes()
             text = strictyaml.decoded(data, f"annotate.vocabulary: {path}")
             read = orjson.loads(text)
-            if twice := _written_twice(text):
-                raise ConfigError(f"annotate.vocabulary: {path} has {twice}; keep one of them")
+            if duplicate := _duplicate_key(text):
+                raise ConfigError(f"annotate.vocabulary: {path} has {duplicate}; keep one of them")
             entries = list(_entries(read))
         except ConfigError:
             raise
@@ -48,9 +51,8 @@ class Vocabulary:
         except ValueError as error:
             raise ConfigError(f"annotate.vocabulary: {path}: {error}; allowed is {_ALLOWED}") from error
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self.labels = tuple(dict.fromkeys(label for label, _ in entries))
         self._label_of: dict[str, str] = {}
-        # as written before its singular, a name before another label's synonym, the first of two before the second
+        # precedence: the form as written before its singular, a label's name before a synonym, earlier before later
         names = [(label, label) for label, _ in entries]
         synonyms = [(label, synonym) for label, others in entries for synonym in others]
         for form in (_plain, _normal):
@@ -58,9 +60,9 @@ class Vocabulary:
                 self._label_of.setdefault(form(name), label)
 
     def label(self, lemma: str, attributes: Sequence[str] = ()) -> str | None:
-        """The label of an object: of its whole name, else of the longest end of it ("coffee cup" -> "cup").
+        """The label of an object's whole name, or of the longest end of it ("coffee cup" -> "cup"), or None.
 
-        Each of `attributes` is tried in front of the name first: "polar bear" may be a label.
+        Before that, the name is looked up with each of `attributes` in front of it: "polar bear" may be a label.
         """
         words = _plain(lemma).split()
         names = [" ".join([attribute, *words]) for attribute in reversed(attributes)]
@@ -71,8 +73,9 @@ class Vocabulary:
         return None
 
 
-def _written_twice(text: str) -> str:
-    """The first key that occurs twice in an object of valid JSON `text`, with both lines; empty if there is none."""
+def _duplicate_key(text: str) -> str:
+    """A description of the first key that occurs twice in an object of the valid JSON `text`, with both lines; empty if
+    there is none."""
     keys: list[dict[str, int]] = []  # keys of each open object, with their offsets; empty for a list
     for match in _JSON.finditer(text):
         token = match[0]
@@ -93,25 +96,27 @@ def _plain(name: str) -> str:
 
 
 def _normal(name: str) -> str:
-    """The name with its last word in the singular, except "glasses", since eyeglasses are not a glass."""
+    """The name with its last word in the singular, except "glasses": eyeglasses are not a glass."""
     words = _plain(name).split()
     return " ".join([*words[:-1], words[-1] if words[-1] == "glasses" else singular(words[-1])]) if words else ""
 
 
 def _entries(data: Any) -> Iterator[tuple[str, list[str]]]:
+    """Each label with its synonyms. Raises ValueError if `data` has none of the three forms."""
     if isinstance(data, dict) and isinstance(data.get("categories"), list):
         data = data["categories"]
     if isinstance(data, dict):
         data = [{"name": label, "synonyms": synonyms} for label, synonyms in data.items()]
     if not isinstance(data, list) or not data:
-        raise ValueError("it holds no labels")
+        raise ValueError("it has no labels")
     for entry in data:
-        made = {"name": entry} if isinstance(entry, str) else entry if isinstance(entry, dict) else {}
-        names = [made.get("name"), *_listed(made.get("synonyms"))]
+        category = {"name": entry} if isinstance(entry, str) else entry if isinstance(entry, dict) else {}
+        names = [category.get("name"), *_synonyms(category)]
         if not all(isinstance(name, str) and any(map(str.isalpha, _normal(name))) for name in names):
-            raise ValueError(f"{orjson.dumps(entry)[:80].decode('utf-8', 'replace')} is no label")
+            raise ValueError(f"{orjson.dumps(entry)[:80].decode('utf-8', 'replace')} is not a label")
         yield str(names[0]), list(map(str, names[1:]))
 
 
-def _listed(synonyms: Any) -> list[Any]:
-    return [] if synonyms is None else synonyms if isinstance(synonyms, list) else [None]
+def _synonyms(category: dict[str, Any]) -> list[Any]:
+    found = category.get("synonyms")
+    return [] if found is None else found if isinstance(found, list) else [None]

@@ -1,14 +1,15 @@
-"""One number in [0, 1] per sub-caption: how much a trainer should want to draw it.
+"""The weight of a sub-caption: a number in [0, 1]; the sampling policy `weighted` draws in proportion to it.
 
-The product of the factors that hold (`annotate.weights` in the pipeline, `Weights`), rounded to four places. The
-defaults are a stated opinion, not a fit: uniform samplers draw junk sentences as often as good ones, and every factor
-marks one kind of junk that is known to hurt.
+The weight is the product of the factors that apply (`annotate.weights` in the pipeline, `Weights`), rounded to four
+places. The default factors are a judgement, not fitted to data: a uniform sampler draws poor sentences as often as good
+ones, and each factor marks one kind of sentence that is known to harm training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recaption.annotate.duplicates import Repetition
 from recaption.config import Weights
 from recaption.types import Tag
 
@@ -18,22 +19,23 @@ def weight(
     *,
     n_words: int,
     objects: Sequence[Tag] | None,
-    said_before: float,
-    is_dup: bool,
+    repetition: Repetition,
     is_fragment: bool,
     is_negation: bool,
     is_meta: bool,
     is_boilerplate: bool,
 ) -> float:
-    """The weight of a sub-caption. `objects` None: the language has no tagger, so objects are ignored. `said_before`:
-    the share of its content words that occur in earlier sub-captions of the image, in [0, 1]."""
+    """The weight of a sub-caption with these properties.
+
+    `objects` None: unknown, because there is no tagger for the language; the factors for objects do not apply.
+    """
     value = 1.0
     if n_words < len(factors.short):
         value *= factors.short[n_words]
     if n_words > factors.long_words:
         value *= factors.long
     for flag, factor in (
-        (is_dup, factors.duplicate),
+        (repetition.dup_of is not None, factors.duplicate),
         (is_fragment, factors.fragment),
         (is_negation, factors.negation),
         (is_meta, factors.meta),
@@ -46,5 +48,5 @@ def weight(
             value *= factors.no_objects
         elif len(objects) == 1 and not objects[0].attributes and objects[0].count is None:
             value *= factors.one_plain_object
-    value *= 1 - (1 - factors.repeated) * said_before
+    value *= 1 - (1 - factors.repeated) * repetition.known_share
     return round(value, 4)

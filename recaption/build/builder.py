@@ -197,7 +197,7 @@ class Builder:
 
 
 def looked_at(pipeline: Pipeline) -> dict[str, Any]:
-    """How images are inspected before generation (`recaption.source.base.Row.look`)."""
+    """How images are inspected before generation (`recaption.source.base.Row.read_header`)."""
     limits = pipeline.source.limits.model_dump(mode="json")
     return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
 

@@ -13,7 +13,7 @@ from recaption.build.shard import KeyTable
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.output import paths
-from recaption.source.recorded import KeyRule
+from recaption.source.keys import KeyRule
 from recaption.tablefile import read_table
 from recaption.write import current_build, read_manifest
 

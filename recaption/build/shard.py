@@ -166,7 +166,7 @@ def write_assembled(
         rejects=assembled.rejects,
         asked=assembled.asked,
         inputs=inputs,
-        own=annotated.tables,
+        custom_tables=annotated.tables,
         failures=annotated.failures,
     )
     shape = ShardFormat(

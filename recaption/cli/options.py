@@ -81,7 +81,7 @@ PIPELINE = typer.Argument(
     metavar="PIPELINE",
     autocompletion=_pipelines,
     show_default=False,
-    help="A pipeline file, or the name of a shipped pipeline (demo, flair, column)",
+    help="A pipeline file, or the name of a shipped pipeline (column, demo, flair, openai)",
 )
 Pipeline = Annotated[str, PIPELINE]
 Set = Annotated[

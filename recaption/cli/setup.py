@@ -50,11 +50,13 @@ def doctor(
 
 
 def download(
-    urls: Annotated[str, typer.Argument(metavar="URLS", help="A txt, csv, tsv, json, jsonl or parquet file with URLs")],
+    urls: Annotated[
+        str, typer.Argument(metavar="URLS", help="A txt, csv, tsv, json, jsonl or parquet file, or a folder of them")
+    ],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder for the shards")],
     user_agent_token: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Your name, sent to the servers that host the images. Required"),
+        typer.Option(metavar="NAME", help="Name of your project or group, sent to the servers. Required"),
     ] = None,
     url_column: Annotated[str, typer.Option(metavar="NAME", help="Column with the URLs")] = "url",
     caption_column: Annotated[str, typer.Option(metavar="NAME", help="Column with the captions")] = "caption",
@@ -64,19 +66,22 @@ def download(
     samples_per_shard: Annotated[
         int, typer.Option(parser=positive, metavar="N", help="URLs per shard, including failed ones")
     ] = 5000,
-    threads: Annotated[int, typer.Option(parser=positive, metavar="N", help="Requests at the same time")] = 64,
-    timeout: Annotated[int, typer.Option(parser=positive, metavar="SECONDS", help="Limit for one request")] = 10,
+    threads: Annotated[
+        int,
+        typer.Option(
+            parser=positive, metavar="N", help="Requests at the same time, per process (one process per core)"
+        ),
+    ] = 64,
+    timeout: Annotated[int, typer.Option(parser=positive, metavar="SECONDS", help="Limit of the wait for data")] = 10,
     ignore_opt_out: Annotated[
         bool, typer.Option("--ignore-opt-out", help="Also take images whose servers opt out of their use")
     ] = False,
 ) -> int:
     """Download the images of a URL list with img2dataset."""
-    from recaption.source.download import download as fetch
+    from recaption.source.download import job
 
     console = Console()
-    summary = fetch(
-        urls,
-        out,
+    settings = job.Settings(
         user_agent_token=user_agent_token,
         url_column=url_column,
         caption_column=caption_column,
@@ -85,8 +90,8 @@ def download(
         threads=threads,
         timeout=timeout,
         respect_opt_out=not ignore_opt_out,
-        report=lambda line: print_plain(console, line),
     )
+    summary = job.download(urls, out, settings, report=lambda line: print_plain(console, line))
     console.print()
     for line in summary.lines():
         print_plain(console, line)

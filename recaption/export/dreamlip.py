@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from recaption.annotate import flair
+from recaption.annotate.split import split_like_flair
 from recaption.export.base import Exported, Options, begin, chosen, described, named, records, refuse_shard_size, turned
 from recaption.export.dataset import Dataset
 from recaption.io import files
@@ -54,7 +54,7 @@ _OTHER_TYPES: Final = re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+
 
 def split(text: str) -> list[str]:
     """DreamLIP's own sentences, which are FLAIR's: cut at line ends, `</s>` and full stops."""
-    return [text[start:end] for start, end in flair.split(text)]
+    return [text[start:end] for start, end in split_like_flair(text)]
 
 
 def cell(text: str) -> str:

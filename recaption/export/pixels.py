@@ -21,7 +21,7 @@ from recaption.io.tar import BrokenTarError, TarReader
 from recaption.output.index import index_from_table
 from recaption.output.paths import PIPELINE, index_file
 from recaption.source import Source, open_source
-from recaption.source.places import hosts_of, is_on_a_host_of
+from recaption.source.paths import hosts_of, is_on_a_host_of
 from recaption.tablefile import read_table
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image

@@ -24,7 +24,7 @@ from recaption.io.outfile import outfile
 from recaption.io.store import Store
 from recaption.io.tar import BrokenTarError, TarReader, split_name
 from recaption.problems import Problem
-from recaption.source.listing import list_files
+from recaption.source.paths import list_files
 from recaption.types import Record
 from recaption.write.webdataset import end_mark, pieces, primary_text
 

@@ -50,8 +50,8 @@ class OutputPaths:
         folder = self.build / table
         return next((folder / name for name in _names(folder, ".parquet")), None)
 
-    def own_tables(self) -> list[str]:
-        """Tables that the pipeline's own annotators added to the build."""
+    def custom_tables(self) -> list[str]:
+        """Names of the custom tables (`annotate.tables`) of the build."""
         known = {*FLAT, DATA}
         folders = _folders(self.build) if self.build else []
         return [f.name for f in folders if f.name.isidentifier() and f.name not in known and _files(f, ".parquet")]

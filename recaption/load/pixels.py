@@ -6,8 +6,6 @@ import importlib.util
 import io
 import math
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -61,22 +59,16 @@ def turned(image: Any, orientation: int) -> Any:
 
 
 def decode_pil(data: bytes) -> Any:
-    """A `PIL.Image` in RGB. Raises what Pillow raises. HEIF is read where the extra heif is installed."""
+    """A `PIL.Image` in RGB. HEIC needs the extra heif. Raises what Pillow raises, and ImageError without the extra."""
     from PIL import Image
 
-    if data[4:8] == b"ftyp":
-        _register_heif()
-    with Image.open(io.BytesIO(data)) as image:
+    from recaption.decode import plugin
+    from recaption.imagefile import sniff
+
+    opener = plugin("HEIF") if sniff(data) == "HEIF" else Image.open
+    with opener(io.BytesIO(data)) as image:
         image.load()
         return image if image.mode == "RGB" else image.convert("RGB")  # convert copies in any case
-
-
-@cache
-def _register_heif() -> None:
-    with suppress(ImportError):
-        from pillow_heif import register_heif_opener
-
-        register_heif_opener()
 
 
 def decode_torchvision(data: bytes) -> Any:

@@ -106,9 +106,9 @@ def prompt_faults(
 
 def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exception]:
     """What keeps an Annotator from being built: the spaCy pipeline, vocabulary, tokenizers and tables, each alone."""
-    from recaption.annotate import own
-    from recaption.annotate.pipeline import Tagger
-    from recaption.annotate.tokens import Counters
+    from recaption.annotate.custom_tables import load_tables
+    from recaption.annotate.spacy_tagger import Tagger
+    from recaption.annotate.token_counts import TokenCounter
     from recaption.annotate.vocabulary import Vocabulary
 
     found: list[Exception] = []
@@ -116,12 +116,12 @@ def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exceptio
         _tried(found, Tagger, settings.spacy_model)
     if settings.vocabulary:
         _tried(found, Vocabulary, settings.vocabulary)
-    for names in _each_or_all(settings.tokenizers, Counters):
-        _tried(found, Counters, names)
+    for names in _each_or_all(settings.tokenizers, TokenCounter):
+        _tried(found, TokenCounter, names)
     for table in settings.tables:
-        _tried(found, own.load, (table,))
+        _tried(found, load_tables, (table,))
     if len(settings.tables) > 1 and not found:
-        _tried(found, own.load, settings.tables)
+        _tried(found, load_tables, settings.tables)
     return found
 
 

@@ -38,7 +38,7 @@ from recaption.run.monitor.background import StoreWatch
 from recaption.run.monitor.metrics import RunLog
 from recaption.scrub import Scrubber
 from recaption.source.folder import FolderSource
-from recaption.source.recorded import record_rule
+from recaption.source.keys import record_rule
 from recaption.supervise import stop_requested
 from recaption.tasks.question import Question
 from recaption.threads import waited
@@ -63,7 +63,7 @@ class RunResult:
     reject_share: float
     sums: tuple[str, ...]  # as text: of the build's images, and of each generation
     unparsed: int = 0  # captions of the build on which a rule failed
-    table_failures: Mapping[str, int] = field(default_factory=dict)  # table of the pipeline -> captions without rows
+    table_failures: Mapping[str, int] = field(default_factory=dict)  # custom table -> captions without rows
     generations: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # numbers of each sum: docs/figures.md
     warnings: tuple[str, ...] = ()
     pruned: Pruned | None = None

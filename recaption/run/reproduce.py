@@ -29,7 +29,7 @@ from recaption.output.answers import stored_item
 from recaption.output.lookup import find_image
 from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.source import open_source
-from recaption.source.places import is_on_a_host_of
+from recaption.source.paths import is_on_a_host_of
 from recaption.tasks.question import Question, UnitRequest, requests
 from recaption.types import Answer, Image, Reject
 

@@ -22,7 +22,7 @@ from recaption.output.reports import shard_ids
 from recaption.resources import shipped
 from recaption.run.check import planning_faults
 from recaption.source import open_source
-from recaption.source.places import hosts_of
+from recaption.source.paths import hosts_of
 from recaption.tasks.question import Question
 
 _HARMLESS_TEXT = frozenset({"kv_cache_dtype"})

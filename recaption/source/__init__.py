@@ -27,6 +27,6 @@ def open_source(config: SourceConfig, store: Store | None = None) -> Source:
 
         return ParquetSource(resolved)
     from recaption.source.folder import FolderSource
-    from recaption.source.recorded import recorded_rule
+    from recaption.source.keys import recorded_rule
 
     return FolderSource.of_output(resolved, recorded_rule(store) if store else None)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -13,21 +11,17 @@ from recaption.config import Limits
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, SourceError
 from recaption.source import columns as values
-from recaption.source.recorded import KeyRule
+from recaption.source.keys import KeyRule, assign_keys
 from recaption.types import Image, ImageLimits, Locator, Reason, SourceShard
 
 if TYPE_CHECKING:
     from recaption.decode import ImageInfo
 
-"""Suffixes of images, by preference where a tar sample has several."""
-
 PART_SIZE: Final = 5_000
 """Images in a virtual cut of a folder or Parquet file, at most."""
 
 INDEX_VERSION: Final = 2
-"""Counts up when the same source gives another index, so that stored ones are made again."""
-
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+"""Counts up when the same source gives another index, so that stored indexes are rebuilt."""
 
 
 class Source(Protocol):
@@ -58,7 +52,7 @@ class Source(Protocol):
         ...
 
     def signature(self, shard: SourceShard) -> str | None:
-        """A short text that changes when the shard's index may; None when only reading it can tell."""
+        """A short text that changes whenever the shard's index may change; None if only reading the shard shows it."""
         ...
 
     def index(self, shard: SourceShard) -> list[Image]:
@@ -70,7 +64,7 @@ class Source(Protocol):
         ...
 
     def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-        """The images' bytes as stored in the source. Yields every given image once, in the given order.
+        """The images' bytes as stored in the source. Yields each of `images` once, in order.
 
         Takes images of one shard in row order, none with a `reason`. An image that cannot be read, or whose bytes
         have changed since it was indexed, is yielded with an ImageError. Raises ShardError if the file is missing.
@@ -92,12 +86,12 @@ class Row:
     detail: str | None = None
     info: ImageInfo | None = None  # of an image with a usable header
 
-    def look(self, data: bytes) -> None:
+    def read_header(self, data: bytes) -> None:
         """Read the header and check the end of the file, without limits. Sets `info`, or `reason` and `detail`."""
-        from recaption.decode import look
+        from recaption.decode import read_header
 
         try:
-            self.info = look(data)
+            self.info = read_header(data)
         except ImageError as error:
             self.reason, self.detail = error.reason, error.args[0]
 
@@ -151,24 +145,6 @@ def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:
     return made
 
 
-def assign_keys(shard_number: int, source_keys: Sequence[str]) -> list[str]:
-    """Keys of a shard's rows: the source's where it is plain and unique in the shard, else `<shard>_<row>`.
-
-    A plain source key that equals the positional key of another row is replaced, so keys are always unique.
-    """
-    counts = Counter(source_keys)
-    positional = [f"{shard_number:06d}_{row:06d}" for row in range(len(source_keys))]
-    rows_of = {key: row for row, key in enumerate(source_keys)}
-    own = [counts[key] == 1 and _KEY.fullmatch(key) is not None for key in source_keys]
-    waiting = [row for row, kept in enumerate(own) if not kept]
-    while waiting:
-        rival = rows_of.get(positional[waiting.pop()])
-        if rival is not None and own[rival] and source_keys[rival] != positional[rival]:
-            own[rival] = False
-            waiting.append(rival)
-    return [key if kept else positional[row] for row, (key, kept) in enumerate(zip(source_keys, own, strict=True))]
-
-
 def checked(image: Image, data: bytes | None) -> bytes | ImageError:
     """The bytes, if they match the index."""
     if data is None or hashlib.sha256(data).hexdigest() != image.sha256:
@@ -192,7 +168,7 @@ def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
     parts: Mapping[str, Any] = config.model_dump(
         include={"raw_caption", "image", "key", "keys", "captions", "orientation"}
     )
-    # An image of a format whose reader was not installed then is looked at again once it is.
+    # Images of a format whose reader was not installed are indexed again once it is installed.
     text = repr((INDEX_VERSION, _readable(), sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -17,9 +17,9 @@ _SHOWN = 5
 _LIKE_A_CAPTION = re.compile(r"caption|text|alt|descri|prompt|label|title|sentence", re.IGNORECASE)
 
 MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
-MAX_JSON = 16 << 20  # bytes of a .json or .txt member that is looked into at all
+MAX_JSON = 16 << 20  # bytes of a .json or .txt member; larger ones are not read
 DROPPED = "_dropped"  # column with the names of dropped columns
-CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, where source.raw_caption has its default
+CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, if source.raw_caption has its default
 TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})
 """Suffixes of text files that hold a column each."""
 _MAX_DEPTH = 64
@@ -61,12 +61,12 @@ def repeated_keys(data: bytes) -> list[str]:
     """Keys that some object of a JSON document has more than once, sorted. Raises ValueError when it is none."""
     found: set[str] = set()
 
-    def look(pairs: list[tuple[str, Any]]) -> None:
+    def collect(pairs: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in pairs]
         found.update(clean(name) for name in repeated(names))
 
     try:
-        json.loads(data, object_pairs_hook=look)
+        json.loads(data, object_pairs_hook=collect)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return sorted(found)

@@ -9,9 +9,8 @@ from recaption.errors import ShardError, SourceError
 from recaption.io import files
 from recaption.source import parquet
 from recaption.source.folder import is_image
-from recaption.source.layout import has_image
-from recaption.source.listing import absolute_patterns, list_files
-from recaption.source.paths import is_pattern, split_patterns
+from recaption.source.parquet_columns import has_image
+from recaption.source.paths import absolute_patterns, is_pattern, list_files, split_patterns
 
 _PARQUET = parquet.SUFFIXES
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
@@ -28,8 +27,8 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
     for pattern in patterns:
         if pattern.lower().endswith(_COMPRESSED):
             raise SourceError(
-                f"source.path {pattern!r}: compressed tars have no byte ranges to read images by, and JPEGs do not get "
-                "smaller. Decompress them to plain .tar files"
+                f"source.path {pattern!r}: images cannot be read by byte range from compressed tars, and compression "
+                "does not make JPEGs smaller. Decompress them to plain .tar files"
             )
     # The name of a local folder may contain brackets. For a remote pattern, that is not worth a request.
     folders = [not (files.is_url(p) and is_pattern(p)) and files.is_folder(p) for p in patterns]
@@ -38,7 +37,7 @@ def resolve(config: SourceConfig) -> tuple[str, SourceConfig]:
         kind = _kind_of_folder(patterns[0], config) if folders[0] else _kind_of_file(patterns[0], path)
     if kind == "folder":
         if len(patterns) > 1 or not folders[0]:
-            raise SourceError(f"source.path {config.path!r}: format folder takes one folder, which must exist")
+            raise SourceError(f"source.path {config.path!r}: format folder needs one existing folder")
         made = {"path": path}
         if config.captions and files.is_file(captions := files.absolute(config.captions)):
             made["captions"] = captions
@@ -51,12 +50,12 @@ def _within(folder: str, kind: str) -> str:
     """The files of that kind in a folder, as a pattern."""
     suffixes = (".tar",) if kind == "webdataset" else _PARQUET
     if is_pattern(folder):
-        raise SourceError(f"source.path {folder!r}: rename the folder, its name holds one of * ? [ {{")
+        raise SourceError(f"source.path {folder!r}: rename the folder: its name contains one of * ? [ {{")
     present = [suffix for suffix in suffixes if any(path.endswith(suffix) for path in files.entries(folder))]
     if not present:
         raise SourceError(
             f"source.path: no {' or '.join(suffixes)} file in {folder!r}. "
-            f"Files in folders below are taken with {folder}/**/*{suffixes[0]}"
+            f"For files in subfolders use {folder}/**/*{suffixes[0]}"
         )
     return "::".join(f"{folder.rstrip('/')}/*{suffix}" for suffix in present)
 
@@ -73,8 +72,7 @@ def _kind_of_folder(folder: str, config: SourceConfig) -> str:
     if tables:
         return "parquet"  # its error message names the missing columns
     raise SourceError(
-        f"source.path: nothing usable in {folder!r}. Allowed: {_ALLOWED}. "
-        f"Tars in folders below are taken with {folder}/**/*.tar"
+        f"source.path: nothing usable in {folder!r}. Allowed: {_ALLOWED}. For tars in subfolders use {folder}/**/*.tar"
     )
 
 
@@ -94,8 +92,8 @@ def _kind_of_file(pattern: str, path: str) -> str:
             return "parquet"
         if is_image(end):
             raise SourceError(
-                f"source.path {pattern!r} names image files. Give the folder that they lie in; a table in "
-                "source.captions can choose among them"
+                f"source.path {pattern!r} names image files. Give their folder; a table in source.captions can "
+                "select images"
             )
     first = list_files(path, ())[0].path
     head = files.read_range(first, 0, 512)

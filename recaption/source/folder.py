@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import posixpath
-import re
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +22,13 @@ from recaption.imagefile import SOURCE_SUFFIXES
 from recaption.io.files import LeftOut, is_folder, read_all, walk
 from recaption.source.base import PART_SIZE, Row, check_caption, checked, images, unreadable
 from recaption.source.columns import MAX_JSON, Texts, counted, is_text, shortened, storable, unused_captions
+from recaption.source.keys import POSITIONS, FolderRule, KeyRule, path_digest, path_key
 from recaption.source.paths import part_id, shard_id
-from recaption.source.recorded import POSITIONS, FolderRule, KeyRule
 from recaption.source.table import METADATA, Table, find_table, first_of_each, read_table, read_tables
 from recaption.types import Image, Locator, SourceShard
 
 _FILL = 0.9  # of `PART_SIZE`: hashing fills some shards more than others
 _GROWTH = 4  # times `PART_SIZE`: above this mean size, the number of shards grows
-_SLUG = 100  # characters
 _SAMPLE = 1_000  # names of text and JSON files of images that are kept
 _HEAD = 64  # of these, files that are read for the names of columns
 
@@ -41,7 +39,7 @@ def is_image(name: str) -> bool:
 
 @dataclass(kw_only=True, slots=True)
 class _Scan:
-    """What one walk through the folder saw. Paths are relative to the folder."""
+    """What one walk through the folder found. Paths are relative to the folder."""
 
     hashes: array[int] = field(default_factory=lambda: array("Q"))  # of all images: ten million names take a gigabyte
     names: list[str] = field(default_factory=list)  # of the images that were wanted
@@ -59,7 +57,7 @@ class _Scan:
 class FolderSource:
     """Image files below a folder, in virtual shards of about 5,000. Locators are paths.
 
-    Key and shard of an image depend only on its path relative to the folder (`recaption.source.recorded`), so added or
+    Key and shard of an image depend only on its path relative to the folder (`recaption.source.keys`), so added or
     removed files do not change the key or shard of other images. In outputs that predate this rule, shards are cut out
     of the list of files, sorted by path component; links to folders are not followed, and tables in subfolders are not
     read.
@@ -168,7 +166,7 @@ class FolderSource:
 
     def _no_image(self) -> SourceError:
         return SourceError(
-            f"source.path: no image below {self.folder!r}; suffixes taken are {', '.join(SOURCE_SUFFIXES)}. "
+            f"source.path: no image below {self.folder!r}; supported suffixes: {', '.join(SOURCE_SUFFIXES)}. "
             f"A table such as {METADATA[0]} may name files with others"
         )
 
@@ -230,15 +228,13 @@ class FolderSource:
         }
         if self.rule.beside:
             others -= Counter(beside)
-        found = [f"files that are no images: {counted(others)}"] if others.total() else []
+        found = [f"files that are not images: {counted(others)}"] if others.total() else []
         if not self.rule.beside and any(beside.values()):
-            found.append(
-                f"of these beside an image: {counted(Counter(beside))} (this output is from before they were read)"
-            )
+            found.append(f"of these beside an image: {counted(Counter(beside))} (this output predates reading them)")
         if scan.left_out.hidden:
             found.append(f"names that begin with a dot: {scan.left_out.hidden:,}")
         if scan.left_out.links and self.rule == POSITIONS:
-            found.append(f"linked folders: {scan.left_out.links:,} (this output is from before they were followed)")
+            found.append(f"linked folders: {scan.left_out.links:,} (this output predates following them)")
         elif scan.left_out.links:
             found.append(f"links back into a folder above them: {scan.left_out.links:,}")
         if scan.left_out.unreadable:
@@ -260,11 +256,11 @@ class FolderSource:
         if self.config.captions is not None:
             return f"source.captions names {self.config.captions}"
         if self.rule == POSITIONS:
-            return "this output is from before tables in subfolders were read"
+            return "this output predates reading tables in subfolders"
         return "one table is read per folder"
 
     def signature(self, shard: SourceShard) -> str | None:
-        return None  # a folder has no time of change that its files move
+        return None  # a folder's modification time does not change with its files
 
     def index(self, shard: SourceShard) -> list[Image]:
         rule = self.rule
@@ -317,11 +313,11 @@ class FolderSource:
             row.reason, row.detail = "empty", f"{name} has no bytes"
             return row
         row.sha256, row.locator = hashlib.sha256(data).hexdigest(), Locator(path=path, size=len(data))
-        row.look(data)
+        row.read_header(data)
         return row
 
     def _read_beside(self, name: str, suffixes: Sequence[str], row: Row) -> None:
-        """Columns out of files of the image's name with another suffix. Raises ShardError when one cannot be read."""
+        """Read columns from files with the image's name and another suffix. Raises ShardError if one is unreadable."""
         texts = Texts()
         for suffix in suffixes:
             try:
@@ -341,21 +337,8 @@ class FolderSource:
                 yield image, unreadable(image, error)
 
 
-def path_key(name: str) -> str:
-    """The key of an image at this path relative to the folder: readable, and different for different paths.
-
-    `2024/07/IMG 0004.jpg` is `2024-07-IMG-0004-` and 16 hex digits of the path's sha256.
-    """
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", posixpath.splitext(name)[0]).strip("_-")
-    return f"{stem[-_SLUG:].lstrip('_-') or 'image'}-{_digest(name)}"
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
 def _hash(name: str) -> int:
-    return int(_digest(name), 16)
+    return int(path_digest(name), 16)
 
 
 def _bucket(value: int, shards: int) -> int:

@@ -16,10 +16,9 @@ from recaption.errors import ImageError, ShardError, SourceError
 from recaption.io.files import failed, is_url, open_stream, stamp
 from recaption.source.base import PART_SIZE, Row, check_caption, checked, config_stamp, images, unreadable
 from recaption.source.columns import clean, shortened, unused_captions
-from recaption.source.layout import Layout, find_layout
-from recaption.source.listing import list_files
-from recaption.source.paths import looks_like_part, part_id
-from recaption.source.recorded import KeyRule
+from recaption.source.keys import KeyRule
+from recaption.source.parquet_columns import Roles, find_roles
+from recaption.source.paths import list_files, looks_like_part, part_id
 from recaption.types import Image, Locator, SourceShard
 
 SUFFIXES = (".parquet", ".pq")
@@ -28,7 +27,7 @@ _BUFFER = 1 << 20  # bytes read at once of a column
 
 
 class _Corrupt(Exception):
-    """The file's content cannot be taken apart; its bytes can be read."""
+    """The content of the file is corrupt, although its bytes can be read."""
 
 
 class ParquetSource:
@@ -67,11 +66,11 @@ class ParquetSource:
         for file in list_files(self.config.path, SUFFIXES):
             try:
                 with _open(file.path) as parquet:
-                    layout = find_layout(parquet.schema_arrow, self.config, file.path)
+                    roles = find_roles(parquet.schema_arrow, self.config, file.path)
             except _Corrupt:
                 continue
-            check_caption(self.config, layout.others, file.path)
-            return frozenset(layout.others)
+            check_caption(self.config, roles.others, file.path)
+            return frozenset(roles.others)
         raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
 
     def unused(self) -> list[str]:
@@ -79,12 +78,12 @@ class ParquetSource:
             try:
                 with _open(file.path) as parquet:
                     schema = parquet.schema_arrow
-                    layout = find_layout(schema, self.config, file.path)
+                    roles = find_roles(schema, self.config, file.path)
             except _Corrupt:
                 continue
-            dropped = [f"{f.name} ({f.type})" for f in schema if f.name not in (layout.image, *layout.others)]
+            dropped = [f"{f.name} ({f.type})" for f in schema if f.name not in (roles.image, *roles.others)]
             found = [f"columns that hold bytes: {shortened(dropped)}"] if dropped else []
-            return found + unused_captions(layout.others, self.config)
+            return found + unused_captions(roles.others, self.config)
         return []
 
     def signature(self, shard: SourceShard) -> str | None:
@@ -95,8 +94,8 @@ class ParquetSource:
         """A row per row of the file; those that cannot be decoded, and failed ones, have a reason."""
         try:
             with _open(shard.path) as parquet:
-                layout = find_layout(parquet.schema_arrow, self.config, shard.path)
-                rows = list(_rows(parquet, layout, shard))
+                roles = find_roles(parquet.schema_arrow, self.config, shard.path)
+                rows = list(_rows(parquet, roles, shard))
         except _Corrupt as error:
             rows = [_unreadable(shard.path, None, str(error))]
         return images(shard, rows, self.config)
@@ -109,10 +108,10 @@ class ParquetSource:
         path = images[0].locator.path
         try:
             with _open(path) as parquet:
-                layout = find_layout(parquet.schema_arrow, self.config, path)
-                yield from _read(parquet, layout, images)
+                roles = find_roles(parquet.schema_arrow, self.config, path)
+                yield from _read(parquet, roles, images)
         except (_Corrupt, SourceError) as error:  # replaced since it was indexed
-            raise ShardError(f"{path} is not what was indexed: {error}", shard=images[0].shard) from error
+            raise ShardError(f"{path} has changed since it was indexed: {error}", shard=images[0].shard) from error
 
 
 def schema(path: str) -> pa.Schema | None:
@@ -189,32 +188,32 @@ def _batches(parquet: pq.ParquetFile, path: str, group: int, skip: int, columns:
         skip = max(0, skip - batch.num_rows)
 
 
-def _rows(parquet: pq.ParquetFile, layout: Layout, shard: SourceShard) -> Iterator[Row]:
+def _rows(parquet: pq.ParquetFile, roles: Roles, shard: SourceShard) -> Iterator[Row]:
     start = 0
     end = shard.first + shard.count if shard.count is not None else parquet.metadata.num_rows
-    wanted = [*layout.others, *layout.image_leaves]
+    wanted = [*roles.others, *roles.image_leaves]
     for group, size in enumerate(_group_sizes(parquet)):
         at, last = max(start, shard.first), min(start + size, end)
         if at < last:
             try:
                 for batch in _batches(parquet, shard.path, group, at - start, wanted):
                     with _reading(shard.path):
-                        made = list(_batch_rows(batch.slice(0, last - at), layout, shard.path, at))
+                        made = list(_batch_rows(batch.slice(0, last - at), roles, shard.path, at))
                     yield from made
                     at += len(made)
                     if at >= last:
                         break
                 if at < last:
-                    raise _Corrupt(f"{shard.path}: row group {group} has fewer rows than it says")
+                    raise _Corrupt(f"{shard.path}: row group {group} has fewer rows than its metadata states")
             except _Corrupt as error:  # the footer has the number of rows, so each row keeps its position
                 yield from (_unreadable(shard.path, row, str(error)) for row in range(at, last))
         start += size
 
 
-def _batch_rows(batch: pa.RecordBatch, layout: Layout, path: str, first: int) -> Iterator[Row]:
-    data, names = _bytes(batch, layout), _names(batch, layout)
-    columns = {name: _values(batch.column(name)) for name in layout.others}
-    keys = columns[layout.key] if layout.key else names
+def _batch_rows(batch: pa.RecordBatch, roles: Roles, path: str, first: int) -> Iterator[Row]:
+    data, names = _bytes(batch, roles), _names(batch, roles)
+    columns = {name: _values(batch.column(name)) for name in roles.others}
+    keys = columns[roles.key] if roles.key else names
     for i in range(batch.num_rows):
         file_row = first + i
         row = Row(
@@ -223,33 +222,33 @@ def _batch_rows(batch: pa.RecordBatch, layout: Layout, path: str, first: int) ->
             columns={name: column[i] for name, column in columns.items()},
         )
         buffer = data[i].as_buffer()
-        if layout.has_status and columns["status"][i] != "success":
+        if roles.has_status and columns["status"][i] != "success":
             row.reason = "source_failed"
             row.detail = str(columns["error_message"][i] or f"status {columns['status'][i]}")
         elif buffer is None:
             row.reason = "missing_image"
-            row.detail = f"column {layout.image} is null"
+            row.detail = f"column {roles.image} is null"
             if names[i] is not None:
                 row.detail = f"only the path {names[i]!r} is in the file, not the bytes"
         elif buffer.size == 0:
-            row.reason, row.detail = "empty", f"column {layout.image} has no bytes"
+            row.reason, row.detail = "empty", f"column {roles.image} has no bytes"
         else:
             row.sha256 = hashlib.sha256(buffer).hexdigest()
             row.locator = Locator(path=path, size=buffer.size, row=file_row)
-            row.look(buffer.to_pybytes())
+            row.read_header(buffer.to_pybytes())
         yield row
 
 
-def _bytes(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
-    column = batch.column(layout.image)
-    return pc.struct_field(column, "bytes") if layout.nested else column
+def _bytes(batch: pa.RecordBatch, roles: Roles) -> pa.Array:
+    column = batch.column(roles.image)
+    return pc.struct_field(column, "bytes") if roles.nested else column
 
 
-def _names(batch: pa.RecordBatch, layout: Layout) -> list[str | None]:
+def _names(batch: pa.RecordBatch, roles: Roles) -> list[str | None]:
     """Hugging Face's file names, if there are any."""
-    if not layout.has_path:
+    if not roles.has_path:
         return [None] * batch.num_rows
-    return _values(pc.struct_field(batch.column(layout.image), "path"))
+    return _values(pc.struct_field(batch.column(roles.image), "path"))
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -267,9 +266,7 @@ def _unreadable(path: str, row: int | None, detail: str) -> Row:
     return Row(source_key="", locator=Locator(path=path, size=0, row=row), reason="unreadable", detail=detail)
 
 
-def _read(
-    parquet: pq.ParquetFile, layout: Layout, images: Sequence[Image]
-) -> Iterator[tuple[Image, bytes | ImageError]]:
+def _read(parquet: pq.ParquetFile, roles: Roles, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
     start = 0
     waiting = list(images)[::-1]
     for group, size in enumerate(_group_sizes(parquet)):
@@ -277,26 +274,26 @@ def _read(
         while waiting and (waiting[-1].locator.row or 0) < start + size:
             mine.append(waiting.pop())
         if mine:
-            yield from _read_group(parquet, layout, group, start, mine)
+            yield from _read_group(parquet, roles, group, start, mine)
         start += size
     yield from ((image, checked(image, None)) for image in reversed(waiting))  # the file has fewer rows by now
 
 
 def _read_group(
-    parquet: pq.ParquetFile, layout: Layout, group: int, start: int, images: Sequence[Image]
+    parquet: pq.ParquetFile, roles: Roles, group: int, start: int, images: Sequence[Image]
 ) -> Iterator[tuple[Image, bytes | ImageError]]:
     waiting = list(images)[::-1]
     path = images[0].locator.path
     at = images[0].locator.row or 0
     try:
-        for batch in _batches(parquet, path, group, at - start, [layout.bytes_leaf]):
-            data = _bytes(batch, layout)
+        for batch in _batches(parquet, path, group, at - start, [roles.bytes_leaf]):
+            data = _bytes(batch, roles)
             while waiting and (row := waiting[-1].locator.row or 0) < at + batch.num_rows:
                 image = waiting.pop()
                 yield image, checked(image, data[row - at].as_py())
             at += batch.num_rows
             if not waiting:
                 return
-        raise _Corrupt(f"{path}: row group {group} has fewer rows than it says")
+        raise _Corrupt(f"{path}: row group {group} has fewer rows than its metadata states")
     except _Corrupt as error:
         yield from ((image, unreadable(image, error)) for image in reversed(waiting))

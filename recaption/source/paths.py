@@ -1,4 +1,4 @@
-"""Path patterns and shard ids: pure text, no file is touched.
+"""The paths of a source: patterns, the files that they match, and ids of shards.
 
 A pattern is a path or URL with braces (`{00000..00063}`, `{a,b}`, nested), globs (`*`, `?`, `[…]`, `**`), and `::`
 between alternatives, as WebDataset and Bash write them.
@@ -7,10 +7,17 @@ between alternatives, as WebDataset and Bash write them.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
+from recaption.config import Source
 from recaption.errors import SourceError
+from recaption.io import files
 
 _GLOB = re.compile(r"[*?\[]")
 _SPECIAL = re.compile(r"[*?\[{]")
@@ -19,13 +26,105 @@ _LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])")
 _PLAIN = re.compile(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*")  # holds no "__", so that "__" can join folders unambiguously
 _PART = re.compile(r"-\d{6}\Z")
 _MAX_ID = 150  # characters; file systems take 255 bytes, and suffixes follow
+_OBJECT_STORES: Final = frozenset({"s3", "gs", "gcs", "az", "abfs", "hf", "file"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceFile:
+    """A file of the source. `id` is a pure function of its path relative to the fixed part of the pattern."""
+
+    path: str
+    id: str
+
+
+def absolute_patterns(path: str) -> str:
+    """The source's path with every local alternative made absolute."""
+    return "::".join(files.absolute(pattern) for pattern in split_patterns(path))
+
+
+def list_files(path: str, suffixes: Sequence[str]) -> list[SourceFile]:
+    """Files of `path`, braces in the order written, globs sorted.
+
+    Raises SourceError if nothing matches, if a file of a brace range is missing (a gap in a range is usually a mistake;
+    use a glob to accept gaps), or if a file is listed twice.
+    """
+    patterns = split_patterns(path)
+    folder = fixed_part(patterns)
+    found: list[SourceFile] = []
+    seen: dict[str, str] = {}
+    for pattern in patterns:
+        for file in _expand(pattern):
+            name = shard_id(relative_to(file, folder), suffixes)
+            if name in seen:
+                raise SourceError(
+                    f"source.path {path!r} lists {file} "
+                    + ("twice" if seen[name] == file else f"and {seen[name]}, which get the same shard id {name}")
+                    + ". List every file once"
+                )
+            seen[name] = file
+            found.append(SourceFile(path=file, id=name))
+    return found
+
+
+def _expand(pattern: str) -> list[str]:
+    if not is_pattern(pattern) or files.is_file(pattern):  # the name of a file may contain brackets
+        alternatives = [pattern]
+        globs = [False]
+    else:
+        alternatives = list(expand_braces(pattern))
+        globs = [has_glob(alternative) for alternative in alternatives]
+    missing = _missing(path for path, is_glob in zip(alternatives, globs, strict=True) if not is_glob)
+    if missing:
+        raise _not_found(pattern, missing, len(alternatives))
+    found = []
+    for path, is_glob in zip(alternatives, globs, strict=True):
+        matches = files.matches(path) if is_glob else [path]
+        if not matches:
+            raise SourceError(f"source.path: no file matches {path!r}. Check the path")
+        found.extend(matches)
+    return found
+
+
+def _not_found(pattern: str, missing: list[str], of: int) -> SourceError:
+    if of == 1:
+        return SourceError(
+            f"source.path: there is no file {pattern!r}. Give a file, a folder, a glob (*.tar) or a brace pattern "
+            "({00000..00063}.tar)"
+        )
+    shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
+    return SourceError(
+        f"source.path {pattern!r} names {of} files, of which {len(missing)} are missing: {shown}. "
+        "Correct the range, or use a glob (*.tar) to read the existing files"
+    )
+
+
+def _missing(paths: Iterable[str]) -> list[str]:
+    missing = []
+    for folder, group in itertools.groupby(paths, key=lambda path: path.rpartition("/")[0]):
+        wanted = list(group)
+        if not files.is_url(folder):
+            missing += [path for path in wanted if not Path(path).is_file()]
+        elif folder.startswith(("http://", "https://")):
+            # Web servers list no folders, and a request for each of 10,000 shards takes minutes: check both ends.
+            missing += [path for path in dict.fromkeys((wanted[0], wanted[-1])) if not files.is_file(path)]
+        elif len(wanted) < 3:
+            missing += [path for path in wanted if not files.is_file(path)]
+        else:
+            present = set(_remote_names(folder))
+            missing += [path for path in wanted if path.rpartition("/")[2] not in present]
+    return missing
+
+
+def _remote_names(folder: str) -> Iterator[str]:
+    if files.is_folder(folder):
+        yield from (path.rpartition("/")[2] for path in files.entries(folder))
 
 
 def split_patterns(path: str) -> list[str]:
     """The alternatives of `a::b`. Raises SourceError for an empty one and for WebDataset's `pipe:` commands."""
     patterns = path.split("::")
     if not all(patterns):
-        raise SourceError(f"source.path {path!r}: nothing on one side of '::'. Write pattern::pattern")
+        raise SourceError(f"source.path {path!r}: one side of '::' is empty. Write pattern::pattern")
     for pattern in patterns:
         if pattern.startswith("pipe:"):
             raise SourceError(
@@ -154,5 +253,32 @@ def part_id(base: str, part: int) -> str:
 
 
 def looks_like_part(base: str) -> bool:
-    """Whether a plain id looks like that of a cut. Such a file gets a part number even if it has only one part."""
+    """Whether a file's id ends like that of a cut. Such a file gets a part number even if it has only one part."""
     return _PART.search(base) is not None
+
+
+def is_plain_place(url: str) -> bool:
+    """Whether images may be read there without a pipeline file: a local path, or an object store."""
+    parts = [part.partition("://") for part in url.split("::")]
+    return all(not separator or scheme in _OBJECT_STORES for scheme, separator, _ in parts)
+
+
+def hosts_of(source: Source) -> Iterator[str]:
+    """A line for each key of a source that reaches a host, or a file system other than those of object stores."""
+    for key in ("path", "captions", "exclude"):
+        value = getattr(source, key)
+        if value and not is_plain_place(value):
+            yield f"source.{key}: {value} (a host, or a file system other than those of object stores)"
+
+
+def is_on_a_host_of(url: str, source: str) -> bool:
+    """Whether images of a source whose path is `source` may be read at `url`: a plain place, or a host of that path."""
+    if is_plain_place(url):
+        return True
+    named = {_host(path) for pattern in source.split("::") for path in expand_braces(pattern)}
+    return all(is_plain_place(part) or _host(part) in named for part in url.split("::"))
+
+
+def _host(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc

@@ -20,7 +20,7 @@ from recaption.io.files import is_file, is_url, read_all
 from recaption.source.columns import clean, parse_json, repeated, repeated_keys
 
 _LIMIT = threading.Lock()  # held while the limit of the csv module is changed
-_CELL = (1 << 31) - 1  # characters; the csv module takes a C long
+_CELL = (1 << 31) - 1  # characters; the csv module's limit is a C long
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME = "file_name"
 
@@ -42,7 +42,7 @@ class Table:
 
 
 def find_table(folder: str, captions: str) -> str:
-    """The path of `source.captions`, as given or within the folder. Raises SourceError when it is not there."""
+    """The path of `source.captions`, as given or within the folder. Raises SourceError if it does not exist."""
     tried = [captions] if is_url(captions) or captions.startswith("/") else [captions, f"{folder}/{captions}"]
     for path in tried:
         if is_file(path):
@@ -54,7 +54,7 @@ def find_table(folder: str, captions: str) -> str:
 
 
 def first_of_each(tables: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Of metadata files, relative to the folder: one per folder, those of outer folders first; and the others."""
+    """Metadata files, relative to the folder: one per folder, outer folders first; and the files that are not used."""
     ordered = sorted(tables, key=lambda path: (path.count("/"), *_in_preference(path)))
     taken = {posixpath.dirname(path): path for path in reversed(ordered)}
     return [path for path in ordered if path in taken.values()], [p for p in ordered if p not in taken.values()]

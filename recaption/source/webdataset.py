@@ -15,20 +15,21 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from recaption.config import Source as SourceConfig
-from recaption.errors import ImageError
+from recaption.errors import ImageError, ShardError
 from recaption.imagefile import SOURCE_SUFFIXES
-from recaption.io.files import open_stream, stamp
+from recaption.io.files import Unreachable, open_stream, read_range, stamp
 from recaption.io.tar import NAME, BrokenTarError, Member, TarReader, split_name
 from recaption.source import columns as values
-from recaption.source.base import Row, check_caption, config_stamp, images
+from recaption.source.base import Row, check_caption, checked, config_stamp, images, unreadable
 from recaption.source.columns import counted, shortened, unused_captions
-from recaption.source.listing import list_files
-from recaption.source.ranges import read_ranges
-from recaption.source.recorded import KeyRule
+from recaption.source.keys import KeyRule
+from recaption.source.paths import list_files
 from recaption.types import Image, Locator, SourceShard
 
-_MOST_BYTES = 1 << 30  # of an image that is looked at
-_HEAD = 64  # samples looked at for the names of columns
+_MOST_BYTES = 1 << 30  # of an image; larger ones are rejected
+_HEAD = 64  # samples that are read for the names of columns
+MAX_RANGE = 64 << 20  # bytes read at once; a larger image is read alone
+MAX_GAP = 1 << 20  # bytes between two images up to which the gap is read, not skipped
 
 
 @dataclass(kw_only=True, slots=True)
@@ -38,7 +39,7 @@ class _Sample:
     key: str
     suffixes: list[str] = field(default_factory=list)
     pictures: dict[str, Row] = field(default_factory=dict)  # by suffix
-    problems: dict[str, str] = field(default_factory=dict)  # suffix -> why its image is none
+    problems: dict[str, str] = field(default_factory=dict)  # suffix -> why it holds no image
     texts: values.Texts = field(default_factory=values.Texts)
 
 
@@ -124,7 +125,7 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
                 if split is None or not _counts(member, split[1]):
                     continue
                 key, suffix = split
-                # A repeated suffix begins a new sample as well: webdataset raises here, but no image may be lost.
+                # A repeated suffix begins a new sample as well: webdataset raises here, but no image may be lost here.
                 if sample is None or key != sample.key or suffix in sample.suffixes:
                     if sample is not None:
                         yield _row(sample, shard, seen)
@@ -157,7 +158,7 @@ def _counts(member: Member, suffix: str) -> bool:
 def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard: SourceShard) -> None:
     if suffix in SOURCE_SUFFIXES:
         if member.kind != "file":
-            sample.problems[suffix] = f"{member.name} is a {member.kind}, which has no bytes of its own in the tar"
+            sample.problems[suffix] = f"{member.name} is a {member.kind}, which has no bytes in the tar"
         else:
             row = Row(
                 source_key=sample.key,
@@ -172,9 +173,12 @@ def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard:
             if member.size == 0:
                 row.sha256, row.reason, row.detail = "", "empty", f"{member.name} has no bytes"
             elif kept:
-                row.look(b"".join(kept))
+                row.read_header(b"".join(kept))
             else:
-                row.reason, row.detail = "undecodable", f"{member.size:,} bytes: no image of up to {_MOST_BYTES:,}"
+                row.reason, row.detail = (
+                    "undecodable",
+                    f"{member.size:,} bytes: at most {_MOST_BYTES:,} are allowed",
+                )
             sample.pictures[suffix] = row
     elif values.is_text(suffix):
         sample.texts.add(suffix, b"".join(reader.pieces(member)) if member.size <= values.MAX_JSON else None)
@@ -196,10 +200,70 @@ def _row(sample: _Sample, shard: SourceShard, seen: set[str]) -> Row:
         row.detail = next(iter(sample.problems.values()))
     elif apart:
         row.detail = (
-            f"the members of {sample.key} do not lie together, so this part ({', '.join(sample.suffixes)}) has no "
+            f"the members of {sample.key} are not adjacent, so this part ({', '.join(sample.suffixes)}) has no "
             "image. Sort the tar by name (tar --sort=name)"
         )
     else:
         listed = ", ".join(sample.suffixes[:5]) + (", …" if len(sample.suffixes) > 5 else "")
         row.detail = f"the sample has {listed} and none of {', '.join(SOURCE_SUFFIXES)} (a key ends at its first dot)"
     return row
+
+
+def read_ranges(images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
+    """Every image once, in order. Raises ShardError if the file is missing or none of several images can be read."""
+    for group in group_ranges(images):
+        yield from zip(group, _read_group(group), strict=True)
+
+
+def group_ranges(images: Sequence[Image]) -> Iterator[list[Image]]:
+    """Runs of images that are read at once: one file, ascending offsets, at most `MAX_RANGE` from end to end."""
+    group: list[Image] = []
+    for image in images:
+        assert image.reason is None, f"{image.key} has no bytes: {image.reason}"
+        here = image.locator
+        if group:
+            first, last = group[0].locator, group[-1].locator
+            gap = here.offset - (last.offset + last.size)
+            fits = here.offset + here.size - first.offset <= MAX_RANGE
+            if here.path != first.path or not 0 <= gap <= MAX_GAP or not fits:
+                yield group
+                group = []
+        group.append(image)
+    if group:
+        yield group
+
+
+def _read_group(group: list[Image]) -> list[bytes | ImageError]:
+    start = group[0].locator.offset
+    end = group[-1].locator.offset + group[-1].locator.size
+    try:
+        data = read_range(group[0].locator.path, start, end)
+    except Unreachable:
+        raise
+    except ShardError:
+        return _read_singly(group)
+    if len(group) == 1:
+        return [checked(group[0], data)]
+    found = []
+    for image in group:
+        at = image.locator.offset - start
+        found.append(checked(image, data[at : at + image.locator.size]))
+    return found
+
+
+def _read_singly(group: list[Image]) -> list[bytes | ImageError]:
+    """Read images one by one after an error, so that a bad sector affects one image. If all fail, the shard fails."""
+    found: list[bytes | ImageError] = []
+    last: ShardError | None = None
+    for image in group:
+        place = image.locator
+        try:
+            found.append(checked(image, read_range(place.path, place.offset, place.offset + place.size)))
+        except Unreachable:
+            raise
+        except ShardError as error:
+            last = error
+            found.append(unreadable(image, error))
+    if last is not None and len(group) > 1 and all(isinstance(item, ImageError) for item in found):
+        raise last
+    return found

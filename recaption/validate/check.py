@@ -28,7 +28,7 @@ from recaption.validate.tars import read_tar
 from recaption.validate.texts import (
     check_answers,
     check_captions,
-    check_own,
+    check_custom_tables,
     check_sub_captions,
     check_tags,
     check_token_ids,
@@ -45,7 +45,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_captions, ("images", "captions")),
     (check_sub_captions, ("captions", "sub_captions")),
     (check_tags, ("captions", "sub_captions", "tags")),
-    (check_own, ("sub_captions",)),
+    (check_custom_tables, ("sub_captions",)),
     (check_statuses, _TEXTS),
     (check_counts, _TEXTS),
     (check_rejects, ("images", "captions", "rejects")),
@@ -126,8 +126,8 @@ def _read(shard: Shard) -> Iterator[Problem]:
         elif table == "tokens":
             yield from read_tokens(shard, file)
         else:
-            target = expected.get(table) or schema.own(table, pa.schema([]))
-            for item in files.read_table(store, file, target, table if table in expected else "own"):
+            target = expected.get(table) or schema.custom_table(table, pa.schema([]))
+            for item in files.read_table(store, file, target, table if table in expected else "custom"):
                 if isinstance(item, Problem):
                     yield item
                 else:

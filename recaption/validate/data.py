@@ -21,8 +21,8 @@ from recaption.io.store import Store
 from recaption.output.index import index_from_table
 from recaption.output.paths import index_file
 from recaption.problems import Problem
-from recaption.source.places import is_plain_place
-from recaption.source.ranges import read_ranges
+from recaption.source.paths import is_plain_place
+from recaption.source.webdataset import read_ranges
 from recaption.tablefile import read_table
 from recaption.types import Image, ImageLimits
 from recaption.validate.base import USABLE, Shard, problem

@@ -84,7 +84,7 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
             yield from wrong
             if any(p.kind == "columns" for p in wrong):
                 return
-            table = parquet.read(columns=None if name == "own" else expected.names, use_threads=False)
+            table = parquet.read(columns=None if name == "custom" else expected.names, use_threads=False)
         table.validate(full=True)
     except Exception as error:  # noqa: BLE001 - Arrow raises many types for bytes that are not Parquet
         yield unreadable(file["path"], error)
@@ -109,7 +109,7 @@ def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -
         yield problem("version", path, str(error))
         return
     table = metadata.get(schema.TABLE_KEY, b"").decode("utf-8", "replace")
-    if name != "own" and table != name:
+    if name != "custom" and table != name:
         yield problem("columns", path, f"its metadata has the table name {table!r}, expected {name}")
     for field in expected:
         at = found.get_all_field_indices(field.name)
@@ -120,7 +120,11 @@ def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -
             kinds = (f"{f.type}{'' if f.nullable else ' not null'}" for f in (other, field))
             yield problem("columns", path, "column {} has type {}, expected {}".format(field.name, *kinds))
     more = [column for column in found.names if column not in expected.names]
-    if more and name != "own" and schema.minor(metadata[schema.VERSION_KEY].decode()) <= schema.minor(SCHEMA_VERSION):
+    if (
+        more
+        and name != "custom"
+        and schema.minor(metadata[schema.VERSION_KEY].decode()) <= schema.minor(SCHEMA_VERSION)
+    ):
         yield problem("columns", path, f"has columns that are not part of the format: {', '.join(more)}")
 
 

@@ -24,7 +24,7 @@ from recaption.write.entry import ShardEntry
 from recaption.write.manifest import beside, views_of
 
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_OWN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_CUSTOM_TABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 VIEWS: Final = "views.sql"
 _DESCRIBING: Final = (VIEWS, "README.md", "croissant.json")
@@ -125,9 +125,9 @@ def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str | None, str]]:
     format, name = manifest["format"], entry["name"]
-    own = {file["table"] for file in entry["files"]} - {*FLAT, "data", "tar_index", "tokens"}
+    custom = {file["table"] for file in entry["files"]} - {*FLAT, "data", "tar_index", "tokens"}
     paths: list[tuple[str, str | None, str]] = [
-        (table, None, table_file(table, name)) for table in (*FLAT, *filter(_OWN.fullmatch, own))
+        (table, None, table_file(table, name)) for table in (*FLAT, *filter(_CUSTOM_TABLE.fullmatch, custom))
     ]
     suffix = "tar" if format == "webdataset" else "parquet"
     data: list[tuple[str, str | None, str]] = [("data", None, data_file(name, suffix))]

@@ -152,8 +152,8 @@ def check_tags(shard: Shard) -> Iterator[Problem]:
             yield problem("tag", f"{shard.path('sub_captions')}, {sub_id}", what)
 
 
-def check_own(shard: Shard) -> Iterator[Problem]:
-    """Rows of the pipeline's own tables refer to existing sub-captions."""
+def check_custom_tables(shard: Shard) -> Iterator[Problem]:
+    """Rows of custom tables refer to existing sub-captions."""
     subs = set(shard.columns("sub_captions", "sub_id", "key"))
     for name in shard.tables.keys() - {*FLAT}:
         for pair in shard.columns(name, "sub_id", "key"):

@@ -73,9 +73,7 @@ def _lead(manifest: Mapping[str, Any]) -> str:
 def _contents(manifest: Mapping[str, Any]) -> str:
     rows = []
     for one in tables(manifest):
-        says = (
-            FORMATS[manifest["format"]] if one.name == "data" else TABLES.get(one.name, "a table of the pipeline's own")
-        )
+        says = FORMATS[manifest["format"]] if one.name == "data" else TABLES.get(one.name, "a custom table")
         amount, size = f"{sum(one.rows.values()):,}", _size(sum(one.bytes.values()))
         rows.append([code(f"{one.name}/"), says, amount, f"{one.files:,}", size])
     return table(["folder", "what it holds", "rows:", "files:", "size:"], rows)

@@ -17,7 +17,7 @@ SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of
 class Table:
     """One folder of a build. `rows` and `bytes` are by split; with None as split, each file holds all splits."""
 
-    name: str  # data | images | captions | sub_captions | tags | rejects | one of the pipeline's own
+    name: str  # data | images | captions | sub_captions | tags | rejects | a custom table
     files: int
     bytes: Mapping[str | None, int]
     rows: Mapping[str | None, int]
@@ -31,7 +31,7 @@ class Table:
 
 
 def tables(manifest: Mapping[str, Any]) -> list[Table]:
-    """The tables of a build, data first, then the flat ones in their usual order, then the pipeline's own."""
+    """The tables of a build, data first, then the flat ones in their usual order, then the custom tables."""
     files: Counter[str] = Counter()
     sizes: dict[str, Counter[str | None]] = defaultdict(Counter)
     rows: dict[str, Counter[str | None]] = defaultdict(Counter)

@@ -67,7 +67,7 @@ class FileEntry:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
     """A written shard. `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3). `table_failures` counts the captions without rows per table of the pipeline,
+    which a rule failed, since 1.3). `table_failures` counts the captions without rows per custom table,
     `token_failures` the captions with texts without ids per tokenizer of `output.token_ids`; `failures` lists the first
     failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial);
     `distinct_texts` maps a number of distinct texts to the number of images that have it; `composable` maps each

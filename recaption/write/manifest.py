@@ -171,11 +171,11 @@ def views_sql(build: str = ".", out: str = "../..") -> str:
 
 def views_of(entries: Sequence[ShardEntry]) -> str:
     """`views.sql` of a build of these shards."""
-    return views_sql() + _own_views(entries)
+    return views_sql() + _custom_views(entries)
 
 
-def _own_views(entries: Sequence[ShardEntry]) -> str:
-    """Views of the tables that the pipeline's own annotators add."""
+def _custom_views(entries: Sequence[ShardEntry]) -> str:
+    """Views of the custom tables."""
     known = {*FLAT, "data", "tar_index", "tokens"}
     names = {file.table for entry in entries[:1] for file in entry.files} - known
     view = "\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"

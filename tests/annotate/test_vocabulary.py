@@ -1,4 +1,4 @@
-"""Labels of a closed vocabulary: the forms of its file, and what a tag is mapped to."""
+"""A closed vocabulary: the forms of its file, and the labels of tags."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FORMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_the_file(form: str, tmp_path: Path) -> None:
+def test_labels_of_every_form_of_the_file(form: str, tmp_path: Path) -> None:
     vocabulary = Vocabulary(written(tmp_path / "labels.json", FORMS[form]))
     light = "traffic_light" if form == "categories" else "traffic light"
     assert vocabulary.label("traffic light") == light
@@ -59,7 +59,7 @@ def test_every_form_of_the_file(form: str, tmp_path: Path) -> None:
         assert vocabulary.label("stop light") == light
 
 
-def test_names_win_over_synonyms_and_the_first_synonym_wins(tmp_path: Path) -> None:
+def test_names_precede_synonyms_and_the_first_synonym_counts(tmp_path: Path) -> None:
     vocabulary = Vocabulary(written(tmp_path / "v.json", {"mug": ["cup"], "glass": ["cup", "tumbler"], "tumbler": []}))
     assert [vocabulary.label(name) for name in ("cup", "tumbler")] == ["mug", "tumbler"]
 
@@ -67,18 +67,18 @@ def test_names_win_over_synonyms_and_the_first_synonym_wins(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "data", ["{", "[]", "{}", "3", '[""]', "[3]", '{"a": "b"}', '{"a": [1]}', '[{"id": 1}]', '["🐶"]']
 )
-def test_a_file_of_another_form(data: str, tmp_path: Path) -> None:
+def test_a_file_of_another_form_is_a_config_error(data: str, tmp_path: Path) -> None:
     path = written(tmp_path / "v.json", data)
     with pytest.raises(ConfigError, match=r"annotate.vocabulary: .*v\.json: .*allowed is a list of labels"):
         Vocabulary(path)
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file"):
         Annotator(Annotate(vocabulary=str(tmp_path / "none.json")))
 
 
-def test_tags_get_labels_and_the_build_knows_of_it(tmp_path: Path) -> None:
+def test_tags_have_labels_and_the_vocabulary_is_in_the_provenance(tmp_path: Path) -> None:
     path = written(tmp_path / "v.json", {"person": ["man", "people"], "dog": ["puppy"]})
     annotator = Annotator(Annotate(vocabulary=path))
     text = "A man with two puppies sits on a bench. There are no people in the background."
@@ -96,7 +96,7 @@ def test_tags_get_labels_and_the_build_knows_of_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('{"cat": ["kitten"],\n "dog": [],\n "cat": ["tom"]}', "'cat' twice, in line 1 and line 3"),
         ('{"categories": [{"name": "a", "name": "b"}]}', "'name' twice, in line 1 and line 1"),
@@ -104,22 +104,23 @@ def test_tags_get_labels_and_the_build_knows_of_it(tmp_path: Path) -> None:
         ('{"cat": [], "\\u0063at": []}', "'cat' twice"),
     ],
 )
-def test_a_key_written_twice_is_named_with_both_lines(text: str, said: str, tmp_path: Path) -> None:
+def test_a_duplicate_key_is_named_with_both_lines(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "v.json"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=re.escape(said)):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         Vocabulary(str(file))
 
 
-def test_equal_keys_of_different_objects_and_equal_texts_are_no_fault(tmp_path: Path) -> None:
+def test_equal_keys_in_different_objects_are_allowed(tmp_path: Path) -> None:
     file = tmp_path / "v.json"
     file.write_text('[{"name": "a", "synonyms": ["a", "name", "name"]}, {"name": "b"}]')
-    assert Vocabulary(str(file)).labels == ("a", "b")
+    vocabulary = Vocabulary(str(file))
+    assert [vocabulary.label(name) for name in ("a", "name", "b")] == ["a", "a", "b"]
 
 
-@pytest.mark.parametrize(("data", "said"), [("[]".encode("utf-16"), "UTF-16"), (b"[" * 100_000, "v.json: ")])
-def test_another_encoding_and_deep_nesting_are_said(data: bytes, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("data", "message"), [("[]".encode("utf-16"), "UTF-16"), (b"[" * 100_000, "v.json: ")])
+def test_another_encoding_and_deep_nesting_are_config_errors(data: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "v.json"
     file.write_bytes(data)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         Vocabulary(str(file))

@@ -50,7 +50,7 @@ def test_what_a_source_has_and_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "s" / "metadata.jsonl").write_text('{"file_name": "a.jpg", "alt": "x"}\n')
     source, files, columns, _ = parts.source(pipeline(str(tmp_path / "s")), tmp_path / "p.yaml")
     assert source.status == "ok" and source.found.startswith("folder, 1 shard,")
-    assert (files.status, files.found) == ("warning", "not used: files that are no images: 1 .txt")
+    assert (files.status, files.found) == ("warning", "not used: files that are not images: 1 .txt")
     assert columns.status == "warning" and "columns that may hold captions: alt" in columns.found
     assert exit_code([source, files, columns]) == 0
 

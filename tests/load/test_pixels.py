@@ -1,4 +1,4 @@
-"""Decoders give the pixels that Pillow gives, of whatever lies in a dataset."""
+"""Decoders give the pixels that Pillow gives, for all kinds of files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from loading import raw_text
+from mutated_images import originals
 from PIL import Image, ImageOps
 
-from recaption.errors import UserError
+from recaption import decode as decoding
+from recaption.errors import ImageError, UserError
 from recaption.load import CaptionDataset, pixels
+from recaption.types import ImageLimits
 
 
 def encoded(mode: str, format: str, size: tuple[int, int] = (33, 20), **options: Any) -> bytes:
@@ -46,6 +49,21 @@ def test_simplejpeg_sees_what_pillow_sees(name: str) -> None:
     other = np.asarray(pixels.decoder("simplejpeg")(FILES[name]), np.int16)
     assert one.shape == other.shape == (20, 33, 3)
     assert np.abs(one - other).max() <= 2  # of two builds of libjpeg-turbo
+
+
+@pytest.mark.skipif(not decoding.supported("HEIF"), reason="the extra heif is not installed")
+def test_a_heic_is_read_without_a_change_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = originals()["heif"]
+    expected = np.asarray(decoding.decode(data, ImageLimits()))
+    monkeypatch.setattr(Image, "OPEN", {name: value for name, value in Image.OPEN.items() if name != "HEIF"})
+    assert (np.asarray(pixels.decode_pil(data)) == expected).all()
+    assert "HEIF" not in Image.OPEN
+
+
+def test_a_heic_without_the_extra_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recaption.decode.supported", lambda kind: False)
+    with pytest.raises(ImageError, match=r"HEIC/HEIF, which needs the extra heif"):
+        pixels.decode_pil(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
 def test_torchvision_is_handed_the_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -228,7 +228,7 @@ def test_validate_looks_at_images_and_decodes_them_on_request(
     whole = originals()["jpeg progressive"]
     spoiled = whole[:2] + whole[2:].replace(b"\xff\xc4", b"\xff\xfe")  # header and end are whole, its tables are gone
     source_of(tmp_path, {"plain": JPEG, "cut": JPEG[:-2], "spoiled": spoiled})
-    monkeypatch.setattr("recaption.source.base.Row.look", lambda row, data: None)
+    monkeypatch.setattr("recaption.source.base.Row.read_header", lambda row, data: None)
     pipeline = from_column(tmp_path)
     listed(pipeline)
     data = pipeline.model_dump(mode="json")

@@ -17,7 +17,7 @@ from recaption.io.store import Store
 from recaption.source import Source, open_source
 from recaption.source.base import Row
 from recaption.source.folder import FolderSource
-from recaption.source.recorded import FolderRule
+from recaption.source.keys import FolderRule
 from recaption.types import Image, SourceShard
 
 Members = Sequence[tuple[str, bytes]]
@@ -95,7 +95,7 @@ def index_all() -> Callable[[Source], list[tuple[SourceShard, list[Image]]]]:
 def any_bytes_are_images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most tests here are about names, places and columns: any bytes are an image, unless a test wants `looks`."""
     if "looks" not in request.fixturenames:
-        monkeypatch.setattr(Row, "look", lambda row, data: None)
+        monkeypatch.setattr(Row, "read_header", lambda row, data: None)
 
 
 @pytest.fixture

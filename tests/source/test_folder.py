@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pickle
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,15 +11,12 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from recaption.errors import ImageError, SourceError
 from recaption.io.store import LocalStore
 from recaption.output.index import index_to_table
 from recaption.source import Source
-from recaption.source.folder import path_key
-from recaption.source.recorded import POSITIONS, FolderRule, record_rule
+from recaption.source.keys import POSITIONS, FolderRule, path_key, record_rule
 from recaption.types import Image
 
 Build = Callable[..., Source]
@@ -39,7 +35,9 @@ def photos(tmp_path: Path, picture: Callable[..., bytes]) -> Path:
     return folder
 
 
-def test_a_folder(photos: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_all_images_of_a_folder_are_indexed_and_read(
+    photos: Path, source: Build, picture: Callable[..., bytes]
+) -> None:
     made = source(photos)
     assert made.kind == "folder"
     (shard,) = made.shards()
@@ -78,19 +76,6 @@ def test_outputs_without_the_rule_by_path_keep_keys_and_shards(
     assert [image.key for image in again.index(shards[1])] == ["000001_000000"]
 
 
-NAMES = st.lists(
-    st.text(st.sampled_from("aB-_. 9ä/"), min_size=1, max_size=8).map(lambda text: f"{text}.jpg"), unique=True
-)
-
-
-@given(NAMES, st.sampled_from(["", ".hidden/", "x" * 200 + "/"]))
-def test_keys_by_path_are_plain_and_differ(names: list[str], folder: str) -> None:
-    keys = [path_key(f"{folder}{name}") for name in names]
-    assert len(set(keys)) == len(names)
-    assert all(re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]{0,127}", key) for key in keys)
-    assert path_key("a.jpg") != path_key("a.png")
-
-
 def numbered(folder: Path, numbers: Iterable[int]) -> None:
     for number in numbers:
         path = folder / f"{number % 7}" / f"{number:05d}.jpg"
@@ -103,7 +88,7 @@ def places(source: Source) -> dict[str, tuple[str, str]]:
     return {image.locator.path: (image.key, image.shard) for image in rows(source)}
 
 
-def test_files_that_come_and_go_change_no_key_and_no_shard_of_others(
+def test_added_and_removed_files_do_not_change_keys_and_shards_of_others(
     tmp_path: Path, source: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recaption.source.folder.PART_SIZE", 20)
@@ -218,17 +203,17 @@ def test_wrong_settings_are_explained(photos: Path, source: Build, tmp_path: Pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=r"nothing usable in .*Allowed"):
         source(tmp_path / "empty")
-    with pytest.raises(SourceError, match=r"names image files\. Give the folder"):
+    with pytest.raises(SourceError, match=r"names image files\. Give their folder"):
         source(photos / "*.jpg")
     with pytest.raises(SourceError, match="there is no file"):
         source(tmp_path / "nowhere")
-    with pytest.raises(SourceError, match="one folder"):
+    with pytest.raises(SourceError, match="one existing folder"):
         source(tmp_path / "nowhere", format="folder")
     with pytest.raises(SourceError, match=r"no \.tar file in"):
         source(photos, format="webdataset")
 
 
-def test_changes_between_index_and_read(photos: Path, source: Build) -> None:
+def test_files_that_change_between_index_and_read_are_errors_of_one_image(photos: Path, source: Build) -> None:
     (photos / "empty.jpg").write_bytes(b"")
     made = source(photos)
     images = rows(made)
@@ -241,7 +226,7 @@ def test_changes_between_index_and_read(photos: Path, source: Build) -> None:
     assert all(isinstance(result, bytes | ImageError) for result in results)
 
 
-def test_a_name_that_is_not_utf_8_is_a_reject_of_one_image(
+def test_a_name_that_is_not_utf_8_rejects_one_image(
     tmp_path: Path, source: Build, picture: Callable[..., bytes]
 ) -> None:
     (tmp_path / "a.jpg").write_bytes(picture(1))
@@ -255,7 +240,7 @@ def test_a_name_that_is_not_utf_8_is_a_reject_of_one_image(
     assert index_to_table([bad, good]).num_rows == 2
 
 
-def test_urls(photos: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_a_folder_may_be_remote(photos: Path, source: Build, picture: Callable[..., bytes]) -> None:
     memory = fsspec.filesystem("memory")
     for name in ("b.jpg", "sub/c.webp"):
         memory.pipe_file(f"/pics/all/{name}", (photos / name).read_bytes())
@@ -302,7 +287,7 @@ def test_text_and_json_beside_an_image_are_its_columns(
     assert (found["alone"].columns, found["alone"].detail) == ({}, "no table names this image")
     assert made.columns() == {"caption", "txt", "url", "clip"}
     assert made.unused() == [
-        "files that are no images: 2 .txt",
+        "files that are not images: 2 .txt",
         "images that no table names, so they have no columns: 1",
     ]
     (lines,) = (image for image in source(tmp_path, format="folder", raw_caption="txt").index(next(made.shards()))
@@ -310,7 +295,7 @@ def test_text_and_json_beside_an_image_are_its_columns(
     assert lines.raw_captions == ("a red kite", "a kite in the sky")
 
 
-def test_an_output_from_before_files_beside_images_were_read_keeps_its_columns(
+def test_an_output_that_predates_files_beside_images_keeps_its_columns(
     tmp_path: Path, picture: Callable[..., bytes], source: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside(tmp_path, picture)
@@ -322,7 +307,7 @@ def test_an_output_from_before_files_beside_images_were_read_keeps_its_columns(
     assert [image.columns for image in images if image.source_key != "named"] == [{}] * 5
     assert old.columns() == {"caption"}
     assert old.unused()[1] == (
-        "of these beside an image: 3 .txt, 2 .json, 1 .caption (this output is from before they were read)"
+        "of these beside an image: 3 .txt, 2 .json, 1 .caption (this output predates reading them)"
     )
     monkeypatch.setattr("recaption.source.folder._GROWTH", 0)  # it gets more shards: the rule stays
     assert source(tmp_path, format="folder", store=store).rule == FolderRule(keys="path", shards=1)

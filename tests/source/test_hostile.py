@@ -1,4 +1,4 @@
-"""Sources that somebody made to do harm: a row with a reason or a clear error, never a crash, never another file."""
+"""Malicious sources give a row with a reason or a clear error, never a crash, and never read another file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_all(made: Source) -> list[Image]:
     return found
 
 
-def test_names_of_members_are_only_text(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
+def test_names_of_members_never_become_paths(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
     """Keys are plain whatever stands in the tar; what it is called there is kept beside."""
     names = ["../../etc/cron.d/x", "/abs/y", "a/../../b", "line\nbreak", "bidi\u202egpj", "x" * 3000, "'; DROP TABLE"]
     path = write_tar(tmp_path / "in/x.tar", [(f"{name}.jpg", b"1") for name in names])
@@ -45,7 +45,7 @@ def test_names_of_members_are_only_text(tmp_path: Path, write_tar: Callable[...,
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["in", "in/x.tar"]
 
 
-def test_links_and_devices_have_no_bytes(tmp_path: Path, source: Build) -> None:
+def test_links_and_devices_are_not_read(tmp_path: Path, source: Build) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for name, kind in (("sym", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE), ("null", tarfile.CHRTYPE)):
             info = tarfile.TarInfo(f"{name}.jpg")
@@ -61,7 +61,7 @@ def test_links_and_devices_have_no_bytes(tmp_path: Path, source: Build) -> None:
 
 
 @pytest.mark.parametrize("size", [2**33 - 1, 10**17])
-def test_a_member_said_to_be_huge_takes_no_memory(tmp_path: Path, source: Build, size: int) -> None:
+def test_a_member_with_a_huge_declared_size_uses_no_memory(tmp_path: Path, source: Build, size: int) -> None:
     good, huge = tarfile.TarInfo("a.jpg"), tarfile.TarInfo("b.jpg")
     good.size, huge.size = 1, size
     head = good.tobuf() + b"1".ljust(512, b"\0")
@@ -72,7 +72,7 @@ def test_a_member_said_to_be_huge_takes_no_memory(tmp_path: Path, source: Build,
     ]
 
 
-def test_keys_twice_dotted_apart_and_cut(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
+def test_repeated_dotted_separated_and_cut_keys(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
     names = ["a.jpg", "a.jpg", "b.c.jpg", "b.d.jpg", "e.txt", "f.jpg", "e.jpg", "a.json"]
     path = write_tar(tmp_path / "x.tar", [(name, b"{}") for name in names])
     path.write_bytes(path.read_bytes()[: 2 * 512 * len(names) - 512])
@@ -104,7 +104,7 @@ def test_keys_twice_dotted_apart_and_cut(tmp_path: Path, write_tar: Callable[...
     ],
     ids=range(10),
 )
-def test_texts(
+def test_malformed_texts_do_not_stop_a_shard(
     name: str, data: bytes, caption: str | None, tmp_path: Path, write_tar: Callable[..., Path], source: Build
 ) -> None:
     path = write_tar(tmp_path / "x.tar", [("a.jpg", b"1"), (f"a.{name}", data)])
@@ -120,10 +120,10 @@ JPG = pa.array([b"\xff\xd8\xff 1", b"\xff\xd8\xff 2"])
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
-        ({"jpg": pa.array([1, 2])}, "int64, which is no image"),
-        ({"jpg": pa.array(["a", "b"])}, "string, which is no image"),
-        ({"jpg": pa.array([[b"a"], [b"b"]])}, "which is no image"),
-        ({"image": pa.array([{"path": "../../etc/passwd"}] * 2)}, "which is no image"),
+        ({"jpg": pa.array([1, 2])}, "int64, which holds no images"),
+        ({"jpg": pa.array(["a", "b"])}, "string, which holds no images"),
+        ({"jpg": pa.array([[b"a"], [b"b"]])}, "which holds no images"),
+        ({"image": pa.array([{"path": "../../etc/passwd"}] * 2)}, "which holds no images"),
         ({"image": pa.array([{"path": "/etc/passwd"}] * 2, IMAGE)}, ["missing_image"] * 2),
         ({"jpg": JPG, "caption": pa.array([1, 2])}, [None, None]),
         ({"jpg": JPG, "caption": pa.array([{"a": 1}, None])}, [None, None]),
@@ -137,7 +137,9 @@ JPG = pa.array([b"\xff\xd8\xff 1", b"\xff\xd8\xff 2"])
     ],
     ids=range(14),
 )  # fmt: skip
-def test_parquet_of_other_types(columns: dict[str, Any], expected: Any, tmp_path: Path, source: Build) -> None:
+def test_parquet_columns_of_wrong_types_are_refused(
+    columns: dict[str, Any], expected: Any, tmp_path: Path, source: Build
+) -> None:
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     if isinstance(expected, str):
         with pytest.raises(SourceError, match=expected):
@@ -146,7 +148,9 @@ def test_parquet_of_other_types(columns: dict[str, Any], expected: Any, tmp_path
         assert [image.reason for image in read_all(source(tmp_path / "x.parquet"))] == expected
 
 
-def test_a_folder_of_things_that_are_no_files(tmp_path: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_a_folder_with_links_pipes_and_folders_named_as_images(
+    tmp_path: Path, source: Build, picture: Callable[..., bytes]
+) -> None:
     """A pipe is not waited for, a device not read for ever, a link to nowhere no crash."""
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "zero.jpg").symlink_to("/dev/zero")
@@ -158,7 +162,7 @@ def test_a_folder_of_things_that_are_no_files(tmp_path: Path, source: Build, pic
     assert rows == {"nowhere": "unreadable", "pipe": "unreadable", "zero": "unreadable", "\u202egpj": None}
 
 
-def test_archives_of_noise(tmp_path: Path, source: Build) -> None:
+def test_random_bytes_never_crash_the_reader(tmp_path: Path, source: Build) -> None:
     noise = io.BytesIO()
     with tarfile.open(fileobj=noise, mode="w") as tar:
         tar.addfile(tarfile.TarInfo("a.jpg"))

@@ -80,7 +80,7 @@ def hugging_face(tmp_path: Path, picture: Callable[..., bytes]) -> Path:
     return path
 
 
-def test_an_img2dataset_parquet(img2dataset: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_a_parquet_file_of_img2dataset_is_read(img2dataset: Path, source: Build, picture: Callable[..., bytes]) -> None:
     made = source(img2dataset)
     assert made.kind == "parquet"
     images = only_shard(made)
@@ -99,7 +99,9 @@ def test_an_img2dataset_parquet(img2dataset: Path, source: Build, picture: Calla
     assert list(pickle.loads(pickle.dumps(made)).shards()) == list(made.shards())
 
 
-def test_a_hugging_face_parquet(hugging_face: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_a_parquet_file_of_hugging_face_is_read(
+    hugging_face: Path, source: Build, picture: Callable[..., bytes]
+) -> None:
     made = source(hugging_face, raw_caption="text")
     images = only_shard(made)
     assert [image.key for image in images] == [f"000000_00000{i}" for i in range(5)]
@@ -122,13 +124,13 @@ def test_a_hugging_face_parquet(hugging_face: Path, source: Build, picture: Call
     assert [data for _, data in made.read([images[0], images[4]])] == [picture(0), picture(4)]
 
 
-def test_a_folder_of_parquet_files(img2dataset: Path, source: Build) -> None:
+def test_a_folder_of_parquet_files_is_read(img2dataset: Path, source: Build) -> None:
     (img2dataset.parent / "00001.parquet").write_bytes(img2dataset.read_bytes())
     made = source(img2dataset.parent)
     assert [(shard.id, shard.number) for shard in made.shards()] == [("00000", 0), ("00001", 1)]
 
 
-def test_names_of_columns_can_be_given(tmp_path: Path, source: Build) -> None:
+def test_source_image_and_source_key_name_columns(tmp_path: Path, source: Build) -> None:
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"pixels": [b"1", b"2"], "id": [7, 8], "image": ["a.jpg", "b.jpg"]}), path)
     images = only_shard(source(path, image="pixels", key="id"))
@@ -141,14 +143,14 @@ def test_names_of_columns_can_be_given(tmp_path: Path, source: Build) -> None:
 @pytest.mark.parametrize(
     ("columns", "settings", "message"),
     [
-        ({"image": ["a.jpg"]}, {}, r"'image' is string, which is no image\. Allowed: binary .* or struct<bytes"),
+        ({"image": ["a.jpg"]}, {}, r"'image' is string, which holds no images\. Allowed: binary .* or struct<bytes"),
         ({"url": ["a"], "text": ["b"]}, {}, r"no image column .*its columns are url \(string\), text \(string\)"),
         ({"jpg": [b"1"]}, {"image": "img"}, "no image column 'img'"),
         ({"jpg": [b"1"]}, {"key": "id"}, "no text column 'id'"),
         ({"jpg": [b"1"], "alt": ["x"]}, {"raw_caption": "text"}, "no column 'text'; it has alt"),
     ],
 )
-def test_wrong_columns_are_explained(
+def test_wrong_columns_are_errors_that_name_the_columns(
     tmp_path: Path, source: Build, columns: dict[str, list], settings: dict[str, str], message: str
 ) -> None:
     path = tmp_path / "x.parquet"
@@ -217,7 +219,9 @@ def test_a_file_that_is_no_parquet_is_one_row(img2dataset: Path, source: Build) 
         source(img2dataset.parent / "*.parquet").columns()
 
 
-def test_changed_and_vanished_files(img2dataset: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_changed_and_missing_files_are_errors_of_the_shard(
+    img2dataset: Path, source: Build, picture: Callable[..., bytes]
+) -> None:
     made = source(img2dataset)
     usable = [image for image in only_shard(made) if image.reason is None]
     table = pq.read_table(img2dataset)
@@ -226,14 +230,14 @@ def test_changed_and_vanished_files(img2dataset: Path, source: Build, picture: C
     assert results[:2] == [picture(0), picture(1)]
     assert [r.reason for r in results[2:] if isinstance(r, ImageError)] == ["changed", "changed"]
     pq.write_table(table.drop_columns(["jpg"]), img2dataset)
-    with pytest.raises(ShardError, match="not what was indexed"):
+    with pytest.raises(ShardError, match="has changed since it was indexed"):
         list(made.read(usable))
     img2dataset.unlink()
     with pytest.raises(ShardError, match="cannot read"):
         list(made.read(usable))
 
 
-def test_urls(img2dataset: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_parquet_files_may_be_remote(img2dataset: Path, source: Build, picture: Callable[..., bytes]) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/hf/00000.parquet", img2dataset.read_bytes())
     made = source("memory://hf/*.parquet")
@@ -243,7 +247,7 @@ def test_urls(img2dataset: Path, source: Build, picture: Callable[..., bytes]) -
     memory.rm("/hf", recursive=True)
 
 
-def test_text_that_is_no_utf8_does_not_stop_the_shard(tmp_path: Path, source: Build) -> None:
+def test_text_that_is_not_utf_8_does_not_stop_the_shard(tmp_path: Path, source: Build) -> None:
     bad = pa.StringArray.from_buffers(2, pa.py_buffer(b"\0\0\0\0\2\0\0\0\4\0\0\0"), pa.py_buffer(b"ok\xff\xfe"))
     out = io.BytesIO()
     pq.write_table(pa.table({"jpg": [b"1", b"2"], "caption": bad}), out)

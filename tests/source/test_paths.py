@@ -1,3 +1,5 @@
+"""Patterns expand as in Bash, shard ids are injective, and a dataset cannot name a host."""
+
 from __future__ import annotations
 
 import re
@@ -11,6 +13,8 @@ from recaption.errors import SourceError
 from recaption.source.paths import (
     expand_braces,
     fixed_part,
+    is_on_a_host_of,
+    is_plain_place,
     looks_like_part,
     part_id,
     relative_to,
@@ -66,7 +70,7 @@ def test_pipes_and_empty_alternatives_are_refused() -> None:
         (["s3://bucket/x/*.tar"], "s3://bucket/x"),
     ],
 )
-def test_fixed_part(patterns: list[str], folder: str) -> None:
+def test_the_fixed_part_ends_before_the_first_brace_or_glob(patterns: list[str], folder: str) -> None:
     assert fixed_part(patterns) == folder
 
 
@@ -78,7 +82,7 @@ def test_fixed_part(patterns: list[str], folder: str) -> None:
         ("train-000001.tar", "train-000001"),
     ],
 )
-def test_plain_names_are_ids_as_they_are(relative: str, expected: str) -> None:
+def test_plain_names_are_used_as_shard_ids(relative: str, expected: str) -> None:
     assert shard_id(relative, (".tar",)) == expected
 
 
@@ -88,7 +92,7 @@ def test_other_names_are_sanitised_and_hashed(relative: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,150}-[0-9a-f]{8}", made)
 
 
-def test_ids_are_those_of_the_place_alone() -> None:
+def test_a_shard_id_depends_only_on_the_relative_path() -> None:
     assert shard_id(relative_to("/d/a/0.tar", "/d"), (".tar",)) == "a__0"
     assert relative_to("/other/0.tar", "/d") == "other/0.tar"
 
@@ -107,3 +111,23 @@ def test_a_cut_is_never_mistaken_for_a_file() -> None:
     assert part_id("a", 1) == "a-000001"
     assert looks_like_part("a-000001")
     assert not looks_like_part("train-00000-of-00010")
+
+
+@pytest.mark.parametrize("url", ["a.tar", "/data/a.tar", "s3://b/a.tar", "gs://b/{00..09}.tar", "file:///a", "a::b"])
+def test_local_paths_and_object_stores_are_plain_places(url: str) -> None:
+    assert is_plain_place(url) and is_on_a_host_of(url, "/data")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x/a.tar", "ftp://x/a", "a::https://x/a", "simplecache::http://x/a", "sftp://x/a"]
+)
+def test_other_urls_are_hosts(url: str) -> None:
+    assert not is_plain_place(url) and not is_on_a_host_of(url, "/data")
+
+
+def test_the_hosts_of_the_source_are_allowed() -> None:
+    source = "https://{a,b}.example/{00..09}.tar::http://c.example:8000/x.tar"
+    for url in ("https://a.example/00.tar", "https://b.example/else", "http://c.example:8000/x.tar"):
+        assert is_on_a_host_of(url, source)
+    for url in ("http://a.example/00.tar", "https://c.example:8000/x.tar", "http://c.example/x", "http://evil/00.tar"):
+        assert not is_on_a_host_of(url, source)

@@ -13,7 +13,7 @@ import pytest
 
 from recaption.errors import SourceError
 from recaption.source import Source
-from recaption.source.recorded import POSITIONS
+from recaption.source.keys import POSITIONS
 from recaption.source.table import read_table
 from recaption.types import Image
 
@@ -45,7 +45,7 @@ def jsonl(path: Path, *items: object) -> None:
     path.write_text("".join(f"{json.dumps(item)}\n" for item in items))
 
 
-def test_a_table_in_each_split(photos: Callable[..., Path], source: Build) -> None:
+def test_a_table_in_each_subfolder_is_read(photos: Callable[..., Path], source: Build) -> None:
     folder = photos("train/1.jpg", "test/1.jpg", "train/deep/2.jpg", "other/1.jpg", "top.jpg")
     jsonl(folder / "train/metadata.jsonl", {"file_name": "1.jpg", "caption": "a"}, {"file_name": "deep/2.jpg", "n": 2})
     (folder / "test/metadata.csv").write_text("file_name,text\n1.jpg,b\n")
@@ -71,12 +71,12 @@ def test_an_output_by_position_reads_the_table_of_the_folder_only(photos: Callab
     made = source(folder, rule=POSITIONS)
     assert captions(made) == {"store/x": (), "top": ("b",), "train/1": ()}
     assert made.unused()[:2] == [
-        "linked folders: 1 (this output is from before they were followed)",
-        "tables: train/metadata.jsonl (this output is from before tables in subfolders were read)",
+        "linked folders: 1 (this output predates following them)",
+        "tables: train/metadata.jsonl (this output predates reading tables in subfolders)",
     ]
 
 
-def test_columns_that_name_files(photos: Callable[..., Path], source: Build) -> None:
+def test_columns_whose_names_end_in_file_name_name_files(photos: Callable[..., Path], source: Build) -> None:
     folder = photos("a.jpg", "m.png", "b.jpg", "c.jpg", "d.jpg", "sub/e.jpg")
     named = {"file_name": "a.jpg", "mask_file_name": "m.png", "orig_file_name": "x.tif"}
     jsonl(folder / "metadata.jsonl", {**named, "caption": "1"})
@@ -95,7 +95,7 @@ def test_columns_that_name_files(photos: Callable[..., Path], source: Build) -> 
     assert found["gone"].reason == "missing_image"
 
 
-def test_of_two_tables_in_a_folder_one_is_read(photos: Callable[..., Path], source: Build) -> None:
+def test_one_of_two_tables_in_a_folder_is_read(photos: Callable[..., Path], source: Build) -> None:
     folder = photos("s/a.jpg")
     (folder / "s/metadata.csv").write_text("file_name,caption\na.jpg,from csv\n")
     jsonl(folder / "s/metadata.jsonl", {"file_name": "a.jpg", "caption": "from jsonl"})
@@ -108,19 +108,19 @@ def test_of_two_tables_in_a_folder_one_is_read(photos: Callable[..., Path], sour
     assert made.unused() == ["tables: s/metadata.csv, s/metadata.jsonl (source.captions names mine.jsonl)"]
     made = source(folder, captions="s/metadata.jsonl")
     assert made.unused()[:2] == [
-        "files that are no images: 1 .jsonl",
+        "files that are not images: 1 .jsonl",
         "tables: s/metadata.csv (source.captions names s/metadata.jsonl)",
     ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_json_list_of_rows(tmp_path: Path, encoding: str) -> None:
+def test_a_json_list_of_rows_is_a_table(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.json"
     path.write_text(json.dumps([{"file_name": "a.jpg", "caption": "é"}, {"file_name": "b.jpg"}]), encoding)
     assert read_table(str(path)).rows == {"a.jpg": {"caption": "é"}, "b.jpg": {}}
 
 
-def test_json_lines_in_a_json_file_and_behind_a_byte_order_mark(tmp_path: Path) -> None:
+def test_json_lines_in_a_json_file_and_after_a_byte_order_mark(tmp_path: Path) -> None:
     for name in ("t.json", "t.jsonl"):
         path = tmp_path / name
         path.write_text('{"file_name": "a.jpg", "n": 1}\n{"file_name": "b.jpg", "n": 2}\n', "utf-8-sig")
@@ -130,7 +130,7 @@ def test_json_lines_in_a_json_file_and_behind_a_byte_order_mark(tmp_path: Path) 
         read_table(str(tmp_path / "t.json"))
 
 
-def test_cells_of_any_size_and_the_limit_stays(tmp_path: Path) -> None:
+def test_cells_may_have_any_size_and_the_limit_of_the_csv_module_is_restored(tmp_path: Path) -> None:
     path, limit = tmp_path / "t.csv", csv.field_size_limit()
     path.write_text(f'file_name,caption\na.jpg,"{"x" * 200_000}"\nb.jpg,{"y" * 140_000}\n')
     found = read_table(str(path)).rows
@@ -155,19 +155,19 @@ def test_cells_of_any_size_and_the_limit_stays(tmp_path: Path) -> None:
         ("a.json", b'[{"file_name": "a.jpg", "n": 1, "n": 2}]', r"a\.json has objects with a repeated key: n"),
     ],
 )
-def test_a_column_that_is_there_twice_is_named(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+def test_a_repeated_column_is_an_error_that_names_it(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(SourceError, match=message):
         read_table(str(tmp_path / name))
 
 
-def test_a_column_that_is_there_twice_in_parquet_is_named(tmp_path: Path) -> None:
+def test_a_repeated_column_in_parquet_is_an_error_that_names_it(tmp_path: Path) -> None:
     table = pa.table([["a.jpg"], ["x"], ["y"]], names=["file_name", "caption", "caption"])
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(SourceError, match="column caption more than once"):
         read_table(str(tmp_path / "a.parquet"))
 
 
-def test_empty_cells_in_the_header_of_a_csv_are_no_column_twice(tmp_path: Path) -> None:
+def test_empty_cells_in_a_csv_header_are_not_repeated_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("file_name,caption,,\na.jpg,x,,\n")  # as spreadsheets write them
     assert read_table(str(tmp_path / "a.csv")).rows["a.jpg"]["caption"] == "x"

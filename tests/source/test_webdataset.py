@@ -13,7 +13,7 @@ import pytest
 
 from recaption.errors import ImageError, ShardError, SourceError
 from recaption.source import Source
-from recaption.source import ranges as ranges_module
+from recaption.source import webdataset as ranges_module
 from recaption.types import Image
 
 Build = Callable[..., Source]
@@ -37,7 +37,7 @@ def shards(tmp_path: Path, write_tar: Callable[..., Path], img2dataset_sample: C
 @pytest.mark.parametrize(
     "pattern", ["", "/{00000..00001}.tar", "/*.tar", "/0000?.tar", "/00000.tar::{}/00001.tar", "/{00000,00001}.tar"]
 )
-def test_every_way_to_name_the_tars_gives_the_same(shards: Path, source: Build, pattern: str) -> None:
+def test_folder_glob_braces_and_list_of_tars_give_the_same_source(shards: Path, source: Build, pattern: str) -> None:
     made = source(str(shards) + pattern.replace("{}/", f"{shards}/"))
     assert made.kind == "webdataset"
     assert [(s.id, s.number, s.path) for s in made.shards()] == [
@@ -46,7 +46,7 @@ def test_every_way_to_name_the_tars_gives_the_same(shards: Path, source: Build, 
     ]
 
 
-def test_an_img2dataset_tar(shards: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_a_tar_of_img2dataset_is_read(shards: Path, source: Build, picture: Callable[..., bytes]) -> None:
     made = source(shards)
     images = made.index(list(made.shards())[1])
     assert [image.key for image in images] == ["000010000", "000010001", "000010002"]
@@ -67,13 +67,13 @@ def test_an_img2dataset_tar(shards: Path, source: Build, picture: Callable[..., 
     }  # fmt: skip
 
 
-def test_a_source_travels_to_workers(shards: Path, source: Build) -> None:
+def test_a_source_can_be_pickled(shards: Path, source: Build) -> None:
     made = source(shards)
     again = pickle.loads(pickle.dumps(made))
     assert list(again.shards()) == list(made.shards())
 
 
-def test_patterns_are_relative_to_where_the_source_was_opened(
+def test_patterns_are_relative_to_the_working_directory_at_opening(
     shards: Path, source: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shards)
@@ -82,7 +82,7 @@ def test_patterns_are_relative_to_where_the_source_was_opened(
     assert [image.row for shard in made.shards() for image in made.index(shard)] == [0, 1, 2, 0, 1, 2]
 
 
-def test_subfolders_get_into_the_ids(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
+def test_shard_ids_contain_subfolders(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
     for folder in ("b", "a"):
         write_tar(tmp_path / folder / "0.tar", [])
     assert [shard.id for shard in source(tmp_path / "{b,a}" / "0.tar").shards()] == ["b__0", "a__0"]
@@ -107,7 +107,9 @@ def test_wrong_paths_are_explained(shards: Path, source: Build, pattern: str, me
         list(source(shards / pattern).shards())
 
 
-def test_captions(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
+def test_captions_come_from_json_and_text_members(
+    tmp_path: Path, write_tar: Callable[..., Path], source: Build
+) -> None:
     def sample(key: str, meta: object, text: bytes | None = None) -> list[tuple[str, bytes]]:
         members = [(f"{key}.jpg", key.encode()), (f"{key}.json", json.dumps(meta).encode())]
         return [*members, (f"{key}.txt", text)] if text is not None else members
@@ -168,7 +170,7 @@ def test_columns_hold_clean_and_small_json(tmp_path: Path, write_tar: Callable[.
     assert source(path).columns() == {"a", "b", "deep", "tags", "cls"}
 
 
-def test_keys(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
+def test_a_key_ends_at_the_first_dot(tmp_path: Path, write_tar: Callable[..., Path], source: Build) -> None:
     names = [
         "plain_key-1.jpg",
         "ä.jpg",
@@ -235,7 +237,7 @@ def test_odd_samples_become_rows_with_a_reason(tmp_path: Path, source: Build) ->
         ("h", None),
         ("my", "missing_image"),
     ]
-    assert "do not lie together" in (rows[2][2] or "")
+    assert "are not adjacent" in (rows[2][2] or "")
     assert "has txt and none of jpg" in (rows[3][2] or "")
     assert "symbolic link" in (rows[4][2] or "")
     assert "photo.jpg" in (rows[10][2] or "")
@@ -293,7 +295,7 @@ def test_an_html_page_named_tar_is_one_row_and_an_empty_tar_none(
     assert made.columns() == frozenset()
 
 
-def test_changed_bytes_are_noticed(shards: Path, source: Build) -> None:
+def test_changed_bytes_are_an_error_of_the_image(shards: Path, source: Build) -> None:
     path = shards / "00000.tar"
     made = source(path)
     images = only_shard(made)
@@ -340,7 +342,7 @@ def test_ranges_are_contiguous_and_bounded(shards: Path, source: Build, monkeypa
     assert [image for image, data in made.read(images[::-1]) if isinstance(data, bytes)] == images[::-1]
 
 
-def test_urls(shards: Path, source: Build, picture: Callable[..., bytes]) -> None:
+def test_tars_may_be_remote(shards: Path, source: Build, picture: Callable[..., bytes]) -> None:
     memory = fsspec.filesystem("memory")
     for path in sorted(shards.glob("*.tar")):
         memory.pipe_file(f"/bucket/cc/{path.name}", path.read_bytes())

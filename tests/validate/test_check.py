@@ -512,7 +512,7 @@ def test_lists_that_no_profile_asked_for(out: Path) -> None:
 
 def test_tables_of_the_pipelines_own(out: Path) -> None:
     build = out / "builds/parquet"
-    target = schema.own("moods", pa.schema([pa.field("mood", pa.string())]))
+    target = schema.custom_table("moods", pa.schema([pa.field("mood", pa.string())]))
     (build / "moods").mkdir()
 
     def list_them(manifest: dict[str, Any]) -> None:

@@ -14,8 +14,7 @@ import random
 import re
 
 from recaption.annotate.lemma import singular
-from recaption.annotate.lexicon import VERBS
-from recaption.annotate.words import words
+from recaption.annotate.lexicon import VERBS, word_set
 
 Sentence = list[tuple[str, str]]
 
@@ -182,11 +181,9 @@ jewelry lettuce corn
 """
 THINGS = frozenset((*_NN.split(), *map(singular, _NNS.split()), *_MASS.split()))
 """What the templates name as things, singular."""
-_DOUBLED = frozenset(
-    words("""
+_DOUBLED = word_set("""
     sit run jog swim hop slip trip spin dip drop jut chop cut hit bat pin clip zip top trim sag flap nap wrap tap mop
-    """)
-)
+""")
 
 
 def _vbz(verb: str) -> str:

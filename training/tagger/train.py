@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from recaption.annotate.words import words
+from recaption.annotate.lexicon import word_set
 from training.tagger.sentences import Sentence, sentences
 
 # One layer that sees two words on either side finds as many heads as three layers of one word each (F1 .944 and .942 on
-# the golden set's dev part), and all of its products can be made once per distinct word: see once.py.
+# the golden set's dev part), and all of its products can be made once per distinct word: see distinct_words.py.
 WIDTH, WINDOW = 64, 2
 TOK2VEC: dict[str, Any] = {
     "@architectures": "spacy.Tok2Vec.v2",
@@ -42,12 +42,10 @@ TOK2VEC: dict[str, Any] = {
 }
 _CONFIG = {"model": {"@architectures": "spacy.Tagger.v2", "tok2vec": TOK2VEC}}
 _MASC_TAGS = {"(": "-LRB-", ")": "-RRB-", "-": ":", "...": ":", "--": ":", ";": ":", '"': "''", "'": "''", "UH`": "UH"}
-_PENN = frozenset(
-    words("""
+_PENN = word_set("""
         $ '' , -LRB- -RRB- . : CC CD DT EX FW HYPH IN JJ JJR JJS LS MD NN NNP NNPS NNS PDT POS PRP PRP$ RB RBR RBS
         RP SYM TO UH VB VBD VBG VBN VBP VBZ WDT WP WP$ WRB ``
-    """)
-)
+""")
 _HYPHENATED = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)+")
 
 

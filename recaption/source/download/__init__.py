@@ -1,9 +1,5 @@
-"""`recaption download URLS OUT`: img2dataset with settings that suit captioning.
+"""`recaption download URLS OUT`: img2dataset, as published, with settings that suit captioning.
 
-`lists` reads the list, `job` runs img2dataset over it, and over the URLs that failed temporarily once more, `opener`
-checks each response in img2dataset's processes, `outcomes` reads the result of each URL from img2dataset's tables.
+`job` runs it over the list (`recaption.source.urllist`), and once more over the URLs that failed temporarily; `opener`
+checks each response in its processes; `results` reads the result of each URL.
 """
-
-from recaption.source.download.job import DownloadSummary, download
-
-__all__ = ["DownloadSummary", "download"]

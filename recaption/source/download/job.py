@@ -11,46 +11,42 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, StringConstraints, ValidationError
 
-from recaption.errors import Interrupted, MissingExtra, StoreError, UserError
-from recaption.source.download import lists, outcomes
+from recaption.errors import MissingExtra, StoreError, UserError
+from recaption.io.store import LocalStore
+from recaption.source import urllist
+from recaption.source.download import results
 from recaption.source.download.opener import DIRECTIVES
 
-_TOKEN: Final = StringConstraints(strip_whitespace=True, pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")
-_CHECKS: Final = {"max_bytes", "max_seconds", "respect_opt_out", "user_agent_token"}  # settings of `opener.Checks`
-_RESUMABLE: Final = {"processes", "threads", "timeout", "max_seconds", "pause", "user_agent_token"}  # may change
+PAUSE: Final = 30.0  # seconds before the second pass
+_TOKEN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_CHECKS: Final = ("max_bytes", "max_seconds", "respect_opt_out", "user_agent_token")  # settings of `opener.Checks`
+_MAY_CHANGE: Final = ("processes", "threads", "timeout", "max_seconds", "user_agent_token")  # in a rerun
+_RECORD, _STATE = "download.json", ".download/settings.json"  # of a finished and of an unfinished download
 
 
-class Settings(BaseModel):
-    """How to download. A second pass has a quarter of the threads and twice the time."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How to download."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    user_agent_token: Annotated[str, _TOKEN] = Field(
-        description="a download needs a name by which site owners can recognise it: --user-agent-token NAME (letters, "
-        "digits, _ . -), for instance of your group. `X-Robots-Tag: NAME: noai` then opts out of this download"
-    )
+    user_agent_token: str | None  # the name under which the owners of sites can opt out
     url_column: str = "url"
     caption_column: str | None = "caption"
     format: Literal["webdataset", "parquet"] = "webdataset"
-    samples_per_shard: PositiveInt = 5_000  # URLs, failures included
-    processes: PositiveInt = os.cpu_count() or 1
-    threads: PositiveInt = 64  # of each process
-    timeout: PositiveFloat = 10.0  # seconds without a byte
-    max_seconds: PositiveFloat = 60.0  # of a response in total
-    second_passes: int = Field(default=1, ge=0)
-    pause: float = Field(default=30.0, ge=0)  # seconds before a second pass
-    max_bytes: PositiveInt = 32 << 20  # of an image
+    samples_per_shard: int = 5_000  # URLs, failures included
+    processes: int = os.cpu_count() or 1
+    threads: int = 64  # of each process
+    timeout: float = 10.0  # seconds without a byte
+    max_seconds: float = 60.0  # of a response in total
+    max_bytes: int = 32 << 20  # of an image
     respect_opt_out: bool = True
 
 
@@ -61,7 +57,7 @@ class DownloadSummary:
     urls: int
     downloaded: int
     failed: Mapping[str, int]  # reason -> URLs, opt-outs included
-    recovered: int  # of the downloaded: those of a second pass
+    recovered: int  # of the downloaded: those of the second pass
     shards: int
     path: str  # pattern of the shards, for `source.path` of a pipeline
 
@@ -75,68 +71,76 @@ class DownloadSummary:
         ]
 
 
-def download(urls: str, out: str, *, report: Callable[[str], None] = print, **options: Any) -> DownloadSummary:
+def download(urls: str, out: str, settings: Settings, report: Callable[[str], None] = print) -> DownloadSummary:
     """Download the images of a list of URLs into img2dataset's shards. The same call continues an interrupted one.
 
     `urls`: txt (one URL per line), csv, tsv, jsonl, json, parquet, .gz of the text formats, or a folder of one kind.
-    `out`: a local folder. `options`: fields of `Settings`.
-
-    Raises UserError (wrong arguments), MissingExtra (no img2dataset), StoreError (img2dataset failed; run again),
-    Interrupted (Ctrl-C or SIGTERM; run again).
+    `out`: a local folder. Raises UserError (the token, the list or the folder cannot be used), MissingExtra (no
+    img2dataset), StoreError (img2dataset failed; run again).
     """
-    try:
-        settings = Settings(**options)
-    except ValidationError as error:
-        hints = {name: field.description for name, field in Settings.model_fields.items()}
-        faults = [(str(e["loc"][0]), e["input"], e["msg"]) for e in error.errors()]
-        raise UserError("; ".join(f"{name} is {v!r}: {hints.get(name) or text}" for name, v, text in faults)) from error
+    if not _TOKEN.fullmatch(settings.user_agent_token or ""):
+        raise UserError(
+            f"--user-agent-token is {settings.user_agent_token or 'missing'}: give the name of your project or group "
+            "(letters, digits, _ . -). Servers get it with each request, and `X-Robots-Tag: NAME: noai` opts out of it"
+        )
     for module in ("img2dataset", "imghdr"):  # img2dataset imports imghdr, which Python 3.13 no longer has
         if find_spec(module) is None:
             raise MissingExtra(module.replace("imghdr", "standard-imghdr"), "download")
     folder = Path(out).expanduser().absolute()
     if "://" in out or (folder.exists() and not folder.is_dir()) or re.search(r"[*?\[\]]", str(folder)):
         raise UserError(
-            f"output {out!r}: expected a local folder, without * ? [ ], which img2dataset reads as patterns"
+            f"output {out!r}: expected a local folder, without * ? [ ], which img2dataset takes as wildcards"
         )
-    files = [[path.name, path.stat().st_size] for path in lists.find(urls)[0]]
-    record = {"list": files, **settings.model_dump(mode="json", exclude=_RESUMABLE)}
-    with _stoppable(), _held(folder, record) as finished:
+    record = {name: value for name, value in asdict(settings).items() if name not in _MAY_CHANGE}
+    record["list"] = [[path.name, path.stat().st_size] for path in urllist.find(urls)[0]]
+    with _held(folder, record) as finished:
         if finished:
             report(f"{out} is finished already: nothing to do")
             return DownloadSummary(**finished)
         listed = folder / ".download" / "urls"
         if not listed.is_dir():
-            for old, new in lists.write(urls, listed, settings).items():
-                report(f"column {old} is stored as {new}: img2dataset uses the name {old}")
+            columns = settings.url_column, settings.caption_column
+            try:
+                urllist.write(urls, listed, *columns, settings.samples_per_shard)
+            except (UserError, KeyboardInterrupt):
+                (folder / _STATE).unlink()  # nothing is downloaded yet: the next call may have other settings
+                raise
         summary = _run(folder, listed, settings, report)
-        _write_json(folder / "download.json", {"settings": record, "summary": asdict(summary)})
-        _remove(folder)
+        _write_json(folder / _RECORD, {"settings": record, "summary": asdict(summary)})
         return summary
 
 
 def _run(out: Path, urls: Path, settings: Settings, report: Callable[[str], None]) -> DownloadSummary:
-    """All passes. img2dataset numbers the shards through all files in `urls`: a second pass adds a file to them."""
-    _run_img2dataset(out, urls, settings, report)
-    threads, timeout = max(1, settings.threads // 4), 2 * settings.timeout
-    gentler = {"threads": threads, "timeout": timeout, "max_seconds": 2 * settings.max_seconds}
-    for number in range(1, settings.second_passes + 1):
-        path = urls / f"{number:02d}-00000.parquet"
-        rows = 0 if path.exists() else outcomes.write_transient(out, urls, path)
-        if rows:
-            report(f"second pass: {rows:,} URLs that failed temporarily, in {settings.pause:g} s")
-            time.sleep(settings.pause)
-        _run_img2dataset(out, urls, settings.model_copy(update=gentler), report)
-    outcomes.write_failed(out, urls, out / "failed.parquet")
-    shards = _shards(urls, settings)
-    totals = outcomes.totals(out, urls, _shards(urls, settings, "00-*.parquet"))
+    """Both passes. img2dataset numbers the shards through all files in `urls`: the second pass adds a file to them.
+
+    The second pass has a quarter of the threads and twice the time.
+    """
+    second = urls / "01-00000.parquet"
+    first_shards = _shards(urls.glob("00-*.parquet"), settings)
+    if not second.exists():
+        _run_img2dataset(out, urls, settings, report)
+        totals = results.write_failed(out, urls, first_shards)
+        if rows := results.write_second_list(out, second):
+            report(f"second pass: {rows:,} URLs that failed temporarily, in {PAUSE:g} s")
+            time.sleep(PAUSE)
+    if second.exists():
+        gentler = replace(
+            settings,
+            threads=max(1, settings.threads // 4),
+            timeout=2 * settings.timeout,
+            max_seconds=2 * settings.max_seconds,
+        )
+        _run_img2dataset(out, urls, gentler, report)
+        totals = results.write_failed(out, urls, first_shards)
+    shards = _shards(urls.iterdir(), settings)
     pattern = f"{{00000..{shards - 1:05d}}}" if shards > 1 else "00000"
     path = out / f"{pattern}.{'tar' if settings.format == 'webdataset' else 'parquet'}"
     return DownloadSummary(**totals, shards=shards, path=str(path))
 
 
-def _shards(urls: Path, settings: Settings, files: str = "*.parquet") -> int:
-    """How many shards the list, or a part of its files, makes."""
-    return sum(math.ceil(pq.read_metadata(path).num_rows / settings.samples_per_shard) for path in urls.glob(files))
+def _shards(files: Iterable[Path], settings: Settings) -> int:
+    """How many shards img2dataset makes of these files."""
+    return sum(math.ceil(pq.read_metadata(path).num_rows / settings.samples_per_shard) for path in files)
 
 
 def _finished(out: Path) -> int:
@@ -145,10 +149,10 @@ def _finished(out: Path) -> int:
 
 def _run_img2dataset(out: Path, urls: Path, settings: Settings, report: Callable[[str], None]) -> None:
     """Run img2dataset in a separate process; it skips finished shards. Raises StoreError if shards are missing."""
-    shards, log = _shards(urls, settings), urls.with_name("log.txt")
-    columns = pq.read_schema(min(urls.glob("*.parquet"))).names
+    shards, log = _shards(urls.iterdir(), settings), urls.with_name("log.txt")
     if _finished(out) == shards:
         return
+    columns = pq.read_schema(urls / "00-00000.parquet").names
     arguments = {
         "url_list": str(urls),
         "input_format": "parquet",
@@ -167,14 +171,14 @@ def _run_img2dataset(out: Path, urls: Path, settings: Settings, report: Callable
         "user_agent_token": settings.user_agent_token,
         "disallowed_header_directives": list(DIRECTIVES) if settings.respect_opt_out else [],
     }
-    given = json.dumps({"img2dataset": arguments, "checks": settings.model_dump(include=_CHECKS)})
-    # It would request its newest version number on import.
+    given = json.dumps({"img2dataset": arguments, "checks": {name: getattr(settings, name) for name in _CHECKS}})
+    # albumentations would request its newest version number on import.
     env = os.environ | {"RECAPTION_DOWNLOAD": given, "NO_ALBUMENTATIONS_UPDATE": "1"}
     command = [sys.executable, "-m", "recaption.source.download.opener"]
     with (
-        open(log, "ab") as end,
+        log.open("ab") as end,
         subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=end, stderr=end, env=env, start_new_session=True
+            command, env=env, stdin=subprocess.PIPE, stdout=end, stderr=end, start_new_session=True
         ) as process,
     ):
         try:
@@ -207,58 +211,40 @@ def _watch(process: subprocess.Popen[bytes], out: Path, settings: Settings, repo
 
 
 @contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise Interrupted."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted("the download was stopped; run the same command again to continue") from error
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _held(folder: Path, record: Mapping[str, Any]) -> Iterator[dict[str, Any] | None]:
-    """Lock the output folder. Yields the summary of a finished download, else None.
+def _held(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
+    """Lock the output folder. Yields the summary of a finished download, else None. Removes the state in the end.
 
     Raises UserError: another process holds it, it holds other files, or another download.
     """
     import fcntl
 
-    work, finished, state = folder / ".download", folder / "download.json", folder / ".download" / "settings.json"
-    if not work.is_dir() and not finished.is_file() and folder.is_dir() and any(folder.iterdir()):
+    work, state, finished = folder / ".download", folder / _STATE, folder / _RECORD
+    known = [path for path in (finished, state) if path.is_file()]
+    if not work.is_dir() and not known and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"output {folder} is not empty and is no download; choose a new folder")
-    old = next((json.loads(path.read_text("utf-8")) for path in (finished, state) if path.is_file()), None)
-    if old and not {"settings", "summary"} <= old.keys():
-        raise UserError(f"{folder} has a download that an earlier version did not finish. Choose a new folder")
-    if old and old["settings"] != record:
-        raise UserError(f"{folder} has a download with other settings: {old['settings']}. Choose a new folder")
-    if old and old["summary"]:
-        _remove(folder)
+    old: dict[str, Any] = json.loads(known[0].read_text("utf-8")) if known else {"settings": record, "summary": None}
+    settings = old.get("settings", {})
+    if other := [name for name in record if settings.get(name) != record[name]]:
+        raise UserError(
+            f"{folder} holds a download with another {', '.join(other)} ({settings or 'of an earlier version'}). "
+            "Continue it with the same list and settings, or choose a new folder"
+        )
+    if old["summary"]:
         yield old["summary"]
-        return
-    work.mkdir(parents=True, exist_ok=True)
-    with open(work / "lock", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process is downloading into {folder}; wait for it, or end it") from error
-        except OSError:
-            pass  # a file system without locks
-        _write_json(state, {"settings": record, "summary": None})
-        yield None
+    else:
+        work.mkdir(parents=True, exist_ok=True)
+        with open(work / "lock", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"another process is downloading into {folder}; wait for it, or end it") from error
+            except OSError:
+                pass  # a file system without locks
+            _write_json(state, old)
+            yield None
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(folder / "_tmp", ignore_errors=True)  # img2dataset's
 
 
-def _write_json(path: Path, value: Any) -> None:
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(json.dumps(value, indent=2), "utf-8")
-    temporary.replace(path)
-
-
-def _remove(folder: Path) -> None:
-    """Remove what only an unfinished download needs: our state and img2dataset's."""
-    shutil.rmtree(folder / ".download", ignore_errors=True)
-    shutil.rmtree(folder / "_tmp", ignore_errors=True)
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    LocalStore(path.parent).put(path.name, json.dumps(value, indent=2).encode())

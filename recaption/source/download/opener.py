@@ -1,11 +1,11 @@
-"""Check each response that img2dataset receives: opt-out, size, time, and whether the body is a complete image.
+"""Checks each response that img2dataset receives: opt-out, size, time, and whether the body is a complete image.
 
-img2dataset fetches with `urllib.request.urlopen`, without limits on bytes or total time. A failed check is in
-img2dataset's table as `<reason>: <detail>`.
+img2dataset fetches with `urllib.request.urlopen`, without limits on bytes or total time, and does not look at the body.
+A response that fails a check is in img2dataset's table with the error message `<reason>: <detail>`.
 
-`python -m recaption.source.download.opener` (started by `job`) is the process in which img2dataset runs, with an opener
-that has these checks. img2dataset starts its workers by spawning, which imports this module in each of them: all use
-the same opener. The environment variable RECAPTION_DOWNLOAD holds the checks and img2dataset's arguments as JSON.
+`python -m recaption.source.download.opener` (started by `job`) runs img2dataset with these checks installed in urllib.
+img2dataset starts its workers by spawning, which imports this module in each of them, so all use the same opener. The
+environment variable RECAPTION_DOWNLOAD holds the checks and img2dataset's arguments as JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import os
 import re
 import signal
-import ssl
 import string
 import threading
 import time
@@ -23,7 +22,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+from urllib.error import URLError
 from urllib.response import addinfourl
 
 from recaption.errors import ImageError
@@ -37,32 +37,21 @@ class CheckError(Exception):
     """A response that is not used. `str()` is `<reason>: <detail>`."""
 
 
-def build(**checks: Any) -> urllib.request.OpenerDirector:
-    """An opener for http and https with the checks. `checks`: the fields of `Checks`."""
-    opener = urllib.request.OpenerDirector()  # build_opener would add file:, ftp: and data:
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        Checks(**checks),
-    ):
-        opener.add_handler(handler)
-    return opener
-
-
 @dataclass(kw_only=True)
 class Checks(urllib.request.BaseHandler):
-    """`max_seconds` bounds a response in total; urlopen's timeout bounds only the wait for the next bytes."""
+    """`max_seconds` limits a response in total; the timeout of urlopen limits only the wait for the next bytes."""
 
     max_bytes: int
     max_seconds: float
     respect_opt_out: bool
     user_agent_token: str
-    handler_order = 400  # before HTTPErrorProcessor, so that redirects are checked too
+    handler_order = 50  # before urllib's handlers: of errors and redirects, so that redirects are checked, of proxies
+
+    def file_open(self, request: Any) -> NoReturn:
+        """Only http and https are fetched."""
+        raise URLError(f"unknown url type: {request.type}")
+
+    ftp_open = data_open = file_open
 
     def http_request(self, request: Any) -> Any:
         request.full_url = _ascii(request.full_url)
@@ -79,7 +68,7 @@ class Checks(urllib.request.BaseHandler):
                     raise CheckError(f"opted_out: {found}")
             if 200 <= response.code < 300:  # bodies of redirects and errors are not read
                 data = self._body(response, request.deadline)
-                self._image(data)
+                self._check_image(data)
             checked = addinfourl(io.BytesIO(data), headers, response.url, response.code)
             checked.msg = response.msg  # type: ignore[attr-defined] # HTTPErrorProcessor reads it
             return checked
@@ -100,11 +89,11 @@ class Checks(urllib.request.BaseHandler):
             raise CheckError(f"truncated: {len(body)} of {announced} bytes")
         return bytes(body)
 
-    def _image(self, data: bytes) -> None:
-        from recaption.decode import look
+    def _check_image(self, data: bytes) -> None:
+        from recaption.decode import read_header
 
         try:
-            look(data)
+            read_header(data)
         except ImageError as error:
             reason = error.reason if error.reason in ("truncated", "too_many_pixels") else "not_an_image"
             raise CheckError(f"{reason}: {error.args[0]}") from error
@@ -142,14 +131,14 @@ def opted_out(robots_tags: Iterable[str], tdm_reservation: str | None, token: st
 
 
 def _end_with_parent() -> None:
-    """Standard input ends when recaption ends, however it ends. Then end this process group."""
+    """Wait for the end of standard input, which means that recaption ended, then end this process group."""
     os.read(0, 1)  # not sys.stdin: its lock would be held at the end of the interpreter
     os.killpg(0, signal.SIGKILL)
 
 
 if __name__ in ("__main__", "__mp_main__"):
     settings = json.loads(os.environ["RECAPTION_DOWNLOAD"])
-    urllib.request.install_opener(build(**settings["checks"]))
+    urllib.request.install_opener(urllib.request.build_opener(Checks(**settings["checks"])))
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with_parent, daemon=True).start()

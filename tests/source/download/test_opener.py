@@ -15,8 +15,8 @@ import duckdb
 import pytest
 from PIL import Image
 
-from recaption.source.download.opener import CheckError, build, opted_out
-from recaption.source.download.outcomes import REASON
+from recaption.source.download.opener import CheckError, Checks, opted_out
+from recaption.source.download.results import REASON
 
 
 def picture(kind: str) -> bytes:
@@ -41,21 +41,21 @@ def picture(kind: str) -> bytes:
         (["all", "nofollow", ""], False),
     ],
 )
-def test_opt_out(headers: list[str], out: bool) -> None:
+def test_headers_that_opt_out(headers: list[str], out: bool) -> None:
     assert bool(opted_out(headers, None, "MyBot")) is out
 
 
-def test_tdm_reservation() -> None:
+def test_a_tdm_reservation_opts_out() -> None:
     assert opted_out([], " 1 ", "bot") and not opted_out([], "0", "bot")
 
 
 def opener(**checks: object) -> urllib.request.OpenerDirector:
     settings = {"max_bytes": 1 << 20, "max_seconds": 5.0, "respect_opt_out": True, "user_agent_token": "bot"}
-    return build(**{**settings, **checks})
+    return urllib.request.build_opener(Checks(**{**settings, **checks}))  # type: ignore[arg-type]
 
 
 def failure(url: str, **checks: object) -> str:
-    """The reason that the error message of a fetch stands for."""
+    """The reason of the error message of a fetch."""
     with pytest.raises((OSError, ValueError, http.client.HTTPException, CheckError)) as error:
         opener(**checks).open(urllib.request.Request(url), timeout=3)
     if isinstance(error.value, urllib.error.HTTPError):
@@ -65,7 +65,7 @@ def failure(url: str, **checks: object) -> str:
 
 
 @pytest.mark.parametrize("code", [socket.EAI_NONAME, socket.EAI_AGAIN])
-def test_names_that_do_not_resolve(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_a_host_that_does_not_resolve(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def unknown(*_: object, **__: object) -> None:
         raise socket.gaierror(code, "no")
 
@@ -76,7 +76,7 @@ def test_names_that_do_not_resolve(monkeypatch: pytest.MonkeyPatch, code: int) -
 
 
 @pytest.mark.parametrize("url", ["ftp://h/x", "file:///etc/hostname", "data:image/png;base64,AA", "http:///x"])
-def test_only_http(url: str) -> None:
+def test_only_http_and_https_are_fetched(url: str) -> None:
     assert failure(url) == "bad_url"
 
 
@@ -115,11 +115,11 @@ def raw(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], str]:
         (b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabc", "not_an_image"),
     ],
 )
-def test_failures(raw: Callable[[bytes], str], data: bytes, reason: str) -> None:
+def test_each_failure_has_a_reason(raw: Callable[[bytes], str], data: bytes, reason: str) -> None:
     assert failure(raw(data)) == reason
 
 
-def test_a_whole_image_passes_untouched(raw: Callable[[bytes], str]) -> None:
+def test_a_complete_image_is_unchanged(raw: Callable[[bytes], str]) -> None:
     data = picture("PNG")
     with opener().open(raw(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + data)) as response:
         assert response.read() == data

@@ -1,6 +1,6 @@
-"""Load the spaCy pipeline and read words with Penn tags off its Docs: the shipped tagger, or any installed pipeline.
+"""Loads a spaCy pipeline and reads tokens with Penn tags from its Docs: the shipped tagger, or an installed pipeline.
 
-English pipelines (`en_core_web_sm`, `_trf`, …) produce Penn tags, and only their tagger is run. Pipelines of other
+English pipelines (`en_core_web_sm`, `_trf`, …) produce Penn tags; only their tagger is run. Pipelines of other
 languages have other tag sets. For these, the universal part of speech from the morphologizer or the attribute ruler is
 mapped to the Penn tags that the rules of `tag.py` use.
 """
@@ -13,16 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recaption.annotate.kinds import Token
-from recaption.annotate.once import embed_words_once
+from recaption.annotate.distinct_words import compute_per_distinct_word
+from recaption.annotate.tagged_words import Token
 from recaption.errors import ConfigError, MissingExtra
 from recaption.guard import Failed, attempt
 
 SHIPPED = Path(__file__).parent / "model"
 _TAGGING = ("tok2vec", "transformer", "curated_transformer", "tagger")
 _UNIVERSAL = (*_TAGGING, "morphologizer", "attribute_ruler", "lemmatizer", "trainable_lemmatizer")
-_BATCH = 64
-_KNOWN, _LONGEST = 8_000, 24  # words kept in the tokenizer's cache, and characters of one
+_BATCH = 64  # texts
+_MAX_CACHED, _MAX_CACHED_LENGTH = 8_000, 24  # words in the tokenizer's cache, and characters of a cached word
+_PROBE = ("Two small dogs sit on a small bench.", "A dog and a cat.")
 _PENN = frozenset(("NN", "NNS", "JJ", "DT", "VBZ"))
 _PENN_OF = {
     "NOUN": "NN",
@@ -43,45 +44,49 @@ _PENN_OF = {
 
 
 class Tagger:
-    """A loaded pipeline. `lang` is the language whose captions it can tag (BCP 47, as in the pipeline's meta)."""
+    """A loaded pipeline. `lang` is the language whose captions it can tag (BCP 47, from the pipeline's metadata)."""
 
     def __init__(self, name: str | None) -> None:
-        """The pipeline `name` (None: the shipped one) with only what tagging needs.
+        """Load the pipeline `name`, a folder or an installed package (None: the shipped one), with only the components
+        that tagging needs.
 
-        Raises ConfigError when it is not there, or gives neither Penn tags nor universal parts of speech.
+        Raises ConfigError if it is not available, or gives neither Penn tags nor universal parts of speech;
+        MissingExtra without spaCy.
         """
         path = _find(name)
-        self.nlp, parts = _load(path, _TAGGING)
+        self.nlp, components = _load(path, _TAGGING)
         self.penn = _labels(self.nlp) >= _PENN
         if not self.penn:
-            if not {"morphologizer", "attribute_ruler"} & set(parts):
+            if not {"morphologizer", "attribute_ruler"} & set(components):
                 raise ConfigError(
                     f"annotate.spacy_model: {self.nlp.meta['lang']}_{self.nlp.meta['name']} has neither a tagger with "
                     "Penn tags (NN, NNS, JJ, …) nor universal parts of speech (a morphologizer or an attribute_ruler). "
                     "Use a pipeline such as en_core_web_sm, or leave it out for the shipped one"
                 )
             self.nlp, _ = _load(path, _UNIVERSAL)
-        for _, part in self.nlp.pipeline:
-            if hasattr(part, "model"):
-                embed_words_once(part.model)
-        self._last = self.nlp.get_pipe("tagger") if self.penn else None
+        for _, component in self.nlp.pipeline:
+            if hasattr(component, "model"):
+                compute_per_distinct_word(component.model, [self.nlp.make_doc(text) for text in _PROBE])
+        self._penn_tagger = self.nlp.get_pipe("tagger") if self.penn else None
         self.nlp.max_length = 1 << 40  # the limit guards parsers; a tagger's memory is linear
         self.lang: str = self.nlp.meta["lang"]
-        self._known: set[str] = set()
+        self._cached: set[str] = set()
 
-    def words(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
-        """The words of each text, in order; Failed if the pipeline raised for that text alone. Memory beyond them
-        does not grow with the number of texts."""
-        self._learn(texts)
+    def tokens(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
+        """The tokens of each text, without white space; Failed if the pipeline raises for this text.
+
+        Memory beyond the result does not grow with the number of texts.
+        """
+        self._cache_frequent_words(texts)
         out: list[list[Token] | Failed] = []
-        with self.nlp.memory_zone():  # new vocabulary entries are removed at its end
+        with self.nlp.memory_zone():  # removes new vocabulary entries at its end
             for start in range(0, len(texts), _BATCH):
                 out += self._batch(texts[start : start + _BATCH])
         return out
 
     def _batch(self, texts: Sequence[str]) -> list[list[Token] | Failed]:
-        """One batch; text by text when it raises, so that only the text at fault is lost."""
-        read = self._universal if self._last is None else self._penn_words
+        """The tokens of one batch. If the batch raises, text by text, so that only the text that raises is lost."""
+        read = self._universal if self._penn_tagger is None else self._penn_tokens
         together = attempt(read, texts)
         if not isinstance(together, Failed):
             return [*together]
@@ -90,30 +95,32 @@ class Tagger:
         return [one for text in texts for one in self._batch([text])]
 
     def _universal(self, texts: Sequence[str]) -> list[list[Token]]:
-        return [_universal_words(doc) for doc in self.nlp.pipe(texts, batch_size=_BATCH)]
+        return [_universal_tokens(doc) for doc in self.nlp.pipe(texts, batch_size=_BATCH)]
 
-    def _penn_words(self, texts: Sequence[str]) -> list[list[Token]]:
-        """Reads the tags directly from the tagger's scores, without writing them into the Docs first."""
-        assert self._last is not None
-        labels = self._last.labels
+    def _penn_tokens(self, texts: Sequence[str]) -> list[list[Token]]:
+        """Read the tags directly from the tagger's predictions, without writing them into the Docs first."""
+        assert self._penn_tagger is not None
+        labels = self._penn_tagger.labels
         docs = list(self.nlp.pipe(texts, batch_size=_BATCH, disable=["tagger"]))
-        guesses = self._last.predict(docs)
+        predicted = self._penn_tagger.predict(docs)
         return [
-            _words(doc, text, [labels[tag] for tag in tags.tolist()])
-            for text, doc, tags in zip(texts, docs, guesses, strict=True)
+            _tokens(doc, text, [labels[tag] for tag in tags.tolist()])
+            for text, doc, tags in zip(texts, docs, predicted, strict=True)
         ]
 
-    def _learn(self, texts: Sequence[str]) -> None:
-        """Put frequent words into the tokenizer's cache, which does not grow inside a memory zone. Without them, a
-        quarter of the time is spent on tokenising the same words again. Bounded; does not change results."""
-        room = min(_KNOWN, getattr(self.nlp.tokenizer, "max_cache_size", 0)) - len(self._known)
+    def _cache_frequent_words(self, texts: Sequence[str]) -> None:
+        """Put frequent words into the tokenizer's cache, which does not grow inside a memory zone. Otherwise a quarter
+        of the time is spent on tokenising the same words again. The cache is bounded and does not change results."""
+        room = min(_MAX_CACHED, getattr(self.nlp.tokenizer, "max_cache_size", 0)) - len(self._cached)
         if room <= 0:
             return
         counts = Counter(word for text in texts for word in text.split(" "))
-        frequent = [word for word, n in counts.items() if n > 1 and len(word) <= _LONGEST and word not in self._known]
+        frequent = [
+            word for word, n in counts.items() if n > 1 and len(word) <= _MAX_CACHED_LENGTH and word not in self._cached
+        ]
         for word in frequent[:room]:
-            self._known.add(word)
-            attempt(self.nlp.make_doc, word)  # what raises here raises again in the caption that has it
+            self._cached.add(word)
+            attempt(self.nlp.make_doc, word)  # a word that raises here raises again in its caption
 
     def provenance(self) -> dict[str, str]:
         """spaCy's version and the pipeline's name, version and sha256 (over its files, sorted by name)."""
@@ -149,29 +156,29 @@ def _find(name: str | None) -> Path:
 
 
 def _load(path: Path, wanted: tuple[str, ...]) -> tuple[Any, list[str]]:
-    """The pipeline with only the components that are `wanted`, and the names of all that it has."""
+    """The pipeline with only the `wanted` components, and the names of all components that it has."""
     import spacy
     from spacy.util import get_model_meta
 
     try:
-        parts = get_model_meta(path).get("pipeline", [])
-        nlp = spacy.load(path, exclude=[part for part in parts if part not in wanted])
+        components = get_model_meta(path).get("pipeline", [])
+        nlp = spacy.load(path, exclude=[component for component in components if component not in wanted])
     except (OSError, ValueError, ImportError) as error:
         raise ConfigError(f"annotate.spacy_model: {path} cannot be loaded: {error}") from error
-    return nlp, parts
+    return nlp, components
 
 
 def _labels(nlp: Any) -> set[str]:
-    return {label for part in nlp.pipe_names for label in nlp.pipe_labels.get(part, ())}
+    return {label for component in nlp.pipe_names for label in nlp.pipe_labels.get(component, ())}
 
 
-def _words(doc: Any, text: str, tags: Sequence[str]) -> list[Token]:
+def _tokens(doc: Any, text: str, tags: Sequence[str]) -> list[Token]:
     from spacy.attrs import IDX, LENGTH
 
     lower = text.lower()
     if len(lower) != len(text):  # "İ" is two characters in lower case
         lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    new = tuple.__new__  # two thirds of the time of Token(…); a table of numbers is faster than spaCy's token objects
+    new = tuple.__new__  # takes two thirds of the time of Token(…); an array is read faster than spaCy's token objects
     return [
         new(Token, (word, tag, at, at + size, ""))
         for tag, (at, size) in zip(tags, doc.to_array([IDX, LENGTH]).tolist(), strict=True)
@@ -179,7 +186,7 @@ def _words(doc: Any, text: str, tags: Sequence[str]) -> list[Token]:
     ]
 
 
-def _universal_words(doc: Any) -> list[Token]:
+def _universal_tokens(doc: Any) -> list[Token]:
     out = []
     for token in doc:
         if token.is_space or not token.text:

@@ -20,7 +20,7 @@ _ALLOWED = "binary (img2dataset's jpg) or struct<bytes: binary, path: string> (H
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class Roles:
     """Names of a Parquet file's columns by role."""
 
     image: str
@@ -40,7 +40,7 @@ class Layout:
         return [self.bytes_leaf, f"{self.image}.path"] if self.has_path else [self.bytes_leaf]
 
 
-def find_layout(schema: pa.Schema, config: SourceConfig, path: str) -> Layout:
+def find_roles(schema: pa.Schema, config: SourceConfig, path: str) -> Roles:
     """Raises SourceError naming the columns, their types and what is allowed."""
     image = _image_column(schema, config.image, path)
     kind = schema.field(image).type
@@ -50,7 +50,7 @@ def find_layout(schema: pa.Schema, config: SourceConfig, path: str) -> Layout:
         raise SourceError(f"source.key: {path} has no text column {config.key!r}; it has {_listed(schema)}")
     key = config.key or next((name for name in _KEY if name in others), None)
     texts = [name for name in ("status", "error_message") if name in others and _is_text(schema.field(name).type)]
-    return Layout(
+    return Roles(
         image=image,
         nested=nested,
         has_path=nested and kind.get_field_index("path") >= 0,
@@ -75,12 +75,13 @@ def _image_column(schema: pa.Schema, wanted: str | None, path: str) -> str:
             return name
     if present:
         raise SourceError(
-            f"{path}: column {present[0]!r} is {schema.field(present[0]).type}, which is no image. "
+            f"{path}: column {present[0]!r} is {schema.field(present[0]).type}, which holds no images. "
             f"Allowed: {_ALLOWED}. Its columns are {_listed(schema)}; name the one with the images in source.image. "
             "If it holds URLs, download them first (recaption download)"
         )
+    names = ", ".join(map(repr, (wanted,) if wanted else _IMAGE))
     raise SourceError(
-        f"{path} has no image column {wanted or ' or '.join(_IMAGE)!r}; its columns are {_listed(schema)}. "
+        f"{path} has no image column {names}; its columns are {_listed(schema)}. "
         f"Name the one with the images in source.image; allowed: {_ALLOWED}"
     )
 

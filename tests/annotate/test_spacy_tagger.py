@@ -1,4 +1,4 @@
-"""Other pipelines than the shipped one: English ones with more in them, those of other languages, and what is none."""
+"""The shipped spaCy pipeline, and others: with more components, or of another language."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from recaption.annotate import Annotator
-from recaption.annotate.pipeline import SHIPPED, Tagger
+from recaption.annotate.spacy_tagger import SHIPPED, Tagger
 from recaption.config import Annotate
+from recaption.errors import ConfigError
 from recaption.types import Caption
 
 Make = Callable[..., Caption]
@@ -30,7 +31,7 @@ GERMAN = [
 
 @pytest.fixture(scope="module")
 def german(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline as spaCy's German ones are: tags of its own language, universal parts of speech, lemmas."""
+    """A pipeline like spaCy's German ones: a tag set of its language, universal parts of speech, lemmas."""
     nlp = spacy.blank("de")
     for part in ("morphologizer", "trainable_lemmatizer"):
         nlp.add_pipe(part, config={"min_tree_freq": 1} if part == "trainable_lemmatizer" else {})
@@ -50,7 +51,7 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_another_language_is_tagged_by_its_universal_parts_of_speech(german: Path, make: Make) -> None:
+def test_another_language_is_tagged_by_universal_parts_of_speech(german: Path, make: Make) -> None:
     annotator = Annotator(Annotate(spacy_model=str(german)))
     text = (
         "Zwei braune Hunde liegen auf einer Bank. Eine alte Frau sitzt vor dem Haus. Rote Autos stehen auf der Straße."
@@ -66,53 +67,54 @@ def test_another_language_is_tagged_by_its_universal_parts_of_speech(german: Pat
         ("auto", ("rote",), True),
         ("straße", (), False),
     ]
-    assert english.lang == "en" and not any(sub.tags for sub in english.sub_captions), "it cannot tag English"
-    assert all(sub.weight == 1.0 for sub in english.sub_captions), "so tags say nothing"
+    assert english.lang == "en" and not any(sub.tags for sub in english.sub_captions), "the pipeline cannot tag English"
+    assert all(sub.weight == 1.0 for sub in english.sub_captions), "tags do not count"
 
 
-def test_english_captions_beside_another_languages_pipeline(german: Path, make: Make) -> None:
+def test_an_english_caption_has_flags_without_an_english_pipeline(german: Path, make: Make) -> None:
     ((done,),) = Annotator(Annotate(spacy_model=str(german))).annotate(
         [[make("There isn't a cloud in the sky today.")]]
     )
     assert [(sub.is_negation, sub.is_meta, sub.tags) for sub in done.sub_captions] == [(True, False, ())]
 
 
-def test_an_english_pipeline_with_more_in_it_gives_the_same(tmp_path: Path, make: Make) -> None:
-    """Shaped like en_core_web_sm: a tagger with Penn tags among components that are not needed and not run."""
+def test_an_english_pipeline_with_more_components_gives_the_same(tmp_path: Path, make: Make) -> None:
+    """A pipeline like en_core_web_sm: a tagger with Penn tags, and components that are not needed and not run."""
     nlp: Any = spacy.load(SHIPPED)
     nlp.add_pipe("sentencizer", first=True)
     nlp.add_pipe("attribute_ruler")
     nlp.add_pipe("entity_ruler")
     nlp.to_disk(tmp_path / "en_like")
-    own = Annotator(Annotate(spacy_model=str(tmp_path / "en_like")))
+    annotator = Annotator(Annotate(spacy_model=str(tmp_path / "en_like")))
     images = [[make("The image shows two brown dogs on a wooden bench. There are no people.")]]
-    assert own.annotate(images) == Annotator(Annotate()).annotate(images)
-    assert own._tagger.nlp.pipe_names == ["tagger"]
+    assert annotator.annotate(images) == Annotator(Annotate()).annotate(images)
+    assert annotator._tagger.nlp.pipe_names == ["tagger"]
 
 
-def test_the_shipped_one_is_small_and_says_its_licence() -> None:
+def test_the_shipped_pipeline_is_small_and_states_its_licence() -> None:
     files = [path for path in SHIPPED.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 15e6
     assert Tagger(None).nlp.meta["license"] == "CC BY-SA 4.0"
     assert "CC BY-SA 4.0" in (SHIPPED / "README.md").read_text("utf-8")
 
 
-def test_words_embedded_once_get_the_same_tags() -> None:
-    plain, once = spacy.load(SHIPPED), Tagger(None)
-    texts = ["Two brown dogs sit on a wooden bench, and a third dog runs. 🐶", "", "A dog", "x " * 300]
-    expected = [[token.tag_ for token in doc if not token.is_space] for doc in plain.pipe(texts)]
-    assert [[word.tag for word in words] for words in once.words(texts)] == expected
-
-
-def test_the_shipped_encoder_is_computed_per_distinct_word() -> None:
-    layers = [node.name for _, part in Tagger(None).nlp.pipeline for node in part.model.walk()]
-    assert "once" in layers
-    assert not [name for name in layers if name.startswith("residual")], "its encoder is no longer of one layer"
-
-
-def test_lower_case_of_another_length_keeps_the_offsets(make: Make) -> None:
+def test_offsets_are_right_where_lower_case_has_another_length(make: Make) -> None:
     text = "İstanbul İ. A red dog sits."
     ((done,),) = Annotator(Annotate()).annotate([[make(text)]])
     tags = [tag for sub in done.sub_captions for tag in sub.tags]
     assert [text[tag.char_start : tag.char_end] for tag in tags] == [tag.text for tag in tags]
     assert "red dog" in [tag.text for tag in tags]
+
+
+@pytest.mark.parametrize("name", ["no_such_pipeline", "/no/such/folder"])
+def test_an_unknown_pipeline_is_a_config_error(name: str) -> None:
+    with pytest.raises(ConfigError, match="neither a folder nor an installed"):
+        Annotator(Annotate(spacy_model=name))
+
+
+def test_a_pipeline_without_tags_is_a_config_error(tmp_path: Path) -> None:
+    import spacy
+
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    with pytest.raises(ConfigError, match="neither a tagger with Penn tags"):
+        Annotator(Annotate(spacy_model=str(tmp_path / "blank")))

@@ -1,4 +1,4 @@
-"""Tables that annotators of a pipeline's own add: in the annotator, in a build, and what is no such annotator."""
+"""Custom tables: in the annotator, in a build, and invalid classes."""
 
 from __future__ import annotations
 
@@ -52,19 +52,19 @@ class Silent(Verbs):
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Importable, as a user's own package is."""
-    made = ModuleType("own_annotators")
+    """An importable module, like a user's package."""
+    made = ModuleType("my_annotators")
     made.Verbs, made.Silent = Verbs, Silent  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "own_annotators", made)
+    monkeypatch.setitem(sys.modules, "my_annotators", made)
     return made
 
 
 CAPTION = Caption(caption_id="", generation="raw", source="raw", granularity="raw", text="")
 SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}
-NAMES = ("own_annotators:Verbs", "own_annotators:Silent")
+NAMES = ("my_annotators:Verbs", "my_annotators:Silent")
 
 
-def test_rows_come_from_the_same_pass(module: ModuleType, make: Make) -> None:
+def test_rows_refer_to_the_sub_captions_of_the_same_pass(module: ModuleType, make: Make) -> None:
     annotator = Annotator(Annotate(tables=NAMES))
     made = annotator.annotate_with_tables([[make("A dog sits. Two cats run.")]])
     tables = made.tables
@@ -87,7 +87,7 @@ def built(out: Path, settings: Annotate, texts: dict[str, str]) -> Path:
         Record(key=key, source_key=key, shard="00000", row=row, sha256=f"{row:064x}", status="ok", captions=done)
         for row, (key, done) in enumerate(zip(texts, made.images, strict=True))
     ]
-    entry = write_shard(store, "builds/b", "00000", records, list, format="sidecar", own=made.tables)
+    entry = write_shard(store, "builds/b", "00000", records, list, format="sidecar", custom_tables=made.tables)
     write_manifest(
         store,
         "builds/b",
@@ -98,7 +98,7 @@ def built(out: Path, settings: Annotate, texts: dict[str, str]) -> Path:
     return out
 
 
-def test_they_are_in_the_build_and_can_be_asked_for(module: ModuleType, tmp_path: Path) -> None:
+def test_a_build_has_the_tables_and_they_can_be_queried(module: ModuleType, tmp_path: Path) -> None:
     out = built(tmp_path / "out", Annotate(tables=NAMES), {"b": "A dog sits.", "a": "Two cats run."})
     table = pq.read_table(next((out / "builds").glob("*/verbs/*.parquet")))
     assert table["key"].to_pylist() == ["a", "b"], "sorted by key"
@@ -113,30 +113,30 @@ def test_they_are_in_the_build_and_can_be_asked_for(module: ModuleType, tmp_path
         plain.execute(sql[sql.index('CREATE OR REPLACE VIEW "verbs"') :])
         assert plain.execute("SELECT count(*) FROM verbs").fetchall() == [(2,)]
     card = (build / "README.md").read_text("utf-8")
-    assert "| `verbs/` | a table of the pipeline's own | 2 | 1 |" in card and "path: verbs/*.parquet" in card
+    assert "| `verbs/` | a custom table | 2 | 1 |" in card and "path: verbs/*.parquet" in card
     assert '"verbs-files"' in (build / "croissant.json").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
-        ({"name": "tags"}, "names its table 'tags'"),
+        ({"name": "tags"}, "has the table name 'tags', which is taken"),
         ({"name": "../x"}, "lower-case letters, digits and _"),
-        ({"name": "triples"}, "no name that is taken"),
-        ({"columns": pa.schema([pa.field("key", pa.string())])}, "has a column key of its own"),
+        ({"name": "triples"}, "has the table name 'triples', which is taken. Choose another than"),
+        ({"columns": pa.schema([pa.field("key", pa.string())])}, "has the column key, which recaption adds"),
         ({"columns": None}, "columns \\(a pyarrow.Schema\\)"),
         ({"version": 2}, "needs a name and a version \\(strings\\)"),
-        ({"__init__": lambda self: 1 / 0}, "cannot be built: ZeroDivisionError"),
+        ({"__init__": lambda self: 1 / 0}, "cannot be instantiated: ZeroDivisionError"),
     ],
 )
-def test_what_will_not_do(module: ModuleType, change: dict[str, Any], says: str) -> None:
+def test_an_invalid_class_is_a_config_error(module: ModuleType, change: dict[str, Any], message: str) -> None:
     module.Verbs = type("Odd", (Verbs,), change)  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=says):
+    with pytest.raises(ConfigError, match=message):
         Annotator(Annotate(tables=NAMES[:1]))
 
 
 class Picky(Verbs):
-    """Gives one row for each sub-caption, and what the class attribute `odd` says where it speaks of a zebra."""
+    """Returns one row per sub-caption, and those of the class attribute `odd` for a sub-caption with "zebra"."""
 
     columns = pa.schema([pa.field("verb", pa.string(), nullable=False)])
     odd: Callable[[], list[Any]]
@@ -148,7 +148,7 @@ class Picky(Verbs):
 
 
 @pytest.mark.parametrize(
-    ("odd", "says"),
+    ("odd", "message"),
     [
         (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda: [{"verb": 3}], "ArrowTypeError"),
@@ -158,8 +158,8 @@ class Picky(Verbs):
         (lambda: [{}], "DatasetError: table verbs: a row has no verb, and that column is not nullable"),
     ],
 )
-def test_a_caption_on_which_a_table_fails_has_no_rows_in_it(
-    module: ModuleType, make: Make, odd: Callable[[], list[Any]], says: str
+def test_a_table_that_fails_on_a_caption_has_no_rows_for_it(
+    module: ModuleType, make: Make, odd: Callable[[], list[Any]], message: str
 ) -> None:
     module.Verbs = type("Odd", (Picky,), {"odd": staticmethod(odd)})  # type: ignore[attr-defined]
     texts = ("A dog sits.", "A cat lies. A zebra stands.", "A cow runs.")
@@ -168,11 +168,11 @@ def test_a_caption_on_which_a_table_fails_has_no_rows_in_it(
     assert made.images == Annotator(Annotate()).annotate(images)
     assert made.tables["verbs"]["sub_id"].to_pylist() == ["k/long/0#0", "k/long/2#0"]
     (failure,) = made.failures
-    assert (failure.caption_id, failure.table) == ("k/long/1", "verbs") and failure.error.startswith(says)
+    assert (failure.caption_id, failure.table) == ("k/long/1", "verbs") and failure.error.startswith(message)
 
 
 class Circular(Verbs):
-    """Leaves a reference cycle for every sub-caption."""
+    """Makes a reference cycle for every sub-caption."""
 
     alive: ClassVar[WeakSet[Any]] = WeakSet()
     most: ClassVar[int] = 0
@@ -186,27 +186,27 @@ class Circular(Verbs):
         return []
 
 
-def test_cycles_do_not_add_up_while_the_collector_is_paused(module: ModuleType, make: Make) -> None:
+def test_reference_cycles_are_collected_during_the_pass(module: ModuleType, make: Make) -> None:
     module.Verbs = Circular  # type: ignore[attr-defined]
     gc.collect()
     Annotator(Annotate(tables=NAMES[:1])).annotate([[make(f"A dog {n}.")] for n in range(5_000)])
-    assert 0 < Circular.most <= 1_100, "no more than those of one zone"
+    assert 0 < Circular.most <= 1_100, "at most those of one zone"
     assert len(Circular.alive) == 0
 
 
-def test_a_keyword_of_sql_is_a_name_like_any(module: ModuleType, tmp_path: Path) -> None:
+def test_a_table_can_be_named_like_a_keyword_of_sql(module: ModuleType, tmp_path: Path) -> None:
     module.Verbs = type("Order", (Verbs,), {"name": "order"})  # type: ignore[attr-defined]
     out = built(tmp_path / "out", Annotate(tables=NAMES[:1]), {"a": "Two cats run."})
     with connect(str(out)) as connection:
         assert connection.execute('SELECT verb FROM "order"').fetchall() == [("run",)]
 
 
-def test_two_of_one_name(module: ModuleType) -> None:
-    with pytest.raises(ConfigError, match="names its table 'verbs'"):
+def test_two_tables_with_one_name_are_a_config_error(module: ModuleType) -> None:
+    with pytest.raises(ConfigError, match="has the table name 'verbs', which is taken"):
         Annotator(Annotate(tables=(NAMES[0], NAMES[0])))
 
 
-@pytest.mark.parametrize("name", ["no_such_module:Verbs", "own_annotators:Nouns"])
-def test_what_cannot_be_imported(module: ModuleType, name: str) -> None:
+@pytest.mark.parametrize("name", ["no_such_module:Verbs", "my_annotators:Nouns"])
+def test_a_class_that_cannot_be_imported_is_a_config_error(module: ModuleType, name: str) -> None:
     with pytest.raises(ConfigError, match=r"annotate\.tables: .* cannot be imported"):
         Annotator(Annotate(tables=(name,)))

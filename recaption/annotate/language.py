@@ -1,7 +1,7 @@
-"""A cheap guess at the language: by script, then by function words among a few languages in Latin letters.
+"""Guesses the language of a text by script, then by function words of a few languages in Latin script.
 
-It is meant for "is this English?", so that the English tagger keeps away from other texts; it is no language
-identification. Short texts in Latin letters count as English. Tags are BCP 47.
+The guess keeps the English tagger away from other languages; it is no full language identification. Short texts in
+Latin script count as English.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _WORDS = {
     "it": "il lo la gli un una di e in con è che del della sono nel su al si",
     "nl": "de het een van en in is met op zijn er dat die voor aan naar bij wordt",
 }
-_INDEX: dict[str, list[str]] = {}
+_LANGUAGES_OF: dict[str, list[str]] = {}
 for _lang, _words in _WORDS.items():
     for _word in _words.split():
-        _INDEX.setdefault(_word, []).append(_lang)
-_ENGLISH = frozenset(word for word, langs in _INDEX.items() if langs == ["en"])
+        _LANGUAGES_OF.setdefault(_word, []).append(_lang)
+_ONLY_ENGLISH = frozenset(word for word, langs in _LANGUAGES_OF.items() if langs == ["en"])
 _OTHER_SCRIPT = re.compile("[\u0370-\u1dff\u2e80-\ud7ff\uf900-\uffef]")
-_LOOK = 2000  # characters
+_MAX_READ = 2000  # characters
 _MIN_WORDS = 6
 
 
-def guess(text: str) -> str:
-    """The language of `text` as far as its letters and function words show it; "und" without letters."""
-    text = text[:_LOOK]
+def guess_language(text: str) -> str:
+    """The language of `text` as a BCP 47 tag, from its first 2,000 characters; "und" for a text without letters."""
+    text = text[:_MAX_READ]
     if _OTHER_SCRIPT.search(text) is None:
         return _latin(text) if any(map(str.isalpha, text)) else "und"
     scripts = Counter(match.lastgroup or "en" for match in _SCRIPTS.finditer(text))
     if not scripts:
         return "und"
-    # one ideograph counts as a few letters; kana make it Japanese
+    # an ideograph counts as three letters; a text with kana is Japanese
     weights = {script: n * (3 if script in ("zh", "ja", "ko") else 1) for script, n in scripts.items()}
     if "ja" in weights and "zh" in weights:
         weights["ja"] += weights.pop("zh")
@@ -52,11 +52,11 @@ def guess(text: str) -> str:
 
 def _latin(text: str) -> str:
     words = text.lower().split()
-    if 5 * sum(map(_ENGLISH.__contains__, words)) >= len(words):  # most captions; these words are in no other list
+    if 5 * sum(map(_ONLY_ENGLISH.__contains__, words)) >= len(words):  # the usual case
         return "en"
-    votes = Counter(lang for word in words for lang in _INDEX.get(word.strip(".,;:!?"), ()))
+    votes = Counter(lang for word in words for lang in _LANGUAGES_OF.get(word.strip(".,;:!?"), ()))
     if len(words) < _MIN_WORDS or not votes:
         return "en"
     best = max(sorted(votes), key=lambda lang: votes[lang])
-    doubt = 1.5 * votes["en"] + 1 if _ENGLISH.intersection(words) else votes["en"] + 1
-    return best if votes[best] > doubt else "en"
+    threshold = 1.5 * votes["en"] + 1 if _ONLY_ENGLISH.intersection(words) else votes["en"] + 1
+    return best if votes[best] > threshold else "en"

@@ -1,0 +1,150 @@
+"""Words with their Penn tags, and the role of each word in a noun phrase, derived from its tag and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from recaption.annotate import lexicon as lex
+from recaption.annotate.lemma import singular
+
+OTHER, NOUN, ADJECTIVE, NUMBER, DETERMINER, SKIP = range(6)
+"""Roles of words. SKIP is an ignored part of the phrase ("very", "and" between adjectives); OTHER ends the phrase."""
+_PARTICIPLE, _ADVERB, _CONJUNCTION = range(6, 9)  # `roles_of` replaces these by one of the six roles
+
+NOUNS: Final = frozenset(("NN", "NNS", "NNP", "NNPS"))
+PLURAL: Final = frozenset(("NNS", "NNPS"))
+ADJECTIVES: Final = frozenset(("JJ", "JJR", "JJS"))
+FINITE: Final = frozenset(("VBZ", "VBP", "VBD", "MD"))
+NEGATORS: Final = frozenset(("not", "n't", "n’t", "never", "without", "devoid", "lacks", "lacking", "lack"))
+
+_ROLE_OF_TAG = {
+    **dict.fromkeys(NOUNS, NOUN),
+    **dict.fromkeys(ADJECTIVES, ADJECTIVE),
+    "CD": NUMBER,
+    **dict.fromkeys(("DT", "PDT", "PRP$", "WDT", "WP$"), DETERMINER),
+    **dict.fromkeys(("VBN", "VBG", "VBD"), _PARTICIPLE),
+    **dict.fromkeys(("RB", "RBR", "RBS"), _ADVERB),
+    **dict.fromkeys((",", "CC"), _CONJUNCTION),
+}
+_BEFORE_PARTICIPLES = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that modifies a noun
+_SHAPES = frozenset(("square", "oval"))
+_MAX_PREDICATE = 12  # words from a copula to a colour of its subject
+
+
+class Token(NamedTuple):
+    """A word, or words joined by hyphens, with its Penn tag and its offsets in the text of the caption (code points,
+    half-open)."""
+
+    text: str  # lower-case
+    tag: str
+    start: int
+    end: int
+    lemma: str = ""  # from the pipeline; empty: the pipeline has no lemmatizer
+
+
+def join_hyphens(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens, with words such as "T-shirt", which the tokenizer splits into three, joined. A joined token has the
+    tag of its last part."""
+    if "-" not in [token.text for token in tokens]:
+        return list(tokens)
+    out: list[Token] = []
+    glue = False
+    for token in tokens:
+        if out and out[-1].end == token.start and (glue or (token.text == "-" and out[-1].text[-1:].isalnum())):
+            last = out[-1]
+            tag = token.tag if glue else last.tag
+            out[-1] = Token(last.text + token.text, tag, last.start, token.end)
+            glue = not glue
+        else:
+            out.append(token)
+            glue = False
+    return out
+
+
+def as_plural(token: Token) -> Token:
+    """The token, with tag NNS if it is a singular noun that ends like a plural: taggers miss plurals of rare words."""
+    text = token.text
+    if token.tag != "NN" or token.lemma or len(text) < 4 or text in lex.SINGULAR_IN_S:
+        return token
+    return token._replace(tag="NNS") if text.endswith("s") and not text.endswith(("ss", "us", "is")) else token
+
+
+def lemma_of(token: Token) -> str:
+    """The lemma of a noun: that of the pipeline, or the singular of an English plural."""
+    if token.lemma:
+        return token.lemma
+    return singular(token.text) if token.tag in PLURAL else token.text
+
+
+def roles_of(tokens: Sequence[Token]) -> list[int]:
+    """The role of each word, one of the six above."""
+    roles = [_ROLE_OF_TAG.get(token.tag, OTHER) for token in tokens]
+    for i, role in enumerate(roles):
+        if role == NOUN:
+            _set_noun_role(tokens, roles, i)
+        elif role == ADJECTIVE:
+            if tokens[i].text in lex.NUMBERS and tokens[i].text != "single":
+                roles[i] = NUMBER
+            elif tokens[i].text in _SHAPES and (not i or roles[i - 1] in (DETERMINER, ADJECTIVE, NUMBER)):
+                continues = _tag(tokens, i + 1) in NOUNS | ADJECTIVES or _coordinates(tokens, i + 1)
+                roles[i] = ADJECTIVE if continues else NOUN  # "a red square", but "a square table"
+        elif role == _PARTICIPLE:
+            roles[i] = ADJECTIVE if _is_attributive(tokens, roles, i) else OTHER
+        elif role == _ADVERB:
+            is_degree = _tag(tokens, i + 1) in ("JJ", "VBN", "RB", "JJR") and tokens[i].text not in NEGATORS
+            roles[i] = SKIP if is_degree else OTHER
+        elif role == _CONJUNCTION:
+            roles[i] = SKIP if i and roles[i - 1] == ADJECTIVE and _coordinates(tokens, i) else OTHER
+    return roles
+
+
+def _tag(tokens: Sequence[Token], i: int) -> str:
+    return tokens[i].tag if 0 <= i < len(tokens) else ""
+
+
+def _set_noun_role(tokens: Sequence[Token], roles: list[int], i: int) -> None:
+    text = tokens[i].text
+    if not text[:1].isalnum() or text in lex.NEVER_NOUNS:
+        roles[i] = OTHER
+    elif text.endswith("ed") and len(text) > 6 and text not in lex.NOUNS_IN_ED:
+        roles[i] = ADJECTIVE if _tag(tokens, i + 1) in NOUNS else OTHER
+    elif text in lex.UNITS and _tag(tokens, i - 1) == "CD":
+        roles[i - 1] = roles[i] = SKIP  # "a 12 oz bottle" is one
+    elif text in lex.COLOURS and (_coordinates(tokens, i + 1) or _is_predicate(tokens, i)):
+        roles[i] = ADJECTIVE
+
+
+def _is_attributive(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bool:
+    """Whether the participle at `i` modifies a noun after it: "a parked car", "hold glowing phones"; but not in "a man
+    and a dog riding waves"."""
+    token, following, before = tokens[i], _tag(tokens, i + 1), _tag(tokens, i - 1)
+    in_phrase = i > 0 and roles[i - 1] in (DETERMINER, ADJECTIVE)
+    if following in (",", "CC"):
+        return i > 0 and roles[i - 1] == DETERMINER and _coordinates(tokens, i + 1)
+    if following not in NOUNS and following not in ADJECTIVES:
+        return False
+    is_modifier = in_phrase or before in _BEFORE_PARTICIPLES
+    if token.tag == "VBG":
+        is_modifier = (is_modifier and before not in (",", "CC", "IN")) or (before in FINITE and following == "NNS")
+    return is_modifier or not before or "-" in token.text
+
+
+def _coordinates(tokens: Sequence[Token], i: int) -> bool:
+    """Whether a comma or conjunction at `i` is followed by another adjective of the phrase: "red and white flags"."""
+    j = i
+    while j < len(tokens) and tokens[j].tag in (",", "CC", "RB"):
+        j += 1
+    if j == i or j >= len(tokens):
+        return False
+    return tokens[j].tag in ADJECTIVES or (tokens[j].text in lex.COLOURS and tokens[j].tag == "NN")
+
+
+def _is_predicate(tokens: Sequence[Token], i: int) -> bool:
+    """Whether the colour at `i` describes a subject: "its beak is bright orange", "leaves are yellow and orange"."""
+    if _tag(tokens, i + 1) in NOUNS:
+        return False
+    first = max(0, i - _MAX_PREDICATE)
+    while i > first and (tokens[i - 1].tag in ("JJ", "RB", "CC", ",") or tokens[i - 1].text in lex.COLOURS):
+        i -= 1
+    return i > 0 and (tokens[i - 1].text in lex.COPULAS or tokens[i - 1].text == "painted")

@@ -1,0 +1,116 @@
+"""Flags of sub-captions: negations, sentences about the picture, fragments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from recaption.types import SubCaption
+
+Subs = Callable[..., tuple[SubCaption, ...]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There are no people in the scene.",
+        "There is no text in the image.",
+        "The image does not contain any text.",
+        "No cars are visible.",
+        "There isn't a cloud in the sky.",
+        "The room is devoid of furniture.",
+    ],
+)
+def test_sentences_with_a_negation(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_negation
+
+
+@pytest.mark.parametrize(
+    "text", ['A sign says "No dogs" in red.', "A dog sits.", "Now a nose is seen.", "A 'no parking' sign."]
+)
+def test_sentences_without_a_negation(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_negation
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The composition is well balanced.",
+        "Overall, the scene conveys a sense of calm.",
+        "The lighting is soft and natural.",
+        "The image is well composed.",
+        "The photo was taken from a low angle.",
+        "The overall mood is cheerful.",
+        "I'm sorry, I can't help with that.",
+        "Foreground:",
+    ],
+)
+def test_sentences_about_the_picture(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text", ["The dog is calm.", "The image shows a dog.", "A camera lies on the table.", "The red car is fast."]
+)
+def test_sentences_about_the_content(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
+
+
+def test_fragments_have_no_end_and_are_cut_off_or_have_no_verb(subs: Subs) -> None:
+    assert [s.is_fragment for s in subs("A dog sits. The cat is ly", finish="length")] == [False, True]
+    assert [s.is_fragment for s in subs("A dog sits. The cat is ly", finish="stop")] == [False, False]
+    assert [s.is_fragment for s in subs("A dog sits. The cat lies.", finish="length")] == [False, False]
+    assert [s.is_fragment for s in subs("a red car", finish=None)] == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Caption: A brown dog sits on a wooden bench.",
+        "Photo: Two cats lie on a sofa.",
+        "If you look closely, a small bird sits on the branch.",
+        "I-beams support the roof of the hall.",
+        "Sorry-looking flowers fill a vase.",
+        "Thank you cards lie on the table.",
+        "The sunlight reaches the wooden floor.",
+    ],
+)
+def test_sentences_that_only_start_like_an_assistants(subs: Subs, text: str) -> None:
+    (sub,) = subs(text)
+    assert sub.objects and not sub.is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A red door adds a pop of color to the scene.",
+        "In the foreground, a wooden fence provides a stark contrast to the flowers.",
+        "His brown shoes add a touch of elegance to his outfit.",
+        "A sprinkling of pepper adds a final touch of flavor.",
+        "The light-skinned man in the front is wearing a white shirt.",
+        "The frame is weathered and gray.",
+        "The painting casts a shadow on the wall.",
+        "Dominating the scene is a yellow excavator with a large bucket.",
+        "Its texture is rough.",
+        "The lighting is soft, casting the shadow of a tree on a wall beside a bench.",
+        "The background is out of focus, but it appears to be a dense collection of leaves.",
+        "The image captures a wedding reception.",
+    ],
+)
+def test_a_sentence_that_states_something_visible_is_content(subs: Subs, text: str) -> None:
+    assert not subs(text)[0].is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The scene is bathed in natural light, enhancing the overall visual appeal of the mural.",
+        "The natural lighting casts a soft glow on the scene, highlighting the details of the skin and the leaves.",
+        "This interplay of light and shadow adds a sense of depth to the image.",
+        "The background is blurred, which keeps the focus on the food.",
+        "The photograph's composition and lighting contribute to a compelling visual narrative.",
+    ],
+)
+def test_an_effect_on_the_viewer_is_no_content(subs: Subs, text: str) -> None:
+    assert subs(text)[0].is_meta
