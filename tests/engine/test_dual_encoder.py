@@ -15,6 +15,7 @@ from tiny_models import make_tiny_dual_encoder
 from recaption.decode import decode
 from recaption.engine import Completion, Engine, EngineSpec, Request, build
 from recaption.engine.completion import complete
+from recaption.engine.micro_batch import Job
 from recaption.errors import ConfigError, ImageError, RequestError
 from recaption.tasks.output import TEXT, Output
 from recaption.types import ImageLimits, Sampling
@@ -109,10 +110,14 @@ def test_a_batch_encodes_each_image_and_each_text_once(model: Path, request_for:
             return text_features(**inputs)
 
         engine._model.get_image_features, engine._model.get_text_features = of_images, of_texts
-        found = await asyncio.gather(*(engine.generate(request) for request in requests))
-        return list(found), images, texts
+        decoder, nobody = engine._decoder, asyncio.get_running_loop().create_future()
+        jobs = [
+            Job(request=request, image=decoder.decode(request.image, request.sha256, crop=request.crop), answer=nobody)
+            for request in requests
+        ]
+        return engine._batch(jobs), images, texts
 
-    found, images, texts = with_engine(model, use, batch_size=16, wait_ms=2000)
+    found, images, texts = with_engine(model, use)
     assert (images, texts) == ([3], [3])
     assert found[0] == found[2] != found[8]
 

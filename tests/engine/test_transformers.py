@@ -293,12 +293,13 @@ def test_logprobs_of_tokens(tiny_model: Path, request_for: MakeRequest) -> None:
     logged = [dataclasses.replace(request, output=Output(logprobs=True)) for request in (plain, drawn)]
 
     async def use(engine: Any) -> tuple[list[Completion], list[list[float]]]:
-        rows: list[Any] = []
+        tokens: dict[int, list[int]] = {}
         real = engine._completion
 
         def recorded(output: Output, row: Any, *more: Any) -> Completion:
-            rows.append(row)
-            return real(output, row, *more)
+            answer: Completion = real(output, row, *more)
+            tokens[id(answer)] = row.tokens  # by answer: the requests of a batch are in any order
+            return answer
 
         engine._completion = recorded
         found = list(await asyncio.gather(*(engine.generate(request) for request in (plain, drawn, *logged))))
@@ -312,14 +313,15 @@ def test_logprobs_of_tokens(tiny_model: Path, request_for: MakeRequest) -> None:
         )
         start = inputs["input_ids"].shape[1]
         expected = []
-        for row in rows[2:]:
-            ids = torch.cat([inputs["input_ids"], torch.tensor([row.tokens])], 1)
+        for answer in found[2:]:
+            generated = tokens[id(answer)]
+            ids = torch.cat([inputs["input_ids"], torch.tensor([generated])], 1)
             with torch.inference_mode():
                 logits = engine._model(
                     input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=inputs["pixel_values"]
                 ).logits[0]
             logprobs = logits.log_softmax(-1)
-            expected.append([float(logprobs[start - 1 + n, token]) for n, token in enumerate(row.tokens)])
+            expected.append([float(logprobs[start - 1 + n, token]) for n, token in enumerate(generated)])
         return found, expected
 
     from recaption.decode import decode
