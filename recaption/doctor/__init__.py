@@ -15,6 +15,7 @@ from recaption.demo.shards import ensure_scenes
 from recaption.doctor import gpu, machine, packages
 from recaption.doctor.finding import Check, Finding, error, examine, exit_code, ok
 from recaption.errors import UserError
+from recaption.io.files import is_url
 
 __all__ = ["Finding", "diagnose", "exit_code"]
 
@@ -105,6 +106,6 @@ def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
 
 
 def _hint(key: str, url: str) -> str:
-    if "://" not in url:
+    if not is_url(url):
         return f"correct {key}, in the file or with --set {key}=…"
     return f"check {key}, that its server is reachable from here, and that keys are set (AWS_ACCESS_KEY_ID, …)"

@@ -14,6 +14,7 @@ from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.doctor.machine import disk
 from recaption.errors import RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside
+from recaption.io.files import is_url
 from recaption.io.objectstore import ObjectStore
 from recaption.io.store import LocalStore, open_store
 from recaption.source import Source, open_source
@@ -72,7 +73,7 @@ def _listed(pipeline: Pipeline) -> _Listed:
     for shard in _opened(pipeline).shards():
         first = first or shard.path
         count += 1
-        if shard.path not in sizes and "://" not in shard.path:
+        if shard.path not in sizes and not is_url(shard.path):
             with suppress(OSError):
                 sizes[shard.path] = Path(shard.path).stat().st_size
         if time.monotonic() > until:
@@ -146,7 +147,7 @@ def output(pipeline: Pipeline) -> Finding:
             found,
             "use S3, Google Cloud Storage or a folder; or make sure that only one run writes, and give --takeover",
         )
-    return ok("output", f"{store.url} can be written" + (", with conditional writes" if "://" in url else ""))
+    return ok("output", f"{store.url} can be written" + (", with conditional writes" if is_url(url) else ""))
 
 
 def build(pipeline: Pipeline) -> Finding | list[Finding]:

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
+from recaption.output.locate import find_build
 from recaption.tablefile import read_table
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
-from recaption.write import ShardEntry, locate, read_manifest
+from recaption.write import ShardEntry, read_manifest
 
 Split = Literal["train", "val", "all"]
 
@@ -57,8 +58,9 @@ class Dataset:
 
         Raises UserError if there is nothing of ours, DatasetError for an unfinished build or one of a newer version.
         """
-        build = locate(path)
-        store = build.out or open_store(build.store.url.rpartition("/")[0])
+        build = find_build(path)
+        inside = build.out is not None and build.store.url.startswith(f"{build.out.url}/")
+        store = build.out if build.out and inside else open_store(build.store.url.rpartition("/")[0])
         prefix = build.store.url.removeprefix(f"{store.url}/")
         manifest = read_manifest(store, prefix)
         try:

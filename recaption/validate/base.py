@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from recaption.output.locate import Build
 from recaption.output.paths import table_file
 from recaption.problems import Problem
-from recaption.write import Build
 
 _AGAIN = "Build again from the answers: recaption build PIPELINE"
 _COPY = "Copy the file again from where the build was made, or build again: recaption build PIPELINE"

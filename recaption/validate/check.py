@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recaption import schema
 from recaption.io.store import Store
+from recaption.output.locate import Build, find_build
 from recaption.problems import Problem
 from recaption.validate import files, manifest
 from recaption.validate.base import Manifest, Shard, problem
@@ -34,7 +35,6 @@ from recaption.validate.texts import (
     check_token_ids,
     read_tokens,
 )
-from recaption.write import Build, locate
 
 Check = Callable[[Shard], Iterator[Problem]]
 _TEXTS: Final = ("images", "captions", "sub_captions", "tags")
@@ -66,7 +66,7 @@ def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
     Memory holds the manifest and one shard, without its pixels. Faults of the data are yielded, never raised.
     Raises UserError when there is no build at `path`, StoreError when the store fails.
     """
-    build = locate(path)
+    build = find_build(path)
     for item in manifest.read(build.store):
         if isinstance(item, Problem):
             yield item

@@ -11,7 +11,8 @@ from s3_server import needs_s3, s3_server
 
 from recaption.errors import DatasetError, StoreError
 from recaption.io.store import LocalStore, ObjectStore, Store, open_store
-from recaption.write import current_build, prune, publish
+from recaption.output.locate import current_build
+from recaption.write import prune, publish
 
 
 def finished(store: LocalStore | ObjectStore, build: str) -> None:

@@ -13,7 +13,6 @@ import pytest
 from writing import write_shard
 
 from recaption.errors import ConfigError, DatasetError, ImageError, StoreError
-from recaption.io.outfile import outfile
 from recaption.io.store import LocalStore, ObjectStore
 from recaption.types import Image
 from recaption.write import written_shard
@@ -151,23 +150,6 @@ def test_an_object_store_gets_the_same_files(shard: Any, store: LocalStore) -> N
         assert written_shard(remote, "b", "00000") is not None
     finally:
         memory.rm("/bucket", recursive=True)
-
-
-def test_a_sink_counts_and_hashes_and_vanishes_on_failure(store: LocalStore) -> None:
-    with outfile(store, "a/b") as sink:
-        sink.write(b"abc")
-        sink.write(b"d")
-    assert (sink.size, sink.sha256()[:8]) == (4, "88d4266f") and store.get("a/b") == b"abcd"
-    with pytest.raises(KeyError), outfile(store, "a/c") as sink:
-        sink.write(b"half")
-        raise KeyError
-    assert files(store.root) == ["a/b"]
-
-
-def test_a_full_or_closed_disk_is_a_store_error(tmp_path: Path) -> None:
-    (tmp_path / "out").write_bytes(b"a file where the folder should be")
-    with pytest.raises((StoreError, OSError)), outfile(LocalStore(tmp_path / "out"), "a"):
-        pass
 
 
 def test_importing_it_loads_nothing_heavy() -> None:

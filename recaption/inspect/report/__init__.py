@@ -40,7 +40,7 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
     UserError also where the file cannot be written.
     """
     output = find(path)
-    target = file or (output.out if isinstance(output.out, Path) else Path.cwd()) / "report.html"
+    target = file or ((output.out and output.out.local("")) or Path.cwd()) / "report.html"
     _check(target)
     made = gather(output, samples=samples, title=title)
     html = render(made).encode("utf-8")
@@ -74,7 +74,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
             so_far = (done.listed, done.answers, done.rejects)
             sources = provenance.of_pipeline(output)
             shown = gallery.of_run(connection, output, samples)
-            name = output.out.name if output.out else "run"
+            name = output.name
         else:
             manifest = read_manifest(output)
             summary, so_far = from_manifest(manifest), None

@@ -20,7 +20,7 @@ from recaption.inspect.report.sample import (
     cut,
 )
 from recaption.inspect.report.statistics import FLAGS
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.sql import fetch, fetch_dicts, placeholders
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
-"""The shares of samples that are shown for a problem, as far as there are any."""
+"""The largest share of samples shown for each problem."""
 
 
 def of_build(
@@ -46,11 +46,15 @@ def of_build(
     if not chosen:
         return ()
     keys = list(chosen)
-    images = {row["key"]: row for row in _rows(connection, _IMAGES.format(ours=_in(keys)), [*keys, *keys])}
+    images = {
+        row["key"]: row for row in fetch_dicts(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])
+    }
     answers = _answers(connection, [(key, images[key]["sha256"]) for key in keys], fingerprints)
     captions = _captions(connection, keys, answers, {key: row["sha256"] for key, row in images.items()})
     lost: dict[str, list[Lost]] = defaultdict(list)
-    for row in _rows(connection, f"SELECT {_LOST} FROM rejects WHERE key IN {_in(keys)} ORDER BY generation", keys):
+    for row in fetch_dicts(
+        connection, f"SELECT {_LOST} FROM rejects WHERE key IN {placeholders(keys)} ORDER BY generation", keys
+    ):
         lost[row.pop("key")].append(Lost(**row))
     wanted = [
         ImageRequest(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
@@ -75,8 +79,8 @@ def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: in
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if keys:
-        query = f"SELECT * FROM answers WHERE key IN {_in(keys)} ORDER BY length(text) DESC, generation"
-        for row in _rows(connection, query, keys):
+        query = f"SELECT * FROM answers WHERE key IN {placeholders(keys)} ORDER BY length(text) DESC, generation"
+        for row in fetch_dicts(connection, query, keys):
             answers[row["key"]].append(row)
     wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
     previews = thumbnails(connection, output, None, wanted)
@@ -140,10 +144,15 @@ def _captions(
     sha256: dict[str, str],
 ) -> dict[str, list[ShownCaption]]:
     """By key. Tables are sorted by key, so other row groups are not read."""
-    subs, tags = _by(connection, "sub_captions", "caption_id", "idx", keys), _tags(connection, keys)
+    subs, tags = (
+        _by(connection, "sub_captions", "caption_id", "idx", keys),
+        _by(connection, "tags", "sub_id", "char_start", keys),
+    )
     made: dict[str, list[ShownCaption]] = defaultdict(list)
     order = "generation = 'raw', n_words DESC, caption_id"
-    for row in _rows(connection, f"SELECT * FROM captions WHERE key IN {_in(keys)} ORDER BY {order}", keys):
+    for row in fetch_dicts(
+        connection, f"SELECT * FROM captions WHERE key IN {placeholders(keys)} ORDER BY {order}", keys
+    ):
         own = subs[row["caption_id"]][:_MOST_SUBS]
         marked = [tag for sub in own for tag in tags[sub["sub_id"]]]
         number = {sub["sub_id"]: n for n, sub in enumerate(own, 1)}
@@ -208,8 +217,8 @@ def _answers(
         wanted = [one for one in wanted if one and any((g, one) not in found for g, _ in fingerprints)]
         if not wanted:
             continue
-        query = f"SELECT {columns} FROM answers WHERE {made} AND {column} IN {_in(wanted)} ORDER BY key"
-        for row in _rows(connection, query, [*values, *wanted]):
+        query = f"SELECT {columns} FROM answers WHERE {made} AND {column} IN {placeholders(wanted)} ORDER BY key"
+        for row in fetch_dicts(connection, query, [*values, *wanted]):
             answer = _answer(row)
             found.setdefault((row["generation"], row["key"]), answer)
             found.setdefault((row["generation"], row["sha256"]), answer)
@@ -224,24 +233,12 @@ def _answer(row: dict[str, Any]) -> ShownAnswer:
     )
 
 
-def _tags(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    return _by(connection, "tags", "sub_id", "char_start", keys)
-
-
 def _by(
     connection: duckdb.DuckDBPyConnection, table: str, owner: str, order: str, keys: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in _rows(connection, f"SELECT * FROM {table} WHERE key IN {_in(keys)} ORDER BY {owner}, {order}", keys):
+    for row in fetch_dicts(
+        connection, f"SELECT * FROM {table} WHERE key IN {placeholders(keys)} ORDER BY {owner}, {order}", keys
+    ):
         found[row[owner]].append(row)
     return found
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-    rows = fetch(connection, sql, values)
-    names = [column[0] for column in connection.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _in(values: Sequence[Any]) -> str:
-    return f"({', '.join('?' for _ in values)})"

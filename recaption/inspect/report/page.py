@@ -17,16 +17,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from recaption.formatting import duration
 from recaption.inspect.report import charts
 from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
 from recaption.inspect.report.sample import ORDER, Sample, visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.summary import Summary
-from recaption.text import duration
 
 _HERE = Path(__file__).parent
 LIMITS = (77, 248)
-"""Tokens that CLIP takes (openai/CLIP, clip/model.py), and Long-CLIP (beichenzbc/Long-CLIP, model/longclip.py)."""
+"""Maximum tokens of CLIP (openai/CLIP, clip/model.py) and Long-CLIP (beichenzbc/Long-CLIP, model/longclip.py)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,20 +4,18 @@ Missing or broken files in `metrics/` are ignored: the machine may have crashed 
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recaption.errors import DatasetError
+from recaption.errors import ShardError
 from recaption.inspect.paths import OutputPaths
-from recaption.inspect.remote import AnyPath
+from recaption.io.files import open_stream, read_all
 from recaption.output.paths import PIPELINE, PROGRESS
 
 _SUM = re.compile("(sha256:)?[0-9a-f]{64}")
@@ -50,7 +48,7 @@ def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
     if output.out is None:
         return ()
     try:
-        data = _mapping(yaml.safe_load((output.out / PIPELINE).read_bytes()))
+        data = _mapping(yaml.safe_load(output.out.get(PIPELINE)))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ()
     models = _mapping(data.get("models"))
@@ -123,7 +121,7 @@ class Rate:
 def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
     """All runs, oldest first; the newest one may still be running."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(output.metrics(), key=lambda path: not PROGRESS.endswith(path.name)):  # a run's own file wins
+    for file in sorted(output.metrics(), key=lambda path: not path.endswith(PROGRESS)):  # a run's own file wins
         data = _json(file)
         if data.get("run"):
             found[str(data["run"])] = data
@@ -150,10 +148,9 @@ def read_rates(output: OutputPaths) -> tuple[Rate, ...]:
     )
 
 
-def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
+def _rates(path: str) -> Iterator[tuple[float, float]]:
     try:
-        # Reading lines from a store would send a request for each.
-        with path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes()) as lines:
+        with open_stream(path) as lines:
             for line in lines:
                 if b"progress" not in line:
                     continue
@@ -161,7 +158,7 @@ def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
                 at, rate = _time(entry.get("ts")), _number(entry.get("captions_per_second"))
                 if entry.get("event") == "progress" and at is not None and rate is not None and rate >= 0:
                     yield at.timestamp(), rate
-    except (OSError, DatasetError):
+    except (OSError, ShardError):
         return
 
 
@@ -193,10 +190,10 @@ def _engine(engine: Any) -> str:
     return " on ".join(part for part in (name, str(engine.get("device") or "")) if part)
 
 
-def _json(path: AnyPath) -> dict[str, Any]:
+def _json(path: str) -> dict[str, Any]:
     try:
-        return _parsed(path.read_bytes())
-    except (OSError, DatasetError):
+        return _parsed(read_all(path))
+    except ShardError:
         return {}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.sql import fetch, identifier, placeholders
 
 if TYPE_CHECKING:
     import duckdb
@@ -15,7 +15,7 @@ FLAGS = ("is_fragment", "is_negation", "is_meta", "is_boilerplate", "is_unparsed
 WEIGHT_STEP = 0.05
 TOP_TAGS = 24
 _USABLE = "status IN ('ok', 'partial')"
-_CLIP_FRAME = 2  # start and end token, which every sub-caption's count has (open_clip/tokenizer.py)
+_CLIP_FRAME = 2  # start and end token, included in the count of every sub-caption (open_clip/tokenizer.py)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class Distribution:
         return self.counts[-1][0] if self.counts else 0
 
     def above(self, limit: int) -> int:
-        """How many are larger than `limit`."""
+        """The number of values larger than `limit`."""
         return sum(n for value, n in self.counts if value > limit)
 
 
@@ -91,7 +91,7 @@ class Repeated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """More than a build's manifest has. Tokens are by tokenizer, words by generation (longest first, raw last)."""
+    """Statistics beyond the manifest. Tokens are by tokenizer, words by generation (longest first, raw last)."""
 
     sources: tuple[tuple[str, str, int], ...]  # (generation, source, captions)
     caption_words: tuple[tuple[str, Distribution], ...]
@@ -141,7 +141,8 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
         subs_per_image=spread(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"),
         texts_per_image=spread(texts) if "n_texts" in columns["images"] else Distribution(counts=()),
         sub_tokens=tuple(
-            (name, spread(f"SELECT {_column(name)}, count(*) FROM sub_captions GROUP BY ALL")) for name in tokenizers
+            (name, spread(f"SELECT {identifier(f'n_tokens_{name}')}, count(*) FROM sub_captions GROUP BY ALL"))
+            for name in tokenizers
         ),
         caption_tokens=tuple((name, spread(_CAPTION_TOKENS)) for name in tokenizers if name == "clip"),
         weights=spread("SELECT CAST(floor(weight * 20 + 1e-9) AS INTEGER), count(*) FROM sub_captions GROUP BY ALL"),
@@ -185,7 +186,7 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
     attributes = fetch(
         connection,
         f"SELECT lemma, attribute, n FROM (SELECT lemma, attribute, count(*) AS n FROM "
-        f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN ({', '.join('?' for _ in top)})) "
+        f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN {placeholders(top)}) "
         f"GROUP BY ALL) QUALIFY row_number() OVER (PARTITION BY lemma ORDER BY n DESC, attribute) <= 6 "
         f"ORDER BY n DESC, attribute",
         [lemma for lemma, *_ in top],
@@ -209,8 +210,3 @@ def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [str(row[0]) for row in fetch(connection, f"DESCRIBE {table}")]
-
-
-def _column(tokenizer: str) -> str:
-    name = tokenizer.replace('"', '""')
-    return f'"n_tokens_{name}"'

@@ -21,6 +21,7 @@ from ..conftest import LONG
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
+
 FORMATS = ("webdataset", "parquet", "sidecar")
 
 
@@ -138,19 +139,3 @@ def test_a_run_in_progress(run_only: Path) -> None:
     assert {s.thumbnail.missing for s in samples} <= {f"00000{n}.tar of the source is missing" for n in (0, 1)}
     made = gather(output)
     assert made.statistics is None and made.progress and made.progress[0] == 6
-
-
-def test_facts_of_the_golden_build(golden: Path) -> None:
-    found = gather(find(str(golden))).statistics
-    assert found is not None
-    assert [name for name, _ in found.caption_words] == ["long", "short", "raw"]
-    assert (found.images, found.distinct_images, found.sub_captions) == (16, 15, 61)
-    assert sum(reject.count for reject in found.rejects) == 5
-    tags = {tag.lemma: tag for tag in found.tags}
-    assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, (("red", 5),))
-    assert {flag.flag: flag.count for flag in found.flags} == {
-        "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "unparsed": 0, "repeat": 1
-    }  # fmt: skip
-    assert dict(found.sub_tokens)["clip"].total == 61
-    assert dict(found.caption_tokens)["clip"].total == 46
-    assert found.weights.counts[-1][0] == 20

@@ -7,6 +7,7 @@ import pytest
 
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report.provenance import POINTS, read_rates, read_runs
+from recaption.io.store import LocalStore
 
 PASS = {
     "engine": {"engine": "vllm", "engine_version": "0.33", "device": "H100"},
@@ -22,7 +23,7 @@ def output(folder: Path, **files: object) -> OutputPaths:
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         (folder / "metrics" / f"{name}.json").write_text(text)
-    return OutputPaths(given=str(folder), out=folder, build=None)
+    return OutputPaths(given=str(folder), out=LocalStore(folder), build=None)
 
 
 def test_a_row_a_run(tmp_path: Path) -> None:
@@ -81,6 +82,6 @@ def test_days_of_rates_are_put_together(tmp_path: Path) -> None:
 
 
 def test_no_metrics_at_all(tmp_path: Path) -> None:
-    for out in (tmp_path, None):
+    for out in (LocalStore(tmp_path), None):
         here = OutputPaths(given="x", out=out, build=None)
         assert (read_runs(here), read_rates(here)) == ((), ())
