@@ -1,7 +1,7 @@
 """Word lists that decide what is an object, what is an attribute and what a sentence is about.
 
-Written for this project, except `data/abstract_nouns.txt`, which `scripts/abstract_nouns.py` derives from WordNet 3.0
-(`data/LICENSE-wordnet.txt`).
+Written for this project, except `data/abstract_nouns.txt` and `data/word_classes.txt`, which
+`scripts/abstract_nouns.py` and `scripts/word_classes.py` derive from WordNet 3.0 (`data/LICENSE-wordnet.txt`).
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ META: Final = word_set("""
     observer scenery format context content visual visuals point closeup close-up highlight medium interior exterior
     upper lower front-left front-right p.m. a.m. pm am resolution quality letter word number digit text writing
     inscription caption lettering message title name note style look touch glow blur hint mention addition
-    front-facing bit overlay eye-level tableau vignette spot back outline accent reflection palette brushwork
+    front-facing bit overlay eye-level tableau vignette spot back outline accent palette brushwork
     brushstroke bokeh portrayal portrait drawing sketch illustration print work midst scheme selfie interplay grain
     framing blend observation conclusion analysis summary nobody somebody everybody anyone someone anybody everyone
     source reading entry label footage screenshot chiaroscuro pastel diagonal vanishing version vibes rendering
-    depiction
+    depiction exterior appeal font typeface spectrum sunlight sunshine moonlight lamplight glare motion rule quadrant counterpart
+    underside interface spacing hierarchy impact underneath upper-left upper-right lower-left lower-right
+    off-center off-centre mid-motion phrase vantage viewpoint grandeur intrigue whimsy edginess
 """)
 """Nouns about the picture, places in it, or too general: never objects. The other nouns of a compound may be."""
 
@@ -56,9 +58,9 @@ KEPT_COMPOUNDS: Final = _phrases("""
 """Objects although their head is a meta word."""
 
 PHYSICAL: Final = word_set("""
-    camera lens frame letter reflection text writing lettering inscription line spot outline digit label note column
-    shade pattern photographer artist back area surface space design border reading entry portrait drawing
-    sketch illustration print
+    camera lens frame letter text writing lettering inscription line spot outline digit label note column
+    photographer artist back area surface space design border reading entry portrait drawing
+    sketch illustration print exterior edge section photograph image point counterpart top center centre end picture element
 """)
 """Meta words that are objects when they are counted or described: "two cameras", "white letters"."""
 
@@ -66,10 +68,11 @@ MEASURES: Final = word_set("""
     pair group row bunch variety number lot lots series couple set array range collection assortment cluster plenty
     selection dozen hundred thousand trio quartet multitude handful mixture combination line column host piece slice
     amount majority part section portion layer patch strip touch hint sort kind type style mix pile stack crowd herd
-    flock swarm sea wealth myriad abundance
+    flock swarm sea wealth myriad abundance body riot spectrum medley smattering sprinkling scattering burst pop blend
+    gradient carpet blanket expanse array splash spray canvas
 """)
 """Nouns that, before "of", only measure the noun after it."""
-MEASURES_THAT_ARE_OBJECTS: Final = word_set("pile stack crowd herd flock slice piece patch strip swarm")
+MEASURES_THAT_ARE_OBJECTS: Final = word_set("pile stack crowd herd flock slice patch strip swarm")
 MEASURE_COUNTS: Final = {"pair": 2, "couple": 2, "trio": 3, "quartet": 4, "dozen": 12}
 
 NUMBERS: Final = {
@@ -85,7 +88,8 @@ NUMBERS: Final = {
 COLOURS: Final = word_set("""
     red orange yellow green blue purple pink brown black white grey gray gold silver beige tan cream ivory maroon navy
     teal turquoise cyan magenta violet lavender indigo crimson scarlet burgundy khaki olive bronze copper golden rose
-    peach coral mint charcoal mustard aqua lilac amber
+    peach coral mint charcoal mustard aqua lilac amber emerald taupe ochre sepia rust ginger azure chartreuse mauve fuchsia cobalt sapphire ruby blond
+    blonde brunette off-white
 """)
 MATERIALS: Final = word_set("""
     wood metal stone brick glass plastic leather cotton wool silk denim paper cardboard concrete marble granite steel
@@ -96,6 +100,9 @@ MATERIALS: Final = word_set("""
     hemp jute spandex lycra mosaic
 """)
 
+LOOKS: Final = word_set("vintage plaid paisley tartan gradient floral patchwork checkerboard herringbone ombre sepia")
+"""Nouns that, before another noun, describe its look."""
+
 GROWN: Final = word_set("""
     tree trees forest forests wood woods grove groves leaf leaves branch branches cone cones needle needles syrup nut
     nuts trunk trunks sapling saplings bark field fields stalk stalks log logs
@@ -105,10 +112,11 @@ GROWN: Final = word_set("""
 NOT_ATTRIBUTES: Final = word_set("""
     several many few various numerous multiple other same different own such certain main first second third last next
     previous visible left right top bottom upper lower central overall additional more most whole entire only similar
-    prominent distinct respective particular specific possible clear evident present further another much less least
+    prominent distinct respective particular specific possible evident present further another much less least
     single double countless key primary secondary nearby adjacent surrounding opposite far near close front rear
     middle able likely typical general common notable apparent noticeable located positioned situated placed seen
-    shown depicted featured displayed captured
+    shown depicted featured displayed captured labelled labeled affixed switched fourth fifth sixth seventh eighth ninth
+    tenth distinctive unique overhead former latter front-facing neighbouring neighboring fully partially
     lone remaining real actual absent present sole distant
 """)
 """Adjectives that count, order or locate, and do not describe the look of an object."""
@@ -242,9 +250,9 @@ FIXED_NAMES: Final = _phrases("""
     carving knife|wrapping paper|writing desk|reading glasses|reading lamp|lighting fixture|lighting fixtures|
     building block|building blocks|landing gear|chewing gum|drinking fountain|drinking glass|drinking straw|
     serving tray|serving dish|serving bowl|boxing glove|boxing gloves|bathing suit|tracking shot|
-    crossing guard|flowering plant|potted plant|potted plants|climbing wall|climbing frame|human being|
-    human beings|common area|cherry tomato|cherry tomatoes|fried egg|mashed potatoes|orange juice|red carpet|
-    red panda|red wine|white wine|black bear|blue jay|blue whale|green tea|green bean|green beans|
+    crossing guard|climbing wall|climbing frame|human being|
+    human beings|common area|cherry tomato|cherry tomatoes|fried egg|mashed potatoes|orange juice|
+    red panda|black bear|blue jay|blue whale|green tea|green bean|green beans|
     black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
     sunny-side egg
 """)
@@ -291,6 +299,22 @@ _MORE_ABSTRACT = word_set("""
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
     ship spaceship airship battleship warship facility university neighborhood hood harness
+""")
+
+
+def _word_classes() -> list[frozenset[str]]:
+    lines = (Path(__file__).parent / "data" / "word_classes.txt").read_text("utf-8").splitlines()
+    return [word_set(line) for line in lines]
+
+
+ADJECTIVES, ADVERBS, OTHER_ADJECTIVES = _word_classes()
+"""From `data/word_classes.txt`: adjectives and adverbs (without those in -ly) that are practically never nouns, and
+adjectives that may be nouns."""
+
+NOUNS_IN_LY: Final = word_set("""
+    ally anomaly assembly belly potbelly underbelly butterfly dragonfly damselfly firefly horsefly housefly mayfly fly
+    brolly bully doily dolly family filly folly gully hillbilly holly homily italy jelly jolly july lily waterlily
+    lolly melancholy molly monopoly ply panoply potbelly rally reply supply tally telly trolly tully
 """)
 
 

@@ -27,7 +27,7 @@ from recaption.annotate.tagged_words import (
     OTHER,
     PLURAL,
     Token,
-    as_plural,
+    corrected,
     join_hyphens,
     lemma_of,
     roles_of,
@@ -87,8 +87,7 @@ class _Found:
 def tags(tokens: Sequence[Token], text: str) -> tuple[Tag, ...]:
     """The tags of one sub-caption, in order. `tokens` are its words outside quotes; `text` is the text of the whole
     caption, into which the offsets of tokens and tags point."""
-    joined = join_hyphens(tokens)
-    return tuple(_Scan([as_plural(t) if t.tag == "NN" and t.text[-1] == "s" else t for t in joined], text).run())
+    return tuple(_Scan(corrected(join_hyphens(tokens)), text).run())
 
 
 class _Scan:

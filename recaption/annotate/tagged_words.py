@@ -28,6 +28,9 @@ _ROLE_OF_TAG = {
     **dict.fromkeys((",", "CC"), _CONJUNCTION),
 }
 _BEFORE_PARTICIPLES = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that modifies a noun
+_CORRECTED = frozenset(("NN", "NNP", "JJ", "VBZ", "VB", "VBP"))
+_ADJECTIVE_ENDINGS = ("ed", "ing", "er", "est", "ly", "ish", "less", "wide", "ian", "ese", "like", "free")
+_AUXILIARIES = frozenset(("has", "have", "be", "do", "does"))
 _SHAPES = frozenset(("square", "oval"))
 _MAX_PREDICATE = 12  # words from a copula to a colour of its subject
 
@@ -68,6 +71,59 @@ def as_plural(token: Token) -> Token:
     if token.tag != "NN" or token.lemma or len(text) < 4 or text in lex.SINGULAR_IN_S:
         return token
     return token._replace(tag="NNS") if text.endswith("s") and not text.endswith(("ss", "us", "is")) else token
+
+
+def corrected(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens with tags that cannot be right replaced. The tagger knows rare words from their context only.
+
+    An adjective or adverb that is practically never a noun is none; a word that is no adjective, and has no ending of
+    one, is none; after an article or a possessive there is no finite verb. Tokens of a pipeline with a lemmatizer are
+    left alone.
+    """
+    out = list(tokens)
+    for i, token in enumerate(tokens):
+        text, tag = token.text, token.tag
+        if tag not in _CORRECTED or token.lemma:
+            continue
+        if tag == "NN" or (tag == "NNP" and not i):
+            if text in lex.ADJECTIVES:
+                tag = "JJ"
+            elif text in lex.ADVERBS or (text.endswith("ly") and text not in lex.NOUNS_IN_LY and tag == "NN"):
+                tag = "RB"
+            elif "-" in text and _tag(tokens, i + 1) == "JJ":
+                tag = "JJ"  # "a loose-fitting white shirt"
+            elif tag == "NN" and text[-1] == "s":
+                tag = as_plural(token).tag
+        elif tag == "JJ":
+            if _is_noun(text):
+                follows_noun = _tag(tokens, i + 1) in NOUNS
+                if not (follows_noun and (text in lex.LOOKS or text in lex.MATERIALS)):
+                    tag = "NNS" if as_plural(token._replace(tag="NN")).tag == "NNS" else "NN"
+        elif i and _precedes_noun(out[i - 1], token):
+            tag = "NNS" if tag == "VBZ" else "NN"
+        if tag != token.tag:
+            out[i] = token._replace(tag=tag)
+    return out
+
+
+def _is_noun(text: str) -> bool:
+    """Whether a word that is tagged as an adjective is a noun."""
+    if text in lex.ADJECTIVES or text in lex.OTHER_ADJECTIVES or text in lex.ADVERBS:
+        return False
+    if text in lex.COLOURS or text in lex.NUMBERS:
+        return False
+    return len(text) > 3 and text.isascii() and text.isalpha() and not text.endswith(_ADJECTIVE_ENDINGS)
+
+
+def _precedes_noun(token: Token, following: Token) -> bool:
+    """Whether `following`, which is tagged as a finite verb or an infinitive, is a noun: no verb directly follows an
+    article, a possessive, "of" or an adjective such as "golden"."""
+    if following.text in lex.COPULAS or following.text in _AUXILIARIES:
+        return False
+    if token.tag == "PRP$" or token.text in ("a", "an", "the", "of"):
+        return True
+    is_singular_verb = following.tag == "VBZ" and singular(following.text) not in lex.VERBS
+    return token.tag == "JJ" and is_singular_verb and token.text in lex.ADJECTIVES
 
 
 def lemma_of(token: Token) -> str:
