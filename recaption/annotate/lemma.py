@@ -20,11 +20,11 @@ _IRREGULAR = dict(
     minibuses:minibus trolleybuses:trolleybus gases:gas lenses:lens viruses:virus cactuses:cactus octopuses:octopus
     walruses:walrus campuses:campus canvases:canvas irises:iris crocuses:crocus hibiscuses:hibiscus atlases:atlas
     platypuses:platypus hippopotamuses:hippopotamus rhinoceroses:rhinoceros trellises:trellis christmases:christmas
-    axes:axe crises:crisis bases:base oases:oasis analyses:analysis ellipses:ellipse quizzes:quiz topazes:topaz
+    axes:axis crises:crisis bases:base oases:oasis analyses:analysis ellipses:ellipse quizzes:quiz topazes:topaz
     waltzes:waltz movies:movie cookies:cookie pies:pie ties:tie neckties:necktie bowties:bowtie zombies:zombie
     selfies:selfie brownies:brownie smoothies:smoothie hoodies:hoodie birdies:birdie veggies:veggie prairies:prairie
     calories:calorie lies:lie magpies:magpie eyries:eyrie genies:genie hippies:hippie aches:ache headaches:headache
-    moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche brioches:brioche
+    moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche porsches:porsche brioches:brioche
     quiches:quiche creches:creche psyches:psyche shoes:shoe horseshoes:horseshoe snowshoes:snowshoe toes:toe
     tiptoes:tiptoe canoes:canoe hoes:hoe oboes:oboe foes:foe does:doe floes:floe tyres:tyre passersby:passerby
     mothers-in-law:mother-in-law photos:photo skis:ski taxis:taxi

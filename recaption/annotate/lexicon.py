@@ -36,14 +36,14 @@ META: Final = word_set("""
     aesthetic mix combination majority edge end half quarter surface level line row column height width length size
     shape form design art artwork effect display presence appearance condition activity action event moment time day
     night evening morning afternoon season weather example instance layout viewer camera lens photographer artist
-    observer scenery format context content visual visuals point closeup close-up highlight medium interior exterior
+    observer scenery format context content visual visuals point closeup close-up highlight medium interior
     upper lower front-left front-right p.m. a.m. pm am resolution quality letter word number digit text writing
     inscription caption lettering message title name note style look touch glow blur hint mention addition
     front-facing bit overlay eye-level tableau vignette spot back outline accent palette brushwork
     brushstroke bokeh portrayal portrait drawing sketch illustration print work midst scheme selfie interplay grain
     framing blend observation conclusion analysis summary nobody somebody everybody anyone someone anybody everyone
     source reading entry label footage screenshot chiaroscuro pastel diagonal vanishing version vibes rendering
-    depiction exterior appeal font typeface spectrum sunlight sunshine moonlight lamplight glare motion rule quadrant counterpart
+    depiction appeal serif material font typeface spectrum sunlight sunshine moonlight lamplight glare motion rule quadrant
     underside interface spacing hierarchy impact underneath upper-left upper-right lower-left lower-right
     off-center off-centre mid-motion phrase vantage viewpoint grandeur intrigue whimsy edginess
 """)
@@ -53,26 +53,48 @@ KEPT_COMPOUNDS: Final = _phrases("""
     traffic light|picture frame|photo frame|window frame|door frame|bed frame|photo album|picture book|street art
     |wall art|chess piece|parking lot|parking space|play area|image sensor|license plate|sewing pattern|camera lens
     |bus stop|rest area|power line|clothes line|railway line|fishing line|eyeglass frame|bicycle frame|word art
-    |shop front|store front|night stand|video camera|security camera|digital camera
+    |shop front|store front|fire escape|hearing aid
+    |flower arrangement|floral arrangement|floor plan|nail polish|display case|escape hatch|tank top|table top|art piece|night stand|video camera|security camera|digital camera
 """)
 """Objects although their head is a meta word."""
 
 PHYSICAL: Final = word_set("""
     camera lens frame letter text writing lettering inscription line spot outline digit label note column
     photographer artist back area surface space design border reading entry portrait drawing
-    sketch illustration print exterior edge section photograph image point counterpart top center centre end picture element
+    sketch illustration print edge section photograph image picture top center centre shade
 """)
 """Meta words that are objects when they are counted or described: "two cameras", "white letters"."""
+
+PICTURED: Final = word_set("photograph image picture")
+"""Pictures that are objects only when they are framed or have a colour: "a black and white photograph"."""
+
+OUTLINES: Final = word_set("edge top center centre")
+"""Places that are objects only when they have a look: "serrated edges", "yellow centres"."""
+
+COLOUR_NOUNS: Final = word_set("color colour hue shade tone tint")
+BLENDS: Final = word_set("blend mix mixture combination palette shade")
+"""Nouns that, before "of", introduce the colours of what was named before."""
+
+LOOK_NOUNS: Final = COLOUR_NOUNS | word_set("pattern font typeface texture finish style scheme design effect shape")
+"""Nouns for a look. The nouns in front of them describe it, and are no objects: "a checkerboard pattern"."""
+
+BURSTS: Final = word_set("pop splash spray burst dash riot drop spark jolt")
+"""Nouns that are figurative before "of" and a word for the picture: "a splash of colour"."""
+
+PARTICIPLES: Final = word_set("clad laden bathed strewn bound set lit sprinkled")
+"""Participles that taggers take for adjectives."""
 
 MEASURES: Final = word_set("""
     pair group row bunch variety number lot lots series couple set array range collection assortment cluster plenty
     selection dozen hundred thousand trio quartet multitude handful mixture combination line column host piece slice
     amount majority part section portion layer patch strip touch hint sort kind type style mix pile stack crowd herd
     flock swarm sea wealth myriad abundance body riot spectrum medley smattering sprinkling scattering burst pop blend
-    gradient carpet blanket expanse array splash spray canvas
+    gradient carpet blanket expanse array canvas
 """)
 """Nouns that, before "of", only measure the noun after it."""
 MEASURES_THAT_ARE_OBJECTS: Final = word_set("pile stack crowd herd flock slice patch strip swarm")
+PORTIONS: Final = word_set("sheet slip scrap pane block slab roll bundle strip ball bit load heap mound bag sack")
+"""Things that, before "of", consist of the material after it, which is then an object, too: "a sheet of paper"."""
 MEASURE_COUNTS: Final = {"pair": 2, "couple": 2, "trio": 3, "quartet": 4, "dozen": 12}
 
 NUMBERS: Final = {
@@ -211,13 +233,13 @@ SINGULAR_IN_S: Final = word_set("""
 NOUNS_IN_ED: Final = word_set("hundred watershed flowerbed riverbed seabed linseed flaxseed birdseed woodshed bobsled")
 
 NEVER_NOUNS: Final = word_set("""
-    laden plush upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
+    laden agape ajar upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
     within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
     approx etc vs versus onto upon atop amid amidst neither nor
 """)
 """Words that are never nouns, even if tagged as such."""
 
-COLOURED_THINGS: Final = word_set("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac")
+COLOURED_THINGS: Final = word_set("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac rust ruby emerald")
 """Colours that are also objects."""
 
 UNITS: Final = word_set("""
@@ -251,7 +273,7 @@ FIXED_NAMES: Final = _phrases("""
     building block|building blocks|landing gear|chewing gum|drinking fountain|drinking glass|drinking straw|
     serving tray|serving dish|serving bowl|boxing glove|boxing gloves|bathing suit|tracking shot|
     crossing guard|climbing wall|climbing frame|human being|
-    human beings|common area|cherry tomato|cherry tomatoes|fried egg|mashed potatoes|orange juice|
+    human beings|common area|cherry tomato|cherry tomatoes|mashed potatoes|orange juice|
     red panda|black bear|blue jay|blue whale|green tea|green bean|green beans|
     black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
     sunny-side egg
@@ -298,7 +320,7 @@ _MORE_ABSTRACT = word_set("""
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
-    ship spaceship airship battleship warship facility university neighborhood hood harness
+    case meter opener extinguisher ship spaceship airship battleship warship facility university neighborhood hood harness
 """)
 
 
@@ -331,6 +353,8 @@ def is_event(lemma: str) -> bool:
 
 def is_abstract(lemma: str) -> bool:
     """Whether a noun (its lemma) names nothing that can be seen."""
+    if lemma in _NOT_ABSTRACT:
+        return False
     if lemma in abstract_nouns() or lemma in _MORE_ABSTRACT:
         return True
-    return lemma.endswith(_ABSTRACT_ENDINGS) and len(lemma) > 6 and lemma not in _NOT_ABSTRACT
+    return lemma.endswith(_ABSTRACT_ENDINGS) and len(lemma) > 6

@@ -211,7 +211,7 @@ class _Scan:
         self.negative = False
         following = tokens[end].text if end < len(tokens) else ""
         fixed = ""
-        if attributes and f"{attributes[-1].text} {nouns[0].text}" in lex.FIXED_NAMES:
+        if attributes and f"{attributes[-1].text} {singular(nouns[0].text)}" in lex.FIXED_NAMES:
             fixed, attributes = attributes[-1].text, attributes[:-1]
         elif len(nouns) > 1 and (attributes or len(nouns) > 2):
             front = [*attributes[-1:], *nouns[:1]] if nouns[0].text == "steel" else nouns[:2]
@@ -240,7 +240,11 @@ class _Scan:
                 return phrase.denied
             self.measured = None
         elif (
-            len(nouns) > 1 and head in lex.META and head not in lex.PHYSICAL and _name(nouns) not in lex.KEPT_COMPOUNDS
+            len(nouns) > 1
+            and head in lex.META
+            and head not in lex.PHYSICAL
+            and head not in lex.LOOK_NOUNS
+            and _name(nouns) not in lex.KEPT_COMPOUNDS
         ):
             nouns, head = nouns[:-1], lemma_of(nouns[-2])  # "street scene": the street is the object
         lemma = f"{fixed} {_name(nouns)}" if fixed else self._lemma_of(nouns)
@@ -307,6 +311,8 @@ class _Scan:
         adjectives: list[str] = []
         j, tokens = i + 1, self.tokens
         while j < len(tokens) and tokens[j].text not in NEGATORS:
+            if tokens[j].tag == "JJR" and j + 1 < len(tokens) and tokens[j + 1].text == "than":
+                break
             is_skipped = tokens[j].tag in ("RB", ",") or tokens[j].text in _SKIPPED_IN_PREDICATE
             if not is_skipped and not self._is_attribute(j):
                 break
@@ -322,10 +328,16 @@ class _Scan:
         """Whether the word at `j`, after a copula, is an adjective, a colour, or a participle without a complement (not
         "covered with snow")."""
         token = self.tokens[j]
+        if token.tag in ADJECTIVES and (token.text in lex.PARTICIPLES or token.text.endswith("ed")):
+            return self._completes(j)
         if token.tag in ADJECTIVES or (token.text in lex.COLOURS and token.tag in ("NN", "NNS", "VBD")):
             return True
-        after = self.tokens[j + 1].tag if j + 1 < len(self.tokens) else ""
-        return token.tag == "VBN" and after not in ("IN", "TO", "RP", "VBG")
+        return token.tag == "VBN" and self._completes(j)
+
+    def _completes(self, j: int) -> bool:
+        """Whether the participle at `j` has no complement."""
+        after = self.tokens[j + 1] if j + 1 < len(self.tokens) else None
+        return after is None or (after.tag not in ("IN", "TO", "RP", "VBG") and after.text not in ("back", "down", "up"))
 
     def _colours(self, i: int) -> list[str]:
         """The colours that start at `i`, with their adjectives: "painted pale green"."""
@@ -369,6 +381,14 @@ class _Scan:
             described = phrase.count is not None or last.tag in PLURAL or looks or len(nouns) > 1
             if head == "back":
                 described = following == "of" or self._is_owned(nouns[0])
+            elif head == "surface":
+                described = described or self._is_owned(nouns[0])
+            elif head == "shade":
+                described = described and following != "of"
+            elif head in lex.OUTLINES:
+                described = looks or (head == "edge" and self._follows(nouns[0], "'s"))
+            elif head in lex.PICTURED:
+                described = len(nouns) > 1 or any(a.text in lex.COLOURS or a.text == "framed" for a in attributes)
             return "object" if head in lex.PHYSICAL and described and last.text != "focus" else "meta"
         if head in lex.COLOURS and len(nouns) == 1 and head not in lex.COLOURED_THINGS:
             return "meta"  # "a palette of greens and greys"
@@ -380,9 +400,26 @@ class _Scan:
             return "meta"  # "draws the eye"
         if head == "heart" and following == "of":
             return "meta"
-        if phrase.bare and len(nouns) == 1 and head in lex.MATERIALS and self._follows(nouns[0], "of"):
+        if head in lex.BURSTS and following == "of" and self._is_figurative(last):
+            return "meta"
+        if phrase.bare and len(nouns) == 1 and head in lex.MATERIALS and self._is_substance(nouns[0]):
             return "abstract"
-        return "abstract" if lex.is_abstract(head) else "object"
+        return "abstract" if lex.is_abstract(head) and _name(nouns) not in lex.KEPT_COMPOUNDS else "object"
+
+    def _is_substance(self, noun: Token) -> bool:
+        """Whether "of" in front of a material does not follow a measure: "a roof of glass", but "a sheet of paper"."""
+        if noun.tag in PLURAL or not self._follows(noun, "of"):
+            return False
+        before = self.found[-1] if self.found else None
+        return before is None or not (
+            before.kind == "measure" or lemma_of(before.nouns[-1]) in lex.MEASURES or before.lemma in lex.PORTIONS
+        )
+
+    def _is_figurative(self, noun: Token) -> bool:
+        """Whether "of" after the noun introduces a word for the picture or an abstraction: "a splash of colour"."""
+        after = self.text[noun.end : noun.end + 24].lower().split()
+        word = after[1].strip(".,;") if len(after) > 1 else ""
+        return word in lex.META or word in lex.COLOURS or lex.is_abstract(word) or word.startswith("vibrant")
 
     def _follows(self, noun: Token, words: str) -> bool:
         before = self.text[max(0, noun.start - len(words) - 2) : noun.start].lower().rstrip()

@@ -28,9 +28,13 @@ _ROLE_OF_TAG = {
     **dict.fromkeys((",", "CC"), _CONJUNCTION),
 }
 _BEFORE_PARTICIPLES = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that modifies a noun
-_CORRECTED = frozenset(("NN", "NNP", "JJ", "VBZ", "VB", "VBP"))
+_CORRECTED = frozenset(("NN", "NNP", "JJ", "VBZ", "VB", "VBP", "VBN", "DT"))
 _ADJECTIVE_ENDINGS = ("ed", "ing", "er", "est", "ly", "ish", "less", "wide", "ian", "ese", "like", "free")
+_AFTER_PHRASE = frozenset(("IN", "VBZ", "VBD", "VBP", "MD", ".", "WDT"))  # tags that can follow a complete phrase
+_BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "am", "'s", "’s", "'re", "’re"))
 _AUXILIARIES = frozenset(("has", "have", "be", "do", "does"))
+_PRONOUNS_BEFORE_VERBS = frozenset(("some", "others", "one", "another", "each", "all", "both", "many"))
+_BEFORE_ATTRIBUTIVE_ING = frozenset(("with", "of", "against", "between", "among", "under", "beneath"))
 _SHAPES = frozenset(("square", "oval"))
 _MAX_PREDICATE = 12  # words from a copula to a colour of its subject
 
@@ -85,7 +89,7 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
         text, tag = token.text, token.tag
         if tag not in _CORRECTED or token.lemma:
             continue
-        if tag == "NN" or (tag == "NNP" and not i):
+        if tag == "NN" or (tag == "NNP" and (not i or _tag(tokens, i + 1) in ("NN", "NNS"))):
             if text in lex.ADJECTIVES:
                 tag = "JJ"
             elif text in lex.ADVERBS or (text.endswith("ly") and text not in lex.NOUNS_IN_LY and tag == "NN"):
@@ -99,11 +103,36 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
                 follows_noun = _tag(tokens, i + 1) in NOUNS
                 if not (follows_noun and (text in lex.LOOKS or text in lex.MATERIALS)):
                     tag = "NNS" if as_plural(token._replace(tag="NN")).tag == "NNS" else "NN"
+            elif text in lex.OTHER_ADJECTIVES and _ends_phrase(tokens, i):
+                tag = "NN"
+        elif tag == "DT":
+            tag = "DT" if len(text) < 8 else "NN"  # no determiner is as long as "extinguisher"
+        elif tag == "VBN":
+            if i and tokens[i - 1].text in ("a", "an") and _tag(tokens, i + 1) in FINITE:
+                tag = "NN"  # "a moped is parked"
         elif i and _precedes_noun(out[i - 1], token):
             tag = "NNS" if tag == "VBZ" else "NN"
         if tag != token.tag:
             out[i] = token._replace(tag=tag)
     return out
+
+
+def _ends_phrase(tokens: Sequence[Token], i: int) -> bool:
+    """Whether the adjective at `i`, which may be a noun, is the noun of its phrase: "a graphic on its hood", "the
+    exterior of"."""
+    text, following = tokens[i].text, tokens[i + 1] if i + 1 < len(tokens) else None
+    if text in lex.META or text in lex.COLOURS or text in lex.NOT_ATTRIBUTES or text in lex.NUMBERS:
+        return False
+    if following is not None and following.tag not in _AFTER_PHRASE and following.text not in _BE:
+        if not (following.tag == "NNS" and singular(following.text) in lex.VERBS):
+            return False
+        return _tag(tokens, i - 1) == "DT" and tokens[i - 1].text in ("a", "an") or (
+            i > 1 and tokens[i - 1].tag == "JJ" and tokens[i - 2].text in ("a", "an")
+        )
+    j = i - 1
+    while j >= 0 and tokens[j].tag == "JJ":
+        j -= 1
+    return j >= 0 and (tokens[j].tag in ("PRP$", "POS") or tokens[j].text in ("a", "an", "the"))
 
 
 def _is_noun(text: str) -> bool:
@@ -175,14 +204,21 @@ def _is_attributive(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bo
     """Whether the participle at `i` modifies a noun after it: "a parked car", "hold glowing phones"; but not in "a man
     and a dog riding waves"."""
     token, following, before = tokens[i], _tag(tokens, i + 1), _tag(tokens, i - 1)
-    in_phrase = i > 0 and roles[i - 1] in (DETERMINER, ADJECTIVE)
+    in_phrase = i > 0 and (roles[i - 1] in (DETERMINER, ADJECTIVE) or before == "POS")
     if following in (",", "CC"):
-        return i > 0 and roles[i - 1] == DETERMINER and _coordinates(tokens, i + 1)
+        return i > 0 and roles[i - 1] in (DETERMINER, ADJECTIVE, SKIP) and _coordinates(tokens, i + 1)
     if following not in NOUNS and following not in ADJECTIVES:
         return False
     is_modifier = in_phrase or before in _BEFORE_PARTICIPLES
     if token.tag == "VBG":
-        is_modifier = (is_modifier and before not in (",", "CC", "IN")) or (before in FINITE and following == "NNS")
+        word = tokens[i - 1].text if i else ""
+        if word in _PRONOUNS_BEFORE_VERBS or before == "CD":
+            return i > 1 and tokens[i - 2].tag not in (",", "CC") and before == "CD"  # "some wearing red jerseys"
+        is_modifier = is_modifier and (before not in (",", "CC", "IN") or (before == "," and roles[i - 1] == SKIP))
+        is_modifier = is_modifier or (before in FINITE and following == "NNS" and word not in _BE)
+        is_modifier = is_modifier or (word in _BEFORE_ATTRIBUTIVE_ING and following == "NNS")
+    elif before == "RB":
+        is_modifier = i > 1 and roles[i - 2] in (DETERMINER, ADJECTIVE, NUMBER)  # "a meticulously crafted model"
     return is_modifier or not before or "-" in token.text
 
 
@@ -193,7 +229,14 @@ def _coordinates(tokens: Sequence[Token], i: int) -> bool:
         j += 1
     if j == i or j >= len(tokens):
         return False
-    return tokens[j].tag in ADJECTIVES or (tokens[j].text in lex.COLOURS and tokens[j].tag == "NN")
+    token = tokens[j]
+    if token.tag in ADJECTIVES or (token.text in lex.COLOURS and token.tag == "NN"):
+        return True
+    if tokens[i].tag != ",":
+        return False
+    following = _tag(tokens, j + 1)
+    is_participle = token.tag in ("VBN", "VBG") or (token.tag in ("NN", "VBD") and "-" in token.text)
+    return is_participle and (following in NOUNS or following in ADJECTIVES)  # "a red, double-decker bus"
 
 
 def _is_predicate(tokens: Sequence[Token], i: int) -> bool:
