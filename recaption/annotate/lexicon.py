@@ -147,7 +147,7 @@ VERBS: Final = word_set("""
     add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
     beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
     bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
-    char chase cheer chew chirp chop circle clap climb cling clip close cluster clutch coast coil comb contain convey
+    char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command contain convey
     cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl curtsy curve
     cut dance dangle dash daydream decorate depict descend dip disappear disembark display dive divide dock dodge
     dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum dry dunk eat eddy
@@ -233,7 +233,7 @@ SINGULAR_IN_S: Final = word_set("""
 NOUNS_IN_ED: Final = word_set("hundred watershed flowerbed riverbed seabed linseed flaxseed birdseed woodshed bobsled")
 
 NEVER_NOUNS: Final = word_set("""
-    laden agape ajar upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
+    laden upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
     within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
     approx etc vs versus onto upon atop amid amidst neither nor
 """)
@@ -320,7 +320,7 @@ _MORE_ABSTRACT = word_set("""
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
-    case meter opener extinguisher ship spaceship airship battleship warship facility university neighborhood hood harness
+    case opener extinguisher ship spaceship airship battleship warship facility university neighborhood hood harness
 """)
 
 
@@ -330,6 +330,7 @@ def _word_classes() -> list[frozenset[str]]:
 
 
 ADJECTIVES, ADVERBS, OTHER_ADJECTIVES = _word_classes()
+ADJECTIVES |= {"agape", "ajar"}
 """From `data/word_classes.txt`: adjectives and adverbs (without those in -ly) that are practically never nouns, and
 adjectives that may be nouns."""
 

@@ -26,6 +26,7 @@ from recaption.annotate.tagged_words import (
     NUMBER,
     OTHER,
     PLURAL,
+    SKIP,
     Token,
     corrected,
     join_hyphens,
@@ -58,6 +59,7 @@ _STATEFUL = (
 )
 """Words whose text, not only their tag, changes the state of the scan."""
 _STATEFUL_TAGS = frozenset((",", "CC", "WDT", "WP"))
+_MAX_JOINED = 4  # words from "and" to the second of two nouns
 _MAX_COUNT = 1000
 _MAX_SUBJECTS = 12  # of one predicate
 
@@ -96,7 +98,6 @@ class _Scan:
         self.text = text
         self.found: list[_Found] = []
         self.roles = roles_of(tokens)
-        self.finite = any(token.tag in FINITE for token in tokens)
         self.negative = False  # there is a "not" or "without" since the last noun
         self.governed = False  # a preposition precedes the phrase
         self.verb = False  # the clause already has its finite verb
@@ -104,6 +105,7 @@ class _Scan:
         self.subjects: list[int] = []  # indices in `found` of the subjects of the clause
         self.measured: int | None = None  # count of a measure before "of": "a pair of shoes"
         self.drinks: bool | None = None  # whether the sentence names drinks or dishes; computed only for "glasses"
+        self.look_end = 0  # index of the word behind the last look
         self.material = -1  # index in `found` of a phrase directly followed by "made of"
 
     def run(self) -> list[Tag]:
@@ -155,11 +157,16 @@ class _Scan:
             self.negative = True
         elif text in _NEGATIVE_SUBJECTS and (text != "one" or (i and self.tokens[i - 1].text == "no")):
             self.nobody = True
-        if text in lex.COPULAS:
+        if text in lex.COPULAS and tag != "POS":
             self._add_predicate(i)
+        elif text == ",":
+            self._appose(i)
         elif text == "painted" and self.found:
             is_predicate = i > 0 and self.tokens[i - 1].text in lex.COPULAS and bool(self.subjects)
-            self._add_attributes(self.subjects if is_predicate else [len(self.found) - 1], self._colours(i + 1))
+            about = self.subjects if is_predicate else [len(self.found) - 1]
+            following = self.tokens[i + 1].text if i + 1 < len(self.tokens) else ""
+            colours = self._look(i + 2) if following == "in" else self._colours(i + 1)
+            self._add_attributes(about, colours or [])
         if tag == "IN":
             self.governed = text not in _NOT_PREPOSITIONS
             made = self.tokens[i - 1].text if i else ""
@@ -182,25 +189,50 @@ class _Scan:
         return _Phrase(denied=denied or (phrase.denied and text in _LIST_SEPARATORS))
 
     def _without_verb(self, i: int, end: int, phrase: _Phrase) -> int:
-        """The end of the nouns tokens[i:end] without a last one that is a verb, wrongly tagged as a noun."""
+        """The end of the nouns tokens[i:end] before the first that is a verb, wrongly tagged as a noun."""
+        for k in range(i + 1, end):
+            if self._is_verb(i, k, end, phrase):
+                self.roles[k] = OTHER
+                self.verb = True
+                return k
+        return end
+
+    def _is_verb(self, i: int, k: int, end: int, phrase: _Phrase) -> bool:
+        """Whether the noun at `k` of the nouns tokens[i:end] is a verb: "a horse grazes", "the lamp hangs from"."""
         tokens = self.tokens
-        last, before = tokens[end - 1], tokens[end - 2]
-        following = tokens[end].tag if end < len(tokens) else ""
-        is_verb = False
-        if phrase.count == 1 and last.tag == "NNS" and before.tag == "NN" and last.lemma == "":
-            is_verb = singular(last.text) != last.text  # "a horse grazes": after "a" no plural can follow
-        if not is_verb and not self.finite and (following in _AFTER_VERB or not following.isalpha()):
-            base = last.text[:-1] if last.text.endswith("s") and last.tag == "NNS" else ""
-            base = base[:-1] if base.endswith("e") and base not in lex.VERBS else base
-            if last.tag == "NNS" and before.tag == "NN":
-                is_verb = base in lex.VERBS and following in _AFTER_VERB  # "The lamp hangs from"
-            elif last.tag == "NN" and before.tag == "NNS":
-                is_verb = last.text in lex.VERBS  # "Gulls circle above"
-        if not is_verb:
-            return end
-        self.roles[end - 1] = OTHER
-        self.finite = self.verb = True
-        return end - 1
+        token, before = tokens[k], tokens[k - 1]
+        if token.lemma or token.tag in _PROPER or "-" in token.text:
+            return False
+        is_last = k == end - 1
+        following = tokens[k + 1].tag if k + 1 < len(tokens) else ""
+        if token.tag == "NNS":
+            if before.tag != "NN":
+                return False
+            if is_last and phrase.count == 1 and singular(token.text) != token.text:
+                return True  # after "a" no plural can follow
+            base = _verb_of(token.text)
+            if base not in lex.VERBS or self._has_finite(k):
+                return False
+            return following in _AFTER_VERB or (not is_last and phrase.count == 1)
+        if token.text.endswith("ing"):
+            return following in ("DT", "PRP$", "NNS") and _verb_of(token.text) in lex.VERBS
+        if token.text not in lex.VERBS or self._has_finite(k):
+            return False
+        if before.tag == "NNS":
+            return following in _AFTER_VERB or not following.isalpha() or not is_last
+        joined = i > 0 and any(tokens[j].text == "and" for j in range(max(0, i - _MAX_JOINED), i))
+        return joined and following in ("IN", "RP", "RB", "NN", "NNS", "DT")  # "a man and a woman stand by"
+
+    def _has_finite(self, k: int) -> bool:
+        """Whether the clause around the word at `k` has a finite verb."""
+        if self.verb:
+            return True
+        for token in self.tokens[k + 1 :]:
+            if token.tag in FINITE:
+                return True
+            if token.tag in (",", "WDT", "WP") or token.text in _CLAUSE:
+                return False
+        return False
 
     def _close(self, phrase: _Phrase, i: int, end: int) -> bool:
         """Add the phrase whose nouns are tokens[i:end]. Returns whether its presence is denied."""
@@ -221,7 +253,8 @@ class _Scan:
                 attributes.append(Token("stainless steel", "JJ", front[0].start, front[1].end))
                 nouns = others
         while len(nouns) > 1 and not fixed and (_is_modifier(nouns[0]) or nouns[0].text in lex.META):
-            if " ".join(noun.text for noun in nouns[:2]) in lex.FIXED_NAMES or nouns[1].text in lex.GROWN:
+            front_two = " ".join(noun.text for noun in nouns[:2])
+            if front_two in lex.FIXED_NAMES or front_two in lex.KEPT_COMPOUNDS or nouns[1].text in lex.GROWN:
                 break  # "oak trees"
             first, *nouns = nouns
             if _is_modifier(first):
@@ -231,10 +264,12 @@ class _Scan:
             if attributes and f"{attributes[-1].text} {name}" == "stainless steel":
                 name, attributes = "stainless steel", attributes[:-1]
             self._add_attributes([material], [*(a.text for a in attributes), name])
+            self.material = material if following == "and" else -1  # "made of brick and stone"
             return phrase.denied
         head = lemma_of(nouns[-1])
         if len(nouns) == 1 and head in lex.MEASURES and following == "of":
             self.measured = lex.MEASURE_COUNTS.get(head)
+            self.material = material if head in lex.BLENDS else -1
             if head not in lex.MEASURES_THAT_ARE_OBJECTS:
                 self._add(phrase, nouns, attributes, None, "measure", head)
                 return phrase.denied
@@ -256,7 +291,19 @@ class _Scan:
         if fixed:
             attributes = [*attributes, phrase.attributes[-1]]
         self._add(phrase, nouns, attributes, measured, kind, lemma, fixed)
+        if following and tokens[end].tag == "JJ" and self._is_absolute(i, end):
+            self._add_attributes([len(self.found) - 1], [following])  # "its mouth agape"
         return phrase.denied
+
+    def _is_absolute(self, i: int, end: int) -> bool:
+        """Whether the adjective at `end` is said of the nouns tokens[i:end] without a verb: "its eyes open"."""
+        while i and self.roles[i - 1] in (ADJECTIVE, SKIP):
+            i -= 1
+        after = self.tokens[end + 1].tag if end + 1 < len(self.tokens) else "."
+        text = self.tokens[end].text
+        if text not in lex.ADJECTIVES or text.endswith("ed"):
+            return False
+        return i > 0 and self.tokens[i - 1].tag == "PRP$" and after in (",", ".", "TO", "IN", "CC", "-LRB-")
 
     def _lemma_of(self, nouns: list[Token]) -> str:
         name = _name(nouns)
@@ -287,6 +334,8 @@ class _Scan:
         if fixed and kept:
             del kept[-1]
         plural = nouns[-1].tag in PLURAL
+        if not attributes and phrase.bare and count is None and kind == "object":
+            kept = self._shared(nouns, plural)
         if count is not None and (count == 1) == plural and not (measured and plural):
             count = None  # "a few dogs", "2010 model"
         self.found.append(_Found(nouns, kept, start, count, kind, lemma))
@@ -294,6 +343,16 @@ class _Scan:
         if self.governed or self.verb:
             return
         self.subjects = [*self.subjects[-_MAX_SUBJECTS:], at] if self._joined(start) else [at]
+
+    def _shared(self, nouns: list[Token], plural: bool) -> list[str]:
+        """The attributes before a list of two that go for its second noun, too: "short dark hair and beard"."""
+        if not self.found:
+            return []
+        before = self.found[-1]
+        between = self.text[before.nouns[-1].end : nouns[0].start].strip()
+        agrees = plural == (before.nouns[-1].tag in PLURAL) and before.count is None and before.kind == "object"
+        agrees = agrees and len(nouns) == 1 and not self.text.startswith(" of ", nouns[0].end)
+        return list(before.attributes) if between == "and" and agrees else []
 
     def _joined(self, start: int) -> bool:
         """Whether "and" or a comma directly precedes the phrase at `start`, which is then another subject."""
@@ -308,6 +367,8 @@ class _Scan:
         newest = len(self.found) - 1
         adjacent = i > 0 and self.tokens[i - 1].end == self.found[newest].nouns[-1].end and not self.governed
         about = [newest] if adjacent and newest not in self.subjects else self.subjects
+        if [self.found[at].lemma for at in about] in (["color"], ["colour"]) and newest not in about:
+            about = [newest]  # "the colour of the car is red"
         adjectives: list[str] = []
         j, tokens = i + 1, self.tokens
         while j < len(tokens) and tokens[j].text not in NEGATORS:
@@ -319,10 +380,74 @@ class _Scan:
             if not is_skipped:
                 adjectives.append(tokens[j].text)
             j += 1
+        if (look := self._look(i + 1)) is not None:
+            self._add_attributes(about, look)
+            return
         stop = tokens[j] if j < len(tokens) else None
         continues = tokens[j - 1].text in _CONJUNCTIONS  # "is clean, but nobody …": the noun belongs to the next clause
         if stop is None or not ((stop.tag in NOUNS and not continues) or stop.text in ("of", "to")):
             self._add_attributes(about, adjectives)
+
+    def _look(self, i: int) -> list[str] | None:
+        """The attributes of the words from `i` on if they are a colour, not a thing: "a rich brown", "a blend of grey
+        and brown", "painted in a light grey hue". Otherwise None."""
+        tokens, words = self.tokens, []
+        has_article = i < len(tokens) and tokens[i].text in ("a", "an", "the")
+        j, has_colour = i + has_article, False
+        while j < len(tokens):
+            token, following = tokens[j], tokens[j + 1].text if j + 1 < len(tokens) else ""
+            is_noun = token.tag in NOUNS
+            if token.text in lex.BLENDS and following == "of" and is_noun:
+                words = words if token.text in lex.COLOUR_NOUNS else []
+                j += 2
+                continue
+            if token.text in lex.COLOUR_NOUNS or (token.text[:-1] in lex.COLOUR_NOUNS and token.tag == "NNS"):
+                j += 1
+                break
+            if token.text in lex.COLOURS:
+                words.append(token.text)
+                has_colour = True
+            elif token.tag in ADJECTIVES or (token.tag in ("VBG", "VBN") and not has_colour):
+                words.append(token.text)
+            elif not (token.tag in ("RB", "HYPH") or (words and token.tag in (",", "CC"))):
+                break
+            j += 1
+        if not has_colour or (j < len(tokens) and tokens[j].tag in NOUNS and tokens[j - 1].tag not in (",", "CC")):
+            return None
+        if len(words) == 1 and words[0] in lex.COLOURED_THINGS and has_article:
+            return None
+        while tokens[j - 1].tag in (",", "CC", "RB"):
+            j -= 1
+        if tokens[j - 1].text not in lex.COLOURS and tokens[j - 1].tag not in NOUNS:
+            return None
+        self.look_end = j
+        return words
+
+    def _appose(self, i: int) -> None:
+        """Add the colour behind the comma at `i` to the phrase directly before: "the needles, a vibrant green"."""
+        tokens = self.tokens
+        if not self.found or i + 2 >= len(tokens) or self.found[-1].nouns[-1].end != tokens[i - 1].end:
+            return
+        if tokens[i + 1].text in ("a", "an"):
+            look = self._look(i + 1)
+        else:
+            look = self._each(i + 1) if tokens[i + 1].tag == "CD" else None
+        if look is None:
+            return
+        self._add_attributes([len(self.found) - 1], look)
+        self.roles[i + 1 : self.look_end] = [OTHER] * (self.look_end - i - 1)
+
+    def _each(self, i: int) -> list[str] | None:
+        """The colours of "one orange and one blue", from `i` on; None if something else stands there."""
+        tokens, colours, j = self.tokens, [], i
+        while j + 1 < len(tokens) and tokens[j].tag == "CD" and tokens[j + 1].text in lex.COLOURS:
+            colours.append(tokens[j + 1].text)
+            j += 2
+            self.look_end = j
+            while j < len(tokens) and tokens[j].tag in (",", "CC"):
+                j += 1
+        following = tokens[self.look_end].tag if self.look_end < len(tokens) else ""
+        return colours if len(colours) > 1 and following not in NOUNS else None
 
     def _is_attribute(self, j: int) -> bool:
         """Whether the word at `j`, after a copula, is an adjective, a colour, or a participle without a complement (not
@@ -461,6 +586,13 @@ def _name(nouns: Sequence[Token]) -> str:
     if len(nouns) == 1:
         return lemma_of(nouns[0])
     return " ".join([*(noun.text for noun in nouns[:-1]), lemma_of(nouns[-1])])
+
+
+def _verb_of(word: str) -> str:
+    """The infinitive of "hangs" or "hanging", if it is in the list of verbs; otherwise a guess."""
+    stem = word[:-3] if word.endswith("ing") else word[:-1]
+    stems = (stem, stem + "e", stem[:-1], stem[:-1] if stem.endswith("e") else stem[:-2] + "y")
+    return next((verb for verb in stems if verb in lex.VERBS), stem)
 
 
 def _number(word: str) -> int | None:

@@ -214,7 +214,8 @@ def _is_attributive(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bo
         word = tokens[i - 1].text if i else ""
         if word in _PRONOUNS_BEFORE_VERBS or before == "CD":
             return i > 1 and tokens[i - 2].tag not in (",", "CC") and before == "CD"  # "some wearing red jerseys"
-        is_modifier = is_modifier and (before not in (",", "CC", "IN") or (before == "," and roles[i - 1] == SKIP))
+        in_list = before == "," and roles[i - 1] == SKIP and not _is_predicate(tokens, i - 1)
+        is_modifier = is_modifier and (before not in (",", "CC", "IN") or in_list)
         is_modifier = is_modifier or (before in FINITE and following == "NNS" and word not in _BE)
         is_modifier = is_modifier or (word in _BEFORE_ATTRIBUTIVE_ING and following == "NNS")
     elif before == "RB":
