@@ -2,9 +2,9 @@
 """Derive `recaption/annotate/data/word_classes.txt` from WordNet: `scripts/word_classes.py WORDNET`.
 
 WORDNET is the folder with `index.*` and `cntlist.rev` of WordNet 3.0 (Debian's wordnet-base installs it as
-/usr/share/wordnet; licence in `recaption/annotate/data/LICENSE-wordnet.txt`). The output has three lines, each with the
-words of one class, in order: adjectives that are practically never nouns, adverbs that are practically never nouns, and
-the other adjectives. A word is practically never a noun when its noun senses weigh less than `--share` of all its noun,
+/usr/share/wordnet; licence in `recaption/annotate/data/LICENSE-wordnet.txt`). The output has four lines, each with the
+words of one class, in order: adjectives that are practically never nouns, adverbs that are practically never nouns,
+the other adjectives, and verbs that are neither nouns nor adjectives. A word is practically never a noun when its noun senses weigh less than `--share` of all its noun,
 adjective and adverb senses. A sense weighs as often as WordNet's tagged texts have it, plus one over its rank. Adverbs
 in -ly are left out, except in the third class.
 """
@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 OUT = Path(__file__).resolve().parent.parent / "recaption" / "annotate" / "data" / "word_classes.txt"
-PARTS = {"noun": "1", "adj": "35", "adv": "4"}
+PARTS = {"noun": "1", "adj": "35", "adv": "4", "verb": "2"}
 """Digits of each part of speech in the sense keys of `cntlist.rev`."""
 
 
@@ -36,7 +36,7 @@ def tagged(wordnet: Path) -> dict[str, Counter[str]]:
     return out
 
 
-def classes(wordnet: Path, share: float) -> tuple[list[str], list[str], list[str]]:
+def classes(wordnet: Path, share: float) -> tuple[list[str], ...]:
     counts = tagged(wordnet)
     known = {part: senses(wordnet, part) for part in PARTS}
 
@@ -54,7 +54,9 @@ def classes(wordnet: Path, share: float) -> tuple[list[str], list[str], list[str
             adverbs += [] if word.endswith("ly") else [word]
         else:
             adjectives.append(word)
-    return adjectives, adverbs, others
+    others_than_verbs = {word for part in ("noun", "adj", "adv") for word in known[part]}
+    verbs = sorted(w for w in known["verb"] if w.isalpha() and len(w) > 2 and w not in others_than_verbs)
+    return adjectives, adverbs, others, verbs
 
 
 def main() -> None:

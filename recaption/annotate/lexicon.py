@@ -147,7 +147,7 @@ VERBS: Final = word_set("""
     add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
     beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
     bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
-    char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command contain convey
+    char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command command contain convey
     cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl curtsy curve
     cut dance dangle dash daydream decorate depict descend dip disappear disembark display dive divide dock dodge
     dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum dry dunk eat eddy
@@ -235,7 +235,7 @@ NOUNS_IN_ED: Final = word_set("hundred watershed flowerbed riverbed seabed linse
 NEVER_NOUNS: Final = word_set("""
     laden upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
     within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
-    approx etc vs versus onto upon atop amid amidst neither nor
+    approx etc vs versus slung strewn flung strung onto upon atop amid amidst neither nor
 """)
 """Words that are never nouns, even if tagged as such."""
 
@@ -329,10 +329,10 @@ def _word_classes() -> list[frozenset[str]]:
     return [word_set(line) for line in lines]
 
 
-ADJECTIVES, ADVERBS, OTHER_ADJECTIVES = _word_classes()
+ADJECTIVES, ADVERBS, OTHER_ADJECTIVES, ONLY_VERBS = _word_classes()
+"""From `data/word_classes.txt`: adjectives and adverbs (without those in -ly) that are practically never nouns,
+adjectives that may be nouns, and verbs that are nothing else."""
 ADJECTIVES |= {"agape", "ajar"}
-"""From `data/word_classes.txt`: adjectives and adverbs (without those in -ly) that are practically never nouns, and
-adjectives that may be nouns."""
 
 NOUNS_IN_LY: Final = word_set("""
     ally anomaly assembly belly potbelly underbelly butterfly dragonfly damselfly firefly horsefly housefly mayfly fly

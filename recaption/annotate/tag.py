@@ -219,7 +219,8 @@ class _Scan:
         if token.text not in lex.VERBS or self._has_finite(k):
             return False
         if before.tag == "NNS":
-            return following in _AFTER_VERB or not following.isalpha() or not is_last
+            is_adverb = k + 1 < len(tokens) and (tokens[k + 1].text in lex.NEVER_NOUNS or tokens[k + 1].text in lex.ADVERBS)
+            return following in _AFTER_VERB or is_adverb or not following.isalpha() or not is_last
         joined = i > 0 and any(tokens[j].text == "and" for j in range(max(0, i - _MAX_JOINED), i))
         return joined and following in ("IN", "RP", "RB", "NN", "NNS", "DT")  # "a man and a woman stand by"
 
@@ -370,8 +371,12 @@ class _Scan:
         if [self.found[at].lemma for at in about] in (["color"], ["colour"]) and newest not in about:
             about = [newest]  # "the colour of the car is red"
         adjectives: list[str] = []
-        j, tokens = i + 1, self.tokens
+        j, tokens, ended = i + 1, self.tokens, -1
+        if [token.text for token in tokens[j : j + 2]] == ["not", "only"]:
+            j += 2
         while j < len(tokens) and tokens[j].text not in NEGATORS:
+            if tokens[j].tag == "CC" and tokens[j - 1].tag == ",":
+                ended = len(adjectives)
             if tokens[j].tag == "JJR" and j + 1 < len(tokens) and tokens[j + 1].text == "than":
                 break
             is_skipped = tokens[j].tag in ("RB", ",") or tokens[j].text in _SKIPPED_IN_PREDICATE
@@ -387,6 +392,8 @@ class _Scan:
         continues = tokens[j - 1].text in _CONJUNCTIONS  # "is clean, but nobody …": the noun belongs to the next clause
         if stop is None or not ((stop.tag in NOUNS and not continues) or stop.text in ("of", "to")):
             self._add_attributes(about, adjectives)
+        elif stop.tag in NOUNS and ended > 0:
+            self._add_attributes(about, adjectives[:ended])  # "is clean, and white lines mark the path"
 
     def _look(self, i: int) -> list[str] | None:
         """The attributes of the words from `i` on if they are a colour, not a thing: "a rich brown", "a blend of grey
@@ -488,6 +495,8 @@ class _Scan:
     ) -> TagKind | None:
         """The kind of tag for these nouns; None if they are not words or name nothing ("on the other hand")."""
         last = nouns[-1]
+        if "-" in head and head.rpartition("-")[2] in lex.META and head not in lex.KEPT_COMPOUNDS:
+            return "meta"  # "in the upper-left"
         if len(head) < 2 or not head[0].isalpha() or (not head.isalpha() and _NOT_A_WORD.search(head)):
             return None
         if self.text[last.start - 1 : last.start] in ("#", "@"):
@@ -511,7 +520,7 @@ class _Scan:
             elif head == "shade":
                 described = described and following != "of"
             elif head in lex.OUTLINES:
-                described = looks or (head == "edge" and self._follows(nouns[0], "'s"))
+                described = looks
             elif head in lex.PICTURED:
                 described = len(nouns) > 1 or any(a.text in lex.COLOURS or a.text == "framed" for a in attributes)
             return "object" if head in lex.PHYSICAL and described and last.text != "focus" else "meta"
@@ -548,7 +557,7 @@ class _Scan:
 
     def _follows(self, noun: Token, words: str) -> bool:
         before = self.text[max(0, noun.start - len(words) - 2) : noun.start].lower().rstrip()
-        return before.endswith(words) and not before[: -len(words)][-1:].isalpha()
+        return before.endswith(words) and (not words[0].isalpha() or not before[: -len(words)][-1:].isalpha())
 
     def _is_owned(self, noun: Token) -> bool:
         return any(self._follows(noun, owner) for owner in ("its", "his", "her", "their", "'s", "’s", "s'"))
@@ -560,6 +569,8 @@ class _Scan:
         return all(self.text[noun.start].isupper() for noun in nouns) and (self.governed or nouns[0].text.endswith("."))
 
     def _is_lamp(self, nouns: list[Token], phrase: _Phrase) -> bool:
+        if phrase.attributes and f"{phrase.attributes[-1].text} light" in lex.FIXED_NAMES:
+            return True
         return len(nouns) > 1 or nouns[-1].tag in PLURAL or (phrase.count is not None and not phrase.attributes)
 
     def _tag(self, found: _Found) -> Tag:

@@ -28,7 +28,7 @@ _ROLE_OF_TAG = {
     **dict.fromkeys((",", "CC"), _CONJUNCTION),
 }
 _BEFORE_PARTICIPLES = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that modifies a noun
-_CORRECTED = frozenset(("NN", "NNP", "JJ", "VBZ", "VB", "VBP", "VBN", "DT"))
+_CORRECTED = frozenset(("NN", "NNP", "JJ", "VBZ", "VB", "VBP", "VBN", "DT", "NNS", "RB", ","))
 _ADJECTIVE_ENDINGS = ("ed", "ing", "er", "est", "ly", "ish", "less", "wide", "ian", "ese", "like", "free")
 _AFTER_PHRASE = frozenset(("IN", "VBZ", "VBD", "VBP", "MD", ".", "WDT"))  # tags that can follow a complete phrase
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "am", "'s", "’s", "'re", "’re"))
@@ -94,8 +94,12 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
                 tag = "JJ"
             elif text in lex.ADVERBS or (text.endswith("ly") and text not in lex.NOUNS_IN_LY and tag == "NN"):
                 tag = "RB"
-            elif "-" in text and _tag(tokens, i + 1) == "JJ":
+            elif "-" in text and (
+                _tag(tokens, i + 1) == "JJ" or (_tag(tokens, i + 1) == "," and _coordinates(tokens, i + 1))
+            ):
                 tag = "JJ"  # "a loose-fitting white shirt"
+            elif text in lex.ONLY_VERBS:
+                tag = "VBP"
             elif tag == "NN" and text[-1] == "s":
                 tag = as_plural(token).tag
         elif tag == "JJ":
@@ -105,8 +109,17 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
                     tag = "NNS" if as_plural(token._replace(tag="NN")).tag == "NNS" else "NN"
             elif text in lex.OTHER_ADJECTIVES and _ends_phrase(tokens, i):
                 tag = "NN"
-        elif tag == "DT":
-            tag = "DT" if len(text) < 8 else "NN"  # no determiner is as long as "extinguisher"
+        elif tag == "NNS":
+            if singular(text) in lex.ONLY_VERBS:
+                tag = "VBZ"
+        elif tag in ("DT", ","):
+            tag = "NN" if len(text) > (7 if tag == "DT" else 2) and text.isalpha() else tag  # "extinguisher"
+        elif tag == "RB":
+            copula = tokens[i - (2 if _tag(tokens, i - 1) == "RB" else 1)].text in lex.COPULAS if i > 1 else False
+            if copula and text in lex.ADJECTIVES and _tag(tokens, i + 1) in (".", ",", "CC"):
+                tag = "JJ"  # "are still wobbly"
+            elif text.endswith("i") and _is_noun(text):
+                tag = "NN"  # "graffiti"
         elif tag == "VBN":
             if i and tokens[i - 1].text in ("a", "an") and _tag(tokens, i + 1) in FINITE:
                 tag = "NN"  # "a moped is parked"
@@ -180,7 +193,8 @@ def roles_of(tokens: Sequence[Token]) -> list[int]:
             is_degree = _tag(tokens, i + 1) in ("JJ", "VBN", "RB", "JJR") and tokens[i].text not in NEGATORS
             roles[i] = SKIP if is_degree else OTHER
         elif role == _CONJUNCTION:
-            roles[i] = SKIP if i and roles[i - 1] == ADJECTIVE and _coordinates(tokens, i) else OTHER
+            in_list = i > 0 and (roles[i - 1] == ADJECTIVE or _in_long_list(tokens, roles, i))
+            roles[i] = SKIP if in_list and _coordinates(tokens, i) else OTHER
     return roles
 
 
@@ -221,6 +235,17 @@ def _is_attributive(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bo
     elif before == "RB":
         is_modifier = i > 1 and roles[i - 2] in (DETERMINER, ADJECTIVE, NUMBER)  # "a meticulously crafted model"
     return is_modifier or not before or "-" in token.text
+
+
+def _in_long_list(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bool:
+    """Whether the "and" at `i` follows the last comma of a list of three adjectives or more: "red, blue, and white"."""
+    if roles[i - 1] != SKIP or tokens[i - 1].tag != ",":
+        return False
+    j, commas = i - 1, 0
+    while j >= 0 and roles[j] in (ADJECTIVE, SKIP):
+        commas += tokens[j].tag == ","
+        j -= 1
+    return commas > 1 and not (j >= 0 and tokens[j].text in lex.COPULAS)
 
 
 def _coordinates(tokens: Sequence[Token], i: int) -> bool:
