@@ -20,7 +20,7 @@ LABELLED = {
     "A pair of shoes lies beside a cup of coffee.": "shoe*2 cup*1 coffee",
     "A coffee cup and a traffic light are visible.": "coffee_cup*1 traffic_light*1",
     "A group of people walks along the beach.": "person beach",
-    "The sky is blue and clear.": "sky:blue",
+    "The sky is blue and clear.": "sky:blue+clear",
     "A large, brown horse grazes in the field.": "horse:large+brown*1 field",
     "The woman's hat is made of straw.": "woman hat:straw",
     "A lamp hangs from the ceiling.": "lamp*1 ceiling",
