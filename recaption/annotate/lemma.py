@@ -35,7 +35,7 @@ _UNCHANGED = word_set("""
     shorts sunglasses eyeglasses goggles binoculars tongs pliers tweezers pajamas pyjamas leggings tights overalls
     headphones earphones earbuds clothes dungarees knickers sweatpants khakis slacks shears clippers suspenders
     swimming-trunks handcuffs surroundings headquarters gallows barracks crossroads outskirts stairs premises
-    groceries waders
+    groceries waders goods eaves
 """)
 _MAX_IE = 4  # characters: the singular of pies, ties and dies ends in -ie, that of longer words in -y
 

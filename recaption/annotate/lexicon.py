@@ -149,7 +149,7 @@ VERBS: Final = word_set("""
     bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
     char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command command contain convey
     cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl curtsy curve
-    cut dance dangle dash daydream decorate depict descend dip disappear disembark display dive divide dock dodge
+    cut dance dangle dash date daydream decorate depict descend dip disappear disembark display dive divide dock dodge
     dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum dry dunk eat eddy
     edge elbow emerge empty encircle enclose engulf envelop evoke examine extend extinguish face fade fall fasten
     feature feed festoon fill flank flap flash flatten flee flex flicker fling float flock flood flow flutter fly foam
@@ -229,8 +229,6 @@ SINGULAR_IN_S: Final = word_set("""
     paris athletics gymnastics ceramics electronics graphics series species headquarters crossroads barracks dais
 """)
 """Singular nouns that end in -s, besides those in -ss, -us and -is."""
-
-NOUNS_IN_ED: Final = word_set("hundred watershed flowerbed riverbed seabed linseed flaxseed birdseed woodshed bobsled")
 
 NEVER_NOUNS: Final = word_set("""
     laden upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
@@ -316,11 +314,11 @@ _MORE_ABSTRACT = word_set("""
     issue question answer mid-air midair january february april june july august september october
     november december monday tuesday wednesday thursday friday saturday sunday fraction third
     youth order daring possession country estimate amount turn version origin identity age level quality bustle league
-    interest expert advice
+    interest expert advice bloom expression gender industry spectacle marvel protest north south east west midwest
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
-    case opener extinguisher ship spaceship airship battleship warship facility university neighborhood hood harness
+    case character opener extinguisher ship spaceship airship battleship warship facility university neighborhood hood harness
 """)
 
 
@@ -332,7 +330,7 @@ def _word_classes() -> list[frozenset[str]]:
 ADJECTIVES, ADVERBS, OTHER_ADJECTIVES, ONLY_VERBS = _word_classes()
 """From `data/word_classes.txt`: adjectives and adverbs (without those in -ly) that are practically never nouns,
 adjectives that may be nouns, and verbs that are nothing else."""
-ADJECTIVES |= {"agape", "ajar"}
+ADJECTIVES |= {"agape", "ajar", "brittle", "plush"}
 
 NOUNS_IN_LY: Final = word_set("""
     ally anomaly assembly belly potbelly underbelly butterfly dragonfly damselfly firefly horsefly housefly mayfly fly

@@ -165,8 +165,7 @@ class _Scan:
             is_predicate = i > 0 and self.tokens[i - 1].text in lex.COPULAS and bool(self.subjects)
             about = self.subjects if is_predicate else [len(self.found) - 1]
             following = self.tokens[i + 1].text if i + 1 < len(self.tokens) else ""
-            colours = self._look(i + 2) if following == "in" else self._colours(i + 1)
-            self._add_attributes(about, colours or [])
+            self._add_attributes(about, self._look(i + 2 if following == "in" else i + 1) or [])
         if tag == "IN":
             self.governed = text not in _NOT_PREPOSITIONS
             made = self.tokens[i - 1].text if i else ""
@@ -269,7 +268,7 @@ class _Scan:
             return phrase.denied
         head = lemma_of(nouns[-1])
         if len(nouns) == 1 and head in lex.MEASURES and following == "of":
-            self.measured = lex.MEASURE_COUNTS.get(head)
+            self.measured = lex.MEASURE_COUNTS.get(head) if nouns[0].tag == "NN" or head != "dozen" else None
             self.material = material if head in lex.BLENDS else -1
             if head not in lex.MEASURES_THAT_ARE_OBJECTS:
                 self._add(phrase, nouns, attributes, None, "measure", head)
@@ -415,7 +414,7 @@ class _Scan:
                 words.append(token.text)
                 has_colour = True
             elif token.tag in ADJECTIVES or (token.tag in ("VBG", "VBN") and not has_colour):
-                words.append(token.text)
+                words += [token.text] if token.text != "painted" else []
             elif not (token.tag in ("RB", "HYPH") or (words and token.tag in (",", "CC"))):
                 break
             j += 1
@@ -437,8 +436,12 @@ class _Scan:
             return
         if tokens[i + 1].text in ("a", "an"):
             look = self._look(i + 1)
-        else:
-            look = self._each(i + 1) if tokens[i + 1].tag == "CD" else None
+        elif tokens[i + 1].tag == "CD":
+            look = self._each(i + 1)
+        else:  # "the rocks, mostly gray, are"
+            look = self._look(i + 1)
+            if look is not None and (self.look_end >= len(tokens) or tokens[self.look_end].tag not in (",", ".")):
+                look = None
         if look is None:
             return
         self._add_attributes([len(self.found) - 1], look)
@@ -464,25 +467,12 @@ class _Scan:
             return self._completes(j)
         if token.tag in ADJECTIVES or (token.text in lex.COLOURS and token.tag in ("NN", "NNS", "VBD")):
             return True
-        return token.tag == "VBN" and self._completes(j)
+        return token.tag == "VBN" and token.text != "painted" and self._completes(j)
 
     def _completes(self, j: int) -> bool:
         """Whether the participle at `j` has no complement."""
         after = self.tokens[j + 1] if j + 1 < len(self.tokens) else None
         return after is None or (after.tag not in ("IN", "TO", "RP", "VBG") and after.text not in ("back", "down", "up"))
-
-    def _colours(self, i: int) -> list[str]:
-        """The colours that start at `i`, with their adjectives: "painted pale green"."""
-        colours = []
-        while i < len(self.tokens):
-            token = self.tokens[i]
-            if token.text in lex.COLOURS or token.tag in ADJECTIVES:
-                colours.append(token.text)
-            elif not (colours and token.tag in (",", "CC")):
-                break
-            i += 1
-        following = self.tokens[i].tag if i < len(self.tokens) else ""
-        return colours if colours and colours[-1] in lex.COLOURS and following not in NOUNS else []
 
     def _add_attributes(self, about: Sequence[int], attributes: Sequence[str]) -> None:
         for at in about:
@@ -532,10 +522,16 @@ class _Scan:
             head == "eye" and self._follows(nouns[0], "the")
         ):
             return "meta"  # "draws the eye"
+        if head == "stage" and (self._follows(last, "center") or self._follows(last, "centre")):
+            return "meta"  # "takes center stage"
+        if head == "character" and last.tag == "NN":
+            return "abstract"  # "gives it a timeless character", but "Chinese characters"
         if head == "heart" and following == "of":
             return "meta"
         if head in lex.BURSTS and following == "of" and self._is_figurative(last):
             return "meta"
+        if phrase.bare and len(nouns) == 1 and not attributes and head in ("scale", "shadow") and last.tag == "NN":
+            return "abstract"  # "a sense of scale", "light and shadow"
         if phrase.bare and len(nouns) == 1 and head in lex.MATERIALS and self._is_substance(nouns[0]):
             return "abstract"
         return "abstract" if lex.is_abstract(head) and _name(nouns) not in lex.KEPT_COMPOUNDS else "object"

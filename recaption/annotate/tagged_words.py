@@ -28,8 +28,9 @@ _ROLE_OF_TAG = {
     **dict.fromkeys((",", "CC"), _CONJUNCTION),
 }
 _BEFORE_PARTICIPLES = frozenset(("CD", "HYPH", ",", "IN", "CC"))  # tags before a participle that modifies a noun
-_CORRECTED = frozenset(("NN", "NNP", "JJ", "VBZ", "VB", "VBP", "VBN", "DT", "NNS", "RB", ","))
-_ADJECTIVE_ENDINGS = ("ed", "ing", "er", "est", "ly", "ish", "less", "wide", "ian", "ese", "like", "free")
+_CORRECTED = frozenset(("NN", "NNP", "JJ", "VBZ", "VB", "VBP", "VBN", "DT", "NNS", "RB", ",", "CC", "JJS", "UH"))
+_NOUN_ENDINGS_IN_ED = ("weed", "seed", "bed", "shed", "sled", "hundred", "breed", "speed")
+_ADJECTIVE_ENDINGS = ("ed", "ing", "est", "ly", "ish", "less", "wide", "ian", "ese", "like", "free")
 _AFTER_PHRASE = frozenset(("IN", "VBZ", "VBD", "VBP", "MD", ".", "WDT"))  # tags that can follow a complete phrase
 _BE = frozenset(("is", "are", "was", "were", "be", "been", "being", "am", "'s", "’s", "'re", "’re"))
 _AUXILIARIES = frozenset(("has", "have", "be", "do", "does"))
@@ -90,7 +91,9 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
         if tag not in _CORRECTED or token.lemma:
             continue
         if tag == "NN" or (tag == "NNP" and (not i or _tag(tokens, i + 1) in ("NN", "NNS"))):
-            if text in lex.ADJECTIVES:
+            if text in lex.ADJECTIVES or (tag == "NNP" and i and text in lex.COLOURS):
+                tag = "JJ"
+            elif text == "light" and i + 1 < len(tokens) and tokens[i + 1].text in lex.COLOURS:
                 tag = "JJ"
             elif text in lex.ADVERBS or (text.endswith("ly") and text not in lex.NOUNS_IN_LY and tag == "NN"):
                 tag = "RB"
@@ -103,7 +106,9 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
             elif tag == "NN" and text[-1] == "s":
                 tag = as_plural(token).tag
         elif tag == "JJ":
-            if _is_noun(text):
+            if text.endswith("ly") and text not in lex.ADJECTIVES and text not in lex.OTHER_ADJECTIVES:
+                tag = "RB"
+            elif _is_noun(text):
                 follows_noun = _tag(tokens, i + 1) in NOUNS
                 if not (follows_noun and (text in lex.LOOKS or text in lex.MATERIALS)):
                     tag = "NNS" if as_plural(token._replace(tag="NN")).tag == "NNS" else "NN"
@@ -118,10 +123,16 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
             copula = tokens[i - (2 if _tag(tokens, i - 1) == "RB" else 1)].text in lex.COPULAS if i > 1 else False
             if copula and text in lex.ADJECTIVES and _tag(tokens, i + 1) in (".", ",", "CC"):
                 tag = "JJ"  # "are still wobbly"
-            elif text.endswith("i") and _is_noun(text):
-                tag = "NN"  # "graffiti"
+            elif len(text) > 5 and text not in lex.NEVER_NOUNS and text not in lex.ONLY_VERBS and _is_noun(text):
+                tag = as_plural(token._replace(tag="NN")).tag  # "graffiti", "walkways"
+        elif tag == "CC":
+            tag = "DT" if text == "both" and _tag(tokens, i + 1) == "NNS" else tag
+        elif tag == "JJS":
+            tag = "NN" if not text.endswith("st") and _is_noun(text) else tag
         elif tag == "VBN":
-            if i and tokens[i - 1].text in ("a", "an") and _tag(tokens, i + 1) in FINITE:
+            if "-" in text:
+                tag = "JJ"
+            elif i and tokens[i - 1].text in ("a", "an") and _tag(tokens, i + 1) in FINITE:
                 tag = "NN"  # "a moped is parked"
         elif i and _precedes_noun(out[i - 1], token):
             tag = "NNS" if tag == "VBZ" else "NN"
@@ -136,14 +147,18 @@ def _ends_phrase(tokens: Sequence[Token], i: int) -> bool:
     text, following = tokens[i].text, tokens[i + 1] if i + 1 < len(tokens) else None
     if text in lex.META or text in lex.COLOURS or text in lex.NOT_ATTRIBUTES or text in lex.NUMBERS:
         return False
-    if following is not None and following.tag not in _AFTER_PHRASE and following.text not in _BE:
+    after = _tag(tokens, i + 2)
+    ends = following is None or following.tag in _AFTER_PHRASE or following.text in _BE
+    ends = ends or (following.tag in ("VBN", "VBG") and after not in NOUNS and after not in ADJECTIVES)
+    ends = ends or (following.tag == "," and not _coordinates(tokens, i + 1))
+    if not ends and following is not None:
         if not (following.tag == "NNS" and singular(following.text) in lex.VERBS):
             return False
         return _tag(tokens, i - 1) == "DT" and tokens[i - 1].text in ("a", "an") or (
             i > 1 and tokens[i - 1].tag == "JJ" and tokens[i - 2].text in ("a", "an")
         )
     j = i - 1
-    while j >= 0 and tokens[j].tag == "JJ":
+    while j >= 0 and tokens[j].tag in ("JJ", "JJR"):
         j -= 1
     return j >= 0 and (tokens[j].tag in ("PRP$", "POS") or tokens[j].text in ("a", "an", "the"))
 
@@ -154,7 +169,14 @@ def _is_noun(text: str) -> bool:
         return False
     if text in lex.COLOURS or text in lex.NUMBERS:
         return False
-    return len(text) > 3 and text.isascii() and text.isalpha() and not text.endswith(_ADJECTIVE_ENDINGS)
+    if text.endswith("er") and any(stem in lex.ADJECTIVES or stem in lex.OTHER_ADJECTIVES for stem in _positives(text)):
+        return False
+    return len(text) > 2 and text.isascii() and text.isalpha() and not text.endswith(_ADJECTIVE_ENDINGS)
+
+
+def _positives(comparative: str) -> tuple[str, ...]:
+    """The adjectives that a word in -er may be the comparative of."""
+    return comparative[:-2], comparative[:-1], comparative[:-3], comparative[:-3] + "y"
 
 
 def _precedes_noun(token: Token, following: Token) -> bool:
@@ -165,7 +187,7 @@ def _precedes_noun(token: Token, following: Token) -> bool:
     if token.tag == "PRP$" or token.text in ("a", "an", "the", "of"):
         return True
     is_singular_verb = following.tag == "VBZ" and singular(following.text) not in lex.VERBS
-    return token.tag == "JJ" and is_singular_verb and token.text in lex.ADJECTIVES
+    return token.tag == "JJ" and is_singular_verb and (token.text in lex.ADJECTIVES or token.text in lex.COLOURS)
 
 
 def lemma_of(token: Token) -> str:
@@ -206,7 +228,7 @@ def _set_noun_role(tokens: Sequence[Token], roles: list[int], i: int) -> None:
     text = tokens[i].text
     if not text[:1].isalnum() or text in lex.NEVER_NOUNS:
         roles[i] = OTHER
-    elif text.endswith("ed") and len(text) > 6 and text not in lex.NOUNS_IN_ED:
+    elif text.endswith("ed") and len(text) > 6 and not text.endswith(_NOUN_ENDINGS_IN_ED):
         roles[i] = ADJECTIVE if _tag(tokens, i + 1) in NOUNS else OTHER
     elif text in lex.UNITS and _tag(tokens, i - 1) == "CD":
         roles[i - 1] = roles[i] = SKIP  # "a 12 oz bottle" is one
@@ -233,7 +255,7 @@ def _is_attributive(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bo
         is_modifier = is_modifier or (before in FINITE and following == "NNS" and word not in _BE)
         is_modifier = is_modifier or (word in _BEFORE_ATTRIBUTIVE_ING and following == "NNS")
     elif before == "RB":
-        is_modifier = i > 1 and roles[i - 2] in (DETERMINER, ADJECTIVE, NUMBER)  # "a meticulously crafted model"
+        is_modifier = i > 1 and (roles[i - 2] in (DETERMINER, ADJECTIVE, NUMBER, SKIP) or tokens[i - 2].tag == "IN")  # "a meticulously crafted model"
     return is_modifier or not before or "-" in token.text
 
 
