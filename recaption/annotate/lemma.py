@@ -37,6 +37,7 @@ _UNCHANGED = word_set("""
     swimming-trunks handcuffs surroundings headquarters gallows barracks crossroads outskirts stairs premises
     groceries waders goods eaves
 """)
+_IN_MEN = word_set("specimen stamen abdomen omen acumen regimen semen cyclamen ramen lumen")
 _MAX_IE = 4  # characters: the singular of pies, ties and dies ends in -ie, that of longer words in -y
 
 
@@ -47,7 +48,7 @@ def singular(word: str) -> str:
         return _IRREGULAR[word]
     if word in _UNCHANGED or not word.endswith("s") or word.endswith(("ss", "us", "is")) or len(word) <= 3:
         for ending in ("women", "men", "children"):  # policemen, grandchildren
-            if word.endswith(ending) and len(word) > len(ending):
+            if word.endswith(ending) and len(word) > len(ending) and word not in _IN_MEN:
                 return word[: -len(ending)] + _IRREGULAR[ending]
         return word
     if word.endswith("ies"):

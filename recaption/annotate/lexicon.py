@@ -232,6 +232,7 @@ SINGULAR_IN_S: Final = word_set("""
 
 NEVER_NOUNS: Final = word_set("""
     laden upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
+    denser greener narrower softer weaker rougher smoother paler deeper thicker thinner
     within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
     approx etc vs versus slung strewn flung strung onto upon atop amid amidst neither nor
 """)
@@ -314,7 +315,8 @@ _MORE_ABSTRACT = word_set("""
     issue question answer mid-air midair january february april june july august september october
     november december monday tuesday wednesday thursday friday saturday sunday fraction third
     youth order daring possession country estimate amount turn version origin identity age level quality bustle league
-    interest expert advice bloom expression gender industry spectacle marvel protest north south east west midwest
+    interest expert advice bloom expression gender industry spectacle marvel protest urbanity
+    vibrancy anonymity artistry testament essence complexion positioning disarray presentation third north south east west midwest
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""

@@ -485,8 +485,10 @@ class _Scan:
     ) -> TagKind | None:
         """The kind of tag for these nouns; None if they are not words or name nothing ("on the other hand")."""
         last = nouns[-1]
-        if "-" in head and head.rpartition("-")[2] in lex.META and head not in lex.KEPT_COMPOUNDS:
-            return "meta"  # "in the upper-left"
+        if "-" in head:
+            first, _, rest = head.partition("-")
+            if rest.rpartition("-")[2] in lex.META or first == "mid" or rest in ("third", "quarter"):
+                return "meta"  # "in the upper-left", "two-thirds"
         if len(head) < 2 or not head[0].isalpha() or (not head.isalpha() and _NOT_A_WORD.search(head)):
             return None
         if self.text[last.start - 1 : last.start] in ("#", "@"):

@@ -98,7 +98,8 @@ def corrected(tokens: Sequence[Token]) -> list[Token]:
             elif text in lex.ADVERBS or (text.endswith("ly") and text not in lex.NOUNS_IN_LY and tag == "NN"):
                 tag = "RB"
             elif "-" in text and (
-                _tag(tokens, i + 1) == "JJ" or (_tag(tokens, i + 1) == "," and _coordinates(tokens, i + 1))
+                text.rpartition("-")[2] in lex.COLOURS
+                or _tag(tokens, i + 1) == "JJ" or (_tag(tokens, i + 1) == "," and _coordinates(tokens, i + 1))
             ):
                 tag = "JJ"  # "a loose-fitting white shirt"
             elif text in lex.ONLY_VERBS:
