@@ -3,10 +3,10 @@
 
 WORDNET is the folder with `index.*` and `cntlist.rev` of WordNet 3.0 (Debian's wordnet-base installs it as
 /usr/share/wordnet; licence in `recaption/annotate/data/LICENSE-wordnet.txt`). The output has four lines, each with the
-words of one class, in order: adjectives that are practically never nouns, adverbs that are practically never nouns,
-the other adjectives, and verbs that are neither nouns nor adjectives. A word is practically never a noun when its noun senses weigh less than `--share` of all its noun,
-adjective and adverb senses. A sense weighs as often as WordNet's tagged texts have it, plus one over its rank. Adverbs
-in -ly are left out, except in the third class.
+words of one class, in order: adjectives that are practically never nouns, adverbs that are practically never nouns, the
+other adjectives, and verbs that are neither nouns nor adjectives. A word is practically never a noun when its noun
+senses weigh less than `--share` of all its noun, adjective and adverb senses. A sense weighs as often as WordNet's
+tagged texts have it, plus one over its rank. Adverbs in -ly are left out, except in the third class.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ _IRREGULAR = dict(
     waltzes:waltz movies:movie cookies:cookie pies:pie ties:tie neckties:necktie bowties:bowtie zombies:zombie
     selfies:selfie brownies:brownie smoothies:smoothie hoodies:hoodie birdies:birdie veggies:veggie prairies:prairie
     calories:calorie lies:lie magpies:magpie eyries:eyrie genies:genie hippies:hippie aches:ache headaches:headache
-    moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche porsches:porsche brioches:brioche
+    moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche porsches:porsche
+    brioches:brioche
     quiches:quiche creches:creche psyches:psyche shoes:shoe horseshoes:horseshoe snowshoes:snowshoe toes:toe
     tiptoes:tiptoe canoes:canoe hoes:hoe oboes:oboe foes:foe does:doe floes:floe tyres:tyre passersby:passerby
     mothers-in-law:mother-in-law photos:photo skis:ski taxis:taxi

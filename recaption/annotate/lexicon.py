@@ -6,7 +6,7 @@ Written for this project, except `data/abstract_nouns.txt` and `data/word_classe
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -43,18 +43,20 @@ META: Final = word_set("""
     brushstroke bokeh portrayal portrait drawing sketch illustration print work midst scheme selfie interplay grain
     framing blend observation conclusion analysis summary nobody somebody everybody anyone someone anybody everyone
     source reading entry label footage screenshot chiaroscuro pastel diagonal vanishing version vibes rendering
-    depiction appeal serif material font typeface spectrum sunlight sunshine moonlight lamplight glare motion rule quadrant
+    depiction appeal serif material font typeface spectrum sunlight sunshine moonlight lamplight glare motion rule
+    quadrant
     underside interface spacing hierarchy impact underneath upper-left upper-right lower-left lower-right
     off-center off-centre mid-motion phrase vantage viewpoint grandeur intrigue whimsy edginess
 """)
 """Nouns about the picture, places in it, or too general: never objects. The other nouns of a compound may be."""
 
 KEPT_COMPOUNDS: Final = _phrases("""
-    traffic light|picture frame|photo frame|window frame|door frame|bed frame|photo album|picture book|street art
-    |wall art|chess piece|parking lot|parking space|play area|image sensor|license plate|sewing pattern|camera lens
-    |bus stop|rest area|power line|clothes line|railway line|fishing line|eyeglass frame|bicycle frame|word art
-    |shop front|store front|fire escape|hearing aid
-    |flower arrangement|floral arrangement|floor plan|nail polish|display case|escape hatch|tank top|table top|art piece|night stand|video camera|security camera|digital camera
+    traffic light|picture frame|photo frame|window frame|door frame|bed frame|photo album|picture book|
+    street art|wall art|chess piece|parking lot|parking space|play area|image sensor|license plate|
+    sewing pattern|camera lens|bus stop|rest area|power line|clothes line|railway line|fishing line|
+    eyeglass frame|bicycle frame|word art|shop front|store front|fire escape|hearing aid|flower arrangement|
+    floral arrangement|floor plan|nail polish|display case|escape hatch|tank top|table top|art piece|
+    night stand|video camera|security camera|digital camera
 """)
 """Objects although their head is a meta word."""
 
@@ -110,8 +112,8 @@ NUMBERS: Final = {
 COLOURS: Final = word_set("""
     red orange yellow green blue purple pink brown black white grey gray gold silver beige tan cream ivory maroon navy
     teal turquoise cyan magenta violet lavender indigo crimson scarlet burgundy khaki olive bronze copper golden rose
-    peach coral mint charcoal mustard aqua lilac amber emerald taupe ochre sepia rust ginger azure chartreuse mauve fuchsia cobalt sapphire ruby blond
-    blonde brunette off-white
+    peach coral mint charcoal mustard aqua lilac amber emerald taupe ochre sepia rust ginger azure chartreuse mauve
+    fuchsia cobalt sapphire ruby blond blonde brunette off-white
 """)
 MATERIALS: Final = word_set("""
     wood metal stone brick glass plastic leather cotton wool silk denim paper cardboard concrete marble granite steel
@@ -147,30 +149,30 @@ VERBS: Final = word_set("""
     add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
     beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
     bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
-    char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command command contain convey
-    cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl curtsy curve
-    cut dance dangle dash date daydream decorate depict descend dip disappear disembark display dive divide dock dodge
-    dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum dry dunk eat eddy
-    edge elbow emerge empty encircle enclose engulf envelop evoke examine extend extinguish face fade fall fasten
-    feature feed festoon fill flank flap flash flatten flee flex flicker fling float flock flood flow flutter fly foam
-    fold frame freeze froth fry gallop gape garnish gather gaze gesture give glance gleam glide glint glisten glitter
-    glow grace grapple graze grill grin grip grow growl gush hang haul heap heave hide hike hiss hit hoist hold honk
-    hop hover howl huddle hug hum hurl ignite include indicate inspect intercept intersect jab jeer jog jump jut kick
-    knead kneel knock land lap lash laugh launch leak lean leap lend lick lie lift line list litter load lob lock loll
-    look loom lounge lunge lurch march meander meditate melt meow merge migrate mirror mix moo moor mop name nap neigh
-    nest nibble nudge observe occupy offer ooze open overlook pace pack paddle paint parade park pass pat pave peak
-    peek peel peep peer pepper perch perform photograph pile pin pitch play pleat plunge point poke polish ponder pose
-    pounce pound pour prance pray press prop protrude pull punch purr push putt race ramble reach read recline reflect
-    rest return ride rim ripple rise roam roll roost row rub ruffle run rush sag sail salute saunter scan scatter
-    scratch scribble scroll scrub seep sell serve shelve shimmer shine shoot shop shove show shroud sign signal simmer
-    sing sit sizzle skate sketch ski skip slant sleep slice slide slip slither slope slouch slump smear smile smoke
-    smolder snake sniff snooze soak soar sort spar sparkle spatter speed spill spin splash splatter split sprawl spray
-    spread sprinkle sprint sprout squash squat squeeze squirt stack stagger stain stalk stand stare steam steer stick
-    stir stomp stoop streak stream stretch strike stroke stroll strum study stumble suggest sunbathe support surf
-    surge surround survey suspend sway sweep swell swerve swim swing swirl swoop tackle tap tether throw tie tile tilt
-    tiptoe toast top toss tow tower trail trample tread trickle trip trot tuck tug tumble turn tweet twist type unload
-    unlock unpack unwrap vanish veer volley waddle wade wait walk wander wash watch wave wear weave wheel whisk wield
-    wilt wind wipe wobble worship wrap wrestle write yawn zigzag zip
+    char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command
+    contain convey cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl
+    curtsy curve cut dance dangle dash date daydream decorate depict descend dip disappear disembark display dive
+    divide dock dodge dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum
+    dry dunk eat eddy edge elbow emerge empty encircle enclose engulf envelop evoke examine extend extinguish face
+    fade fall fasten feature feed festoon fill flank flap flash flatten flee flex flicker fling float flock flood flow
+    flutter fly foam fold frame freeze froth fry gallop gape garnish gather gaze gesture give glance gleam glide glint
+    glisten glitter glow grace grapple graze grill grin grip grow growl gush hang haul heap heave hide hike hiss hit
+    hoist hold honk hop hover howl huddle hug hum hurl ignite include indicate inspect intercept intersect jab jeer
+    jog jump jut kick knead kneel knock land lap lash laugh launch leak lean leap lend lick lie lift line list litter
+    load lob lock loll look loom lounge lunge lurch march meander meditate melt meow merge migrate mirror mix moo moor
+    mop name nap neigh nest nibble nudge observe occupy offer ooze open overlook pace pack paddle paint parade park
+    pass pat pave peak peek peel peep peer pepper perch perform photograph pile pin pitch play pleat plunge point poke
+    polish ponder pose pounce pound pour prance pray press prop protrude pull punch purr push putt race ramble reach
+    read recline reflect rest return ride rim ripple rise roam roll roost row rub ruffle run rush sag sail salute
+    saunter scan scatter scratch scribble scroll scrub seep sell serve shelve shimmer shine shoot shop shove show
+    shroud sign signal simmer sing sit sizzle skate sketch ski skip slant sleep slice slide slip slither slope slouch
+    slump smear smile smoke smolder snake sniff snooze soak soar sort spar sparkle spatter speed spill spin splash
+    splatter split sprawl spray spread sprinkle sprint sprout squash squat squeeze squirt stack stagger stain stalk
+    stand stare steam steer stick stir stomp stoop streak stream stretch strike stroke stroll strum study stumble
+    suggest sunbathe support surf surge surround survey suspend sway sweep swell swerve swim swing swirl swoop tackle
+    tap tether throw tie tile tilt tiptoe toast top toss tow tower trail trample tread trickle trip trot tuck tug
+    tumble turn tweet twist type unload unlock unpack unwrap vanish veer volley waddle wade wait walk wander wash
+    watch wave wear weave wheel whisk wield wilt wind wipe wobble worship wrap wrestle write yawn zigzag zip
 """)
 """Verbs in captions that taggers often tag as nouns: "gulls circle", "the lamp hangs"."""
 
@@ -238,7 +240,9 @@ NEVER_NOUNS: Final = word_set("""
 """)
 """Words that are never nouns, even if tagged as such."""
 
-COLOURED_THINGS: Final = word_set("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac rust ruby emerald")
+COLOURED_THINGS: Final = word_set(
+    "orange rose peach olive lime plum violet lavender copper bronze gold silver lilac rust ruby emerald"
+)
 """Colours that are also objects."""
 
 UNITS: Final = word_set("""
@@ -278,6 +282,7 @@ FIXED_NAMES: Final = _phrases("""
     sunny-side egg
 """)
 """Names whose first word is tagged as an adjective, or has another meaning alone."""
+FIXED_FIRST: Final = frozenset(name.partition(" ")[0] for name in FIXED_NAMES)
 
 DRINKWARE: Final = word_set("""
     wine beer champagne water juice milk cocktail whiskey drink drinks beverage beverages bottle bottles table plate
@@ -316,11 +321,13 @@ _MORE_ABSTRACT = word_set("""
     november december monday tuesday wednesday thursday friday saturday sunday fraction third
     youth order daring possession country estimate amount turn version origin identity age level quality bustle league
     interest expert advice bloom expression gender industry spectacle marvel protest urbanity
-    vibrancy anonymity artistry testament essence complexion positioning disarray presentation third north south east west midwest
+    vibrancy anonymity artistry testament essence complexion positioning disarray presentation third
+    north south east west midwest
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
-    case character opener extinguisher ship spaceship airship battleship warship facility university neighborhood hood harness
+    case character opener extinguisher
+    ship spaceship airship battleship warship facility university neighborhood hood harness
 """)
 
 
@@ -352,6 +359,7 @@ def is_event(lemma: str) -> bool:
     return lemma.rpartition(" ")[2] in EVENTS
 
 
+@lru_cache(maxsize=8192)
 def is_abstract(lemma: str) -> bool:
     """Whether a noun (its lemma) names nothing that can be seen."""
     if lemma in _NOT_ABSTRACT:
@@ -359,3 +367,14 @@ def is_abstract(lemma: str) -> bool:
     if lemma in abstract_nouns() or lemma in _MORE_ABSTRACT:
         return True
     return lemma.endswith(_ABSTRACT_ENDINGS) and len(lemma) > 6
+
+
+IN_CONTEXT: Final = word_set("nobody none nothing light hand field eye stage character heart scale shadow")
+"""Nouns that are objects in some contexts only; `tag.py` decides."""
+_NOT_ALWAYS_THINGS = META | COLOURS | NUMBERS.keys() | BURSTS | MATERIALS | IN_CONTEXT
+
+
+@lru_cache(maxsize=8192)
+def is_thing(lemma: str) -> bool:
+    """Whether a noun (its lemma) names an object in every context."""
+    return len(lemma) > 1 and lemma.isalpha() and lemma not in _NOT_ALWAYS_THINGS and not is_abstract(lemma)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from recaption.annotate import lexicon as lex
+from recaption.annotate.corrected_tags import corrected
 from recaption.annotate.lemma import singular
 from recaption.annotate.tagged_words import (
     ADJECTIVE,
@@ -28,7 +29,6 @@ from recaption.annotate.tagged_words import (
     PLURAL,
     SKIP,
     Token,
-    corrected,
     join_hyphens,
     lemma_of,
     roles_of,
@@ -105,6 +105,7 @@ class _Scan:
         self.subjects: list[int] = []  # indices in `found` of the subjects of the clause
         self.measured: int | None = None  # count of a measure before "of": "a pair of shoes"
         self.drinks: bool | None = None  # whether the sentence names drinks or dishes; computed only for "glasses"
+        self.has_colour = not lex.COLOURS.isdisjoint([token.text for token in tokens])
         self.look_end = 0  # index of the word behind the last look
         self.material = -1  # index in `found` of a phrase directly followed by "made of"
 
@@ -218,7 +219,9 @@ class _Scan:
         if token.text not in lex.VERBS or self._has_finite(k):
             return False
         if before.tag == "NNS":
-            is_adverb = k + 1 < len(tokens) and (tokens[k + 1].text in lex.NEVER_NOUNS or tokens[k + 1].text in lex.ADVERBS)
+            is_adverb = k + 1 < len(tokens) and (
+                tokens[k + 1].text in lex.NEVER_NOUNS or tokens[k + 1].text in lex.ADVERBS
+            )
             return following in _AFTER_VERB or is_adverb or not following.isalpha() or not is_last
         joined = i > 0 and any(tokens[j].text == "and" for j in range(max(0, i - _MAX_JOINED), i))
         return joined and following in ("IN", "RP", "RB", "NN", "NNS", "DT")  # "a man and a woman stand by"
@@ -243,7 +246,7 @@ class _Scan:
         self.negative = False
         following = tokens[end].text if end < len(tokens) else ""
         fixed = ""
-        if attributes and f"{attributes[-1].text} {singular(nouns[0].text)}" in lex.FIXED_NAMES:
+        if attributes and attributes[-1].text in lex.FIXED_FIRST and _is_fixed(attributes[-1], nouns[0]):
             fixed, attributes = attributes[-1].text, attributes[:-1]
         elif len(nouns) > 1 and (attributes or len(nouns) > 2):
             front = [*attributes[-1:], *nouns[:1]] if nouns[0].text == "steel" else nouns[:2]
@@ -384,7 +387,7 @@ class _Scan:
             if not is_skipped:
                 adjectives.append(tokens[j].text)
             j += 1
-        if (look := self._look(i + 1)) is not None:
+        if self.has_colour and (look := self._look(i + 1)) is not None:
             self._add_attributes(about, look)
             return
         stop = tokens[j] if j < len(tokens) else None
@@ -434,6 +437,8 @@ class _Scan:
         tokens = self.tokens
         if not self.found or i + 2 >= len(tokens) or self.found[-1].nouns[-1].end != tokens[i - 1].end:
             return
+        if not self.has_colour:
+            return
         if tokens[i + 1].text in ("a", "an"):
             look = self._look(i + 1)
         elif tokens[i + 1].tag == "CD":
@@ -472,7 +477,9 @@ class _Scan:
     def _completes(self, j: int) -> bool:
         """Whether the participle at `j` has no complement."""
         after = self.tokens[j + 1] if j + 1 < len(self.tokens) else None
-        return after is None or (after.tag not in ("IN", "TO", "RP", "VBG") and after.text not in ("back", "down", "up"))
+        return after is None or (
+            after.tag not in ("IN", "TO", "RP", "VBG") and after.text not in ("back", "down", "up")
+        )
 
     def _add_attributes(self, about: Sequence[int], attributes: Sequence[str]) -> None:
         for at in about:
@@ -485,58 +492,70 @@ class _Scan:
     ) -> TagKind | None:
         """The kind of tag for these nouns; None if they are not words or name nothing ("on the other hand")."""
         last = nouns[-1]
-        if "-" in head:
-            first, _, rest = head.partition("-")
-            if rest.rpartition("-")[2] in lex.META or first == "mid" or rest in ("third", "quarter"):
-                return "meta"  # "in the upper-left", "two-thirds"
-        if len(head) < 2 or not head[0].isalpha() or (not head.isalpha() and _NOT_A_WORD.search(head)):
+        is_word = len(head) > 1 and head[0].isalpha() and (head.isalpha() or not _NOT_A_WORD.search(head))
+        if not is_word or self.text[last.start - 1 : last.start] in ("#", "@"):
             return None
-        if self.text[last.start - 1 : last.start] in ("#", "@"):
-            return None
-        if head in ("nobody", "none", "nothing"):
-            self.nobody = True
-            return "abstract"
         if last.tag in _PROPER and self._is_name(nouns, phrase):
             return "name"
-        if head == "light" and not self._is_lamp(nouns, phrase):
-            return "meta"
-        if head in lex.META:
-            if _name(nouns) in lex.KEPT_COMPOUNDS:
-                return "object"
-            looks = any(a.text not in lex.NOT_ATTRIBUTES for a in attributes)
-            described = phrase.count is not None or last.tag in PLURAL or looks or len(nouns) > 1
-            if head == "back":
-                described = following == "of" or self._is_owned(nouns[0])
-            elif head == "surface":
-                described = described or self._is_owned(nouns[0])
-            elif head == "shade":
-                described = described and following != "of"
-            elif head in lex.OUTLINES:
-                described = looks
-            elif head in lex.PICTURED:
-                described = len(nouns) > 1 or any(a.text in lex.COLOURS or a.text == "framed" for a in attributes)
-            return "object" if head in lex.PHYSICAL and described and last.text != "focus" else "meta"
+        if lex.is_thing(head):
+            return "object"
+        if head in lex.META and head not in lex.IN_CONTEXT:
+            is_object = _name(nouns) in lex.KEPT_COMPOUNDS or self._is_described(
+                nouns, head, phrase, attributes, following
+            )
+            return "object" if is_object else "meta"
         if head in lex.COLOURS and len(nouns) == 1 and head not in lex.COLOURED_THINGS:
             return "meta"  # "a palette of greens and greys"
         if head in lex.NUMBERS or (head == "hand" and self._follows(nouns[0], "on the other")):
             return None
-        if (head == "field" and self._follows(nouns[0], "depth of")) or (
-            head == "eye" and self._follows(nouns[0], "the")
-        ):
-            return "meta"  # "draws the eye"
-        if head == "stage" and (self._follows(last, "center") or self._follows(last, "centre")):
-            return "meta"  # "takes center stage"
-        if head == "character" and last.tag == "NN":
-            return "abstract"  # "gives it a timeless character", but "Chinese characters"
-        if head == "heart" and following == "of":
+        if "-" in head:
+            first, _, rest = head.partition("-")
+            if rest.rpartition("-")[2] in lex.META or first == "mid" or rest in ("third", "quarter"):
+                return "meta"  # "in the upper-left", "two-thirds"
+        if head in ("nobody", "none", "nothing"):
+            self.nobody = True
+            return "abstract"
+        if self._is_figurative(nouns, head, phrase, following):
             return "meta"
-        if head in lex.BURSTS and following == "of" and self._is_figurative(last):
-            return "meta"
-        if phrase.bare and len(nouns) == 1 and not attributes and head in ("scale", "shadow") and last.tag == "NN":
-            return "abstract"  # "a sense of scale", "light and shadow"
         if phrase.bare and len(nouns) == 1 and head in lex.MATERIALS and self._is_substance(nouns[0]):
             return "abstract"
         return "abstract" if lex.is_abstract(head) and _name(nouns) not in lex.KEPT_COMPOUNDS else "object"
+
+    def _is_described(
+        self, nouns: list[Token], head: str, phrase: _Phrase, attributes: list[Token], following: str
+    ) -> bool:
+        """Whether a word for the picture or a place in it is an object here: "white letters", "serrated edges"."""
+        if head not in lex.PHYSICAL or nouns[-1].text == "focus":
+            return False
+        looks = any(a.text not in lex.NOT_ATTRIBUTES for a in attributes)
+        if head == "back":
+            return following == "of" or self._is_owned(nouns[0])
+        if head in lex.OUTLINES:
+            return looks
+        if head in lex.PICTURED:
+            return len(nouns) > 1 or any(a.text in lex.COLOURS or a.text == "framed" for a in attributes)
+        if head == "shade" and following == "of":
+            return False
+        described = phrase.count is not None or nouns[-1].tag in PLURAL or looks or len(nouns) > 1
+        return described or (head == "surface" and self._is_owned(nouns[0]))
+
+    def _is_figurative(self, nouns: list[Token], head: str, phrase: _Phrase, following: str) -> bool:
+        """Whether the nouns name no thing here: "a splash of colour", "takes centre stage", "draws the eye"."""
+        noun = nouns[-1]
+        if head in lex.BURSTS:
+            return following == "of" and self._introduces_an_abstraction(noun)
+        if head not in lex.IN_CONTEXT:
+            return False
+        if head == "light":
+            return not self._is_lamp(nouns, phrase)
+        if head == "heart":
+            return following == "of"
+        if head == "character":
+            return noun.tag == "NN"  # "gives it a timeless character", but "Chinese characters"
+        if head in ("scale", "shadow"):
+            return phrase.bare and len(nouns) == 1 and not phrase.attributes and noun.tag == "NN"
+        words = {"field": ("depth of",), "eye": ("the",), "stage": ("center", "centre")}.get(head, ())
+        return any(self._follows(nouns[0], word) for word in words)
 
     def _is_substance(self, noun: Token) -> bool:
         """Whether "of" in front of a material does not follow a measure: "a roof of glass", but "a sheet of paper"."""
@@ -547,7 +566,7 @@ class _Scan:
             before.kind == "measure" or lemma_of(before.nouns[-1]) in lex.MEASURES or before.lemma in lex.PORTIONS
         )
 
-    def _is_figurative(self, noun: Token) -> bool:
+    def _introduces_an_abstraction(self, noun: Token) -> bool:
         """Whether "of" after the noun introduces a word for the picture or an abstraction: "a splash of colour"."""
         after = self.text[noun.end : noun.end + 24].lower().split()
         word = after[1].strip(".,;") if len(after) > 1 else ""
@@ -589,6 +608,10 @@ def _is_modifier(token: Token) -> bool:
     """Whether a noun before another noun is an attribute: a colour, a material or a hyphenated word ("wood table",
     "three-story house")."""
     return token.text in lex.COLOURS or token.text in lex.MATERIALS or "-" in token.text[2:]
+
+
+def _is_fixed(adjective: Token, noun: Token) -> bool:
+    return f"{adjective.text} {singular(noun.text)}" in lex.FIXED_NAMES
 
 
 def _name(nouns: Sequence[Token]) -> str:
