@@ -150,7 +150,8 @@ class _Scan:
             self.governed, self.measured = tag == "IN", None
             if tag in FINITE:
                 self.verb = True
-            return _Phrase()
+            is_new = phrase.bare and phrase.count is None and not phrase.attributes and not phrase.denied
+            return phrase if is_new else _Phrase()
         if text in NEGATORS:
             following = self.tokens[i + 1].text if i + 1 < len(self.tokens) else ""
             self.negative = following not in ("only", "just", "merely")
@@ -285,7 +286,9 @@ class _Scan:
             and _name(nouns) not in lex.KEPT_COMPOUNDS
         ):
             nouns, head = nouns[:-1], lemma_of(nouns[-2])  # "street scene": the street is the object
-        lemma = f"{fixed} {_name(nouns)}" if fixed else self._lemma_of(nouns)
+        lemma = head
+        if fixed or len(nouns) > 1 or head == "glass":
+            lemma = f"{fixed} {_name(nouns)}" if fixed else self._lemma_of(nouns)
         kind = self._kind_of(nouns, head, phrase, attributes, following)
         if kind is None:
             return phrase.denied
@@ -492,6 +495,8 @@ class _Scan:
     ) -> TagKind | None:
         """The kind of tag for these nouns; None if they are not words or name nothing ("on the other hand")."""
         last = nouns[-1]
+        if lex.is_thing(head) and last.tag not in _PROPER and self.text[last.start - 1 : last.start] not in ("#", "@"):
+            return "object"  # most nouns
         is_word = len(head) > 1 and head[0].isalpha() and (head.isalpha() or not _NOT_A_WORD.search(head))
         if not is_word or self.text[last.start - 1 : last.start] in ("#", "@"):
             return None
@@ -597,7 +602,7 @@ class _Scan:
             text=self.text[found.start : end],
             char_start=found.start,
             char_end=end,
-            attributes=tuple(dict.fromkeys(found.attributes)),
+            attributes=tuple(dict.fromkeys(found.attributes)) if found.attributes else (),
             count=found.count,
             plural=found.nouns[-1].tag in PLURAL,
             kind=found.kind,
