@@ -36,7 +36,7 @@ from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "3"
+VERSION = "4"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536

@@ -130,17 +130,15 @@ def _noun(text: str) -> str:
 def _ends_phrase(tokens: Sequence[Token], i: int) -> bool:
     """Whether the adjective at `i`, which may be a noun, is the noun of its phrase: "a graphic on its hood", "the
     exterior of"."""
-    following = tokens[i + 1] if i + 1 < len(tokens) else None
+    following = tokens[i + 1] if i + 1 < len(tokens) else Token("", ".", 0, 0)
     after = tag_at(tokens, i + 2)
-    ends = following is None or following.tag in _AFTER_PHRASE or following.text in BE
+    ends = following.tag in _AFTER_PHRASE or following.text in BE
     ends = ends or (following.tag in ("VBN", "VBG") and after not in NOUNS and after not in ADJECTIVES)
     ends = ends or (following.tag == "," and not coordinates(tokens, i + 1))
-    if not ends and following is not None:
-        if not (following.tag == "NNS" and singular(following.text) in lex.VERBS):
-            return False
-        return (tag_at(tokens, i - 1) == "DT" and tokens[i - 1].text in ("a", "an")) or (
-            i > 1 and tokens[i - 1].tag == "JJ" and tokens[i - 2].text in ("a", "an")
-        )
+    if not ends:  # "a young adult waits": after "a" no plural can follow
+        article = tokens[i - 2 if tag_at(tokens, i - 1) == "JJ" and i > 1 else i - 1].text if i else ""
+        is_verb = following.tag == "NNS" and singular(following.text) in lex.VERBS
+        return is_verb and article in ("a", "an")
     j = i - 1
     while j >= 0 and tokens[j].tag in ("JJ", "JJR"):
         j -= 1

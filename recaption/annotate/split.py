@@ -212,8 +212,8 @@ def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower
     if closed == stop.end() and inside[stop.start()] and _SPACED_QUOTE.match(text, closed, end):
         closed += 0 if inside[closed + 1] else 2  # `"Stop. " The dog`
     if closed == stop.end() < end - 1 and text[closed] in '"”»' and inside[stop.start()] > inside[closed]:
-        word = _WORD.match(text, closed + 1, min(end, closed + 24))
-        if word and word[0] in _STARTERS and word[0] != "A":
+        glued = _WORD.match(text, closed + 1, min(end, closed + 24))
+        if glued and glued[0] in _STARTERS and glued[0] != "A":
             return closed + 1  # `"Stop."The dog`
     if inside[stop.start()] and not (closed > stop.end() and not inside[min(closed, len(text) - 1)]):
         return None

@@ -403,7 +403,8 @@ class _Scan:
     def _look(self, i: int) -> list[str] | None:
         """The attributes of the words from `i` on if they are a colour, not a thing: "a rich brown", "a blend of grey
         and brown", "painted in a light grey hue". Otherwise None."""
-        tokens, words = self.tokens, []
+        tokens = self.tokens
+        words: list[str] = []
         has_article = i < len(tokens) and tokens[i].text in ("a", "an", "the")
         j, has_colour = i + has_article, False
         while j < len(tokens):
