@@ -299,7 +299,8 @@ class Annotator:
 
 def _is_visible(tag: Tag) -> bool:
     """Whether a tag is content: an object other than a picture, or an event."""
-    is_object = tag.kind == "object" and tag.lemma.rpartition(" ")[2] not in lex.ABOUT
+    of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
+    is_object = tag.kind == "object" and not of_picture
     return is_object or (tag.kind != "absent" and lex.is_event(tag.lemma))
 
 

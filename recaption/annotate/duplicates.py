@@ -1,9 +1,12 @@
 """Finds sentences of one image that repeat an earlier one, within a caption or across captions.
 
 Sentences are compared by their content words, reduced to stems, and by the places that they name ("left of the dog").
-Word order, articles, openers and inflection are ignored; numbers, colours, places and negations are not. A sentence
-repeats another if most of its content words are in the other and it adds no distinguishing word: no number, colour,
-place, negation, object or attribute. A pronoun in the other may stand for a name in this one.
+Word order, articles, openers and inflection are ignored. A sentence repeats another if most of its content words are in
+the other and all that distinguishes things agrees: it adds no number, colour, place, negation, object or attribute, no
+"another" or "third" and no other quotation, its colours and places come in the order of the other's, and it is not
+about "her" where the other is about "him". A pronoun that begins the other may stand for the name that begins this one.
+A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it does, too, so
+that the pronoun stands for the same thing. In doubt, a sentence is no repetition.
 
 A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its words, so the time is linear.
 """
@@ -11,10 +14,11 @@ A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
 from recaption.annotate import lexicon as lex
@@ -35,10 +39,16 @@ _STOP_WORDS = word_set("""
 """)
 _PLACES = word_set("""
     left right above below under behind front beside near top bottom inside outside over between against opposite center
-    corner foreground background
+    corner foreground background upper lower
 """)
 _PRONOUNS = word_set("he she it they one its his her their")
-_CONTRASTS = _PLACES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
+_FEMALE, _MALE = word_set("she her hers herself"), word_set("he him his himself")
+_OTHERS = word_set("another other others second third fourth fifth sixth last")
+_AGAIN = word_set("also too likewise similarly")
+_QUOTED = re.compile(r"[\"“]([^\"“”]+)[\"”]")
+_BEGIN = 3  # words among which a pronoun begins a sentence: "The black one"
+_OPPOSITES = word_set("light dark open closed")
+_CONTRASTS = _PLACES | _OPPOSITES | {"no"} | lex.COLOURS | (frozenset(lex.NUMBERS) - {"single"})
 _MIN_SHARED = 0.75  # share of a sentence's features (content words, places) that the earlier sentence has
 _MIN_COVERED = 0.35  # number of features, as a share of the earlier sentence's
 _ALL_SHARED_BELOW = 4  # sentences with fewer features must share all of them
@@ -80,7 +90,14 @@ class _Compared:
     stems: tuple[str, ...]
     features: frozenset[str]
     modified: dict[str, set[str]]  # see `_modified_heads`
-    has_pronoun: bool
+    ends: tuple[str, str]  # stems of the heads of the first and the last object; "" if there is none
+    pronouns: tuple[bool, bool]  # begins, ends with a pronoun
+    persons: tuple[bool, bool]  # has a female, a male pronoun
+    others: frozenset[str]  # "another", "third", "also": words that set apart
+    quotations: frozenset[str]
+    places: tuple[str, ...]  # in order
+    colours: tuple[frozenset[str], ...]  # in order; those of one list ("red, blue and white") together
+    before: str | None  # sub_id of the sentence before it in its caption, or of what that repeats
 
 
 class EarlierSentences:
@@ -88,37 +105,59 @@ class EarlierSentences:
 
     def __init__(self) -> None:
         self._stems: set[str] = set()
-        self._exact: dict[tuple[str, ...], str] = {}  # stems -> sub_id
+        self._exact: dict[tuple[str, ...], int] = {}  # stems -> index in `_sentences`, of the last such
         self._by_feature: dict[str, list[int]] = {}  # indices in `_sentences`
         self._sentences: list[_Compared] = []
+        self._before: str | None = None  # sub_id of the last sentence, or of what it repeats
+        self._last = ""
 
     def add(self, sub_id: str, content: str, objects: Sequence[Tag] = ()) -> Repetition:
         """How far the sentence `content` (without its opener) repeats the sentences added before it.
 
         `objects` are the objects that it names. A sentence that repeats none is recorded under `sub_id`.
         """
+        before = self._before if _caption_of(self._last) == _caption_of(sub_id) else None
+        repetition = self._compare(sub_id, content, objects, before)
+        self._last, self._before = sub_id, repetition.dup_of or sub_id
+        return repetition
+
+    def _compare(self, sub_id: str, content: str, objects: Sequence[Tag], before: str | None) -> Repetition:
         found = _WORD.findall(content.casefold())
         stems = tuple([_stem(word) for word in found if word not in _STOP_WORDS] or found)
         if not stems:
             return NO_REPETITION
         distinct = set(stems)
         known_share = len(distinct & self._stems) / len(distinct)
-        dup_of = self._exact.get(stems)
+        features = frozenset(distinct | _places(stems))
+        new = _Compared(
+            sub_id=sub_id,
+            stems=stems,
+            features=features,
+            modified=_modified_heads(objects),
+            ends=(_head(objects[0]), _head(objects[-1])) if objects else ("", ""),
+            pronouns=(not _PRONOUNS.isdisjoint(found[:_BEGIN]), found[-1] in _PRONOUNS or found[-1] == "them"),
+            persons=(not _FEMALE.isdisjoint(found), not _MALE.isdisjoint(found)),
+            others=frozenset((_OTHERS | _AGAIN).intersection(found)),
+            quotations=frozenset(text.casefold().strip(" .,") for text in _QUOTED.findall(content)),
+            places=tuple(stem for stem in stems if stem in _PLACES),
+            colours=_colours(stems),
+            before=before,
+        )
+        dup_of = self._repeated(new, {_stem(word) for tag in objects for word in _words_of(tag)})
         if dup_of is None:
-            features = frozenset(distinct | _places(stems))
-            new = _Compared(sub_id, stems, features, _modified_heads(objects), not _PRONOUNS.isdisjoint(found))
-            dup_of = self._repeated(new, {_stem(word) for tag in objects for word in _words_of(tag)})
-            if dup_of is None:
-                self._exact[stems] = sub_id
-                for feature in features:
-                    self._by_feature.setdefault(feature, []).append(len(self._sentences))
-                self._sentences.append(new)
+            self._exact[stems] = len(self._sentences)
+            for feature in features:
+                self._by_feature.setdefault(feature, []).append(len(self._sentences))
+            self._sentences.append(new)
         self._stems |= distinct
         return Repetition(dup_of, known_share)
 
     def _repeated(self, new: _Compared, object_stems: set[str]) -> str | None:
         """The sub_id of the earlier sentence that `new` repeats. `object_stems` has the stems of the words of its
         objects and of their attributes."""
+        exact = self._exact.get(new.stems)
+        if exact is not None and _agree(new, self._sentences[exact]):
+            return self._sentences[exact].sub_id
         features = new.features
         if len(features) < _EXACT_BELOW:
             return None
@@ -131,15 +170,37 @@ class EarlierSentences:
         best = max(shared, key=lambda at: (shared[at], -at))
         n_shared, other = shared[best], self._sentences[best]
         added = set(new.stems) - other.features
-        named = added & object_stems
-        if named and other.has_pronoun and len(named) == 1 and named <= self._stems:
-            added, n_shared = added - named, n_shared + 1
+        for named, is_pronoun in zip(new.ends, other.pronouns, strict=True):
+            if is_pronoun and added & object_stems == {named} and named in self._stems:
+                added, n_shared = added - {named}, n_shared + 1
         needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
         if n_shared < needed or len(features) < _MIN_COVERED * len(other.features):
             return None
-        if added & _CONTRASTS or added & object_stems:
+        if added & _CONTRASTS or added & object_stems or not _agree(new, other):
             return None
         return None if _swapped(new, other) else other.sub_id
+
+
+def _agree(new: _Compared, other: _Compared) -> bool:
+    """Whether what sets things apart agrees, besides the words themselves."""
+    same_caption = _caption_of(new.sub_id) == _caption_of(other.sub_id)
+    if new.persons != other.persons and any(new.persons) and any(other.persons):
+        return False
+    others = new.others - other.others
+    if others & _OTHERS or (others and same_caption and new.pronouns[0]) or not new.quotations <= other.quotations:
+        return False
+    rest = iter(other.places)
+    if not all(place in rest for place in new.places):
+        return False
+    if new.colours != other.colours and Counter(new.colours) == Counter(other.colours):
+        return False  # "yellow with pink flowers" and "pink with yellow flowers"
+    if new.pronouns[0] and same_caption and not other.sub_id.endswith("#0"):
+        return new.before in (other.sub_id, other.before)
+    return True
+
+
+def _caption_of(sub_id: str) -> str:
+    return sub_id.rpartition("#")[0]
 
 
 def _swapped(new: _Compared, other: _Compared) -> bool:
@@ -150,7 +211,7 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
     if len(new.stems) > 2 and new.stems == other.stems[::-1]:
         return True
     moved = [word for word, heads in new.modified.items() if heads.isdisjoint(other.modified.get(word, heads))]
-    return len(moved) > 1  # a single one may be a mistake of the tagger
+    return len(moved) > 1 or any(word in _CONTRASTS for word in moved)  # another single one may be the tagger's mistake
 
 
 def _modified_heads(objects: Sequence[Tag]) -> dict[str, set[str]]:
@@ -159,8 +220,17 @@ def _modified_heads(objects: Sequence[Tag]) -> dict[str, set[str]]:
     for tag in objects:
         counts = (str(tag.count),) if tag.count is not None and tag.count > 1 else ()
         for word in (*map(_stem, tag.attributes), *counts):
-            out.setdefault(word, set()).add(_stem(tag.lemma.rpartition(" ")[2]))
+            out.setdefault(word, set()).add(_head(tag))
     return out
+
+
+def _head(tag: Tag) -> str:
+    return _stem(tag.lemma.rpartition(" ")[2])
+
+
+def _colours(stems: tuple[str, ...]) -> tuple[frozenset[str], ...]:
+    runs = groupby(stems, lambda stem: stem in lex.COLOURS)
+    return tuple(frozenset(run) for is_colour, run in runs if is_colour)
 
 
 def _words_of(tag: Tag) -> tuple[str, ...]:

@@ -92,6 +92,7 @@ _LIGHT_VERBS = word_set("""
     fall stream shine pour filter illuminate reflect cast flood hit enter come spill glow play dance glint sparkle gleam
     bounce bathe glisten shimmer touch warm catch strike reach pass slip leak break glare drop
 """)
+_HUNG = word_set("painting portrait artwork engraving drawing print poster")
 _BE = frozenset(("is", "are", "was", "were", "'s"))
 _LOOKS = word_set("""
     small large big tiny tall short long wide narrow thick thin round square rectangular oval circular triangular wooden
@@ -213,8 +214,8 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
         return False
     if heads[0] in lex.PLACES:
         return not visible and words[start].tag != "IN" and _BLURRED.search(text) is not None
-    if heads[0] in lex.PICTURES and _has_look(words, verb, text):
-        return False
+    if (heads[0] in lex.PICTURES and _has_look(words, verb, text)) or (heads[0] in _HUNG and visible):
+        return False  # a picture in the scene
     if _is_about(words, start, verb, heads[0]):
         return True
     facts = heads[0] in lex.MEASURES or heads[0] in _FACTS or heads[0] in lex.PICTURES or first == "no"

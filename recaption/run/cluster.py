@@ -11,12 +11,13 @@ import json
 import os
 import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import ray
 from ray._private import worker
@@ -34,6 +35,7 @@ SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACC
 """Environment variables that are copied from the driver to all nodes. No secrets: Ray's dashboard shows them."""
 
 CONNECT_SECONDS = 10.0
+_END_SECONDS = 2.0  # between a failed call and the end of the daemon's process
 NODE_CHECK_SECONDS = 120.0  # for a node to unpack the code and to look at the output
 _TOKEN_REFUSED = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # how `ray job submit` hands the job's runtime environment to its entry point
@@ -204,9 +206,16 @@ def _local_replicas(replicas: Any) -> int:
 
 
 class Daemons:
-    """The raylet that this process is connected to, and the GCS if this process started it, as far as found."""
+    """The raylet that this process is connected to, and the GCS if this process started it, as far as found.
 
-    def __init__(self) -> None:
+    A context manager: a ClusterError that leaves it becomes the ClusterLost of `check` if one of them has ended. Ray
+    reports a lost task a moment before the raylet's process is gone.
+    """
+
+    def __init__(self, processes: Sequence[tuple[str, Any]] | None = None) -> None:
+        if processes is not None:
+            self._processes = list(processes)
+            return
         here = ray.get_runtime_context().get_node_id()
         sockets = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]
         found = [_listening_at(sockets[0])] if sockets else []
@@ -221,6 +230,17 @@ class Daemons:
                     f"{_DAEMONS[name]} has ended: it was killed, or the machine ran out of memory. "
                     "Answers so far are kept; run the same command again to continue"
                 )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: object) -> None:
+        if not isinstance(error, ClusterError) or isinstance(error, ClusterLost):
+            return
+        until = time.monotonic() + _END_SECONDS
+        while time.monotonic() < until:
+            self.check()
+            time.sleep(0.05)
 
 
 def _listening_at(socket: str) -> tuple[str, Any] | None:

@@ -143,7 +143,7 @@ def run(
         for text in unused:
             log.warn(f"not used: {text}")
         try:
-            with ray_cluster(plan), stop_requested() as stopping:
+            with ray_cluster(plan), stop_requested() as stopping, Daemons() as daemons:
                 job = Job(
                     source=source,
                     store_url=store.url,
@@ -153,7 +153,6 @@ def run(
                     retry_reasons=retry_reasons,
                     moved=has_unlisted_shards(store, source),
                 )
-                daemons = Daemons()
                 builder = None
                 if half != "generate":
                     builder = waited(lambda: Builder(plan, job, store, annotator, limit, RayPool(), log.emit), stop)

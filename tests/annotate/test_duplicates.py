@@ -49,3 +49,38 @@ SWAPPED = {
 @pytest.mark.parametrize("what", SWAPPED)
 def test_the_same_words_about_other_objects_are_no_duplicate(subs: Subs, what: str) -> None:
     assert [sub.dup_of for sub in subs(SWAPPED[what])] == [None, None]
+
+
+SET_APART = {
+    "another colour": "Next to her, a man in a green robe stands, his hands clasped together in front of him. "
+    "Next to her, a man in a brown robe stands, his hands clasped together in front of him.",
+    "another person": "He wears a black shirt with a white collar. She wears a black shirt with a white collar.",
+    "third": "The second musician, on the right, is dressed in a brown shirt and black pants. "
+    "The third musician, on the right, is dressed in a brown shirt and black pants.",
+    "another": "A man in a blue coat stands at the door. Another man in a blue coat stands at the door.",
+    "left and right": "His right hand rests on the keys, while his left hand rests on the pedals. "
+    "His left hand rests on the keys, while his right hand rests on the pedals.",
+    "colours in turn": "It is bright yellow with a few pink flowers behind it. "
+    "It is bright pink with a few yellow flowers behind it.",
+    "a quotation": 'The word "Swedish" is written on the side. The word "Airlines" is written on the side.',
+    "also, of someone else": "His arms are bent at the elbows. A boy sits there. His arms are also bent at the elbows.",
+    "a pronoun for someone else": "A man stands at the gate. He has short gray hair. "
+    "A woman walks by with a boy. He has short gray hair.",
+}
+
+
+@pytest.mark.parametrize("what", SET_APART)
+def test_what_sets_things_apart_makes_another_sentence(subs: Subs, what: str) -> None:
+    assert {sub.dup_of for sub in subs(SET_APART[what])} == {None}
+
+
+def test_a_repeated_pair_of_sentences_is_repeated_as_a_whole(subs: Subs) -> None:
+    text = "A man in a red coat stands at the gate. He has short gray hair. "
+    assert [sub.dup_of for sub in subs(text + text)] == [None, None, "k/long/0#0", "k/long/0#1"]
+
+
+def test_colours_of_one_thing_may_change_places(subs: Subs) -> None:
+    a, b = subs(
+        "The lighthouse at the end of the pier is red and white.", "The lighthouse at the pier's end is white and red."
+    )
+    assert b.dup_of == a.sub_id

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from samples import jpeg, sample, write_tar
 
-from recaption.errors import ClusterError, ConfigError
-from recaption.run.cluster import check_address, check_listening, runtime_env
+from recaption.errors import ClusterError, ClusterLost, ConfigError
+from recaption.run import cluster
+from recaption.run.cluster import Daemons, check_address, check_listening, runtime_env
 
 TESTS = Path(__file__).parent.parent
 ROOT = TESTS.parent
@@ -333,3 +335,22 @@ def test_a_submitted_job_runs_with_the_code_that_it_brings(
     (said,) = (json.loads(log.read_text()) for log in faults.glob("node-*"))
     assert "py_modules_files" in said["code"]
     assert (said["version"] == DRIVERS_VERSION) == (brings == "recaption")
+
+
+def test_a_lost_task_names_the_daemon_that_ended() -> None:
+    sleeper = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+    processes = [("raylet", psutil.Process(sleeper.pid))]
+    try:
+        with pytest.raises(ClusterLost, match=r"raylet\) has ended"), Daemons(processes):
+            sleeper.kill()  # Ray reports the task while the process is ending
+            raise ClusterError("Ray lost a task: The task's local raylet died")
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+
+
+def test_a_lost_task_keeps_its_message_while_all_daemons_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_END_SECONDS", 0.2)
+    with pytest.raises(ClusterError, match="lost a task") as raised, Daemons([("raylet", psutil.Process())]):
+        raise ClusterError("Ray lost a task: The task's local raylet died")
+    assert not isinstance(raised.value, ClusterLost)

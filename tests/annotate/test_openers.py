@@ -1,0 +1,71 @@
+"""Openers: frame phrases in front of content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from recaption.types import SubCaption
+
+Subs = Callable[..., tuple[SubCaption, ...]]
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("The image shows a dog.", "a dog."),
+        ("In this image, we can see two dogs.", "two dogs."),
+        ("This is a close-up photo of a red car.", "a red car."),
+        ("The picture is a photograph of a cat.", "a cat."),
+        ("A black-and-white photo of a bridge.", "a bridge."),
+        ("A high-angle, close-up shot captures a bowl on a table.", "a bowl on a table."),
+        ("An eye-level full outdoor shot on a sunny day shows a black car.", "a black car."),
+        ("A long shot at night shows a hill covered in snow.", "a hill covered in snow."),
+        ("Captured from a low angle, a lighthouse towers over the rocks.", "a lighthouse towers over the rocks."),
+        ("Captured at eye-level on an overcast day, a small jet stands here.", "a small jet stands here."),
+        ("In a medium, eye-level shot, two women read a book.", "two women read a book."),
+        ("From a bird's-eye perspective, a white plate holds some fruit.", "a white plate holds some fruit."),
+        ("Captured from a high angle, the photograph presents a striking view of a bridge.", "a bridge."),
+        ("Captured from a low angle, a full shot reveals the intricate details of a stone wall.", "a stone wall."),
+        ("The setting is a dark, eerie forest.", "a dark, eerie forest."),
+        ("The primary focus is on a white sofa.", "a white sofa."),
+        ("The focal point of the image is a large tree.", "a large tree."),
+        ("Depicted is a red car.", "a red car."),
+        ("Presented here is a side view of a fire engine.", "a fire engine."),
+        ("It's a black and white photo of a dog.", "a dog."),
+        ("This appears to be a photograph of a kitchen.", "a kitchen."),
+        ("The image captures a football match.", "a football match."),  # an event is content
+        ("A photo of a dog that sleeps on a bed.", "a dog that sleeps on a bed."),
+    ],
+)
+def test_the_content_starts_after_the_openers(subs: Subs, text: str, content: str) -> None:
+    (sub,) = subs(text)
+    assert sub.is_boilerplate
+    assert text[sub.content_start :] == content
+    assert not sub.is_meta
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The man shows his hand.",
+        "The image shows",
+        "A photo of a soldier lies on a desk.",
+        "The portrait of a king hangs on the wall.",
+        "In the center of the image, a cat sits.",
+        "On the left side of the image, there is a tree.",
+        "The background is a brick wall.",
+        "Taken from the shelf, the book lies on the table.",
+        "Captured mid-jump, a dog reaches for the ball.",
+    ],
+)
+def test_a_sentence_without_a_frame_phrase_is_all_content(subs: Subs, text: str) -> None:
+    (sub,) = subs(text)
+    assert not sub.is_boilerplate and sub.content_start == 0
+    assert not sub.is_meta
+
+
+def test_an_opener_of_a_picture_remains_a_statement_about_the_picture(subs: Subs) -> None:
+    (sub,) = subs("Shot from a low angle, the picture emphasizes height.")
+    assert sub.is_meta and not sub.is_boilerplate
