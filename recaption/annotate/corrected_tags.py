@@ -119,8 +119,11 @@ def _by_context(tokens: Sequence[Token], i: int, before: Token | None) -> str:
         return "JJ" if copula in lex.COPULAS and next_tag in (".", ",", "CC") else tag  # "are still wobbly"
     if tag == "CC":
         return "DT" if next_tag == "NNS" else tag  # "both hands"
-    is_noun = tag == "VBN" and before is not None and before.text in ("a", "an") and next_tag in FINITE
-    return "NN" if is_noun else tag  # "a moped is parked"
+    if tag != "VBN" or before is None:
+        return tag
+    if before.text in ("has", "have") and next_tag == "NNS" and text in lex.ADJECTIVES:
+        return "JJ"  # "has serrated edges"
+    return "NN" if before.text in ("a", "an") and next_tag in FINITE else tag  # "a moped is parked"
 
 
 def _noun(text: str) -> str:

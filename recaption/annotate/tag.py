@@ -59,6 +59,7 @@ _STATEFUL = (
 )
 """Words whose text, not only their tag, changes the state of the scan."""
 _STATEFUL_TAGS = frozenset((",", "CC", "WDT", "WP"))
+_MAX_CLAUSE = 40  # words behind a noun in which a finite verb is looked for
 _MAX_JOINED = 4  # words from "and" to the second of two nouns
 _MAX_COUNT = 1000
 _MAX_SUBJECTS = 12  # of one predicate
@@ -231,7 +232,7 @@ class _Scan:
         """Whether the clause around the word at `k` has a finite verb."""
         if self.verb:
             return True
-        for token in self.tokens[k + 1 :]:
+        for token in self.tokens[k + 1 : k + 1 + _MAX_CLAUSE]:
             if token.tag in FINITE:
                 return True
             if token.tag in (",", "WDT", "WP") or token.text in _CLAUSE:

@@ -160,7 +160,7 @@ def _in_long_list(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bool
     if roles[i - 1] != SKIP or tokens[i - 1].tag != ",":
         return False
     j, commas = i - 1, 0
-    while j >= 0 and roles[j] in (ADJECTIVE, SKIP):
+    while j >= max(0, i - _MAX_PREDICATE) and roles[j] in (ADJECTIVE, SKIP):
         commas += tokens[j].tag == ","
         j -= 1
     return commas > 1 and not (j >= 0 and tokens[j].text in lex.COPULAS)
@@ -180,7 +180,10 @@ def coordinates(tokens: Sequence[Token], i: int) -> bool:
         return False
     following = tag_at(tokens, j + 1)
     is_participle = token.tag in ("VBN", "VBG") or (token.tag in ("NN", "VBD") and "-" in token.text)
-    return is_participle and (following in NOUNS or following in ADJECTIVES)  # "a red, double-decker bus"
+    if following == ",":
+        following = tag_at(tokens, j + 2)  # "an old, rusted, green truck"
+    continues = following in NOUNS or following in ADJECTIVES
+    return is_participle and continues  # "a red, double-decker bus"
 
 
 def _is_predicate(tokens: Sequence[Token], i: int) -> bool:
