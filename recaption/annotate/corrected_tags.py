@@ -13,6 +13,8 @@ _ADJECTIVE_ENDINGS = ("ed", "ing", "est", "ly", "ish", "less", "wide", "ian", "e
 _AFTER_PHRASE = frozenset(("IN", "VBZ", "VBD", "VBP", "MD", ".", "WDT"))  # tags that can follow a complete phrase
 _AUXILIARIES = frozenset(("has", "have", "be", "do", "does"))
 _NO_ATTRIBUTES = lex.META | lex.COLOURS | lex.NOT_ATTRIBUTES | lex.NUMBERS.keys()
+_BEHIND_FIRST_NOUN = frozenset(("IN", "CC", ",", ":", ""))
+_IMPERATIVES = frozenset(("look", "note", "see", "notice", "sorry", "please", "think", "based"))
 _LONGEST_DETERMINER = len("another")
 _CONTEXTUAL = ("VBN", "VBZ", "VB", "VBP", "UH", "CC")
 _MAX_CACHED = 8192  # words of one tag
@@ -95,7 +97,11 @@ _VERDICTS = {tag: _Verdicts(tag) for tag in ("NN", "JJ", "NNS", "NNP", "RB", "JJ
 def _by_context(tokens: Sequence[Token], i: int, before: Token | None) -> str:
     """The tag of the word at `i`; `before` is the word before it, corrected."""
     text, tag = tokens[i].text, tokens[i].tag
-    if tag in _CONTEXTUAL and before is not None and tag not in ("VBN", "CC"):
+    if tag in _CONTEXTUAL and tag not in ("VBN", "CC"):
+        if before is None:
+            base = singular(text) if tag == "VBZ" else text
+            ends = tag_at(tokens, 1) in _BEHIND_FIRST_NOUN and not (base in lex.VERBS or base in lex.ONLY_VERBS)
+            return _noun(text) if ends and base not in _IMPERATIVES else tag  # "Pancakes with syrup"
         if _precedes_noun(before, tokens[i]):
             return "NNS" if tag == "VBZ" else "NN"
         return tag

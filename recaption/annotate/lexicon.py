@@ -124,7 +124,7 @@ MATERIALS: Final = word_set("""
     hemp jute spandex lycra mosaic
 """)
 
-LOOKS: Final = word_set("vintage plaid paisley tartan gradient floral patchwork checkerboard herringbone ombre sepia")
+LOOKS: Final = word_set("baby vintage plaid paisley tartan gradient floral patchwork checkerboard herringbone sepia")
 """Nouns that, before another noun, describe its look."""
 
 GROWN: Final = word_set("""
@@ -159,7 +159,8 @@ VERBS: Final = word_set("""
     glisten glitter glow grace grapple graze grill grin grip grow growl gush hang haul heap heave hide hike hiss hit
     hoist hold honk hop hover howl huddle hug hum hurl ignite include indicate inspect intercept intersect jab jeer
     jog jump jut kick knead kneel knock land lap lash laugh launch lead leak lean leap lend lick lie lift line list
-    litter load lob lock loll look loom lounge lunge lurch march meander meditate melt meow merge migrate mirror mix moo moor
+    litter load lob lock loll look loom lounge lunge lurch march meander meditate melt meow merge migrate mirror mix
+    moo moor
     mop name nap neigh nest nibble nudge observe occupy offer ooze open overlook pace pack paddle paint parade park
     pass pat pave peak peek peel peep peer pepper perch perform photograph pile pin pitch play pleat plunge point poke
     polish ponder pose pounce pound pour prance pray press prop protrude pull punch purr push putt race ramble reach

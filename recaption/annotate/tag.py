@@ -59,6 +59,14 @@ _STATEFUL = (
 )
 """Words whose text, not only their tag, changes the state of the scan."""
 _STATEFUL_TAGS = frozenset((",", "CC", "WDT", "WP"))
+_FIGURATIVE_BEHIND = {
+    "field": ("depth of",),
+    "eye": ("the",),  # "draws the eye"
+    "stage": ("center", "centre"),
+    "scale": ("of", "and"),  # "a sense of scale"
+    "shadow": ("light and",),
+}
+"""Words behind which a noun names no thing."""
 _MAX_CLAUSE = 40  # words behind a noun in which a finite verb is looked for
 _MAX_JOINED = 4  # words from "and" to the second of two nouns
 _MAX_COUNT = 1000
@@ -217,7 +225,8 @@ class _Scan:
                 return False
             return following in _AFTER_VERB or (not is_last and phrase.count == 1)
         if token.text.endswith("ing"):
-            return following in ("DT", "PRP$", "NNS") and _verb_of(token.text) in lex.VERBS
+            takes_object = following in ("DT", "PRP$", "NNS") and _verb_of(token.text) in lex.VERBS
+            return takes_object or (is_last and lex.is_abstract(token.text) and not lex.is_abstract(before.text))
         if token.text not in lex.VERBS or self._has_finite(k):
             return False
         if before.tag == "NNS":
@@ -559,10 +568,7 @@ class _Scan:
             return following == "of"
         if head == "character":
             return noun.tag == "NN"  # "gives it a timeless character", but "Chinese characters"
-        if head in ("scale", "shadow"):
-            return phrase.bare and len(nouns) == 1 and not phrase.attributes and noun.tag == "NN"
-        words = {"field": ("depth of",), "eye": ("the",), "stage": ("center", "centre")}.get(head, ())
-        return any(self._follows(nouns[0], word) for word in words)
+        return any(self._follows(nouns[0], words) for words in _FIGURATIVE_BEHIND.get(head, ()))
 
     def _is_substance(self, noun: Token) -> bool:
         """Whether "of" in front of a material does not follow a measure: "a roof of glass", but "a sheet of paper"."""

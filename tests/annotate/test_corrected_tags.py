@@ -39,6 +39,8 @@ def _tokens(tagged: str, lemma: str = "") -> list[Token]:
         ("a/DT fire/NN extinguisher/DT", "DT NN NN"),
         ("three/CD golden/JJ pancakes/VBZ", "CD JJ NNS"),
         ("her/PRP$ watch/VB", "PRP$ NN"),
+        ("pancakes/VBZ with/IN syrup/NN", "NNS IN NN"),
+        ("look/VB at/IN it/PRP", "VB IN PRP"),
         ("both/CC hands/NNS", "DT NNS"),
         ("a/DT high-angle/NN ,/, wide/JJ shot/NN", "DT JJ , JJ NN"),
         ("light/NN blue/JJ sky/NN", "JJ JJ NN"),
