@@ -62,7 +62,7 @@ def _by_word(text: str, tag: str) -> str:
             return "JJ" if text.rpartition("-")[2] in lex.COLOURS else _IN_CONTEXT
         if text in lex.ONLY_VERBS:
             return "VBP"
-        return _IN_CONTEXT if text == "light" else _noun(text)
+        return _IN_CONTEXT if text == "light" or text in lex.COLOURS else _noun(text)
     if tag == "JJ":
         if text.endswith("ly") and text not in lex.ADJECTIVES and text not in lex.OTHER_ADJECTIVES:
             return "RB"
@@ -110,6 +110,8 @@ def _by_context(tokens: Sequence[Token], i: int, before: Token | None) -> str:
     if tag == "NN":
         if text == "light":
             is_adjective = following is not None and following.text in lex.COLOURS
+        elif text in lex.COLOURS:
+            is_adjective = next_tag == "JJ"  # "bright white fluffy clouds"
         else:  # "a loose-fitting white shirt", "a high-angle, close-up shot"
             is_adjective = next_tag == "JJ" or (next_tag == "," and coordinates(tokens, i + 1))
         return "JJ" if is_adjective else _noun(text)
@@ -119,7 +121,7 @@ def _by_context(tokens: Sequence[Token], i: int, before: Token | None) -> str:
     if tag == "NNP":
         if before is None:
             return "RB" if text in lex.ADVERBS else "JJ" if text in lex.ADJECTIVES else tag
-        return "JJ" if next_tag in ("NN", "NNS") and text not in lex.ADVERBS else tag
+        return "JJ" if next_tag in ("NN", "NNS", "JJ") and text not in lex.ADVERBS else tag
     if tag == "RB":
         copula = tokens[i - (2 if tag_at(tokens, i - 1) == "RB" else 1)].text if i > 1 else ""
         return "JJ" if copula in lex.COPULAS and next_tag in (".", ",", "CC") else tag  # "are still wobbly"

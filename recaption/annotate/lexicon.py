@@ -74,8 +74,11 @@ OUTLINES: Final = word_set("edge top center centre")
 """Places that are objects only when they have a look: "serrated edges", "yellow centres"."""
 
 COLOUR_NOUNS: Final = word_set("color colour hue shade tone tint")
-BLENDS: Final = word_set("blend mix mixture combination palette shade")
+BLENDS: Final = word_set("blend mix mixture combination palette shade canvas expanse")
 """Nouns that, before "of", introduce the colours of what was named before."""
+
+COLOURED_SURFACES: Final = word_set("canvas expanse")
+"""Nouns that may stand for what has a colour: "the sky, a clear blue canvas"."""
 
 LOOK_NOUNS: Final = COLOUR_NOUNS | word_set("pattern font typeface texture finish style scheme design effect shape")
 """Nouns for a look. The nouns in front of them describe it, and are no objects: "a checkerboard pattern"."""
@@ -91,7 +94,7 @@ MEASURES: Final = word_set("""
     selection dozen hundred thousand trio quartet multitude handful mixture combination line column host piece slice
     amount majority part section portion layer patch strip touch hint sort kind type style mix pile stack crowd herd
     flock swarm sea wealth myriad abundance body riot spectrum medley smattering sprinkling scattering burst pop blend
-    gradient carpet blanket expanse array canvas
+    gradient carpet blanket tapestry expanse array canvas
 """)
 """Nouns that, before "of", only measure the noun after it."""
 MEASURES_THAT_ARE_OBJECTS: Final = word_set("pile stack crowd herd flock slice patch strip swarm")
@@ -327,7 +330,7 @@ _MORE_ABSTRACT = word_set("""
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
-    case character opener extinguisher
+    case character opener extinguisher relief
     ship spaceship airship battleship warship facility university neighborhood hood harness
 """)
 

@@ -402,6 +402,9 @@ class _Scan:
             j += 1
         if self.has_colour and (look := self._look(i + 1)) is not None:
             self._add_attributes(about, look)
+            for j in range(i + 1, self.look_end):
+                if self.tokens[j].text in lex.COLOURS:
+                    self.roles[j] = OTHER
             return
         stop = tokens[j] if j < len(tokens) else None
         continues = tokens[j - 1].text in _CONJUNCTIONS  # "is clean, but nobody …": the noun belongs to the next clause
@@ -424,7 +427,11 @@ class _Scan:
                 words = words if token.text in lex.COLOUR_NOUNS else []
                 j += 2
                 continue
-            if token.text in lex.COLOUR_NOUNS or (token.text[:-1] in lex.COLOUR_NOUNS and token.tag == "NNS"):
+            if (
+                token.text in lex.COLOURED_SURFACES
+                or token.text in lex.COLOUR_NOUNS
+                or (token.text[:-1] in lex.COLOUR_NOUNS and token.tag == "NNS")
+            ):
                 j += 1
                 break
             if token.text in lex.COLOURS:
