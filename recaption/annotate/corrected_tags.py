@@ -84,6 +84,8 @@ def _by_word(text: str, tag: str) -> str:
     if tag == "NNP":
         return _IN_CONTEXT if text in lex.ADJECTIVES or text in lex.ADVERBS or text in lex.COLOURS else tag
     if tag == "VBN":
+        if text in lex.MATERIALS and text != "felt":
+            return "NN"
         return "JJ" if "-" in text else _IN_CONTEXT
     if tag in ("VBZ", "VB", "VBP", "UH"):
         return tag if text in lex.COPULAS or text in _AUXILIARIES else _IN_CONTEXT

@@ -151,8 +151,8 @@ NOT_ATTRIBUTES: Final = word_set("""
 VERBS: Final = word_set("""
     add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
     beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
-    bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
-    char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command
+    bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cascade cast catalog catch celebrate
+    chant char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command
     contain convey cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl
     curtsy curve cut dance dangle dash date daydream decorate depict descend dip disappear disembark display dive
     divide dock dodge dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum

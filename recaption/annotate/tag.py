@@ -196,6 +196,7 @@ class _Scan:
             self.measured = None
         bare = i + 1 < len(self.roles) and self.roles[i + 1] in (NOUN, ADJECTIVE)
         denied = text == "without" or (bare and text in _NEGATIVE_CONJUNCTIONS)
+        denied = denied or (text == "of" and i > 0 and self.tokens[i - 1].text == "devoid")
         return _Phrase(denied=denied or (phrase.denied and text in _LIST_SEPARATORS))
 
     def _without_verb(self, i: int, end: int, phrase: _Phrase) -> int:

@@ -113,7 +113,9 @@ def tag_at(tokens: Sequence[Token], i: int) -> str:
 @lru_cache(maxsize=8192)
 def _is_always_noun(text: str) -> bool:
     """Whether `_set_noun_role` leaves a word that is tagged as a noun as it is."""
-    if not text[:1].isalnum() or text in lex.NEVER_NOUNS or text in lex.UNITS or text in lex.COLOURS:
+    if not text[:1].isalnum() or text in lex.NEVER_NOUNS or text in lex.UNITS:
+        return False
+    if text in lex.COLOURS or text in lex.MATERIALS:
         return False
     return not text.endswith("ed")
 
@@ -126,8 +128,12 @@ def _set_noun_role(tokens: Sequence[Token], roles: list[int], i: int) -> None:
         roles[i] = ADJECTIVE if tag_at(tokens, i + 1) in NOUNS else OTHER
     elif text in lex.UNITS and tag_at(tokens, i - 1) == "CD":
         roles[i - 1] = roles[i] = SKIP  # "a 12 oz bottle" is one
-    elif text in lex.COLOURS and (coordinates(tokens, i + 1) or _is_predicate(tokens, i)):
-        roles[i] = ADJECTIVE
+    elif text in lex.COLOURS:
+        if coordinates(tokens, i + 1) or _is_predicate(tokens, i):
+            roles[i] = ADJECTIVE
+    elif text in lex.MATERIALS and tag_at(tokens, i + 1) == "CC" and tag_at(tokens, i + 3) in NOUNS:
+        if tokens[i + 2].text in lex.MATERIALS:
+            roles[i] = ADJECTIVE  # "a stone and brick pedestal"
 
 
 def _is_attributive(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bool:
@@ -176,6 +182,8 @@ def coordinates(tokens: Sequence[Token], i: int) -> bool:
     token = tokens[j]
     if token.tag in ADJECTIVES or (token.text in lex.COLOURS and token.tag == "NN"):
         return True
+    if token.text in lex.MATERIALS and token.tag == "NN" and tag_at(tokens, j + 1) in NOUNS:
+        return True  # "a stone and brick pedestal"
     if tokens[i].tag != ",":
         return False
     following = tag_at(tokens, j + 1)

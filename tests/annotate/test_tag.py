@@ -103,6 +103,8 @@ LABELLED |= {
     "The men are holding flowers and wearing black hats.": "man flower hat:black",
     "The cat is larger than the dog.": "cat dog",
     "The men are clad in kimonos.": "man kimono",
+    "It stands on a stone and brick pedestal.": "pedestal:stone+brick*1",
+    "The sky is devoid of clouds.": "sky",
     # no attributes in lemmas
     "A turbulent river runs in varying shades of blue.": "river:turbulent*1",
     "A glass of red wine.": "glass*1 wine:red",
