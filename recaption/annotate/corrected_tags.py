@@ -78,9 +78,8 @@ def _by_word(text: str, tag: str) -> str:
         return tag if is_known or not _is_noun(text) else _noun(text)
     if tag == "JJS":
         return tag if text.endswith("st") or not _is_noun(text) else _noun(text)
-    if tag in ("DT", ","):
-        longest = _LONGEST_DETERMINER if tag == "DT" else 1
-        return "NN" if len(text) > longest and text.isalpha() else tag
+    if tag == "DT":
+        return "NN" if len(text) > _LONGEST_DETERMINER else tag  # "extinguisher"
     if tag == "NNP":
         return _IN_CONTEXT if text in lex.ADJECTIVES or text in lex.ADVERBS or text in lex.COLOURS else tag
     if tag == "VBN":
@@ -92,7 +91,7 @@ def _by_word(text: str, tag: str) -> str:
     return _IN_CONTEXT if text == "both" and tag == "CC" else tag
 
 
-_VERDICTS = {tag: _Verdicts(tag) for tag in ("NN", "JJ", "NNS", "NNP", "RB", "JJS", "DT", ",", *_CONTEXTUAL)}
+_VERDICTS = {tag: _Verdicts(tag) for tag in ("NN", "JJ", "NNS", "NNP", "RB", "JJS", "DT", *_CONTEXTUAL)}
 """By tag. Words with other tags are left alone."""
 
 

@@ -152,31 +152,31 @@ VERBS: Final = word_set("""
     add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
     beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
     bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cascade cast catalog catch celebrate
-    chant char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb command
-    contain convey cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl
-    curtsy curve cut dance dangle dash date daydream decorate depict descend dip disappear disembark display dive
-    divide dock dodge dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum
-    dry dunk eat eddy edge elbow emerge empty encircle enclose engulf envelop evoke examine extend extinguish face
-    fade fall fasten feature feed festoon fill flank flap flash flatten flee flex flicker fling float flock flood flow
-    flutter fly foam fold frame freeze froth fry gallop gape garnish gather gaze gesture give glance gleam glide glint
-    glisten glitter glow grace grapple graze grill grin grip grow growl gush hang haul heap heave hide hike hiss hit
-    hoist hold honk hop hover howl huddle hug hum hurl ignite include indicate inspect intercept intersect jab jeer
-    jog jump jut kick knead kneel knock land lap lash laugh launch lead leak lean leap lend lick lie lift line list
-    litter load lob lock loll look loom lounge lunge lurch march meander meditate melt meow merge migrate mirror mix
-    moo moor
-    mop name nap neigh nest nibble nudge observe occupy offer ooze open overlook pace pack paddle paint parade park
-    pass pat pave peak peek peel peep peer pepper perch perform photograph pile pin pitch play pleat plunge point poke
-    polish ponder pose pounce pound pour prance pray press prop protrude pull punch purr push putt race ramble reach
-    read recline reflect rest return ride rim ripple rise roam roll roost row rub ruffle run rush sag sail salute
-    saunter scan scatter scratch scribble scroll scrub seep sell serve shelve shimmer shine shoot shop shove show
-    shroud sign signal simmer sing sit sizzle skate sketch ski skip slant sleep slice slide slip slither slope slouch
-    slump smear smile smoke smolder snake sniff snooze soak soar sort spar sparkle spatter speed spill spin splash
-    splatter split sprawl spray spread sprinkle sprint sprout squash squat squeeze squirt stack stagger stain stalk
-    stand stare steam steer stick stir stomp stoop streak stream stretch strike stroke stroll strum study stumble
-    suggest sunbathe support surf surge surround survey suspend sway sweep swell swerve swim swing swirl swoop tackle
-    tap tether throw tie tile tilt tiptoe toast top toss tow tower trail trample tread trickle trip trot tuck tug
-    tumble turn tweet twist type unload unlock unpack unwrap vanish veer volley waddle wade wait walk wander wash
-    watch wave wear weave wheel whisk wield wilt wind wipe wobble worship wrap wrestle write yawn zigzag zip
+    chant char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb
+    command contain convey cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple
+    crush curl curtsy curve cut dance dangle dash date daydream decorate depict descend dip disappear disembark
+    display dive divide dock dodge dominate doodle dot doze drag drain drape draw drench dribble drift drink drip
+    droop drop drum dry dunk eat eddy edge elbow emerge empty encircle enclose engulf envelop evoke examine extend
+    extinguish face fade fall fasten feature feed festoon fill flank flap flash flatten flee flex flicker fling float
+    flock flood flow flutter fly foam fold frame freeze froth fry gallop gape garnish gather gaze gesture give glance
+    gleam glide glint glisten glitter glow grace grapple graze grill grin grip grow growl gush hang haul heap heave
+    hide hike hiss hit hoist hold honk hop hover howl huddle hug hum hurl ignite include indicate inspect intercept
+    intersect jab jeer jog jump jut kick knead kneel knock land lap lash laugh launch lead leak lean leap lend lick
+    lie lift line list litter load lob lock loll look loom lounge lunge lurch march meander meditate melt meow merge
+    migrate mirror mix moo moor mop name nap neigh nest nibble nudge observe occupy offer ooze open overlook pace pack
+    paddle paint parade park pass pat pave peak peek peel peep peer pepper perch perform photograph pile pin pitch
+    play pleat plunge point poke polish ponder pose pounce pound pour prance pray press prop protrude pull punch purr
+    push putt race ramble reach read recline reflect rest return ride rim ripple rise roam roll roost row rub ruffle
+    run rush sag sail salute saunter scan scatter scratch scribble scroll scrub seep sell serve shelve shimmer shine
+    shoot shop shove show shroud sign signal simmer sing sit sizzle skate sketch ski skip slant sleep slice slide slip
+    slither slope slouch slump smear smile smoke smolder snake sniff snooze soak soar sort spar sparkle spatter speed
+    spill spin splash splatter split sprawl spray spread sprinkle sprint sprout squash squat squeeze squirt stack
+    stagger stain stalk stand stare steam steer stick stir stomp stoop streak stream stretch strike stroke stroll
+    strum study stumble suggest sunbathe support surf surge surround survey suspend sway sweep swell swerve swim swing
+    swirl swoop tackle tap tether throw tie tile tilt tiptoe toast top toss tow tower trail trample tread trickle trip
+    trot tuck tug tumble turn tweet twist type unload unlock unpack unwrap vanish veer volley waddle wade wait walk
+    wander wash watch wave wear weave wheel whisk wield wilt wind wipe wobble worship wrap wrestle write yawn zigzag
+    zip
 """)
 """Verbs in captions that taggers often tag as nouns: "gulls circle", "the lamp hangs"."""
 

@@ -207,6 +207,11 @@ def _starter_follows(text: str, at: int, end: int) -> bool:
 
 def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower_style: bool) -> int | None:
     """The end of the sentence if `stop` is its last full stop, or None if the sentence continues."""
+    at = stop.end()
+    if stop[0] == "." and at + 1 < end and text[at] == " " and text[at + 1].isupper() and not inside[at - 1]:
+        capital = _WORD.match(text, at + 1, min(end, at + 25))  # most stops: ". The"
+        is_abbreviation = _is_abbreviation(text, at - 1, text[at + 1], capital[0] if capital else "", lower_style)
+        return None if is_abbreviation else at
     closed = _CLOSERS.match(text, stop.end(), end).end()  # type: ignore[union-attr]
     closed = _drop_openers(text, stop.end(), closed, end)
     if closed == stop.end() and inside[stop.start()] and _SPACED_QUOTE.match(text, closed, end):

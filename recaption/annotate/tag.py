@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from recaption.annotate import lexicon as lex
 from recaption.annotate.corrected_tags import corrected
@@ -77,7 +77,7 @@ _MAX_SUBJECTS = 12  # of one predicate
 class _Phrase:
     """The words of the current noun phrase before its nouns."""
 
-    attributes: list[Token] = field(default_factory=list)
+    attributes: tuple[Token, ...] = ()
     count: int | None = None
     denied: bool = False
     bare: bool = True  # no determiner yet
@@ -98,7 +98,9 @@ class _Found:
 def tags(tokens: Sequence[Token], text: str) -> tuple[Tag, ...]:
     """The tags of one sub-caption, in order. `tokens` are its words outside quotes; `text` is the text of the whole
     caption, into which the offsets of tokens and tags point."""
-    return tuple(_Scan(corrected(join_hyphens(tokens)), text).run())
+    if tokens and "-" in text[tokens[0].start : tokens[-1].end]:
+        tokens = join_hyphens(tokens)
+    return tuple(_Scan(corrected(tokens), text).run())
 
 
 class _Scan:
@@ -114,7 +116,7 @@ class _Scan:
         self.subjects: list[int] = []  # indices in `found` of the subjects of the clause
         self.measured: int | None = None  # count of a measure before "of": "a pair of shoes"
         self.drinks: bool | None = None  # whether the sentence names drinks or dishes; computed only for "glasses"
-        self.has_colour = not lex.COLOURS.isdisjoint([token.text for token in tokens])
+        self.has_colour: bool | None = None  # whether a word is a colour; computed only when needed
         self.look_end = 0  # index of the word behind the last look
         self.material = -1  # index in `found` of a phrase directly followed by "made of"
 
@@ -134,7 +136,7 @@ class _Scan:
                 i = end
                 continue
             if role == ADJECTIVE:
-                phrase.attributes.append(tokens[i])
+                phrase.attributes += (tokens[i],)
             elif role == DETERMINER:
                 phrase = self._determiner(i, phrase)
             elif role == NUMBER:
@@ -252,7 +254,8 @@ class _Scan:
     def _close(self, phrase: _Phrase, i: int, end: int) -> bool:
         """Add the phrase whose nouns are tokens[i:end]. Returns whether its presence is denied."""
         tokens = self.tokens
-        nouns, attributes = tokens[i:end], phrase.attributes
+        nouns = tokens[i:end]
+        attributes: Sequence[Token] = phrase.attributes
         measured, self.measured = self.measured, None
         material, self.material = self.material, -1
         self.negative = False
@@ -260,12 +263,12 @@ class _Scan:
         fixed = ""
         if attributes and attributes[-1].text in lex.FIXED_FIRST and _is_fixed(attributes[-1], nouns[0]):
             fixed, attributes = attributes[-1].text, attributes[:-1]
-        elif len(nouns) > 1 and (attributes or len(nouns) > 2):
+        elif len(nouns) > 1 and nouns[0].text in ("stainless", "steel") and (attributes or len(nouns) > 2):
             front = [*attributes[-1:], *nouns[:1]] if nouns[0].text == "steel" else nouns[:2]
             others = [noun for noun in nouns if noun not in front]
             if others and [word.text for word in front] == ["stainless", "steel"]:
-                attributes = [a for a in attributes if a not in front]
-                attributes.append(Token("stainless steel", "JJ", front[0].start, front[1].end))
+                steel = Token("stainless steel", "JJ", front[0].start, front[1].end)
+                attributes = [*(a for a in attributes if a not in front), steel]
                 nouns = others
         while len(nouns) > 1 and not fixed and (_is_modifier(nouns[0]) or nouns[0].text in lex.META):
             front_two = " ".join(noun.text for noun in nouns[:2])
@@ -334,7 +337,7 @@ class _Scan:
         self,
         phrase: _Phrase,
         nouns: list[Token],
-        attributes: list[Token],
+        attributes: Sequence[Token],
         measured: int | None,
         kind: TagKind,
         lemma: str,
@@ -401,7 +404,7 @@ class _Scan:
             if not is_skipped:
                 adjectives.append(tokens[j].text)
             j += 1
-        if self.has_colour and (look := self._look(i + 1)) is not None:
+        if self._names_colour() and (look := self._look(i + 1)) is not None:
             self._add_attributes(about, look)
             for j in range(i + 1, self.look_end):
                 if self.tokens[j].text in lex.COLOURS:
@@ -413,6 +416,11 @@ class _Scan:
             self._add_attributes(about, adjectives)
         elif stop.tag in NOUNS and ended > 0:
             self._add_attributes(about, adjectives[:ended])  # "is clean, and white lines mark the path"
+
+    def _names_colour(self) -> bool:
+        if self.has_colour is None:
+            self.has_colour = not lex.COLOURS.isdisjoint([token.text for token in self.tokens])
+        return self.has_colour
 
     def _look(self, i: int) -> list[str] | None:
         """The attributes of the words from `i` on if they are a colour, not a thing: "a rich brown", "a blend of grey
@@ -459,7 +467,7 @@ class _Scan:
         tokens = self.tokens
         if not self.found or i + 2 >= len(tokens) or self.found[-1].nouns[-1].end != tokens[i - 1].end:
             return
-        if not self.has_colour:
+        if not self._names_colour():
             return
         if tokens[i + 1].text in ("a", "an"):
             look = self._look(i + 1)
@@ -510,7 +518,7 @@ class _Scan:
                 known.extend(a for a in attributes if a not in lex.NOT_ATTRIBUTES and a not in known)
 
     def _kind_of(
-        self, nouns: list[Token], head: str, phrase: _Phrase, attributes: list[Token], following: str
+        self, nouns: list[Token], head: str, phrase: _Phrase, attributes: Sequence[Token], following: str
     ) -> TagKind | None:
         """The kind of tag for these nouns; None if they are not words or name nothing ("on the other hand")."""
         last = nouns[-1]
@@ -546,7 +554,7 @@ class _Scan:
         return "abstract" if lex.is_abstract(head) and _name(nouns) not in lex.KEPT_COMPOUNDS else "object"
 
     def _is_described(
-        self, nouns: list[Token], head: str, phrase: _Phrase, attributes: list[Token], following: str
+        self, nouns: list[Token], head: str, phrase: _Phrase, attributes: Sequence[Token], following: str
     ) -> bool:
         """Whether a word for the picture or a place in it is an object here: "white letters", "serrated edges"."""
         if head not in lex.PHYSICAL or nouns[-1].text == "focus":

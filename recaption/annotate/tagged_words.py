@@ -131,9 +131,10 @@ def _set_noun_role(tokens: Sequence[Token], roles: list[int], i: int) -> None:
     elif text in lex.COLOURS:
         if coordinates(tokens, i + 1) or _is_predicate(tokens, i):
             roles[i] = ADJECTIVE
-    elif text in lex.MATERIALS and tag_at(tokens, i + 1) == "CC" and tag_at(tokens, i + 3) in NOUNS:
-        if tokens[i + 2].text in lex.MATERIALS:
-            roles[i] = ADJECTIVE  # "a stone and brick pedestal"
+    elif (
+        tag_at(tokens, i + 1) == "CC" and tag_at(tokens, i + 3) in NOUNS and {text, tokens[i + 2].text} <= lex.MATERIALS
+    ):
+        roles[i] = ADJECTIVE  # "a stone and brick pedestal"
 
 
 def _is_attributive(tokens: Sequence[Token], roles: Sequence[int], i: int) -> bool:
