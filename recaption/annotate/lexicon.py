@@ -80,7 +80,9 @@ BLENDS: Final = word_set("blend mix mixture combination palette shade canvas exp
 COLOURED_SURFACES: Final = word_set("canvas expanse")
 """Nouns that may stand for what has a colour: "the sky, a clear blue canvas"."""
 
-LOOK_NOUNS: Final = COLOUR_NOUNS | word_set("pattern font typeface texture finish style scheme design effect shape")
+LOOK_NOUNS: Final = COLOUR_NOUNS | word_set(
+    "pattern font typeface texture finish style scheme design effect shape quality"
+)
 """Nouns for a look. The nouns in front of them describe it, and are no objects: "a checkerboard pattern"."""
 
 BURSTS: Final = word_set("pop splash spray burst dash riot drop spark jolt")
@@ -115,8 +117,8 @@ NUMBERS: Final = {
 COLOURS: Final = word_set("""
     red orange yellow green blue purple pink brown black white grey gray gold silver beige tan cream ivory maroon navy
     teal turquoise cyan magenta violet lavender indigo crimson scarlet burgundy khaki olive bronze copper golden rose
-    peach coral mint charcoal mustard aqua lilac amber emerald taupe ochre sepia rust ginger azure chartreuse mauve
-    fuchsia cobalt sapphire ruby blond blonde brunette off-white
+    peach coral mint charcoal mustard aqua lilac amber emerald taupe slate ochre sepia rust ginger azure chartreuse
+    mauve fuchsia cobalt sapphire ruby blond blonde brunette off-white
 """)
 MATERIALS: Final = word_set("""
     wood metal stone brick glass plastic leather cotton wool silk denim paper cardboard concrete marble granite steel
@@ -245,7 +247,7 @@ NEVER_NOUNS: Final = word_set("""
 """Words that are never nouns, even if tagged as such."""
 
 COLOURED_THINGS: Final = word_set(
-    "orange rose peach olive lime plum violet lavender copper bronze gold silver lilac rust ruby emerald"
+    "orange rose peach olive lime plum violet lavender copper bronze gold silver lilac rust ruby emerald slate"
 )
 """Colours that are also objects."""
 

@@ -538,7 +538,7 @@ class _Scan:
             return "object" if is_object else "meta"
         if head in lex.COLOURS and len(nouns) == 1 and head not in lex.COLOURED_THINGS:
             return "meta"  # "a palette of greens and greys"
-        if head in lex.NUMBERS or (head == "hand" and self._follows(nouns[0], "on the other")):
+        if head in lex.NUMBERS or (head == "hand" and self._is_idiom(nouns[0], phrase)):
             return None
         if "-" in head:
             first, _, rest = head.partition("-")
@@ -585,6 +585,9 @@ class _Scan:
         if head == "character":
             return noun.tag == "NN"  # "gives it a timeless character", but "Chinese characters"
         return any(self._follows(nouns[0], words) for words in _FIGURATIVE_BEHIND.get(head, ()))
+
+    def _is_idiom(self, hand: Token, phrase: _Phrase) -> bool:
+        return self._follows(hand, "on the other") or (phrase.bare and hand.tag == "NN" and self._follows(hand, "by"))
 
     def _is_substance(self, noun: Token) -> bool:
         """Whether "of" in front of a material does not follow a measure: "a roof of glass", but "a sheet of paper"."""
