@@ -20,11 +20,12 @@ _IRREGULAR = dict(
     minibuses:minibus trolleybuses:trolleybus gases:gas lenses:lens viruses:virus cactuses:cactus octopuses:octopus
     walruses:walrus campuses:campus canvases:canvas irises:iris crocuses:crocus hibiscuses:hibiscus atlases:atlas
     platypuses:platypus hippopotamuses:hippopotamus rhinoceroses:rhinoceros trellises:trellis christmases:christmas
-    axes:axe crises:crisis bases:base oases:oasis analyses:analysis ellipses:ellipse quizzes:quiz topazes:topaz
+    axes:axis crises:crisis bases:base oases:oasis analyses:analysis ellipses:ellipse quizzes:quiz topazes:topaz
     waltzes:waltz movies:movie cookies:cookie pies:pie ties:tie neckties:necktie bowties:bowtie zombies:zombie
     selfies:selfie brownies:brownie smoothies:smoothie hoodies:hoodie birdies:birdie veggies:veggie prairies:prairie
     calories:calorie lies:lie magpies:magpie eyries:eyrie genies:genie hippies:hippie aches:ache headaches:headache
-    moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche brioches:brioche
+    moustaches:moustache mustaches:mustache caches:cache avalanches:avalanche niches:niche porsches:porsche
+    brioches:brioche
     quiches:quiche creches:creche psyches:psyche shoes:shoe horseshoes:horseshoe snowshoes:snowshoe toes:toe
     tiptoes:tiptoe canoes:canoe hoes:hoe oboes:oboe foes:foe does:doe floes:floe tyres:tyre passersby:passerby
     mothers-in-law:mother-in-law photos:photo skis:ski taxis:taxi
@@ -35,8 +36,9 @@ _UNCHANGED = word_set("""
     shorts sunglasses eyeglasses goggles binoculars tongs pliers tweezers pajamas pyjamas leggings tights overalls
     headphones earphones earbuds clothes dungarees knickers sweatpants khakis slacks shears clippers suspenders
     swimming-trunks handcuffs surroundings headquarters gallows barracks crossroads outskirts stairs premises
-    groceries waders
+    groceries waders goods eaves
 """)
+_IN_MEN = word_set("specimen stamen abdomen omen acumen regimen semen cyclamen ramen lumen")
 _MAX_IE = 4  # characters: the singular of pies, ties and dies ends in -ie, that of longer words in -y
 
 
@@ -47,7 +49,7 @@ def singular(word: str) -> str:
         return _IRREGULAR[word]
     if word in _UNCHANGED or not word.endswith("s") or word.endswith(("ss", "us", "is")) or len(word) <= 3:
         for ending in ("women", "men", "children"):  # policemen, grandchildren
-            if word.endswith(ending) and len(word) > len(ending):
+            if word.endswith(ending) and len(word) > len(ending) and word not in _IN_MEN:
                 return word[: -len(ending)] + _IRREGULAR[ending]
         return word
     if word.endswith("ies"):

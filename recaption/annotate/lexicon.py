@@ -1,12 +1,12 @@
 """Word lists that decide what is an object, what is an attribute and what a sentence is about.
 
-Written for this project, except `data/abstract_nouns.txt`, which `scripts/abstract_nouns.py` derives from WordNet 3.0
-(`data/LICENSE-wordnet.txt`).
+Written for this project, except `data/abstract_nouns.txt` and `data/word_classes.txt`, which
+`scripts/abstract_nouns.py` and `scripts/word_classes.py` derive from WordNet 3.0 (`data/LICENSE-wordnet.txt`).
 """
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -36,40 +36,72 @@ META: Final = word_set("""
     aesthetic mix combination majority edge end half quarter surface level line row column height width length size
     shape form design art artwork effect display presence appearance condition activity action event moment time day
     night evening morning afternoon season weather example instance layout viewer camera lens photographer artist
-    observer scenery format context content visual visuals point closeup close-up highlight medium interior exterior
+    observer scenery format context content visual visuals point closeup close-up highlight medium interior
     upper lower front-left front-right p.m. a.m. pm am resolution quality letter word number digit text writing
     inscription caption lettering message title name note style look touch glow blur hint mention addition
-    front-facing bit overlay eye-level tableau vignette spot back outline accent reflection palette brushwork
+    front-facing bit overlay eye-level tableau vignette spot back outline accent palette brushwork
     brushstroke bokeh portrayal portrait drawing sketch illustration print work midst scheme selfie interplay grain
     framing blend observation conclusion analysis summary nobody somebody everybody anyone someone anybody everyone
     source reading entry label footage screenshot chiaroscuro pastel diagonal vanishing version vibes rendering
-    depiction
+    depiction appeal serif material font typeface spectrum sunlight sunshine moonlight lamplight glare motion rule
+    quadrant
+    underside interface spacing hierarchy impact underneath upper-left upper-right lower-left lower-right
+    off-center off-centre mid-motion phrase vantage viewpoint grandeur intrigue whimsy edginess
 """)
 """Nouns about the picture, places in it, or too general: never objects. The other nouns of a compound may be."""
 
 KEPT_COMPOUNDS: Final = _phrases("""
-    traffic light|picture frame|photo frame|window frame|door frame|bed frame|photo album|picture book|street art
-    |wall art|chess piece|parking lot|parking space|play area|image sensor|license plate|sewing pattern|camera lens
-    |bus stop|rest area|power line|clothes line|railway line|fishing line|eyeglass frame|bicycle frame|word art
-    |shop front|store front|night stand|video camera|security camera|digital camera
+    traffic light|picture frame|photo frame|window frame|door frame|bed frame|photo album|picture book|
+    street art|wall art|chess piece|parking lot|parking space|play area|image sensor|license plate|
+    sewing pattern|camera lens|bus stop|rest area|power line|clothes line|railway line|fishing line|
+    eyeglass frame|bicycle frame|word art|shop front|store front|fire escape|hearing aid|flower arrangement|
+    floral arrangement|floor plan|nail polish|display case|escape hatch|tank top|table top|art piece|
+    night stand|video camera|security camera|digital camera
 """)
 """Objects although their head is a meta word."""
 
 PHYSICAL: Final = word_set("""
-    camera lens frame letter reflection text writing lettering inscription line spot outline digit label note column
-    shade pattern photographer artist back area surface space design border reading entry portrait drawing
-    sketch illustration print
+    camera lens frame letter text writing lettering inscription line spot outline digit label note column
+    photographer artist back area surface space design border reading entry portrait drawing
+    sketch illustration print edge section photograph image picture top center centre shade
 """)
 """Meta words that are objects when they are counted or described: "two cameras", "white letters"."""
+
+PICTURED: Final = word_set("photograph image picture")
+"""Pictures that are objects only when they are framed or have a colour: "a black and white photograph"."""
+
+OUTLINES: Final = word_set("edge top center centre")
+"""Places that are objects only when they have a look: "serrated edges", "yellow centres"."""
+
+COLOUR_NOUNS: Final = word_set("color colour hue shade tone tint")
+BLENDS: Final = word_set("blend mix mixture combination palette shade canvas expanse")
+"""Nouns that, before "of", introduce the colours of what was named before."""
+
+COLOURED_SURFACES: Final = word_set("canvas expanse")
+"""Nouns that may stand for what has a colour: "the sky, a clear blue canvas"."""
+
+LOOK_NOUNS: Final = COLOUR_NOUNS | word_set(
+    "pattern font typeface texture finish style scheme design effect shape quality"
+)
+"""Nouns for a look. The nouns in front of them describe it, and are no objects: "a checkerboard pattern"."""
+
+BURSTS: Final = word_set("pop splash spray burst dash riot drop spark jolt")
+"""Nouns that are figurative before "of" and a word for the picture: "a splash of colour"."""
+
+PARTICIPLES: Final = word_set("clad laden bathed strewn bound set lit sprinkled")
+"""Participles that taggers take for adjectives."""
 
 MEASURES: Final = word_set("""
     pair group row bunch variety number lot lots series couple set array range collection assortment cluster plenty
     selection dozen hundred thousand trio quartet multitude handful mixture combination line column host piece slice
     amount majority part section portion layer patch strip touch hint sort kind type style mix pile stack crowd herd
-    flock swarm sea wealth myriad abundance
+    flock swarm sea wealth myriad abundance body riot spectrum medley smattering sprinkling scattering burst pop blend
+    gradient carpet blanket tapestry expanse array canvas
 """)
 """Nouns that, before "of", only measure the noun after it."""
-MEASURES_THAT_ARE_OBJECTS: Final = word_set("pile stack crowd herd flock slice piece patch strip swarm")
+MEASURES_THAT_ARE_OBJECTS: Final = word_set("pile stack crowd herd flock slice patch strip swarm")
+PORTIONS: Final = word_set("sheet slip scrap pane block slab roll bundle strip ball bit load heap mound bag sack")
+"""Things that, before "of", consist of the material after it, which is then an object, too: "a sheet of paper"."""
 MEASURE_COUNTS: Final = {"pair": 2, "couple": 2, "trio": 3, "quartet": 4, "dozen": 12}
 
 NUMBERS: Final = {
@@ -85,7 +117,8 @@ NUMBERS: Final = {
 COLOURS: Final = word_set("""
     red orange yellow green blue purple pink brown black white grey gray gold silver beige tan cream ivory maroon navy
     teal turquoise cyan magenta violet lavender indigo crimson scarlet burgundy khaki olive bronze copper golden rose
-    peach coral mint charcoal mustard aqua lilac amber
+    peach coral mint charcoal mustard aqua lilac amber emerald taupe slate ochre sepia rust ginger azure chartreuse
+    mauve fuchsia cobalt sapphire ruby blond blonde brunette off-white
 """)
 MATERIALS: Final = word_set("""
     wood metal stone brick glass plastic leather cotton wool silk denim paper cardboard concrete marble granite steel
@@ -96,6 +129,9 @@ MATERIALS: Final = word_set("""
     hemp jute spandex lycra mosaic
 """)
 
+LOOKS: Final = word_set("baby vintage plaid paisley tartan gradient floral patchwork checkerboard herringbone sepia")
+"""Nouns that, before another noun, describe its look."""
+
 GROWN: Final = word_set("""
     tree trees forest forests wood woods grove groves leaf leaves branch branches cone cones needle needles syrup nut
     nuts trunk trunks sapling saplings bark field fields stalk stalks log logs
@@ -105,10 +141,11 @@ GROWN: Final = word_set("""
 NOT_ATTRIBUTES: Final = word_set("""
     several many few various numerous multiple other same different own such certain main first second third last next
     previous visible left right top bottom upper lower central overall additional more most whole entire only similar
-    prominent distinct respective particular specific possible clear evident present further another much less least
+    prominent distinct respective particular specific possible evident present further another much less least
     single double countless key primary secondary nearby adjacent surrounding opposite far near close front rear
     middle able likely typical general common notable apparent noticeable located positioned situated placed seen
-    shown depicted featured displayed captured
+    shown depicted featured displayed captured labelled labeled affixed switched fourth fifth sixth seventh eighth ninth
+    tenth distinctive unique overhead former latter front-facing neighbouring neighboring fully partially
     lone remaining real actual absent present sole distant
 """)
 """Adjectives that count, order or locate, and do not describe the look of an object."""
@@ -116,31 +153,32 @@ NOT_ATTRIBUTES: Final = word_set("""
 VERBS: Final = word_set("""
     add admire adorn aim alight amble anchor announce appear applaud arch arrange ascend bake balance bark bask batter
     beckon beep bend berth billow bite bleat blink block bloom blossom bob boil boo border bow branch brandish break
-    bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cast catalog catch celebrate chant
-    char chase cheer chew chirp chop circle clap climb cling clip close cluster clutch coast coil comb contain convey
-    cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple crush curl curtsy curve
-    cut dance dangle dash daydream decorate depict descend dip disappear disembark display dive divide dock dodge
-    dominate doodle dot doze drag drain drape draw drench dribble drift drink drip droop drop drum dry dunk eat eddy
-    edge elbow emerge empty encircle enclose engulf envelop evoke examine extend extinguish face fade fall fasten
-    feature feed festoon fill flank flap flash flatten flee flex flicker fling float flock flood flow flutter fly foam
-    fold frame freeze froth fry gallop gape garnish gather gaze gesture give glance gleam glide glint glisten glitter
-    glow grace grapple graze grill grin grip grow growl gush hang haul heap heave hide hike hiss hit hoist hold honk
-    hop hover howl huddle hug hum hurl ignite include indicate inspect intercept intersect jab jeer jog jump jut kick
-    knead kneel knock land lap lash laugh launch leak lean leap lend lick lie lift line list litter load lob lock loll
-    look loom lounge lunge lurch march meander meditate melt meow merge migrate mirror mix moo moor mop name nap neigh
-    nest nibble nudge observe occupy offer ooze open overlook pace pack paddle paint parade park pass pat pave peak
-    peek peel peep peer pepper perch perform photograph pile pin pitch play pleat plunge point poke polish ponder pose
-    pounce pound pour prance pray press prop protrude pull punch purr push putt race ramble reach read recline reflect
-    rest return ride rim ripple rise roam roll roost row rub ruffle run rush sag sail salute saunter scan scatter
-    scratch scribble scroll scrub seep sell serve shelve shimmer shine shoot shop shove show shroud sign signal simmer
-    sing sit sizzle skate sketch ski skip slant sleep slice slide slip slither slope slouch slump smear smile smoke
-    smolder snake sniff snooze soak soar sort spar sparkle spatter speed spill spin splash splatter split sprawl spray
-    spread sprinkle sprint sprout squash squat squeeze squirt stack stagger stain stalk stand stare steam steer stick
-    stir stomp stoop streak stream stretch strike stroke stroll strum study stumble suggest sunbathe support surf
-    surge surround survey suspend sway sweep swell swerve swim swing swirl swoop tackle tap tether throw tie tile tilt
-    tiptoe toast top toss tow tower trail trample tread trickle trip trot tuck tug tumble turn tweet twist type unload
-    unlock unpack unwrap vanish veer volley waddle wade wait walk wander wash watch wave wear weave wheel whisk wield
-    wilt wind wipe wobble worship wrap wrestle write yawn zigzag zip
+    bring browse brush bubble buckle buffet burn button buy buzz canter cap carry cascade cast catalog catch celebrate
+    chant char chase cheer chew chirp chop circle clap clasp climb cling clip close cluster clutch coast coil comb
+    command contain convey cook cover crash crawl crease create creep crest cross crouch crowd crown cruise crumple
+    crush curl curtsy curve cut dance dangle dash date daydream decorate depict descend dip disappear disembark
+    display dive divide dock dodge dominate doodle dot doze drag drain drape draw drench dribble drift drink drip
+    droop drop drum dry dunk eat eddy edge elbow emerge empty encircle enclose engulf envelop evoke examine extend
+    extinguish face fade fall fasten feature feed festoon fill flank flap flash flatten flee flex flicker fling float
+    flock flood flow flutter fly foam fold frame freeze froth fry gallop gape garnish gather gaze gesture give glance
+    gleam glide glint glisten glitter glow grace grapple graze grill grin grip grow growl gush hang haul heap heave
+    hide hike hiss hit hoist hold honk hop hover howl huddle hug hum hurl ignite include indicate inspect intercept
+    intersect jab jeer jog jump jut kick knead kneel knock land lap lash laugh launch lead leak lean leap lend lick
+    lie lift line list litter load lob lock loll look loom lounge lunge lurch march meander meditate melt meow merge
+    migrate mirror mix moo moor mop name nap neigh nest nibble nudge observe occupy offer ooze open overlook pace pack
+    paddle paint parade park pass pat pave peak peek peel peep peer pepper perch perform photograph pile pin pitch
+    play pleat plunge point poke polish ponder pose pounce pound pour prance pray press prop protrude pull punch purr
+    push putt race ramble reach read recline reflect rest return ride rim ripple rise roam roll roost row rub ruffle
+    run rush sag sail salute saunter scan scatter scratch scribble scroll scrub seep sell serve shelve shimmer shine
+    shoot shop shove show shroud sign signal simmer sing sit sizzle skate sketch ski skip slant sleep slice slide slip
+    slither slope slouch slump smear smile smoke smolder snake sniff snooze soak soar sort spar sparkle spatter speed
+    spill spin splash splatter split sprawl spray spread sprinkle sprint sprout squash squat squeeze squirt stack
+    stagger stain stalk stand stare steam steer stick stir stomp stoop streak stream stretch strike stroke stroll
+    strum study stumble suggest sunbathe support surf surge surround survey suspend sway sweep swell swerve swim swing
+    swirl swoop tackle tap tether throw tie tile tilt tiptoe toast top toss tow tower trail trample tread trickle trip
+    trot tuck tug tumble turn tweet twist type unload unlock unpack unwrap vanish veer volley waddle wade wait walk
+    wander wash watch wave wear weave wheel whisk wield wilt wind wipe wobble worship wrap wrestle write yawn zigzag
+    zip
 """)
 """Verbs in captions that taggers often tag as nouns: "gulls circle", "the lamp hangs"."""
 
@@ -200,16 +238,17 @@ SINGULAR_IN_S: Final = word_set("""
 """)
 """Singular nouns that end in -s, besides those in -ss, -us and -is."""
 
-NOUNS_IN_ED: Final = word_set("hundred watershed flowerbed riverbed seabed linseed flaxseed birdseed woodshed bobsled")
-
 NEVER_NOUNS: Final = word_set("""
-    laden plush upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
+    laden upright asleep sharper shorter larger smaller bigger taller closer brighter darker lighter wider longer
+    denser greener narrower softer weaker rougher smoother paler deeper thicker thinner
     within without overhead throughout beneath upward upwards downward downwards alongside nearby outside inside
-    approx etc vs versus onto upon atop amid amidst neither nor
+    approx etc vs versus slung strewn flung strung onto upon atop amid amidst neither nor
 """)
 """Words that are never nouns, even if tagged as such."""
 
-COLOURED_THINGS: Final = word_set("orange rose peach olive lime plum violet lavender copper bronze gold silver lilac")
+COLOURED_THINGS: Final = word_set(
+    "orange rose peach olive lime plum violet lavender copper bronze gold silver lilac rust ruby emerald slate"
+)
 """Colours that are also objects."""
 
 UNITS: Final = word_set("""
@@ -242,13 +281,14 @@ FIXED_NAMES: Final = _phrases("""
     carving knife|wrapping paper|writing desk|reading glasses|reading lamp|lighting fixture|lighting fixtures|
     building block|building blocks|landing gear|chewing gum|drinking fountain|drinking glass|drinking straw|
     serving tray|serving dish|serving bowl|boxing glove|boxing gloves|bathing suit|tracking shot|
-    crossing guard|flowering plant|potted plant|potted plants|climbing wall|climbing frame|human being|
-    human beings|common area|cherry tomato|cherry tomatoes|fried egg|mashed potatoes|orange juice|red carpet|
-    red panda|red wine|white wine|black bear|blue jay|blue whale|green tea|green bean|green beans|
+    crossing guard|climbing wall|climbing frame|human being|
+    human beings|common area|cherry tomato|cherry tomatoes|mashed potatoes|orange juice|
+    red panda|black bear|blue jay|blue whale|green tea|green bean|green beans|
     black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
     sunny-side egg
 """)
 """Names whose first word is tagged as an adjective, or has another meaning alone."""
+FIXED_FIRST: Final = frozenset(name.partition(" ")[0] for name in FIXED_NAMES)
 
 DRINKWARE: Final = word_set("""
     wine beer champagne water juice milk cocktail whiskey drink drinks beverage beverages bottle bottles table plate
@@ -286,11 +326,31 @@ _MORE_ABSTRACT = word_set("""
     issue question answer mid-air midair january february april june july august september october
     november december monday tuesday wednesday thursday friday saturday sunday fraction third
     youth order daring possession country estimate amount turn version origin identity age level quality bustle league
-    interest expert advice
+    interest expert advice bloom expression gender industry spectacle marvel protest urbanity
+    vibrancy anonymity artistry testament essence complexion positioning disarray presentation third
+    north south east west midwest
 """)
 _ABSTRACT_ENDINGS = ("ness", "ism", "ship", "hood", "ility", "ivity", "osity")
 _NOT_ABSTRACT = word_set("""
+    case character opener extinguisher relief
     ship spaceship airship battleship warship facility university neighborhood hood harness
+""")
+
+
+def _word_classes() -> list[frozenset[str]]:
+    lines = (Path(__file__).parent / "data" / "word_classes.txt").read_text("utf-8").splitlines()
+    return [word_set(line) for line in lines]
+
+
+ADJECTIVES, ADVERBS, OTHER_ADJECTIVES, ONLY_VERBS = _word_classes()
+"""From `data/word_classes.txt`: adjectives and adverbs (without those in -ly) that are practically never nouns,
+adjectives that may be nouns, and verbs that are nothing else."""
+ADJECTIVES |= {"agape", "ajar", "brittle", "plush"}
+
+NOUNS_IN_LY: Final = word_set("""
+    ally anomaly assembly belly potbelly underbelly butterfly dragonfly damselfly firefly horsefly housefly mayfly fly
+    brolly bully doily dolly family filly folly gully hillbilly holly homily italy jelly jolly july lily waterlily
+    lolly melancholy molly monopoly ply panoply potbelly rally reply supply tally telly trolly tully
 """)
 
 
@@ -305,8 +365,22 @@ def is_event(lemma: str) -> bool:
     return lemma.rpartition(" ")[2] in EVENTS
 
 
+@lru_cache(maxsize=8192)
 def is_abstract(lemma: str) -> bool:
     """Whether a noun (its lemma) names nothing that can be seen."""
+    if lemma in _NOT_ABSTRACT:
+        return False
     if lemma in abstract_nouns() or lemma in _MORE_ABSTRACT:
         return True
-    return lemma.endswith(_ABSTRACT_ENDINGS) and len(lemma) > 6 and lemma not in _NOT_ABSTRACT
+    return lemma.endswith(_ABSTRACT_ENDINGS) and len(lemma) > 6
+
+
+IN_CONTEXT: Final = word_set("nobody none nothing light hand field eye stage character heart scale shadow")
+"""Nouns that are objects in some contexts only; `tag.py` decides."""
+_NOT_ALWAYS_THINGS = META | COLOURS | NUMBERS.keys() | BURSTS | MATERIALS | IN_CONTEXT
+
+
+@lru_cache(maxsize=8192)
+def is_thing(lemma: str) -> bool:
+    """Whether a noun (its lemma) names an object in every context."""
+    return len(lemma) > 1 and lemma.isalpha() and lemma not in _NOT_ALWAYS_THINGS and not is_abstract(lemma)

@@ -11,6 +11,7 @@ _MARKS = re.compile(r"[\"“”„«»‹›'‘’「」『』()\[\]{}（）【
 _CLOSES = {"”": "“„", "»": "«", "›": "‹", "」": "「", "』": "『", ")": "(", "]": "[", "}": "{"}
 _CLOSES |= {"）": "（", "】": "【", "》": "《"}
 _OPENS = frozenset("".join(_CLOSES.values()))
+_STOPS = frozenset(".!?")
 _BRACKETS = frozenset("([{（【《")
 _MAX_LENGTH = 400  # characters; in a longer quote, the opening mark was more likely never closed
 _MAX_SINGLE_LENGTH = 120  # of single quotes, which may be apostrophes
@@ -56,7 +57,10 @@ def _openers(mark: str, before: str, after: str, stack: list[tuple[str, int]]) -
         return _CLOSES[mark]
     at_word_start = not before or before.isspace() or before in "([{“‘—–-/*_"
     if mark == '"':
-        if any(kind == '"' for kind, _ in stack):
+        is_open = any(kind == '"' for kind, _ in stack)
+        if not is_open and before in _STOPS and after.isalpha():
+            return ""  # `windows."TREASURE" is written`
+        if is_open:
             return "" if at_word_start and after and not after.isspace() and after not in ".,;:!?)" else '"'
         return "" if at_word_start else None
     if mark == "‘":

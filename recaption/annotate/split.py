@@ -17,7 +17,7 @@ from recaption.annotate.blocks import blocks, trim
 from recaption.annotate.lexicon import word_set, words
 from recaption.annotate.quotes import enclosed
 
-VERSION = "2"
+VERSION = "3"
 """Version of `split`. Enters the build fingerprint: raise it whenever a span may change."""
 
 Span = tuple[int, int]
@@ -29,12 +29,14 @@ _FACES = "\u2600-\u27bf\u2b50\u2b55\U0001f000-\U0001faff"
 _FACE = f"[{_FACES}][\ufe0f\u200d\U0001f3fb-\U0001f3ff]*"
 _EMOJI = re.compile(f"{_FACE}(?: ?{_FACE})*")
 _CANDIDATE = re.compile(
-    f"{_STOP.pattern}|(?P<emoji>{_EMOJI.pattern})|(?P<bar>(?<=\\s)\\|(?=\\s))|(?P<item>(?<!\\S)\\d{{1,2}}\\)(?=\\s))"
+    f"{_STOP.pattern}|(?P<emoji>{_EMOJI.pattern})|(?P<bar>(?<=\\s)\\|(?=\\s|$))|(?P<item>(?<!\\S)\\d{{1,2}}\\)(?=\\s))"
 )
 _CANDIDATE_START = re.compile(rf"[.!?…‥{WIDE_STOPS}؛‼⁉{_FACES}|\d]")  # found much faster than a candidate
 _FOLLOWING_EMOJI = re.compile(f" ?{_EMOJI.pattern}")
 _SPACE = re.compile(r"\s*")
 _OPENERS = re.compile(r"(?:[\"'“‘«‹「『（【《\(\[\{]|\*{1,3}|__?){0,6}")
+_SPACED_QUOTE = re.compile(r" [\"”’»›](?!\w)")
+_GLUED_QUOTE = re.compile(r"[\"“«](?=[^\W\d_])")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _WORD_BEFORE = re.compile(r"[\w.&'’-]+\Z")
 _NUMBER_ITEM = re.compile(r"(\d{1,2})[.)]\s+(?=[\"“(*]*[^\W\d_])")
@@ -143,7 +145,9 @@ def _sentences(text: str, start: int, end: int, inside: bytearray, lower_style: 
                 yield begin, pos
                 begin = pos
             continue
-        if match.lastgroup == "bar":  # "A kitchen | Stock photo"
+        if match.lastgroup == "bar":  # "A kitchen | Stock photo", but not "yellow | jaune" in quotes
+            if inside[match.start()]:
+                continue
             yield begin, match.start()
             begin = pos
             continue
@@ -203,8 +207,19 @@ def _starter_follows(text: str, at: int, end: int) -> bool:
 
 def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower_style: bool) -> int | None:
     """The end of the sentence if `stop` is its last full stop, or None if the sentence continues."""
+    at = stop.end()
+    if stop[0] == "." and at + 1 < end and text[at] == " " and text[at + 1].isupper() and not inside[at - 1]:
+        capital = _WORD.match(text, at + 1, min(end, at + 25))  # most stops: ". The"
+        is_abbreviation = _is_abbreviation(text, at - 1, text[at + 1], capital[0] if capital else "", lower_style)
+        return None if is_abbreviation else at
     closed = _CLOSERS.match(text, stop.end(), end).end()  # type: ignore[union-attr]
     closed = _drop_openers(text, stop.end(), closed, end)
+    if closed == stop.end() and inside[stop.start()] and _SPACED_QUOTE.match(text, closed, end):
+        closed += 0 if inside[closed + 1] else 2  # `"Stop. " The dog`
+    if closed == stop.end() < end - 1 and text[closed] in '"”»' and inside[stop.start()] > inside[closed]:
+        glued = _WORD.match(text, closed + 1, min(end, closed + 24))
+        if glued and glued[0] in _STARTERS and glued[0] != "A":
+            return closed + 1  # `"Stop."The dog`
     if inside[stop.start()] and not (closed > stop.end() and not inside[min(closed, len(text) - 1)]):
         return None
     if closed >= end:
@@ -246,10 +261,12 @@ def _with_emoji(text: str, at: int, end: int) -> int:
 
 
 def _is_glued(text: str, stop: re.Match[str], end: int) -> bool:
-    """Whether two sentences meet at `stop` without a space: a lower-case word before, a capitalised sentence starter
-    right after, as in `on the table.The dog`."""
+    """Whether two sentences meet at `stop` without a space: a lower-case word before, and right after it a capitalised
+    sentence starter or a quote that begins with a capital, as in `on the table.The dog` or `windows."TREASURE" is`."""
     word = _WORD.match(text, stop.end(), min(end, stop.end() + 24))
     before = text[max(0, stop.start() - 3) : stop.start()]
+    if _GLUED_QUOTE.match(text, stop.end(), end) and text[stop.end() + 1].isupper():
+        return len(before) == 3 and before.isalpha() and before.islower()
     if not (word and word[0] in _STARTERS and text[stop.end()].isupper()):
         return False
     return len(before) == 3 and before.isalpha() and before.islower() and text[word.end() : word.end() + 1].isspace()

@@ -18,6 +18,7 @@ def marked(inside: bytearray | None, text: str) -> str:
         ("It says “Open” and ‘Shut’", "“Open”‘Shut’"),
         ("The dogs' bowls and a 5' 3\" man", ""),
         ("A dog (old)", ""),
+        ('It has windows."TREASURE ISLAND" is above', '"TREASURE ISLAND"'),
         ('A sign "STOP\nGo" here', ""),
     ],
 )

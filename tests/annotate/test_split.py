@@ -15,6 +15,15 @@ from recaption.text import normalise
 
 # name -> text, its expected sentences
 CASES: dict[str, tuple[str, list[str]]] = {
+    "bar in quotes": ('A door reads "yellow | jaune" here. It is shut.',
+        ['A door reads "yellow | jaune" here.', "It is shut."]),
+    "space before a closing quote": ('The sign reads "STOP. " The dog waits.',
+        ['The sign reads "STOP. "', "The dog waits."]),
+    "space before a closing quote goes on": ('It reads "STOP. " in red. Yes.', ['It reads "STOP. " in red.', "Yes."]),
+    "glued quote": ('It has windows."TREASURE ISLAND" is written above. Yes.',
+        ["It has windows.", '"TREASURE ISLAND" is written above.', "Yes."]),
+    "glued behind a quote": ('It says "hello."And then it ends.', ['It says "hello."', "And then it ends."]),
+    "table": ("| Object | Colour |\n|---|---|\n| Car | red |", ["Object", "Colour", "Car", "red"]),
     "plain": ("A dog sits. A cat lies!", ["A dog sits.", "A cat lies!"]),
     "no final stop": ("A dog sits. A cat lies", ["A dog sits.", "A cat lies"]),
     "question": ("What is it? A dog.", ["What is it?", "A dog."]),
