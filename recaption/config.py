@@ -21,7 +21,7 @@ from pydantic import (
 from recaption import legacy, strictyaml
 from recaption.errors import ConfigError
 from recaption.resources import find
-from recaption.section import Free, Meant, OneOrMore, Section, explain
+from recaption.section import AsYaml, Free, OneOrMore, Section, explain
 from recaption.types import FlairList, WholeImage
 
 _S = TypeVar("_S", bound=Section)
@@ -143,7 +143,9 @@ class Model(Section):
         if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
         if self.engine == "transformers" and (self.quantization or self.tensor_parallel > 1):
-            raise ValueError("quantization and tensor_parallel are vLLM's; with transformers, name a quantised model")
+            raise ValueError(
+                "quantization and tensor_parallel are settings of vLLM; with transformers, use a quantised model"
+            )
         return self
 
 
@@ -156,7 +158,7 @@ class SamplingConfig(Section):
     top_k: int = Field(0, ge=0, description="Sample from this many most likely tokens; 0: from all")
     seed: int = Field(0, ge=0, description="Seed of the first attempt; each image derives its own")
     stop: Names = Field((), description="Strings that end the answer")
-    ignore_eos: Annotated[bool, Meant] = Field(False, description="Generate exactly max_tokens; for benchmarks only")
+    ignore_eos: Annotated[bool, AsYaml] = Field(False, description="Generate exactly max_tokens; for benchmarks only")
 
 
 class Retry(Section):
@@ -173,8 +175,8 @@ class Retry(Section):
 
     @field_validator("on")
     @classmethod
-    def _in_one_order(cls, on: tuple[str, ...]) -> tuple[str, ...]:
-        """It is a set: the order that somebody writes it in must not cost the answers paid for."""
+    def _sorted(cls, on: tuple[str, ...]) -> tuple[str, ...]:
+        """Sorted, because the order must not change the fingerprint."""
         return tuple(sorted(set(on)))
 
 
@@ -265,7 +267,7 @@ class SamplingPolicy(Section):
     p_raw: float = Field(0.1, ge=0, le=1, description="Share of texts that are the raw caption")
 
 
-_Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
+_Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]  # BCP 47
 
 
 class Card(Section):
@@ -277,16 +279,16 @@ class Card(Section):
     )
     source: str | None = Field(None, description="Origin of the images, a name or URL; default: source.path")
     source_license: str | None = Field(None, description="Terms of the images and their original captions, in words")
-    language: Annotated[
-        tuple[Annotated[str, Field(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")], ...], OneOrMore
-    ] = Field((), description="Languages of the texts, as BCP 47 tags")
+    language: Annotated[tuple[_Language, ...], OneOrMore] = Field(
+        (), description="Languages of the texts, as BCP 47 tags"
+    )
     creator: str | None = Field(None, description="Publisher of the dataset")
     citation: str | None = Field(None, description="Citation in BibTeX")
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = Field(None, description="Web page of the dataset")
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")] = Field(
         "1.0.0", description="Version of the dataset, MAJOR.MINOR.PATCH"
     )
-    published: Annotated[datetime.date | None, Meant] = Field(None, description="Date of publication, YYYY-MM-DD")
+    published: Annotated[datetime.date | None, AsYaml] = Field(None, description="Date of publication, YYYY-MM-DD")
 
 
 class Trainer(Section):
@@ -358,7 +360,7 @@ class Pipeline(Section):
 
     @model_validator(mode="after")
     def _names_agree(self) -> Pipeline:
-        known = [*(ask.id for ask in self.generate), "raw"]
+        known = [*(generation.id for generation in self.generate), "raw"]
         named = [*_of_names(known[:-1], self.generate, self.models), *_of_generations(self.generate, self.models)]
         if wrong := [*named, *_of_output(self.output, known)]:
             raise ValueError("\n".join(wrong))
@@ -370,34 +372,34 @@ class Pipeline(Section):
 
     @property
     def primary(self) -> tuple[str, ...]:
-        return self.output.primary or (*(ask.id for ask in self.generate), "raw")
+        return self.output.primary or (*(generation.id for generation in self.generate), "raw")
 
 
 def _of_names(ids: Sequence[str], generate: Sequence[GenerationConfig], models: Collection[str]) -> Iterator[str]:
-    """What does not fit together in the names of generations and models."""
+    """Problems of the names of generations and models."""
     if "raw" in ids:
-        yield "generate: the id raw is taken by the captions that came with the images"
+        yield "generate: the id raw is reserved for the captions of the source"
     if len(set(ids)) < len(ids):
         yield f"generate: ids must differ, got {', '.join(ids)}"
-    for ask in generate:
-        if ask.model not in models:
-            yield f"generate {ask.id}: unknown model {ask.model!r}; models are {', '.join(models)}"
+    for generation in generate:
+        if generation.model not in models:
+            yield f"generate {generation.id}: unknown model {generation.model!r}; models are {', '.join(models)}"
 
 
 def _of_generations(generate: Sequence[GenerationConfig], models: Mapping[str, Model]) -> Iterator[str]:
-    """What does not fit together in engines, prompts and columns."""
-    for ask in generate:
-        if ask.model not in models:
+    """Problems of engines, prompts and columns."""
+    for generation in generate:
+        if generation.model not in models:
             continue
-        from_column = models[ask.model].engine == "column"
-        if from_column and not ask.column:
-            yield f"generate {ask.id}: engine column needs `column`, the source column that holds the captions"
-        if not from_column and (ask.column or not ask.prompt):
-            yield f"generate {ask.id}: needs `prompt`, and `column` only goes with engine column"
+        from_column = models[generation.model].engine == "column"
+        if from_column and not generation.column:
+            yield f"generate {generation.id}: engine column needs `column`, the source column with the captions"
+        if not from_column and (generation.column or not generation.prompt):
+            yield f"generate {generation.id}: needs `prompt`; `column` is for engine column only"
 
 
 def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:
-    """What does not fit together in the output; `known` are the generations."""
+    """Problems of the output settings; `known` are the generations."""
     for name in ("require", "primary"):
         unknown = [g for g in getattr(output, name) if g not in known]
         if unknown:
@@ -408,7 +410,7 @@ def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:
             "set it to webdataset, or write another format and use recaption export"
         )
     if output.profile_map and not output.profile:
-        yield "output.profile_map: is for a profile; set output.profile: flair"
+        yield "output.profile_map: needs a profile; set output.profile: flair"
     for name, generation in output.profile_map.items():
         if generation not in known:
             yield f"output.profile_map.{name}: unknown {generation!r}; known are {', '.join(known)}"
@@ -416,7 +418,7 @@ def _of_output(output: Output, known: Sequence[str]) -> Iterator[str]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """The valid parts of a pipeline that is not valid as a whole; None and nothing for the others."""
+    """The valid parts of an invalid pipeline; invalid parts are None or left out."""
 
     source: Source | None
     models: Mapping[str, Model]
@@ -484,7 +486,7 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
 
 def _parts(data: dict[str, Any]) -> Parts:
     def part(kind: type[_S], value: Any, needed: frozenset[str] = frozenset()) -> _S | None:
-        """Without the keys that are wrong; None if one of them is `needed`, or the whole is wrong."""
+        """The section without its invalid keys; None if one of them is `needed`, or the value is no section."""
         try:
             return kind.model_validate(value)
         except ValidationError as error:
@@ -494,26 +496,30 @@ def _parts(data: dict[str, Any]) -> Parts:
             return part(kind, {name: item for name, item in value.items() if str(name) not in wrong}, needed)
 
     models, generate = data.get("models"), data.get("generate")
-    of_models = {str(name): part(Model, value, _OF_MODEL) for name, value in _items(models)}
-    of_generate = [part(GenerationConfig, value, _OF_ASK) for value in generate] if isinstance(generate, list) else []
+    of_models = {str(name): part(Model, value, _NEEDED_OF_MODEL) for name, value in _items(models)}
+    of_generate = (
+        [part(GenerationConfig, value, _NEEDED_OF_GENERATION) for value in generate]
+        if isinstance(generate, list)
+        else []
+    )
     return Parts(
         source=part(Source, data.get("source")),
         models={name: model for name, model in of_models.items() if model},
-        generate=[ask for ask in of_generate if ask],
+        generate=[generation for generation in of_generate if generation],
         annotate=part(Annotate, data.get("annotate", {})),
         output=part(Output, data.get("output")),
     )
 
 
-_OF_MODEL = frozenset({"engine", "model", "engine_args"})
-_OF_ASK = frozenset({"id", "model", "prompt", "column"})
+_NEEDED_OF_MODEL = frozenset({"engine", "model", "engine_args"})
+_NEEDED_OF_GENERATION = frozenset({"id", "model", "prompt", "column"})
 
 
 def _names(data: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The ids of generations and the names of models, also of those that are not valid."""
     generate = data.get("generate")
-    asks = generate if isinstance(generate, list) else []
-    ids = [ask["id"] for ask in asks if isinstance(ask, dict) and isinstance(ask.get("id"), str)]
+    listed = generate if isinstance(generate, list) else []
+    ids = [each["id"] for each in listed if isinstance(each, dict) and isinstance(each.get("id"), str)]
     return ids, [str(name) for name, _ in _items(data.get("models"))]
 
 
@@ -543,18 +549,18 @@ def _set(data: dict[str, Any], override: str) -> None:
                 what = f"a list of {len(node)}; give a position from 0 to {len(node) - 1}" if node else "an empty list"
             else:
                 what = "not a mapping"
-            raise ConfigError(f"--set {override!r}: {part!r} cannot be set here: {within} is {what}") from error
+            raise ConfigError(f"--set {override!r}: {part!r} cannot be set, because {within} is {what}") from error
 
 
 def _value(text: str, where: str) -> Any:
-    """A value of --set: a list, a mapping or a quoted text as YAML has them, anything else as it stands."""
+    """A value of --set: YAML for a list, a mapping or a quoted text, otherwise a plain scalar."""
     if text[:1] not in ("[", "{", '"', "'"):
         return strictyaml.scalar(text)
     try:
         return strictyaml.read(text, where, whole=True)
     except ConfigError as error:
         if text[0] in "[{" and "is not YAML" in str(error):
-            raise ConfigError(f"{error}. Put a text that begins with {text[0]} in quotes: \"'{text}'\"") from error
+            raise ConfigError(f"{error}. Quote a text that begins with {text[0]}: \"'{text}'\"") from error
         raise
 
 

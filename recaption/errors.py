@@ -1,10 +1,10 @@
-"""Everything recaption raises on purpose.
+"""The exceptions of recaption.
 
 ValueError
   `- UserError            the user's input is wrong: what was given, what is allowed, what to do    (exit 2)
        |- ConfigError     a pipeline or a prompt
-       `- SourceError     the source cannot be used at all: nothing matches, no such column
-RecaptionError            data or infrastructure failed; carries key and shard where there are any
+       `- SourceError     the source as a whole: no file matches, a column is missing
+RecaptionError            data or infrastructure failed; has the key and the shard, if known
   |- ImageError           this image cannot be used (has a `reason` of types.Reason)   -> a reject
   |- RequestError         the engine refused this request   -> retried, then a reject
   |- ShardError           a source shard cannot be read
@@ -16,7 +16,7 @@ RecaptionError            data or infrastructure failed; carries key and shard w
   |- DatasetError         a dataset on disk contradicts its manifest                       (exit 1)
   `- Interrupted          stopped on request; run it again                                  (exit 75)
 KeyboardInterrupt
-  `- Abandoned            stopped by Ctrl-C while a thread is running that cannot be stopped           (exit 75)
+  `- Abandoned            stopped by Ctrl-C while a thread cannot be stopped           (exit 75)
 ImportError
   `- MissingExtra         an optional package is not installed; names the command that installs it
 """
@@ -57,7 +57,7 @@ class RecaptionError(Exception):
         where = ", ".join(f"{name} {value}" for name, value in (("shard", self.shard), ("key", self.key)) if value)
         return f"{super().__str__()} ({where})" if where else super().__str__()
 
-    def __reduce__(self) -> tuple[Any, ...]:  # keyword-only arguments survive a trip through Ray
+    def __reduce__(self) -> tuple[Any, ...]:  # so that Ray can pickle the keyword-only arguments
         return _rebuild, (type(self), self.args, self.__dict__)
 
 
@@ -127,12 +127,12 @@ class Abandoned(KeyboardInterrupt):
     """Ctrl-C was pressed again while a thread did not stop. Only the end of the process stops that thread."""
 
 
-_WHAT_TO_DO = {
+_FIXES = {
     errno.ENOSPC: "Free some space",
     errno.EDQUOT: "Free some space of your quota",
     errno.EROFS: "Mount it for writing",
 }
-DISK_ERRORS = frozenset({*_WHAT_TO_DO, errno.EIO})
+DISK_ERRORS = frozenset({*_FIXES, errno.EIO})
 """Errors of the disk, as opposed to errors of a path that the user gave."""
 
 
@@ -140,7 +140,7 @@ def in_words(error: Exception) -> str:
     """What failed, and the fix for a full disk, a quota and a read-only mount."""
     if not isinstance(error, OSError):
         return f"{type(error).__name__}: {error}"
-    todo = _WHAT_TO_DO.get(error.errno or 0)
+    todo = _FIXES.get(error.errno or 0)
     return f"{error.strerror or error}" + (f". {todo}, then run the same command again" if todo else "")
 
 

@@ -56,21 +56,43 @@ def resolve(model: str, revision: str | None = None) -> ResolvedModel:
     commit; give `revision` for another one. Raises ConfigError for an unknown model, a model that is neither in the
     cache nor reachable, a folder without a model, and a revision for a local folder.
     """
+    folder = local_folder(model)
+    if folder is None:
+        return _hub(model, revision)
+    if revision is not None and model != SCENE:
+        raise ConfigError(f"model {model!r} is a local folder: revision {revision!r} is only allowed with a hub id")
+    return ResolvedModel(
+        path_or_id=str(folder.resolve()),
+        commit=hash_folder(folder),
+        chat_template_sha256=_chat_template(lambda name: folder / name if (folder / name).is_file() else None),
+        local=True,
+    )
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder of `scene` or of a local model; None for a hub id.
+
+    Raises ConfigError for a folder that does not exist or holds no complete model.
+    """
     if model == SCENE:
         from recaption.demo import model_path
 
-        return _folder(Path(model_path()))
+        return Path(model_path())
     folder = Path(model).expanduser()
-    if model and folder.is_dir():
-        if revision is not None:
-            raise ConfigError(f"model {model!r} is a local folder: revision {revision!r} is only allowed with a hub id")
-        return _folder(folder)
-    if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
+    if not model or not folder.is_dir():
+        if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
+            raise ConfigError(
+                f"model {model!r}: there is no such folder. Allowed are a local folder, a hub id such as "
+                f"Qwen/Qwen2.5-VL-7B-Instruct, or {SCENE}"
+            )
+        return None
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model folder {folder} has no config.json: give a folder written by save_pretrained")
+    if not has_weights(folder):
         raise ConfigError(
-            f"model {model!r}: there is no such folder. Allowed are a local folder, a hub id such as "
-            f"Qwen/Qwen2.5-VL-7B-Instruct, or {SCENE}"
+            f"model folder {folder} has no weights or not all weights: expected *.safetensors or *.bin files"
         )
-    return _hub(model, revision)
+    return folder
 
 
 def on_this_node(model: str, revision: str | None = None) -> str:
@@ -120,21 +142,6 @@ def hash_folder(folder: Path) -> str:
     for path, digest in zip(files, digests, strict=True):
         total.update(f"{path.relative_to(folder).as_posix()}\0{digest}\n".encode())
     return f"sha256:{total.hexdigest()}"
-
-
-def _folder(folder: Path) -> ResolvedModel:
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"model folder {folder} has no config.json: give a folder written by save_pretrained")
-    if not has_weights(folder):
-        raise ConfigError(
-            f"model folder {folder} has no weights or not all weights: expected *.safetensors or *.bin files"
-        )
-    return ResolvedModel(
-        path_or_id=str(folder.resolve()),
-        commit=hash_folder(folder),
-        chat_template_sha256=_chat_template(lambda name: folder / name if (folder / name).is_file() else None),
-        local=True,
-    )
 
 
 def _hub(model: str, revision: str | None) -> ResolvedModel:

@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning"]
 SHOWN: Final = 5
-"""Problems of a kind that are printed one by one; the others are counted."""
-_WIDEST = 200  # characters of a place or a message: a key or a text from the web may be of any length
+"""Number of problems of a kind that are printed; the others are only counted."""
+_WIDEST = 200  # characters of a location or message, which may contain texts of any length
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """One thing that is wrong. `kind` names what is wrong in a word or two, so that equal ones can be counted."""
+    """A problem. `kind` is a short name, by which equal problems are counted."""
 
     where: str  # file, and the row or key in it
     what: str
-    advice: str  # what to do about it
+    advice: str  # the fix
     kind: str
     severity: Severity = "error"
 
 
 def print_problems(problems: Iterable[Problem], console: Console) -> Counter[Severity]:
-    """Print problems as they are found, the first few of each kind, then a line for each kind. Returns their counts.
+    """Print the first problems of each kind as they are found, then the number of the others. Returns the counts.
 
-    Nothing but the counts is kept, so there may be any number of them.
+    Only the counts are kept in memory.
     """
     from rich.text import Text
 
@@ -47,7 +47,7 @@ def print_problems(problems: Iterable[Problem], console: Console) -> Counter[Sev
             ),
             soft_wrap=True,
         )
-        if kinds[of_kind] == 1:  # the advice is the same for all of a kind
+        if kinds[of_kind] == 1:  # all problems of a kind have the same advice
             console.print(Text(f"        {printable(problem.advice)}", style="dim"), soft_wrap=True)
     counts: Counter[Severity] = Counter()
     for (severity, kind), n in kinds.items():
@@ -58,6 +58,6 @@ def print_problems(problems: Iterable[Problem], console: Console) -> Counter[Sev
 
 
 def printable(text: str) -> str:
-    """On one line, without anything that moves a cursor or turns the direction of writing, and not endless."""
+    """The text shortened, on one line, without characters that control the terminal or the direction of writing."""
     cut = text if len(text) <= _WIDEST else f"{text[: _WIDEST - 1]}…"
     return cut if cut.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in cut)

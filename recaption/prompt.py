@@ -22,8 +22,8 @@ from recaption.types import WholeImage
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
-# Errors of a template on a value of the wrong type.
-_OF_A_VALUE = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
+# The errors that a template raises on a value of the wrong type.
+_VALUE_ERRORS = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
 
 
 class FrontMatter(Section):
@@ -49,7 +49,7 @@ class Prompt:
     path: Path
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: a compiled template cannot be pickled."""
+        """The fields, without caches: a compiled template cannot be pickled."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
@@ -66,12 +66,11 @@ class Prompt:
         return sandbox.ENVIRONMENT.from_string(self.template)
 
     def fill_in(self, columns: Mapping[str, Any]) -> str:
-        """The text that the model is sent. It depends on the columns alone.
+        """The text that is sent to the model. It depends on the columns alone.
 
-        Null, missing, NaN and blank columns are all absent: a template handles them (`{{ caption or "…" }}`,
-        `{% if caption %}`, `default`), or the request is refused. Raises RequestError if it is, where the template
-        fails on a value, where nothing visible results, and where it takes more than `sandbox.STEPS` steps or makes
-        more than `sandbox.TEXT` characters.
+        Null, missing, NaN and blank columns are absent. Raises RequestError if the template does not handle an absent
+        column (`{{ caption or "…" }}`, `{% if caption %}`, `default`), fails on a value, gives no visible text, needs
+        more than `sandbox.STEPS` steps or gives more than `sandbox.TEXT` characters.
         """
         text = self._rendered(columns)
         if _is_blank(text):
@@ -93,7 +92,7 @@ class Prompt:
 
     @cached_property
     def _without_columns(self) -> str:
-        """The text of every image that has none of the template's columns."""
+        """The text for images that have none of the template's columns."""
         return self._filled_in({})
 
     def _filled_in(self, columns: Mapping[str, Any]) -> str:
@@ -104,27 +103,26 @@ class Prompt:
         except jinja2.TemplateError as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {error}") from error
         except RecursionError as error:
-            raise RequestError(f"prompt {self.id} cannot be filled in: a macro calls itself without end") from error
-        except _OF_A_VALUE as error:
+            raise RequestError(f"prompt {self.id} cannot be filled in: a macro calls itself endlessly") from error
+        except _VALUE_ERRORS as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
 
     def fill_in_as_before(self, columns: Mapping[str, Any], now: str | None = None) -> str | None:
-        """The text that earlier versions made of these columns; None if it was the same as now.
+        """The text that versions before schema 1.3 sent for these columns; None if it is the same as now.
 
-        Before schema 1.3, null became "None" and a blank stayed a blank. A text without anything visible was sent.
-        Answers to such prompts are stored and paid for, so they are looked up by this text. It is never sent. `now` is
-        the result of `fill_in`, if it did not raise.
+        They replaced null by "None", kept blanks, and sent texts without visible characters. Stored answers to such
+        prompts are looked up by this text; it is never sent. `now` is the result of `fill_in`, if it did not raise.
         """
         values = {name: columns[name] for name in self._names if name in columns}
         if not any(map(sandbox.holds_absent, values.values())):
             return self._rendered(columns) if now is None and self.is_empty(columns) else None
         try:
             return sandbox.render(self._compiled, values, as_before=True).strip()
-        except (jinja2.TemplateError, *_OF_A_VALUE):
+        except (jinja2.TemplateError, *_VALUE_ERRORS):
             return None
 
     def missing(self, available: Iterable[str]) -> list[str]:
-        """Template columns that are not among `available`, sorted."""
+        """The template's columns that are not in `available`, sorted."""
         return sorted(self.columns - set(available))
 
 
@@ -167,7 +165,7 @@ def load(name: str, folder: Path | None = None) -> Prompt:
         path=path,
     )
     if not prompt.columns and prompt.is_empty({}):
-        raise ConfigError(f"prompt {path} fills in to an empty text for every image: write a question")
+        raise ConfigError(f"prompt {path} gives an empty text for every image: write a question")
     return prompt
 
 

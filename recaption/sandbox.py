@@ -102,7 +102,7 @@ def item(value: Any, name: str) -> Any:
 
 
 class _Budget:
-    """The steps and characters that are left for one rendering. `as_before`: see `render`."""
+    """The remaining steps and characters of one rendering. `as_before`: see `render`."""
 
     def __init__(self, *, as_before: bool = False) -> None:
         self.steps, self.text, self.as_before = STEPS, TEXT, as_before
@@ -110,12 +110,12 @@ class _Budget:
     def step(self, count: int = 1) -> None:
         self.steps -= count
         if self.steps < 0:
-            raise SecurityError(f"it takes more than {STEPS:,} steps; use fewer or shorter loops")
+            raise SecurityError(f"it needs more than {STEPS:,} steps; use fewer or shorter loops")
 
     def printed(self, length: int) -> None:
         self.text -= length
         if self.text < 0:
-            raise SecurityError(f"it holds more than {TEXT:,} characters; print less")
+            raise SecurityError(f"it has more than {TEXT:,} characters; print less")
 
 
 _current: ContextVar[_Budget | None] = ContextVar("budget", default=None)
@@ -160,20 +160,20 @@ def _charge(*values: Any, printed: bool = False) -> None:
                 str(value)  # raises, with the hint
         elif value is None or (isinstance(value, float) and value != value):
             if printed and not budget.as_before:
-                raise jinja2.UndefinedError("a value that is null would be printed; filter it out or give a default")
+                raise jinja2.UndefinedError("a null value would be printed; filter it out or give a default")
         elif printed and not (isinstance(value, float | complex) or hasattr(value, "__html__")):
             raise SecurityError(f"only text, numbers, lists and mappings can be printed, not {_type_name(value)}")
 
 
 def _type_name(value: Any) -> str:
     if isinstance(value, set | frozenset):
-        return "a set, whose order differs from run to run"
+        return "a set, whose order differs between runs"
     return f"an object ({type(value).__name__})"
 
 
 def _check_length(length: int) -> None:
     if length > TEXT:
-        raise SecurityError(f"it makes a text of {length:,} characters; at most {TEXT:,} are allowed")
+        raise SecurityError(f"its text has {length:,} characters; at most {TEXT:,} are allowed")
 
 
 def _check_width(*values: Any) -> None:
@@ -404,14 +404,14 @@ def _method(function: Any) -> tuple[Any, str]:
 
 
 def _check_deterministic(parsed: nodes.Template, environment: jinja2.Environment) -> None:
-    """Raises TemplateSyntaxError for functions whose text differs from run to run, and for other files."""
+    """Raises TemplateSyntaxError for functions whose results differ between runs, and for references to other files."""
     for name in parsed.find_all(nodes.Name):
         if name.name == "lipsum":
-            raise _refused("lipsum makes a different text on every run, and each would be sent and paid for", name)
+            raise _refused("lipsum gives another text on every run, and each would be sent and paid for", name)
     for node in parsed.find_all(nodes.Filter):
         if node.name in _RANDOM or any(_names(node, other) for other in _RANDOM):
             raise _refused(
-                "the filter random makes a different prompt on every run, and each would be sent and paid for; "
+                "the filter random gives another prompt on every run, and each would be sent and paid for; "
                 "use first, last or another column",
                 node,
             )
@@ -441,7 +441,7 @@ def names(template: str) -> frozenset[str]:
 def render(compiled: jinja2.Template, values: Mapping[str, Any], *, as_before: bool = False) -> str:
     """The filled-in text. Raises jinja2.TemplateError and the Python errors of a template's expressions.
 
-    `as_before`: with null as "None", NaN as "nan" and blanks as blanks, as before schema 1.3.
+    `as_before`: as before schema 1.3, null is "None", NaN is "nan", and blanks stay.
     """
     with bounded(as_before=as_before):
         return compiled.render({name: present(value, name) for name, value in values.items()})

@@ -299,8 +299,9 @@ def check_version(schema: pa.Schema, path: str) -> None:
         raise DatasetError(f"{path} was not written by recaption: its metadata has no {VERSION_KEY.decode()}")
     major, _, minor = version.partition(b".")
     if not (major.isdigit() and minor.isdigit() and len(version) < 20):
-        raise DatasetError(f"{path} has schema version {version[:20]!r}, which is none")
+        raise DatasetError(f"{path} has an invalid schema version: {version[:20]!r}")
     if int(major) > int(SCHEMA_VERSION.split(".")[0]):
         raise DatasetError(
-            f"{path} has schema version {version.decode()}; this recaption reads up to {SCHEMA_VERSION}. Upgrade it"
+            f"{path} has schema version {version.decode()}; this version of recaption reads up to {SCHEMA_VERSION}. "
+            "Upgrade recaption"
         )

@@ -1,4 +1,4 @@
-"""What all parts of a pipeline file and a prompt's front matter share: strict keys, strict values, and messages."""
+"""The base of all sections of a pipeline file and of a prompt's front matter: strict keys and values, and messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from recaption.strictyaml import Surprise
+from recaption.strictyaml import Ambiguous
 
 
 class Section(BaseModel):
-    """A mapping whose keys are all known. Keys beginning with `x-` are left out: they hold anchors."""
+    """A mapping whose keys are all known. Keys that begin with `x-` are ignored; they may have anchors."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -30,37 +30,37 @@ class Section(BaseModel):
             if isinstance(name, str) and name.startswith("x-"):
                 continue
             field = cls.model_fields.get(name)
-            meant = field is not None and field.annotation in (bool, dict[str, Any])
-            kept[name] = value if meant else _no_boolean(value)
+            any_type = field is not None and field.annotation in (bool, dict[str, Any])
+            kept[name] = value if any_type else _no_boolean(value)
         return kept
 
 
 def _no_boolean(value: Any) -> Any:
-    """A boolean is no number and no text."""
+    """Reject booleans as numbers and texts."""
     if isinstance(value, bool):
-        return Surprise(str(value).lower(), value)
+        return Ambiguous(str(value).lower(), value)
     return [_no_boolean(item) for item in value] if isinstance(value, list) else value
 
 
-def meant(value: Any) -> Any:
-    """What YAML reads, for fields that take just that: booleans and dates."""
-    return value.value if isinstance(value, Surprise) else value
+def as_yaml(value: Any) -> Any:
+    """The value that YAML reads, for fields whose values are booleans or dates."""
+    return value.value if isinstance(value, Ambiguous) else value
 
 
 def free(value: Any) -> Any:
-    """Values of any kind, as they are. Raises ValueError for one that YAML reads as something else than is written."""
+    """Values of any type. Raises ValueError for an ambiguous one."""
     for path, item in _leaves(value):
-        if isinstance(item, Surprise):
-            raise ValueError(f"{path or 'it'} is {item}; else write what it is read as")
+        if isinstance(item, Ambiguous):
+            raise ValueError(f"{path or 'it'} is {item}; otherwise write the value that YAML reads")
     return value
 
 
 def one_or_more(value: Any) -> Any:
-    """A text in place of a list of one."""
+    """Accept a text instead of a list with one text."""
     return [value] if isinstance(value, str) else value
 
 
-Meant = BeforeValidator(meant)
+AsYaml = BeforeValidator(as_yaml)
 Free = BeforeValidator(free)
 OneOrMore = BeforeValidator(one_or_more)
 
@@ -74,7 +74,7 @@ def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
 
 
 def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Section] | None]) -> list[str]:
-    """A line per problem. pydantic's messages about the branches of a union are joined into one line."""
+    """One line per problem. pydantic's messages about the branches of a union are joined."""
     lines: dict[str, list[str]] = {}
     for error in errors:
         below = [other["loc"] for other in errors if len(other["loc"]) > len(error["loc"])]
@@ -87,7 +87,7 @@ def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Sec
         if error["type"] == "extra_forbidden":
             owner = section(loc[:-1])
             text = "unknown key" + (f"; allowed here: {', '.join(owner.model_fields)}" if owner else "")
-        elif isinstance(given, Surprise):
+        elif isinstance(given, Ambiguous):
             text += f" (given: {given})"
         elif error["type"] not in ("missing", "value_error") and not isinstance(given, dict | list):
             text += f" (given: {given!r})"
@@ -96,7 +96,7 @@ def explain(errors: Sequence[Any], section: Callable[[tuple[Any, ...]], type[Sec
         lines.setdefault(where, []).append(text)
     found = []
     for where, texts in lines.items():
-        first, *others = ", or ".join(dict.fromkeys(texts)).split("\n")  # a check of a whole: a line each
+        first, *others = ", or ".join(dict.fromkeys(texts)).split("\n")  # a check of the whole pipeline: one line each
         found += [f"{where}: {first}", *(f"{where}: {other}" for other in others)]
     return found
 

@@ -1,9 +1,9 @@
-"""YAML as people mean it: what YAML 1.1 drops or turns into something else without a word is an error or kept as text.
+"""A strict reader of YAML. Values that YAML 1.1 silently drops or converts are errors or stay text.
 
-- A key that is written twice is an error that names both lines. Keys are text, whatever they look like.
-- `no`, `010`, `1:30`, `2024-01-31` and the like become `Surprise`: valid only where a field takes that very meaning
-  (a boolean, a date).
-- Nesting, repeated aliases and encodings have bounds and messages.
+- A duplicate key is an error that names both lines. Keys are always text.
+- `no`, `010`, `1:30`, `2024-01-31` and similar values become `Ambiguous`, which only fields of that type accept (a
+  boolean, a date).
+- Nesting and repeated aliases are limited; encodings other than UTF-8 are errors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import yaml
 from recaption.errors import ConfigError
 
 DEPTH: Final = 64
-NODES: Final = 100_000  # with aliases counted each time
+NODES: Final = 100_000  # every use of an alias counts
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
@@ -28,15 +28,15 @@ _BOMS |= {codecs.BOM_UTF16_BE: "UTF-16"}
 
 
 @dataclass(frozen=True, slots=True)
-class Surprise:
-    """A value that YAML 1.1 reads as something else than what is written: `text` as `value`."""
+class Ambiguous:
+    """A plain text that YAML 1.1 reads as another type: `text` as `value`."""
 
     text: str
     value: Any
 
     def __str__(self) -> str:
         read = _shown(self.value)
-        return f'{self.text}, which YAML reads as {read}; if you mean the text, put it in quotes: "{self.text}"'
+        return f'{self.text}, which YAML reads as {read}; for a text, put it in quotes: "{self.text}"'
 
 
 def _shown(value: Any) -> str:
@@ -46,12 +46,12 @@ def _shown(value: Any) -> str:
 
 
 def decoded(data: bytes, where: str) -> str:
-    """The text of a file. Raises ConfigError for what is not UTF-8."""
+    """The text of a file. Raises ConfigError if it is not UTF-8."""
     for bom, name in _BOMS.items():
         if data.startswith(bom):
             raise ConfigError(f"{where} is encoded in {name}; save it as UTF-8")
     if b"\0" in data[:4]:
-        raise ConfigError(f"{where} is not text in UTF-8 (it holds NUL bytes; perhaps UTF-16); save it as UTF-8")
+        raise ConfigError(f"{where} is not UTF-8 text (it has NUL bytes and may be UTF-16); save it as UTF-8")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -78,12 +78,12 @@ def read(text: str, where: str, first_line: int = 1, *, whole: bool = False) -> 
         return None
     if whole and node.end_mark.index < len(text):
         rest = text[node.end_mark.index :]
-        raise ConfigError(f"{where}: {rest!r} follows the value; put the whole value in quotes, or leave that out")
+        raise ConfigError(f"{where}: {rest!r} follows the value; quote the whole value, or remove that")
     return reader.value(node)
 
 
 def scalar(text: str) -> Any:
-    """A plain value as it would stand alone in a file, with nothing cut off: `#`, `@`, `%` and `: ` are characters."""
+    """The value of a plain text, in which `#`, `@`, `%` and `: ` have no special meaning."""
     tag = yaml.SafeLoader("").resolve(yaml.ScalarNode, text, (True, False))
     return _scalar(yaml.ScalarNode(tag=tag, value=text, style=None))
 
@@ -102,21 +102,23 @@ class _Reader:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEPTH:
-                raise self._error(event, f"is nested more than {DEPTH} levels deep; write it with fewer levels")
+                raise self._error(event, f"is nested more than {DEPTH} levels deep; use fewer levels")
 
     def value(self, node: yaml.Node) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise ConfigError(f"{self._where} has more than {NODES:,} values, aliases counted each time; write fewer")
+            raise ConfigError(
+                f"{self._where} has more than {NODES:,} values, with aliases counted each time; write fewer"
+            )
         if isinstance(node, yaml.ScalarNode):
             if not node.tag.startswith(_TAG) or node.tag[len(_TAG) :] not in _SCALARS:
                 raise self._error(node, f"has a value of type {node.tag}; allowed are text, numbers, booleans and null")
             try:
                 return _scalar(node)
             except ValueError as error:
-                raise self._error(node, f"has {node.value!r}, which is not what its type says: {error}") from error
+                raise self._error(node, f"has {node.value!r}, which does not fit its type: {error}") from error
         if id(node) in self._open:
-            raise self._error(node, "has an alias that holds itself")
+            raise self._error(node, "has an alias that contains itself")
         self._open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
@@ -150,7 +152,7 @@ class _Reader:
         for each in node.value if isinstance(node, yaml.SequenceNode) else [node]:
             made = self.value(each)
             if not isinstance(made, dict):
-                raise self._error(each, "merges (<<) what is not a mapping")
+                raise self._error(each, "merges (<<) a value that is not a mapping")
             yield made
 
     def _error(self, at: Any, text: str) -> ConfigError:
@@ -168,9 +170,9 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     if not plain:
         return value
     if kind == "bool":
-        return value if text.lower() in ("true", "false") else Surprise(text, value)
+        return value if text.lower() in ("true", "false") else Ambiguous(text, value)
     if kind == "int":
-        return value if _PLAIN_INT.fullmatch(text) else Surprise(text, value)
+        return value if _PLAIN_INT.fullmatch(text) else Ambiguous(text, value)
     if kind == "float":
-        return Surprise(text, value) if ":" in text or "_" in text else value
-    return Surprise(text, value) if kind == "timestamp" else value
+        return Ambiguous(text, value) if ":" in text or "_" in text else value
+    return Ambiguous(text, value) if kind == "timestamp" else value

@@ -1,4 +1,4 @@
-"""Token ids of a data shard's texts, `tokens/<name>/<shard>.bin`: the file's layout, and a reader that parses nothing.
+"""Token ids of a data shard's texts, `tokens/<name>/<shard>.bin`: the layout of the file, and a reader.
 
 The texts of a sample are its sub-captions, in the order of its captions; a caption without sub-captions is one text.
 Ids are the tokenizer's own, without start and end tokens. `schemas/README.md` describes the layout for other readers.
@@ -10,7 +10,7 @@ import json
 import mmap
 import struct
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import accumulate
 from pathlib import Path
@@ -24,66 +24,65 @@ from recaption.types import Record
 
 MAGIC: Final = b"RCTOKENS"
 VERSION: Final = 1
-"""Of the layout; a reader refuses any other."""
+"""Version of the layout; a reader refuses any other."""
 TAKES_STOP: Final = 1
 """Bit of a text's mark: the ids of `text + "."` are those of the text, then `stop`."""
 LOSES_STOP: Final = 2
 """Bit of a text's mark: the text ends in a full stop, and its ids are those of the text without it, then `stop`."""
 
 UNKNOWN: Final = 4
-"""Bit of a text's mark: the tokenizer failed on the text in the build. It has no ids here; a reader tokenises it."""
+"""Bit of a text's mark: the tokenizer failed on the text during the build. It has no ids; a reader tokenises it."""
 
 _START = struct.Struct("<8sII")  # magic, version, bytes of the JSON header that follows
 _OFFSET = np.dtype("<u4")
 _COUNTS = ("samples", "texts", "ids")
-_BATCH = 1024  # texts at a time where they are tokenised again
 
 Ids = npt.NDArray[np.unsignedinteger[Any]]
 
 Piece = tuple[int, int]
-"""The number of a text among its sample's, and what became of it: TAKES_STOP where a full stop stands behind it,
-LOSES_STOP where the one is missing that it ends in, 0 where it is as it was."""
+"""The number of a text in its sample, and its change: TAKES_STOP if a full stop is added, LOSES_STOP if its final full
+stop is removed, 0 if it is unchanged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenizerFacts:
-    """What must be known of a tokenizer to use ids that it made.
+    """The properties of a tokenizer that are needed to use its ids.
 
     `composable`: the ids of texts joined by one space are the ids of the texts, one after another.
     """
 
     name: str  # as in the file's name
-    sha256: str  # of the tokenizer, as the tokenizers library writes it
-    vocabulary: int  # ids are below it
-    start: tuple[int, ...]  # what the tokenizer puts before a text
+    sha256: str  # of the tokenizer in the JSON form of the tokenizers library
+    vocabulary: int  # its size; ids are below it
+    start: tuple[int, ...]  # ids that the tokenizer puts before a text
     end: tuple[int, ...]  # and after it
     stop: tuple[int, ...]  # ids of "."
     composable: bool
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the ids on disk: two bytes where the vocabulary allows."""
+        """The type of the ids on disk: two bytes if the vocabulary is small enough."""
         return np.dtype("<u2" if self.vocabulary <= 1 << 16 else "<u4")
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the file's header and in the manifest."""
+        """The value in the file's header and in the manifest."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TokenizerFacts:
-        """Raises KeyError when a field is missing; further ones are left alone."""
+        """Raises KeyError if a field is missing; ignores unknown ones."""
         given = ((field.name, data[field.name]) for field in fields(cls))
         made: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given}
         return cls(**made)
 
 
 def texts_of(record: Record) -> list[str]:
-    """The texts of a sample in the order of its ids: sub-captions, and captions that have none."""
+    """The texts of a sample in the order of its ids: sub-captions, and captions without sub-captions."""
     return [text for c in record.captions for text in ([s.text for s in c.sub_captions] or [c.text])]
 
 
 def pack(facts: TokenizerFacts, samples: Sequence[int], texts: Sequence[bytes], marks: bytes) -> list[bytes]:
-    """The file, in pieces. `samples` has the number of texts of each sample, `texts` each one's ids as `facts.dtype`.
+    """The file, in pieces. `samples` has the number of texts of each sample, `texts` their ids as `facts.dtype`.
 
     Raises DatasetError if the offsets of one shard would not fit in 32 bits.
     """
@@ -96,7 +95,7 @@ def pack(facts: TokenizerFacts, samples: Sequence[int], texts: Sequence[bytes], 
     described = {**facts.to_json(), "dtype": facts.dtype.name}
     counts = zip(_COUNTS, (len(samples), len(texts), of_texts[-1]), strict=True)
     header = json.dumps({**described, **dict(counts)}).encode()
-    header += b" " * (-(_START.size + len(header)) % 8)  # what follows is aligned for every dtype
+    header += b" " * (-(_START.size + len(header)) % 8)  # aligns the arrays that follow
     return [
         _START.pack(MAGIC, VERSION, len(header)),
         header,
@@ -110,7 +109,7 @@ def pack(facts: TokenizerFacts, samples: Sequence[int], texts: Sequence[bytes], 
 class SampleIds(NamedTuple):
     """The token ids of one sample: text j has `ids[bounds[j] : bounds[j + 1]]`.
 
-    Arrays of the standard library: some dozens of numbers are cut and joined in a fifth of the time NumPy takes.
+    Arrays of the standard library cut and join some dozens of numbers five times as fast as NumPy.
     """
 
     facts: TokenizerFacts
@@ -119,8 +118,9 @@ class SampleIds(NamedTuple):
     marks: list[int]
 
     def joined(self, pieces: Sequence[Piece]) -> array[int] | None:
-        """The ids of the pieces joined by one space. None if they do not follow from those of the texts, or one of
-        those is not known: join the pieces and tokenise that. Raises IndexError.
+        """The ids of the pieces joined by spaces. Raises IndexError.
+
+        None if they do not follow from the ids of the texts, or a text has no ids: tokenise the joined text instead.
         """
         if len(pieces) > 1 and not self.facts.composable:
             return None
@@ -152,13 +152,13 @@ class TokenIds:
             usable = header["dtype"] == self.facts.dtype.name
             samples, texts, ids = (header[name] for name in _COUNTS)
         except (KeyError, TypeError) as error:
-            raise self._broken(f"its header has no usable {error}") from error
+            raise self._broken(f"its header has no valid {error}") from error
         if not usable or not all(type(n) is int and n >= 0 for n in (samples, texts, ids)):
-            raise self._broken(f"its header says {header}")
+            raise self._broken(f"its header is {header}")
         of_samples, of_texts = (samples + 1) * 4, (texts + 1) * 4
         size = at + of_samples + of_texts + ids * self.facts.dtype.itemsize + texts
         if len(buffer) != size:
-            raise self._broken(f"it has {len(buffer)} bytes, and its header promises {size}")
+            raise self._broken(f"it has {len(buffer)} bytes; by its header it must have {size}")
         self._samples: Ids = np.frombuffer(buffer, _OFFSET, samples + 1, at)
         self._texts: Ids = np.frombuffer(buffer, _OFFSET, texts + 1, at + of_samples)
         self._ids: Ids = np.frombuffer(buffer, self.facts.dtype, ids, at + of_samples + of_texts)
@@ -166,39 +166,30 @@ class TokenIds:
 
     @classmethod
     def open(cls, path: str | Path) -> TokenIds:
-        """Map a file on a local disk. Raises DatasetError when it is broken, OSError when it is not there."""
+        """Map a file on a local disk. Raises DatasetError if it is broken, OSError if it is missing."""
         with open(path, "rb") as file:
-            empty = file.seek(0, 2) == 0  # which cannot be mapped
+            empty = file.seek(0, 2) == 0  # an empty file cannot be mapped
             return cls(b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), str(path))
 
     def __len__(self) -> int:
         return len(self._samples) - 1
 
     def texts(self, sample: int) -> int:
-        """How many texts a sample has. Raises IndexError if there is no such sample."""
+        """The number of texts of a sample. Raises IndexError if there is no such sample."""
         first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
         return end - first
 
     def ids(self, sample: int, text: int) -> Ids:
-        """The ids of one text, without start and end; none where they are not known (`is_unknown`). Raises IndexError
-        if there is no such sample or text."""
+        """The ids of one text, without start and end; empty if it `is_unknown`. Raises IndexError."""
         first, end = self._span(self._texts, self._text(sample, text), len(self._ids), "text")
         return self._ids[first:end]
 
-    def takes_stop(self, sample: int, text: int) -> bool:
-        """Whether the ids of the text with a full stop behind it are known without the tokenizer."""
-        return bool(self._marks[self._text(sample, text)] & TAKES_STOP)
-
-    def loses_stop(self, sample: int, text: int) -> bool:
-        """Whether the text ends in a full stop, and its ids without that are known."""
-        return bool(self._marks[self._text(sample, text)] & LOSES_STOP)
-
     def is_unknown(self, sample: int, text: int) -> bool:
-        """Whether the tokenizer failed on the text when the build was written, so that it has no ids here."""
+        """Whether the tokenizer failed on the text when the build was written, so that it has no ids."""
         return bool(self._marks[self._text(sample, text)] & UNKNOWN)
 
     def of(self, sample: int) -> SampleIds:
-        """All of a sample at once. Raises IndexError if there is no such sample."""
+        """The ids of all texts of a sample. Raises IndexError if there is no such sample."""
         first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
         bounds = self._texts[first : end + 1].tolist()
         if bounds != sorted(bounds) or bounds[-1] > len(self._ids):
@@ -206,15 +197,6 @@ class TokenIds:
         start = bounds[0]
         ids = array("q", self._ids[start : bounds[-1]].astype(np.int64).tobytes())
         return SampleIds(self.facts, ids, [at - start for at in bounds], self._marks[first:end].tolist())
-
-    def framed(self, ids: Sequence[int] | Ids, length: int) -> npt.NDArray[np.int64]:
-        """`ids` between start and end tokens, at most `length` in all: what is too long is cut before the end tokens,
-        as open_clip's tokenizer.py and transformers do. Not padded."""
-        start, end = self.facts.start, self.facts.end
-        room = length - len(start) - len(end)
-        if room < 0:
-            raise ValueError(f"length is {length}; {len(start)} start and {len(end)} end tokens must fit in it")
-        return np.array([*start, *ids[:room], *end], np.int64)
 
     def _text(self, sample: int, text: int) -> int:
         first, end = self._span(self._samples, sample, len(self._texts) - 1, "sample")
@@ -237,68 +219,50 @@ class TokenIds:
         if magic != MAGIC:
             raise self._broken(f"it begins with {magic!r}, not {MAGIC!r}")
         if version != VERSION:
-            raise DatasetError(f"{self._where} has layout version {version}; this recaption reads {VERSION}")
+            raise DatasetError(f"{self._where} has layout version {version}; this version of recaption reads {VERSION}")
         try:
             header = json.loads(buffer[_START.size : _START.size + length])
         except (ValueError, RecursionError) as error:
             raise self._broken(f"its header is not JSON: {error}") from error
         if not isinstance(header, dict):
-            raise self._broken("its header is no JSON object")
+            raise self._broken("its header is not a JSON object")
         return header, _START.size + length
 
     def _broken(self, why: str) -> DatasetError:
-        return DatasetError(f"{self._where} is not a file of token ids, or a part of one: {why}. Build it again")
+        return DatasetError(f"{self._where} is not a complete file of token ids: {why}. Build it again")
 
 
-def check_tokens(
-    tokens: TokenIds,
-    texts: Iterable[Sequence[str]],
-    listed: Mapping[str, Any],
-    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None,
-) -> Iterator[str]:
-    """What is wrong with a shard's ids, a sentence each; nothing where all is well.
+def check_tokens(tokens: TokenIds, texts: Iterable[Sequence[str]], listed: Mapping[str, Any]) -> Iterator[str]:
+    """The problems of a shard's ids, one sentence each.
 
     `texts` has the texts of every sample of the data file, in order; `listed` is the tokenizer's entry in the
-    manifest's `token_ids`. With `encode`, which gives ids without start and end tokens, texts are tokenised again and
-    compared.
+    manifest's `token_ids`. Texts are not tokenised again.
     """
     for name, value in tokens.facts.to_json().items():
-        said = listed.get(name)
-        # one shard whose texts do not compose is enough for the manifest to say so of all
-        if said != value and not (name == "composable" and value):
-            yield f"its header has {name} {value}, the manifest {said}"
-    samples, waiting = 0, []
+        recorded = listed.get(name)
+        # One shard whose texts do not compose makes the manifest's value false.
+        if recorded != value and not (name == "composable" and value):
+            yield f"its header has {name} {value}; the manifest has {recorded}"
+    samples = 0
     for samples, of_sample in enumerate(texts, 1):
         if samples > len(tokens):
             continue
         try:
-            if tokens.texts(samples - 1) != len(of_sample):
-                yield f"sample {samples - 1} has {len(of_sample)} texts, and ids of {tokens.texts(samples - 1)}"
-                continue
-            for n, text in enumerate(of_sample):
-                ids = tokens.ids(samples - 1, n)
-                if not tokens.is_unknown(samples - 1, n):
-                    waiting.append((samples - 1, n, text, ids))
-                elif ids.size:
-                    yield f"text {n} of sample {samples - 1} has ids, and its mark says that it has none"
+            yield from _check_sample(tokens, samples - 1, of_sample)
         except DatasetError as error:
             yield str(error)
-        if len(waiting) >= _BATCH:
-            yield from _compare(waiting, tokens.facts, encode)
-            waiting = []
-    yield from _compare(waiting, tokens.facts, encode)
     if samples != len(tokens):
-        yield f"it has {len(tokens)} samples, the data {samples}"
+        yield f"it has {len(tokens)} samples; the data has {samples}"
 
 
-def _compare(
-    waiting: Sequence[tuple[int, int, str, Ids]],
-    facts: TokenizerFacts,
-    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None,
-) -> Iterator[str]:
-    expected = encode([text for _, _, text, _ in waiting]) if encode else [None] * len(waiting)
-    for (sample, n, text, ids), right in zip(waiting, expected, strict=True):
-        if ids.size and int(ids.max()) >= facts.vocabulary:
-            yield f"text {n} of sample {sample} has id {ids.max()}, and the vocabulary {facts.vocabulary}"
-        elif right is not None and ids.tolist() != list(right):
-            yield f"text {n} of sample {sample}, {text[:80]!r}, has other ids than the tokenizer gives it"
+def _check_sample(tokens: TokenIds, sample: int, texts: Sequence[str]) -> Iterator[str]:
+    if tokens.texts(sample) != len(texts):
+        yield f"sample {sample} has {len(texts)} texts, but ids of {tokens.texts(sample)}"
+        return
+    for n in range(len(texts)):
+        ids = tokens.ids(sample, n)
+        if tokens.is_unknown(sample, n):
+            if ids.size:
+                yield f"text {n} of sample {sample} has ids, but is marked as a text without ids"
+        elif ids.size and int(ids.max()) >= tokens.facts.vocabulary:
+            yield f"text {n} of sample {sample} has id {ids.max()}; the vocabulary has {tokens.facts.vocabulary}"

@@ -16,12 +16,13 @@ from samples import jpeg
 from writing import write_manifest, write_shard
 
 from recaption.io.store import LocalStore
-from recaption.load import CaptionLoader
+from recaption.load import CaptionDataset, CaptionLoader
 from recaption.load.policy import WHOLE, DrawnText
 from recaption.output.index import index_to_table
 from recaption.types import Caption, Image, Locator, Record, SubCaption, Tag
 from recaption.write import Encoder, publish
 
+Built = Callable[[str], Path]  # the fixture `built`: the output of a format
 LONG = ("A {n} stands here.", "It is red.", "No people are seen.")
 
 
@@ -153,3 +154,26 @@ def _parquet(table: Any) -> bytes:
     out = io.BytesIO()
     pq.write_table(table, out)
     return out.getvalue()
+
+
+def opened(path: Path | str, **options: Any) -> CaptionDataset:
+    return CaptionDataset(path, **{"policy": two_texts, "batch_size": 48, "strings": True, **options})
+
+
+def spans(tar: Path) -> list[int]:
+    """The offsets in the index of a tar."""
+    return np.fromfile(f"{tar}.idx", "<u8").tolist()
+
+
+def everything(made: CaptionDataset) -> dict[str, tuple[Any, bytes]]:
+    """Record and image bytes of all samples, by key."""
+    samples = [made.sample(index) for index in range(made.steps.samples)]
+    return {one.record.key: (one.record, one.image) for one in samples}
+
+
+def golden(format: str, **options: Any) -> CaptionDataset:
+    """A build of the golden set."""
+    folder = Path(__file__).parent / "golden"
+    return CaptionDataset(
+        folder / "output" / "builds" / format, policy=raw_text, batch_size=2, source=folder / "source", **options
+    )

@@ -44,11 +44,11 @@ def changed(path: str, value: object) -> dict:
         ("output.card", {"language": ["English!"]}, r"output\.card\.language\.0"),
         ("models.m.engine", "vlm", r"engine: unknown engine 'vlm'; allowed are vllm, transformers, openai, column"),
         ("models.m.model", None, "needs `model`"),
-        ("models.m.tensor_parallel", 2, "tensor_parallel are vLLM's"),
+        ("models.m.tensor_parallel", 2, "tensor_parallel are settings of vLLM"),
         ("models.m.replicas", 0, r"models\.m\.replicas: .*'auto'.*or.*greater than or equal to 1"),
         ("generate.0.model", "q", r"unknown model 'q'; models are m"),
         ("generate.0.prompt", None, "needs `prompt`"),
-        ("generate.0.id", "raw", "raw is taken"),
+        ("generate.0.id", "raw", "raw is reserved"),
         ("generate.0.id", "No Good", r"generate\.0\.id"),
         ("generate.0.sampling", {"max_token": 3}, r"sampling\.max_token: unknown key; allowed here: max_tokens"),
         ("generate.0.sampling", {"temperature": 9}, r"less than or equal to 2 \(given: 9\)"),
@@ -71,7 +71,7 @@ def changed(path: str, value: object) -> dict:
         ("generate", [], "generate: "),
     ],
 )
-def test_what_is_wrong_is_said_with_what_is_allowed(path: str, value: object, said: str) -> None:
+def test_an_error_names_the_key_and_the_allowed_values(path: str, value: object, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         config.validate(changed(path, value))
 
@@ -107,20 +107,20 @@ def test_overrides_reach_any_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("override", ["output.path", "=1", "generate.5.id=x", "name.x=1", "name={"])
-def test_a_bad_override_is_named(tmp_path: Path, override: str) -> None:
+def test_an_invalid_override_is_in_the_message(tmp_path: Path, override: str) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(yaml.safe_dump(GOOD))
     with pytest.raises(ConfigError, match="--set"):
         config.load(str(file), (override,))
 
 
-def test_a_missing_pipeline_says_where_was_looked_and_what_there_is() -> None:
+def test_the_error_for_a_missing_pipeline_lists_the_existing_ones() -> None:
     with pytest.raises(ConfigError, match=r"'nope' not found.*Known names: .*demo.*flair"):
         config.load("nope")
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "a: [", "", "\x00"])
-def test_a_file_that_is_no_pipeline(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError):
@@ -141,7 +141,7 @@ def test_the_shipped_pipelines_fit_the_json_schema() -> None:  # tests/test_sche
         config.validate(data, file.name)
 
 
-def test_a_card_survives_its_own_yaml() -> None:
+def test_a_card_is_read_back_from_yaml() -> None:
     said = yaml.safe_load("{license: cc-by-4.0, published: 2026-01-31, language: [en, pt-BR], url: 'https://x.org/a'}")
     pipeline = config.validate(changed("output.card", said))
     dumped = pipeline.model_dump(mode="json")
@@ -151,12 +151,12 @@ def test_a_card_survives_its_own_yaml() -> None:
     )
 
 
-def test_a_pipeline_survives_its_own_yaml() -> None:
+def test_a_pipeline_is_read_back_from_yaml() -> None:
     pipeline = config.validate(GOOD)
     assert config.validate(yaml.safe_load(yaml.safe_dump(pipeline.model_dump(mode="json")))) == pipeline
 
 
-def test_combinations_are_checked_beside_what_is_wrong_in_single_keys(tmp_path: Path) -> None:
+def test_combinations_of_keys_are_checked_although_single_keys_are_invalid(tmp_path: Path) -> None:
     """A fault of one key hides none of another: names, prompts and engines that do not fit together."""
     file = tmp_path / "p.yaml"
     file.write_text(
@@ -205,10 +205,12 @@ output: {path: out, format: webdatset, require: [zzz, third]}
         ("generate.5.attempts=2", "generate is a list of 1; give a position from 0 to 0"),
         ("generate.long.attempts=2", "generate is a list of 1; give a position from 0 to 0"),
         ("name.x=1", "name is not a mapping"),
-        ("source.path={00000..00003}.tar", "in quotes: \"'{00000..00003}.tar'\""),
+        ("source.path={00000..00003}.tar", "Quote a text that begins with {: \"'{00000..00003}.tar'\""),
     ],
 )
-def test_an_override_that_fits_nowhere_says_what_does(tmp_path: Path, override: str, message: str) -> None:
+def test_the_error_for_an_impossible_override_names_the_possible_ones(
+    tmp_path: Path, override: str, message: str
+) -> None:
     file = tmp_path / "p.yaml"
     file.write_text(
         "name: a\nsource: {path: x}\nmodels: {m: {engine: column}}\n"

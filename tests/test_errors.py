@@ -10,7 +10,7 @@ from recaption import errors
 
 
 @pytest.mark.parametrize("kind", [errors.RequestError, errors.ShardError, errors.StoreError, errors.EngineDead])
-def test_an_error_says_where_and_survives_a_trip_between_processes(kind: type[errors.RecaptionError]) -> None:
+def test_an_error_has_its_location_and_can_be_pickled(kind: type[errors.RecaptionError]) -> None:
     error = kind("broke", key="000001", shard="00000")
     back = pickle.loads(pickle.dumps(error))
     assert str(back) == str(error) == "broke (shard 00000, key 000001)"
@@ -29,5 +29,5 @@ def test_exit_codes() -> None:
     assert errors.DatasetError.exit_code == 1
 
 
-def test_a_missing_extra_says_how_to_install_it() -> None:
+def test_a_missing_extra_names_the_install_command() -> None:
     assert "pip install 'recaption[download]'" in str(errors.MissingExtra("img2dataset", "download"))

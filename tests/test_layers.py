@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("guard", "sandbox", "strictyaml", "section", "legacy", "demo", "__init__"),
     ),
     ("io", "output.paths"),
-    ("config", "prompt", "schema", "imagefile", "decode", "models"),
+    ("config", "prompt", "schema", "imagefile", "decode", "models", "output.locate"),
     ("tasks",),
     ("source", "engine", "annotate"),
     ("output",),
@@ -51,11 +51,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 NEIGHBOURS_ALLOWED = {0, 1, 2, 4, 14}
 # A trainer needs neither ray nor vllm nor spacy, and a look into a dataset needs nothing of what made it.
-SHARED = {"types", "errors", "schema", "text", "threads", "io", "output.paths", "__init__"}
+SHARED = {"types", "errors", "schema", "text", "threads", "io", "output.paths", "output.locate", "__init__"}
 APART = {folder: SHARED | {folder} for folder in ("load", "inspect")}
 APART["load"] |= {"tokenids", "tokenizer"}  # what write and load share, as they share schema: no more than numpy
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
-APART["inspect"] |= {"tablefile"}  # no more than pyarrow
+APART["inspect"] |= {"formatting", "tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")
@@ -268,6 +268,7 @@ def test_readers_import_without_what_makes_datasets(folder: str) -> None:
         ("inspect.views", "from recaption.io.store import Store", True),
         ("load.layout", "from recaption.output.paths import BUILDS", True),
         ("load.layout", "from recaption.output import paths", True),
+        ("load.layout", "from recaption.output.locate import locate", True),
         ("load.layout", "from recaption.output.answers import finished", False),
         ("source.keys", "from recaption.output import paths", True),
         ("source.keys", "from recaption.output.answers import finished", False),

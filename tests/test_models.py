@@ -42,7 +42,7 @@ def cache_model(tmp_path: Path, name: str, commit: str = COMMIT) -> Path:
     return write_model(base / "snapshots" / commit)
 
 
-def test_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
+def test_the_commit_of_a_folder_is_its_hash(tmp_path: Path) -> None:
     first, second = write_model(tmp_path / "a"), write_model(tmp_path / "b")
     found = resolve(str(first))
     assert found.local and found.path_or_id == str(first)
@@ -52,7 +52,7 @@ def test_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.json", "chat_template.jinja", "model.safetensors", "extra/tokenizer.json"])
-def test_every_part_of_a_model_counts(tmp_path: Path, name: str) -> None:
+def test_every_file_of_a_model_changes_the_hash(tmp_path: Path, name: str) -> None:
     folder = write_model(tmp_path / "a")
     before = hash_folder(folder)
     (folder / name).parent.mkdir(exist_ok=True)
@@ -60,7 +60,7 @@ def test_every_part_of_a_model_counts(tmp_path: Path, name: str) -> None:
     assert hash_folder(folder) != before
 
 
-def test_a_new_name_counts_and_a_readme_does_not(tmp_path: Path) -> None:
+def test_file_names_change_the_hash_and_a_readme_does_not(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "a")
     before = hash_folder(folder)
     (folder / "README.md").write_text("changed")
@@ -70,9 +70,7 @@ def test_a_new_name_counts_and_a_readme_does_not(tmp_path: Path) -> None:
     assert hash_folder(folder) != before
 
 
-def test_hashes_of_large_files_are_remembered_until_they_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hashes_of_large_files_are_cached_until_they_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "_CACHED_FROM", 5)
     folder = write_model(tmp_path / "a")
     weights = folder / "model.safetensors"
@@ -93,7 +91,7 @@ def test_hashes_of_large_files_are_remembered_until_they_change(
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", "{", '{"a": 3}'])
-def test_a_broken_memory_costs_nothing(tmp_path: Path, content: str) -> None:
+def test_a_broken_cache_of_hashes_is_ignored(tmp_path: Path, content: str) -> None:
     folder = write_model(tmp_path / "a")
     before = hash_folder(folder)
     memory = tmp_path / "cache" / "recaption" / "file-hashes.json"
@@ -111,7 +109,7 @@ def test_the_chat_template_is_found_where_older_models_keep_it(tmp_path: Path, p
     assert resolve(str(folder)).chat_template_sha256 == hashlib.sha256(b"{{ messages }}").hexdigest()
 
 
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_complete_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no config\.json"):
         resolve(str(tmp_path))
     folder = write_model(tmp_path / "a")
@@ -127,18 +125,18 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
     assert resolve(str(folder)).local
 
 
-def test_a_folder_has_no_revision(tmp_path: Path) -> None:
+def test_a_revision_of_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="revision 'main'"):
         resolve(str(write_model(tmp_path / "a")), "main")
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a b", "a/b/c", "", "~/nope"])
-def test_what_is_neither_a_folder_nor_an_id(name: str) -> None:
+def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="Allowed are"):
         resolve(name)
 
 
-def test_a_cached_hub_model_is_its_commit_and_its_snapshot(tmp_path: Path) -> None:
+def test_a_cached_hub_model_resolves_to_its_commit_and_snapshot(tmp_path: Path) -> None:
     snapshot = cache_model(tmp_path, "some/model")
     for revision in (None, "main", COMMIT):
         found = resolve("some/model", revision)
@@ -147,7 +145,7 @@ def test_a_cached_hub_model_is_its_commit_and_its_snapshot(tmp_path: Path) -> No
         assert found.chat_template_sha256 == hashlib.sha256(b"{{ messages }}").hexdigest()
 
 
-def test_an_unreachable_model_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_for_an_unreachable_model_advises_a_download(tmp_path: Path) -> None:
     cache_model(tmp_path, "some/model")
     for name, revision in (("some/other", None), ("some/model", "v2"), ("some/model", "f" * 40)):
         with pytest.raises(ConfigError) as caught:
@@ -157,7 +155,7 @@ def test_an_unreachable_model_says_what_to_do(tmp_path: Path) -> None:
         assert (revision or "") in message
 
 
-def test_a_half_downloaded_model_is_not_taken_for_a_whole_one(tmp_path: Path) -> None:
+def test_an_incomplete_download_is_not_used(tmp_path: Path) -> None:
     snapshot = cache_model(tmp_path, "some/model")
     (snapshot / "model.safetensors").unlink()
     (snapshot / "chat_template.jinja").unlink()
@@ -165,7 +163,7 @@ def test_a_half_downloaded_model_is_not_taken_for_a_whole_one(tmp_path: Path) ->
         resolve("some/model")
 
 
-def test_the_embedded_model() -> None:
+def test_the_embedded_model_is_resolved() -> None:
     from recaption.demo import model_path
 
     if not (model_path() / "model.safetensors").is_file():

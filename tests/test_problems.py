@@ -10,7 +10,7 @@ def problem(n: int, kind: str = "bad", **more: str) -> Problem:
     return Problem(where=f"file: row {n}", what=f"it is {kind}", advice=f"Mend {kind}", kind=kind, **more)  # type: ignore[arg-type]
 
 
-def test_problems_are_counted_and_the_first_of_each_kind_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_problems_are_counted_and_the_first_of_each_kind_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     found = [problem(n) for n in range(SHOWN + 1_000)] + [problem(7, "odd", severity="warning")]
     counts = print_problems(iter(found), Console(width=40))
     out = capsys.readouterr().out
@@ -20,11 +20,11 @@ def test_problems_are_counted_and_the_first_of_each_kind_are_shown(capsys: pytes
     assert "warning file: row 7  it is odd" in out and "odd: " not in out
 
 
-def test_nothing_found_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_problems_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert print_problems([], Console()) == {} and capsys.readouterr().out == ""
 
 
-def test_hostile_names_cannot_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     bad = "\x1b]0;title\x07\u202e[red]x" + "long" * 1000
     print_problems([Problem(where=bad, what=bad, advice=bad, kind="k")], Console(width=40))
     out = capsys.readouterr().out

@@ -29,14 +29,14 @@ def test_a_prompt_is_filled_in_with_columns(tmp_path: Path) -> None:
     assert loaded.fill_in({"title": "Ünïcode {{ x }}", "tags": ["a", "b"]}) == "Title: Ünïcode {{ x }}.\nTags: a, b"
 
 
-def test_a_prompt_that_was_used_can_be_sent_to_another_process(tmp_path: Path) -> None:
+def test_a_used_prompt_can_be_pickled(tmp_path: Path) -> None:
     loaded = prompt.load(write(tmp_path, HEAD + "Title: {{ title }}."))
     assert loaded.fill_in({"title": "a"}) == "Title: a."
     sent = pickle.loads(pickle.dumps(loaded))
     assert sent == loaded and sent.fill_in({"title": "b"}) == "Title: b."
 
 
-def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
+def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "x")
     renamed = Path(path).read_bytes().replace(b"granularity", b"kind")  # the key of schema 1.2
     assert prompt.load(path).sha256 == hashlib.sha256(renamed).hexdigest()
@@ -47,7 +47,7 @@ def test_the_hash_is_of_the_file(tmp_path: Path) -> None:
     [{}, {"title": None}, {"title": 3}],
     ids=["missing", "none", "wrong type"],
 )
-def test_a_value_that_does_not_fit_refuses_the_request(tmp_path: Path, columns: dict) -> None:
+def test_a_value_of_the_wrong_type_is_a_request_error(tmp_path: Path, columns: dict) -> None:
     loaded = prompt.load(write(tmp_path, HEAD + "{{ title.upper() }}"))
     with pytest.raises(RequestError, match="prompt p cannot be filled in"):
         loaded.fill_in(columns)
@@ -55,9 +55,7 @@ def test_a_value_that_does_not_fit_refuses_the_request(tmp_path: Path, columns: 
 
 @pytest.mark.parametrize("caption", [None, "", " ", "\u200b", "\ufeff \u2060", "\x07"])
 @pytest.mark.parametrize("template", ["{% if caption %}{{ caption }}{% endif %}", "{{ caption or '' }}"])
-def test_a_prompt_that_fills_in_to_nothing_visible_refuses_the_request(
-    tmp_path: Path, template: str, caption: str | None
-) -> None:
+def test_a_prompt_without_visible_text_is_a_request_error(tmp_path: Path, template: str, caption: str | None) -> None:
     loaded = prompt.load(write(tmp_path, HEAD + template))
     with pytest.raises(RequestError, match="prompt p cannot be filled in: the text is empty"):
         loaded.fill_in({"caption": caption})
@@ -65,8 +63,8 @@ def test_a_prompt_that_fills_in_to_nothing_visible_refuses_the_request(
 
 
 @pytest.mark.parametrize("text", ["{# later #}", "{{ '' }}", "{{ ' ' }}", "{% if false %}a{% endif %}", "\u200b"])
-def test_a_prompt_without_columns_that_is_always_empty_is_an_error_of_the_file(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match=r"p\.md fills in to an empty text for every image"):
+def test_a_prompt_that_is_always_empty_is_a_config_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"p\.md gives an empty text for every image"):
         prompt.load(write(tmp_path, HEAD + text))
 
 
@@ -80,7 +78,7 @@ def test_answers_to_an_empty_prompt_are_still_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "template", ["{{ ''.__class__.__mro__ }}", "{{ x.__init__.__globals__ }}", "{{ cycler.__init__.__globals__ }}"]
 )
-def test_a_template_cannot_reach_into_python(tmp_path: Path, template: str) -> None:
+def test_a_template_cannot_access_python_objects(tmp_path: Path, template: str) -> None:
     loaded = prompt.load(write(tmp_path, HEAD + "a" + template))
     with pytest.raises(RequestError):
         loaded.fill_in({"x": "y"})
@@ -97,12 +95,12 @@ def test_a_template_cannot_reach_into_python(tmp_path: Path, template: str) -> N
         (HEAD + "  \n", "no text"),
     ],
 )
-def test_a_broken_prompt_is_named_with_its_fault(tmp_path: Path, text: str, said: str) -> None:
+def test_an_invalid_prompt_is_a_config_error(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         prompt.load(write(tmp_path, text))
 
 
-def test_a_path_wins_over_a_name_and_a_folder_over_the_shipped(tmp_path: Path) -> None:
+def test_a_path_has_priority_over_a_name_and_a_folder_over_shipped_prompts(tmp_path: Path) -> None:
     assert prompt.load("describe_long").id == "describe_long"
     (tmp_path / "describe_long.md").write_text(HEAD + "mine")
     assert prompt.load("describe_long", tmp_path).template == "mine"
@@ -123,7 +121,7 @@ def test_a_path_wins_over_a_name_and_a_folder_over_the_shipped(tmp_path: Path) -
         ("{% for tag in tags %}{{ tag }} {% endfor %}", {"tags": ["a", None]}, "a None"),
     ],
 )
-def test_absent_values_as_they_were_filled_in_before(tmp_path: Path, text: str, columns: dict, before: str) -> None:
+def test_absent_values_give_the_text_of_earlier_versions(tmp_path: Path, text: str, columns: dict, before: str) -> None:
     """Answers to these texts are stored and paid for."""
     assert prompt.load(write(tmp_path, HEAD + text)).fill_in_as_before(columns) == before
 
@@ -136,5 +134,7 @@ def test_absent_values_as_they_were_filled_in_before(tmp_path: Path, text: str, 
         ("Named {{ caption }}.", {"caption": "a dog", "url": None}),
     ],
 )
-def test_what_is_filled_in_as_before_or_never_was(tmp_path: Path, text: str, columns: dict) -> None:
+def test_texts_that_are_unchanged_or_were_never_sent_have_no_earlier_text(
+    tmp_path: Path, text: str, columns: dict
+) -> None:
     assert prompt.load(write(tmp_path, HEAD + text)).fill_in_as_before(columns) is None

@@ -50,7 +50,7 @@ def filled(template: str, **columns: Any) -> str:
         "{{ 'ab' * n }} {{ [1] + [2] }} {{ range(3) | list }}",
     ],
 )
-def test_normal_values_give_the_text_that_plain_jinja_gives(template: str) -> None:
+def test_normal_values_give_the_same_text_as_plain_jinja(template: str) -> None:
     """Its sha256 is what a stored answer is found by."""
     plain = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
     assert filled(template, **COLUMNS) == plain.from_string(template).render(COLUMNS)
@@ -69,7 +69,7 @@ def test_normal_values_give_the_text_that_plain_jinja_gives(template: str) -> No
         ("{% if not meta.title %}…{% endif %}", "…"),
     ],
 )
-def test_a_template_that_handles_what_is_absent(value: Any, template: str, text: str) -> None:
+def test_a_template_can_handle_absent_values(value: Any, template: str, text: str) -> None:
     assert filled(template, caption=value, meta={"title": value}, tags=["a", value, "b"]) == text
 
 
@@ -90,14 +90,14 @@ def test_a_template_that_handles_what_is_absent(value: Any, template: str, text:
         "{{ meta.get('title') }}",
     ],
 )
-def test_what_is_absent_is_never_printed(value: Any, template: str) -> None:
+def test_absent_values_are_never_printed(value: Any, template: str) -> None:
     with pytest.raises((jinja2.TemplateError, TypeError)):
         filled(template, caption=value, meta={"title": value}, tags=["a", value])
 
 
 @pytest.mark.parametrize("template", ["{{ tags }}", "{{ tags | join(', ') }}", "{{ tags ~ '' }}", "{{ none }}"])
 def test_a_null_in_a_list_does_not_become_the_word_none(template: str) -> None:
-    with pytest.raises(jinja2.UndefinedError, match="null would be printed"):
+    with pytest.raises(jinja2.UndefinedError, match="null value would be printed"):
         filled(template, tags=["a", None])
 
 
@@ -131,7 +131,7 @@ def test_a_null_in_json_is_null() -> None:
         "{% extends 'other.md' %}",
     ],
 )
-def test_what_differs_from_run_to_run_is_refused_when_it_is_compiled(template: str) -> None:
+def test_random_functions_and_includes_are_refused_at_compile_time(template: str) -> None:
     with pytest.raises(jinja2.TemplateSyntaxError):
         filled(template, tags=["a"])
 
@@ -155,7 +155,7 @@ def test_what_differs_from_run_to_run_is_refused_when_it_is_compiled(template: s
         "{% macro m() %}{% endmacro %}{{ m }}",
     ],
 )
-def test_no_object_and_no_set_is_printed(template: str) -> None:
+def test_objects_and_sets_are_never_printed(template: str) -> None:
     with pytest.raises(jinja2.exceptions.SecurityError):
         filled(template, **COLUMNS)
 
@@ -203,12 +203,12 @@ def test_work_is_bounded(template: str) -> None:
         filled(template, start="aaaa", long="q" * 60_000, words=[f"w{i}" for i in range(8_000)])
 
 
-def test_a_long_column_and_a_long_list_are_within_the_bound() -> None:
+def test_a_long_column_and_a_long_list_are_allowed() -> None:
     words = [f"word{i}" for i in range(8_000)]
     text = filled("{% for w in words %}{{ w | upper }} {% endfor %}{{ long }}", words=words, long="q" * 60_000)
     assert text == "".join(f"{w.upper()} " for w in words) + "q" * 60_000
 
 
-def test_a_constant_is_not_evaluated_without_a_bound() -> None:
+def test_constants_are_evaluated_within_the_bounds() -> None:
     with sandbox.bounded():
         sandbox.ENVIRONMENT.from_string("{{ 'x' | center(1000000000) }}{{ 9 ** 99999999 }}")

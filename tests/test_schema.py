@@ -79,13 +79,13 @@ def without(columns: Any, *names: str) -> list[pa.Field]:
     return [column for column in columns if column.name not in names]
 
 
-def test_answer_and_reject_are_their_tables() -> None:
+def test_answer_and_reject_have_the_columns_of_their_tables() -> None:
     compare(types.Answer, list(schema.ANSWERS))
     compare(types.Attempt, list(schema.ANSWERS.field("attempts").type.value_type))
     compare(types.Reject, list(schema.REJECTS))
 
 
-def test_image_is_the_index_with_its_locator_spread_out() -> None:
+def test_image_and_locator_have_the_columns_of_the_index() -> None:
     spread = {"path", "member", "offset", "size", "file_row"}
     written = without(schema.INDEX, *spread, "columns", "raw_caption")  # the first of raw_captions, for readers of 1.2
     compare(types.Image, written, apart={"shard", "locator", "columns"})
@@ -99,7 +99,7 @@ def nested(tokenizers: tuple[str, ...] = ()) -> tuple[list[pa.Field], list[pa.Fi
     return captions, subs, list(subs[-1].type.value_type)
 
 
-def test_record_caption_sub_caption_and_tag_are_the_nested_record() -> None:
+def test_the_dataclasses_have_the_fields_of_the_nested_record() -> None:
     captions, subs, tags = nested(("clip",))
     compare(types.Record, list(schema.records()))
     compare(types.Caption, captions)
@@ -107,7 +107,7 @@ def test_record_caption_sub_caption_and_tag_are_the_nested_record() -> None:
     compare(types.Tag, tags)
 
 
-def test_flat_tables_say_what_the_nested_record_says() -> None:
+def test_flat_tables_and_the_nested_record_have_equal_columns() -> None:
     captions, subs, tags = nested(("clip", "siglip"))
     flat = schema.sub_captions(("clip", "siglip"))
     for column in without(subs, "tags"):
@@ -142,11 +142,11 @@ def check(properties: Mapping[str, Any], required: list[str], columns: list[pa.F
 
 
 @pytest.mark.parametrize("name", sorted(tables()))
-def test_json_schema_is_the_arrow_schema(name: str) -> None:
+def test_json_schemas_agree_with_arrow_schemas(name: str) -> None:
     check(load(name)["properties"], load(name)["required"], list(tables()[name]))
 
 
-def test_sample_is_the_record_with_flat_strings() -> None:
+def test_a_sample_is_a_record_with_flat_strings() -> None:
     sample = load("sample")
     flat = set(get_args(types.FlairList))  # raw_caption is the one that has two forms
     added = {"v", "image", *flat}
@@ -180,12 +180,12 @@ def enums(node: Any, name: str) -> list[list[Any]]:
         ("status", types.Status),
     ],
 )
-def test_closed_lists_are_those_of_types(column: str, closed: Any) -> None:
+def test_closed_lists_of_values_are_those_of_types(column: str, closed: Any) -> None:
     found = [values for name in tables() for values in enums(load(name), column)]
     assert found and all(values == list(get_args(closed)) for values in found)
 
 
-def test_committed_schemas_are_what_the_code_derives() -> None:
+def test_committed_schemas_are_up_to_date() -> None:
     derived = json_schemas()
     for name, body in derived.items():
         committed = (SCHEMAS / f"{name}.schema.json").read_bytes()
@@ -194,7 +194,7 @@ def test_committed_schemas_are_what_the_code_derives() -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_schemas_are_schemas_of_this_version(name: str) -> None:
+def test_schemas_are_valid_and_of_this_version(name: str) -> None:
     Draft202012Validator.check_schema(load(name))
     assert load(name)["$id"] == f"{name}.schema.json" and load(name)["x-schema-version"] == types.SCHEMA_VERSION
 
@@ -202,7 +202,7 @@ def test_schemas_are_schemas_of_this_version(name: str) -> None:
 # README
 
 
-def test_readme_has_an_example_of_every_file() -> None:
+def test_the_readme_has_an_example_of_every_file() -> None:
     assert {name for name, _ in EXAMPLES} == set(names())
     assert f"version {types.SCHEMA_VERSION}" in README.splitlines()[0]
 
@@ -223,7 +223,7 @@ def test_readme_examples_are_valid(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), EXAMPLES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(EXAMPLES)])
-def test_schemas_refuse_what_the_contract_forbids(name: str, text: str) -> None:
+def test_schemas_refuse_invalid_examples(name: str, text: str) -> None:
     """Each example becomes invalid when a required field goes, or one that nobody knows comes."""
     example = json.loads(text)
     for missing in load(name).get("required", []):
@@ -255,7 +255,7 @@ def test_a_newer_minor_version_is_read() -> None:
     schema.check_version(schema.CAPTIONS.with_metadata({schema.VERSION_KEY: b"1.7"}), "x.parquet")
 
 
-def test_files_of_an_earlier_minor_version_lack_what_was_added_since() -> None:
+def test_the_schema_of_an_earlier_version_has_no_later_columns() -> None:
     assert "is_unparsed" in schema.sub_captions().names
     assert schema.as_of(schema.sub_captions(), "1.3").equals(schema.sub_captions())
     before = schema.as_of(schema.sub_captions(["clip"]), "1.2")

@@ -11,7 +11,7 @@ import yaml
 
 from recaption import config, prompt, strictyaml
 from recaption.errors import ConfigError
-from recaption.strictyaml import Surprise
+from recaption.strictyaml import Ambiguous
 
 GOOD = """\
 name: x
@@ -31,7 +31,7 @@ def load(tmp_path: Path, text: str | bytes, *overrides: str) -> config.Pipeline:
     return config.load(str(file), overrides)[0]
 
 
-def test_anchors_in_keys_that_begin_with_x_are_left_out(tmp_path: Path) -> None:
+def test_keys_that_begin_with_x_are_ignored_and_may_have_anchors(tmp_path: Path) -> None:
     sampling = load(tmp_path, GOOD).generate[0].sampling
     assert (sampling.max_tokens, sampling.seed) == (7, 3)
 
@@ -46,7 +46,7 @@ def test_anchors_in_keys_that_begin_with_x_are_left_out(tmp_path: Path) -> None:
         ("[" * 10_000, "line 1, is nested more than 64 levels"),
         ("a: " + "{a: " * 10_000, "nested more than 64 levels"),
         ("- " * 10_000, "nested more than 64 levels"),
-        ("a: &a [*a]", "an alias that holds itself"),
+        ("a: &a [*a]", "an alias that contains itself"),
         ("a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in
          zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 values"),
         ("? [a]\n: b", "a mapping or list as a key"),
@@ -54,21 +54,21 @@ def test_anchors_in_keys_that_begin_with_x_are_left_out(tmp_path: Path) -> None:
         ("a: !!set {x}", "type tag:yaml.org,2002:set"),
         ("a: !!binary aGk=", "type tag:yaml.org,2002:binary"),
         ("a: !own x", "type !own"),
-        ("a: !!int x", "'x', which is not what its type says"),
+        ("a: !!int x", "'x', which does not fit its type"),
         ("a: [", r"not YAML, line 1, column \d"),
         ("a: 1\n---\nb: 1", "another document"),
         (GOOD.encode("utf-16"), "encoded in UTF-16; save it as UTF-8"),
-        (GOOD.encode("utf-16-le"), "perhaps UTF-16.*; save it as UTF-8"),
+        (GOOD.encode("utf-16-le"), "may be UTF-16.*; save it as UTF-8"),
         (GOOD.encode("utf-32"), "encoded in UTF-32; save it as UTF-8"),
         (GOOD.encode() + b"# \xe9", r"not UTF-8 \(line 9, byte"),
     ],
 )  # fmt: skip
-def test_what_a_file_must_not_have_is_named_with_its_line(text: str | bytes, said: str, tmp_path: Path) -> None:
+def test_invalid_yaml_is_an_error_with_its_line(text: str | bytes, said: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"(?s)p\.yaml.*{said}"):
         load(tmp_path, text)
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_allowed(tmp_path: Path) -> None:
     assert load(tmp_path, b"\xef\xbb\xbf" + GOOD.encode()).name == "x"
 
 
@@ -76,22 +76,22 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     "text", ["010", "1:30", "no", "NO", "yes", "on", "Off", "0x1f", "0b1", "1_000", "2024-01-31", "1:30.5", "true"]
 )
 @pytest.mark.parametrize("key", ["name", "output.path", "source.limits.min_side", "generate.0.sampling.temperature"])
-def test_what_yaml_reads_as_something_else_is_refused(text: str, key: str, tmp_path: Path) -> None:
+def test_ambiguous_values_are_refused(text: str, key: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"{key.replace('.', '[.]')}.*given: {text}, which.*put it in quotes"):
         load(tmp_path, GOOD, f"{key}={text}")
 
 
 @pytest.mark.parametrize("text", ["'010'", '"no"', "'2024-01-31'"])
-def test_in_quotes_it_is_text(text: str, tmp_path: Path) -> None:
+def test_quoted_values_are_text(text: str, tmp_path: Path) -> None:
     assert load(tmp_path, GOOD, f"output.path={text}").output.path == text[1:-1]
 
 
-def test_a_number_where_text_is_expected_says_put_it_in_quotes(tmp_path: Path) -> None:
+def test_the_error_for_a_number_in_place_of_a_text_advises_quotes(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r'name: .*given: 12\); put it in quotes: "12"'):
         load(tmp_path, GOOD, "name=12")
 
 
-def test_booleans_and_dates_stay_where_they_are_meant(tmp_path: Path) -> None:
+def test_fields_for_booleans_and_dates_accept_them(tmp_path: Path) -> None:
     for word, value in (("true", True), ("no", False), ("on", True)):
         assert load(tmp_path, GOOD, f"generate.0.sampling.ignore_eos={word}").generate[0].sampling.ignore_eos is value
     card = load(tmp_path, GOOD, "output.card={published: 2026-01-31}").output.card
@@ -101,7 +101,7 @@ def test_booleans_and_dates_stay_where_they_are_meant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["no", "010", "2024-01-31"])
-def test_engine_args_hold_no_surprise(text: str, tmp_path: Path) -> None:
+def test_ambiguous_values_in_engine_args_are_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=rf"engine_args: .*a\.0 is {text}, which.*put it in quotes"):
         load(tmp_path, GOOD, f"models.m.engine_args={{a: [{text}]}}")
 
@@ -134,7 +134,7 @@ def test_keys_are_text(tmp_path: Path) -> None:
         ('"a # b"', "a # b"),
     ],
 )
-def test_a_value_of_set_is_taken_whole(value: str, read: str, tmp_path: Path) -> None:
+def test_a_value_of_set_is_not_truncated(value: str, read: str, tmp_path: Path) -> None:
     assert load(tmp_path, GOOD, f"output.card.description={value}").output.card.description == read
 
 
@@ -151,7 +151,7 @@ def test_one_generation_is_a_list_of_one(key: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ['"a" # b', "[a] # b", "[a #b]", '"a', "{a: 1, a: 2}", "[" * 10_000])
-def test_a_value_of_set_that_is_cut_short_is_refused(value: str, tmp_path: Path) -> None:
+def test_an_incomplete_value_of_set_is_refused(value: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--set"):
         load(tmp_path, GOOD, f"output.card.description={value}")
 
@@ -166,14 +166,14 @@ def test_a_value_of_set_that_is_cut_short_is_refused(value: str, tmp_path: Path)
         ("id: p\nversion: 1\ngranularity: long\nnotes: " + "[" * 9999, "nested more than 64"),
     ],
 )
-def test_front_matter_is_read_in_the_same_way(head: str, said: str, tmp_path: Path) -> None:
+def test_front_matter_is_read_strictly(head: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "p.md"
     file.write_text(f"---\n{head}\n---\ntext\n")
     with pytest.raises(ConfigError, match=f"(?s)front matter.*{said}"):
         prompt.load(str(file))
 
 
-def test_a_prompt_in_utf_16_says_so(tmp_path: Path) -> None:
+def test_a_prompt_in_utf_16_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.md"
     file.write_bytes("---\nid: p\nversion: 1\ngranularity: long\n---\nx".encode("utf-16"))
     with pytest.raises(ConfigError, match=r"p\.md is encoded in UTF-16; save it as UTF-8"):
@@ -184,11 +184,11 @@ def test_a_prompt_in_utf_16_says_so(tmp_path: Path) -> None:
     "value",
     ["text", 7, -1, 0, 0.5, 1e-9, 1e22, True, None, [1, ["a"]], {"a": {"b": "no"}}, "010", "1:30", "yes", "1e-3"],
 )
-def test_what_recaption_writes_is_read_back(value: Any) -> None:
+def test_written_yaml_is_read_back(value: Any) -> None:
     """pipeline.yaml of an output is written by yaml.safe_dump."""
     assert strictyaml.read(yaml.safe_dump({"a": value}), "x") == {"a": value}
 
 
-def test_what_a_surprise_says() -> None:
-    said = '010, which YAML reads as the number 8; if you mean the text, put it in quotes: "010"'
-    assert str(Surprise("010", 8)) == said
+def test_an_ambiguous_value_names_both_readings() -> None:
+    expected = '010, which YAML reads as the number 8; for a text, put it in quotes: "010"'
+    assert str(Ambiguous("010", 8)) == expected

@@ -1,4 +1,4 @@
-"""The layout of the files of token ids: what is read is what was packed, and what is broken is said to be."""
+"""The layout of files of token ids."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def lists(tokens: TokenIds) -> list[list[list[int]]]:
     st.lists(st.lists(st.lists(st.integers(0, 69_999), max_size=5), max_size=4), max_size=6),
     st.sampled_from([FACTS, WIDE]),
 )
-def test_what_is_packed_is_read(samples: list[list[list[int]]], facts: TokenizerFacts) -> None:
+def test_packed_ids_are_read(samples: list[list[list[int]]], facts: TokenizerFacts) -> None:
     samples = [[[i % facts.vocabulary for i in ids] for ids in sample] for sample in samples]
     tokens = TokenIds(packed(samples, facts), "x")
     assert lists(tokens) == samples and tokens.facts == facts
     assert list(check_tokens(tokens, [["t"] * len(sample) for sample in samples], facts.to_json())) == []
 
 
-def test_the_layout_is_what_the_page_says(tmp_path: Path) -> None:
+def test_the_layout_is_the_documented_one(tmp_path: Path) -> None:
     """Read as `schemas/README.md` describes it, with nothing but struct and json."""
     data = packed(SAMPLES, marks=bytes([0, TAKES_STOP, 0, 0]))
     magic, version, length = struct.unpack_from("<8sII", data)
@@ -58,11 +58,11 @@ def test_the_layout_is_what_the_page_says(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(data)
     tokens = TokenIds.open(tmp_path / "x.bin")
     assert lists(tokens) == SAMPLES and tokens.ids(0, 0).dtype == np.uint16 and not tokens.ids(0, 0).flags.writeable
-    assert [tokens.takes_stop(0, j) for j in (0, 1)] == [False, True]
+    assert [tokens.of(0).marks[j] for j in (0, 1)] == [0, TAKES_STOP]
     assert TokenIds(packed(SAMPLES, WIDE), "x").ids(0, 0).dtype == np.uint32
 
 
-def test_texts_are_joined_where_that_is_exact() -> None:
+def test_ids_are_joined_only_if_the_result_is_exact() -> None:
     data = packed([[[1, 2], [3], [4, 7]]], marks=bytes([TAKES_STOP, 0, LOSES_STOP]))
     tokens = TokenIds(data, "x")
 
@@ -83,16 +83,8 @@ def test_texts_are_joined_where_that_is_exact() -> None:
     )
 
 
-def test_frames_cut_before_the_end() -> None:
-    tokens = TokenIds(packed(SAMPLES), "x")
-    assert tokens.framed(tokens.ids(2, 1), 77).tolist() == [998, 4, 5, 6, 999]
-    assert tokens.framed(tokens.ids(2, 1), 4).tolist() == [998, 4, 5, 999]
-    with pytest.raises(ValueError, match="length is 1; 1 start and 1 end"):
-        tokens.framed(tokens.ids(2, 1), 1)
-
-
 @pytest.mark.parametrize(("sample", "text"), [(3, 0), (-1, 0), (0, 2), (0, -1), (1, 0)])
-def test_what_is_not_there_is_an_index_error(sample: int, text: int) -> None:
+def test_an_unknown_sample_or_text_is_an_index_error(sample: int, text: int) -> None:
     tokens = TokenIds(packed(SAMPLES), "file.bin")
     with pytest.raises(IndexError, match=r"file\.bin"):
         tokens.ids(sample, text)
@@ -101,9 +93,9 @@ def test_what_is_not_there_is_an_index_error(sample: int, text: int) -> None:
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     data = packed(SAMPLES)
     for length in range(len(data)):
-        with pytest.raises(DatasetError, match=r"here\.bin is not a file of token ids, or a part of one"):
+        with pytest.raises(DatasetError, match=r"here\.bin is not a complete file of token ids"):
             TokenIds(data[:length], "here.bin")
-    with pytest.raises(DatasetError, match="its header promises"):
+    with pytest.raises(DatasetError, match="by its header it must have"):
         TokenIds(data + b"\0", "here.bin")
     (tmp_path / "empty.bin").touch()
     with pytest.raises(DatasetError, match="it has 0 bytes"):
@@ -118,26 +110,26 @@ HEADER = {**FACTS.to_json(), "dtype": "uint16", "samples": 0, "texts": 0, "ids":
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"PAR1" * 8, "begins with b'PAR1PAR1'"),
-        (struct.pack("<8sII", b"RCTOKENS", 2, 0), "layout version 2; this recaption reads 1"),
+        (struct.pack("<8sII", b"RCTOKENS", 2, 0), "layout version 2; this version of recaption reads 1"),
         (with_header(b"{"), "header is not JSON"),
         (with_header(b"[" * 100_000), "header is not JSON"),
-        (with_header(b"[]"), "no JSON object"),
-        (with_header(b"{}"), "no usable 'name'"),
+        (with_header(b"[]"), "not a JSON object"),
+        (with_header(b"{}"), "no valid 'name'"),
         *(
             (with_header(json.dumps({**HEADER, **wrong}).encode()), "header")
             for wrong in ({"vocabulary": "many"}, {"dtype": "uint32"}, {"samples": -1}, {"ids": 1.5}, {"texts": 10**30})
         ),
     ],
 )
-def test_garbage_is_a_clear_error(data: bytes, said: str) -> None:
-    with pytest.raises(DatasetError, match=said):
+def test_other_bytes_are_a_dataset_error(data: bytes, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
         TokenIds(data, "x.bin")
 
 
-def test_offsets_that_go_astray_are_errors_not_other_texts_ids() -> None:
+def test_wrong_offsets_are_errors() -> None:
     data = packed(SAMPLES)
     start = len(data) - (4 + 5) * 4 - 6 * 2 - 4
     for at in range(1, 8):  # all but each table's first: the last one of the samples is the fourth
@@ -145,33 +137,27 @@ def test_offsets_that_go_astray_are_errors_not_other_texts_ids() -> None:
         broken[start + 4 * at : start + 4 * at + 4] = struct.pack("<I", 99)
         tokens = TokenIds(bytes(broken), "x.bin")
         found = list(check_tokens(tokens, [["t"] * len(sample) for sample in SAMPLES], FACTS.to_json()))
-        assert any("offsets of" in said for said in found), (at, found)
+        assert any("offsets of" in problem for problem in found), (at, found)
 
 
-def test_check_says_what_is_wrong() -> None:
+def test_ids_are_compared_with_manifest_and_texts() -> None:
     texts = [["w1 w2", "w3"], [], ["", "w4 w5 w6"]]
 
-    def encode(texts: Sequence[str]) -> list[list[int]]:
-        return [[int(word[1:]) for word in text.split()] for text in texts]
-
     def found(data: bytes, texts: Any = texts, listed: Any = None) -> list[str]:
-        return list(check_tokens(TokenIds(data, "x"), texts, listed or FACTS.to_json(), encode))
+        return list(check_tokens(TokenIds(data, "x"), texts, listed or FACTS.to_json()))
 
     assert found(packed(SAMPLES)) == []
     assert found(packed(SAMPLES), listed=replace(FACTS, composable=False).to_json()) == []
     plain = replace(FACTS, composable=False)
-    assert found(packed(SAMPLES, plain)) == ["its header has composable False, the manifest True"]
+    assert found(packed(SAMPLES, plain)) == ["its header has composable False; the manifest has True"]
     other = replace(FACTS, sha256="1" * 64, end=()).to_json()
-    assert [said.split(" ", 4)[3] for said in found(packed(SAMPLES), listed=other)] == ["sha256", "end"]
-    assert found(packed(SAMPLES), texts[:2]) == ["it has 3 samples, the data 2"]
-    assert found(packed(SAMPLES), [*texts, ["w1"]]) == ["it has 3 samples, the data 4"]
-    assert found(packed(SAMPLES), [texts[0], ["w1"], texts[2]]) == ["sample 1 has 1 texts, and ids of 0"]
-    assert found(packed(SAMPLES), [["w1 w2", "w4"], *texts[1:]]) == [
-        "text 1 of sample 0, 'w4', has other ids than the tokenizer gives it"
-    ]
-    assert found(packed([[[2000]]]), [["w2000"]]) == ["text 0 of sample 0 has id 2000, and the vocabulary 1000"]
+    assert [problem.split(" ", 4)[3] for problem in found(packed(SAMPLES), listed=other)] == ["sha256", "end"]
+    assert found(packed(SAMPLES), texts[:2]) == ["it has 3 samples; the data has 2"]
+    assert found(packed(SAMPLES), [*texts, ["w1"]]) == ["it has 3 samples; the data has 4"]
+    assert found(packed(SAMPLES), [texts[0], ["w1"], texts[2]]) == ["sample 1 has 1 texts, but ids of 0"]
+    assert found(packed([[[2000]]]), [["w2000"]]) == ["text 0 of sample 0 has id 2000; the vocabulary has 1000"]
 
 
-def test_paths() -> None:
+def test_the_path_of_token_ids_follows_from_the_data_file() -> None:
     assert tokens_file("data/val/00000.tar", "clip") == "tokens/clip/val/00000.bin"
     assert tokens_file("data/a.b.parquet", "x") == "tokens/x/a.b.bin"

@@ -11,11 +11,12 @@ import pytest
 from tokenizer_files import clip
 
 from recaption.annotate.token_counts import TokenCounter
-from recaption.demo.scenes import describe_long, sample_scene
+from recaption.demo.scenes import sample_scene
 from recaption.errors import ConfigError, MissingExtra
 from recaption.load.encoding import encoder_for
 from recaption.tokenizer import column_name, frame, load_tokenizer
 from recaption.write.tokens import Encoder
+from training.scene.captions import describe_long
 
 
 @pytest.mark.parametrize(

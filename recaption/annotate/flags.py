@@ -28,9 +28,19 @@ _NEGATIVE = word_set("""
 _NOT_A_NEGATION = re.compile(
     r"""\b(?:not\ (?:only|just|merely|simply)|nothing\ (?:but|other\ than|less\ than)|none\ other
       |no\ (?:[a-z]{2,12}er|more|less|fewer)\ than|no\ (?:doubt|matter|parking|smoking|entry|trespassing)
+      |no\ (?:left\ |right\ |u-?)turns?\b
+      |(?:an?|the|two|three|several)\ ["“']?(?:no|do\ not)\ (?:[a-z-]{2,20}["”']?\ ){1,3}?(?:signs?|signals?|symbols?)\b
       |without\ (?:a\ )?doubt|whether\ or\ not|if\ not|no\.\ ?\d|no\.(?=\s*\d)|no-?one\ else)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_UNCLEAR_END = re.compile(
+    r"""(?:,|\ but|\ though|\ although|\ and|\ while|;)\ [^,;]{0,60}?(?:\bnot|n['’]t|\bcannot)\ (?:be\ )?(?:\w+ly\ )?
+      (?:be\ )?(?:visible|seen|discernible|legible|readable|clear|identifiable|recogni[sz]able|shown|in\ view|in\ focus)
+      \b[^,;]{0,40}\Z""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""A last clause that limits what can be seen: "…, but its rider is not clearly visible"."""
+_CONTENT_WORDS = 4  # of the content before such a clause
 _ASSISTANT = re.compile(
     r"""(?:however,?\ |but\ |unfortunately,?\ |and\ |so\ |below,?\ |sorry,?\ (?:but\ )?)?(?:
       (?:i|i'm|i'd|i'll|i've|i’m|i’d|i’ll)\b(?![-.])
@@ -130,10 +140,16 @@ def _unquoted(text: str) -> str:
 
 
 def is_negation(text: str, words: Sequence[Token]) -> bool:
-    """Whether the sentence states that something is absent or not the case. `words` are all words of the sentence."""
+    """Whether the sentence states that something is absent or not the case. `words` are all words of the sentence.
+
+    Not the name of a sign ("a no left turn sign"), nor content that ends in "…, but its rider is not clearly visible".
+    """
     if _NEGATIVE.isdisjoint([word.text for word in words]) and "n't" not in text and "n’t" not in text:
         return False  # the usual case
-    return _NEGATION.search(_NOT_A_NEGATION.sub(" ", _unquoted(text))) is not None
+    said = _unquoted(text)
+    if (end := _UNCLEAR_END.search(said)) and len(said[: end.start()].split()) >= _CONTENT_WORDS:
+        said = said[: end.start()]
+    return _NEGATION.search(_NOT_A_NEGATION.sub(" ", said)) is not None
 
 
 def is_fragment(words: Sequence[Token], *, has_end: bool, is_cut: bool) -> bool:

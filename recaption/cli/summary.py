@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from rich.console import Console
 
 from recaption.cli.terminal import command_name, print_plain, short_path
+from recaption.io.files import is_url
 from recaption.stdio import Unfailing
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def fields(outcome: RunResult, name: str) -> dict[str, Any]:
     found = {"name": name, "out": outcome.store_url, **asdict(outcome)}
     del found["store_url"]
     found["captions_per_second"] = captions_per_second(outcome.answered, outcome.seconds)
-    if outcome.build and "://" not in outcome.store_url:  # DuckDB reads local files
+    if outcome.build and not is_url(outcome.store_url):  # DuckDB reads local files
         found["dataset"] = asdict(summarise(outcome.store_url))
     return found
 
@@ -49,7 +50,7 @@ def print_outcome(outcome: RunResult, name: str, console: Console) -> None:
     if not outcome.changed:
         done = "is complete and published" if outcome.build else "has all its answers"
         console.print(f"Nothing to do: {name} {done} in {out}", markup=False, highlight=False)
-    if outcome.build is not None and "://" not in outcome.store_url:
+    if outcome.build is not None and not is_url(outcome.store_url):
         _print_dataset(outcome, command, shlex.quote(out), console)
     else:  # of a remote build, the summary would read all shards
         build = "recaption build, with the same arguments"

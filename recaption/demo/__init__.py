@@ -1,4 +1,4 @@
-"""A captioner small enough to ship, and the scenes it was trained on: real vision and language, no download."""
+"""A small captioner that is included, and the rendered scenes that it was trained on."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def model_path() -> Path:
-    """The directory of the embedded scene captioner: an Idefics3 model as transformers and vLLM load it."""
+    """The folder of the embedded scene captioner, an Idefics3 model for transformers and vLLM."""
     return Path(__file__).parent / "model"

@@ -1,7 +1,7 @@
-"""How a scene looks: backgrounds, shapes, fills, noise. Needs Pillow only.
+"""Draws the parts of a scene: backgrounds, shapes, fills, noise. Needs Pillow only.
 
-Lengths are fractions of the image's side, so a scene looks alike at every size. What the model sees is 144 px wide:
-a small object is then about 22 px across and a stripe 3 px, which was checked by eye to be told apart.
+Lengths are fractions of the image's side, so a scene looks the same at every size. The model sees images 144 px wide,
+in which a small object is about 22 px wide and a stripe 3 px, large enough to be distinguished.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def background(kind: str, side: int, rng: random.Random) -> Image.Image:
 
 
 def _shade(colour: RGB, rng: random.Random, spread: int) -> RGB:
-    """`colour`, lighter or darker as a whole and shifted a little in each channel, both by up to `spread`."""
-    all_of_it = rng.randint(-spread, spread)
-    r, g, b = (max(0, min(255, c + all_of_it + rng.randint(-spread // 2, spread // 2))) for c in colour)
+    """`colour` with a random brightness and a random shift of each channel, both up to `spread`."""
+    brightness = rng.randint(-spread, spread)
+    r, g, b = (max(0, min(255, c + brightness + rng.randint(-spread // 2, spread // 2))) for c in colour)
     return r, g, b
 
 
 def _mix(a: RGB, b: RGB, share: float) -> RGB:
-    """`share` of `b` in `a`."""
+    """A mixture of `a` and `b` with a share of `b`."""
     r, g, b_ = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
     return r, g, b_
 
@@ -108,7 +108,7 @@ def outline(shape: str, x: float, y: float, radius: float, angle: float) -> list
 
 
 def _heart() -> list[tuple[float, float]]:
-    """The usual parametric heart, 48 corners as (angle, distance)."""
+    """The parametric heart curve, 48 corners as (angle, distance)."""
     corners = []
     for k in range(48):
         t = math.tau * k / 48
@@ -121,7 +121,7 @@ def _heart() -> list[tuple[float, float]]:
 def item(
     image: Image.Image, shape: str, colour: str, fill: str, size: str, row: int, column: int, rng: random.Random
 ) -> None:
-    """Draw one object into its cell of `image`, with its own jitter."""
+    """Draw one object into its cell of `image`, with random jitter."""
     side = image.width
     x = side * ((column + 0.5) / 3 + rng.uniform(-0.018, 0.018))
     y = side * ((row + 0.5) / 3 + rng.uniform(-0.018, 0.018))
@@ -141,12 +141,12 @@ def item(
         return
     pen.polygon(corners, fill=paint)
     if fill in ("striped", "spotted"):
-        # Dark spots, pale stripes: at 3 px, pale ones of both were taken for each other in one case of eight.
+        # Dark spots and pale stripes: at 3 px, pale spots and pale stripes were confused in one of eight cases.
         _texture(image, corners, fill, light if fill == "striped" else _mix(paint, (0, 0, 0), 0.68), rng)
 
 
 def _hole(image: Image.Image, corners: list[tuple[float, float]], light: RGB) -> None:
-    """A hole through which a pale tint is seen."""
+    """Draw a hole in a pale tint."""
     ImageDraw.Draw(image).polygon(corners, fill=light)
 
 
@@ -189,7 +189,7 @@ def _texture(image: Image.Image, corners: list[tuple[float, float]], fill: str, 
 
 
 def add_noise(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Grain: each pixel lighter or darker by up to 0 to 10 of 255, evenly in the three channels."""
+    """Add noise to the brightness of each pixel, with a random amplitude of 0 to 10 of 255."""
     reach = rng.randint(0, 10)
     if not reach:
         return image

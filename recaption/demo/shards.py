@@ -1,9 +1,9 @@
-"""Scenes as the shards that img2dataset writes, so that the demo starts from what users have.
+"""Writes scenes as shards in the format of img2dataset, as users have them.
 
-`<00000>.tar` with `<9-digit key>.jpg`, `.json`, `.txt`, and beside it `<00000>.parquet` (if pyarrow is there) and
-`<00000>_stats.json`. Names, fields and their order are img2dataset 1.47.0's (img2dataset/writer.py, downloader.py,
-logger.py) with `compute_hash=sha256` and one additional column, `scene_seed`, from which a scene can be had again. The
-same arguments give the same bytes: no time of day is in them.
+`<00000>.tar` with `<9-digit key>.jpg`, `.json`, `.txt`, and next to it `<00000>.parquet` and `<00000>_stats.json`.
+Names, fields and their order are those of img2dataset 1.47.0 (img2dataset/writer.py, downloader.py, logger.py) with
+`compute_hash=sha256` and one additional column, `scene_seed`, from which the scene can be rendered again. Equal
+arguments give equal bytes: there are no timestamps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from recaption.demo.scenes import Scene, render, sample_scene
 
-FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS: unseen in training
+FIRST_SEED = 700_000_000  # below pool.TRAIN_SEEDS, so not in the training data
 SEEDS_APART = 1_000_000
 _DEMO_SOURCE = "demo-scenes/{00000..00003}.tar"  # the end of source.path in pipelines/demo.yaml
 
@@ -36,7 +36,7 @@ class Sample:
 
 
 def alt_text(scene: Scene) -> str:
-    """What a web page might have said about it: short, noisy, seldom the whole truth."""
+    """A short and noisy alt text, as on a web page."""
     rng = random.Random(f"alt/{scene.seed}")
     item = rng.choice(scene.objects)
     return rng.choice(
@@ -79,7 +79,7 @@ def make_sample(seed: int, key: str, size: int = 256) -> Sample:
 def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: int = 0, size: int = 256) -> list[Path]:
     """Write `n` scenes into tars of `per_shard` and return the tars' paths. Each file appears whole or not at all."""
     if n < 1 or not 1 <= per_shard <= 10_000:
-        raise ValueError(f"n={n}, per_shard={per_shard}: at least one scene, and 1 to 10000 in a shard")
+        raise ValueError(f"n={n}, per_shard={per_shard}: allowed are at least one scene, and 1 to 10000 per shard")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     first = FIRST_SEED + seed * SEEDS_APART
@@ -106,7 +106,7 @@ def ensure_scenes(source: str) -> None:
 
 
 def _tar(samples: list[Sample]) -> bytes:
-    """The samples in webdataset.TarWriter's order and with its owner and mode, at time 0."""
+    """The samples in the order of webdataset.TarWriter, with its owner and mode, and time 0."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for sample in samples:
@@ -120,7 +120,7 @@ def _tar(samples: list[Sample]) -> bytes:
 
 
 def _stats(count: int) -> bytes:
-    """What marks a finished shard; times are 0 so that the bytes stay the same."""
+    """The file that marks a finished shard, with times of 0, so that the bytes are reproducible."""
     stats = {
         "count": count,
         "successes": count,
@@ -134,27 +134,23 @@ def _stats(count: int) -> bytes:
     return json.dumps(stats, indent=4).encode()
 
 
-def _parquet(samples: list[Sample]) -> bytes | None:
-    """The metadata as a table, or None without pyarrow."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        return None
-    whole = {
+def _parquet(samples: list[Sample]) -> bytes:
+    """The metadata as a table."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    integers = {
         "scene_seed": pa.int64(),
         **dict.fromkeys(("width", "height", "original_width", "original_height"), pa.int32()),
     }
-    schema = pa.schema([(name, whole.get(name, pa.string())) for name in samples[0].meta])
+    schema = pa.schema([(name, integers.get(name, pa.string())) for name in samples[0].meta])
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist([s.meta for s in samples], schema=schema), buffer)
     return buffer.getvalue()
 
 
-def _put(path: Path, data: bytes | None) -> None:
-    """`data` at `path` through a temporary name; nothing if there is none."""
-    if data is None:
-        return
+def _put(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with part.open("wb") as file:
         file.write(data)

@@ -12,7 +12,7 @@ from recaption.errors import MissingExtra, RecaptionError, UserError
 
 Status = Literal["ok", "warning", "error", "skipped"]
 Fault = Literal["input", "infrastructure"]
-SECONDS = 8.0  # that all checks together may take
+SECONDS = 8.0  # for all checks together
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class Check:
     name: str
     look: Callable[[], Finding | Sequence[Finding]]
     hint: str  # the fix when `look` raises or does not return in time
-    late: Status = "error"  # status when `look` does not return in time: imports are slow on some machines
+    late: Status = "error"  # status when `look` does not return in time; imports are slow on some machines
 
 
 def ok(name: str, found: str) -> Finding:
@@ -61,12 +61,9 @@ def examine(checks: Sequence[Check], seconds: float = SECONDS) -> list[Finding]:
     found: dict[int, Sequence[Finding]] = {}
 
     def run(number: int, check: Check) -> None:
-        found[number] = _looked(check)
+        found[number] = _findings(check)
 
-    threads = [
-        threading.Thread(target=run, args=(number, check), name=f"doctor: {check.name}", daemon=True)
-        for number, check in enumerate(checks)
-    ]
+    threads = [threading.Thread(target=run, args=numbered, daemon=True) for numbered in enumerate(checks)]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + seconds
@@ -85,21 +82,18 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return 2 if "input" in faults else 3 if faults else 0
 
 
-def _looked(check: Check) -> Sequence[Finding]:
+def _findings(check: Check) -> Sequence[Finding]:
+    """What a check returns, or its exception as an error."""
     try:
         found = check.look()
     except UserError as problem:
         return [error(check.name, str(problem), check.hint, "input")]
     except MissingExtra as problem:
-        words, _, todo = str(problem).partition(". Install it with: ")
-        return [error(check.name, words, todo, "input")]
-    except ImportError as problem:
-        return [
-            error(check.name, f"{problem.name or problem} cannot be imported", "pip install 'recaption[run]'", "input")
-        ]
+        message, _, todo = str(problem).partition(". Install it with: ")
+        return [error(check.name, message, todo, "input")]
     except RecaptionError as problem:
         return [error(check.name, str(problem), check.hint)]
     except BaseException as problem:  # noqa: BLE001 - some packages exit when they are imported
         return [error(check.name, f"the check itself failed: {type(problem).__name__}: {problem}", check.hint)]
-    findings = [found] if isinstance(found, Finding) else list(found)
+    findings = [found] if isinstance(found, Finding) else found
     return [replace(f, todo=f.todo or check.hint) if f.status in ("warning", "error") else f for f in findings]

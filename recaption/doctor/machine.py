@@ -11,14 +11,14 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from recaption.doctor.finding import Finding, error, ok, warning
 
-OLDEST, NEWEST = (3, 11), (3, 13)
-"""Python versions that recaption is tested with."""
-
-OPEN_FILES = 8192  # Ray's daemons and workers hold hundreds of sockets each; it asks for 65536 itself
+NEWEST = (3, 13)  # tested versions of Python end here; older ones than 3.11 cannot install recaption
+OPEN_FILES = 8192  # Ray's daemons and workers hold hundreds of sockets each; Ray itself requests 65536
 LITTLE_DISK = 10 * 2**30
-SHARED_MEMORY = 2**30  # bytes that a replica's rendered images may take in Ray's object store
+SHARED_MEMORY = 2**30  # bytes of a replica's rendered images in Ray's object store
 LITTLE_MEMORY = 8 * 2**30
 _CGROUP = Path("/sys/fs/cgroup/memory.max")  # cgroup v2: the memory limit of a container
 
@@ -26,11 +26,8 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")  # cgroup v2: the memory limit of a 
 def python(version: tuple[int, int] = sys.version_info[:2], system: str = sys.platform) -> Finding:
     """The interpreter and the system."""
     found = f"{platform.python_version()} on {platform.platform(terse=True)}"
-    allowed = f"{'.'.join(map(str, OLDEST))} to {'.'.join(map(str, NEWEST))}"
-    if version < OLDEST:
-        return error("python", found, f"install Python {allowed} and recaption into it")
     if version > NEWEST:
-        return warning("python", f"{found}, which is not tested", f"if something fails, try Python {allowed}")
+        return warning("python", f"{found}, which is not tested", "if something fails, try Python 3.11 to 3.13")
     if system != "linux":
         return warning("python", f"{found}; only Linux is tested", "run on Linux, or in its container (deploy/docker)")
     return ok("python", found)
@@ -38,98 +35,65 @@ def python(version: tuple[int, int] = sys.version_info[:2], system: str = sys.pl
 
 def cores() -> Finding:
     """Cores and memory that this process may use."""
-    count, memory = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _memory()
-    found = f"{count} core{'s' * (count != 1)}, {gigabytes(memory)} of memory"
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # "max": no limit
+        memory = min(memory, int(_CGROUP.read_text()))
+    found = f"{count} core{'s' * (count != 1)}, {decimal(memory)} of memory"
     if memory < LITTLE_MEMORY:
         return warning("cores", found, "give the machine or the container 8 GB or more, or annotate small shards")
     return ok("cores", found)
 
 
-def _memory() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):  # "max": no limit
-        total = min(total, int(_CGROUP.read_text()))
-    return total
-
-
 def disk(name: str, path: Path, needed: int = 0) -> Finding:
-    """Free space on the disk of `path`, which need not exist yet. `needed` bytes, if known."""
-    place = path.expanduser().absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    found = f"{gigabytes(free)} free at {path}"
-    stat = os.statvfs(place)
+    """Free space and inodes of the disk of `path`, which need not exist yet. `needed` is in bytes, 0 if unknown."""
+    existing = path.expanduser().absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free, stat = shutil.disk_usage(existing).free, os.statvfs(existing)
+    found, todo = f"{decimal(free)} free at {path}", "free some space, or use another disk"
     if stat.f_files and stat.f_favail < 10_000:
-        return error(
-            name, f"{found}, but inodes for {stat.f_favail:,} more files only", "remove files, or use another disk"
-        )
+        return error(name, f"{found}, but inodes for {stat.f_favail:,} more files only", "remove files, or " + todo)
     if needed > free:
-        return warning(
-            name,
-            f"{found}; the dataset may need {gigabytes(needed)}, as the source does",
-            "free some space, or use another disk",
-        )
+        return warning(name, f"{found}; the dataset may need {decimal(needed)}, as the source does", todo)
     if free < LITTLE_DISK:
-        todo = "free some space, or use another disk"
         return error(name, found, todo) if free < 2**30 else warning(name, found, todo)
     return ok(name, found)
 
 
 def temporary() -> Finding:
     """The folder for Ray's sockets, logs and spilled objects."""
-    folder = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    name, folder = "temporary files", Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     if not os.access(folder, os.W_OK):
-        return error("temporary files", f"{folder} cannot be written", "set TMPDIR and RAY_TMPDIR to a writable folder")
-    found = disk("temporary files", folder)
-    if found.status == "ok":
-        usage = shutil.disk_usage(folder)
-        if usage.free < 0.05 * usage.total:
-            return warning(
-                found.name,
-                f"{found.found}, less than 5 % of the disk",
-                "free some space: Ray stops using a disk that is 95 % full",
-            )
+        return error(name, f"{folder} cannot be written", "set TMPDIR and RAY_TMPDIR to a writable folder")
+    found, usage = disk(name, folder), shutil.disk_usage(folder)
+    if found.status == "ok" and usage.free < 0.05 * usage.total:
+        todo = "free some space: Ray stops using a disk that is 95 % full"
+        return warning(name, f"{found.found}, less than 5 % of the disk", todo)
     return found
 
 
 def open_files() -> Finding:
     """The limit on open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
+    unlimited, wanted = resource.RLIM_INFINITY, 65536
     if soft == unlimited or soft >= OPEN_FILES:
         return ok("open files", "no limit" if soft == unlimited else f"{soft:,} allowed")
-    wanted = 65536
+    todo = f"ulimit -n {wanted} before the run"
     if hard != unlimited and hard < wanted:
-        todo = (
-            f"have the hard limit raised to {wanted} (/etc/security/limits.conf, docker run --ulimit nofile={wanted})"
-        )
-        if hard > soft:
-            todo = f"ulimit -n {hard} before the run; better, {todo}"
-    else:
-        todo = f"ulimit -n {wanted} before the run"
-    return warning(
-        "open files", f"only {soft:,} allowed (hard limit {'none' if hard == unlimited else f'{hard:,}'})", todo
-    )
+        todo = f"raise the hard limit to {wanted} (/etc/security/limits.conf, docker run --ulimit nofile={wanted})"
+    limit = "none" if hard == unlimited else f"{hard:,}"
+    return warning("open files", f"only {soft:,} allowed (hard limit {limit})", todo)
 
 
 def shared_memory(replicas: int = 1, path: Path = Path("/dev/shm")) -> Finding:
-    """Room for Ray's object store and vLLM's own queues."""
+    """Free space for Ray's object store and vLLM's own queues."""
     if not path.is_dir():
         return warning("shared memory", f"{path} does not exist", "run on Linux; rendering is slow without it")
     free, needed = shutil.disk_usage(path).free, SHARED_MEMORY * min(replicas, 16)
-    found = f"{gigabytes(free)} free in {path}"
+    found = f"{decimal(free)} free in {path}"
     if free < needed:
-        return warning(
-            "shared memory",
-            f"{found}, {gigabytes(needed)} are needed for {replicas} engine{'s' * (replicas != 1)}",
-            "docker run --shm-size=8g; on Kubernetes mount an emptyDir with medium: Memory there",
-        )
+        found += f", {decimal(needed)} are needed for {replicas} engine{'s' * (replicas != 1)}"
+        todo = "docker run --shm-size=8g; on Kubernetes mount an emptyDir with medium: Memory there"
+        return warning("shared memory", found, todo)
     return ok("shared memory", found)
-
-
-def gigabytes(size: float) -> str:
-    """`512 MB`, `12.5 GB`, `310 GB`."""
-    if size < 1e9:
-        return f"{size / 1e6:.0f} MB"
-    return f"{size / 1e9:.1f} GB" if size < 1e11 else f"{size / 1e9:,.0f} GB"

@@ -8,41 +8,27 @@ import random
 from pathlib import Path
 
 from recaption.config import Model
+from recaption.doctor import packages
 from recaption.doctor.finding import Finding, error, ok, warning
 from recaption.errors import EngineDead
-from recaption.models import SCENE, ask_hub, cached, has_weights
+from recaption.models import ask_hub, cached, local_folder
 
 TIMEOUT = 5.0  # s, of the hub and of a server
 
 
-def look(name: str, config: Model) -> Finding:
-    """Where the model comes from. Raises ConfigError if it is unavailable. Reads no weights, sends no prompt."""
+def look(name: str, config: Model) -> list[Finding]:
+    """The engine of a model, and where the model comes from. Reads no weights, sends no prompt.
+
+    Raises ConfigError if the model is unavailable, and MissingExtra if its engine is not installed.
+    """
     title, model = f"model {name}", config.model or ""
+    findings = packages.engine(config.engine)
     if config.engine == "column":
-        return ok(title, "column: existing captions")
+        return [*findings, ok(title, "column: existing captions")]
     if config.engine == "openai":
-        return asyncio.run(_server(title, config))
-    if model == SCENE:
-        from recaption.demo import model_path
-
-        return ok(title, f"{SCENE}, which comes with recaption" if Path(model_path()).is_dir() else SCENE)
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return _folder(title, folder)
-    if folder.is_absolute() or model.startswith((".", "~")):
-        return error(
-            title, f"there is no folder {model}", "give a local folder, or the id of a model on the hub", "input"
-        )
-    return _hub(title, model, config.revision)
-
-
-def _folder(title: str, folder: Path) -> Finding:
-    todo = "give a folder as save_pretrained writes it, with config.json and *.safetensors"
-    if not (folder / "config.json").is_file():
-        return error(title, f"{folder} has no config.json", todo, "input")
-    if not has_weights(folder):
-        return error(title, f"{folder} has no weights, or not all that its index names", todo, "input")
-    return ok(title, f"{folder}, with its weights")
+        return [*findings, asyncio.run(_server(title, config))]
+    folder = local_folder(model)
+    return [*findings, ok(title, f"{folder}, with its weights") if folder else _hub(title, model, config.revision)]
 
 
 def _hub(title: str, model: str, revision: str | None) -> Finding:
@@ -53,12 +39,9 @@ def _hub(title: str, model: str, revision: str | None) -> Finding:
     if commit and cached(model, commit):
         return ok(title, f"{model} at {commit[:12]}, in the Hugging Face cache of this machine")
     if constants.HF_HUB_OFFLINE:
-        todo = (
-            f"hf download {model}, where there is a network, and point HF_HOME at that cache; or unset HF_HUB_OFFLINE"
-        )
-        return error(
-            title, f"{model} is incomplete in the Hugging Face cache, and HF_HUB_OFFLINE is set", todo, "input"
-        )
+        found = f"{model} is incomplete in the Hugging Face cache, and HF_HUB_OFFLINE is set"
+        todo = f"hf download {model} where there is a network, and set HF_HOME to that cache; or unset HF_HUB_OFFLINE"
+        return error(title, found, todo, "input")
     commit = ask_hub(model, revision, timeout=TIMEOUT)
     found = f"{model} at {commit[:12]} is on the hub, but not in the cache of this machine"
     return warning(title, found, f"hf download {model}, so that no engine waits for it; otherwise the run downloads it")
@@ -82,23 +65,19 @@ async def _server(title: str, config: Model) -> Finding:
     with_key = f", with the key in {settings.api_key_env or 'OPENAI_API_KEY'}" if key else ", without a key"
     await server.connect()
     try:
-        listed = await server.models()
+        models = await server.models()
     except EngineDead as problem:
         todo = "start the server (vllm serve MODEL), or correct engine_args.base_url (most end in /v1)"
-        if _proxied():
-            todo += "; NO_PROXY keeps a local server out of the proxy"
+        if any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")):
+            todo += "; set NO_PROXY if a local server is not to be reached through the proxy"
         return error(title, str(problem), todo)
     finally:
         await server.close()
-    if listed is None:
+    if models is None:
         found = f"{settings.base_url} answers{with_key}, but lists no models"
         return warning(title, found, "check base_url; a run requests one word from the model before it begins")
-    if config.model not in listed:
-        names = key.hide(", ".join(list(listed)[:10])) or "none"
+    if config.model not in models:
+        names = key.hide(", ".join(list(models)[:10])) or "none"
         found = f"{settings.base_url} does not list {config.model}; it lists {names}"
-        return warning(title, found, "use one of those; a run finds out whether yours is an alias")
+        return warning(title, found, "use one of those; an alias works, too, and a run tests it before it begins")
     return ok(title, f"{config.model} at {settings.base_url}{with_key}")
-
-
-def _proxied() -> bool:
-    return any(os.environ.get(name) for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"))

@@ -6,58 +6,114 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from recaption.build.builder import format_of
+from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
 from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.doctor.machine import disk
 from recaption.errors import RecaptionError, StoreError, UserError
 from recaption.generate.plan import fitting_prompt, prompts_beside
+from recaption.io.files import is_url
 from recaption.io.objectstore import ObjectStore
 from recaption.io.store import LocalStore, open_store
+from recaption.run.check import annotate_faults, missing_folders, prompt_faults
 from recaption.source import Source, open_source
 
 _LISTING = 3.0  # s: a source may have a hundred thousand shards
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Listed:
-    shards: int
-    complete: bool
-    first: str
-    bytes: int  # of the local files among them
-
-
 def source(pipeline: Pipeline, path: Path) -> Sequence[Finding]:
     """Check that the source exists, its first shard can be read, and it has the columns of the prompts."""
-    from recaption.run.check import prompt_faults
-
+    folder, columns, findings = prompts_beside(path), None, []
     try:
         opened = _opened(pipeline)
-        listed = _listed(pipeline)
+        shards, complete = _listed(opened)
+        if not shards:
+            todo = "check source.path; recaption download fetches the images of a URL list"
+            return [error("source", f"{pipeline.source.path} has no shards", todo, "input")]
+        columns = opened.columns()
+        named = f"columns {', '.join(sorted(columns))}" if columns else "no columns"
+        count = f"{len(shards):,}{'' if complete else ' or more'} shard{'s' * (len(shards) != 1)}"
+        findings.append(ok("source", f"{opened.kind}, {count}, the first is {Path(shards[0]).name}; {named}"))
+        findings += [warning("source", f"not used: {what}", "check that this is intended") for what in opened.unused()]
     except UserError as problem:
-        found = [error("source", str(problem), "", "input")]
-        faults = prompt_faults(pipeline.generate, prompts_beside(path), None)
-        return found + [error("prompts", str(fault), "correct generate in the pipeline", "input") for fault in faults]
-    if not listed.shards:
-        todo = "check source.path; recaption download fetches the images of a URL list"
-        return [error("source", f"{pipeline.source.path} has no shards", todo, "input")]
-    columns = opened.columns()
-    named = f"columns {', '.join(sorted(columns))}" if columns else "no columns"
-    many = f"{listed.shards:,}{'' if listed.complete else ' or more'} shard{'s' * (listed.shards != 1)}"
-    findings = [ok("source", f"{opened.kind}, {many}, the first is {Path(listed.first).name}; {named}")]
-    todo = "check that this is intended"
-    findings += [warning("source", f"not used: {words}", todo) for words in opened.unused()]
-    folder = prompts_beside(path)
+        findings.append(error("source", str(problem), "", "input"))
     if faults := prompt_faults(pipeline.generate, folder, columns):
         todo = "correct the prompt, or generate in the pipeline"
         return [*findings, *(error("prompts", str(fault), todo, "input") for fault in faults)]
-    prompts = [prompt for ask in pipeline.generate if (prompt := fitting_prompt(ask, folder, columns))]
-    from_column = [ask.column for ask in pipeline.generate if ask.column]
-    words = [*(f"{p.id} (uses {', '.join(sorted(p.columns))})" if p.columns else p.id for p in prompts)]
-    words += [f"column {name}" for name in from_column]
-    return [*findings, ok("prompts", ", ".join(dict.fromkeys(words)))]
+    if columns is not None:
+        prompts = [prompt for each in pipeline.generate if (prompt := fitting_prompt(each, folder, columns))]
+        names = [f"{p.id} (uses {', '.join(sorted(p.columns))})" if p.columns else p.id for p in prompts]
+        names += [f"column {each.column}" for each in pipeline.generate if each.column]
+        findings.append(ok("prompts", ", ".join(dict.fromkeys(names))))
+    return findings
+
+
+def disk_of_output(pipeline: Pipeline) -> Finding | Sequence[Finding]:
+    """The disk of a local output. A build copies the images, except in format sidecar."""
+    store, needed = open_store(pipeline.output.path), 0
+    if not isinstance(store, LocalStore):
+        return []
+    with suppress(UserError, RecaptionError, OSError):  # reported by the check of the source
+        opened = _opened(pipeline)
+        if format_of(pipeline, opened.kind) != "sidecar":
+            local = {path for path in _listed(opened)[0] if not is_url(path)}
+            needed = sum(Path(path).stat().st_size for path in local)
+    return disk("disk", store.root, needed)
+
+
+def output(pipeline: Pipeline) -> Finding:
+    """Check that the output can be written and has conditional writes, with a probe that is deleted again."""
+    url = pipeline.output.path
+    if url.startswith("memory://"):
+        todo = "name a folder or an object store: --set output.path=…"
+        return error("output", f"{url}: memory is not shared between processes", todo, "input")
+    store, conditional, todo = open_store(url), True, "choose another with --set output.path=…"
+    probe, folders, written = f".tmp-doctor-{uuid.uuid4().hex}", missing_folders(store), False
+    try:
+        if isinstance(store, ObjectStore):
+            todo = "check its endpoint and keys in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …), or " + todo
+            store.ATTEMPTS = 1  # the first failure is the finding
+        store.put(probe, b"doctor")
+        written = True
+        if isinstance(store, ObjectStore):
+            conditional = store.refuses_existing(probe)
+    except StoreError as problem:
+        return error("output", str(problem), todo)
+    finally:
+        if written:
+            with suppress(StoreError):
+                store.delete(probe)
+        with suppress(OSError):  # no longer empty
+            for folder in folders:
+                folder.rmdir()
+    if not conditional:
+        found = f"{store.url} has no conditional writes: nothing prevents a second run from writing at the same time"
+        todo = "use S3, Google Cloud Storage or a folder; or make sure that only one run writes, and give --takeover"
+        return warning("output", found, todo)
+    return ok("output", f"{store.url} can be written" + (", with conditional writes" if is_url(url) else ""))
+
+
+def build(pipeline: Pipeline) -> Sequence[Finding]:
+    """Check annotation, format and token ids. spaCy is slow to load and has a separate check."""
+    faults, found = annotate_faults(pipeline.annotate, tagger=False), []
+    try:
+        kind = _opened(pipeline).kind
+    except (UserError, RecaptionError):  # reported by the check of the source
+        kind = None
+    try:
+        found += [f"format {format_of(pipeline, kind)}"] if kind else []
+    except UserError as fault:
+        faults.append(fault)
+    try:
+        found += [f"token ids of {encoder.facts.name}" for encoder in token_encoders(pipeline.output.token_ids)]
+    except UserError as fault:
+        faults.append(fault)
+    if faults:
+        return [error("build", str(fault), "correct annotate or output in the pipeline", "input") for fault in faults]
+    return [ok("build", ", ".join(found))] if kind else [skipped("build", "unknown without the source")]
 
 
 def _opened(pipeline: Pipeline) -> Source:
@@ -66,111 +122,11 @@ def _opened(pipeline: Pipeline) -> Source:
     return open_source(pipeline.source, store if isinstance(store, LocalStore) else None)
 
 
-def _listed(pipeline: Pipeline) -> _Listed:
-    until = time.monotonic() + _LISTING
-    count, first, complete, sizes = 0, "", True, dict[str, int]()
-    for shard in _opened(pipeline).shards():
-        first = first or shard.path
-        count += 1
-        if shard.path not in sizes and "://" not in shard.path:
-            with suppress(OSError):
-                sizes[shard.path] = Path(shard.path).stat().st_size
+def _listed(opened: Source) -> tuple[list[str], bool]:
+    """The paths of the source's shards, and whether those are all that there are."""
+    until, paths = time.monotonic() + _LISTING, list[str]()
+    for shard in opened.shards():
+        paths.append(shard.path)
         if time.monotonic() > until:
-            complete = False
-            break
-    return _Listed(shards=count, complete=complete, first=first, bytes=sum(sizes.values()))
-
-
-def annotation(pipeline: Pipeline) -> Sequence[Finding]:
-    """Check vocabulary, tokenizers and tables. spaCy is slow to load and has a separate check."""
-    from recaption.run.check import annotate_faults
-
-    return [error("annotate", str(fault), "", "input") for fault in annotate_faults(pipeline.annotate, tagger=False)]
-
-
-def room(pipeline: Pipeline) -> Finding | Sequence[Finding]:
-    """The disk of a local output."""
-    store = open_store(pipeline.output.path)
-    if not isinstance(store, LocalStore):
-        return []
-    needed = 0
-    with suppress(UserError, RecaptionError):  # reported by the check of the source
-        kind = _opened(pipeline).kind
-        if pipeline.output.format != "sidecar" and not (pipeline.output.format == "auto" and kind == "webdataset"):
-            needed = _listed(pipeline).bytes  # a build copies the images
-    return disk("disk", store.root, needed)
-
-
-def output(pipeline: Pipeline) -> Finding:
-    """Check that the output can be written and has conditional writes: put, put if absent and delete a probe."""
-    url = pipeline.output.path
-    if url.startswith("memory://"):
-        todo = "name a folder or an object store: --set output.path=…"
-        return error("output", f"{url}: memory is not shared between processes", todo, "input")
-    from recaption.run.check import missing_folders
-
-    store = open_store(url)
-    if isinstance(store, ObjectStore):
-        store.ATTEMPTS = 1  # the first failure is the finding
-    probe = f".tmp-doctor-{uuid.uuid4().hex}"
-    new = missing_folders(store)
-    mine = False
-    try:
-        store.put(probe, b"doctor")
-        mine = True
-        kept = store.get(probe) == b"doctor"
-        if isinstance(store, ObjectStore):
-            told_apart = store.refuses_existing(probe)
-        else:
-            told_apart = not store.put(probe, b"doctor, again", if_absent=True)
-    except StoreError as problem:
-        todo = "choose another with --set output.path=…"
-        if isinstance(store, ObjectStore):
-            todo = "check its endpoint and keys in the environment (AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, …), or " + todo
-        return error("output", str(problem), todo)
-    finally:
-        if mine:
-            with suppress(StoreError):
-                store.delete(probe)
-        with suppress(OSError):  # no longer empty
-            for folder in new:
-                folder.rmdir()
-    if not kept:
-        return error("output", f"{store.url} does not return what was written", "choose another store")
-    if not told_apart:
-        found = (
-            f"{store.url} can be written, but has no conditional writes: nothing prevents a second run at the same time"
-        )
-        return warning(
-            "output",
-            found,
-            "use S3, Google Cloud Storage or a folder; or make sure that only one run writes, and give --takeover",
-        )
-    return ok("output", f"{store.url} can be written" + (", with conditional writes" if "://" in url else ""))
-
-
-def build(pipeline: Pipeline) -> Finding | list[Finding]:
-    """Check what a build needs first: the format, and the tokenizers whose ids are stored."""
-    from recaption.build.builder import format_of
-    from recaption.build.shard import token_encoders
-
-    try:
-        kind = _opened(pipeline).kind
-    except (UserError, RecaptionError):
-        try:
-            token_encoders(pipeline.output.token_ids)
-        except UserError as problem:
-            return error("build", str(problem), "correct output.token_ids in the pipeline", "input")
-        return skipped("build", "unknown without the source")
-    found, form = [], ""
-    try:
-        form = format_of(pipeline, kind)
-    except UserError as problem:
-        found.append(error("build", str(problem), "correct output in the pipeline", "input"))
-    try:
-        encoders = [encoder.facts.name for encoder in token_encoders(pipeline.output.token_ids)]
-    except UserError as problem:
-        found.append(error("build", str(problem), "correct output.token_ids in the pipeline", "input"))
-    if found:
-        return found
-    return ok("build", f"format {form}" + (f", token ids of {', '.join(encoders)}" if encoders else ""))
+            return paths, False
+    return paths, True

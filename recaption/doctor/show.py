@@ -32,30 +32,25 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
     for finding in findings:
         mark, style = _MARKS[finding.status]
         found, todo = (" ".join(printable(scrub.text(text)).split()) for text in (finding.found, finding.todo))
-        if console.is_terminal:
-            words = Text.assemble(Text(found), Text(f"\n→ {todo}", style=style) if todo else "")
-            if finding.status == "skipped":
-                words.stylize("dim")
-            table.add_row(Text(mark, style=style), Text(finding.name, style="bold"), words)
-            continue
-        line = f"{finding.status:7}  {finding.name:{width}}  {found}"
-        console.print(Text(line), soft_wrap=True)
-        if todo:
-            console.print(Text(f"{'':7}  {'':{width}}  -> {todo}"), soft_wrap=True)
+        advice = Text(f"\n→ {todo}" if todo else "", style=style)
+        table.add_row(Text(mark, style=style), Text(finding.name, style="bold"), Text.assemble(found, advice))
+        if not console.is_terminal:
+            line = f"{finding.status:7}  {finding.name:{width}}  {found}"
+            line += f"\n{'':7}  {'':{width}}  -> {todo}" if todo else ""
+            console.print(Text(line), soft_wrap=True)
     if console.is_terminal:
         console.print(table)
     console.print()
-    console.print(Text(summed(findings), style=_MARKS[_worst(findings)][1]))
+    worst = next((status for status in ("error", "warning") if any(f.status == status for f in findings)), "ok")
+    console.print(Text(total(findings), style=_MARKS[worst][1]))
 
 
-def summed(findings: Sequence[Finding]) -> str:
-    """The counts of all findings in one sentence."""
+def total(findings: Sequence[Finding]) -> str:
+    """The counts of all findings."""
     counts = Counter(finding.status for finding in findings)
-    errors, warnings = counts["error"], counts["warning"]
-    if not errors and not warnings:
+    if not counts["error"] + counts["warning"]:
         return f"no problems found ({counts['ok']} checks)"
-    parts = [f"{n} {word}{'s' * (n != 1)}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return f"{' and '.join(parts)}; {counts['ok']} check{'s' * (counts['ok'] != 1)} passed"
+    return f"errors: {counts['error']}, warnings: {counts['warning']}, passed: {counts['ok']}"
 
 
 def as_json(findings: Sequence[Finding], pipeline: str | None) -> dict[str, Any]:
@@ -66,8 +61,3 @@ def as_json(findings: Sequence[Finding], pipeline: str | None) -> dict[str, Any]
         "exit_code": exit_code(findings),
         "checks": Scrubber()([asdict(finding) for finding in findings]),
     }
-
-
-def _worst(findings: Sequence[Finding]) -> str:
-    found = {finding.status for finding in findings}
-    return next((status for status in ("error", "warning") if status in found), "ok")

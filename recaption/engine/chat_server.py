@@ -12,7 +12,6 @@ import math
 import random
 import re
 import socket
-import time
 import urllib.parse
 import urllib.request
 from collections.abc import Awaitable, Callable
@@ -22,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
 from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
+from recaption.io.retrying import retried
 
 LONGEST_BACKOFF = 60.0  # s
 LONGEST_RETRY_AFTER = 60.0  # s; upper limit of the wait that a server asks for
@@ -326,17 +326,16 @@ def check_listening(base_url: str) -> None:
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.netloc):
         return
-    for left in reversed(range(LISTEN_TRIES)):
-        try:
-            socket.create_connection((host, port), LISTEN_TIMEOUT).close()
-            return
-        except OSError as error:
-            if left == 0:
-                raise EngineDead(
-                    f"no server listens at {host}:{port} ({error.strerror or error}). Start the server of "
-                    f"engine_args.base_url {base_url}, or name another address there"
-                ) from None
-            time.sleep(LISTEN_PAUSE)
+    retried(
+        lambda: socket.create_connection((host, port), LISTEN_TIMEOUT).close(),
+        attempts=LISTEN_TRIES,
+        first_wait=LISTEN_PAUSE,
+        is_transient=lambda error: isinstance(error, OSError),
+        failure=lambda error, _: EngineDead(
+            f"no server listens at {host}:{port} ({getattr(error, 'strerror', None) or error}). Start the server of "
+            f"engine_args.base_url {base_url}, or name another address there"
+        ),
+    )
 
 
 def _error(content: Any) -> Any:

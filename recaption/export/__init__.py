@@ -1,7 +1,7 @@
-"""Datasets for named trainers, and what those trainers stumble over.
+"""Exports datasets for named trainers, and checks datasets for what those trainers require.
 
-Dataset ──► export ──► DEST         a module for each trainer; `load` imports it when it is asked for
-            DEST ──► validate ──► Problems, of foreign datasets too
+Dataset ──► export ──► DEST         one module per trainer, which `load` imports
+            DEST ──► validate ──► Problems, also of datasets that recaption did not write
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ MODULES: Final = MappingProxyType(
         "fg_clip": "recaption.export.fg_clip",
     }
 )
-"""The trainers by name; a new one needs a module, a line here and a row in README's table."""
+"""The modules of the trainers; a new one needs a module, a line here and a row in docs/formats.md."""
 
 
 def load(name: str) -> Exporter:
-    """The exporter of that name. Raises UserError for an unknown one."""
+    """The exporter of that name. Raises UserError for an unknown name."""
     if name not in MODULES:
-        raise UserError(f"unknown format {name!r}; there are {', '.join(MODULES)}")
+        raise UserError(f"unknown format {name!r}; allowed are {', '.join(MODULES)}")
     return cast("Exporter", import_module(MODULES[name]))

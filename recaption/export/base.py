@@ -1,4 +1,4 @@
-"""What an exporter is, and what all of them share: options, the folder that they write to, what they tell."""
+"""The protocol of exporters, and what all of them share: options, destination, results."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def _silent(done: int, total: int) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """What the user may choose. `map` is from a trainer's name to one of our generations; empty: by their kinds."""
+    """The user's options. `map` maps texts of the trainer to generations; if empty, they are matched by granularity."""
 
     map: Mapping[str, str] = field(default_factory=dict)
     split: Split = "train"
-    fill: Fill | None = None  # None: what suits the trainer
-    samples_per_shard: int | None = None  # None: what suits the trainer; only where shards are written
-    progress: Callable[[int, int], None] = _silent  # shards done, of how many
+    fill: Fill | None = None  # None: the trainer's default
+    samples_per_shard: int | None = None  # None: the trainer's default; only where shards are written
+    progress: Callable[[int, int], None] = _silent  # called with the number of finished shards and of all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Exported:
-    """What was written. `left_out` counts samples by the reason why the trainer cannot take them."""
+    """The result of an export. `left_out` counts samples by the reason why the trainer cannot use them."""
 
     samples: int
     files: int
     left_out: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()  # what to do with it, a line each
+    notes: tuple[str, ...] = ()  # how to use it, one line each
 
 
 class Exporter(Protocol):
-    """A module of this package: writes what one trainer reads, and knows what that trainer stumbles over."""
+    """A module of this package: writes the format of one trainer, and checks datasets in that format."""
 
-    WRITES: str  # what it writes, in a few words
+    WRITES: str  # the format, in a few words
     READ_BY: str  # the trainer
 
     def export(self, dataset: Dataset, dest: str, options: Options) -> Exported:
@@ -52,21 +52,21 @@ class Exporter(Protocol):
         ...
 
     def validate(self, path: str, *, loaders: int | None = None) -> Iterator[Problem]:
-        """What is wrong with a dataset for this trainer, whoever wrote it.
+        """The problems that this trainer has with a dataset, written by recaption or another program.
 
-        `loaders` is the number of processes that load at the same time: workers x GPUs. Raises UserError if there
-        is nothing at `path` that could be checked.
+        `loaders` is the number of processes that load at the same time: workers x GPUs. Raises UserError if `path`
+        has no file of this format.
         """
         ...
 
 
 @contextmanager
 def removed_on_failure(store: Store) -> Iterator[None]:
-    """When the block fails, remove what it wrote into `store`, which `begin` found empty: the command works again."""
+    """If the block fails, remove what it wrote into `store`, which was empty, so that the command can run again."""
     try:
         yield
     except BaseException:
-        with suppress(RecaptionError):  # the first error matters more than what is left
+        with suppress(RecaptionError):  # must not hide the first error
             for folder in list(store.folders("")):
                 store.remove(folder)
             for path in list(store.list("")):
@@ -75,7 +75,7 @@ def removed_on_failure(store: Store) -> Iterator[None]:
 
 
 def begin(dataset: Dataset, dest: str, options: Options) -> Store:
-    """The store to write to. Raises UserError if it holds something already, or nothing is there to be written."""
+    """The store to write to. Raises UserError if it is not empty, or if the split has no samples."""
     if not dataset.samples(options.split):
         raise UserError(f"{dataset.name} has no usable samples of split {options.split}; choose another with --split")
     try:
@@ -94,18 +94,20 @@ def begin(dataset: Dataset, dest: str, options: Options) -> Store:
 
 
 def chosen(dataset: Dataset, wanted: Mapping[str, str], options: Options, fill: Fill) -> dict[str, str | None]:
-    """The generation for each of a trainer's names; `fill` is what suits the trainer. Raises UserError."""
-    return places(wanted, dataset.kinds, options.map, options.fill or fill)
+    """The generation for each text of a trainer; `fill` is the trainer's default. Raises UserError."""
+    return places(wanted, dataset.granularities, options.map, options.fill or fill)
 
 
 def refuse_fill(options: Options) -> None:
-    """Raises UserError for a `fill` where a trainer has no places that could be left over."""
+    """Raises UserError if `fill` is set although the trainer has one place per text."""
     if options.fill is not None:
-        raise UserError("--fill is for flair, cosmos and dreamlip, which have several places for texts of a kind")
+        raise UserError(
+            "--fill is for flair, cosmos and dreamlip only, which have several places for texts of one granularity"
+        )
 
 
 def refuse_shard_size(options: Options, file: str) -> None:
-    """Raises UserError for a `samples_per_shard` where all samples are written to one `file`."""
+    """Raises UserError if `samples_per_shard` is set although all samples are written to one `file`."""
     if options.samples_per_shard is not None:
         raise UserError(
             f"--samples-per-shard is for formats that write tars or Parquet shards; this one writes one file, {file}. "
@@ -114,32 +116,35 @@ def refuse_shard_size(options: Options, file: str) -> None:
 
 
 def one_text(dataset: Dataset, wanted: Mapping[str, str], options: Options) -> dict[str, str]:
-    """As `chosen`, for trainers with a name for each text and no place to spare: all of them have to be filled, save
-    raw ones. A long text may be any generation where none is long; a short one may not: what is cut off is lost."""
+    """As `chosen`, for trainers with one place per text. Raises UserError if a place other than raw stays empty.
+
+    Without a long generation, any generation is used for a long text. A short text needs a short generation, because
+    trainers truncate it.
+    """
     refuse_fill(options)
     made = chosen(dataset, wanted, options, "empty")
     for name, kind in wanted.items():
         if made[name] is None and kind != "raw":
-            if options.map or kind == "short" or not dataset.kinds:
-                known = ", ".join(("raw", *dataset.kinds))
-                raise UserError(f"nothing is mapped to {name}; add --map {name}=ID, where ID is one of {known}")
-            made[name] = next(iter(dataset.kinds))
+            if options.map or kind == "short" or not dataset.granularities:
+                known = ", ".join(("raw", *dataset.granularities))
+                raise UserError(f"no generation is mapped to {name}; add --map {name}=ID, where ID is one of {known}")
+            made[name] = next(iter(dataset.granularities))
     return {name: generation or "raw" for name, generation in made.items()}
 
 
-def turned(dataset: Dataset) -> tuple[str, ...]:
-    """The warning of an exporter that points at image files, where the source's own do not stand upright."""
+def rotated(dataset: Dataset) -> tuple[str, ...]:
+    """The warning of an exporter that refers to image files, if some files of the source are not upright."""
     count = dataset.manifest.get("pixels", {}).get("turned", 0)
     if not count:
         return ()
     return (
-        f"warning: the model saw {count:,} images turned by their EXIF orientation. The files of a webdataset build "
-        "stand upright; of the source's own files, turn these (PIL.ImageOps.exif_transpose), or leave them out",
+        f"warning: the model saw {count:,} images rotated by their EXIF orientation. The images of a webdataset build "
+        "are upright; in the source's own files, rotate them (PIL.ImageOps.exif_transpose), or leave them out",
     )
 
 
 def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -> Iterator[Record]:
-    """All records of the chosen split, and progress with every shard."""
+    """All records of the chosen split. Reports progress after every shard."""
     for done, shard in enumerate(dataset.shards):
         options.progress(done, len(dataset.shards))
         yield from dataset.records(shard, options.split, sub_captions=sub_captions)
@@ -147,9 +152,9 @@ def records(dataset: Dataset, options: Options, *, sub_captions: bool = False) -
 
 
 def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)) -> list[str]:
-    """The file at `path`, or those with the suffix in the folder: in the first of the folders `below` that has some.
+    """The file at `path`, or the files with the suffix in the folder `path`.
 
-    Raises UserError if there are none.
+    Of its folders `below`, the first with such files is listed. Raises UserError if there are none.
     """
     folder = path.rstrip("/")
     try:
@@ -162,9 +167,9 @@ def named(path: str, suffix: str | tuple[str, ...], below: Sequence[str] = ("",)
     except RecaptionError as error:
         raise UserError(f"cannot check {path}: {error}") from error
     wanted = suffix if isinstance(suffix, str) else " or ".join(suffix)
-    raise UserError(f"cannot check {path}: there is no {wanted}. Give the file, or the folder that it lies in")
+    raise UserError(f"cannot check {path}: there is no {wanted}. Give the file or its folder")
 
 
 def described(sources: Mapping[str, str | None]) -> str:
-    """The map in a line, for the user to see what became what."""
+    """One line with the generation of each text, for the user."""
     return "texts: " + ", ".join(f"{name} = {generation or '(empty)'}" for name, generation in sources.items())

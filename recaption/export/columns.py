@@ -1,4 +1,4 @@
-"""Parquet files of text columns, one per shard of the build or of a given size, and what is wrong with foreign ones."""
+"""Parquet files with text columns: writes them, and checks those of other programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from recaption.types import Record
 from recaption.write.entry import ShardEntry
 from recaption.write.tables import file_writer
 
-_ROWS = 10_000  # of a row group, and held in memory
+_ROWS = 10_000  # of a row group, which is held in memory
 
 
 def export_table(
@@ -29,10 +29,13 @@ def export_table(
     options: Options,
     target: pa.Schema,
     row: Callable[[Record], dict[str, Any] | None],
-    lacking: str,
+    reason: str,
 ) -> Exported:
-    """Write `<dest>/data/train-00000-of-00012.parquet`, …, with the columns of `target`: names that Hugging Face's
-    `load_dataset` takes for a split. `row` gives None for a record that is left out, which is `lacking` something."""
+    """Write `<dest>/data/train-00000-of-00012.parquet`, …, which Hugging Face's `load_dataset` reads as a split.
+
+    One file per shard of the build, or per `options.samples_per_shard` rows, with the columns of `target`. `row`
+    returns None for a record that is left out for `reason`.
+    """
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
     written = 0
@@ -45,7 +48,7 @@ def export_table(
             for record in dataset.records(shard, options.split):
                 made = row(record)
                 if made is None:
-                    left_out[lacking] += 1
+                    left_out[reason] += 1
                 else:
                     yield made
 
@@ -73,14 +76,16 @@ def export_table(
 
 
 def table_problems(path: str, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:
-    """What is wrong with the Parquet files at `path`: a column that is missing or of another type, a text that is null
-    or empty, a key that is there twice in a file. `texts` must be filled, `others` may be null."""
+    """The problems of the Parquet files at `path`: missing or mistyped columns, empty texts, duplicate keys in a file.
+
+    `texts` must have values, `others` may be null.
+    """
     for file in named(files.absolute(path), ".parquet", ("", "data")):
         try:
             with files.open_stream(file, sequential=False) as opened, pq.ParquetFile(opened) as table:
                 yield from _file_problems(file, table, texts, others)
         except (pa.ArrowException, RecaptionError, OSError) as error:
-            yield Problem(where=file, what=str(error), advice="Write it again", kind="broken file")
+            yield Problem(where=file, what=str(error), advice="Write the file again", kind="broken file")
 
 
 def _file_problems(file: str, table: pq.ParquetFile, texts: Sequence[str], others: Sequence[str]) -> Iterator[Problem]:
@@ -109,16 +114,16 @@ def _file_problems(file: str, table: pq.ParquetFile, texts: Sequence[str], other
                 yield Problem(
                     where=where,
                     what=f"{', '.join(empty)} is null or empty",
-                    advice="Leave the row out: trainers tokenise these texts without looking",
+                    advice="Leave the row out: trainers tokenise these texts without a check",
                     kind="empty text",
                 )
             if "key" in row:
                 if hash(row["key"]) in seen:
                     yield Problem(
                         where=where,
-                        what=f"key {row['key']!r} is there twice",
-                        advice="Give every row a key of its own: joins by key pair the wrong texts",
-                        kind="key twice",
+                        what=f"key {row['key']!r} occurs twice",
+                        advice="Give every row a unique key: joins by key would pair wrong texts",
+                        kind="duplicate key",
                     )
                 seen.add(hash(row["key"]))
         at += batch.num_rows

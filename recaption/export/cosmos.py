@@ -1,7 +1,7 @@
 """COSMOS reads the files that FLAIR reads (ExplainableML/cosmos, src/training/data.py, sample_dict).
 
-It repeats a pool that is smaller than what it draws, so an empty one is a division by zero. The pool depends on
---caption-sampling-mode: `raw` takes raw_caption alone, `short` that and the short lists, `long` the long ones.
+It repeats a pool that has fewer texts than it draws, so an empty pool is a division by zero. The pool depends on
+--caption-sampling-mode: `raw` uses raw_caption alone, `short` also the short lists, `long` the long lists.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
                 yield Problem(
                     where=found.where,
                     what=f"no text for --caption-sampling-mode {mode}",
-                    advice="Use mode random or textcrop, or leave the sample out: this mode divides by zero here",
-                    kind=f"nothing for mode {mode}",
+                    advice="Use mode random or textcrop, or leave the sample out: this mode divides by zero",
+                    kind=f"no text for mode {mode}",
                     severity="warning",
                 )

@@ -1,7 +1,7 @@
-"""A finished build, opened for reading: shard after shard, sample after sample, in source order.
+"""Reads a finished build, shard by shard and sample by sample, in source order.
 
-Texts come from the flat tables, so that exporters of text read no pixel. Memory holds the texts of one shard and the
-image of one sample (format parquet: of one row group).
+Texts are read from the flat tables, so that exporters of texts read no images. Memory holds the texts of one shard and
+the image of one sample (format parquet: of one row group).
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
+from recaption.output.locate import find_build
 from recaption.tablefile import read_table
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
-from recaption.write import ShardEntry, locate, read_manifest
+from recaption.write import ShardEntry, read_manifest
 
 Split = Literal["train", "val", "all"]
 
@@ -40,9 +41,9 @@ _OF_SUBS: Final = _fields(schema.sub_captions(), SubCaption)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
-    """A build. `out` is the store of its output; None if the build was copied out of the output."""
+    """A build. `out` is the store of its output; None if the build was copied from there."""
 
-    store: Store  # holds the build in the folder `prefix`
+    store: Store  # has the build in the folder `prefix`
     prefix: str
     out: Store | None
     manifest: Mapping[str, Any]
@@ -53,12 +54,13 @@ class Dataset:
     def open(cls, path: str, pipeline: Path | None = None) -> Dataset:
         """The build at `path`: an output (its published build), its `dataset`, or a build; a folder or a store's URL.
 
-        Images of a sidecar are read from hosts only where the file `pipeline` names them as its source.
+        Images of a sidecar are read from a host only if the file `pipeline` names that host in its source.
 
-        Raises UserError if there is nothing of ours, DatasetError for an unfinished build or one of a newer version.
+        Raises UserError if there is no build, DatasetError for a build that is unfinished or of a newer version.
         """
-        build = locate(path)
-        store = build.out or open_store(build.store.url.rpartition("/")[0])
+        build = find_build(path)
+        inside = build.out is not None and build.store.url.startswith(f"{build.out.url}/")
+        store = build.out if build.out and inside else open_store(build.store.url.rpartition("/")[0])
         prefix = build.store.url.removeprefix(f"{store.url}/")
         manifest = read_manifest(store, prefix)
         try:
@@ -76,8 +78,8 @@ class Dataset:
         return str(self.manifest["format"])
 
     @property
-    def kinds(self) -> dict[str, str]:
-        """The generations with the kind of text that each of them is, in pipeline order; without raw."""
+    def granularities(self) -> dict[str, str]:
+        """The granularity of each generation, in pipeline order; without raw."""
         return {generation["id"]: generation["kind"] for generation in self.manifest["generations"]}
 
     @property
@@ -85,14 +87,14 @@ class Dataset:
         return tuple(self.manifest["primary"])
 
     def samples(self, split: Split) -> int:
-        """Usable samples."""
+        """The number of usable samples."""
         counts = self.manifest["splits"]
         return int(sum(counts.values()) if split == "all" else counts[split])
 
     def records(self, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False) -> Iterator[Record]:
-        """The shard's usable samples with their captions, in source order; tags are left out.
+        """The shard's usable samples with their captions, in source order; without tags.
 
-        Captions have their sub-captions only on request. Raises DatasetError if the tables are inconsistent.
+        Captions have sub-captions only if `sub_captions` is set. Raises DatasetError if the tables are inconsistent.
         """
         images = self._table(shard, "images", _OF_IMAGES)
         wanted = pc.is_in(images["status"], pa.array(["ok", "partial"]))
@@ -120,7 +122,7 @@ class Dataset:
         return f"{self.store.url}/{self.prefix}/{path}"
 
     def read(self, path: str, shard: str) -> bytes:
-        """A file of the build, whole. Raises DatasetError if it is missing."""
+        """The contents of a file of the build. Raises DatasetError if it is missing."""
         try:
             return self.store.get(f"{self.prefix}/{path}")
         except FileNotFoundError as error:
@@ -129,7 +131,7 @@ class Dataset:
     def _table(self, shard: ShardEntry, table: str, columns: tuple[str, ...]) -> pa.Table:
         path = next((file.path for file in shard.files if file.table == table), None)
         if path is None:
-            raise DatasetError(f"the manifest names no table {table}", shard=shard.name)
+            raise DatasetError(f"the manifest does not list the table {table}", shard=shard.name)
         try:
             data = pa.BufferReader(self.read(path, shard.name))
             version = (pq.read_schema(data).metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode()).decode()
@@ -140,7 +142,7 @@ class Dataset:
 
 
 class _Groups:
-    """The rows of each key of a table, handed out in the order of `keys`; the table is put into that order once."""
+    """The rows of each key of a table, in the order of `keys`. The table is sorted once."""
 
     def __init__(self, table: pa.Table, keys: pa.ChunkedArray) -> None:
         at = pc.index_in(table["key"], value_set=keys.combine_chunks())
@@ -152,7 +154,7 @@ class _Groups:
         self._next = next(self._groups, None)
 
     def of(self, key: str) -> list[dict[str, Any]]:
-        """The rows of the key, which is the next one or has none."""
+        """The rows of the key, which must be the next key in order, or has no rows."""
         if self._next is None or self._next[0] != key:
             return []
         rows = list(self._next[1])

@@ -1,14 +1,14 @@
-"""DreamLIP: one CSV of eight columns, read by position; texts are whole, the trainer splits them.
+"""DreamLIP: one CSV with eight columns, read by position. Texts are not split, because the trainer splits them.
 
 Read by zyf0619sjtu/DreamLIP, training/data.py, read_long_csv and CsvDataset: Python's csv module, which refuses cells
 over 131,072 characters; `Image Path` is a file below the trainer's root; the path of the CSV itself needs five parts,
-as `csv_file.split("/")[4]` names the dataset. A pool of fewer than two sentences, under its own splitter, ends the run:
-the last sentence is never drawn. The same file is what FLAIR's preprocess/convert_to_parquet.py takes, with pandas,
-which reads empty cells and words such as NA and None as null, and that ends FLAIR's training.
+because the dataset's name is `csv_file.split("/")[4]`. Fewer than two sentences under its own splitter end the run: the
+last sentence is never drawn. FLAIR's preprocess/convert_to_parquet.py reads the same file with pandas, which reads
+empty cells and words such as NA and None as null, and a null ends FLAIR's training.
 
-What changes a text here: one that pandas would take for null, a number or a truth value gets a full stop; a missing
-one is a lone full stop, which has no sentence. `Image Path` is `<key>.jpg`: identity that never fails, and what the
-files are called when the tars of a webdataset build or of the source are unpacked.
+So a text that pandas would read as null, a number or a boolean gets a full stop; a missing text is a single full stop,
+which has no sentence. `Image Path` is `<key>.jpg`, the name of the file when the tars of a webdataset build or of the
+source are unpacked.
 """
 
 from __future__ import annotations
@@ -22,15 +22,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from recaption.annotate.split import split_like_flair
-from recaption.export.base import Exported, Options, begin, chosen, described, named, records, refuse_shard_size, turned
+from recaption.export.base import (
+    Exported,
+    Options,
+    begin,
+    chosen,
+    described,
+    named,
+    records,
+    refuse_shard_size,
+    rotated,
+)
 from recaption.export.dataset import Dataset
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.problems import Problem
 from recaption.types import Record
 
-WRITES: Final = "one CSV: Image Path and seven texts, unsplit"
-READ_BY: Final = "DreamLIP; FLAIR's preprocessing"
+WRITES: Final = "one CSV with Image Path and seven texts, not split"
+READ_BY: Final = "DreamLIP, FLAIR's preprocessing"
 TEXTS: Final = {
     "raw": "raw",
     "shortIB": "short",
@@ -42,9 +52,9 @@ TEXTS: Final = {
 }
 HEADER: Final = ("Image Path", "raw_caption", *(f"{name}_captions" for name in TEXTS if name != "raw"))
 FILE: Final = "3long_3short_1raw_captions.csv"
-LONGEST: Final = 131_072  # characters of a cell that csv.reader takes
+LONGEST: Final = 131_072  # characters of a cell; csv.field_size_limit
 _NONE: Final = "."
-# pandas/_libs/parsers.pyx, STR_NA_VALUES, and what its parser takes for numbers and truth values
+# pandas/_libs/parsers.pyx, STR_NA_VALUES; _OTHER_TYPES are the cells that it parses as numbers and booleans
 _NULLS: Final = frozenset(
     {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"}
     | {"NULL", "NaN", "None", "n/a", "nan", "null"}
@@ -53,12 +63,12 @@ _OTHER_TYPES: Final = re.compile(r"\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+
 
 
 def split(text: str) -> list[str]:
-    """DreamLIP's own sentences, which are FLAIR's: cut at line ends, `</s>` and full stops."""
+    """Sentences as DreamLIP and FLAIR split them: at line ends, `</s>` and full stops."""
     return [text[start:end] for start, end in split_like_flair(text)]
 
 
 def cell(text: str) -> str:
-    """The text as a cell that csv and pandas both read as this text."""
+    """A cell that csv and pandas both read as this text."""
     text = text.replace("\0", "")
     if text.strip() in _NULLS:
         return f"{text.strip()}."
@@ -68,7 +78,7 @@ def cell(text: str) -> str:
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. `fill` is repeat unless set: every column gets a text of its kind."""
+    """See `base.Exporter.export`. `fill` is repeat unless set: every column gets a text of its granularity."""
     sources = chosen(dataset, TEXTS, options, "repeat")
     refuse_shard_size(options, FILE)
     store = begin(dataset, dest, options)
@@ -81,21 +91,21 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
             if len(_pool(cells)) < 2:
                 left_out["fewer than two sentences under DreamLIP's splitter"] += 1
             elif max(map(len, cells)) > LONGEST:
-                left_out[f"a text of more than {LONGEST:,} characters, which Python's csv does not read"] += 1
+                left_out[f"a text of more than {LONGEST:,} characters, the limit of Python's csv module"] += 1
             else:
                 sink.write(_line((f"{record.key}.jpg", *cells)))
                 written += 1
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
     notes = (
         described(sources),
-        f"--use_longcap --train-data {path}  # its absolute path needs five parts",
-        *turned(dataset),
+        f"--use_longcap --train-data {path}  # the absolute path needs five parts",
+        *rotated(dataset),
     )
     return Exported(samples=written, files=1, left_out=left_out, notes=notes)
 
 
 def _cells(record: Record, sources: dict[str, str | None]) -> list[str]:
-    """The seven texts. The raw one, which is always trained on, falls back to the first that there is."""
+    """The seven texts. An image without a raw caption, which is always trained on, gets its first caption there."""
     texts = record.texts()
     texts.setdefault("raw", record.captions[0].text)
     found = (texts.get(generation) if generation else None for generation in sources.values())
@@ -113,14 +123,14 @@ def _line(cells: Iterable[str]) -> bytes:
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
-    """See `base.Exporter.validate`; `loaders` does not matter for a CSV, of which each process holds all."""
+    """See `base.Exporter.validate`; `loaders` is not used: each process loads the whole CSV."""
     for file in named(path, ".csv"):
         absolute = files.absolute(file)
         if absolute.count("/") < 4:
             yield Problem(
                 where=file,
                 what="its path has fewer than five parts",
-                advice="DreamLIP takes the fifth part of the path for the dataset's name: move it deeper",
+                advice="Move the file to a deeper folder: DreamLIP uses the fifth part as the dataset's name",
                 kind="short path",
             )
         yield from _file_problems(file)
@@ -138,7 +148,7 @@ def _file_problems(file: str) -> Iterator[Problem]:
                 yield problem(
                     "header",
                     f"its columns are {', '.join(header) or '(none)'}",
-                    f"The first line is skipped and columns are read by position: {', '.join(HEADER)}",
+                    f"The first line is skipped, and columns are read by position: {', '.join(HEADER)}",
                     "unexpected header",
                     severity="warning" if len(header) == len(HEADER) else "error",
                 )
@@ -146,7 +156,7 @@ def _file_problems(file: str) -> Iterator[Problem]:
                 where = f"line {rows.line_num}"
                 if len(row) != len(HEADER):
                     yield problem(
-                        where, f"{len(row)} cells", f"Write {len(HEADER)} cells a row", "wrong number of cells"
+                        where, f"{len(row)} cells", f"Write {len(HEADER)} cells per row", "wrong number of cells"
                     )
                     continue
                 if not row[0].strip() or "://" in row[0] or row[0].startswith("/"):
@@ -154,13 +164,13 @@ def _file_problems(file: str) -> Iterator[Problem]:
                         where,
                         f"its image is {row[0]!r}",
                         "DreamLIP opens it as a file below its root folder: write a relative path",
-                        "image is no relative path",
+                        "image is not a relative path",
                     )
                 if any("\0" in value for value in row):
                     yield problem(
                         where,
                         "it has a NUL character",
-                        "Remove it: Python's csv before 3.11 ends with an error there",
+                        "Remove it: Python's csv module before 3.11 fails on it",
                         "NUL character",
                     )
                 null = [HEADER[i] for i, value in enumerate(row) if value in _NULLS]
@@ -168,7 +178,7 @@ def _file_problems(file: str) -> Iterator[Problem]:
                     yield problem(
                         where,
                         f"pandas reads {', '.join(null)} as null",
-                        "FLAIR's preprocessing makes null of it, which ends its training: add a full stop",
+                        "FLAIR's preprocessing turns it into null, which ends the training: add a full stop",
                         "read as null",
                         severity="warning",
                     )
@@ -176,13 +186,13 @@ def _file_problems(file: str) -> Iterator[Problem]:
                     yield problem(
                         where,
                         f"{len(_pool(row[1:]))} sentences in its six short and long texts",
-                        "Leave the row out: with fewer than two DreamLIP ends with an IndexError",
+                        "Leave the row out: with fewer than two, DreamLIP ends with an IndexError",
                         "fewer than two sentences",
                     )
         except (csv.Error, UnicodeDecodeError) as error:
             yield problem(
                 f"line {rows.line_num + 1}",
-                f"Python's csv cannot read it: {error}",
-                f"Quote as RFC 4180 says; UTF-8, no cell over {LONGEST:,} characters. The rest was not read",
-                "broken csv",
+                f"Python's csv module cannot read it: {error}",
+                f"Quote cells by RFC 4180, write UTF-8, and no cell over {LONGEST:,} characters. The rest was not read",
+                "broken CSV",
             )

@@ -1,11 +1,11 @@
-"""FLAIR: tars whose `.json` has the seven sentence lists (`types.FlairList`), so that no second pass splits them.
+"""FLAIR: tars whose `.json` has the seven sentence lists (`types.FlairList`).
 
-Read by ExplainableML/flair, src/flair/data.py: samples without json or image are dropped without a word; `sample_dict`
-adds the seven lists to one pool and draws from it, with no handler for errors, so one null or an empty pool ends the
-run. Seven strings instead of lists add up as well: it then trains on single characters, without an error. Its own data
-is made by img2dataset and preprocess/presplit_captions.py, and is checked here as well as ours.
+Read by ExplainableML/flair, src/flair/data.py: samples without json or image are dropped silently; `sample_dict` joins
+the seven lists to one pool and draws from it. It handles no errors, so a null or an empty pool ends the run. Seven
+strings instead of lists can be joined, too: FLAIR then trains on single characters, without an error. Data made by
+img2dataset and preprocess/presplit_captions.py are checked, too.
 
-A build with `output.profile: flair` has these lists in its own tars: it needs no export.
+A build with `output.profile: flair` has these lists in its tars and needs no export.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import orjson
 
 from recaption.export.base import Exported, Options, described
 from recaption.export.dataset import Dataset
-from recaption.export.tars import Found, export_tars, few, flags, walk
+from recaption.export.tars import Found, export_tars, flags, loading_limit, walk
 from recaption.problems import Problem
 from recaption.types import FlairList
 from recaption.write.profile import flair_profile
 
-WRITES: Final = "tars: image, txt, and json with seven lists of sentences; sizes.json"
+WRITES: Final = "tars with image, txt, and json with seven lists of sentences; sizes.json"
 READ_BY: Final = "FLAIR"
 LISTS: Final[tuple[str, ...]] = get_args(FlairList)
 LEAST: Final = 4
-"""Sentences in a pool below which most of the K texts that are drawn of an image are the same."""
+"""Sentences of a pool. With fewer, most of the K texts drawn for an image are equal."""
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. `fill` is empty unless set: lists without a generation are []."""
-    profile = flair_profile(dataset.kinds, options.map, options.fill or "empty")
+    """See `base.Exporter.export`. `fill` is empty unless set: a list without a generation is []."""
+    profile = flair_profile(dataset.granularities, options.map, options.fill or "empty")
     done = export_tars(dataset, dest, options, lambda record: profile.lists(record.captions), sub_captions=True)
-    return replace(done, notes=(described(profile.sources), few(done), flags(dest, done)))
+    return replace(done, notes=(described(profile.sources), loading_limit(done), flags(dest, done)))
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
@@ -47,12 +47,12 @@ def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
 
 
 def sample_problems(found: Found) -> Iterator[Problem]:
-    """What is wrong with a sample."""
+    """The problems of a sample."""
     if not found.has_image or "json" not in found.suffixes:
         yield Problem(
             where=found.where,
             what=f"the sample has {', '.join(found.suffixes)}; it needs json and one of jpg, png, jpeg, webp",
-            advice="FLAIR drops such samples without a word; write both members, side by side",
+            advice="FLAIR drops such samples silently; write both members next to each other",
             kind="incomplete sample",
         )
         return
@@ -60,8 +60,8 @@ def sample_problems(found: Found) -> Iterator[Problem]:
     if lists is None:
         yield Problem(
             where=found.where,
-            what="its json cannot be read as a JSON object",
-            advice="Write it again as UTF-8 JSON",
+            what="its json is not a JSON object",
+            advice="Write it as a UTF-8 JSON object",
             kind="broken json",
         )
         return
@@ -69,7 +69,7 @@ def sample_problems(found: Found) -> Iterator[Problem]:
 
 
 def json_of(found: Found) -> dict[str, Any] | None:
-    """The sample's `.json`; None for anything but a JSON object."""
+    """The sample's `.json`; None if it is not a JSON object."""
     try:
         made = orjson.loads(found.texts.get("json", b""))
     except orjson.JSONDecodeError:
@@ -83,15 +83,15 @@ def _list_problems(where: str, body: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(
             where=where,
             what=f"its json lacks {', '.join(missing)}",
-            advice="All seven lists have to be there (KeyError ends the training); a list may be empty: []",
+            advice="Write all seven lists (KeyError ends the training); a list may be empty: []",
             kind="missing list",
         )
     strings = [name for name in LISTS if isinstance(body.get(name), str)]
     if len(strings) == len(LISTS):
         yield Problem(
             where=where,
-            what="all seven fields are strings: FLAIR would train on single characters, without an error",
-            advice="Split them to lists: export with recaption, or run FLAIR's preprocess/presplit_captions.py",
+            what="all seven fields are strings: FLAIR trains on single characters, without an error",
+            advice="Split them into lists: export with recaption, or run FLAIR's preprocess/presplit_captions.py",
             kind="strings, not lists",
         )
         return
@@ -101,7 +101,7 @@ def _list_problems(where: str, body: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(
             where=where,
             what=f"not a list: {kinds}",
-            advice="Write a list of strings, [] where there is no text (TypeError ends the training)",
+            advice="Write a list of strings, [] without texts (TypeError ends the training)",
             kind="null, not a list" if any(body[name] is None for name in wrong) else "mixed, not all lists",
         )
         return
@@ -109,9 +109,9 @@ def _list_problems(where: str, body: dict[str, Any]) -> Iterator[Problem]:
     if not all(isinstance(entry, str) for entry in pool):
         yield Problem(
             where=where,
-            what="a list has an entry that is no string",
+            what="a list has an entry that is not a string",
             advice="Write strings only",
-            kind="entry is no string",
+            kind="entry is not a string",
         )
     elif not any(entry.strip() for entry in pool):
         if not missing:
@@ -125,7 +125,7 @@ def _list_problems(where: str, body: dict[str, Any]) -> Iterator[Problem]:
         yield Problem(
             where=where,
             what=f"only {len(pool)} sentences in all lists",
-            advice=f"With fewer than {LEAST} the texts drawn of an image are mostly the same; 8 and more are good",
+            advice=f"With fewer than {LEAST}, most texts drawn for an image are equal; 8 or more are good",
             kind="small pool",
             severity="warning",
         )

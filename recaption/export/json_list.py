@@ -1,35 +1,61 @@
-"""One JSON list of samples in a file: what LLaVA and FG-CLIP read whole, and what is wrong with one as such."""
+"""Files with one JSON list of samples, the format of LLaVA and FG-CLIP."""
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from recaption.errors import RecaptionError
-from recaption.export.base import named
+from recaption.export.base import Exported, Options, begin, described, named, records, refuse_shard_size, rotated
+from recaption.export.dataset import Dataset
 from recaption.io import files
 from recaption.io.outfile import outfile
-from recaption.io.store import Store
 from recaption.problems import Problem
+from recaption.types import Record
+
+Row = dict[str, Any]
+RowProblem = tuple[str, str, str]
+"""The problem of a row, its advice and its kind."""
 
 
-def write_list(store: Store, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write the rows, a line each, as they come. Returns how many there were."""
+def export_list(
+    dataset: Dataset,
+    dest: str,
+    options: Options,
+    *,
+    file: str,
+    sources: Mapping[str, str | None],
+    row: Callable[[Record], Row | str],
+    flags: str,
+) -> Exported:
+    """Write `<dest>/<file>`, one row per line. `row` returns the reason for a record that is left out.
+
+    `sources` are the generations of the trainer's texts; `flags` are the trainer's arguments, with {path} for the file.
+    """
+    refuse_shard_size(options, file)
+    store = begin(dataset, dest, options)
+    left_out: Counter[str] = Counter()
     written = 0
-    with outfile(store, name) as sink:
+    with outfile(store, file) as sink:
         sink.write(b"[")
-        for row in rows:
-            sink.write((b",\n" if written else b"\n") + orjson.dumps(row))
+        for made in map(row, records(dataset, options)):
+            if isinstance(made, str):
+                left_out[made] += 1
+                continue
+            sink.write((b",\n" if written else b"\n") + orjson.dumps(made))
             written += 1
         sink.write(b"\n]\n")
-    return written
+    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{file}")
+    notes = (described(sources), f"{flags.format(path=path)}  # FOLDER has the unpacked images, KEY.jpg")
+    return Exported(samples=written, files=1, left_out=left_out, notes=(*notes, *rotated(dataset)))
 
 
 def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterator[tuple[str, list[Any] | Problem]]:
-    """The files at `path` and the list in each, held in memory; a problem with `advice` in place of what is none."""
+    """The files at `path`, each with its list, or with a problem with `advice` if it has no list."""
     for file in named(path, suffix):
         try:
             rows = orjson.loads(files.read_all(file))
@@ -39,19 +65,26 @@ def read_lists(path: str, suffix: str | tuple[str, ...], advice: str) -> Iterato
             why = "it is not a list"
         yield (
             file,
-            rows if isinstance(rows, list) else Problem(where=file, what=why, advice=advice, kind="no JSON list"),
+            rows if isinstance(rows, list) else Problem(where=file, what=why, advice=advice, kind="not a JSON list"),
         )
 
 
+def row_problems(file: str, rows: Sequence[Any], check: Callable[[Any], Iterator[RowProblem]]) -> Iterator[Problem]:
+    """The problems of all rows of a file."""
+    for n, row in enumerate(rows):
+        for what, advice, kind in check(row):
+            yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
+
+
 def repeated(file: str, rows: Sequence[Any], field: str, advice: str) -> Iterator[Problem]:
-    """A warning where samples share a value of this field: the most frequent one is named."""
+    """A warning with the most frequent value of the field, if samples share values."""
     values = Counter(str(row.get(field)) for row in rows if isinstance(row, dict))
     if values and (most := values.most_common(1)[0])[1] > 1:
         yield Problem(
             where=file,
-            what=f"{field} {most[0]!r} is there {most[1]:,} times",
+            what=f"{field} {most[0]!r} occurs {most[1]:,} times",
             advice=advice,
-            kind=f"{field} twice",
+            kind=f"duplicate {field}",
             severity="warning",
         )
 

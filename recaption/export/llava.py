@@ -1,96 +1,84 @@
-"""LLaVA: a JSON list of conversations, one a sample: a question about the image, and the caption as the answer.
+"""LLaVA: a JSON list with one conversation per sample: a question about the image, and the caption as the answer.
 
 Read by haotian-liu/LLaVA, llava/train/train.py (LazySupervisedDataset, preprocess_multimodal; docs/
 Finetune_Custom_Data.md): `image` is a path below --image_folder; human and gpt take turns; `<image>` stands for the
-image wherever it is met, in an answer too, and `</s>` ends a round. So a caption with such a mark in it has a space
-there instead. The question is a plain one, not the prompt that the caption came from, which may name columns.
+image in any turn, answers included, and `</s>` ends a round. In a caption, such tokens are replaced by a space. The
+question is a fixed one instead of the prompt, which may contain columns of the source.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recaption.export.base import Exported, Options, begin, described, one_text, records, refuse_shard_size, turned
+from recaption.export.base import Exported, Options, one_text
 from recaption.export.dataset import Dataset
-from recaption.export.json_list import is_relative, read_lists, repeated, write_list
-from recaption.io import files
+from recaption.export.json_list import Row, RowProblem, export_list, is_relative, read_lists, repeated, row_problems
 from recaption.problems import Problem
 from recaption.text import fold
+from recaption.types import Record
 
-WRITES: Final = "one JSON: id, image (KEY.jpg), conversations"
-READ_BY: Final = "LLaVA and those who read its format"
+WRITES: Final = "one JSON file with id, image (KEY.jpg), conversations"
+READ_BY: Final = "LLaVA and trainers with its format"
 TEXTS: Final = {"caption": "long"}
 FILE: Final = "llava.json"
 IMAGE: Final = "<image>"
 _QUESTIONS: Final = {"short": "Describe the image briefly.", "long": "Describe the image in detail."}
-_MARKS: Final = re.compile(r"<image>|</?s>|<im_(?:start|end|patch)>")
+_TOKENS: Final = re.compile(r"<image>|</?s>|<im_(?:start|end|patch)>")
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
     """See `base.Exporter.export`."""
     (generation,) = one_text(dataset, TEXTS, options).values()
-    question = f"{IMAGE}\n{_QUESTIONS.get(dataset.kinds.get(generation, ''), 'Describe the image.')}"
-    refuse_shard_size(options, FILE)
-    store = begin(dataset, dest, options)
-    left_out: Counter[str] = Counter()
+    question = f"{IMAGE}\n{_QUESTIONS.get(dataset.granularities.get(generation, ''), 'Describe the image.')}"
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for record in records(dataset, options):
-            answer = _MARKS.sub(" ", record.texts().get(generation, "")).strip()
-            if not answer:
-                left_out[f"no text of {generation}"] += 1
-                continue
-            turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
-            yield {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
+    def row(record: Record) -> Row | str:
+        answer = _TOKENS.sub(" ", record.texts().get(generation, "")).strip()
+        if not answer:
+            return f"no text of {generation}"
+        turns = [{"from": "human", "value": question}, {"from": "gpt", "value": answer}]
+        return {"id": record.key, "image": f"{record.key}.jpg", "conversations": turns}
 
-    written = write_list(store, FILE, rows())
-    path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{FILE}")
-    flags = f"--data_path {path} --image_folder FOLDER  # with the images, unpacked, as KEY.jpg"
-    notes = (described({"caption": generation}), flags, *turned(dataset))
-    return Exported(samples=written, files=1, left_out=left_out, notes=notes)
+    sources, flags = {"caption": generation}, "--data_path {path} --image_folder FOLDER"
+    return export_list(dataset, dest, options, file=FILE, sources=sources, row=row, flags=flags)
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:
-    """See `base.Exporter.validate`. The file is held in memory, as it is in the trainer."""
+    """See `base.Exporter.validate`. The file is read into memory, as in the trainer."""
     for file, rows in read_lists(path, ".json", "Write one JSON list of samples"):
         if isinstance(rows, Problem):
             yield rows
             continue
-        for n, row in enumerate(rows):
-            for what, advice, kind in _row_problems(row):
-                yield Problem(where=f"{file}: sample {n}", what=what, advice=advice, kind=kind)
-        yield from repeated(file, rows, "id", "Give every sample an id of its own; trainers do not look, joins do")
+        yield from row_problems(file, rows, _row_problems)
+        yield from repeated(file, rows, "id", "Give every sample a unique id; trainers ignore it, joins do not")
 
 
-def _row_problems(row: Any) -> Iterator[tuple[str, str, str]]:
+def _row_problems(row: Any) -> Iterator[RowProblem]:
     turns = row.get("conversations") if isinstance(row, dict) else None
     if not isinstance(turns, list) or not turns:
-        yield "it has no list `conversations`", "Write human and gpt in turns", "no conversations"
+        yield "it has no list `conversations`", "Write turns of human and gpt", "no conversations"
         return
     if not all(isinstance(t, dict) and isinstance(t.get("value"), str) for t in turns):
         yield "a turn has no string `value`", "Write from and value, both strings", "turn without text"
         return
     roles = [turn.get("from") for turn in turns]
     if len(roles) % 2 or roles != ["human", "gpt"] * (len(roles) // 2):
-        said = ", ".join(map(str, roles[:4]))
-        yield f"its turns are from {said}", "human and gpt take turns, human first (AssertionError)", "wrong turns"
+        order = ", ".join(map(str, roles[:4]))
+        yield f"its turns are from {order}", "Alternate human and gpt, human first (AssertionError)", "wrong turns"
     if any(not fold(turn["value"]) for turn in turns):
-        yield "a turn is empty", "Leave the sample out: there is nothing to learn from it", "empty turn"
+        yield "a turn is empty", "Leave the sample out", "empty turn"
     image = row.get("image")
-    marks = [turn["value"].count(IMAGE) for turn in turns]
+    counts = [turn["value"].count(IMAGE) for turn in turns]
     if image is None:
-        if any(marks):
-            yield f"it has no image, but {IMAGE} in a turn", "Name the image, or remove the mark", "mark without image"
+        if any(counts):
+            yield f"it has no image, but {IMAGE} in a turn", "Add the image, or remove the token", "token without image"
         return
     if not is_relative(image):
-        yield f"its image is {image!r}", "Write a path below --image_folder", "image is no relative path"
-    if marks[0] != 1 or any(marks[1:]):
+        yield f"its image is {image!r}", "Write a path below --image_folder", "image is not a relative path"
+    if counts[0] != 1 or any(counts[1:]):
         yield (
-            f"{IMAGE} is in its turns {', '.join(map(str, marks))} times",
-            "Once, in the first question: each mark, in an answer too, stands for the image's tokens",
-            "wrong image marks",
+            f"{IMAGE} occurs {', '.join(map(str, counts))} times in its turns",
+            "Write it once, in the first question: each occurrence, also in an answer, stands for the image",
+            "wrong image tokens",
         )

@@ -1,11 +1,11 @@
-"""open_clip: tars with flat strings in `.json`, drawn from by weight.
+"""open_clip: tars with flat strings in `.json`, which are drawn by weight.
 
-Read by mlfoundations/open_clip, src/open_clip_train/data.py: `--json-text-key 'a;b;c'` takes the first field that is a
-string and not empty; `--json-text-key-probs` draws their order by weight first (JsonCaptionExtractor). A sample whose
-fields are all missing or no strings is trained on with the text "", or dropped, depending on the pipeline.
+Read by mlfoundations/open_clip, src/open_clip_train/data.py: `--json-text-key 'a;b;c'` uses the first field that is a
+non-empty string; `--json-text-key-probs` first draws their order by weight (JsonCaptionExtractor). A sample without any
+of these strings is trained with the text "" or dropped, depending on the pipeline.
 
-The tars of a build in format webdataset have these fields already: it needs no export, unless tars of another size or
-names of fields are wanted.
+The tars of a build in format webdataset have these fields already. An export is only needed for another tar size or
+other field names.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from recaption.errors import UserError
 from recaption.export.base import Exported, Options, described, refuse_fill
 from recaption.export.dataset import Dataset
 from recaption.export.flair import json_of
-from recaption.export.tars import Found, export_tars, few, flags, walk
+from recaption.export.tars import Found, export_tars, flags, loading_limit, walk
 from recaption.problems import Problem
 from recaption.types import Record
 from recaption.write.webdataset import flat_name
 
-WRITES: Final = "tars: image, txt, and json with a string for each text; sizes.json; the flags to train with"
+WRITES: Final = "tars with image, txt, and json with one string per text; sizes.json; the flags for training"
 READ_BY: Final = "open_clip"
 _IDENTITY: Final = frozenset(("key", "sha256", "url", "width", "height"))
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. `map` renames: field of the json -> generation."""
+    """See `base.Exporter.export`. `map` maps a field of the json to a generation."""
     names = _names(dataset, options)
     missing: Counter[str] = Counter()
 
@@ -40,21 +40,21 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return {name: made[generation] for name, generation in names.items() if generation in made}
 
     done = export_tars(dataset, dest, options, texts)
-    there = {name: generation for name, generation in names.items() if missing[name] < done.samples}
-    weights = suggested(dataset, there)
-    probs = " ".join(f"{weights[name]:.3g}" for name in there)
+    present = {name: generation for name, generation in names.items() if missing[name] < done.samples}
+    weights = suggested(dataset, present)
+    probs = " ".join(f"{weights[name]:.3g}" for name in present)
     notes = [
-        described(there),
-        few(done),
-        f"{flags(dest, done)} --json-text-key '{';'.join(there)}' --json-text-key-probs {probs}",
+        described(present),
+        loading_limit(done),
+        f"{flags(dest, done)} --json-text-key '{';'.join(present)}' --json-text-key-probs {probs}",
     ]
     if dataset.format == "webdataset" and not dataset.manifest["provenance"].get("profile"):
-        notes.append(f"the build's own tars can be trained from in the same way: {dataset.file('data')}")
+        notes.append(f"the build's own tars have the same fields and can be used, too: {dataset.file('data')}")
     return replace(done, notes=tuple(notes))
 
 
 def suggested(dataset: Dataset, names: Mapping[str, str]) -> dict[str, float]:
-    """How often each text is best drawn: raw as the manifest's p_raw says, the others by their sources' weights."""
+    """Suggested probabilities: p_raw of the manifest for raw, the rest by the weights of the sources."""
     advice = dataset.manifest["sampling"]
     weights: Mapping[str, float] = advice.get("weights") or {}
     sources = {g["id"]: f"{g['model']}:{g['prompt'] or g['column']}" for g in dataset.manifest["generations"]}
@@ -67,18 +67,18 @@ def suggested(dataset: Dataset, names: Mapping[str, str]) -> dict[str, float]:
 
 
 def _names(dataset: Dataset, options: Options) -> dict[str, str]:
-    """Field of the json -> generation: the map, else every generation under its own name, and raw."""
+    """The generation of each json field: the map, or else raw and every generation with its own name."""
     refuse_fill(options)
-    known = ("raw", *dataset.kinds)
+    known = ("raw", *dataset.granularities)
     if not options.map:
         return {flat_name(generation): generation for generation in known}
     for name, generation in options.map.items():
         if generation not in known:
             raise UserError(
-                f"map {name}={generation}: there is no generation {generation!r}; there are {', '.join(known)}"
+                f"map {name}={generation}: unknown generation {generation!r}; allowed are {', '.join(known)}"
             )
         if name in _IDENTITY or ";" in name or not name.strip():
-            raise UserError(f"map {name}={generation}: a field cannot be named {name!r}; choose another name")
+            raise UserError(f"map {name}={generation}: {name!r} is not allowed as a field; choose another name")
     return dict(options.map)
 
 
@@ -96,7 +96,7 @@ def _sample_problems(found: Found) -> Iterator[Problem]:
         yield Problem(
             where=found.where,
             what=f"the sample has {', '.join(found.suffixes)}; it needs txt or json, and one of jpg, png, jpeg, webp",
-            advice="open_clip drops such samples without a word; write the members side by side, and no dot in a key",
+            advice="open_clip drops such samples silently; write the members next to each other, and no dot in a key",
             kind="incomplete sample",
         )
         return
@@ -104,8 +104,8 @@ def _sample_problems(found: Found) -> Iterator[Problem]:
     if "json" in found.suffixes and body is None:
         yield Problem(
             where=found.where,
-            what="its json cannot be read as a JSON object",
-            advice="Write it again as UTF-8 JSON; open_clip takes its text for empty",
+            what="its json is not a JSON object",
+            advice="Write it as a UTF-8 JSON object; open_clip reads an empty text",
             kind="broken json",
         )
     text = found.texts.get("txt", b"")
@@ -115,7 +115,7 @@ def _sample_problems(found: Found) -> Iterator[Problem]:
         yield Problem(
             where=found.where,
             what="its txt is not UTF-8",
-            advice="Write it again as UTF-8; decoding it ends the training",
+            advice="Write it as UTF-8; the error ends the training",
             kind="txt is not UTF-8",
         )
     if "txt" in found.suffixes and not text.strip():
@@ -131,6 +131,6 @@ def _sample_problems(found: Found) -> Iterator[Problem]:
             yield Problem(
                 where=found.where,
                 what="neither a txt nor a field of the json has a text",
-                advice="Write texts as strings: --json-text-key takes no lists and no nested fields",
+                advice="Write texts as strings: --json-text-key reads neither lists nor nested fields",
                 kind="no text",
             )

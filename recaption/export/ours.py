@@ -1,4 +1,4 @@
-"""Outputs of recaption that are given where a trainer's dataset is expected."""
+"""Outputs of recaption given as a trainer's dataset."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ _READ_AS_BUILT: Final = {"flair": "webdataset", "cosmos": "webdataset", "open_cl
 
 
 def refuse_output(path: str, name: str) -> None:
-    """Raises UserError for an output or a build that the trainer `name` cannot read, with the command that exports it.
-
-    Whatever is not an output of recaption passes.
-    """
+    """Raises UserError, with the export command, for an output or a build that the trainer `name` cannot read."""
     try:
         dataset = Dataset.open(path)
     except (UserError, RecaptionError):

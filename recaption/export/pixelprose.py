@@ -1,8 +1,8 @@
 """The columns of PixelProse (huggingface.co/datasets/tomg-group-umd/pixelprose, its card, "Dataset features").
 
-Its scores (toxicity, watermark, aesthetics) are left out; `status` is "success", as every sample here has been
-captioned; `uid` is the first half of the image's sha256. FLAIR (--pixelprose) and COSMOS (*_pixelprose) read
-`original_caption`, and vlm_caption as `caption`, from tars that img2dataset makes of these files.
+Its scores (toxicity, watermark, aesthetics) are left out; `status` is always "success"; `uid` is the first half of the
+image's sha256. FLAIR (--pixelprose) and COSMOS (*_pixelprose) read `original_caption`, and vlm_caption as `caption`,
+from tars that img2dataset makes from these files.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from recaption.export.base import Exported, Options, described, one_text, turned
+from recaption.export.base import Exported, Options, described, one_text, rotated
 from recaption.export.columns import export_table, table_problems
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.types import Record
 
-WRITES: Final = "Parquet: uid, url, key, status, original_caption, vlm_model, vlm_caption, width, height, sha256"
-READ_BY: Final = "readers of PixelProse"
+WRITES: Final = "Parquet with uid, url, key, status, original_caption, vlm_model, vlm_caption, width, height, sha256"
+READ_BY: Final = "programs that read PixelProse"
 TEXTS: Final = {"original_caption": "raw", "vlm_caption": "long"}
 _STRINGS: Final = ("uid", "url", "key", "status", "original_caption", "vlm_model", "vlm_caption")
 _SCHEMA: Final = pa.schema(
@@ -31,7 +31,7 @@ _SCHEMA: Final = pa.schema(
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. A row without an original caption has "" there."""
+    """See `base.Exporter.export`. A row without an original caption has "" in that column."""
     sources = one_text(dataset, TEXTS, options)
     models = {g["id"]: g["model"] for g in dataset.manifest["generations"]}
     known = dataset.manifest["provenance"].get("models", {})
@@ -56,7 +56,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         }
 
     done = export_table(dataset, dest, options, _SCHEMA, row, f"no text of {sources['vlm_caption']}")
-    return replace(done, notes=(described(sources), *turned(dataset)))
+    return replace(done, notes=(described(sources), *rotated(dataset)))
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

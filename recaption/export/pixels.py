@@ -1,4 +1,4 @@
-"""The images of a build with their texts, from its tars or Parquet files, or for a sidecar from the source."""
+"""The images of a build with their texts: from its tars or Parquet files, or from the source of a sidecar."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from recaption.tablefile import read_table
 from recaption.types import Image, Record
 from recaption.write import ShardEntry, store_image
 
-_SHOWN = 5  # places that are named in a message
+_SHOWN = 5  # places listed in a message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """The bytes of an image in a trainer's dataset, and what they are: jpg, png or webp."""
+class ImageFile:
+    """The bytes of an image in a trainer's dataset; `suffix` is jpg, png or webp."""
 
     data: bytes
     suffix: str
 
 
-def with_pictures(
+def with_images(
     dataset: Dataset, shard: ShardEntry, split: Split = "train", *, sub_captions: bool = False
-) -> Iterator[tuple[Record, Picture | None]]:
+) -> Iterator[tuple[Record, ImageFile | None]]:
     """The shard's usable samples with their images, in source order.
 
     The image is None if it is missing or has changed in the source (format sidecar only; its sha256 is checked, and
@@ -52,22 +52,22 @@ def with_pictures(
         return
     files = {file.split: file.path for file in shard.files if file.table == "data"}
     read = _of_tar if dataset.format == "webdataset" else _of_parquet
-    rows: dict[str, Iterator[tuple[str, Picture]]] = {}
+    rows: dict[str, Iterator[tuple[str, ImageFile]]] = {}
     for record in records:
         if record.split not in rows:
             path = files.get(record.split)
             if path is None:
                 raise DatasetError(f"no data of split {record.split}", key=record.key, shard=shard.name)
             rows[record.split] = read(dataset, path, shard.name)
-        key, picture = next(rows[record.split], ("", None))
-        if key != record.key or picture is None:
+        key, stored = next(rows[record.split], ("", None))
+        if key != record.key or stored is None:
             found = f"has {key} here" if key else "ends before it"
             raise DatasetError(f"{dataset.file(files[record.split])} {found}", key=record.key, shard=shard.name)
-        yield record, picture
+        yield record, stored
 
 
-def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, Picture]]:
-    """Samples by the index of the tar; the image is the first member of each (schemas/README.md)."""
+def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, ImageFile]]:
+    """Key and image of each sample, by the tar's index; the image is a sample's first member (schemas/README.md)."""
     index = dataset.read(f"{path}.idx", shard)
     offsets = struct.unpack(f"<{len(index) // 8}Q", index)
     with open_stream(dataset.file(path)) as file:
@@ -76,12 +76,14 @@ def _of_tar(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, Pict
             try:
                 member = next(TarReader(io.BytesIO(data), path).members())
             except (BrokenTarError, StopIteration) as error:
-                raise DatasetError(f"{dataset.file(path)} is not what its index says: {error}", shard=shard) from error
+                raise DatasetError(
+                    f"{dataset.file(path)} does not agree with its index: {error}", shard=shard
+                ) from error
             key, _, suffix = member.name.rpartition(".")
-            yield key, Picture(data=data[member.offset : member.offset + member.size], suffix=suffix)
+            yield key, ImageFile(data=data[member.offset : member.offset + member.size], suffix=suffix)
 
 
-def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, Picture]]:
+def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, ImageFile]]:
     try:
         with open_stream(dataset.file(path), sequential=False) as file, pq.ParquetFile(file) as table:
             for group in range(table.num_row_groups):
@@ -89,12 +91,12 @@ def _of_parquet(dataset: Dataset, path: str, shard: str) -> Iterator[tuple[str, 
                 for batch in rows.to_batches(max_chunksize=64):
                     for row in batch.to_pylist():
                         suffix = STORED_SUFFIXES[row["image_format"]]
-                        yield row["key"], Picture(data=row["image"]["bytes"], suffix=suffix)
+                        yield row["key"], ImageFile(data=row["image"]["bytes"], suffix=suffix)
     except pa.ArrowException as error:
         raise DatasetError(f"{dataset.file(path)} cannot be read: {error}", shard=shard) from error
 
 
-def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> Iterator[tuple[Record, Picture | None]]:
+def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> Iterator[tuple[Record, ImageFile | None]]:
     indexed = {image.row: image for image in _index(dataset, shard.name)}
     images = []
     for record in records:
@@ -109,14 +111,14 @@ def _of_source(dataset: Dataset, shard: ShardEntry, records: list[Record]) -> It
         yield record, None if isinstance(data, ImageError) else _as_jpeg(data, record)
 
 
-def _as_jpeg(data: bytes, record: Record) -> Picture | None:
+def _as_jpeg(data: bytes, record: Record) -> ImageFile | None:
     try:
         stored = store_image(
             data, record.sha256, "jpeg", key=record.key, shard=record.shard, orientation=record.orientation
         )
     except ImageError:
         return None
-    return Picture(data=stored.data, suffix=stored.suffix)
+    return ImageFile(data=stored.data, suffix=stored.suffix)
 
 
 def _index(dataset: Dataset, shard: str) -> list[Image]:
@@ -127,18 +129,18 @@ def _index(dataset: Dataset, shard: str) -> list[Image]:
         data = None
     if data is None:
         raise DatasetError(
-            f"format sidecar holds no images, and {path} of the output, which says where they lie in the source, is "
-            f"not there: {dataset.store.url} was copied out of its output. Export from the output itself, or build "
-            "with output.format: webdataset",
+            f"format sidecar has no images, and {path}, which has their locations in the source, is missing: "
+            f"{dataset.store.url} was copied from its output. Export from the output itself, or build with "
+            "output.format: webdataset",
             shard=shard,
         )
     return index_from_table(read_table(pa.BufferReader(data)), shard)
 
 
 def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
-    """The source to read the images from. Raises UserError if a host is named by the output alone, and not the user.
+    """The source of the images. Raises UserError if only the output, not the user's pipeline file, names a host.
 
-    An output may be somebody else's: its pipeline and its index send requests to no host.
+    An output may come from another person, so its pipeline and index must not cause requests to hosts.
     """
     assert dataset.out is not None  # _index has found it
     if dataset.pipeline is not None:
@@ -149,7 +151,7 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
             data = strictyaml.read(strictyaml.decoded(dataset.out.get(PIPELINE), where), where)
             config = validate(data, where).source
         except (FileNotFoundError, ConfigError) as error:
-            raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error
+            raise DatasetError(f"{dataset.out.url} does not name a readable source of its images: {error}") from error
     unnamed = [] if dataset.pipeline is not None else list(hosts_of(config))
     if not unnamed:
         paths = sorted({image.locator.path for image in images})
@@ -157,11 +159,11 @@ def _source(dataset: Dataset, images: Sequence[Image]) -> Source:
     if unnamed:
         shown = "\n".join(f"  {line}" for line in [*unnamed[:_SHOWN], *(["  …"] if len(unnamed) > _SHOWN else [])])
         raise UserError(
-            f"{dataset.out.url} is a sidecar, and may be somebody else's. Images are read from hosts only where a "
-            f"pipeline file that you name has them in source.path; the output wants:\n{shown}\n"
+            f"{dataset.out.url} is a sidecar with images on other hosts. They are read only if source.path of "
+            f"a pipeline file that you give has these hosts; the output needs:\n{shown}\n"
             f"Read {PIPELINE}, and give your own file with --pipeline FILE"
         )
     try:
         return open_source(config)
     except ConfigError as error:
-        raise DatasetError(f"{dataset.out.url} does not say where its images came from: {error}") from error
+        raise DatasetError(f"{dataset.out.url} does not name a readable source of its images: {error}") from error

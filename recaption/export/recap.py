@@ -1,7 +1,7 @@
 """The columns of Recap-DataComp-1B (huggingface.co/datasets/UCSC-VLAA/Recap-DataComp-1B, its card's dataset_info).
 
-Its trainers draw org_caption or re_caption, mixing by a probability; lengths are in words there. The scores that the
-dataset has as well (clip, gpt4v) are nobody's to invent: their columns are left out.
+Its trainers draw org_caption or re_caption with a probability; lengths are in words. The columns with scores (clip,
+gpt4v) are left out.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from recaption.export.base import Exported, Options, described, one_text, turned
+from recaption.export.base import Exported, Options, described, one_text, rotated
 from recaption.export.columns import export_table, table_problems
 from recaption.export.dataset import Dataset
 from recaption.problems import Problem
 from recaption.types import Record
 
-WRITES: Final = "Parquet: url, re_caption, org_caption, sha256, key, re_length, org_length"
-READ_BY: Final = "readers of Recap-DataComp-1B"
+WRITES: Final = "Parquet with url, re_caption, org_caption, sha256, key, re_length, org_length"
+READ_BY: Final = "programs that read Recap-DataComp-1B"
 TEXTS: Final = {"org_caption": "raw", "re_caption": "long"}
 _SCHEMA: Final = pa.schema(
     [pa.field(name, pa.string()) for name in ("url", "re_caption", "org_caption", "sha256", "key")]
@@ -28,7 +28,7 @@ _SCHEMA: Final = pa.schema(
 
 
 def export(dataset: Dataset, dest: str, options: Options) -> Exported:
-    """See `base.Exporter.export`. A row without an original caption has "" there, as the dataset has."""
+    """See `base.Exporter.export`. A row without an original caption has "" in that column, as in the dataset."""
     sources = one_text(dataset, TEXTS, options)
 
     def row(record: Record) -> dict[str, Any] | None:
@@ -41,7 +41,7 @@ def export(dataset: Dataset, dest: str, options: Options) -> Exported:
         return {**about, "re_caption": new, "org_caption": old, **lengths}
 
     done = export_table(dataset, dest, options, _SCHEMA, row, f"no text of {sources['re_caption']}")
-    return replace(done, notes=(described(sources), *turned(dataset)))
+    return replace(done, notes=(described(sources), *rotated(dataset)))
 
 
 def validate(path: str, *, loaders: int | None = None) -> Iterator[Problem]:

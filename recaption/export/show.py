@@ -1,4 +1,4 @@
-"""What an export shows while it works and when it is done."""
+"""Progress and result of an export, as text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recaption.export.base import Exported
 
 @contextmanager
 def progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Gives what is to be called with the shards done and all shards; a bar on a terminal, nothing elsewhere."""
+    """Yields a function to call with the finished and all shards. Shows a bar in a terminal, nothing elsewhere."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -27,7 +27,7 @@ def progress(console: Console) -> Iterator[Callable[[int, int], None]]:
 
 
 def print_exported(done: Exported, dest: str, console: Console) -> None:
-    """Samples and files written, what was left out and why, and what to do with it."""
+    """Print the written samples and files, what was left out and why, and how to use the result."""
 
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)

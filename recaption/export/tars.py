@@ -1,7 +1,7 @@
-"""WebDataset tars for trainers of CLIP's kind: written from a build, and walked through by those who check them.
+"""WebDataset tars for CLIP-style trainers: writes them from a build, and iterates over samples to check them.
 
-Grouping and naming are webdataset's (tariterators.py, base_plus_ext and group_by_keys), the file sizes.json is
-open_clip's (open_clip_train/data.py, get_dataset_size), which FLAIR and COSMOS have copied.
+Grouping and naming are webdataset's (tariterators.py, base_plus_ext and group_by_keys); sizes.json is open_clip's
+(open_clip_train/data.py, get_dataset_size), as in FLAIR and COSMOS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import orjson
 from recaption.errors import DatasetError, RecaptionError, SourceError, UserError
 from recaption.export.base import Exported, Options, begin, removed_on_failure
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import with_pictures
+from recaption.export.pixels import with_images
 from recaption.io import files
 from recaption.io.outfile import outfile
 from recaption.io.store import Store
@@ -29,9 +29,9 @@ from recaption.types import Record
 from recaption.write.webdataset import end_mark, pieces, primary_text
 
 PER_TAR: Final = 5_000
-"""Samples in a tar, at most, as in FLAIR's own data: loading processes take whole tars, so many are needed."""
+"""Samples of a tar, at most, as in FLAIR's own data: loading processes read whole tars, so many tars are needed."""
 IMAGES: Final = ("jpg", "png", "jpeg", "webp")
-"""Suffixes that open_clip, FLAIR and COSMOS take for an image."""
+"""Suffixes that open_clip, FLAIR and COSMOS read as images."""
 _LARGEST = 16 << 20  # bytes of a text member that is read
 Members = Sequence[tuple[str, bytes]]
 
@@ -44,33 +44,36 @@ def export_tars(
     *,
     sub_captions: bool = False,
 ) -> Exported:
-    """Write `<dest>/00000.tar`, … and sizes.json. A sample is an image, `.txt` (the primary text) and `.json`: who it
-    is (key, sha256, url, width, height, as img2dataset names them) and `texts` of its record."""
+    """Write `<dest>/00000.tar`, … and sizes.json.
+
+    A sample is an image, `.txt` (the primary text) and `.json`: key, sha256, url, width and height, named as by
+    img2dataset, and `texts` of the record.
+    """
     store = begin(dataset, dest, options)
     left_out: Counter[str] = Counter()
 
     def samples() -> Iterator[tuple[str, Members]]:
         for done, shard in enumerate(dataset.shards):
             options.progress(done, len(dataset.shards))
-            for record, picture in with_pictures(dataset, shard, options.split, sub_captions=sub_captions):
-                if picture is None:
-                    left_out["the source no longer has the image as it was"] += 1
+            for record, stored in with_images(dataset, shard, options.split, sub_captions=sub_captions):
+                if stored is None:
+                    left_out["the image is missing in the source, or has changed"] += 1
                     continue
                 about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
                 body = {name: value for name, value in about.items() if value is not None} | dict(texts(record))
                 text = primary_text(record, dataset.primary).encode()
-                yield record.key, ((picture.suffix, picture.data), ("txt", text), ("json", orjson.dumps(body)))
+                yield record.key, ((stored.suffix, stored.data), ("txt", text), ("json", orjson.dumps(body)))
         options.progress(len(dataset.shards), len(dataset.shards))
 
     with removed_on_failure(store):
         sizes = write_tars(store, samples(), options.samples_per_shard or PER_TAR)
     if not sizes:
-        raise DatasetError(f"none of the images of {dataset.name} is in the source any more as it was")
+        raise DatasetError(f"all images of {dataset.name} are missing in the source, or have changed")
     return Exported(samples=sum(sizes.values()), files=len(sizes) + 1, left_out=left_out)
 
 
 def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: int) -> dict[str, int]:
-    """Write tars of at most `per_tar` samples, then sizes.json. Returns samples by name of tar."""
+    """Write tars of at most `per_tar` samples, then sizes.json. Returns the number of samples of each tar."""
     waiting = iter(samples)
     sizes: dict[str, int] = {}
     while (first := next(waiting, None)) is not None:
@@ -86,22 +89,22 @@ def write_tars(store: Store, samples: Iterable[tuple[str, Members]], per_tar: in
 
 
 def flags(dest: str, done: Exported) -> str:
-    """The arguments with which FLAIR, COSMOS and open_clip train from these tars."""
+    """The arguments to train FLAIR, COSMOS or open_clip from these tars."""
     tars = done.files - 1
     numbers = "00000" if tars == 1 else f"{{00000..{tars - 1:05d}}}"
     path = shlex.quote(f"{files.absolute(dest).rstrip('/')}/{numbers}.tar")
     return f"--dataset-type webdataset --train-data {path} --train-num-samples {done.samples}"
 
 
-def few(done: Exported) -> str:
-    """How many processes can load from so many tars."""
+def loading_limit(done: Exported) -> str:
+    """The number of processes that can load from these tars."""
     tars = f"tars: {done.files - 1:,}, so at most as many loading processes (workers x GPUs)"
     return f"{tars}; --samples-per-shard sets their size"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A sample in a tar: its suffixes in order, and the bytes of its text members."""
+    """A sample of a tar: its suffixes in order, and the bytes of its text members."""
 
     where: str
     suffixes: list[str] = field(default_factory=list)
@@ -113,9 +116,9 @@ class Found:
 
 
 def walk(path: str, *, loaders: int | None = None) -> Iterator[Found | Problem]:
-    """The samples of all tars at `path`, and what is wrong with tars for any trainer.
+    """The samples of all tars at `path`, and the problems that any trainer has with these tars.
 
-    `path` is a tar, a pattern, a folder of tars, or an output or build of ours in format webdataset (its train shards).
+    `path` is a tar, a pattern, a folder of tars, or an output or build in format webdataset (its train shards).
     Raises UserError if there are no tars.
     """
     tars = _tars(path)
@@ -124,7 +127,7 @@ def walk(path: str, *, loaders: int | None = None) -> Iterator[Found | Problem]:
             where=path,
             what=f"{len(tars)} tars for {loaders} loading processes (workers x GPUs)",
             advice="Use fewer workers, or smaller shards (--samples-per-shard N of `recaption export`): each process "
-            "takes whole tars, and trainers refuse fewer",
+            "reads whole tars, and trainers refuse fewer",
             kind="too few tars",
         )
     sizes: dict[str, dict[str, Any]] = {}
@@ -150,17 +153,17 @@ def _tars(path: str) -> list[str]:
                 return tars
     except (SourceError, RecaptionError) as error:
         raise UserError(f"cannot check {path}: {error}") from error
-    raise UserError(f"cannot check {path}: no .tar is in it. Give a folder of tars, a pattern, or a dataset's folder")
+    raise UserError(f"cannot check {path}: there is no .tar. Give a folder of tars, a pattern, or a dataset's folder")
 
 
 def _sizes(folder: str) -> Generator[Problem, None, dict[str, Any]]:
-    """Samples by name of tar, from the folder's sizes.json; {} if it has no numbers."""
+    """The number of samples of each tar, from the folder's sizes.json; {} if it cannot be read."""
     path = f"{folder}/sizes.json"
     if not files.is_file(path):
         yield Problem(
             where=path,
-            what="there is no sizes.json",
-            advice="Without it the trainer must be told --train-num-samples",
+            what="it is missing",
+            advice="Write it, or give the trainer --train-num-samples",
             kind="no sizes.json",
             severity="warning",
         )
@@ -173,7 +176,7 @@ def _sizes(folder: str) -> Generator[Problem, None, dict[str, Any]]:
         return found
     yield Problem(
         where=path,
-        what="it is not a JSON object from tar to number of samples",
+        what="it is not a JSON object with the number of samples of each tar",
         advice='Write it like {"00000.tar": 5000}, or delete it and give --train-num-samples',
         kind="broken sizes.json",
     )
@@ -182,10 +185,10 @@ def _sizes(folder: str) -> Generator[Problem, None, dict[str, Any]]:
 
 def _counted(tar: str, name: str, count: int, sizes: Mapping[str, Any]) -> Iterator[Problem]:
     if sizes and sizes.get(name) != count:
-        said = f"says {sizes[name]:,}" if name in sizes else "does not name it"
+        recorded = f"has {sizes[name]:,}" if name in sizes else "does not list it"
         yield Problem(
             where=tar,
-            what=f"it has {count:,} samples, sizes.json {said}",
+            what=f"it has {count:,} samples, sizes.json {recorded}",
             advice="Correct sizes.json: the length of an epoch is computed from it",
             kind="wrong sizes.json",
         )
@@ -193,15 +196,15 @@ def _counted(tar: str, name: str, count: int, sizes: Mapping[str, Any]) -> Itera
         yield Problem(
             where=tar,
             what=f"{count:,} samples in a tar",
-            advice=f"Some {PER_TAR:,} are usual: with fewer, larger tars loading processes stand idle",
+            advice=f"{PER_TAR:,} are usual: with fewer and larger tars, loading processes are idle",
             kind="large tar",
             severity="warning",
         )
 
 
 def _samples(tar: str) -> Iterator[Found | Problem]:
-    """Neighbouring members with equal names up to the first dot are a sample, a suffix that comes again begins one."""
-    now: Found | None = None
+    """Adjacent members with equal names up to the first dot form a sample; a repeated suffix begins the next one."""
+    sample: Found | None = None
     key = ""
     try:
         with files.open_stream(tar) as file:
@@ -211,22 +214,22 @@ def _samples(tar: str) -> Iterator[Found | Problem]:
                 if name is None:
                     continue
                 suffix = name[1]
-                if now is None or name[0] != key or suffix in now.suffixes:
-                    if now is not None:
-                        yield now
-                    key, now = name[0], Found(where=f"{tar}: {name[0]}")
-                now.suffixes.append(suffix)
+                if sample is None or name[0] != key or suffix in sample.suffixes:
+                    if sample is not None:
+                        yield sample
+                    key, sample = name[0], Found(where=f"{tar}: {name[0]}")
+                sample.suffixes.append(suffix)
                 if suffix in ("json", "txt") and member.size <= _LARGEST:
-                    now.texts[suffix] = b"".join(reader.pieces(member))
+                    sample.texts[suffix] = b"".join(reader.pieces(member))
                 elif suffix in IMAGES and member.size == 0:
-                    yield _empty_image(now)
-        if now is not None:
-            yield now
+                    yield _empty_image(sample)
+        if sample is not None:
+            yield sample
     except (BrokenTarError, SourceError, RecaptionError) as error:
         yield Problem(
             where=tar,
             what=str(error),
-            advice="Write it again; a trainer skips the rest of a broken tar without a word",
+            advice="Write it again; a trainer silently skips the rest of a broken tar",
             kind="broken tar",
         )
 
@@ -235,6 +238,6 @@ def _empty_image(found: Found) -> Problem:
     return Problem(
         where=found.where,
         what="the image has no bytes",
-        advice="Leave the sample out; a trainer drops it without a word",
+        advice="Leave the sample out; a trainer silently drops it",
         kind="empty image",
     )

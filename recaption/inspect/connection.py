@@ -6,17 +6,19 @@ import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from recaption.errors import Abandoned, DatasetError, UserError
 from recaption.inspect.paths import OutputPaths, find_all
-from recaption.inspect.remote import AnyPath, RemotePath, read_only
+from recaption.inspect.sql import quoted
 from recaption.inspect.statements import Connection
 from recaption.inspect.stoppable import stoppable
 from recaption.inspect.views import create
+from recaption.io.files import S3, filesystem, is_url
 
 if TYPE_CHECKING:
     import duckdb
+    from fsspec import AbstractFileSystem
 
 
 @overload
@@ -61,10 +63,10 @@ def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPy
             "python_enable_replacements": False,  # `FROM name` must never read a Python variable
         }
     )
-    roots = [root for output in outputs for root in output.roots]
+    roots = [root.url for output in outputs for root in output.roots]
     try:
-        for fs in {id(root.fs): root.fs for root in roots if isinstance(root, RemotePath)}.values():
-            connection.register_filesystem(fs if unsafe else read_only(fs))
+        for fs in _filesystems(roots):
+            connection.register_filesystem(fs if unsafe else _read_only(fs))
         connection.execute("SET enable_progress_bar = false")  # after 2 s DuckDB prints it on standard output
         _set(connection, "parquet_metadata_cache", True)  # a thousand footers are read once, not at every query
         _set(connection, "TimeZone", "UTC")  # results must not depend on the machine
@@ -83,7 +85,43 @@ def open_outputs(*outputs: OutputPaths, unsafe: bool = False) -> duckdb.DuckDBPy
     return connection
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, roots: Sequence[AnyPath]) -> None:
+def _filesystems(roots: Sequence[str]) -> list[AbstractFileSystem]:
+    """The fsspec file systems of the roots, each once. Raises UserError, MissingExtra."""
+    found = {}
+    for url in filter(is_url, roots):
+        # DuckDB reads footers and column chunks; read-ahead would fetch megabytes for each.
+        options = {"default_cache_type": "none"} if url.split("://", 1)[0] in S3 else {}
+        fs, _ = filesystem(url, failure=UserError, **options)
+        fs.invalidate_cache()  # a run may have written since this process listed the files
+        found[id(fs)] = fs
+    return list(found.values())
+
+
+_READING_METHODS = (
+    *("exists", "isfile", "isdir", "glob", "find", "ls"),
+    *("info", "size", "modified", "cat_file", "cat_ranges"),
+)
+
+
+def _read_only(fs: AbstractFileSystem) -> AbstractFileSystem:
+    """The same files for DuckDB, which has no setting for a file system that it may only read."""
+    from fsspec import AbstractFileSystem
+
+    class ReadOnly(AbstractFileSystem):
+        protocol = fs.protocol
+        cachable = False
+
+        def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+            if mode not in ("r", "rb"):
+                raise PermissionError(f"{path} is opened for reading only")
+            return fs.open(path, mode, **options)
+
+    for name in _READING_METHODS:
+        setattr(ReadOnly, name, staticmethod(getattr(fs, name)))
+    return ReadOnly()
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, roots: Sequence[str]) -> None:
     # Only the outermost: of folders within each other, DuckDB 1.3 allows the inner one alone.
     folders = sorted({f"{root}/" for root in roots})
     outermost = [one for one in folders if not any(one != other and one.startswith(other) for other in folders)]
@@ -101,5 +139,4 @@ def _literal(value: object) -> str:
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = str(value).replace("'", "''")
-    return f"'{text}'"
+    return quoted(str(value))

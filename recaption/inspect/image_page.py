@@ -21,9 +21,9 @@ from recaption.inspect.images import ImageMissing, open_image, read_image
 from recaption.inspect.overview import sample_grid
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.questions import load
+from recaption.inspect.sql import fetch, fetch_dicts
 from recaption.inspect.statements import storable
 from recaption.inspect.statistics import samples_of
-from recaption.inspect.stoppable import fetch
 from recaption.inspect.terminal import grid, printable, section
 
 if TYPE_CHECKING:
@@ -43,9 +43,9 @@ _REJECTS = (
     "SELECT coalesce(generation, 'image'), stage, reason, detail, attempts FROM rejects WHERE key = ? ORDER BY ALL"
 )
 
-_PIXELS = 480  # of the longer side of what is sent
-_CELLS = 40  # width of a image
-_CHUNK = 4096  # bytes of base64 that kitty takes at a time
+_PIXELS = 480  # longer side of the image that is sent
+_CELLS = 40  # width of an image in characters
+_CHUNK = 4096  # bytes of base64 in one escape sequence of kitty
 
 
 def known_key(connection: duckdb.DuckDBPyConnection, given: str) -> str | None:
@@ -75,7 +75,7 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
     if found is None:
         raise unknown_key(output.given, key)
     key = found
-    image = _image(connection, key)
+    image = next(iter(fetch_dicts(connection, _IMAGE, [key])), None)
     answers = fetch(connection, _ANSWERS, [key])
     rejects = fetch(connection, _REJECTS, [key])
     console.print(Text(printable(key), style="bold"))
@@ -93,12 +93,6 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
         _answers(answers, {caption.text for sample in samples for caption in sample.captions}),
     )
     section(console, "rejected", _rejects(rejects))
-
-
-def _image(connection: duckdb.DuckDBPyConnection, key: str) -> dict[str, Any] | None:
-    found = fetch(connection, _IMAGE, [key])
-    names = [column[0] for column in connection.description or ()]
-    return dict(zip(names, found[0], strict=True)) if found else None
 
 
 def _described(image: dict[str, Any]) -> str:
@@ -188,7 +182,7 @@ def protocol(console: Console, environment: Mapping[str, str]) -> str | None:
     if not console.is_terminal or console.is_dumb_terminal:
         return None
     program, term = environment.get("TERM_PROGRAM", ""), environment.get("TERM", "")
-    if "TMUX" not in environment and not term.startswith("screen"):  # they swallow what they do not know
+    if "TMUX" not in environment and not term.startswith("screen"):  # they drop unknown escape sequences
         if program in ("iTerm.app", "WezTerm"):
             return "iterm"
         if "KITTY_WINDOW_ID" in environment or "kitty" in term or program == "ghostty" or "ghostty" in term:
@@ -212,7 +206,7 @@ def _iterm(png: bytes, cells: int) -> str:
 
 
 def _blocks(image: PillowImage, cells: int) -> Text:
-    """Upper half blocks: the colour of the text is the upper pixel's, that of the ground the lower one's."""
+    """Upper half blocks: the foreground has the colour of the upper pixel, the background that of the lower one."""
     height = max(2, round(cells * image.height / image.width / 2) * 2)
     height = min(height, 2 * cells)
     small = image.resize((cells, height)).tobytes()

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import struct
-import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from recaption.decode import check_header, decode
-from recaption.errors import DatasetError, ImageError
+from recaption.errors import DatasetError, ImageError, ShardError, SourceError
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.inspect.paths import OutputPaths
-from recaption.inspect.remote import AnyPath
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.sql import fetch, placeholders
 from recaption.inspect.summary import read_manifest
-from recaption.output.paths import INDEX, index_file
+from recaption.io.files import Unreachable, is_file, is_url, open_stream, read_range
+from recaption.io.tar import BrokenTarError, TarReader
+from recaption.output.paths import INDEX, data_folder, index_file
 from recaption.tablefile import read_table
 from recaption.types import ImageLimits
 
@@ -40,7 +40,7 @@ PLACE = (
     "CASE WHEN status IN ('ok', 'partial') THEN "
     "count(*) FILTER (status IN ('ok', 'partial')) OVER (PARTITION BY shard, split ORDER BY \"row\") - 1 END AS place"
 )
-"""SQL: the position of an image among the usable images of its shard and split. Select whole shards."""
+"""SQL: the position of an image among the usable images of its shard and split. Query whole shards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,9 +89,7 @@ def _read_or_reason(fetch: Any) -> bytes | ImageMissing:
         return bytes(fetch())
     except ImageMissing as why:
         return why
-    except OSError as error:
-        return ImageMissing(f"the image cannot be read: {error.strerror or type(error).__name__}")
-    except DatasetError as error:
+    except (ShardError, DatasetError) as error:
         return ImageMissing(str(error))
 
 
@@ -100,17 +98,17 @@ def _from_tar(output: OutputPaths, image: ImageRequest) -> bytes:
     assert image.place is not None
     folder, name = _folder(output, image), f"{image.shard}.tar"
     try:
-        start, end = struct.unpack("<QQ", _range(folder / f"{name}.idx", 8 * image.place, 16))
-        sample = _range(folder / name, start, end - start)
-    except (FileNotFoundError, struct.error):
+        start, end = struct.unpack("<QQ", _range(f"{folder}/{name}.idx", 8 * image.place, 16))
+        sample = _range(f"{folder}/{name}", start, end - start)
+    except (Unreachable, struct.error):
         raise ImageMissing(f"{name} is missing from this copy of the build") from None
+    reader = TarReader(io.BytesIO(sample), name, end=len(sample))
     try:
-        with tarfile.open(fileobj=io.BytesIO(sample), mode="r:") as opened:
-            for member in opened:
-                key, _, suffix = member.name.rpartition(".")
-                if key == image.key and suffix in STORED_SUFFIXES.values() and (file := opened.extractfile(member)):
-                    return file.read()
-    except tarfile.TarError:
+        for member in reader.members():
+            key, _, suffix = member.name.rpartition(".")
+            if key == image.key and suffix in STORED_SUFFIXES.values() and member.kind == "file":
+                return b"".join(reader.pieces(member))
+    except (BrokenTarError, SourceError):
         pass
     raise ImageMissing(f"{name} has another sample at this position")
 
@@ -121,50 +119,51 @@ def _from_parquet(
     """One query per file; DuckDB reads only row groups that contain one of the keys."""
     import duckdb
 
-    by_file: dict[AnyPath, list[ImageRequest]] = defaultdict(list)
+    by_file: dict[str, list[ImageRequest]] = defaultdict(list)
     for image in images:
-        by_file[_folder(output, image) / f"{image.shard}.parquet"].append(image)
+        by_file[f"{_folder(output, image)}/{image.shard}.parquet"].append(image)
     for file, requested in by_file.items():
         why = "the row has no image"
         found: dict[str, bytes] = {}
         try:
             rows = fetch(
                 connection,
-                f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN ({', '.join('?' for _ in requested)})",
-                [str(file), *(image.key for image in requested)],
+                f"SELECT key, image.bytes FROM read_parquet(?) WHERE key IN {placeholders(requested)}",
+                [file, *(image.key for image in requested)],
             )
             found = {key: data for key, data in rows if data}
         except duckdb.Error:
-            why = (
-                f"{file.name} cannot be read"
-                if file.is_file()
-                else f"{file.name} is missing from this copy of the build"
-            )
+            name = file.rpartition("/")[2]
+            why = f"{name} cannot be read" if is_file(file) else f"{name} is missing from this copy of the build"
         for image in requested:
             yield image.key, found.get(image.key) or ImageMissing(why)
 
 
-def _folder(output: OutputPaths, image: ImageRequest) -> AnyPath:
+def _folder(output: OutputPaths, image: ImageRequest) -> str:
     assert output.build is not None
-    data = output.build / "data"
-    return data / "val" if image.split == "val" else data
+    return f"{output.build.url}/{data_folder('val' if image.split == 'val' else None)}"
 
 
 def _places(output: OutputPaths, images: Sequence[ImageRequest]) -> dict[str, dict[str, Any]]:
-    """Index rows by key: the location of each image in the source."""
+    """The rows of the index by key: the location of each image in the source."""
     keys = [image.key for image in images]
     if output.out is None or not keys:
         return {}
     files = output.of_run(INDEX)
     if all(image.shard is not None for image in images):
-        files = [output.out / index_file(shard) for shard in sorted({str(i.shard) for i in images})]
+        files = [f"{output.out.url}/{index_file(shard)}" for shard in sorted({str(i.shard) for i in images})]
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         try:
-            with file.open("rb") as opened:
+            with open_stream(file, sequential=False) as opened:
                 table = read_table(opened, _PLACE)
                 rows = table.filter(pc.is_in(table["key"], pa.array(keys, pa.string())))
-        except (pa.ArrowException, OSError, DatasetError):  # shards were cut anew, or the index is not with this copy
+        except (
+            pa.ArrowException,
+            OSError,
+            ShardError,
+            DatasetError,
+        ):  # shards were split again, or this copy has no index
             continue
         found |= {row["key"]: row for row in rows.to_pylist()}
     return found
@@ -175,12 +174,12 @@ def _from_source(output: OutputPaths, image: ImageRequest, place: Mapping[str, A
         raise ImageMissing("the image is not in the dataset" if image.place is None else "the index has no such image")
     if place["file_row"] is not None:
         raise ImageMissing("the image is in a Parquet file of the source")
-    if "://" in str(place["path"]):
+    if is_url(str(place["path"])):
         raise ImageMissing("the source is not on this machine")
     path = next((p for p in _candidates(output, str(place["path"])) if p.is_file()), None)
     if path is None:
         raise ImageMissing(f"{Path(place['path']).name} of the source is missing")
-    data = _range(path, place["offset"], place["size"])
+    data = _range(str(path), place["offset"], place["size"])
     if hashlib.sha256(data).hexdigest() != place["sha256"]:
         raise ImageMissing("the source has changed: another image is at this location")
     return data
@@ -189,16 +188,15 @@ def _from_source(output: OutputPaths, image: ImageRequest, place: Mapping[str, A
 def _candidates(output: OutputPaths, path: str) -> Iterator[Path]:
     """A relative path starts at the folder where the run was started: this one, or a parent of the output."""
     yield Path(path)
-    if isinstance(output.out, Path) and not path.startswith("/"):
-        yield from (folder / path for folder in output.out.parents)
+    folder = output.out.local("") if output.out else None
+    if folder is not None and not path.startswith("/"):
+        yield from (parent / path for parent in folder.parents)
 
 
-def _range(path: AnyPath, offset: int, size: int) -> bytes:
+def _range(path: str, offset: int, size: int) -> bytes:
     if not 0 <= size <= _MOST_BYTES or offset < 0:
-        raise ImageMissing(f"{path.name} has {size:,} bytes, which is too large")
-    with path.open("rb") as file:
-        file.seek(offset)
-        return bytes(file.read(size))
+        raise ImageMissing(f"{path.rpartition('/')[2]} has {size:,} bytes, which is too large")
+    return read_range(path, offset, offset + size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import DatasetError
+from recaption.formatting import bar
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find, find_all, names
 from recaption.inspect.statistics import (
@@ -172,13 +173,8 @@ def _bars(
     room = max(0, min(40, console.width - 44))
     for name, n in counts:
         number = f"{n:,} of {out_of:,}" if out_of else f"{n:,}"
-        grid.add_row(Text(printable(name)), number, Text(_bar(n / longest, room), style=style))
+        grid.add_row(Text(printable(name)), number, Text(bar(n / longest, room).rstrip(), style=style))
     return grid
-
-
-def _bar(share: float, room: int) -> str:
-    eighths = round(share * room * 8)
-    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
 def _sample(sample: Sample) -> Group:

@@ -1,81 +1,82 @@
-"""Finds the published build of an output folder and the files of every table."""
+"""Finds the outputs to inspect, and the files of every table in them."""
 
 from __future__ import annotations
 
 import glob
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from recaption.errors import DatasetError, UserError
-from recaption.inspect.remote import AnyPath, RemotePath, open_url
-from recaption.io.files import is_url
-from recaption.output.paths import BUILDS, CURRENT, DATA, DATASET, INDEX, MANIFEST, METRICS, PARTS, STORED
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recaption.errors import DatasetError, ShardError, UserError
+from recaption.io.files import absolute, is_folder, matches, open_stream
+from recaption.io.store import ObjectStore, Store, open_store
+from recaption.output.locate import Location, locate
+from recaption.output.paths import BUILDS, DATA, INDEX, MANIFEST, METRICS, build_folder, parts_folder
 from recaption.schema import FLAT
-
-_RUN_FOLDERS = (*STORED, INDEX)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputPaths:
-    """An output folder, a build within one, or a build that was copied elsewhere. At least one of the two is set."""
+    """An output folder, a build within one, or a build that was copied elsewhere. At least one of the two is set.
+
+    Files are local paths or URLs.
+    """
 
     given: str  # as the user wrote it
-    out: AnyPath | None  # the output folder: answers, rejects, index, metrics
-    build: AnyPath | None  # the build to read; None before the first build is published
+    out: Store | None  # the output folder: answers, rejects, index, metrics
+    build: Store | None  # the build to read; None before the first build is published
 
     @property
     def name(self) -> str:
         """The folder's name, which distinguishes it from other outputs."""
-        folder = self.out or self.build
-        return folder.name if folder else self.given
+        return self.roots[0].url.rpartition("/")[2]
 
     @property
-    def manifest(self) -> AnyPath | None:
-        return self.build / MANIFEST if self.build else None
+    def manifest(self) -> str | None:
+        return f"{self.build.url}/{MANIFEST}" if self.build else None
 
     @property
-    def roots(self) -> tuple[AnyPath, ...]:
+    def roots(self) -> tuple[Store, ...]:
         return tuple(root for root in (self.out, self.build) if root is not None)
 
-    def of_build(self, table: str) -> list[AnyPath]:
+    def of_build(self, table: str) -> list[str]:
         """The Parquet files of one of the build's tables, sorted by name."""
-        return _files(self.build / table, ".parquet") if self.build else []
+        return list(_files(self.build, table, ".parquet"))
 
-    def first_of_build(self, table: str) -> AnyPath | None:
+    def first_of_build(self, table: str) -> str | None:
         """The first of `of_build`. All of a build's files of a table have the same columns."""
-        if self.build is None:
-            return None
-        folder = self.build / table
-        return next((folder / name for name in _names(folder, ".parquet")), None)
+        return next(_files(self.build, table, ".parquet"), None)
 
     def custom_tables(self) -> list[str]:
         """Names of the custom tables (`annotate.tables`) of the build."""
         known = {*FLAT, DATA}
-        folders = _folders(self.build) if self.build else []
-        return [f.name for f in folders if f.name.isidentifier() and f.name not in known and _files(f, ".parquet")]
+        folders = self.build.folders("") if self.build else ()
+        return [name for name in folders if name.isidentifier() and name not in known and self.first_of_build(name)]
 
-    def of_run(self, kind: str) -> list[AnyPath]:
+    def of_run(self, kind: str) -> list[str]:
         """The finished files of `answers` or `rejects` (a folder per generation) or of `index`, sorted."""
-        if self.out is None:
-            return []
-        folders = [self.out / kind] if kind == INDEX else _folders(self.out / kind)
-        return [file for folder in folders for file in _files(folder, ".parquet")]
+        folders = [kind] if kind == INDEX else [f"{kind}/{generation}" for generation in self._generations(kind)]
+        return [file for folder in folders for file in _files(self.out, folder, ".parquet")]
 
-    def parts(self, kind: str) -> list[AnyPath]:
+    def parts(self, kind: str) -> list[str]:
         """The parts of `answers` or `rejects` that are not compacted into one file per shard yet."""
         if self.out is None:
             return []
-        places = [place for folder in _folders(self.out / kind) for place in _folders(folder / PARTS)]
-        return [file for place in places for file in _files(place, ".parquet")]
+        folders = [parts_folder(kind, generation) for generation in self._generations(kind)]
+        shards = [f"{folder}/{shard}" for folder in folders for shard in self.out.folders(folder)]
+        return [file for shard in shards for file in _files(self.out, shard, ".parquet")]
 
-    def metrics(self) -> list[AnyPath]:
-        return _files(self.out / METRICS, ".json") if self.out else []
+    def metrics(self) -> list[str]:
+        return list(_files(self.out, METRICS, ".json"))
 
-    def logs(self) -> list[AnyPath]:
+    def logs(self) -> list[str]:
         """One file; on object stores, which cannot append, pieces."""
-        return _files(self.out / METRICS, ".jsonl") if self.out else []
+        return list(_files(self.out, METRICS, ".jsonl"))
+
+    def _generations(self, kind: str) -> list[str]:
+        return list(self.out.folders(kind)) if self.out else []
 
 
 def find_all(paths: Sequence[str]) -> list[OutputPaths]:
@@ -83,7 +84,7 @@ def find_all(paths: Sequence[str]) -> list[OutputPaths]:
 
     Raises UserError if a pattern matches no output, and as `find`.
     """
-    return [find(path) for given in paths for path in _expanded(given)]
+    return [output for given in paths for output in _expanded(given)]
 
 
 def names(outputs: Sequence[OutputPaths]) -> list[str]:
@@ -95,85 +96,74 @@ def names(outputs: Sequence[OutputPaths]) -> list[str]:
 def find(path: str) -> OutputPaths:
     """The output, build or run in progress at `path`, a folder or an fsspec URL such as s3://bucket/out.
 
-    Raises UserError when `path` has no output, or several builds and none is published; DatasetError when the
-    published build is missing or the store does not respond.
+    Raises UserError when `path` has no output, or several builds of which none is published; DatasetError when the
+    published build is missing, StoreError when the store fails.
     """
-    given: AnyPath = _opened(path)
-    if not given.is_dir():
-        what = "it is a file" if given.is_file() else "there is no such folder"
-        raise UserError(f"cannot inspect {path}: {what}. Give the folder that output.path of the pipeline names")
-    given = given.resolve()  # OUT/dataset is a link to a build
-    if (given / MANIFEST).is_file():
-        out = given.parent.parent if given.parent.name == BUILDS else None
-        return OutputPaths(given=path, out=out, build=given)
-    build = _published(given, path)
-    if build is None and not any((given / folder).is_dir() for folder in _RUN_FOLDERS):
+    if "::" in path.partition("://")[0]:
+        raise UserError(f"cannot inspect {path}: DuckDB reads no chained URLs. Give the URL behind ::")
+    return _output(path, locate(path))
+
+
+def footer(file: str) -> pq.FileMetaData:
+    """The metadata of a Parquet file: its rows and columns. Raises DatasetError if it cannot be read."""
+    try:
+        with open_stream(file, sequential=False) as opened:
+            return pq.read_metadata(opened)
+    except (pa.ArrowInvalid, OSError, ShardError) as error:
+        raise DatasetError(f"{file} cannot be read as Parquet: {error}") from error
+
+
+def _output(given: str, found: Location) -> OutputPaths:
+    if found.kind in ("file", "nothing"):
+        what = "it is a file" if found.kind == "file" else "there is no such folder"
+        raise UserError(f"cannot inspect {given}: {what}. Give the folder that output.path of the pipeline names")
+    if found.kind == "folder" or (found.kind == "build" and not _is_finished(found.build)):
         raise UserError(
-            f"cannot inspect {path}: no dataset, build or run is in it (no dataset, {MANIFEST}, answers/ or index/). "
+            f"cannot inspect {given}: no dataset, build or run is in it (no dataset, {MANIFEST}, answers/ or index/). "
             f"Give the folder that output.path of the pipeline names"
         )
-    return OutputPaths(given=path, out=given, build=build)
+    build = found.build
+    if build is None:
+        build = _only_build(given, found.out)
+    elif not _is_finished(build):
+        raise DatasetError(f"{given} names the build {build.url}, which has no {MANIFEST}. Build the dataset again")
+    return OutputPaths(given=given, out=_for_duckdb(found.out), build=_for_duckdb(build))
 
 
-def _opened(path: str) -> AnyPath:
-    return open_url(path) if is_url(path) else Path(path.removeprefix("file://")).expanduser().absolute()
+def _only_build(given: str, out: Store | None) -> Store | None:
+    """The output's build where none is published. Raises UserError for several."""
+    assert out is not None
+    builds = [name for name in out.folders(BUILDS) if out.exists(f"{build_folder(name)}/{MANIFEST}")]
+    if len(builds) > 1:
+        listed = ", ".join(f"{given.rstrip('/')}/{build_folder(name)}" for name in builds)
+        raise UserError(
+            f"cannot inspect {given}: it has {len(builds)} builds and none is published. Give one: {listed}"
+        )
+    return open_store(f"{out.url}/{build_folder(builds[0])}") if builds else None
 
 
-def _expanded(given: str) -> list[str]:
-    if not glob.has_magic(given):
-        return [given]
-    place = _opened(given)
-    if place.is_dir():  # a folder's own name may have brackets in it
-        return [given]
-    if isinstance(place, RemotePath):
-        found: list[AnyPath] = [RemotePath(str(path), place.fs) for path in place.fs.glob(place.path)]
-    else:
-        found = [Path(path) for path in glob.glob(str(place))]  # noqa: PTH207 - Path.glob takes no absolute pattern
-    outputs = sorted(str(path) for path in found if path.is_dir() and _is_output(path))
+def _for_duckdb(store: Store | None) -> Store | None:
+    """The store with the URL that its file system gives to listed files, as DuckDB has them: memory:///x, not memory://x."""
+    return ObjectStore(store.fs.unstrip_protocol(store.root)) if isinstance(store, ObjectStore) else store
+
+
+def _is_finished(build: Store | None) -> bool:
+    return build is not None and build.exists(MANIFEST)
+
+
+def _expanded(given: str) -> list[OutputPaths]:
+    pattern = absolute(given)
+    if not glob.has_magic(given) or is_folder(pattern):  # a folder's name may have brackets
+        return [find(given)]
+    found = ((path, locate(path)) for path in matches(pattern, folders=True))
+    outputs = [_output(path, location) for path, location in found if location.kind in ("build", "output")]
     if not outputs:
         raise UserError(f"cannot inspect {given}: no output matches it. Give folders that output.path names")
     return outputs
 
 
-def _is_output(folder: AnyPath) -> bool:
-    files, folders = (CURRENT, MANIFEST), (DATASET, BUILDS, *_RUN_FOLDERS)
-    return any((folder / name).is_file() for name in files) or any((folder / name).is_dir() for name in folders)
-
-
-def _published(out: AnyPath, given: str) -> AnyPath | None:
-    link, current = out / DATASET, out / CURRENT
-    if link.is_symlink() or link.is_dir():
-        return _checked(link.resolve(), f"{given}/{DATASET}")
-    if current.is_file():  # copied from an object store, which has no links
-        return _checked((out / BUILDS / Path(current.read_text("utf-8").strip()).name).resolve(), f"{given}/{CURRENT}")
-    builds = [folder for folder in _folders(out / BUILDS) if (folder / MANIFEST).is_file()]
-    if len(builds) > 1:
-        names = ", ".join(f"{given.rstrip('/')}/{BUILDS}/{folder.name}" for folder in builds)
-        raise UserError(f"cannot inspect {given}: it has {len(builds)} builds and none is published. Give one: {names}")
-    return builds[0].resolve() if builds else None
-
-
-def _checked(build: AnyPath, by: str) -> AnyPath:
-    if not (build / MANIFEST).is_file():
-        raise DatasetError(f"{by} names the build {build}, which has no {MANIFEST}. Build the dataset again")
-    return build
-
-
-def _files(folder: AnyPath, suffix: str) -> list[AnyPath]:
-    return [folder / name for name in _names(folder, suffix)]
-
-
-def _names(folder: AnyPath, suffix: str) -> list[str]:
-    # Names that begin with a dot are temporary: a run may be writing at the same time.
-    try:
-        names = os.listdir(folder) if isinstance(folder, Path) else [path.name for path in folder.iterdir()]  # noqa: PTH208
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
-
-
-def _folders(folder: AnyPath) -> list[AnyPath]:
-    try:
-        return sorted(p for p in folder.iterdir() if p.is_dir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+def _files(store: Store | None, folder: str, suffix: str) -> Iterator[str]:
+    """Full paths, sorted. Names that begin with a dot are temporary: a run may be writing at the same time."""
+    for path in store.list(folder) if store else ():
+        if path.endswith(suffix) and not path.rpartition("/")[2].startswith("."):
+            yield f"{store.url}/{path}"  # type: ignore[union-attr]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Values = Mapping[str, str | int]
 
 SHOWN = 50  # rows on a terminal
-_BATCH = 2048  # rows that DuckDB hands over at a time, as many as its own vectors have
-COUNTED = 100_000  # rows that are counted beyond those
+_BATCH = 2048  # rows that are fetched at a time: the size of DuckDB's vectors
+COUNTED = 100_000  # further rows that are counted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ def run_sql(
     limit: int | None = SHOWN,
     unsafe: bool = False,
 ) -> QueryResult:
-    """Run one SELECT (also FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and keep its first `limit` rows (None: all).
+    """Run one SELECT (or FROM, WITH, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN) and keep its first `limit` rows (None: all).
 
     `values` are bound to the statement's `$name`. Raises UserError with DuckDB's message, the views and what to do;
     unless `unsafe`, also for any statement that does more than read.
@@ -76,12 +76,12 @@ def arrow_sql(
     rows: int = 50_000,
     unsafe: bool = False,
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """The same as Arrow: names and types, and batches of about `rows` rows. Raises UserError as `run_sql`."""
+    """The result as Arrow: its schema, and batches of about `rows` rows. Raises UserError as `run_sql`."""
     connection = unwrapped(connection)
     with _sql_errors():
         statement = storable(sql) if unsafe else read_statement(connection, sql)
         answer = connection.sql(statement, params=_bound(values))
-        if answer is None:  # a statement without a result; only unsafe ones get here
+        if answer is None:  # a statement without a result, which only `unsafe` allows
             return pa.schema([]), iter(())
         read = getattr(answer, "to_arrow_reader", None) or answer.fetch_arrow_reader  # its name before DuckDB 2.0
         reader = stoppable(connection, lambda: read(rows))
@@ -96,7 +96,7 @@ def arrow_sql(
 
 @contextmanager
 def _sql_errors() -> Iterator[None]:
-    """Errors of a statement, also those that only appear when rows are made, become UserError."""
+    """Turn errors of a statement, also those that occur when rows are fetched, into UserError."""
     import duckdb
 
     try:
@@ -117,7 +117,7 @@ def _explained(error: Exception) -> str:
         text = error.object.decode("utf-8", "replace")
     message = "\n".join(map(printable, text.strip().splitlines()))  # quotes the data
     if "file system operations are disabled" in message:
-        message = f"{message}\ninspect reads the given output and nothing else"
+        message = f"{message}\ninspect reads the given outputs only"
     if type(error).__name__ == "IOException":
-        message = f"{message}\nIf a run is writing there at the moment, try again: its small files were just compacted"
+        message = f"{message}\nIf a run is writing to the output, try again: it may have compacted its small files"
     return f"{message}\nViews: {', '.join(VIEWS)}. DESCRIBE <view> lists the columns of one"

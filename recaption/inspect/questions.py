@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from recaption.errors import UserError
+from recaption.inspect.sql import quoted
 
 _FOLDER = Path(__file__).parent / "ask"
 _PARAMETER = re.compile(r"-- \$(\w+)(?: = (\d+))?: (.*)")
@@ -68,7 +69,7 @@ class Question:
             value = known.get(match[1])
             if value is None:
                 return match[0]
-            return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+            return str(value) if isinstance(value, int) else quoted(value)
 
         body = [line if line.startswith("--") else re.sub(r"\$(\w+)", literal, line) for line in self.sql.splitlines()]
         return "\n".join(body) + "\n"

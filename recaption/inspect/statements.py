@@ -62,7 +62,7 @@ def read_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.St
     if kind == "SELECT":
         return _select(connection, statement.query)
     if kind == "MULTI":
-        raise UserError(f"this statement would make a type first; a PIVOT needs its values: ON x IN (…). {HINT}")
+        raise UserError(f"this statement would create a type first. Give a PIVOT its values: ON x IN (…). {HINT}")
     raise UserError(f"inspect only reads, and this is {_article(kind)} statement. {HINT}")
 
 
@@ -80,14 +80,14 @@ def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     if not found:
         raise UserError(f"there is no SQL in {printable(sql)!r}. {HINT}")
     if len(found) > 1:
-        raise UserError(f"one statement at a time, {len(found)} were given. {HINT}")
+        raise UserError(f"{len(found)} statements were given; inspect runs one at a time. {HINT}")
     return found[0]
 
 
 def _kind(statement: duckdb.Statement) -> str:
     try:
         return str(statement.type.name)
-    except ValueError:  # a kind that DuckDB's Python package has no name for: UPDATE EXTENSIONS in 2.0
+    except ValueError:  # DuckDB's Python package has no name for this kind: UPDATE EXTENSIONS in 2.0
         return ""
 
 
@@ -95,12 +95,14 @@ def _select(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.Stateme
     statement = _one(connection, query)  # parsed from the text that is checked
     if _kind(statement) != "SELECT":
         raise UserError(f"inspect only reads, and this is {_article(_kind(statement))} statement. {HINT}")
-    # fetchall: DuckDB 2.0 executes nothing else on a connection while rows of an answer are left
+    # fetchall: DuckDB 2.0 executes nothing else on a connection with unread rows
     ((text,),) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()
     try:
         tree = json.loads(text)
         if tree["error"]:
-            raise UserError(f"inspect cannot see whether this statement only reads: {printable(tree['error_message'])}")
+            raise UserError(
+                f"inspect cannot check whether this statement only reads: {printable(tree['error_message'])}"
+            )
         for part in _parts(tree["statements"]):
             _check(part)
     except RecursionError as error:
@@ -214,5 +216,5 @@ _ANSWERS = {
 
 
 def unwrapped(connection: duckdb.DuckDBPyConnection | Connection) -> duckdb.DuckDBPyConnection:
-    """DuckDB's connection behind it."""
+    """DuckDB's own connection."""
     return connection._duckdb if isinstance(connection, Connection) else connection

@@ -5,13 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from recaption.errors import DatasetError
-from recaption.inspect.paths import OutputPaths
-from recaption.inspect.remote import AnyPath
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.paths import OutputPaths, footer
+from recaption.inspect.sql import fetch, placeholders
 from recaption.output.paths import INDEX
 
 if TYPE_CHECKING:
@@ -98,7 +93,7 @@ def samples_of(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> tuple[
     """Captions and tags of the images `keys`, in one query per table: every query opens the footers of all shards."""
     if not keys:
         return ()
-    ours = f"key IN ({', '.join('?' for _ in keys)})"  # tables are sorted by key: other row groups are not read
+    ours = f"key IN {placeholders(keys)}"  # tables are sorted by key: other row groups are not read
     captions = fetch(
         connection,
         f"SELECT key, caption_id, generation, text FROM captions WHERE {ours} "
@@ -152,12 +147,4 @@ def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> 
 
 def listed(output: OutputPaths) -> int:
     """Images in a run's index. Raises DatasetError if a file of it cannot be read."""
-    return sum(map(_rows, output.of_run(INDEX)))
-
-
-def _rows(file: AnyPath) -> int:
-    try:
-        with file.open("rb") as opened:
-            return int(pq.read_metadata(opened).num_rows)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{file} cannot be read as Parquet: {error}") from error
+    return sum(footer(file).num_rows for file in output.of_run(INDEX))

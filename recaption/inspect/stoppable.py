@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from recaption.errors import Abandoned
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     import duckdb
 
 T = TypeVar("T")
-_POLL = 0.05  # seconds between two interrupts of a query
-_PATIENCE = 1.0  # seconds after the first Ctrl-C from which another one abandons the query
+_POLL = 0.05  # seconds between interrupts of a query
+_PATIENCE = 1.0  # seconds after the first Ctrl-C; a later one abandons the query
 
 
 def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T:
     """Return `call()`, which works with `connection`. A Ctrl-C ends its query and raises KeyboardInterrupt.
 
     The call is made in another thread: Python runs signal handlers in the main thread between two instructions, and
-    a query there is one instruction. While it runs, SIGINT is only noted, so that no further Ctrl-C breaks the loop
-    that interrupts the query. If the query does not react and Ctrl-C is pressed again, this raises Abandoned: the
-    thread works on, and nothing may wait for it or for `connection`.
+    a query there is one instruction. While it runs, SIGINT is only recorded, so that another Ctrl-C does not end the
+    loop that interrupts the query. If the query does not react and Ctrl-C is pressed again, this raises Abandoned: the
+    thread continues, and nothing may wait for it or for `connection`.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):
@@ -48,25 +48,18 @@ def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T
         # A daemon thread: the interpreter does not wait for it at exit, as it does for those of an executor.
         threading.Thread(target=work, name="duckdb", daemon=True).start()
         while not done.wait(_POLL):
-            if presses:  # again and again: a query that is about to begin forgets that it was interrupted
+            if presses:  # repeatedly: an interrupt just before a query starts has no effect
                 connection.interrupt()
             if presses and presses[-1] - presses[0] > _PATIENCE:
                 raise Abandoned
     finally:
         signal.signal(signal.SIGINT, handler)
     if presses:
-        signal.raise_signal(signal.SIGINT)  # its handler was held back; Python's own raises KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # calls the handler that was replaced; Python's own raises KeyboardInterrupt
         raise KeyboardInterrupt
     if errors:
         raise errors[0]
     return answers[0]
-
-
-def fetch(
-    connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()
-) -> list[tuple[Any, ...]]:
-    """All rows of a query of recaption itself. Ctrl-C cancels it; raises as `stoppable`."""
-    return stoppable(connection, lambda: connection.execute(sql, values or None).fetchall())
 
 
 @contextmanager

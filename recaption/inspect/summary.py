@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import DatasetError, UserError
+from recaption.formatting import duration
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
 from recaption.inspect.terminal import printable
-from recaption.text import duration
+from recaption.output.paths import MANIFEST
 from recaption.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -95,10 +96,10 @@ def summarise(path: str) -> Summary:
 
 def read_manifest(output: OutputPaths) -> dict[str, Any]:
     """The build's manifest. Raises UserError without a build, DatasetError if it is broken or newer."""
-    if output.manifest is None:
+    if output.build is None:
         raise UserError(f"{output.given} has no build yet. Finish it: recaption run, or recaption build, its pipeline")
     try:
-        manifest = json.loads(output.manifest.read_bytes())
+        manifest = json.loads(output.build.get(MANIFEST))
         major = int(manifest["schema_version"].split(".")[0])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{output.manifest} is not a manifest: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""What is printed on a terminal: texts from models and the web without control characters, grids, sections.
+"""Output on a terminal: texts from models and the web without control characters, grids, sections.
 
 A caption can contain terminal escapes (which move the cursor or set the window's title), direction overrides and
 invisible characters. All of them are removed. Rich markup is not interpreted, because this package prints all texts as

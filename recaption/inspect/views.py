@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from recaption import schema
-from recaption.errors import DatasetError
-from recaption.inspect.paths import OutputPaths, names
-from recaption.inspect.remote import AnyPath
+from recaption.errors import DatasetError, ShardError
+from recaption.inspect.paths import OutputPaths, footer, names
+from recaption.inspect.sql import identifier, quoted
+from recaption.io.files import is_url, read_all
 from recaption.output.paths import ANSWERS, REJECTS
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[st
     views = list(dict.fromkeys(name for bodies in parts for name in bodies))
     return {
         view: " UNION ALL BY NAME ".join(
-            f"(SELECT {_quoted(dataset)} AS dataset, * FROM ({bodies[view]}))"
+            f"(SELECT {quoted(dataset)} AS dataset, * FROM ({bodies[view]}))"
             for dataset, bodies in zip(datasets, parts, strict=True)
             if view in bodies
         )
@@ -98,18 +98,18 @@ def _build_table(output: OutputPaths, name: str, columns: pa.Schema) -> str:
     if first is None:
         return _empty(columns)
     known = _schema(first)
-    schema.check_version(known, str(first))
-    lacking = "".join(f", NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns if f.name not in known.names)
+    schema.check_version(known, first)
+    lacking = "".join(f", NULL::{_type(f.type)} AS {identifier(f.name)}" for f in columns if f.name not in known.names)
     if (pattern := _pattern(first)) is not None:
-        return f"SELECT *{lacking} FROM read_parquet({_quoted(pattern)})"
+        return f"SELECT *{lacking} FROM read_parquet({quoted(pattern)})"
     return f"SELECT *{lacking} FROM {_read(output.of_build(name))}"
 
 
-def _pattern(file: AnyPath) -> str | None:
+def _pattern(file: str) -> str | None:
     """A pattern for all files in its folder, which DuckDB lists faster than it opens a thousand names. Hidden files are
     temporary. None if the folder's name cannot be part of a pattern."""
-    folder = str(file.parent)
-    return f"{folder}/[!.]*.parquet" if isinstance(file, Path) and not glob.has_magic(folder) else None
+    folder = file.rpartition("/")[0]
+    return None if is_url(file) or glob.has_magic(folder) else f"{folder}/[!.]*.parquet"
 
 
 def _objects(outputs: Sequence[OutputPaths]) -> str:
@@ -121,7 +121,7 @@ def _objects(outputs: Sequence[OutputPaths]) -> str:
 
 
 def _answers(output: OutputPaths) -> str:
-    """All answers of compacted files, and those of parts that no compacted file has yet."""
+    """All answers of compacted files, and those of parts that are not compacted yet."""
     done, parts = output.of_run(ANSWERS), output.parts(ANSWERS)
     named = []
     if done:
@@ -161,10 +161,8 @@ def _shards(output: OutputPaths) -> str:
         f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "
         f"list_sum([f.bytes FOR f IN shard.files]) AS bytes, shard.files AS files"
     )
-    text = (
-        f"read_text({_quoted(str(output.manifest))})" if output.build else "(SELECT ''::VARCHAR AS content WHERE false)"
-    )
-    return f"{select} FROM (SELECT unnest(from_json(content, {_quoted(_SHARDS)}).shards) AS shard FROM {text})"
+    text = f"read_text({quoted(output.manifest)})" if output.manifest else "(SELECT ''::VARCHAR AS content WHERE false)"
+    return f"{select} FROM (SELECT unnest(from_json(content, {quoted(_SHARDS)}).shards) AS shard FROM {text})"
 
 
 def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[OutputPaths]) -> None:
@@ -173,9 +171,9 @@ def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[Output
     for dataset, output in zip(names(outputs), outputs, strict=True):
         for file in output.metrics():
             try:
-                data = file.read_bytes()
+                data = read_all(file)
                 content = orjson.loads(data)
-            except (OSError, ValueError):  # being written, or truncated by a crash: other runs are still read
+            except (ShardError, ValueError):  # being written, or truncated by a crash: other runs are still read
                 continue
             if isinstance(content, dict) and "run" in content:
                 found.append((dataset, data.decode()))
@@ -189,7 +187,7 @@ def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[Output
     known = {name.lower() for name in columns}
     columns |= {f.name: f"NULL::{_type(f.type)}" for f in _RUNS if f.name not in known}
     several = {"dataset": "dataset"} if len(outputs) > 1 else {}
-    select = ", ".join(f"{value} AS {_name(name)}" for name, value in (several | columns).items())
+    select = ", ".join(f"{value} AS {identifier(name)}" for name, value in (several | columns).items())
     connection.execute(
         f"CREATE TABLE runs AS SELECT {select} "
         f"FROM (SELECT unnest($datasets::VARCHAR[]) AS dataset, unnest($texts::VARCHAR[]) AS text)",
@@ -198,12 +196,12 @@ def _create_runs(connection: duckdb.DuckDBPyConnection, outputs: Sequence[Output
 
 
 def _run_column(name: str, kind: Any) -> str:
-    path = _quoted("/" + name.replace("~", "~0").replace("/", "~1"))  # a JSON pointer, which takes any name
+    path = quoted("/" + name.replace("~", "~0").replace("/", "~1"))  # a JSON pointer, which takes any name
     if name in _TIMES:
         return f"TRY_CAST(text->>{path} AS TIMESTAMP)"
     kind = _json_type(kind)
     value = f"(text::JSON)->{path}"
-    return value if kind == "JSON" else f"from_json({value}, {_quoted(json.dumps(kind))})"
+    return value if kind == "JSON" else f"from_json({value}, {quoted(json.dumps(kind))})"
 
 
 def _json_type(kind: Any) -> Any:
@@ -229,16 +227,16 @@ def _folder() -> str:
     return f"{folder.format(1)} AS generation, {folder.format(2)} AS fingerprint"
 
 
-def _read(files: Sequence[AnyPath], *, filename: bool = False, mixed: bool = False, whole: bool = False) -> str:
+def _read(files: Sequence[str], *, filename: bool = False, mixed: bool = False, whole: bool = False) -> str:
     """`whole`: the files are all that are in their folders."""
-    schema.check_version(_schema(files[0]), str(files[0]))
+    schema.check_version(_schema(files[0]), files[0])
     patterns = {_pattern(file) for file in files} if whole else {None}
-    of = [str(file) for file in files] if None in patterns else sorted(map(str, patterns))
-    names = ", ".join(map(_quoted, of))
+    of = list(files) if None in patterns else sorted(map(str, patterns))
+    names = ", ".join(map(quoted, of))
     return f"read_parquet([{names}], union_by_name = {str(mixed).lower()}, filename = {str(filename).lower()})"
 
 
-def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
+def _columns(files: Sequence[str], columns: pa.Schema) -> tuple[str, bool]:
     """The columns to select from a run's files, and whether files differ in columns (several versions wrote them).
 
     A column that none of them has, because they are of an older version, is null. Judged by the oldest and the newest
@@ -246,29 +244,27 @@ def _columns(files: Sequence[AnyPath], columns: pa.Schema) -> tuple[str, bool]:
     before a query begins, which takes seconds for some thousand files.
     """
     ends = [files[0], files[-1]]
-    written: dict[AnyPath, int] = {}
+    written: dict[str, int] = {}
     for file in files:
         with suppress(OSError):  # compacted in the meantime
-            if isinstance(file, Path):
-                written[file] = file.stat().st_mtime_ns
+            if not is_url(file):
+                written[file] = Path(file).stat().st_mtime_ns
     if written:
         ends = [min(written, key=written.__getitem__), max(written, key=written.__getitem__)]
     oldest, newest = map(_schema, ends)
     known = {*oldest.names, *newest.names}
-    select = (_name(f.name) if f.name in known else f"NULL::{_type(f.type)} AS {_name(f.name)}" for f in columns)
+    select = (
+        identifier(f.name) if f.name in known else f"NULL::{_type(f.type)} AS {identifier(f.name)}" for f in columns
+    )
     return ", ".join(select), not oldest.equals(newest)
 
 
-def _schema(file: AnyPath) -> pa.Schema:
-    try:
-        with file.open("rb") as opened:
-            return pq.read_schema(opened)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{file} cannot be read as Parquet: {error}") from error
+def _schema(file: str) -> pa.Schema:
+    return footer(file).schema.to_arrow_schema()
 
 
 def _empty(columns: Iterable[pa.Field]) -> str:
-    return f"SELECT {', '.join(f'NULL::{_type(f.type)} AS {_name(f.name)}' for f in columns)} WHERE false"
+    return f"SELECT {', '.join(f'NULL::{_type(f.type)} AS {identifier(f.name)}' for f in columns)} WHERE false"
 
 
 def _type(kind: pa.DataType) -> str:
@@ -276,7 +272,7 @@ def _type(kind: pa.DataType) -> str:
     if pa.types.is_list(kind):
         return f"{_type(kind.value_type)}[]"
     if pa.types.is_struct(kind):
-        return f"STRUCT({', '.join(f'{_name(f.name)} {_type(f.type)}' for f in kind)})"
+        return f"STRUCT({', '.join(f'{identifier(f.name)} {_type(f.type)}' for f in kind)})"
     names = {
         pa.string(): "VARCHAR",
         pa.binary(): "BLOB",
@@ -292,11 +288,3 @@ def _type(kind: pa.DataType) -> str:
     if kind not in names:
         raise DatasetError(f"no DuckDB type is known for Arrow's {kind}")
     return names[kind]
-
-
-def _name(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -1,14 +1,14 @@
 """Writes results as CSV, JSON lines, Parquet or tab-separated lines to a file, a pipe or a terminal.
 
-Batches are streamed, so memory stays flat. Values are written as they are stored; only on a terminal are control
-characters removed (`terminal.printable`). A file appears complete or not at all.
-- csv (RFC 4180): texts are quoted, null is nothing at all and the empty text is `""`; lists and structs are JSON,
-  bytes base64.
-- json: one object a line (https://jsonlines.org), as DuckDB's own COPY … (FORMAT json) writes it; bytes base64,
-  whole numbers beyond 64 bits as texts.
-- parquet: zstd, a row group per batch.
-- lines, which is what pipes get without a format: values between tabs, for `cut`, `sort` and the eye. Tabs, line ends
-  and control characters in values become spaces or vanish; null is empty.
+Batches are streamed, so memory use is constant. Values are written as stored; control characters are removed only on a
+terminal (`terminal.printable`). A file appears complete or not at all.
+- csv (RFC 4180): texts are quoted, null is an empty cell and the empty text is `""`; lists and structs are JSON, bytes
+  base64.
+- json: one object per line (https://jsonlines.org), as in DuckDB's COPY … (FORMAT json); bytes are base64, integers
+  beyond 64 bits strings.
+- parquet: zstd, one row group per batch.
+- lines, the default for pipes: values between tabs, for `cut`, `sort` and readers. Tabs and line ends in values become
+  spaces, control characters are removed, and null is empty.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json"
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's suffix names. Raises UserError if it names none."""
+    """The format for a file's suffix. Raises UserError for an unknown suffix."""
     if path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"{path} has no known suffix. Give --format, or a name that ends in {', '.join(_SUFFIXES)}")
     return _SUFFIXES[path.suffix.lower()]
@@ -48,7 +48,7 @@ def format_of(path: Path) -> str:
 def write_batches(
     schema: pa.Schema, batches: Iterator[pa.RecordBatch], sink: IO[bytes], format: str, *, terminal: bool = False
 ) -> int:
-    """Write all rows and return how many.
+    """Write all rows and return their number.
 
     `format` is csv, json, parquet or lines; `terminal` removes control characters from texts. Raises UserError for a
     column type that Parquet does not have, and for a value that cannot be written.
@@ -62,9 +62,9 @@ def write_batches(
                 data = encode(batch.rename_columns(names))
             except UserError:
                 raise
-            except (ValueError, OverflowError) as error:  # a date beyond the years of Python, …
+            except (ValueError, OverflowError) as error:  # such as a date outside of Python's range
                 raise UserError(
-                    f"{format} cannot hold a value of this answer: {error}. Cast its column: column::VARCHAR"
+                    f"{format} cannot store a value of this result: {error}. Cast its column: column::VARCHAR"
                 ) from error
             sink.write(_cleaned(data) if terminal else data)
             rows += batch.num_rows
@@ -86,7 +86,7 @@ def _cleaned(lines: bytes) -> bytes:
     return "\n".join(map(printable, lines.decode("utf-8").split("\n"))).encode()
 
 
-Encode = Callable[[pa.RecordBatch], bytes]  # what a batch is in the file
+Encode = Callable[[pa.RecordBatch], bytes]  # the bytes of a batch in the file
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def _lines(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
 def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
     def encode(batch: pa.RecordBatch) -> bytes:
         writer.write_batch(batch)
-        return b""  # the writer has the sink itself
+        return b""  # the writer writes to the sink itself
 
     try:
         writer = pq.ParquetWriter(sink, schema, compression="zstd")
@@ -140,7 +140,7 @@ def _parquet(schema: pa.Schema, sink: IO[bytes]) -> Iterator[Encode]:
             raise
         writer.close()
     except pa.ArrowNotImplementedError as error:
-        raise UserError(f"Parquet cannot hold a column of this answer: {error}. Cast it: column::VARCHAR") from error
+        raise UserError(f"Parquet cannot store a column of this result: {error}. Cast it: column::VARCHAR") from error
 
 
 _WRITERS = {"lines": _lines, "csv": _csv, "json": _json, "parquet": _parquet}
@@ -202,7 +202,7 @@ _WIDTH = 200  # cells of a table in a file
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears at `path` when all of it is written, and not at all when anything fails.
+    """A file that appears at `path` once it is complete, and not at all if anything fails.
 
     Raises StoreError if the disk is full or failing, UserError if it cannot be written for another reason.
     """
@@ -227,13 +227,16 @@ def check_outside(file: Path, outputs: Sequence[OutputPaths]) -> None:
         raise UserError(f"{file} is a folder. Give a file in it, such as {file}/answer.parquet")
     target = file.absolute().resolve()
     for root in (root for output in outputs for root in output.roots):
-        if isinstance(root, Path) and target.is_relative_to(root):
-            raise UserError(f"{file} is inside the output {root}, which inspect never changes. Give a file outside it")
+        folder = root.local("")
+        if folder is not None and target.is_relative_to(folder):
+            raise UserError(
+                f"{file} is inside the output {folder}, which inspect never changes. Give a file outside it"
+            )
 
 
 @contextmanager
 def open_text(file: Path | None, console: Console) -> Iterator[Console]:
-    """What tables are printed to: the file, or the console."""
+    """The console to print tables to: the file, or the given console."""
     if file is None:
         yield console
         return
@@ -245,7 +248,7 @@ def open_text(file: Path | None, console: Console) -> Iterator[Console]:
 
 @contextmanager
 def open_bytes(file: Path | None, console: Console) -> Iterator[IO[bytes]]:
-    """What rows are written to: the file, or the console's byte stream."""
+    """The stream to write rows to: the file, or the console's byte stream."""
     if file is not None:
         with atomic_file(file) as raw:
             yield raw

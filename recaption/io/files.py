@@ -1,4 +1,7 @@
-"""Reading and listing files on local disks and behind fsspec URLs. Everything that fails here is a ShardError."""
+"""Reads and lists files on local disks and behind fsspec URLs. Failures are ShardErrors.
+
+All uses of fsspec for reading go through `filesystem` and `remote`.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ import glob
 import os
 import posixpath
 import stat
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
-from recaption.errors import ShardError, SourceError
+from recaption.errors import MissingExtra, ShardError, SourceError, UserError
+from recaption.io.retrying import retried
 
-ATTEMPTS = 3  # of a remote range; connections drop in runs that take days
+ATTEMPTS = 3  # of a remote call; connections drop in runs that take days
+FIRST_WAIT = 0.4  # seconds
+S3 = ("s3", "s3a")  # protocols
 _BLOCK = 8 << 20  # bytes per request of a remote stream
+T = TypeVar("T")
 _NOT_READABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "generation", "md5Hash", "created")
 
@@ -26,55 +32,60 @@ class Unreachable(ShardError):
 
 
 def is_url(path: str) -> bool:
-    """Whether fsspec has to open it: not a local path, also not one written as file://."""
+    """Whether fsspec opens it: the path has a protocol other than `file`."""
     return "://" in path and not path.startswith("file://")
 
 
 def absolute(path: str) -> str:
-    """A local path as an absolute one (workers may stand in another folder); URLs as they are."""
+    """A local path as an absolute one, because workers may run in another folder; URLs are unchanged."""
     if path.startswith("file://"):
         path = path.removeprefix("file://")
     return path if is_url(path) else os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111 - keeps globs
 
 
-def filesystem(path: str) -> tuple[Any, str]:
-    """The fsspec file system of a URL and the path within. Raises SourceError for an unknown or uninstalled one."""
+def filesystem(url: str, *, failure: type[UserError] = SourceError, **options: Any) -> tuple[Any, str]:
+    """The fsspec file system of a URL (one per process and `options`), and the path in it.
+
+    Raises `failure` for an unknown protocol or one without its package, MissingExtra for S3 without s3fs.
+    """
     import fsspec
 
     try:
-        return cast("tuple[Any, str]", fsspec.core.url_to_fs(path))
+        return cast("tuple[Any, str]", fsspec.core.url_to_fs(url, **options))
     except (ImportError, ValueError) as error:
-        raise SourceError(f"cannot open {path!r}: {error}") from error
+        if isinstance(error, ImportError) and url.split("://", 1)[0] in S3:
+            raise MissingExtra("s3fs", "s3") from error
+        raise failure(f"cannot open {url!r}: {error}") from error
 
 
 def unstrip(path: str, like: str) -> str:
-    """A path as the file system lists it, as a URL again."""
+    """The URL of a path that the file system of the URL `like` has listed."""
     return path if is_url(path) else f"{like.split('://', 1)[0]}://{path.lstrip('/')}"
 
 
 def failed(path: str, error: BaseException) -> ShardError:
-    """What an exception of the operating system or of an fsspec back end means."""
+    """The ShardError for an exception of the operating system or of an fsspec back end."""
     kind = Unreachable if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError) else ShardError
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return kind(f"cannot read {path}: {reason}")
 
 
 def open_stream(path: str, *, sequential: bool = True) -> BinaryIO:
-    """A binary file to be read from front to back (or, if not `sequential`, in large pieces anywhere)."""
+    """Open a file for binary reading, from start to end or, if not `sequential`, in large pieces anywhere."""
     try:
         if not is_url(path):
             return open(path, "rb", buffering=1 << 20)
         fs, inner = filesystem(path)
         cache = "readahead" if sequential else "none"
         return cast("BinaryIO", fs.open(inner, "rb", block_size=_BLOCK, cache_type=cache))
-    except SourceError:
+    except (UserError, MissingExtra):
         raise
     except Exception as error:
         raise failed(path, error) from error
 
 
 def read_range(path: str, start: int, end: int) -> bytes:
-    """Bytes `[start, end)`; fewer when the file ends before. Raises ShardError after `ATTEMPTS` tries."""
+    """Bytes `[start, end)`; fewer where the file ends before `end`. Raises ShardError."""
     if not is_url(path):
         try:
             with open(path, "rb", buffering=0) as file:
@@ -82,23 +93,23 @@ def read_range(path: str, start: int, end: int) -> bytes:
                 return _read_fully(file, end - start)
         except OSError as error:
             raise failed(path, error) from error
-    return cast("bytes", _remote(path, lambda fs, inner: fs.cat_file(inner, start=start, end=end)))
+    return bytes(remote(path, lambda fs, inner: fs.cat_file(inner, start=start, end=end)))
 
 
 def read_all(path: str) -> bytes:
     """The whole file. Raises ShardError."""
     if not is_url(path):
         try:
-            if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for, a device read for ever
-                raise OSError("it is no regular file")
+            if not stat.S_ISREG(Path(path).stat().st_mode):  # reading a pipe or a device may never end
+                raise OSError("it is not a regular file")
             return Path(path).read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise failed(path, error) from error
-    return cast("bytes", _remote(path, lambda fs, inner: fs.cat_file(inner)))
+    return bytes(remote(path, lambda fs, inner: fs.cat_file(inner)))
 
 
 def _read_fully(file: Any, size: int) -> bytes:
-    """An unbuffered read may stop at 2 GiB or at a signal."""
+    """`size` bytes, or all up to the end: an unbuffered read may stop at 2 GiB or at a signal."""
     pieces = []
     while size > 0 and (piece := file.read(size)):
         pieces.append(piece)
@@ -106,48 +117,57 @@ def _read_fully(file: Any, size: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _remote(path: str, call: Any) -> Any:
-    fs, inner = filesystem(path)
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return call(fs, inner)
-        except Exception as error:  # each back end has different errors
-            problem = failed(path, error)
-            if attempt == ATTEMPTS or isinstance(problem, Unreachable):
-                raise problem from error
-            time.sleep(0.2 * 2**attempt)
-    raise AssertionError("unreachable")
+def remote(url: str, call: Callable[[Any, str], T]) -> T:
+    """The result of `call(file system, path in it)`, tried up to ATTEMPTS times. Raises ShardError."""
+    fs, inner = filesystem(url)
+    return retried(
+        lambda: call(fs, inner),
+        attempts=ATTEMPTS,
+        first_wait=FIRST_WAIT,
+        is_transient=lambda error: not isinstance(failed(url, error), Unreachable),
+        failure=lambda error, _: failed(url, error),
+    )
+
+
+def size(path: str) -> int:
+    """The file's size in bytes. Raises ShardError."""
+    if is_url(path):
+        return int(remote(path, lambda fs, inner: fs.size(inner)))
+    try:
+        return Path(path).stat().st_size
+    except OSError as error:
+        raise failed(path, error) from error
 
 
 def is_file(path: str) -> bool:
     if is_url(path):
-        return bool(_remote(path, lambda fs, inner: fs.isfile(inner)))
+        return bool(remote(path, lambda fs, inner: fs.isfile(inner)))
     return Path(path).is_file()
 
 
 def is_folder(path: str) -> bool:
     if is_url(path):
-        return bool(_remote(path, lambda fs, inner: fs.isdir(inner)))
+        return bool(remote(path, lambda fs, inner: fs.isdir(inner)))
     return Path(path).is_dir()
 
 
 def stamp(path: str) -> str | None:
-    """A text that changes when the file does (size and time, or what an object store offers); None if there is none."""
+    """A text that changes when the file changes: its size and time, or what an object store has. None if unknown."""
     if not is_url(path):
         try:
             status = Path(path).stat()
         except OSError as error:
             raise failed(path, error) from error
         return f"{status.st_size}-{status.st_mtime_ns}"
-    info = _remote(path, lambda fs, inner: fs.info(inner))
+    info = remote(path, lambda fs, inner: fs.info(inner))
     known = [str(info[name]) for name in _STAMPS if info.get(name)]
     return f"{info.get('size')}-{'-'.join(known)}" if known else None
 
 
 def entries(folder: str) -> list[str]:
-    """Full paths of the files directly in the folder, sorted, hidden ones left out."""
+    """Full paths of the files directly in the folder, sorted, without hidden ones. Raises ShardError."""
     if is_url(folder):
-        found = _remote(folder, lambda fs, inner: [e["name"] for e in fs.ls(inner) if e["type"] == "file"])
+        found = remote(folder, lambda fs, inner: [e["name"] for e in fs.ls(inner) if e["type"] == "file"])
         paths = [unstrip(name, folder) for name in found]
     else:
         try:
@@ -158,40 +178,46 @@ def entries(folder: str) -> list[str]:
     return sorted(path for path in paths if not path.rsplit("/", 1)[-1].startswith("."))
 
 
-def matches(pattern: str) -> list[str]:
-    """Full paths of the files that a glob matches, sorted. What `**` matches ends as in `walk`. Raises ShardError."""
+def matches(pattern: str, *, folders: bool = False) -> list[str]:
+    """Full paths of the files, or of the folders, that a glob matches, sorted. Raises ShardError.
+
+    `**` follows links to folders as `walk` does.
+    """
     if not is_url(pattern):
-        found = [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207
+        wanted = Path.is_dir if folders else Path.is_file
+        found = [path for path in glob.glob(pattern, recursive=True) if wanted(Path(path))]  # noqa: PTH207
         if "**" in pattern:
             known: dict[str, tuple[Any, ...] | None] = {}
             top = posixpath.dirname(pattern.partition("**")[0]) or "/"
-            if os.path.isdir(top):  # noqa: PTH112 - else it is a pattern itself; what is above it was named on purpose
+            if os.path.isdir(top):  # noqa: PTH112 - otherwise it is a pattern itself; the folders above it were given explicitly
                 known[top] = (_identity(top), ())
             found = [path for path in found if _chain(posixpath.dirname(path), known) is not None]
         return sorted(found)
-    return sorted(unstrip(path, pattern) for path in _remote(pattern, lambda fs, inner: fs.glob(inner)))
+    kind = "directory" if folders else "file"
+    listed = remote(pattern, lambda fs, inner: fs.glob(inner, detail=True))
+    return sorted(unstrip(path, pattern) for path, info in listed.items() if info["type"] == kind)
 
 
 @dataclass(kw_only=True, slots=True)
 class LeftOut:
-    """What a walk passed by."""
+    """What a walk left out."""
 
     hidden: int = 0  # files and folders whose name begins with a dot
-    links: int = 0  # to a folder: back into a folder above them, or any of them where links are not followed
-    unreadable: list[str] = field(default_factory=list)  # folders with the reason
+    links: int = 0  # to folders: to one above the link, or all of them where links are not followed
+    unreadable: list[str] = field(default_factory=list)  # folders, each with the reason
 
 
 def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -> Iterator[str]:
-    """Paths of all files below the folder, relative to it, in no order. Hidden files and folders are left out.
+    """Paths of all files below the folder, relative to it, in no particular order, without hidden files and folders.
 
     Links to folders are followed as `find -L` follows them: a folder is read under each of its names, but not again
-    below itself. Raises ShardError if the folder itself cannot be read, or the disk fails.
+    below itself. Raises ShardError if the folder itself cannot be read, or if the disk fails.
     """
     left_out = left_out if left_out is not None else LeftOut()
     if is_url(folder):
         _, inner = filesystem(folder)
         inner = inner.rstrip("/")
-        for path in _remote(folder, lambda fs, inner: fs.find(inner)):
+        for path in remote(folder, lambda fs, inner: fs.find(inner)):
             relative = path[len(inner) :].lstrip("/")
             if any(part.startswith(".") for part in relative.split("/")):
                 left_out.hidden += 1
@@ -224,7 +250,7 @@ def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -
 
 
 def _true(look: Callable[[], bool]) -> bool:
-    """False for a link that leads to itself, where the system raises."""
+    """False for a link to itself, for which the system raises an error."""
     try:
         return look()
     except OSError:
@@ -237,7 +263,7 @@ def _identity(folder: str) -> tuple[int, int]:
 
 
 def _chain(folder: str, known: dict[str, tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
-    """A folder and those above it, by identity; None if one of them is below itself. `known` holds results."""
+    """A folder and those above it, by identity; None if one of them is below itself. `known` caches results."""
     if folder not in known:
         above = _chain(posixpath.dirname(folder), known) if folder != "/" else ()
         identity = _identity(folder)

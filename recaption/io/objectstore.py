@@ -1,10 +1,10 @@
 """The output on an object store, through fsspec: S3, Google Cloud Storage, and others without conditional writes.
 
-Every put is one PUT or one completed multipart upload, so a file appears whole or not at all. What a killed process
-leaves of a multipart upload is no file, but is paid for: give the bucket a lifecycle rule that ends such uploads.
+Every put is one PUT or one completed multipart upload, so a file appears whole or not at all. An upload that a killed
+process leaves incomplete is invisible but is charged for: give the bucket a lifecycle rule that aborts such uploads.
 
 Conditional writes are `If-None-Match: *` on S3 and `ifGenerationMatch=0` on Google Cloud Storage, which fsspec's
-`mode="create"` asks for. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+`mode="create"` requests. https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 """
 
 from __future__ import annotations
@@ -17,44 +17,35 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from recaption.errors import ConfigError, MissingExtra
+from recaption.errors import ConfigError, StoreError
+from recaption.io.files import S3, filesystem
 from recaption.io.retrying import retried
 from recaption.threads import each
 
 T = TypeVar("T")
-_S3 = ("s3", "s3a")
 _THREADS = 16  # files that are removed at a time
-_CONDITIONAL = (*_S3, "gs", "gcs", "memory")
+_CONDITIONAL = (*S3, "gs", "gcs", "memory")
 
 
 class ObjectStore:
-    """A prefix of a bucket. Failed calls are retried, since all calls can be repeated safely."""
+    """A prefix of a bucket. Failed calls are retried: all of them can be repeated safely."""
 
     ATTEMPTS = 7  # about 20 seconds of waiting in all
     FIRST_WAIT = 0.4  # seconds
 
     def __init__(self, url: str) -> None:
         """Raises ConfigError for an unknown kind of URL, MissingExtra where s3fs is not installed."""
-        import fsspec
-
-        protocol = url.split("://", 1)[0]
-        try:
-            self.fs, root = fsspec.core.url_to_fs(url)
-        except ImportError as error:
-            if protocol in _S3:
-                raise MissingExtra("s3fs", "s3") from error
-            raise ConfigError(f"cannot open the store {url!r}: {error}") from error
-        except ValueError as error:
-            raise ConfigError(f"cannot open the store {url!r}: {error}") from error
-        self.root = str(root).rstrip("/")
+        self.fs, root = filesystem(url, failure=ConfigError)
+        self.root = root.rstrip("/")
         self.url = url.rstrip("/")
-        self._is_s3 = protocol in _S3
+        protocol = url.split("://", 1)[0]
+        self._is_s3 = protocol in S3
         if self._is_s3:
-            # s3fs and botocore ask again by themselves, five times each: on top of ours that makes minutes of a wrong
-            # endpoint. Three are left, for a single part of a large upload.
+            # s3fs and botocore retry by themselves, five times each. With the retries here, a wrong endpoint would be
+            # noticed after minutes. Three attempts remain, for a single part of a large upload.
             self.fs.retries = 1
             self.fs.config_kwargs.setdefault("retries", {"mode": "standard", "total_max_attempts": 3})
-        # s3fs before 2024.12 hands `mode` on to S3, which knows no such thing.
+        # s3fs before 2024.12 passes `mode` on to S3, which refuses it.
         put = getattr(self.fs, "_pipe_file", self.fs.pipe_file)
         self.conditional = protocol in _CONDITIONAL and "mode" in inspect.signature(put).parameters
 
@@ -62,16 +53,16 @@ class ObjectStore:
         return f"{self.root}/{path}".rstrip("/")
 
     def _retried(
-        self, verb: str, path: str, call: Callable[[], T], kept: tuple[type[Exception], ...] = (FileNotFoundError,)
+        self, verb: str, path: str, call: Callable[[], T], expected: tuple[type[Exception], ...] = (FileNotFoundError,)
     ) -> T:
+        what = f"{verb} {self.url}/{path}".rstrip("/")
         return retried(
-            f"{verb} {self.url}/{path}".rstrip("/"),
             call,
             attempts=self.ATTEMPTS,
             first_wait=self.FIRST_WAIT,
-            passing=_passing,
-            why=lambda error: f"{type(error).__name__}: {error}",
-            kept=kept,
+            is_transient=_is_transient,
+            failure=lambda error, tries: StoreError(f"cannot {what}{tries}: {type(error).__name__}: {error}"),
+            expected=expected,
         )
 
     def local(self, path: str) -> Path | None:
@@ -80,7 +71,7 @@ class ObjectStore:
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
         if if_absent:
             return self._create(path, data)
-        self._retried("write", path, lambda: self.fs.pipe_file(self._at(path), data), kept=())
+        self._retried("write", path, lambda: self.fs.pipe_file(self._at(path), data), expected=())
         return True
 
     def _create(self, path: str, data: bytes) -> bool:
@@ -92,12 +83,12 @@ class ObjectStore:
             try:
                 self.fs.pipe_file(self._at(path), data, **options)
             except Exception as error:
-                if _says_exists(error):
+                if _is_refused(error):
                     raise FileExistsError(path) from error
                 raise
 
         try:
-            self._retried("write", path, create, kept=(FileExistsError,))
+            self._retried("write", path, create, expected=(FileExistsError,))
         except FileExistsError:
             # The file did not exist before. Another process wrote it, or our own first attempt (here or in the client)
             # did and its reply was lost. The content decides. If two processes write the same bytes at the same time,
@@ -110,7 +101,7 @@ class ObjectStore:
         return True
 
     def refuses_existing(self, path: str) -> bool:
-        """Whether conditional writes hold, tried on a file that is there: a store may ignore the condition.
+        """Whether conditional writes work, tested on an existing file: a store may ignore the condition.
 
         Raises StoreError.
         """
@@ -121,7 +112,7 @@ class ObjectStore:
             try:
                 self.fs.pipe_file(self._at(path), self.fs.cat_file(self._at(path)), mode="create")
             except Exception as error:
-                if _says_exists(error):
+                if _is_refused(error):
                     return True
                 raise
             return False
@@ -132,12 +123,12 @@ class ObjectStore:
         return Path(tempfile.gettempdir()) / f".tmp-recaption-{uuid.uuid4().hex}"
 
     def remove_temporaries(self) -> int:
-        """None are ever in the store: an object appears whole, and scratch files are local."""
+        """None: an object appears whole, and scratch files are local."""
         return 0
 
     def adopt(self, source: Path, path: str) -> bool:
         try:
-            self._retried("write", path, lambda: self.fs.put_file(str(source), self._at(path)), kept=())
+            self._retried("write", path, lambda: self.fs.put_file(str(source), self._at(path)), expected=())
         finally:
             source.unlink(missing_ok=True)
         return True
@@ -148,7 +139,7 @@ class ObjectStore:
     def exists(self, path: str) -> bool:
         def look() -> bool:
             self.fs.invalidate_cache(self._at(path))  # other processes write, too
-            # Not `exists`: fsspec's default one takes any failure for "no".
+            # Not `exists`: fsspec's default one returns False for any failure.
             return bool(self.fs.info(self._at(path))["type"] == "file")
 
         try:
@@ -177,23 +168,23 @@ class ObjectStore:
             yield from (name for full in found if (name := full.removeprefix(start)))  # a "folder" object has no name
 
     def _s3_start(self, prefix: str) -> str:
-        """What the keys of a folder's files begin with."""
+        """The prefix of the keys of a folder's files."""
         _, key, _ = self.fs.split_path(self._at(prefix))
         return f"{key}/" if key else ""
 
     def _s3_pages(self, prefix: str, **options: Any) -> Iterator[dict[str, Any]]:
-        """What S3 lists below a folder, a page of up to 1,000 at a time, so that a million keys take no memory."""
+        """The objects below a folder, in pages of up to 1,000, so that a million keys take no memory."""
         bucket, _, _ = self.fs.split_path(self._at(prefix))
-        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": self._s3_start(prefix), **options}
+        request: dict[str, Any] = {"Bucket": bucket, "Prefix": self._s3_start(prefix), **options}
         while True:
             try:
-                page = self._retried("list", prefix, lambda: self.fs.call_s3("list_objects_v2", **asked))
+                page = self._retried("list", prefix, lambda: self.fs.call_s3("list_objects_v2", **request))
             except FileNotFoundError:  # no such bucket
                 return
             yield page
             if not page.get("IsTruncated"):
                 return
-            asked["ContinuationToken"] = page["NextContinuationToken"]
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
     def _names(self, prefix: str, kind: str) -> Sequence[str]:
         def entries() -> list[str]:
@@ -239,14 +230,15 @@ class ObjectStore:
             self._retried("delete", name, lambda: self.fs.rm_file(name))
 
 
-def _passing(error: Exception) -> bool:
-    """Whether to retry. Each client has different errors, so all except known permanent ones count as temporary."""
-    # No such bucket, no right, and what the client cannot do at all.
+def _is_transient(error: Exception) -> bool:
+    """Each client has its own errors, so all except known permanent ones count as transient."""
+    # No such bucket, no permission, and what the client does not implement.
     return not isinstance(error, FileNotFoundError | PermissionError | NotImplementedError | TypeError)
 
 
-def _says_exists(error: Exception) -> bool:
-    """A conditional write was refused. S3 look-alikes leave out what s3fs knows that by: HTTP's 412 is the sign."""
+def _is_refused(error: Exception) -> bool:
+    """Whether a conditional write was refused. Stores that imitate S3 omit the error code that s3fs recognises; all of
+    them reply with HTTP status 412."""
     response = getattr(error.__cause__, "response", None)
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(response, dict) else None
     return isinstance(error, FileExistsError) or 412 in (status, getattr(error, "code", None))

@@ -1,8 +1,8 @@
 """The output store: files that appear whole or not at all, on local disks and on object stores.
 
 Paths are relative, `/`-separated. Locally a file is written under a temporary name, synced, and linked or renamed into
-place; on object stores it is one conditional PUT. Never a buffered remote `open("wb")`: that publishes what it has
-when it fails.
+place; on object stores it is one conditional PUT. A buffered remote `open("wb")` is never used: when it fails, it
+publishes what it has.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeVar
 
 from recaption.errors import StoreError, in_words
+from recaption.io.files import is_url
 from recaption.io.objectstore import ObjectStore
 from recaption.io.retrying import retried
 
 __all__ = ["LocalStore", "ObjectStore", "Store", "open_store"]
 
 T = TypeVar("T")
-_TMP = ".tmp-"  # no name of ours begins with it; lists leave it out, a crash may leave one behind
+_TMP = ".tmp-"  # prefix of temporary files, which a crash may leave behind; listings omit them
 
-# Errors of a network file system while a server restarts or a cable is bad. A full disk or a missing permission is
-# permanent.
-_PASSING = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
+# Errors of a network file system while a server restarts or a connection is bad. A full disk and a missing permission
+# are permanent.
+_TRANSIENT = {errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT}
 
 
 class Store(Protocol):
@@ -39,7 +40,8 @@ class Store(Protocol):
 
     @property
     def conditional(self) -> bool:
-        """Whether `if_absent` holds against others who put at the same moment; else it only looks before it writes."""
+        """Whether `if_absent` is atomic when several processes put the same file; otherwise it only checks before it
+        writes."""
         ...
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False) -> bool:
@@ -57,7 +59,7 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Paths of the files directly in the folder `prefix`, sorted; nothing if there is no such folder.
 
-        Holds names at most, never more of a file, so a million of them may lie there.
+        Memory holds the names only, so a folder may have a million files.
         """
         ...
 
@@ -66,7 +68,7 @@ class Store(Protocol):
         ...
 
     def delete(self, path: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
         ...
 
     def remove(self, folder: str) -> int:
@@ -96,7 +98,7 @@ class Store(Protocol):
 
 def open_store(url: str) -> Store:
     """The store at a local path or an fsspec URL such as `s3://bucket/prefix`."""
-    if "://" in url and not url.startswith("file://"):
+    if is_url(url):
         return ObjectStore(url)
     return LocalStore(url.removeprefix("file://"))
 
@@ -117,15 +119,14 @@ class LocalStore:
             raise StoreError(f"path {path!r} leaves the output")
         return self.root / path
 
-    def _retried(self, verb: str, target: Path, call: Callable[[], T], kept: tuple[type[Exception], ...] = ()) -> T:
+    def _retried(self, verb: str, target: Path, call: Callable[[], T], expected: tuple[type[Exception], ...] = ()) -> T:
         return retried(
-            f"{verb} {target}",
             call,
             attempts=self.ATTEMPTS,
             first_wait=self.FIRST_WAIT,
-            passing=lambda error: isinstance(error, OSError) and error.errno in _PASSING,
-            why=in_words,
-            kept=kept,
+            is_transient=lambda error: isinstance(error, OSError) and error.errno in _TRANSIENT,
+            failure=lambda error, tries: StoreError(f"cannot {verb} {target}{tries}: {in_words(error)}"),
+            expected=expected,
         )
 
     def local(self, path: str) -> Path | None:
@@ -136,7 +137,7 @@ class LocalStore:
         temporary = target.with_name(f"{_TMP}{uuid.uuid4().hex}")
 
         def write() -> None:
-            # From the start at every try: after a failed fsync the kernel may have dropped what it could not write.
+            # Every attempt writes the whole file: after a failed fsync the kernel may have dropped unwritten pages.
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(temporary, "wb") as file:
                 file.write(data)
@@ -155,7 +156,9 @@ class LocalStore:
         try:
             self._retried("write", target, lambda: target.parent.mkdir(parents=True, exist_ok=True))
             try:
-                _sync(source)  # once: if it fails, its bytes may be lost, and only who made them can make them again
+                _sync(
+                    source
+                )  # not retried: after a failure its bytes may be lost, and only the caller can write them again
             except OSError as error:
                 raise StoreError(f"cannot write {target}: {in_words(error)}") from error
             return self._publish(source, target, if_absent)
@@ -170,8 +173,8 @@ class LocalStore:
     def remove_temporaries(self) -> int:
         """Remove the temporary files that killed writers left; only for the holder of the output's lease.
 
-        Looks into the root and at most three folders below it, the parts of unfinished shards left out: they are
-        removed with their folder when the shard is compacted. Returns how many there were.
+        Searches the root and at most three levels of folders below it. Those of unfinished shards' parts are deeper:
+        they are removed with their folder when the shard is compacted. Returns the number of removed files.
         """
 
         def below(folder: Path, depth: int) -> int:
@@ -197,7 +200,7 @@ class LocalStore:
                 else:
                     temporary.replace(target)
             except OSError as error:
-                # A network file system may do it, lose the answer, ask again by itself and say that it failed.
+                # A network file system may succeed, lose the reply, repeat the call by itself and report a failure.
                 if _is(target, mine):
                     return True
                 if if_absent and isinstance(error, FileExistsError):
@@ -212,12 +215,12 @@ class LocalStore:
 
     def get(self, path: str) -> bytes:
         target = self._at(path)
-        return self._retried("read", target, target.read_bytes, kept=(FileNotFoundError,))
+        return self._retried("read", target, target.read_bytes, expected=(FileNotFoundError,))
 
     def exists(self, path: str) -> bool:
         target = self._at(path)
         try:
-            found = self._retried("look up", target, target.stat, kept=(FileNotFoundError, NotADirectoryError))
+            found = self._retried("look up", target, target.stat, expected=(FileNotFoundError, NotADirectoryError))
         except (FileNotFoundError, NotADirectoryError):
             return False
         return stat.S_ISREG(found.st_mode)
@@ -238,7 +241,7 @@ class LocalStore:
                 return sorted(entry.name for entry in entries if wanted(entry) and not entry.name.startswith(_TMP))
 
         try:
-            return self._retried("list", folder, names, kept=(FileNotFoundError, NotADirectoryError))
+            return self._retried("list", folder, names, expected=(FileNotFoundError, NotADirectoryError))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
@@ -252,12 +255,12 @@ class LocalStore:
         if not target.is_dir():
             return size
         self._retried("delete", target, lambda: _sync(target))
-        for where, _, names in os.walk(target, topdown=False):  # a link in it goes, not what it points at
+        for where, _, names in os.walk(target, topdown=False):  # links are removed, not their targets
             for name in names:
                 file = Path(where, name)
                 size += file.lstat().st_size
                 self._retried("delete", file, partial(file.unlink, missing_ok=True))
-        self._retried("delete", target, lambda: shutil.rmtree(target), kept=(FileNotFoundError,))
+        self._retried("delete", target, lambda: shutil.rmtree(target), expected=(FileNotFoundError,))
         return size
 
 
@@ -277,5 +280,5 @@ def _is(target: Path, file: os.stat_result) -> bool:
 
 
 def _remove(temporary: Path) -> None:
-    with suppress(OSError):  # it must not hide why the put failed
+    with suppress(OSError):  # must not hide the error of the put
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""A folder on a local disk for what is slow to get: whole remote files, up to a size, and indexes of tars.
+"""A cache on a local disk: whole remote files up to a total size, and indexes of tars.
 
-Processes of one machine share it. Files appear whole or not at all; the least recently used go first.
+The processes of a machine share it. Files appear whole or not at all; the least recently used are removed first.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-_INDEX: Final = ".npy"  # these are small and stay
+_INDEX: Final = ".npy"  # small; never removed
 
 
 class Cache:
-    """`most_bytes` bounds the files of `file`; one larger than that is kept alone."""
+    """`most_bytes` limits the size of remote files; a file larger than that is kept alone."""
 
     def __init__(self, folder: str | Path, most_bytes: int) -> None:
         self._folder, self._most = Path(folder).expanduser().absolute(), most_bytes
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def file(self, url: str, size: Callable[[], int], download: Callable[[str], None]) -> str:
-        """The local copy of what lies at `url`, which never changes; `download` writes it to a path. Raises OSError."""
+        """The path of the local copy of `url`, which never changes; `download` writes it to a path. Raises OSError."""
         path = self._folder / f"{_digest(url)}-{url.rpartition('/')[2][-80:]}"
         if not self._used(path):
             with self._alone(path):
@@ -37,8 +37,7 @@ class Cache:
         return str(path)
 
     def array(self, key: str, make: Callable[[], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """The array of this key, mapped from disk; made if it is not there. The key has to change with what it is made
-        of."""
+        """The array of this key, mapped from disk; `make` makes it once. The key must change with the content."""
         path = self._folder / f"{_digest(key)}{_INDEX}"
         if not path.exists():
             with self._alone(path):
@@ -55,7 +54,7 @@ class Cache:
 
     def _used(self, path: Path) -> bool:
         try:
-            os.utime(path)  # what was used last is seen by the time
+            os.utime(path)  # the time of the last use
         except FileNotFoundError:
             return False
         return True
@@ -73,7 +72,7 @@ class Cache:
         for _, bytes, path in sorted(kept):
             if held + size <= self._most:
                 break
-            path.unlink(missing_ok=True)  # who has it open reads on
+            path.unlink(missing_ok=True)  # processes that have it open can still read it
             held -= bytes
 
     def _put(self, path: Path, write: Callable[[Path], None]) -> None:
@@ -86,7 +85,7 @@ class Cache:
 
     @contextmanager
     def _alone(self, path: Path) -> Iterator[None]:
-        """One process of this machine at a time gets a file; the others wait for it."""
+        """One process of this machine at a time makes a file; the others wait."""
         lock = path.with_name(f".{path.name}.lock")
         with lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

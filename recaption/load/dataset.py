@@ -30,8 +30,8 @@ from recaption.load.shards import Indexed, Sample, Shards, Tars
 import torch  # isort: skip - after .resumable, which raises MissingExtra without torch
 from torch.utils.data import get_worker_info  # isort: skip
 
-_TRIES: Final = 16  # replacements tried for one unreadable sample before the dataset counts as broken
-_QUIET: Final = 60.0  # seconds between two warnings about skipped samples
+_TRIES: Final = 16  # replacements tried for one unreadable sample before an error is raised
+_QUIET: Final = 60.0  # seconds between warnings about skipped samples
 
 _log = logging.getLogger("recaption.load")
 
@@ -116,7 +116,7 @@ class CaptionDataset(ResumableDataset):
         return {**made, "step": step, "epoch": epoch}
 
     def at(self, numbers: npt.NDArray[np.int64]) -> tuple[list[int], list[int]]:
-        """Epoch and index of the samples with these numbers, counted on and on over all epochs, none left out."""
+        """Epoch and index of the samples with these numbers, counted over all epochs without dropped samples."""
         epochs, positions = np.divmod(numbers, self.steps.samples)
         found = np.empty_like(numbers)
         for epoch in np.unique(epochs).tolist():
@@ -130,34 +130,34 @@ class CaptionDataset(ResumableDataset):
         indices: Sequence[int],
         mask: npt.NDArray[np.bool_],
     ) -> Batch:
-        """These samples in these epochs, as a batch of whatever size without `step` and `epoch`."""
+        """These samples in these epochs, as a batch of any size, without `step` and `epoch`."""
         with preserved_globals(self._transform is not None and get_worker_info() is None):
             return self._load(step, epochs, indices, mask)
 
     def _load(self, step: int, epochs: Sequence[int], indices: Sequence[int], mask: npt.NDArray[np.bool_]) -> Batch:
-        # all reading first, then all decoding: neither throws the other out of the processor's caches
+        # first all reading, then all decoding: alternating between them would evict the processor's caches
         slots = [_Slot(epoch, index) for epoch, index in zip(epochs, indices, strict=True)]
         for slot in slots:
             self._fill(slot, step)
         images = pixels.Stack(len(slots))
         for slot in slots:
             images.add(self._image(slot, step))
-        said, drawn = self._texts([slot.sample for slot in slots], [slot.drawn for slot in slots])
+        made_texts, drawn = self._texts([slot.sample for slot in slots], [slot.drawn for slot in slots])
         records = [slot.sample.record for slot in slots]
         made: Batch = {
             "images": images.whole(),
-            **said,
+            **made_texts,
             **texts.provenance(records, drawn, self.generations),
             "index": torch.tensor([slot.index for slot in slots]),
             "mask": torch.from_numpy(mask & [not slot.failed for slot in slots]),
             "skipped": sum(slot.failed for slot in slots),
         }
         if self._strings:
-            made |= {"keys": [record.key for record in records], "strings": [[o.text for o in of] for of in drawn]}
+            made |= {"keys": [record.key for record in records], "strings": [[one.text for one in of] for of in drawn]}
         return made
 
     def sample(self, index: int) -> Sample:
-        """A sample by its number: the record, and the bytes of the image. Raises DatasetError."""
+        """A sample by its number: the record, and the bytes of the image. Raises IndexError, DatasetError."""
         if not 0 <= index < self.steps.samples:
             raise IndexError(f"sample {index} of {self.steps.samples}")
         file = bisect_right(self._ends, index)
@@ -196,7 +196,7 @@ class CaptionDataset(ResumableDataset):
     def _decoded(self, sample: Sample) -> Any:
         try:
             return pixels.decoded(sample.image, self._decode, sample.orientation)
-        except Exception as error:  # Pillow has many, and a decoder of the user's has others
+        except Exception as error:  # Pillow and the user's decoder have different errors
             what = f"the image does not decode: {type(error).__name__}: {error}"
             raise DatasetError(what, key=sample.record.key, shard=sample.record.shard) from error
 
@@ -205,7 +205,7 @@ class CaptionDataset(ResumableDataset):
         if self._on_error == "raise":
             raise error
         if slot.failed == _TRIES:
-            raise DatasetError(f"none of {_TRIES + 1} samples could be read; the last: {error}") from error
+            raise DatasetError(f"none of {_TRIES + 1} samples could be read; the last error: {error}") from error
         self._report(error)
         slot.index = mix(self.seed, slot.epoch, slot.index, slot.failed) % self.steps.samples
         slot.failed += 1
@@ -217,7 +217,7 @@ class CaptionDataset(ResumableDataset):
     def _report(self, error: DatasetError) -> None:
         self._unreported += 1
         if time.monotonic() - self._warned >= _QUIET:
-            _log.warning("skipped %d samples that cannot be read; the last: %s", self._unreported, error)
+            _log.warning("skipped %d samples that cannot be read; the last error: %s", self._unreported, error)
             self._warned, self._unreported = time.monotonic(), 0
 
     def _identity(self) -> dict[str, int]:
@@ -240,14 +240,14 @@ def _open_shards(layout: Layout, files: Files, config: LoaderConfig) -> Shards:
 def _suggested_policy(layout: Layout) -> Policy:
     if not layout.manifest:
         raise UserError(
-            "tars that recaption did not write suggest no policy. Give one, for example "
+            "tars that recaption did not write have no default policy. Give one, for example "
             "policy=recaption.load.policy.raw()"
         )
     return from_manifest(layout.manifest["sampling"])
 
 
 def _rank_and_world_size(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Rank and world size: as given, of torch.distributed, of the environment, or 0 of 1. Raises UserError."""
+    """Rank and world size: as given, from torch.distributed, from the environment, or 0 of 1. Raises UserError."""
     if (rank is None) != (world_size is None):
         raise UserError("give rank and world_size together, or neither")
     if rank is None or world_size is None:

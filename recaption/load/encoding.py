@@ -1,4 +1,4 @@
-"""Token ids of texts: tokenised by what the user gave, or composed from the ids that are stored with a build."""
+"""Token ids of texts: made by the user's tokenizer, or composed from the ids that are stored with a build."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from recaption.tokenizer import OPEN_CLIP, column_name, frame, load_tokenizer
 from recaption.types import Record
 
 _PADS: Final = ("[PAD]", "<pad>", "<|pad|>")
-_OPEN = 256  # mapped files, or whole ones that were fetched from a URL
+_OPEN = 256  # files that are mapped, or were read whole from a URL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoder:
-    """Makes ids without start and end tokens, so that what is too long can be cut between sentences."""
+    """Makes ids without start and end tokens, so that long texts can be cut between sentences."""
 
     encode: Callable[[Sequence[str]], Sequence[Sequence[int]]]
     start: tuple[int, ...]
     end: tuple[int, ...]
     pad: int
-    name: str | None = None  # of its ids in a build, where it was given by name
+    name: str | None = None  # of its ids in a build, if the tokenizer was given by name
     sha256: str | None = None
 
 
 def encoder_for(given: Any) -> Encoder | None:
-    """None for a callable of which nothing is known but that it makes ids [n, L].
+    """The encoder for a tokenizer; None for any other callable, which makes ids [n, L] itself.
 
-    A name is one of `recaption.tokenizer`: `clip`, `siglip`, a tokenizers JSON file, a hub id. Fast tokenizers of
-    transformers run without Python; SimpleTokenizer of open_clip is asked text by text, as open_clip does.
-    Raises ConfigError for a name that leads to none.
+    Names are those of `recaption.tokenizer`: `clip`, `siglip`, a tokenizers JSON file, a hub id. Fast tokenizers of
+    transformers run without Python; SimpleTokenizer of open_clip is called text by text, as open_clip does.
+    Raises ConfigError for an unknown name.
     """
     if isinstance(given, str):
         made, digest = load_tokenizer(given, setting="tokenizer", extra="train")
@@ -59,7 +59,7 @@ def encoder_for(given: Any) -> Encoder | None:
 
 
 def _copied(tokenizer: Any) -> Any:
-    """Without truncation and padding, which belong to the one that was given."""
+    """A copy without truncation and padding; the given tokenizer is not changed."""
     from tokenizers import Tokenizer
 
     made = Tokenizer.from_str(tokenizer.to_str())
@@ -94,20 +94,20 @@ class _TextByText:
 
 
 class StoredIds:
-    """Of one tokenizer. Local files are mapped; of URLs whole files are fetched, through the cache if there is one."""
+    """The stored ids of one tokenizer. Local files are mapped; remote ones are read whole, through a cache if given."""
 
     def __init__(self, layout: Layout, files: Files, name: str) -> None:
         listed = {str(one["name"]): one for one in layout.manifest.get("token_ids", ())}
         if name not in listed:
-            there = f"it has those of {', '.join(listed)}" if listed else "it has none"
+            known = f"it has those of {', '.join(listed)}" if listed else "it has none"
             raise UserError(
-                f"there are no token ids {name!r} in this build; {there}. Name the tokenizer in output.token_ids and "
+                f"there are no token ids {name!r} in this build; {known}. Name the tokenizer in output.token_ids and "
                 "build again (no GPU is needed), or leave token_ids out"
             )
         try:
             self.facts = TokenizerFacts.from_json(listed[name])
         except (KeyError, TypeError) as error:
-            raise DatasetError(f"token_ids of the manifest is not that of {name!r}: {error!r}") from error
+            raise DatasetError(f"token_ids of the manifest does not describe {name!r}: {error!r}") from error
         self._files, self._kept = files, LruCache(_OPEN)
         self._paths = [
             (join(layout.root, tokens_file(file.path.removeprefix(f"{layout.root}/"), name)), file.shard)
@@ -115,7 +115,7 @@ class StoredIds:
         ]
 
     def of(self, file: int, row: int) -> SampleIds:
-        """Raises DatasetError where the file is missing, broken, or has no such row."""
+        """The ids of a sample. Raises DatasetError if the file is missing or broken, or has no such row."""
         tokens: TokenIds = self._kept.get(file, lambda: self._open(file))
         try:
             return tokens.of(row)
@@ -133,19 +133,19 @@ class StoredIds:
 
 
 def text_offsets(record: Record) -> list[int]:
-    """The number of each caption's first text among those that have ids (recaption.tokenids.texts_of), and behind them
-    how many there are."""
+    """The number of each caption's first text among those with ids (recaption.tokenids.texts_of), then the count
+    of all."""
     return [0, *accumulate(len(caption.sub_captions) or 1 for caption in record.captions)]
 
 
 def compose(record: Record, drawn: DrawnText, first: Sequence[int]) -> list[Piece] | None:
-    """A text as stored ones joined by one space, `first` being `text_offsets(record)`; a whole caption is all of its
+    """A text as stored texts joined by one space. `first` is `text_offsets(record)`; a whole caption is all of its
     sub-captions.
 
-    None where the text is not so made of its parts: it has to be tokenised. Looks at the text itself, so that no
-    policy, whatever it does to its sentences, gets the ids of another text.
+    None if the text is not made of its parts in this way and must be tokenised. The text itself is compared, so a
+    policy that changes its sentences never gets the ids of another text.
     """
-    captions, said = record.captions, drawn.text
+    captions, text = record.captions, drawn.text
     parts: Sequence[tuple[int, int]] = drawn.parts
     if len(parts) == 1 and parts[0][1] == WHOLE:
         n = parts[0][0]
@@ -155,33 +155,33 @@ def compose(record: Record, drawn: DrawnText, first: Sequence[int]) -> list[Piec
     for n, idx in parts:
         subs = captions[n].sub_captions
         if 0 <= idx < len(subs):
-            number, text = first[n] + idx, subs[idx].text
+            number, part = first[n] + idx, subs[idx].text
         elif idx == WHOLE and not subs:
-            number, text = first[n], captions[n].text
+            number, part = first[n], captions[n].text
         else:
             return None
         if made:
-            if not said.startswith(" ", at):
+            if not text.startswith(" ", at):
                 return None
             at += 1
         change = 0
-        if said.startswith(text, at):
-            at += len(text)
-            if said.startswith(".", at):
+        if text.startswith(part, at):
+            at += len(part)
+            if text.startswith(".", at):
                 change = TAKES_STOP
                 at += 1
-        elif text[-1:] == "." and said.startswith(text[:-1], at):
+        elif part[-1:] == "." and text.startswith(part[:-1], at):
             change = LOSES_STOP
-            at += len(text) - 1
+            at += len(part) - 1
         else:
             return None
         made.append((number, change))
-    return made if made and at == len(said) else None
+    return made if made and at == len(text) else None
 
 
 def shortened(record: Record, drawn: DrawnText) -> Iterator[DrawnText]:
-    """The text without its last sentence, without its last two, … down to the first alone. Nothing where it is one
-    sentence, or is not made of its sentences in a way that is known here."""
+    """The text without its last sentence, without its last two, and so on down to the first. Nothing for a single
+    sentence, or if the policy joined the sentences in an unknown way."""
     parts = drawn.parts
     if len(parts) == 1 and parts[0][1] == WHOLE:
         caption = record.captions[parts[0][0]]

@@ -1,4 +1,4 @@
-"""Byte ranges of files, on local disks and behind fsspec URLs. A few files are kept open in each process."""
+"""Reads ranges of files, on local disks and behind fsspec URLs. Each process keeps some files open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from recaption.io.files import is_url
+from recaption.errors import ShardError
+from recaption.io import files
+from recaption.io.files import is_url, remote
 from recaption.load.cache import Cache
 
 _OPEN: Final = 128  # files kept open; a full shuffle goes through all shards, and opening one costs some 10 us
@@ -18,20 +20,20 @@ _OPEN: Final = 128  # files kept open; a full shuffle goes through all shards, a
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expected:
-    """What a file has to be when it is opened: `size` in bytes, and `sha256` (hex) where the content is checked too."""
+    """The size in bytes that a file must have when it is opened, and the sha256 (hex) if its content is checked."""
 
     size: int
     sha256: str | None = None
 
 
 class Files:
-    """Reads whole files and ranges. Everything raises OSError, FileNotFoundError where there is no such file.
+    """Reads whole files and ranges. All methods raise OSError, and FileNotFoundError for a missing file.
 
-    A file that `expect` names is checked when it is opened: its size always, and its content once in each process
-    where a sha256 is given.
+    A file passed to `expect` is checked when it is opened: its size always, and its content once per process if a
+    sha256 is given.
 
-    With a cache, remote files are fetched whole when a range of them is asked for; else ranges are requested.
-    May be pickled and forked: each process opens its own.
+    With a cache, the first read of a range fetches the whole remote file; without one, only the range is requested.
+    Instances can be pickled and forked: each process opens its own files.
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
@@ -40,7 +42,7 @@ class Files:
         self._forget()
 
     def expect(self, expected: Mapping[str, Expected]) -> None:
-        """What the files at these paths have to be."""
+        """Set the expected size and content of the files at these paths."""
         self._expected = expected
 
     def read(self, path: str) -> bytes:
@@ -51,7 +53,7 @@ class Files:
         return Path(path).read_bytes()
 
     def pread(self, path: str, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset`, less where the file ends before."""
+        """`size` bytes from `offset`; fewer where the file ends before."""
         if is_url(path) and self.cache is None:
             self._check(path)
             return self._remote(path, lambda fs, name: fs.cat_file(name, start=offset, end=offset + size))
@@ -68,7 +70,7 @@ class Files:
         return Path(path).stat().st_size
 
     def open(self, path: str) -> BinaryIO:
-        """A file to read and seek in; remote ones are read ahead. The caller closes it."""
+        """Open a file for reading and seeking; remote ones are read ahead. The caller closes it."""
         self._check(path)
         return self._unchecked(path)
 
@@ -80,33 +82,11 @@ class Files:
             return made
         return open(path, "rb")
 
-    def exists(self, path: str) -> bool:
-        if is_url(path):
-            return bool(self._remote(path, lambda fs, name: fs.exists(name)))
-        return Path(path).exists()
-
-    def is_folder(self, path: str) -> bool:
-        if is_url(path):
-            return bool(self._remote(path, lambda fs, name: fs.isdir(name)))
-        return Path(path).is_dir()
-
-    def glob(self, pattern: str) -> list[str]:
-        """Paths that match, sorted; as URLs where the pattern is one. Names that begin with a dot are left out: they
-        are work in progress."""
-        if is_url(pattern):
-            found = self._remote(pattern, lambda fs, name: [fs.unstrip_protocol(path) for path in fs.glob(name)])
-        else:
-            import glob
-
-            found = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
-        return sorted(path for path in found if not path.rpartition("/")[2].startswith("."))
-
     def stamp(self, path: str) -> str:
-        """Changes when the file does, as far as can be seen without reading it."""
+        """A text that changes when the file changes, without reading it."""
         if is_url(path):
             return str(self._remote(path, lambda fs, name: fs.ukey(name)))
-        found = Path(path).stat()
-        return f"{found.st_size}-{found.st_mtime_ns}"
+        return str(files.stamp(path))
 
     def close(self) -> None:
         for file in self._files.values():
@@ -115,7 +95,7 @@ class Files:
 
     def _opened(self, path: str) -> int:
         if self._process != os.getpid():
-            self._forget()  # the parent's are the parent's to close
+            self._forget()  # the parent process closes its own files
         file = self._files.get(path)
         if file is None:
             if len(self._files) >= _OPEN:
@@ -128,7 +108,7 @@ class Files:
         return file
 
     def local(self, path: str) -> str:
-        """Where the file lies on a local disk; remote ones are fetched whole, which needs a cache."""
+        """The path of the file on a local disk; a remote file is fetched whole, which needs a cache."""
         if self.cache is None or not is_url(path):
             return path
         return self.cache.file(
@@ -138,7 +118,7 @@ class Files:
         )
 
     def _check(self, path: str) -> None:
-        """Raises OSError where a file is not what it has to be."""
+        """Raises OSError if a file is not as expected."""
         expected = self._expected.get(path)
         if expected is None or path in self._checked:
             return
@@ -146,7 +126,7 @@ class Files:
         if size != expected.size:
             raise OSError(
                 f"{path} has {size:,} bytes, and {expected.size:,} were expected: it was cut off or replaced. Copy it "
-                "again, or open the dataset anew if the change is meant"
+                "again, or open the dataset again if the change is intended"
             )
         if expected.sha256 is not None and path not in self._verified:
             if self.sha256(path) != expected.sha256:
@@ -157,31 +137,25 @@ class Files:
         self._checked.add(path)
 
     def sha256(self, path: str) -> str:
-        """Of the whole content, in hex."""
+        """The sha256 of the whole content, in hex."""
         digest = hashlib.sha256()
         with self._unchecked(path) as opened:
             while piece := opened.read(1 << 20):
                 digest.update(piece)
         return digest.hexdigest()
 
-    def _remote(self, path: str, ask: Callable[[Any, str], Any]) -> Any:
-        import fsspec
-
+    def _remote(self, path: str, call: Callable[[Any, str], Any]) -> Any:
         try:
-            fs, name = fsspec.core.url_to_fs(path)  # which keeps file systems, one per process
-            return ask(fs, name)
-        except OSError:
-            raise
-        except ImportError:
-            raise
-        except Exception as error:  # back ends have errors of their own
-            raise OSError(f"{type(error).__name__}: {error}") from error
+            return remote(path, call)
+        except ShardError as error:
+            cause = error.__cause__
+            raise cause if isinstance(cause, OSError) else OSError(str(error)) from error
 
     def _forget(self) -> None:
         self._process = os.getpid()
         self._files: OrderedDict[str, int] = OrderedDict()
-        self._checked: set[str] = set()  # files found as expected since they were opened
-        self._verified: set[str] = set()  # and whose content was read to see that
+        self._checked: set[str] = set()  # open files that were as expected
+        self._verified: set[str] = set()  # files whose content was as expected
 
     def __getstate__(self) -> dict[str, Any]:
         return {"cache": self.cache, "expected": self._expected}
@@ -191,7 +165,9 @@ class Files:
         self._forget()
 
     def __del__(self) -> None:
-        if os is not None and self._process == os.getpid():  # at the very end modules are None, and files closed
+        if (
+            os is not None and self._process == os.getpid()
+        ):  # when the interpreter exits, modules are None and files closed
             self.close()
 
 

@@ -1,4 +1,4 @@
-"""Finds what can be loaded at a path: a build of recaption, or tars of anybody's."""
+"""Finds the data to load at a path: a build of recaption, or other tars."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
 from recaption.errors import DatasetError, UserError
-from recaption.io.files import is_url
+from recaption.io.files import absolute, is_folder, is_url, matches
 from recaption.load.files import Expected, Files, join
-from recaption.output.paths import CURRENT, DATASET, INDEX, MANIFEST, build_folder
+from recaption.output.locate import Location, locate
+from recaption.output.paths import INDEX, MANIFEST
 from recaption.types import SCHEMA_VERSION
 
 Format = Literal["webdataset", "sidecar", "parquet", "tars"]
@@ -26,29 +26,29 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataFile:
-    """A file with samples. `samples` is None where it has to be counted (tars of others)."""
+    """A file with samples. `samples` is None if they have to be counted (tars without a manifest)."""
 
     shard: str
     path: str
-    samples: int | None  # usable ones of the split
-    rows: int | None  # all; more than `samples` in a sidecar
-    identity: str  # changes when the file does: its sha256, or its size where no more is known
+    samples: int | None  # usable samples of the split
+    rows: int | None  # all rows; more than `samples` in a sidecar
+    identity: str  # its sha256, or its size if the sha256 is unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """What there is to load. `manifest` is that of the build without its shards; empty for tars of others."""
+    """The data to load. `manifest` is the build's, without its shards; empty for tars without a manifest."""
 
     format: Format
     root: str
-    out: str | None  # the output folder that the build lies in, where the source's index is
+    out: str | None  # the build's output folder, if it has the index of the source
     files: tuple[DataFile, ...]
     manifest: Mapping[str, Any]
     expected: Mapping[str, Expected]
-    """Of each file that is read by ranges (data, tar indexes, token ids): what it has to be when it is opened."""
+    """Size and sha256 of each file that is read by ranges (data, tar indexes, token ids)."""
 
     def fingerprint(self, split: str, samples: Sequence[int]) -> int:
-        """Of the samples and their order, below 2^63: changes when any file does."""
+        """A number below 2^63 that identifies the samples and their order: it changes when a file changes."""
         digest = hashlib.sha256(f"{self.format}\n{split}\n".encode())
         for file, count in zip(self.files, samples, strict=True):
             digest.update(f"{file.shard}\t{count}\t{file.identity}\n".encode())
@@ -56,26 +56,26 @@ class Layout:
 
 
 def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify = "size") -> Layout:
-    """What lies at `path`: an output, `OUT/dataset`, a build's folder, or tars (a file, a folder, a pattern or a list).
+    """The data at `path`: an output, `OUT/dataset`, a build's folder, or tars (a file, a folder, a pattern or a list).
 
-    `verify`: see `CaptionDataset`. With "sha256", tars without a manifest are read whole here.
+    `verify`: see `LoaderConfig`. With "sha256", tars without a manifest are read whole here.
 
-    Raises UserError where there is nothing to load, DatasetError for a build that is unfinished or newer.
+    Raises UserError if there is nothing to load, DatasetError for a build that is unfinished or newer.
     """
     if isinstance(path, str):
-        root = _resolved(path)
-        build = _build(root, files)
-        if build is not None:
-            return _of_build(build, split, files, verify)
-        tars = list(_tars(root, files))
+        found = locate(path)
+        if found.build is not None:
+            return _of_build(found, found.build.url, split, files, verify)
+        root = absolute(path)
+        tars = list(_tars(root))
         if not tars:
             raise UserError(
-                f"nothing to load at {path}: no manifest.json of a finished build and no .tar is there. Give the "
+                f"nothing to load at {path}: there is no finished build (manifest.json) and no .tar. Give the "
                 "folder that output.path of the pipeline names, a folder of tars, or a pattern such as "
                 "data/{00000..00063}.tar"
             )
     else:
-        root, tars = "", [one for given in path for one in _tars(given.removeprefix("file://"), files)]
+        root, tars = "", [one for given in path for one in _tars(given.removeprefix("file://"))]
         if not tars:
             raise UserError(f"nothing to load: no .tar is at {', '.join(path) or 'an empty list of paths'}")
     made, expected = [], {}
@@ -91,27 +91,7 @@ def find(path: str | Sequence[str], split: str, files: Files, *, verify: Verify 
     return Layout(format="tars", root=root, out=None, files=tuple(made), manifest={}, expected=expected)
 
 
-def _resolved(path: str) -> str:
-    """Without links: when OUT/dataset is pointed at another build, who reads this one goes on with it."""
-    given = path.removeprefix("file://")
-    if is_url(given) or not Path(given).expanduser().exists():
-        return given.rstrip("/")
-    return str(Path(given).expanduser().resolve())
-
-
-def _build(root: str, files: Files) -> str | None:
-    """The folder of the build at `root` that is published, or `root` itself if it is a build."""
-    for folder in (root, join(root, DATASET)):
-        if files.exists(join(folder, MANIFEST)):
-            return _resolved(folder)
-    try:
-        current = files.read(join(root, CURRENT)).decode().strip()
-    except OSError:
-        return None
-    return join(root, build_folder(current.rpartition("/")[2]))
-
-
-def _of_build(root: str, split: str, files: Files, verify: Verify) -> Layout:
+def _of_build(found: Location, root: str, split: str, files: Files, verify: Verify) -> Layout:
     where = join(root, MANIFEST)
     try:
         manifest = orjson.loads(files.read(where))
@@ -135,12 +115,12 @@ def _of_build(root: str, split: str, files: Files, verify: Verify) -> Layout:
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"{where} is not a manifest: {error!r}") from error
     if not made:
-        there = ", ".join(f"{name} {count}" for name, count in manifest["splits"].items())
-        raise UserError(f"{root} has no sample in split {split!r}; it has {there}")
+        listed = ", ".join(f"{name} {count}" for name, count in manifest["splits"].items())
+        raise UserError(f"{root} has no sample in split {split!r}; it has {listed}")
     return Layout(
         format=manifest["format"],
         root=root,
-        out=_output_of(root, files),
+        out=found.out.url if found.out and INDEX in found.out.folders("") else None,
         files=made,
         manifest=manifest,
         expected=expected,
@@ -165,28 +145,19 @@ def _data_files(root: str, format: str, shards: Sequence[Mapping[str, Any]], spl
                 )
 
 
-def _output_of(root: str, files: Files) -> str | None:
-    """OUT of OUT/builds/<build> or OUT/dataset."""
-    parent = root.rpartition("/")[0]
-    for folder in (parent, parent.rpartition("/")[0]):
-        if folder and files.is_folder(join(folder, INDEX)):
-            return folder
-    return None
-
-
-def _tars(given: str, files: Files) -> Iterator[str]:
+def _tars(given: str) -> Iterator[str]:
     """The tars of a file, a folder or a pattern with ranges in braces and globs, in order."""
     for path in _ranges(given):
         if any(char in path for char in "*?["):
-            found = files.glob(path)
+            found = _visible(path)
             _refuse_compressed(found)
             yield from found
-        elif _COMPRESSED.search(path) and not files.is_folder(path):
+        elif _COMPRESSED.search(path) and not is_folder(path):
             _refuse_compressed([path])
         elif path.endswith(".tar"):
             yield path
-        elif files.is_folder(path):
-            found = files.glob(join(path, "*"))
+        elif is_folder(path):
+            found = _visible(join(path, "*"))
             plain = [one for one in found if one.endswith(".tar")]
             _refuse_compressed([one for one in found if _COMPRESSED.sub(".tar", one) not in plain])
             yield from plain
@@ -194,14 +165,19 @@ def _tars(given: str, files: Files) -> Iterator[str]:
             raise UserError(f"{given}: neither a .tar nor a folder. Ranges are written {{00000..00063}}")
 
 
+def _visible(pattern: str) -> list[str]:
+    """The files that match; names that begin with a dot are unfinished files."""
+    return [path for path in matches(pattern) if not path.rpartition("/")[2].startswith(".")]
+
+
 def _refuse_compressed(paths: Sequence[str]) -> None:
-    """Raises UserError where there are compressed tars: samples are read at random, which compression prevents."""
+    """Raises UserError for compressed tars: samples are read in random order, which compression prevents."""
     found = [path for path in paths if _COMPRESSED.search(path)]
     if found:
         more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
         raise UserError(
-            f"{found[0]}{more}: compressed tars are not supported, because samples are read at random. Decompress them "
-            "(for gzip: gunzip FILE.tar.gz; a .tgz becomes a .tar) and give the .tar files"
+            f"{found[0]}{more}: compressed tars are not supported, because samples are read in random order. "
+            "Decompress them (for gzip: gunzip FILE.tar.gz; a .tgz becomes a .tar) and give the .tar files"
         )
 
 

@@ -1,4 +1,4 @@
-"""Several datasets in one: which slot of a step is whose, by arithmetic."""
+"""Mixes several datasets. The dataset of each slot in a step is computed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recaption.load.resumable import Batch, BatchSchedule, ResumableDataset
 
 import torch  # isort: skip - after .dataset, which says what to install where it is missing
 
-_PERIOD: Final = 1 << 14  # slots after which the datasets take turns as before; shares are kept to one in so many
+_PERIOD: Final = 1 << 14  # slots after which the schedule repeats; the resolution of the shares
 
 
 class Mixture(ResumableDataset):
@@ -27,16 +27,16 @@ class Mixture(ResumableDataset):
         >>> for batch in loader(mixed, num_workers=8): ...
 
     `datasets`: training datasets with the same batch_size, rank and world_size, and texts of the same K and length; the
-        weights are shares of the samples, whatever they sum to. Each is gone through again and again, every sample once
-        in each of its own epochs.
-    `epoch_samples`: samples that are called an epoch of the mixture; default: as many as all datasets have.
-    `epochs`: as in CaptionDataset, of these.
+        weights are shares of the samples and may have any sum. Each dataset is repeated, with every sample once in each
+        of its own epochs.
+    `epoch_samples`: the size of an epoch of the mixture; default: the samples of all datasets.
+    `epochs`: as in CaptionDataset, in epochs of the mixture.
 
-    A batch is that of a CaptionDataset, with `dataset` int64 [B]: which of `datasets` a sample is from, so that
-    `mixed.datasets[d].sample(index)` leads to the record; `generation` counts in this mixture's `generations`.
+    A batch is like that of a CaptionDataset, with `dataset` int64 [B], the number of each sample's dataset:
+    `mixed.datasets[d].sample(index)` has its record. `generation` refers to this mixture's `generations`.
 
-    Within a global batch the samples are in random order. The sample at (step, slot) follows from the seed, the global
-    batch and the datasets alone. Raises UserError for what does not go together.
+    Within a global batch the samples are in random order. The sample at (step, slot) depends only on the seed, the
+    global batch and the datasets. Raises UserError if the datasets cannot be mixed.
     """
 
     def __init__(
@@ -54,15 +54,17 @@ class Mixture(ResumableDataset):
         for n, dataset in enumerate(self.datasets):
             if dataset.split != "train":
                 raise UserError(
-                    f"dataset {n} has split {dataset.split!r}; training sets are mixed: evaluate each alone"
+                    f"dataset {n} has split {dataset.split!r}; only training data can be mixed. "
+                    "Evaluate each dataset separately"
                 )
             mine, theirs = ((d.steps.batch_size, d.rank, d.steps.world_size) for d in (first, dataset))
             if mine != theirs:
                 raise UserError(
-                    f"dataset {n} has batch_size, rank and world_size {theirs}, dataset 0 has {mine}; give all the same"
+                    f"dataset {n} has batch_size, rank and world_size {theirs}, dataset 0 has {mine}; "
+                    "give all datasets the same"
                 )
         if epoch_samples is not None and epoch_samples < 1:
-            raise UserError(f"epoch_samples is {epoch_samples}; it has to be at least 1")
+            raise UserError(f"epoch_samples is {epoch_samples}; it must be at least 1")
         steps = BatchSchedule(
             samples=epoch_samples or sum(dataset.steps.samples for dataset in self.datasets),
             batch_size=first.steps.batch_size,
@@ -77,7 +79,7 @@ class Mixture(ResumableDataset):
         self._renumbered = [torch.tensor([*(numbers[g] for g in d.generations), -1]) for d in self.datasets]
 
     def batch(self, step: int) -> Batch:
-        """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        """The batch of this rank at a global step, counted from 0 over all epochs. Stateless."""
         whose, numbers = self._slots(step)
         made, places = [], []
         for n, dataset in enumerate(self.datasets):
@@ -96,8 +98,8 @@ class Mixture(ResumableDataset):
         }
 
     def _slots(self, step: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Of this rank's slots in a global step: the dataset [B], and the number among that dataset's samples [B],
-        counted over all of its epochs."""
+        """For this rank's slots in a global step: the dataset [B], and the number of its sample [B], counted over all
+        epochs of that dataset."""
         size, whole = self.steps.batch_size, self.steps.global_batch
         here = np.arange(self.rank * size, (self.rank + 1) * size)
         rounds, at = np.divmod(step * whole + Permutation(whole, self.seed, step)(here), _PERIOD)
@@ -105,23 +107,23 @@ class Mixture(ResumableDataset):
         return whose, rounds * self._counts[whose] + self._before[whose, at]
 
     def _fingerprint(self) -> int:
-        """Of the datasets, their orders and their shares, below 2^63."""
+        """A number below 2^63 that identifies the datasets, their orders and their shares."""
         digest = hashlib.sha256()
         for dataset, count in zip(self.datasets, self._counts.tolist(), strict=True):
-            said = {name: value for name, value in dataset._identity().items() if name != "pad"}
-            digest.update(f"{count} {said}\n".encode())
+            identity = {name: value for name, value in dataset._identity().items() if name != "pad"}
+            digest.update(f"{count} {identity}\n".encode())
         return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
 def _schedule(weights: Sequence[float]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Whose each slot of a period is, as evenly as can be, and how many of them each dataset has."""
+    """The dataset of each slot in a period, as evenly spread as possible, and the number of slots of each dataset."""
     if not weights:
         raise UserError("there is no dataset to mix; give a list of (dataset, weight)")
     total = sum(weights)
     if any(not math.isfinite(w) or w <= 0 or w * _PERIOD < total for w in weights):
         raise UserError(
-            f"the weights are {', '.join(f'{w:g}' for w in weights)}; each has to be above 0, and at least 1/{_PERIOD} "
-            "of all together"
+            f"the weights are {', '.join(f'{w:g}' for w in weights)}; each must be above 0, and at least 1/{_PERIOD} "
+            "of their sum"
         )
     exact = np.array(weights) / total * _PERIOD
     counts = np.floor(exact).astype(np.int64)
@@ -131,11 +133,13 @@ def _schedule(weights: Sequence[float]) -> tuple[npt.NDArray[np.int64], npt.NDAr
 
 
 def _merged(batches: Sequence[Mapping[str, Any]], order: npt.NDArray[np.int64]) -> Batch:
-    """One batch of several, its samples in `order` of those of all of them."""
+    """Join batches; `order` is a permutation of their samples."""
     made: Batch = {}
     for name in dict.fromkeys(name for batch in batches for name in batch):
         if any(name not in batch for batch in batches):
-            raise UserError(f"some of the datasets have {name!r} in their batches, others have not: give all the same")
+            raise UserError(
+                f"only some of the datasets have {name!r} in their batches. Give all datasets the same settings"
+            )
         parts = [batch[name] for batch in batches]
         if name == "skipped":
             made[name] = sum(parts)
@@ -144,8 +148,8 @@ def _merged(batches: Sequence[Mapping[str, Any]], order: npt.NDArray[np.int64]) 
             made[name] = [everything[n] for n in order.tolist()]
         elif len(shapes := _shapes(parts)) > 1:
             raise UserError(
-                f"{name} of the datasets have shapes {', '.join(map(str, shapes))}: their policies must give equally "
-                "many texts, and their tokenizers ids of the same length"
+                f"{name} of the datasets have shapes {', '.join(map(str, shapes))}: their policies must give the "
+                "same number of texts, and their tokenizers ids of the same length"
             )
         else:
             made[name] = torch.cat(parts)[torch.from_numpy(order)]
@@ -153,5 +157,5 @@ def _merged(batches: Sequence[Mapping[str, Any]], order: npt.NDArray[np.int64]) 
 
 
 def _shapes(parts: Sequence[Any]) -> list[tuple[int, ...]]:
-    """Of one sample each."""
+    """The shapes of one sample in each part."""
     return sorted({tuple(part.shape[1:]) for part in parts})

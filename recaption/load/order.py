@@ -1,6 +1,6 @@
-"""Which sample comes when, by arithmetic: a position in an epoch -> the number of a sample, without a list of them.
+"""The order of samples, computed: a position in an epoch -> the number of a sample, without a list.
 
-Nothing but the seed, the epoch and the sizes of the data enters: no worker, no rank, no buffer. So a run continues
+It depends only on the seed, the epoch and the sizes of the data, not on workers, ranks or buffers. So a run can resume
 anywhere at no cost, and memory does not grow with the dataset.
 """
 
@@ -40,12 +40,12 @@ class Permutation:
         self._keys = [np.uint64(mix(*key, number)) for number in range(_ROUNDS)]
 
     def __call__(self, positions: npt.ArrayLike) -> Integers:
-        """Where each position goes; int64, of the shape of `positions`, all of which are in [0, n)."""
-        asked = np.asarray(positions, np.uint64)
-        values = self._once(np.atleast_1d(asked))
+        """The image of each position; int64, with the shape of `positions`, which are in [0, n)."""
+        given = np.asarray(positions, np.uint64)
+        values = self._once(np.atleast_1d(given))
         while (outside := values >= self.n).any():  # less than half of the domain is outside
             values[outside] = self._once(values[outside])
-        return values.reshape(asked.shape).astype(np.int64)
+        return values.reshape(given.shape).astype(np.int64)
 
     def _once(self, values: _Words) -> _Words:
         high, low = values >> self._low, values & self._low_mask
@@ -58,11 +58,11 @@ class Permutation:
 
 
 class Order:
-    """The order of every epoch over samples that lie in `units` (shards, or row groups of Parquet files).
+    """The order of every epoch over the samples of `units` (shards, or row groups of Parquet files), given by size.
 
-    `block` None: every sample may follow every other. `block` n: units are shuffled, then samples among n units that
-    follow each other, so that few units are read at a time: for disks and networks that are slow at random access.
-    `shuffle` False: as they lie.
+    `block` None: all samples are shuffled. `block` n: units are shuffled, then samples within each n consecutive units,
+    so that few units are read at a time, for disks and networks with slow random access. `shuffle` False: the stored
+    order.
     """
 
     def __init__(self, units: Sequence[int] | Integers, seed: int, *, block: int | None = None, shuffle: bool = True):
@@ -75,28 +75,28 @@ class Order:
         self._tables: dict[int, tuple[Integers, Integers, Integers]] = {}
 
     def __call__(self, epoch: int, positions: npt.ArrayLike) -> Integers:
-        """Numbers of the samples at these positions of an epoch, all in [0, samples)."""
-        asked = np.asarray(positions, np.int64)
+        """Numbers of the samples at these positions of an epoch; positions are in [0, samples)."""
+        given = np.asarray(positions, np.int64)
         if not self._shuffle:
-            return asked
+            return given
         if self._block is None or self._block >= len(self._sizes):
-            return Permutation(self.samples, self._seed, epoch)(asked)
+            return Permutation(self.samples, self._seed, epoch)(given)
         firsts, ends, block_ends = self._table(epoch)
-        blocks = np.searchsorted(block_ends, asked, side="right")
-        places = np.empty_like(asked)
+        blocks = np.searchsorted(block_ends, given, side="right")
+        places = np.empty_like(given)
         for block in np.unique(blocks).tolist():
             start = int(block_ends[block - 1]) if block else 0
             within = Permutation(int(block_ends[block]) - start, self._seed, epoch, 1, block)
             here = blocks == block
-            places[here] = start + within(asked[here] - start)
+            places[here] = start + within(given[here] - start)
         units = np.searchsorted(ends, places, side="right")
         starts = np.where(units > 0, ends[units - 1], 0)
         return firsts[units] + places - starts
 
     def _table(self, epoch: int) -> tuple[Integers, Integers, Integers]:
-        """Of the units in this epoch's order: the number of the first sample, where they end, where blocks end."""
+        """For the units in this epoch's order: numbers of their first samples, their ends, and the ends of blocks."""
         if epoch not in self._tables:
-            if len(self._tables) > 1:  # the epoch at hand and the next one, which a loader reads ahead in
+            if len(self._tables) > 1:  # the current epoch and the next one, which workers prefetch
                 del self._tables[min(self._tables)]
             turned = Permutation(len(self._sizes), self._seed, epoch, 0)(np.arange(len(self._sizes)))
             firsts = (np.cumsum(self._sizes) - self._sizes)[turned]

@@ -1,10 +1,10 @@
-"""Rows of nested Parquet files at random: with image bytes (format parquet), or beside the source's files (sidecar).
+"""Random access to rows of nested Parquet files: with image bytes (format parquet) or without (format sidecar).
 
 Everything is read in the calling thread, without the thread pools of pyarrow. A thread of a pool that needs the GIL
 while the interpreter shuts down is ended by Python, and C++ then aborts the process ("terminate called without an
 active exception"). Many workers with a pool each would also compete for the cores.
 
-A row costs its row group, so a few of them are kept, and samples are shuffled among a few units at a time.
+Reading a row reads its row group, so some row groups are kept, and samples are shuffled among a few units at a time.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from recaption.output.paths import index_file
 from recaption.types import Record
 
 _BLOCK: Final = 4
-"""Units that are shuffled together, and kept as far as they are needed."""
+"""Units that are shuffled together and kept in memory."""
 _PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the source's index
 
 
 class Rows:
-    """What both formats share: the record of a row, by way of its row group."""
+    """The part that both formats share: the record of a row, read with its row group."""
 
     block: int | None = _BLOCK
 
@@ -45,7 +45,7 @@ class Rows:
         self.counts: Sequence[int] = [file.samples or 0 for file in layout.files]
 
     def _group_ends(self, file: int) -> npt.NDArray[np.int64]:
-        """Where the file's row groups end, in rows."""
+        """The ends of the file's row groups, in rows."""
 
         def look() -> npt.NDArray[np.int64]:
             with self._open(file) as opened:
@@ -80,8 +80,8 @@ class Rows:
 
 
 class Embedded(Rows):
-    """Format parquet: the bytes are in the row. A row group has up to 64 MB, so units are row groups, and as many are
-    kept as are shuffled together. Opening reads the footer of every file."""
+    """Format parquet: the image bytes are in the row. A row group has up to 64 MB, so units are row groups, and those
+    that are shuffled together are kept. Opening reads the footer of every file."""
 
     def __init__(self, layout: Layout, files: Files, *, tags: bool) -> None:
         super().__init__(layout, files, tags=tags, kept=_BLOCK)
@@ -100,14 +100,14 @@ class Embedded(Rows):
         ends, data = self._group_ends(file), self._data[file]
         rows = int(ends[-1]) if len(ends) else 0
         if rows != data.samples:
-            raise DatasetError(f"{data.path} has {rows} rows, the manifest says {data.samples}", shard=data.shard)
+            raise DatasetError(f"{data.path} has {rows} rows; the manifest has {data.samples}", shard=data.shard)
         return ends
 
 
 class Sidecar(Rows):
-    """Format sidecar: the bytes lie in the source's files, at the place that OUT/index says.
+    """Format sidecar: the image bytes are in the source's files, at the offset in OUT/index.
 
-    `source` is the folder they lie in now, where that is not the one they were indexed in. Key and sha256 are checked.
+    `source` is the folder that now holds these files, if they were moved. Key and sha256 are checked.
     """
 
     def __init__(self, layout: Layout, files: Files, *, split: str, tags: bool, source: str | None) -> None:
@@ -116,7 +116,7 @@ class Sidecar(Rows):
         if layout.out is None:
             raise UserError(
                 f"{layout.root} is a sidecar: its images are found with the index/ of the output that it was built in, "
-                "which is not there. Give the output's folder, or copy index/ beside builds/"
+                "which is missing. Give the output's folder, or copy index/ beside builds/"
             )
         self._out, self._source, self._split = layout.out, source, split
         self._usable, self._places = LruCache(256), LruCache(2 * _BLOCK)
@@ -128,7 +128,7 @@ class Sidecar(Rows):
         return Sample(record=record, image=image, row=at, orientation=record.orientation)
 
     def _look(self, file: int) -> npt.NDArray[np.int64]:
-        """The rows that are usable and in the split: two small columns are read."""
+        """The usable rows of the split. Two small columns are read."""
         data = self._data[file]
         with self._open(file) as opened:
             try:
@@ -141,7 +141,7 @@ class Sidecar(Rows):
         rows = np.flatnonzero(usable.to_numpy(zero_copy_only=False))
         if len(rows) != data.samples:
             raise DatasetError(
-                f"{data.path} has {len(rows)} usable rows of split {self._split}, the manifest says {data.samples}",
+                f"{data.path} has {len(rows)} usable rows of split {self._split}; the manifest has {data.samples}",
                 shard=data.shard,
             )
         return rows
@@ -160,11 +160,11 @@ class Sidecar(Rows):
         try:
             image = self._files.pread(path, place["offset"], place["size"])
         except FileNotFoundError as error:
-            hint = "" if self._source or is_url(path) else ". Give the folder where the source lies now as source=…"
+            hint = "" if self._source or is_url(path) else ". Give the folder that holds the source now as source=…"
             raise DatasetError(f"{path} of the source is missing{hint}", key=record.key, shard=data.shard) from error
         if hashlib.sha256(image).hexdigest() != record.sha256:
             raise DatasetError(
-                f"the image in {path} is not the one that was captioned: its sha256 differs",
+                f"the image in {path} is not the captioned one: its sha256 differs",
                 key=record.key,
                 shard=data.shard,
             )
@@ -175,7 +175,7 @@ class Sidecar(Rows):
         found = table.slice(row, 1).to_pylist()
         if not found or (found[0]["row"], found[0]["key"]) != (record.row, record.key):
             raise DatasetError(
-                f"row {row} of the index is not that of this image: the source was indexed again. Build again",
+                f"row {row} of the index belongs to another image: the source was indexed again. Build again",
                 key=record.key,
                 shard=data.shard,
             )
@@ -198,7 +198,7 @@ def _parquet(opened: Any, data: DataFile) -> pq.ParquetFile:
         raise _broken(data, error) from error
     schema.check_version(parquet.schema_arrow, data.path)
     if (table := (parquet.schema_arrow.metadata or {}).get(schema.TABLE_KEY)) != b"records":
-        raise DatasetError(f"{data.path} holds {table!r}, not the records of a dataset", shard=data.shard)
+        raise DatasetError(f"{data.path} has the table {table!r}, not the records of a dataset", shard=data.shard)
     return parquet
 
 

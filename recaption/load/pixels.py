@@ -1,4 +1,4 @@
-"""From the bytes of an image to what a batch holds."""
+"""Decodes images and stacks them into a batch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ def decoder(given: Decode) -> Callable[[bytes], Any]:
 
 
 def decoded(data: bytes, decode: Callable[[bytes], Any], orientation: int | None) -> Any:
-    """What `decode` makes of the bytes, upright. EXIF is taken out of a JPEG first, so that nothing is turned twice.
+    """The image that `decode` makes of the bytes, upright. EXIF is removed from a JPEG first, so that it is not turned
+    twice.
 
-    With an `orientation` the decoder has to give a PIL image, an array [H, W, 3] or a tensor [3, H, W].
+    With an `orientation` the decoder must return a PIL image, an array [H, W, 3] or a tensor [3, H, W]; otherwise
+    UserError is raised. Errors of the decoder pass through.
     """
     if orientation is None:
         return decode(data)
@@ -80,7 +82,7 @@ def decode_torchvision(data: bytes) -> Any:
 
 
 def decode_simplejpeg(data: bytes) -> Any:
-    """A uint8 array [H, W, 3] in RGB; what is no JPEG, and JPEGs in CMYK, by way of Pillow. Raises ValueError."""
+    """A uint8 array [H, W, 3] in RGB; Pillow decodes other formats and CMYK. Raises ValueError, Pillow's errors."""
     import simplejpeg
 
     if data[:2] == b"\xff\xd8" and simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray"):
@@ -96,23 +98,28 @@ _DECODERS: Final[Mapping[str, tuple[str, Callable[[bytes], Any]]]] = {
 
 
 def to_tensor(image: Any, output: Output) -> Any:
-    """[3, H, W]: of a PIL image or an array [H, W, 3], uint8, or float32 in [0, 1]. A tensor stays as it is."""
+    """A tensor [3, H, W], uint8 or float32 in [0, 1], of a PIL image or a uint8 array [H, W, 3]. Tensors are unchanged.
+
+    Raises UserError for anything else, such as a greyscale image.
+    """
     import torch
 
     if isinstance(image, torch.Tensor):
         return image
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3:
-        raise UserError(f"an image became {array.dtype} of shape {array.shape}; give tensors, or uint8 of [H, W, 3]")
+        raise UserError(
+            f"transform gave {array.dtype} of shape {array.shape}; it must give a tensor, or uint8 [H, W, 3]"
+        )
     tensor = torch.from_numpy(array.transpose(2, 0, 1).copy())
     return tensor if output == "uint8" else tensor.float().div_(255)
 
 
 class Stack:
-    """[B, 3, H, W] where all images are of one size, in memory that a worker shares with the trainer; else the list.
+    """A tensor [B, 3, H, W] in memory that a worker shares with the trainer; a list if images differ in size.
 
-    Each image is copied as it comes, while the processor still has it at hand: torch.stack afterwards takes twice as
-    long, and so does the transform, in memory that it has not used before.
+    Each image is copied at once, while it is in the processor's cache: torch.stack at the end takes twice as long, and
+    so does the transform, which then uses new memory for each image.
     """
 
     def __init__(self, size: int) -> None:
@@ -132,7 +139,7 @@ class Stack:
         self._added += 1
 
     def whole(self) -> Any:
-        """All that were added, which have to be as many as were announced."""
+        """All images; `size` of them must have been added."""
         assert self._added == self._size
         return self._made
 
@@ -142,8 +149,8 @@ def _empty(shape: tuple[int, ...], dtype: Any) -> Any:
     from torch.utils.data import get_worker_info
 
     size = math.prod(shape) * dtype.itemsize
-    if get_worker_info() is None:  # NumPy asks the system for huge pages, torch does not: a third of the time
+    if get_worker_info() is None:  # NumPy requests huge pages, torch does not: a third of the time
         return torch.from_numpy(np.empty(size, np.uint8)).view(dtype).view(shape)
-    # as torch's default_collate does it: one copy less on the way to the trainer
+    # as in torch's default_collate: saves a copy on the way to the trainer
     shared = torch.UntypedStorage._new_shared(size)
     return torch.empty(0, dtype=dtype).set_(shared, 0, shape)

@@ -1,4 +1,4 @@
-"""SampleGenerators that depends on nothing but the seed, the epoch and the sample."""
+"""Random numbers that depend only on the seed, the epoch and the sample."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MASK: Final = (1 << 64) - 1
 
 class SampleGenerators:
     """The generator of each sample: one Philox (Salmon et al. 2011) whose counter is set to (epoch, sample), so that
-    the streams do not overlap. Making a new one instead takes ten times as long."""
+    the streams do not overlap. Creating a generator for each sample takes ten times as long."""
 
     def __init__(self, seed: int) -> None:
         self._bits = np.random.Philox(key=[mix(seed), 0])
@@ -24,14 +24,14 @@ class SampleGenerators:
         self._generator = np.random.Generator(self._bits)
 
     def of(self, epoch: int, index: int) -> np.random.Generator:
-        """Valid until the next call."""
+        """The generator of a sample, valid until the next call."""
         self._start["state"]["counter"][:] = (0, 0, epoch & _MASK, index)
         self._bits.state = self._start
         return self._generator
 
 
 def seed_globals(seed: int, epoch: int, index: int) -> None:
-    """Seed what transforms draw from: `random`, `numpy.random` and torch's CPU generator."""
+    """Seed the global generators that transforms use: `random`, `numpy.random` and torch's CPU generator."""
     import torch
 
     word = mix(seed, epoch, index)
@@ -42,7 +42,7 @@ def seed_globals(seed: int, epoch: int, index: int) -> None:
 
 @contextmanager
 def preserved_globals(keep: bool) -> Iterator[None]:
-    """With `keep` these three are afterwards as they were: in a trainer's own process they are the trainer's."""
+    """With `keep`, restore these three afterwards: in the trainer's own process they belong to the trainer."""
     import torch
 
     kept = (random.getstate(), np.random.get_state(), torch.get_rng_state()) if keep else None

@@ -1,4 +1,4 @@
-"""Records from what lies on disk: `.json` members, rows of nested Parquet, and the tars of others."""
+"""Reads records: `.json` members, rows of nested Parquet, and samples of tars that recaption did not write."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ except ImportError as error:
     raise MissingExtra("msgspec", "train") from error
 
 _COUNTS: Final = "n_tokens_"
-# As our writer has them: behind the sub_id, without white space. No text can hold this: its quotes are escaped.
+# As recaption writes them: after the sub_id, without white space. No text contains this: its quotes are escaped.
 _COUNT: Final = re.compile(rb',"n_tokens_(\w+)":(\d+)(?=[,}])')
 _NAMED: Final = b'"n_tokens_'
 _set = object.__setattr__
 
 
 def record_of(data: Mapping[str, Any], *, tags: bool = True) -> Record:
-    """A nested record (schemas/records.schema.json) as `recaption.types.Record`; without `tags` sub-captions have none.
-    Fields that a newer minor version has added are left out. Raises DatasetError.
+    """A nested record (schemas/records.schema.json) as `recaption.types.Record`; without `tags` it has no tags.
+    Fields of newer minor versions are ignored. Raises DatasetError.
     """
     try:
         captions = tuple([_caption(caption, tags) for caption in data["captions"]])
@@ -40,8 +40,8 @@ def record_of(data: Mapping[str, Any], *, tags: bool = True) -> Record:
 
 
 def sample_record(key: str, members: Mapping[str, bytes], shard: str, row: int, *, tags: bool = True) -> Record:
-    """The record of a tar's sample. One that recaption has not written has the caption that came with it, as `raw`:
-    `caption` of its `.json` (img2dataset/writer.py), else its `.txt`. Raises DatasetError.
+    """The record of a sample in a tar. If recaption did not write it, its own caption is the raw caption: `caption` of
+    its `.json` (img2dataset/writer.py), or its `.txt`. Raises DatasetError.
     """
     json = members.get("json", b"{}").removeprefix(codecs.BOM_UTF8)
     if (made := _decoded(json, tags)) is not None:
@@ -52,8 +52,8 @@ def sample_record(key: str, members: Mapping[str, bytes], shard: str, row: int, 
     if isinstance(captions, list) and all(isinstance(one, dict) and "caption_id" in one for one in captions):
         _check_key(data.get("key"), key, shard)
         return record_of(data, tags=tags)
-    said = data.get("caption")
-    text = said if isinstance(said, str) else members.get("txt", b"").decode("utf-8", "replace")
+    caption = data.get("caption")
+    text = caption if isinstance(caption, str) else members.get("txt", b"").decode("utf-8", "replace")
     text = normalise(text)
     raw = Caption(caption_id=f"{key}/raw/0", generation="raw", source="raw", granularity="raw", text=text)
     return Record(
@@ -70,11 +70,11 @@ def sample_record(key: str, members: Mapping[str, bytes], shard: str, row: int, 
 
 def _check_key(found: Any, key: str, shard: str) -> None:
     if found != key:
-        raise DatasetError(f"the .json beside the image is that of {found!r}", key=key, shard=shard)
+        raise DatasetError(f"the .json of the sample has the key {found!r}", key=key, shard=shard)
 
 
 class _Untagged(SubCaption):
-    """What is decoded in place of a sub-caption where nobody asks for tags: they are more than half of a record."""
+    """A sub-caption without tags, which are more than half of a record and are not always needed."""
 
     __slots__ = ()
 
@@ -98,8 +98,8 @@ _tagged, _untagged = msgspec.json.Decoder(Record), msgspec.json.Decoder(_Untagge
 
 
 def _decoded(json: bytes, tags: bool) -> Record | None:
-    """What `record_of` makes of this JSON, in a quarter of the time; None for JSON that needs a closer look: not a
-    record, not written by us, or with values that a newer minor version has added.
+    """The result of `record_of` for this JSON, in a quarter of the time; None for JSON that needs `record_of`: not a
+    record, not written by recaption, or with values of a newer minor version.
     """
     named = json.count(_NAMED)
     counts = _COUNT.findall(json) if named else []
@@ -113,7 +113,7 @@ def _decoded(json: bytes, tags: bool) -> Record | None:
     of_each = len({name for name, _ in counts})
     if not named == len(counts) == of_each * len(subs):
         return None
-    if not tags:  # no field differs but those that are set here
+    if not tags:  # the types differ only in the fields that are set here
         _set(made, "__class__", Record)
         for caption in made.captions:
             _set(caption, "__class__", Caption)
@@ -128,8 +128,8 @@ def _decoded(json: bytes, tags: bool) -> Record | None:
 
 
 class _Known:
-    """Takes out of a mapping the fields that a type has. All at once where all are there: a record has dozens of parts,
-    and one field after the other takes three times as long."""
+    """Selects the fields of a type from a mapping. If all are present, in one step: field by field takes three times as
+    long, and a record has dozens of parts."""
 
     def __init__(self, kind: type, *without: str) -> None:
         known = [f for f in fields(kind) if f.name not in without]
@@ -177,5 +177,5 @@ def _json(data: bytes, key: str) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise DatasetError(f"the .json is not JSON: {error}", key=key) from error
     if not isinstance(made, dict):
-        raise DatasetError("the .json is no JSON object", key=key)
+        raise DatasetError("the .json is not a JSON object", key=key)
     return made

@@ -37,10 +37,12 @@ DropLast = Literal["global", "pad"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchSchedule:
-    """How epochs of `samples` are cut into global batches. All ranks make the same number of steps.
+    """Divides epochs of `samples` into global batches. All ranks make the same number of steps.
 
-    `drop_last` "global": the samples of an epoch that do not fill a global batch are left out, others in each epoch.
-    "pad": they come in a last batch that is filled with samples from the start of the epoch, which its mask marks.
+    `drop_last` "global": the samples that do not fill a global batch are left out, different ones in each epoch.
+    "pad": the last batch is filled with samples from the start of the epoch, which are False in its mask.
+
+    Raises UserError if there is no sample, or no whole batch in an epoch.
     """
 
     samples: int
@@ -50,7 +52,7 @@ class BatchSchedule:
 
     def __post_init__(self) -> None:
         if self.samples < 1:
-            raise UserError("there is no sample to load: every one was rejected, or is in another split")
+            raise UserError("there is no sample to load: all were rejected or are in another split. Give another split")
         if not self.per_epoch:
             raise UserError(
                 f"batch_size {self.batch_size} on {self.world_size} ranks makes global batches of {self.global_batch}, "
@@ -68,7 +70,7 @@ class BatchSchedule:
         return whole + (rest > 0 and self.drop_last == "pad")
 
     def batch(self, step: int, rank: int) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """The epoch of a global step, and of this rank's slots the positions in the epoch [B] and the mask [B]."""
+        """The epoch of a global step; for the rank's slots, positions in the epoch [B] and the mask [B]."""
         epoch, within = divmod(step, self.per_epoch)
         first = within * self.global_batch + rank * self.batch_size
         slots = np.arange(first, first + self.batch_size)
@@ -134,14 +136,14 @@ def shared(batch: Batch) -> Batch:
 
 
 class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
-    """Whole batches, each a pure function of its global step. A subclass says what a batch is."""
+    """Whole batches, each a pure function of its global step. A subclass implements `batch`."""
 
     def __init__(
         self, steps: BatchSchedule, *, seed: int, rank: int, epochs: int | None, split: str, fingerprint: int
     ) -> None:
         super().__init__()
         if epochs is not None and epochs < 1:
-            raise UserError(f"epochs is {epochs}; it has to be at least 1, or None for no end")
+            raise UserError(f"epochs is {epochs}; it must be at least 1, or None for no end")
         self.steps, self.seed, self.rank, self.epochs, self.split = steps, seed, rank, epochs, split
         self.fingerprint = fingerprint
         self._step, self._stride, self._end = 0, 1, -1
@@ -152,14 +154,15 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self._repeat_warned = False
 
     def batch(self, step: int) -> Batch:
-        """The batch of this rank at a global step, counted from 0 over all epochs; whatever was loaded before."""
+        """The batch of this rank at a global step, counted from 0 over all epochs. Stateless."""
         raise NotImplementedError
 
     def __iter__(self) -> Iterator[Batch]:
         """Worker w of W makes steps w, w + W, …, so that DataLoader's round robin gives all of them in order.
 
-        Iterations that are left early: in this process the next one goes on behind the last batch. With workers it
-        begins with the same epoch again, and a warning says so once: call `set_epoch` before each epoch.
+        After an iteration that was not finished, the next one continues after its last batch without workers. With
+        workers it starts the same epoch again, with one warning: call `set_epoch` before each epoch. Raises UserError
+        for a state that was saved by one of another number of workers.
         """
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
@@ -176,7 +179,7 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         elif self._stride != workers:
             raise UserError(
                 f"the state was saved by one of {self._stride} workers, and there are {workers}. Use as many, or "
-                "recaption.load.loader, whose state knows no workers"
+                "recaption.load.loader, whose state does not depend on workers"
             )
         self._stride = workers
         self._iterations += 1
@@ -193,7 +196,7 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
             self._shared.end(number, workers, iteration, range(end - len(self), end))
 
     def _follow(self) -> None:
-        """Take up a start that was set elsewhere: by workers that have finished an epoch, or by `set_epoch`."""
+        """Apply a start that was set elsewhere: by workers that finished an epoch, or by `set_epoch`."""
         if self._seen != self._shared.times_set:
             self._step, self._stride, self._seen = self._shared.start, 1, self._shared.times_set
 
@@ -208,7 +211,7 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self._repeat_warned = True
 
     def __len__(self) -> int:
-        """BatchSchedule of one iteration. Raises TypeError where it does not end."""
+        """Batches of one iteration. Raises TypeError if it does not end."""
         if self.epochs is None and self.split == "train":
             raise TypeError("the iteration does not end: epochs is None")
         return (self.epochs or 1) * self.steps.per_epoch
@@ -220,9 +223,9 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         return (step // len(self) + 1) * len(self)
 
     def set_epoch(self, epoch: int) -> None:
-        """The next iteration begins with this epoch, in workers that run already too.
+        """The next iteration starts with this epoch, also in running workers.
 
-        Not needed where iterations are finished: the next one goes on with the next epoch by itself."""
+        Not needed after a finished iteration: the next one continues with the next epoch."""
         self._set(epoch * self.steps.per_epoch)
 
     def _set(self, step: int) -> None:
@@ -230,8 +233,8 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         self._step, self._stride, self._seen, self._loaded = step, 1, self._shared.times_set, False
 
     def state_dict(self, step: int | None = None) -> dict[str, int]:
-        """What `load_state_dict` needs to go on before global step `step` (default: after the batch that this copy of
-        the dataset made last)."""
+        """A state for `load_state_dict` that continues with global step `step` (default: after the last batch that this
+        copy of the dataset made)."""
         if get_worker_info() is None:
             self._follow()
         return {
@@ -243,10 +246,10 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where the state was taken: the same samples and texts in the same order, none missing, none twice.
+        """Continue from a state: the same samples and texts in the same order, without gaps and repetitions.
 
-        The number of workers may differ, and of ranks where the global batch stays. Raises UserError where the state is
-        of other settings, DatasetError where the data has changed.
+        The number of workers may differ; the number of ranks too, if the global batch is the same. Raises UserError for
+        a state of other settings or another version, DatasetError if the data has changed.
         """
         if state.get("version") != STATE_VERSION:
             raise UserError(f"the state has version {state.get('version')}; this recaption reads {STATE_VERSION}")
@@ -254,20 +257,20 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
             steps = {name: int(state[name]) for name in ("step", "stride", "end")}
             theirs = {name: int(state[name]) for name in self._identity()}
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"this is not the state of a {type(self).__name__}: {error!r}") from error
+            raise UserError(f"this is not a state of a {type(self).__name__}: {error!r}") from error
         for name, mine in self._identity().items():
             if theirs[name] != mine:
                 raise self._differs(name, theirs[name], mine)
         if steps["stride"] == 1:
             self._set(steps["step"])
             self._end = steps["end"]
-        else:  # of one worker's copy: it holds for that copy alone
+        else:  # the state of one worker's copy is valid for that copy only
             self._step, self._stride, self._end = steps["step"], steps["stride"], steps["end"]
             self._loaded = True
             self._seen = self._shared.times_set
 
     def _identity(self) -> dict[str, int]:
-        """What decides the order, and has to be the same after a resume."""
+        """The values that determine the order, and must be the same after a resume."""
         return {
             "fingerprint": self.fingerprint,
             "seed": self.seed,
@@ -279,16 +282,16 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         if name == "fingerprint":
             return DatasetError(
                 f"the state was saved with other data (fingerprint {theirs:016x}, and this has {mine:016x}): a build "
-                "or a file has changed, so the order of samples is another. Load the build of then, or begin anew"
+                "or a file has changed, so the order of samples differs. Load the earlier build, or give no state"
             )
         if name == "global_batch":
             return UserError(
                 f"the state was saved with global batches of {theirs}, and batch_size {self.steps.batch_size} on "
-                f"{self.steps.world_size} ranks makes {mine}. Keep batch_size x world_size as it was"
+                f"{self.steps.world_size} ranks makes {mine}. Keep batch_size x world_size the same"
             )
-        said = {"pad": 'drop_last="pad"'}.get(name, name)
+        setting = {"pad": 'drop_last="pad"'}.get(name, name)
         return UserError(
-            f"the state was saved with {said} {theirs}, and this dataset has {mine}. Give what was given then"
+            f"the state was saved with {setting} {theirs}, and this dataset has {mine}. Give the same setting"
         )
 
 
@@ -300,30 +303,32 @@ def loader(dataset: ResumableDataset, num_workers: int = 0, **options: Any) -> C
 class CaptionLoader:
     """Iterates over a CaptionDataset or a Mixture with worker processes, and resumes exactly.
 
-    Its state counts the batches that were delivered, not those that workers have made ahead, so it is right at any
-    time, and another number of workers may go on from it:
+    Its state counts the batches that were delivered, not those that workers prefetched, so it is correct at any time,
+    and any number of workers can continue from it:
 
         >>> batches = loader(dataset, num_workers=8, pin_memory=True)
         >>> for epoch in range(batches.epoch, 30):          # with epochs=1
         ...     for batch in batches:
         ...         train(batch)
-        ...         save(batches.state_dict())              # after the batch at hand
+        ...         save(batches.state_dict())              # after the current batch
 
-    Training data: an iteration goes on where the last one was left, also after a `break`, and workers live and read
-    ahead from one epoch into the next. Validation data: each iteration begins at the first sample.
+    Training data: an iteration continues where the last one ended, also after a `break`; workers stay alive and
+    prefetch across epochs. Validation data: each iteration starts at the first sample.
+
+    Raises UserError for DataLoader's options that the dataset decides.
     """
 
     def __init__(self, dataset: ResumableDataset, num_workers: int = 0, **options: Any) -> None:
         if given := {"batch_size", "sampler", "batch_sampler", "shuffle", "drop_last", "collate_fn"} & set(options):
             raise UserError(
-                f"{', '.join(sorted(given))}: the dataset makes whole batches itself; give it to the dataset"
+                f"{', '.join(sorted(given))}: the dataset makes whole batches. Give these settings to the dataset"
             )
         if options.get("in_order") is False:
-            raise UserError("in_order=False: batches would come in another order each time. Leave it out")
+            raise UserError("in_order=False: the order of batches would not be reproducible. Leave it out")
         self.dataset = dataset
         self.skipped = 0  # samples of delivered batches that could not be read
-        self.texts, self.cut = 0, 0  # texts of delivered batches as ids, and those of them that were too long
-        # DataLoader draws a number when it starts: from a generator of ours, so that the trainer's is left alone
+        self.texts, self.cut = 0, 0  # texts of delivered batches that became ids; the number of them that were cut
+        # DataLoader draws a number when it starts. A separate generator leaves the trainer's unchanged.
         self._options = {"num_workers": num_workers, "generator": torch.Generator(), **options}
         self._step = 0
         self._running: Iterator[Batch] | None = None
@@ -339,7 +344,7 @@ class CaptionLoader:
         return self._step // self.dataset.steps.per_epoch
 
     def __len__(self) -> int:
-        """Batches of a whole iteration. Raises TypeError where it does not end."""
+        """Batches of one iteration. Raises TypeError if it does not end."""
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -366,22 +371,26 @@ class CaptionLoader:
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """A few integers: what comes after the batch that was delivered last."""
+        """A few integers: the position after the last delivered batch."""
         return self.dataset.state_dict(self._step)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """As `CaptionDataset.load_state_dict`; what workers have made ahead is thrown away."""
+        """Continue from a state, as `CaptionDataset.load_state_dict` does; prefetched batches are dropped.
+
+        Raises UserError for a state of a worker's copy, of other settings or of another version, DatasetError if the
+        data has changed.
+        """
         if state.get("stride", 1) != 1:
-            raise UserError("the state is that of a worker's dataset; save that of the loader")
+            raise UserError("this is the state of a worker's dataset. Save the state of the loader")
         self.dataset.load_state_dict(state)
         self._step = int(state["step"])
         self.close()
 
     def close(self) -> None:
-        """End the workers. The next iteration starts others."""
+        """Stop the workers. The next iteration starts new ones."""
         running, self._running = self._running, None
-        # What DataLoader's iterator does when it is collected. A worker's error keeps it in a reference cycle, whose
-        # collection closes its queues first, and then waits for workers that can no longer receive the order to end.
+        # DataLoader's iterator does the same when it is collected. After a worker's error it is in a reference cycle:
+        # the collector then closes its queues first, and waits for workers that can no longer be told to end.
         if end := getattr(running, "_shutdown_workers", None):
             end()
 

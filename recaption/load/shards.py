@@ -1,4 +1,4 @@
-"""Random access to the samples of a dataset, in each of its formats, by one number."""
+"""Random access to the samples of a dataset in tars, by file and row."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _ENTRY: Final = struct.Struct("<QQ")
 
 
 class Sample(NamedTuple):
-    """A record and the bytes of its image, as they are stored."""
+    """A record, and the stored bytes of its image."""
 
     record: Record
     image: bytes
     row: int  # in its data file
-    ids: SampleIds | None = None  # stored ones, where they were asked for
+    ids: SampleIds | None = None  # stored token ids, if they are used
     orientation: int | None = None  # EXIF orientation to apply once it is decoded (sidecars only)
 
 
 class Shards(Protocol):
-    """The samples of all data files of a split; a sample has the number of a file and its row among the file's."""
+    """The samples of all data files of a split. A sample is identified by the number of its file and its row in it."""
 
     counts: Sequence[int]
     """Usable samples of each file."""
     units: Sequence[int]
-    """The same samples by what has to be read to get at one: files, or row groups."""
+    """The same samples by the unit that is read for one of them: a file, or a row group."""
     block: int | None
-    """How many units to shuffle among where nothing else is asked; None: all of them."""
+    """The default number of units to shuffle among; None: all of them."""
 
     def read(self, file: int, row: int) -> Sample:
         """Raises DatasetError with key and shard, or OSError."""
@@ -49,7 +49,7 @@ class Shards(Protocol):
 
 
 class LruCache:
-    """The last few values that were asked for; not carried into another process."""
+    """The most recently used values. They are not pickled."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -74,7 +74,7 @@ class LruCache:
 
 
 class Indexed:
-    """Tars of recaption, by the `.tar.idx` beside each: one read for the place, one for the sample."""
+    """Tars of recaption, with the `.tar.idx` of each: one read for the offset, one for the sample."""
 
     block: int | None = None
 
@@ -93,8 +93,8 @@ class Indexed:
 
 
 class Tars:
-    """Tars of anybody's. Their headers are read once, to know where the samples are: 16 bytes each are kept, in memory
-    or, with a cache, on disk. Samples without an image are no samples.
+    """Tars without an index. Their headers are read once to find the samples; the offsets take 16 bytes per sample, in
+    memory or, with a cache, on disk. Samples without an image are left out.
     """
 
     block: int | None = None
@@ -123,14 +123,14 @@ def tar_sample(files: Files, data: DataFile, row: int, start: int, end: int, *, 
         key, members = tar.sample(taken)
         image = next((members[suffix] for suffix in LOADED_SUFFIXES if suffix in members), None)
         if image is None:
-            raise DatasetError(f"no image beside {', '.join(members)}")
+            raise DatasetError(f"the sample has no image, only {', '.join(members)}")
         return Sample(record=sample_record(key, members, data.shard, row, tags=tags), image=image, row=row)
     except DatasetError as error:
         raise DatasetError(f"{data.path}: {error.args[0]}", key=error.key or key, shard=data.shard) from error
 
 
 def _index(file: DataFile, files: Files) -> npt.NDArray[np.uint64]:
-    """Where its samples begin and end, [n, 2]."""
+    """Start and end of its samples, [n, 2]."""
     try:
         if files.cache is None:
             return _read_index(file, files)

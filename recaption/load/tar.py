@@ -20,11 +20,11 @@ from recaption.io.tar import BrokenTarError, Member, TarReader, plain_header, sp
 _BLOCK: Final = 512
 
 Read = Callable[[int, int], bytes]
-"""(offset, size) -> bytes, less of them where the file ends."""
+"""(offset, size) -> bytes; fewer where the file ends."""
 
 
 def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
-    """Key and members by suffix of a sample, given the bytes that it takes in the tar. Raises DatasetError."""
+    """Key and members by suffix of a sample, from its bytes in the tar. Raises DatasetError."""
     key = ""
     found: dict[str, bytes] = {}
     for name, offset, size in _plain(data) or _any(data):
@@ -34,16 +34,16 @@ def sample(data: bytes) -> tuple[str, dict[str, bytes]]:
         if offset + size > len(data):
             raise DatasetError(f"the tar ends before the end of {name}: it was cut off", key=named[0])
         if key and named[0] != key:
-            raise DatasetError(f"the index is not that of this tar: a sample has members of {key} and {named[0]}")
+            raise DatasetError(f"the index belongs to another tar: a sample has members of {key} and {named[0]}")
         key = named[0]
         found.setdefault(named[1], data[offset : offset + size])
     if not found:
-        raise DatasetError("there is no sample where the index says: it is not that of this tar")
+        raise DatasetError("the index belongs to another tar: there is no sample at its offset")
     return key, found
 
 
 def _plain(data: bytes) -> list[tuple[str, int, int]] | None:
-    """Name, offset and size of the members; None where one is no regular file with a ustar header."""
+    """Name, offset and size of the members; None if one is not a regular file with a ustar header."""
     found = []
     at = 0
     while at < len(data):
@@ -57,16 +57,16 @@ def _plain(data: bytes) -> list[tuple[str, int, int]] | None:
 
 
 def _any(data: bytes) -> Iterator[tuple[str, int, int]]:
-    """The same of whatever there may be."""
+    """Name, offset and size of the regular files, with headers of any kind."""
     for member in _members(io.BytesIO(data), len(data)):
         if member.kind == "file":
             yield member.name, member.offset, member.size
 
 
 def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
-    """Where the samples with an image begin and end in a tar of `size` bytes, [n, 2].
+    """Start and end of the samples with an image in a tar of `size` bytes, [n, 2].
 
-    Only headers are read. Raises DatasetError where the tar is broken: samples before that are not silently all.
+    Only headers are read. Raises DatasetError if the tar is broken, because samples would be lost silently.
     """
     spans: list[tuple[int, int]] = []
     key, start, end, suffixes = None, 0, 0, set[str]()
@@ -94,7 +94,7 @@ def build_index(read: Read, size: int) -> npt.NDArray[np.uint64]:
 
 
 class _Ranges(io.RawIOBase):
-    """A file of which ranges are read."""
+    """A file object over `Read`."""
 
     def __init__(self, read: Read) -> None:
         self._read, self._at = read, 0
@@ -110,12 +110,12 @@ class _Ranges(io.RawIOBase):
 
 
 def _members(file: Any, end: int | None = None) -> Iterator[Member]:
-    """Members by their headers alone. Raises DatasetError where the tar is cut off, broken or compressed."""
+    """The members, from their headers alone. Raises DatasetError if the tar is cut off, broken or compressed."""
     try:
         yield from TarReader(file, "the file", end=end, seek=True).members()
     except BrokenTarError as error:
         raise DatasetError(str(error)) from error
-    except ShardError as error:  # of reading: the caller knows which file it is
+    except ShardError as error:  # of reading: the caller adds the path
         raise error.__cause__ or error from None
     except SourceError as error:
-        raise DatasetError(f"{error}. Samples are read at random: decompress it") from error
+        raise DatasetError(f"{error}. Samples are read in random order: decompress it") from error

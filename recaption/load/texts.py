@@ -1,4 +1,4 @@
-"""The texts of a batch as token ids, and integers that say where each came from."""
+"""The texts of a batch as token ids, and integers that identify the origin of each text."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ Overflow = Literal["drop_tail_sentences", "truncate", "error"]
 Role = Literal["long", "short"]
 Length = int | Mapping[Role, int]
 Tokenize = Callable[[list[str]], Any]
-"""Texts -> ids [n, L], as open_clip's and transformers' (with `padding` and `return_tensors` bound) give them."""
+"""Texts -> ids [n, L], as tokenizers of open_clip and transformers (with `padding`, `return_tensors`) return them."""
 
 DEFAULT_LENGTH: Final = 77  # of CLIP's text encoder
 _SHORT: Final = frozenset({"raw", "short"})
-_COMPARED: Final = 64  # texts that are tokenised to see whether stored ids are this tokenizer's
+_COMPARED: Final = 64  # texts that are tokenised to check whether stored ids are from this tokenizer
 
 Ids = Sequence[int]
 Made = tuple[dict[str, Any], list[list[DrawnText]]]
 
 
 class TextIds:
-    """Texts -> int64 [B, K, L], L the greatest length: start token, ids, end token, padding.
+    """Texts -> int64 [B, K, L]: start token, ids, end token, padding. L is the greatest length of all roles.
 
-    Stored ids are used where they make exactly the text that was drawn, else the text is tokenised. What is longer than
-    its role allows loses sentences at its end, or is cut in front of the end token (`drop_tail_sentences` does that to
-    a sentence that alone is too long). A text is `short` where all its captions are raw or short ones, else `long`.
+    Stored ids are used if they make exactly the drawn text; otherwise the text is tokenised. A text longer than the
+    length of its role loses sentences at its end, or is cut before the end token (as `drop_tail_sentences` cuts a
+    sentence that is too long by itself). The role is `short` if all captions of the text are raw or short ones,
+    otherwise `long`.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class TextIds:
         if wrong := [f"{role}: {given}" for role, given in lengths.items() if given <= frame]:
             raise UserError(
                 f"length has {', '.join(wrong)}; give a number, or one for each of {', '.join(get_args(Role))}, above "
-                f"the {frame} tokens that this tokenizer puts around a text"
+                f"the {frame} tokens that this tokenizer adds around a text"
             )
         self.length = max(lengths.values())
         self._rooms = {role: given - frame for role, given in lengths.items()}
@@ -62,15 +63,15 @@ class TextIds:
         self._agreed = stored is None or stored.sha256 == encoder.sha256
         if stored is not None and (stored.start, stored.end) != (encoder.start, encoder.end):
             raise UserError(
-                f"the stored token ids {stored.name!r} are framed by {stored.start} and "
-                f"{stored.end}, the tokenizer's by {encoder.start} and {encoder.end}: it is another one"
+                f"the stored token ids {stored.name!r} are framed by {stored.start} and {stored.end}, the tokenizer's "
+                f"by {encoder.start} and {encoder.end}: give the tokenizer that made them, or token_ids=False"
             )
 
     def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
-        """`texts`, `cut` float32 [B, K] (the share of a text's tokens that was cut) and with `mask` `text_mask` bool
-        [B, K, L] (True where there is no padding); and the texts as they are after that.
+        """`texts`; `cut` float32 [B, K], the share of a text's tokens that was cut; with `mask` also `text_mask` bool
+        [B, K, L], False at padding. The second value has the texts after cutting.
 
-        Raises UserError for other numbers of texts and, with overflow "error", for one that is too long.
+        Raises UserError if samples have different numbers of texts, and with overflow "error" if a text is too long.
         """
         k = _same_number(drawn)
         ids = iter(self._ids(samples, drawn))
@@ -102,7 +103,7 @@ class TextIds:
         return out, kept
 
     def _ids(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> list[Ids]:
-        """Of every text, uncut, without start and end."""
+        """The ids of every text, uncut, without start and end tokens."""
         found: list[Ids | None] = []
         for sample, of in zip(samples, drawn, strict=True):
             if sample.ids is not None:
@@ -119,7 +120,7 @@ class TextIds:
         if self._overflow == "error":
             raise UserError(
                 f"a text of {sample.record.key} (shard {sample.record.shard}) has {len(ids)} tokens, and there is room "
-                f"for {room}: {drawn.text[:80]!r}. Give a greater length, or another overflow"
+                f"for {room}: {drawn.text[:80]!r}. Give a greater length, or another value of overflow"
             )
         if self._overflow == "drop_tail_sentences":
             for less in shortened(sample.record, drawn):
@@ -132,14 +133,14 @@ class TextIds:
     def _encode(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
         if not texts:
             return ()
-        if get_worker_info() is not None:  # a thread for each core in each worker are too many
+        if get_worker_info() is not None:  # one thread per core in each worker is too many
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         return self._encoder.encode(texts)
 
     def _compared(self, record: Record, found: SampleIds) -> bool:
-        """Whether the tokenizer makes the ids of most of a record's texts; False where it has too few to tell.
+        """Whether the tokenizer makes the stored ids of most texts of a record; False if they are too few to decide.
 
-        Of most: open_clip's straightens quotes and resolves HTML first, which tokenizer.json does not.
+        Not of all: open_clip's tokenizer first replaces curly quotes and HTML entities, tokenizer.json does not.
         """
         assert self._stored is not None
         joined = [(text, found.joined([(n, 0)])) for n, text in enumerate(texts_of(record)[:_COMPARED])]
@@ -150,26 +151,26 @@ class TextIds:
         if 2 * len(other) > len(texts):
             raise UserError(
                 f"the stored token ids {self._stored.name!r} are not those of the tokenizer that was given: it "
-                f"makes others of {other[0][:80]!r}. Give the tokenizer that they were made with, or token_ids=False"
+                f"makes others of {other[0][:80]!r}. Give the tokenizer that made them, or token_ids=False"
             )
         return len(texts) > 4
 
 
 class CallableTextIds:
-    """Of a callable of which nothing is known but that it makes ids [n, L]: length and padding are its own."""
+    """Texts -> ids by any function that makes ids [n, L]; it decides on length and padding."""
 
     def __init__(self, tokenizer: Tokenize) -> None:
         self._tokenizer = tokenizer
 
     def __call__(self, samples: Sequence[Sample], drawn: Sequence[Sequence[DrawnText]]) -> Made:
-        """`texts` int64 [B, K, L]. Raises UserError where samples have different numbers of texts, or ids are not
+        """`texts` int64 [B, K, L]. Raises UserError if samples have different numbers of texts, or ids are not
         [texts, L]."""
         k = _same_number(drawn)
         made = self._tokenizer([one.text for of in drawn for one in of])
         ids = torch.as_tensor(made["input_ids"] if isinstance(made, Mapping) else made)
         if ids.ndim != 2 or len(ids) != len(drawn) * k:
             raise UserError(
-                f"the tokenizer gave {list(ids.shape)} for {len(drawn) * k} texts; it has to give [texts, length]"
+                f"the tokenizer gave {list(ids.shape)} for {len(drawn) * k} texts; it must give [texts, length]"
             )
         return {"texts": ids.to(torch.int64).view(len(drawn), k, ids.shape[1])}, [list(of) for of in drawn]
 
@@ -194,7 +195,10 @@ def maker(
     token_ids: bool | str,
     mask: bool,
 ) -> tuple[Maker, StoredIds | None]:
-    """What makes the texts of a batch, and the stored ids that samples need for it. Arguments as CaptionDataset's."""
+    """The function that makes the texts of a batch, and the stored ids that it needs. Arguments: see `LoaderConfig`.
+
+    Raises UserError for settings that do not fit the tokenizer, DatasetError for broken metadata of stored ids.
+    """
     if overflow not in get_args(Overflow):
         raise UserError(f"overflow is {overflow!r}; it can be {' or '.join(get_args(Overflow))}")
     encoder = None if tokenizer is None else encoder_for(tokenizer)
@@ -202,7 +206,7 @@ def maker(
         if length is not None or mask or isinstance(token_ids, str):
             raise UserError(
                 'length, text_mask and token_ids need a tokenizer that is known here: a name such as "clip", or one '
-                "of transformers, the tokenizers library or open_clip. Of a function only the ids are known"
+                "of transformers, the tokenizers library or open_clip. Any other function only gives ids"
             )
         return (Strings() if tokenizer is None else CallableTextIds(tokenizer)), None
     stored = None
@@ -222,10 +226,10 @@ def maker(
 def provenance(
     records: Sequence[Record], drawn: Sequence[Sequence[DrawnText]], generations: Sequence[str]
 ) -> dict[str, Any]:
-    """[B, K] each; where samples have fewer texts than others, the rest is -1 and weight 0.
+    """Tensors [B, K]; where a sample has fewer texts than another, the rest is -1 with weight 0.
 
-    `caption`: position in `record.captions`, -1 of several. `idx`: of the first sub-caption in the text, -1 the whole
-    caption. `generation`: position in `generations`, -1 of several. `weight`: float32.
+    `caption`: position in `record.captions`, -1 for several. `idx`: the first sub-caption of the text, -1 for a whole
+    caption. `generation`: position in `generations`, -1 for several. `weight`: float32.
     """
     import torch
 
@@ -248,7 +252,7 @@ def provenance(
 
 
 def _composed(sample: Sample, drawn: Sequence[DrawnText]) -> list[Ids | None]:
-    """Of each text the ids that follow from stored ones, else None."""
+    """The ids of each text made of stored ones, or None if it cannot be."""
     stored, record = sample.ids, sample.record
     if stored is None:
         return [None] * len(drawn)
@@ -258,12 +262,12 @@ def _composed(sample: Sample, drawn: Sequence[DrawnText]) -> list[Ids | None]:
 
 
 def _check_number(record: Record, stored: SampleIds) -> None:
-    """Raises DatasetError where the ids are those of other texts."""
+    """Raises DatasetError if the ids belong to other texts."""
     texts = text_offsets(record)[-1]
     if texts != len(stored.marks):
         raise DatasetError(
-            f"it has {texts} texts, and there are token ids of {len(stored.marks)}: they are of another build or "
-            "shard. Build again",
+            f"it has {texts} texts, but token ids of {len(stored.marks)}: they belong to another build or shard. "
+            "Build again",
             key=record.key,
             shard=record.shard,
         )
@@ -277,6 +281,6 @@ def _same_number(drawn: Sequence[Sequence[DrawnText]]) -> int:
     counts = sorted({len(texts) for texts in drawn})
     if len(counts) > 1:
         raise UserError(
-            f"the policy gave {counts} texts for images of one batch; with a tokenizer all need equally many"
+            f"the policy gave {counts} texts for images of one batch; with a tokenizer all images need the same number"
         )
     return counts[0]

@@ -1,1 +1,1 @@
-"""What an output holds and where: paths, indexes, stored answers, the lease, and the reports of its runs."""
+"""The files of an output: paths, indexes, stored answers, the lease, and the reports of its runs."""

@@ -1,4 +1,4 @@
-"""The answer store: small immutable parts while a shard is in progress, one sorted file when it is done.
+"""The answer store: small immutable parts while a shard is in progress, one sorted file when it is complete.
 
     answers/<generation>-<fingerprint>/.parts/<shard>/<chunk>.<epoch>-<n>.parquet
     answers/<generation>-<fingerprint>/<shard>.parquet        then <shard>.1.parquet, … for later answers
@@ -31,14 +31,14 @@ T = TypeVar("T", bound=Answer | Reject)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:
-    """What is stored of one shard for one question.
+    """The stored answers and rejects of one shard for one question.
 
     Answers are found by (image sha256, filled-in prompt's sha256), not by row or key. So a source with new shards or
     keys reuses its answers, and a changed image never gets the answer of another image.
     """
 
     answers: dict[Identity, Answer]
-    rejects: dict[Identity, Reject]  # the prompt's sha256 is "" where the image itself is to blame
+    rejects: dict[Identity, Reject]  # the prompt's sha256 is "" if the image itself is unusable
 
     def reject(self, identity: Identity) -> Reject | None:
         """Why the image under this prompt was rejected, if it was."""
@@ -46,22 +46,22 @@ class Finished:
         return self.rejects.get(identity) or self.rejects.get((sha256, "", key))
 
     def has(self, identity: Identity) -> bool:
-        """Whether the question is settled, one way or the other."""
+        """Whether there is an answer or a reject."""
         return identity in self.answers or self.reject(identity) is not None
 
 
 def load_libraries() -> None:
-    """Load what the first part needs: pyarrow imports pandas with its first table, which takes half a second."""
+    """Import what the first part needs: pyarrow imports pandas for its first table, which takes half a second."""
     table_bytes(_table([], ANSWERS))
 
 
 def put_part(
     store: Store, question: Question, shard: str, name: str, answers: Sequence[Answer], rejects: Sequence[Reject]
 ) -> list[tuple[Answer | Reject, Reject]]:
-    """Put finished items of one chunk; each file appears whole or not at all.
+    """Put the items of one chunk; each file appears whole or not at all.
 
-    An item that cannot be written becomes a reject `unstorable`, its neighbours are put. Returns such items, each with
-    its reject.
+    An item that cannot be written becomes a reject `unstorable`; the others are put. Returns such items with their
+    rejects.
     """
     table, bad_answers = _written(answers, ANSWERS)
     if table is not None:
@@ -79,21 +79,21 @@ def put_part(
 def stored(
     items: Iterable[Answer | Reject], unstorable: Sequence[tuple[Answer | Reject, Reject]]
 ) -> list[Answer | Reject]:
-    """What `put_part` stored of the items: itself, or the reject that stands for it."""
+    """The items as `put_part` stored them: unchanged, or replaced by a reject."""
     made = {id(item): reject for item, reject in unstorable}
     return [made.get(id(item), item) for item in items]
 
 
 def _written(items: Sequence[T], schema: pa.Schema) -> tuple[bytes | None, list[tuple[T, Exception]]]:
-    """A part of the items that can be written (None: of none), and those that cannot, with the cause.
+    """A table of the items that can be written (None if there are none), and the other items with their errors.
 
-    Halves what fails until each bad item stands alone.
+    Splits a failing list in halves until each bad item is found.
     """
     try:
         return (table_bytes(_table(items, schema)) if items else None), []
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - Arrow has many errors for a value that does not fit
+    except Exception as error:  # noqa: BLE001 - Arrow has many errors for invalid values
         if len(items) == 1:
             return None, [(items[0], error)]
     middle = len(items) // 2
@@ -122,9 +122,9 @@ def _unstorable(question: Question, shard: str, item: Answer | Reject, error: Ex
 def finished(
     store: Store, question: Question, shard: str, retry_reasons: frozenset[str] = frozenset(), epoch: int | None = None
 ) -> Finished:
-    """Everything stored for a shard: compacted files first, then parts in name order; the first of each wins.
+    """Everything stored for a shard: compacted files first, then parts in name order. The first of each is used.
 
-    Rejects for a reason in `retry_reasons` do not count, but for those that the run of this `epoch` made itself.
+    Rejects for a reason in `retry_reasons` are ignored unless the run of this `epoch` made them.
     """
     answers: dict[Identity, Answer] = {}
     rejects: dict[Identity, Reject] = {}
@@ -138,16 +138,16 @@ def finished(
         for reject in read_rejects(store, path):
             identity = sha256, prompt, key = _identity(question, reject)
             if identity in answers or (not prompt and (sha256, key) in answered):
-                continue  # retried later and answered: the answer counts
+                continue  # retried and answered later: the answer takes precedence
             if reject.reason not in retry_reasons or mine:
                 rejects.setdefault(identity, reject)
     return Finished(answers=answers, rejects=rejects)
 
 
 def stored_item(stored: Finished, request: UnitRequest) -> Answer | Reject | None:
-    """What is stored for a request: an answer before a reject. None: it is still to be sent.
+    """The stored answer or else the reject for a request. None: it must be sent.
 
-    Answers under the identity that earlier versions gave the request count (`UnitRequest.earlier_identity`).
+    Answers with the identity of earlier versions (`UnitRequest.earlier_identity`) are found too.
     """
     identity = request.identity
     if (answer := stored.answers.get(identity)) is not None:
@@ -159,21 +159,21 @@ def stored_item(stored: Finished, request: UnitRequest) -> Answer | Reject | Non
 
 
 def compact(store: Store, question: Question, shard: str) -> None:
-    """Turn a finished shard's parts into one sorted file each of answers and rejects, then delete the parts.
+    """Merge a finished shard's parts into one sorted file each of answers and rejects, then delete the parts.
 
-    Safe to repeat and to be killed anywhere: the file is put if absent before any part goes, and what it already
-    holds is not put again.
+    Safe to repeat and to be killed at any point: the file is put if absent before any part is deleted, and items that
+    are in it already are not put again.
     """
     for kind in paths.STORED:
         parts = _parts(store, kind, question, shard)
         while parts and not _merge(store, kind, question, shard, parts):
-            pass  # another process put the next file first: see what it holds, and look again
+            pass  # another process put the next file first: read it, and merge again
         for path in parts:
             store.delete(path)
 
 
 def _merge(store: Store, kind: str, question: Question, shard: str, parts: list[str]) -> bool:
-    """Put what the parts hold beyond the files there are. False when somebody else put a file of that name."""
+    """Put the items of the parts that no compacted file has. False if another process put a file of that name."""
     read = read_answers if kind == paths.ANSWERS else read_rejects
     earlier = compacted(store, kind, question, shard)
     known = {_identity(question, item) for path in earlier for item in read(store, path)}

@@ -27,7 +27,7 @@ _SINCE = ("raw_captions", *_HEADER)  # columns that an index of an earlier minor
 
 
 def index_to_table(images: Sequence[Image]) -> pa.Table:
-    """A row per image. The shard's id is not among the columns: it is the file's name."""
+    """A row per image. The shard's id is the file's name, not a column."""
     columns = {
         "row": [image.row for image in images],
         "key": [image.key for image in images],
@@ -53,7 +53,7 @@ def index_to_table(images: Sequence[Image]) -> pa.Table:
 
 
 def index_from_table(table: pa.Table, shard: str) -> list[Image]:
-    """The images that `index_to_table` was given. Raises DatasetError when the table is not an index."""
+    """The images of a table from `index_to_table`. Raises DatasetError if the table is not an index."""
     if missing := [name for name in INDEX.names if name not in (*table.column_names, *_SINCE)]:
         raise DatasetError(f"the index lacks {', '.join(missing)}", shard=shard)
     lists = [
@@ -101,12 +101,12 @@ def load_index(
 ) -> tuple[list[Image], str]:
     """The shard's images and the digest of its index, from `index/<shard>` or by reading the shard once.
 
-    Headers and ends of files were checked when it was read; images outside of `source.limits` have a `reason` too.
+    Headers and ends of files were checked when the shard was read; images outside of `source.limits` have a `reason`
+    too.
 
-    An index is used again while the source file's size and time of change are what they were. With `refresh` unset
-    and no way to tell (folders), the index on disk is only used by those who come after the listing.
-    What `moved` finds of images that are new in the shard is put before the index that names them: a run that is killed
-    in between looks again.
+    The stored index is used while the source file's size and modification time are unchanged. If these are unknown
+    (folders), it is used unless `refresh` is set. Answers that `moved` finds for images that are new in the shard are
+    put before the index, so a run that is killed in between finds them again.
     """
     path = paths.index_file(shard.id)
     signature = source.signature(shard)
@@ -129,8 +129,8 @@ def load_index(
 
 
 def duplicate_keys(key: str, shard: str, other: str) -> SourceError:
-    """Two shards have the same key."""
+    """The error for a key in two shards."""
     return SourceError(
         f"key {key!r} is in shard {shard} and in shard {other}; keys must be unique in a dataset. "
-        "Set source.keys=positional to number them by shard and row; answers that exist are kept"
+        "Set source.keys=positional to number them by shard and row; stored answers are kept"
     )

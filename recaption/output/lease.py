@@ -27,9 +27,9 @@ from recaption.io.store import Store
 from recaption.output.paths import LEASE, lease_epoch, lease_file
 
 BEAT_SECONDS = 10.0
-RELEASE_SECONDS = 3.0  # that the end of a run waits for the store
-STALE_SECONDS = 45.0  # four beats missed: what a busy store or a paused machine may cost
-_LOOK_SECONDS = 3.0  # between two looks at another's beat
+RELEASE_SECONDS = 3.0  # limit of the time that `release` waits for the store
+STALE_SECONDS = 45.0  # four missed beats, as a busy store or a paused machine may cause
+_LOOK_SECONDS = 3.0  # between two reads of another run's beat
 _OWN: set[str] = set()  # tokens of the leases that this process holds
 
 
@@ -56,7 +56,7 @@ class Lease:
         self._thread.start()
 
     def beat(self) -> None:
-        """Show once that this run lives, and see whether another has taken over. Remembers failures, raises none."""
+        """Put one beat, and check whether another run took over. Failures are stored for `check`, not raised."""
         try:
             if self.store.exists(lease_file(self.epoch + 1, "json")):
                 self.lost = True
@@ -68,19 +68,19 @@ class Lease:
             self._failure = error
 
     def check(self) -> None:
-        """Raises Interrupted when another run took over, StoreError when for long no beat could be put."""
+        """Raises Interrupted if another run took over, StoreError if no beat could be put for STALE_SECONDS."""
         if self.lost:
             raise Interrupted(
-                f"another run took over {self.store.url}; this one stops. What it has put stays and will be used"
+                f"another run took over {self.store.url}; this one stops. Its stored answers are kept and used"
             )
         silent = self._clock() - self._last_beat
-        if self._failure is not None and silent > STALE_SECONDS:  # others may take this run for dead by now
-            raise StoreError(f"no sign of life could be put for {silent:.0f} s: {self._failure}")
+        if self._failure is not None and silent > STALE_SECONDS:  # other runs may consider this run dead now
+            raise StoreError(f"the lease could not be renewed for {silent:.0f} s: {self._failure}")
 
     def release(self) -> None:
-        """Say that this run ended in order; waits for the store at most RELEASE_SECONDS.
+        """End the lease, and record that the run ended; waits for the store for at most RELEASE_SECONDS.
 
-        Raises StoreError; the lease is given up all the same.
+        Raises StoreError if that cannot be recorded. The lease has ended nevertheless.
         """
         self._released.set()
         _OWN.discard(self._token)
@@ -94,14 +94,12 @@ class Lease:
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 failed.append(error)
 
-        # On a thread: a store that does not answer must not keep the process.
+        # In a thread: a store that does not respond must not block the end of the process.
         putting = threading.Thread(target=put, name="recaption-release", daemon=True)
         putting.start()
         putting.join(timeout=RELEASE_SECONDS)
         if putting.is_alive():
-            raise StoreError(
-                f"{self.store.url} has not answered for {RELEASE_SECONDS:.0f} s; the lease is not released"
-            )
+            raise StoreError(f"{self.store.url} did not respond for {RELEASE_SECONDS:.0f} s; the lease is not released")
         if failed:
             raise failed[0]
 
@@ -131,12 +129,12 @@ def claim(
     """
     if not store.conditional and not takeover:
         raise UserError(
-            f"{store.url} has no conditional writes, so nothing keeps a second run out of it. Choose a folder, S3 or "
-            "Google Cloud Storage; or, if this is surely the only run on it, give --takeover"
+            f"{store.url} has no conditional writes, so a second run on it cannot be detected. Use a folder, S3 or "
+            "Google Cloud Storage; or, if this is certainly the only run, give --takeover"
         )
     last = _last_epoch(store)
     while last and not takeover and not _is_over(store, last, wait=wait, say=say, clock=clock, sleep=sleep):
-        last = _last_epoch(store)  # another run took it over while this one watched: that one counts now
+        last = _last_epoch(store)  # another run took it over in the meantime: check that run
     token = uuid.uuid4().hex
     holder = orjson.dumps({**_me(), "since": time.time(), "token": token})
     epoch = last + 1
@@ -167,7 +165,7 @@ def _is_over(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> bool:
-    """Whether the run of `epoch` has ended or is dead. False when a newer one took over; UserError when it lives."""
+    """Whether the run of `epoch` is over. False if a newer one took over. Raises UserError if it is alive."""
     if store.exists(lease_file(epoch, "released")):
         return True
     holder = orjson.loads(store.get(lease_file(epoch, "json")))
@@ -196,7 +194,7 @@ def _held(store: Store, holder: dict[str, Any]) -> UserError:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder["since"]))
     return UserError(
         f"{store.url} is being written by process {holder['pid']} on {holder['host']} since {since}. "
-        "Stop it or wait for it; if it is surely dead, run again with --takeover"
+        "Stop it or wait for it; if it is certainly dead, run again with --takeover"
     )
 
 
@@ -223,7 +221,7 @@ def _me() -> dict[str, Any]:
 
 
 def is_here(holder: dict[str, Any]) -> bool:
-    """Whether the holder's process number means a process that can be looked up from here."""
+    """Whether the holder ran on this machine, in this container and since this boot, so that its PID can be checked."""
     me = _me()
     return bool(me["boot"]) and all(holder.get(key) == me[key] for key in ("host", "boot", "pids"))
 
@@ -232,19 +230,19 @@ def lives(holder: dict[str, Any]) -> bool:
     """Whether the holder's process still exists. Call this only on its own machine (`is_here`)."""
     pid = holder["pid"]
     if pid == os.getpid() and holder.get("started") == _started(pid):
-        return holder.get("token") in _OWN  # else it is left from an earlier run of this very process
+        return holder.get("token") in _OWN  # otherwise it is from an earlier run of this process
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         pass
-    # Process numbers are used again, so the time of its start has to be the same. None: dead, but not yet collected.
+    # PIDs are reused, so the start time must be the same. None: dead, but not yet reaped.
     return holder.get("started") is not None and _started(pid) == holder["started"]
 
 
 def _started(pid: int) -> int | None:
-    """When a process began, in clock ticks since boot; None if it has ended. proc(5), /proc/pid/stat, field 22."""
+    """The start of a process in clock ticks since boot; None if it has ended. proc(5), /proc/pid/stat, field 22."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:
@@ -254,14 +252,14 @@ def _started(pid: int) -> int | None:
 
 
 def _boot_id() -> str:
-    """Tells this boot of this machine from others; process numbers mean nothing across boots."""
+    """An id of this boot of the machine; PIDs are valid only within a boot."""
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     return ""
 
 
 def _pid_space() -> str:
-    """Tells containers apart that share a host's name and boot but count their processes each for itself."""
+    """The PID namespace: containers may share the host's name and boot, but have their own PIDs."""
     with suppress(OSError):
         return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - not a path
     return ""

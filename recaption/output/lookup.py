@@ -1,4 +1,4 @@
-"""One image of an output by its key, over the indexes of all shards: only key columns are read until it is found."""
+"""Finds an image of an output by its key in the indexes of all shards, reading only the key columns."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from recaption.tablefile import read_table
 from recaption.threads import each
 from recaption.types import Image
 
-_THREADS = 8  # shards looked at side by side
-_SAMPLED = 200  # shards whose keys are compared with one that is not found
-_NEIGHBOURS = 5  # keys before and after its place in each of them
+_THREADS = 8  # indexes read in parallel
+_SAMPLED = 200  # shards in which similar keys are searched for an unknown key
+_NEIGHBOURS = 5  # keys before and after its place in each of these
 
 
 def find_image(store: Store, key: str) -> Image:
-    """The image with this key, else the one with this source key.
+    """The image with this key, or else with this source key.
 
-    Raises UserError: there is none (keys that look like it are named), or several shards have that source key.
+    Raises UserError if there is none (the message lists similar keys), or if several images have the source key.
     """
     files = [path for path in store.list(paths.INDEX) if path.endswith(".parquet")]
     if not files:
-        raise UserError(f"{store.url} has no index/ yet: nothing was listed there")
+        raise UserError(f"{store.url} has no index/: no source shard was listed yet. Run the pipeline first")
     by_source: list[tuple[str, int, str]] = []
     for path, rows in _matches(store, files, key):
         for row, own, _ in rows:
@@ -42,14 +42,14 @@ def find_image(store: Store, key: str) -> Image:
         return _image(store, path, row)
     if by_source:
         keys = ", ".join(own for _, _, own in by_source[:10])
-        raise UserError(f"{len(by_source)} images have the source key {key!r}; name one by its own key: {keys}")
+        raise UserError(f"{len(by_source)} images have the source key {key!r}; give one of their keys: {keys}")
     near = difflib.get_close_matches(key, _sample(store, files, key), n=5, cutoff=0.5)
-    hint = f" Keys that look like it: {', '.join(near)}" if near else ""
+    hint = f" Similar keys: {', '.join(near)}" if near else ""
     raise UserError(f"{store.url} has no image with the key or source key {key!r} in {len(files)} shards.{hint}")
 
 
 def _matches(store: Store, files: Sequence[str], key: str) -> Iterator[tuple[str, list[tuple[int, str, str]]]]:
-    """(index, its rows with this key or source key), for indexes that have any."""
+    """Each index that has this key or source key, with its rows."""
 
     def look(path: str) -> list[tuple[int, str, str]]:
         table = _columns(store, path)
@@ -70,7 +70,7 @@ def _image(store: Store, path: str, row: int) -> Image:
 
 
 def _sample(store: Store, files: Sequence[str], key: str) -> list[str]:
-    """Keys and source keys that sort near `key`, of evenly spread shards: those that share its beginning."""
+    """Keys and source keys near `key` in sort order, from evenly spread shards."""
     step = max(1, len(files) // _SAMPLED)
     found: set[str] = set()
     for path in files[::step]:

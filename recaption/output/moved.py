@@ -1,7 +1,7 @@
-"""Answers of images that have changed their shard: found by the image's bytes in the shard where they were made.
+"""Finds the answers of images that are now in another source shard, by the hash of the image.
 
-Answers lie by shard, and what is done of a shard is looked up in its own files. A file that was renamed, a folder that
-got more shards, and tars that were packed anew have images in shards other than those that their answers lie in.
+Answers are stored by source shard, and a run looks for the answers of a shard in its own files only. After a file was
+renamed, a folder was split into more shards or tars were repacked, answers are in other shards than their images.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from recaption.schema import check_version
 from recaption.tablefile import read_table
 from recaption.types import Image
 
-_TRIES = 3  # parts may be compacted between listing and reading them
+_TRIES = 3  # parts may be compacted after they were listed, before they are read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Places:
-    """For one generation: the first 8 bytes of each image's sha256, sorted, and the number of its shard."""
+    """For one generation: the first 8 bytes of each image's sha256, sorted, and the number of the shard."""
 
     hashes: npt.NDArray[np.uint64]
     numbers: npt.NDArray[np.int32]
@@ -41,19 +41,19 @@ class _Places:
 
 
 class MovedAnswers:
-    """Copies answers and rejects to the shard that an image is in now. Twelve bytes per stored answer are held.
+    """Copies answers and rejects to the shard that now has the image. Takes twelve bytes of memory per stored answer.
 
-    `unlisted`: whether a shard that was never listed before may hold images of other shards.
+    `unlisted`: whether a shard that is listed for the first time may have images of other shards.
     """
 
     def __init__(self, store: Store, *, unlisted: bool) -> None:
         self._store, self.unlisted = store, unlisted
 
     def bring(self, shard: str, images: Sequence[Image]) -> int:
-        """Put what other shards hold of these images, of all generations, into parts of `shard`. Returns the rows.
+        """Copy the answers and rejects of these images in other shards, of all generations, into parts of `shard`.
 
-        Safe to repeat. An answer keeps its key where one of the images has it, else it gets that of an image with the
-        same bytes.
+        Returns the number of rows. Safe to repeat. An answer keeps its key if one of the images has it; otherwise it
+        gets the key of an image with the same bytes.
         """
         by_sha256: dict[str, list[Image]] = {}
         for image in images:
@@ -69,7 +69,7 @@ class MovedAnswers:
                     moved = _moved(table, shard, by_sha256)
                     if moved.num_rows:
                         data = table_bytes(moved)
-                        # Epoch 0: of no run that can still be going on. The digest: an earlier one may still lie here.
+                        # Epoch 0: not of a run in progress. The digest: a part of an earlier copy may exist.
                         name = f"000000.000000-{number:04d}-moved_{hashlib.sha256(data).hexdigest()[:8]}"
                         self._store.put(paths.part_file(kind, folder, shard, name), data)
                         rows, number = rows + moved.num_rows, number + 1
@@ -81,7 +81,7 @@ class MovedAnswers:
             (kind, folder): self._read_places(kind, folder)
             for kind in paths.STORED
             for folder in self._store.folders(kind)
-            if folder != paths.SOURCE  # made again with each index
+            if folder != paths.SOURCE  # these are written again with each index
         }
 
     def _read_places(self, kind: str, folder: str) -> _Places:
@@ -109,7 +109,7 @@ class MovedAnswers:
                 return
 
     def _files(self, kind: str, folder: str, shard: str) -> list[str]:
-        # Parts first: what is compacted between the two is then seen twice, never missed.
+        # Parts first: answers that are compacted in between are then found twice rather than missed.
         found = list(self._store.list(paths.parts_folder(kind, folder, shard)))
         number = 0
         while self._store.exists(path := paths.compacted_file(kind, folder, shard, number)):

@@ -1,8 +1,8 @@
-"""From answer to caption: removes by rule what a model's string contains besides the text.
+"""From answer to caption: rules that remove markup from a model's string.
 
 The answer store keeps the model's string. Each rule removes or unwraps one kind of markup. `Cleaned.removed` names the
 rules that changed the text. The rules run until none of them changes the text, so cleaning is idempotent. Rules are
-conservative: markup that a caption quotes ("a < b", `</think>`, "the <br> tag", a code block) stays.
+conservative: markup that a caption mentions ("a < b", `</think>`, "the <br> tag", a code block) stays.
 
 Markers of thoughts are those of Qwen, DeepSeek and GLM (<think>), Kimi (◁think▷), Magistral ([THINK]), Seed-OSS
 (<seed:think>), LongCat (<longcat_think>), Command A (<|START_THINKING|>), Sky-T1 (<|begin_of_thought|>), Gemma 4
@@ -29,7 +29,7 @@ _PASSES = 16  # a text that still changes after these is left unchanged
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cleaned:
-    """`text` is normalised, has at most `text.LONGEST` bytes, and is "" where nothing visible is left.
+    """`text` is normalised, has at most `text.LONGEST` bytes, and is "" if nothing visible is left.
 
     `removed` names the rules that changed the answer, in the order of `RULES`. Normalising is not one of them.
     """
@@ -61,7 +61,7 @@ def clean(answer: str) -> Cleaned:
     return Cleaned(text=text if _has_content(text) else "", removed=tuple(n for n in RULES if n in removed))
 
 
-# what a caption quotes
+# markup that a caption mentions
 
 _CODE = re.compile(r"```[^`]*```|`[^`\n]+`")
 _OPENING, _CLOSING = "\"'“‘«「『`", "\"'”’»」』`"
@@ -480,7 +480,7 @@ def _text_in_call(inner: str) -> str:
 
 
 def _element_among_text(text: str) -> str | None:
-    """The content of one element on its own lines, with at most a sentence before and after it ("Sure!")."""
+    """The content of one element on separate lines, with at most a sentence before and after it ("Sure!")."""
     match = _ON_A_LINE.search(text, 0, 2 * _AROUND)
     if match is None or match.start() > _AROUND:
         return None
@@ -497,8 +497,8 @@ def _opens(tag: str, text: str) -> bool:
 
 
 def _text_element(text: str) -> str | None:
-    """Of an answer that is nothing but several elements: the last that is named as an answer, else the first that is
-    named as a caption."""
+    """The content of an answer of several elements only: the last one named as an answer, else the first one named as a
+    caption."""
     answer, caption, at = None, None, 0
     while (match := _ELEMENT.match(text, at)) is not None:
         if _IS_ANSWER.fullmatch(match["tag"]):
@@ -559,7 +559,7 @@ def _quotes(text: str) -> str:
     return text
 
 
-# whether any content is left
+# whether content is left
 
 _VISIBLE = re.compile(r"[^\W_]")
 _BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters and symbols without a visible shape

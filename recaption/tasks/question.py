@@ -40,7 +40,7 @@ class Question:
 
     @property
     def source(self) -> str:
-        """`source` of the captions made from its answers."""
+        """The `source` of captions from its answers."""
         return f"{self.generation.model}:{self.prompt.id if self.prompt else self.generation.column}"
 
 
@@ -48,8 +48,8 @@ class Question:
 class UnitRequest:
     """One request of a question about an image, before its first attempt. See `requests`.
 
-    `prompt_sha256` is stored with the answer. It is the hash of the filled-in prompt and, for an image that is turned,
-    its orientation. Where there is no prompt, it is the hash of the columns that the answer or the error comes from.
+    `prompt_sha256` is stored with the answer. It is the hash of the filled-in prompt and, for a rotated image,
+    its orientation. Without a prompt, it is the hash of the columns that determine the answer or the error.
     """
 
     question: Question
@@ -72,7 +72,7 @@ class UnitRequest:
 def requests(question: Question, image: Image) -> list[UnitRequest]:
     """The requests of a question about an image: one, about the whole image.
 
-    This is the only place where a prompt is filled in. Never raises: `UnitRequest.error` is set where it cannot be.
+    Prompts are filled in here only. Never raises: `UnitRequest.error` has the reason if a prompt cannot be filled in.
     """
     prompt, columns = question.prompt, image.columns
     if prompt is None:
@@ -104,5 +104,5 @@ def requests_about(question: Question, images: Iterable[Image]) -> Iterator[Unit
 
 
 def _prompt_sha256(image: Image, prompt: str) -> str:
-    """The orientation counts only where it is set: answers from before orientations were read stay valid."""
+    """The orientation is hashed only if it is set, so that answers of earlier versions stay valid."""
     return sha256(prompt if image.orientation is None else f"{prompt}\0orientation {image.orientation}")

@@ -1,4 +1,4 @@
-"""What all checks share: the kinds of problems with the advice for each, and one shard as it was read."""
+"""What all checks share: the kinds of problems with advice for each, and a shard with its contents."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from recaption.output.locate import Build
 from recaption.output.paths import table_file
 from recaption.problems import Problem
-from recaption.write import Build
 
 _AGAIN = "Build again from the answers: recaption build PIPELINE"
 _COPY = "Copy the file again from where the build was made, or build again: recaption build PIPELINE"
@@ -23,9 +23,9 @@ KINDS: Final = {
     "sha256": _COPY,
     "unreadable": _COPY,
     "rows": _COPY,
-    "unlisted file": "Move it away, or trainers that read all files of a folder will read it too",
-    "beside": f"open_clip and timm read this file. {_AGAIN}",
-    "views": f"DuckDB would show other data than the build has. {_AGAIN}",
+    "unlisted file": "Move it elsewhere, or trainers that read all files of a folder will read it, too",
+    "loader file": f"open_clip and timm read this file. {_AGAIN}",
+    "views": f"DuckDB would show data that differ from the build. {_AGAIN}",
     "columns": f"The file cannot be read as this table. {_AGAIN}",
     "value": _AGAIN,
     "order": _AGAIN,
@@ -45,11 +45,11 @@ KINDS: Final = {
     "tag": _AGAIN,
     "data": f"The data and the flat tables differ. {_AGAIN}",
     "tar": _COPY,
-    "header": f"Another program packed the tar, so equal samples are not equal bytes. {_AGAIN}",
+    "header": f"Another program packed the tar, so its bytes are not reproducible. {_AGAIN}",
     "tar index": _COPY,
     "sample": _AGAIN,
     "txt": _AGAIN,
-    "token ids": f"A trainer that reads them would train on other texts. {_AGAIN}",
+    "token ids": f"A trainer that reads them would train on wrong texts. {_AGAIN}",
     "answer": "The answers changed after the build, or belong to another output. Build again from the present answers",
     "no answers": "Captions were not compared with the stored answers. Validate the output that contains the build",
     "source": "Readers of a sidecar join it by position: put the source back as it was, or run the pipeline again",
@@ -68,9 +68,12 @@ Manifest = dict[str, Any]
 
 @dataclass(kw_only=True)
 class Shard:
-    """`tables` has the flat tables that could be read; `found` the contents of the data files by split (None: both):
-    the columns of `schema.records`, a row per sample, without pixels; `tokens` the files of token ids by path;
-    `answers` caches what is read from the output once for all shards."""
+    """A shard and what was read of it.
+
+    `tables` has the flat tables that could be read. `found` has the contents of the data files by split (None: both),
+    with the columns of `schema.records`, one row per sample, without pixels. `tokens` has the files of token ids by
+    path. `answers` caches what is read from the output once for all shards.
+    """
 
     build: Build
     manifest: Manifest

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from recaption import schema
 from recaption.io.store import Store
+from recaption.output.locate import Build, find_build
 from recaption.problems import Problem
 from recaption.validate import files, manifest
 from recaption.validate.base import Manifest, Shard, problem
@@ -34,7 +35,6 @@ from recaption.validate.texts import (
     check_token_ids,
     read_tokens,
 )
-from recaption.write import Build, locate
 
 Check = Callable[[Shard], Iterator[Problem]]
 _TEXTS: Final = ("images", "captions", "sub_captions", "tags")
@@ -55,7 +55,7 @@ CHECKS: Final[tuple[tuple[Check, tuple[str, ...]], ...]] = (
     (check_token_ids, ()),
 )
 """The checks of a shard, each with the flat tables that it needs. A check is skipped when one of its tables cannot be
-read, which is reported as a problem of the table."""
+read; the table's own problem is reported instead."""
 
 
 def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
@@ -66,7 +66,7 @@ def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
     Memory holds the manifest and one shard, without its pixels. Faults of the data are yielded, never raised.
     Raises UserError when there is no build at `path`, StoreError when the store fails.
     """
-    build = locate(path)
+    build = find_build(path)
     for item in manifest.read(build.store):
         if isinstance(item, Problem):
             yield item
@@ -76,10 +76,10 @@ def validate_output(path: str, *, pixels: bool = False) -> Iterator[Problem]:
 
 def _validate(build: Build, read: Manifest, pixels: bool) -> Iterator[Problem]:
     yield from manifest.check_sums(read)
-    yield from manifest.check_beside(build.store, read)
+    yield from manifest.check_loader_files(build.store, read)
     yield from manifest.check_unlisted(build.store, read)
     if manifest.is_older(read):
-        version = f"has schema version {read['schema_version']}: only the sizes and hashes of its files are checked"
+        version = f"has schema version {read['schema_version']}; only the sizes and hashes of its files are checked"
         yield problem("version", manifest.MANIFEST, version, warning=True)
         yield from _check_bytes(build.store, read)
         return

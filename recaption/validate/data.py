@@ -1,4 +1,4 @@
-"""Data files in Parquet, images, and data compared with the flat tables and with the source."""
+"""Checks data files in Parquet and their images, and compares data with the flat tables and with the source."""
 
 from __future__ import annotations
 
@@ -71,15 +71,17 @@ def _read(shard: Shard, file: dict[str, Any], parquet: pq.ParquetFile, images: b
 
 def _check_image(shard: Shard, row: dict[str, Any], file: dict[str, Any]) -> Iterator[Problem]:
     key, name, data = row["key"].as_py(), row["image"]["path"].as_py(), row["image"]["bytes"].as_buffer()
-    said = {n: row[n].as_py() for n in ("image_format", "image_sha256", "source_format", "sha256")}
+    recorded = {n: row[n].as_py() for n in ("image_format", "image_sha256", "source_format", "sha256")}
     orientation = row["orientation"].as_py() if "orientation" in row else None  # since 1.3
     where = f"{file['path']}, {key}"
-    if data is None or hashlib.sha256(data).hexdigest() != said["image_sha256"]:
+    if data is None or hashlib.sha256(data).hexdigest() != recorded["image_sha256"]:
         yield problem("image", where, "the sha256 of the bytes is not image_sha256")
-    elif name != f"{key}.{STORED_SUFFIXES.get(said['image_format'])}":
-        yield problem("image", where, f"is named {name!r}, of format {said['image_format']!r}")
+    elif name != f"{key}.{STORED_SUFFIXES.get(recorded['image_format'])}":
+        yield problem("image", where, f"is named {name!r}, of format {recorded['image_format']!r}")
     elif (
-        orientation is None and said["image_format"] == said["source_format"] and said["image_sha256"] != said["sha256"]
+        orientation is None
+        and recorded["image_format"] == recorded["source_format"]
+        and recorded["image_sha256"] != recorded["sha256"]
     ):
         yield problem("image", where, "has the source's format, but not the source's bytes")
     else:
@@ -91,9 +93,9 @@ _ANY = ImageLimits(min_side=1, max_aspect=float("inf"))  # of builds without rec
 
 def check_image(shard: Shard, data: bytes, where: str) -> Iterator[Problem]:
     """The first problem of the file of a usable image."""
-    said = shard.manifest.get("pixels")
+    recorded = shard.manifest.get("pixels")
     try:
-        (check_pixels if shard.pixels else check_header)(data, ImageLimits(**said["limits"]) if said else _ANY)
+        (check_pixels if shard.pixels else check_header)(data, ImageLimits(**recorded["limits"]) if recorded else _ANY)
     except ImageError as error:
         yield problem("pixels", where, f"{error.reason}: {error.args[0]}")
 
@@ -102,7 +104,7 @@ _NOT_NESTED = frozenset({"n_words", "n_sub_captions"})  # of captions: counted f
 
 
 def check_data(shard: Shard) -> Iterator[Problem]:
-    """The samples of each data file, then the captions, sub-captions and tags of all."""
+    """Compare the samples of each data file, then the captions, sub-captions and tags of all, with the flat tables."""
     if set(shard.found) != {file["split"] for file in shard.entry["files"] if file["table"] == "data"}:
         return  # a file could not be read, which is reported
     written = shard.tables["images"].column_names
@@ -140,7 +142,7 @@ def flatten(records: pa.Table, tokenizers: Sequence[str]) -> dict[str, pa.Table]
 
 
 def _shared(captions: pa.Schema) -> list[str]:
-    """Columns that a sub-caption has from its caption."""
+    """Columns that a sub-caption inherits from its caption."""
     own = {"text", "lang"}
     return [name for name in captions.names if name in schema.sub_captions().names and name not in own | _NOT_NESTED]
 
@@ -172,7 +174,7 @@ def _difference(found: pa.Table, expected: pa.Table, where: str, name: str) -> I
         differ = ((row, a, b) for row, (a, b) in enumerate(pairs) if a != b and (a == a or b == b))
         row, a, b = next(differ, (0, None, None))
         if a is None and b is None:
-            continue  # only NaNs differ: check_values reports them
+            continue  # only NaNs differ, which check_values reports
         place = expected["sub_id" if name == "tags" else "key"][row].as_py()
         yield problem("data", f"{where}, {place}", f"{column} is {a!r}; the table {name} has {b!r}")
         return
@@ -229,7 +231,7 @@ def _check_rows(shard: Shard, images: list[Image]) -> Iterator[Problem]:
             )
             return
         if not is_plain_place(image.locator.path):
-            what = "is on a host that the output names: no request is sent there"
+            what = "is on a host that only the output names, so no request is sent there"
             yield problem("no source", image.locator.path, what, warning=True)
             return
         if _ends_before(image):

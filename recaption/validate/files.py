@@ -22,7 +22,7 @@ from recaption.types import SCHEMA_VERSION
 from recaption.validate.base import problem
 
 _PIECE = 1 << 20  # bytes
-_TAIL = 2048  # bytes; a tar header in pax form takes three quarters of it
+_TAIL = 2048  # bytes; a tar header in pax form takes 1536
 
 
 class Hashed:
@@ -95,7 +95,7 @@ def read_table(store: Store, file: dict[str, Any], expected: pa.Schema, name: st
 
 
 def as_written(found: pa.Schema, expected: pa.Schema) -> pa.Schema:
-    """The columns that the version that wrote the file requires."""
+    """The columns of `expected` that the version that wrote the file already had."""
     version = (found.metadata or {}).get(schema.VERSION_KEY, SCHEMA_VERSION.encode())
     return schema.as_of(expected, version.decode("utf-8", "replace"))
 
@@ -117,8 +117,8 @@ def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -
             yield problem("columns", path, f"has {len(at)} columns named {field.name}, expected one")
         elif not found.field(at[0]).equals(field):
             other = found.field(at[0])
-            kinds = (f"{f.type}{'' if f.nullable else ' not null'}" for f in (other, field))
-            yield problem("columns", path, "column {} has type {}, expected {}".format(field.name, *kinds))
+            types = (f"{f.type}{'' if f.nullable else ' not null'}" for f in (other, field))
+            yield problem("columns", path, "column {} has type {}, expected {}".format(field.name, *types))
     more = [column for column in found.names if column not in expected.names]
     if (
         more
@@ -129,11 +129,11 @@ def schema_faults(found: pa.Schema, expected: pa.Schema, name: str, path: str) -
 
 
 def unreadable(path: str, error: BaseException) -> Problem:
-    """The problem for an error of reading."""
+    """The problem of a file that cannot be read."""
     return problem("unreadable", path, f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 def missing(store: Store, path: str) -> Iterator[Problem]:
-    """A problem where the path is not a file."""
+    """A problem if there is no file at the path."""
     if not store.exists(path):
         yield problem("missing file", path, "is missing, or is not a file")

@@ -1,4 +1,4 @@
-"""The manifest, and the files that repeat it for other readers."""
+"""The manifest, and the files derived from it for other readers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from recaption.schema import FLAT
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.base import Manifest, problem
 from recaption.write.entry import ShardEntry
-from recaption.write.manifest import beside, views_of
+from recaption.write.manifest import loader_files, views_of
 
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _CUSTOM_TABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _VERSION: Final = re.compile(r"(\d{1,9})\.(\d{1,9})")
 VIEWS: Final = "views.sql"
 _DESCRIBING: Final = (VIEWS, "README.md", "croissant.json")
-_MAY_STAND_BESIDE: Final = frozenset({MANIFEST, *_DESCRIBING})
+_UNLISTED_FILES: Final = frozenset({MANIFEST, *_DESCRIBING})
 _MAX_FAULTS: Final = 20  # violations of the schema that are reported; one mistake can be repeated in every shard
 _MAX_SHOWN: Final = 300  # characters of a path or message
 
@@ -47,7 +47,9 @@ def read(store: Store) -> Iterator[Problem | Manifest]:
     match = _VERSION.fullmatch(version) if isinstance(version, str) else None
     major, minor = map(int, SCHEMA_VERSION.split("."))
     if match is None or int(match[1]) != major:
-        yield problem("version", MANIFEST, f"has schema version {version!r}; this recaption reads {SCHEMA_VERSION}")
+        yield problem(
+            "version", MANIFEST, f"has schema version {version!r}; this version of recaption reads {SCHEMA_VERSION}"
+        )
         return
     wrong = schema_errors(manifest, newer=int(match[2]) > minor)
     wrong = wrong or [f"{place} {what}" for place, what in _file_faults(manifest)]
@@ -77,7 +79,7 @@ def json_schema(name: str) -> Any:
 
 @lru_cache
 def _validator() -> Any:
-    """Draft 2020-12, but 1.0 is no integer, and `$` at the end of a pattern does not match before a line break."""
+    """Draft 2020-12, except that 1.0 is not an integer, and `$` in a pattern does not match before a line break."""
 
     def pattern(_: Any, expression: str, value: Any, schema: Any) -> Iterator[ValidationError]:
         if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", expression), value):
@@ -94,13 +96,13 @@ def _validator() -> Any:
 
 
 def _shortened(text: str) -> str:
-    """Without the middle of a long text: what was found is at its start, what is allowed at its end."""
+    """A long text without its middle: the found value is at the start, the allowed ones are at the end."""
     half = _MAX_SHOWN // 2
     return text if len(text) <= _MAX_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
 def is_older(manifest: Manifest) -> bool:
-    """Whether an earlier minor version, which had fewer columns, wrote it."""
+    """Whether an earlier minor version, with fewer columns, wrote it."""
     return int(manifest["schema_version"].split(".")[1]) < int(SCHEMA_VERSION.split(".")[1])
 
 
@@ -185,18 +187,18 @@ def _check_totals(manifest: Manifest) -> Iterator[Problem]:
                 yield problem("count", MANIFEST, what)
 
 
-def check_beside(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    """`sizes.json` and `_info.json` agree with the manifest; the cards exist; `views.sql` is the one of a build."""
-    for path, body in _beside(manifest).items():
+def check_loader_files(store: Store, manifest: Manifest) -> Iterator[Problem]:
+    """`sizes.json` and `_info.json` agree with the manifest; the cards exist; `views.sql` has the views of a build."""
+    for path, body in _loader_files(manifest).items():
         try:
             found = orjson.loads(store.get(path))
         except FileNotFoundError:
             yield problem("missing file", path, "is missing")
         except orjson.JSONDecodeError as error:
-            yield problem("beside", path, f"is not JSON: {error}")
+            yield problem("loader file", path, f"is not JSON: {error}")
         else:
             if found != body:
-                yield problem("beside", path, f"does not agree with {MANIFEST}")
+                yield problem("loader file", path, f"does not agree with {MANIFEST}")
     for path in _DESCRIBING:
         if not store.exists(path):
             yield problem("missing file", path, "is missing")
@@ -205,15 +207,15 @@ def check_beside(store: Store, manifest: Manifest) -> Iterator[Problem]:
 
 
 def _check_views(store: Store, manifest: Manifest) -> Iterator[Problem]:
-    """DuckDB executes the file, so it must have the statements of every build; comments and line breaks may differ."""
+    """DuckDB executes the file, so it must have the expected statements only; comments and line breaks may differ."""
     found = _statements(store.get(VIEWS).decode("utf-8", "replace"))
     expected = _statements(views_of([ShardEntry.from_json(entry) for entry in manifest["shards"]]))
     more = [statement for statement in found if statement not in expected]
     if more:
         yield problem("views", VIEWS, f"has additional statements: {more[0][:100]!r}")
     elif found != expected:
-        lacking = next((statement for statement in expected if statement not in found), None)
-        what = f"lacks {lacking[:60]!r}" if lacking else "the statements are in another order"
+        absent = next((statement for statement in expected if statement not in found), None)
+        what = f"lacks {absent[:60]!r}" if absent else "the statements are in another order"
         yield problem("views", VIEWS, f"differs from the views of a build: {what}")
 
 
@@ -226,8 +228,8 @@ def _statements(sql: str) -> list[str]:
 
 def check_unlisted(store: Store, manifest: Manifest) -> Iterator[Problem]:
     """Files that are neither in the manifest nor part of the format. Names with a leading dot are work in progress."""
-    listed = {file["path"] for entry in manifest["shards"] for file in entry["files"]} | _MAY_STAND_BESIDE
-    listed |= set(_beside(manifest))
+    listed = {file["path"] for entry in manifest["shards"] for file in entry["files"]} | _UNLISTED_FILES
+    listed |= set(_loader_files(manifest))
 
     def walk(folder: str) -> Iterator[str]:
         yield from store.list(folder)
@@ -240,5 +242,5 @@ def check_unlisted(store: Store, manifest: Manifest) -> Iterator[Problem]:
             yield problem("unlisted file", path, "is not listed in the manifest", warning=True)
 
 
-def _beside(manifest: Manifest) -> dict[str, Any]:
-    return beside([ShardEntry.from_json(entry) for entry in manifest["shards"]], manifest["format"])
+def _loader_files(manifest: Manifest) -> dict[str, Any]:
+    return loader_files([ShardEntry.from_json(entry) for entry in manifest["shards"]], manifest["format"])

@@ -68,7 +68,7 @@ def check_order(shard: Shard) -> Iterator[Problem]:
 
 
 def check_statuses(shard: Shard) -> Iterator[Problem]:
-    """The status of an image against its captions, and the counts in its row."""
+    """Compare the status of each image with its captions, and the counts in its row."""
     generations = {generation["id"] for generation in shard.manifest["generations"]}
     required = set(shard.manifest["require"])
     have: dict[str, set[str]] = defaultdict(set)
@@ -121,10 +121,10 @@ def check_counts(shard: Shard) -> Iterator[Problem]:
         what = f"turned is {shard.entry.get('turned', 0)}, counted {turned}"
         yield problem("count", f"manifest.json, shard {shard.name}", what)
     for field, expected in counted.items():
-        said = shard.entry[field]
-        for name in sorted({*said, *expected}):
-            if said.get(name, 0) != expected.get(name, 0):
-                what = f"{field}.{name} is {said.get(name, 0)}, counted {expected.get(name, 0)}"
+        recorded = shard.entry[field]
+        for name in sorted({*recorded, *expected}):
+            if recorded.get(name, 0) != expected.get(name, 0):
+                what = f"{field}.{name} is {recorded.get(name, 0)}, counted {expected.get(name, 0)}"
                 yield problem("count", f"manifest.json, shard {shard.name}", what)
 
 
@@ -141,16 +141,16 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
     images = {key: (status, reason) for key, status, reason in shard.columns("images", "key", "status", "reason")}
     by_key: dict[str, set[str]] = defaultdict(set)
     by_generation: dict[str, Counter[str]] = defaultdict(Counter)
-    not_asked: set[str] = set()
+    not_requested: set[str] = set()
     path = shard.path("rejects")
     for key, stage, generation, reason in shard.columns("rejects", "key", "stage", "generation", "reason"):
         by_key[key].add(reason)
         if key not in images:
-            yield problem("reject", f"{path}, {key}", "is of an image that is not in the shard")
+            yield problem("reject", f"{path}, {key}", "its image is not in the shard")
         if generation is not None:
             by_generation[generation][reason] += 1
         elif stage != "build" or reason == "decontaminated":
-            not_asked.add(key)
+            not_requested.add(key)
     for key, (status, why) in images.items():
         if status not in USABLE and why not in by_key[key]:
             yield problem(
@@ -160,16 +160,22 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
     for generation in shard.manifest["generations"]:
         name = generation["id"]
         where = f"manifest.json, shard {shard.name}, generation {name}"
-        said = shard.entry["generations"].get(name)
-        if said is None:
+        recorded = shard.entry["generations"].get(name)
+        if recorded is None:
             yield problem("count", where, "is not counted")
             continue
-        if said["asked"] != len(images) - len(not_asked):
-            yield problem("count", where, f"asked {said['asked']}, but {len(images) - len(not_asked)} could be asked")
-        if said["answered"] < answered[name]:  # answers of images without a required one are in no table
-            yield problem("count", where, f"answered {said['answered']}, but the table has {answered[name]} captions")
-        if said["rejects"] != dict(by_generation[name]) or said["rejected"] != by_generation[name].total():
-            what = f"rejected {said['rejected']} {said['rejects']}, counted {dict(by_generation[name])}"
+        if recorded["asked"] != len(images) - len(not_requested):
+            yield problem(
+                "count",
+                where,
+                f"asked {recorded['asked']}, but {len(images) - len(not_requested)} images could be requested",
+            )
+        if recorded["answered"] < answered[name]:  # captions of images that lack a required one are in no table
+            yield problem(
+                "count", where, f"answered {recorded['answered']}, but the table has {answered[name]} captions"
+            )
+        if recorded["rejects"] != dict(by_generation[name]) or recorded["rejected"] != by_generation[name].total():
+            what = f"rejected {recorded['rejected']} {recorded['rejects']}, counted {dict(by_generation[name])}"
             yield problem("count", where, what)
 
 
@@ -190,7 +196,7 @@ _ROW = np.dtype([("hash", "<u8"), ("shard", "<u4"), ("row", "<u4")])
 
 
 class Keys:
-    """Finds duplicate keys of all shards. 16 bytes per key go to 256 files in `folder`, which are read one by one.
+    """Finds duplicate keys across all shards. 16 bytes per key are written to 256 files in `folder`, read one by one.
 
     Equal hashes are reported as equal keys. Among a billion keys the probability of a wrong report is 3 %.
     """
@@ -213,7 +219,7 @@ class Keys:
                     file.write(part.tobytes())
 
     def problems(self) -> Iterator[Problem]:
-        """Keys that occur more than once, by location."""
+        """The locations of keys that occur more than once."""
         for bucket in range(_BUCKETS):
             if not self._file(bucket).exists():
                 continue
@@ -228,7 +234,7 @@ class Keys:
 
 
 class Splits:
-    """Whether val is a share of all images: the first 64 bits of each val sha256 are below those of every train sha256.
+    """Checks that val is a fixed share of all images: every val sha256 is below every train sha256 (first 64 bits).
 
     See `recaption.write.split_of`. If the manifest has the share (`holdout`), the hashes are compared with it.
     """

@@ -29,12 +29,12 @@ _MAX_TEXT: Final = 64 << 20  # bytes of a .txt or .json member
 _MAX_IMAGE: Final = 1 << 30  # bytes of an image
 _BATCH: Final = 256  # samples turned into columns at once
 _NAME: Final = re.compile(r"([A-Za-z0-9_-]{1,128})\.([a-z]+)")
-_REST: Final = ("txt", "json")
-_STAMPS: Final = ("mode", "mtime", "uid", "gid", "uname", "gname")
+_AFTER_IMAGE: Final = ("txt", "json")
+_HEADER_FIELDS: Final = ("mode", "mtime", "uid", "gid", "uname", "gname")
 
 
 class TarChecker:
-    """Goes through one tar. `starts` are the offsets of its samples, `pieces` their records."""
+    """Checks one tar. `starts` are the offsets of its samples, `pieces` their records."""
 
     def __init__(self, shard: Shard, file: dict[str, Any]) -> None:
         self.path = str(file["path"])
@@ -81,8 +81,8 @@ class TarChecker:
                 else list(check_image(self._shard, data, where))
             )
             return
-        held = list(self._sample)
-        wanted = _REST[len(held) - 1] if 0 < len(held) <= len(_REST) else None
+        present = list(self._sample)
+        wanted = _AFTER_IMAGE[len(present) - 1] if 0 < len(present) <= len(_AFTER_IMAGE) else None
         if match is None or member.kind != "file" or suffix != wanted or match[1] != self._key:
             self.whole = False
             expected = f"expected {self._key}.{wanted}" if wanted else "expected an image"
@@ -106,10 +106,10 @@ class TarChecker:
         if not sample:
             return
         image = next(iter(sample))
-        lacking = [suffix for suffix in _REST if suffix not in sample]
-        if lacking:
+        missing = [suffix for suffix in _AFTER_IMAGE if suffix not in sample]
+        if missing:
             self.whole = False
-            yield problem("tar", f"{self.path}, {self._key}", f"the sample lacks .{' and .'.join(lacking)}")
+            yield problem("tar", f"{self.path}, {self._key}", f"the sample lacks .{' and .'.join(missing)}")
             return
         if sample["txt"] is None or sample["json"] is None:
             return
@@ -120,7 +120,7 @@ class TarChecker:
                 raise ValueError("it is not an object")
         except ValueError as error:
             self.whole = False
-            yield problem("sample", where, f".json cannot be read: {error}")
+            yield problem("sample", where, f".json cannot be parsed: {error}")
             return
         if wrong := self._keys.wrong(record, self._key):
             yield problem("sample", where, wrong)
@@ -195,7 +195,7 @@ class _Keys:
     def wrong(self, record: dict[str, Any], key: str) -> str | None:
         version = record.get("v")
         if not isinstance(version, str) or version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-            return f"v is {version!r}; this recaption reads {SCHEMA_VERSION}"
+            return f"v is {version!r}; this version of recaption reads {SCHEMA_VERSION}"
         if record.get("key") != key:
             return f"key is {record.get('key')!r}"
         if nulls := sorted(name for name, value in record.items() if value is None):
@@ -239,35 +239,35 @@ def _check_index(shard: Shard, path: str, offsets: list[int]) -> Iterator[Proble
     try:
         data = shard.build.store.get(path)
     except FileNotFoundError:
-        return  # a missing file is reported elsewhere
+        return  # check._read reports a missing file
     if data != struct.pack(f"<{len(offsets)}Q", *offsets):
         yield problem(
-            "tar index", path, f"does not hold the offsets of the {len(offsets) - 1} samples and the tar's size"
+            "tar index", path, f"does not have the offsets of the {len(offsets) - 1} samples and the tar's size"
         )
 
 
 def _check_header(path: str, member: Member, start: int, read: bytes) -> Iterator[Problem]:
-    """The headers are byte for byte those that recaption writes for this name and size."""
+    """The headers must equal, byte for byte, those that recaption writes for this name and size."""
     expected = header(member.name, member.size)
     if member.offset - start == len(expected) and read.endswith(expected):
         return
     found = tarfile.TarInfo.frombuf(read[-512:], "utf-8", "backslashreplace")  # parsed by the reader before
     wanted = tarfile.TarInfo.frombuf(expected[-512:], "utf-8", "strict")
-    differing = [f"{n} {getattr(found, n)!r}" for n in _STAMPS if getattr(found, n) != getattr(wanted, n)]
+    differing = [f"{n} {getattr(found, n)!r}" for n in _HEADER_FIELDS if getattr(found, n) != getattr(wanted, n)]
     what = f"has {', '.join(differing)}" if differing else "has another layout"
     yield problem("header", f"{path}, {member.name}", f"its header {what}; expected time 0, mode 0644, no owner")
 
 
 def _check_image(record: dict[str, Any], suffix: str, digest: str, where: str) -> Iterator[Problem]:
-    said, source = record.get("image"), record.get("sha256")
-    said = said if isinstance(said, dict) else {}
-    if said.get("sha256") != digest:
-        yield problem("image", where, "the sha256 of the image is not image.sha256 of .json")
-    elif STORED_SUFFIXES.get(str(said.get("format"))) != suffix or not isinstance(said.get("source_format"), str):
-        yield problem("image", where, f"is named .{suffix}, of format {said.get('format')!r}")
-    elif said.get("source_sha256") != source:
+    image, source = record.get("image"), record.get("sha256")
+    image = image if isinstance(image, dict) else {}
+    if image.get("sha256") != digest:
+        yield problem("image", where, "the sha256 of the image is not image.sha256 in .json")
+    elif STORED_SUFFIXES.get(str(image.get("format"))) != suffix or not isinstance(image.get("source_format"), str):
+        yield problem("image", where, f"is named .{suffix}, of format {image.get('format')!r}")
+    elif image.get("source_sha256") != source:
         yield problem("image", where, "image.source_sha256 is not sha256")
-    elif said["format"] == said["source_format"] and digest != source and "orientation" not in record:
+    elif image["format"] == image["source_format"] and digest != source and "orientation" not in record:
         yield problem("image", where, "has the source's format, but not the source's bytes")
 
 
@@ -282,5 +282,5 @@ def _read(reader: TarReader, member: Member) -> tuple[str, bytes | None]:
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; other values are reported when they become a column."""
+    """The objects in a list; other values are reported when they are converted to a column."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""Captions, sub-captions and tags of one shard; captions compared with the stored answers, and token ids with texts."""
+"""Checks captions, sub-captions and tags of one shard, captions against the stored answers, and token ids."""
 
 from __future__ import annotations
 
@@ -27,14 +27,16 @@ from recaption.validate import files
 from recaption.validate.base import Shard, problem
 from recaption.validate.files import unreadable
 
-_FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # what FLAIR's splitter removes between sub-captions
+_FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # the characters that FLAIR's splitter removes between sub-captions
 
 
 def check_captions(shard: Shard) -> Iterator[Problem]:
-    """Ids, texts as they are stored, and the generation that made them."""
+    """Check ids, texts, and the generation of each caption."""
     path = shard.path("captions")
-    made = {g["id"]: (f"{g['model']}:{g['prompt'] or g['column']}", g["kind"]) for g in shard.manifest["generations"]}
-    made["raw"] = ("raw", "raw")
+    sources = {
+        g["id"]: (f"{g['model']}:{g['prompt'] or g['column']}", g["kind"]) for g in shard.manifest["generations"]
+    }
+    sources["raw"] = ("raw", "raw")
     seen: set[str] = set()
     split_of = dict(shard.columns("images", "key", "split"))
     names = ("caption_id", "key", "shard", "split", "generation", "source", "granularity", "text", "n_words")
@@ -45,7 +47,7 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
         seen.add(caption_id)
         if caption_id.rpartition("/")[0] != f"{key}/{generation}":
             yield problem("caption", where, f"belongs to key {key}, generation {generation}")
-        if made.get(generation) != (source, granularity):
+        if sources.get(generation) != (source, granularity):
             what = f"generation {generation}, source {source}, granularity {granularity}: not in the manifest"
             yield problem("caption", where, what)
         if not text or normalise(text) != text:
@@ -64,7 +66,7 @@ def check_captions(shard: Shard) -> Iterator[Problem]:
 
 @dataclass(slots=True)
 class _Caption:
-    """A caption, and the state after its last checked sub-caption."""
+    """A caption, with the state after its last checked sub-caption."""
 
     text: str
     owner: tuple[str, ...]  # key, shard, generation, source, granularity
@@ -75,7 +77,7 @@ class _Caption:
 
 
 def check_sub_captions(shard: Shard) -> Iterator[Problem]:
-    """Spans, order, the gaps between them, and repeats."""
+    """Check spans, order, the text between spans, and references to duplicates."""
     path = shard.path("sub_captions")
     owner = ("key", "shard", "generation", "source", "granularity")
     captions = {
@@ -84,8 +86,8 @@ def check_sub_captions(shard: Shard) -> Iterator[Problem]:
     }
     earlier: dict[str, set[str]] = defaultdict(set)
     spans = ("idx", "text", "char_start", "char_end", "content_start", "is_first", "is_last", "dup_of")
-    drops = shard.manifest["provenance"].get("annotate")
-    flair = isinstance(drops, dict) and str(drops.get("splitter", "")).startswith("flair")
+    settings = shard.manifest["provenance"].get("annotate")
+    flair = isinstance(settings, dict) and str(settings.get("splitter", "")).startswith("flair")
     for sub_id, caption_id, *rest in shard.columns("sub_captions", "sub_id", "caption_id", *owner, *spans):
         of, (idx, text, start, end, content, is_first, is_last, dup_of) = tuple(rest[:5]), rest[5:]
         where = f"{path}, {sub_id}"
@@ -124,7 +126,7 @@ def _is_gap(text: str, flair: bool) -> bool:
 
 
 def check_tags(shard: Shard) -> Iterator[Problem]:
-    """Spans within the sub-caption, and the copy of the lemmas in the sub-caption."""
+    """Check spans within the sub-caption, and the copy of the lemmas in the sub-caption."""
     path = shard.path("tags")
     texts = dict(shard.columns("captions", "caption_id", "text"))
     subs = {
@@ -153,7 +155,7 @@ def check_tags(shard: Shard) -> Iterator[Problem]:
 
 
 def check_custom_tables(shard: Shard) -> Iterator[Problem]:
-    """Rows of custom tables refer to existing sub-captions."""
+    """Check that rows of custom tables refer to existing sub-captions."""
     subs = set(shard.columns("sub_captions", "sub_id", "key"))
     for name in shard.tables.keys() - {*FLAT}:
         for pair in shard.columns(name, "sub_id", "key"):
@@ -164,15 +166,15 @@ def check_custom_tables(shard: Shard) -> Iterator[Problem]:
 
 
 def check_answers(shard: Shard) -> Iterator[Problem]:
-    """Every caption is a stored answer about an image with this sha256, cleaned."""
+    """Check that every caption is a stored, cleaned answer about an image with this sha256."""
     out = shard.build.out
     if out is None:
         return
     sha256_of = dict(shard.columns("images", "key", "sha256"))
-    said = shard.column("captions", "generation")
+    present = set(shard.column("captions", "generation"))
     for generation in shard.manifest["generations"]:
         name = generation["id"]
-        if name not in said:
+        if name not in present:
             continue
         folder = f"{name}-{generation['fingerprint']}"
         try:
@@ -195,18 +197,20 @@ def _is_repacked(shard: Shard) -> bool:
 
 
 def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
-    """Hashes of the answers about the images of a source shard; for shards of equal counts, of all answers of the
-    output, read once, with eight bytes each. None if there are no answers."""
+    """Hashes of the answers about the images of a source shard, or None if there are no answers.
+
+    If the build has shards of equal counts, of all answers of the output; they are read once.
+    """
     if not _is_repacked(shard):
-        return _of(out, _files(out, folder, shard.name))
+        return _hashes(out, _answer_files(out, folder, shard.name))
     if folder not in shard.answers:
         paths = [path for path in sorted(out.list(f"{ANSWERS}/{folder}")) if path.endswith(".parquet")]
-        shard.answers[folder] = _of(out, paths)
+        shard.answers[folder] = _hashes(out, paths)
     return shard.answers[folder]
 
 
-def _files(out: Store, folder: str, shard: str) -> list[str]:
-    """The answer files of a shard, those of later runs included."""
+def _answer_files(out: Store, folder: str, shard: str) -> list[str]:
+    """The answer files of a shard, including those of later runs."""
     found: list[str] = []
     while out.exists(path := compacted_file(ANSWERS, folder, shard, len(found))):
         found.append(path)
@@ -224,8 +228,8 @@ class Hashes:
         return at < len(self._sorted) and int(self._sorted[at]) == value
 
 
-def _of(out: Store, paths: list[str]) -> Hashes | None:
-    """By the image's sha256: an image can have answers to several prompts."""
+def _hashes(out: Store, paths: list[str]) -> Hashes | None:
+    """Hashes of (image sha256, cleaned text) of all answers in `paths`."""
     parts = []
     for path in paths:
         table = read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
@@ -266,7 +270,7 @@ def read_tokens(shard: Shard, file: dict[str, Any]) -> Iterator[Problem]:
 
 
 def _texts(captions: list[dict[str, Any]] | None) -> list[str]:
-    """As `recaption.write.tokens.texts_of`, of nested rows."""
+    """As `recaption.write.tokens.texts_of`, for nested rows."""
     return [
         text for caption in captions or () for text in [s["text"] for s in caption["sub_captions"]] or [caption["text"]]
     ]

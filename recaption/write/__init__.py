@@ -1,21 +1,20 @@
-"""Writes answers as a dataset on disk. `schemas/README.md` describes its format.
+"""Writes the dataset of an output. `schemas/README.md` describes its format.
 
     records of a shard ──► write_shard ──► write_manifest ──► publish
                            files, counts    sums checked       one rename
 
 All functions work on one shard at a time and need no engine. The same answers can be built any number of times with
-another splitter, weighting or format.
+another splitter, other weights or another format.
 """
 
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
 from recaption.write.manifest import BuildInfo, read_manifest, views_sql, write_manifest
 from recaption.write.pixels import ImageMode, Stored, recognise, store_image
-from recaption.write.publish import Build, Pruned, current_build, locate, prune, publish
+from recaption.write.publish import Pruned, prune, publish
 from recaption.write.shard import Format, ShardContent, ShardFormat, sweep, write_shard, written_shard
 from recaption.write.tokens import Encoder, encoders, texts_of
 
 __all__ = [
-    "Build",
     "BuildInfo",
     "Encoder",
     "FileEntry",
@@ -27,9 +26,7 @@ __all__ = [
     "ShardEntry",
     "ShardFormat",
     "Stored",
-    "current_build",
     "encoders",
-    "locate",
     "prune",
     "publish",
     "read_manifest",

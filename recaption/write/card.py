@@ -2,8 +2,8 @@
 
 Keys of the front matter: https://github.com/huggingface/hub-docs/blob/main/datasetcard.md. `datasets` reads `configs`
 and `dataset_info` in datasets/utils/metadata.py and uses one builder for a whole folder, that of the first config
-(datasets/load.py, LocalDatasetModuleFactory and HubDatasetModuleFactory). So a card never lists tars and Parquet at
-once: where data/ has tars it is the only config, and the tables are opened by their paths.
+(datasets/load.py, LocalDatasetModuleFactory and HubDatasetModuleFactory). So a card never lists both tars and
+Parquet: if data/ has tars, it is the only config, and the tables are opened by their paths.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from recaption.write.described import Table, card_of, models_of, prompts_of, sof
 from recaption.write.tables import features
 
 FORMATS: Final = {
-    "sidecar": "a row per sample of the source, in the source's order; no pixels, they stay in the source's shards",
-    "webdataset": "tars; a sample is the image, `.txt` with one text, `.json` with all of them",
-    "parquet": "a row per usable image, with its bytes",
+    "sidecar": "one row per sample of the source, in its order; the images stay in the source's shards",
+    "webdataset": "tars; a sample is the image, `.txt` with one text, and `.json` with all texts",
+    "parquet": "one row per usable image, with its bytes",
 }
 TABLES: Final = {
-    "images": "a row per source sample, also the rejected ones",
-    "captions": "a row per text about an image",
-    "sub_captions": "a row per sub-caption, a span of a caption's text",
-    "tags": "a row per noun of a sub-caption; `kind` is `object` for what is there",
-    "rejects": "what could not be used, and why",
+    "images": "one row per sample of the source, including rejected ones",
+    "captions": "one row per caption",
+    "sub_captions": "one row per sub-caption, a span of a caption's text",
+    "tags": "one row per noun of a sub-caption; `kind` is `object` for objects in the image",
+    "rejects": "rejected images and answers, with reasons",
 }
 COMPUTED: Final = "Sub-captions, tags, flags and weights are computed, not labelled."
 LIMITS: Final = (
-    "The texts were written by machines and checked by none but machines: they name what is not there, miss what "
-    "is, and repeat what their models have learnt about people and places. Do not use them to decide about "
-    f"anybody who is in the pictures. {COMPUTED}"
+    "The texts were written by models and were not checked by people: they mention things that are not in the image, "
+    "omit things that are, and repeat what the models have learnt about people and places. Do not use them for "
+    f"decisions about people in the images. {COMPUTED}"
 )
 
 
 def render(manifest: Mapping[str, Any]) -> str:
-    """The whole card. The same manifest gives the same text; its length does not grow with the number of shards."""
+    """The card. Equal manifests give equal texts; the length does not depend on the number of shards."""
     parts = [
         f"# {plain(manifest['name'])}",
         _lead(manifest),
-        "## What is in it",
+        "## Contents",
         _contents(manifest),
         *_sums(manifest),
-        "## How to open it",
+        "## Usage",
         *_opening(manifest),
-        "## How the texts were made",
+        "## Generation",
         *_making(manifest),
-        "## How to draw from it",
+        "## Sampling",
         _drawing(manifest),
         "## Limits",
         *_limits(manifest),
@@ -64,7 +64,7 @@ def _lead(manifest: Mapping[str, Any]) -> str:
     counts, card = manifest["counts"], card_of(manifest)
     usable = sum(manifest["splits"].values())
     text = (
-        f"{usable:,} images with {counts['captions']:,} captions, cut into {counts['sub_captions']:,} sub-captions "
+        f"{usable:,} images with {counts['captions']:,} captions, split into {counts['sub_captions']:,} sub-captions "
         f"with {counts['tags']:,} object tags. Made by recaption, build {code(manifest['build'])}."
     )
     return f"{plain(card['description'])}\n\n{text}" if card.get("description") else text
@@ -73,10 +73,10 @@ def _lead(manifest: Mapping[str, Any]) -> str:
 def _contents(manifest: Mapping[str, Any]) -> str:
     rows = []
     for one in tables(manifest):
-        says = FORMATS[manifest["format"]] if one.name == "data" else TABLES.get(one.name, "a custom table")
+        contents = FORMATS[manifest["format"]] if one.name == "data" else TABLES.get(one.name, "a custom table")
         amount, size = f"{sum(one.rows.values()):,}", _size(sum(one.bytes.values()))
-        rows.append([code(f"{one.name}/"), says, amount, f"{one.files:,}", size])
-    return table(["folder", "what it holds", "rows:", "files:", "size:"], rows)
+        rows.append([code(f"{one.name}/"), contents, amount, f"{one.files:,}", size])
+    return table(["folder", "contents", "rows:", "files:", "size:"], rows)
 
 
 def _sums(manifest: Mapping[str, Any]) -> list[str]:
@@ -89,16 +89,16 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
         f"{g['id']}: asked {g['asked']:,} = answered {g['answered']:,} + rejected {g['rejected']:,}"
         for g in manifest["generations"]
     ]
-    parts = ["Nothing is unaccounted for:", fenced("\n".join(lines))]
+    parts = ["All images and answers are accounted for:", fenced("\n".join(lines))]
     if splits["val"]:
         parts.append(
-            f"{splits['train']:,} images are `train`, {splits['val']:,} are held out as `val`, chosen by the hash of "
-            "their bytes: the same image is on the same side in every dataset made this way."
+            f"{splits['train']:,} images are `train`; {splits['val']:,} are held out as `val`, chosen by the hash of "
+            "their bytes, so an image is in the same split in every dataset with the same holdout."
         )
     reasons = [(reason, "the image", n) for reason, n in manifest["rejects"].items()]
     reasons += [(reason, g["id"], n) for g in manifest["generations"] for reason, n in g["rejects"].items()]
     if reasons:
-        parts.append(table(["rejected for", "of", "count:"], [[code(r), plain(w), f"{n:,}"] for r, w, n in reasons]))
+        parts.append(table(["reason", "rejected", "count:"], [[code(r), plain(w), f"{n:,}"] for r, w, n in reasons]))
     return parts
 
 
@@ -110,7 +110,7 @@ def _opening(manifest: Mapping[str, Any]) -> list[str]:
     else:
         lines.append('captions = load_dataset("PATH", "captions", split="full")')
     parts = [
-        "`PATH` is this folder, or the dataset's name on the Hub (`hf://datasets/NAME` where files are meant).",
+        "`PATH` is this folder, or the dataset's name on the Hub (`hf://datasets/NAME` for files).",
         fenced("\n".join(lines), "python"),
     ]
     if tars:
@@ -124,10 +124,10 @@ def _opening(manifest: Mapping[str, Any]) -> list[str]:
         )
     if manifest["format"] == "sidecar":
         parts.append(
-            "The images are not in here. Row i of `data/<shard>.parquet` is sample i of the source's shard of that "
+            "The images are not included. Row i of `data/<shard>.parquet` is sample i of the source's shard with that "
             "name; check `key` and `sha256`."
         )
-    parts.append("`views.sql` names the tables in DuckDB:")
+    parts.append("`views.sql` has views of all tables for DuckDB:")
     parts.append(fenced('cd PATH && duckdb -init views.sql -c "SELECT text, weight FROM sub_captions LIMIT 5"', "sh"))
     return parts
 
@@ -149,7 +149,7 @@ def _making(manifest: Mapping[str, Any]) -> list[str]:
             parts.append(fenced(prompt["text"]))
     source = source_of(manifest)
     if source:
-        parts.append(f"The images come from {code(source)}. Captions with `source = raw` came with them.")
+        parts.append(f"The images come from {code(source)}. Captions with `source = raw` are the source's own.")
     software = [f"{plain(name)} {code(version)}" for name, version in sorted(software_of(manifest).items())]
     if software:
         parts.append(f"Software: {' · '.join(software)}.")
@@ -158,10 +158,10 @@ def _making(manifest: Mapping[str, Any]) -> list[str]:
 
 def _asked(generation: Mapping[str, Any]) -> list[str]:
     if generation["column"] is not None:
-        return [f"column {code(generation['column'])} of the source", "none: the texts were there"]
+        return [f"column {code(generation['column'])} of the source", "none: the source has the texts"]
     sampling = {k: v for k, v in (generation["sampling"] or {}).items() if v or k == "temperature"}
-    said = " · ".join(f"{name} {code(orjson.dumps(value).decode())}" for name, value in sampling.items())
-    return [code(generation["prompt"]), said]
+    settings = " · ".join(f"{name} {code(orjson.dumps(value).decode())}" for name, value in sampling.items())
+    return [code(generation["prompt"]), settings]
 
 
 def _rest(model: Mapping[str, Any]) -> str:
@@ -177,8 +177,8 @@ def _drawing(manifest: Mapping[str, Any]) -> str:
     mean = sum(n * count for n, count in histogram.items()) / images if images else 0.0
     return (
         f"Suggested policy: {code(manifest['sampling']['policy'])}, with {settings}. `weight` of a sub-caption, in "
-        "[0, 1], says how much it is worth to be drawn: repeats, fragments and sentences about the picture itself have "
-        f"little. An image has {mean:.1f} distinct texts on average."
+        "[0, 1], is its relative probability to be drawn; duplicates, fragments and sentences about the image as such "
+        f"have low weights. An image has {mean:.1f} distinct texts on average."
     )
 
 
@@ -188,14 +188,14 @@ def _limits(manifest: Mapping[str, Any]) -> list[str]:
     if card.get("source_license"):
         parts.append(f"Terms of the images: {plain(card['source_license'])}")
     elif not card.get("license"):
-        parts.append("No licence is stated; the terms of the images' source and of the models apply.")
+        parts.append("No licence is given; the terms of the images' source and of the models apply.")
     if card.get("citation"):
         parts.append(fenced(card["citation"], "bibtex"))
     return parts
 
 
 def _size(count: float) -> str:
-    """Bytes in words, e.g. `48.2 MB`."""
+    """A number of bytes with a unit, e.g. `48.2 MB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
@@ -209,7 +209,7 @@ _SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", 
 
 
 def front_matter(manifest: Mapping[str, Any]) -> str:
-    """The head with its `---` lines. ASCII, so that no character in a user's text is read as a line end."""
+    """The YAML front matter with its `---` lines. ASCII, so that no character in a text is read as a line end."""
     card, found = card_of(manifest), [table for table in tables(manifest) if _splits(table)]
     if manifest["format"] == "webdataset":
         found = [table for table in found if table.name == "data"]
@@ -230,7 +230,7 @@ def front_matter(manifest: Mapping[str, Any]) -> str:
 
 
 def size_category(rows: int) -> str:
-    """The Hub's name of a size, e.g. `1K<n<10K`."""
+    """The Hub's size category, e.g. `1K<n<10K`."""
     for power, name in enumerate(_SIZES, 3):
         if rows < 10**power:
             return f"{_SIZES[power - 4]}<n<{name}" if power > 3 else f"n<{name}"
@@ -238,7 +238,7 @@ def size_category(rows: int) -> str:
 
 
 def _splits(table: Table) -> dict[str, str | None]:
-    """Ours by the Hub's name, of splits that have rows; train first."""
+    """The splits that have rows, by the Hub's name; train first."""
     return {hub: split for split, hub in _SPLITS.items() if table.rows.get(split)}
 
 
@@ -250,8 +250,8 @@ def _config(table: Table) -> dict[str, Any]:
 def _info(table: Table, manifest: Mapping[str, Any]) -> dict[str, Any]:
     info: dict[str, Any] = {"config_name": "default" if table.name == "data" else table.name}
     if table.suffix == "tar":
-        # Parquet files carry their features; of tars `datasets` guesses them from five samples, and a field that is
-        # null or empty in all five has the wrong type from then on.
+        # Parquet files contain their features. For tars, `datasets` infers them from five samples, and a field that is
+        # null or empty in all five gets a wrong type.
         lists = list(manifest["provenance"].get("profile", {}).get("lists", ()))
         sample = features(schema.sample(manifest["tokenizers"], [g["id"] for g in manifest["generations"]], lists))
         # In mode passthrough, the manifest does not record which formats occur. Columns of unused formats are null.
@@ -270,7 +270,7 @@ _STRING: Final = {"dtype": "string", "_type": "Value"}
 
 
 def _yaml(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Features in the form that cards have them in, see Features._to_yaml_list of datasets/features/features.py."""
+    """Features in the form of dataset cards, see Features._to_yaml_list of datasets/features/features.py."""
     return [{"name": name, **_yaml_feature(feature)} for name, feature in fields.items()]
 
 

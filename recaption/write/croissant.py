@@ -67,7 +67,7 @@ def _metadata(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Size of the dataset, and the fields of `output.card` that are set."""
     card, counts = card_of(manifest), manifest["counts"]
     size = (
-        f"{sum(manifest['splits'].values())} images with {counts['captions']} captions, cut into "
+        f"{sum(manifest['splits'].values())} images with {counts['captions']} captions, split into "
         f"{counts['sub_captions']} sub-captions with {counts['tags']} object tags."
     )
     metadata: dict[str, Any] = {
@@ -111,7 +111,7 @@ def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
     made["prov:wasGeneratedBy"].append(
         {
             "@type": "prov:Activity",
-            "prov:label": "sub-captions, tags and the writing of the dataset",
+            "prov:label": "splitting, tagging and writing of the dataset",
             "prov:wasAssociatedWith": {
                 "@type": "prov:SoftwareAgent",
                 "prov:label": "recaption",
@@ -131,7 +131,7 @@ def _asked(generation: Mapping[str, Any], prompts: Mapping[str, Mapping[str, Any
 
 def _agent(generation: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     if generation["column"] is not None:
-        return {"@type": "prov:Agent", "prov:label": "unknown: the texts were in the source"}
+        return {"@type": "prov:Agent", "prov:label": "unknown: the source has the texts"}
     model = models_of(manifest)[generation["model"]]
     settings = {k: v for k, v in model.items() if k != "model"}
     return {
@@ -150,11 +150,11 @@ def _responsible(manifest: Mapping[str, Any]) -> dict[str, Any]:
     )
     made: dict[str, Any] = {
         "rai:dataCollectionMissingData": f"{missing} The table rejects has the reasons.",
-        "rai:dataAnnotationProtocol": "Captions are answers of the models to the prompts, one of each generation. "
-        "Sub-captions are spans of captions, cut by rules; objects are tagged by a small model.",
+        "rai:dataAnnotationProtocol": "Captions are answers of the models to the prompts, one per generation. "
+        "Sub-captions are spans of captions, split by rules; objects are tagged by a small model.",
         "rai:annotationsPerItem": f"{counts['captions'] / usable if usable else 0:.2f} captions per image",
         "rai:machineAnnotationTools": tools,
-        "rai:dataUseCases": "Training of vision-language models on images and texts about them.",
+        "rai:dataUseCases": "Training of vision-language models on images and captions.",
     }
     if models_of(manifest):
         made["rai:dataLimitations"] = LIMITS
@@ -167,7 +167,7 @@ def _manifest_file(data: bytes) -> dict[str, Any]:
         "@type": "cr:FileObject",
         "@id": "manifest.json",
         "name": "manifest.json",
-        "description": "counts, and of every file of the dataset its path, rows, bytes and sha256",
+        "description": "counts, and path, rows, bytes and sha256 of every file of the dataset",
         "contentUrl": "manifest.json",
         "contentSize": f"{len(data)} B",
         "encodingFormat": "application/json",

@@ -63,8 +63,8 @@ def card_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def source_of(manifest: Mapping[str, Any]) -> str | None:
     """The source of the images, as text."""
-    said, path = card_of(manifest).get("source"), manifest["provenance"].get("source")
-    return str(said) if said else _public(str(path)) if path else None
+    given, path = card_of(manifest).get("source"), manifest["provenance"].get("source")
+    return str(given) if given else _public(str(path)) if path else None
 
 
 def _public(place: str) -> str:
@@ -80,18 +80,18 @@ def models_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The models of the generations with their recorded settings; `model` (the id) is always set."""
     known = manifest["provenance"].get("models") or {}
     names = dict.fromkeys(g["model"] for g in manifest["generations"] if g["column"] is None)
-    said = {name: {"model": name, **{k: v for k, v in (known.get(name) or {}).items() if v}} for name in names}
-    return {name: {**model, "model": _public(str(model["model"]))} for name, model in said.items()}
+    recorded = {name: {"model": name, **{k: v for k, v in (known.get(name) or {}).items() if v}} for name in names}
+    return {name: {**model, "model": _public(str(model["model"]))} for name, model in recorded.items()}
 
 
 def prompts_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The prompts of the generations with version, sha256 and text where recorded."""
+    """The prompts of the generations with version, sha256 and text, if recorded."""
     known = manifest["provenance"].get("prompts") or {}
     return {p: dict(known.get(p) or {}) for p in dict.fromkeys(g["prompt"] for g in manifest["generations"]) if p}
 
 
 def software_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Versions of the software that made the bytes: recaption, spacy, splitter, …"""
+    """Versions of the software that wrote the dataset: recaption, spacy, splitter, …"""
     provenance = manifest["provenance"]
     found = {k: v for k, v in provenance.items() if isinstance(v, str) and k not in ("source", "source_inputs")}
     return found | {k: str(v) for k, v in (provenance.get("annotate") or {}).items()}

@@ -66,12 +66,15 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShardEntry:
-    """A written shard. `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
-    which a rule failed, since 1.3). `table_failures` counts the captions without rows per custom table,
-    `token_failures` the captions with texts without ids per tokenizer of `output.token_ids`; `failures` lists the first
-    failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial);
-    `distinct_texts` maps a number of distinct texts to the number of images that have it; `composable` maps each
-    tokenizer of `output.token_ids` to whether ids of joined texts are those of the parts."""
+    """A written shard.
+
+    `counts` has images, the statuses, captions, sub_captions, tags, words and unparsed (captions on
+    which a rule failed, since 1.3). `table_failures` counts captions without rows by custom table,
+    `token_failures` captions with texts without ids by tokenizer of `output.token_ids`. `failures` lists the first
+    failures of all three kinds for the log and is not in the manifest. `splits` counts usable images (ok + partial).
+    `distinct_texts` maps numbers of distinct texts to numbers of images. `composable` has for each tokenizer of
+    `output.token_ids` whether ids of joined texts are those of the parts.
+    """
 
     name: str
     files: tuple[FileEntry, ...]
@@ -85,7 +88,7 @@ class ShardEntry:
     table_failures: Mapping[str, int] = field(default_factory=dict)
     token_failures: Mapping[str, int] = field(default_factory=dict)
     failures: tuple[CaptionFailure, ...] = ()
-    inputs: str = ""  # identity of what the shard was built from; a shard with equal inputs is not built again
+    inputs: str = ""  # identity of the shard's inputs; a shard with equal inputs is not built again
 
     @property
     def samples(self) -> int:

@@ -1,4 +1,4 @@
-"""The files that describe a build: the manifest, which is written last, and the files of other readers."""
+"""The files that describe a build: the manifest, which is written last, and files for other readers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from recaption.write.shard import Format, forget_shards
 class BuildInfo:
     """The contents of the manifest except the shards.
 
-    `sampling` has policy, k, max_merge and p_raw; `provenance` has what the bytes depend on, and nothing that differs
-    from run to run; `token_ids` are the tokenizers whose ids were written; `holdout` is the share of images in split
-    val, None if it is unknown; `pixels` has how images were checked (`orientation`, `checked`, `limits`).
+    `sampling` has policy, k, max_merge and p_raw. `provenance` has everything that the bytes depend on, and nothing
+    that differs between runs. `token_ids` are the tokenizers whose ids were written. `holdout` is the share of images
+    in split val, None if it is unknown. `pixels` has how images were checked (`orientation`, `checked`, `limits`).
     """
 
     name: str
@@ -51,7 +51,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
     """Describe a build whose shards are all written: `sizes.json`, `_info.json`, `views.sql`, the dataset card
     (`README.md`), `croissant.json`, then `manifest.json`. Returns the manifest.
 
-    Raises DatasetError, and writes nothing, when a sum does not hold.
+    Raises DatasetError, and writes nothing, if a sum is wrong.
     """
     entries = list(shards)
     check_sums(entries, info.generations)
@@ -93,7 +93,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
             facts.to_json() | {"composable": all(entry.composable[facts.name] for entry in entries)}
             for facts in info.token_ids
         ]
-    for path, body in beside(entries, info.format).items():
+    for path, body in loader_files(entries, info.format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     store.put(f"{prefix}/views.sql", views_of(entries).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
@@ -130,7 +130,7 @@ def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) 
         parts = counts["ok"] + counts["partial"] + counts["reject"] + counts["excluded"]
         if counts["images"] != parts:
             raise DatasetError(
-                f"{counts['images']} images came in, but ok {counts['ok']} + partial {counts['partial']} + rejected "
+                f"{counts['images']} images, but ok {counts['ok']} + partial {counts['partial']} + rejected "
                 f"{counts['reject']} + excluded {counts['excluded']} = {parts}",
                 shard=entry.name,
             )
@@ -149,14 +149,16 @@ def _check_asked(generation: str, entry: ShardEntry) -> None:
         raise DatasetError(
             f"generation {generation}: asked {asked.asked}, but answered {asked.answered} + rejected {asked.rejected}; "
             + (
-                f"{missing} images have neither. Run the pipeline again to generate what is missing"
+                f"{missing} images have neither. Run the pipeline again to generate them"
                 if missing > 0
                 else f"{-missing} are counted twice"
             ),
             shard=entry.name,
         )
     if asked.asked > entry.counts["images"] - entry.counts["excluded"]:
-        raise DatasetError(f"generation {generation}: asked {asked.asked}, more than images came in", shard=entry.name)
+        raise DatasetError(
+            f"generation {generation}: asked {asked.asked}, more than there are images", shard=entry.name
+        )
 
 
 def views_sql(build: str = ".", out: str = "../..") -> str:
@@ -196,15 +198,15 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
     }
 
 
-def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
-    """`sizes.json` (open_clip reads it in the shards' folder, see its get_dataset_size) and `_info.json` (timm's
-    reader_wds reads it in the given folder; file names are relative to it)."""
+def loader_files(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
+    """`sizes.json` (read by open_clip in the shards' folder, see its get_dataset_size) and `_info.json` (read by
+    timm's reader_wds in the given folder; file names are relative to it)."""
     files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}
     for entry in shards:
         for file in entry.files:
             if file.table == "data" and file.split:
                 files[file.split].append((file, file.rows))
-            elif file.table == "data":  # a sidecar holds both splits
+            elif file.table == "data":  # a sidecar has both splits
                 for split in files:
                     if entry.splits[split] or split == "train":
                         files[split].append((file, entry.splits[split]))
@@ -226,13 +228,13 @@ def beside(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
             sizes = by_folder.setdefault(str(path.parent), {})
             sizes[path.name] = sizes.get(path.name, 0) + rows
     made["sizes.json"] = by_folder.get("data", {})
-    # Only for tars, which open_clip reads: pandas and pyarrow take all files of a folder for one dataset.
+    # For tars only, which open_clip reads; pandas and pyarrow read all files of a folder as one dataset.
     made |= {f"{folder}/sizes.json": sizes for folder, sizes in by_folder.items() if format == "webdataset"}
     return made
 
 
 def _render(manifest: Mapping[str, Any]) -> bytes:
-    """Indented, but with one line per shard: readable at the top, compact where there are thousands."""
+    """Indented JSON with one line per shard, because there may be thousands."""
     head = orjson.dumps({**manifest, "shards": []}, option=orjson.OPT_INDENT_2)
     start, _, _ = head.rpartition(b"[]")
     lines = b",\n    ".join(orjson.dumps(entry) for entry in manifest["shards"])

@@ -1,4 +1,4 @@
-"""Shards in Parquet form: the nested record with the image bytes, as Hugging Face's viewer and `datasets` expect it."""
+"""Shards in Parquet form: nested records with image bytes, as expected by Hugging Face's viewer and `datasets`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ memory (huggingface/dataset-viewer#1957)."""
 
 
 class RowWriter:
-    """Appends samples to one file, a row group at a time; memory holds one row group."""
+    """Appends samples to one file, one row group at a time; memory holds one row group."""
 
     def __init__(self, writer: pq.ParquetWriter, target: pa.Schema, tokenizers: Sequence[str]) -> None:
         self._writer, self._target, self._tokenizers = writer, target, tokenizers

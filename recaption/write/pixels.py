@@ -15,7 +15,7 @@ from recaption.errors import ImageError
 from recaption.imagefile import STORED_SUFFIXES, jpeg_segments, sniff
 
 ImageMode = Literal["jpeg", "passthrough"]
-QUALITY: Final = 95  # of transcoded images; 4:4:4 chroma, so that thin coloured lines of PNGs survive
+QUALITY: Final = 95  # of transcoded images; with 4:4:4 chroma, so that thin coloured lines of PNGs are kept
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class Stored:
 
 
 def recognise(data: bytes) -> str | None:
-    """The image format of the first bytes, lower case; the file's name does not matter. None for anything else."""
+    """The image format by the first bytes, in lower case; None if they are not an image."""
     kind = sniff(data)
     return kind.lower() if kind else None
 
@@ -44,8 +44,8 @@ def recognise(data: bytes) -> str | None:
 def store_image(
     data: bytes, sha256: str, mode: ImageMode, *, key: str, shard: str, orientation: int | None = None
 ) -> Stored:
-    """The bytes to store for an image with the source bytes `data`. `sha256` is their hash: `Source.read` has checked
-    it, and hashing again would take a sixth of the time in which a sample is written.
+    """The bytes to store for an image with the source bytes `data`. `sha256` is their hash, which
+    `Source.read` has checked; hashing again would take a sixth of the time of writing a sample.
 
     mode jpeg: JPEG is kept unchanged, anything else becomes JPEG (quality 95, RGB, transparency over white).
     mode passthrough: JPEG, PNG and WebP are kept unchanged, anything else becomes JPEG.
@@ -53,7 +53,7 @@ def store_image(
     Raises ImageError: `missing_image`, or an error of `recaption.decode.decode_whole`.
     """
     if not data:
-        raise ImageError("missing_image", "the source has no bytes any more", key=key, shard=shard)
+        raise ImageError("missing_image", "the source no longer has its bytes", key=key, shard=shard)
     source = recognise(data)
     if source is None:
         raise ImageError("undecodable", f"not an image: begins with {data[:8]!r}", key=key, shard=shard)
@@ -81,14 +81,14 @@ def store_image(
 
 
 def _size(data: bytes) -> tuple[int, int] | tuple[None, None]:
-    """Width and height from the header, nothing decoded; (None, None) where the header is broken."""
+    """Width and height from the header, without decoding; (None, None) if the header is broken."""
     from PIL import Image as Pil
 
     if (size := _jpeg_size(data)) is not None:
         return size
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a bomb warning: limits were checked long before
+            warnings.simplefilter("ignore")  # decompression bombs: limits were checked before
             with Pil.open(io.BytesIO(data)) as image:
                 return image.size
     except Exception:  # noqa: BLE001 - as in transcoding; the bytes are stored even if the header is broken
@@ -98,7 +98,7 @@ def _size(data: bytes) -> tuple[int, int] | tuple[None, None]:
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Width and height of a JPEG from its frame header (ITU-T T.81, B.2.2); None if there is none before the scan.
 
-    Pillow also reads the other tables: 0.15 ms per image, as much as its JSON takes.
+    Pillow also reads the other tables, which takes 0.15 ms per image, as long as writing its JSON.
     """
     for marker, start, _ in jpeg_segments(data) if data[:2] == b"\xff\xd8" else ():
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and len(data) >= start + 9:
@@ -111,7 +111,7 @@ def _transcode(data: bytes, orientation: int | None) -> tuple[bytes, tuple[int, 
     from recaption.decode import decode_whole
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # e.g. palette transparency as bytes: handled there
+        warnings.simplefilter("ignore")  # e.g. palette transparency as bytes, which decode_whole handles
         image, profile = decode_whole(data, orientation)
     out = io.BytesIO()
     options = {"icc_profile": profile} if profile else {}

@@ -1,8 +1,8 @@
-"""Maps generations to the names that a trainer expects, and builds FLAIR's seven sentence lists.
+"""Maps generations to the texts of a trainer, and makes FLAIR's seven sentence lists.
 
-FLAIR (ExplainableML/flair, src/flair/data.py, sample_dict) adds seven lists to one pool and draws sentences from it.
-It joins them with ". " and adds no full stop, so entries end without one. A null, a string or a missing list ends the
-training or, when all seven are strings, trains on single characters; an empty pool ends it too.
+FLAIR (ExplainableML/flair, src/flair/data.py, sample_dict) joins seven lists to one pool and draws sentences from it.
+It joins sentences with ". ", so entries have no full stop at the end. A null, a string or a missing list ends the
+training; if all seven are strings, it trains on single characters. An empty pool ends the training, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recaption.text import fold
 from recaption.types import Caption, FlairList
 
 Fill = Literal["empty", "repeat"]
-"""How to fill a list without a generation: leave it empty, or repeat the generations of its kind."""
+"""How to fill a list without a generation: leave it empty, or repeat the generations of its granularity."""
 
 FLAIR_KINDS: Final[Mapping[str, str]] = {
     name: next(kind for kind in ("raw", "short", "long") if name.startswith(kind)) for name in get_args(FlairList)
@@ -25,17 +25,17 @@ FLAIR_KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlairProfile:
-    """The lists of a dataset: name of the list -> generation, None if none fills it."""
+    """The generation that fills each list; None for an empty list."""
 
     sources: Mapping[str, str | None]
 
     def lists(self, captions: Sequence[Caption]) -> dict[str, list[str]]:
-        """The seven lists of an image with these captions, never null; never all of them empty."""
-        subs = {c.generation: [sub.text for sub in c.sub_captions] for c in reversed(captions)}  # the first of each
+        """The seven lists of an image with these captions: never null, and never all empty."""
+        subs = {c.generation: [sub.text for sub in c.sub_captions] for c in reversed(captions)}  # first captions
         return self.lists_of(subs, captions[0].text if captions else "")
 
     def lists_of(self, sub_captions: Mapping[str, Sequence[str]], first: str) -> dict[str, list[str]]:
-        """The same from the texts of the sub-captions of each generation and of the first caption."""
+        """As `lists`, from the sub-captions' texts by generation and the first caption's text."""
         cut = {generation: sentences(texts) for generation, texts in sub_captions.items()}
         made = {name: cut.get(generation, []) if generation else [] for name, generation in self.sources.items()}
         if first and not any(made.values()):
@@ -44,43 +44,43 @@ class FlairProfile:
 
 
 def sentences(sub_captions: Sequence[str]) -> list[str]:
-    """The texts on one line each, without the full stop at the end; empty ones dropped."""
+    """The texts, each on one line and without the full stop at the end; empty ones are left out."""
     bare = (fold(text).rstrip(".").rstrip() for text in sub_captions)
     return [text for text in bare if text]
 
 
 def flair_profile(kinds: Mapping[str, str], given: Mapping[str, str], fill: Fill = "empty") -> FlairProfile:
-    """The profile of a dataset with generations of these kinds; see `places`."""
+    """The profile of a dataset with generations of these granularities; see `places`."""
     return FlairProfile(sources=places(FLAIR_KINDS, kinds, given, fill))
 
 
 def places(
     wanted: Mapping[str, str], kinds: Mapping[str, str], given: Mapping[str, str], fill: Fill
 ) -> dict[str, str | None]:
-    """The generation for each of a trainer's names.
+    """The generation for each text of a trainer, by the text's name.
 
-    `wanted` maps the trainer's names to kinds of text, `kinds` maps generations, in pipeline order, to their kinds. If
-    `given` is not empty, it is the whole map. Otherwise raw fills raw, and the generations of a kind fill the names of
-    that kind in order. Remaining names get None or, with fill repeat, the same generations again.
+    `wanted` has the granularity of each name, `kinds` that of each generation, in pipeline order. If `given` is not
+    empty, it is the whole map. Otherwise raw fills raw, and generations fill the names of their granularity in order.
+    Remaining names get None or, with fill repeat, the same generations again.
     Raises UserError for an unknown name or generation.
     """
     known = {"raw": "raw", **kinds}
     for name, generation in given.items():
         if name not in wanted:
-            raise UserError(f"map {name}={generation}: unknown name {name!r}; names are {', '.join(wanted)}")
+            raise UserError(f"map {name}={generation}: unknown name {name!r}; allowed are {', '.join(wanted)}")
         if generation not in known:
             raise UserError(
-                f"map {name}={generation}: there is no generation {generation!r}; there are {', '.join(known)}"
+                f"map {name}={generation}: unknown generation {generation!r}; allowed are {', '.join(known)}"
             )
     made: dict[str, str | None] = {name: given.get(name) for name in wanted}
     for kind in dict.fromkeys(wanted.values()):
         names = [name for name, of in wanted.items() if of == kind]
         if given:
-            ours = list(dict.fromkeys(given[name] for name in names if name in given))
+            generations = list(dict.fromkeys(given[name] for name in names if name in given))
         else:
-            ours = [generation for generation, of in known.items() if of == kind]
-            made |= dict(zip(names, ours, strict=False))
-        if fill == "repeat" and ours:
+            generations = [generation for generation, of in known.items() if of == kind]
+            made |= dict(zip(names, generations, strict=False))
+        if fill == "repeat" and generations:
             empty = [name for name in names if made[name] is None]
-            made |= {name: ours[n % len(ours)] for n, name in enumerate(empty)}
+            made |= {name: generations[n % len(generations)] for n, name in enumerate(empty)}
     return made

@@ -1,4 +1,4 @@
-"""Publishes a build as the dataset of an output with one rename, finds the published build, removes the others."""
+"""Publishes a build as the dataset of an output with one rename, and removes the other builds."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from recaption.errors import DatasetError, StoreError, UserError, in_words
-from recaption.io.store import LocalStore, Store, open_store
-from recaption.output.paths import ANSWERS, BUILDS, CURRENT, DATASET, INDEX, MANIFEST, build_folder
+from recaption.errors import DatasetError, StoreError, in_words
+from recaption.io.store import Store
+from recaption.output.locate import current_build
+from recaption.output.paths import BUILDS, CURRENT, DATASET, MANIFEST, build_folder
 from recaption.write.shard import forget_shards
 
 
 def publish(store: Store, build: str) -> None:
     """Make `builds/<build>` the dataset: the symlink `dataset` locally, the file CURRENT on object stores.
 
-    Readers that have the old build open are not disturbed: its files stay. Raises DatasetError for a build without a
+    Open readers of the old build are not affected, because its files stay. Raises DatasetError for a build without a
     manifest, which is unfinished.
     """
     target = build_folder(build)
@@ -30,24 +31,6 @@ def publish(store: Store, build: str) -> None:
     if link.exists() and not link.is_symlink():
         raise StoreError(f"{link} is not a symlink of recaption. Move it away, then run `recaption build` again")
     _switch(link, target)
-
-
-def current_build(store: Store) -> str | None:
-    """The published build; None when there is none yet."""
-    link = store.local(DATASET)
-    if link is None:
-        try:
-            target = store.get(CURRENT).decode()
-        except FileNotFoundError:
-            return None
-    elif link.is_symlink():
-        target = str(link.readlink())
-    else:
-        return None
-    folder, _, build = target.rstrip("/").rpartition("/")
-    if folder != BUILDS or not build:
-        raise DatasetError(f"{store.url} points at {target!r}, which is not a build of this output")
-    return build
 
 
 def _switch(link: Path, target: str) -> None:
@@ -108,65 +91,3 @@ def _size(store: Store, path: str) -> int:
         return len(store.get(path))
     except FileNotFoundError:
         return 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Build:
-    """A build's folder, and the output that contains it; `out` is None for a build that was copied elsewhere."""
-
-    store: Store
-    out: Store | None
-
-
-def locate(path: str) -> Build:
-    """The build at `path`: OUT, OUT/dataset or a build's folder; local, or a URL.
-
-    Raises UserError when there is none, and DatasetError when the output points at something that cannot be a build.
-    """
-    store = _open(path)
-    above, _, _ = store.url.rpartition("/")
-    if above.rpartition("/")[2] == BUILDS:  # without a manifest it is unfinished
-        return Build(store=store, out=open_store(above.rpartition("/")[0]))
-    if store.exists(MANIFEST):
-        return Build(store=store, out=None)
-    name = _published(store)
-    if name is not None:
-        return Build(store=open_store(f"{store.url}/{name}"), out=store)
-    ours = any(folder in (BUILDS, ANSWERS, INDEX) for folder in store.folders(""))
-    what = "no build of it is published yet" if ours else "no dataset of recaption is in it"
-    raise UserError(
-        f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
-        f"build` has finished, or the folder of a build (the one with {MANIFEST})"
-    )
-
-
-def _open(path: str) -> Store:
-    store = open_store(path)
-    folder = store.local("")
-    if folder is None:  # object stores have no links: OUT/dataset is the build that OUT/CURRENT names
-        parent, _, last = store.url.rpartition("/")
-        return open_store(parent) if last == DATASET and not store.exists(MANIFEST) else store
-    if not folder.is_dir():
-        what = "it is a file" if folder.exists() else "there is no such folder"
-        raise UserError(f"cannot open {path}: {what}. Give an output, its dataset, or a build")
-    return LocalStore(folder.resolve())
-
-
-def _published(out: Store) -> str | None:
-    """The published build's folder, as seen from the output."""
-    if out.exists(f"{DATASET}/{MANIFEST}") and not _is_link(out):  # copied with links followed
-        return DATASET
-    try:
-        name = current_build(out)
-        if name is None and out.exists(CURRENT):  # copied from an object store
-            name = PurePosixPath(out.get(CURRENT).decode().strip()).name
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{out.url}/{CURRENT} is not text: {error}") from error
-    if name in (".", ".."):
-        raise DatasetError(f"{out.url} points at {name!r}, which is not a build of this output")
-    return build_folder(name) if name else None
-
-
-def _is_link(out: Store) -> bool:
-    link = out.local(DATASET)
-    return link is not None and link.is_symlink()

@@ -27,8 +27,8 @@ from recaption.write.webdataset import tar_writer
 
 Format = Literal["sidecar", "webdataset", "parquet"]
 Images = Callable[[], Iterable[tuple[Image, bytes | ImageError]]]
-"""Returns the images of the shard in source order, each with its bytes or with the error of reading it; images of
-rejected samples may be left out."""
+"""Returns the images of the shard in source order, each with its bytes or its read error. Images of rejected samples
+may be left out."""
 Placed = Mapping[str | None, Sequence[int]]
 """Positions of the records in the data file of each split, in the file's order."""
 
@@ -77,10 +77,10 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
     """Write `<prefix>/data/<shard>.*` and the flat tables of a shard.
 
     Images are read only for formats that hold them; memory holds the records and one sample (webdataset) or row group
-    (parquet). An image whose bytes changed since it was listed, or that cannot be transcoded, becomes a rejected
-    record, never a wrong sample.
+    (parquet). An image that changed since it was listed, or that cannot be transcoded, becomes a rejected
+    record.
     The entry is put last, as `<prefix>/.shards/<shard>.json`: `written_shard` finds it when the build is run again.
-    Raises ConfigError for an unknown format, DatasetError when `images` does not give a usable record's image.
+    Raises ConfigError for an unknown format, DatasetError if the image of a usable record is missing.
     """
     shard, records = content.name, list(content.records)
     _check(records, shard)
@@ -95,7 +95,7 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
         late, files, placed = _write_pixels(store, prefix, shard, records, content.images, shape)
         columns = Columns(records, shape.tokenizers)
     else:
-        raise ConfigError(f"output.format is {shape.format!r}; it can be sidecar, webdataset or parquet")
+        raise ConfigError(f"output.format is {shape.format!r}; allowed are sidecar, webdataset and parquet")
     rejects = sorted([*content.rejects, *late], key=lambda reject: reject.row)
     flat = write_flat(store, prefix, shard, columns, rejects, content.custom_tables)
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]
@@ -127,7 +127,7 @@ def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
     """Remove the files of an unpublished build that no entry lists.
 
     An interrupted run may have cut the shards differently. Readers find files by patterns such as `data/*.tar`, so an
-    additional file would repeat samples.
+    additional file would duplicate samples.
     """
     known = {f"{prefix}/{file.path}" for entry in entries for file in entry.files}
     folders = [f"{prefix}/{name}" for name in store.folders(prefix) if not name.startswith(".")]
@@ -140,7 +140,7 @@ def sweep(store: Store, prefix: str, entries: Sequence[ShardEntry]) -> None:
 
 
 def forget_shards(store: Store, prefix: str) -> int:
-    """Remove the entries of finished shards, and the rest of killed runs. Returns the number of bytes."""
+    """Remove the entries of finished shards, and leftovers of killed runs. Returns the number of bytes."""
     return store.remove(f"{prefix}/.shards")
 
 
@@ -149,11 +149,11 @@ def _entry_path(prefix: str, shard: str) -> str:
 
 
 def _check(records: Sequence[Record], shard: str) -> None:
-    """Catch bugs before they are on disk: duplicate keys, captions of unusable images."""
+    """Raises DatasetError for duplicate keys and for captions of unusable images, which would be bugs."""
     seen: set[str] = set()
     for record in records:
         if record.key in seen:
-            raise DatasetError("the key is there twice", key=record.key, shard=shard)
+            raise DatasetError("duplicate key", key=record.key, shard=shard)
         seen.add(record.key)
         usable = record.status in ("ok", "partial")
         if bool(record.captions) != usable:
@@ -165,7 +165,7 @@ def _write_pixels(
 ) -> tuple[list[Reject], list[FileEntry], Placed]:
     """Train samples go to `data/<shard>`, val samples to `data/val/<shard>`.
 
-    Records are replaced in place where their image is rejected or its size is known now. Returns the rejects, the
+    Records whose image is rejected, or whose size is now known, are replaced in place. Returns the rejects, the
     files, and the positions of the records in them.
     """
     tars = shape.format == "webdataset"
@@ -227,13 +227,13 @@ def _usable(records: Sequence[Record], images: Images, shard: str) -> Iterator[t
             return
     if waiting:
         key = next(iter(waiting))
-        raise DatasetError(f"the source gave no image for {len(waiting)} usable records", key=key, shard=shard)
+        raise DatasetError(f"the source has no image for {len(waiting)} usable records", key=key, shard=shard)
 
 
 def _reject(image: Image, record: Record, error: ImageError) -> Reject:
     made = Reject.of(image, stage="build", generation=None, reason=error.reason, detail=error.args[0])
     made = replace(made, source_key=record.source_key, detail=Scrubber({}).text(made.detail))
-    return replace(made, shard=record.shard, row=record.row)  # a repacked build has different shards
+    return replace(made, shard=record.shard, row=record.row)  # which differ in a repacked build
 
 
 def _file(path: str, table: str, split: str | None, rows: int, sink: Sink) -> FileEntry:

@@ -20,7 +20,7 @@ from recaption.types import Reject
 from recaption.write.columns import Columns, by_key
 
 ROWS: Final = 122_880  # per row group of the flat tables, DuckDB's default; one shard is usually one group
-NESTED_ROWS: Final = 4_096  # per row group of nested records: some 8 MB, what a loader reads to get at one row
+NESTED_ROWS: Final = 4_096  # per row group of nested records: about 8 MB, which a loader reads for one row
 _REPEATING: Final = frozenset(
     [
         *("shard", "split", "status", "reason", "stage", "generation", "source", "granularity", "finish_reason"),
@@ -31,7 +31,7 @@ _DTYPES: Final = {"double": "float64"}  # where Hugging Face's name differs from
 
 
 def leaves(schema: pa.Schema) -> Iterator[str]:
-    """Parquet's paths of the columns, e.g. `captions.list.element.text`."""
+    """The column paths of Parquet, e.g. `captions.list.element.text`."""
 
     def below(path: str, kind: pa.DataType) -> Iterator[str]:
         if pa.types.is_struct(kind):
@@ -53,7 +53,7 @@ def file_writer(
     """A writer of one Parquet file that appears whole or not at all; the caller chooses the row groups.
 
     zstd-1 (measured: as small as zstd-3 at 1.5 x the speed), dictionaries only where values repeat, a page index, and
-    image bytes plain and uncompressed, as Hugging Face writes them: they do not shrink, and readers can slice them.
+    image bytes plain and uncompressed, as Hugging Face writes them, because they do not shrink and can be sliced.
     """
     columns = list(leaves(schema))
     plain = {name for name in columns if name == "image.bytes"}
@@ -72,14 +72,14 @@ def file_writer(
         try:
             yield writer, sink
         except BaseException:
-            with suppress(Exception):  # the file is thrown away; its footer may not fit either
+            with suppress(Exception):  # the file is discarded; writing its footer may fail, too
                 writer.close()
             raise
         writer.close()
 
 
 def write_table(store: Store, path: str, table: pa.Table, *, rows: int = ROWS, sorted_by_key: bool = False) -> Sink:
-    """Write a table to one file, also when it has no rows. Returns the closed sink, for its size and hash."""
+    """Write a table, which may be empty, to one file. Returns the closed sink, for its size and hash."""
     with file_writer(store, path, table.schema, sorted_by_key=sorted_by_key) as (writer, sink):
         writer.write_table(table, row_group_size=rows)
     return sink
@@ -88,16 +88,16 @@ def write_table(store: Store, path: str, table: pa.Table, *, rows: int = ROWS, s
 def with_features(schema: pa.Schema) -> pa.Schema:
     """The schema with `datasets.Features` in its metadata, so that `load_dataset` restores images and lists.
 
-    Lists are written in the form that both datasets 2 and 5 read: a JSON list around the element.
+    Lists are written as a JSON list around the element, which datasets 2 and 5 both read.
     """
     info = orjson.dumps({"info": {"features": features(schema)}})
     return schema.with_metadata({**(schema.metadata or {}), b"huggingface": info})
 
 
 def features(schema: pa.Schema) -> dict[str, Any]:
-    """`datasets.Features` of the columns, as JSON; what the column `image` of bytes and path holds is an Image."""
-    pictures = {field.name for field in schema if field.name == "image" and field.type.get_field_index("bytes") >= 0}
-    return {f.name: {"_type": "Image"} if f.name in pictures else _feature(f.type) for f in schema}
+    """`datasets.Features` of the columns, as JSON; a column `image` with bytes and path is an Image."""
+    images = {field.name for field in schema if field.name == "image" and field.type.get_field_index("bytes") >= 0}
+    return {f.name: {"_type": "Image"} if f.name in images else _feature(f.type) for f in schema}
 
 
 def _feature(kind: pa.DataType) -> Any:
@@ -139,6 +139,6 @@ def write_flat(
 
 
 def write_sidecar(store: Store, path: str, columns: Columns) -> Sink:
-    """Write the rows of all records, rejected ones too, so that row i is sample i. Returns the closed sink."""
+    """Write the rows of all records, including rejected ones, so that row i is sample i. Returns the closed sink."""
     table = columns.nested()
     return write_table(store, path, table.cast(with_features(table.schema)), rows=NESTED_ROWS)

@@ -26,8 +26,8 @@ from recaption.tokenizer import column_name, frame, load_tokenizer
 from recaption.types import CaptionFailure, Record
 
 _BATCH = 1024
-# Beginnings and ends of every kind: letters with and without case, digits, marks, contractions, what NFC puts
-# together, what lower case makes longer or reads the context of, what tokenizers take for special.
+# Words of every kind: letters with and without case, digits, punctuation, contractions, characters that NFC composes,
+# characters whose lower case is longer or depends on the context, and special tokens.
 _PROBES = (
     "a", "A dog", "dogs'", "it's", "'s", "'ll go", "x2", "2", "3.5", "10,000", "The end.", "Really?!", "!", "...",
     '"no"', "(left", "right)", "-", "- item", "#1", "@", "$5", "50%", "& co", "a/b", "a_b", "_", "e\u0301", "\u0301",
@@ -38,7 +38,7 @@ _PROBES = (
 
 
 class Encoder:
-    """A tokenizer that makes ids without start and end tokens. Raises ConfigError if it is not available."""
+    """A tokenizer that returns ids without start and end tokens. Raises ConfigError if it is not available."""
 
     def __init__(self, name: str) -> None:
         self._tokenizer, digest = load_tokenizer(name, setting="output.token_ids", extra="run")
@@ -76,8 +76,8 @@ class Encoder:
         return out
 
     def _composes(self) -> bool:
-        """Whether a space separates the pieces of any two probes. Ids alone would not suffice: a model that
-        merges across spaces does so only for some words."""
+        """Whether a space separates the pieces of any two probes. Equal ids are not enough, because a model that merges
+        across spaces does so only for some words."""
         if not getattr(self._tokenizer, "composes", True):
             return False
         if any(" " in token.content for token in self._tokenizer.get_added_tokens_decoder().values()):
@@ -111,8 +111,11 @@ def encoders(names: Sequence[str]) -> tuple[Encoder, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tokens:
-    """A written file of token ids. `composable`: whether the ids of joined texts are those of the parts. `failures`:
-    captions with texts on which the tokenizer failed, one for each caption."""
+    """A written file of token ids.
+
+    `composable`: whether the ids of joined texts are those of the parts. `failures` has one entry per caption with a
+    text on which the tokenizer failed.
+    """
 
     sink: Sink  # closed
     composable: bool
@@ -122,8 +125,8 @@ class Tokens:
 def write_tokens(store: Store, path: str, records: Sequence[Record], encoder: Encoder) -> Tokens:
     """Write the ids of the samples of one data file, in its order.
 
-    `composable` is determined from the tokenizer and checked against the words at which a sample's texts meet. A text
-    on which the tokenizer fails has no ids and the mark UNKNOWN.
+    `composable` is determined from the tokenizer and checked on the words next to the joints of a sample's texts. A
+    text on which the tokenizer fails has no ids and the mark UNKNOWN.
     """
     samples = [texts_of(record) for record in records]
     distinct = list(dict.fromkeys(text for texts in samples for text in texts))
@@ -131,7 +134,7 @@ def write_tokens(store: Store, path: str, records: Sequence[Record], encoder: En
     failed = {text: why for text, why in made.items() if isinstance(why, Failed)}
     ids = {text: of_text for text, of_text in made.items() if not isinstance(of_text, Failed)}
     known = [[text for text in texts if text in ids] for texts in samples]
-    composable = encoder.facts.composable and _holds(known, encoder)
+    composable = encoder.facts.composable and _compose(known, encoder)
     facts = replace(encoder.facts, composable=composable)
     stored = {text: np.array(of_text, facts.dtype).tobytes() for text, of_text in ids.items()}
     stored |= dict.fromkeys(failed, b"")
@@ -145,7 +148,7 @@ def write_tokens(store: Store, path: str, records: Sequence[Record], encoder: En
 
 
 def _failures(records: Iterable[Record], failed: Mapping[str, Failed], encoder: Encoder) -> tuple[CaptionFailure, ...]:
-    """One for each caption that has such a text, with the error of the first."""
+    """One failure per caption with such a text, with the error of its first one."""
     found: list[CaptionFailure] = []
     for caption in (caption for record in records for caption in record.captions):
         texts = [sub.text for sub in caption.sub_captions] or [caption.text]
@@ -155,10 +158,12 @@ def _failures(records: Iterable[Record], failed: Mapping[str, Failed], encoder: 
     return tuple(found)
 
 
-def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
-    """Whether spaces separate the ids of a sample's texts. The texts form a ring: each one is before a space and after
-    one. Only the words next to a space matter, and few pairs of them are distinct, so this is cheaper than tokenising
-    the joined texts."""
+def _compose(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
+    """Whether the ids of joined texts are those of the texts, for each sample's texts in a ring.
+
+    Only the words next to a space matter, and few pairs of them are distinct, so this is cheaper than tokenising the
+    joined texts.
+    """
     pairs = {
         (left.rpartition(" ")[2], right.partition(" ")[0])
         for texts in samples
@@ -175,8 +180,10 @@ def _holds(samples: Sequence[Sequence[str]], encoder: Encoder) -> bool:
 
 
 def _marks(texts: Iterable[str], composable: bool, encoder: Encoder) -> dict[str, int]:
-    """The mark of each text: the effect on its ids of adding a full stop at its end, or of removing the one it has. If
-    ids compose, only the last word matters, and few last words are distinct. If the tokenizer fails, the mark is 0."""
+    """The mark of each text: whether adding a full stop, or removing its final one, changes the ids by exactly that.
+
+    If ids compose, only the last word matters, and few last words are distinct. If the tokenizer fails, the mark is 0.
+    """
     ends = {text: text.rpartition(" ")[2] if composable else text for text in texts}
     distinct = list(dict.fromkeys(ends.values()))
     others = [end[:-1] if end.endswith(".") else f"{end}." for end in distinct]

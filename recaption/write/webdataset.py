@@ -1,7 +1,8 @@
 """Shards in webdataset form: `<shard>.tar`, its index `<shard>.tar.idx`, and the text members of a sample.
 
 A sample is exactly `<key>.jpg`, `<key>.txt`, `<key>.json`, adjacent and in this order: Hugging Face's loader needs the
-same suffixes in every sample, webdataset needs adjacent members. Equal samples give equal bytes: no time, no owner.
+same suffixes in every sample, webdataset needs adjacent members. Headers have neither time nor owner, so that equal
+samples give equal bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from recaption.write.profile import FlairProfile
 
 _PAD = bytes(512)
 _LARGE = 1 << 14  # bytes; smaller data is cheaper to copy than to write separately
-_USTAR_NAME = 100  # bytes; a longer name has no slash to be split at, so its header takes pax form
+_USTAR_NAME = 100  # bytes; a longer name has no slash to split at, so its header is in pax form
 
 
 class TarWriter:
@@ -48,7 +49,7 @@ class TarWriter:
             self._sink.write(piece)
 
     def end(self) -> bytes:
-        """Write the end mark. Returns the index: where each sample begins, then the tar's size."""
+        """Write the end mark. Returns the index: the offset of each sample, then the tar's size."""
         self._sink.write(end_mark(self._sink.size))
         offsets = array("Q", [*self._offsets, self._sink.size])
         if sys.byteorder == "big":
@@ -74,13 +75,13 @@ def tar_writer(
         writer = TarWriter(sink, tokenizers, primary, profile)
         yield writer, sinks
         index = writer.end()
-    with outfile(store, f"{path}.idx") as beside:
-        beside.write(index)
-    sinks |= {path: sink, f"{path}.idx": beside}
+    with outfile(store, f"{path}.idx") as index_sink:
+        index_sink.write(index)
+    sinks |= {path: sink, f"{path}.idx": index_sink}
 
 
 def pieces(key: str, members: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
-    """The members `<key>.<suffix>` of a sample with their headers and padding; an image by itself, not copied."""
+    """The members `<key>.<suffix>` of a sample with their headers and padding; large data is not copied."""
     small: list[bytes] = []
     for suffix, data in members:
         small.append(header(f"{key}.{suffix}", len(data)))
@@ -101,7 +102,7 @@ def end_mark(size: int) -> bytes:
 
 
 def header(name: str, size: int) -> bytes:
-    """The tar header of a regular file: ustar, mode 0644, no time, no owner; pax for names over 100 bytes."""
+    """The tar header of a regular file: ustar, mode 0644, no time or owner; pax for names over 100 bytes."""
     if len(name) > _USTAR_NAME or size >= 8**11:
         info = tarfile.TarInfo(name)
         info.size = size
@@ -113,7 +114,7 @@ def header(name: str, size: int) -> bytes:
 
 # The rest is the same for every member: mode 0644, owner 0; time 0; type file; no link; ustar, version 00, no names.
 _MODE = b"0000644\0" + b"0000000\0" * 2
-_TIME = b"\0" + b"00000000000\0"  # behind the digits of the size
+_TIME = b"\0" + b"00000000000\0"  # after the digits of the size
 _REST = struct.pack("<1s100s6s2s32s32s8s8s155s12x", b"0", b"", b"ustar\0", b"00", b"", b"", b"", b"", b"")
 _SAME_SUM = sum(_MODE) + sum(_TIME) + sum(_REST) + 8 * 0x20  # the checksum field itself counts as spaces
 
@@ -123,9 +124,9 @@ def sample_json(
 ) -> bytes:
     """The `.json` member (`schemas/sample.schema.json`), UTF-8, keys in a fixed order, no white space.
 
-    Flat strings (`raw_caption`, `caption_<generation>`) are what open_clip's `--json-text-key` looks for; like url,
-    width, height, orientation and reason they are left out when missing, never null or empty. With a profile,
-    FLAIR's seven lists replace them.
+    Flat strings (`raw_caption`, `caption_<generation>`) are for open_clip's `--json-text-key`. Like url, width, height,
+    orientation and reason, they are left out if missing, never null or empty. With a profile, FLAIR's seven lists
+    replace them.
     """
     made: dict[str, Any] = {
         "v": SCHEMA_VERSION,
@@ -165,12 +166,12 @@ def flat_texts(record: Record) -> dict[str, str]:
 
 
 def flat_name(generation: str) -> str:
-    """The field that a generation's text has as a flat string."""
+    """The field of a generation's flat string."""
     return "raw_caption" if generation == "raw" else f"caption_{generation}"
 
 
 def primary_text(record: Record, primary: Sequence[str]) -> str:
-    """The `.txt` member: the first text there is in the order of `primary`, else the first caption, on one line."""
+    """The `.txt` member, on one line: the first existing text in the order of `primary`, else the first caption."""
     texts = record.texts()
     first = record.captions[0].text if record.captions else ""
     return fold(next((texts[name] for name in primary if name in texts), first))

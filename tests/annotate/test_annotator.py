@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from recaption.annotate import Annotator, count_words
 from recaption.annotate.annotator import MAX_CHARACTERS
 from recaption.config import Annotate
-from recaption.demo.scenes import describe_long, sample_scene
+from recaption.demo.scenes import sample_scene
 from recaption.text import normalise
 from recaption.types import Caption, SubCaption
+from training.scene.captions import describe_long
 
 Subs = Callable[..., tuple[SubCaption, ...]]
 Make = Callable[..., Caption]

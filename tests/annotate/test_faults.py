@@ -14,9 +14,10 @@ from annotation_faults import ERRORS, PanicException, check, injected
 from recaption.annotate import Annotator, spacy_tagger, split
 from recaption.annotate.annotator import MAX_CHARACTERS, Annotated
 from recaption.config import Annotate
-from recaption.demo.scenes import describe_long, sample_scene
+from recaption.demo.scenes import sample_scene
 from recaption.text import normalise
 from recaption.types import Caption
+from training.scene.captions import describe_long
 
 Make = Callable[..., Caption]
 TABLE = f"{faults.__name__}:Subjects"

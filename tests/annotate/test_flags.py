@@ -16,6 +16,8 @@ Subs = Callable[..., tuple[SubCaption, ...]]
     [
         "There are no people in the scene.",
         "There is no text in the image.",
+        "There are no street signs.",
+        "His face is not clearly visible.",
         "The image does not contain any text.",
         "No cars are visible.",
         "There isn't a cloud in the sky.",
@@ -27,7 +29,17 @@ def test_sentences_with_a_negation(subs: Subs, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ['A sign says "No dogs" in red.', "A dog sits.", "Now a nose is seen.", "A 'no parking' sign."]
+    "text",
+    [
+        'A sign says "No dogs" in red.',
+        "A dog sits.",
+        "Now a nose is seen.",
+        "A 'no parking' sign.",
+        "A no left turn signal hangs above the street.",
+        "The do not enter sign is red.",
+        "A cyclist rides along the road, but his face is not clearly visible.",
+        "Several boats lie at the pier, although their names cannot be seen.",
+    ],
 )
 def test_sentences_without_a_negation(subs: Subs, text: str) -> None:
     assert not subs(text)[0].is_negation

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from recaption.demo.scenes import describe_long, sample_scene
+from recaption.demo.scenes import sample_scene
 from recaption.types import SubCaption
+from training.scene.captions import describe_long
 
 Subs = Callable[..., tuple[SubCaption, ...]]
 

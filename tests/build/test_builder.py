@@ -24,8 +24,9 @@ from recaption.build.builder import failures_in_words, format_of, tell_failures
 from recaption.build.pool import RayPool
 from recaption.errors import ConfigError
 from recaption.io.store import open_store
+from recaption.output.locate import current_build
 from recaption.types import Caption, CaptionFailure, SubCaption
-from recaption.write import ShardEntry, current_build, entry, prune
+from recaption.write import ShardEntry, entry, prune
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -15,8 +15,9 @@ from recaption import config
 from recaption.cli import main
 from recaption.errors import EngineDead, Interrupted
 from recaption.io.store import open_store
+from recaption.output.locate import current_build
 from recaption.run import RunResult
-from recaption.write import Pruned, current_build
+from recaption.write import Pruned
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
 

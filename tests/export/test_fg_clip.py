@@ -1,4 +1,4 @@
-"""FG-CLIP's list: read by a reader as strict as its dataset, and what ends or spoils its training is found."""
+"""FG-CLIP reads exports, and samples that break its training are problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recaption.export import fg_clip
 from recaption.text import normalise
 
 
-def test_fg_clip_reads_a_long_and_a_short_caption(
+def test_fg_clip_reads_a_long_and_a_short_caption_of_an_export(
     without_pixels: Any, plain: Any, hostile: Any, exported: Any, problems: Any
 ) -> None:
     rows = [plain, {"raw": "r", "long": "Only long."}, {"short": "only short"}, *hostile]
@@ -31,7 +31,7 @@ def test_fg_clip_reads_a_long_and_a_short_caption(
     assert "--add_box_loss False --use_hard_neg False" in done.notes[1]
 
 
-def test_records_without_regions_do_not_pretend_to_have_some(without_pixels: Any, plain: Any, exported: Any) -> None:
+def test_an_export_has_no_boxes(without_pixels: Any, plain: Any, exported: Any) -> None:
     dest, _ = exported("fg_clip", without_pixels([plain]))
     (row,) = json.loads((dest / fg_clip.FILE).read_bytes())
     assert list(row) == ["f_path", "caption", "short_caption"]
@@ -40,12 +40,12 @@ def test_records_without_regions_do_not_pretend_to_have_some(without_pixels: Any
             trainers.fg_clip(dest, random.Random(0), **flags)
 
 
-def test_the_short_caption_is_named_where_no_generation_is_short(
+def test_without_a_short_generation_the_short_caption_needs_a_map(
     without_pixels: Any, plain: Any, exported: Any
 ) -> None:
     del plain["short"]
     dataset = without_pixels([plain], kinds={"long": "long"})
-    with pytest.raises(UserError, match=r"nothing is mapped to short_caption; add --map short_caption=ID"):
+    with pytest.raises(UserError, match=r"no generation is mapped to short_caption; add --map short_caption=ID"):
         exported("fg_clip", dataset)
     dest, _ = exported("fg_clip", dataset, map={"caption": "long", "short_caption": "raw"})
     assert trainers.fg_clip(dest, random.Random(0))[0]["short"] == "a photo of red kite"
@@ -60,23 +60,23 @@ SAMPLE = {"f_path": "a.jpg", "caption": "A dog. It runs.", "short_caption": "a d
 @pytest.mark.parametrize(
     ("change", "kind", "error"),
     [
-        ({"caption": None}, "text missing", ValueError),
-        ({"short_caption": None}, "text missing", TypeError),
-        ({"f_path": None}, "image is no relative path", AttributeError),
-        ({"bbox_info": [{**BOX, "bbox": [0.3, 0.2, 0.1, 0.4]}]}, "box the wrong way round", ValueError),
+        ({"caption": None}, "missing text", ValueError),
+        ({"short_caption": None}, "missing text", TypeError),
+        ({"f_path": None}, "image is not a relative path", AttributeError),
+        ({"bbox_info": [{**BOX, "bbox": [0.3, 0.2, 0.1, 0.4]}]}, "swapped corners", ValueError),
         ({"bbox_info": [{**BOX, "bbox": [0.3, 0.2]}]}, "broken box", ValueError),
         ({"bbox_info": [{**BOX, "long_expr": None, "short_expr": None}]}, "box without text", ValueError),
         ({"bbox_info": [{**HARD, "short_expr_negs": {"a": "b"}}]}, "wrong number of negatives", RuntimeError),
         ({"bbox_info": [{n: v for n, v in BOX.items() if n != "flag_short_neg"}]}, "box without flag", KeyError),
-        # read without a word, and wrong
+        # read silently, and wrong
         ({"caption": " "}, "empty text", None),
-        ({"f_path": "/data/a.jpg"}, "image is no relative path", None),
-        ({"f_path": "http://example.org/a.jpg"}, "image is no relative path", None),
-        ({"is_cn": False}, "is_cn of no Chinese text", None),
+        ({"f_path": "/data/a.jpg"}, "image is not a relative path", None),
+        ({"f_path": "http://example.org/a.jpg"}, "image is not a relative path", None),
+        ({"is_cn": False}, "is_cn of a text that is not Chinese", None),
         ({"bbox_info": [{**BOX, "bbox": [10, 20, 30, 40]}]}, "box in pixels", None),
     ],
 )
-def test_what_kills_or_spoils_fg_clips_training_is_found(
+def test_samples_that_break_fg_clips_training_are_problems(
     change: dict[str, Any], kind: str, error: type[Exception] | None, tmp_path: Path, problems: Any
 ) -> None:
     path = tmp_path / "x.json"
@@ -89,24 +89,24 @@ def test_what_kills_or_spoils_fg_clips_training_is_found(
         trainers.fg_clip(path, random.Random(0), boxes=True, negatives=True)
 
 
-def test_what_the_trainer_never_looks_at_is_no_problem(tmp_path: Path, problems: Any) -> None:
+def test_fields_that_the_trainer_ignores_are_not_checked(tmp_path: Path, problems: Any) -> None:
     path = tmp_path / "x.json"
     chinese = {"f_path": "b.jpg", "caption": "狗", "short_caption": "狗", "is_cn": True}
     path.write_text(json.dumps([{**SAMPLE, "bbox_info": [BOX] * 4 + ["broken"]}, chinese]))
     assert problems("fg_clip", path) == {}
 
 
-def test_fg_clips_files_are_lists_whatever_they_are_called(tmp_path: Path, problems: Any) -> None:
+def test_every_file_has_to_be_one_json_list(tmp_path: Path, problems: Any) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(f"{json.dumps(SAMPLE)}\n{json.dumps(SAMPLE)}\n")
     with pytest.raises(json.JSONDecodeError):
         trainers.fg_clip(path, random.Random(0))
-    assert problems("fg_clip", tmp_path) == {"no JSON list": "error"}
+    assert problems("fg_clip", tmp_path) == {"not a JSON list": "error"}
     path.write_text("{}")
-    assert problems("fg_clip", path) == {"no JSON list": "error"}
+    assert problems("fg_clip", path) == {"not a JSON list": "error"}
     plain = {name: text for name, text in SAMPLE.items() if name != "bbox_info"}
     path.write_text(json.dumps([SAMPLE, plain, "text"]))
-    expected = {"f_path twice": "warning", "boxes here and there": "warning", "no object": "error"}
+    expected = {"duplicate f_path": "warning", "some samples without boxes": "warning", "not an object": "error"}
     assert problems("fg_clip", path) == expected
     with pytest.raises(UserError, match=r"there is no \.json or \.jsonl"):
         problems("fg_clip", tmp_path / "nothing")

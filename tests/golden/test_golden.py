@@ -23,8 +23,9 @@ from referencing import Registry, Resource
 
 from recaption import schema
 from recaption.io.store import LocalStore
+from recaption.output.locate import current_build
 from recaption.resources import shipped
-from recaption.write import current_build, read_manifest, views_sql
+from recaption.write import read_manifest, views_sql
 
 HERE = Path(__file__).parent
 OUT = HERE / "output"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,15 +18,25 @@ import pytest
 from recaption import schema
 
 BUILD = "0123456789abcdef"
+
+
 FINGERPRINT = "feedfacefeedface"
+
+
 HOSTILE = "A [bold]dog[/bold]\x1b[31m sits.\u202e It is brown."
+
+
 LONG = {
     "a0": "A brown dog sits on a red mat. The dog holds two balls. There is no cat.",
     "a1": HOSTILE,
     "b0": "Two cats sleep on a sofa. A lamp stands beside it.",
     "b1": "A dog runs over the grass.",
 }
+
+
 TAGS = {"dog": ("brown",), "mat": ("red",), "balls": (), "cats": (), "sofa": (), "lamp": (), "grass": ()}
+
+
 LEMMAS = {"balls": "ball", "cats": "cat"}
 
 
@@ -257,3 +270,51 @@ def add_part() -> Callable[..., None]:
         write(place / f"{name}.parquet", rows, columns)
 
     return put
+
+
+def columns(connection: duckdb.DuckDBPyConnection, view: str) -> list[tuple[str, str]]:
+    rows = connection.execute(f"DESCRIBE {view}").fetchall()
+    return [(row[0], row[1]) for row in rows]
+
+
+def count(connection: duckdb.DuckDBPyConnection, view: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {view}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+COUNTS = {
+    "images": 6,
+    "captions": 8,
+    "sub_captions": 12,
+    "objects": 10,
+    "tags": 10,
+    "rejects": 2,
+    "shards": 2,
+    "answers": 4,
+    "runs": 1,
+}
+
+
+def upload(out: Path, fs: Any, root: str) -> None:
+    """As a run leaves it on a store: a file CURRENT in place of the link."""
+    for file in sorted(out.rglob("*")):
+        if file.is_file() and (out / "dataset") not in file.parents:
+            fs.pipe_file(f"{root}/{file.relative_to(out)}", file.read_bytes())
+    if (out / "dataset").exists():
+        fs.pipe_file(f"{root}/CURRENT", f"builds/{BUILD}\n".encode())
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[str]:
+    """A bucket with the outputs `done` and `going`, and a secret beside them."""
+    fs, root = fsspec.filesystem("memory"), f"/{uuid.uuid4().hex}"
+    for name in ("done", "going"):
+        (tmp_path / name).mkdir()
+        write_run(tmp_path / name)
+    write_build(tmp_path / "done")
+    for name in ("done", "going"):
+        upload(tmp_path / name, fs, f"{root}/{name}")
+    fs.pipe_file(f"{root}/done2/secret.txt", b"secret")
+    yield f"memory:/{root}"
+    fs.rm(root, recursive=True)

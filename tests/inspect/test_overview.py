@@ -15,7 +15,7 @@ from recaption.cli import main
 from recaption.errors import DatasetError, UserError
 from recaption.inspect import connect, print_overview, print_overviews, run_sql
 from recaption.inspect.overview import _LONGEST, caption_text
-from recaption.inspect.statistics import SampleCaption, gather
+from recaption.inspect.statistics import SampleCaption
 
 from .conftest import LONG, write_build, write_run
 
@@ -131,18 +131,6 @@ def test_a_broken_manifest(dataset: Path) -> None:
         look(dataset)
     with pytest.raises(UserError):
         look(dataset / "nowhere")
-
-
-def test_facts(dataset: Path) -> None:
-    with connect(str(dataset)) as connection:
-        facts = gather(connection, tags=2, samples=9)
-    assert facts.top_tags == (("dog", 4), ("ball", 1))
-    assert sorted(sample.key for sample in facts.samples) == ["a0", "a1", "b0", "b1"]  # no rejected ones
-    a0 = next(sample for sample in facts.samples if sample.key == "a0")
-    assert [caption.generation for caption in a0.captions] == ["long", "raw"]
-    long = a0.captions[0]
-    assert [long.text[start:end] for start, end in long.spans][1] == "The dog holds two balls."
-    assert [long.text[start:end] for start, end in long.tags] == ["dog", "mat", "dog", "balls"]
 
 
 def styled(caption: SampleCaption) -> list[tuple[str, str]]:

@@ -14,7 +14,8 @@ import pytest
 
 from recaption.errors import Abandoned
 from recaption.inspect import stoppable as module
-from recaption.inspect.stoppable import closing, fetch, stoppable
+from recaption.inspect.sql import fetch
+from recaption.inspect.stoppable import closing, stoppable
 
 
 def press() -> None:

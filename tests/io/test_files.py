@@ -1,17 +1,33 @@
-"""Walking through folders: as `find -L` does, and nothing is passed by without a word."""
+"""Reading and listing files. Folders are walked as `find -L` does, and what is left out is counted."""
 
 from __future__ import annotations
 
 import errno
 import os
 import subprocess
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
-from recaption.errors import ShardError
-from recaption.io.files import LeftOut, entries, matches, walk
+from recaption.errors import MissingExtra, ShardError, SourceError
+from recaption.io import files
+from recaption.io.files import (
+    LeftOut,
+    Unreachable,
+    entries,
+    is_file,
+    matches,
+    open_stream,
+    read_all,
+    read_range,
+    remote,
+    size,
+    walk,
+)
 
 
 def touch(*paths: Path) -> None:
@@ -89,3 +105,58 @@ def test_entries_pass_by_links_to_themselves(tmp_path: Path) -> None:
     touch(tmp_path / "1.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     assert entries(str(tmp_path)) == [str(tmp_path / "1.jpg")]
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    folder = f"/{uuid.uuid4().hex}"
+    store = fsspec.filesystem("memory")
+    for name in ("a.tar", "b.txt", "sub/c.tar", ".hidden/d.tar"):
+        store.pipe_file(f"{folder}/{name}", name.encode())
+    yield f"memory:/{folder}"
+    store.rm(folder, recursive=True)
+
+
+def test_a_url_is_read_and_listed_like_a_folder(memory: str) -> None:
+    assert (size(f"{memory}/a.tar"), read_range(f"{memory}/a.tar", 1, 3)) == (5, b".t")
+    assert read_all(f"{memory}/b.txt") == b"b.txt"
+    assert entries(memory) == [f"{memory}/a.tar", f"{memory}/b.txt"]
+    assert matches(f"{memory}/*") == entries(memory) and matches(f"{memory}/s*", folders=True) == [f"{memory}/sub"]
+    assert sorted(walk(memory)) == ["a.tar", "b.txt", "sub/c.tar"]
+    with open_stream(f"{memory}/a.tar") as file:
+        assert file.read() == b"a.tar"
+    with pytest.raises(Unreachable, match=r"cannot read .*none"):
+        read_all(f"{memory}/none")
+
+
+def test_a_remote_call_is_retried(memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "FIRST_WAIT", 0.0)
+    calls = []
+
+    def failing(fs: Any, path: str) -> str:
+        calls.append(path)
+        if len(calls) < 3:
+            raise OSError("connection reset")
+        return "done"
+
+    assert remote(memory, failing) == "done" and len(calls) == 3
+    calls.clear()
+    monkeypatch.setattr(files, "ATTEMPTS", 2)
+    with pytest.raises(ShardError, match="connection reset"):
+        remote(memory, failing)
+
+
+def test_an_unknown_protocol_names_the_url() -> None:
+    with pytest.raises(SourceError, match="cannot open 'nosuch://x'"):
+        is_file("nosuch://x")
+
+
+def test_s3_without_its_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(url: str) -> Any:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec.core, "url_to_fs", missing)
+    with pytest.raises(MissingExtra, match=r"recaption\[s3\]"):
+        read_all("s3://bucket/a")
+    with pytest.raises(SourceError, match="Install s3fs"):
+        read_all("other://bucket/a")

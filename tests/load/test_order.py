@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recaption.errors import UserError
 from recaption.load.order import Order, Permutation, mix
-from recaption.load.resumable import BatchSchedule
 
 
 @given(st.integers(1, 5_000), st.integers(0, 2**64 - 1), st.integers(0, 100))
@@ -73,28 +70,9 @@ def test_the_order_of_a_seed_never_changes() -> None:
 
 
 FULL = [8, 0, 11, 12, 5, 2, 1, 10, 9, 3, 6, 4, 7]
+
+
 BLOCKS = [5, 10, 12, 7, 6, 9, 8, 11, 1, 0, 3, 2, 4]
+
+
 MIXED = 13_608_149_317_741_381_227
-
-
-@given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 5), st.sampled_from(["global", "pad"]))
-def test_ranks_share_an_epoch(samples: int, batch_size: int, world_size: int, drop_last: str) -> None:
-    if drop_last == "global" and samples < batch_size * world_size:
-        with pytest.raises(UserError, match=f"{samples} samples, so an epoch has no whole batch"):
-            BatchSchedule(samples=samples, batch_size=batch_size, world_size=world_size, drop_last="global")
-        return
-    steps = BatchSchedule(samples=samples, batch_size=batch_size, world_size=world_size, drop_last=drop_last)  # type: ignore
-    seen: list[int] = []
-    for step in range(steps.per_epoch, 2 * steps.per_epoch):
-        for rank in range(world_size):
-            epoch, positions, mask = steps.batch(step, rank)
-            assert (epoch, len(positions), len(mask)) == (1, batch_size, batch_size)
-            assert ((positions >= 0) & (positions < samples)).all()
-            seen += positions[mask].tolist()
-    whole = samples if drop_last == "pad" else samples - samples % (batch_size * world_size)
-    assert seen == list(range(whole))
-
-
-def test_nothing_to_load() -> None:
-    with pytest.raises(UserError, match="no sample to load"):
-        BatchSchedule(samples=0, batch_size=1, world_size=1, drop_last="pad")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from loading import two_texts
+from loading import everything, golden, opened, two_texts
+from PIL import Image
 
+from recaption.errors import DatasetError, UserError
 from recaption.load import CaptionDataset, loader
 
 Built = Callable[[str], Path]
@@ -58,3 +64,60 @@ def test_spawn_workers_end_cleanly(built: Built, format: str) -> None:
 @pytest.mark.parametrize("format", ["sidecar", "parquet"])
 def test_spawn_workers_end_cleanly_a_hundred_times(built: Built, format: str) -> None:
     assert [_exit_codes(built(format)) for _ in range(100)] == [[0, 0]] * 100
+
+
+def test_a_sidecars_source(own_copy: Built, tmp_path: Path) -> None:
+    out = own_copy("sidecar")
+    shutil.move(tmp_path / "source", tmp_path / "moved")
+    with pytest.raises(
+        DatasetError, match=r"of the source is missing. Give the folder .* source=… \(shard \d+, key \d+\)"
+    ):
+        opened(out).batch(0)
+    assert len(opened(out, source=tmp_path / "moved").batch(0)["keys"]) == 48
+    tar = tmp_path / "moved" / "00001.tar"
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"not the captioned one: its sha256 differs \(shard 00001, key"):
+        opened(out, source=tmp_path / "moved").batch(0)
+    shutil.rmtree(out / "index")
+    with pytest.raises(UserError, match="copy index/ beside builds/"):
+        opened(out)
+
+
+def test_an_index_that_was_made_again(own_copy: Built) -> None:
+    out = own_copy("sidecar")
+    shutil.copy(out / "index" / "00000.parquet", out / "index" / "00001.parquet")
+    with pytest.raises(DatasetError, match="the source was indexed again"):
+        opened(out).batch(0)
+
+
+@pytest.mark.parametrize("format", ["sidecar", "parquet"])
+def test_broken_parquet(own_copy: Built, format: str) -> None:
+    out = own_copy(format)
+    file = out / "dataset" / "data" / "00001.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DatasetError, match=r"00001.parquet cannot be read.*\(shard 00001\)"):
+        opened(out).batch(0)
+    shutil.copy(out / "dataset" / "rejects" / "00000.parquet", file)
+    with pytest.raises(DatasetError, match=r"00001.parquet"):
+        opened(out).batch(0)
+
+
+def test_a_sidecars_pixels_are_the_sources() -> None:
+    beside, tars = everything(golden("sidecar")), everything(golden("webdataset"))
+    for key, (_, data) in beside.items():
+        if data[:2] == b"\xff\xd8":
+            assert data == tars[key][1]
+        pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.int16)
+        other = np.asarray(Image.open(io.BytesIO(tars[key][1])).convert("RGB"), np.int16)
+        assert pixels.shape == other.shape
+
+
+@pytest.mark.parametrize("format", ["sidecar", "parquet"])
+def test_rows_are_shuffled_within_blocks_unless_asked_otherwise(built: Built, format: str) -> None:
+    options: dict[str, Any] = {"policy": two_texts, "batch_size": 4}
+    own, near = CaptionDataset(built(format), **options), CaptionDataset(built(format), block=1, **options)
+    assert own.state_dict()["block"] == 4
+    shards = [near.sample(index).record.shard for step in range(12) for index in near.batch(step)["index"].tolist()]
+    assert sum(a != b for a, b in pairwise(shards)) == 2

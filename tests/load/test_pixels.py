@@ -15,6 +15,7 @@ import torch
 from loading import raw_text
 from mutated_images import originals
 from PIL import Image, ImageOps
+from samples import jpeg, sample, write_tar
 
 from recaption import decode as decoding
 from recaption.errors import ImageError, UserError
@@ -133,3 +134,9 @@ def test_what_a_decoder_makes_is_turned(orientation: int) -> None:
 
 def _channels_first(data: bytes) -> Any:
     return np.asarray(pixels.decode_pil(data)).transpose(2, 0, 1).copy()
+
+
+def test_images_of_different_sizes_are_a_list(tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [sample("a", jpeg(1, (8, 8))), sample("b", jpeg(2, (9, 8)))])
+    batch = CaptionDataset(tmp_path, policy=raw_text, batch_size=2).batch(0)
+    assert sorted(tuple(image.shape) for image in batch["images"]) == [(3, 8, 8), (3, 8, 9)]

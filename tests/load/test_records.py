@@ -130,3 +130,15 @@ def test_both_ways_agree_on_damaged_records(text: bytes, seed: int, value: Any, 
     except DatasetError:
         pytest.fail(f"the quick way took what the other refuses: {step!r} is {value!r}")
     assert made == expected
+
+
+def test_newer_fields_are_ignored() -> None:
+    data = {"captions": [], "key": "k", "source_key": "s", "shard": "00000", "row": 0, "sha256": ""}
+    record = record_of(data | {"status": "ok", "split": "train", "aesthetic": 0.5})
+    assert (record.key, record.split) == ("k", "train")
+
+
+def test_a_json_member_with_a_byte_order_mark() -> None:
+    body = b'\xef\xbb\xbf{"caption": "a red sink", "url": "http://example.com/a.jpg"}'
+    record = sample_record("a", {"json": body}, "00000", 0)
+    assert (record.captions[0].text, record.url) == ("a red sink", "http://example.com/a.jpg")

@@ -9,13 +9,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from loading import lines_until, two_texts
 
 from recaption.errors import DatasetError, UserError
 from recaption.load import CaptionDataset, loader, policy
+from recaption.load.resumable import BatchSchedule
 
 Built = Callable[[str], Path]
+
+
 GLOBAL_BATCH = 8  # 48 train samples: 6 steps an epoch
+
+
 Line = tuple[int, list[str], list[list[str]]]
 
 
@@ -199,7 +206,7 @@ def test_what_a_state_is_refused_for(built: Built, own_copy: Built) -> None:
         loader(dataset(out, block=2)).load_state_dict(state)
     with pytest.raises(UserError, match="version 2"):
         loader(dataset(out)).load_state_dict({**state, "version": 2})
-    with pytest.raises(UserError, match="not the state"):
+    with pytest.raises(UserError, match="not a state"):
         loader(dataset(out)).load_state_dict({"version": 1, "step": 3})
 
 
@@ -237,7 +244,7 @@ def test_a_workers_state_is_of_as_many_workers(built: Built) -> None:
     made.load_state_dict(state)
     with pytest.raises(UserError, match="saved by one of 4 workers, and there are 1"):
         next(iter(made))
-    with pytest.raises(UserError, match="save that of the loader"):
+    with pytest.raises(UserError, match="Save the state of the loader"):
         loader(made).load_state_dict(state)
 
 
@@ -245,3 +252,26 @@ def test_a_workers_state_is_of_as_many_workers(built: Built) -> None:
 def test_options_that_are_the_datasets(built: Built, options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(options))):
         loader(dataset(built("webdataset")), **options)
+
+
+@given(st.integers(1, 200), st.integers(1, 9), st.integers(1, 5), st.sampled_from(["global", "pad"]))
+def test_ranks_share_an_epoch(samples: int, batch_size: int, world_size: int, drop_last: str) -> None:
+    if drop_last == "global" and samples < batch_size * world_size:
+        with pytest.raises(UserError, match=f"{samples} samples, so an epoch has no whole batch"):
+            BatchSchedule(samples=samples, batch_size=batch_size, world_size=world_size, drop_last="global")
+        return
+    steps = BatchSchedule(samples=samples, batch_size=batch_size, world_size=world_size, drop_last=drop_last)  # type: ignore
+    seen: list[int] = []
+    for step in range(steps.per_epoch, 2 * steps.per_epoch):
+        for rank in range(world_size):
+            epoch, positions, mask = steps.batch(step, rank)
+            assert (epoch, len(positions), len(mask)) == (1, batch_size, batch_size)
+            assert ((positions >= 0) & (positions < samples)).all()
+            seen += positions[mask].tolist()
+    whole = samples if drop_last == "pad" else samples - samples % (batch_size * world_size)
+    assert seen == list(range(whole))
+
+
+def test_nothing_to_load() -> None:
+    with pytest.raises(UserError, match="no sample to load"):
+        BatchSchedule(samples=0, batch_size=1, world_size=1, drop_last="pad")

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import loading
 import numpy as np
 import pytest
 import tokenizer_files
 import torch
-from loading import make_build, two_texts
+from loading import Built, make_build, two_texts
 from tokenizers import Tokenizer
 
 from recaption.errors import DatasetError, UserError
@@ -243,7 +244,7 @@ def test_damaged_ids_are_errors_that_name_the_shard(clip_like: Path, tmp_path: P
     file.write_bytes(whole[:-7])
     batch = made.batch(0)
     assert batch["skipped"] > 0 and batch["texts"].shape == expected["texts"].shape
-    with pytest.raises(DatasetError, match=r"00001\.bin is not a file of token ids, or a part of one"):
+    with pytest.raises(DatasetError, match=r"00001\.bin is not a complete file of token ids"):
         [opened(out, str(clip_like)).batch(step) for step in range(8)]
     file.unlink()
     with pytest.raises(DatasetError, match=r"00001\.bin, stored token ids, cannot be read.*shard 00001"):
@@ -279,9 +280,7 @@ def test_ids_of_other_texts_are_refused(clip_like: Path, tmp_path: Path) -> None
     ids = np.array([1], tokens.facts.dtype).tobytes()
     file.write_bytes(b"".join(pack(tokens.facts, [1] * len(tokens), [ids] * len(tokens), bytes(len(tokens)))))
     made = opened(out, str(clip_like))
-    with pytest.raises(
-        DatasetError, match=r"there are token ids of 1: they are of another build or shard.*shard 00001"
-    ):
+    with pytest.raises(DatasetError, match=r"but token ids of 1: they belong to another build or shard.*shard 00001"):
         for step in range(made.steps.per_epoch):
             made.batch(step)
 
@@ -292,5 +291,21 @@ def test_ids_of_other_texts_are_refused_of_a_tokenizer_that_is_not_known_yet(cli
         tokens = TokenIds.open(file)
         ids = np.array([1], tokens.facts.dtype).tobytes()
         file.write_bytes(b"".join(pack(tokens.facts, [1] * len(tokens), [ids] * len(tokens), bytes(len(tokens)))))
-    with pytest.raises(DatasetError, match=r"there are token ids of 1: they are of another build or shard"):
+    with pytest.raises(DatasetError, match=r"but token ids of 1: they belong to another build or shard"):
         opened(out, Tokenizer.from_file(str(clip_like)), token_ids="clip_like").batch(0)
+
+
+def test_texts_and_ids_that_do_not_fit(built: Built) -> None:
+    def uneven(record: Any, rng: Any, step: int) -> Any:
+        return two_texts(record, rng, step)[: 1 + int(record.key) % 2]
+
+    import torch
+
+    ids: dict[str, Any] = {"tokenizer": lambda texts: torch.zeros(len(texts), 4)}
+    with pytest.raises(UserError, match=r"the policy gave \[1, 2\] texts"):
+        loading.opened(built("webdataset"), policy=uneven, **ids).batch(0)
+    batch = loading.opened(built("webdataset"), policy=uneven).batch(0)
+    assert sorted({len(texts) for texts in batch["texts"]}) == [1, 2]
+    assert (batch["weight"][:, 1] == 0).sum() == 21
+    with pytest.raises(UserError, match=r"the tokenizer gave \[4\] for 96 texts"):
+        loading.opened(built("webdataset"), tokenizer=lambda texts: torch.zeros(4)).batch(0)

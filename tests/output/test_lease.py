@@ -280,7 +280,7 @@ def test_beats_may_fail_for_a_while(
         lease.beat()
         lease.check()
         clock.now = STALE_SECONDS + 1
-        with pytest.raises(StoreError, match=r"no sign of life could be put for 46 s: .*out of reach"):
+        with pytest.raises(StoreError, match=r"the lease could not be renewed for 46 s: .*out of reach"):
             lease.check()
     lease.beat()
     lease.check()
@@ -298,7 +298,7 @@ def test_giving_back_does_not_wait_for_a_store_that_does_not_answer(
 
     monkeypatch.setattr(store, "put", silent)
     try:
-        with pytest.raises(StoreError, match="has not answered for 0 s; the lease is not released"):
+        with pytest.raises(StoreError, match="did not respond for 0 s; the lease is not released"):
             lease.release()
     finally:
         go.set()

@@ -21,7 +21,7 @@ from recaption.decode import supported
 from recaption.export import load
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
-from recaption.export.pixels import with_pictures
+from recaption.export.pixels import with_images
 from recaption.generate.chunks import Job, list_one, list_shard
 from recaption.generate.plan import make_plan
 from recaption.io.store import LocalStore
@@ -198,14 +198,14 @@ def test_what_a_trainer_reads_stands_upright(format: str, tmp_path: Path) -> Non
         assert abs(found[key] - expected[key]).mean() < 3, key
     exported = Dataset.open(str(tmp_path / "out"))
     for shard in exported.shards:
-        for record, image in with_pictures(exported, shard):
+        for record, image in with_images(exported, shard):
             assert image is not None
             with Pil.open(io.BytesIO(image.data)) as opened:
                 assert opened.getexif().get(0x0112, 1) == 1
                 assert abs(np.asarray(opened.convert("RGB")) - expected[record.key]).mean() < 3, record.key
     turned = len(files) * 3 // 4
     notes = load("llava").export(exported, str(tmp_path / "llava"), Options(map={"caption": "long"})).notes
-    assert f"warning: the model saw {turned} images turned by their EXIF orientation" in notes[-1]
+    assert f"warning: the model saw {turned} images rotated by their EXIF orientation" in notes[-1]
 
 
 def test_stored_orientation_leaves_everything_as_it_is(tmp_path: Path) -> None:

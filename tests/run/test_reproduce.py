@@ -132,23 +132,6 @@ def test_what_was_not_asked_yet_is_asked_now(tmp_path: Path) -> None:
     assert result.stored.how == "not asked so far" and result.now.text
 
 
-def test_an_image_is_found_by_its_source_key_too(tmp_path: Path) -> None:
-    write_tar(tmp_path / "source" / "a.tar", [sample("dir/one cat", jpeg(1)), sample("two", jpeg(2))])
-    answer_all(pipeline_data(tmp_path))
-    store = open_store(str(tmp_path / "out"))
-    image = find_image(store, "dir/one cat")
-    assert (image.key, image.source_key) == ("000000_000000", "dir/one cat")
-    assert find_image(store, image.key) == image
-
-
-def test_a_source_key_of_several_images_asks_for_the_key(tmp_path: Path) -> None:
-    for name in "ab":
-        write_tar(tmp_path / "source" / f"{name}.tar", [sample("one cat", jpeg(ord(name)))])
-    answer_all(pipeline_data(tmp_path))
-    with pytest.raises(UserError, match=r"2 images have the source key 'one cat'.*000000_000000, 000001_000000"):
-        find_image(open_store(str(tmp_path / "out")), "one cat")
-
-
 def test_an_unknown_key_names_those_that_look_like_it(output: Path) -> None:
     with pytest.raises(UserError, match=r"no image with the key or source key 'cat1l' in 2 shards.*cat1[0-3]"):
         reproduce(str(output / "out"), "cat1l")

@@ -175,7 +175,7 @@ REMOVED = {
 
 
 @pytest.mark.parametrize(("rule", "answer"), [(rule, answer) for rule, found in REMOVED.items() for answer in found])
-def test_what_is_not_the_text_is_removed_by_a_named_rule(rule: str, answer: str) -> None:
+def test_markup_is_removed_by_the_named_rule(rule: str, answer: str) -> None:
     cleaned = clean(answer)
     assert cleaned.text == CAP
     assert cleaned.removed == (rule,)
@@ -225,7 +225,7 @@ def test_what_is_not_the_text_is_removed_by_a_named_rule(rule: str, answer: str)
         ),
     ],
 )
-def test_rules_work_together(answer: str, text: str, rules: tuple[str, ...]) -> None:
+def test_rules_are_combined(answer: str, text: str, rules: tuple[str, ...]) -> None:
     cleaned = clean(answer)
     assert (cleaned.text, cleaned.removed) == (text, rules)
 
@@ -286,7 +286,7 @@ def test_rules_work_together(answer: str, text: str, rules: tuple[str, ...]) -> 
         "Unknown people walk along a street.",
     ],
 )
-def test_content_stays_as_it_is(answer: str) -> None:
+def test_content_is_not_changed(answer: str) -> None:
     cleaned = clean(answer)
     assert cleaned.text == normalise(answer)
     assert cleaned.removed == ()
@@ -342,7 +342,7 @@ def test_content_stays_as_it_is(answer: str) -> None:
         '<tool_call>\n{"name": "search", "argum',
     ],
 )
-def test_an_answer_without_anything_visible_is_empty(answer: str) -> None:
+def test_an_answer_without_visible_text_is_empty(answer: str) -> None:
     assert clean(answer).text == ""
 
 
@@ -440,6 +440,6 @@ def test_cleaning_is_idempotent_and_its_text_can_be_stored(answer: str) -> None:
         "**",
     ],
 )
-def test_a_hostile_answer_is_cleaned_or_left_as_it_is(piece: str) -> None:
+def test_a_hostile_answer_is_cleaned_or_unchanged_in_bounded_time(piece: str) -> None:
     cleaned = clean(piece * (2 * LONGEST // len(piece)))
     assert len(cleaned.text.encode()) <= LONGEST

@@ -45,7 +45,7 @@ def test_the_hash_is_that_of_the_filled_in_prompt(tmp_path: Path) -> None:
     assert request.identity == ("a" * 64, sha256("About cats."), "")
 
 
-def test_the_orientation_of_a_turned_image_is_part_of_the_hash(tmp_path: Path) -> None:
+def test_the_orientation_of_a_rotated_image_is_part_of_the_hash(tmp_path: Path) -> None:
     request = one(question(tmp_path, "Describe it."), orientation=6)
     assert request.prompt == "Describe it."
     assert request.prompt_sha256 == sha256("Describe it.\0orientation 6")

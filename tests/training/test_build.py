@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from recaption.demo.scenes import describe_long, describe_short, sample_scene
+from recaption.demo.scenes import sample_scene
+from training.scene.captions import describe_long, describe_short
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from recaption.demo.prompts import LONG_PROMPTS
 from training.scene import build
+from training.scene.prompts import LONG_PROMPTS
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from recaption.demo.prompts import LONG_PROMPTS
-from recaption.demo.scenes import describe_long, describe_short, sample_scene
+from recaption.demo.scenes import sample_scene
+from training.scene.captions import describe_long, describe_short, phrase
 from training.scene.evaluate import evaluate, photograph
+from training.scene.prompts import LONG_PROMPTS
 
 SCENES = [sample_scene(seed) for seed in range(40)]
 
@@ -28,7 +29,7 @@ def test_one_wrong_colour_is_one_wrong_sentence():
     captions = [describe_long(s) for s in SCENES]
     item = SCENES[0].objects[0]
     other = "red" if item.colour != "red" else "blue"
-    captions[0] = captions[0].replace(item.phrase, item.phrase.replace(item.colour, other))
+    captions[0] = captions[0].replace(phrase(item), phrase(item).replace(item.colour, other))
 
     def mistaken(images, question):
         return captions if question == LONG_PROMPTS[0] else [describe_short(s) for s in SCENES]

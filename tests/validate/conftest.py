@@ -1,4 +1,4 @@
-"""The golden dataset, made again with something changed, or as it is and then damaged."""
+"""Copies of the golden dataset, and builds of it with changed records."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def golden() -> ModuleType:
 
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the golden output, with its source beside it, as its index says."""
+    """A copy of the golden output and of its source."""
     for part in ("output", "source"):
         shutil.copytree(GOLDEN / part, tmp_path / part, symlinks=True)
     monkeypatch.chdir(tmp_path)
@@ -35,7 +35,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def remake(golden: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Makes the golden output, in one format, from records that `change` has had in hand."""
+    """Makes the golden output in format webdataset, from records changed by `change`."""
 
     def make(change: Callable[[Record], Record]) -> Path:
         annotate = golden.annotate

@@ -1,22 +1,173 @@
-"""Stored token ids, checked against the texts."""
+"""Problems of captions, sub-captions, tags, answers and token ids."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from damage import (
+    KITE,
+    TAXI,
+    edit_json,
+    edit_rows,
+    first_row,
+    found,
+    in_rows,
+    is_long,
+    output_of,
+    seal,
+    with_captions,
+    with_first_sub,
+)
 from small_output import answer_all, build_all, pipeline_data, write_source
 
+from recaption import schema
+from recaption.types import Caption, Record, SubCaption
 from recaption.validate import validate_output
+
+LONG = "answers/long-00000000000000a1/00000.parquet"
+
+
+def with_first_tag(**changes: Any) -> Callable[[Record], Record]:
+    return with_first_sub(tags=lambda sub: (replace(sub.tags[0], **changes), *sub.tags[1:]))
+
+
+def with_is_last(caption: Caption, is_last: bool) -> Caption:
+    return replace(caption, sub_captions=tuple(replace(sub, is_last=is_last) for sub in caption.sub_captions))
+
+
+def without_last_sub(caption: Caption) -> Caption:
+    only = replace(caption, sub_captions=caption.sub_captions[:1])
+    return with_is_last(only, True) if is_long(caption) else caption
+
+
+def without_first_sub(caption: Caption) -> Caption:
+    second = replace(caption.sub_captions[-1], sub_id=f"{caption.caption_id}#0", idx=0, is_first=True)
+    return replace(caption, sub_captions=(second,)) if is_long(caption) else caption
+
+
+def in_text(path: str, old: str, new: str) -> Callable[[Path], None]:
+    """Replaces a part of a text file."""
+
+    def damage(build: Path) -> None:
+        content = (build / path).read_text()
+        assert old in content
+        (build / path).write_text(content.replace(old, new))
+
+    return damage
+
+
+RECORDS: list[tuple[str, str, Callable[[Record], Record]]] = [
+    # type: ignore[arg-type]
+    ("span", "shifted", with_first_sub(char_start=1, content_start=1)),
+    ("span", "other text", with_first_sub(text="Two red kites fly above pale dunes")),
+    ("span", "after the end", with_first_sub(char_end=10_000)),
+    ("span", "content_start", with_first_sub(content_start=99)),
+    ("sub-caption", "sub_id", with_first_sub(sub_id=f"{KITE}/long/0#7")),
+    ("sub-caption", "is_first", with_first_sub(is_first=False)),
+    ("sub-caption", "is_last", with_captions(lambda c: with_is_last(c, False))),
+    ("sub-caption", "idx", with_first_sub(idx=3, sub_id=f"{KITE}/long/0#3")),
+    ("gap", "at the start", with_captions(without_first_sub)),
+    ("gap", "at the end", with_captions(without_last_sub)),
+    ("dup_of", "of itself", with_first_sub(dup_of=f"{KITE}/long/0#0")),
+    ("dup_of", "of another image's", with_first_sub(dup_of=f"{TAXI}/raw/0#0")),
+    ("tag", "span", with_first_tag(char_start=1)),
+    ("tag", "outside its sub-caption", with_first_tag(char_start=36, char_end=38, text="No")),
+    (
+        "caption",
+        "id",
+        with_captions(lambda c: replace(c, caption_id=c.caption_id.replace(KITE, TAXI), sub_captions=())),
+    ),
+    (
+        "caption",
+        "text not normalised",
+        with_captions(lambda c: replace(c, text=c.text + "\0", sub_captions=()) if c.generation == "raw" else c),
+    ),
+    ("caption", "source", with_captions(lambda c: replace(c, source="other:prompt"))),
+    (
+        "answer",
+        "text",
+        with_captions(lambda c: replace(c, text="An unknown text.", sub_captions=()) if is_long(c) else c),
+    ),
+]
+"""Kind of the problem, a name, and a change of the records before they are written."""
+
+
+@pytest.mark.parametrize(("kind", "name", "change"), RECORDS, ids=[f"{k}: {n}" for k, n, _ in RECORDS])
+def test_wrong_records_are_found(kind: str, name: str, change: Any, remake: Any) -> None:
+    problems = found(remake(change))
+    assert {problem.kind for problem in problems} == set(kind.split("+")), problems
+
+
+FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
+    ("tag+data", "parquet", "lemmas", in_rows("sub_captions/00000.parquet", first_row(tag_lemmas=["x"]))),
+    ("answer", "parquet", "of the store", lambda b: edit_rows(output_of(b) / LONG, first_row(text="Something else."))),
+    ("unreadable", "parquet", "answers", lambda b: (output_of(b) / LONG).write_bytes(b"PAR1")),
+    ("no answers", "parquet", "missing", lambda b: shutil.rmtree(output_of(b) / "answers")),
+]
+"""Kind of the problem, format, a name, and the damage to the build."""
+
+
+@pytest.mark.parametrize(("kind", "format", "name", "damage"), FILES, ids=[f"{k}: {n}, {f}" for k, f, n, _ in FILES])
+def test_damaged_files_are_found(kind: str, format: str, name: str, damage: Any, out: Path) -> None:
+    damage(out / "builds" / format)
+    problems = found(out / "builds" / format)
+    assert {problem.kind for problem in problems} == set(kind.split("+")), problems
+    warning = kind in ("unlisted file", "no answers", "no source")
+    assert {problem.severity for problem in problems} == {"warning" if warning else "error"}
+
+
+def test_rows_of_own_tables_need_an_existing_sub_caption(out: Path) -> None:
+    build = out / "builds/parquet"
+    target = schema.custom_table("extras", pa.schema([pa.field("extra", pa.string())]))
+    (build / "extras").mkdir()
+
+    def list_them(manifest: dict[str, Any]) -> None:
+        for shard in manifest["shards"]:
+            path = f"extras/{shard['name']}.parquet"
+            subs = pq.read_table(build / f"sub_captions/{shard['name']}.parquet", columns=["sub_id", "key"])
+            subs = subs.append_column("extra", pa.array(["calm"] * len(subs)))
+            pq.write_table(pa.table(subs.columns, schema=target), build / path)
+            entry = {"path": path, "table": "extras", "split": None, "rows": len(subs), "bytes": 0, "sha256": "0" * 64}
+            shard["files"].append(entry)
+
+    edit_json(build / "manifest.json", list_them)
+    seal(build)
+    assert {problem.kind for problem in found(build)} == {"views"}
+    with open(build / "views.sql", "a") as views:
+        views.write(
+            'CREATE OR REPLACE VIEW "extras" AS '
+            "SELECT * FROM read_parquet('./extras/*.parquet', union_by_name = true);"
+        )
+    assert found(build) == []
+    in_rows("extras/00000.parquet", first_row(sub_id="unknown/raw/0#0"))(build)
+    assert {problem.kind for problem in found(build)} == {"tag"}
+
+
+def test_full_stops_between_sub_captions_may_be_dropped_by_flairs_splitter_only(remake: Any) -> None:
+    def bare(sub: SubCaption) -> SubCaption:
+        return replace(sub, text=sub.text.removesuffix("."), char_end=sub.char_start + len(sub.text.removesuffix(".")))
+
+    out = remake(with_captions(lambda c: replace(c, sub_captions=tuple(map(bare, c.sub_captions)))))
+    assert {problem.kind for problem in found(out)} == {"gap"}
+    splitter = {"annotate": {"splitter": "flair_regex-1"}}
+    edit_json(out / "builds/webdataset/manifest.json", lambda body: body["provenance"].update(splitter))
+    assert found(out) == []
 
 
 @pytest.mark.parametrize("format", ["sidecar", "webdataset", "parquet"])
-def test_token_ids_of_another_shard(tmp_path: Path, format: str) -> None:
+def test_token_ids_of_another_shard_are_found(tmp_path: Path, format: str) -> None:
     write_source(tmp_path, shards=2, per_shard=3)
     output = {"path": str(tmp_path / "out"), "format": format, "token_ids": ["scene"], "holdout": {"fraction": 0.3}}
     build = build_all(answer_all(pipeline_data(tmp_path, output=output)))
     assert list(validate_output(str(build))) == []
-    assert "tokens" not in (build / "views.sql").read_text()  # no table that DuckDB could read
+    assert "tokens" not in (build / "views.sql").read_text()  # not a table for DuckDB
     first, second = sorted((build / "tokens" / "scene").glob("*.bin"))
     first.write_bytes(second.read_bytes()[:-3])
     kinds = {problem.kind for problem in validate_output(str(build))}

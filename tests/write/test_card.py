@@ -42,14 +42,14 @@ def said(manifest: Any, **more: Any) -> Any:
     return changed
 
 
-def test_a_card_says_what_the_manifest_does(manifest: Any) -> None:
+def test_a_card_has_the_facts_of_the_manifest(manifest: Any) -> None:
     head, body = split(card.render(manifest))
     assert head["pretty_name"] == "golden" and head["size_categories"] == ["n<1K"]
     assert head["license"] == "apache-2.0" and "language" not in head
     for said in (
         "images in 20 = ok 15 + partial 1 + rejected 3 + excluded 1",
         "short: asked 17 = answered 16 + rejected 1",
-        "13 images are `train`, 3 are held out as `val`",
+        "13 images are `train`; 3 are held out as `val`",
         "| `decontaminated` | the image | 1 |",
         "| `empty_answer` | short | 1 |",
         "| `golden` | `example/golden` | `0123456789abcdef` | dtype `float32` |",
@@ -59,7 +59,7 @@ def test_a_card_says_what_the_manifest_does(manifest: Any) -> None:
         assert said in body
 
 
-def test_a_card_names_files_of_one_kind(manifest: Any) -> None:
+def test_a_card_lists_either_tars_or_parquet_files(manifest: Any) -> None:
     head, _ = split(card.render(manifest))
     found = {config["config_name"]: config["data_files"] for config in head["configs"]}
     paths = [file["path"] for files in found.values() for file in files]
@@ -78,7 +78,7 @@ def test_a_card_names_files_of_one_kind(manifest: Any) -> None:
         assert counts["captions"] == {"full": 46} and counts["rejects"] == {"full": 5}
 
 
-def test_hostile_words_stay_words(manifest: Any) -> None:
+def test_hostile_texts_cannot_change_the_markup(manifest: Any) -> None:
     changed = said(
         manifest, description=HOSTILE, license=HOSTILE, source=HOSTILE, source_license=HOSTILE, citation=HOSTILE
     )
@@ -98,21 +98,21 @@ def test_hostile_words_stay_words(manifest: Any) -> None:
     assert HOSTILE.replace("\u2028", " ") + "\n" in [t.content for t in tokens if t.type == "fence"]
 
 
-def test_its_length_does_not_grow_with_the_shards(manifest: Any) -> None:
+def test_the_length_does_not_depend_on_the_number_of_shards(manifest: Any) -> None:
     many = {**manifest, "shards": manifest["shards"] * 1000}
     assert abs(len(card.render(many)) - len(card.render(manifest))) < 200
 
 
-def test_nothing_is_made_up(manifest: Any) -> None:
+def test_missing_facts_are_left_out(manifest: Any) -> None:
     bare = {**manifest, "provenance": {}}
     head, body = split(card.render(bare))
-    assert "license" not in head and "No licence is stated" in body and "The images come from" not in body
+    assert "license" not in head and "No licence is given" in body and "The images come from" not in body
     replayed = deepcopy(bare)
     for generation in replayed["generations"]:
         generation |= {"column": "caption_llava", "prompt": None, "sampling": None}
     head, body = split(card.render(replayed))
     assert "synthetic" not in head["tags"] and "column `caption_llava` of the source" in body
-    assert "written by machines" not in body
+    assert "written by models" not in body
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_nothing_is_made_up(manifest: Any) -> None:
         ("https://me:secret@host.org/a.parquet?sig=x", "https://host.org/a.parquet"),
     ],
 )
-def test_a_card_does_not_tell_where_its_author_lives(manifest: Any, path: str, shown: str) -> None:
+def test_a_card_has_no_private_part_of_a_path(manifest: Any, path: str, shown: str) -> None:
     manifest["provenance"] |= {"source": path}
     manifest["provenance"]["models"]["golden"]["model"] = path
     body = card.render(manifest)
@@ -133,7 +133,7 @@ def test_a_card_does_not_tell_where_its_author_lives(manifest: Any, path: str, s
     assert "somebody" not in body and "secret" not in body
 
 
-def test_a_build_without_a_usable_image_has_no_configs_of_it(manifest: Any) -> None:
+def test_a_build_without_usable_images_has_no_configs(manifest: Any) -> None:
     for shard in manifest["shards"]:
         for file in shard["files"]:
             file["rows"] = 0 if file["table"] != "rejects" else file["rows"]
@@ -142,7 +142,7 @@ def test_a_build_without_a_usable_image_has_no_configs_of_it(manifest: Any) -> N
     assert names == ([] if manifest["format"] == "webdataset" else ["rejects"])
 
 
-def test_passed_through_images_may_have_any_suffix(manifest: Any) -> None:
+def test_features_of_passed_through_images_have_all_suffixes(manifest: Any) -> None:
     head = yaml.safe_load(front_matter({**manifest, "images": "passthrough"}).strip("-\n"))
     names = [feature["name"] for info in head["dataset_info"] for feature in info.get("features", [])]
     assert names == (
@@ -156,7 +156,7 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def test_the_features_of_tars_have_room_for_every_field() -> None:
+def test_the_features_of_tars_have_every_field() -> None:
     """`datasets` drops what they do not name, without a word."""
     kind = pa.struct(list(schema.sample(["clip"], ["long", "short"])))
     seen = 0
@@ -172,7 +172,7 @@ def test_the_features_of_tars_have_room_for_every_field() -> None:
     ("rows", "name"),
     [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (99_999, "10K<n<100K"), (10**9, "1B<n<10B"), (10**12, "n>1T")],
 )
-def test_sizes_have_the_hub_s_names(rows: int, name: str) -> None:
+def test_size_categories_are_those_of_the_hub(rows: int, name: str) -> None:
     assert size_category(rows) == name
 
 
@@ -196,7 +196,7 @@ def folded(text: str) -> str:
 @example("=== ")
 @example("<script>alert(1)</script> ![x](http://x) | cell")
 @example("a\\\nb &amp; &#35;")
-def test_plain_text_stays_text(text: str) -> None:
+def test_plain_text_is_escaped(text: str) -> None:
     tokens = parse(f"{plain(text)}\n")
     if not folded(text):
         assert tokens == []
@@ -212,7 +212,7 @@ def test_plain_text_stays_text(text: str) -> None:
 @example("a ``` b")
 @example("\\")
 @example("` `")
-def test_a_code_span_holds_what_it_was_given(text: str) -> None:
+def test_a_code_span_has_the_given_text(text: str) -> None:
     (inline,) = [t for t in parse(f"x {code(text)} y") if t.type == "inline"]
     spans = [child for child in inline.children or [] if child.type == "code_inline"]
     if folded(text):
@@ -224,7 +224,7 @@ def test_a_code_span_holds_what_it_was_given(text: str) -> None:
 @example("```\nout\n```")
 @example("~~~~\n````")
 @example("    indented")
-def test_nothing_leaves_a_fence(text: str) -> None:
+def test_a_text_cannot_end_its_fence(text: str) -> None:
     tokens = parse(f"before\n\n{fenced(text)}\n\nafter\n")
     around = ["paragraph_open", "inline", "paragraph_close"]
     assert [t.type for t in tokens] == [*around, "fence", *around]
@@ -233,7 +233,7 @@ def test_nothing_leaves_a_fence(text: str) -> None:
 
 
 @given(TEXTS, TEXTS)
-def test_cells_stay_in_their_columns(left: str, right: str) -> None:
+def test_a_text_cannot_leave_its_cell(left: str, right: str) -> None:
     tokens = parse(table(["a", "b:"], [[code(left), plain(right)]]))
     assert [t.type for t in tokens].count("tr_open") == 2
     cells = [tokens[i + 1] for i, t in enumerate(tokens) if t.type == "td_open"]

@@ -24,7 +24,7 @@ def rendered(manifest: Any, data: bytes = b"{}") -> Any:
     return json.loads(croissant.render(manifest, data))
 
 
-def test_it_says_where_the_texts_come_from(manifest: Any) -> None:
+def test_provenance_has_models_prompts_and_the_source(manifest: Any) -> None:
     made = rendered(manifest)
     assert made["conformsTo"][0] == "http://mlcommons.org/croissant/1.1" and made["rai:hasSyntheticData"]
     assert made["prov:wasDerivedFrom"]["prov:label"] == "source/{00000..00001}.tar"
@@ -53,12 +53,12 @@ def test_only_captions_of_models_are_marked_as_synthetic(manifest: Any) -> None:
     assert made["prov:wasGeneratedBy"][0]["description"] == "column caption_llava of the source"
 
 
-def test_nothing_is_made_up(manifest: Any) -> None:
+def test_missing_facts_are_left_out(manifest: Any) -> None:
     made = rendered({**manifest, "provenance": {}})
     assert not {"license", "citeAs", "datePublished", "creator", "url", "inLanguage", "prov:wasDerivedFrom"} & set(made)
 
 
-def test_the_same_manifest_gives_the_same_bytes_however_many_shards(manifest: Any) -> None:
+def test_equal_manifests_give_equal_bytes_and_the_size_does_not_depend_on_shards(manifest: Any) -> None:
     data = json.dumps(manifest).encode()
     assert croissant.render(manifest, data) == croissant.render(json.loads(data), data)
     many = {**manifest, "shards": manifest["shards"] * 1000}

@@ -14,7 +14,7 @@ def test_counts_of_a_generation_are_added_field_by_field() -> None:
     assert sum([one, other], GenerationCounts()) == both
 
 
-def test_counts_come_back_from_the_manifest() -> None:
+def test_counts_are_read_back_from_the_manifest() -> None:
     counts = GenerationCounts(asked=3, answered=2, rejected=1, reasons={"refusal": 1}, cleaned=1, rules={"token": 1})
     assert GenerationCounts.from_json(counts.to_json()) == counts
     before_1_3 = {"asked": 3, "answered": 2, "rejected": 1, "rejects": {"refusal": 1}}

@@ -65,7 +65,7 @@ def validate(name: str, body: Any) -> None:
 
 
 @pytest.mark.parametrize("format", ["sidecar", "webdataset", "parquet"])
-def test_what_is_written_is_what_the_schemas_say(store: LocalStore, shard: Any, format: str) -> None:
+def test_written_files_are_valid_by_the_schemas(store: LocalStore, shard: Any, format: str) -> None:
     one, two = shard(20, holdout=0.3), shard(5, name="00001")
     made = describe(store, [write(store, one, format), write(store, two, format)], one, format)
     root = store.root / "builds/b"
@@ -89,7 +89,7 @@ def test_what_is_written_is_what_the_schemas_say(store: LocalStore, shard: Any, 
     assert {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()} - beside == listed
 
 
-def test_token_ids_are_described_and_compose_where_they_do_in_every_shard(store: LocalStore, shard: Any) -> None:
+def test_token_ids_are_composable_if_they_are_in_every_shard(store: LocalStore, shard: Any) -> None:
     one, two, scene = shard(3), shard(3, name="00001"), Encoder("scene")
     entries = [write(store, of, token_ids=[scene]) for of in (one, two)]
     assert [written_shard(store, "builds/b", of.name) for of in (one, two)] == entries
@@ -108,7 +108,7 @@ def test_token_ids_are_described_and_compose_where_they_do_in_every_shard(store:
     assert "token_ids" not in describe(store, [write(store, one)], one)
 
 
-def test_sizes_are_where_open_clip_looks(store: LocalStore, shard: Any) -> None:
+def test_sizes_json_is_in_the_folder_of_the_shards(store: LocalStore, shard: Any) -> None:
     """open_clip's get_dataset_size: `sizes.json` in the folder of the first shard, keys are base names."""
     one = shard(20, holdout=0.3)
     entry = write(store, one)
@@ -138,15 +138,15 @@ def broken(entry: ShardEntry, what: str) -> ShardEntry:
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("images", "7 images came in"),
+        ("images", "7 images, but"),
         ("splits", "usable images, but splits"),
         ("unanswered", "1 images have neither"),
         ("twice", "1 are counted twice"),
-        ("many", "more than images came in"),
+        ("many", "more than there are images"),
         ("missing", "no counts of generation short"),
     ],
 )
-def test_sums_that_do_not_hold_stop_the_build(store: LocalStore, shard: Any, what: str, message: str) -> None:
+def test_a_wrong_sum_is_a_dataset_error(store: LocalStore, shard: Any, what: str, message: str) -> None:
     one = shard(6)
     entry = write(store, one)
     with pytest.raises(DatasetError, match=message) as caught:
@@ -155,20 +155,20 @@ def test_sums_that_do_not_hold_stop_the_build(store: LocalStore, shard: Any, wha
     assert not store.exists("builds/b/manifest.json")
 
 
-def test_an_incomplete_generation_is_not_passed_off_as_a_dataset(store: LocalStore, shard: Any) -> None:
+def test_an_incomplete_generation_is_a_dataset_error(store: LocalStore, shard: Any) -> None:
     one = shard(6)
     del one.answers["short"][one.pairs[4][0].key]  # neither answered nor rejected
     with pytest.raises(DatasetError, match=r"short: asked 6, but answered 4 \+ rejected 1"):
         describe(store, [write(store, one)], one)
 
 
-def test_a_shard_twice_is_refused(store: LocalStore, shard: Any) -> None:
+def test_a_duplicate_shard_is_refused(store: LocalStore, shard: Any) -> None:
     entry = write(store, shard(4))
     with pytest.raises(DatasetError, match="twice"):
         describe(store, [entry, entry], shard(4))
 
 
-def test_entries_survive_json_and_are_found_again_until_the_manifest_is_there(store: LocalStore, shard: Any) -> None:
+def test_entries_are_read_back_until_the_manifest_is_written(store: LocalStore, shard: Any) -> None:
     one = shard(6)
     entry = write(store, one)
     assert ShardEntry.from_json(json.loads(json.dumps(entry.to_json()))) == entry
@@ -217,7 +217,9 @@ def test_views_open_the_build(store: LocalStore, shard: Any, format: str) -> Non
     assert con.execute(wrong).fetchone() == (0,)
 
 
-def test_the_copy_in_the_build_works_from_there(store: LocalStore, shard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views_sql_of_a_build_works_in_its_folder(
+    store: LocalStore, shard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = shard(4)
     describe(store, [write(store, one)], one)
     (store.root / "dataset").symlink_to("builds/b")
@@ -234,11 +236,11 @@ def test_the_copy_in_the_build_works_from_there(store: LocalStore, shard: Any, m
     assert con.execute("SELECT count(*) FROM answers").fetchone() == (4,)
 
 
-def test_paths_with_quotes_do_not_break_out() -> None:
+def test_quotes_in_paths_are_escaped() -> None:
     assert "read_parquet('it''s/images/*.parquet'" in views_sql("it's", "o")
 
 
-def test_what_a_killed_run_left_beside_the_entries_is_removed_with_them(store: LocalStore, shard: Any) -> None:
+def test_leftovers_of_a_killed_run_are_removed_with_the_entries(store: LocalStore, shard: Any) -> None:
     one = shard(3)
     entries = [write(store, one)]
     (store.root / "builds/b/.shards/.tmp-0").write_bytes(b"half an entry")

@@ -48,7 +48,7 @@ def test_rows_are_usable_samples_with_their_bytes(store: LocalStore, shard: Any)
     assert {r["source_format"] for r in rows} == {"jpeg", "png"}
 
 
-def test_row_groups_are_bounded_and_pixels_plain(
+def test_row_groups_are_bounded_and_image_bytes_uncompressed(
     store: LocalStore, shard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "GROUP_BYTES", 3000)
@@ -71,7 +71,7 @@ def test_row_groups_are_bounded_and_pixels_plain(
     ]
 
 
-def test_an_image_larger_than_a_group_gets_one_of_its_own(
+def test_an_image_larger_than_a_row_group_has_its_own(
     store: LocalStore, shard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "GROUP_BYTES", 1)
@@ -79,7 +79,7 @@ def test_an_image_larger_than_a_group_gets_one_of_its_own(
     assert pq.ParquetFile(store.root / "b/data/00000.parquet").num_row_groups == 3
 
 
-def test_a_sidecar_has_a_row_for_every_sample_in_order_and_reads_no_pixels(store: LocalStore, shard: Any) -> None:
+def test_a_sidecar_has_one_row_per_sample_in_order_and_reads_no_images(store: LocalStore, shard: Any) -> None:
     one = shard(6, holdout=0.5)
     one.images = lambda: pytest.fail("pixels were read")
     entry = write(store, one, "sidecar")
@@ -95,7 +95,9 @@ def test_a_sidecar_has_a_row_for_every_sample_in_order_and_reads_no_pixels(store
 
 
 @pytest.mark.parametrize("format", ["parquet", "sidecar"])
-def test_hugging_face_reads_it_with_its_features(store: LocalStore, shard: Any, tmp_path: Path, format: str) -> None:
+def test_hugging_face_datasets_reads_a_shard_with_its_features(
+    store: LocalStore, shard: Any, tmp_path: Path, format: str
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import datasets
@@ -111,12 +113,12 @@ def test_hugging_face_reads_it_with_its_features(store: LocalStore, shard: Any, 
         assert isinstance(loaded.features["image"], datasets.Image) and first["image"].size == (24, 16)
 
 
-def test_the_same_records_give_the_same_bytes(store: LocalStore, shard: Any, tmp_path: Path) -> None:
+def test_equal_records_give_equal_bytes(store: LocalStore, shard: Any, tmp_path: Path) -> None:
     first, second = write(store, shard(6)), write(LocalStore(tmp_path / "again"), shard(6))
     assert first == second
 
 
-def test_nested_and_flat_say_the_same(store: LocalStore, shard: Any) -> None:
+def test_nested_and_flat_tables_agree(store: LocalStore, shard: Any) -> None:
     write(store, shard(6), "sidecar")
     nested = pq.read_table(store.root / "b/data/00000.parquet").to_pylist()
     flat = {t: pq.read_table(store.root / f"b/{t}/00000.parquet") for t in ("captions", "sub_captions", "tags")}
@@ -131,7 +133,7 @@ def test_nested_and_flat_say_the_same(store: LocalStore, shard: Any) -> None:
     assert flat["tags"].to_pylist() == tags and len(tags) > 5
 
 
-def test_flat_tables_are_sorted_by_key_and_say_so(store: LocalStore, shard: Any, make: Any) -> None:
+def test_flat_tables_are_sorted_by_key_and_marked_as_sorted(store: LocalStore, shard: Any, make: Any) -> None:
     one = shard(8)
     keys = ["m", "z9", "a", "K", "_", "b-1", "b0", "0"]
     one.pairs = [(make.image(i.row, d, key=keys[i.row]), d) for i, d in one.pairs]
@@ -147,7 +149,7 @@ def test_flat_tables_are_sorted_by_key_and_say_so(store: LocalStore, shard: Any,
     assert images["key"].to_pylist() == keys and images["n_captions"].to_pylist()[:3] == [3, 0, 2]
 
 
-def test_tables_without_rows_are_files_too(store: LocalStore, make: Any) -> None:
+def test_empty_tables_are_written(store: LocalStore, make: Any) -> None:
     image = make.image(0, b"", reason="missing_image")
     write(store, make.Shard(pairs=[(image, b"")], answers={}, rejects=[]), "sidecar")
     for name in ("captions", "sub_captions", "tags"):

@@ -24,7 +24,7 @@ def encoded(image: Pil.Image, format: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def test_jpeg_bytes_are_never_touched(make: Any) -> None:
+def test_jpeg_bytes_are_unchanged(make: Any) -> None:
     data = make.picture(0) + b"trailing bytes"
     made = stored(data)
     assert made.data is data and made.sha256 == made.source_sha256
@@ -46,7 +46,7 @@ def test_other_formats_become_jpeg_with_both_hashes(make: Any, format: str, name
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_transparency_lies_over_white(mode: str) -> None:
+def test_transparency_becomes_white(mode: str) -> None:
     image = Pil.new("RGBA", (16, 16), (255, 0, 0, 0)).convert(mode if mode != "P" else "RGBA")
     options = {}
     if mode == "P":
@@ -65,7 +65,7 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("mode", ["jpeg", "passthrough"])
 @pytest.mark.parametrize("orientation", range(2, 9))
-def test_images_are_stored_upright_where_they_have_an_orientation(mode: str, format: str, orientation: int) -> None:
+def test_images_with_an_orientation_are_stored_upright(mode: str, format: str, orientation: int) -> None:
     image = Pil.radial_gradient("L").resize((40, 20)).convert("RGB")
     image.paste((200, 20, 20), (0, 0, 12, 8))
     exif = image.getexif()
@@ -83,7 +83,7 @@ def test_images_are_stored_upright_where_they_have_an_orientation(mode: str, for
         assert stored(data, mode).data is data, "no orientation to apply: JPEG is not touched"
 
 
-def test_passthrough_keeps_bytes_and_says_the_suffix(make: Any) -> None:
+def test_passthrough_keeps_bytes_and_format(make: Any) -> None:
     for format, suffix in (("JPEG", "jpg"), ("PNG", "png"), ("WEBP", "webp")):
         data = make.picture(0, format)
         made = stored(data, "passthrough")
@@ -97,7 +97,7 @@ def test_passthrough_keeps_bytes_and_says_the_suffix(make: Any) -> None:
     ("data", "reason"),
     [(b"", "missing_image"), (b"<html>", "undecodable"), (b"\x89PNG\r\n\x1a\n broken", "truncated")],
 )
-def test_what_cannot_be_stored_says_why(data: bytes, reason: str) -> None:
+def test_an_image_that_cannot_be_stored_has_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(ImageError) as caught:
         stored(data)
     assert caught.value.reason == reason and caught.value.key == "k" and caught.value.shard == "s"

@@ -11,7 +11,8 @@ from s3_server import needs_s3, s3_server
 
 from recaption.errors import DatasetError, StoreError
 from recaption.io.store import LocalStore, ObjectStore, Store, open_store
-from recaption.write import current_build, prune, publish
+from recaption.output.locate import current_build
+from recaption.write import prune, publish
 
 
 def finished(store: LocalStore | ObjectStore, build: str) -> None:
@@ -59,7 +60,7 @@ def test_a_reader_sees_one_build_or_the_other_never_none(store: LocalStore) -> N
     assert sorted(p.name for p in store.root.iterdir()) == ["builds", "dataset"]
 
 
-def test_what_is_not_ours_is_left_alone(store: LocalStore) -> None:
+def test_files_that_are_not_of_recaption_are_not_replaced(store: LocalStore) -> None:
     finished(store, "one")
     (store.root / "dataset").mkdir()
     with pytest.raises(StoreError, match="not a symlink"):
@@ -71,7 +72,7 @@ def test_what_is_not_ours_is_left_alone(store: LocalStore) -> None:
         current_build(store)
 
 
-def test_object_stores_have_a_file_that_names_the_build() -> None:
+def test_an_object_store_has_the_published_build_in_a_file() -> None:
     import fsspec
 
     store = ObjectStore("memory://published/out")
@@ -112,7 +113,7 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
         yield open_store(server.bucket())
 
 
-def test_all_but_the_published_build_go(any_store: Store) -> None:
+def test_all_builds_but_the_published_one_are_pruned(any_store: Store) -> None:
     assert (prune(any_store).builds, list(any_store.folders("builds"))) == (0, []), "there is nothing yet"
     fill(any_store)
     found = prune(any_store)
@@ -125,13 +126,13 @@ def test_all_but_the_published_build_go(any_store: Store) -> None:
     assert (again.builds, again.bytes, str(again)) == (0, 0, "pruned: there is no other build")
 
 
-def test_where_nothing_is_published_nothing_goes(tmp_path: Path) -> None:
+def test_without_a_published_build_nothing_is_pruned(tmp_path: Path) -> None:
     any_store = LocalStore(tmp_path)
     any_store.put(f"{UNFINISHED}/data/00000.tar", b"x")
     assert prune(any_store).builds == 0 and any_store.exists(f"{UNFINISHED}/data/00000.tar")
 
 
-def test_what_is_linked_from_elsewhere_stays(tmp_path: Path) -> None:
+def test_targets_of_links_are_not_pruned(tmp_path: Path) -> None:
     any_store = LocalStore(tmp_path / "out")
     fill(any_store)
     (tmp_path / "elsewhere").mkdir()
@@ -147,7 +148,7 @@ class Killed(BaseException):
     pass
 
 
-def test_killed_at_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prune_that_is_killed_at_any_file_can_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unlink, points = Path.unlink, 0
     while True:
         any_store = LocalStore(tmp_path / f"{points}")
@@ -179,7 +180,7 @@ def test_killed_at_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @needs_s3
-def test_more_files_than_s3_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_with_more_files_than_a_page_of_s3_is_pruned(monkeypatch: pytest.MonkeyPatch) -> None:
     with s3_server(monkeypatch) as server:
         any_store = ObjectStore(server.bucket())
         fill(any_store)
@@ -192,7 +193,7 @@ def test_more_files_than_s3_lists_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         assert list(any_store.folders("builds")) == ["new"]
 
 
-def test_a_file_that_is_open_can_be_read_to_its_end(tmp_path: Path) -> None:
+def test_an_open_file_can_be_read_after_pruning(tmp_path: Path) -> None:
     any_store = LocalStore(tmp_path)
     fill(any_store)
     with open(tmp_path / OLD / DATA[0], "rb") as file:

@@ -1,4 +1,4 @@
-"""Token ids beside the data: the tokenizers' own, in the data's order, and composable where that is said."""
+"""Token ids of data files: in the order of the data, and composable only if joined texts have joined ids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from writing import write_shard
 from recaption.errors import ConfigError, ImageError
 from recaption.io.store import LocalStore
 from recaption.output.paths import tokens_file
-from recaption.tokenids import LOSES_STOP, TAKES_STOP, TokenIds, check_tokens
+from recaption.tokenids import LOSES_STOP, TAKES_STOP, UNKNOWN, TokenIds, check_tokens
 from recaption.types import Caption, Record, SubCaption
 from recaption.write import Encoder, encoders, texts_of
 from recaption.write.entry import ShardEntry
@@ -44,7 +44,7 @@ def clip(folder: Path) -> Encoder:
 
 
 def record(*captions: list[str], key: str = "k") -> Record:
-    """One with these sub-captions; a caption of one text that is no list's has none."""
+    """A record with one caption per list of sub-captions."""
     made = []
     for n, texts in enumerate(captions):
         whole = " ".join(texts)
@@ -65,6 +65,10 @@ def record(*captions: list[str], key: str = "k") -> Record:
 def written(store: LocalStore, records: list[Record], encoder: Encoder) -> TokenIds:
     write_tokens(store, "x.bin", records, encoder)
     return TokenIds.open(store.root / "x.bin")
+
+
+def has_mark(tokens: TokenIds, text: int, mark: int, sample: int = 0) -> bool:
+    return bool(tokens.of(sample).marks[text] & mark)
 
 
 def tokenised_by(path: Path) -> Callable[[Sequence[str]], list[list[int]]]:
@@ -94,16 +98,16 @@ def samples_on_disk(build: Path, data: str) -> list[list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("format", ["sidecar", "webdataset", "parquet"])
-def test_ids_lie_beside_every_data_file_in_its_order(
+def test_every_data_file_has_its_ids_in_its_order(
     store: LocalStore, shard: Any, clip_like: Encoder, folder: Path, format: Any
 ) -> None:
-    """Val samples, rejected ones, a sample that is rejected only when its pixels are read, captions without parts."""
+    """With val samples, rejected ones, a sample rejected when its image is read, and captions without sub-captions."""
     one = shard(12, holdout=0.4)
     made, records = one.assembled(), one.records()
     first = records[0].captions
     records[0] = replace(records[0], captions=(replace(first[0], sub_captions=()), *first[1:]))
     lost = next(image for image, _ in one.pairs[5:])
-    one.pairs = [(i, ImageError("changed", "other by now", key=i.key) if i is lost else data) for i, data in one.pairs]
+    one.pairs = [(i, ImageError("changed", "changed", key=i.key) if i is lost else data) for i, data in one.pairs]
     gpt2 = Encoder(str(tokenizer_files.gpt2_like(folder)))
     entry = write_shard(
         store, "b", one.name, records, one.images, format=format, tokenizers=["clip"], rejects=made.rejects,
@@ -124,13 +128,16 @@ def test_ids_lie_beside_every_data_file_in_its_order(
             assert (listed.split, listed.rows) == (file.split, file.rows)
             tokens = TokenIds.open(store.root / "b" / listed.path)
             again = tokenised_by(folder / f"{name}.json")
-            found = check_tokens(tokens, texts, encoder.facts.to_json(), again)
-            assert list(found) == [] and len(tokens) == file.rows == len(texts)
+            assert list(check_tokens(tokens, texts, encoder.facts.to_json())) == []
+            assert len(tokens) == file.rows == len(texts)
+            for sample, of_sample in enumerate(texts):
+                found = [tokens.ids(sample, n).tolist() for n in range(len(of_sample))]
+                assert found == again(of_sample)
     usable = [r for r in records if r.status != "reject" and (format == "sidecar" or r.key != lost.key)]
     assert texts_seen == sum(len(texts_of(r)) for r in usable) > 30
 
 
-def test_equal_records_are_equal_bytes(tmp_path: Path, shard: Any, clip_like: Encoder) -> None:
+def test_equal_records_give_equal_bytes(tmp_path: Path, shard: Any, clip_like: Encoder) -> None:
     one, bodies = shard(6), []
     for name in ("a", "b"):
         store = LocalStore(tmp_path / name)
@@ -139,7 +146,7 @@ def test_equal_records_are_equal_bytes(tmp_path: Path, shard: Any, clip_like: En
     assert bodies[0] == bodies[1]
 
 
-def test_without_token_ids_nothing_is_there(store: LocalStore, shard: Any) -> None:
+def test_without_token_ids_no_file_is_written(store: LocalStore, shard: Any) -> None:
     one = shard(3)
     entry = write_shard(store, "b", one.name, one.records(), one.images, format="sidecar")
     assert "composable" not in entry.to_json() and [p.name for p in (store.root / "b/data").iterdir()] == [
@@ -154,35 +161,52 @@ TEXTS = st.text(
 
 @settings(max_examples=80, deadline=None)
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
-def test_what_composes_composes(folder: Path, clip_like: Encoder, texts: list[str]) -> None:
-    """Of a CLIP-like tokenizer, on any text: parts joined by a space, and full stops where the marks allow them."""
+def test_ids_of_a_composable_tokenizer_can_be_joined(folder: Path, clip_like: Encoder, texts: list[str]) -> None:
+    """With a CLIP-like tokenizer and any texts: joined by a space, with full stops as allowed by the marks."""
     tokens = written(LocalStore(folder / "out"), [record(texts)], clip_like)
     assert tokens.facts.composable
     order = list(range(len(texts)))[::-1]
-    more = {n: TAKES_STOP for n in order if tokens.takes_stop(0, n)}
-    less = {n: LOSES_STOP for n in order if tokens.loses_stop(0, n)}
+    more = {n: TAKES_STOP for n in order if has_mark(tokens, n, TAKES_STOP)}
+    less = {n: LOSES_STOP for n in order if has_mark(tokens, n, LOSES_STOP)}
     for changes in {}, {**more, **less}, more, less:
         pieces = [(n, changes.get(n, 0)) for n in order]
         ended = {0: texts, TAKES_STOP: [f"{text}." for text in texts], LOSES_STOP: [text[:-1] for text in texts]}
-        said = " ".join(ended[change][n] for n, change in pieces)
+        text = " ".join(ended[change][n] for n, change in pieces)
         made = tokens.of(0).joined(pieces)
-        assert made is not None and made.tolist() == clip_like.encode([said])[0], said
+        assert made is not None and made.tolist() == clip_like.encode([text])[0], text
 
 
-def test_full_stops_go_behind_words_not_behind_marks(store: LocalStore, clip: Encoder) -> None:
+def test_a_full_stop_can_be_added_after_words_and_not_after_punctuation(store: LocalStore, clip: Encoder) -> None:
     texts = ["A dog", "room 12", 'it says "no"', "Really?!", "The end.", "caf\u00e9", "x)"]
     tokens = written(store, [record(texts)], clip)
-    assert [tokens.takes_stop(0, n) for n in range(len(texts))] == [True, True, False, False, False, True, False]
+    assert [has_mark(tokens, n, TAKES_STOP) for n in range(len(texts))] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
-def test_full_stops_come_off_words_not_off_marks(store: LocalStore, clip: Encoder) -> None:
+def test_a_full_stop_can_be_removed_after_words_and_not_after_punctuation(store: LocalStore, clip: Encoder) -> None:
     texts = ["The end.", "A dog", "etc..", 'it says "no".', "room 12.", "Really?.", ".", "x) ."]
     tokens = written(store, [record(texts)], clip)
-    assert [tokens.loses_stop(0, n) for n in range(len(texts))] == [True, False, False, False, True, False, True, True]
+    assert [has_mark(tokens, n, LOSES_STOP) for n in range(len(texts))] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
-def test_clips_ids_are_open_clips(store: LocalStore, clip: Encoder) -> None:
-    """Of a joined text, framed and cut: what open_clip's own tokenizer makes of it."""
+def test_ids_of_clip_equal_those_of_open_clip(store: LocalStore, clip: Encoder) -> None:
+    """The ids of a joined text, with start and end tokens and truncated, equal those of open_clip's tokenizer."""
     tokenizer = open_clips_tokenizer()
     texts = ["A red dog runs by.", "It's 12 o'clock", 'A sign says "OPEN"!', "Caf\u00e9s & bars", "word " * 80]
     tokens = written(store, [record(texts[:2], texts[2:])], clip)
@@ -191,27 +215,27 @@ def test_clips_ids_are_open_clips(store: LocalStore, clip: Encoder) -> None:
     for order in ([0], [1, 0], [3, 2, 1, 0], [2, 4]):
         joined = tokens.of(0).joined([(n, 0) for n in order])
         assert joined is not None
-        framed = tokens.framed(joined, 77).tolist()
+        framed = [*clip.facts.start, *joined[:75], *clip.facts.end]
         expected = tokenizer(" ".join(texts[n] for n in order))[0].tolist()
         assert framed + [0] * (77 - len(framed)) == expected
 
 
-def test_what_composes_by_kind(folder: Path) -> None:
+def test_whether_a_tokenizer_is_composable_is_detected(folder: Path) -> None:
     def composes(path: Path) -> bool:
         return Encoder(str(path)).facts.composable
 
     assert composes(tokenizer_files.words(folder))
     assert not composes(tokenizer_files.gpt2_like(folder))
     assert composes(tokenizer_files.merging(folder, split=True))
-    assert not composes(tokenizer_files.merging(folder, split=False))  # of the probes no ids differ, but pieces do
+    assert not composes(tokenizer_files.merging(folder, split=False))  # equal ids of the probes, other pieces
     spaced = Tokenizer.from_file(str(tokenizer_files.words(folder)))
     spaced.add_tokens(["w1 w2"])
     spaced.save(str(folder / "spaced.json"))
     assert not composes(folder / "spaced.json")
 
 
-def test_a_shard_whose_texts_do_not_compose_says_so(store: LocalStore, folder: Path) -> None:
-    """Metaspace takes a text that begins with its mark for one that has a space already."""
+def test_a_shard_with_texts_that_do_not_compose_is_not_composable(store: LocalStore, folder: Path) -> None:
+    """Metaspace adds no space to a text that begins with its mark."""
     encoder = Encoder(str(tokenizer_files.merging(folder, split=True)))
     assert written(store, [record(["a dog"], ["a"])], encoder).facts.composable
     for texts in (["a", "\u2581dog"], ["\u2581dog", "a"], ["\u2581dog"]):
@@ -220,18 +244,18 @@ def test_a_shard_whose_texts_do_not_compose_says_so(store: LocalStore, folder: P
 
 def test_each_text_is_tokenised_once(store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = Encoder(str(tokenizer_files.gpt2_like(folder)))
-    asked: list[str] = []
+    requested: list[str] = []
     encode = encoder.encode
-    monkeypatch.setattr(encoder, "encode", lambda texts: asked.extend(texts) or encode(texts))
+    monkeypatch.setattr(encoder, "encode", lambda texts: requested.extend(texts) or encode(texts))
     tokens = written(store, [record(["a dog.", "it barks."]), record(["a dog."], [], ["it barks."])], encoder)
-    # the caption without parts is ""; and for the marks each text with another end
-    assert sorted(asked) == sorted(["", "a dog.", "it barks."] * 2 + [".", "a dog", "it barks"])
+    # "" is the caption without sub-captions; for the marks, each text is tokenised with another end, too
+    assert sorted(requested) == sorted(["", "a dog.", "it barks."] * 2 + [".", "a dog", "it barks"])
     assert [tokens.texts(i) for i in (0, 1)] == [2, 3]
     assert tokens.ids(1, 2).tolist() == tokens.ids(0, 1).tolist() == encode(["it barks."])[0]
 
 
 def fail_on(encoder: Encoder, word: str, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the encoder raise for every batch with a text that has `word`."""
+    """Make the encoder raise for every batch with a text that contains `word`."""
     encode = encoder.encode
 
     def failing(texts: Sequence[str]) -> list[list[int]]:
@@ -243,7 +267,7 @@ def fail_on(encoder: Encoder, word: str, error: BaseException, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("error", [ValueError("bad piece"), PanicException("index out of range"), MemoryError()])
-def test_a_text_on_which_the_tokenizer_fails_costs_no_other(
+def test_a_failure_on_one_text_does_not_affect_the_others(
     store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     encoder = Encoder(str(tokenizer_files.clip_like(folder)))
@@ -263,18 +287,17 @@ def test_a_text_on_which_the_tokenizer_fails_costs_no_other(
             assert not whole.is_unknown(sample, n)
             if (sample, n) in unknown:
                 assert len(tokens.ids(sample, n)) == 0
-                assert not tokens.takes_stop(sample, n) and not tokens.loses_stop(sample, n)
+                assert tokens.of(sample).marks[n] == UNKNOWN
             else:
                 assert tokens.ids(sample, n).tolist() == whole.ids(sample, n).tolist()
-                assert tokens.takes_stop(sample, n) == whole.takes_stop(sample, n)
+                assert tokens.of(sample).marks[n] == whole.of(sample).marks[n]
     assert tokens.of(0).joined([(1, 0)]) is None and tokens.of(0).joined([(0, 0), (1, 0)]) is None
     joined = tokens.of(0).joined([(0, 0), (2, 0)])
     assert joined is not None and joined.tolist() == encoder.encode(["A dog. It barks"])[0]
-    found = check_tokens(tokens, map(texts_of, records), encoder.facts.to_json(), encoder.encode)
-    assert list(found) == [], "texts without ids are not tokenised again"
+    assert list(check_tokens(tokens, map(texts_of, records), encoder.facts.to_json())) == []
 
 
-def test_a_stop_of_the_process_is_no_failure_of_a_text(
+def test_a_keyboard_interrupt_is_not_a_failure_of_a_text(
     store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = Encoder(str(tokenizer_files.clip_like(folder)))
@@ -283,13 +306,13 @@ def test_a_stop_of_the_process_is_no_failure_of_a_text(
         write_tokens(store, "x.bin", [record(["A boom."])], encoder)
 
 
-def test_a_tokenizer_that_fails_on_joined_words_or_stops_only_leaves_them_unknown(
+def test_a_failure_on_a_full_stop_or_on_joined_words_clears_the_mark_or_composable(
     store: LocalStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = Encoder(str(tokenizer_files.clip_like(folder)))
     fail_on(encoder, "barks.", ValueError("no"), monkeypatch)
     tokens = written(store, [record(["A dog", "It barks"])], encoder)
-    assert [tokens.takes_stop(0, n) for n in (0, 1)] == [True, False]
+    assert [has_mark(tokens, n, TAKES_STOP) for n in (0, 1)] == [True, False]
     encoder = Encoder(str(tokenizer_files.clip_like(folder)))
     fail_on(encoder, "barks A", ValueError("no"), monkeypatch)
     tokens = written(LocalStore(store.root / "b"), [record(["A dog", "It barks"])], encoder)
@@ -313,14 +336,14 @@ def test_a_shard_counts_the_captions_on_which_a_tokenizer_fails(
     assert ShardEntry.from_json(entry.to_json()).token_failures == entry.token_failures
 
 
-def test_large_vocabularies_take_four_bytes(store: LocalStore, folder: Path) -> None:
+def test_large_vocabularies_need_four_bytes_per_id(store: LocalStore, folder: Path) -> None:
     encoder = Encoder(str(tokenizer_files.words(folder, vocabulary=65_537)))
     tokens = written(store, [record(["w65536 w1"])], encoder)
     assert tokens.ids(0, 0).tolist() == [65_536, 1] and tokens.facts.dtype.name == "uint32"
     assert Encoder(str(tokenizer_files.words(folder, vocabulary=65_536))).facts.dtype.name == "uint16"
 
 
-def test_tokenizers_that_cannot_be_had_are_named_by_their_setting(folder: Path) -> None:
+def test_an_unavailable_tokenizer_is_a_config_error_with_its_setting(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"output\.token_ids: 'no/such/file.json'"):
         encoders(["no/such/file.json"])
     path = str(tokenizer_files.words(folder))

@@ -40,7 +40,7 @@ def members(path: Path) -> list[tuple[tarfile.TarInfo, bytes]]:
         return [(info, tar.extractfile(info).read()) for info in tar]  # type: ignore[union-attr]
 
 
-def test_a_sample_is_exactly_jpg_txt_json_and_only_usable_ones_are_there(store: LocalStore, shard: Any) -> None:
+def test_a_sample_is_jpg_txt_and_json_of_a_usable_image(store: LocalStore, shard: Any) -> None:
     one = shard(5)
     write(store, one)
     found = members(store.root / "b/data/00000.tar")
@@ -56,7 +56,7 @@ def test_a_sample_is_exactly_jpg_txt_json_and_only_usable_ones_are_there(store: 
         assert info.isreg() and not info.pax_headers
 
 
-def test_the_json_member_is_what_its_schema_says(store: LocalStore, shard: Any) -> None:
+def test_the_json_member_is_valid_by_its_schema(store: LocalStore, shard: Any) -> None:
     write(store, shard(4, formats=("JPEG", "PNG", "WEBP")))
     schema = json.loads((shipped("schemas") / "sample.schema.json").read_bytes())
     samples = [json.loads(d) for i, d in members(store.root / "b/data/00000.tar") if i.name.endswith("json")]
@@ -87,9 +87,7 @@ def test_the_index_points_at_every_sample(store: LocalStore, shard: Any) -> None
     assert data[-1024:] == bytes(1024) and len(data) % 10240 == 0
 
 
-def test_equal_shards_are_equal_bytes_and_the_entry_says_their_hash(
-    store: LocalStore, shard: Any, tmp_path: Path
-) -> None:
+def test_equal_shards_have_equal_bytes_and_the_hash_of_the_entry(store: LocalStore, shard: Any, tmp_path: Path) -> None:
     first = write(store, shard(6))
     second = write(LocalStore(tmp_path / "again"), shard(6))
     assert first == second and {f.table for f in first.files} >= {"data", "tar_index", "images", "sub_captions"}
@@ -111,7 +109,7 @@ def test_hostile_texts_are_one_line_and_no_nul(store: LocalStore, make: Any) -> 
     assert txt.decode() == " ".join(normalise(text).split()) and b"\n" not in txt and b"\0" not in js
 
 
-def test_val_samples_lie_apart_and_only_if_there_are_any(store: LocalStore, shard: Any) -> None:
+def test_val_samples_have_their_own_tar_if_there_are_any(store: LocalStore, shard: Any) -> None:
     entry = write(store, shard(40, holdout=0.3))
     train, val = (members(store.root / f"b/data{sub}/00000.tar") for sub in ("", "/val"))
     assert len(train) + len(val) == 3 * entry.samples and len(val) == 3 * entry.splits["val"] > 0
@@ -150,7 +148,7 @@ def test_passthrough_keeps_each_suffix(store: LocalStore, shard: Any) -> None:
     assert names == ["k000.png", "k000.txt", "k000.json", "k002.png", "k002.txt", "k002.json"]
 
 
-def test_webdataset_itself_reads_it(store: LocalStore, shard: Any) -> None:
+def test_webdataset_reads_a_shard(store: LocalStore, shard: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import webdataset as wds
@@ -164,7 +162,7 @@ def test_webdataset_itself_reads_it(store: LocalStore, shard: Any) -> None:
         assert key == sample["key"] and image.size == (24, 16) and text and isinstance(sample["captions"], list)
 
 
-def test_hugging_face_reads_it(store: LocalStore, shard: Any, tmp_path: Path) -> None:
+def test_hugging_face_datasets_reads_a_shard(store: LocalStore, shard: Any, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import datasets

@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recaption.demo.prompts import EXACT_SHARE, LONG_PROMPTS, SHORT_PROMPTS
-from recaption.demo.scenes import (
-    BACKGROUNDS,
-    COLOURS,
-    FILLS,
-    SHAPES,
-    SIZES,
-    Scene,
-    describe_long,
-    describe_short,
-)
+from recaption.demo.scenes import BACKGROUNDS, COLOURS, FILLS, SHAPES, SIZES, Scene
 from training.scene.build import END, IMAGE, prompt_text
+from training.scene.captions import describe_long, describe_short
 from training.scene.pool import mirrored
+from training.scene.prompts import EXACT_SHARE, LONG_PROMPTS, SHORT_PROMPTS
 
 if TYPE_CHECKING:
     import torch

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from recaption.demo.prompts import LONG_PROMPTS, SHORT_PROMPTS
-from recaption.demo.scenes import (
+from recaption.demo.scenes import sample_scene
+from training.scene.captions import (
     BACKGROUND_TEXT,
     COUNTS,
     NEGATIONS,
@@ -22,9 +22,9 @@ from recaption.demo.scenes import (
     VERBS,
     describe_long,
     describe_short,
-    sample_scene,
 )
 from training.scene.pool import SIDE, TRAIN_SEEDS
+from training.scene.prompts import LONG_PROMPTS, SHORT_PROMPTS
 
 if TYPE_CHECKING:
     from transformers import Idefics3ForConditionalGeneration, Idefics3Processor, PreTrainedTokenizerFast

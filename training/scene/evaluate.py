@@ -19,9 +19,10 @@ from typing import Any
 from PIL import Image
 
 from recaption.demo import model_path
-from recaption.demo.check import ATTRIBUTES, check_long, check_short
-from recaption.demo.prompts import LONG_PROMPTS, SHORT_PROMPTS
-from recaption.demo.scenes import Scene, describe_long, describe_short, render, sample_scene
+from recaption.demo.scenes import Scene, render, sample_scene
+from training.scene.captions import describe_long, describe_short
+from training.scene.check import ATTRIBUTES, check_long, check_short
+from training.scene.prompts import LONG_PROMPTS, SHORT_PROMPTS
 
 FIRST_SEED = 600_000_000  # below pool.TRAIN_SEEDS: unseen
 # (images, question) -> answers

@@ -1,4 +1,4 @@
-"""A report on an output: one self-contained HTML file."""
+"""Writes a report on an output: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Written:
     size: int  # bytes
     samples: int
     without_thumbnail: int
-    built: bool  # False: of a run that has no build yet
+    built: bool  # False for a run without a build
 
 
 def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES, title: str | None = None) -> Written:
     """Write the report on the output, build or run at `path` to `file`, by default `OUT/report.html`.
 
-    A build that was copied out of its output, or is in a store, gets `report.html` in the current folder: a build
-    never changes. The same output gives the same samples. Raises UserError and DatasetError as `connect` does,
-    UserError also where the file cannot be written.
+    For a build that was copied from its output, or is in a store, the default is `report.html` in the current folder,
+    because builds never change. Equal outputs give equal samples. Raises UserError and DatasetError as `connect` does,
+    and UserError if the file cannot be written.
     """
     output = find(path)
-    target = file or (output.out if isinstance(output.out, Path) else Path.cwd()) / "report.html"
+    target = file or ((output.out and output.out.local("")) or Path.cwd()) / "report.html"
     _check(target)
     made = gather(output, samples=samples, title=title)
     html = render(made).encode("utf-8")
@@ -56,7 +56,7 @@ def write_report(path: str, file: Path | None = None, *, samples: int = SAMPLES,
 
 
 def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = None) -> Report:
-    """The content of a report. Raises DatasetError where files of the output cannot be read."""
+    """The content of a report. Raises DatasetError if files of the output cannot be read."""
     import duckdb
 
     try:
@@ -71,17 +71,17 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         if output.build is None:
             done = run_progress(connection, output)
             summary = found = None
-            so_far = (done.listed, done.answers, done.rejects)
+            progress = (done.listed, done.answers, done.rejects)
             sources = provenance.of_pipeline(output)
             shown = gallery.of_run(connection, output, samples)
-            name = output.out.name if output.out else "run"
+            name = output.name
         else:
             manifest = read_manifest(output)
-            summary, so_far = from_manifest(manifest), None
+            summary, progress = from_manifest(manifest), None
             found = statistics.gather(connection)
             sources = provenance.of_manifest(manifest)
-            asked = [(one.generation, one.fingerprint) for one in sources]
-            shown = gallery.of_build(connection, output, summary.format, asked, samples)
+            pairs = [(one.generation, one.fingerprint) for one in sources]
+            shown = gallery.of_build(connection, output, summary.format, pairs, samples)
             name = summary.name
     return Report(
         title=title or name,
@@ -89,7 +89,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         version=recaption.__version__,
         summary=summary,
         statistics=found,
-        progress=so_far,
+        progress=progress,
         sources=sources,
         runs=provenance.read_runs(output),
         rates=provenance.read_rates(output),
@@ -98,7 +98,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
 
 
 def _check(target: Path) -> None:
-    """Fail before minutes are spent on the content."""
+    """Raises UserError if the file cannot be written, before the content is gathered."""
     if target.is_dir():
         raise UserError(f"cannot write the report to {target}: it is a folder. Give a file: -o {target}/report.html")
     if not target.parent.is_dir():

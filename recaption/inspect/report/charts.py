@@ -1,6 +1,6 @@
-"""Charts as SVG: histograms, bars and one line, drawn here because they are rectangles with labels.
+"""Charts as SVG: histograms, bars and a line.
 
-Colours and fonts are the style sheet's, by class. Every text is escaped; every chart has a text alternative.
+Colours and fonts are set in the style sheet, by class. Every text is escaped; every chart has a text alternative.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SIDE, _TOP, _BOTTOM = 8, 22, 22  # margins
 _FLOOR = _HEIGHT - _BOTTOM
 _ROOM = _FLOOR - _TOP
 _BINS = 26
-_WIDEST = 32  # of a bar: a few values are no wall
+_WIDEST = 32  # width of a bar, at most
 
 
 def histogram(
@@ -29,9 +29,9 @@ def histogram(
     marks: Sequence[int] = (),
     show: Callable[[int], str] = "{:,}".format,
 ) -> Markup:
-    """`what` by its value. The last bar includes values beyond the axis; its title then ends in "or more".
+    """A histogram of `what`. The last bar includes values beyond the axis; its title then ends in "or more".
 
-    `marks` are limits to draw where values reach them; `show` writes a value.
+    `marks` are limits, drawn if values reach them; `show` formats a value.
     """
     bars, step = bins(spread, marks)
     if not bars:
@@ -69,9 +69,9 @@ def histogram(
 
 
 def bins(spread: Distribution, marks: Sequence[int] = ()) -> tuple[list[tuple[int, int]], int]:
-    """(first value, count) of bars of equal width, and that width: a round number, so that there are few bars.
+    """(first value, count) of bars of equal width, and the width, a round number.
 
-    The axis ends where 99.5 % lie below, or at a mark beyond that which values reach; the last bar takes the rest.
+    The axis ends at the 99.5 % quantile, or at a higher mark that values reach; the last bar includes the rest.
     """
     if not spread.counts:
         return [], 1
@@ -87,7 +87,7 @@ def bins(spread: Distribution, marks: Sequence[int] = ()) -> tuple[list[tuple[in
 
 
 def _round(least: float) -> int:
-    """The smallest of 1, 2, 5, 10, 20, 50, … that is not below."""
+    """The smallest of 1, 2, 5, 10, 20, 50, … that is at least `least`."""
     return next(step for power in count_up() for step in (10**power, 2 * 10**power, 5 * 10**power) if step >= least)
 
 
@@ -100,7 +100,7 @@ def bar(share: float, kind: str = "") -> Markup:
 
 
 def stack(parts: Sequence[tuple[str, int]], what: str) -> Markup:
-    """Parts of a whole side by side; their names are classes of the style sheet."""
+    """A bar of the parts of a whole; their names are classes of the style sheet."""
     total = sum(count for _, count in parts) or 1
     drawn, at = [], 0.0
     for name, count in parts:
@@ -113,7 +113,7 @@ def stack(parts: Sequence[tuple[str, int]], what: str) -> Markup:
 
 
 def line(rates: Sequence[Rate]) -> Markup:
-    """Captions per second over time; the line is broken where nothing was logged for a while."""
+    """Captions per second over time. The line has gaps where nothing was logged."""
     if len(rates) < 2:
         return Markup("")
     first, last = rates[0].at, rates[-1].at

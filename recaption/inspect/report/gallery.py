@@ -20,7 +20,7 @@ from recaption.inspect.report.sample import (
     cut,
 )
 from recaption.inspect.report.statistics import FLAGS
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.sql import fetch, fetch_dicts, placeholders
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
 _SHARES = (("rejected", 0.1), ("partial", 0.1), ("flagged", 0.15), ("repeats", 0.1))
-"""The shares of samples that are shown for a problem, as far as there are any."""
+"""The largest shares of samples that are selected for a problem."""
 
 
 def of_build(
@@ -38,7 +38,7 @@ def of_build(
     fingerprints: Sequence[tuple[str, str]],
     count: int,
 ) -> tuple[Sample, ...]:
-    """`count` images of a build of format `form`: random ones first. The selection is deterministic.
+    """`count` images of a build of format `form`, random ones first. The selection is deterministic.
 
     `fingerprints` are (generation, fingerprint) of the answers that the build was made from.
     """
@@ -46,11 +46,15 @@ def of_build(
     if not chosen:
         return ()
     keys = list(chosen)
-    images = {row["key"]: row for row in _rows(connection, _IMAGES.format(ours=_in(keys)), [*keys, *keys])}
+    images = {
+        row["key"]: row for row in fetch_dicts(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])
+    }
     answers = _answers(connection, [(key, images[key]["sha256"]) for key in keys], fingerprints)
     captions = _captions(connection, keys, answers, {key: row["sha256"] for key, row in images.items()})
     lost: dict[str, list[Lost]] = defaultdict(list)
-    for row in _rows(connection, f"SELECT {_LOST} FROM rejects WHERE key IN {_in(keys)} ORDER BY generation", keys):
+    for row in fetch_dicts(
+        connection, f"SELECT {_LOST} FROM rejects WHERE key IN {placeholders(keys)} ORDER BY generation", keys
+    ):
         lost[row.pop("key")].append(Lost(**row))
     wanted = [
         ImageRequest(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
@@ -70,13 +74,13 @@ def of_build(
 
 
 def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
-    """`count` images with an answer, of a run without a build: their texts have no sub-captions yet."""
+    """`count` images with an answer, for a run without a build. Their texts have no sub-captions yet."""
     found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if keys:
-        query = f"SELECT * FROM answers WHERE key IN {_in(keys)} ORDER BY length(text) DESC, generation"
-        for row in _rows(connection, query, keys):
+        query = f"SELECT * FROM answers WHERE key IN {placeholders(keys)} ORDER BY length(text) DESC, generation"
+        for row in fetch_dicts(connection, query, keys):
             answers[row["key"]].append(row)
     wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
     previews = thumbnails(connection, output, None, wanted)
@@ -114,8 +118,8 @@ _LOST = "key, generation, stage, reason, coalesce(detail, '') AS detail, attempt
 
 
 def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]:
-    """Keys with the reason for each. Groups are ordered by md5(key): random, but deterministic."""
-    flagged = " OR ".join(flag for flag in FLAGS if flag != "is_boilerplate")  # openers are everywhere
+    """The selected keys, each with the reason. Groups are ordered by md5(key), which is random but deterministic."""
+    flagged = " OR ".join(flag for flag in FLAGS if flag != "is_boilerplate")  # openers are too frequent
     groups = {
         "rejected": "SELECT key FROM images WHERE status IN ('reject', 'excluded')",
         "partial": "SELECT key FROM images WHERE status = 'partial'",
@@ -129,8 +133,8 @@ def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]
         found = [key for (key,) in fetch(connection, query, [most + len(special)]) if key not in special]
         special |= dict.fromkeys(found[: min(most, count - 1 - len(special))], why)
     usable = "SELECT key FROM images WHERE status IN ('ok', 'partial') ORDER BY md5(key) LIMIT ?"
-    chance = [key for (key,) in fetch(connection, usable, [count]) if key not in special]
-    return dict.fromkeys(chance[: count - len(special)], "random") | special
+    random = [key for (key,) in fetch(connection, usable, [count]) if key not in special]
+    return dict.fromkeys(random[: count - len(special)], "random") | special
 
 
 def _captions(
@@ -139,11 +143,16 @@ def _captions(
     answers: dict[tuple[str, str], ShownAnswer],
     sha256: dict[str, str],
 ) -> dict[str, list[ShownCaption]]:
-    """By key. Tables are sorted by key, so other row groups are not read."""
-    subs, tags = _by(connection, "sub_captions", "caption_id", "idx", keys), _tags(connection, keys)
+    """The captions of each key. Tables are sorted by key, so other row groups are not read."""
+    subs, tags = (
+        _by(connection, "sub_captions", "caption_id", "idx", keys),
+        _by(connection, "tags", "sub_id", "char_start", keys),
+    )
     made: dict[str, list[ShownCaption]] = defaultdict(list)
     order = "generation = 'raw', n_words DESC, caption_id"
-    for row in _rows(connection, f"SELECT * FROM captions WHERE key IN {_in(keys)} ORDER BY {order}", keys):
+    for row in fetch_dicts(
+        connection, f"SELECT * FROM captions WHERE key IN {placeholders(keys)} ORDER BY {order}", keys
+    ):
         own = subs[row["caption_id"]][:_MOST_SUBS]
         marked = [tag for sub in own for tag in tags[sub["sub_id"]]]
         number = {sub["sub_id"]: n for n, sub in enumerate(own, 1)}
@@ -169,7 +178,7 @@ def _sub(number: int, row: dict[str, Any], tags: Iterable[dict[str, Any]], numbe
     flags = [flag.removeprefix("is_") for flag in FLAGS if row[flag]]
     dup_of = row["dup_of"]
     if dup_of is not None:
-        flags.append("repeat")
+        flags.append("duplicate")
         same = dup_of.rpartition("#")[0] == row["caption_id"]
         dup_of = str(numbers[dup_of]) if same and dup_of in numbers else dup_of
     prefix = "n_tokens_"
@@ -197,7 +206,7 @@ def _tag(row: dict[str, Any]) -> ShownTag:
 def _answers(
     connection: duckdb.DuckDBPyConnection, images: Sequence[tuple[str, str]], fingerprints: Sequence[tuple[str, str]]
 ) -> dict[tuple[str, str], ShownAnswer]:
-    """By generation and key; by generation and sha256 for equal images, which share one answer."""
+    """The answers by generation and key, and by generation and sha256, because equal images share an answer."""
     if not fingerprints:
         return {}
     made = f"(generation, fingerprint) IN ({', '.join('(?, ?)' for _ in fingerprints)})"
@@ -208,8 +217,8 @@ def _answers(
         wanted = [one for one in wanted if one and any((g, one) not in found for g, _ in fingerprints)]
         if not wanted:
             continue
-        query = f"SELECT {columns} FROM answers WHERE {made} AND {column} IN {_in(wanted)} ORDER BY key"
-        for row in _rows(connection, query, [*values, *wanted]):
+        query = f"SELECT {columns} FROM answers WHERE {made} AND {column} IN {placeholders(wanted)} ORDER BY key"
+        for row in fetch_dicts(connection, query, [*values, *wanted]):
             answer = _answer(row)
             found.setdefault((row["generation"], row["key"]), answer)
             found.setdefault((row["generation"], row["sha256"]), answer)
@@ -224,24 +233,12 @@ def _answer(row: dict[str, Any]) -> ShownAnswer:
     )
 
 
-def _tags(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    return _by(connection, "tags", "sub_id", "char_start", keys)
-
-
 def _by(
     connection: duckdb.DuckDBPyConnection, table: str, owner: str, order: str, keys: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in _rows(connection, f"SELECT * FROM {table} WHERE key IN {_in(keys)} ORDER BY {owner}, {order}", keys):
+    for row in fetch_dicts(
+        connection, f"SELECT * FROM {table} WHERE key IN {placeholders(keys)} ORDER BY {owner}, {order}", keys
+    ):
         found[row[owner]].append(row)
     return found
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, values: Sequence[Any]) -> list[dict[str, Any]]:
-    rows = fetch(connection, sql, values)
-    names = [column[0] for column in connection.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _in(values: Sequence[Any]) -> str:
-    return f"({', '.join('?' for _ in values)})"

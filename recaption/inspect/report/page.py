@@ -1,7 +1,7 @@
-"""The page: one HTML file that contains its style sheet and script and loads nothing from any host.
+"""The page: one HTML file with its style sheet and script, which loads nothing from other hosts.
 
 A content security policy allows exactly that style sheet, that script (by their hashes) and images in the page itself.
-Jinja escapes all text; no text is put into a script.
+Jinja escapes all text, and scripts contain no text of the dataset.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from recaption.formatting import duration
 from recaption.inspect.report import charts
 from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
 from recaption.inspect.report.sample import ORDER, Sample, visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.summary import Summary
-from recaption.text import duration
 
 _HERE = Path(__file__).parent
 LIMITS = (77, 248)
-"""Tokens that CLIP takes (openai/CLIP, clip/model.py), and Long-CLIP (beichenzbc/Long-CLIP, model/longclip.py)."""
+"""Maximum tokens of CLIP (openai/CLIP, clip/model.py) and Long-CLIP (beichenzbc/Long-CLIP, model/longclip.py)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +101,7 @@ def _number(value: float | None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """In percent; a small share is not rounded to 0 % and a large one not to 100 %."""
+    """A share in percent. Small shares are not rounded to 0 %, large ones not to 100 %."""
     if not whole:
         return "–"
     percent = 100 * part / whole

@@ -1,23 +1,22 @@
 """The origin of captions: models, prompts and sampling, and the runs in `metrics/` with their throughput.
 
-Missing or broken files in `metrics/` are ignored: the machine may have crashed while it wrote them."""
+Missing or broken files in `metrics/` are ignored, because a crash may have truncated them.
+"""
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recaption.errors import DatasetError
+from recaption.errors import ShardError
 from recaption.inspect.paths import OutputPaths
-from recaption.inspect.remote import AnyPath
+from recaption.io.files import open_stream, read_all
 from recaption.output.paths import PIPELINE, PROGRESS
 
 _SUM = re.compile("(sha256:)?[0-9a-f]{64}")
@@ -50,21 +49,24 @@ def of_pipeline(output: OutputPaths) -> tuple[GenerationSource, ...]:
     if output.out is None:
         return ()
     try:
-        data = _mapping(yaml.safe_load((output.out / PIPELINE).read_bytes()))
+        data = _mapping(yaml.safe_load(output.out.get(PIPELINE)))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ()
     models = _mapping(data.get("models"))
-    asked = data.get("generate")
+    generations = data.get("generate")
     return tuple(
         _source(generation, _mapping(models.get(str(generation.get("model")))), {})
-        for generation in map(_mapping, asked if isinstance(asked, list) else ())
+        for generation in map(_mapping, generations if isinstance(generations, list) else ())
     )
 
 
 def _source(generation: Mapping[str, Any], model: Mapping[str, Any], prompts: Mapping[str, Any]) -> GenerationSource:
     prompt = _mapping(prompts.get(str(generation.get("prompt"))))
     name = str(generation.get("model") or "")
-    settings = {"model": model.get("model") or name, "named": name if name != (model.get("model") or name) else None}
+    settings = {
+        "model": model.get("model") or name,
+        "name in pipeline": name if name != (model.get("model") or name) else None,
+    }
     settings |= {key: value for key, value in model.items() if key not in ("model", "source")}
     settings |= {"prompt": generation.get("prompt"), "column": generation.get("column")}
     settings |= {f"prompt {key}": value for key, value in prompt.items() if key != "text"}
@@ -100,7 +102,7 @@ class RunRecord:
 
     run: str
     command: str
-    state: str  # running | done | interrupted | failed, as it was when last written
+    state: str  # running | done | interrupted | failed, as last written
     started: datetime | None
     finished: datetime | None
     captions_per_second: float | None
@@ -123,7 +125,7 @@ class Rate:
 def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
     """All runs, oldest first; the newest one may still be running."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted(output.metrics(), key=lambda path: not PROGRESS.endswith(path.name)):  # a run's own file wins
+    for file in sorted(output.metrics(), key=lambda path: not path.endswith(PROGRESS)):  # a run's own file wins
         data = _json(file)
         if data.get("run"):
             found[str(data["run"])] = data
@@ -132,7 +134,7 @@ def read_runs(output: OutputPaths) -> tuple[RunRecord, ...]:
 
 
 def read_rates(output: OutputPaths) -> tuple[Rate, ...]:
-    """The lines of the logs whose event is `progress`, in order of time; at most `POINTS`."""
+    """The `progress` events of the logs, in order of time, averaged to at most `POINTS`."""
     points = sorted(rate for file in output.logs() for rate in _rates(file))
     if not points:
         return ()
@@ -150,10 +152,9 @@ def read_rates(output: OutputPaths) -> tuple[Rate, ...]:
     )
 
 
-def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
+def _rates(path: str) -> Iterator[tuple[float, float]]:
     try:
-        # Reading lines from a store would send a request for each.
-        with path.open("rb") if isinstance(path, Path) else io.BytesIO(path.read_bytes()) as lines:
+        with open_stream(path) as lines:
             for line in lines:
                 if b"progress" not in line:
                     continue
@@ -161,7 +162,7 @@ def _rates(path: AnyPath) -> Iterator[tuple[float, float]]:
                 at, rate = _time(entry.get("ts")), _number(entry.get("captions_per_second"))
                 if entry.get("event") == "progress" and at is not None and rate is not None and rate >= 0:
                     yield at.timestamp(), rate
-    except (OSError, DatasetError):
+    except (OSError, ShardError):
         return
 
 
@@ -193,10 +194,10 @@ def _engine(engine: Any) -> str:
     return " on ".join(part for part in (name, str(engine.get("device") or "")) if part)
 
 
-def _json(path: AnyPath) -> dict[str, Any]:
+def _json(path: str) -> dict[str, Any]:
     try:
-        return _parsed(path.read_bytes())
-    except (OSError, DatasetError):
+        return _parsed(read_all(path))
+    except ShardError:
         return {}
 
 
@@ -215,7 +216,7 @@ def _values(mapping: Any) -> Iterable[Any]:
 def _number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if abs(value) < 1e15 else None  # also no NaN
+    return float(value) if abs(value) < 1e15 else None  # excludes NaN, too
 
 
 def _sum(values: Iterable[Any]) -> int:

@@ -1,5 +1,5 @@
-// Filters the gallery and opens what is known of a sub-caption. Everything is on the page already: texts are moved as
-// text or as nodes that are there, never as HTML, and nothing is asked of any host.
+// Filters the gallery and shows the details of a sub-caption. All data are in the page: texts are copied as text or as
+// existing nodes, never as HTML, and no request is sent.
 "use strict";
 (() => {
   const one = (id) => document.getElementById(id);
@@ -62,9 +62,9 @@
     filters.reset();
     one("q").focus();
   });
-  apply(); // a reload may have kept what was chosen
+  apply(); // a reload may have kept the filters
 
-  // Sub-captions: one stop of the Tab key for each caption, arrows within it.
+  // Sub-captions: one tab stop per caption, arrow keys within it.
   const about = one("about");
   for (const sample of samples) {
     for (const caption of sample.captions) {
@@ -107,16 +107,16 @@
       if (column === 0 || !row.cells[column].textContent.trim()) return;
       const pair = document.createElement("div");
       const name = document.createElement("dt");
-      const said = document.createElement("dd");
+      const details = document.createElement("dd");
       name.textContent = head.textContent;
-      said.append(...Array.from(row.cells[column].cloneNode(true).childNodes));
-      pair.append(name, said);
+      details.append(...Array.from(row.cells[column].cloneNode(true).childNodes));
+      pair.append(name, details);
       pairs.append(pair);
     });
     one("about-body").append(pairs);
-    section("Its caption", caption.querySelector("[data-provenance]").cloneNode(true));
-    const asked = Array.from(document.querySelectorAll("#origin .card")).find((card) => card.dataset.generation === generation);
-    if (asked) section("How it was asked for", asked.querySelector("[data-provenance]").cloneNode(true));
+    section("Caption", caption.querySelector("[data-provenance]").cloneNode(true));
+    const card = Array.from(document.querySelectorAll("#origin .card")).find((one) => one.dataset.generation === generation);
+    if (card) section("Model, prompt and sampling", card.querySelector("[data-provenance]").cloneNode(true));
     about.returnTo = sub;
     about.showModal();
     one("close").focus();

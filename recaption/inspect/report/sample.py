@@ -12,7 +12,7 @@ from itertools import pairwise
 from recaption.inspect.images import Thumbnail
 from recaption.inspect.report.statistics import FLAGS
 
-ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "repeat")
+ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate")
 """Flags in the order in which they are shown."""
 
 
@@ -29,7 +29,7 @@ class ShownTag:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownSub:
-    """A sub-caption's row. `flags` are without is_."""
+    """A row of the table of sub-captions. `flags` are without is_."""
 
     number: int  # from 1
     n_words: int
@@ -65,7 +65,7 @@ class ShownAnswer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownCaption:
-    """A caption, cut into runs for the page; `cut_off` counts the characters that are not shown."""
+    """A caption, cut into runs for the page; `cut_off` is the number of characters that are not shown."""
 
     caption_id: str
     generation: str
@@ -93,7 +93,7 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """An image of the gallery. `chosen` is the reason for showing it: random, or a problem. Defaults: not known yet."""
+    """An image of the gallery. `chosen` is why it was selected: random, or a problem. Defaults: unknown in a run."""
 
     key: str
     source_key: str
@@ -123,7 +123,7 @@ class Sample:
         return tuple(dict.fromkeys(tag.lemma for tag in tags if tag.kind == "object"))
 
 
-_KEPT = "\n\t\u200c\u200d"  # line ends; joiners: scripts and emoji need them
+_KEPT = "\n\t\u200c\u200d"  # line ends, and joiners, which some scripts and emoji need
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,7 +139,7 @@ class Part:
 class TextRun:
     """Consecutive text within one sub-caption, or outside all of them (`sub` None).
 
-    `first` is set once for each sub-caption: where another lies within it, it has two runs.
+    `first` is set once per sub-caption, which has several runs if another one lies within it.
     """
 
     sub: int | None
@@ -157,8 +157,10 @@ class Span:
 
 
 def cut(text: str, subs: Sequence[Span], tags: Sequence[Span]) -> tuple[TextRun, ...]:
-    """The whole text, in order. Spans may overlap, be empty or reach beyond the text: of sub-captions that overlap the
-    shortest wins, of tags the longest; parts beyond the text are dropped.
+    """The text as runs, in order.
+
+    Spans may overlap, be empty or exceed the text: of overlapping sub-captions the shortest is used, of tags the
+    longest; parts beyond the text are left out.
     """
     size = len(text)
     ends = {0, size}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from recaption.inspect.stoppable import fetch
+from recaption.inspect.sql import fetch, identifier, placeholders
 
 if TYPE_CHECKING:
     import duckdb
@@ -15,18 +15,18 @@ FLAGS = ("is_fragment", "is_negation", "is_meta", "is_boilerplate", "is_unparsed
 WEIGHT_STEP = 0.05
 TOP_TAGS = 24
 _USABLE = "status IN ('ok', 'partial')"
-_CLIP_FRAME = 2  # start and end token, which every sub-caption's count has (open_clip/tokenizer.py)
+_CLIP_FRAME = 2  # start and end token, included in the count of every sub-caption (open_clip/tokenizer.py)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distribution:
-    """How often whole numbers occur: (value, count), ascending."""
+    """The frequencies of integers: (value, count), ascending."""
 
     counts: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, rows: Iterable[tuple[Any, ...]]) -> Distribution:
-        """Of rows (value, count); null values are left out."""
+        """From rows (value, count); null values are left out."""
         return cls(counts=tuple(sorted((int(value), int(n)) for value, n in rows if value is not None and n)))
 
     @property
@@ -47,7 +47,7 @@ class Distribution:
         return self.counts[-1][0] if self.counts else 0
 
     def above(self, limit: int) -> int:
-        """How many are larger than `limit`."""
+        """The number of values above `limit`."""
         return sum(n for value, n in self.counts if value > limit)
 
 
@@ -65,14 +65,14 @@ class Tagged:
 class Flagged:
     """The number of sub-captions with a flag, and an example."""
 
-    flag: str  # without is_; "repeat" for those with dup_of
+    flag: str  # without is_; "duplicate" for those with dup_of
     count: int
     example: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Rejects of one reason at one place; `generation` None: the image itself."""
+    """Rejects with one reason, stage and generation; `generation` is None for rejected images."""
 
     reason: str
     stage: str
@@ -91,7 +91,7 @@ class Repeated:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statistics:
-    """More than a build's manifest has. Tokens are by tokenizer, words by generation (longest first, raw last)."""
+    """Statistics that the manifest lacks. Tokens are by tokenizer, words by generation (longest first, raw last)."""
 
     sources: tuple[tuple[str, str, int], ...]  # (generation, source, captions)
     caption_words: tuple[tuple[str, Distribution], ...]
@@ -102,15 +102,15 @@ class Statistics:
     caption_tokens: tuple[tuple[str, Distribution], ...]
     weights: Distribution  # in steps of WEIGHT_STEP, rounded down
     tags: tuple[Tagged, ...]
-    lemmas: int  # different ones
+    lemmas: int  # distinct
     flags: tuple[Flagged, ...]
     rejects: tuple[Rejected, ...]
     repeated: tuple[Repeated, ...]
     sub_captions: int
     distinct_sub_captions: int
-    images: int  # usable ones
+    images: int  # usable
     distinct_images: int  # of those, by sha256
-    languages: tuple[tuple[str, int], ...]  # of captions; "" where it is unknown
+    languages: tuple[tuple[str, int], ...]  # of captions; "" if unknown
 
 
 def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
@@ -131,7 +131,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
     by_generation.sort(key=lambda one: (one[0] == "raw", -one[1].quantile(0.5), one[0]))
     order = [name for name, _ in by_generation]
     sources = rows("SELECT generation, source, count(*) FROM captions GROUP BY ALL ORDER BY ALL")
-    total, different = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
+    total, distinct = rows("SELECT count(*), count(DISTINCT hash(text)) FROM sub_captions")[0]
     images, distinct_images = rows(f"SELECT count(*), count(DISTINCT sha256) FROM images WHERE {_USABLE}")[0]
     texts = f"SELECT n_texts, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"
     return Statistics(
@@ -141,7 +141,8 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
         subs_per_image=spread(f"SELECT n_sub_captions, count(*) FROM images WHERE {_USABLE} GROUP BY ALL"),
         texts_per_image=spread(texts) if "n_texts" in columns["images"] else Distribution(counts=()),
         sub_tokens=tuple(
-            (name, spread(f"SELECT {_column(name)}, count(*) FROM sub_captions GROUP BY ALL")) for name in tokenizers
+            (name, spread(f"SELECT {identifier(f'n_tokens_{name}')}, count(*) FROM sub_captions GROUP BY ALL"))
+            for name in tokenizers
         ),
         caption_tokens=tuple((name, spread(_CAPTION_TOKENS)) for name in tokenizers if name == "clip"),
         weights=spread("SELECT CAST(floor(weight * 20 + 1e-9) AS INTEGER), count(*) FROM sub_captions GROUP BY ALL"),
@@ -151,15 +152,15 @@ def gather(connection: duckdb.DuckDBPyConnection) -> Statistics:
         rejects=tuple(Rejected(*row) for row in rows(_REJECTS)),
         repeated=tuple(Repeated(*row) for row in rows(_REPEATED)),
         sub_captions=total,
-        distinct_sub_captions=different,
+        distinct_sub_captions=distinct,
         images=images,
         distinct_images=distinct_images,
         languages=tuple(rows("SELECT coalesce(lang, ''), count(*) AS n FROM captions GROUP BY ALL ORDER BY n DESC, 1")),
     )
 
 
-# Of whole captions, from their sub-captions: only start and end tokens are counted several times in the sum. White
-# space between sub-captions makes no tokens in CLIP's tokenizer; others frame a text otherwise, and are left out.
+# Tokens of captions, from their sub-captions: the sum counts start and end tokens several times. White space between
+# sub-captions gives no tokens in CLIP's tokenizer; other tokenizers differ and are left out.
 _CAPTION_TOKENS = (
     f"SELECT tokens, count(*) FROM (SELECT sum(n_tokens_clip) - {_CLIP_FRAME} * (count(*) - 1) AS tokens "
     "FROM sub_captions GROUP BY caption_id) GROUP BY ALL"
@@ -185,7 +186,7 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
     attributes = fetch(
         connection,
         f"SELECT lemma, attribute, n FROM (SELECT lemma, attribute, count(*) AS n FROM "
-        f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN ({', '.join('?' for _ in top)})) "
+        f"(SELECT lemma, unnest(attributes) AS attribute FROM objects WHERE lemma IN {placeholders(top)}) "
         f"GROUP BY ALL) QUALIFY row_number() OVER (PARTITION BY lemma ORDER BY n DESC, attribute) <= 6 "
         f"ORDER BY n DESC, attribute",
         [lemma for lemma, *_ in top],
@@ -198,7 +199,7 @@ def _tags(connection: duckdb.DuckDBPyConnection) -> tuple[Tagged, ...]:
 
 def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
     """All flags in one scan; the examples are deterministic."""
-    conditions = {flag.removeprefix("is_"): flag for flag in FLAGS} | {"repeat": "dup_of IS NOT NULL"}
+    conditions = {flag.removeprefix("is_"): flag for flag in FLAGS} | {"duplicate": "dup_of IS NOT NULL"}
     counts = ", ".join(
         f"count(*) FILTER ({condition}), arg_min(text, md5(sub_id)) FILTER ({condition})"
         for condition in conditions.values()
@@ -209,8 +210,3 @@ def _flags(connection: duckdb.DuckDBPyConnection) -> tuple[Flagged, ...]:
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
     return [str(row[0]) for row in fetch(connection, f"DESCRIBE {table}")]
-
-
-def _column(tokenizer: str) -> str:
-    name = tokenizer.replace('"', '""')
-    return f'"n_tokens_{name}"'

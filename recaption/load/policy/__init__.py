@@ -9,8 +9,8 @@ A policy is a function of (record, generator, global step), and so is your own. 
     def curriculum(record, rng, step):
         return (short_texts if step < 10_000 else long_texts)(record, rng, step)
 
-where `short_texts` and `long_texts` are policies of the same K. Those here give exactly K texts for every record with
-a text, and raise DatasetError for one without.
+where `short_texts` and `long_texts` are policies of the same K. The policies of this package give exactly K texts for
+every record with a text, and raise DatasetError for a record without.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ _MAKERS_BY_NAME: Final[Mapping[str, Callable[[Mapping[str, Any]], Policy]]] = {
 def from_manifest(sampling: Mapping[str, Any]) -> Policy:
     """The policy of a manifest's `sampling` (schemas/manifest.schema.json): policy, k, max_merge, p_raw, weights.
 
-    `k` is the number of all texts of an image, the raw caption that dreamlip and lotlip begin with among them;
-    `max_merge` is the number of sentences that these two merge. Raises UserError for a policy that this recaption does
-    not know, or where something is missing.
+    `k` is the number of all texts of an image, including the raw caption with which dreamlip and lotlip begin;
+    `max_merge` is the number of sentences that these two merge. Raises UserError for an unknown policy, a missing key
+    or a value that the policy does not allow.
     """
     try:
         name = sampling["policy"]
@@ -70,5 +70,5 @@ def from_manifest(sampling: Mapping[str, Any]) -> Policy:
         raise UserError(f"sampling has no {error}; give policy, k, max_merge and p_raw") from error
     raise UserError(
         f"the manifest suggests the policy {name!r}, and recaption knows {', '.join(_MAKERS_BY_NAME)}; "
-        "update recaption, or choose a policy yourself"
+        "upgrade recaption, or give a policy"
     )

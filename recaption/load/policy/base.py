@@ -1,4 +1,4 @@
-"""What a sampling policy is, what it draws, and how texts are put together."""
+"""The types of sampling policies, and how texts are made of sentences."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ Sentence = tuple[int, SubCaption]
 """A sub-caption and the position of its caption in `record.captions`."""
 
 WHOLE = -1
-"""In place of a sub-caption's idx: the text of the caption itself."""
+"""Stands for a sub-caption's idx if the text is the whole caption."""
 
-_NOTHING = " .\t\n"  # all that a sentence is made of that says nothing, but for rarer white space
+_NOTHING = " .\t\n"  # a sentence of these characters alone is empty; so are other white space characters
 _ENDS = frozenset(".!?…:;,。！？：；，、।")
 _CLOSERS = "\"')]}”’»"
 
 
 class DrawnText(NamedTuple):
-    """A text to train on, and where it comes from."""
+    """A text to train on, and its origin."""
 
     text: str
     parts: tuple[tuple[int, int], ...]  # (caption, idx of the sub-caption; -1: the whole caption), in joined order
-    weight: float = 1.0  # the least of its parts; 1 for whole captions
+    weight: float = 1.0  # the smallest of its parts; 1 for whole captions
 
     @property
     def caption(self) -> int:
-        """Position in `record.captions`; -1 where the parts are of several."""
+        """Position in `record.captions`; -1 if the parts belong to several captions."""
         captions = {caption for caption, _ in self.parts} if len(self.parts) != 1 else self.parts[0][:1]
         return next(iter(captions)) if len(captions) == 1 else -1
 
@@ -48,7 +48,7 @@ policies ignore it. Any function of this form is a policy; it must give equally 
 
 
 def usable(record: Record) -> list[int]:
-    """Positions of the captions that say something. Raises DatasetError where there are none."""
+    """Positions of the captions with a text. Raises DatasetError if there are none."""
     found = [n for n, caption in enumerate(record.captions) if caption.text.strip()]
     if not found:
         raise DatasetError("the record has no text to draw", key=record.key, shard=record.shard)
@@ -56,7 +56,7 @@ def usable(record: Record) -> list[int]:
 
 
 def preferred(record: Record, *kinds: str) -> list[int]:
-    """Positions of the captions of the first of these kinds that the record has, else of all its captions."""
+    """Positions of the captions of the first of these granularities that the record has, or of all its captions."""
     found = usable(record)
     for kind in kinds:
         if of_kind := [n for n in found if record.captions[n].granularity == kind]:
@@ -65,7 +65,7 @@ def preferred(record: Record, *kinds: str) -> list[int]:
 
 
 def sentences(record: Record, captions: Sequence[int]) -> list[Sentence]:
-    """The sub-captions of these captions in order. A caption that is not cut is one sentence, of idx -1."""
+    """The sub-captions of these captions in order. A caption without sub-captions is one sentence with idx -1."""
     found: list[Sentence] = []
     for n in captions:
         cut = [
@@ -81,19 +81,19 @@ def whole(record: Record, caption: int) -> DrawnText:
 
 
 def without_full_stop(text: str) -> str:
-    """On one line, without full stops at the end: as FLAIR, DreamLIP and COSMOS have their sentences, and as
-    `output.profile: flair` writes them. A text of full stops alone stays as it is."""
+    """The text on one line, without full stops at the end, as FLAIR, DreamLIP and COSMOS use sentences and as
+    `output.profile: flair` writes them. A text of full stops only is unchanged."""
     line = text.strip() if text.isprintable() and "  " not in text else fold(text)  # nearly all are one line already
     return line.rstrip(".").rstrip() or line
 
 
 def joined_without_stop(chosen: Sequence[Sentence]) -> DrawnText:
-    """The sentences joined by ". " with no full stop at the end, as those three join them."""
+    """The sentences joined by ". ", without a full stop at the end, as these three join them."""
     return _drawn(". ".join([without_full_stop(sub.text) for _, sub in chosen]), chosen)
 
 
 def joined(chosen: Sequence[Sentence]) -> DrawnText:
-    """The sentences as they are stored, joined by one space; a full stop is added where one would run into the next."""
+    """The stored sentences joined by one space, with a full stop after sentences that lack punctuation."""
     *others, (_, last) = chosen
     pieces = [sub.text if ends(sub.text) else sub.text + "." for _, sub in others]
     return _drawn(" ".join([*pieces, last.text]), chosen)
@@ -105,12 +105,12 @@ def _drawn(text: str, chosen: Sequence[Sentence]) -> DrawnText:
 
 
 def ends(text: str) -> bool:
-    """Whether another sentence may follow the text: it has a mark at its end, closing quotes and brackets aside."""
+    """Whether the text ends with punctuation, apart from closing quotes and brackets."""
     return text[-1:] in _ENDS or text.rstrip(_CLOSERS)[-1:] in _ENDS
 
 
 def pick(n: int, m: int, uniform: Callable[[], float]) -> list[int]:
-    """m different ones of range(n) in random order, m <= n; `uniform` gives numbers in [0, 1), and is asked m times."""
+    """m different numbers of range(n) in random order, m <= n; `uniform` gives numbers in [0, 1), called m times."""
     left = list(range(n))
     for at in range(m):
         other = at + int(uniform() * (n - at))
@@ -119,16 +119,15 @@ def pick(n: int, m: int, uniform: Callable[[], float]) -> list[int]:
 
 
 def pick_with_repeats(n: int, m: int, uniform: Callable[[], float]) -> list[int]:
-    """m of range(n); where n is less, all of them over and over, then a random rest. `uniform` as in `pick`.
+    """m numbers of range(n); if n < m, all of them repeated, and a random selection of the rest. See `pick`.
 
-    COSMOS's way to have as few repetitions as there can be (ExplainableML/cosmos, src/training/data.py,
-    random_sample_from_list).
+    COSMOS minimises repetitions in this way (ExplainableML/cosmos, src/training/data.py, random_sample_from_list).
     """
     return pick(n, m, uniform) if m <= n else list(range(n)) * (m // n) + pick(n, m % n, uniform)
 
 
 def uniforms(rng: np.random.Generator, most: int) -> Callable[[], float]:
-    """Gives up to `most` numbers in [0, 1), drawn in one call: a call for each would take most of a policy's time."""
+    """A function that gives up to `most` numbers in [0, 1), drawn in one call: separate calls take most of the time."""
     return iter(rng.random(most).tolist()).__next__
 
 
@@ -148,7 +147,7 @@ def _uncut(record: Record, n: int) -> SubCaption:
 
 
 def picklable(make: Callable[_P, Policy]) -> Callable[_P, Policy]:
-    """Lets DataLoader start workers by spawn or forkserver, the default from Python 3.14 on."""
+    """Make the policies of `make` picklable, as workers started by spawn or forkserver need (default in 3.14)."""
 
     @wraps(make)
     def made(*args: _P.args, **kwargs: _P.kwargs) -> Policy:

@@ -1,4 +1,4 @@
-"""Our own policy: sentences by their weights, no text twice, the raw caption in a fixed share."""
+"""The policy `weighted`: sentences drawn by weight without repetition, and a fixed share of raw captions."""
 
 from __future__ import annotations
 
@@ -28,19 +28,22 @@ from recaption.types import Record
 def weighted(
     k: int = 8, max_merge: int = 3, p_raw: float = 0.1, *, weights: Mapping[str, float] | None = None
 ) -> Policy:
-    """K texts without a repetition, each the raw caption or 1 to `max_merge` consecutive sentences of one caption.
+    """K different texts, each the raw caption or 1 to `max_merge` consecutive sentences of one caption.
 
-    - Raw: each of the K texts is the raw caption, whole, with probability `p_raw`, in every record that has a raw and
-      a generated caption; and the number of raw ones among the K is `k * p_raw`, rounded up or down at random. With
-      more of them than the record has raw captions, these repeat: the share goes before the rule against repetition.
-    - The others: a number of sentences, each equally often, then a window of so many by weight. A window weighs as much
-      as its weakest sentence. Texts of the same record are drawn on without replacement, so none comes twice.
-    - Sentences with weight 0 (duplicates, by default), fragments and meta sentences are not drawn where there is any
-      other text: not even where the others are too few. Then these repeat, each as often as the next.
-    - A record with no good sentence gives its raw captions only; without those, what it has, each equally often.
+    - Raw captions: in a record that has raw and generated captions, each of the K texts is a whole raw caption with
+      probability `p_raw`; the number of raw texts is `k * p_raw`, rounded up or down at random. If it exceeds the
+      number of raw captions, these repeat: the share takes precedence over the rule against repetition.
+    - Other texts: the number of sentences is drawn uniformly, then a window of that many sentences by weight. The
+      weight of a window is the smallest of its sentences. Windows of a record are drawn without replacement.
+    - Sentences with weight 0 (by default duplicates), fragments and meta sentences are not drawn if the record has any
+      other text. If there are too few others, those repeat, equally often.
+    - A record without a good sentence gives its raw captions only; without raw captions, any sentence with equal
+      probability.
 
-    `weights` (caption source -> factor, as in the manifest's `sampling`) scales the sentences of a source; sources
-    that it does not name have 1, and that of raw captions is `p_raw`.
+    `weights` (caption source -> factor, as in the manifest's `sampling`) scales the weights of a source's sentences.
+    Other sources have factor 1; the share of raw captions is `p_raw`.
+
+    Raises UserError for `k` or `max_merge` below 1, `p_raw` outside [0, 1], and negative or infinite `weights`.
     """
     if k < 1 or max_merge < 1:
         raise UserError(f"k is {k} and max_merge {max_merge}; both must be at least 1")
@@ -54,16 +57,16 @@ def weighted(
         found = usable(record)
         raw_texts = {record.captions[n].text: n for n in found if record.captions[n].granularity == "raw"}
         raws = list(raw_texts.values())
-        pool, wants = _best(record, found, factors)
+        pool, weighed = _best(record, found, factors)
         uniform = uniforms(rng, 1 + len(raws) + k)
         n_raw = 0 if not raws else k if not pool else min(k, int(k * p_raw + uniform()))
         order = pick(len(raws), len(raws), uniform)
         texts = [whole(record, raws[order[n % len(raws)]]) for n in range(n_raw)]
         if n_raw == k:
             return texts
-        windows = _windows(pool, wants, max_merge)
+        windows = _windows(pool, weighed, max_merge)
         others = _without_repetition(pool, windows, k - n_raw, set(raw_texts), rng)
-        places = pick(k, n_raw, uniform)  # anywhere among the K: a trainer may have a use of its own for the first
+        places = pick(k, n_raw, uniform)  # at random places: a trainer may use the first text in a special way
         for place, one in zip(sorted(places), texts, strict=True):
             others.insert(place, one)
         return others
@@ -72,29 +75,29 @@ def weighted(
 
 
 def _best(record: Record, captions: Sequence[int], factors: Mapping[str, float]) -> tuple[list[Sentence], list[float]]:
-    """The best sentences that the record has and their weights; none where a raw caption is better than all of them."""
+    """The best sentences of the record and their weights; none if a raw caption is better than all of them."""
     generated = [n for n in captions if record.captions[n].granularity != "raw"]
     pool = sentences(record, generated)
     clean = [sentence for sentence in pool if not (sentence[1].is_fragment or sentence[1].is_meta)]
-    wants = [sub.weight for _, sub in clean]
+    weighed = [sub.weight for _, sub in clean]
     if factors:
-        wants = [w * factors.get(record.captions[n].source, 1.0) for w, (n, _) in zip(wants, clean, strict=True)]
-    if good := [n for n, w in enumerate(wants) if w > 0]:
-        return [clean[n] for n in good], [wants[n] for n in good]
+        weighed = [w * factors.get(record.captions[n].source, 1.0) for w, (n, _) in zip(weighed, clean, strict=True)]
+    if good := [n for n, w in enumerate(weighed) if w > 0]:
+        return [clean[n] for n in good], [weighed[n] for n in good]
     if len(generated) < len(captions):
         return [], []
     return (clean or pool), [1.0] * len(clean or pool)
 
 
-def _windows(pool: Sequence[Sentence], wants: Sequence[float], max_merge: int) -> npt.NDArray[np.float64]:
-    """How much each text is wanted: [i, n] that of the i + 1 sentences from n on, 0 where these are not consecutive
-    ones of a caption. Each row that has any sums to 1."""
-    one = np.array(wants)
-    goes_on = np.array([a == b and s.idx + 1 == t.idx for (a, s), (b, t) in pairwise(pool)], bool)
+def _windows(pool: Sequence[Sentence], weights: Sequence[float], max_merge: int) -> npt.NDArray[np.float64]:
+    """Probabilities of windows: [i, n] is that of the i + 1 sentences from n on; 0 if they are not consecutive
+    sentences of one caption. Each row with a window sums to 1."""
+    one = np.array(weights)
+    continues = np.array([a == b and s.idx + 1 == t.idx for (a, s), (b, t) in pairwise(pool)], bool)
     made = np.zeros((min(max_merge, len(pool)), len(pool)))
     made[0] = one
     for n in range(1, len(made)):
-        made[n, :-n] = np.minimum(made[n - 1, :-n], one[n:]) * goes_on[n - 1 :]
+        made[n, :-n] = np.minimum(made[n - 1, :-n], one[n:]) * continues[n - 1 :]
     total = made.sum(axis=1, keepdims=True)
     return made / np.where(total > 0, total, 1)
 
@@ -102,16 +105,16 @@ def _windows(pool: Sequence[Sentence], wants: Sequence[float], max_merge: int) -
 def _without_repetition(
     pool: Sequence[Sentence], windows: npt.NDArray[np.float64], k: int, taken: set[str], rng: np.random.Generator
 ) -> list[DrawnText]:
-    """k texts that are not among those taken, as far as there are so many; then the same again.
+    """k texts that are not in `taken`; they repeat only if there are fewer.
 
-    Sorted by exponential numbers over what they are wanted, the windows come as if each were drawn by weight of those
-    left (Efraimidis and Spirakis, Information Processing Letters 97, 2006).
+    Sorting by exponential numbers divided by the weights draws without replacement in proportion to the weights
+    (Efraimidis and Spirakis, Information Processing Letters 97, 2006).
     """
-    wanted = windows.ravel()
-    some = np.flatnonzero(wanted)
-    late = rng.standard_exponential(len(some)) / wanted[some]
+    weights = windows.ravel()
+    some = np.flatnonzero(weights)
+    ranks = rng.standard_exponential(len(some)) / weights[some]
     drawn: list[DrawnText] = []
-    for n in some[np.argsort(late)].tolist():
+    for n in some[np.argsort(ranks)].tolist():
         more, start = divmod(n, len(pool))
         one = joined(pool[start : start + more + 1])
         if one.text not in taken:
@@ -119,5 +122,5 @@ def _without_repetition(
             drawn.append(one)
             if len(drawn) == k:
                 return drawn
-    drawn = drawn or [joined(pool[:1])]  # they say no more than the raw caption
+    drawn = drawn or [joined(pool[:1])]  # all equal the raw caption
     return [drawn[n % len(drawn)] for n in range(k)]

@@ -33,14 +33,14 @@ _GLOBALS, _MOST_IN_GLOBAL = 2, 5  # of COSMOS
 
 @picklable
 def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
-    """K independent texts of 1 to `max_merge` sentences (each number equally often) from the pool of all captions: for
-    two and more, half are a window of consecutive ones, half are any ones in random order.
+    """K independent texts of 1 to `max_merge` sentences (each number equally often) from the pool of all captions. A
+    text of two or more sentences is a window of consecutive ones, or any sentences in random order, equally often.
 
-    The pool is raw, then short and long in turn, and windows cross the borders of captions. That is FLAIR's
-    diverse_sampling (ExplainableML/flair, src/flair/data.py, sample_dict and random_sample_from_list; K is
-    --num-sampled-captions, 8, and max_merge --max-merged-num, 3) but for two faults, which `compat` brings back: it
-    never draws the last window, and where the pool has fewer sentences than are to be merged it may say one of them
-    several times in a text.
+    The pool has the raw captions, then short and long ones in turn, and windows cross the borders of captions. This is
+    FLAIR's diverse_sampling (ExplainableML/flair, src/flair/data.py, sample_dict and random_sample_from_list; K is
+    --num-sampled-captions, 8, and max_merge --max-merged-num, 3) without two faults, which `compat` restores: the
+    released code never draws the last window, and in a pool with fewer sentences than are to be merged it may repeat
+    a sentence within a text. Raises UserError for `k` or `max_merge` below 1.
     """
     _at_least(1, k=k, max_merge=max_merge)
 
@@ -58,10 +58,11 @@ def flair(k: int = 8, max_merge: int = 3, *, compat: bool = False) -> Policy:
 def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) -> Policy:
     """K = 1 + num_text texts: the raw caption whole, then windows of `merged_num` consecutive sentences of the others.
 
-    Windows are different ones, or drawn with replacement where there are fewer than num_text. From DreamLIP
-    (ant-research/DreamLIP, training/data.py, CsvDataset; defaults from params.py), whose released code never draws the
-    last sentence, nor when it merges the last two windows: so `compat`. Without a raw caption the first text is a
-    short caption, else any; with nothing but a raw caption its sentences are drawn.
+    Windows differ, or are drawn with replacement if there are fewer than num_text. From DreamLIP
+    (ant-research/DreamLIP, training/data.py, CsvDataset; defaults from params.py). Its released code, and `compat`,
+    never draw the last sentence or, with merging, the last two windows. Without a raw caption the first text is a short
+    caption, or any; a record with raw captions only has sentences of those. Raises UserError for `num_text` below 0
+    or `merged_num` below 1.
     """
     _at_least(0, num_text=num_text)
     _at_least(1, merged_num=merged_num)
@@ -84,8 +85,8 @@ def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) ->
 def cosmos(k: int = 8) -> Policy:
     """Two global texts, each of 1 to 5 random sentences, then K - 2 local ones, single sentences without replacement.
 
-    COSMOS's textcrop (ExplainableML/cosmos, src/training/data.py, sample_dict). Where the pool is too small for a
-    draw, all of it is taken over and over, then a random rest.
+    COSMOS's textcrop (ExplainableML/cosmos, src/training/data.py, sample_dict). If the pool is too small for a draw,
+    the whole pool is repeated, and a random selection fills the rest. Raises UserError for `k` below 2.
     """
     _at_least(_GLOBALS, k=k)
 
@@ -105,9 +106,9 @@ def lotlip(num_text: int = 1, merged_num: int = 3) -> Policy:
     """K = 1 + num_text texts: the raw caption whole (the short text of its loss), then windows of `merged_num`
     consecutive sentences of one long caption, drawn anew for each text.
 
-    LoTLIP trains on three consecutive sub-captions (arXiv 2410.05249); its training code is not released, and whether
-    windows cross from one long caption into the next was asked there (wuw2019/LoTLIP) and is not answered. Here they
-    do not.
+    LoTLIP trains on three consecutive sub-captions (arXiv 2410.05249; wuw2019/LoTLIP). Its training code is not
+    released, so it is unknown whether windows cross from one long caption into the next. Here they do not. Raises
+    UserError for `num_text` below 0 or `merged_num` below 1.
     """
     _at_least(0, num_text=num_text)
     _at_least(1, merged_num=merged_num)
@@ -152,7 +153,7 @@ def _pool(record: Record, captions: list[int]) -> list[Sentence]:
 
 
 def _generated(record: Record) -> list[int]:
-    """Captions that are not raw; all where there are no such."""
+    """Captions that are not raw, or all if there are none."""
     found = usable(record)
     return [n for n in found if record.captions[n].granularity != "raw"] or found
 

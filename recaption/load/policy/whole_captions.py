@@ -1,4 +1,4 @@
-"""Whole captions of one kind, the mix of raw and new ones, and captions sheared to their first sentence."""
+"""Whole captions of one granularity, mixes of raw and generated ones, and captions cut to their first sentence."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from recaption.types import Record
 
 @picklable
 def long(k: int = 1) -> Policy:
-    """K long captions, whole; of a record that has none the fused, aspect or short ones, else what there is.
+    """K whole long captions; for a record without any, fused, aspect or short ones, or any caption.
 
-    Different captions, as far as there are K; then the same again.
+    Captions repeat only if there are fewer than K. Raises UserError for `k` below 1.
     """
     return _whole_captions(k, "long", "fused", "aspect", "short")
 
 
 @picklable
 def short(k: int = 1) -> Policy:
-    """K short captions, whole; of a record that has none the raw ones, else what there is. Repeats as `long` does."""
+    """K whole short captions; for a record without any, raw ones, or any caption. Repeats and errors as in `long`."""
     return _whole_captions(k, "short", "raw")
 
 
 @picklable
 def raw(k: int = 1) -> Policy:
-    """K raw captions, whole; of a record that has none the short ones, else what there is. Repeats as `long` does."""
+    """K whole raw captions; for a record without any, short ones, or any caption. Repeats and errors as in `long`."""
     return _whole_captions(k, "raw", "short")
 
 
 @picklable
 def recap_mix(p: float, k: int = 1) -> Policy:
-    """K independent texts: the raw caption with probability `p`, else one of the generated ones, each whole.
+    """K independent whole texts: a raw caption with probability `p`, otherwise a generated one.
 
-    Recap-DataComp-1B's mix of both (arXiv 2406.08478; it trains on one text an image). A record with only one of the
-    two gives that one always.
+    The mix of Recap-DataComp-1B (arXiv 2406.08478), which trains on one text per image. A record with only one of the
+    two kinds always gives that kind. Raises UserError for `k` below 1 or `p` outside [0, 1].
     """
     _check(k)
     if not 0 <= p <= 1:
@@ -70,12 +70,13 @@ def recap_mix(p: float, k: int = 1) -> Policy:
 
 @picklable
 def shear(max_words: int | None = None, k: int = 1) -> Policy:
-    """K different captions, as far as there are K: raw ones whole, generated ones cut to their first sentence, and
+    """K captions, which repeat only if there are fewer: raw ones whole, generated ones cut to their first sentence, and
     that to `max_words` words.
 
-    MLLMs-Augmented's text shearing, which makes generated captions as long as raw ones: everything up to the first
-    full stop, of at most 30 tokens (Yanqing0327/MLLMs-Augmented, LLaVA/llava.py; arXiv 2311.18765). The sentence here
-    is the annotation's, so a decimal or "Dr." does not end it; like theirs it has no full stop.
+    The text shearing of MLLMs-Augmented, which makes generated captions as long as raw ones: everything up to the first
+    full stop, at most 30 tokens (Yanqing0327/MLLMs-Augmented, LLaVA/llava.py; arXiv 2311.18765). Here the annotation
+    defines the sentence, so a decimal point or "Dr." does not end it. It has no final full stop, as in the original.
+    Raises UserError for `k` or `max_words` below 1.
     """
     _check(k)
     if max_words is not None and max_words < 1:

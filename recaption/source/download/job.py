@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import pyarrow.parquet as pq
 
 from recaption.errors import MissingExtra, StoreError, UserError
+from recaption.io.files import is_url
 from recaption.io.store import LocalStore
 from recaption.source import urllist
 from recaption.source.download import results
@@ -87,7 +88,7 @@ def download(urls: str, out: str, settings: Settings, report: Callable[[str], No
         if find_spec(module) is None:
             raise MissingExtra(module.replace("imghdr", "standard-imghdr"), "download")
     folder = Path(out).expanduser().absolute()
-    if "://" in out or (folder.exists() and not folder.is_dir()) or re.search(r"[*?\[\]]", str(folder)):
+    if is_url(out) or (folder.exists() and not folder.is_dir()) or re.search(r"[*?\[\]]", str(folder)):
         raise UserError(
             f"output {out!r}: expected a local folder, without * ? [ ], which img2dataset takes as wildcards"
         )

@@ -92,7 +92,7 @@ def shown(page: Any) -> list[str]:
     return list(page.eval_on_selector_all(".sample:not([hidden])", "all => all.map(one => one.dataset.key)"))
 
 
-def test_it_renders_within_the_window(opened: Callable[..., Any], golden: Report) -> None:
+def test_the_page_fits_the_window(opened: Callable[..., Any], golden: Report) -> None:
     for width in (1280, 390):
         page = opened(golden, viewport={"width": width, "height": 800})
         assert page.title() == "golden · recaption report"
@@ -135,7 +135,7 @@ def test_labels_roles_and_contrast(opened: Callable[..., Any], few: Report) -> N
     assert violations(page, "#about") == []
 
 
-def test_contrast_in_the_dark(opened: Callable[..., Any], few: Report) -> None:
+def test_contrast_in_dark_mode(opened: Callable[..., Any], few: Report) -> None:
     page = opened(few, color_scheme="dark", viewport={"width": 390, "height": 800})
     page.eval_on_selector_all("details", OPEN)
     assert violations(page, rule="color-contrast") == []
@@ -167,7 +167,7 @@ def test_search_and_filters(opened: Callable[..., Any], golden: Report) -> None:
     assert page.locator(".caption:visible").count() == page.locator(".caption[data-generation=raw]").count()
 
 
-def test_the_keyboard_is_enough(opened: Callable[..., Any], golden: Report) -> None:
+def test_everything_is_reachable_by_keyboard(opened: Callable[..., Any], golden: Report) -> None:
     page = opened(golden)
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "q"
@@ -222,7 +222,7 @@ def poisoned(value: Any) -> Any:
     return value
 
 
-def test_hostile_texts_are_shown_and_never_run(opened: Callable[..., Any], golden: Report) -> None:
+def test_hostile_texts_are_shown_and_never_executed(opened: Callable[..., Any], golden: Report) -> None:
     page = opened(poisoned(golden))
     assert page.locator("script").count() == 1
     with_picture = sum(sample.thumbnail.url is not None for sample in golden.samples)
@@ -240,7 +240,7 @@ def test_hostile_texts_are_shown_and_never_run(opened: Callable[..., Any], golde
     assert page.title().startswith(HOSTILE) and page.locator("script").count() == 1
 
 
-def test_it_reads_without_javascript(opened: Callable[..., Any], golden: Report) -> None:
+def test_the_page_is_complete_without_javascript(opened: Callable[..., Any], golden: Report) -> None:
     page = opened(golden, java_script_enabled=False)
     assert page.locator(".sample").count() == 20
     assert page.locator("#filters").is_hidden() and page.locator("#theme").is_hidden()
@@ -250,7 +250,7 @@ def test_it_reads_without_javascript(opened: Callable[..., Any], golden: Report)
     assert "fingerprint" in details.inner_text()
 
 
-def test_in_print(opened: Callable[..., Any], golden: Report) -> None:
+def test_the_printed_page_has_no_controls(opened: Callable[..., Any], golden: Report) -> None:
     page = opened(golden, color_scheme="dark")
     page.emulate_media(media="print")
     assert page.locator("#filters").is_hidden() and page.locator("nav").is_hidden()

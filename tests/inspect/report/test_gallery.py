@@ -21,6 +21,7 @@ from ..conftest import LONG
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
+
 FORMATS = ("webdataset", "parquet", "sidecar")
 
 
@@ -52,7 +53,7 @@ def shown(output: OutputPaths, form: str, count: int = 40) -> tuple[Sample, ...]
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_usable_image_has_its_own_picture(form: str) -> None:
+def test_every_usable_image_has_its_thumbnail(form: str) -> None:
     """In every format, held out ones too. The sidecar's are in the source's tars, found from the output's folder."""
     samples = shown(find(str(GOLDEN / "output" / "builds" / form)), form)
     assert len(samples) == 20
@@ -65,7 +66,7 @@ def test_every_usable_image_has_its_own_picture(form: str) -> None:
             assert np.abs(pixels(s.thumbnail) - expected).mean() < 8, s.key  # what remains is WebP's, and JPEG's
 
 
-def test_pictures_say_why_they_are_missing(golden: Path) -> None:
+def test_a_missing_thumbnail_has_a_reason(golden: Path) -> None:
     sidecar = {s.status: s.thumbnail.missing for s in shown(find(str(golden / "builds" / "sidecar")), "sidecar")}
     assert sidecar["ok"] == "00001.tar of the source is missing"
     tars = golden / "builds" / "webdataset" / "data"
@@ -81,7 +82,7 @@ def test_pictures_say_why_they_are_missing(golden: Path) -> None:
     assert {"00000.parquet cannot be read", "00001.parquet is missing from this copy of the build"} <= found
 
 
-def test_another_image_at_the_place_is_not_shown(tmp_path: Path) -> None:
+def test_another_image_at_the_location_is_not_shown(tmp_path: Path) -> None:
     whole = Path(shutil.copytree(GOLDEN, tmp_path / "golden", symlinks=True))
     tar = whole / "source" / "00000.tar"
     tar.write_bytes(tar.read_bytes().replace(b"\xff\xda", b"\xff\xdb"))
@@ -90,7 +91,7 @@ def test_another_image_at_the_place_is_not_shown(tmp_path: Path) -> None:
     assert changed in {s.thumbnail.missing for s in samples}
 
 
-def test_what_is_wrong_is_among_the_samples_and_the_rest_is_by_chance(golden: Path) -> None:
+def test_samples_include_problems_and_the_others_are_random(golden: Path) -> None:
     samples = shown(find(str(golden)), "webdataset", 10)
     assert len(samples) == len({s.key for s in samples}) == 10
     chosen = [s.chosen for s in samples]
@@ -103,7 +104,7 @@ def test_what_is_wrong_is_among_the_samples_and_the_rest_is_by_chance(golden: Pa
     assert len(shown(find(str(golden)), "webdataset", 1)) == 1
 
 
-def test_a_sample_has_all_that_is_known(golden: Path) -> None:
+def test_a_sample_has_captions_answers_and_rejects(golden: Path) -> None:
     samples = {s.key: s for s in shown(find(str(golden)), "webdataset")}
     (long, *_) = [c for c in samples["000000000"].captions if c.generation == "long"]
     assert "".join(p.text for run in long.runs for p in run.parts).startswith("Two red kites")
@@ -122,14 +123,14 @@ def test_equal_images_share_an_answer(golden: Path) -> None:
     assert [c.caption_id for c in generated if c.answer is None] == []
 
 
-def test_a_build_alone(golden: Path, tmp_path: Path) -> None:
+def test_a_copied_build_has_no_answers(golden: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(golden / "builds" / "parquet", tmp_path / "elsewhere"))
     samples = shown(find(str(copy)), "parquet")
     assert sum(s.thumbnail.url is not None for s in samples) == 16
     assert not any(c.answer for s in samples for c in s.captions)
 
 
-def test_a_run_in_progress(run_only: Path) -> None:
+def test_a_run_without_a_build_shows_its_answers(run_only: Path) -> None:
     output = find(str(run_only))
     with open_outputs(output) as connection:
         samples = of_run(connection, output, 3)
@@ -138,19 +139,3 @@ def test_a_run_in_progress(run_only: Path) -> None:
     assert {s.thumbnail.missing for s in samples} <= {f"00000{n}.tar of the source is missing" for n in (0, 1)}
     made = gather(output)
     assert made.statistics is None and made.progress and made.progress[0] == 6
-
-
-def test_facts_of_the_golden_build(golden: Path) -> None:
-    found = gather(find(str(golden))).statistics
-    assert found is not None
-    assert [name for name, _ in found.caption_words] == ["long", "short", "raw"]
-    assert (found.images, found.distinct_images, found.sub_captions) == (16, 15, 61)
-    assert sum(reject.count for reject in found.rejects) == 5
-    tags = {tag.lemma: tag for tag in found.tags}
-    assert (tags["kite"].mentions, tags["kite"].images, tags["kite"].attributes) == (5, 1, (("red", 5),))
-    assert {flag.flag: flag.count for flag in found.flags} == {
-        "fragment": 16, "negation": 1, "meta": 2, "boilerplate": 1, "unparsed": 0, "repeat": 1
-    }  # fmt: skip
-    assert dict(found.sub_tokens)["clip"].total == 61
-    assert dict(found.caption_tokens)["clip"].total == 46
-    assert found.weights.counts[-1][0] == 20

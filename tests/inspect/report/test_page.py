@@ -55,7 +55,7 @@ def page(path: Path) -> Outline:
     return Outline(render(gather(find(str(path)))))
 
 
-def test_the_page_is_whole_and_names_no_other_file() -> None:
+def test_the_page_is_self_contained() -> None:
     made = page(GOLDEN)
     assert len(made.ids) == len(set(made.ids))
     inside = {url.partition(":")[0] for url in made.urls if not url.startswith("#")}
@@ -66,46 +66,46 @@ def test_the_page_is_whole_and_names_no_other_file() -> None:
     assert "0 % above 77 tokens" in re.sub(r"\s+", " ", made.text)
 
 
-def test_all_of_a_build_that_has_nothing_but_texts(dataset: Path) -> None:
+def test_a_build_without_its_images_is_shown(dataset: Path) -> None:
     made = page(dataset)
     assert "A brown dog sits on a red mat." in made.text
     assert "no image: 000000.tar of the source is missing" in made.text
     assert "A [bold]dog[/bold]⟨U+001B⟩[31m sits.⟨U+202E⟩ It is brown." in made.text.replace("\n", "")
     assert "\x1b" in HOSTILE and "\x1b" not in made.text
-    assert "No tokens were counted" in made.text
+    assert "Tokens were not counted" in made.text
 
 
-def test_a_run_in_progress(run_only: Path) -> None:
+def test_a_run_without_a_build_shows_its_answers(run_only: Path) -> None:
     made = page(run_only)
     text = re.sub(r"\s+", " ", made.text)
-    assert "This run has not built its dataset yet" in text and "6 images listed" in text
+    assert "This run has not built its dataset yet" in text and "Images listed so far: 6" in text
     assert "66.7 %" in text  # of them answered
     assert LONG["b0"] in text
     assert "repetition" in text
 
 
-def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+def test_a_run_without_answers_is_shown(tmp_path: Path) -> None:
     (tmp_path / "index").mkdir()
     made = page(tmp_path)
-    assert "There is no image to show yet." in made.text
+    assert "There are no images to show yet." in made.text
 
 
-def test_a_build_of_which_everything_was_rejected(dataset: Path) -> None:
+def test_a_build_without_usable_images_is_shown(dataset: Path) -> None:
     build = (dataset / "dataset").resolve()
     for table in ("captions", "sub_captions", "tags", "images"):
         shutil.rmtree(build / table)
     made = page(dataset)
-    assert "There is no image to show." in made.text
+    assert "There are no images to show." in made.text
 
 
-def test_texts_are_text(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_escaped(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     title = "</title><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
     html = render(gather(find(str(dataset)), title=title))
     assert html.count("<script") == 1 and "<img" not in html
     assert title in Outline(html).text
 
 
-def test_where_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_file_is_in_the_output_or_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = Path(shutil.copytree(GOLDEN, tmp_path / "out", symlinks=True))
     assert write_report(str(out)).path == out / "report.html"
     assert write_report(f"{out}/dataset").path == out / "report.html"  # a build never changes
@@ -117,7 +117,7 @@ def test_where_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert [p.name for p in (*out.iterdir(), *tmp_path.iterdir()) if p.name.startswith(".")] == []
 
 
-def test_where_it_cannot_be_written(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="it is a folder"):
         write_report(str(GOLDEN), tmp_path)
     with pytest.raises(UserError, match="there is no folder"):
@@ -126,7 +126,7 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
         write_report(str(tmp_path))
 
 
-def test_a_manifest_that_does_not_add_up(dataset: Path) -> None:
+def test_a_manifest_with_wrong_sums_is_shown(dataset: Path) -> None:
     manifest = (dataset / "dataset").resolve() / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"ok": 4', '"ok": 5'))
     with pytest.raises(DatasetError, match="sum does not hold"):
@@ -134,18 +134,18 @@ def test_a_manifest_that_does_not_add_up(dataset: Path) -> None:
     assert not (dataset / "report.html").exists()
 
 
-def test_a_table_that_is_broken(dataset: Path) -> None:
+def test_a_broken_table_is_a_dataset_error(dataset: Path) -> None:
     file = (dataset / "dataset").resolve() / "tags" / "000001.parquet"
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(DatasetError, match="cannot read"):
         write_report(str(dataset))
 
 
-def test_the_command(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_the_report(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run_only), "-o", str(tmp_path / "page.html"), "--samples", "2"]) == 0
-    said = capsys.readouterr().out.replace("\n", " ")
-    assert "page.html  0.0 MB, 2 samples" in said and "This run has no build yet" in said
-    assert "2 of the samples have no image" in said
+    printed = capsys.readouterr().out.replace("\n", " ")
+    assert "page.html  0.0 MB, 2 samples" in printed and "This run has no build yet" in printed
+    assert "2 of the samples have no image" in printed
     assert main(["report", str(tmp_path / "nothing")]) == 2
 
 
@@ -160,5 +160,5 @@ def test_the_command(run_only: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (0, 0, "–"),
     ],
 )
-def test_shares(part: int, whole: int, said: str) -> None:
+def test_shares_are_not_rounded_to_0_or_100_percent(part: int, whole: int, said: str) -> None:
     assert share(part, whole) == said

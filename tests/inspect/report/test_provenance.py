@@ -7,6 +7,7 @@ import pytest
 
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report.provenance import POINTS, read_rates, read_runs
+from recaption.io.store import LocalStore
 
 PASS = {
     "engine": {"engine": "vllm", "engine_version": "0.33", "device": "H100"},
@@ -22,10 +23,10 @@ def output(folder: Path, **files: object) -> OutputPaths:
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         (folder / "metrics" / f"{name}.json").write_text(text)
-    return OutputPaths(given=str(folder), out=folder, build=None)
+    return OutputPaths(given=str(folder), out=LocalStore(folder), build=None)
 
 
-def test_a_row_a_run(tmp_path: Path) -> None:
+def test_every_run_has_a_row(tmp_path: Path) -> None:
     first = {"run": "run-000001", "command": "run", "state": "interrupted", "models": {"qwen": PASS}}
     first |= {"started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-02T04:04:05+00:00", "error": "stopped"}
     second = {"run": "run-000002", "command": "build", "state": "running", "started": "2026-01-03T00:00:00Z"}
@@ -36,7 +37,7 @@ def test_a_row_a_run(tmp_path: Path) -> None:
     assert (two.run, two.answers, two.captions_per_second, two.finished) == ("run-000002", None, 2.5, None)
 
 
-def test_the_last_word_of_a_run_is_its_own_file(tmp_path: Path) -> None:
+def test_a_runs_own_file_has_priority_over_progress_json(tmp_path: Path) -> None:
     ended = {"run": "run-000001", "state": "done"}
     (run,) = read_runs(output(tmp_path, **{"progress": ended | {"state": "running"}, "run-000001": ended}))
     assert run.state == "done"
@@ -46,13 +47,13 @@ def test_the_last_word_of_a_run_is_its_own_file(tmp_path: Path) -> None:
     "content",
     ['{"run": "r', "[1]", '{"run": 3, "models": [1]}', '{"run": "x", "started": "noon", "captions_per_second": NaN}'],
 )
-def test_broken_metrics_cost_no_report(tmp_path: Path, content: str) -> None:
+def test_broken_metrics_are_ignored(tmp_path: Path, content: str) -> None:
     found = read_runs(output(tmp_path, a=content, b={"run": "good", "models": {"m": {"generations": {"g": 1}}}}))
     assert "good" in [run.run for run in found]
     assert all(run.captions_per_second is None and run.started is None for run in found)
 
 
-def test_rates_over_time(tmp_path: Path) -> None:
+def test_rates_are_those_of_progress_events(tmp_path: Path) -> None:
     here = output(tmp_path)
     lines = [
         '{"event": "progress", "ts": "2026-01-02T03:04:10Z", "captions_per_second": 4}',
@@ -68,7 +69,7 @@ def test_rates_over_time(tmp_path: Path) -> None:
     assert [rate.captions_per_second for rate in read_rates(here)] == [2.5, 4.0]
 
 
-def test_days_of_rates_are_put_together(tmp_path: Path) -> None:
+def test_rates_of_several_days_are_averaged(tmp_path: Path) -> None:
     here = output(tmp_path)
     with open(tmp_path / "metrics" / "log.jsonl", "w") as log:
         for second in range(0, 50_000, 5):
@@ -80,7 +81,7 @@ def test_days_of_rates_are_put_together(tmp_path: Path) -> None:
     assert [rate.at for rate in rates] == sorted(rate.at for rate in rates)
 
 
-def test_no_metrics_at_all(tmp_path: Path) -> None:
-    for out in (tmp_path, None):
+def test_without_metrics_there_are_no_runs(tmp_path: Path) -> None:
+    for out in (LocalStore(tmp_path), None):
         here = OutputPaths(given="x", out=out, build=None)
         assert (read_runs(here), read_rates(here)) == ((), ())

@@ -49,18 +49,18 @@ def test_offsets_count_code_points() -> None:
         ([Span(start=2, end=8, content=99)], [], "ab[1:(cdefgh)]"),
     ],
 )
-def test_spans_as_nobody_should_write_them(subs: list[Span], tags: list[Span], expected: str) -> None:
+def test_overlapping_and_invalid_spans_are_handled(subs: list[Span], tags: list[Span], expected: str) -> None:
     made = cut("abcdefgh", subs, tags)
     assert drawn(made).replace("}{", "") == expected.replace("}{", "")
     assert "".join(part.text for run in made for part in run.parts) == "abcdefgh"
 
 
-def test_the_longest_of_overlapping_tags_stays() -> None:
+def test_the_longest_of_overlapping_tags_is_marked() -> None:
     (run,) = cut("traffic light", [], [Span(start=8, end=13), Span(start=0, end=13)])
     assert {part.tag for part in run.parts} == {1}
 
 
-def test_an_empty_caption() -> None:
+def test_an_empty_caption_has_no_runs() -> None:
     assert cut("", [Span(start=0, end=0)], []) == ()
 
 
@@ -69,7 +69,7 @@ spans = st.lists(st.builds(lambda a, b, c: Span(start=a, end=b, content=c), offs
 
 
 @given(text=st.text(max_size=24), subs=spans, tags=spans)
-def test_no_text_is_lost_or_said_twice(text: str, subs: list[Span], tags: list[Span]) -> None:
+def test_the_runs_contain_the_text_exactly_once(text: str, subs: list[Span], tags: list[Span]) -> None:
     made = cut(text, subs, tags)
     assert "".join(part.text for run in made for part in run.parts) == text
     firsts = [run.sub for run in made if run.first]
@@ -77,6 +77,6 @@ def test_no_text_is_lost_or_said_twice(text: str, subs: list[Span], tags: list[S
     assert set(firsts) == {run.sub for run in made if run.sub is not None}
 
 
-def test_what_nobody_would_see_is_written_out() -> None:
+def test_invisible_characters_are_made_visible() -> None:
     assert visible("a\u202eb\x1b[31m\u200b") == "a⟨U+202E⟩b⟨U+001B⟩[31m⟨U+200B⟩"
     assert visible("👩‍👧 کتاب‌ها\nx") == "👩‍👧 کتاب‌ها\nx"  # joiners stay: emoji and Persian need them

@@ -1,26 +1,23 @@
-"""Read a caption back into statements and hold each against the scene: right or wrong, nothing in between."""
+"""Parses a caption of a scene into statements, and checks each of them against the scene."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from recaption.demo.scenes import (
+from recaption.demo.scenes import COLOURS, FILLS, SHAPES, SIZES, Scene
+from training.scene.captions import (
     BACKGROUND_TEXT,
-    COLOURS,
     COUNTS,
-    FILLS,
     NEGATIONS,
     ONLY,
     OPENERS,
     PLACES,
     RELATIONS,
-    SHAPES,
     SHORT_BACKGROUND,
-    SIZES,
     VERBS,
-    Scene,
     article,
+    phrase,
     relation,
 )
 
@@ -40,7 +37,7 @@ _RELATION = re.compile(f"The {_NAME} is ({_any(RELATIONS)}) the {_NAME}")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Statement:
-    """One sentence of a caption. `wrong` names what is wrong with it; of an object sentence, which attributes."""
+    """One sentence of a caption. `wrong` lists its errors; for an object sentence, the wrong attributes."""
 
     kind: str  # count | background | object | relation | only | negation | unknown
     text: str
@@ -54,14 +51,14 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """A caption's statements, and the cells whose objects it leaves out."""
+    """The statements of a caption, and the cells of the objects that it omits."""
 
     statements: tuple[Statement, ...]
     missed: tuple[int, ...]
 
     @property
     def right(self) -> bool:
-        """No statement is wrong and no object is missed."""
+        """Whether no statement is wrong and no object is omitted."""
         return not self.missed and all(s.right for s in self.statements)
 
 
@@ -94,15 +91,16 @@ def check_sentence(sentence: str, scene: Scene) -> Statement:
 
 def _check_object(sentence: str, found: re.Match[str], scene: Scene) -> Statement:
     cell = PLACES.index(found[1])
-    there = next((o for o in scene.objects if o.cell == cell), None)
-    if there is None:
+    present = next((o for o in scene.objects if o.cell == cell), None)
+    if present is None:
         return Statement(kind="object", text=sentence, wrong=("place",), cell=cell)
-    said = zip(ATTRIBUTES[1:], found.groups()[1:], (there.size, there.fill, there.colour, there.shape), strict=True)
-    return Statement(kind="object", text=sentence, wrong=tuple(n for n, a, b in said if a != b), cell=cell)
+    attributes = (present.size, present.fill, present.colour, present.shape)
+    pairs = zip(ATTRIBUTES[1:], found.groups()[1:], attributes, strict=True)
+    return Statement(kind="object", text=sentence, wrong=tuple(n for n, a, b in pairs if a != b), cell=cell)
 
 
 def check_long(caption: str, scene: Scene) -> Verdict:
-    """Every sentence of a long caption, and the objects it leaves out. To name one twice is wrong the second time."""
+    """Check a long caption. The second statement about the same object is wrong."""
     statements: list[Statement] = []
     seen: set[int] = set()
     for sentence in split(caption):
@@ -117,12 +115,12 @@ def check_long(caption: str, scene: Scene) -> Verdict:
 
 
 def check_short(caption: str, scene: Scene) -> bool:
-    """Whether a short caption is one sentence with each object and the background, and nothing that is not there."""
+    """Whether a short caption is one sentence with exactly the objects and the background of the scene."""
     ending = f" {SHORT_BACKGROUND[scene.background]}."
     if not caption.endswith(ending) or len(split(caption)) != 1:
         return False
     listed = caption.removesuffix(ending)
     if len(scene.objects) == 1:
-        return listed.lower() == article(scene.objects[0].phrase)
-    said = re.split(r", | and ", listed[0].lower() + listed[1:])
-    return sorted(said) == sorted(article(o.name) for o in scene.objects)
+        return listed.lower() == article(phrase(scene.objects[0]))
+    names = re.split(r", | and ", listed[0].lower() + listed[1:])
+    return sorted(names) == sorted(article(o.name) for o in scene.objects)

@@ -1,11 +1,12 @@
-"""The checker finds what is wrong with a caption, and nothing else."""
+"""The checker finds exactly the errors of a caption."""
 
 from __future__ import annotations
 
 import pytest
 
-from recaption.demo.check import check_long, check_sentence, check_short
-from recaption.demo.scenes import Scene, SceneObject, describe_long, describe_short
+from recaption.demo.scenes import Scene, SceneObject
+from training.scene.captions import describe_long, describe_short
+from training.scene.check import check_long, check_sentence, check_short
 
 SCENE = Scene(
     seed=0,
@@ -27,7 +28,7 @@ LONG = (
 SHORT = "A red circle, an orange star and a blue heart on a wooden table top."
 
 
-def test_the_captions_word_for_word():
+def test_captions_of_the_scene_are_the_expected_ones():
     assert describe_long(SCENE) == LONG
     assert describe_short(SCENE) == SHORT
 
@@ -50,7 +51,7 @@ def test_the_captions_word_for_word():
         ("A quick brown fox jumps over the lazy dog", "unknown", ("unknown",)),
     ],
 )
-def test_a_sentence(sentence, kind, wrong):
+def test_every_kind_of_sentence_is_checked(sentence, kind, wrong):
     statement = check_sentence(sentence, SCENE)
     assert (statement.kind, statement.wrong) == (kind, wrong)
 

@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from few_words import bag, caption, record, sub
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recaption import config
 from recaption.errors import DatasetError, UserError
 from recaption.load import policy
-from recaption.load.policy.base import ends, joined, joined_without_stop, sentences, without_full_stop
-from recaption.text import fold
 from recaption.types import Record
-from recaption.write.profile import sentences as profile_sentences
 
-MANIFEST = Path(__file__).parent.parent / "golden/output/builds/sidecar/manifest.json"
+MANIFEST = Path(__file__).parents[2] / "golden/output/builds/sidecar/manifest.json"
+
 
 POLICIES = {
     "flair": (policy.flair(5), 5),
@@ -40,11 +38,14 @@ POLICIES = {
     "weighted by raw": (policy.weighted(3, 2, 0.9), 3),
 }
 
+
 words = st.text(st.sampled_from("ab .\n\t\u00a0\u3002\U0001f600<'\"?!"), max_size=8)
 subs = st.builds(
     lambda text, weight, fragment, meta: (text, weight, fragment, meta),
     words, st.sampled_from([0.0, 0.2, 1.0]), st.booleans(), st.booleans(),
 )  # fmt: skip
+
+
 captions = st.tuples(
     st.sampled_from(["raw", "short", "long", "region", "aspect", "fused"]), st.lists(subs, max_size=4), st.booleans()
 )
@@ -113,47 +114,10 @@ def test_whole_texts_are_as_stored_and_have_no_sub_caption() -> None:
     assert one.weight == 1.0
 
 
-@pytest.mark.parametrize(
-    ("texts", "as_stored", "as_released"),
-    [
-        (["A dog."], "A dog.", "A dog"),
-        (["A dog"], "A dog", "A dog"),
-        (["A dog.", "A cat."], "A dog. A cat.", "A dog. A cat"),
-        (["A dog", "a cat"], "A dog. a cat", "A dog. a cat"),
-        (["A dog.", "a cat"], "A dog. a cat", "A dog. a cat"),
-        (["A dog!", "a cat"], "A dog! a cat", "A dog!. a cat"),
-        (["It says “STOP!”", "Two\ndogs."], "It says “STOP!” Two\ndogs.", "It says “STOP!”. Two dogs"),
-        (["Cats...", "Dogs"], "Cats... Dogs", "Cats. Dogs"),
-        (["狗。", "猫"], "狗。 猫", "狗。. 猫"),
-    ],
-)
-def test_sentences_are_joined_as_stored_or_as_released(texts: list[str], as_stored: str, as_released: str) -> None:
-    pool = sentences(record(caption("long", *texts)), [0])
-    assert (joined(pool).text, joined_without_stop(pool).text) == (as_stored, as_released)
-    assert joined(pool).parts == joined_without_stop(pool).parts == tuple((0, n) for n in range(len(texts)))
-
-
-def test_a_text_weighs_what_its_weakest_part_does() -> None:
-    pool = sentences(record(caption("long", sub("a.", weight=0.7), sub("b.", 1, weight=0.2), sub("c.", 2))), [0])
-    assert joined(pool).weight == 0.2
-
-
 def test_a_caption_that_is_not_cut_is_one_sentence() -> None:
     of = record(caption("long", "a.", "b.", cut=False))
     (one,) = draw_of(policy.flair(1), of)
     assert (one.text, one.parts) == ("a. b", ((0, policy.WHOLE),))
-
-
-@given(words)
-@example("<. ")  # a space after the stop
-def test_bare_sentences_are_those_of_the_flair_profile(text: str) -> None:
-    assert [without_full_stop(text)] == (profile_sentences([text]) or [fold(text)])
-
-
-@pytest.mark.parametrize("text", ["So.", "So!", "so?”", "so.)", "そう。", "so:"])
-def test_ends_are_seen(text: str) -> None:
-    assert ends(text)
-    assert not ends(text[:2].rstrip(".。") + " ")
 
 
 def test_the_manifest_suggests_a_policy() -> None:

@@ -27,4 +27,4 @@ SHORT_PROMPTS = (
     "What does this image show? Answer in one sentence.",
     "Write a brief caption.",
 )
-EXACT_SHARE = 0.7  # of training questions that are word for word the demo's own
+EXACT_SHARE = 0.7  # of training questions that are exactly the demo's prompts

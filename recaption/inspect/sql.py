@@ -1,0 +1,40 @@
+"""Builds and runs the SQL of recaption itself, as opposed to the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recaption.inspect.stoppable import stoppable
+
+if TYPE_CHECKING:
+    import duckdb
+
+Values = Sequence[Any] | Mapping[str, Any]
+
+
+def quoted(text: str) -> str:
+    """A string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """The quoted name of a column."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def placeholders(values: Sequence[Any]) -> str:
+    """`(?, ?, …)`, a placeholder for each value."""
+    return f"({', '.join('?' for _ in values)})"
+
+
+def fetch(connection: duckdb.DuckDBPyConnection, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
+    """All rows of a query. Ctrl-C cancels it; raises as `stoppable`."""
+    return stoppable(connection, lambda: connection.execute(sql, values or None).fetchall())
+
+
+def fetch_dicts(connection: duckdb.DuckDBPyConnection, sql: str, values: Values = ()) -> list[dict[str, Any]]:
+    """All rows of a query by column name. Raises as `fetch`."""
+    rows = fetch(connection, sql, values)
+    names = [column[0] for column in connection.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in rows]
