@@ -40,7 +40,8 @@ def _command(words: list[str]) -> int:
     try:
         from recaption.cli import main
 
-        return main(words)
+        with signals.interruptible():
+            return main(words)
     except SystemExit as stop:  # raised by the handler of a signal
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
     except KeyboardInterrupt:  # another one, while the first was reported

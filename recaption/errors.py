@@ -7,6 +7,7 @@ ValueError
 RecaptionError            data or infrastructure failed; has the key and the shard, if known
   |- ImageError           this image cannot be used (has a `reason` of types.Reason)   -> a reject
   |- RequestError         the engine refused this request   -> retried, then a reject
+  |    `- RequestTimeout  not answered in time, while other requests were   -> a reject
   |- ShardError           a source shard cannot be read
   |- StoreError           the store failed, after retries                                   (exit 3)
   |- ClusterError         Ray did not start or cannot be reached   (exit 3)
@@ -78,6 +79,13 @@ class ImageError(RecaptionError):
 
 class RequestError(RecaptionError):
     """The engine refused one request (too long, malformed) and continues to work."""
+
+
+class RequestTimeout(RequestError):
+    """The engine answers other requests, but did not answer this one in time, also when it was sent again.
+
+    It is not retried with other sampling: that would hold one of the engine's places for as long again.
+    """
 
 
 class ShardError(RecaptionError):

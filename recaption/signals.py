@@ -1,20 +1,22 @@
 """Signals that end a command without a parent process, from the first line of Python to the exit of the process.
 
-Imports next to nothing: it is the first module that the command line loads. SIGINT ends imports at once and raises
-KeyboardInterrupt in a command that works. SIGTERM and SIGHUP raise SystemExit with code 75, so that temporary files are
-removed; the second one ends the process at once, as SIGQUIT does.
+Imports next to nothing: it is the first module that the command line loads. SIGINT raises KeyboardInterrupt in
+`interruptible` code, and ends the process at once elsewhere and during imports. SIGTERM and SIGHUP raise SystemExit
+with code 75, so that temporary files are removed; the second one ends the process at once, as SIGQUIT does.
 """
 
 import atexit
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 75  # exit code, as in recaption.errors
 STOPPED_AT_ONCE = "stopped at once; run the same command again to continue"
 STOPPED = f"interrupted: {STOPPED_AT_ONCE}\n"
 _ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_interruptible = False
 _terminated = False
 
 
@@ -28,6 +30,17 @@ def at_start() -> None:
                 signal.signal(number, _terminate)
         # Registered first, so it runs last. The interpreter then removes Python's handlers, but not SIG_IGN.
         atexit.register(_ignore)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT raises KeyboardInterrupt in this block instead of ending the process. Catch it around the block."""
+    global _interruptible
+    _interruptible = True
+    try:
+        yield
+    finally:
+        _interruptible = False
 
 
 def at_end(code: int) -> None:
@@ -54,15 +67,19 @@ def _ignore() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    importing, started = False, False
-    while frame is not None:
-        importing |= "importlib" in frame.f_code.co_filename
-        started |= frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith("cli/__init__.py")
-        frame = frame.f_back
-    if started and not importing:
+    if _interruptible and not _importing(frame):
         raise KeyboardInterrupt
     write(2, STOPPED)
     os._exit(INTERRUPTED)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether an import is running. An import that is interrupted leaves partial modules."""
+    while frame is not None:
+        if "importlib" in frame.f_code.co_filename:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

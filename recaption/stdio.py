@@ -1,7 +1,7 @@
-"""Standard output and error, made safe once, at the entry of the command line: no encoding and no closed file ends it.
+"""Standard output and error, made safe at the start of the command line: no encoding and no closed file ends a command.
 
-What an old locale cannot show is replaced: signs by their like in ASCII, letters by their escape (`\\u4e2d`).
-For a run, `unblock` moves writes to a thread: a run continues when its terminal or pipe is not read.
+Characters that the locale cannot encode are replaced: symbols by similar ASCII, letters by an escape (`\\u4e2d`). For
+a run, `unblock` writes from a thread, so that the run continues if nobody reads its terminal or pipe.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TextIO
 
-ROOM = 1000  # writes that wait for a reader
-LOOK_SECONDS = 0.01  # between two looks at what is written
-_LIKE = {
+ROOM = 1000  # writes that wait
+CHECK_SECONDS = 0.01  # between two checks whether all is written
+_ASCII = {
     **{"→": "->", "←": "<-", "⇒": "=>", "·": "-", "•": "*", "…": "...", "–": "-", "—": "-", "−": "-", "‐": "-"},
     **{"×": "x", "✓": "+", "✗": "x", "≥": ">=", "≤": "<=", "≈": "~", "“": '"', "”": '"', "„": '"', "‘": "'"},
     **{"’": "'", "«": "<<", "»": ">>", "⇄": "<>", "±": "+-", "°": " deg", "\u00a0": " ", "\u202f": " ", "µ": "u"},
@@ -34,7 +34,7 @@ _LIKE = {
 
 def prepare() -> None:
     """Make the standard streams safe for the whole process. May be called repeatedly."""
-    for number in range(3):  # a closed one would be given to the next file that is opened
+    for number in range(3):  # the next file that is opened would get the number of a closed one
         try:
             os.fstat(number)
         except OSError:
@@ -62,9 +62,9 @@ def unblock() -> None:
 
 
 def flush() -> None:
-    """Write pending output at the end of the process, or drop it: the interpreter would exit with 120 instead.
+    """Write pending output at the end of the process, or drop it. Otherwise, the interpreter would exit with code 120.
 
-    Waits for a reader of unblocked streams. Ctrl-C ends that wait, and what is not written yet is dropped.
+    Waits until unblocked streams are written. Ctrl-C ends that wait, and the rest is dropped.
     """
     try:
         _flush()
@@ -114,7 +114,7 @@ class Unfailing:
 
 
 class _Writer:
-    """Writes to file descriptors on a daemon thread, in order. What waits is bounded: the oldest is dropped.
+    """Writes to file descriptors on a daemon thread, in order. The queue is bounded: the oldest writes are dropped.
 
     A signal handler may raise anywhere in `add` and `wait`. A lock could then stay locked, so there is none: deques
     and simple queues are atomic.
@@ -128,7 +128,7 @@ class _Writer:
         threading.Thread(target=self._run, name="recaption-stdio", daemon=True).start()
 
     def add(self, descriptor: int, data: bytes) -> None:
-        """Never blocks. One write is kept or dropped as a whole."""
+        """Add a write to the queue. Never blocks. A write is kept or dropped as a whole."""
         self._waiting.append((descriptor, data))
         if self._wake.empty():
             self._wake.put(None)
@@ -138,7 +138,7 @@ class _Writer:
         while self._waiting or self._busy:
             if self._wake.empty():
                 self._wake.put(None)
-            time.sleep(LOOK_SECONDS)
+            time.sleep(CHECK_SECONDS)
 
     def _run(self) -> None:
         while True:
@@ -154,7 +154,7 @@ class _Writer:
         while data:
             try:
                 data = data[os.write(descriptor, data) :]
-            except BlockingIOError:  # somebody made the file non-blocking
+            except BlockingIOError:  # another process has made the file non-blocking
                 select.select([], [descriptor], [])
             except OSError:  # the terminal or the reader is gone
                 self._gone.add(descriptor)
@@ -185,7 +185,7 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     found = []
-    for sign in error.object[error.start : error.end]:
-        like = _LIKE.get(sign) or ("*" if "\u2800" <= sign <= "\u28ff" else None)
-        found.append(like or sign.encode("ascii", "backslashreplace").decode())
+    for character in error.object[error.start : error.end]:
+        like = _ASCII.get(character) or ("*" if "\u2800" <= character <= "\u28ff" else None)
+        found.append(like or character.encode("ascii", "backslashreplace").decode())
     return "".join(found), error.end

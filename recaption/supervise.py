@@ -53,9 +53,9 @@ class _Shared:
     def forward(self) -> None:
         self._memory[0] = min(255, self._memory[0] + 1)
 
-    left = property(lambda self: bool(self._memory[3]))
+    exiting = property(lambda self: bool(self._memory[3]))
 
-    def leave(self) -> None:
+    def exit(self) -> None:
         self._memory[3] = 1
 
     code = property(lambda self: self._memory[1] - 1 if self._memory[1] else None)
@@ -158,10 +158,10 @@ def _raise_once(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
+def supervised(command: Callable[[], int], arguments: Sequence[str]) -> int:
     """Run `command` in a child process. Returns its exit code in both processes, and reports an end without one.
 
-    `words` are those of the command line: with --json the report is a JSON line.
+    `arguments` are those of the command line: with --json the report is a JSON line.
     """
     global _shared
     _shared = _Shared()
@@ -170,10 +170,10 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*ours, signal.SIGCHLD])
     watch = Watch()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    alive, ours_alone = os.pipe()  # reading ends when the parent has ended, however it did
+    alive, parent_end = os.pipe()  # reading ends when the parent has ended in any way
     child = os.fork()
     if child == 0:
-        os.close(ours_alone)
+        os.close(parent_end)
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=_end_with_parent, args=(alive,), name="recaption-parent", daemon=True).start()
@@ -183,14 +183,14 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
         code = command()
         _shared.end(code)
         stdio.flush()
-        _shared.leave()
+        _shared.exit()
         return code
     os.close(alive)
-    watch.begin(child)
+    watch.begin(child, os.getpid())
     status = _watch(child, ours, _shared)
     code, shared, _shared = _shared.code, _shared, None
-    json = "--json" in words and words[0] != "estimate"
-    quiet = "--quiet" in words
+    json = "--json" in arguments and arguments[0] != "estimate"
+    quiet = "--quiet" in arguments
     if code not in (0, 1, 2):
         _end_rest()
     watch.end()
@@ -205,9 +205,9 @@ def supervised(command: Callable[[], int], words: Sequence[str]) -> int:
 
 
 def _end_with_parent(alive: int) -> None:
-    """Runs in a thread of the driver. Else Ray's agents would live for a minute, an engine's process forever."""
+    """Runs in a thread of the driver. Otherwise Ray's agents would live for a minute, an engine's process forever."""
     os.read(alive, 1)
-    for _ in range(3):  # also what is started meanwhile
+    for _ in range(3):  # also processes that are started meanwhile
         for process in _below(os.getpid()):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
@@ -226,7 +226,7 @@ def _watch(child: int, ours: Sequence[signal.Signals], shared: _Shared) -> int:
                 shared.forward()
             with suppress(ProcessLookupError):
                 os.kill(child, info.si_signo)
-        if shared.left:  # the command is done: do not wait for a library that hangs at exit
+        if shared.exiting:  # the command is done: do not wait for a library that hangs at exit
             ended = ended or time.monotonic()
             if time.monotonic() - ended > _EXIT_SECONDS[shared.code not in (0, 1, 2)]:
                 with suppress(ProcessLookupError):
@@ -266,11 +266,11 @@ def _below(process: int) -> list[int]:
         with suppress(OSError, ValueError):
             fields = (folder / "stat").read_text("ascii", "replace").rpartition(")")[2].split()
             parents.setdefault(int(fields[1]), []).append(int(folder.name))
-    found, look = list[int](), [process]
-    while look:
-        below = parents.get(look.pop(), [])
+    found, pending = list[int](), [process]
+    while pending:
+        below = parents.get(pending.pop(), [])
         found += below
-        look += below
+        pending += below
     return found
 
 
@@ -309,7 +309,7 @@ def _cause(shared: _Shared) -> str:
     text = os.pread(shared.stderr, 65536, max(0, size - 65536)).decode("utf-8", "replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if any("Failed to connect to GCS" in line for line in lines):
-        return "Ray's control service (gcs_server) does not answer: it was killed, or its machine is gone"
+        return "Ray's control service (gcs_server) does not answer: it was killed, or its machine has failed"
     return f"the driver was ended; the last line of its error output is: {lines[-1][:500]}" if lines else ""
 
 
@@ -349,8 +349,8 @@ def _json_summary(code: int, text: str) -> str:
 
 
 def _say(descriptor: int, text: str) -> None:
-    """Write, and wait for a reader if need be. The signals that `supervised` blocks end that wait."""
-    while signal.sigtimedwait(_STOPS, 0):  # they came before
+    """Write, and wait for a reader if necessary. The signals that `supervised` blocks end that wait."""
+    while signal.sigtimedwait(_STOPS, 0):  # signals from before
         pass
     thread = threading.Thread(target=signals.write, args=(descriptor, text), daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Work in threads that nothing waits for once it is interrupted."""
+"""Work in daemon threads, so that an interrupt does not wait for a file or a store."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from recaption.errors import Interrupted
 A = TypeVar("A")
 B = TypeVar("B")
 
-LOOK_SECONDS = 0.2  # between two looks at signals while a call is waited for
+CHECK_SECONDS = 0.2  # between two checks for signals while waiting for a call
 GRACE_SECONDS = 4.0  # for a call to end after a stop was requested
 
 
 def each(call: Callable[[A], B], items: Sequence[A], threads: int) -> Iterator[B]:
     """Yield `call(item)` of each item, in order, from up to `threads` calls at a time. Raises what a call raised.
 
-    An executor waits for its threads when its block is left, and the interpreter does at exit: a user who presses
-    Ctrl-C would wait for files and stores. These are daemon threads, and they begin nothing more once the iterator is
-    closed or an error was raised.
+    An executor waits for its threads at the end of its block, and the interpreter waits for them at exit, so Ctrl-C
+    would wait for files and stores. These are daemon threads; they start no more calls once the iterator is closed or
+    an error was raised.
     """
     futures: list[Future[B]] = [Future() for _ in items]
     work = iter(zip(items, futures, strict=True))
@@ -59,8 +59,8 @@ def waited(
     """What `call` returns or raises. It runs on a daemon thread, so that signals are handled if a store does not reply.
 
     `silent` is called with the seconds that the call has run. Raises Interrupted if `stopping` returns True and the
-    call does not end within `grace` seconds. The call then continues until the process
-    ends, so it must be safe to kill.
+    call does not end within `grace` seconds. The call then continues until the process ends, so it must be
+    safe to kill.
     """
     results: list[A] = []
     errors: list[BaseException] = []
@@ -75,7 +75,7 @@ def waited(
     began = time.monotonic()
     thread.start()
     while thread.is_alive():
-        thread.join(LOOK_SECONDS)
+        thread.join(CHECK_SECONDS)
         silent(time.monotonic() - began)
         if thread.is_alive() and stopping():
             thread.join(grace)

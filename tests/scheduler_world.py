@@ -49,8 +49,14 @@ def asked(chunk: Chunk) -> set[Asked]:
         (chunk.shard.id, row, question)
         for row in chunk.rows()
         for question in range(len(chunk.missing))
-        if chunk.asks(row, question)
+        if chunk.lacks(row, question)
     }
+
+
+def recheck_all(scheduler: Scheduler) -> None:
+    """None of the returned work is answered."""
+    for assignment in scheduler.to_recheck():
+        scheduler.rechecked(assignment, assignment.chunk)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -61,7 +67,7 @@ class Work:
     begun: dict[int, list[int]] = field(default_factory=dict)  # row -> questions that are in the engine
 
     def questions(self, row: int) -> list[int]:
-        return [question for question in range(len(self.chunk.missing)) if self.chunk.asks(row, question)]
+        return [question for question in range(len(self.chunk.missing)) if self.chunk.lacks(row, question)]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -249,7 +255,7 @@ class World:
     def check(self) -> None:
         scheduler = self.scheduler
         assert scheduler.queued == sum(piece.chunk.requests for piece in scheduler._queue)
-        held = [piece.chunk for piece in (*scheduler._queue, *scheduler._quarantine)]
+        held = [piece.chunk for piece in (*scheduler._queue, *scheduler._quarantine.waiting)]
         held += [assignment.chunk for assignment in scheduler.to_recheck()]
         held += [a.chunk for actor in scheduler.engines.values() for a in actor.running.values()]
         places: Counter[tuple[str, int, int]] = Counter()

@@ -21,9 +21,9 @@ from recaption.generate.actor import ActorSpec, Ended, Poll
 from recaption.generate.chunks import CHUNK_SIZE, Chunk, Job, ShardListing, list_one, recheck
 from recaption.generate.counters import Counters
 from recaption.generate.engine_state import Assignment
-from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
 from recaption.generate.transport import Reply
+from recaption.generate.utilisation import Meter
 from recaption.tasks.question import Question
 from recaption.types import Generation, Sampling, SourceShard
 

@@ -74,7 +74,7 @@ def build_all(plan: Plan) -> Path:
     """What `recaption build` does with answers that are there, in this process; published, on a local disk."""
     pipeline, store = plan.pipeline, open_store(plan.pipeline.output.path)
     source, holdout = open_source(pipeline.source), pipeline.output.holdout
-    format = builder.format_of(pipeline, source.kind)
+    format = builder.output_format(pipeline.output, source.kind)
     spec = BuildSpec(
         pipeline=pipeline,
         questions=plan.questions,
@@ -100,7 +100,7 @@ def build_all(plan: Plan) -> Path:
         provenance=builder._provenance(plan, Annotator(pipeline.annotate)),
         token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
         holdout=holdout.fraction if holdout else 0.0,
-        pixels=builder.looked_at(pipeline),
+        pixels=builder.pixel_checks(pipeline),
     )
     publish(store, "b")
     return Path(pipeline.output.path) / "builds" / "b"

@@ -159,7 +159,7 @@ def check(
 
 
 @pytest.mark.parametrize("seed", range(44))
-def test_a_run_that_crashes_at_any_write_ends_as_if_it_had_not(
+def test_a_run_that_crashes_at_any_write_has_the_same_result(
     source: Path,
     tmp_path: Path,
     seed: int,

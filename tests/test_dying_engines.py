@@ -47,7 +47,7 @@ def rows(work: KilledRun, kind: str, generation: str) -> list[dict[str, Any]]:
     ],
     ids=["exits", "exits-beside-another", "dies", "hangs"],
 )
-def test_an_image_that_kills_engines_is_poison_and_all_others_are_answered(
+def test_an_image_that_crashes_engines_is_poison_and_all_others_are_answered(
     work: KilledRun, how: str, said: str, model: dict[str, Any]
 ) -> None:
     (work.faults / f"poison-{hashlib.sha256(jpeg(5)).hexdigest()}{how}").touch()
@@ -63,7 +63,7 @@ def test_an_image_that_kills_engines_is_poison_and_all_others_are_answered(
     assert len(list(work.faults.glob("started-*"))) <= STARTS - 1 + model.get("replicas", 1)
 
 
-def test_engines_that_do_not_start_end_the_run_with_their_own_words(
+def test_engines_that_do_not_start_end_the_run_with_their_own_message(
     work: KilledRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (work.faults / "dead").touch()
@@ -74,7 +74,7 @@ def test_engines_that_do_not_start_end_the_run_with_their_own_words(
     assert "Traceback" not in said
 
 
-def test_engines_that_die_of_whatever_they_are_asked_end_the_run_and_nothing_is_called_poison(
+def test_engines_that_always_crash_end_the_run_without_poison(
     work: KilledRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (work.faults / "dying").touch()

@@ -135,7 +135,7 @@ def test_inspect(answered: Plan, disk: SmallDisk, suffix: str, capsys: pytest.Ca
     fails_then_works(disk, lambda: cli.main(["inspect", str(disk.path / "out"), question, "-o", str(file)]), capsys)
 
 
-def test_a_run_and_the_next_one(tmp_path: Path, disk: SmallDisk) -> None:
+def test_a_full_disk_ends_a_run_and_the_next_one_continues(tmp_path: Path, disk: SmallDisk) -> None:
     """Through the command line and Ray: what is stored stays, and the run after it goes on."""
     stored = HERE / "stored" / "folder"
     folder = tmp_path / "run"

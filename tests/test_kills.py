@@ -106,7 +106,7 @@ def disturb(work: KilledRun, kills: list[tuple[str, int]], *, all_of_them: bool 
 @pytest.mark.parametrize(
     ("seed", "kind"), list(enumerate(("driver", "gcs", "dashboard agent", "actor", "engine", "render")))
 )
-def test_a_run_whose_processes_are_killed_ends_as_if_they_had_not(
+def test_a_run_with_killed_processes_has_the_same_result(
     work: KilledRun, undisturbed: dict[str, bytes], seed: int, kind: str
 ) -> None:
     disturb(work, [(kind, random.Random(seed).randint(1, 300))])
@@ -126,7 +126,7 @@ def test_forty_kills_of_every_kind(work: KilledRun, undisturbed: dict[str, bytes
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["runtime env agent"])
-def test_with_json_the_last_line_is_a_summary_whatever_was_killed(work: KilledRun, kind: str) -> None:
+def test_with_json_the_last_line_is_a_summary_after_a_kill(work: KilledRun, kind: str) -> None:
     work.options = ("--json",)
     work.start()
     assert work.wait_until_asked(30), work.said()

@@ -60,7 +60,7 @@ def answers(out: Path, generation: str) -> list[dict[str, Any]]:
     return [row for f in sorted(files) for row in pq.read_table(f).to_pylist()]
 
 
-def test_images_in_dataset_out(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_run_makes_a_dataset_from_images(make_source: Callable[..., Path], tmp_path: Path) -> None:
     source, out = make_source(shards=3, per_shard=20), tmp_path / "out"
     outcome = run(pipeline_data(f"{source}/*.tar", out))
     assert outcome.changed and outcome.answered == 120
@@ -75,7 +75,7 @@ def test_images_in_dataset_out(make_source: Callable[..., Path], tmp_path: Path)
     assert all("red cup" in row["text"] for row in rows if row["generation"] != "raw")
 
 
-def test_a_finished_run_does_nothing_and_says_so(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_finished_run_has_nothing_to_do(make_source: Callable[..., Path], tmp_path: Path) -> None:
     source, out = make_source(), tmp_path / "out"
     data = pipeline_data(f"{source}/*.tar", out)
     first = run(data)
@@ -85,7 +85,7 @@ def test_a_finished_run_does_nothing_and_says_so(make_source: Callable[..., Path
     assert {p: p.stat().st_mtime_ns for p in out.glob("builds/**/*") if p.is_file()} == before
 
 
-def test_a_new_generation_tops_up_and_a_changed_prompt_asks_again(
+def test_a_new_generation_is_added_and_a_changed_prompt_is_generated_again(
     make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
     source, out = make_source(), tmp_path / "out"
@@ -101,7 +101,7 @@ def test_a_new_generation_tops_up_and_a_changed_prompt_asks_again(
     assert len(list(out.glob("builds/*/manifest.json"))) == 3, "former builds stay as they are"
 
 
-def test_new_images_are_noticed_and_asked_alone(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_only_new_images_are_requested(make_source: Callable[..., Path], tmp_path: Path) -> None:
     source, out = make_source(shards=1), tmp_path / "out"
     data = pipeline_data(f"{source}/*.tar", out)
     first = run(data)
@@ -116,7 +116,7 @@ def test_new_images_are_noticed_and_asked_alone(make_source: Callable[..., Path]
     assert manifest(out)["counts"]["ok"] == 25
 
 
-def test_equal_images_are_asked_once_and_fanned_out(tmp_path: Path) -> None:
+def test_equal_images_share_one_answer(tmp_path: Path) -> None:
     out = tmp_path / "out"
     write_tar(tmp_path / "s" / "a.tar", [sample(f"k{i}", jpeg(i % 3)) for i in range(9)])
     assert run(pipeline_data(f"{tmp_path}/s/a.tar", out)).answered == 6
@@ -181,7 +181,9 @@ def test_the_other_formats(make_source: Callable[..., Path], tmp_path: Path, for
     assert ("image" in table.column_names) == (form == "parquet")
 
 
-def test_equal_shards_beside_a_reader_of_the_former_build(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_equal_shards_are_built_while_the_former_build_is_read(
+    make_source: Callable[..., Path], tmp_path: Path
+) -> None:
     source, out = make_source(shards=3, per_shard=8), tmp_path / "out"
     data = pipeline_data(f"{source}/*.tar", out)
     former = out / "builds" / str(run(data).build)
@@ -232,7 +234,7 @@ def test_a_limit_counts_images_in_listing_order(make_source: Callable[..., Path]
     assert manifest(out)["counts"]["images"] == 60
 
 
-def test_shards_that_count_from_the_same_key_are_told_before_a_model_is_asked(tmp_path: Path) -> None:
+def test_shards_with_the_same_first_key_are_an_error_before_any_request(tmp_path: Path) -> None:
     for shard in range(2):
         write_tar(tmp_path / "s" / f"{shard}.tar", [sample(f"{i:04d}", jpeg(10 * shard + i)) for i in range(3)])
     data = pipeline_data(f"{tmp_path}/s/*.tar", tmp_path / "out")
@@ -245,7 +247,7 @@ def test_shards_that_count_from_the_same_key_are_told_before_a_model_is_asked(tm
     assert keys == ["000001_000000", "000001_000001", "000001_000002"]
 
 
-def test_a_key_that_two_shards_share_is_found_when_built_and_nothing_is_paid_again(tmp_path: Path) -> None:
+def test_a_key_in_two_shards_is_an_error_of_the_build_and_answers_are_kept(tmp_path: Path) -> None:
     for shard, keys in enumerate((["a", "b"], ["c", "b"])):
         write_tar(tmp_path / "s" / f"{shard}.tar", [sample(key, jpeg(10 * shard + i)) for i, key in enumerate(keys)])
     data = pipeline_data(f"{tmp_path}/s/*.tar", tmp_path / "out")
@@ -256,7 +258,7 @@ def test_a_key_that_two_shards_share_is_found_when_built_and_nothing_is_paid_aga
     assert manifest(tmp_path / "out")["counts"]["ok"] == 4
 
 
-def test_excluded_images_are_never_asked_about(tmp_path: Path) -> None:
+def test_excluded_images_are_never_requested(tmp_path: Path) -> None:
     write_tar(tmp_path / "s" / "a.tar", [sample(f"k{i}", jpeg(i)) for i in range(4)])
     listed = tmp_path / "test-set.parquet"
     hashes = [hashlib.sha256(jpeg(i)).hexdigest() for i in (1, 2)]
@@ -271,7 +273,7 @@ def test_excluded_images_are_never_asked_about(tmp_path: Path) -> None:
         run(data)
 
 
-def test_new_raw_captions_make_a_new_build_and_ask_nothing(tmp_path: Path) -> None:
+def test_new_raw_captions_make_a_new_build_without_requests(tmp_path: Path) -> None:
     data = pipeline_data(f"{tmp_path}/s/a.tar", tmp_path / "out")
     write_tar(tmp_path / "s" / "a.tar", [sample("k", jpeg(1), "old words")])
     first = run(data)
@@ -334,7 +336,7 @@ def test_a_folder_that_grows_keeps_its_keys_and_answers(tmp_path: Path) -> None:
     outcome = run(data)
     assert outcome.answered == 2
     [warning] = outcome.warnings
-    assert warning.startswith("1 of 4 images that build") and "the path of each has changed" in warning
+    assert warning.startswith("1 of 4 images of build") and "the path of each has changed" in warning
     after = keys_of(out)
     assert {name: key for name, key in after.items() if name in before} == {
         name: key for name, key in before.items() if name != "2024/07/IMG_0003"
@@ -358,10 +360,10 @@ def test_an_output_without_a_rule_by_path_continues_as_it_was(tmp_path: Path) ->
     third = run(data)
     assert third.answered == 2 and keys_of(out)["sub/00"] == "000000_000001"
     [warning] = third.warnings
-    assert warning.startswith(f"3 of 4 images that build {first.build} has are in the source under other keys now")
+    assert warning.startswith(f"3 of 4 images of build {first.build} have other keys in the source now")
 
 
-def test_several_raw_captions_are_all_kept_and_what_is_unused_is_said(tmp_path: Path) -> None:
+def test_all_raw_captions_are_kept_and_unused_files_are_listed(tmp_path: Path) -> None:
     folder, out = tmp_path / "s", tmp_path / "out"
     folder_of(folder, {"train/a.jpg": 0, "test/b.jpg": 1, "c.jpg": 2})
     (folder / "train" / "metadata.jsonl").write_text('{"file_name": "a.jpg", "text": ["one cup", "two cups"]}\n')
@@ -388,7 +390,7 @@ def test_several_raw_captions_are_all_kept_and_what_is_unused_is_said(tmp_path: 
     assert run(data).changed is False
 
 
-def test_halves(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_generate_and_build_together_equal_a_run(make_source: Callable[..., Path], tmp_path: Path) -> None:
     source, out = make_source(), tmp_path / "out"
     data = pipeline_data(f"{source}/*.tar", out)
     with pytest.raises(UserError, match=r"answers are missing in shard 00000.*recaption generate"):
@@ -417,7 +419,7 @@ def test_engine_column_needs_no_model(tmp_path: Path) -> None:
     assert texts["k1"] == "A cup. A table with 1 plates."
 
 
-def test_an_engine_that_dies_is_replaced_and_nothing_is_lost(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_failed_engine_is_replaced_and_nothing_is_lost(make_source: Callable[..., Path], tmp_path: Path) -> None:
     faults = tmp_path / "faults"
     faults.mkdir()
     (faults / "die-60").touch()
@@ -429,7 +431,7 @@ def test_an_engine_that_dies_is_replaced_and_nothing_is_lost(make_source: Callab
         assert len(keys) == len(set(keys)) == 200
 
 
-def test_engines_that_keep_dying_stop_the_run_with_their_own_words(
+def test_engines_that_keep_failing_stop_the_run_with_their_own_message(
     make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
     faults = tmp_path / "faults"
@@ -449,7 +451,7 @@ def test_engines_that_keep_dying_stop_the_run_with_their_own_words(
         ({"generate": [{"id": "a", "model": "fake", "prompt": "nope"}]}, "'nope' not found"),
     ],
 )
-def test_what_is_wrong_is_said_before_a_model_is_loaded(
+def test_wrong_input_is_an_error_before_a_model_is_loaded(
     make_source: Callable[..., Path], tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     data = {**pipeline_data(f"{make_source()}/*.tar", tmp_path / "out"), **change}
@@ -458,7 +460,7 @@ def test_what_is_wrong_is_said_before_a_model_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tokenizer_that_cannot_be_had_is_named_before_a_model_is_loaded(
+def test_an_unavailable_tokenizer_is_an_error_before_a_model_is_loaded(
     make_source: Callable[..., Path], tmp_path: Path
 ) -> None:
     data = pipeline_data(f"{make_source()}/*.tar", tmp_path / "out")
@@ -468,7 +470,7 @@ def test_a_tokenizer_that_cannot_be_had_is_named_before_a_model_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_template_column_that_the_source_lacks(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_template_column_that_the_source_lacks_is_an_error(make_source: Callable[..., Path], tmp_path: Path) -> None:
     prompt = tmp_path / "p.md"
     prompt.write_text("---\nid: p\nversion: 1\ngranularity: long\n---\nDescribe {{ artist }}.\n")
     data = pipeline_data(f"{make_source()}/*.tar", tmp_path / "out")

@@ -29,7 +29,7 @@ def answers(store: Store) -> dict[str, bytes]:
     return found
 
 
-def test_a_store_that_fails_a_fifth_of_all_calls_and_a_killed_driver_cost_nothing(
+def test_a_store_that_fails_often_and_a_killed_driver_lose_nothing(
     make_source: Callable[..., Path], tmp_path: Path, s3: S3Server
 ) -> None:
     source = make_source(shards=2, per_shard=IMAGES // 2)

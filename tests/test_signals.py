@@ -38,12 +38,37 @@ def end(body: str, *numbers: int, before: tuple[str, ...] = ()) -> tuple[int, st
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_before_the_command_begins_is_one_line(number: int) -> None:
+def test_a_signal_before_the_command_starts_prints_one_line(number: int) -> None:
     code, err = end("print('ready', flush=True); wait()", number)
     assert (code, err) == (75, "interrupted: stopped at once; run the same command again to continue\n")
 
 
-def test_a_quit_ends_it_without_a_core_file() -> None:
+INTERRUPTIBLE = """
+try:
+    with signals.interruptible():
+        {}
+except KeyboardInterrupt:
+    print("cleaned up", file=sys.stderr)
+"""
+
+
+def test_ctrl_c_raises_in_interruptible_code() -> None:
+    body = INTERRUPTIBLE.format("print('ready', flush=True); wait()")
+    assert end(body, signal.SIGINT) == (0, "cleaned up\n")
+
+
+def test_ctrl_c_ends_an_import_at_once(tmp_path: Path) -> None:
+    (tmp_path / "slow_module.py").write_text("import __main__\nprint('ready', flush=True)\n__main__.wait()\n")
+    body = INTERRUPTIBLE.format(f"sys.path.append({str(tmp_path)!r}); import slow_module")
+    assert end(body, signal.SIGINT) == (75, "interrupted: stopped at once; run the same command again to continue\n")
+
+
+def test_ctrl_c_after_interruptible_code_ends_the_process_at_once() -> None:
+    body = INTERRUPTIBLE.format("pass") + "print('ready', flush=True); wait()"
+    assert end(body, signal.SIGINT) == (75, "interrupted: stopped at once; run the same command again to continue\n")
+
+
+def test_sigquit_ends_the_process_without_a_core_file() -> None:
     assert end("print('ready', flush=True); wait()", signal.SIGQUIT) == (75, "")
 
 

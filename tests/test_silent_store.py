@@ -68,7 +68,7 @@ def silent(make_source: Callable[..., Path], tmp_path: Path, monkeypatch: pytest
             run.clean_up()
 
 
-def test_a_silent_store_is_named_and_costs_time_only(silent: Silent) -> None:
+def test_a_silent_store_is_reported_and_costs_only_time(silent: Silent) -> None:
     run = silent.run
     run.start()
     assert run.wait_until_asked(IMAGES // 8)
@@ -89,7 +89,7 @@ def test_a_silent_store_is_named_and_costs_time_only(silent: Silent) -> None:
     )
 
 
-def test_a_stop_is_heard_while_the_store_is_silent(silent: Silent) -> None:
+def test_a_signal_stops_a_run_while_the_store_is_silent(silent: Silent) -> None:
     run = silent.run
     run.start()
     assert run.wait_until_asked(IMAGES // 8)

@@ -49,7 +49,7 @@ def recaption(
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_signs_become_their_like_and_letters_their_escape(encoding: str) -> None:
+def test_symbols_become_similar_ascii_and_letters_their_escape(encoding: str) -> None:
     stdio.prepare()
     file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="recaption")
     file.write("a → b … ✓ ▁█ ⠋ 中 \udc80")
@@ -83,7 +83,7 @@ def test_signs_become_their_like_and_letters_their_escape(encoding: str) -> None
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
 )
-def test_every_command_under_old_locales(
+def test_every_command_works_under_old_locales(
     words: list[str], code: int | None, encoding: str, out: Path, tmp_path: Path
 ) -> None:
     done = recaption(*(str(out) if word == "OUT" else word for word in words), encoding=encoding, cwd=tmp_path)
@@ -106,7 +106,7 @@ def test_a_closed_or_full_stream_does_not_change_the_exit_code(words: list[str],
     assert b"Traceback" not in done.stderr
 
 
-def test_writes_to_a_reader_that_is_gone_are_dropped() -> None:
+def test_writes_to_a_closed_reader_are_dropped() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w", closefd=False) as file:
@@ -118,7 +118,7 @@ def test_writes_to_a_reader_that_is_gone_are_dropped() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), writing)  # so that closing the file can flush
 
 
-def test_a_run_whose_display_is_gone_ends_with_its_own_code(
+def test_a_run_with_a_closed_display_ends_with_its_own_code(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Gone(io.StringIO):  # a terminal after SSH hung up
@@ -126,7 +126,7 @@ def test_a_run_whose_display_is_gone_ends_with_its_own_code(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def run(pipeline: object, path: object, display: Display, **options: object) -> RunResult:
-        display.say("still here")
+        display.message("still here")
         display.building(1, 2)
         return RunResult(
             store_url=str(tmp_path),

@@ -47,7 +47,7 @@ def run(work: KilledRun) -> int:
 
 
 @pytest.mark.slow
-def test_the_first_interrupt_drains_and_what_was_asked_is_not_asked_again(make: Make) -> None:
+def test_the_first_interrupt_drains_and_no_request_is_repeated(make: Make) -> None:
     work = make(200, latency=0.1, child=True)
     work.start()
     assert work.wait_until_asked(100), work.said()
@@ -74,7 +74,7 @@ def test_the_second_interrupt_does_not_wait_for_the_engine(make: Make) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_run_is_refused_while_one_works_on_the_output(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_of_an_output_is_refused(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     work = make(200, latency=0.1)
     work.start()
     assert work.wait_until_asked(1), work.said()
@@ -102,9 +102,7 @@ def test_too_many_refusals_open_the_circuit_breaker(make: Make, capsys: pytest.C
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_full_disk_ends_the_run_and_what_was_put_before_counts(
-    make: Make, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_ends_the_run_and_stored_answers_count(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     work = make(150, latency=0.01)
     order = work.faults / "full-200"
     order.touch()
@@ -123,7 +121,7 @@ def test_a_full_disk_ends_the_run_and_what_was_put_before_counts(
 
 
 @pytest.mark.parametrize(("number", "what"), [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left")])
-def test_an_output_that_cannot_be_written_is_refused_before_anything_is_started(
+def test_an_unwritable_output_is_refused_before_the_run_starts(
     make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, what: str
 ) -> None:
     def sync(descriptor: int) -> None:

@@ -159,9 +159,7 @@ def printed(data: Pipeline, name: str) -> dict[str, int]:
         from_a_column,
     ],
 )
-def test_all_that_show_a_figure_show_the_same(
-    case: Callable[[Path], tuple[Pipeline, Expected]], tmp_path: Path
-) -> None:
+def test_all_displays_of_a_figure_agree(case: Callable[[Path], tuple[Pipeline, Expected]], tmp_path: Path) -> None:
     data, expected = case(tmp_path)
     out = Path(data["output"]["path"])
     outcome, summary, exporter = execute(data)
@@ -232,7 +230,7 @@ def test_all_that_show_a_figure_show_the_same(
     assert tiles == {"images": s.images, "captions": s.captions, "sub-captions": s.sub_captions, "objects": s.tags}
 
 
-def test_the_rate_on_the_first_screen_is_of_the_answers_beside_it() -> None:
+def test_the_rate_in_the_summary_is_of_the_answers_beside_it() -> None:
     from recaption.inspect.summary import Summary, print_summary
 
     summary = Summary(

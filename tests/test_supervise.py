@@ -70,12 +70,12 @@ return 75"""
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 75])
-def test_the_exit_code_is_the_commands(start: Start, code: int) -> None:
+def test_the_exit_code_is_that_of_the_command(start: Start, code: int) -> None:
     process = start(f"supervise.summary_written(); return {code}")
     assert process.communicate(timeout=60) == ("", "") and process.returncode == code
 
 
-def test_a_summary_that_is_missing_is_written_by_the_parent(start: Start) -> None:
+def test_the_parent_writes_a_missing_summary(start: Start) -> None:
     out, err = (process := start("return 75")).communicate(timeout=60)
     assert (out, err, process.returncode) == (
         "summary: exit code 75, interrupted; the same command continues\n",
@@ -99,7 +99,7 @@ def test_a_summary_that_is_missing_is_written_by_the_parent(start: Start) -> Non
         ),
     ],
 )
-def test_an_end_without_a_word_is_infrastructure_and_the_last_line_a_summary(
+def test_an_end_without_a_report_is_an_infrastructure_failure_with_a_summary(
     start: Start, body: str, words: str
 ) -> None:
     out, err = (process := start(body)).communicate(timeout=60)
@@ -121,14 +121,14 @@ def test_the_log_of_raylet_names_the_agent_that_ended(start: Start, tmp_path: Pa
     assert "because Ray's runtime env agent did" in err
 
 
-def test_an_end_that_was_recorded_counts_even_if_the_exit_crashes(start: Start) -> None:
+def test_a_recorded_exit_code_counts_even_if_the_exit_crashes(start: Start) -> None:
     process = start("import atexit; atexit.register(os.abort); return 0")
     assert process.communicate(timeout=60) == ("", "") and process.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 @pytest.mark.parametrize("whom", ["parent", "driver", "group"])
-def test_before_something_is_at_stake_a_signal_ends_it_at_once(start: Start, number: int, whom: str) -> None:
+def test_before_the_work_starts_a_signal_ends_the_process_at_once(start: Start, number: int, whom: str) -> None:
     process = start(WAITS)
     driver = ready(process)
     send(process, driver, whom, number)
@@ -146,7 +146,7 @@ def send(process: subprocess.Popen[str], driver: psutil.Process, whom: str, numb
 
 
 @pytest.mark.parametrize("whom", ["parent", "driver", "group"])
-def test_one_interrupt_drains_and_is_not_taken_for_two(start: Start, whom: str) -> None:
+def test_one_interrupt_drains_and_is_not_counted_twice(start: Start, whom: str) -> None:
     process = start(DRAINS)
     send(process, ready(process), whom, signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -154,7 +154,7 @@ def test_one_interrupt_drains_and_is_not_taken_for_two(start: Start, whom: str) 
 
 
 @pytest.mark.parametrize("whom", ["parent", "driver", "group"])
-def test_the_second_interrupt_stops_it_at_once(start: Start, whom: str) -> None:
+def test_the_second_interrupt_stops_the_command_at_once(start: Start, whom: str) -> None:
     # in short steps, as the driver waits: see `stop_requested`
     body = DRAINS.replace("time.sleep(0.5)", "while True: time.sleep(0.01)")
     body = "try:\n    " + body.replace("\n", "\n    ") + "\nexcept KeyboardInterrupt:\n    return 75"
@@ -167,7 +167,7 @@ def test_the_second_interrupt_stops_it_at_once(start: Start, whom: str) -> None:
     assert process.returncode == 75
 
 
-def test_under_nohup_a_lost_terminal_is_no_signal(start: Start) -> None:
+def test_under_nohup_a_closed_terminal_has_no_effect(start: Start) -> None:
     process = start(f"{READY}time.sleep(0.5)\nreturn 0", before=["nohup"])
     send(process, ready(process), "group", signal.SIGHUP)
     process.communicate(timeout=60)
@@ -175,7 +175,7 @@ def test_under_nohup_a_lost_terminal_is_no_signal(start: Start) -> None:
 
 
 @pytest.mark.parametrize("victim", ["parent", "driver", "group"])
-def test_what_the_driver_started_ends_with_either_and_with_both(start: Start, victim: str) -> None:
+def test_processes_of_the_driver_end_with_the_driver_the_parent_or_both(start: Start, victim: str) -> None:
     sleeper = "[sys.executable, '-c', 'import time; time.sleep(600)']"
     quiet = "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL"
     process = start(f"subprocess.Popen({sleeper}, start_new_session=True, {quiet})\n{WAITS}")

@@ -37,7 +37,7 @@ def test_an_error_is_raised_in_its_place() -> None:
         next(results)
 
 
-def test_ctrl_c_waits_for_no_call() -> None:
+def test_ctrl_c_does_not_wait_for_calls() -> None:
     free, stuck = threading.Event(), threading.Event()
 
     def call(_: int) -> None:
@@ -51,7 +51,7 @@ def test_ctrl_c_waits_for_no_call() -> None:
     free.set()
 
 
-def test_the_interpreter_ends_while_a_call_does_not() -> None:
+def test_the_interpreter_exits_while_a_call_is_running() -> None:
     code = """
 import os, signal, time
 from recaption.threads import each

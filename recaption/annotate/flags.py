@@ -126,6 +126,7 @@ _MAKER_VERBS = word_set("""
 _FACTS = frozenset(
     ("total", "number", "value", "price", "name", "title", "date", "sum", "average", "percentage", "result")
 )
+_LABEL_NOUNS = word_set("text title")  # "Visible text", but not "alt text of picture 0"
 _HEADING_NOUNS = lex.DESCRIPTION | lex.ABOUT
 _SHOW_VERBS = frozenset(("include", "show", "contain", "feature", "depict", "display"))
 _MAX_ADVERBIAL = 14  # tokens of an adverbial before the subject
@@ -264,11 +265,13 @@ def _stated(words: Sequence[Token], visible: Sequence[int]) -> list[int]:
 
 def _is_heading(words: Sequence[Token]) -> bool:
     """Whether the words only name a part of the description: "Notable Details", "Stock photo", "Lighting and mood:"."""
+    has_preposition = any(word.tag == "IN" for word in words)
+    names = _HEADING_NOUNS if has_preposition else _HEADING_NOUNS | _LABEL_NOUNS
     nouns = [lemma_of(word) for word in words if word.tag in NOUNS]
-    named = [word.text in _HEADING_NOUNS or lemma_of(word) in _HEADING_NOUNS for word in words if word.tag != ":"]
-    if named[-1:] == [True] and all(word.tag != "IN" for word in words):
+    named = [word.text in names or lemma_of(word) in names for word in words if word.tag != ":"]
+    if named[-1:] == [True] and not has_preposition:
         return True
-    return any(named) and all(noun in _HEADING_NOUNS for noun in nouns)
+    return any(named) and all(noun in names for noun in nouns)
 
 
 def _is_about(words: Sequence[Token], start: int, verb: int, head: str) -> bool:

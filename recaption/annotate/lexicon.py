@@ -182,7 +182,7 @@ DESCRIPTION: Final = (
     subject subjects theme context summary description technique texture textures feature features interpretation
     condition layout location environment overall emotion emotions ambiance ambience vibe aesthetic ground quality
     angle grain action activity activities scenery feel credit caveat limitation limitations type takeaway takeaways
-    text title presentation structure cleanliness organization key highlight highlights
+    presentation structure cleanliness organization key highlight highlights
     """)
 )
 """Headings and labels that name a part or an aspect of the description."""

@@ -66,7 +66,7 @@ def split_of(sha256: str, holdout_fraction: float) -> str:
 
 
 class _Shard:
-    """Looks up the answers and rejects of an image and counts them; one per call of `assemble_shard`."""
+    """Looks up and counts the answers and rejects of images. One instance per call of `assemble_shard`."""
 
     def __init__(self, answers: Answers, rejects: Sequence[Reject], rules: RecordRules, name: str) -> None:
         self.answers, self.rules, self.name = answers, rules, name

@@ -47,9 +47,9 @@ class Builder:
         annotator: Annotator,
         limit: int | None,
         pool: Pool,
-        tell: Emit = ignore_event,
+        emit: Emit = ignore_event,
     ) -> None:
-        self._plan, self._store, self._annotator, self._pool, self._tell = plan, store, annotator, pool, tell
+        self._plan, self._store, self._annotator, self._pool, self._emit = plan, store, annotator, pool, emit
         size = plan.pipeline.output.samples_per_shard
         self._size = None if size == "source" else size
         base = _build_fingerprint(plan, annotator, job.excluded, limit)
@@ -69,12 +69,12 @@ class Builder:
             store_url=job.store_url,
             excluded=job.excluded,
             prefix=paths.build_folder(self.build),
-            format=format_of(plan.pipeline, job.source.kind),
+            format=output_format(plan.pipeline.output, job.source.kind),
         )
         self._shared = pool.share(self._spec)
         self._source_keys = job.source.key_rule
         self._indexes: list[KeyTable] = []
-        self.changed_keys: str | None = None  # in words, once finished: images whose keys differ from the build before
+        self.changed_keys: str | None = None  # a warning, once finished: images whose keys differ from the last build
         self._order: dict[str, int] = {}
         self._images = 0
 
@@ -113,10 +113,10 @@ class Builder:
         if written != self._images:
             raise DatasetError(f"{self._images} images were listed, but {written} are in the build")
         for entry in entries:
-            tell_failures(entry, self._tell)
+            log_failures(entry, self._emit)
         self._pool.add(rekeyed.changed_keys, self._spec.store_url, self._indexes)
         [(published, shared, changed)] = collect(lambda done, total: None)
-        self.changed_keys = rekeyed.words(published, shared, changed, self._source_keys)
+        self.changed_keys = rekeyed.warning(published, shared, changed, self._source_keys)
 
         def put_and_publish() -> None:
             sweep(self._store, self._spec.prefix, entries)
@@ -133,8 +133,8 @@ class Builder:
         if unchanged and self._newest and built:
             return None, {}
         # The published build has some of the shards already; the new one needs them too.
-        for again in (b for b in built if b.entry is None):
-            self._pool.add(finish_shard, self._shared, again.shard, again.limit, None)
+        for unchanged_shard in (b for b in built if b.entry is None):
+            self._pool.add(finish_shard, self._shared, unchanged_shard.shard, unchanged_shard.limit, None)
         built = [*(b for b in built if b.entry is not None), *collect()]
         built.sort(key=lambda b: self._order[b.shard.id])
         entries = [b.entry for b in built if b.entry is not None]
@@ -154,8 +154,8 @@ class Builder:
         if self._newest and surveys and identity(surveys) == self._published_inputs:
             return None, {}
         # If a build is already published, samples are not counted yet, because usually nothing has changed.
-        for again in (s for s in surveys if s.samples is None):
-            self._pool.add(survey, self._shared, again.shard, again.limit, True)
+        for uncounted in (s for s in surveys if s.samples is None):
+            self._pool.add(survey, self._shared, uncounted.shard, uncounted.limit, True)
         surveys = self._in_order([*(s for s in surveys if s.samples is not None), *collect()])
         self._check_keys(
             [KeyTable(name=s.shard.id, path=paths.index_file(s.shard.id), rows=s.limit) for s in surveys], collect
@@ -192,77 +192,70 @@ class Builder:
             },
             token_ids=[encoder.facts for encoder in token_encoders(pipeline.output.token_ids)],
             holdout=holdout.fraction if holdout else 0.0,
-            pixels=looked_at(pipeline),
+            pixels=pixel_checks(pipeline),
         )
         write_manifest(self._store, self._spec.prefix, entries, info)
 
 
-def looked_at(pipeline: Pipeline) -> dict[str, Any]:
+def pixel_checks(pipeline: Pipeline) -> dict[str, Any]:
     """How images are inspected before generation (`recaption.source.base.Row.read_header`)."""
     limits = pipeline.source.limits.model_dump(mode="json")
     return {"orientation": pipeline.source.orientation, "checked": ["header", "end", "limits"], "limits": limits}
 
 
-def tell_failures(entry: ShardEntry, tell: Emit) -> None:
+def log_failures(entry: ShardEntry, emit: Emit) -> None:
     """Log the captions of a dataset shard on which annotation or a tokenizer failed."""
     for failure in entry.failures:
         where = {"shard": entry.name, "key": failure.caption_id.partition("/")[0], "caption_id": failure.caption_id}
         if failure.tokenizer is not None:
-            tell("token_ids_failed", "warning", tokenizer=failure.tokenizer, **where, detail=failure.error)
+            emit("token_ids_failed", "warning", tokenizer=failure.tokenizer, **where, detail=failure.error)
         elif failure.table is None:
-            tell("caption_unparsed", "warning", **where, detail=failure.error)
+            emit("caption_unparsed", "warning", **where, detail=failure.error)
         else:
-            tell("table_failed", "warning", table=failure.table, **where, detail=failure.error)
+            emit("table_failed", "warning", table=failure.table, **where, detail=failure.error)
     failed = entry.counts.get("unparsed", 0) + sum((*entry.table_failures.values(), *entry.token_failures.values()))
     not_named = failed - len(entry.failures)
     if not_named > 0:
-        tell("failures_not_named", "warning", shard=entry.name, count=not_named)
+        emit("failures_not_named", "warning", shard=entry.name, count=not_named)
 
 
-def failures_in_words(manifest: dict[str, Any]) -> list[str]:
+def failure_warnings(manifest: dict[str, Any]) -> list[str]:
     """Warnings about the captions of a build on which annotation or a tokenizer failed, if any."""
-    said = []
+    warnings = []
     if unparsed := manifest["counts"].get("unparsed", 0):
         captions = "1 caption" if unparsed == 1 else f"{unparsed:,} captions"
-        said.append(
+        warnings.append(
             f"{captions} could not be parsed and became one sub-caption each, without tags (is_unparsed in "
             "sub_captions). The events caption_unparsed in metrics/log*.jsonl name the captions and the errors"
         )
     for table, lost in manifest.get("table_failures", {}).items():
         captions = "1 caption" if lost == 1 else f"{lost:,} captions"
-        said.append(
+        warnings.append(
             f"annotate.tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
             "metrics/log*.jsonl name the captions and the errors"
         )
     for tokenizer, lost in manifest.get("token_failures", {}).items():
         captions = "1 caption" if lost == 1 else f"{lost:,} captions"
-        said.append(
+        warnings.append(
             f"output.token_ids: {tokenizer} failed on texts of {captions}, which have no stored ids; the loader "
             "tokenises them. The events token_ids_failed in metrics/log*.jsonl name the captions and the errors"
         )
-    return said
-
-
-def format_of(pipeline: Pipeline, source_kind: str) -> Format:
-    """The format that the dataset is written in.
-
-    Raises ConfigError for a sidecar of equal counts, which cannot be: its row i is the source shard's sample i.
-    """
-    return output_format(pipeline.output, source_kind)
+    return warnings
 
 
 def output_format(output: Output, source_kind: str) -> Format:
-    """As `format_of`."""
-    asked, size = output.format, output.samples_per_shard
-    found: Format = asked if asked != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
+    """The format that the dataset is written in.
+
+    Raises ConfigError for a sidecar with `samples_per_shard`: row i of a sidecar belongs to sample i of a source shard.
+    """
+    configured, size = output.format, output.samples_per_shard
+    found: Format = configured if configured != "auto" else "sidecar" if source_kind == "webdataset" else "parquet"
     if found == "sidecar" and size != "source":
-        because = (
-            "which is sidecar for a source of tars" if asked == "auto" else "a row for each sample of a source tar"
-        )
+        meaning = "sidecar for a source of tars" if configured == "auto" else "one row for each sample of a source tar"
         raise ConfigError(
-            f"output.samples_per_shard is {size}, but output.format is {asked}, {because}: a sidecar holds no pixel "
-            "and is read beside the source's shards, so it cannot be cut otherwise than they are. Set output.format to "
-            "webdataset or parquet, or leave output.samples_per_shard at source"
+            f"output.samples_per_shard is {size}, but output.format is {configured} ({meaning}). A sidecar has no "
+            "images and is read together with the source's shards, so it has the same shards. Set output.format to "
+            "webdataset or parquet, or remove output.samples_per_shard"
         )
     return found
 
@@ -282,7 +275,7 @@ def _newest_revision(store: Store, base: str) -> int | None:
 
 
 def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str], limit: int | None) -> str:
-    """The inputs of a build that are known before the first answer."""
+    """Hash of the inputs of a build that are known before the first answer."""
     return fingerprint(
         {
             "schema": SCHEMA_VERSION,
@@ -367,13 +360,13 @@ def too_few_shards(manifest: dict[str, Any], trainer: Trainer | None) -> str | N
     if shards >= trainer.readers:
         return None
     samples = manifest["splits"]["train"]
-    said = (
+    warning = (
         f"{shards:,} train shards are fewer than the trainer's {trainer.readers:,} readers ({trainer.gpus:,} GPUs x "
-        f"{trainer.workers:,} workers): open_clip and FLAIR refuse to begin, other loaders leave readers idle. "
+        f"{trainer.workers:,} workers): open_clip and FLAIR refuse to start, other loaders leave readers idle. "
     )
     if samples < trainer.readers:
-        return said + f"There are only {samples:,} train samples: take fewer workers"
+        return warning + f"There are only {samples:,} train samples: use fewer workers"
     what = f"output.samples_per_shard={samples // trainer.readers}"
     if manifest["format"] == "sidecar":
         what += " and output.format=webdataset (a sidecar's shards are its source's)"
-    return said + f"recaption build with {what} makes enough of them"
+    return warning + f"recaption build with {what} makes enough shards"

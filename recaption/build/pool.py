@@ -13,7 +13,7 @@ from recaption.generate.ray_tasks import get, remote_task
 
 
 class Pool(Protocol):
-    """Runs functions somewhere. Ray's is one; tests have others."""
+    """Runs functions, on Ray or in a test."""
 
     def share(self, value: Any) -> Any:
         """Send a value that every task needs once. Pass the result of this call to the tasks."""
@@ -36,7 +36,7 @@ class Pool(Protocol):
 
 
 class RayPool:
-    """See `Pool`. Waiting tasks are held here, not in Ray: a task of a hundred bytes takes some kilobytes in Ray."""
+    """See `Pool`. Waiting tasks are kept here: in Ray, a task of a hundred bytes takes several kilobytes."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Any, tuple[Any, ...]]] = deque()

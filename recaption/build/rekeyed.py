@@ -37,20 +37,20 @@ def changed_keys(store_url: str, shards: Sequence[KeyTable]) -> tuple[str, int, 
         return "", 0, 0
 
 
-def words(build: str, shared: int, changed: int, rule: KeyRule) -> str | None:
-    """A message about changed keys; None if no key has changed."""
+def warning(build: str, shared: int, changed: int, rule: KeyRule) -> str | None:
+    """A warning about changed keys; None if no key has changed."""
     if not changed:
         return None
     why = "the path of each has changed"
     if rule != "path":
         why = (
-            "keys follow from the source's own names and, where those are not plain and unique, from positions, which "
-            "files that come or go change for the files behind them. A new output over a folder has keys that follow "
-            "from paths alone"
+            "keys come from the source's own names or, where these are not plain and unique, from positions in the "
+            "source, and an added or removed file changes the positions of all files after it. In a new output of a "
+            "folder, keys come from paths alone"
         )
     return (
-        f"{changed:,} of {shared:,} images that build {build} has are in the source under other keys now: {why}. What "
-        f"refers to keys of build {build} does not fit the new build. Answers are kept"
+        f"{changed:,} of {shared:,} images of build {build} have other keys in the source now: {why}. Files that "
+        f"refer to keys of build {build} do not match the new build. Answers are kept"
     )
 
 
@@ -69,10 +69,10 @@ def _compared(store: Store, build: str, shards: Sequence[KeyTable]) -> tuple[int
     old_images, old_keys = _joined(earlier)
     new_images, new_keys = _joined(_hashes(_read(store, s.path).slice(0, s.rows)) for s in now.values())
     shared = int(np.isin(old_images, new_images).sum())
-    gone, gone_counts = np.unique(old_images[~np.isin(old_keys, new_keys)], return_counts=True)
-    come, come_counts = np.unique(new_images[~np.isin(new_keys, old_keys)], return_counts=True)
-    _, a, b = np.intersect1d(gone, come, assume_unique=True, return_indices=True)
-    return same + shared, int(np.minimum(gone_counts[a], come_counts[b]).sum())
+    removed, removed_counts = np.unique(old_images[~np.isin(old_keys, new_keys)], return_counts=True)
+    added, added_counts = np.unique(new_images[~np.isin(new_keys, old_keys)], return_counts=True)
+    _, a, b = np.intersect1d(removed, added, assume_unique=True, return_indices=True)
+    return same + shared, int(np.minimum(removed_counts[a], added_counts[b]).sum())
 
 
 def _read(store: Store, path: str) -> pa.Table:

@@ -136,8 +136,8 @@ def assemble_images(
         excluded=spec.excluded,
     )
     assembled = assemble_shard(images, answers, rejects, rules, shard_name=name)
-    for generation, asked_of in assembled.asked.items():
-        if missing := asked_of.asked - asked_of.answered - asked_of.rejected:
+    for generation, counts in assembled.asked.items():
+        if missing := counts.asked - counts.answered - counts.rejected:
             raise DatasetError(f"{missing} images have neither answer nor reject of {generation}", shard=shard.id)
     return assembled
 
@@ -178,7 +178,7 @@ def write_assembled(
         token_ids=token_encoders(pipeline.output.token_ids),
         holdout=pipeline.output.holdout is not None,
     )
-    gc.freeze()  # the records live until all is written: the collector need not walk over them again and again
+    gc.freeze()  # the records live until all is written, so the collector should not traverse them repeatedly
     try:
         return write_shard(store, spec.prefix, content, shape)
     finally:
@@ -186,7 +186,7 @@ def write_assembled(
 
 
 def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfile | None:
-    """The lists that samples have for FLAIR, if the pipeline asks for them."""
+    """The lists for FLAIR in each sample, if the pipeline sets `output.profile`."""
     output = pipeline.output
     if output.profile is None:
         return None

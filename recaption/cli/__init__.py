@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except BrokenPipeError:  # `recaption inspect … | head`
         return 0
-    except Exception as error:  # noqa: BLE001 - a defect of ours or of a library still ends with a message and a code
-        if isinstance(error, OSError) and error.errno == errno.EIO:  # the terminal is gone
+    except Exception as error:  # noqa: BLE001 - a bug, here or in a library, also ends with a message and a code
+        if isinstance(error, OSError) and error.errno == errno.EIO:  # the terminal was closed
             return 0
         text = "".join(traceback.format_exception(error)) + f"unexpected {type(error).__name__}: {error}"
         return _failed(invocation, RecaptionError.exit_code, text)
@@ -99,7 +99,7 @@ def _options(
 
 
 def _usage_error(error: TyperException, words: Sequence[str]) -> str:
-    """What is wrong with the command line, the closest name that exists, and where the allowed ones are listed."""
+    """The error in the command line, the most similar existing name, and the command that lists all names."""
     close = getattr(error, "possibilities", None)
     text = f"{error.message}. Did you mean {close[0]}?" if close else error.format_message()
     text = text.replace(": Value error, ", ": ")  # pydantic, which typer converts values with

@@ -1,4 +1,4 @@
-"""Commands that look into an output: status, inspect, report."""
+"""Commands that show an output: status, inspect, report."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def inspect(
         ),
     ] = None,
     others: Annotated[
-        list[str] | None, typer.Option("--with", metavar="OUT", help="A further output to look into. Repeatable")
+        list[str] | None, typer.Option("--with", metavar="OUT", help="Another output to query. Repeatable")
     ] = None,
     ask: Annotated[
         str | None,
@@ -75,7 +75,8 @@ def inspect(
     file: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the answer to this file")] = None,
     limit: Annotated[int | None, typer.Option(parser=positive, metavar="N", help="At most N rows")] = None,
     unsafe: Annotated[
-        bool, typer.Option("--unsafe", help="Allow SQL to read, write, attach and install whatever you may")
+        bool,
+        typer.Option("--unsafe", help="Allow SQL to read, write, attach and install without limits"),
     ] = False,
 ) -> int:
     """Query an output with DuckDB."""
@@ -95,7 +96,7 @@ def inspect(
     elif sql is not None:
         views.output_sql((out, *(others or ())), sql, answer, console)
     elif form or file:
-        raise UserError("--format and -o are for an answer: give SQL, --ask or --diff")
+        raise UserError("--format and -o need a query: give SQL, --ask or --diff")
     elif console.is_terminal and sys.stdin.isatty():
         views.Shell((out, *(others or ())), console, unsafe=unsafe).run()
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from recaption.errors import UserError
 
 if TYPE_CHECKING:
     from recaption import config
-    from recaption.progress import Display, Watcher
+    from recaption.progress import Display, ProgressListener
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,73 +48,56 @@ class _Shown:
     metrics_host: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
-    """Which part of which pipeline a command runs."""
+def _pipeline_command(half: Literal["run", "generate", "build"], help: str) -> Callable[..., int]:
+    """The command that runs this half of a pipeline. The three commands have the same options; only build can prune."""
 
-    half: Literal["run", "generate", "build"]
-    pipeline: str
-    overrides: list[str] | None
-    limit: int | None
-    takeover: bool
-    prune: bool = False
+    def command(
+        context: typer.Context,
+        pipeline: Pipeline,
+        overrides: Set = None,
+        limit: Limit = None,
+        takeover: Takeover = False,
+        prune: Annotated[bool, typer.Option("--prune", help="Then remove all other builds of the output")] = False,
+        quiet: Quiet = False,
+        as_json: JsonLines = False,
+        metrics_port: MetricsPort = None,
+        metrics_host: MetricsHost = "127.0.0.1",
+    ) -> int:
+        with needs_run_extra():
+            from recaption.run import run
+        shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
+        with _displayed(context, half, shown) as (display, listeners):
+            loaded, path = _loaded(pipeline, overrides)
+            display.message(f"[bold]{loaded.name}[/]  {escape(f'{loaded.source.path} → {loaded.output.path}')}")
+            outcome = run(
+                loaded,
+                path,
+                display,
+                half=half,
+                limit=limit,
+                takeover=takeover,
+                prune_others=prune,
+                listeners=listeners,
+            )
+            code = summary.exit_code(outcome, loaded)
+            if as_json:
+                display.summary({"exit_code": code, **summary.fields(outcome, loaded.name)})
+        if not (quiet or as_json):
+            summary.print_outcome(outcome, loaded.name, unfailing_console())
+        summary.print_error(outcome, loaded)
+        return code
+
+    command.__name__, command.__doc__ = half, help
+    if half != "build":
+        signature = inspect.signature(command, eval_str=True)
+        kept = [parameter for name, parameter in signature.parameters.items() if name != "prune"]
+        command.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return command
 
 
-def run(
-    context: typer.Context,
-    pipeline: Pipeline,
-    overrides: Set = None,
-    limit: Limit = None,
-    takeover: Takeover = False,
-    quiet: Quiet = False,
-    as_json: JsonLines = False,
-    metrics_port: MetricsPort = None,
-    metrics_host: MetricsHost = "127.0.0.1",
-) -> int:
-    """Run a whole pipeline: caption, annotate and write. Run it again to continue."""
-    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    return _run(
-        context, _Job(half="run", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover), shown
-    )
-
-
-def generate(
-    context: typer.Context,
-    pipeline: Pipeline,
-    overrides: Set = None,
-    limit: Limit = None,
-    takeover: Takeover = False,
-    quiet: Quiet = False,
-    as_json: JsonLines = False,
-    metrics_port: MetricsPort = None,
-    metrics_host: MetricsHost = "127.0.0.1",
-) -> int:
-    """Run the models only. Their answers are stored."""
-    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    return _run(
-        context, _Job(half="generate", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover), shown
-    )
-
-
-def build(
-    context: typer.Context,
-    pipeline: Pipeline,
-    overrides: Set = None,
-    limit: Limit = None,
-    takeover: Takeover = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Then remove all other builds of the output")] = False,
-    quiet: Quiet = False,
-    as_json: JsonLines = False,
-    metrics_port: MetricsPort = None,
-    metrics_host: MetricsHost = "127.0.0.1",
-) -> int:
-    """Annotate and write stored answers. Needs no GPU."""
-    shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    return _run(
-        context,
-        _Job(half="build", pipeline=pipeline, overrides=overrides, limit=limit, takeover=takeover, prune=prune),
-        shown,
-    )
+run = _pipeline_command("run", "Run a whole pipeline: caption, annotate and write. Run it again to continue.")
+generate = _pipeline_command("generate", "Run the models only. Their answers are stored.")
+build = _pipeline_command("build", "Annotate and write stored answers. Needs no GPU.")
 
 
 def estimate(
@@ -158,24 +142,24 @@ def retry(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
 ) -> int:
-    """Send rejected requests again, with the output's own pipeline, and build anew."""
+    """Send rejected requests again, with the output's own pipeline, and build the dataset."""
     with needs_run_extra():
         from recaption.run.retry_rejects import retry_rejects
     shown = _Shown(quiet=quiet, json=as_json, metrics_port=metrics_port, metrics_host=metrics_host)
-    with _displayed(context, "retry", shown) as (display, watchers):
+    with _displayed(context, "retry", shown) as (display, listeners):
         result = retry_rejects(
-            out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, beside=watchers
+            out, reasons, display, takeover=takeover, limit=limit, path=pipeline_file, listeners=listeners
         )
         outcome, pipeline = result.outcome, result.pipeline
         code = summary.exit_code(outcome, pipeline) if outcome is not None else 0
         if as_json:
             fields = summary.fields(outcome, pipeline.name) if outcome else {"name": pipeline.name, "changed": False}
-            display.summary({"exit_code": code, "asked": result.asked, "now_answered": result.answered, **fields})
+            display.summary({"exit_code": code, "asked": result.retried, "now_answered": result.answered, **fields})
     if not (quiet or as_json):
         console = unfailing_console(highlight=False)
         if outcome is not None:
             summary.print_outcome(outcome, pipeline.name, console)
-        console.print(result.words, markup=False)
+        console.print(result.sentence, markup=False)
     if outcome is not None:
         summary.print_error(outcome, pipeline)
     return code
@@ -189,35 +173,10 @@ def reproduce(
 ) -> int:
     """Send the requests of one image again and compare with the stored answers. Stores nothing."""
     with needs_run_extra():
-        from recaption.run import reproduce as again
-    found = again.reproduce(out, key, generation=generation, path=pipeline_file)
-    again.print_reproduced(found, Console())
+        from recaption.run.reproduce import print_reproduced
+        from recaption.run.reproduce import reproduce as reproduced
+    print_reproduced(reproduced(out, key, generation=generation, path=pipeline_file), Console())
     return 0
-
-
-def _run(context: typer.Context, job: _Job, shown: _Shown) -> int:
-    with needs_run_extra():
-        from recaption.run import run
-    with _displayed(context, job.half, shown) as (display, watchers):
-        pipeline, path = _loaded(job.pipeline, job.overrides)
-        display.say(f"[bold]{pipeline.name}[/]  {escape(f'{pipeline.source.path} → {pipeline.output.path}')}")
-        outcome = run(
-            pipeline,
-            path,
-            display,
-            half=job.half,
-            limit=job.limit,
-            takeover=job.takeover,
-            prune_others=job.prune,
-            beside=watchers,
-        )
-        code = summary.exit_code(outcome, pipeline)
-        if shown.json:
-            display.summary({"exit_code": code, **summary.fields(outcome, pipeline.name)})
-    if not (shown.quiet or shown.json):
-        summary.print_outcome(outcome, pipeline.name, unfailing_console())
-    summary.print_error(outcome, pipeline)
-    return code
 
 
 def _loaded(name: str, overrides: list[str] | None) -> tuple[config.Pipeline, Path]:
@@ -231,8 +190,10 @@ def _loaded(name: str, overrides: list[str] | None) -> tuple[config.Pipeline, Pa
 
 
 @contextmanager
-def _displayed(context: typer.Context, command: str, shown: _Shown) -> Iterator[tuple[Display, tuple[Watcher, ...]]]:
-    """The display of a run, and what else receives its progress. Raises UserError for a port that is taken."""
+def _displayed(
+    context: typer.Context, command: str, shown: _Shown
+) -> Iterator[tuple[Display, tuple[ProgressListener, ...]]]:
+    """The display of a run, and the other listeners of its progress. Raises UserError for a port that is taken."""
     if shown.quiet and shown.json:
         raise UserError("--quiet and --json exclude each other; give one of them")
     with needs_run_extra():
@@ -242,9 +203,9 @@ def _displayed(context: typer.Context, command: str, shown: _Shown) -> Iterator[
         display = Display(unfailing_console(), quiet=shown.quiet, json=shown.json)
         context.obj.failed = display.failed
         stack.enter_context(display)
-        watchers: list[Watcher] = []
+        listeners: list[ProgressListener] = []
         if shown.metrics_port:
             info = {"version": recaption.__version__, "command": command}
-            watchers.append(stack.enter_context(PrometheusExporter(shown.metrics_port, shown.metrics_host, info)))
-            display.say(f"metrics at http://{escape(shown.metrics_host)}:{shown.metrics_port}/metrics")
-        yield display, tuple(watchers)
+            listeners.append(stack.enter_context(PrometheusExporter(shown.metrics_port, shown.metrics_host, info)))
+            display.message(f"metrics at http://{escape(shown.metrics_host)}:{shown.metrics_port}/metrics")
+        yield display, tuple(listeners)

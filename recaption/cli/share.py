@@ -1,4 +1,4 @@
-"""Commands that pass a dataset on and check it: export, validate."""
+"""Commands that export and check a dataset: export, validate."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def export(
 
 
 def validate(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="An output; with --for: files or a folder of any origin")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="An output; with --for: any files or folder")],
     name: Annotated[str | None, format_option("--for")] = None,
     pixels: Annotated[
         bool, typer.Option("--pixels", help="Decode every image, instead of reading its header and end only")

@@ -1,4 +1,4 @@
-"""What a run prints at its end, for people and for programs, and its exit code."""
+"""The output at the end of a run, as text and as JSON, and the exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def exit_code(outcome: RunResult, pipeline: Pipeline) -> int:
 
 
 def fields(outcome: RunResult, name: str) -> dict[str, Any]:
-    """The outcome for programs; of a build on this machine with the summary of its dataset."""
+    """The outcome as JSON fields, with the summary of the dataset if the build is on this machine."""
     from recaption.generate.progress import captions_per_second
     from recaption.inspect import summarise
 
@@ -73,7 +73,7 @@ def _print_dataset(outcome: RunResult, command: str, out: str, console: Console)
         summarise(outcome.store_url),
         console,
         (
-            f"{command} inspect {out}  # look into it",
+            f"{command} inspect {out}  # query it",
             f"{command} report {out}  # all of it on one page",
             f'{command} inspect {out} "SELECT lemma, count(*) FROM objects GROUP BY ALL ORDER BY 2 DESC"',
             f"{command} init my-captions  # pipelines and prompts to start from",

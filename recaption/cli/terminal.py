@@ -1,4 +1,4 @@
-"""What commands share: consoles, names of paths and of the command in messages, and the hook for a failure."""
+"""Shared by all commands: consoles, paths and command names for messages, and the hook for a failure."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from recaption.build.builder import format_of
+from recaption.build.builder import output_format
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
 from recaption.doctor.finding import Finding, error, ok, skipped, warning
@@ -58,7 +58,7 @@ def disk_of_output(pipeline: Pipeline) -> Finding | Sequence[Finding]:
         return []
     with suppress(UserError, RecaptionError, OSError):  # reported by the check of the source
         opened = _opened(pipeline)
-        if format_of(pipeline, opened.kind) != "sidecar":
+        if output_format(pipeline.output, opened.kind) != "sidecar":
             local = {path for path in _listed(opened)[0] if not is_url(path)}
             needed = sum(Path(path).stat().st_size for path in local)
     return disk("disk", store.root, needed)
@@ -104,7 +104,7 @@ def build(pipeline: Pipeline) -> Sequence[Finding]:
     except (UserError, RecaptionError):  # reported by the check of the source
         kind = None
     try:
-        found += [f"format {format_of(pipeline, kind)}"] if kind else []
+        found += [f"format {output_format(pipeline.output, kind)}"] if kind else []
     except UserError as fault:
         faults.append(fault)
     try:

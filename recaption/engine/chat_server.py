@@ -20,12 +20,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn, TypeVar
 
-from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
+from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError, RequestTimeout
 from recaption.io.retrying import retried
 
 LONGEST_BACKOFF = 60.0  # s
 LONGEST_RETRY_AFTER = 60.0  # s; upper limit of the wait that a server asks for
 LARGEST_REPLY = 8 * 2**20  # bytes
+TIMEOUTS = 3  # of one request while the server answers others: then it is given up
 PATIENCE = 10  # completions of other requests, per connection, after which a busy reply concerns this request alone
 LISTEN_TRIES = 3
 LISTEN_PAUSE = 0.5  # s
@@ -84,11 +85,17 @@ class _TransientError(Exception):
     """This attempt failed and the next one may succeed. The message does not contain the key."""
 
     def __init__(
-        self, message: str, *, busy: bool = False, replied: bool = True, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        busy: bool = False,
+        replied: bool = True,
+        timeout: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         """`replied`: the server sent a reply; `retry_after`: seconds that it asks the client to wait."""
         super().__init__(message)
-        self.busy, self.replied, self.retry_after = busy, replied, retry_after
+        self.busy, self.replied, self.timeout, self.retry_after = busy, replied, timeout, retry_after
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -166,6 +173,9 @@ class ChatServer:
 
         A busy server (429, 503) that answers others is tried again, until it has completed PATIENCE requests of others
         per connection since the first failure.
+
+        Raises RequestTimeout for a request that has timed out TIMEOUTS times while the server answers others, or in
+        the last of its attempts: so a request holds its place for TIMEOUTS times `timeout` and the pauses.
         """
 
         async def once() -> dict[str, Any]:
@@ -183,7 +193,7 @@ class ChatServer:
         return await self._with_retries(once, stand_in)
 
     async def _with_retries(self, once: Callable[[], Awaitable[_T]], stand_in: Callable[[], bytes] | None = None) -> _T:
-        failed = tries = 0  # in all, and in this round of `attempts`
+        failed = timeouts = tries = 0  # in all, and in this round of `attempts`
         answered_first = answered_before = self._answered
         requested = 0.0
         while True:
@@ -197,16 +207,21 @@ class ChatServer:
                     answered_before = self._answered
                 if failed == 1:
                     answered_first = self._answered
-                if tries < self.attempts:
+                timeouts += error.timeout
+                alone = self._answered == answered_before  # the server has answered no other request meanwhile
+                too_slow = error.timeout and (timeouts == TIMEOUTS or (timeouts > TIMEOUTS and not alone))
+                if tries < self.attempts and not too_slow:
                     continue
-                detail = f"{error} (tried {failed} times)" if failed > 1 else str(error)
-                alone = self._answered == answered_before
                 if alone and not await self._still_answers(stand_in):
+                    if tries < self.attempts:
+                        continue
                     how = "answers with errors only" if error.replied else "does not answer"
-                    raise EngineDead(f"server {self.base_url} {how}: {detail}") from None
-                waited_enough = self._answered - answered_first >= PATIENCE * self.connections
-                if alone or waited_enough or not error.busy:
-                    raise RequestError(f"the server answers other requests, but not this one: {detail}") from None
+                    raise EngineDead(f"server {self.base_url} {how}: {_tried(error, failed)}") from None
+                what = f"the server answers other requests, but not this one: {_tried(error, failed)}"
+                if error.timeout:
+                    raise RequestTimeout(what) from None
+                if alone or not error.busy or self._answered - answered_first >= PATIENCE * self.connections:
+                    raise RequestError(what) from None
                 tries = 0  # the server is busy and works on other requests: try again
 
     async def _still_answers(self, stand_in: Callable[[], bytes] | None) -> bool:
@@ -247,7 +262,7 @@ class ChatServer:
                         raise RequestError(f"the server's reply is larger than {LARGEST_REPLY} bytes")
                 status, wait = response.status, response.headers.get("Retry-After")
         except TimeoutError:
-            raise _TransientError(f"no answer within {self.timeout:g} s", replied=False) from None
+            raise _TransientError(f"no answer within {self.timeout:g} s", replied=False, timeout=True) from None
         except (aiohttp.ClientError, OSError) as error:
             raise _TransientError(f"{type(error).__name__}: {self._shown(str(error))}", replied=False) from None
         try:
@@ -281,6 +296,10 @@ class ChatServer:
 
     def _shown(self, text: str) -> str:
         return " ".join(self.key.hide(text).split())[:_SHOWN]
+
+
+def _tried(error: _TransientError, times: int) -> str:
+    return f"{error} (tried {times} times)" if times > 1 else str(error)
 
 
 def backoff(tries: int, source: random.Random) -> float:

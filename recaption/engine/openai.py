@@ -2,8 +2,9 @@
 
 engine_args: `base_url` (required), `api_key_env` (OPENAI_API_KEY: the name of the environment variable that holds the
 key; the key itself is never stored), `concurrency` (32 requests in flight), `timeout` (120 s per attempt),
-`attempts` (6 for a request that times out or gets a server error; see `ChatServer.complete`), `image_detail`
-(auto, low or high, where the server knows it), `extra_body` (a mapping merged into each request; null removes a field).
+`attempts` (6 for a request that times out or gets a server error; see `ChatServer.complete`; a request that times out
+3 times while the server answers others is rejected), `image_detail` (auto, low or high, where the server knows it),
+`extra_body` (a mapping merged into each request; null removes a field).
 
 A server has its own defaults: `vllm serve` uses the sampling of the model's authors for settings that a request leaves
 out, unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the

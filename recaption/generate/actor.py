@@ -23,10 +23,10 @@ from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedReques
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
 from recaption.generate.engine_state import Assignment
-from recaption.generate.meter import Meter, Where
 from recaption.generate.part_writer import PartWriter
 from recaption.generate.prefetch import Prefetcher
 from recaption.generate.retry import answer_with_retries, reject
+from recaption.generate.utilisation import Meter, Where
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.paths import lease_file
@@ -34,7 +34,7 @@ from recaption.source import Source
 from recaption.tasks.question import Question
 from recaption.types import Answer, Reject
 
-NAMED = 16  # rejects that a poll lists one by one
+NAMED = 16  # rejects that a poll lists individually
 DETAIL = 200  # characters of detail per listed reject
 READ_ATTEMPTS = 3  # attempts to read an image before it is rejected
 WINDOW = 1.0  # seconds between two checks of the meter and the watchdogs
@@ -160,7 +160,7 @@ class EngineHost:
         suffix = f"{self._spec.actor}_{assignment.id}"
         counters = (self._counters,) if stored is None else (self._counters, stored)
         writer = PartWriter(self._store, questions, chunk, stem, suffix, self._meter, counters)
-        writer.on_unstorable = self._name
+        writer.on_unstorable = self._list_reject
         state = ChunkState(assignment, questions, writer)
         if self._dead or self._draining:
             raise self._copy(self._dead) if self._dead else Interrupted("drained on request")
@@ -223,7 +223,7 @@ class EngineHost:
         self._prefetch.stop()
         await self._engine.stop()
 
-    # images on their way
+    # images on their way to the engine
 
     def _pump(self) -> None:
         """Fill the engine with ready images; all requests of an image enter together."""
@@ -267,12 +267,12 @@ class EngineHost:
             self._pump()
             self._least_in_flight = min(self._least_in_flight, self._in_flight)
         item.state.answered(item.image.row)
-        self._name(result)
+        self._list_reject(result)
         self._completed += 1
         self._answers += isinstance(result, Answer)
         item.state.writer.add(queued.request.question, result)
 
-    def _name(self, item: Answer | Reject) -> None:
+    def _list_reject(self, item: Answer | Reject) -> None:
         """Keep a reject for the next poll, so that the log can list it."""
         if isinstance(item, Reject) and len(self._rejected) < NAMED:
             self._rejected.append(dataclasses.replace(item, detail=item.detail[:DETAIL]))
@@ -317,7 +317,7 @@ class EngineHost:
     async def _reject(self, item: QueuedImage, error: ImageError) -> None:
         for queued in item.requests:
             made = reject(queued.request, error.reason, str(error))
-            self._name(made)
+            self._list_reject(made)
             item.state.writer.add(queued.request.question, made)
         item.state.finish(item.image.row)
 
@@ -344,8 +344,8 @@ class EngineHost:
         """Build the engine. Check that this node sees the output: it may have joined after the run checked nodes."""
         if self._spec.all_cores:  # Ray sets one thread per reserved core
             os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // self._spec.neighbours))
-            # Threads that spin while they wait for each other take cores from the threads they wait for: with another
-            # busy process, an engine with two threads on two cores reached a third of its throughput.
+            # Waiting threads that spin take cores from the threads that they wait for: beside another busy process, an
+            # engine with two threads on two cores reached a third of its throughput.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         engine = engines.build(self._spec.engine)
         if not self._store.exists(lease_file(self._spec.epoch, "json")):
@@ -363,7 +363,7 @@ class EngineHost:
         """Once a second, update the meter, scale the renderers, and check the engine's progress and memory."""
         scale = render.RenderScale(max(1, (os.cpu_count() or 2) // self._spec.neighbours - 1))
         before, last = self._gauge(), time.monotonic()
-        alive, sign = last, (before.output_tokens, self._completed)
+        alive, progress = last, (before.output_tokens, self._completed)
         self._least_in_flight = self._in_flight
         while self._dead is None:
             await asyncio.sleep(WINDOW)
@@ -386,10 +386,12 @@ class EngineHost:
                 )
                 if change:
                     await self._pool.resize(change)
-            if (gauge.output_tokens, self._completed) != sign or not self._in_flight:
-                alive, sign = now, (gauge.output_tokens, self._completed)
+            if (gauge.output_tokens, self._completed) != progress or not self._in_flight:
+                alive, progress = now, (gauge.output_tokens, self._completed)
             elif now - alive > self._spec.hang_seconds and not getattr(self._engine, "bounds_requests", False):
-                self._abort(EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests run"))
+                self._abort(
+                    EngineDead(f"the engine hangs: no token for {now - alive:.0f} s while requests are in flight")
+                )
             self._host_bytes = await asyncio.to_thread(host_bytes)
             before, last = gauge, now
             self._least_in_flight = self._in_flight

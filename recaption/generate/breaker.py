@@ -1,4 +1,4 @@
-"""The circuit breaker: stops a run with too many rejects after a thousand images instead of days."""
+"""The circuit breaker: stops a run that rejects too much after a thousand images, not after days."""
 
 from __future__ import annotations
 

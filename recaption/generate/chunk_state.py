@@ -1,4 +1,4 @@
-"""An assignment in the actor: which of its rows are queued, in flight or finished, and its images on their way."""
+"""The state of an assignment in the actor: rows that are queued, in flight or finished, and images not yet sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ChunkState:
         self.assignment = assignment
         self.chunk: Chunk = assignment.chunk  # without the rows that were given back
         self.queued = {
-            row: [q for i, q in enumerate(questions) if self.chunk.asks(row, i)] for row in self.chunk.rows()
+            row: [q for i, q in enumerate(questions) if self.chunk.lacks(row, i)] for row in self.chunk.rows()
         }
         self.in_flight: dict[int, int] = {}  # row -> requests that are still in the engine
         self.keys: dict[int, str] = {}  # of the images in flight

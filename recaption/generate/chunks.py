@@ -67,7 +67,8 @@ class Chunk:
             union |= mask
         return [self.first + i for i in range(union.bit_length()) if union >> i & 1]
 
-    def asks(self, row: int, question: int) -> bool:
+    def lacks(self, row: int, question: int) -> bool:
+        """Whether the row lacks the answer to this question, by its position in the plan."""
         return bool(self.missing[question] >> (row - self.first) & 1)
 
     def only(self, rows: Collection[int]) -> Chunk:
@@ -115,15 +116,14 @@ def list_one(
     counters = Counters()
     for chunk in listing.chunks:
         for i, question in enumerate(questions):
-            missing = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
+            missing = [images[row] for row in chunk.rows() if chunk.lacks(row, i)]
             items = [answer_from_column(request) for request in requests_about(question, missing)]
             answers = [item for item in items if isinstance(item, Answer)]
             rejects = [item for item in items if isinstance(item, Reject)]
             name = f"{chunk.number:06d}.{job.epoch:06d}-0000"
             unstorable = put_part(store, question, shard.id, name, answers, rejects)
             counters.count(stored(items, unstorable), question.id)
-    left = list_shard(store, job.source, shard, questions, job.excluded, limit)
-    return replace(left, done=listing.done, duplicates=listing.duplicates, counters=counters)
+    return replace(listing, chunks=(), counters=counters)
 
 
 @lru_cache(maxsize=1)
@@ -220,7 +220,7 @@ def reject_poison(questions: Sequence[Question], job: Job, chunk: Chunk, number:
     name = f"{chunk.number:06d}.{job.epoch:06d}-{number:04d}-poison"
     made: list[Reject] = []
     for i, question in enumerate(questions):
-        missing = [images[row] for row in chunk.rows() if chunk.asks(row, i)]
+        missing = [images[row] for row in chunk.rows() if chunk.lacks(row, i)]
         rejects = [
             Reject.of(
                 request.image,

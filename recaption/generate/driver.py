@@ -31,7 +31,7 @@ HORIZON = 16 * CHUNK_SIZE  # queued requests below which more shards are listed,
 LIST_AHEAD = 4, 64  # shards that are indexed at once: at least, at most
 MAX_ATTEMPTS = 5  # to read the images of one chunk: then the run stops
 DRAIN_SECONDS = 15.0  # Slurm and Kubernetes send SIGKILL 30 s after SIGTERM
-FLUSH_SECONDS = 5.0  # for the other chunks of a failed engine to store their answers
+FLUSH_SECONDS = 5.0  # in which the other chunks of a failed engine store their answers
 ROUND_SECONDS = 0.2  # that a round waits for replies
 
 Handler = Callable[[Reply], None]
@@ -66,7 +66,7 @@ class ModelPass:
         self._poison: list[Chunk] = []  # not stored before any engine has proved to work
         self._poison_stored = 0
         self._last_error = ""
-        self._stole = float("-inf")
+        self._levelled = float("-inf")
         self._reachable = False  # the engine's server was checked
         self._phase, self._all_listed, self._deaths = "listing", False, 0
         self._provenance: dict[str, str] = {}
@@ -187,9 +187,9 @@ class ModelPass:
 
     def _steals(self) -> list[Steal]:
         now = self._transport.now()
-        if now - self._stole < self.fleet.period(often=True) / 2:
+        if now - self._levelled < self.fleet.period(often=True) / 2:
             return []
-        self._stole = now
+        self._levelled = now
         return self.scheduler.steals()
 
     def _given_back(self, assignment: Assignment, reply: Reply) -> None:
@@ -210,7 +210,7 @@ class ModelPass:
         elif isinstance(error, EngineDead):
             if engine is not None:
                 self.scheduler.retire(engine.number)
-                engine.ends(error, self._transport.now() + FLUSH_SECONDS)
+                engine.end(error, self._transport.now() + FLUSH_SECONDS)
                 if error.rows is not None:
                     engine.suspects[assignment.id] = error.rows
                     engine.suspect_images += [(assignment.chunk.shard.id, key) for key in error.keys]
@@ -254,7 +254,7 @@ class ModelPass:
         if not self._poison or not (self.fleet.any_useful or idle):
             return
         for chunk in self._poison:
-            detail = f"in isolation, it crashed two fresh engines. Message of the last one: {self._last_error}"
+            detail = f"in isolation, it crashed two new engines. Message of the last one: {self._last_error}"
             number, self._poison_stored = self._poison_stored, self._poison_stored + 1
             ticket = self._transport.task(reject_poison, self._model.questions, self._job, chunk, number, detail)
             self._expect(ticket, partial(self._poison_rejected, chunk))
@@ -323,7 +323,7 @@ class ModelPass:
         """An engine that used too much memory is drained; `_reap` removes it."""
         if reply.error is not None and not isinstance(reply.error, ActorLost | EngineDead):
             raise reply.error
-        engine.ends(reply.error, self._transport.now() + FLUSH_SECONDS)
+        engine.end(reply.error, self._transport.now() + FLUSH_SECONDS)
 
     def _reap(self) -> None:
         """Remove failed and drained engines once all their chunks have reported, or after a deadline."""

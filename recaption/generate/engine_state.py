@@ -1,4 +1,4 @@
-"""The state of one engine, from the start of its actor to its removal, and the assignments that it works on.
+"""The state of one engine, from the start of its actor to its removal, and the work that it gets.
 
 starting ──► ready ──► retiring (it has failed, or is drained to be replaced) ──► removed: the record is dropped
 """
@@ -19,8 +19,18 @@ may have one image, and each costs memory and an open call (a Ray actor's max_co
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """A chunk, or what is left of one, that waits for an actor. The counts are those of `Assignment`."""
+
+    chunk: Chunk
+    attempt: int = 0
+    crashes: int = 0
+    solo_crashes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Assignment:
-    """A chunk, or what is left of one, assigned to an actor."""
+    """A piece of work that is assigned to an actor."""
 
     id: int
     actor: int
@@ -78,7 +88,7 @@ class EngineState:
     def recount(self) -> None:
         self.outstanding = sum(requests for requests, _ in self.open.values())
 
-    def ends(self, error: BaseException | None, reap_after: float) -> None:
+    def end(self, error: BaseException | None, reap_after: float) -> None:
         """It has failed with `error`, or was drained (None). Only the first end counts."""
         if self.reap_after is None:
             self.error, self.reap_after = error, reap_after

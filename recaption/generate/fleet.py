@@ -9,12 +9,9 @@ from recaption.generate.engine_state import EngineState
 from recaption.generate.plan import ModelPlan
 from recaption.generate.transport import Transport
 
-NODES_SECONDS = 2.0  # between two looks at the cluster's nodes
+NODES_SECONDS = 2.0  # between two checks of the cluster's nodes
 MAX_FRUITLESS = 3  # engines in a row that failed without answering anything: the run stops
-MAX_FRUITLESS_QUARANTINE = (
-    8,
-    20,
-)  # the same in quarantine, before and after the first answer of any
+MAX_FRUITLESS_QUARANTINE = 8, 20  # the same in quarantine: before the first answer of any engine, and after it
 STOP_SECONDS = 5.0
 
 
@@ -30,7 +27,7 @@ class Fleet:
         self._model, self._job, self._transport = model, job, transport
         self._spawned = 0
         self._fruitless_failures = 0  # in a row
-        self._looked = self._polled = self._checked = float("-inf")
+        self._nodes_read = self._polled = self._checked = float("-inf")
         self._wanted = 0
 
     def __len__(self) -> int:
@@ -38,7 +35,7 @@ class Fleet:
 
     @property
     def started(self) -> list[EngineState]:
-        """Engines that have started, those that retire included."""
+        """Engines that have started, retiring ones included."""
         return [engine for engine in self.engines.values() if engine.phase != "starting"]
 
     # starting and removing
@@ -51,8 +48,8 @@ class Fleet:
         if self._model.engine is None:
             return []
         now = self._transport.now()
-        if now - self._looked >= NODES_SECONDS:
-            self._looked, (self._wanted, self._gpus, self._neighbours) = now, self._replicas()
+        if now - self._nodes_read >= NODES_SECONDS:
+            self._nodes_read, (self._wanted, self._gpus, self._neighbours) = now, self._replicas()
         started = []
         while len(self.engines) < self._wanted:
             number, self._spawned = self._spawned, self._spawned + 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
-from recaption.generate.meter import Meter
+from recaption.generate.utilisation import Meter
 from recaption.io.store import Store
 from recaption.output import answers as parts
 from recaption.tasks.question import Question

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from recaption.decode import check_pixels
@@ -14,8 +14,8 @@ from recaption.engine.base import Rendered, Request
 from recaption.errors import ImageError, RecaptionError, ShardError
 from recaption.generate import render
 from recaption.generate.chunk_state import ChunkState, QueuedImage, QueuedRequest
-from recaption.generate.meter import Meter
 from recaption.generate.retry import first_attempt
+from recaption.generate.utilisation import Meter
 from recaption.io.store import Store
 from recaption.output.index import load_index
 from recaption.source import Source
@@ -159,38 +159,42 @@ class Prefetcher:
             self._meter.spent("read", time.monotonic() - started, len(batch))
             assert len(batch) == len(wanted[at : at + READ_AT_ONCE]), "Source.read must yield every image it is given"
             state.unread -= len(batch)
-            prepared = await asyncio.gather(
-                *(
-                    asyncio.to_thread(self._prepare, state, image, data, list(state.queued[image.row]))
-                    for image, data in batch
-                    if image.row in state.queued
-                )
-            )
-            for item, error in prepared:
+            queued = [(image, data, state.queued[image.row]) for image, data in batch if image.row in state.queued]
+            checked = await asyncio.gather(*(self._checked(data) for _, data, _ in queued))
+            work = [(image, data, list(questions)) for (image, _, questions), data in zip(queued, checked, strict=True)]
+            items = await asyncio.to_thread(self._items, state, work)
+            for item, data in zip(items, checked, strict=True):
                 if item.wanted:
-                    self._take_in(item, error)
+                    self._take_in(item, data if isinstance(data, ImageError) else None)
 
-    def _prepare(
-        self, state: ChunkState, image: Image, data: bytes | ImageError, questions: list[Question]
-    ) -> tuple[QueuedImage, ImageError | None]:
-        """Fill in the prompts of an image; check its pixels for engines without renderers. Runs in a thread.
+    async def _checked(self, data: bytes | ImageError) -> bytes | ImageError:
+        """The bytes of an image, or why it cannot be used.
 
         Renderers find undecodable images themselves. Other engines may send the file on without decoding it, and a
-        build would then reject an image whose answers exist.
+        build would then reject an image whose answers exist: these images are decoded here, each in a thread.
         """
-        error = data if isinstance(data, ImageError) else None
-        content = data if isinstance(data, bytes) else b""
-        if error is None and self._pool is None:
+        if self._pool is None and isinstance(data, bytes):
             try:
-                check_pixels(content, self._limits)
-            except ImageError as found:
-                error = found
-        queued = [
-            QueuedRequest(request=request, first=first_attempt(request, content))
-            for question in questions
-            for request in requests(question, image)
-        ]
-        return QueuedImage(state=state, image=image, data=content, requests=queued), error
+                await asyncio.to_thread(check_pixels, data, self._limits)
+            except ImageError as error:
+                return error
+        return data
+
+    @staticmethod
+    def _items(
+        state: ChunkState, work: Iterable[tuple[Image, bytes | ImageError, list[Question]]]
+    ) -> list[QueuedImage]:
+        """Images with their prompts filled in."""
+        items = []
+        for image, data, questions in work:
+            content = data if isinstance(data, bytes) else b""
+            queued = [
+                QueuedRequest(request=request, first=first_attempt(request, content))
+                for question in questions
+                for request in requests(question, image)
+            ]
+            items.append(QueuedImage(state=state, image=image, data=content, requests=queued))
+        return items
 
     def _take_in(self, item: QueuedImage, error: ImageError | None) -> None:
         if error is not None:

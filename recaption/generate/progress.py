@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recaption.generate.meter import MeterReport
+from recaption.generate.utilisation import MeterReport
 
 SILENT_SECONDS = 10.0
 """A store that has not answered for this long counts as silent."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from recaption.engine.base import Completion, Request
 from recaption.engine.column import read_column
 from recaption.engine.completion import finish_reason
-from recaption.errors import ImageError, RequestError
+from recaption.errors import ImageError, RequestError, RequestTimeout
 from recaption.tasks.caption import clean
 from recaption.tasks.question import UnitRequest
 from recaption.text import storable
@@ -48,7 +48,8 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
     """Send a request up to `question.attempts` times. `first` is its `first_attempt`. Raises EngineDead.
 
     The first attempt uses the sampling of the pipeline. The second one has another seed and a higher temperature; later
-    ones also show the image with fewer pixels. Every attempt is stored with the answer.
+    ones also show the image with fewer pixels. Every attempt is stored with the answer. A timeout (RequestTimeout) ends
+    the attempts.
     """
     question, image = request.question, request.image
     if first is None:
@@ -63,7 +64,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
             return reject(request, error.reason, str(error), attempts)
         except RequestError as error:
             attempts.append(_attempt(current, "error", 0, str(error)))
-            if "error" not in question.retry.on:
+            if isinstance(error, RequestTimeout) or "error" not in question.retry.on:
                 break
             await asyncio.sleep(0)
             continue

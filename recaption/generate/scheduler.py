@@ -6,7 +6,7 @@
                                  │                     ▼            │
                                  └── rechecked() ◄── to_recheck()   │
                                  └──────────────────────────────────┘
-    in flight during two crashes ──► quarantine: small groups on one actor ──► single images ──► poison()
+    in flight during two crashes ──► quarantine: retried in isolation, and rejected as poison (see `poison`)
 
 It holds about a hundred bytes per chunk and no image. Its cost per chunk does not grow with the number of actors.
 """
@@ -20,14 +20,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from recaption.generate.chunks import Chunk, ShardListing
-from recaption.generate.engine_state import Assignment, EngineState
+from recaption.generate.engine_state import Assignment, EngineState, Piece
+from recaption.generate.poison import MAX_CRASHES, Quarantine
 
 AHEAD = 3
 """Requests assigned to an actor in units of its capacity: one in the engine and two waiting for it."""
-
-MAX_CRASHES = 2  # engine crashes during which an image was in flight before it is retried in quarantine
-GROUP = 16  # images in one group of the quarantine; after a crash they are retried one by one
-SOLO_CRASHES = 2  # engines that an image has to crash in isolation to be poison
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,16 +33,6 @@ class Steal:
 
     assignment: Assignment
     requests: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Piece:
-    """Waiting work: an assignment without an actor."""
-
-    chunk: Chunk
-    attempt: int = 0
-    crashes: int = 0
-    solo_crashes: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -62,11 +49,9 @@ class Scheduler:
         """All engines that are not removed, by number."""
         self.queued = 0
         """Requests that wait for an actor, without those in quarantine."""
-        self._queue: deque[_Piece] = deque()
-        self._quarantine: deque[_Piece] = deque()
-        self._poisoned: list[Chunk] = []
+        self._queue: deque[Piece] = deque()
+        self._quarantine = Quarantine()
         self._rechecks: dict[int, tuple[Assignment, bool]] = {}  # with whether it may have crashed its engine
-        self._quarantine_actor: int | None = None
         self._heap: list[tuple[float, int, int]] = []  # load, actor, stamp
         self._shards: dict[str, _Shard] = {}
         self._complete: list[ShardListing] = []
@@ -79,7 +64,7 @@ class Scheduler:
         """A shard was indexed; its missing chunks join the queue."""
         self._shards[listing.shard.id] = _Shard(listing=listing, open=len(listing.chunks))
         for chunk in listing.chunks:
-            self._push(_Piece(chunk=chunk))
+            self._push(Piece(chunk=chunk))
         self._close_if_done(listing.shard.id)
 
     def all_listed(self) -> None:
@@ -109,7 +94,7 @@ class Scheduler:
         rest = current.chunk.minus(covered)
         if rest.requests:  # it was given back; the reply to that call comes later and finds the assignment gone
             self._shards[covered.shard.id].open += 1
-            self._push(_Piece(chunk=rest, attempt=current.attempt, crashes=current.crashes), first=True)
+            self._push(Piece(chunk=rest, attempt=current.attempt, crashes=current.crashes), first=True)
         self._piece_done(covered)
 
     def reported(self, assignment: Assignment) -> bool:
@@ -137,8 +122,8 @@ class Scheduler:
         """Assign no more work to an actor."""
         if actor in self.engines:
             self.engines[actor].phase = "retiring"
-            if self._quarantine_actor == actor:
-                self._quarantine_actor = None
+            if self._quarantine.actor == actor:
+                self._quarantine.actor = None
 
     def lost(self, actor: int, suspects: Mapping[int, Collection[int]] | None = None) -> list[Assignment]:
         """An actor is removed. `suspects`: assignment -> rows in flight when its engine crashed; None if unknown.
@@ -146,21 +131,21 @@ class Scheduler:
         Returns its assignments; each has to come back through `rechecked`. If the rows are unknown, all missing rows of
         the assignments that it had started count as in flight, and those of the first one in any case.
         """
-        gone = self.engines.pop(actor, None)
-        if self._quarantine_actor == actor:
-            self._quarantine_actor = None
-        if gone is None:
+        lost = self.engines.pop(actor, None)
+        if self._quarantine.actor == actor:
+            self._quarantine.actor = None
+        if lost is None:
             return []
         returned = []
-        for position, assignment in enumerate(gone.running.values()):
+        for position, assignment in enumerate(lost.running.values()):
             if suspects is not None and not assignment.quarantined:
                 rows = suspects.get(assignment.id, ())
                 in_flight, rest = assignment.chunk.only(rows), assignment.chunk.without(rows)
                 parts = [(part, crashed) for part, crashed in ((in_flight, True), (rest, False)) if part.requests]
-                parts = parts or [(rest, False)]  # all of it was given back: the recheck closes the shard's account
+                parts = parts or [(rest, False)]  # all of it was given back: the recheck closes the shard
                 self._shards[assignment.chunk.shard.id].open += len(parts) - 1
             else:
-                started = gone.not_started(assignment) < assignment.chunk.requests
+                started = lost.not_started(assignment) < assignment.chunk.requests
                 parts = [(assignment.chunk, position == 0 or started or assignment.quarantined)]
             for chunk, crashed in parts:
                 part = replace(assignment, id=next(self._ids), chunk=chunk)
@@ -175,13 +160,14 @@ class Scheduler:
             self._piece_done(missing)
             return
         crashes = assignment.crashes + crashed
-        piece = _Piece(chunk=missing, attempt=assignment.attempt, crashes=crashes, solo_crashes=assignment.solo_crashes)
+        piece = Piece(chunk=missing, attempt=assignment.attempt, crashes=crashes, solo_crashes=assignment.solo_crashes)
         if assignment.quarantined and crashed:
-            self._crashed_in_quarantine(piece, single=len(assignment.chunk.rows()) == 1)
+            single = len(assignment.chunk.rows()) == 1
+            self._shards[missing.shard.id].open += self._quarantine.crashed(piece, single=single) - 1
         elif crashes >= MAX_CRASHES:
-            self._regroup(piece, GROUP)
+            self._shards[missing.shard.id].open += self._quarantine.add(piece) - 1
         elif assignment.attempt and not crashed:
-            self._push(piece)  # last: the cause of the read error may pass
+            self._push(piece)  # last: a read error may be temporary
         else:
             self._push(piece, first=True)
 
@@ -201,7 +187,7 @@ class Scheduler:
         engine.recount()
         self._offer(engine)
         self._shards[chunk.shard.id].open += 1
-        self._push(_Piece(chunk=chunk, attempt=current.attempt, crashes=current.crashes), first=True)
+        self._push(Piece(chunk=chunk, attempt=current.attempt, crashes=current.crashes), first=True)
 
     def poison_stored(self, chunk: Chunk) -> None:
         """The rejects of an image that `poison` has returned are stored."""
@@ -216,13 +202,13 @@ class Scheduler:
         while self._queue and self._heap:
             load, number, stamp = self._heap[0]
             engine = self.engines.get(number)
-            if engine is None or engine.stamp != stamp or not engine.ready or number == self._quarantine_actor:
+            if engine is None or engine.stamp != stamp or not engine.ready or number == self._quarantine.actor:
                 heapq.heappop(self._heap)
                 continue
             if load >= AHEAD:
                 break
             if len(engine.running) >= engine.max_chunks:
-                heapq.heappop(self._heap)  # offered again when one of its chunks is done
+                heapq.heappop(self._heap)  # pushed again when one of its chunks is done
                 continue
             piece = self._queue.popleft()
             self.queued -= piece.chunk.requests
@@ -237,14 +223,14 @@ class Scheduler:
         if self._queue or self._rechecks:
             return []
         pending = sum(engine.steal_pending for engine in self.engines.values())  # will feed as many idle actors
-        able = [engine for n, engine in self.engines.items() if engine.ready and n != self._quarantine_actor]
+        able = [engine for n, engine in self.engines.items() if engine.ready and n != self._quarantine.actor]
         idle = sorted((e for e in able if e.outstanding < e.capacity), key=lambda engine: engine.load)
         if len(idle) <= pending:
             return []
         busy = []
         for number, engine in self.engines.items():
             spare = [(engine.not_started(a), a) for a in engine.running.values() if not a.quarantined]
-            if spare and not engine.steal_pending and number != self._quarantine_actor:
+            if spare and not engine.steal_pending and number != self._quarantine.actor:
                 most, assignment = max(spare, key=lambda pair: (pair[0], pair[1].id))
                 if most:
                     busy.append((most, engine, assignment))
@@ -253,7 +239,7 @@ class Scheduler:
         for thief, (most, engine, assignment) in zip(idle[pending:], busy, strict=False):
             if thief is engine:
                 continue
-            # Levels the two loads. With more, the two could steal the same requests from each other for ever.
+            # Levels the two loads. With more, the two could steal the same requests from each other forever.
             level = engine.outstanding * thief.capacity - thief.outstanding * engine.capacity
             share = level // (engine.capacity + thief.capacity)
             if share < len(assignment.chunk.missing):  # an image is taken with all its questions
@@ -269,8 +255,7 @@ class Scheduler:
 
     def poison(self) -> list[Chunk]:
         """Images found to be poison since the last call. `poison_stored` has to follow for each."""
-        found, self._poisoned = self._poisoned, []
-        return found
+        return self._quarantine.poison()
 
     def to_recheck(self) -> list[Assignment]:
         """Assignments that wait for `rechecked`."""
@@ -279,7 +264,7 @@ class Scheduler:
     @property
     def waiting(self) -> bool:
         """Whether any work has no actor."""
-        return bool(self._queue or self._quarantine or self._rechecks)
+        return bool(self._queue or self._quarantine.waiting or self._rechecks)
 
     @property
     def finished(self) -> bool:
@@ -289,7 +274,7 @@ class Scheduler:
     def in_quarantine(self) -> int:
         """Images that wait in quarantine or are retried there."""
         running = [a.chunk for engine in self.engines.values() for a in engine.running.values() if a.quarantined]
-        return sum(len(chunk.rows()) for chunk in (*running, *(piece.chunk for piece in self._quarantine)))
+        return sum(len(chunk.rows()) for chunk in (*running, *(piece.chunk for piece in self._quarantine.waiting)))
 
     def wants_shards(self, horizon: int) -> bool:
         """Whether more shards should be listed because fewer than `horizon` requests wait."""
@@ -297,14 +282,14 @@ class Scheduler:
 
     # state
 
-    def _push(self, piece: _Piece, *, first: bool = False) -> None:
+    def _push(self, piece: Piece, *, first: bool = False) -> None:
         self.queued += piece.chunk.requests
         if first:
             self._queue.appendleft(piece)
         else:
             self._queue.append(piece)
 
-    def _give(self, engine: EngineState, piece: _Piece, *, quarantined: bool = False) -> Assignment:
+    def _give(self, engine: EngineState, piece: Piece, *, quarantined: bool = False) -> Assignment:
         assignment = Assignment(
             id=next(self._ids),
             actor=engine.number,
@@ -326,43 +311,23 @@ class Scheduler:
 
         A single actor takes it after all other work, because it may crash its engine.
         """
-        if not self._quarantine:
-            if self._quarantine_actor is not None and not self._quarantine_running():
-                free, self._quarantine_actor = self._quarantine_actor, None
+        if not self._quarantine.waiting:
+            if self._quarantine.actor is not None and not self._quarantine_running():
+                free, self._quarantine.actor = self._quarantine.actor, None
                 self._offer(self.engines[free])
             return
         able = [engine for engine in self.engines.values() if engine.ready]
-        if self._quarantine_actor is None and able:
+        if self._quarantine.actor is None and able:
             engine = min(able, key=lambda engine: (engine.outstanding, engine.number))
             if len(able) > 1 or not (self._queue or self._rechecks or engine.running):
-                self._quarantine_actor = engine.number
-        if self._quarantine_actor is not None and not self.engines[self._quarantine_actor].running:
-            engine = self.engines[self._quarantine_actor]
-            assignments.append(self._give(engine, self._quarantine.popleft(), quarantined=True))
+                self._quarantine.actor = engine.number
+        if self._quarantine.actor is not None and not self.engines[self._quarantine.actor].running:
+            engine = self.engines[self._quarantine.actor]
+            assignments.append(self._give(engine, self._quarantine.waiting.popleft(), quarantined=True))
 
     def _quarantine_running(self) -> bool:
-        actor = self._quarantine_actor
+        actor = self._quarantine.actor
         return actor is not None and any(a.quarantined for a in self.engines[actor].running.values())
-
-    def _crashed_in_quarantine(self, piece: _Piece, *, single: bool) -> None:
-        """The engine crashed while it worked on nothing but this piece."""
-        if not single:
-            self._regroup(piece, 1)
-        elif piece.solo_crashes + 1 < SOLO_CRASHES:
-            self._quarantine.appendleft(replace(piece, solo_crashes=piece.solo_crashes + 1))
-        else:
-            self._poisoned.append(piece.chunk)
-
-    def _regroup(self, piece: _Piece, size: int) -> None:
-        """Put a piece into quarantine in groups of `size` images. Single images come first, new groups last."""
-        rows = piece.chunk.rows()
-        groups = [rows[at : at + size] for at in range(0, len(rows), size)]
-        self._shards[piece.chunk.shard.id].open += len(groups) - 1
-        pieces = [replace(piece, chunk=piece.chunk.only(group)) for group in groups]
-        if size == 1:
-            self._quarantine.extendleft(reversed(pieces))
-        else:
-            self._quarantine.extend(pieces)
 
     def _take(self, assignment: Assignment) -> Assignment | None:
         engine = self.engines.get(assignment.actor)

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from recaption.generate.chunks import ShardListing
 from recaption.generate.counters import Counters
 from recaption.generate.engine_state import EngineState
-from recaption.generate.meter import Meter
 from recaption.generate.plan import ModelPlan
 from recaption.generate.progress import GenerationProgress
+from recaption.generate.utilisation import Meter
 from recaption.types import Reject
 
 _NO_ENGINE = -1  # answers from a column, and rejects of poison

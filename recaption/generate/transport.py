@@ -1,4 +1,4 @@
-"""How the driver reaches the cluster: tasks, actors and their replies. Ray in production; tests have their own."""
+"""How the driver uses the cluster: tasks, actors and their replies. Ray in production; tests replace it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import ray
 
 from recaption.generate.actor import ActorSpec, EngineHost
-from recaption.generate.orphans import kill_descendants_at_exit
 from recaption.generate.ray_tasks import as_raised, remote_task, start_actor
+from recaption.watch import Watch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +62,10 @@ class Transport(Protocol):
 
 
 class EngineActor(EngineHost):
-    """`EngineHost` in a separate process."""
+    """`EngineHost` in a separate process. What its engine has started ends with it."""
 
     def __init__(self, spec: ActorSpec) -> None:
-        kill_descendants_at_exit()
+        self._descendants = Watch.of_this_process()
         super().__init__(spec)
 
 

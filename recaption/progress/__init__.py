@@ -10,12 +10,12 @@ from rich.console import Console
 from recaption.generate.progress import PassProgress
 from recaption.progress.bars import Bars
 from recaption.progress.lines import JsonLines, PlainLines
-from recaption.progress.words import speed_of_light
+from recaption.progress.words import utilisation_text
 
-__all__ = ["Display", "Watcher", "speed_of_light"]
+__all__ = ["Display", "ProgressListener", "utilisation_text"]
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Receives the progress of a run."""
 
     def generating(self, state: PassProgress) -> None: ...
@@ -23,14 +23,14 @@ class Watcher(Protocol):
     def building(self, done: int, total: int) -> None: ...
 
 
-class _View(Watcher, Protocol):
+class _View(ProgressListener, Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
 
     def failed(self, code: int, text: str) -> None: ...
 
-    def say(self, text: str) -> None: ...
+    def message(self, text: str) -> None: ...
 
     def summary(self, fields: dict[str, Any]) -> None: ...
 
@@ -55,10 +55,10 @@ class Display:
         if self._view:
             self._view.stop()
 
-    def say(self, text: str) -> None:
-        """Print a line that stays."""
+    def message(self, text: str) -> None:
+        """Print a line that stays on the screen."""
         if self._view:
-            self._view.say(text)
+            self._view.message(text)
 
     def generating(self, state: PassProgress) -> None:
         """Progress of a model's pass: per generation done, captions/s, retried and rejected."""

@@ -15,24 +15,24 @@ from rich.text import Text
 
 from recaption import supervise
 from recaption.generate.progress import PassProgress
-from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
+from recaption.progress.words import at_work, counted, problems, rate, utilisation_text
 
-A_SECOND = 4  # redraws
-WIDEST_BAR = 28  # columns
+FRAMES_PER_SECOND = 4
+WIDEST_BAR = 28  # characters
 NARROWEST_BAR = 6
-_HEADS = ("done", "captions/s", "again", "rejected")
+_HEADS = ("done", "captions/s", "retried", "rejected")
 _DISPENSABLE = (2, 1, 3)  # left out in this order in a narrow terminal
 _INDENT = 2
-_GAP = 2  # columns between two of the table's
+_GAP = 2  # spaces between two columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Row:
-    """One bar with its numbers."""
+    """A bar with its numbers."""
 
     name: str
     share: float
-    cells: tuple[str, ...]  # below _HEADS
+    cells: tuple[str, ...]  # one per column of _HEADS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ class _Block:
     head: str
     rows: tuple[_Row, ...]
     below: str = ""
-    trouble: str = ""
+    problems: str = ""
     working: bool = True
 
 
@@ -54,7 +54,9 @@ class Bars:
         self._console = console
         self._blocks: dict[str, _Block] = {}
         self._spinner = Spinner("dots", style="cyan")
-        self._live = Live(console=console, get_renderable=self._picture, refresh_per_second=A_SECOND, transient=True)
+        self._live = Live(
+            console=console, get_renderable=self._picture, refresh_per_second=FRAMES_PER_SECOND, transient=True
+        )
 
     def start(self) -> None:
         self._live.start()
@@ -66,7 +68,7 @@ class Bars:
         self._console.print(supervise.summary_line(code), highlight=False, markup=False, soft_wrap=True)
         supervise.summary_written()
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self._console.print(text, highlight=False)
 
     def generating(self, state: PassProgress) -> None:
@@ -89,8 +91,8 @@ class Bars:
             parts.append(Padding(_table(block.rows, widths), (0, 0, 0, _INDENT)))
             if block.below:
                 parts.append(Text(f"  {block.below}", style="dim", no_wrap=True, overflow="ellipsis"))
-            if block.trouble:
-                parts.append(Text(f"  {block.trouble}", style="yellow", no_wrap=True, overflow="ellipsis"))
+            if block.problems:
+                parts.append(Text(f"  {block.problems}", style="yellow", no_wrap=True, overflow="ellipsis"))
         return Group(*parts)
 
     def _head(self, block: _Block) -> RenderableType:
@@ -120,8 +122,8 @@ def _of_model(state: PassProgress) -> _Block:
         title=state.model,
         head=" · ".join(at_work(state)),
         rows=rows,
-        below=speed_of_light(state.meter),
-        trouble=", ".join(trouble(state)),
+        below=utilisation_text(state.meter),
+        problems=", ".join(problems(state)),
         working=state.phase != "done",
     )
 
@@ -148,7 +150,7 @@ def _fitted(rows: list[_Row], width: int) -> _Widths:
 
 
 def _table(rows: tuple[_Row, ...], widths: _Widths) -> Table:
-    named = any(any(row.cells[1:]) for row in rows)  # a build has one number only
+    named = any(any(row.cells[1:]) for row in rows)  # a build has only the first number
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=named, header_style="dim")
     table.add_column("", width=widths.name, no_wrap=True)
     table.add_column("", width=widths.bar)

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from recaption import supervise
 from recaption.generate.progress import PassProgress, ProgressEvents
-from recaption.progress.words import at_work, counted, rate, speed_of_light, trouble
+from recaption.progress.words import at_work, counted, problems, rate, utilisation_text
 from recaption.scrub import Scrubber, json_line
 
 PLAIN_SECONDS = 10.0  # between two lines
@@ -36,7 +36,7 @@ class PlainLines:
         self._console.print(supervise.summary_line(code), highlight=False, markup=False, soft_wrap=True)
         supervise.summary_written()
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def generating(self, state: PassProgress) -> None:
@@ -64,8 +64,8 @@ def plain(state: PassProgress) -> str:
         facts += [f"{n:,} retried"] if (n := g.retries) else []
         facts += [f"{n:,} rejected"] if (n := g.rejected) else []
         pieces.append(", ".join(facts))
-    pieces += [", ".join(facts)] if (facts := at_work(state) + trouble(state)) else []
-    pieces += [speed] if (speed := speed_of_light(state.meter)) else []
+    pieces += [", ".join(facts)] if (facts := at_work(state) + problems(state)) else []
+    pieces += [speed] if (speed := utilisation_text(state.meter)) else []
     return f"{state.model}: {'; '.join(pieces)}"
 
 
@@ -84,7 +84,7 @@ class JsonLines:
         """The error of the run, which is printed on standard error too."""
         self.summary({"exit_code": code, "error": text})
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         self._put("message", {"text": Text.from_markup(text).plain})
 
     def generating(self, state: PassProgress) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from recaption.formatting import duration, percent
-from recaption.generate.meter import MeterReport
 from recaption.generate.progress import SILENT_SECONDS, PassProgress, captions_per_second
+from recaption.generate.utilisation import MeterReport
 
 _PHASES = {"listing": "listing images", "starting engine": "starting the engine", "generating": ""}
 _CAUSES = {
     "read": "reading",
     "decode": "decoding",
     "render": "rendering",
-    "queue": "nothing handed out",
+    "queue": "no work assigned",
     "engine": "starting requests",
 }
 
@@ -46,17 +46,17 @@ def time_left(state: PassProgress) -> str:
     return f"{'' if state.all_listed else 'at least '}{duration(left)} left"
 
 
-def trouble(state: PassProgress) -> list[str]:
+def problems(state: PassProgress) -> list[str]:
     """Problems: a silent store, quarantined images, failed engines."""
     silent = state.store_silent
     facts = [f"the store has not answered for {duration(silent)}"] if silent >= SILENT_SECONDS else []
     facts += [f"{state.quarantined:,} image{'s' * (state.quarantined != 1)} in quarantine"] if state.quarantined else []
     deaths = state.engine_deaths
-    return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} died"] if deaths else [])
+    return facts + ([f"{deaths:,} engine{'s' * (deaths != 1)} failed"] if deaths else [])
 
 
-def speed_of_light(meter: MeterReport) -> str:
-    """Engine utilisation: the share of its own rate that the engine reaches, and the two largest causes of loss."""
+def utilisation_text(meter: MeterReport) -> str:
+    """Engine utilisation in words, with the two largest causes of loss. `generate.utilisation` computes it."""
     if meter.share is None:
         return ""
     causes = [f"{_CAUSES[cause]} {percent(share)}" for cause, share in meter.losses[:2] if share >= 0.01]

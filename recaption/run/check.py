@@ -1,6 +1,6 @@
-"""Finds all faults of a pipeline at once: in its file, and in what it refers to.
+"""Finds all errors of a pipeline at once: in its file, and in the files, models and columns that it names.
 
-`run`, `build`, `generate` and `estimate` report it in one message, `doctor` as findings. Loads no model.
+`run`, `build`, `generate` and `estimate` report them in one message, `doctor` as findings. Loads no model.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def raise_all(first: Exception, pipeline: Pipeline, path: Path | None) -> NoRetu
         raise first
     where = str(path) if path else "the pipeline"
     lines = "\n".join(f"  {line}" for line in _lines(found))
-    raise ConfigError(f"{where} cannot be run, {len(found)} faults:\n{lines}") from first
+    raise ConfigError(f"{where} has {len(found)} errors:\n{lines}") from first
 
 
 def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exception]:
@@ -62,9 +62,9 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
             columns = _tried(found, source.columns)
         _tried(found, excluded, parts.source)
     found += prompt_faults(parts.generate, folder, columns)
-    asked = {ask.model for ask in parts.generate}
+    used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
-        if name in asked or not parts.generate:
+        if name in used or not parts.generate:
             _tried(found, reachable, model)
     if parts.annotate is not None:
         found += annotate_faults(parts.annotate, tagger=tagger)
@@ -81,12 +81,12 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
 
 
 def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list[Exception]:
-    """Everything that keeps `make_plan` from planning the pipeline of an output: source, columns, prompts, models."""
+    """Errors for which `make_plan` rejects the pipeline of an output: source, columns, prompts, models."""
     found: list[Exception] = []
     source = _tried(found, opened_source, pipeline.source, store)
     columns = _tried(found, source.columns) if source is not None else None
     found += prompt_faults(pipeline.generate, prompts_beside(path), columns)
-    for model in dict.fromkeys(ask.model for ask in pipeline.generate):
+    for model in dict.fromkeys(generation.model for generation in pipeline.generate):
         _tried(found, reachable, pipeline.models[model])
     return found
 
@@ -94,18 +94,18 @@ def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list
 def prompt_faults(
     generate: Sequence[GenerationConfig], folder: Path | None, columns: frozenset[str] | None
 ) -> list[Exception]:
-    """Prompts that are not found or broken and, where the source's columns are known, columns that it lacks."""
+    """Missing and invalid prompts and, if the source's columns are known, columns that it lacks."""
     found: list[Exception] = []
-    for ask in generate:
+    for configured in generate:
         if columns is not None:
-            _tried(found, fitting_prompt, ask, folder, columns)
-        elif ask.prompt is not None:
-            _tried(found, load_prompt, ask.prompt, folder)
+            _tried(found, fitting_prompt, configured, folder, columns)
+        elif configured.prompt is not None:
+            _tried(found, load_prompt, configured.prompt, folder)
     return found
 
 
 def annotate_faults(settings: Annotate, *, tagger: bool = True) -> list[Exception]:
-    """What keeps an Annotator from being built: the spaCy pipeline, vocabulary, tokenizers and tables, each alone."""
+    """Errors of the spaCy pipeline, vocabulary, tokenizers and tables: an Annotator cannot be made with them."""
     from recaption.annotate.custom_tables import load_tables
     from recaption.annotate.spacy_tagger import Tagger
     from recaption.annotate.token_counts import TokenCounter
@@ -137,7 +137,7 @@ def _each_or_all(names: tuple[str, ...], make: Callable[[tuple[str, ...]], Any])
                 make(each)
             except FAULTS:
                 failed.append(each)
-        return failed or [names]  # or two of them do not go together
+        return failed or [names]  # each alone is valid, but not together
     return []
 
 
@@ -160,19 +160,17 @@ def opened_source(source: Source, store: Store | None) -> OpenSource:
 def check_writable(store: Store) -> None:
     """Raises UserError for an output that cannot be written. Removes everything that it creates, including folders."""
     if store.url.startswith("memory://"):
-        raise UserError(
-            f"output.path {store.url}: every process has a memory of its own; name a folder or an object store"
-        )
+        raise UserError(f"output.path {store.url}: processes do not share memory; name a folder or an object store")
     probe = f".probe-{os.getpid()}"
-    made = missing_folders(store)
+    created = missing_folders(store)
     try:
         store.put(probe, b"")
         store.delete(probe)
     except StoreError as error:
         raise UserError(f"output.path cannot be written: {error}. Choose another with --set output.path=…") from error
     finally:
-        with suppress(OSError):  # they are gone already, or somebody has put something there meanwhile
-            for folder in made:
+        with suppress(OSError):  # removed already, or no longer empty
+            for folder in created:
                 folder.rmdir()
 
 
@@ -182,7 +180,7 @@ def excluded(source: Source) -> frozenset[str]:
 
 
 def missing_folders(store: Store) -> list[Path]:
-    """Of a local store: those that a put will make, the innermost first."""
+    """The folders that a put into a local store will create, the innermost first."""
     if not isinstance(store, LocalStore):
         return []
     return [folder for folder in (store.root, *store.root.parents) if not folder.exists()]

@@ -36,7 +36,7 @@ SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACC
 
 CONNECT_SECONDS = 10.0
 _END_SECONDS = 2.0  # between a failed call and the end of the daemon's process
-NODE_CHECK_SECONDS = 120.0  # for a node to unpack the code and to look at the output
+NODE_CHECK_SECONDS = 120.0  # for a node to unpack the code and check the output
 _TOKEN_REFUSED = "InvalidAuthToken", "Unauthenticated", "AuthenticationError"
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # how `ray job submit` hands the job's runtime environment to its entry point
 _DAEMONS = {"raylet": "Ray's daemon on this machine (raylet)", "gcs_server": "Ray's control service (gcs_server)"}
@@ -157,7 +157,7 @@ def _check_node(ref: ray.ObjectRef, node: str, url: str) -> None:
             raise UserError(
                 f"node {node} cannot run recaption ({fault}). Install the same packages there as here"
             ) from None
-    except RayError:  # the node has left the cluster: not the output's fault
+    except RayError:  # the node has left the cluster, so the output is not the cause
         return
     if fault:
         raise UserError(
@@ -257,7 +257,7 @@ def _listening_at(socket: str) -> tuple[str, Any] | None:
 
 
 def _started_here(name: str) -> list[tuple[str, Any] | None]:
-    """Child processes of that name."""
+    """Child processes with this name."""
     try:
         import psutil
     except ImportError:

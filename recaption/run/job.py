@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from recaption import supervise
 from recaption.annotate import Annotator
-from recaption.build.builder import Builder, failures_in_words, format_of, too_few_shards
+from recaption.build.builder import Builder, failure_warnings, output_format, too_few_shards
 from recaption.build.pool import RayPool
 from recaption.build.shard import token_encoders
 from recaption.config import Pipeline
@@ -31,7 +31,7 @@ from recaption.output import answers as parts
 from recaption.output.lease import claim
 from recaption.output.paths import PIPELINE, build_folder
 from recaption.output.reports import has_unlisted_shards
-from recaption.progress import Display, Watcher
+from recaption.progress import Display, ProgressListener
 from recaption.run import check
 from recaption.run.cluster import Daemons, ray_cluster
 from recaption.run.monitor.background import StoreWatch
@@ -47,7 +47,7 @@ from recaption.write import Pruned, prune, read_manifest
 Half = Literal["run", "generate", "build"]
 
 _STOPPING = "stopping: finished answers are stored first, which takes up to 30 s; Ctrl-C again stops at once"
-_NOT_FLUSHED = "the store does not answer: the last entries of this run are missing in metrics/. Answers are complete"
+_NOT_FLUSHED = "the store does not answer: the last entries of this run are missing from metrics/. Answers are complete"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +80,12 @@ def run(
     takeover: bool = False,
     retry_reasons: frozenset[str] = frozenset(),
     prune_others: bool = False,
-    beside: Sequence[Watcher] = (),
+    listeners: Sequence[ProgressListener] = (),
 ) -> RunResult:
     """Generate what is missing of a pipeline's answers, and publish the dataset.
 
     `limit` restricts it to the first images. Rejects for a reason in `retry_reasons` are retried. With `prune_others`
-    all other builds are removed once the dataset is up to date. Watchers in `beside` get the same calls as the display.
+    all other builds are removed once the dataset is up to date. `listeners` get the same calls as the display.
 
     Raises UserError for wrong input before any model is loaded; EngineDead, StoreError and ShardError for failures;
     Interrupted after SIGINT or SIGTERM, once all finished answers are stored.
@@ -96,33 +96,33 @@ def run(
         plan = make_plan(pipeline, path, source)
         annotator = Annotator(pipeline.annotate)
         token_encoders(pipeline.output.token_ids)
-        format_of(pipeline, source.kind)
-        watch = StoreWatch(escape(store.url), display.say)
-        waited(lambda: check.check_writable(store), silent=watch.look)
+        output_format(pipeline.output, source.kind)
+        watch = StoreWatch(escape(store.url), display.message)
+        waited(lambda: check.check_writable(store), silent=watch.update)
         excluded = check.excluded(pipeline.source)
     except check.FAULTS as error:
         check.raise_all(error, pipeline, path)
     supervise.at_work()
-    lease = claim(store, takeover=takeover, say=display.say)
+    lease = claim(store, takeover=takeover, say=display.message)
     try:
         store.remove_temporaries()
         store.put(PIPELINE, yaml.safe_dump(pipeline.model_dump(mode="json"), sort_keys=False).encode())
         if isinstance(source, FolderSource):
             record_rule(store, source.rule)
         log = RunLog(store, lease.epoch, half, limit, _scrubber(plan))
-        watchers: tuple[Watcher, ...] = (display, log, *beside)
+        all_listeners: tuple[ProgressListener, ...] = (display, log, *listeners)
         passes: list[PassProgress] = []
 
         def report(progress: PassProgress) -> None:
             progress = progress.model_copy(update={"store_silent": log.store_silent})
-            for watcher in watchers:
-                watcher.generating(progress)
+            for listener in all_listeners:
+                listener.generating(progress)
             if builder:
                 builder.poll()
 
         def building(done: int, total: int) -> None:
-            for watcher in watchers:
-                watcher.building(done, total)
+            for listener in all_listeners:
+                listener.building(done, total)
 
         announced = False
 
@@ -130,8 +130,8 @@ def run(
             nonlocal announced
             if stopping() and not announced:
                 announced = True
-                display.say(_STOPPING)
-            if silence := watch.look(log.store_silent):
+                display.message(_STOPPING)
+            if silence := watch.update(log.store_silent):
                 log.warn(f"the store did not answer for {duration(silence)}")
             lease.check()
             daemons.check()
@@ -180,7 +180,7 @@ def run(
                 if build:
                     log.emit("built", build=build, changed=changed)
                 manifest = waited(lambda: read_manifest(store, build_folder(build)), stop) if build else None
-                warnings = failures_in_words(manifest) if manifest else []
+                warnings = failure_warnings(manifest) if manifest else []
                 if builder and builder.changed_keys:
                     warnings.append(builder.changed_keys)
                 if manifest and (warning := too_few_shards(manifest, pipeline.output.trainer)):
@@ -193,10 +193,10 @@ def run(
                     pruned = waited(lambda: prune(store), stop)
         except BaseException as error:
             if not log.end(error):
-                display.say(_NOT_FLUSHED)
+                display.message(_NOT_FLUSHED)
             raise
         if not log.end(None):
-            display.say(_NOT_FLUSHED)
+            display.message(_NOT_FLUSHED)
     finally:
         with suppress(StoreError):
             lease.release()

@@ -77,16 +77,16 @@ def reproduce(out: str, key: str, *, generation: str | None = None, path: Path |
     pipeline = stored_pipeline(store, path)
     image = find_image(store, key)
     if image.reason is not None:
-        raise UserError(f"{image.key} was never shown to a model: {image.reason} ({image.detail or 'by its source'})")
-    known = [ask.id for ask in pipeline.generate]
+        raise UserError(f"no model has seen {image.key}: {image.reason} ({image.detail or 'rejected by its source'})")
+    known = [configured.id for configured in pipeline.generate]
     if generation is not None and generation not in known:
         raise UserError(f"unknown generation {generation!r}; {store.url} has {', '.join(known)}")
     plan = stored_plan(store, pipeline, path)
-    chosen = _asked_of_models(plan, generation)
+    chosen = _questions_of_models(plan, generation)
     data = _bytes(plan, image)
     stored = {question.id: parts.finished(store, question, image.shard) for question in chosen}
     results: list[Reproduced] = []
-    supervise.at_work()  # an engine is to be stopped in order
+    supervise.at_work()  # so that Ctrl-C stops the engine in order
     for model in plan.models:
         of_model = [request for q in chosen if q in model.questions for request in requests(q, image)]
         if of_model and model.engine:
@@ -96,13 +96,15 @@ def reproduce(out: str, key: str, *, generation: str | None = None, path: Path |
     return sorted(results, key=lambda result: order.index(result.generation))
 
 
-def _asked_of_models(plan: Plan, generation: str | None) -> list[Question]:
+def _questions_of_models(plan: Plan, generation: str | None) -> list[Question]:
     questions = [q for q in plan.questions if generation in (None, q.id)]
-    asked = [q for q in questions if q.prompt is not None]
-    if not asked:
-        columns = ", ".join(f"{q.id} from column {q.generation.column!r}" for q in questions)
-        raise UserError(f"no model is asked: {columns} of the source. There is nothing to reproduce")
-    return asked
+    of_models = [q for q in questions if q.prompt is not None]
+    if not of_models:
+        columns = ", ".join(f"{q.id} (column {q.generation.column!r})" for q in questions)
+        raise UserError(
+            f"nothing to reproduce: the answers come from columns of the source and not from a model: {columns}"
+        )
+    return of_models
 
 
 def _bytes(plan: Plan, image: Image) -> bytes:
@@ -110,9 +112,8 @@ def _bytes(plan: Plan, image: Image) -> bytes:
     where, source = image.locator.path, plan.pipeline.source.path
     if not is_on_a_host_of(where, source):
         raise UserError(
-            f"the index of the output places {image.key} at {where}, and its source is {source}: the index is not of "
-            "this source, and no host that it names is asked. Use recaption run with the pipeline's file, which lists "
-            "the source again"
+            f"{image.key} is at {where} in the index of the output, which is not in the source {source}. No request "
+            "is sent to that host. Use recaption run with the pipeline's file, which lists the source again"
         )
     ((_, data),) = open_source(plan.pipeline.source).read([image])
     if isinstance(data, ImageError):
@@ -175,7 +176,7 @@ async def _reproduce_one(
 
 def _shown(item: Answer | Reject | None) -> Shown:
     if item is None:
-        return Shown(text=None, how="not asked so far")
+        return Shown(text=None, how="no answer yet")
     if isinstance(item, Reject):
         times = f" after {item.attempts} attempts" if item.attempts > 1 else ""
         return Shown(text=None, how=f"rejected{times}: {item.reason} ({item.detail})")
@@ -189,30 +190,30 @@ def _how(finish: str, prompt_tokens: int, output_tokens: int) -> str:
 def verdict(result: Reproduced) -> str:
     """One sentence: whether the two answers are equal, and what a difference means."""
     if result.stored.text is None or result.now.text is None:
-        return "there are no two answers to compare"
+        return "nothing to compare: one of the answers is missing"
     if result.equal:
-        return "equal, character by character"
+        return "equal, character for character"
     return (
-        "different, which is no defect: in an engine that batches, such as vLLM, the order of floating-point sums "
+        "different. This is not an error: in an engine that batches, such as vLLM, the order of floating-point sums "
         "depends on which requests share a batch"
     )
 
 
 def changes(before: str, after: str) -> list[tuple[str, str]]:
-    """Word diff of `before` and `after`: pieces that are "same", "gone" or "new", in reading order."""
+    """Word diff of `before` and `after`: pieces that are "same", "removed" or "added", in reading order."""
     old, new = _WORDS.findall(before), _WORDS.findall(after)
     pieces: list[tuple[str, str]] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if kind == "equal":
             pieces.append(("same", "".join(old[a:b])))
             continue
-        pieces += [("gone", "".join(old[a:b]))] if b > a else []
-        pieces += [("new", "".join(new[c:d]))] if d > c else []
+        pieces += [("removed", "".join(old[a:b]))] if b > a else []
+        pieces += [("added", "".join(new[c:d]))] if d > c else []
     return pieces
 
 
 def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
-    """Print stored and new answers: side by side with differences in colour in a terminal, else one below the other."""
+    """Print stored and new answers: side by side with coloured differences in a terminal, else one after the other."""
     from rich.table import Table
     from rich.text import Text
 
@@ -226,7 +227,7 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
             table = Table(expand=True)
             table.add_column(Text.assemble("stored ", (printable(result.stored.how), "dim")), ratio=1)
             table.add_column(Text.assemble("now ", (printable(result.now.how), "dim")), ratio=1)
-            table.add_row(_marked(result, "gone"), _marked(result, "new"))
+            table.add_row(_marked(result, "removed"), _marked(result, "added"))
             console.print(table)
         else:
             for name, shown in (("stored", result.stored), ("now", result.now)):
@@ -238,14 +239,14 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
 
 
 def _marked(result: Reproduced, side: str) -> Text:
-    """One side's text, with words that the other side lacks in colour."""
+    """The text of one side, in which words that the other side lacks are coloured."""
     from rich.text import Text
 
-    shown = result.stored if side == "gone" else result.now
+    shown = result.stored if side == "removed" else result.now
     if shown.text is None:
         return Text("–", style="dim")
     if result.stored.text is None or result.now.text is None:
         return Text(printable(shown.text))
-    colour = "red" if side == "gone" else "green"
+    colour = "red" if side == "removed" else "green"
     pieces = [(piece, kind) for kind, piece in changes(result.stored.text, result.now.text) if kind in ("same", side)]
     return Text.assemble(*((printable(piece), "" if kind == "same" else colour) for piece, kind in pieces))

@@ -16,7 +16,7 @@ from recaption.formatting import listed
 from recaption.io.store import Store, open_store
 from recaption.output.paths import ANSWERS, REJECTS, parts_folder, source_rejects
 from recaption.output.reports import last_run, shard_ids
-from recaption.progress import Display, Watcher
+from recaption.progress import Display, ProgressListener
 from recaption.run.job import Half, RunResult, run
 from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.tablefile import read_table
@@ -51,18 +51,18 @@ class RetryResult:
 
     outcome: RunResult | None
     pipeline: Pipeline  # with the current location of the output
-    asked: int
+    retried: int
     answered: int
     reasons: tuple[str, ...]
-    there: Counter[str]  # rejects by reason before it
+    before: Counter[str]  # rejects by reason before the retry
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         """The result in one sentence."""
         if self.outcome is not None:
-            return f"retried {self.asked:,} rejects, of which {self.answered:,} have an answer now"
-        there = listed(self.there) or "nothing"
-        return f"Nothing to do: nothing is rejected for {', '.join(self.reasons)}. Rejected are: {there}"
+            return f"retried {self.retried:,} rejects, of which {self.answered:,} have an answer now"
+        before = listed(self.before) or "none"
+        return f"Nothing to do: there are no rejects for {', '.join(self.reasons)}. Rejects by reason: {before}"
 
 
 def retry_rejects(
@@ -73,7 +73,7 @@ def retry_rejects(
     takeover: bool = False,
     limit: int | None = None,
     path: Path | None = None,
-    beside: Sequence[Watcher] = (),
+    listeners: Sequence[ProgressListener] = (),
 ) -> RetryResult:
     """Retry what was rejected for `reasons` in the output at `out`, with its stored pipeline.
 
@@ -85,20 +85,22 @@ def retry_rejects(
     pipeline = stored_pipeline(store, path)
     if unknown := sorted(set(reasons) - REASONS):
         known = ", ".join(get_args(Reason))
-        raise UserError(f"unknown reason {', '.join(unknown)}. Allowed are {known}{_there(store, pipeline, path)}")
+        raise UserError(f"unknown reason {', '.join(unknown)}. Allowed are {known}{_existing(store, pipeline, path)}")
     plan = stored_plan(store, pipeline, path)
-    before = standing(store, plan.questions, shard_ids(store))
-    places, there = before.of(reasons), before.by_reason()
+    rejects = current_rejects(store, plan.questions, shard_ids(store))
+    places, before = rejects.of(reasons), rejects.by_reason()
     if not places:
-        if from_source := sum(before.source[reason] for reason in reasons):
+        if from_source := sum(rejects.source[reason] for reason in reasons):
             raise UserError(
-                f"{from_source} images are rejected by the source itself ({', '.join(reasons)}): no model was asked. "
-                "Mend the source and use recaption run, which sees what has changed"
+                f"{from_source} images were rejected because of the source ({', '.join(reasons)}); no model has seen "
+                "them. Fix the source, then use recaption run, which processes the changed images"
             )
-        return RetryResult(outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=tuple(reasons), there=there)
+        return RetryResult(
+            outcome=None, pipeline=pipeline, retried=0, answered=0, reasons=tuple(reasons), before=before
+        )
     last = last_run(store)
     half: Half = "generate" if last.get("command") == "generate" else "run"
-    display.say(f"retrying {len(places):,} rejects: {', '.join(reasons)}")
+    display.message(f"retrying {len(places):,} rejects: {', '.join(reasons)}")
     outcome = run(
         pipeline,
         path,
@@ -107,28 +109,33 @@ def retry_rejects(
         limit=limit if limit is not None else last.get("limit"),
         takeover=takeover,
         retry_reasons=frozenset(reasons),
-        beside=beside,
+        listeners=listeners,
     )
     answered = count_answered(store, plan.questions, places)
     return RetryResult(
-        outcome=outcome, pipeline=pipeline, asked=len(places), answered=answered, reasons=tuple(reasons), there=there
+        outcome=outcome,
+        pipeline=pipeline,
+        retried=len(places),
+        answered=answered,
+        reasons=tuple(reasons),
+        before=before,
     )
 
 
-def _there(store: Store, pipeline: Pipeline, path: Path | None) -> str:
+def _existing(store: Store, pipeline: Pipeline, path: Path | None) -> str:
     """The existing rejects as text; empty if the plan cannot be made."""
     try:
         plan = stored_plan(store, pipeline, path)
     except UserError:
         return ""
-    counts = standing(store, plan.questions, shard_ids(store)).by_reason()
-    return f". In {store.url} there are: {listed(counts)}" if counts else f". In {store.url} nothing is rejected"
+    counts = current_rejects(store, plan.questions, shard_ids(store)).by_reason()
+    return f". Rejects of {store.url} by reason: {listed(counts) or 'none'}"
 
 
-def standing(store: Store, questions: Sequence[Question], shards: Sequence[str]) -> Rejects:
-    """All rejects that count: the first of each question, unless an answer came later. As `parts.finished` sees them.
+def current_rejects(store: Store, questions: Sequence[Question], shards: Sequence[str]) -> Rejects:
+    """All current rejects: the first one of each request, unless an answer was stored later (as `parts.finished`).
 
-    Reads the rejects, and of shards that have any the identities of their answers.
+    Reads the rejects, and the identities of the answers in shards with rejects.
     """
     source: Counter[str] = Counter()
     for table in _tables(store, [source_rejects(shard) for shard in shards], ("reason",)):
@@ -154,9 +161,9 @@ def count_answered(store: Store, questions: Sequence[Question], places: Sequence
     """How many of the `places` have an answer now."""
     count = 0
     for question in questions:
-        mine = [place for place in places if place[0] == question.id]
-        exact, images = _answered(store, question, {shard for _, shard, *_ in mine})
-        count += sum(place in exact or (not place[3] and (place[1], place[2], place[4]) in images) for place in mine)
+        own = [place for place in places if place[0] == question.id]
+        exact, images = _answered(store, question, {shard for _, shard, *_ in own})
+        count += sum(place in exact or (not place[3] and (place[1], place[2], place[4]) in images) for place in own)
     return count
 
 
@@ -195,15 +202,15 @@ def _files(store: Store, kind: str, question: Question, shards: Sequence[str]) -
 
 
 def _tables(store: Store, paths: Sequence[str], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The columns of each file, in order; an empty table for a file that is not there."""
+    """The columns of each file, in order; an empty table for a missing file."""
 
     def read(path: str) -> pa.Table:
         try:
             return read_table(pa.BufferReader(store.get(path)), columns=list(columns))
-        except FileNotFoundError:  # a shard without any, or a run has just put parts together
+        except FileNotFoundError:  # a shard without rejects, or a run has just compacted its parts
             return pa.table({name: pa.array([], pa.string()) for name in columns})
 
-    for start in range(0, len(paths), _THREADS):  # holds only as many in memory as are read at once
+    for start in range(0, len(paths), _THREADS):  # so that only the files that are read at once are in memory
         yield from each(read, paths[start : start + _THREADS], _THREADS)
 
 

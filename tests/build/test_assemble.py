@@ -14,7 +14,7 @@ def records(shard: Any) -> dict[int, Record]:
     return {record.row: record for record in shard.assembled().records}
 
 
-def test_a_record_for_every_row_in_order_with_its_status(shard: Any) -> None:
+def test_each_row_has_a_record_in_order_with_its_status(shard: Any) -> None:
     made = shard(6).assembled()
     assert [r.row for r in made.records] == list(range(6))
     assert [r.status for r in made.records] == ["ok", "reject", "partial", "ok", "ok", "ok"]
@@ -31,7 +31,7 @@ def test_captions_are_in_pipeline_order_raw_first(shard: Any) -> None:
     assert [c.finish_reason for c in captions] == [None, "stop", "stop"]
 
 
-def test_text_is_normalised_once(shard: Any, make: Any) -> None:
+def test_text_is_normalised(shard: Any, make: Any) -> None:
     one = shard(1)
     image = replace(one.pairs[0][0], raw_captions=("a\0b\r\nc\ud800 ",))
     one.pairs[0] = (image, one.pairs[0][1])
@@ -40,7 +40,7 @@ def test_text_is_normalised_once(shard: Any, make: Any) -> None:
     assert raw.text == "ab\nc\ufffd" and long.text == "caf\u00e9 \nx"
 
 
-def test_an_answer_is_cleaned_and_says_by_which_rules(shard: Any, make: Any) -> None:
+def test_an_answer_is_cleaned_and_lists_the_rules(shard: Any, make: Any) -> None:
     one = shard(1)
     image = one.pairs[0][0]
     one.answers["long"] = {image.key: make.answer(image, "<think>Hm.</think>A red cup.<|im_end|>")}
@@ -53,7 +53,9 @@ def test_an_answer_is_cleaned_and_says_by_which_rules(shard: Any, make: Any) -> 
 
 
 @pytest.mark.parametrize("text", ["\u200b", "N/A", "<think>The user wants", "I see.\n</think>"])
-def test_a_stored_answer_of_which_nothing_is_left_is_a_reject_of_the_build(shard: Any, make: Any, text: str) -> None:
+def test_a_stored_answer_that_is_empty_after_cleaning_is_a_reject_of_the_build(
+    shard: Any, make: Any, text: str
+) -> None:
     one = shard(1)
     image = one.pairs[0][0]
     one.answers["long"] = {image.key: make.answer(image, text)}
@@ -97,7 +99,7 @@ def test_images_with_equal_bytes_share_an_answer(make: Any) -> None:
     assert made.asked["short"].rejected == 2 and [r.key for r in made.rejects] == ["k000", "k001"]
 
 
-def test_an_answer_that_is_empty_once_normalised_is_missing(shard: Any, make: Any) -> None:
+def test_an_answer_that_is_empty_after_normalisation_is_missing(shard: Any, make: Any) -> None:
     one = shard(1)
     image = one.pairs[0][0]
     one.answers["long"] = {image.key: make.answer(image, " \0\n ")}
@@ -108,7 +110,7 @@ def test_an_answer_that_is_empty_once_normalised_is_missing(shard: Any, make: An
 
 
 @pytest.mark.parametrize("raw", [None, "", " \n"])
-def test_without_a_raw_caption_there_is_none(shard: Any, raw: str | None) -> None:
+def test_an_image_without_a_raw_caption_has_none(shard: Any, raw: str | None) -> None:
     one = shard(1)
     one.pairs[0] = (replace(one.pairs[0][0], raw_captions=() if raw is None else (raw,)), one.pairs[0][1])
     assert [c.generation for c in records(one)[0].captions] == ["long", "short"]
@@ -127,14 +129,14 @@ def test_all_raw_captions_are_kept(shard: Any) -> None:
     assert records(one)[0].status == "ok"
 
 
-def test_an_image_that_the_source_marks_is_rejected_without_a_reject_row(make: Any) -> None:
+def test_an_image_with_a_reason_of_the_source_is_rejected(make: Any) -> None:
     image = make.image(0, b"", reason="source_failed", detail="HTTP 404")
     made = make.Shard(pairs=[(image, b"")], answers={}, rejects=[]).assembled()
     assert made.records[0].status == "reject" and made.records[0].sha256 == ""
     assert (made.rejects[0].stage, made.rejects[0].detail) == ("source", "HTTP 404")
 
 
-def test_excluded_images_are_neither_asked_nor_rejected(shard: Any) -> None:
+def test_excluded_images_count_neither_as_asked_nor_as_rejected(shard: Any) -> None:
     one = shard(3)
     one.excluded = frozenset({one.pairs[0][0].sha256})
     made = one.assembled()
@@ -142,14 +144,14 @@ def test_excluded_images_are_neither_asked_nor_rejected(shard: Any) -> None:
     assert made.records[0].captions == () and made.asked["long"].asked == 2
 
 
-def test_an_answer_that_came_after_a_reject_wins(shard: Any, make: Any) -> None:
+def test_a_later_answer_replaces_a_reject(shard: Any, make: Any) -> None:
     one = shard(1)
     one.rejects.append(make.reject(one.pairs[0][0], "refusal", "long"))
     made = one.assembled()
     assert made.records[0].status == "ok" and made.rejects == () and made.asked["long"].rejected == 0
 
 
-def test_a_reject_of_other_bytes_under_the_same_key_does_not_count(shard: Any, make: Any) -> None:
+def test_a_reject_of_other_bytes_with_the_same_key_does_not_count(shard: Any, make: Any) -> None:
     one = shard(1)
     del one.answers["short"][one.pairs[0][0].key]
     one.rejects.append(make.reject(one.pairs[0][0], "refusal", "short", sha256="f" * 64))
@@ -157,13 +159,13 @@ def test_a_reject_of_other_bytes_under_the_same_key_does_not_count(shard: Any, m
     assert (made.records[0].status, made.records[0].reason) == ("partial", None) and made.rejects == ()
 
 
-def test_no_text_at_all_is_a_reject_whatever_is_required(make: Any) -> None:
+def test_an_image_without_any_text_is_rejected(make: Any) -> None:
     data = make.picture(0)
     one = make.Shard(pairs=[(make.image(0, data, raw=None), data)], answers={}, rejects=[], require=())
     assert records(one)[0].status == "reject"
 
 
-def test_unanswered_and_unrejected_images_leave_the_sum_open(shard: Any) -> None:
+def test_an_image_without_answer_and_reject_breaks_the_sum(shard: Any) -> None:
     one = shard(2)
     one.rejects.clear()
     asked = one.assembled().asked["long"]

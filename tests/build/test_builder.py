@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,8 +21,9 @@ from small_output import answer_all, pipeline_data, write_source
 
 from recaption import config
 from recaption.annotate import Annotator, Token
-from recaption.build.builder import failures_in_words, format_of, tell_failures
+from recaption.build.builder import failure_warnings, log_failures, output_format, too_few_shards
 from recaption.build.pool import RayPool
+from recaption.config import Trainer
 from recaption.errors import ConfigError
 from recaption.io.store import open_store
 from recaption.output.locate import current_build
@@ -48,7 +50,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("form", "size"),
     [("sidecar", "source"), ("webdataset", "source"), ("parquet", "source"), ("webdataset", 3), ("parquet", 7)],
 )
-def test_the_same_answers_are_the_same_bytes(answered: Path, form: str, size: int | str) -> None:
+def test_the_same_answers_make_the_same_bytes(answered: Path, form: str, size: int | str) -> None:
     output: dict[str, Any] = {"format": form, "samples_per_shard": size, "holdout": {"fraction": 0.2}}
     data = pipeline_data(answered)
     alone, _ = build(data | {"output": {"path": str(answered / "out"), **output}}, LocalPool(seed=5))
@@ -83,7 +85,7 @@ def test_after_pruning_the_newest_revision_is_still_found(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("form", ["sidecar", "webdataset", "parquet"])
-def test_a_build_has_no_signature_of_a_url(tmp_path: Path, form: str) -> None:
+def test_a_build_has_no_signatures_of_urls(tmp_path: Path, form: str) -> None:
     data = pipeline_data(tmp_path)
     data["output"] |= {"format": form, "card": {"license": "cc0", "source": "https://x.test/?token=SECRET9"}}
     url = "https://b.s3.test/a.jpg?X-Amz-Date=1&X-Amz-Signature=SECRET9"
@@ -111,20 +113,20 @@ def test_a_build_has_no_signature_of_a_url(tmp_path: Path, form: str) -> None:
         ({}, "folder", "parquet"),
         ({"samples_per_shard": 5}, "parquet", "parquet"),
         ({"samples_per_shard": 5, "format": "webdataset"}, "webdataset", "webdataset"),
-        ({"samples_per_shard": 5}, "webdataset", "auto, which is sidecar for a source of tars"),
-        ({"samples_per_shard": 5, "format": "sidecar"}, "folder", "sidecar, a row for each sample of a source tar"),
+        ({"samples_per_shard": 5}, "webdataset", "auto \\(sidecar for a source of tars\\)"),
+        ({"samples_per_shard": 5, "format": "sidecar"}, "folder", "sidecar \\(one row for each sample"),
     ],
 )
-def test_the_format_and_which_cannot_be_cut(tmp_path: Path, output: dict[str, Any], kind: str, found: str) -> None:
+def test_the_format_and_its_valid_shard_sizes(tmp_path: Path, output: dict[str, Any], kind: str, found: str) -> None:
     pipeline = config.validate(pipeline_data(tmp_path, output={"path": "out", **output}))
     if " " not in found:
-        assert format_of(pipeline, kind) == found
+        assert output_format(pipeline.output, kind) == found
         return
     with pytest.raises(ConfigError, match=f"output.samples_per_shard is 5, but output.format is {found}"):
-        format_of(pipeline, kind)
+        output_format(pipeline.output, kind)
 
 
-def test_builds_from_before_there_was_a_choice_keep_their_names(tmp_path: Path) -> None:
+def test_unused_settings_keep_the_names_of_earlier_builds(tmp_path: Path) -> None:
     """Neither the default nor what is only said about the trainer makes an output be built again."""
     data = pipeline_data(tmp_path)
     write_source(tmp_path, shards=1)
@@ -149,7 +151,7 @@ class Nouns:
 
 @pytest.mark.parametrize("size", ["source", 3])
 @pytest.mark.parametrize("form", ["sidecar", "webdataset", "parquet"])
-def test_captions_that_fail_are_counted_and_named(
+def test_failed_captions_are_counted_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, size: int | str
 ) -> None:
     if form == "sidecar" and size != "source":
@@ -191,30 +193,67 @@ def test_captions_that_fail_are_counted_and_named(
     )
     shards = {shard["name"]: shard["counts"]["unparsed"] for shard in manifest["shards"]}
     assert all(shards[line["shard"]] for line in told if line["event"] == "caption_unparsed")
-    said = failures_in_words(manifest)
+    said = failure_warnings(manifest)
     assert len(said) == 2 and said[0].startswith(f"{len(unparsed)} caption") and "nouns failed on" in said[1]
 
 
-def test_captions_on_which_a_tokenizer_fails_are_logged_and_said() -> None:
+def test_captions_on_which_a_tokenizer_fails_are_logged_and_in_a_warning() -> None:
     failure = CaptionFailure(caption_id="k1/long/0", tokenizer="clip", error="ValueError: bad piece")
     shard = ShardEntry(
         name="00000", files=(), counts={"unparsed": 0}, splits={}, token_failures={"clip": 3}, failures=(failure,)
     )
     told: list[Any] = []
-    tell_failures(shard, lambda event, level="info", **fields: told.append((event, level, fields)))
+    log_failures(shard, lambda event, level="info", **fields: told.append((event, level, fields)))
     where = {"shard": "00000", "key": "k1", "caption_id": "k1/long/0"}
     assert told == [
         ("token_ids_failed", "warning", {"tokenizer": "clip", **where, "detail": "ValueError: bad piece"}),
         ("failures_not_named", "warning", {"shard": "00000", "count": 2}),
     ]
-    (said,) = failures_in_words({"counts": {}, "token_failures": {"clip": 3}})
+    (said,) = failure_warnings({"counts": {}, "token_failures": {"clip": 3}})
     assert said.startswith("output.token_ids: clip failed on texts of 3 captions")
 
 
-def test_more_failures_than_a_shard_names() -> None:
+def test_failures_beyond_the_logged_ones_are_counted() -> None:
     failures = tuple(CaptionFailure(caption_id=f"k{n}/raw/0", error="E") for n in range(entry.NAMED))
     counts = {"unparsed": entry.NAMED + 5}
     shard = ShardEntry(name="00000", files=(), counts=counts, splits={}, failures=failures)
     told: list[Any] = []
-    tell_failures(shard, lambda event, level="info", **fields: told.append((event, fields)))
+    log_failures(shard, lambda event, level="info", **fields: told.append((event, fields)))
     assert len(told) == entry.NAMED + 1 and told[-1] == ("failures_not_named", {"shard": "00000", "count": 5})
+
+
+# too few shards for a trainer
+
+
+def manifest_of(samples: list[int], form: str = "webdataset") -> dict[str, Any]:
+    shards = [{"splits": {"train": count, "val": 1}} for count in samples]
+    return {"format": form, "splits": {"train": sum(samples), "val": len(samples)}, "shards": shards}
+
+
+def test_no_warning_with_enough_shards_or_without_a_trainer() -> None:
+    assert too_few_shards(manifest_of([5]), None) is None
+    assert too_few_shards(manifest_of([5] * 8), Trainer(gpus=2, workers=4)) is None
+
+
+def test_a_shard_without_samples_does_not_count() -> None:
+    warning = too_few_shards(manifest_of([5] * 7 + [0]), Trainer(gpus=2, workers=4))
+    assert warning and warning.startswith("7 train shards are fewer than the trainer's 8 readers (2 GPUs x 4 workers)")
+
+
+@pytest.mark.parametrize(("shards", "gpus", "workers"), [(3, 2, 4), (576, 32, 48), (1, 7, 3)])
+def test_the_advice_makes_enough_shards(shards: int, gpus: int, workers: int) -> None:
+    samples = 4901 * shards
+    warning = too_few_shards(manifest_of([4901] * shards), Trainer(gpus=gpus, workers=workers))
+    assert warning
+    size = re.search(r"output\.samples_per_shard=(\d+)", warning)
+    assert size and -(-samples // int(size[1])) >= gpus * workers
+
+
+def test_with_too_few_samples_the_advice_is_fewer_workers() -> None:
+    warning = too_few_shards(manifest_of([5, 5]), Trainer(gpus=8, workers=4))
+    assert warning and "only 10 train samples: use fewer workers" in warning
+
+
+def test_for_a_sidecar_the_advice_also_changes_the_format() -> None:
+    warning = too_few_shards(manifest_of([500, 500], "sidecar"), Trainer(gpus=8, workers=4))
+    assert warning and "output.samples_per_shard=31 and output.format=webdataset" in warning

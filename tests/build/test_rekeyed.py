@@ -9,7 +9,7 @@ from local_pool import build
 from samples import jpeg, sample, write_tar
 from small_output import answer_all, pipeline_data
 
-from recaption.build.rekeyed import changed_keys, words
+from recaption.build.rekeyed import changed_keys, warning
 from recaption.build.shard import KeyTable
 
 
@@ -22,7 +22,7 @@ def tars(folder: Path, names: dict[str, list[str]]) -> list[KeyTable]:
 
 
 @pytest.mark.parametrize("size", ["source", 2])
-def test_keys_that_change_are_counted(tmp_path: Path, size: int | str) -> None:
+def test_changed_keys_are_counted(tmp_path: Path, size: int | str) -> None:
     output = {"path": str(tmp_path / "out"), "format": "webdataset", "samples_per_shard": size}
     data = pipeline_data(tmp_path, output=output)
     indexes = tars(tmp_path, {"a": ["x/0", "x/1", "plain"], "b": ["x/2"]})
@@ -40,7 +40,7 @@ def test_keys_that_change_are_counted(tmp_path: Path, size: int | str) -> None:
     assert changed_keys(output["path"], indexes) == ("", 0, 0), "a broken build is no reason to stop"
 
 
-def test_of_equal_images_one_that_goes_has_no_other_key(tmp_path: Path) -> None:
+def test_a_removed_one_of_equal_images_has_no_changed_key(tmp_path: Path) -> None:
     data = pipeline_data(tmp_path)
     write = lambda keys: write_tar(tmp_path / "source" / "a.tar", [sample(key, jpeg(1)) for key in keys])  # noqa: E731
     for keys, changed in ((["k", "l", "m"], 0), (["k", "m"], 0), (["k", "x", "y"], 1)):
@@ -51,8 +51,8 @@ def test_of_equal_images_one_that_goes_has_no_other_key(tmp_path: Path) -> None:
         build(data)
 
 
-def test_what_is_said() -> None:
-    assert words("b", 4, 0, "source") is None
-    said = words("b", 4000, 1200, "source") or ""
-    assert said.startswith("1,200 of 4,000 images that build b has are in the source under other keys now: keys follow")
-    assert "the path of each has changed" in (words("b", 4000, 1200, "path") or "")
+def test_the_warning_has_the_counts_and_the_reason() -> None:
+    assert warning("b", 4, 0, "source") is None
+    text = warning("b", 4000, 1200, "source") or ""
+    assert text.startswith("1,200 of 4,000 images of build b have other keys in the source now: keys come from")
+    assert "the path of each has changed" in (warning("b", 4000, 1200, "path") or "")

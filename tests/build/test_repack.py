@@ -55,7 +55,9 @@ def cuts(counts: list[int], size: int) -> list[list[tuple[int, int, int | None]]
         ([0, 1], 3, [[(0, 0, None), (1, 0, None)]]),
     ],
 )
-def test_cuts(counts: list[int], size: int, expected: list[list[tuple[int, int, int | None]]]) -> None:
+def test_cuts_have_the_expected_segments(
+    counts: list[int], size: int, expected: list[list[tuple[int, int, int | None]]]
+) -> None:
     assert cuts(counts, size) == expected
 
 
@@ -78,7 +80,7 @@ def test_every_sample_is_in_one_shard_and_all_but_the_last_are_full() -> None:
         assert full[-1] > 0 or not sum(counts)
 
 
-def test_what_a_shard_rests_on_is_in_its_inputs() -> None:
+def test_the_inputs_of_a_shard_identify_its_sources() -> None:
     made = cut(surveys([7, 7]), 3)
     assert len({packing.inputs for packing in made}) == len(made)
     changed = surveys([7, 7])
@@ -132,7 +134,7 @@ def keys(tar: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("form", ["webdataset", "parquet"])
-def test_equal_shards_hold_what_the_sources_shards_hold(answered: Path, form: str) -> None:
+def test_equal_shards_have_the_contents_of_the_source_shards(answered: Path, form: str) -> None:
     options: dict[str, Any] = {"form": form, "holdout": {"fraction": 0.2}}
     excluded = [hashlib.sha256(jpeg(i)).hexdigest() for i in (8, 200)]
     whole, _ = build(data_of(answered, "source", **options), excluded=excluded)
@@ -174,7 +176,7 @@ def test_equal_shards_hold_what_the_sources_shards_hold(answered: Path, form: st
     assert "answer" in {problem.kind for problem in validate_output(str(equal))}
 
 
-def test_nothing_changed_is_seen_without_counting_and_a_change_makes_a_revision(tmp_path: Path) -> None:
+def test_without_changes_nothing_is_counted_and_a_change_makes_a_revision(tmp_path: Path) -> None:
     write_tar(tmp_path / "source" / "0.tar", [sample(f"a{i}", jpeg(i)) for i in range(5)])
     write_tar(tmp_path / "source" / "1.tar", [sample(f"b{i}", jpeg(50 + i)) for i in range(5)])
     data = data_of(tmp_path, 4)
@@ -191,7 +193,7 @@ def test_nothing_changed_is_seen_without_counting_and_a_change_makes_a_revision(
     assert build(data) == (second, False)
 
 
-def test_a_build_that_was_stopped_goes_on_where_it_was(answered: Path) -> None:
+def test_a_stopped_build_is_resumed(answered: Path) -> None:
     data = data_of(answered, 5, holdout={"fraction": 0.3})
     expected = build(data_of(answered, 5, holdout={"fraction": 0.3}, sampling={"k": 3}))[0]
     stops = iter([False] * 9 + [True])  # surveys of five shards, the keys, three of the dataset shards
@@ -216,7 +218,9 @@ def files(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in found}
 
 
-def test_killed_at_any_write_it_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_killed_at_any_write_is_resumed_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
     for shard in range(2):
         rows = [sample(f"k{shard}{i}", jpeg(10 * shard + i) if i else b"<html>") for i in range(5)]
@@ -242,7 +246,7 @@ def test_killed_at_any_write_it_ends_as_if_it_had_not_been(tmp_path: Path, monke
         assert (tmp_path / "out" / "dataset" / "manifest.json").exists()
 
 
-def test_what_is_found_broken_when_written_leaves_its_shard_short(tmp_path: Path) -> None:
+def test_images_found_broken_on_writing_make_their_shard_shorter(tmp_path: Path) -> None:
     for shard in range(2):
         rows = [sample(f"k{shard}{i}", jpeg(10 * shard + i)) for i in range(5)]
         write_tar(tmp_path / "source" / f"{shard}.tar", rows)
@@ -260,7 +264,7 @@ def test_what_is_found_broken_when_written_leaves_its_shard_short(tmp_path: Path
     ]
 
 
-def test_a_key_in_two_source_shards_is_told_with_their_names(tmp_path: Path) -> None:
+def test_a_key_in_two_source_shards_is_an_error_with_their_names(tmp_path: Path) -> None:
     for shard, names in enumerate((["a", "b"], ["c", "b"])):
         write_tar(tmp_path / "source" / f"{shard}.tar", [sample(k, jpeg(10 * shard + i)) for i, k in enumerate(names)])
     data = data_of(tmp_path, 4)
@@ -271,7 +275,7 @@ def test_a_key_in_two_source_shards_is_told_with_their_names(tmp_path: Path) -> 
     assert "pack" not in pool.ran
 
 
-def test_a_source_that_changes_between_counting_and_writing_is_noticed(tmp_path: Path) -> None:
+def test_a_source_that_changes_between_counting_and_writing_is_an_error(tmp_path: Path) -> None:
     rows = [sample(f"k{i}", jpeg(i)) for i in range(4)]
     write_tar(tmp_path / "source" / "0.tar", rows)
     data = data_of(tmp_path, 3)

@@ -16,9 +16,7 @@ from recaption.prompt import Prompt
 from recaption.source import open_source
 
 
-def test_answers_are_found_with_one_fill_in_of_the_prompt_per_image(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prompt_is_filled_in_once_per_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "prompts").mkdir()
     prompt = tmp_path / "prompts" / "about.md"
     prompt.write_text("---\nid: about\nversion: 1\ngranularity: long\n---\nAbout {{ title }}.\n")

@@ -1,4 +1,4 @@
-"""Commands that look into an output."""
+"""Commands that show an output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recaption.io.store import open_store
 GOLDEN = Path(__file__).parent.parent / "golden" / "output"
 
 
-def test_inspect_prints_a_first_look_or_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_prints_an_overview_or_a_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     shutil.copytree(GOLDEN, out, symlinks=True)
     assert main(["inspect", str(out)]) == 0
@@ -35,7 +35,7 @@ def test_inspect_prints_a_first_look_or_an_answer(tmp_path: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("words", [["SELECT 1 AS n", "--format", "csv"], ["--format", "csv", "SELECT 1 AS n"]])
-def test_sql_may_come_before_options_or_behind(
+def test_sql_can_be_before_or_after_options(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "index").mkdir()
@@ -46,7 +46,7 @@ def test_sql_may_come_before_options_or_behind(
 
 
 @pytest.mark.parametrize("state", ["running", "failed", "interrupted", "done"])
-def test_status_succeeds_whatever_the_run_did(state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_succeeds_for_a_failed_run(state: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = {"run": "run-000001", "command": "run", "state": state, "error": "boom", "models": {}}
     open_store(str(tmp_path)).put("metrics/progress.json", orjson.dumps(report))
     assert main(["status", str(tmp_path)]) == 0

@@ -81,7 +81,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         ),
     ],
 )
-def test_usage_errors_are_one_line_with_what_is_meant_or_allowed(
+def test_usage_errors_are_one_line_with_a_suggestion_or_the_allowed_values(
     words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
@@ -158,7 +158,7 @@ def test_wrong_input_is_one_message_and_exit_code_2(
     assert "Traceback" not in out + err
 
 
-def test_a_defect_is_a_traceback_with_an_exit_code_and_a_summary(
+def test_a_bug_is_a_traceback_with_an_exit_code_and_a_summary(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*args: object, **options: object) -> None:

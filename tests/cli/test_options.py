@@ -23,11 +23,11 @@ def test_a_price_is_a_number(value: str, capsys: pytest.CaptureFixture[str]) -> 
     assert "is not a price in dollars" in capsys.readouterr()[1]
 
 
-def test_a_pipeline_file_for_the_prompts_has_to_be_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_pipeline_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "out", "key", "--pipeline", "/nowhere.yaml"]) == 2
     assert "there is no file '/nowhere.yaml'" in capsys.readouterr()[1]
 
 
 @pytest.mark.parametrize("options", [["--metrics-port", "0"], ["--metrics-port", "70000"], ["--quiet", "--json"]])
-def test_how_a_run_is_watched_is_checked(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_for_displays_and_metrics_are_checked(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "column", *options]) == 2

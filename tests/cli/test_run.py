@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "output"
     ("error", "code", "word"),
     [(EngineDead("CUDA out of memory [bold]"), 3, "error: "), (Interrupted("stopped"), 75, "interrupted: ")],
 )
-def test_what_ends_a_run_is_said_and_coded(
+def test_the_error_of_a_run_is_printed_and_decides_the_exit_code(
     error: Exception,
     code: int,
     word: str,
@@ -62,7 +62,7 @@ def test_a_price_is_in_dollars(value: str, price: float, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("share", "code"), [(0.0, 0), (0.9, 1)])
-def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
+def test_a_retry_prints_its_result_and_has_the_exit_code_of_a_run(
     share: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from recaption.run.retry_rejects import RetryResult
@@ -82,13 +82,19 @@ def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
     def retry_rejects(out: str, reasons: list[str], display: object, **options: Any) -> RetryResult:
         seen.update(options, out=out, reasons=reasons)
         pipeline, _ = config.load("column")
-        there = Counter(refusal=6)
-        return RetryResult(outcome=outcome, pipeline=pipeline, asked=6, answered=4, reasons=tuple(reasons), there=there)
+        return RetryResult(
+            outcome=outcome,
+            pipeline=pipeline,
+            retried=6,
+            answered=4,
+            reasons=tuple(reasons),
+            before=Counter(refusal=6),
+        )
 
     monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", retry_rejects)
     assert main(["retry", "out/x", "--reason", "refusal", "--reason", "poison", "--takeover"]) == code
     asked = {"out": "out/x", "reasons": ["refusal", "poison"], "takeover": True, "limit": None, "path": None}
-    assert seen == asked | {"beside": ()}
+    assert seen == asked | {"listeners": ()}
     out, err = capsys.readouterr()
     assert "retried 6 rejects, of which 4 have an answer now" in out and "long: asked 6" in out
     assert ("max_reject_share" in err) == bool(code)
@@ -104,19 +110,19 @@ def test_a_retry_says_what_came_of_it_and_ends_like_a_run(
     )
 
 
-def test_a_retry_of_nothing_is_no_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_retry_without_rejects_succeeds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from recaption.run.retry_rejects import RetryResult
 
     pipeline, _ = config.load("column")
     nothing = RetryResult(
-        outcome=None, pipeline=pipeline, asked=0, answered=0, reasons=("poison",), there=Counter(refusal=6)
+        outcome=None, pipeline=pipeline, retried=0, answered=0, reasons=("poison",), before=Counter(refusal=6)
     )
     monkeypatch.setattr("recaption.run.retry_rejects.retry_rejects", lambda *arguments, **options: nothing)
     assert main(["retry", "out/x", "--reason", "poison"]) == 0
-    assert capsys.readouterr()[0] == "Nothing to do: nothing is rejected for poison. Rejected are: refusal 6\n"
+    assert capsys.readouterr()[0] == "Nothing to do: there are no rejects for poison. Rejects by reason: refusal 6\n"
 
 
-def test_build_prunes_and_says_what_was_removed_and_what_is_not_well(
+def test_build_prunes_and_prints_what_was_removed_and_warnings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
@@ -151,7 +157,7 @@ def test_build_prunes_and_says_what_was_removed_and_what_is_not_well(
     assert main(["run", "column", "--prune"]) == 2
 
 
-def test_a_port_for_metrics_that_is_taken_ends_it_before_anything_begins(
+def test_a_metrics_port_in_use_ends_a_run_before_it_starts(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("recaption.run.run", lambda *_, **__: pytest.fail("it began"))

@@ -16,7 +16,9 @@ from recaption.demo.shards import ensure_scenes
 ROOT = Path(__file__).parent.parent.parent
 
 
-def test_init_copies_what_ships_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_init_copies_the_shipped_files_and_overwrites_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     target = tmp_path / "mine"
     assert main(["init", str(target)]) == 0
     assert "recaption run" in capsys.readouterr()[0]
@@ -31,7 +33,7 @@ def printed_commands(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.startswith("  ")]
 
 
-def test_init_prints_commands_for_the_folder_that_it_made(
+def test_init_prints_commands_for_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -42,7 +44,7 @@ def test_init_prints_commands_for_the_folder_that_it_made(
 
 
 @pytest.mark.slow
-def test_what_init_prints_works_from_there_and_from_inside(
+def test_the_commands_that_init_prints_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -59,7 +61,7 @@ def test_what_init_prints_works_from_there_and_from_inside(
         assert (folder / "out" / "demo" / "dataset").exists()
 
 
-def test_scenes_are_rendered_for_the_demo_and_for_nothing_else(tmp_path: Path) -> None:
+def test_scenes_are_rendered_only_for_the_demo(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     ensure_scenes(f"{tmp_path}/mine/{{00000..00003}}.tar")
     ensure_scenes("s3://bucket/demo-scenes/{00000..00003}.tar")

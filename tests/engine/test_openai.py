@@ -40,6 +40,7 @@ from recaption.engine.chat_server import (
     LONGEST_BACKOFF,
     LONGEST_RETRY_AFTER,
     PATIENCE,
+    TIMEOUTS,
     Key,
     backoff,
     error_status,
@@ -47,7 +48,15 @@ from recaption.engine.chat_server import (
 )
 from recaption.engine.openai import OpenAIEngine, data_url, read
 from recaption.engine.openai_settings import OpenAISettings
-from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RecaptionError, RequestError
+from recaption.errors import (
+    ConfigError,
+    EngineDead,
+    ImageError,
+    Interrupted,
+    RecaptionError,
+    RequestError,
+    RequestTimeout,
+)
 from recaption.generate.plan import make_plan
 from recaption.types import Sampling
 
@@ -624,10 +633,45 @@ def test_the_first_request_of_an_engine_may_fail_alone(server: Server, trouble: 
     server.chat = chat
     found = ask(spec(server, attempts=2, timeout=0.5), question(max_tokens=33))
     said = "no answer within 0.5 s" if trouble == "silent" else "status 500"
-    assert isinstance(found[0], RequestError)
+    assert type(found[0]) is (RequestTimeout if trouble == "silent" else RequestError)
     assert re.search(rf"answers other requests, but not this one: {said}.*tried 2 times", str(found[0]))
     assert [asked.body["max_tokens"] for asked in server.asked] == [33] * 3
     assert server.asked[-1].prompt == "Describe this image."
+
+
+def test_a_request_without_an_answer_is_given_up_after_three_timeouts_while_others_are_answered(server: Server) -> None:
+    server.chat = lambda n, asked: server.hang() if asked.prompt == "bad" else Response(content=answer())
+
+    async def run() -> None:
+        async def sleep(seconds: float) -> None:
+            assert isinstance(await engine.generate(question("good")), Completion), "other requests continue"
+
+        engine = OpenAIEngine(spec(server, attempts=10, timeout=0.5, concurrency=2), sleep=sleep)
+        await engine.start()
+        with pytest.raises(RequestTimeout, match=r"but not this one: no answer within 0.5 s \(tried 3 times\)"):
+            await engine.generate(question("bad"))
+        await engine.stop()
+
+    asyncio.run(run())
+    assert Counter(asked.prompt for asked in server.asked) == {"bad": TIMEOUTS, "good": TIMEOUTS - 1}
+
+
+def test_a_request_without_an_answer_is_given_up_after_three_timeouts_if_the_server_answers_a_stand_in(
+    server: Server,
+) -> None:
+    stand_in = "Describe this image."
+    server.chat = lambda n, asked: Response(content=answer()) if asked.prompt == stand_in else server.hang()
+    (found,) = ask(spec(server, attempts=10, timeout=0.5), question("bad"))
+    assert isinstance(found, RequestTimeout)
+    assert [asked.prompt for asked in server.asked] == ["bad"] * TIMEOUTS + [stand_in]
+
+
+def test_a_server_that_is_silent_for_a_while_gets_all_attempts(server: Server) -> None:
+    silent = TIMEOUTS + 2  # three timeouts of the request, its stand-in, and one more
+    server.chat = lambda n, asked: server.hang() if n < silent else Response(content=answer())
+    (found,) = ask(spec(server, attempts=6, timeout=0.5), question("late"))
+    assert isinstance(found, Completion)
+    assert [asked.prompt for asked in server.asked] == [*["late"] * 3, "Describe this image.", *["late"] * 2]
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])

@@ -46,7 +46,7 @@ def test_draws_follow_the_softmax() -> None:
     assert (cooler - (2 * LOGITS).softmax(-1)).abs().max() < 0.03
 
 
-def test_cuts() -> None:
+def test_cuts_have_the_expected_segments() -> None:
     assert set(picks([row(temperature=2.0, top_k=1)], 50)[0]) == {3}
     assert set(picks([row(temperature=2.0, top_k=2)], 200)[0]) == {2, 3}
     assert set(picks([row(temperature=1.0, top_p=0.5)], 50)[0]) == {3}  # the likeliest alone has 0.63

@@ -104,7 +104,7 @@ def stored(spec: ActorSpec, name: str) -> list[int]:
     return sorted(rows)
 
 
-def test_a_chunk_is_answered_within_the_bounds(spec: ActorSpec) -> None:
+def test_a_chunk_is_answered_within_the_limits_of_the_engine(spec: ActorSpec) -> None:
     engine = Engine()
 
     async def work() -> None:
@@ -122,7 +122,7 @@ def test_a_chunk_is_answered_within_the_bounds(spec: ActorSpec) -> None:
     assert chunk_of(spec) == ()
 
 
-def test_an_engine_without_renderers_is_not_asked_about_what_cannot_be_decoded(spec: ActorSpec, tmp_path: Path) -> None:
+def test_an_engine_without_renderers_gets_no_undecodable_images(spec: ActorSpec, tmp_path: Path) -> None:
     """Such an engine may send a file on as it is: the answer would be paid for, and the build would not take it."""
     write_tar(tmp_path / "other" / "a.tar", [sample("a", jpeg(1)), sample("b", damaged_png()), sample("c", jpeg(2))])
     spec = replace(spec, source=open_source(config.Source(path=f"{tmp_path}/other/*.tar")))
@@ -143,7 +143,7 @@ def test_an_engine_without_renderers_is_not_asked_about_what_cannot_be_decoded(s
     assert engine.asked == 4 and chunk_of(spec) == ()
 
 
-def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec: ActorSpec) -> None:
+def test_answers_from_before_a_crash_are_stored_and_not_requested_again(spec: ActorSpec) -> None:
     (chunk,) = chunk_of(spec)
     first, second = Engine(fail_at=200), Engine()
 
@@ -164,7 +164,7 @@ def test_what_was_answered_before_an_engine_died_is_put_and_not_asked_again(spec
     assert 300 <= first.asked + second.asked <= 300 + 2 * Engine.capacity
 
 
-def test_a_drain_stops_intake_and_keeps_what_was_paid_for(spec: ActorSpec) -> None:
+def test_a_drain_takes_no_more_images_and_stores_finished_answers(spec: ActorSpec) -> None:
     engine = Engine()
 
     async def work() -> None:
@@ -183,7 +183,7 @@ def test_a_drain_stops_intake_and_keeps_what_was_paid_for(spec: ActorSpec) -> No
     assert len(stored(spec, "long")) + len(stored(spec, "short")) == engine.asked
 
 
-def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
+def test_a_chunk_is_done_once_its_parts_are_stored_in_a_slow_store_too(
     spec: ActorSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The regular flush is cut off when a chunk ends; what it had taken must not be lost or come late."""
@@ -206,7 +206,7 @@ def test_a_chunk_is_done_when_its_parts_lie_however_slow_the_store(
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
 
 
-def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
+def test_a_failed_put_raises_and_its_answers_stay_for_the_next_one(
     spec: ActorSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, failures = parts.put_part, iter([True])
@@ -230,7 +230,7 @@ def test_a_put_that_fails_is_said_and_its_answers_stay_for_the_next(
     assert len(stored(spec, "long")) >= 64, "the batch whose put failed was put by the last flush"
 
 
-def test_a_broken_engine_is_dead_and_a_wrong_setting_is_the_users(spec: ActorSpec) -> None:
+def test_an_engine_that_fails_to_start_is_dead_and_a_wrong_setting_is_a_user_error(spec: ActorSpec) -> None:
     class Broken(Engine):
         async def start(self) -> None:
             raise RuntimeError("CUDA driver version is insufficient")
@@ -245,7 +245,7 @@ def test_a_broken_engine_is_dead_and_a_wrong_setting_is_the_users(spec: ActorSpe
 
 
 @pytest.mark.parametrize(("capacity", "questions"), [(8, 2), (8, 3), (7, 2), (2, 3), (1, 2)])
-def test_no_more_is_in_flight_than_the_engine_wants_but_one_image_always_is(
+def test_requests_in_flight_are_bounded_by_the_capacity_but_one_image_always_fits(
     spec: ActorSpec, capacity: int, questions: int
 ) -> None:
     engine = Engine()
@@ -279,7 +279,7 @@ class DiesAtOnce(Engine):
         raise EngineDead("signal 11")
 
 
-def test_only_what_was_in_the_engine_when_it_died_is_suspect(spec: ActorSpec) -> None:
+def test_only_images_in_flight_during_a_crash_are_suspects(spec: ActorSpec) -> None:
     async def work() -> None:
         engine = DiesAtOnce()
         host = EngineHost(spec, engine)
@@ -303,7 +303,7 @@ def test_only_what_was_in_the_engine_when_it_died_is_suspect(spec: ActorSpec) ->
 # giving back and draining
 
 
-def test_what_is_given_back_in_the_middle_is_not_asked_and_the_rest_is(spec: ActorSpec) -> None:
+def test_rows_that_are_given_back_are_not_requested_and_the_others_are(spec: ActorSpec) -> None:
     engine = Engine()
 
     async def work() -> None:
@@ -328,7 +328,7 @@ def test_what_is_given_back_in_the_middle_is_not_asked_and_the_rest_is(spec: Act
     assert engine.asked == 300
 
 
-def test_all_that_has_not_begun_may_be_given_back_one_request_after_another(spec: ActorSpec) -> None:
+def test_all_queued_rows_can_be_given_back_one_by_one(spec: ActorSpec) -> None:
     class Waits(Engine):
         async def generate(self, work: Request | Rendered) -> Completion:
             self.asked += 1
@@ -371,7 +371,7 @@ class Hangs(Engine):
         return await super().generate(work)
 
 
-def test_a_drain_waits_no_longer_than_it_may_and_takes_nothing_in(spec: ActorSpec) -> None:
+def test_a_drain_respects_its_deadline_and_takes_no_more_images(spec: ActorSpec) -> None:
     engine = Hangs(after=20)
 
     async def work() -> None:
@@ -404,7 +404,7 @@ def quick_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recaption.generate.actor.WINDOW", 0.01)
 
 
-def test_an_engine_that_makes_no_token_while_requests_run_is_dead(spec: ActorSpec, quick_watch: None) -> None:
+def test_an_engine_without_tokens_while_requests_are_in_flight_is_dead(spec: ActorSpec, quick_watch: None) -> None:
     async def work() -> None:
         host = EngineHost(replace(spec, hang_seconds=0.2), Hangs(after=20))
         await host.start()
@@ -443,7 +443,7 @@ def test_an_engine_that_bounds_its_requests_is_not_watched(
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def test_an_engine_that_makes_tokens_is_alive_however_slow(spec: ActorSpec, quick_watch: None) -> None:
+def test_a_slow_engine_that_makes_tokens_is_alive(spec: ActorSpec, quick_watch: None) -> None:
     class Slow(Hangs):
         looks = 0
 
@@ -483,7 +483,7 @@ def test_an_idle_engine_does_not_hang(spec: ActorSpec, quick_watch: None, monkey
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def test_a_replica_says_when_it_has_grown_too_large(
+def test_a_poll_reports_that_a_replica_uses_too_much_memory(
     spec: ActorSpec, quick_watch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 5
@@ -524,7 +524,7 @@ class Unreadable:
             yield image, unreadable if image.row in self.rows else data
 
 
-def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spec: ActorSpec) -> None:
+def test_an_unreadable_image_is_retried_later_and_finally_rejected(spec: ActorSpec) -> None:
     engine = Engine()
     spec = replace(spec, source=Unreadable(spec.source, {3, 70}))  # type: ignore[arg-type]
 
@@ -547,7 +547,7 @@ def test_what_cannot_be_read_is_tried_again_later_and_is_a_reject_in_the_end(spe
     assert chunk_of(spec) == ()
 
 
-def test_a_shard_that_is_gone_fails_its_chunk_and_no_other(spec: ActorSpec) -> None:
+def test_a_missing_shard_fails_only_its_own_chunks(spec: ActorSpec) -> None:
     class Gone(Unreadable):
         def read(self, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
             if images[0].row in self.rows:
@@ -570,7 +570,7 @@ def test_a_shard_that_is_gone_fails_its_chunk_and_no_other(spec: ActorSpec) -> N
     assert stored(spec, "long") == [*range(50), *range(100, 150)]
 
 
-def test_a_shard_that_changed_since_it_was_listed_is_not_asked_about(spec: ActorSpec) -> None:
+def test_a_shard_that_changed_after_its_listing_is_not_processed(spec: ActorSpec) -> None:
     async def work() -> None:
         host = EngineHost(spec, Engine())
         await host.start()
@@ -676,7 +676,7 @@ def test_images_are_rendered_beside_the_engine_with_all_their_prompts(
     assert len(set(engine.inputs)) == 300
 
 
-def test_an_engine_whose_renderers_are_switched_off_takes_requests(spec: ActorSpec, workers: type[InProcess]) -> None:
+def test_an_engine_with_renderers_turned_off_takes_requests(spec: ActorSpec, workers: type[InProcess]) -> None:
     class Both(Engine):
         def renderer(self) -> RendererSpec:  # type: ignore[override]
             raise AssertionError("not to be asked for")
@@ -692,7 +692,7 @@ def test_an_engine_whose_renderers_are_switched_off_takes_requests(spec: ActorSp
     assert stored(spec, "long") == list(range(5))
 
 
-def test_an_image_that_cannot_be_rendered_is_a_reject_and_costs_the_engine_nothing(
+def test_an_image_that_cannot_be_rendered_is_rejected_without_a_request(
     spec: ActorSpec, workers: type[InProcess]
 ) -> None:
     (chunk,) = chunk_of(spec)
@@ -711,7 +711,7 @@ def test_an_image_that_cannot_be_rendered_is_a_reject_and_costs_the_engine_nothi
     assert chunk_of(spec) == ()
 
 
-def test_a_request_that_cannot_be_rendered_is_a_reject_after_its_attempts(
+def test_a_request_that_cannot_be_rendered_is_rejected_after_its_attempts(
     spec: ActorSpec, workers: type[InProcess], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Renderer, request: Request) -> Rendered:
@@ -749,7 +749,7 @@ def test_later_attempts_are_rendered_again_with_fewer_pixels(spec: ActorSpec, wo
     assert [text.split()[-1] for text in engine.inputs] == ["1", "1", "0.5", "0.25"]
 
 
-def test_workers_that_are_lost_cost_no_answer(spec: ActorSpec, workers: type[InProcess]) -> None:
+def test_lost_workers_lose_no_answers(spec: ActorSpec, workers: type[InProcess]) -> None:
     lost = iter([3, 1, 5])
 
     async def work() -> None:
@@ -764,7 +764,7 @@ def test_workers_that_are_lost_cost_no_answer(spec: ActorSpec, workers: type[InP
     assert stored(spec, "long") == stored(spec, "short") == list(range(150))
 
 
-def test_when_no_renderer_starts_any_more_the_engine_is_given_up(spec: ActorSpec, workers: type[InProcess]) -> None:
+def test_without_a_renderer_that_starts_the_engine_is_dead(spec: ActorSpec, workers: type[InProcess]) -> None:
     recipe = Recipe()
     starts = iter([recipe])
 
@@ -783,7 +783,7 @@ def test_when_no_renderer_starts_any_more_the_engine_is_given_up(spec: ActorSpec
     asyncio.run(asyncio.wait_for(work(), 30))
 
 
-def test_what_keeps_renderers_from_starting_keeps_the_engine_from_it(spec: ActorSpec) -> None:
+def test_an_error_of_the_renderers_at_the_start_is_the_engines(spec: ActorSpec) -> None:
     class Wrong:
         def build(self) -> Renderer:
             raise ConfigError("max_pixels is too small")

@@ -26,13 +26,13 @@ class Run:
         self.breaker.observe(self.settled, self.degenerate, self.rejects)
 
 
-def test_a_run_that_goes_well_goes_on() -> None:
+def test_a_run_with_few_rejects_continues() -> None:
     run = Run()
     for _ in range(50):
         run.more(10, degenerate=5, refusal=5)
 
 
-def test_it_opens_once_a_full_window_has_too_many_rejects_and_says_of_what_kind() -> None:
+def test_a_full_window_with_too_many_rejects_opens_it_and_the_message_has_the_reasons() -> None:
     run = Run(rejects=0.3)
     run.more(99, undecodable=60, refusal=9)
     with pytest.raises(
@@ -43,14 +43,14 @@ def test_it_opens_once_a_full_window_has_too_many_rejects_and_says_of_what_kind(
     assert told.value.exit_code == 3
 
 
-def test_exactly_the_share_that_is_allowed_is_allowed() -> None:
+def test_exactly_the_allowed_share_is_allowed() -> None:
     run = Run(rejects=0.3, degenerate=0.2)
     run.more(100, degenerate=20, empty_answer=30)
     with pytest.raises(CircuitOpen):
         run.more(1, degenerate=1, empty_answer=1)
 
 
-def test_degenerate_answers_count_though_a_later_attempt_was_good() -> None:
+def test_degenerate_answers_count_if_a_later_attempt_was_good() -> None:
     run = Run(degenerate=0.2)
     with pytest.raises(
         CircuitOpen, match=r"21 of the last 100 answers and rejects were degenerate.*breaker\.degenerate = 0\.2"
@@ -58,7 +58,7 @@ def test_degenerate_answers_count_though_a_later_attempt_was_good() -> None:
         run.more(100, degenerate=21)
 
 
-def test_what_lies_before_the_window_is_forgotten() -> None:
+def test_results_before_the_window_do_not_count() -> None:
     run = Run(rejects=0.5)
     run.more(50, truncated=40)
     for _ in range(20):
@@ -69,7 +69,7 @@ def test_what_lies_before_the_window_is_forgotten() -> None:
         run.more(10, truncated=10)
 
 
-def test_a_long_good_beginning_does_not_hide_a_bad_end() -> None:
+def test_a_long_good_start_does_not_hide_a_bad_end() -> None:
     run = Run()
     run.more(1_000_000)
     run.more(50, truncated=50)
@@ -77,7 +77,7 @@ def test_a_long_good_beginning_does_not_hide_a_bad_end() -> None:
         run.more(51, truncated=51)
 
 
-def test_sums_that_stand_still_count_once() -> None:
+def test_unchanged_totals_count_once() -> None:
     run = Run()
     run.more(60, truncated=50)
     for _ in range(10):
@@ -87,9 +87,9 @@ def test_sums_that_stand_still_count_once() -> None:
         run.more(1, truncated=1)
 
 
-def test_a_run_that_is_shorter_than_the_window_is_not_judged() -> None:
+def test_a_run_shorter_than_the_window_is_not_stopped() -> None:
     Run().more(99, truncated=99)
 
 
-def test_a_share_of_one_switches_it_off() -> None:
+def test_a_share_of_one_disables_it() -> None:
     Run(rejects=1, degenerate=1).more(100, degenerate=100, refusal=100)

@@ -27,7 +27,7 @@ def opened(*missing: int, first: int = 0) -> ChunkState:
     return ChunkState(Assignment(id=1, actor=0, chunk=chunk), QUESTIONS, None)  # type: ignore[arg-type]
 
 
-def test_a_row_has_only_the_questions_that_it_misses() -> None:
+def test_a_row_has_only_its_missing_questions() -> None:
     state = opened(0b011, 0b110, first=256)
     assert {row: [q.id for q in questions] for row, questions in state.queued.items()} == {
         256: ["long"],

@@ -106,7 +106,7 @@ def chunk(*missing: int, first: int = 0) -> Chunk:
 
 
 @given(masks, masks, st.sets(st.integers(512, 523)))
-def test_some_rows_and_the_others_are_the_whole(long: int, short: int, rows: set[int]) -> None:
+def test_a_chunk_splits_into_some_rows_and_the_others(long: int, short: int, rows: set[int]) -> None:
     whole = chunk(long, short, first=512)
     some, others = whole.only(rows), whole.without(rows)
     assert some.requests + others.requests == whole.requests
@@ -117,14 +117,14 @@ def test_some_rows_and_the_others_are_the_whole(long: int, short: int, rows: set
 
 
 @given(masks, masks)
-def test_a_chunk_counts_what_it_asks(long: int, short: int) -> None:
+def test_a_chunk_counts_its_requests(long: int, short: int) -> None:
     whole = chunk(long, short, first=256)
-    asked = [(row, question) for row in whole.rows() for question in (0, 1) if whole.asks(row, question)]
+    asked = [(row, question) for row in whole.rows() for question in (0, 1) if whole.lacks(row, question)]
     assert len(asked) == whole.requests
     assert whole.rows() == sorted({row for row, _ in asked})
 
 
-def test_a_chunk_is_small_enough_for_the_driver_to_hold_very_many() -> None:
+def test_a_chunk_takes_little_memory() -> None:
     whole = chunk(2**256 - 1, 2**256 - 1)
     many = pickle.dumps([replace(whole, number=number) for number in range(1000)])
     assert len(many) / 1000 < 150
@@ -133,7 +133,7 @@ def test_a_chunk_is_small_enough_for_the_driver_to_hold_very_many() -> None:
 # listing
 
 
-def test_all_of_a_new_shard_is_missing_in_chunks_of_so_many_images(make_source: Callable[..., Path]) -> None:
+def test_a_new_shard_is_cut_into_chunks_and_all_of_it_is_missing(make_source: Callable[..., Path]) -> None:
     source = source_of(make_source(shards=1, per_shard=CHUNK_SIZE + 4))
     found = listed(LocalStore(make_source(shards=0).parent / "out"), source, question("long"), question("short"))
     assert [(c.number, c.first, len(c.rows()), c.requests) for c in found.chunks] == [
@@ -143,14 +143,14 @@ def test_all_of_a_new_shard_is_missing_in_chunks_of_so_many_images(make_source: 
     assert (found.images, found.usable, found.done) == (CHUNK_SIZE + 4, CHUNK_SIZE + 4, (0, 0))
 
 
-def test_what_is_stored_is_not_missing(store: LocalStore, source: Source) -> None:
+def test_stored_answers_are_not_missing(store: LocalStore, source: Source) -> None:
     long, short = question("long"), question("short")
     images = images_of(store, source)
     settle(store, long, images[:4])
     settle(store, short, images[2:3], reason="refusal")
     (found,) = listed(store, source, long, short).chunks
-    assert [row for row in range(10) if not found.asks(row, 0)] == [0, 1, 2, 3]
-    assert [row for row in range(10) if not found.asks(row, 1)] == [2]
+    assert [row for row in range(10) if not found.lacks(row, 0)] == [0, 1, 2, 3]
+    assert [row for row in range(10) if not found.lacks(row, 1)] == [2]
     assert listed(store, source, long, short).done == (4, 1)
 
 
@@ -165,13 +165,13 @@ def test_a_prompt_that_fails_for_every_image_is_listed_for_every_image(
     assert not listed(store, source, fails).chunks
 
 
-def test_a_limit_cuts_the_shard_off(store: LocalStore, source: Source) -> None:
+def test_a_limit_restricts_a_shard_to_its_first_images(store: LocalStore, source: Source) -> None:
     (shard,) = source.shards()
     found = list_shard(store, source, shard, [question()], frozenset(), limit=3)
     assert (found.images, [c.rows() for c in found.chunks]) == (3, [[0, 1, 2]])
 
 
-def test_excluded_images_are_not_asked_about(store: LocalStore, source: Source) -> None:
+def test_excluded_images_get_no_requests(store: LocalStore, source: Source) -> None:
     (shard,) = source.shards()
     excluded = frozenset({images_of(store, source)[3].sha256})
     found = list_shard(store, source, shard, [question()], excluded)
@@ -190,7 +190,7 @@ def twins(tmp_path: Path) -> Source:
     return source_of(tmp_path / "twins")
 
 
-def test_equal_images_are_asked_once(store: LocalStore, twins: Source) -> None:
+def test_equal_images_share_one_request(store: LocalStore, twins: Source) -> None:
     (found,) = listed(store, twins, question()).chunks
     assert found.rows() == [0, 1]
     settle(store, question(), images_of(store, twins)[:1])
@@ -199,7 +199,7 @@ def test_equal_images_are_asked_once(store: LocalStore, twins: Source) -> None:
     assert listed(store, twins, question()).done == (2,)
 
 
-def test_equal_images_are_asked_each_for_itself_where_the_pipeline_says_so(store: LocalStore, twins: Source) -> None:
+def test_without_deduplication_each_equal_image_has_a_request(store: LocalStore, twins: Source) -> None:
     each = question(dedupe=False)
     (found,) = listed(store, twins, each).chunks
     assert found.rows() == [0, 1, 2]
@@ -215,26 +215,26 @@ def test_equal_images_are_asked_each_for_itself_where_the_pipeline_says_so(store
 # narrowing
 
 
-def test_a_chunk_is_narrowed_to_what_nobody_has_put(store: LocalStore, source: Source) -> None:
+def test_a_recheck_returns_what_is_still_missing(store: LocalStore, source: Source) -> None:
     long, short = question("long"), question("short")
     (found,) = listed(store, source, long, short).chunks
     images = images_of(store, source)
     settle(store, long, images[:6])
     settle(store, short, images[4:], reason="repetition")
     left = recheck([long, short], job(store, source), found)[0]
-    assert [row for row in range(10) if left.asks(row, 0)] == [6, 7, 8, 9]
-    assert [row for row in range(10) if left.asks(row, 1)] == [0, 1, 2, 3]
+    assert [row for row in range(10) if left.lacks(row, 0)] == [6, 7, 8, 9]
+    assert [row for row in range(10) if left.lacks(row, 1)] == [0, 1, 2, 3]
     part = recheck([long, short], job(store, source), found.only([3, 5]))[0]
     assert (part.rows(), part.requests) == ([3], 1), "never more than was asked about"
 
 
-def test_nothing_is_left_of_a_chunk_that_is_all_there(store: LocalStore, source: Source) -> None:
+def test_a_recheck_of_a_complete_chunk_returns_nothing(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     settle(store, question(), images_of(store, source))
     assert recheck([question()], job(store, source), found)[0].requests == 0
 
 
-def test_a_shard_that_changed_since_is_not_narrowed(store: LocalStore, source: Source) -> None:
+def test_a_recheck_of_a_changed_shard_raises(store: LocalStore, source: Source) -> None:
     (found,) = listed(store, source, question()).chunks
     with pytest.raises(ShardError, match="changed while it was being read"):
         recheck([question()], job(store, source), replace(found, digest="other"))
@@ -244,7 +244,7 @@ def test_a_shard_that_changed_since_is_not_narrowed(store: LocalStore, source: S
 
 
 @pytest.mark.parametrize("compacted", [False, True])
-def test_rejects_of_the_reasons_asked_for_are_missing_again(store: LocalStore, source: Source, compacted: bool) -> None:
+def test_rejects_for_retried_reasons_are_missing(store: LocalStore, source: Source, compacted: bool) -> None:
     images = images_of(store, source)
     settle(store, question(), images[:4], reason="refusal")
     settle(store, question(), images[4:6], reason="poison", name="000000.000001-0001-0_0")
@@ -258,7 +258,7 @@ def test_rejects_of_the_reasons_asked_for_are_missing_again(store: LocalStore, s
     assert found.rows() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_reject_of_the_retry_itself_settles(store: LocalStore, source: Source) -> None:
+def test_a_reject_of_the_retry_itself_counts(store: LocalStore, source: Source) -> None:
     images = images_of(store, source)
     settle(store, question(), images, reason="refusal")
     retry_reasons = frozenset({"refusal"})
@@ -269,7 +269,7 @@ def test_a_reject_of_the_retry_itself_settles(store: LocalStore, source: Source)
     assert len(recheck([question()], job(store, source, 3, retry_reasons), found)[0].rows()) == 10
 
 
-def test_an_answer_that_a_retry_got_outdates_the_reject(store: LocalStore, source: Source) -> None:
+def test_an_answer_from_a_retry_replaces_the_reject(store: LocalStore, source: Source) -> None:
     images = images_of(store, source)
     settle(store, question(), images, reason="refusal")
     parts.compact(store, question(), images[0].shard)
@@ -298,3 +298,11 @@ def test_poison_is_rejected_for_each_question_that_is_missing(store: LocalStore,
         (6, "poison", "signal 11", "generate"),
         (7, "poison", "signal 11", "generate"),
     ]
+
+
+def test_a_chunk_lists_its_rows() -> None:
+    shard = SourceShard(id="s", number=0, path="s.tar")
+    chunk = Chunk(shard=shard, digest="d", number=1, first=256, missing=(0b101, 0b100))
+    assert chunk.rows() == [256, 258]
+    assert chunk.requests == 3
+    assert (chunk.lacks(256, 0), chunk.lacks(256, 1), chunk.lacks(258, 1)) == (True, False, True)

@@ -81,7 +81,7 @@ def of(events: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     return [event for event in events if event["event"] == name]
 
 
-def test_images_that_kill_engines_or_are_refused_are_named(make_source: Callable[..., Path], tmp_path: Path) -> None:
+def test_images_that_crash_engines_or_are_refused_are_logged(make_source: Callable[..., Path], tmp_path: Path) -> None:
     events = told(make_source(shards=2, per_shard=12), tmp_path / "out", lambda number: Moody())
     assert [(e["shard"], e["images"], e["usable"], e["to_ask"]) for e in of(events, "shard_listed")] == [
         ("00000", 12, 12, 12),
@@ -99,9 +99,7 @@ def test_images_that_kill_engines_or_are_refused_are_named(make_source: Callable
     assert sorted(e["shard"] for e in of(events, "shard_answered")) == ["00000", "00001"]
 
 
-def test_of_a_flood_of_rejects_some_are_named_and_all_are_counted(
-    make_source: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_of_many_rejects_some_are_logged_and_all_are_counted(make_source: Callable[..., Path], tmp_path: Path) -> None:
     events = told(make_source(shards=1, per_shard=150), tmp_path / "out", lambda number: Moody(refuses_all=True))
     named = of(events, "image_rejected")
     assert NAMED <= len(named) <= 150 and {e["reason"] for e in named} == {"refusal"}
@@ -117,7 +115,7 @@ class OneBloats(SimTransport):
 
 
 @pytest.mark.parametrize(("transport", "recycled"), [(SimTransport, []), (OneBloats, [0])])
-def test_all_is_answered_once_and_an_engine_that_uses_too_much_memory_is_replaced(
+def test_each_request_is_answered_once_and_an_engine_that_uses_too_much_memory_is_replaced(
     transport: type[SimTransport], recycled: list[int]
 ) -> None:
     found, progress = list[dict[str, Any]](), list[PassProgress]()

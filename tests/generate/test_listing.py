@@ -16,13 +16,13 @@ def shard(number: int) -> SourceShard:
     return SourceShard(id=f"{number:05d}", number=number, path=f"{number:05d}.tar")
 
 
-def test_all_come_in_order_and_then_it_ends() -> None:
+def test_shards_are_listed_in_order() -> None:
     shards = ShardNames(shard(n) for n in range(3 * AHEAD))
     assert [shards.take(30).number for _ in range(3 * AHEAD)] == list(range(3 * AHEAD))  # type: ignore[union-attr]
     assert not shards.ended and shards.take(30) is None and shards.ended and shards.take(0) is None
 
 
-def test_a_silent_source_is_not_waited_for() -> None:
+def test_a_silent_source_does_not_block() -> None:
     go = threading.Event()
 
     def silent() -> Iterator[SourceShard]:
@@ -37,7 +37,7 @@ def test_a_silent_source_is_not_waited_for() -> None:
     assert shards.take(30) == shard(1)
 
 
-def test_what_the_source_raises_is_raised() -> None:
+def test_errors_of_the_source_are_raised() -> None:
     def broken() -> Iterator[SourceShard]:
         yield shard(0)
         raise SourceError("source.path: nothing matches")

@@ -11,8 +11,8 @@ import pytest
 from recaption.errors import StoreError
 from recaption.generate.chunks import Chunk
 from recaption.generate.counters import Counters
-from recaption.generate.meter import Meter
 from recaption.generate.part_writer import FLUSH_COUNT, PartWriter
+from recaption.generate.utilisation import Meter
 from recaption.io.store import LocalStore
 from recaption.output import answers as parts
 from recaption.tasks.question import Question
@@ -78,7 +78,7 @@ def rows(store: LocalStore, question: Question) -> list[int]:
     return sorted(item.row for item in parts.finished(store, question, "00000").answers.values())
 
 
-def test_items_are_put_when_there_are_enough_of_them(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enough_items_are_stored_at_once(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     puts = Puts(monkeypatch)
 
     async def fill() -> None:
@@ -99,7 +99,7 @@ def test_items_are_put_when_there_are_enough_of_them(store: LocalStore, monkeypa
     assert [r.row for r in parts.finished(store, QUESTIONS[0], "00000").rejects.values()] == [99]
 
 
-def test_items_are_put_after_a_while_however_few(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_items_are_stored_after_a_while(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recaption.generate.part_writer.FLUSH_SECONDS", 0.001)
 
     async def fill() -> None:
@@ -113,13 +113,13 @@ def test_items_are_put_after_a_while_however_few(store: LocalStore, monkeypatch:
     asyncio.run(asyncio.wait_for(fill(), 20))
 
 
-def test_a_flush_of_nothing_puts_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_without_items_stores_nothing(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     puts = Puts(monkeypatch)
     asyncio.run(writer(store).flush())
     assert puts.calls == []
 
 
-def test_items_whose_put_failed_are_put_by_the_next_flush_in_order(
+def test_items_of_a_failed_put_are_stored_in_order_by_the_next_flush(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puts = Puts(monkeypatch)
@@ -138,7 +138,7 @@ def test_items_whose_put_failed_are_put_by_the_next_flush_in_order(
     assert [name for _, name, _, _ in puts.calls] == ["000003.000001-0000-7_9", "000003.000001-0001-7_9"], "fresh name"
 
 
-def test_items_count_once_the_store_has_them(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_are_counted_once_they_are_stored(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     puts = Puts(monkeypatch)
     puts.failures = 1
     of_chunk, of_actor = Counters(), Counters()
@@ -159,7 +159,7 @@ def test_items_count_once_the_store_has_them(store: LocalStore, monkeypatch: pyt
         assert counters.answers == {"long": 1} and counters.rejects.total() == 1
 
 
-def test_a_slow_store_does_not_stop_what_fills_the_writer(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_store_does_not_block_the_producer(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fill() -> None:
         loop, go, begun = asyncio.get_running_loop(), asyncio.Event(), []
         real = parts.put_part
@@ -182,7 +182,7 @@ def test_a_slow_store_does_not_stop_what_fills_the_writer(store: LocalStore, mon
     asyncio.run(asyncio.wait_for(fill(), 20))
 
 
-def test_a_flush_that_is_cut_off_is_waited_for_by_the_next(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_waits_for_a_cancelled_one(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fill() -> None:
         loop, go = asyncio.get_running_loop(), asyncio.Event()
         real = parts.put_part

@@ -53,7 +53,7 @@ def identity(data: dict[str, Any]) -> str:
         ("models.m.max_model_len", 1024),
     ],
 )
-def test_what_changes_the_answers_changes_the_fingerprint(data: dict[str, Any], path: str, value: Any) -> None:
+def test_settings_that_change_answers_change_the_fingerprint(data: dict[str, Any], path: str, value: Any) -> None:
     assert identity(changed(data, path, value)) != identity(data)
 
 
@@ -69,7 +69,7 @@ def test_what_changes_the_answers_changes_the_fingerprint(data: dict[str, Any], 
         ("name", "other"),
     ],
 )
-def test_provenance_is_not_identity(data: dict[str, Any], path: str, value: Any) -> None:
+def test_provenance_does_not_change_the_fingerprint(data: dict[str, Any], path: str, value: Any) -> None:
     assert identity(changed(data, path, value)) == identity(data)
 
 
@@ -78,18 +78,20 @@ def test_a_fingerprint_does_not_depend_on_the_order_of_its_parts() -> None:
     assert len(fingerprint({})) == 16
 
 
-def test_an_engine_that_is_not_installed_is_said_at_once(data: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_not_installed_is_an_error_of_the_plan(
+    data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'recaption\[vllm\]'"):
         make_plan(config.validate(changed(data, "models.m.engine", "vllm")))
 
 
-def test_an_engine_of_ones_own_that_is_not_there(data: dict[str, Any]) -> None:
+def test_a_missing_custom_engine_is_an_error(data: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="'no_such_module:Engine' cannot be imported"):
         make_plan(config.validate(changed(data, "models.m.engine", "no_such_module:Engine")))
 
 
-def test_a_column_that_is_read_must_be_there(data: dict[str, Any]) -> None:
+def test_a_missing_column_is_an_error(data: dict[str, Any]) -> None:
     data["models"] = {"m": {"engine": "column"}}
     data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
     with pytest.raises(ConfigError, match=r"no column 'recap'; it has .*caption.*title"):

@@ -12,8 +12,8 @@ from recaption.errors import ImageError
 from recaption.generate.chunk_state import ChunkState, QueuedImage
 from recaption.generate.chunks import list_shard
 from recaption.generate.engine_state import Assignment
-from recaption.generate.meter import Meter
 from recaption.generate.prefetch import Bound, Prefetcher
+from recaption.generate.utilisation import Meter
 from recaption.io.store import LocalStore
 from recaption.prompt import load
 from recaption.source import open_source

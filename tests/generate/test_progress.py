@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from recaption.generate.meter import MeterReport
 from recaption.generate.progress import GenerationProgress, PassProgress, ProgressEvents
+from recaption.generate.utilisation import MeterReport
 
 
 def progress(answers: int = 10, seconds: float = 10.0, **changes: Any) -> PassProgress:
@@ -36,7 +36,7 @@ def test_missing_null_and_unknown_fields_of_other_versions_are_tolerated() -> No
     assert (read.seconds, read.meter.share, read.generations["long"].answers) == (0.0, None, 3)
 
 
-def test_the_rate_of_an_event_is_that_since_the_event_before() -> None:
+def test_the_rate_of_an_event_is_the_rate_since_the_last_event() -> None:
     events = ProgressEvents(-1.0)
 
     def rate(answers: int, seconds: float, model: str = "qwen") -> float | None:

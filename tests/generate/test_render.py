@@ -106,7 +106,7 @@ def test_results_come_in_the_order_of_the_requests() -> None:
     assert play(scene).batches == [[b"a", b"b", b"c"]]
 
 
-def test_a_worker_has_one_batch_in_work_and_one_ready_and_the_others_wait() -> None:
+def test_a_worker_has_two_batches_and_further_ones_wait() -> None:
     async def scene(farm: Farm) -> None:
         farm.gate.clear()
         pool = RenderPool(farm.launch, 2)
@@ -126,7 +126,7 @@ def test_a_worker_has_one_batch_in_work_and_one_ready_and_the_others_wait() -> N
     assert play(scene).most == AHEAD
 
 
-def test_what_a_lost_worker_had_is_rendered_again_by_another() -> None:
+def test_requests_of_a_lost_worker_are_rendered_by_another() -> None:
     async def scene(farm: Farm) -> None:
         pool = RenderPool(farm.launch, 1)
         await pool.start()
@@ -138,7 +138,7 @@ def test_what_a_lost_worker_had_is_rendered_again_by_another() -> None:
     assert [worker.killed for worker in farm.workers] == [True, False]
 
 
-def test_an_image_that_ends_two_workers_on_its_own_cannot_be_used_and_the_others_of_its_batch_can() -> None:
+def test_an_image_that_crashes_two_workers_alone_is_rejected_and_its_neighbours_are_not() -> None:
     async def scene(farm: Farm) -> None:
         pool = RenderPool(farm.launch, 2)
         await pool.start()
@@ -154,7 +154,7 @@ def test_an_image_that_ends_two_workers_on_its_own_cannot_be_used_and_the_others
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_an_image_is_not_blamed_for_its_neighbour(seed: int) -> None:
+def test_an_image_beside_a_crashing_one_is_rendered(seed: int) -> None:
     """A worker has two batches: whichever ends it takes the other one along, and may do so again."""
     rng = random.Random(seed)
     images = [b"kill", b"a", b"b", b"c"]
@@ -195,7 +195,7 @@ def test_a_worker_that_hangs_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [worker.killed for worker in farm.workers] == [True] * 3 + [False]
 
 
-def test_what_keeps_the_first_worker_from_starting_is_said() -> None:
+def test_the_error_of_the_first_worker_is_raised() -> None:
     async def scene(farm: Farm) -> None:
         with pytest.raises(MissingExtra, match="transformers is not installed"):
             await RenderPool(farm.launch, 1).start()
@@ -203,7 +203,7 @@ def test_what_keeps_the_first_worker_from_starting_is_said() -> None:
     assert play(scene, starts=[MissingExtra("transformers", "vllm")]).workers[0].killed
 
 
-def test_a_first_worker_that_is_never_ready_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_worker_that_is_never_ready_has_failed_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(render, "START_SECONDS", 0.01)
 
     async def scene(farm: Farm) -> None:
@@ -217,7 +217,7 @@ def test_a_first_worker_that_is_never_ready_did_not_start(monkeypatch: pytest.Mo
     assert play(scene).workers[0].killed
 
 
-def test_when_no_worker_starts_any_more_rendering_is_broken() -> None:
+def test_without_a_worker_that_starts_rendering_raises() -> None:
     async def scene(farm: Farm) -> None:
         pool = RenderPool(farm.launch, 1)
         await pool.start()
@@ -231,7 +231,7 @@ def test_when_no_worker_starts_any_more_rendering_is_broken() -> None:
     assert all(worker.killed for worker in farm.workers)
 
 
-def test_a_worker_that_does_not_start_is_tried_again() -> None:
+def test_the_start_of_a_worker_is_retried() -> None:
     async def scene(farm: Farm) -> None:
         pool = RenderPool(farm.launch, 1)
         await pool.start()
@@ -242,7 +242,7 @@ def test_a_worker_that_does_not_start_is_tried_again() -> None:
     play(scene, starts=[None, RuntimeError("x"), RuntimeError("x")])
 
 
-def test_while_others_work_a_worker_that_does_not_start_is_one_fewer() -> None:
+def test_a_worker_that_does_not_start_makes_the_pool_smaller() -> None:
     async def scene(farm: Farm) -> None:
         pool = RenderPool(farm.launch, 1)
         await pool.start()
@@ -256,7 +256,7 @@ def test_while_others_work_a_worker_that_does_not_start_is_one_fewer() -> None:
     assert len(farm.workers) == 4, "tried three times, however well the others do"
 
 
-def test_workers_come_and_go() -> None:
+def test_the_pool_can_grow_and_shrink() -> None:
     async def scene(farm: Farm) -> None:
         pool = RenderPool(farm.launch, 1)
         await pool.start()
@@ -270,7 +270,7 @@ def test_workers_come_and_go() -> None:
     play(scene)
 
 
-def test_a_worker_that_is_at_work_is_not_let_go() -> None:
+def test_a_busy_worker_is_not_removed() -> None:
     async def scene(farm: Farm) -> None:
         farm.gate.clear()
         pool = RenderPool(farm.launch, 2)
@@ -285,7 +285,7 @@ def test_a_worker_that_is_at_work_is_not_let_go() -> None:
     play(scene)
 
 
-def test_the_size_is_true_while_another_one_is_starting() -> None:
+def test_the_size_includes_a_worker_that_is_starting() -> None:
     async def scene(farm: Farm) -> None:
         pool = RenderPool(farm.launch, 1)
         await pool.start()
@@ -297,7 +297,7 @@ def test_the_size_is_true_while_another_one_is_starting() -> None:
     play(scene)
 
 
-def test_nobody_waits_for_a_pool_that_was_stopped() -> None:
+def test_a_stopped_pool_raises() -> None:
     async def scene(farm: Farm) -> None:
         farm.gate.clear()
         pool = RenderPool(farm.launch, 1)
@@ -314,7 +314,7 @@ def test_nobody_waits_for_a_pool_that_was_stopped() -> None:
     play(scene)
 
 
-def test_a_worker_tells_for_each_request_why_it_could_not_be_rendered() -> None:
+def test_a_worker_returns_the_error_of_each_request() -> None:
     class Renderer:
         def render(self, request: Request) -> Rendered:
             if request.image == b"broken":
@@ -356,7 +356,7 @@ DRY = {"starved": True, "waiting": 10, "ready": 0, "busy": 1.0}
 SLACK = {"starved": False, "waiting": 0, "ready": 50, "busy": 0.1}
 
 
-def test_an_engine_that_runs_dry_while_images_wait_gets_more_workers_one_by_one() -> None:
+def test_workers_are_added_one_by_one_while_the_engine_is_idle_and_images_wait() -> None:
     windows = Windows(most=3)
     sizes = windows.see(60, **DRY)  # type: ignore[arg-type]
     assert sizes[: GROW_AFTER - 1] == [1] * (GROW_AFTER - 1) and sizes[GROW_AFTER - 1] == 2
@@ -372,11 +372,11 @@ def test_an_engine_that_runs_dry_while_images_wait_gets_more_workers_one_by_one(
         {**DRY, "ready": 5},  # it is the engine that does not take what is there
     ],
 )
-def test_more_workers_do_not_help_where_they_are_not_the_bottleneck(window: dict[str, float]) -> None:
+def test_no_workers_are_added_where_they_are_not_the_bottleneck(window: dict[str, float]) -> None:
     assert set(Windows(most=8).see(100, **window)) == {1}  # type: ignore[arg-type]
 
 
-def test_a_single_dry_window_is_no_reason() -> None:
+def test_a_single_idle_window_adds_no_worker() -> None:
     windows = Windows(most=8)
     for _ in range(20):
         windows.see(GROW_AFTER - 1, **DRY)  # type: ignore[arg-type]
@@ -384,7 +384,7 @@ def test_a_single_dry_window_is_no_reason() -> None:
     assert windows.size == 1
 
 
-def test_workers_that_have_nothing_to_do_for_long_go_but_never_the_last() -> None:
+def test_idle_workers_are_removed_but_not_the_last_one() -> None:
     windows = Windows(most=8)
     windows.size = 3
     sizes = windows.see(5 * SHRINK_AFTER, **SLACK)  # type: ignore[arg-type]
@@ -392,7 +392,7 @@ def test_workers_that_have_nothing_to_do_for_long_go_but_never_the_last() -> Non
     assert sizes[-1] == 1
 
 
-def test_workers_that_are_needed_stay() -> None:
+def test_needed_workers_stay() -> None:
     windows = Windows(most=8)
     windows.size = 4
     assert set(windows.see(200, **{**SLACK, "busy": 0.7})) == {4}  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from recaption import config
 from recaption.config import Retry
 from recaption.engine.base import Completion, Request
 from recaption.engine.completion import accept
-from recaption.errors import EngineDead, ImageError, RequestError
+from recaption.errors import EngineDead, ImageError, RequestError, RequestTimeout
 from recaption.generate.plan import make_plan
 from recaption.generate.retry import answer_from_column, answer_with_retries, first_attempt, is_refusal
 from recaption.prompt import load
@@ -59,7 +59,7 @@ def put(outcomes: Sequence[Completion | Exception], ask: Question) -> tuple[Answ
     return asyncio.run(answer_with_retries(request, first_attempt(request, b"jpeg"), engine)), sent
 
 
-def test_an_answer_keeps_what_was_said_and_asked() -> None:
+def test_an_answer_has_the_models_text_and_the_hash_of_its_prompt() -> None:
     item, sent = put([completion(" A dog.\n")], question())
     assert isinstance(item, Answer)
     assert (item.text, item.row, item.sha256, item.finish_reason) == (" A dog.\n", 3, "a" * 64, "stop")
@@ -67,7 +67,7 @@ def test_an_answer_keeps_what_was_said_and_asked() -> None:
     assert len(item.attempts) == 1
 
 
-def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> None:
+def test_the_reject_of_a_prompt_for_an_image_in_no_table_has_that_detail(tmp_path: Path) -> None:
     (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\ngranularity: long\n---\nAbout {{ title }}.\n")
     asked = replace(question(), prompt=load(str(tmp_path / "p.md")))
 
@@ -81,7 +81,7 @@ def test_a_prompt_of_an_image_that_no_table_names_says_so(tmp_path: Path) -> Non
         assert isinstance(item, Reject) and item.reason == "request_error" and item.detail.startswith(begins)
 
 
-def test_a_prompt_that_fills_in_to_nothing_is_never_asked(tmp_path: Path) -> None:
+def test_an_empty_prompt_is_not_sent(tmp_path: Path) -> None:
     (tmp_path / "p.md").write_text("---\nid: p\nversion: 1\nkind: long\n---\n{% if a > 1 %}What is it?{% endif %}\n")
     asked = replace(question(), prompt=load(str(tmp_path / "p.md")))
 
@@ -96,13 +96,13 @@ def test_a_prompt_that_fills_in_to_nothing_is_never_asked(tmp_path: Path) -> Non
     assert "the text is empty for this image" in item.detail and item.prompt_sha256
 
 
-def test_a_truncated_answer_is_kept_as_such() -> None:
+def test_a_truncated_answer_is_kept() -> None:
     item, _ = put([completion("A dog on a", "length")], question())
     assert isinstance(item, Answer)
     assert item.finish_reason == "length"
 
 
-def test_an_empty_answer_is_asked_again_under_another_seed_and_temperature() -> None:
+def test_an_empty_answer_is_retried_with_another_seed_and_temperature() -> None:
     item, sent = put([completion(" \n"), completion("A cat.")], question())
     assert isinstance(item, Answer)
     assert [a.finish_reason for a in item.attempts] == ["empty", "stop"]
@@ -114,19 +114,19 @@ def test_an_empty_answer_is_asked_again_under_another_seed_and_temperature() -> 
 @pytest.mark.parametrize(
     "text", ["\u200b", ".", "N/A", "<think>\nThe user wants", "I see.\n</think>", '{"caption": null}', "<|im_end|>"]
 )
-def test_an_answer_of_which_cleaning_leaves_nothing_is_asked_again(text: str) -> None:
+def test_an_answer_that_is_empty_after_cleaning_is_retried(text: str) -> None:
     item, _ = put([completion(text), completion("<think>x</think>A cat.")], question())
     assert isinstance(item, Answer)
     assert [a.finish_reason for a in item.attempts] == ["empty", "stop"]
     assert item.text == "<think>x</think>A cat."  # the model's own string
 
 
-def test_a_refusal_behind_a_thought_is_one() -> None:
+def test_a_refusal_after_a_thought_is_a_refusal() -> None:
     item, _ = put([completion("<think>Hm.</think>I'm sorry, I can't help with that.")] * 3, question())
     assert isinstance(item, Reject) and item.reason == "refusal"
 
 
-def test_the_engines_own_finish_word_is_kept_with_the_answer() -> None:
+def test_the_engines_own_finish_reason_is_kept() -> None:
     item, _ = put(
         [accept(Completion(text="A cat.", finish_reason="eos", prompt_tokens=1, output_tokens=1))], question()
     )
@@ -134,7 +134,7 @@ def test_the_engines_own_finish_word_is_kept_with_the_answer() -> None:
     assert (item.finish_reason, item.engine_finish) == ("stop", "eos")
 
 
-def test_what_a_server_says_is_storable_in_a_reject() -> None:
+def test_a_servers_message_is_made_storable_in_a_reject() -> None:
     item, _ = put([RequestError("bad \ud800 thing\0")] * 3, question())
     assert isinstance(item, Reject)
     assert item.detail == "bad \ufffd thing"
@@ -152,6 +152,8 @@ def test_seeds_are_a_function_of_the_image_and_the_pipeline() -> None:
         ([completion("")] * 3, "empty_answer", "generate", 3),
         ([completion("a a a", "repetition")] * 3, "repetition", "generate", 3),
         ([RequestError("too long")] * 3, "request_error", "generate", 3),
+        ([RequestTimeout("no answer within 120 s")], "request_error", "generate", 1),
+        ([completion(""), RequestTimeout("no answer within 120 s")], "request_error", "generate", 2),
         ([ImageError("truncated", "ends early")], "truncated", "decode", 0),
         ([ImageError("changed", "other bytes")], "changed", "source", 0),
     ],
@@ -166,12 +168,12 @@ def test_what_cannot_be_answered_becomes_a_typed_reject(
     assert len(sent) == len(outcomes)
 
 
-def test_a_dead_engine_is_no_fault_of_the_image() -> None:
+def test_a_dead_engine_rejects_no_image() -> None:
     with pytest.raises(EngineDead):
         put([EngineDead("gone")], question())
 
 
-def test_the_ladder_changes_the_seed_then_the_temperature_stays_up_and_the_pixels_go_down() -> None:
+def test_later_attempts_have_another_seed_a_higher_temperature_and_fewer_pixels() -> None:
     item, sent = put([completion("")] * 5, question(attempts=5))
     assert isinstance(item, Reject)
     assert [request.sampling.temperature for request in sent] == [0.0, 0.7, 0.7, 0.7, 0.7]
@@ -179,12 +181,12 @@ def test_the_ladder_changes_the_seed_then_the_temperature_stays_up_and_the_pixel
     assert len({request.sampling.seed for request in sent}) == 5
 
 
-def test_a_temperature_that_is_high_already_is_not_lowered() -> None:
+def test_a_retry_does_not_lower_the_temperature() -> None:
     _, sent = put([completion(""), completion("A dog.")], question(temperature=1.2))
     assert [request.sampling.temperature for request in sent] == [1.2, 1.2]
 
 
-def test_each_attempt_is_kept_with_what_was_changed() -> None:
+def test_each_attempt_is_stored_with_its_settings() -> None:
     outcomes = [completion(""), RequestError("too long"), completion("A dog.")]
     item, sent = put(outcomes, question(retry=Retry(temperature=0.9, pixel_share=0.25)))
     assert isinstance(item, Answer)
@@ -193,7 +195,7 @@ def test_each_attempt_is_kept_with_what_was_changed() -> None:
     assert [a.seed for a in item.attempts] == [request.sampling.seed for request in sent]
 
 
-def test_the_first_attempt_is_what_is_rendered_beside_the_engine() -> None:
+def test_the_first_attempt_is_the_request_that_renderers_get() -> None:
     _, sent = put([completion("A dog.")], question())
     assert first(question(), IMAGE) == sent[0]
 
@@ -207,13 +209,15 @@ def test_the_first_attempt_is_what_is_rendered_beside_the_engine() -> None:
         (RequestError("too long"), "request_error"),
     ],
 )
-def test_what_is_not_to_be_asked_again_is_a_reject_at_once(outcome: Completion | Exception, reason: str) -> None:
+def test_without_a_retry_for_its_reason_a_request_is_rejected_at_once(
+    outcome: Completion | Exception, reason: str
+) -> None:
     item, sent = put([outcome], question(retry=Retry(on=("length",))))
     assert isinstance(item, Reject)
     assert (item.reason, item.attempts, len(sent)) == (reason, 1, 1)
 
 
-def test_truncated_answers_are_asked_again_where_the_pipeline_says_so() -> None:
+def test_truncated_answers_are_retried_if_the_pipeline_sets_it() -> None:
     ask = question(retry=Retry(on=("length",)))
     item, _ = put([completion("A dog on a", "length"), completion("A dog.")], ask)
     assert isinstance(item, Answer)
@@ -223,7 +227,7 @@ def test_truncated_answers_are_asked_again_where_the_pipeline_says_so() -> None:
     assert (item.reason, item.attempts) == ("truncated_answer", 3)
 
 
-def test_a_refusal_is_asked_again_and_three_are_a_reject() -> None:
+def test_a_refusal_is_retried_and_three_are_a_reject() -> None:
     refusal = completion("I'm sorry, but I can't assist with that.")
     item, _ = put([refusal, completion("A dog.")], question())
     assert isinstance(item, Answer)
@@ -233,7 +237,7 @@ def test_a_refusal_is_asked_again_and_three_are_a_reject() -> None:
     assert item.reason == "refusal"
 
 
-def test_seeds_of_equal_images_differ_only_where_each_is_asked_for_itself() -> None:
+def test_seeds_of_equal_images_differ_only_without_deduplication() -> None:
     other = replace(IMAGE, key="other")
     once, each = question(), replace(question(), dedupe=False)
     assert first(once, IMAGE).sampling == first(once, other).sampling
@@ -249,7 +253,7 @@ def from_column(**changes: Any) -> Answer | Reject:
     return answer_from_column(request)
 
 
-def test_an_answer_from_a_column_is_the_text_without_attempts() -> None:
+def test_an_answer_from_a_column_has_no_attempts() -> None:
     item = from_column(columns={"recap": " Two dogs.\r\n"})
     assert isinstance(item, Answer)
     assert (item.text, item.key, item.row, item.sha256) == (" Two dogs.\r\n", "k", 3, "a" * 64)
@@ -284,7 +288,7 @@ def test_a_column_without_a_caption_is_a_reject(columns: dict[str, Any], reason:
     assert item.prompt_sha256 == hashlib.sha256(f"column:recap:{columns.get('recap')!r}".encode()).hexdigest()
 
 
-def test_the_reject_of_an_image_that_no_table_names_has_its_detail() -> None:
+def test_the_reject_of_an_image_in_no_table_has_that_detail() -> None:
     item = from_column(columns={}, detail="no table names this image")
     assert isinstance(item, Reject) and item.detail == "no table names this image, so it has no column 'recap'"
     item = from_column(columns={"other": "x"}, detail="no table names this image")
@@ -318,7 +322,7 @@ def test_the_reject_of_an_image_that_no_table_names_has_its_detail() -> None:
         "I must decline to answer.",
     ],
 )
-def test_refusals_are_told(text: str) -> None:
+def test_refusals_are_recognised(text: str) -> None:
     assert is_refusal(text)
 
 
@@ -341,11 +345,11 @@ def test_refusals_are_told(text: str) -> None:
         "It is not able to be identified.",
     ],
 )
-def test_captions_that_hold_such_words_are_captions(text: str) -> None:
+def test_captions_that_contain_such_words_are_no_refusals(text: str) -> None:
     assert not is_refusal(text)
 
 
-def test_a_long_text_that_begins_with_an_excuse_has_said_something_all_the_same() -> None:
+def test_a_long_text_that_begins_like_a_refusal_is_none() -> None:
     assert not is_refusal("I cannot identify the man, but this is what there is to see: " + "a dog on a lawn, " * 12)
 
 
@@ -367,9 +371,7 @@ def fingerprint_with(data: dict[str, Any], retry: dict[str, Any] | None = None, 
     return asked.generation.fingerprint
 
 
-def test_answers_from_before_there_was_a_choice_of_ladder_stay_good(
-    data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_retry_settings_keep_the_fingerprint(data: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """What is as it always was adds nothing to the closed list that is hashed."""
     hashed: list[dict[str, Any]] = []
     monkeypatch.setattr("recaption.generate.plan.fingerprint", lambda parts: hashed.append(parts) or "f")
@@ -383,14 +385,14 @@ def test_answers_from_before_there_was_a_choice_of_ladder_stay_good(
     assert sorted(hashed[0]["sampling"]) == ["max_tokens", "seed", "stop", "temperature", "top_k", "top_p"]
 
 
-def test_another_ladder_makes_other_answers(data: dict[str, Any]) -> None:
+def test_other_retry_settings_change_the_fingerprint(data: dict[str, Any]) -> None:
     others = [{"on": ["empty"]}, {"temperature": 0.8}, {"pixel_share": 0.6}]
     found = {fingerprint_with(data), *(fingerprint_with(data, retry) for retry in others)}
     assert len(found) == 4
     assert fingerprint_with(data, dedupe="none") not in found
 
 
-def test_the_order_in_which_a_ladder_is_written_costs_no_answers(data: dict[str, Any]) -> None:
+def test_the_order_of_retry_reasons_keeps_the_fingerprint(data: dict[str, Any]) -> None:
     on = ["refusal", "empty", "length", "error"]
     assert fingerprint_with(data, {"on": on}) == fingerprint_with(data, {"on": [*sorted(on), "empty"]})
     default = list(Retry().on)

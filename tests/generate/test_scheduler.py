@@ -1,4 +1,4 @@
-"""The scheduler as a state machine: nothing lost, nothing twice, everyone kept busy, poison found and nothing else."""
+"""The scheduler as a state machine: no request is lost or sent twice, engines stay busy, only poison is poison."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scheduler_world import World, asked, listing, masked
+from scheduler_world import World, asked, listing, masked, recheck_all
 
-from recaption.generate.chunks import Chunk
 from recaption.generate.engine_state import MAX_CHUNKS, Assignment
-from recaption.generate.scheduler import AHEAD, GROUP, Scheduler
-from recaption.types import SourceShard
+from recaption.generate.scheduler import AHEAD, Scheduler
 
 
 def numbers(assignments: list[Assignment]) -> list[int]:
     return [assignment.chunk.number for assignment in assignments]
 
 
-def recheck_all(scheduler: Scheduler) -> None:
-    """Nothing of what came back was answered."""
-    for assignment in scheduler.to_recheck():
-        scheduler.rechecked(assignment, assignment.chunk)
-
-
-def test_an_actor_is_kept_ahead_by_a_multiple_of_its_capacity() -> None:
+def test_an_engine_gets_a_multiple_of_its_capacity_in_advance() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [100] * 10))
     scheduler.actor_ready(7, capacity=100)
@@ -37,7 +29,7 @@ def test_an_actor_is_kept_ahead_by_a_multiple_of_its_capacity() -> None:
     assert numbers(scheduler.assign()) == [AHEAD]
 
 
-def test_what_an_actor_says_it_has_settled_makes_room_for_more() -> None:
+def test_requests_that_a_poll_reports_as_finished_make_room_for_more() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [100] * 10))
     scheduler.actor_ready(0, capacity=100)
@@ -46,7 +38,7 @@ def test_what_an_actor_says_it_has_settled_makes_room_for_more() -> None:
     assert numbers(scheduler.assign()) == [3]
 
 
-def test_the_number_of_chunks_at_an_actor_has_a_bound_however_small_they_are() -> None:
+def test_the_number_of_chunks_per_engine_is_bounded() -> None:
     for capacity, most in ((22, MAX_CHUNKS[0]), (100, 200), (1000, MAX_CHUNKS[1])):
         scheduler = Scheduler()
         scheduler.listed(listing(0, [1] * (most + 2)))
@@ -57,7 +49,7 @@ def test_the_number_of_chunks_at_an_actor_has_a_bound_however_small_they_are() -
         assert numbers(scheduler.assign()) == [most]
 
 
-def test_the_emptiest_actor_is_served_first() -> None:
+def test_the_engine_with_the_lowest_load_gets_work_first() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10] * 4))
     scheduler.actor_ready(0, capacity=10)
@@ -65,7 +57,7 @@ def test_the_emptiest_actor_is_served_first() -> None:
     assert [a.actor for a in scheduler.assign()] == [0, 1, 1, 0]
 
 
-def test_a_retiring_actor_gets_nothing_more() -> None:
+def test_a_retiring_engine_gets_no_more_work() -> None:
     scheduler = Scheduler()
     scheduler.actor_ready(0, capacity=10)
     scheduler.actor_ready(1, capacity=10)
@@ -74,7 +66,7 @@ def test_a_retiring_actor_gets_nothing_more() -> None:
     assert {a.actor for a in scheduler.assign()} == {1}
 
 
-def test_a_shard_is_complete_when_its_last_chunk_is_or_when_nothing_was_missing() -> None:
+def test_a_shard_is_complete_once_its_last_chunk_is_or_if_it_has_none() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [5, 5]))
     scheduler.listed(listing(1, [0]))
@@ -90,7 +82,7 @@ def test_a_shard_is_complete_when_its_last_chunk_is_or_when_nothing_was_missing(
     assert scheduler.finished
 
 
-def test_more_shards_are_wanted_only_while_little_waits() -> None:
+def test_more_shards_are_listed_only_while_few_requests_wait() -> None:
     scheduler = Scheduler()
     assert scheduler.wants_shards(100)
     scheduler.listed(listing(0, [256]))
@@ -99,7 +91,7 @@ def test_more_shards_are_wanted_only_while_little_waits() -> None:
     assert not scheduler.wants_shards(10_000)
 
 
-def test_without_actors_nothing_is_handed_out() -> None:
+def test_without_engines_nothing_is_assigned() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10]))
     assert scheduler.assign() == []
@@ -109,7 +101,7 @@ def test_without_actors_nothing_is_handed_out() -> None:
 # lost actors
 
 
-def test_what_a_lost_actor_had_waits_to_be_narrowed_and_then_goes_first() -> None:
+def test_work_of_a_lost_engine_is_rechecked_and_then_goes_first() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10] * 6))
     scheduler.actor_ready(0, capacity=10)
@@ -123,7 +115,7 @@ def test_what_a_lost_actor_had_waits_to_be_narrowed_and_then_goes_first() -> Non
     assert numbers(again)[len(taken) :] == [3, 4, 5]
 
 
-def test_what_was_put_before_an_actor_was_lost_is_not_asked_again() -> None:
+def test_answers_stored_before_an_engine_was_lost_are_not_requested_again() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10]))
     scheduler.actor_ready(0, capacity=10)
@@ -137,7 +129,7 @@ def test_what_was_put_before_an_actor_was_lost_is_not_asked_again() -> None:
     assert len(scheduler.completed()) == 1
 
 
-def test_rows_that_were_in_the_engine_get_a_strike_and_the_others_none() -> None:
+def test_a_crash_counts_for_the_rows_in_flight_only() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10, 10]))
     scheduler.actor_ready(0, capacity=10)
@@ -150,7 +142,7 @@ def test_rows_that_were_in_the_engine_get_a_strike_and_the_others_none() -> None
     assert len(crashes) == 20
 
 
-def test_when_an_actor_cannot_tell_its_first_chunk_and_those_begun_are_struck() -> None:
+def test_a_crash_without_a_report_counts_for_the_first_chunk_and_those_started() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10] * 3))
     scheduler.actor_ready(0, capacity=10)
@@ -162,7 +154,7 @@ def test_when_an_actor_cannot_tell_its_first_chunk_and_those_begun_are_struck() 
     assert {a.chunk.number: a.crashes for a in scheduler.assign()} == {0: 1, 1: 1, 2: 0}
 
 
-def test_a_shard_whose_rest_was_given_back_before_its_actor_was_lost_still_completes() -> None:
+def test_a_shard_completes_if_its_rest_was_given_back_before_its_engine_was_lost() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10]))
     scheduler.all_listed()
@@ -181,7 +173,7 @@ def test_a_shard_whose_rest_was_given_back_before_its_actor_was_lost_still_compl
 # what could not be read, or was handed back
 
 
-def test_what_could_not_be_read_goes_to_the_end_and_counts_its_attempts() -> None:
+def test_unreadable_work_goes_to_the_end_of_the_queue_and_counts_its_attempts() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10] * 5))
     scheduler.actor_ready(0, capacity=10)
@@ -195,7 +187,7 @@ def test_what_could_not_be_read_goes_to_the_end_and_counts_its_attempts() -> Non
     assert (last.chunk.number, last.chunk.rows(), last.attempt, last.crashes) == (0, [9], 1, 0)
 
 
-def test_what_an_actor_gave_up_in_order_goes_first_without_a_strike() -> None:
+def test_work_of_a_drained_engine_goes_first_without_a_crash() -> None:
     scheduler = Scheduler()
     scheduler.listed(listing(0, [10] * 5))
     scheduler.actor_ready(0, capacity=10)
@@ -222,7 +214,7 @@ def two_at_the_tail(requests: int, questions: int = 1) -> tuple[Scheduler, Assig
     return scheduler, assignment
 
 
-def test_half_of_what_a_busy_actor_has_not_begun_is_asked_back_for_an_idle_one() -> None:
+def test_an_idle_engine_takes_half_of_the_requests_that_a_busy_one_has_not_started() -> None:
     scheduler, assignment = two_at_the_tail(100)
     (steal,) = scheduler.steals()
     assert (steal.assignment, steal.requests) == (assignment, 50)
@@ -236,7 +228,7 @@ def test_half_of_what_a_busy_actor_has_not_begun_is_asked_back_for_an_idle_one()
     assert scheduler.finished
 
 
-def test_what_was_given_back_is_asked_again_though_the_reply_comes_after_the_end() -> None:
+def test_work_that_was_given_back_is_assigned_again_if_the_reply_comes_after_the_end() -> None:
     scheduler, assignment = two_at_the_tail(100)
     scheduler.steals()
     scheduler.done(assignment, assignment.chunk.only(range(60)))
@@ -248,7 +240,7 @@ def test_what_was_given_back_is_asked_again_though_the_reply_comes_after_the_end
     assert scheduler.finished
 
 
-def test_what_was_given_back_by_a_lost_actor_comes_back_once() -> None:
+def test_work_that_a_lost_engine_gave_back_returns_once() -> None:
     scheduler, assignment = two_at_the_tail(100)
     scheduler.steals()
     (back,) = scheduler.lost(0, {assignment.id: ()})
@@ -259,13 +251,13 @@ def test_what_was_given_back_by_a_lost_actor_comes_back_once() -> None:
     assert again.chunk == assignment.chunk
 
 
-def test_nothing_is_asked_back_while_something_waits() -> None:
+def test_nothing_is_taken_from_an_engine_while_work_waits() -> None:
     scheduler, _ = two_at_the_tail(100)
     scheduler.listed(listing(1, [10]))
     assert scheduler.steals() == []
 
 
-def test_an_actor_that_has_nothing_to_give_back_is_not_asked() -> None:
+def test_nothing_is_taken_from_an_engine_that_has_started_everything() -> None:
     scheduler, assignment = two_at_the_tail(100)
     scheduler.polled(0, {assignment.id: (100, 0)})
     assert scheduler.steals() == []
@@ -274,7 +266,7 @@ def test_an_actor_that_has_nothing_to_give_back_is_not_asked() -> None:
 @pytest.mark.parametrize("questions", [1, 2, 3])
 @pytest.mark.parametrize("images", [1, 2, 3, 7, 100])
 @pytest.mark.parametrize("capacities", [(100, 100, 100), (1000, 10, 100), (10, 1000, 100)])
-def test_work_that_nobody_begins_is_not_passed_to_and_fro(
+def test_work_that_is_not_started_does_not_move_back_and_forth(
     questions: int, images: int, capacities: tuple[int, ...]
 ) -> None:
     """Reading may take longer than a round: who steals from each other for ever never reads anything."""
@@ -298,112 +290,6 @@ def test_work_that_nobody_begins_is_not_passed_to_and_fro(
 # quarantine
 
 
-def kill(scheduler: Scheduler, actor: int, rows: list[int] | None = None) -> None:
-    """The actor dies; `rows` were in its engine."""
-    running = scheduler.engines[actor].running.values()
-    suspects = None if rows is None else {a.id: [r for r in rows if r in a.chunk.rows()] for a in running}
-    scheduler.lost(actor, suspects)
-    recheck_all(scheduler)
-
-
-def test_what_was_at_two_deaths_is_asked_in_small_groups_then_alone_and_then_it_is_poison() -> None:
-    scheduler = Scheduler()
-    scheduler.listed(listing(0, [20]))
-    scheduler.all_listed()
-    for actor in range(2):
-        scheduler.actor_ready(actor, capacity=100)
-        scheduler.assign()
-        kill(scheduler, actor, rows=list(range(20)))
-    assert scheduler.in_quarantine == 20 and scheduler.queued == 0
-    asked_for, poisoned = [], []
-    for actor in range(2, 8):
-        scheduler.actor_ready(actor, capacity=100)
-        while assignments := scheduler.assign():
-            (assignment,) = assignments
-            asked_for.append(len(assignment.chunk.rows()))
-            assert assignment.quarantined
-            if 5 in assignment.chunk.rows():
-                kill(scheduler, actor)
-                break
-            scheduler.done(assignment, assignment.chunk)
-        poisoned += scheduler.poison()
-    assert asked_for == [GROUP] + [1] * 6 + [1] + [1] * 10 + [20 - GROUP]
-    assert [chunk.rows() for chunk in poisoned] == [[5]]
-    assert not scheduler.finished
-    scheduler.poison_stored(poisoned[0])
-    assert scheduler.finished
-
-
-def quarantined(scheduler: Scheduler, shard: int = 9) -> None:
-    """Have one image in quarantine."""
-    scheduler.listed(listing(shard, [1]))
-    for actor in (100, 101):
-        scheduler.actor_ready(actor, capacity=1)
-        scheduler.assign()
-        kill(scheduler, actor, rows=[0])
-    assert scheduler.in_quarantine == 1
-
-
-def test_one_of_several_actors_attends_to_the_quarantine_and_gets_nothing_else() -> None:
-    scheduler = Scheduler()
-    quarantined(scheduler)
-    scheduler.actor_ready(0, capacity=10)
-    scheduler.actor_ready(1, capacity=10)
-    scheduler.listed(listing(0, [10] * 10))
-    given_out = scheduler.assign()
-    ward = next(a.actor for a in given_out if a.quarantined)
-    assert [a.quarantined for a in given_out if a.actor == ward] == [True]
-    assert scheduler.assign() == [], "also later, when nothing else waits in quarantine"
-    alone = next(a for a in given_out if a.quarantined)
-    scheduler.done(alone, alone.chunk)
-    assert {a.actor for a in scheduler.assign()} == {ward}, "afterwards it is one of them again"
-
-
-def test_a_single_actor_attends_to_the_quarantine_last() -> None:
-    scheduler = Scheduler()
-    quarantined(scheduler)
-    scheduler.listed(listing(0, [10] * 5))
-    scheduler.actor_ready(0, capacity=10)
-    order: list[bool] = []
-    while assignments := scheduler.assign():
-        for assignment in assignments:
-            order.append(assignment.quarantined)
-            scheduler.done(assignment, assignment.chunk)
-    assert order == [False] * 5 + [True]
-
-
-def test_what_is_in_quarantine_is_not_given_back_for_idle_actors() -> None:
-    scheduler = Scheduler()
-    scheduler.listed(listing(0, [GROUP]))
-    for actor in (0, 1):
-        scheduler.actor_ready(actor, capacity=100)
-        scheduler.assign()
-        kill(scheduler, actor, rows=list(range(GROUP)))
-    scheduler.actor_ready(2, capacity=100)
-    scheduler.actor_ready(3, capacity=100)
-    (assignment,) = scheduler.assign()
-    assert assignment.quarantined
-    assert scheduler.steals() == []
-
-
-def test_an_image_that_was_handed_back_alone_keeps_the_kill_it_has() -> None:
-    scheduler = Scheduler()
-    scheduler.listed(listing(0, [1]))
-    for actor in range(3):  # twice at other engines, once in quarantine
-        scheduler.actor_ready(actor, capacity=1)
-        scheduler.assign()
-        kill(scheduler, actor, rows=[0])
-    scheduler.actor_ready(3, capacity=1)
-    (alone,) = scheduler.assign()
-    assert alone.solo_crashes == 1
-    scheduler.retire(3)
-    scheduler.returned(alone)
-    recheck_all(scheduler)
-    scheduler.actor_ready(4, capacity=1)
-    (again,) = scheduler.assign()
-    assert (again.quarantined, again.solo_crashes) == (True, 1)
-
-
 # whatever happens
 
 
@@ -415,7 +301,7 @@ def test_an_image_that_was_handed_back_alone_keeps_the_kill_it_has() -> None:
     poison=st.integers(0, 3),
     mishaps=st.integers(0, 6),
 )
-def test_whatever_dies_everything_is_settled_once_and_only_poison_is_poison(
+def test_after_any_crashes_each_request_has_one_result_and_only_poison_is_poison(
     seed: int, shards: list[list[int]], questions: int, poison: int, mishaps: int
 ) -> None:
     rng = random.Random(seed)
@@ -428,20 +314,9 @@ def test_whatever_dies_everything_is_settled_once_and_only_poison_is_poison(
     World(rng, listings, poisonous, mishaps=mishaps).run(most_steps=40_000)
 
 
-def test_a_large_chunk_with_poison_in_it_comes_through() -> None:
+def test_a_large_chunk_with_poison_in_it_completes() -> None:
     poison = {("00000", 17), ("00000", 18), ("00000", 80)}
     World(random.Random(0), [listing(0, [100, 20]), listing(1, [10])], poison, mishaps=3).run(most_steps=60_000)
-
-
-# chunks' own
-
-
-def test_a_chunk_knows_its_rows() -> None:
-    shard = SourceShard(id="s", number=0, path="s.tar")
-    chunk = Chunk(shard=shard, digest="d", number=1, first=256, missing=(0b101, 0b100))
-    assert chunk.rows() == [256, 258]
-    assert chunk.requests == 3
-    assert (chunk.asks(256, 0), chunk.asks(256, 1), chunk.asks(258, 1)) == (True, False, True)
 
 
 def test_capacity_must_be_positive() -> None:

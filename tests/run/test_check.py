@@ -59,25 +59,25 @@ def written(tmp_path: Path, data: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("command", ["run", "generate", "build", "estimate"])
-def test_all_faults_are_in_one_message(
+def test_all_errors_are_in_one_message(
     command: str, data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, written(tmp_path, broken(data, *FAULTS))]) == 2
     said = capsys.readouterr().err
-    assert f"{len(FAULTS)} faults" in said
+    assert f"{len(FAULTS)} errors" in said
     for _, part in FAULTS.values():
         assert said.count(part) == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_doctor_finds_the_same(data: dict[str, Any], tmp_path: Path) -> None:
+def test_doctor_finds_the_same_errors(data: dict[str, Any], tmp_path: Path) -> None:
     found = [f for f in diagnose(written(tmp_path, broken(data, *FAULTS))) if f.status == "error"]
     for key in FAULTS.keys() - {"annotate.spacy_model", "models.m.model", "output.path"}:
         assert any(FAULTS[key][1] in f.found for f in found), key
     assert any("/no/such/model" in f.found for f in found) and any("memory://x" in f.found for f in found)
 
 
-def test_faults_of_the_file_come_with_those_beside_it(
+def test_errors_of_the_file_come_with_those_of_what_it_names(
     data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken(data, "source.path", "generate.0.prompt", "annotate.vocabulary", "output.token_ids")
@@ -119,7 +119,7 @@ def test_a_column_that_the_source_lacks_is_named(data: dict[str, Any], tmp_path:
         run(config.validate(data), None, shown)
 
 
-def test_rules_between_keys_are_all_said() -> None:
+def test_all_broken_rules_between_keys_are_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         config.validate(
             {
@@ -147,7 +147,7 @@ def test_columns_of_all_prompts_and_the_format_are_checked(data: dict[str, Any],
         assert part in str(caught.value)
 
 
-def test_a_single_fault_is_raised_as_it_is(data: dict[str, Any]) -> None:
+def test_a_single_error_is_raised_as_it_is(data: dict[str, Any]) -> None:
     pipeline = config.validate(broken(data, "source.path"))
     with pytest.raises(SourceError, match="nowhere"), Display(Console(quiet=True), quiet=True) as shown:
         run(pipeline, None, shown)

@@ -206,7 +206,7 @@ def test_nodes_run_the_drivers_code_with_its_settings_but_not_its_secrets(undist
 
 
 @pytest.mark.slow
-def test_a_node_that_joins_a_run_takes_its_share(
+def test_a_node_that_joins_a_run_gets_engines(
     nodes: Nodes, drivers_code: Path, source: Path, undisturbed: Run, tmp_path: Path
 ) -> None:
     run = Run(tmp_path / "run", nodes, drivers_code, source, "generate", latency=0.1)
@@ -221,7 +221,7 @@ def test_a_node_that_joins_a_run_takes_its_share(
 
 
 @pytest.mark.slow
-def test_a_node_that_is_lost_costs_no_answer(
+def test_a_lost_node_loses_no_answers(
     nodes: Nodes, drivers_code: Path, source: Path, undisturbed: Run, tmp_path: Path
 ) -> None:
     doomed = nodes.order("add")
@@ -235,7 +235,7 @@ def test_a_node_that_is_lost_costs_no_answer(
 
 
 @pytest.mark.slow
-def test_an_output_that_a_node_does_not_see_is_told_before_a_model_is_started(
+def test_an_output_that_a_node_does_not_see_is_an_error_before_a_model_starts(
     nodes: Nodes, drivers_code: Path, source: Path, tmp_path: Path
 ) -> None:
     # Another folder to each process, as /data would be on each node's own disk.
@@ -247,12 +247,12 @@ def test_an_output_that_a_node_does_not_see_is_told_before_a_model_is_started(
 
 
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
-def test_addresses_that_a_run_cannot_join_are_refused_with_what_to_do(address: str) -> None:
+def test_invalid_cluster_addresses_are_errors_with_advice(address: str) -> None:
     with pytest.raises(ConfigError, match=f"RAY_ADDRESS is {address}.*ray job submit"):
         check_address(address)
 
 
-def test_an_address_where_nobody_listens_is_told_in_seconds() -> None:
+def test_an_address_without_a_server_is_an_error_within_seconds() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         check_listening(address)
@@ -262,7 +262,7 @@ def test_an_address_where_nobody_listens_is_told_in_seconds() -> None:
 
 
 @pytest.mark.slow
-def test_a_wrong_token_is_named_and_ray_says_nothing_between(
+def test_a_wrong_token_is_named_as_the_cause_without_lines_of_ray(
     nodes: Nodes, drivers_code: Path, source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "p.yaml").write_text(json.dumps(pipeline(source, tmp_path / "out")))
@@ -281,7 +281,7 @@ def test_a_wrong_token_is_named_and_ray_says_nothing_between(
     assert json.loads(last)["exit_code"] == 3
 
 
-def test_inside_a_submitted_job_nothing_is_said_twice(tmp_path: Path) -> None:
+def test_inside_a_submitted_job_no_setting_is_repeated(tmp_path: Path) -> None:
     job = {"runtime_env": {"py_modules": ["gcs://a.zip"], "env_vars": {"HF_HOME": "/of/the/job"}}}
     environment = {
         "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(job),

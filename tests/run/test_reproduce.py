@@ -54,17 +54,17 @@ def shown(results: list[Reproduced], *, terminal: bool = False) -> str:
     return sink.getvalue()
 
 
-def test_the_same_question_gets_the_same_answer_and_nothing_is_stored(output: Path) -> None:
+def test_the_same_request_gets_the_same_answer_and_nothing_is_stored(output: Path) -> None:
     before = {p: p.read_bytes() for p in (output / "out").rglob("*") if p.is_file()}
     results = reproduce(str(output / "out"), "cat12")
     assert [result.generation for result in results] == ["long", "short"]
     assert all(result.equal for result in results)
     assert {p: p.read_bytes() for p in (output / "out").rglob("*") if p.is_file()} == before
     said = shown(results)
-    assert "stored (stop, 14 tokens from a prompt of 20):" in said and "equal, character by character" in said
+    assert "stored (stop, 14 tokens from a prompt of 20):" in said and "equal, character for character" in said
 
 
-def test_it_is_asked_with_the_seed_of_the_kept_attempt(output: Path) -> None:
+def test_the_request_has_the_seed_of_the_kept_attempt(output: Path) -> None:
     (stored,) = [
         row
         for path in (output / "out").glob("answers/long-*/00001.parquet")
@@ -95,19 +95,19 @@ def test_the_kept_attempt_may_be_a_later_one_with_fewer_pixels(tmp_path: Path) -
     assert "attempt 2, seed 77, temperature 0.9" in result.sampling and "0.5 of its pixels" in result.sampling
 
 
-def test_another_answer_is_shown_word_by_word_and_called_no_defect(output: Path) -> None:
+def test_a_different_answer_is_shown_as_a_diff_and_is_no_error(output: Path) -> None:
     image = find_image(open_store(str(output / "out")), "cat00")
     (output / "moods" / f"other-{image.sha256}").touch()
     (result,) = reproduce(str(output / "out"), "cat00", generation="short")
     assert not result.equal
     assert "dark red" in (result.now.text or "") and "dark red" not in (result.stored.text or "")
     said = shown([result])
-    assert "no defect" in said and "share a batch" in said and "\x1b" not in said
+    assert "not an error" in said and "share a batch" in said and "\x1b" not in said
     picture = shown([result], terminal=True)
     assert "\x1b[32m dark" in picture and "stored" in picture and "\x1b[31m dark" not in picture
 
 
-def test_a_reject_shows_its_reason_and_what_comes_now(tmp_path: Path) -> None:
+def test_a_reject_is_shown_with_its_reason_and_the_new_answer(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1)
     data = pipeline_data(tmp_path)
     mood = tmp_path / "moods" / f"refuse-{hashlib.sha256(jpeg(2)).hexdigest()}"
@@ -119,30 +119,30 @@ def test_a_reject_shows_its_reason_and_what_comes_now(tmp_path: Path) -> None:
     (result,) = reproduce(str(tmp_path / "out"), "cat02", generation="long")
     assert result.stored.text is None and "red cup" in (result.now.text or "")
     said = shown([result])
-    assert "rejected after 3 attempts: refusal" in said and "no two answers to compare" in said
+    assert "rejected after 3 attempts: refusal" in said and "nothing to compare" in said
 
 
-def test_what_was_not_asked_yet_is_asked_now(tmp_path: Path) -> None:
+def test_a_missing_answer_is_generated(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1)
     data = pipeline_data(tmp_path)
     plan = answer_all(data)
     folder = tmp_path / "out" / "answers" / plan.questions[1].folder
     (folder / "00000.parquet").rename(folder / "another.parquet")  # answers of some shard, but not of this one
     (result,) = reproduce(str(tmp_path / "out"), "cat00", generation="short")
-    assert result.stored.how == "not asked so far" and result.now.text
+    assert result.stored.how == "no answer yet" and result.now.text
 
 
-def test_an_unknown_key_names_those_that_look_like_it(output: Path) -> None:
+def test_an_unknown_key_suggests_similar_ones(output: Path) -> None:
     with pytest.raises(UserError, match=r"no image with the key or source key 'cat1l' in 2 shards.*cat1[0-3]"):
         reproduce(str(output / "out"), "cat1l")
 
 
-def test_an_unknown_generation_names_those_there_are(output: Path) -> None:
+def test_an_unknown_generation_lists_the_existing_ones(output: Path) -> None:
     with pytest.raises(UserError, match=r"unknown generation 'medium'; .* has long, short"):
         reproduce(str(output / "out"), "cat00", generation="medium")
 
 
-def test_a_changed_image_is_not_asked_about(output: Path) -> None:
+def test_a_changed_image_is_an_error(output: Path) -> None:
     write_tar(
         output / "source" / "00000.tar", [sample("cat00", jpeg(555)), *(sample(f"x{i}", jpeg(i)) for i in range(9))]
     )
@@ -151,14 +151,14 @@ def test_a_changed_image_is_not_asked_about(output: Path) -> None:
     assert not (output / "moods" / "asked.txt").exists()
 
 
-def test_an_image_that_its_source_rejects_was_never_shown(tmp_path: Path) -> None:
+def test_an_image_rejected_by_its_source_has_no_answers(tmp_path: Path) -> None:
     write_tar(tmp_path / "source" / "a.tar", [sample("one", jpeg(1)), {"two.json": b"{}", "two.txt": b"x"}])
     answer_all(pipeline_data(tmp_path))
-    with pytest.raises(UserError, match="two was never shown to a model: missing_image"):
+    with pytest.raises(UserError, match="no model has seen two: missing_image"):
         reproduce(str(tmp_path / "out"), "two")
 
 
-def test_a_prompt_that_is_gone_is_said_with_the_way_out(tmp_path: Path) -> None:
+def test_a_missing_prompt_is_an_error_with_advice(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1)
     prompt = tmp_path / "mine.md"
     prompt.write_text("---\nid: mine\nversion: 1\ngranularity: short\n---\nOne sentence.\n")
@@ -170,7 +170,7 @@ def test_a_prompt_that_is_gone_is_said_with_the_way_out(tmp_path: Path) -> None:
         reproduce(str(tmp_path / "out"), "cat00")
 
 
-def test_a_prompt_that_has_changed_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+def test_a_changed_prompt_is_an_error(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1)
     prompt = tmp_path / "mine.md"
     prompt.write_text("---\nid: mine\nversion: 1\ngranularity: short\n---\nOne sentence.\n")
@@ -194,7 +194,7 @@ def own_prompts(tmp_path: Path) -> list[Path]:
     return prompts
 
 
-def test_all_that_is_gone_is_in_one_message(tmp_path: Path) -> None:
+def test_all_missing_files_are_in_one_message(tmp_path: Path) -> None:
     for prompt in own_prompts(tmp_path):
         prompt.unlink()
     shutil.rmtree(tmp_path / "source")
@@ -205,14 +205,14 @@ def test_all_that_is_gone_is_in_one_message(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) >= 4
 
 
-def test_all_prompts_that_have_changed_are_in_one_message(tmp_path: Path) -> None:
+def test_all_changed_prompts_are_in_one_message(tmp_path: Path) -> None:
     for prompt in own_prompts(tmp_path):
         prompt.write_text(prompt.read_text().replace("One", "Another"))
     with pytest.raises(UserError, match=r"no answers of generations first, second with the.*first\.md.*second\.md"):
         reproduce(str(tmp_path / "out"), "cat00")
 
 
-def test_answers_read_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None:
+def test_answers_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None:
 
     write_source(tmp_path, shards=1)
     data = pipeline_data(tmp_path)
@@ -224,22 +224,22 @@ def test_answers_read_from_a_column_cannot_be_reproduced(tmp_path: Path) -> None
     for shard in source.shards():
         list_one(plan.questions, Job(source=source, store_url=store.url, epoch=1), shard, from_source=True)
         parts.compact(store, plan.questions[0], shard.id)
-    with pytest.raises(UserError, match="no model is asked: long from column 'caption' of the source"):
+    with pytest.raises(UserError, match=r"nothing to reproduce: .* long \(column 'caption'\)"):
         reproduce(str(tmp_path / "out"), "cat00")
 
 
-def test_a_folder_without_a_run_says_what_to_give(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no pipeline\.yaml.*output\.path"):
         reproduce(str(tmp_path), "cat00")
 
 
-def test_changes_keep_every_word_of_both_sides() -> None:
+def test_a_diff_keeps_every_word_of_both_texts() -> None:
     before, after = "A red cup stands  on a table.", "A dark red cup lies on a table."
     pieces = changes(before, after)
-    assert "".join(text for kind, text in pieces if kind in ("same", "gone")) == before
-    assert "".join(text for kind, text in pieces if kind in ("same", "new")) == after
+    assert "".join(text for kind, text in pieces if kind in ("same", "removed")) == before
+    assert "".join(text for kind, text in pieces if kind in ("same", "added")) == after
     assert [piece for piece in pieces if piece[0] != "same"] == [
-        ("new", " dark"),
-        ("gone", " stands  on"),
-        ("new", " lies on"),
+        ("added", " dark"),
+        ("removed", " stands  on"),
+        ("added", " lies on"),
     ]

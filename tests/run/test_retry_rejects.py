@@ -22,7 +22,7 @@ from recaption.output import answers as parts
 from recaption.progress import Display
 from recaption.run import retry_rejects as module
 from recaption.run import run
-from recaption.run.retry_rejects import RetryResult, count_answered, standing
+from recaption.run.retry_rejects import RetryResult, count_answered, current_rejects
 from recaption.source import open_source
 
 
@@ -45,12 +45,12 @@ def display() -> Display:
 
 
 @pytest.mark.parametrize("put_together", [True, False])
-def test_rejects_are_counted_by_reason_until_an_answer_comes(put_together: bool, tmp_path: Path) -> None:
+def test_rejects_are_counted_by_reason_until_they_have_an_answer(put_together: bool, tmp_path: Path) -> None:
     write_source(tmp_path, shards=2)
     files = refuse(tmp_path, 1, 2, 101)
     plan = answer_all(pipeline_data(tmp_path), put_together=put_together)
     store, shards = open_store(str(tmp_path / "out")), ["00000", "00001"]
-    rejects = standing(store, plan.questions, shards)
+    rejects = current_rejects(store, plan.questions, shards)
     assert rejects.by_reason() == Counter(refusal=6), "three images, two questions each"
     places = rejects.of(["refusal"])
     assert len(places) == 6 and rejects.of(["empty_answer"]) == []
@@ -61,11 +61,11 @@ def test_rejects_are_counted_by_reason_until_an_answer_comes(put_together: bool,
         sha256 = file.name.removeprefix("refuse-")
         late = replace(next(iter(answered)), key="cat01", sha256=sha256, row=1)
         parts.put_part(store, long, "00000", "000000.000002-0000", [late], [])
-    assert standing(store, plan.questions, shards).by_reason() == Counter(refusal=5)
+    assert current_rejects(store, plan.questions, shards).by_reason() == Counter(refusal=5)
     assert count_answered(store, plan.questions, places) == 1
 
 
-def test_what_is_counted_is_what_a_run_sees_as_rejected(tmp_path: Path) -> None:
+def test_the_counts_are_the_rejects_of_a_run(tmp_path: Path) -> None:
     write_tar(
         tmp_path / "source" / "a.tar",
         [sample(f"k{i}", jpeg(i % 5) if i != 6 else damaged_png(), f"alt {i}") for i in range(8)],
@@ -73,36 +73,36 @@ def test_what_is_counted_is_what_a_run_sees_as_rejected(tmp_path: Path) -> None:
     refuse(tmp_path, 1)
     plan = answer_all(pipeline_data(tmp_path))
     store = open_store(str(tmp_path / "out"))
-    rejects = standing(store, plan.questions, ["a"])
+    rejects = current_rejects(store, plan.questions, ["a"])
     finished = [parts.finished(store, question, "a").rejects for question in plan.questions]
     assert len(rejects.places) == sum(len(of) for of in finished) == 4
     assert rejects.by_reason() == Counter(refusal=2, undecodable=2)
 
 
-def test_an_unknown_reason_lists_the_allowed_ones_and_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_reason_lists_the_allowed_and_the_existing_ones(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1)
     refuse(tmp_path, 3)
     answer_all(pipeline_data(tmp_path))
-    with pytest.raises(UserError, match=r"unknown reason refusl\. Allowed are missing_image, .*there are: refusal 2"):
+    with pytest.raises(UserError, match=r"unknown reason refusl\. Allowed are missing_image, .*by reason: refusal 2"):
         retry_rejects(str(tmp_path / "out"), ["refusl"], display())
 
 
-def test_nothing_of_a_reason_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_rejects_for_a_reason_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_source(tmp_path, shards=1)
     refuse(tmp_path, 3)
     answer_all(pipeline_data(tmp_path))
     monkeypatch.setattr(module, "run", lambda *args, **options: pytest.fail("a run was started"))
     result = retry_rejects(str(tmp_path / "out"), ["poison", "repetition"], display())
-    assert result.outcome is None and result.asked == 0 and result.there == Counter(refusal=2)
+    assert result.outcome is None and result.retried == 0 and result.before == Counter(refusal=2)
 
 
-def test_what_the_source_rejects_is_not_asked_of_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejects_of_the_source_are_not_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tar(tmp_path / "source" / "a.tar", [sample("one", jpeg(1)), {"two.json": b"{}", "two.txt": b"x"}])
     plan = answer_all(pipeline_data(tmp_path))
     source = open_source(plan.pipeline.source)
     list_shard(open_store(str(tmp_path / "out")), source, next(source.shards()), plan.questions, frozenset())
     monkeypatch.setattr(module, "run", lambda *args, **options: pytest.fail("a run was started"))
-    with pytest.raises(UserError, match=r"1 images are rejected by the source itself \(missing_image\)"):
+    with pytest.raises(UserError, match=r"1 images were rejected because of the source \(missing_image\)"):
         retry_rejects(str(tmp_path / "out"), ["missing_image"], display())
 
 
@@ -115,7 +115,7 @@ def test_what_the_source_rejects_is_not_asked_of_a_model(tmp_path: Path, monkeyp
         (None, None, "run", None),
     ],
 )
-def test_it_goes_as_far_as_the_run_before_it(
+def test_a_retry_has_the_limit_of_the_last_run(
     last: dict[str, Any] | None,
     given: int | None,
     half: str,
@@ -131,13 +131,13 @@ def test_it_goes_as_far_as_the_run_before_it(
     seen: dict[str, Any] = {}
     monkeypatch.setattr(module, "run", lambda pipeline, path, display, **options: seen.update(options))
     result = retry_rejects(str(tmp_path / "out"), ["refusal"], display(), limit=given, takeover=True)
-    asked = {"half": half, "limit": limit, "takeover": True, "retry_reasons": frozenset({"refusal"}), "beside": ()}
+    asked = {"half": half, "limit": limit, "takeover": True, "retry_reasons": frozenset({"refusal"}), "listeners": ()}
     assert seen == asked
-    assert (result.asked, result.answered) == (2, 0)
+    assert (result.retried, result.answered) == (2, 0)
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_rejects_are_asked_again_and_those_that_come_out_well_are_counted(tmp_path: Path) -> None:
+def test_rejects_are_retried_and_new_answers_are_counted(tmp_path: Path) -> None:
     write_source(tmp_path, shards=2)
     files = refuse(tmp_path, 1, 2, 101)
     pipeline = config.validate(pipeline_data(tmp_path))
@@ -150,11 +150,11 @@ def test_rejects_are_asked_again_and_those_that_come_out_well_are_counted(tmp_pa
     (tmp_path / "moods" / "asked.txt").unlink()
     with display() as shown:
         result = retry_rejects(str(moved), ["refusal"], shown)
-    assert (result.asked, result.answered) == (6, 4)
+    assert (result.retried, result.answered) == (6, 4)
     assert result.outcome is not None and result.outcome.answered == 4 and result.outcome.store_url == str(moved)
     asked = {line.split()[0] for line in (tmp_path / "moods" / "asked.txt").read_text().splitlines()}
     assert asked == {file.name.removeprefix("refuse-") for file in files}, "answers that are there are not asked again"
     assert not (tmp_path / "out").exists()
     with display() as shown:
         again = retry_rejects(str(moved), ["refusal"], shown)
-    assert (again.asked, again.answered) == (2, 0)
+    assert (again.retried, again.answered) == (2, 0)

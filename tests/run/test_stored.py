@@ -71,7 +71,7 @@ def attempts(out: str, path: Path | None = None) -> Iterator[Any]:
     yield lambda: retry_rejects(out, ["no-such-reason"], shown, path=path)
 
 
-def test_an_environment_variable_is_sent_to_no_host_of_a_dataset(
+def test_a_dataset_cannot_send_an_environment_variable_to_a_host(
     output: Path, thief: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, taken = thief
@@ -97,9 +97,7 @@ def _questions(file: Path) -> Any:
     return make_plan(config.load(str(file))[0]).questions
 
 
-def test_a_module_that_a_dataset_names_is_not_imported(
-    output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dataset_cannot_import_a_module(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "imported"
     (tmp_path / "evil_of_a_dataset.py").write_text(
         f"from pathlib import Path\nPath({str(mark)!r}).touch()\nEngine = None\n"
@@ -146,12 +144,12 @@ def test_shipped_prompts_and_models_need_no_file() -> None:
         ({"source": {"path": "reference::http://evil.example/a"}}, r"source\.path: reference"),
     ],
 )
-def test_what_reaches_code_hosts_or_files_is_listed(changes: dict[str, Any], said: str) -> None:
+def test_settings_that_reach_code_hosts_or_files_are_listed(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=rf"(?s)out/pipeline\.yaml.*{said}.*--pipeline FILE"):
         trusted(config.validate(BASE | changes), None, "out")
 
 
-def test_it_is_taken_from_the_file_and_never_from_the_output(tmp_path: Path) -> None:
+def test_these_settings_come_from_the_file_and_not_from_the_output(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     args = {"base_url": "http://mine:8000/v1", "api_key_env": "MY_KEY"}
     own.write_text(yaml.safe_dump(BASE | {"models": {"m": {"engine": "openai", "model": "n", "engine_args": args}}}))

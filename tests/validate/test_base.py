@@ -20,7 +20,7 @@ def test_a_problem_has_its_location_and_the_advice_of_its_kind(out: Path) -> Non
 
 def test_every_kind_of_problem_is_tested() -> None:
     """By the tables RECORDS and FILES of the tests in this folder."""
-    tested = {"token ids", "pixels"}  # test_texts.py, tests/run/test_pixels.py
+    tested = {"token ids", "pixels"}  # test_texts.py, tests/test_run_pixels.py
     for path in Path(__file__).parent.glob("test_*.py"):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec and spec.loader

@@ -28,7 +28,7 @@ from recaption.types import SourceShard
 if TYPE_CHECKING:
     from rich.console import Console
 
-SHORT_SECONDS = 60.0  # in a shorter pilot, start and end take a large part of the time
+SHORT_SECONDS = 60.0  # in a shorter pilot, start and end take a large share of the time
 _INDEXES = 64  # remote index files that are read to count their rows
 _BINS = 32
 
@@ -39,7 +39,7 @@ def estimate(
     """Generate for the first `images` images into the pipeline's output, and measure. `price`: dollars per GPU-hour.
 
     The pilot's answers are kept, and stored answers are not generated again: if none is missing, the rates are those
-    of the newest run that has generated any. Raises what `run` raises.
+    of the newest run that has generated answers. Raises what `run` raises.
     """
     result = run(pipeline, path, display, half="generate", limit=images)
     store = open_store(pipeline.output.path)
@@ -180,12 +180,10 @@ def _measured(estimate: Estimate) -> list[str]:
         each = f", {rate.per_engine / rate.gpus:,.2f} per GPU" if rate.gpus > 1 else ""
         found.append(f"  {rate.images_per_second:,.2f} images/s, {rate.per_engine:,.2f} per engine{each}")
         if rate.share is not None:
-            bound = ": engine-bound, as it should be" if rate.share >= ENGINE_BOUND else ""
+            bound = ": engine-bound, as intended" if rate.share >= ENGINE_BOUND else ""
             found.append(f"  {percent(min(1.0, rate.share))} of the engine's maximum rate{bound}")
         if rate.seconds < SHORT_SECONDS and (estimate.total is None or estimate.total.images > estimate.pilot):
-            found.append(
-                "  a short pilot: start and end take a large part of it, so the source is faster; use --images 2048"
-            )
+            found.append("  a short pilot: its start and end lower the rate; for a better estimate, use --images 2048")
     found += [
         f"{name}: nothing to measure: no run of this output has used it, and the pilot has no missing answers"
         for name in estimate.unmeasured
@@ -211,8 +209,8 @@ def _whole(estimate: Estimate) -> list[str]:
     part = f", {', '.join(estimate.unmeasured)} left out" if estimate.unmeasured else ""
     if not estimate.gpu_hours:
         hours = sum(rate.engine_hours(estimate.total.images) for rate in estimate.models)
-        priceless = "; no GPU was used, so it has no price" if estimate.price is not None else ""
-        return [*found, f"  {_hours(hours)} engine-hours: {time}{part}{priceless}"]
+        priced = "; no GPU was used, so there is no cost" if estimate.price is not None else ""
+        return [*found, f"  {_hours(hours)} engine-hours: {time}{part}{priced}"]
     found.append(f"  {_hours(estimate.gpu_hours)} GPU-hours: {time}{part}")
     if estimate.cost is not None:
         found.append(f"  ${estimate.cost:,.2f} at ${estimate.price:,.2f} per GPU-hour")
@@ -234,7 +232,7 @@ def _histogram(of: Lengths) -> list[str]:
         found.append(
             f"  {percent(of.cut_share)} are truncated at max_tokens; prompts take p50 {of.prompt(0.5):,} tokens"
         )
-    again = f" ({listed(of.failed)})" if of.failed else ""
+    causes = f" ({listed(of.failed)})" if of.failed else ""
     rejected = f" ({listed(of.rejects)})" if of.rejects else ""
-    found.append(f"  {percent(of.again_share)} retried{again}, {percent(of.reject_share)} rejected{rejected}")
+    found.append(f"  {percent(of.again_share)} retried{causes}, {percent(of.reject_share)} rejected{rejected}")
     return found

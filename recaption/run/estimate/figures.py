@@ -82,16 +82,16 @@ class Lengths:
     failed: dict[str, int]  # finish reasons of attempts that were discarded
 
     @property
-    def settled(self) -> int:
+    def results(self) -> int:
         return len(self.output_tokens) + sum(self.rejects.values())
 
     @property
     def reject_share(self) -> float:
-        return sum(self.rejects.values()) / self.settled if self.settled else 0.0
+        return sum(self.rejects.values()) / self.results if self.results else 0.0
 
     @property
     def again_share(self) -> float:
-        return self.again / self.settled if self.settled else 0.0
+        return self.again / self.results if self.results else 0.0
 
     @property
     def cut_share(self) -> float:

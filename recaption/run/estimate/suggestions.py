@@ -10,7 +10,7 @@ from recaption.run.estimate.figures import Estimate, Lengths, ModelRate
 
 MIN_ANSWERS = 30  # with fewer, shares are not meaningful
 CUT = 0.02  # share of truncated answers above which max_tokens is too low
-AGAIN = 0.1
+RETRIED = 0.1  # share of answers and rejects
 REJECTED = 0.05
 ENGINE_BOUND = 0.9  # share of the maximum rate above which only the engine itself can be made faster
 LONG_PROMPT = 2000  # tokens of image and prompt above which a pixel budget may help
@@ -57,16 +57,16 @@ def _of_rate(rate: ModelRate, model: Model) -> Iterator[str]:
 
 def _of_lengths(lengths: Lengths, where: str, model: Model) -> Iterator[str]:
     answers = len(lengths.output_tokens)
-    if lengths.reject_share > REJECTED and lengths.settled >= MIN_ANSWERS:
+    if lengths.reject_share > REJECTED and lengths.results >= MIN_ANSWERS:
         yield (
             f"{lengths.id}: {percent(lengths.reject_share)} are rejected ({listed(lengths.rejects)}): check them "
             "with recaption inspect before you continue"
         )
-    if lengths.again_share > AGAIN and lengths.settled >= MIN_ANSWERS:
+    if lengths.again_share > RETRIED and lengths.results >= MIN_ANSWERS:
         why = f" ({listed(lengths.failed)})" if lengths.failed else ""
         yield (
             f"{lengths.id}: {percent(lengths.again_share)} were retried{why}: each attempt is paid for. "
-            f"Another prompt or {where}.sampling.temperature may do better. {_REGENERATES}"
+            f"Another prompt or {where}.sampling.temperature may give better results. {_REGENERATES}"
         )
     if answers < MIN_ANSWERS:
         return
@@ -74,13 +74,14 @@ def _of_lengths(lengths: Lengths, where: str, model: Model) -> Iterator[str]:
     if lengths.cut_share > CUT:
         yield (
             f"{lengths.id}: {percent(lengths.cut_share)} of the answers are truncated at max_tokens: "
-            f"--set {where}.sampling.max_tokens={_round_up(lengths.max_tokens * 3 / 2)}, or ask for less. "
+            f"--set {where}.sampling.max_tokens={_round_up(lengths.max_tokens * 3 / 2)}, "
+            "or change the prompt so that answers are shorter. "
             f"{_REGENERATES}"
         )
     elif not lengths.cut and (enough := _round_up(longest * 3 / 2)) * 2 <= lengths.max_tokens:
         yield (
             f"{lengths.id}: no answer takes more than {longest} of {lengths.max_tokens} tokens (99 % at most {p99}): "
-            f"--set {where}.sampling.max_tokens={enough} stops a runaway answer sooner. "
+            f"--set {where}.sampling.max_tokens={enough} stops an answer that does not end sooner. "
             f"{_REGENERATES}"
         )
     yield from _of_prompts(lengths, model)

@@ -11,8 +11,8 @@ from recaption.errors import StoreError
 from recaption.formatting import duration
 from recaption.generate.progress import SILENT_SECONDS
 
-REPEAT_SECONDS = 30.0  # between two messages about it
-FLUSH_SECONDS = 4.0  # given to what still waits when a run ends
+REPEAT_SECONDS = 30.0  # between two messages about a silent store
+FLUSH_SECONDS = 4.0  # for waiting jobs when a run ends
 ROOM = 10_000  # jobs that wait
 
 Job = Callable[[], None]
@@ -28,14 +28,13 @@ class Background:
         self._change = threading.Condition()
         self._closing = False
         self._busy_since: float | None = None  # when the current job began
-        self._failing_since: float | None = (
-            None  # when the first `latest` job began that failed, and none succeeded since
-        )
+        # When the first of the `latest` jobs began that have failed since the last success.
+        self._failing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="recaption-telemetry", daemon=True)
         self._thread.start()
 
     def add(self, job: Job) -> bool:
-        """Run a job after those that wait. False: too many wait, and this one is dropped."""
+        """Run a job after the waiting ones. False: too many jobs wait, so this one is dropped."""
         with self._change:
             if len(self._jobs) >= self._room:
                 return False
@@ -44,7 +43,7 @@ class Background:
         return True
 
     def latest(self, name: str, job: Job) -> None:
-        """Run a job that replaces one of the same name which still waits."""
+        """Run a job. It replaces a waiting job of the same name."""
         with self._change:
             self._latest[name] = job
             self._change.notify()
@@ -56,7 +55,7 @@ class Background:
         return self._clock() - min(since) if since else 0.0
 
     def close(self, timeout: float = FLUSH_SECONDS) -> bool:
-        """Run what waits, for at most `timeout` seconds. Returns whether all of it was run."""
+        """Run the waiting jobs, for at most `timeout` seconds. Returns whether all of them were run."""
         with self._change:
             self._closing = True
             self._change.notify()
@@ -87,20 +86,20 @@ class Background:
 class StoreWatch:
     """Reports a store that does not answer, repeatedly, and when it answers again."""
 
-    def __init__(self, url: str, say: Callable[[str], None]) -> None:
-        self._url, self._say = url, say
+    def __init__(self, url: str, report: Callable[[str], None]) -> None:
+        self._url, self._report = url, report
         self._next = SILENT_SECONDS
         self._longest = 0.0
 
-    def look(self, silent: float) -> float | None:
-        """`silent`: seconds without an answer. Returns how long a silence was that has just ended."""
+    def update(self, silent: float) -> float | None:
+        """`silent`: seconds without an answer. Returns the length of a silence that has just ended."""
         if silent >= self._next:
-            self._say(f"the store has not answered for {duration(silent)}: {self._url}. The run waits for it")
+            self._report(f"the store has not answered for {duration(silent)}: {self._url}. The run waits for it")
             self._next = silent + REPEAT_SECONDS
         if silent >= SILENT_SECONDS:
             self._longest = silent
             return None
         ended, self._longest, self._next = self._longest, 0.0, SILENT_SECONDS
         if ended:
-            self._say(f"the store answers again, after {duration(ended)}")
+            self._report(f"the store answers again, after {duration(ended)}")
         return ended or None

@@ -1,11 +1,11 @@
 """The event log of an output's runs: JSON lines, one per event.
 
     metrics/log.jsonl                on a local or network file system: one file, to which every run appends
-    metrics/log-<run>-<n>.jsonl      on object stores, which cannot append: pieces of at most 1 MiB, the last one put
-                                     again every half minute and at the end
+    metrics/log-<run>-<n>.jsonl      on object stores, which cannot append: pieces of at most 1 MiB; the last one is
+                                     written every half minute and at the end
 
-A line is written whole, so a kill leaves at most the last one broken, and the next run begins on a new line. It names
-images and shards; secrets and image bytes are taken out (`scrub`), and a text is cut at 500 characters.
+A line is one write, so a killed run leaves at most its last line broken, and the next run begins on a new line. Lines
+name images and shards; secrets and image bytes are removed (`scrub`), and texts are cut at 500 characters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from recaption.scrub import Scrubber, json_line
 from recaption.types import SCHEMA_VERSION
 
 LONGEST = 500  # characters of a text
-A_MINUTE = 1000  # lines of one event: a flood is counted, not kept
+LINES_PER_MINUTE = 1000  # of one event; more are counted and not written
 PIECE = 2**20  # bytes of an object
 PUT_SECONDS = 30.0
 
@@ -54,7 +54,7 @@ class EventLog:
         """A line with the time of the event (default: now), the run, and the fields."""
         self._end_minute(after=60.0)
         self._written[event] += 1
-        if self._written[event] <= A_MINUTE:
+        if self._written[event] <= LINES_PER_MINUTE:
             self._put(event, level, fields, at)
 
     def close(self) -> None:
@@ -66,8 +66,8 @@ class EventLog:
         if self._clock() - self._minute < after:
             return
         for event, count in self._written.items():
-            if count > A_MINUTE:
-                self._put("suppressed", "warning", {"of": event, "count": count - A_MINUTE})
+            if count > LINES_PER_MINUTE:
+                self._put("suppressed", "warning", {"of": event, "count": count - LINES_PER_MINUTE})
         self._minute = self._clock()
         self._written.clear()
 
@@ -92,11 +92,11 @@ def _cut(value: Any) -> Any:
 
 
 class _Appended:
-    """A file; each line is one write to its end."""
+    """A local file; each line is one write at its end."""
 
     def __init__(self, path: Path) -> None:
         self._file: int | None = None
-        self._torn = False  # the last line could not be written whole: the disk is full
+        self._torn = False  # only a part of the last line was written: the disk is full
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -109,7 +109,7 @@ class _Appended:
             data = b"\n" + line if self._torn else line
             try:
                 self._torn = os.write(self._file, data) < len(data)
-            except OSError:  # nothing of it was written
+            except OSError:  # none of it was written
                 return
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class _Pieces:
         self._store, self._run, self._clock = store, run, clock
         self._number, self._data = 0, bytearray()
         self._due = clock() + PUT_SECONDS
-        self._fresh = False  # something is not put yet
+        self._pending = False  # some lines are not in the store yet
 
     def write(self, line: bytes) -> None:
         if len(self._data) + len(line) > PIECE:
@@ -134,7 +134,7 @@ class _Pieces:
             self._number += 1
             self._data.clear()
         self._data += line
-        self._fresh = True
+        self._pending = True
         if self._clock() >= self._due:
             self._put()
 
@@ -143,7 +143,7 @@ class _Pieces:
 
     def _put(self) -> None:
         self._due = self._clock() + PUT_SECONDS
-        if self._fresh:
+        if self._pending:
             with suppress(StoreError):
                 self._store.put(log_piece(self._run, self._number), bytes(self._data))
-                self._fresh = False
+                self._pending = False

@@ -1,6 +1,6 @@
-"""Writes what differs from run to run to `metrics/`: times, hosts, rates.
+"""Writes the times, hosts and rates of a run to `metrics/`. They differ from run to run, so builds do not have them.
 
-metrics/progress.json       of the newest run, rewritten every few seconds: what `recaption status` shows
+metrics/progress.json       of the newest run, rewritten every few seconds: shown by `recaption status`
 metrics/run-<epoch>.json    of each run, written when it ends
 metrics/log.jsonl           events, one per line (`log`)
 """
@@ -28,7 +28,7 @@ from recaption.run.monitor.report import RunReport
 from recaption.scrub import Scrubber
 from recaption.types import SCHEMA_VERSION
 
-EVERY = 5.0  # seconds between two versions of progress.json, and between two `progress` events of a model
+PERIOD = 5.0  # seconds between two versions of progress.json, and between two `progress` events of a model
 
 _LEVELS: dict[str, Level] = {"done": "info", "interrupted": "warning", "failed": "error"}
 
@@ -45,7 +45,7 @@ class RunLog:
         self._store, self._scrub = store, scrub or Scrubber()
         self._last = float("-inf")
         self._progress: dict[str, PassProgress] = {}
-        self._events = ProgressEvents(EVERY)
+        self._events = ProgressEvents(PERIOD)
         self._began = time.monotonic()
         self._warnings: list[str] = []
         self._run: dict[str, Any] = {
@@ -85,7 +85,7 @@ class RunLog:
         return self._background.add(write)
 
     def start(self, pipeline: str) -> None:
-        """The run begins."""
+        """Record the start of the run."""
         names = ("command", "limit", "host", "pid", "recaption")
         self.emit("run_started", pipeline=pipeline, **{name: self._run[name] for name in names})
 
@@ -97,24 +97,24 @@ class RunLog:
         self.touch()
 
     def building(self, done: int, total: int) -> None:
-        """Dataset shards written, of all."""
+        """Progress of the build: dataset shards written, and their total."""
         if (fields := self._events.building(done, total)) is not None:
             self.emit("building", **fields)
         self.touch()
 
     def touch(self) -> None:
-        """The run is alive."""
-        if time.monotonic() - self._last > EVERY:
+        """Record that the run is alive."""
+        if time.monotonic() - self._last > PERIOD:
             self._last = time.monotonic()
             self._put("progress", self._report("running"))
 
     def warn(self, text: str) -> None:
-        """Something that the user should know when the run is over."""
+        """A warning for the user, shown at the end of the run."""
         self._warnings.append(text)
         self.emit("warning", "warning", detail=text)
 
     def end(self, error: BaseException | None) -> bool:
-        """The run is over: done, interrupted, or failed with `error`. Returns whether all was written in time."""
+        """Record the end: done, interrupted, or failed with `error`. Returns whether all was written in time."""
         state: Literal["done", "interrupted", "failed"] = "done" if error is None else "failed"
         if isinstance(error, Interrupted | KeyboardInterrupt):
             state = "interrupted"

@@ -81,7 +81,7 @@ _BY_GENERATION: Final[Mapping[str, str]] = {  # metric -> field of GenerationPro
 
 
 class PrometheusExporter:
-    """A context that serves `/metrics`. It is a Watcher of a run, and scrapes get its last update.
+    """A context that serves `/metrics`. It is a ProgressListener of a run, and scrapes get its last update.
 
     Entering it raises UserError if the address cannot be used, MissingExtra without prometheus_client.
     """

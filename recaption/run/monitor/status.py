@@ -22,6 +22,7 @@ from recaption.generate.progress import GenerationProgress, PassProgress, captio
 from recaption.io.store import Store, open_store
 from recaption.output import lease, paths
 from recaption.output.reports import last_run, read_json
+from recaption.progress.words import counted
 from recaption.run.monitor.report import RunReport
 from recaption.threads import waited
 
@@ -50,7 +51,7 @@ _COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("", "right"),
     ("done", "right"),
     ("captions/s", "right"),
-    ("again", "right"),
+    ("retried", "right"),
     ("tokens in/out", "right"),
 )
 _LIMITS = {
@@ -65,7 +66,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """The state of an output's last run. `words` describe it in a sentence, with what to do if anything is wrong."""
+    """The state of an output's last run. `words` is one sentence about it, with advice if the run needs attention."""
 
     out: str
     run: str
@@ -76,7 +77,7 @@ class Status:
     raw: dict[str, Any]  # progress.json as it is; empty if the run has not written one
 
     @property
-    def going_on(self) -> bool:
+    def active(self) -> bool:
         return self.state in ("starting", "running")
 
 
@@ -159,9 +160,9 @@ def _state(
             "same command again to continue"
         )
     if silence > SILENT_SECONDS and not beats():
-        advice = "if it has surely ended, run the same command again with --takeover"
+        advice = "if it has certainly ended, run the same command again with --takeover"
         if holder is not None and lease.is_here(holder):
-            advice = "the process exists but may hang: if so, kill it and run the same command again"
+            advice = "the process exists but may hang: then kill it and run the same command again"
         return "silent", f"no sign of life for {duration(silence)} from {process}; {advice}"
     going = f" for {duration((now - started).total_seconds())}" if started else ""
     since = f" (since {clock(started, now)})" if started else ""
@@ -178,7 +179,7 @@ def _starting(holder: dict[str, Any], now: datetime) -> tuple[State, str]:
         return "dead", f"dead: {process} ended before it wrote any progress; run the same command again"
     if age > 4 * SILENT_SECONDS:
         return "silent", (
-            f"no sign of life from {process}, which took the lease {duration(age)} ago; if it has surely ended, run "
+            f"no sign of life from {process}, which took the lease {duration(age)} ago; if it has certainly ended, run "
             "the same command again with --takeover"
         )
     return "starting", f"starting: {process}, {duration(age)} ago; no progress yet"
@@ -254,7 +255,7 @@ def watch(read: Callable[[], Status], console: Console, *, pause: Callable[[floa
         suppress(KeyboardInterrupt),
         Live(_table(status, datetime.now(UTC)), console=console, auto_refresh=False) as live,
     ):
-        while status.going_on:
+        while status.active:
             pause(WATCH_SECONDS)
             status = read()
             live.update(_table(status, datetime.now(UTC)), refresh=True)
@@ -266,7 +267,7 @@ def lines(status: Status, now: datetime) -> list[str]:
     for model in status.models:
         found.append(_head(model))
         found += [
-            f"  {id}: " + ", ".join((_counts(model, g), percent(g.share), *_facts(model, g)))
+            f"  {id}: " + ", ".join((counted(model, id), percent(g.share), *_facts(model, g)))
             for id, g in model.generations.items()
         ]
         found += [f"  {line}" for line in _remarks(status, model, now)]
@@ -294,7 +295,7 @@ def _table(status: Status, now: datetime) -> RenderableType:
                 Text(id, style="bold"),
                 Text(bar(g.share, 10), style="green"),
                 Text(percent(g.share)),
-                Text(_counts(model, g)),
+                Text(counted(model, id)),
                 Text(f"{rate:,.1f}" if rate else ""),
                 Text(f"{g.retries:,}"),
                 Text(f"{amount(g.prompt_tokens)}/{amount(g.output_tokens)}"),
@@ -332,10 +333,6 @@ def _engine(model: PassProgress) -> str:
     return printable(f"{name} on {known['device']}" if name and known.get("device") else name)
 
 
-def _counts(model: PassProgress, g: GenerationProgress) -> str:
-    return f"{g.done:,}/{g.total:,}{'' if model.all_listed else '+'}"
-
-
 def _facts(model: PassProgress, g: GenerationProgress) -> list[str]:
     rate = captions_per_second(g.answers, model.seconds)
     tokens = [f"{g.output_tokens:,} tokens out"] if g.output_tokens else []
@@ -362,7 +359,7 @@ def _remarks(status: Status, model: PassProgress, now: datetime) -> list[str]:
             for cause, share in model.meter.losses
             if share >= 0.005
         ]
-    if not status.going_on or model.phase == "done":
+    if not status.active or model.phase == "done":
         return found
     left = model.seconds_left
     if left is None:

@@ -81,12 +81,12 @@ def made(ran: dict[str, Any], **options: Any) -> tuple[Estimate, str]:
     return found, "\n".join(lines(found, pipeline))
 
 
-def test_the_pilot_only_generates_and_only_for_so_many(ran: dict[str, Any]) -> None:
+def test_the_pilot_generates_for_the_first_images_only(ran: dict[str, Any]) -> None:
     made(ran, images=6)
     assert ran["options"] == {"half": "generate", "limit": 6}
 
 
-def test_the_whole_is_reckoned_from_the_rate_of_the_pilot(ran: dict[str, Any]) -> None:
+def test_the_whole_source_is_extrapolated_from_the_rate_of_the_pilot(ran: dict[str, Any]) -> None:
     found, said = made(ran, price=3.0)
     assert found.total == Total(images=8, exact=True)
     assert found.gpu_hours == pytest.approx(8 * 2 / 2 / 3600)
@@ -104,7 +104,7 @@ def test_the_whole_is_reckoned_from_the_rate_of_the_pilot(ran: dict[str, Any]) -
         assert fact in said
 
 
-def test_answers_are_drawn_and_counted(ran: dict[str, Any]) -> None:
+def test_lengths_of_answers_are_printed_as_a_histogram(ran: dict[str, Any]) -> None:
     found, said = made(ran)
     long, short = found.lengths
     assert (len(long.output_tokens), long.rejects, long.again) == (7, {"refusal": 1}, 1)
@@ -114,12 +114,12 @@ def test_answers_are_drawn_and_counted(ran: dict[str, Any]) -> None:
     assert "$" not in said, "without a price there is no cost"
 
 
-def test_only_the_shards_of_the_pilot_are_looked_at(ran: dict[str, Any]) -> None:
+def test_only_the_shards_of_the_pilot_are_read(ran: dict[str, Any]) -> None:
     found, _ = made(ran, images=3)
-    assert found.lengths[0].settled == 4
+    assert found.lengths[0].results == 4
 
 
-def test_where_all_answers_were_there_an_earlier_run_says_the_rate(ran: dict[str, Any]) -> None:
+def test_without_missing_answers_the_rate_is_that_of_an_earlier_run(ran: dict[str, Any]) -> None:
     put_report(ran["folder"], 2, seconds=0.0, generations={"long": {"answers": 0, "rejects": {}}})
     ran["changed"] = False
     found, said = made(ran)
@@ -127,7 +127,7 @@ def test_where_all_answers_were_there_an_earlier_run_says_the_rate(ran: dict[str
     assert "all its answers were stored already; the rates are those of run-000001" in said
 
 
-def test_where_nothing_was_ever_measured_it_says_so_and_guesses_nothing(ran: dict[str, Any]) -> None:
+def test_without_any_measurement_there_is_no_estimate(ran: dict[str, Any]) -> None:
     put_report(ran["folder"], 1, seconds=0.0)
     ran["changed"] = False
     found, said = made(ran, price=2.0)
@@ -135,10 +135,10 @@ def test_where_nothing_was_ever_measured_it_says_so_and_guesses_nothing(ran: dic
     assert "moody: nothing to measure" in said and "hours" not in said and "whole source: 8 images" in said
 
 
-def test_an_engine_without_a_gpu_has_hours_but_no_price(ran: dict[str, Any]) -> None:
+def test_an_engine_without_a_gpu_has_hours_and_no_cost(ran: dict[str, Any]) -> None:
     put_report(ran["folder"], 1, engine={"engine": "openai"})
     _, said = made(ran, price=2.0)
-    assert "engine-hours" in said and "it has no price" in said and "$" not in said
+    assert "engine-hours" in said and "there is no cost" in said and "$" not in said
 
 
 def test_the_json_has_histograms_and_no_single_tokens(ran: dict[str, Any]) -> None:
@@ -151,7 +151,7 @@ def test_the_json_has_histograms_and_no_single_tokens(ran: dict[str, Any]) -> No
     assert data["cost"] == pytest.approx(2.0 * data["gpu_hours"]) and data["suggestions"] == []
 
 
-def test_shards_that_no_index_counts_are_reckoned_by_size(tmp_path: Path) -> None:
+def test_shards_without_an_index_are_extrapolated_by_size(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1, per_shard=4)
     answer_all(pipeline_data(tmp_path))
     write_source(tmp_path, shards=3, per_shard=4)
@@ -179,7 +179,7 @@ def test_names_from_a_pipeline_are_text_and_not_markup(ran: dict[str, Any]) -> N
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_pilot_asks_once_and_what_it_asked_is_kept(tmp_path: Path) -> None:
+def test_the_answers_of_a_pilot_are_kept_and_not_generated_again(tmp_path: Path) -> None:
     write_source(tmp_path)
     pipeline = config.validate(pipeline_data(tmp_path))
     with display() as shown:
@@ -187,7 +187,7 @@ def test_a_pilot_asks_once_and_what_it_asked_is_kept(tmp_path: Path) -> None:
     assert first.asked and first.total == Total(images=8, exact=True)
     (rate,) = first.models
     assert (rate.run, rate.images) == ("run-000001", 6) and rate.seconds > 0
-    assert [of.settled for of in first.lengths] == [6, 6]
+    assert [of.results for of in first.lengths] == [6, 6]
     asked = (tmp_path / "moods" / "asked.txt").read_text().count("\n")
     assert asked == 12
     with display() as shown:

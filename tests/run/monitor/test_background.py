@@ -52,7 +52,7 @@ def test_jobs_run_in_order_and_the_newest_of_a_name_replaces_the_others(gate: Ga
     assert ran == ["line 1", "line 2", "new state"]
 
 
-def test_what_waits_is_bounded(gate: Gate) -> None:
+def test_waiting_jobs_are_bounded(gate: Gate) -> None:
     background = Background(room=2)
     background.add(gate)
     assert gate.begun.wait(30)
@@ -61,13 +61,13 @@ def test_what_waits_is_bounded(gate: Gate) -> None:
     assert background.close(30)
 
 
-def test_the_end_does_not_wait_for_a_store_that_does_not_answer(gate: Gate) -> None:
+def test_closing_does_not_wait_for_a_silent_store(gate: Gate) -> None:
     background = Background()
     background.add(gate)
     assert background.close(0.01) is False
 
 
-def test_silence_is_counted_from_the_write_that_waits(gate: Gate) -> None:
+def test_silence_is_measured_from_the_start_of_the_waiting_write(gate: Gate) -> None:
     clock = [100.0]
     background = Background(clock=lambda: clock[0])
     assert background.silent == 0.0
@@ -79,7 +79,7 @@ def test_silence_is_counted_from_the_write_that_waits(gate: Gate) -> None:
     assert background.close(30) and background.silent == 0.0
 
 
-def test_a_store_that_fails_is_silent_until_it_takes_something() -> None:
+def test_a_failing_store_is_silent_until_a_write_succeeds() -> None:
     clock, done = [0.0], threading.Event()
 
     def fails() -> None:
@@ -96,10 +96,10 @@ def test_a_store_that_fails_is_silent_until_it_takes_something() -> None:
     assert background.close(30) and background.silent == 0.0
 
 
-def test_a_silent_store_is_named_from_time_to_time_and_when_it_answers() -> None:
+def test_a_silent_store_is_reported_repeatedly_and_when_it_answers() -> None:
     said: list[str] = []
     watch = StoreWatch("s3://bucket/out", said.append)
-    ended = [watch.look(seconds) for seconds in (0.0, 9.0, 10.5, 15.0, 39.0, 41.0, 0.0, 0.0, 11.0)]
+    ended = [watch.update(seconds) for seconds in (0.0, 9.0, 10.5, 15.0, 39.0, 41.0, 0.0, 0.0, 11.0)]
     assert said == [
         "the store has not answered for 10 s: s3://bucket/out. The run waits for it",
         "the store has not answered for 41 s: s3://bucket/out. The run waits for it",
@@ -109,13 +109,13 @@ def test_a_silent_store_is_named_from_time_to_time_and_when_it_answers() -> None
     assert [each for each in ended if each] == [41.0]
 
 
-def test_a_call_is_waited_for() -> None:
+def test_the_result_of_a_call_is_returned() -> None:
     assert waited(lambda: 7) == 7
     with pytest.raises(StoreError, match="cannot read"):
         waited(lambda: (_ for _ in ()).throw(StoreError("cannot read")))
 
 
-def test_a_stop_is_heard_while_a_call_does_not_return(gate: Gate) -> None:
+def test_a_stop_interrupts_a_call_that_does_not_return(gate: Gate) -> None:
     with pytest.raises(Interrupted):
         waited(gate, lambda: gate.begun.is_set(), grace=0.0)
 

@@ -14,7 +14,7 @@ from recaption.io.objectstore import ObjectStore
 from recaption.io.store import Store, open_store
 from recaption.resources import shipped
 from recaption.run.monitor import log as log_module
-from recaption.run.monitor.log import A_MINUTE, LONGEST, EventLog
+from recaption.run.monitor.log import LINES_PER_MINUTE, LONGEST, EventLog
 from recaption.scrub import Scrubber
 
 SCRUB = Scrubber({})
@@ -37,7 +37,7 @@ def kept(out: Path) -> list[dict[str, Any]]:
     return lines((out / "metrics" / "log.jsonl").read_bytes())
 
 
-def test_a_line_says_when_which_run_and_what(tmp_path: Path) -> None:
+def test_a_line_has_time_run_and_event(tmp_path: Path) -> None:
     log = EventLog(open_store(str(tmp_path)), "run-000003", SCRUB)
     log.write("image_rejected", "warning", shard="00012", key="000120007", reason="refusal")
     (line,) = kept(tmp_path)  # before it is closed: whoever follows the file sees it at once
@@ -47,7 +47,7 @@ def test_a_line_says_when_which_run_and_what(tmp_path: Path) -> None:
     log.close()
 
 
-def test_runs_append_and_a_broken_line_of_a_killed_one_stands_alone(tmp_path: Path) -> None:
+def test_runs_append_after_the_broken_line_of_a_killed_run(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     first = EventLog(store, "run-000001", SCRUB)
     first.write("run_started")
@@ -62,7 +62,7 @@ def test_runs_append_and_a_broken_line_of_a_killed_one_stands_alone(tmp_path: Pa
     assert broken.endswith(b"2026-01-3")
 
 
-def test_texts_are_scrubbed_cut_and_escaped(tmp_path: Path) -> None:
+def test_texts_are_scrubbed_shortened_and_escaped(tmp_path: Path) -> None:
     log = EventLog(open_store(str(tmp_path)), "run-000001", SCRUB)
     log.write(
         "warning", detail="a\nb\x1b[31m\u2028\ud800</script>", nested={"list": ["Bearer abcdefgh12345", "x " * 400]}
@@ -76,25 +76,25 @@ def test_texts_are_scrubbed_cut_and_escaped(tmp_path: Path) -> None:
     log.close()
 
 
-def test_a_flood_is_counted_and_drowns_nothing_else(tmp_path: Path) -> None:
+def test_a_flood_of_one_event_is_counted_and_hides_no_others(tmp_path: Path) -> None:
     clock = Clock()
     log = EventLog(open_store(str(tmp_path)), "run-000001", SCRUB, clock)
-    for _ in range(A_MINUTE + 7):
+    for _ in range(LINES_PER_MINUTE + 7):
         log.write("image_rejected")
     log.write("engine_died", "error")
     clock.now = 61.0
     log.write("image_rejected")
-    for _ in range(A_MINUTE + 2):
+    for _ in range(LINES_PER_MINUTE + 2):
         log.write("image_rejected")
     log.close()
     found = kept(tmp_path)
     counts = [(line["of"], line["count"]) for line in found if line["event"] == "suppressed"]
     assert counts == [("image_rejected", 7), ("image_rejected", 3)]
-    assert sum(line["event"] == "image_rejected" for line in found) == 2 * A_MINUTE
+    assert sum(line["event"] == "image_rejected" for line in found) == 2 * LINES_PER_MINUTE
     assert any(line["event"] == "engine_died" for line in found)
 
 
-def test_a_disk_that_is_full_costs_lines_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_log_lines_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = EventLog(open_store(str(tmp_path)), "run-000001", SCRUB)
     real = os.write
     monkeypatch.setattr(os, "write", lambda file, data: real(file, data[:20]))
@@ -108,7 +108,7 @@ def test_a_disk_that_is_full_costs_lines_and_nothing_else(tmp_path: Path, monkey
     assert len(half) == 20 and json.loads(whole)["detail"] == "third"
 
 
-def test_a_folder_that_cannot_be_written_is_no_reason_to_stop(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "metrics").write_text("in the way")
     log = EventLog(open_store(str(tmp_path)), "run-000001", SCRUB)
     log.write("warning", detail="x")
@@ -124,7 +124,7 @@ def pieces(store: Store) -> dict[str, list[dict[str, Any]]]:
     return {path: lines(store.get(path)) for path in store.list("metrics")}
 
 
-def test_object_stores_get_pieces_now_and_then_and_at_the_end(
+def test_object_stores_get_pieces_periodically_and_at_the_end(
     remote: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
@@ -144,6 +144,6 @@ def test_object_stores_get_pieces_now_and_then_and_at_the_end(
     assert said == [str(n) for n in range(1, 12)]
 
 
-def test_the_schema_knows_every_event() -> None:
+def test_the_schema_lists_every_event() -> None:
     schema = json.loads((shipped("schemas") / "log.schema.json").read_bytes())
     assert schema["properties"]["event"]["enum"] == list(get_args(Event))

@@ -30,7 +30,7 @@ def log_of(out: Path) -> RunLog:
     return RunLog(open_store(str(out)), 2, "run", 50, Scrubber({}))
 
 
-def test_a_run_tells_its_beginning_its_progress_and_its_end(tmp_path: Path) -> None:
+def test_a_run_writes_its_start_progress_and_end(tmp_path: Path) -> None:
     log = log_of(tmp_path)
     log.start("my-captions")
     log.generating(at_work())
@@ -58,8 +58,8 @@ def test_a_run_tells_its_beginning_its_progress_and_its_end(tmp_path: Path) -> N
     assert json.loads((tmp_path / "metrics" / "run-000002.json").read_bytes())["warnings"] == ["few shards"]
 
 
-def test_progress_is_told_again_after_some_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "EVERY", -1.0)
+def test_progress_is_written_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "PERIOD", -1.0)
     log = log_of(tmp_path)
     for answers in (1, 2, 3):
         log.generating(at_work(answers))
@@ -75,7 +75,9 @@ def test_progress_is_told_again_after_some_seconds(tmp_path: Path, monkeypatch: 
         (KeyboardInterrupt(), "interrupted", "warning"),
     ],
 )
-def test_how_it_ended_is_told_without_secrets(tmp_path: Path, error: BaseException, state: str, level: str) -> None:
+def test_the_error_of_a_run_is_written_without_secrets(
+    tmp_path: Path, error: BaseException, state: str, level: str
+) -> None:
     log = log_of(tmp_path)
     log.end(error)
     (line,) = events(tmp_path)

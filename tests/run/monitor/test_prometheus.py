@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from recaption.errors import UserError
-from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import GenerationProgress, PassProgress
+from recaption.generate.utilisation import Meter, Where
 from recaption.run.monitor.prometheus import METRICS, PrometheusExporter
 
 Scrape = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -56,7 +56,7 @@ def progress(answers: int, **changes: Any) -> PassProgress:
     return PassProgress(**given | changes)
 
 
-def test_a_scrape_reads_what_the_run_told_last() -> None:
+def test_a_scrape_reads_the_last_update() -> None:
     port = free_port()
     with PrometheusExporter(port, info={"command": "run", "version": "0.1.0"}) as exporter:
         assert value(scrape(port), "recaption_run_info", command="run", version="0.1.0") == 1
@@ -89,7 +89,7 @@ def test_a_scrape_reads_what_the_run_told_last() -> None:
         pass  # the port is free again
 
 
-def test_a_port_that_is_taken_is_said_with_what_to_do() -> None:
+def test_a_port_in_use_is_an_error_with_advice() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UserError, match=rf"--metrics-port {port}: cannot listen on 127\.0\.0\.1:{port} .*another"):
@@ -98,7 +98,7 @@ def test_a_port_that_is_taken_is_said_with_what_to_do() -> None:
         PrometheusExporter(free_port(), "no.such.host.invalid").__enter__()
 
 
-def test_names_and_units_are_as_prometheus_wants_them() -> None:
+def test_names_and_units_follow_the_rules_of_prometheus() -> None:
     assert all(name.startswith("recaption_") and not name.endswith("_total") for name in METRICS)
     assert all(
         metric.help.endswith(".") and set(metric.labels) <= {"model", "generation", "reason"}

@@ -96,11 +96,11 @@ def text(status: Status, *, terminal: bool = False) -> str:
     return sink.getvalue()
 
 
-def test_a_running_run_says_how_far_how_fast_and_until_when(tmp_path: Path) -> None:
+def test_a_running_run_shows_progress_rate_and_time_left(tmp_path: Path) -> None:
     put(tmp_path, progress())
     hold(tmp_path)
     status = read_status(str(tmp_path), NOW)
-    assert status.state == "running" and status.going_on
+    assert status.state == "running" and status.active
     assert status.words.startswith("running for 1 h 5 min (since ")
     assert status.words.endswith("process 4242 on node-7, updated 3 s ago")
     (model,) = status.models
@@ -132,7 +132,7 @@ def test_a_terminal_gets_a_bar_and_the_same_facts(tmp_path: Path) -> None:
     assert "█████" in said and "56 %" in said and "refusal 7" in said and "1 h 13 min left" in said
 
 
-def test_totals_that_still_grow_are_marked_and_the_end_is_a_least(tmp_path: Path) -> None:
+def test_incomplete_totals_are_marked_and_the_time_left_is_a_minimum(tmp_path: Path) -> None:
     data = progress()
     data["models"]["qwen"]["all_listed"] = False
     put(tmp_path, data)
@@ -140,7 +140,7 @@ def test_totals_that_still_grow_are_marked_and_the_end_is_a_least(tmp_path: Path
     assert "56,000/100,000+" in said and "at least 1 h 13 min left" in said
 
 
-def test_without_an_answer_there_is_no_rate_and_no_guess(tmp_path: Path) -> None:
+def test_without_answers_there_is_no_rate_and_no_time_left(tmp_path: Path) -> None:
     data = progress()
     data["models"]["qwen"] |= {"phase": "starting engine", "seconds": 0.0, "meter": {"share": None, "lost": {}}}
     data["models"]["qwen"]["generations"]["long"] |= {"answers": 0, "rejects": {}, "resumed": 0}
@@ -149,7 +149,7 @@ def test_without_an_answer_there_is_no_rate_and_no_guess(tmp_path: Path) -> None
     assert "no rate yet" in said and "left" not in said and "maximum rate" not in said
 
 
-def test_a_run_that_only_writes_says_so(tmp_path: Path) -> None:
+def test_a_run_that_only_builds_shows_it(tmp_path: Path) -> None:
     data = progress()
     data["models"]["qwen"]["phase"] = "done"
     put(tmp_path, data)
@@ -165,42 +165,42 @@ def test_a_run_that_only_writes_says_so(tmp_path: Path) -> None:
         ("failed", "the engine died", "failed after 1 h 5 min, 3 s ago: the engine died"),
     ],
 )
-def test_how_a_run_ended_is_said_in_words(state: str, error: str | None, words: str, tmp_path: Path) -> None:
+def test_the_end_of_a_run_is_one_sentence(state: str, error: str | None, words: str, tmp_path: Path) -> None:
     put(tmp_path, progress(state=state, error=error))
     status = read_status(str(tmp_path), NOW)
-    assert status.state == state and words in status.words and not status.going_on
+    assert status.state == state and words in status.words and not status.active
     assert "left" not in text(status), "what has ended has no estimated end"
 
 
-def test_a_process_of_this_machine_that_is_gone_is_dead_at_once(tmp_path: Path) -> None:
+def test_an_ended_process_of_this_machine_is_dead_at_once(tmp_path: Path) -> None:
     put(tmp_path, progress())
     hold(tmp_path, **here() | {"pid": dead_pid()})
     status = read_status(str(tmp_path), NOW)
     assert status.state == "dead" and "has ended" in status.words and "run the same command again" in status.words
 
 
-def test_a_process_of_an_earlier_boot_or_another_machine_is_not_looked_up_here(tmp_path: Path) -> None:
+def test_processes_of_earlier_boots_and_other_machines_are_not_looked_up(tmp_path: Path) -> None:
     put(tmp_path, progress())
     hold(tmp_path, **here() | {"pid": dead_pid(), "boot": "another"})
     assert read_status(str(tmp_path), NOW).state == "running"
 
 
-def test_silence_from_elsewhere_names_the_way_out(tmp_path: Path) -> None:
+def test_a_silent_run_on_another_machine_has_advice(tmp_path: Path) -> None:
     put(tmp_path, progress(updated=(NOW - timedelta(minutes=12)).isoformat()))
     hold(tmp_path)
     status = read_status(str(tmp_path), NOW)
-    assert status.state == "silent" and not status.going_on
+    assert status.state == "silent" and not status.active
     assert "no sign of life for 12 min from process 4242 on node-7" in status.words and "--takeover" in status.words
 
 
-def test_silence_of_a_process_that_is_there_is_not_called_dead(tmp_path: Path) -> None:
+def test_a_silent_process_that_exists_is_not_dead(tmp_path: Path) -> None:
     put(tmp_path, progress(updated=(NOW - timedelta(minutes=12)).isoformat()))
     hold(tmp_path, **here() | {"pid": os.getppid(), "started": lease._started(os.getppid())})
     status = read_status(str(tmp_path), NOW)
     assert status.state == "silent" and "may hang" in status.words and "--takeover" not in status.words
 
 
-def test_a_run_whose_lease_beats_lives_though_its_numbers_are_old(tmp_path: Path) -> None:
+def test_a_run_with_a_current_lease_and_old_progress_is_alive(tmp_path: Path) -> None:
     put(tmp_path, progress(updated=(NOW - timedelta(minutes=12)).isoformat()))
     hold(tmp_path)
     beat = tmp_path / "lease" / "000001.beat"
@@ -213,7 +213,7 @@ def test_a_run_whose_lease_beats_lives_though_its_numbers_are_old(tmp_path: Path
 
 
 @pytest.mark.parametrize(("rises", "state"), [(True, "running"), (False, "silent")])
-def test_on_an_object_store_the_beat_is_looked_at_twice(rises: bool, state: str) -> None:
+def test_on_an_object_store_the_lease_is_read_twice(rises: bool, state: str) -> None:
     store = open_store(f"memory://beat-{rises}")
     store.put("metrics/progress.json", orjson.dumps(progress(updated=(NOW - timedelta(minutes=12)).isoformat())))
     store.put("lease/000001.beat", b"1")
@@ -225,7 +225,7 @@ def test_on_an_object_store_the_beat_is_looked_at_twice(rises: bool, state: str)
     assert read_status(store.url, NOW, sleep).state == state
 
 
-def test_a_new_run_is_seen_before_its_first_numbers(tmp_path: Path) -> None:
+def test_a_new_run_is_found_before_its_first_progress(tmp_path: Path) -> None:
     put(tmp_path, progress(state="done"))
     hold(tmp_path)
     hold(tmp_path, 2, since=NOW.timestamp() - 20, pid=77)
@@ -236,12 +236,12 @@ def test_a_new_run_is_seen_before_its_first_numbers(tmp_path: Path) -> None:
     assert read_status(str(tmp_path), NOW).state == "done", "that run ended before it had anything to say"
 
 
-def test_a_run_that_died_before_its_first_numbers_is_dead(tmp_path: Path) -> None:
+def test_a_run_that_ended_before_its_first_progress_is_dead(tmp_path: Path) -> None:
     hold(tmp_path, **here() | {"pid": dead_pid()})
     assert read_status(str(tmp_path), NOW).state == "dead"
 
 
-def test_without_progress_the_newest_report_is_taken(tmp_path: Path) -> None:
+def test_without_progress_the_newest_report_is_used(tmp_path: Path) -> None:
     finished = (NOW - timedelta(days=1)).isoformat()
     put(tmp_path, progress(run="run-000001", state="failed", finished=finished), "run-000001")
     put(tmp_path, progress(run="run-000002", state="done", finished=finished), "run-000002")
@@ -249,12 +249,12 @@ def test_without_progress_the_newest_report_is_taken(tmp_path: Path) -> None:
     assert (status.run, status.state) == ("run-000002", "done")
 
 
-def test_a_place_without_a_run_is_the_users_mistake(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing was run into .*output\.path"):
         read_status(str(tmp_path / "nowhere"), NOW)
 
 
-def test_a_broken_report_is_not_taken_for_none(tmp_path: Path) -> None:
+def test_a_broken_report_is_an_error(tmp_path: Path) -> None:
     open_store(str(tmp_path)).put("metrics/progress.json", b"{")
     with pytest.raises(DatasetError, match="is not JSON"):
         read_status(str(tmp_path), NOW)
@@ -266,14 +266,14 @@ def test_status_works_on_an_object_store() -> None:
     assert read_status(url, NOW).state == "running"
 
 
-def test_the_raw_object_is_kept_and_judged_beside(tmp_path: Path) -> None:
+def test_json_has_the_report_unchanged_and_the_judgement(tmp_path: Path) -> None:
     put(tmp_path, progress(state="failed", error="x"))
     data = as_json(read_status(str(tmp_path), NOW))
     assert data["models"] == progress()["models"]
     assert data["judged"]["state"] == "failed"
 
 
-def test_what_a_run_wrote_cannot_steer_the_terminal(tmp_path: Path) -> None:
+def test_texts_of_a_run_cannot_control_the_terminal(tmp_path: Path) -> None:
     put(tmp_path, progress(state="failed", error="\x1b[2J[bold]boom"))
     assert "\x1b" not in text(read_status(str(tmp_path), NOW)) and "[bold]boom" in text(read_status(str(tmp_path), NOW))
 
@@ -295,9 +295,7 @@ def test_watching_needs_a_terminal(tmp_path: Path) -> None:
         watch(lambda: read_status(str(tmp_path), NOW), Console(file=io.StringIO()))
 
 
-def test_a_store_that_does_not_answer_is_named_and_waited_for_with_a_bound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_silent_store_is_reported_and_the_wait_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, progress(state="done"))
     go, said, real = threading.Event(), list[str](), status_module.read_status
 
@@ -323,7 +321,7 @@ def test_a_store_that_does_not_answer_is_named_and_waited_for_with_a_bound(
         go.set()
 
 
-def test_a_run_whose_store_was_silent_says_so(tmp_path: Path) -> None:
+def test_a_run_whose_store_was_silent_shows_it(tmp_path: Path) -> None:
     put(tmp_path, progress(store_silent_seconds=95.0))
     assert read_status(str(tmp_path), NOW).words.endswith("; the store had not answered for 2 min then")
     put(tmp_path, progress(store_silent_seconds=1.0))

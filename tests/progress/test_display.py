@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from recaption.errors import EngineDead
-from recaption.generate.meter import Meter, Where
 from recaption.generate.progress import GenerationProgress, PassProgress
-from recaption.progress import Display, speed_of_light
+from recaption.generate.utilisation import Meter, Where
+from recaption.progress import Display, utilisation_text
 from recaption.progress.bars import Bars
 from recaption.progress.lines import plain
 
@@ -47,7 +47,7 @@ def shown(*, terminal: bool, **options: bool) -> str:
     sink = io.StringIO()
     console = Console(file=sink, force_terminal=terminal, width=120, color_system=None)
     with Display(console, **options) as display:
-        display.say("[bold]title[/]")
+        display.message("[bold]title[/]")
         display.generating(state())
         display.building(1, 4)
         long = GenerationProgress(total=100, resumed=40, answers=60)
@@ -57,7 +57,7 @@ def shown(*, terminal: bool, **options: bool) -> str:
     return sink.getvalue()
 
 
-def test_a_log_gets_a_line_now_and_then() -> None:
+def test_a_log_gets_a_line_every_few_seconds() -> None:
     lines = shown(terminal=False).splitlines()
     assert lines[0] == "title"
     assert lines[1].startswith(
@@ -67,13 +67,13 @@ def test_a_log_gets_a_line_now_and_then() -> None:
     assert len(lines) == 2, "ten seconds have not passed"
 
 
-def test_a_line_says_what_is_not_as_it_should_be_and_nothing_that_is_not() -> None:
+def test_a_line_lists_existing_problems_only() -> None:
     said = plain(state(engine_deaths=1, quarantined=4, meter=metered().report(), all_listed=True))
     assert said.endswith(
-        "38 s left, 4 images in quarantine, 1 engine died; "
+        "38 s left, 4 images in quarantine, 1 engine failed; "
         "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
     )
-    assert "the store has not answered for 12 s, 1 engine died" in plain(state(engine_deaths=1, store_silent=12.0))
+    assert "the store has not answered for 12 s, 1 engine failed" in plain(state(engine_deaths=1, store_silent=12.0))
     assert "store" not in plain(state(store_silent=3.0))
     nothing = PassProgress(model="qwen", generations={"long": GenerationProgress()})
     assert plain(nothing) == "qwen: listing images"
@@ -85,7 +85,7 @@ def test_a_line_says_what_is_not_as_it_should_be_and_nothing_that_is_not() -> No
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 @pytest.mark.parametrize("scale", [1, 100_000])
-def test_the_picture_fits_its_terminal_and_its_columns_stand_below_one_another(width: int, scale: int) -> None:
+def test_bars_fit_the_terminal_and_their_columns_are_aligned(width: int, scale: int) -> None:
     sink = io.StringIO()
     console = Console(file=sink, force_terminal=True, width=width, color_system=None)
     bars = Bars(console)
@@ -102,21 +102,21 @@ def test_the_picture_fits_its_terminal_and_its_columns_stand_below_one_another(w
         assert all(len(line.rstrip()) == len(head.rstrip()) for line in rows), "the last column is right-aligned"
         assert any(f"{22 * scale + 1:,}/{100 * scale:,}+" in line for line in rows)
         assert any("90 % of the engine's own rate" in line for line in lines)
-        assert any("3 engines died" in line for line in lines)
+        assert any("3 engines failed" in line for line in lines)
     assert any("12/3,456" in line for line in lines)
 
 
-def test_a_terminal_gets_the_picture_and_lines_that_stay() -> None:
+def test_a_terminal_gets_bars_and_lines_that_stay() -> None:
     text = shown(terminal=True)
     for part in ("title", "qwen · done", "100/100+", "annotate, write", "1/4"):
         assert part in text
 
 
-def test_quiet_is_quiet() -> None:
+def test_quiet_prints_nothing() -> None:
     assert shown(terminal=True, quiet=True) == shown(terminal=False, quiet=True) == ""
 
 
-def test_json_is_an_object_a_line_and_the_last_one_is_the_summary() -> None:
+def test_json_has_one_object_per_line_and_the_last_one_is_the_summary() -> None:
     for terminal in (False, True):
         lines = [json.loads(line) for line in shown(terminal=terminal, json=True).splitlines()]
         assert [line["event"] for line in lines] == ["message", "progress", "building", "progress", "summary"]
@@ -129,7 +129,7 @@ def test_json_is_an_object_a_line_and_the_last_one_is_the_summary() -> None:
         assert (lines[2]["done"], lines[2]["total"]) == (1, 4)
 
 
-def test_json_says_what_ended_a_run() -> None:
+def test_json_has_the_error_that_ended_a_run() -> None:
     sink = io.StringIO()
     error = EngineDead("→ key sk-abcdefgh12345678 refused\ud800")
     with pytest.raises(EngineDead), Display(Console(file=sink), json=True) as display:
@@ -150,9 +150,10 @@ def test_lines_and_bars_end_with_a_summary_line_when_a_run_fails(terminal: bool)
     assert sink.getvalue() == "summary: exit code 75, interrupted; the same command continues\n"
 
 
-def test_the_speed_of_light_is_said_with_where_the_rest_went() -> None:
+def test_the_utilisation_has_the_causes_of_the_losses() -> None:
     meter = Meter()
-    assert speed_of_light(meter.report()) == "", "no ceiling was seen"
+    assert utilisation_text(meter.report()) == "", "no ceiling was seen"
     meter.window(8.0, 800, 8, saturated=True, where=Where(reading=0, rendering=0, ready=0))
-    assert speed_of_light(meter.report()) == "100 % of the engine's own rate"
-    assert speed_of_light(metered().report()) == "90 % of the engine's own rate (lost: decoding 5.0 %, rendering 5.0 %)"
+    assert utilisation_text(meter.report()) == "100 % of the engine's own rate"
+    lost = "(lost: decoding 5.0 %, rendering 5.0 %)"
+    assert utilisation_text(metered().report()) == f"90 % of the engine's own rate {lost}"

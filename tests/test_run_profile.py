@@ -50,7 +50,7 @@ def test_flair_trains_from_the_builds_own_tars(tmp_path: Path, fill: str) -> Non
     assert {problem.kind for problem in validate_output(str(build))} == {"sample"}
 
 
-def test_the_profile_is_part_of_a_builds_identity_and_its_absence_is_not(tmp_path: Path) -> None:
+def test_a_profile_changes_the_identity_of_a_build_and_none_does_not(tmp_path: Path) -> None:
     write_source(tmp_path, shards=1, per_shard=1)
     names = set()
     for more in ({}, {"profile_fill": "repeat"}, {"profile": "flair"}, {"profile": "flair", "profile_fill": "repeat"}):

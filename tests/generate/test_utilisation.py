@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recaption.generate.meter import Meter, Where
+from recaption.generate.utilisation import Meter, Where
 
 EMPTY = Where(reading=0, rendering=0, ready=0)
 
@@ -13,7 +13,7 @@ def saturated(meter: Meter, seconds: float, tokens: int) -> None:
     meter.window(seconds, tokens, tokens // 10, saturated=True, where=EMPTY)
 
 
-def test_an_engine_that_always_had_enough_to_do_reached_its_own_rate() -> None:
+def test_an_engine_that_was_always_saturated_reached_its_maximum_rate() -> None:
     meter = Meter()
     for _ in range(5):
         saturated(meter, 1.0, 1000)
@@ -21,7 +21,7 @@ def test_an_engine_that_always_had_enough_to_do_reached_its_own_rate() -> None:
     assert meter.lost() == {}
 
 
-def test_what_was_lost_is_charged_to_the_stage_where_the_work_was() -> None:
+def test_losses_are_charged_to_the_stage_that_held_the_work() -> None:
     meter = Meter()
     saturated(meter, 6.0, 6000)
     meter.window(2.0, 500, 50, saturated=False, where=Where(reading=9, rendering=0, ready=0))
@@ -40,7 +40,7 @@ def test_what_was_lost_is_charged_to_the_stage_where_the_work_was() -> None:
         (Where(reading=0, rendering=0, ready=0, decode_share=0.5), {"queue"}),
     ],
 )
-def test_the_stage_nearest_to_the_engine_that_holds_work_is_to_blame(where: Where, causes: set[str]) -> None:
+def test_the_stage_nearest_to_the_engine_with_work_is_the_cause(where: Where, causes: set[str]) -> None:
     meter = Meter()
     saturated(meter, 4.0, 400)
     meter.window(1.0, 0, 0, saturated=False, where=where)
@@ -48,14 +48,14 @@ def test_the_stage_nearest_to_the_engine_that_holds_work_is_to_blame(where: Wher
     assert sum(meter.lost().values()) == pytest.approx(0.2)
 
 
-def test_decoding_and_rendering_share_the_blame_as_they_share_the_time() -> None:
+def test_decoding_and_rendering_share_a_loss_by_their_time() -> None:
     meter = Meter()
     saturated(meter, 4.0, 400)
     meter.window(4.0, 0, 0, saturated=False, where=Where(reading=0, rendering=3, ready=0, decode_share=0.75))
     assert meter.lost() == {"decode": pytest.approx(0.375), "render": pytest.approx(0.125)}
 
 
-def test_share_and_losses_make_one() -> None:
+def test_share_and_losses_sum_up_to_one() -> None:
     meter = Meter()
     saturated(meter, 3.5, 1234)
     for reading, rendering, ready in ((1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)):
@@ -65,7 +65,7 @@ def test_share_and_losses_make_one() -> None:
     assert meter.share + sum(meter.lost().values()) == pytest.approx(1.0)
 
 
-def test_without_seconds_in_which_the_engine_was_full_there_is_no_ceiling() -> None:
+def test_without_saturated_windows_there_is_no_maximum_rate() -> None:
     meter = Meter()
     saturated(meter, 2.9, 1000)
     meter.window(100.0, 10, 1, saturated=False, where=EMPTY)
@@ -76,7 +76,7 @@ def test_without_seconds_in_which_the_engine_was_full_there_is_no_ceiling() -> N
     assert report.tokens_per_second > 0
 
 
-def test_a_meter_that_has_seen_nothing_can_be_reported() -> None:
+def test_an_empty_meter_can_be_reported() -> None:
     report = Meter().report(engines=0)
     assert report.share is report.tokens_per_second is None
     assert report.stages == {}

@@ -82,7 +82,7 @@ def listed(pipeline: config.Pipeline) -> tuple[Any, dict[str, Any]]:
     return listing, {image.key: image for image in load_index(store, source, shard)[0]}
 
 
-def test_captions_of_a_column_are_of_images_that_can_be_used(tmp_path: Path) -> None:
+def test_captions_from_a_column_are_kept_for_usable_images_only(tmp_path: Path) -> None:
     source_of(tmp_path, FILES)
     listing, images = listed(from_column(tmp_path))
     assert {key: image.reason for key, image in images.items() if image.reason} == REASONS
@@ -115,7 +115,7 @@ def test_limits_may_change_without_reading_the_source_again(tmp_path: Path, monk
 
 
 @pytest.mark.skipif(supported("HEIF"), reason="pillow-heif is installed")
-def test_a_phones_heic_names_the_format_and_the_extra(tmp_path: Path) -> None:
+def test_a_heic_file_without_the_extra_is_rejected_with_its_name(tmp_path: Path) -> None:
     source_of(tmp_path, {"phone": HEIC, "plain": JPEG})
     _, images = listed(from_column(tmp_path))
     assert images["phone"].reason == "undecodable"
@@ -135,7 +135,7 @@ def test_heic_is_read_upright_where_the_extra_is_installed(tmp_path: Path) -> No
     assert shapes == {"plain": (64, 48), "heif": (64, 48), "heifturned": (48, 64)}
 
 
-def test_an_orientation_is_part_of_the_question_of_turned_images_alone(tmp_path: Path) -> None:
+def test_orientation_changes_the_identity_of_rotated_images_only(tmp_path: Path) -> None:
     """Answers that an earlier version stored were made from pictures that lay on their side where they have one."""
     source_of(tmp_path, FILES)
     data = pipeline_data(tmp_path)
@@ -152,7 +152,7 @@ def test_an_orientation_is_part_of_the_question_of_turned_images_alone(tmp_path:
     assert {key for key, found in hashes["exif"].items() if found != prompt} == {"turned"}
 
 
-def test_only_turned_images_are_asked_again_after_an_earlier_version(tmp_path: Path) -> None:
+def test_only_rotated_images_are_generated_again_after_an_earlier_version(tmp_path: Path) -> None:
     files = {"plain": JPEG, "turned": FILES["turned"], "png": originals()["png"]}
     source_of(tmp_path, files)
     data = pipeline_data(tmp_path)
@@ -166,7 +166,7 @@ def test_only_turned_images_are_asked_again_after_an_earlier_version(tmp_path: P
 
 
 @pytest.mark.parametrize("format", ["webdataset", "sidecar", "parquet"])
-def test_what_a_trainer_reads_stands_upright(format: str, tmp_path: Path) -> None:
+def test_trainers_read_upright_images(format: str, tmp_path: Path) -> None:
     forms = {"jpeg": "JPEG", "png": "PNG", "webp": "WEBP"} | ({"avif": "AVIF"} if supported("AVIF") else {})
     files = {
         f"{name}{turn}": encoded(picture(), form, exif=exif(turn), quality=98)
@@ -208,7 +208,7 @@ def test_what_a_trainer_reads_stands_upright(format: str, tmp_path: Path) -> Non
     assert f"warning: the model saw {turned} images rotated by their EXIF orientation" in notes[-1]
 
 
-def test_stored_orientation_leaves_everything_as_it_is(tmp_path: Path) -> None:
+def test_orientation_stored_changes_nothing(tmp_path: Path) -> None:
     source_of(tmp_path, {"turned": FILES["turned"], "plain": JPEG})
     data = pipeline_data(tmp_path, source={"path": f"{tmp_path}/source/*.tar", "orientation": "stored"})
     data["output"] |= {"format": "webdataset"}
@@ -221,7 +221,7 @@ def test_stored_orientation_leaves_everything_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["webdataset", "sidecar", "parquet"])
-def test_validate_looks_at_images_and_decodes_them_on_request(
+def test_validate_checks_images_and_decodes_them_on_request(
     format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A build of an engine and a writer that did not look: JPEG bytes go into it as they are."""
