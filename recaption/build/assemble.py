@@ -121,7 +121,7 @@ class _Shard:
                 generation=generation.id,
                 source=f"{generation.model}:{generation.prompt or generation.column}",
                 granularity=generation.granularity,
-                text=cleaned.text,
+                text=cut(public_text(cleaned.text)).rstrip(),
                 finish_reason="length" if "cut" in cleaned.removed else answer.finish_reason,
                 cleaned=cleaned.removed or None,
             )
