@@ -16,9 +16,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from recaption.scrub import public_text
 from recaption.text import INVISIBLE, cut, normalise
 
 VERSION: Final = "3"
@@ -59,6 +60,12 @@ def clean(answer: str) -> Cleaned:
         else:
             text, removed = first, set(at_first)
     return Cleaned(text=text if _has_content(text) else "", removed=tuple(n for n in RULES if n in removed))
+
+
+def published(answer: str) -> Cleaned:
+    """The caption in an answer as a build has it: cleaned, and its URLs without signatures. Never raises."""
+    cleaned = clean(answer)
+    return replace(cleaned, text=cut(public_text(cleaned.text)).rstrip())
 
 
 # markup that a caption mentions
