@@ -51,6 +51,14 @@ def test_empty_rows_of_a_spreadsheet_are_skipped(photos: Callable[..., Path], so
     assert captions(source(folder)) == {"a": ("x",), "b": ("y",)}
 
 
+def test_a_raw_caption_of_any_size_is_kept_up_to_64_kib(photos: Callable[..., Path], source: Build) -> None:
+    folder = photos("a.jpg")
+    (folder / "metadata.csv").write_text(f"file_name,caption\na.jpg,{'ab' * 100_000}\n")
+    (image,) = rows(source(folder)).values()
+    assert image.raw_captions == ("ab" * 32 * 1024,)
+    assert image.columns == {"_dropped": ["caption"]}
+
+
 def test_an_absolute_path_in_a_table_is_named_as_such(photos: Callable[..., Path], source: Build) -> None:
     folder = photos("a.jpg")
     (folder / "metadata.csv").write_text(f"file_name,caption\n{folder}/a.jpg,x\n")
