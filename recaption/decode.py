@@ -28,7 +28,7 @@ from typing import Any, Final
 
 from PIL import Image, ImageFile
 
-from recaption.errors import ImageError
+from recaption.errors import ImageError, RequestError
 from recaption.imagefile import (
     JPEG,
     PNG,
@@ -39,7 +39,7 @@ from recaption.imagefile import (
     sniff,
     without_exif,
 )
-from recaption.types import ImageLimits, Reason
+from recaption.types import Box, ImageLimits, Reason
 
 # What opens each format, HEIC (HEIF) included. No other module names these libraries.
 _PLUGINS: Final = {
@@ -147,31 +147,84 @@ def decode(
     max_pixels: int | None = None,
     share: float = 1.0,
     orientation: int | None = None,
+    crop: Box | None = None,
 ) -> Image.Image:
     """Decode to RGB; above `max_pixels` (width x height) scaled down to it with its aspect ratio kept.
 
     `share`, above 0 and at most 1, is the fraction of these pixels to keep.
-    `orientation` is the EXIF orientation to apply, None: none.
+    `orientation` is the EXIF orientation to apply, None: none. `crop` is the part of the upright image that is
+    returned, rounded outwards to whole pixels; `max_pixels` and `share` then apply to this part alone.
 
     A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size where that is still not below the target (libjpeg's scaled
     inverse DCT), which costs a fraction of the time. Raises ImageError: what `check_header` raises, and undecodable and
-    truncated for every file that Pillow cannot load.
+    truncated for every file that Pillow cannot load. Raises RequestError for a crop that is no box in the image, or
+    that is outside `limits.min_side` and `limits.max_aspect`.
     """
     with _open(data) as image:
         info = _info(image, data)
         check_limits(info.format, info.width, info.height, limits)
-        target = _fit(info.width, info.height, max_pixels)
+        width, height = info.width, info.height
+        box = None
+        if crop is not None:
+            box = _before_turn(crop_pixels(crop, *upright_size(width, height, orientation), limits), info, orientation)
+            width, height = box[2] - box[0], box[3] - box[1]
+        target = _fit(width, height, max_pixels)
         if share < 1:
             target = _fit(*target, max(1, int(target[0] * target[1] * share)))
         try:
-            if info.format == "JPEG" and target != image.size:
-                image.draft("RGB", target)
+            if info.format == "JPEG" and target != (width, height):
+                scale = max(target[0] / width, target[1] / height)
+                whole = math.ceil(info.width * scale), math.ceil(info.height * scale)
+                image.draft("RGB", target if box is None else whole)
             image.load()
             rgb = to_rgb(image)
-            rgb = rgb if rgb.size == target else rgb.resize(target, Image.Resampling.BICUBIC)
+            if box is not None:  # a JPEG may be smaller now
+                x, y = rgb.width / info.width, rgb.height / info.height
+                part = box[0] * x, box[1] * y, box[2] * x, box[3] * y
+                rgb = rgb.resize(target, Image.Resampling.BICUBIC, box=part)
+            elif rgb.size != target:
+                rgb = rgb.resize(target, Image.Resampling.BICUBIC)
         except Exception as error:  # Pillow's plugins raise errors of any type on broken files
             raise _explain(error, info.format, data) from error
         return upright(rgb, orientation)
+
+
+def crop_pixels(crop: Box, width: int, height: int, limits: ImageLimits) -> tuple[int, int, int, int]:
+    """The pixels x0, y0, x1, y1 of an upright image that a crop covers, rounded outwards.
+
+    Raises RequestError for a crop that is no box in the image, or that is outside `limits.min_side` and
+    `limits.max_aspect`.
+    """
+    x0, y0, x1, y1 = crop
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise RequestError(f"crop {crop}: expected x0, y0, x1, y1 with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1")
+    # 1e-6: a share that means whole pixels may be off by the rounding of floats.
+    left, top = math.floor(x0 * width + 1e-6), math.floor(y0 * height + 1e-6)
+    right, bottom = math.ceil(x1 * width - 1e-6), math.ceil(y1 * height - 1e-6)
+    right, bottom = min(width, max(right, left + 1)), min(height, max(bottom, top + 1))
+    wide, high = right - left, bottom - top
+    if min(wide, high) < limits.min_side or max(wide, high) > limits.max_aspect * min(wide, high):
+        raise RequestError(
+            f"crop {crop} has {wide} x {high} px: the shorter side must have at least {limits.min_side}, and the "
+            f"longer side at most {limits.max_aspect:g} x the shorter one"
+        )
+    return left, top, right, bottom
+
+
+def _before_turn(box: tuple[int, int, int, int], info: ImageInfo, orientation: int | None) -> tuple[int, int, int, int]:
+    """Where the pixels of an upright image are before it is turned. Inverts `upright`."""
+    left, top, right, bottom = box
+    width, height = upright_size(info.width, info.height, orientation)
+    turn = orientation or 1
+    if turn >= 5:  # the sides are swapped: first mirror at the diagonal
+        turn = {5: 1, 6: 4, 7: 3, 8: 2}.get(turn, 1)
+        left, top, right, bottom = top, left, bottom, right
+        width, height = height, width
+    if turn in (2, 3):
+        left, right = width - right, width - left
+    if turn in (3, 4):
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
 
 
 def decode_whole(data: bytes, orientation: int | None = None) -> tuple[Image.Image, bytes | None]:
@@ -220,7 +273,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 class Decoder:
     """`decode` with a small cache, so that an image with several prompts is decoded only once. Thread-safe.
 
-    `keep` images (or their errors) are cached by sha256 and share; the least recently used one is dropped first. The
+    `keep` images (or their errors) are cached by sha256, share and crop; the least recently used is dropped first. The
     returned image is shared: do not change it in place. `decoded` counts the files that were decoded.
     """
 
@@ -228,14 +281,21 @@ class Decoder:
         self.limits, self.max_pixels, self.keep = limits, max_pixels, keep
         self.decoded = 0
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, float], Future[Image.Image]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, float, Box | None], Future[Image.Image]] = OrderedDict()
 
-    def decode(self, data: bytes, sha256: str, share: float = 1.0, orientation: int | None = None) -> Image.Image:
-        """The RGB image in `data`, whose sha256 is `sha256`; `share`, `orientation` and what it raises as of `decode`.
+    def decode(
+        self,
+        data: bytes,
+        sha256: str,
+        share: float = 1.0,
+        orientation: int | None = None,
+        crop: Box | None = None,
+    ) -> Image.Image:
+        """The RGB image in `data`, whose sha256 is `sha256`; the other arguments and what it raises as of `decode`.
 
         An image has one orientation, so the orientation is not part of the cache key.
         """
-        place = sha256, share
+        place = sha256, share, crop
         with self._lock:
             result = self._kept.get(place)
             mine = result is None
@@ -248,7 +308,7 @@ class Decoder:
                 self._kept.move_to_end(place)
         if mine:
             try:
-                result.set_result(decode(data, self.limits, self.max_pixels, share, orientation))
+                result.set_result(decode(data, self.limits, self.max_pixels, share, orientation, crop))
             except BaseException as error:
                 result.set_exception(error)  # threads that wait for this image must not wait forever
                 if not isinstance(error, ImageError):

@@ -21,6 +21,8 @@ Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
 WholeImage = Literal["short", "long"]  # granularities of a generated caption of a whole image
 Status = Literal["ok", "partial", "reject", "excluded"]
 Stage = Literal["source", "decode", "generate", "build"]
+Modality = Literal["image", "text"]  # of a request: with an image, or text only
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 as shares of an upright image's width and height
 TagKind = Literal[
     "object",
     "absent",  # an object that the sentence says is not there: "no people"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutated_images import MOST, exif, originals, seeds, verdict
-from PIL import Image, ImageDraw, ImageOps, features
+from PIL import Image, ImageChops, ImageDraw, ImageOps, ImageStat, features
 
 from recaption import decode as module
 from recaption.decode import (
@@ -23,12 +23,13 @@ from recaption.decode import (
     ImageInfo,
     check_header,
     check_pixels,
+    crop_pixels,
     decode,
     decode_whole,
     supported,
     to_rgb,
 )
-from recaption.errors import ImageError
+from recaption.errors import ImageError, RequestError
 from recaption.imagefile import Metadata, ends_well, jpeg_segments, sniff
 from recaption.types import REASONS, ImageLimits
 
@@ -659,6 +660,61 @@ def test_threads_share_one_decoding() -> None:
         images = list(pool.map(lambda _: decoder.decode(data, "x"), range(64)))
     assert decoder.decoded == 1
     assert all(image is images[0] for image in images)
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_a_crop_is_a_part_of_the_upright_image(format: str, orientation: int | None) -> None:
+    noise = Image.effect_noise((80, 60), 90).convert("RGB")
+    data = encode(noise, format)
+    upright = decode(data, LIMITS, orientation=orientation)
+    width, height = upright.size
+    for box in ((0, 0, width, height), (8, 12, 40, 32), (width - 9, height - 8, width, height)):
+        crop = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+        assert crop_pixels(crop, width, height, LIMITS) == box
+        part = decode(data, LIMITS, orientation=orientation, crop=crop)
+        assert part.size == (box[2] - box[0], box[3] - box[1])
+        assert part.tobytes() == upright.crop(box).tobytes()
+
+
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_the_budget_applies_to_the_part_that_a_crop_shows(orientation: int | None) -> None:
+    """The part is drawn from a JPEG that was decoded at a reduced size: it still shows the same place."""
+    data = encode(picture((1600, 1200)), "JPEG", quality=95)
+    upright = decode(data, LIMITS, orientation=orientation)
+    width, height = upright.size
+    crop = (0.25, 0.25, 0.75, 0.75)
+    whole = upright.crop((width // 4, height // 4, 3 * width // 4, 3 * height // 4))
+    assert decode(data, LIMITS, 10**6, orientation=orientation, crop=crop).tobytes() == whole.tobytes()
+    for budget, share in ((whole.width * whole.height // 64, 1.0), (10**6, 1 / 64)):
+        part = decode(data, LIMITS, budget, share, orientation, crop)
+        assert part.width * part.height <= whole.width * whole.height // 64
+        difference = ImageChops.difference(part, whole.resize(part.size, Image.Resampling.BICUBIC))
+        assert ImageStat.Stat(difference).mean < [3.0] * 3
+
+
+@pytest.mark.parametrize(
+    "crop", [(0.5, 0, 0.5, 1), (0, 0.6, 1, 0.4), (-0.1, 0, 1, 1), (0, 0, 1, 1.1), (float("nan"), 0, 1, 1)]
+)
+def test_what_is_no_box_in_an_image_is_refused(crop: tuple[float, float, float, float]) -> None:
+    with pytest.raises(RequestError, match="expected x0, y0, x1, y1"):
+        decode(encode(picture(), "PNG"), LIMITS, crop=crop)
+
+
+def test_a_crop_has_the_limits_of_an_image() -> None:
+    data = encode(picture((400, 48)), "PNG")
+    with pytest.raises(RequestError, match="has 400 x 5 px: the shorter side must have at least 8"):
+        decode(data, LIMITS, crop=(0, 0, 1, 0.1))
+    with pytest.raises(RequestError, match="at most 20 x the shorter one"):
+        decode(data, LIMITS, crop=(0, 0, 1, 8 / 48))
+
+
+def test_the_decoder_keeps_the_crops_of_an_image_apart() -> None:
+    decoder, data = Decoder(LIMITS), encode(picture(), "PNG")
+    crops = [None, (0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1)]
+    images = [decoder.decode(data, "1", crop=crop) for crop in (*crops, *crops)]
+    assert [image.size for image in images[:3]] == [(64, 48), (32, 24), (32, 24)]
+    assert all(images[n] is images[n + 3] for n in range(3)) and decoder.decoded == 3
 
 
 def test_formats_are_a_closed_list() -> None:

@@ -102,6 +102,101 @@ def make_tiny_qwen(folder: Path) -> Path:
     return folder
 
 
+TEXT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_tiny_text(folder: Path) -> Path:
+    """Save a text-only model (Qwen2's architecture, two layers) into `folder`.
+
+    Its tokenizer is byte-level; yes and no have tokens of their own, with and without a space or a capital.
+    """
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    special = list(_SPECIAL[:3])
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=special
+    )
+    tokenizer.train_from_iterator(["yes", "no", "Yes", "No", "a yes no Yes No"] * 9, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEXT_TEMPLATE
+    )
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=320,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=4096,
+        initializer_range=0.2,  # else every answer is the same
+        tie_word_embeddings=False,
+        eos_token_id=fast.eos_token_id,
+        bos_token_id=fast.pad_token_id,
+    )
+    model = Qwen2ForCausalLM(config)
+    model.generation_config.eos_token_id = [fast.eos_token_id, fast.pad_token_id]
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def make_tiny_dual_encoder(folder: Path, kind: str) -> Path:
+    """Save a dual encoder with one layer of each kind into `folder`; `kind`: clip, siglip or siglip2 (NaFlex).
+
+    Texts have up to 16 tokens: begin, bytes, end.
+    """
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    begin, end, pad = "<|startoftext|>", "<|endoftext|>", "<pad>"
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator([], trainers.BpeTrainer(initial_alphabet=alphabet, special_tokens=[begin, end, pad]))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A {end}", special_tokens=[(begin, 0), (end, 1)]
+    )
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token=begin, eos_token=end, pad_token=pad, model_max_length=16
+    )
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": 300, "max_position_embeddings": 16, "bos_token_id": 0, "eos_token_id": 1}
+    text |= {"pad_token_id": 2}
+    vision = {**sizes, "image_size": 32, "patch_size": 8}
+    torch.manual_seed(0)
+    if kind == "clip":
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+        model = transformers.CLIPModel(config)
+        images = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+        processor = transformers.CLIPProcessor(image_processor=images, tokenizer=fast)
+    elif kind == "siglip2":
+        vision = {**sizes, "num_patches": 16, "patch_size": 8}
+        model = transformers.Siglip2Model(transformers.Siglip2Config(text_config=text, vision_config=vision))
+        images = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=16)
+        processor = transformers.Siglip2Processor(image_processor=images, tokenizer=fast)
+    else:
+        config = transformers.SiglipConfig(text_config=text, vision_config=vision)
+        model = transformers.SiglipModel(config)
+        images = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
+        processor = transformers.SiglipProcessor(image_processor=images, tokenizer=fast)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 def make_scene(folder: Path, layers: int | None = None) -> Path:
     """The scene captioner's architecture with random weights; `layers` of each kind instead of its own number."""
     import logging

@@ -8,16 +8,25 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from recaption.engine.base import Completion, Engine, EngineSpec, ImageLimits, Rendered, Request
+from recaption.engine.capabilities import capabilities, check_capable
 from recaption.errors import ConfigError, MissingExtra
 from recaption.models import on_this_node
 
 ENGINES = ("vllm", "transformers", "openai")
-"""Engines that run a model. `column` runs none: its answers are in the index (see `engine.column`)."""
+"""Engines of a pipeline that run a model. `column` runs none: its answers are in the index (see `engine.column`).
+
+`dual_encoder` is built by its name too; a pipeline cannot name it yet, because no generation asks for scores.
+"""
 
 
 def check(engine: str) -> None:
     """Raises MissingExtra or ConfigError if an engine of that name cannot be built here. Imports no heavy package."""
-    needs = {"vllm": ("vllm", "vllm"), "transformers": ("torch", "transformers"), "openai": ("aiohttp", "run")}
+    needs = {
+        "vllm": ("vllm", "vllm"),
+        "transformers": ("torch", "transformers"),
+        "dual_encoder": ("torch", "transformers"),
+        "openai": ("aiohttp", "run"),
+    }
     if engine in needs:
         package, extra = needs[engine]
         if importlib.util.find_spec(package) is None:
@@ -34,7 +43,7 @@ def build(spec: EngineSpec) -> Engine:
     The model is found on this machine or downloaded (`models.on_this_node`). Raises ConfigError for an unknown engine
     or model, EngineDead for a model that cannot be downloaded now.
     """
-    if spec.engine not in ENGINES and ":" not in spec.engine:
+    if spec.engine not in (*ENGINES, "dual_encoder") and ":" not in spec.engine:
         raise _unknown(spec.engine)
     if spec.engine != "openai":  # its server has the model
         spec = replace(spec, model=on_this_node(spec.model, spec.revision), revision=None)
@@ -46,6 +55,10 @@ def build(spec: EngineSpec) -> Engine:
         from recaption.engine.transformers import TransformersEngine
 
         return TransformersEngine(spec)
+    if spec.engine == "dual_encoder":
+        from recaption.engine.dual_encoder import DualEncoderEngine
+
+        return DualEncoderEngine(spec)
     if spec.engine == "openai":
         from recaption.engine.openai import OpenAIEngine
 
@@ -79,4 +92,16 @@ def _unknown(name: str) -> ConfigError:
     return ConfigError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}, column and package.module:Class")
 
 
-__all__ = ["ENGINES", "Completion", "Engine", "EngineSpec", "ImageLimits", "Rendered", "Request", "build", "check"]
+__all__ = [
+    "ENGINES",
+    "Completion",
+    "Engine",
+    "EngineSpec",
+    "ImageLimits",
+    "Rendered",
+    "Request",
+    "build",
+    "capabilities",
+    "check",
+    "check_capable",
+]

@@ -7,25 +7,29 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from recaption.errors import RequestError
-from recaption.types import ImageLimits, Sampling
+from recaption.tasks.output import TEXT, Output
+from recaption.types import Box, ImageLimits, Modality, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """One attempt of a request: an image's bytes, a filled-in prompt, and the sampling.
+    """One attempt of a request: an image's bytes, a filled-in prompt, the sampling, and the form of the answer.
 
-    `sha256` is the hash of the image and the key of the engines' decode caches, so that an image with several prompts
-    is decoded once. `pixel_share` is the share of the pixels that the model is shown: below 1 in later attempts of the
-    retry ladder. `orientation` is the EXIF orientation to apply to the decoded image; None: none (see
-    `recaption.decode.decode`). EXIF in the bytes is ignored.
+    Without an `image`, the request is text only. `sha256` is the hash of the image and the key of the engines' decode
+    caches, so that an image with several prompts is decoded once. `pixel_share` is the share of the pixels that the
+    model is shown: below 1 in later attempts of the retry ladder. `orientation` is the EXIF orientation to apply to the
+    decoded image; None: none (see `recaption.decode.decode`). EXIF in the bytes is ignored. `crop` is the part of the
+    upright image that the model is shown; None: all of it.
     """
 
-    image: bytes
-    sha256: str
     prompt: str
     sampling: Sampling
+    image: bytes | None = None
+    sha256: str = ""
     pixel_share: float = 1.0
     orientation: int | None = None
+    crop: Box | None = None
+    output: Output = TEXT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +39,28 @@ class Rendered:
     engine_input: Any
     sampling: Sampling
     nbytes: int
+    output: Output = TEXT
     decode_seconds: float = 0.0  # CPU time; 0 where the image was decoded for an earlier prompt
     render_seconds: float = 0.0  # CPU time without decoding
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logprobs:
+    """Log-probabilities (natural logarithm) of an answer, as the model gives them: before temperature, top-k and top-p.
+
+    `tokens` has one value per generated token, the end token included. Under a grammar (`Output.json_schema` on vLLM)
+    they are those among the tokens that the grammar allows. `nbytes` are the UTF-8 bytes of the text that each token
+    adds: they sum to the length of the text, and the end token has 0. Where several tokens make one character, each has
+    at least one byte of it if there are enough.
+
+    With `Output.choices`, the answer counts as one token, and `choices` has a value for each choice, in their order:
+    the log-probability that an unconstrained answer begins with the choice, over all spellings of its first token (see
+    `engine.logprobs`). Their probabilities sum to at most 1; the rest is neither.
+    """
+
+    tokens: tuple[float, ...]
+    nbytes: tuple[int, ...]
+    choices: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +77,8 @@ class Completion:
     output_tokens: int
     cached_tokens: int = 0  # prompt tokens that were in the engine's prefix cache
     engine_finish: str | None = None  # the finish reason of the engine, where `finish_reason` differs
+    logprobs: Logprobs | None = None  # only with `Output.logprobs`
+    scores: tuple[float, ...] | None = None  # only with `Output.scores`; the engine defines them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +101,9 @@ class Gauge:
 class EngineSpec:
     """The settings of an engine; plain picklable values.
 
-    An engine gets a `model` that is a local folder or a name that the engine resolves.
+    An engine gets a `model` that is a local folder or a name that the engine resolves. `needs` and `outputs` are what
+    its requests will ask for: an engine that lacks one of them fails when it starts (`engine.capabilities` tells
+    before). Requests with other outputs are allowed.
     """
 
     engine: str  # "vllm" | "transformers" | "openai" | "package.module:Class"
@@ -87,6 +115,8 @@ class EngineSpec:
     tensor_parallel: int = 1
     limits: ImageLimits = field(default_factory=ImageLimits)
     engine_args: tuple[tuple[str, Any], ...] = ()  # passed to the engine; not part of a fingerprint
+    needs: frozenset[Modality] = frozenset({"image"})
+    outputs: tuple[Output, ...] = ()
 
 
 def check_prompt(prompt: str, special: Iterable[str]) -> None:
@@ -120,10 +150,11 @@ class RendererSpec(Protocol):
 class Engine(Protocol):
     """Runs a model and answers many requests at a time.
 
-    `capacity`, the number of requests to keep in flight, is valid after `start`. `generate` raises ImageError for an
-    unusable image, RequestError for a refused request, EngineDead when the engine is gone. `renderer` is None for an
-    engine that takes Requests. It may be called before `start`, so that renderers start at the same time as the engine.
-    `stop` ends the engine at once; requests in flight and later ones raise Interrupted.
+    `capacity`, the number of requests to keep in flight, and `accepts`, the kinds of requests that the model can
+    answer, are valid after `start`. `generate` raises ImageError for an unusable image, RequestError for a refused
+    request, EngineDead when the engine is gone. `renderer` is None for an engine that takes Requests. It may be called
+    before `start`, so that renderers start at the same time as the engine. `stop` ends the engine at once; requests in
+    flight and later ones raise Interrupted.
 
     An engine may have an attribute `bounds_requests`. Where it is true, every `generate` ends within a bounded time,
     and the actor does not watch for an engine that hangs (`models.*.hang_seconds`): a request without a reply is then a
@@ -131,6 +162,7 @@ class Engine(Protocol):
     """
 
     capacity: int
+    accepts: frozenset[Modality]
 
     def renderer(self) -> RendererSpec | None: ...
 

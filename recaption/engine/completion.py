@@ -10,6 +10,7 @@ import orjson
 
 from recaption.engine.base import Completion, Engine, Rendered, Request
 from recaption.errors import RequestError
+from recaption.tasks.output import TEXT, Output, value_of
 from recaption.text import fitted, storable
 from recaption.types import FinishReason
 
@@ -46,20 +47,28 @@ _FINISH: Final[dict[str, FinishReason]] = {word: reason for reason, words in _WO
 
 async def complete(engine: Engine, work: Request | Rendered) -> Completion:
     """The storable completion of `work`. Raises what `Engine.generate` raises."""
-    return accept(await engine.generate(work))
+    return accept(await engine.generate(work), work.output)
 
 
-def accept(completion: Completion) -> Completion:
+def accept(completion: Completion, output: Output = TEXT) -> Completion:
     """The completion with a storable text, a `FinishReason`, and counts that fit their columns.
 
     NUL is removed, a lone surrogate becomes U+FFFD. A text of more than `text.LONGEST` bytes loses the white space and
     the invisible characters around it. If it is still longer, it is cut there and ends with `length`. A content of
-    several parts (OpenAI's, Mistral's) is joined: see `text_of`. Raises RequestError for what is not a text.
+    several parts (OpenAI's, Mistral's) is joined: see `text_of`. A text that is changed loses its log-probabilities.
+
+    Raises RequestError for what is not a text, and for a complete text that is not of the form of `output`: none of the
+    choices, no JSON, or JSON of another schema. JSON that was cut off keeps its finish reason `length`.
     """
     raw = completion.finish_reason
     text, finish = storable(text_of(completion.text)), finish_reason(raw)
     text, was_cut = fitted(text)
     finish = "length" if was_cut else finish
+    if text and (finish == "stop" or (output.choices and finish == "length")):
+        try:
+            value_of(output, text)
+        except ValueError as error:
+            raise RequestError(str(error)) from None
     original = completion.engine_finish if completion.engine_finish is not None else raw
     return replace(
         completion,
@@ -69,6 +78,7 @@ def accept(completion: Completion) -> Completion:
         prompt_tokens=_count(completion.prompt_tokens),
         output_tokens=_count(completion.output_tokens),
         cached_tokens=_count(completion.cached_tokens),
+        logprobs=completion.logprobs if text == completion.text else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
     `engine_args: {enforce_eager: false}`, `cpus: 1` and as many replicas as cores (as `make bench` does).
     """
     args: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": True}
+    if dict(spec.engine_args).get("enforce_eager", True):
+        _compile_nothing()
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         args["kv_cache_memory_bytes"] = 2**30
     if spec.tensor_parallel == 1:
@@ -40,3 +43,16 @@ def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
         os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
         args["distributed_executor_backend"] = "uni"
     return args
+
+
+def _compile_nothing() -> None:
+    """Eager all the way: no kernel is compiled for the first log-probabilities.
+
+    vLLM compiles one even with `enforce_eager` (vllm/v1/sample/ops/logprobs.py). That takes up to half a minute, and
+    without a C++ compiler it ends the engine.
+    """
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
+    if os.environ["TORCHDYNAMO_DISABLE"] == "1" and "torch._dynamo" in sys.modules:  # has read the variable already
+        import torch._dynamo.config
+
+        torch._dynamo.config.disable = True

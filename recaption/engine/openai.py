@@ -9,6 +9,11 @@ key; the key itself is never stored), `concurrency` (32 requests in flight), `ti
 A server has its own defaults: `vllm serve` uses the sampling of the model's authors for settings that a request leaves
 out, unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
 tokenizer is the server's.
+
+Choices and JSON are asked for with `response_format` (json_schema, strict). A choice is then the value of a JSON
+object, because OpenAI's schemas must be objects. Log-probabilities of choices are those of the first token of a free
+answer, among its 20 most probable ones (`top_logprobs`). Servers ignore fields that they do not know, so `start` tries
+each output that the run needs.
 """
 
 from __future__ import annotations
@@ -17,8 +22,9 @@ import asyncio
 import base64
 import io
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -26,16 +32,30 @@ import orjson
 from PIL import Image
 
 from recaption.decode import ImageInfo, check_header, decode
-from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request
+from recaption.engine.base import Completion, EngineSpec, Gauge, Logprobs, Rendered, RendererSpec, Request
 from recaption.engine.chat_server import ChatServer, first_choice
-from recaption.engine.completion import text_of
+from recaption.engine.completion import accept, text_of
 from recaption.engine.in_flight import InFlight
+from recaption.engine.logprobs import byte_lengths, likeliest_choice, spelled_choice, sum_logprobs
 from recaption.engine.openai_settings import OpenAISettings
-from recaption.errors import EngineDead, RequestError
+from recaption.errors import ConfigError, EngineDead, RequestError
 from recaption.imagefile import plain_jpeg
-from recaption.types import ImageLimits
+from recaption.tasks.output import TEXT, Form, Output
+from recaption.types import ImageLimits, Modality, Sampling
 
+_TOP = 20  # most probable tokens: the most that OpenAI's API and vLLM return
+_CHOICE = "answer"  # the key of a choice in a JSON object
+_PROBE_TOKENS = 256
+_PROBES: Mapping[Form, str] = {
+    "text": "Hello",
+    "choices": "Reply with any word.",
+    "json_schema": "Reply with any JSON.",
+}
 _STAND_IN_SIDE = 224  # pixels; every vision model accepts this size
+
+
+class _NoChoice(RequestError):
+    """An answer whose first token begins none of the choices."""
 
 
 class OpenAIEngine:
@@ -47,6 +67,7 @@ class OpenAIEngine:
         self.spec = spec
         self.settings = OpenAISettings.of(dict(spec.engine_args))
         self.capacity = self.settings.concurrency
+        self.accepts: frozenset[Modality] = frozenset({"image", "text"})  # of the server's model, nothing is known
         self._random, self._sleep = random.Random(), sleep
         self._server: ChatServer | None = None
         self._slots = asyncio.Semaphore(self.capacity)
@@ -74,6 +95,8 @@ class OpenAIEngine:
             models = await server.models()
             if models is None or self.spec.model not in models:
                 await server.probe(self.spec.model, list(models) if models else None)
+            for output in self.spec.outputs:
+                await self._try(server, output)
         except BaseException:
             await server.close()
             raise
@@ -82,9 +105,26 @@ class OpenAIEngine:
         self._server = server
         self._in_flight.open()
 
+    async def _try(self, server: ChatServer, output: Output) -> None:
+        """Ask for one answer of this form. Raises ConfigError if the server does not return it."""
+        if output == TEXT:
+            return
+        request = Request(prompt=_PROBES[output.form], sampling=Sampling(max_tokens=_PROBE_TOKENS), output=output)
+        try:
+            accept(read(await server.complete(self._body(request)), output), output)
+        except _NoChoice:
+            return  # the question is not about these choices
+        except RequestError as error:
+            raise ConfigError(
+                f"server {self.settings.base_url} with model {self.spec.model!r} does not support {_options(output)}, "
+                f"which this run needs: {error}"
+            ) from None
+
     async def generate(self, work: Request | Rendered) -> Completion:
         if isinstance(work, Rendered):
             raise RequestError("the openai engine takes requests, not rendered ones")
+        if work.output.scores:
+            raise RequestError("the openai engine returns texts, not scores: use engine dual_encoder")
         return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:
@@ -116,17 +156,25 @@ class OpenAIEngine:
         async with self._slots:
             body = await loop.run_in_executor(self._threads, self._body, request)
             try:
-                return read(await server.complete(body, lambda: self._body(self._stand_in(request))))
+                reply = await server.complete(body, lambda: self._body(self._stand_in(request)))
+                return read(reply, request.output)
             except EngineDead as error:
                 self._in_flight.refuse(error)
                 raise
             except RequestError:
-                # An image that was sent without decoding it may be the reason.
-                await loop.run_in_executor(self._threads, decode, request.image, self.spec.limits, self.spec.max_pixels)
+                if request.image is not None:  # sent without decoding it: it may be the reason
+                    await loop.run_in_executor(
+                        self._threads, decode, request.image, self.spec.limits, self.spec.max_pixels
+                    )
                 raise
 
     def _stand_in(self, request: Request) -> Request:
-        """A request about a grey square, with the sampling of `request`, that every working server answers."""
+        """A request about a grey square, with the sampling of `request`, that every working server answers.
+
+        For a text-only request it has no image either.
+        """
+        if request.image is None:
+            return Request(prompt="Hello", sampling=request.sampling)
         side = max(_STAND_IN_SIDE, self.spec.limits.min_side)
         sink = io.BytesIO()
         Image.new("RGB", (side, side), (128, 128, 128)).save(sink, "JPEG")
@@ -135,10 +183,12 @@ class OpenAIEngine:
     def _body(self, request: Request) -> bytes:
         """The request as JSON. Raises ImageError, RequestError."""
         sampling = request.sampling
-        image: dict[str, str] = {"url": data_url(request, self.spec.limits, self.spec.max_pixels)}
-        if self.settings.image_detail:
-            image["detail"] = self.settings.image_detail
-        content = [{"type": "image_url", "image_url": image}, {"type": "text", "text": request.prompt}]
+        content: str | list[dict[str, Any]] = request.prompt
+        if request.image is not None:
+            image = {"url": data_url(request, self.spec.limits, self.spec.max_pixels)}
+            if self.settings.image_detail:
+                image["detail"] = self.settings.image_detail
+            content = [{"type": "image_url", "image_url": image}, {"type": "text", "text": request.prompt}]
         body: dict[str, Any] = {
             "model": self.spec.model,
             "messages": [{"role": "user", "content": content}],
@@ -149,6 +199,7 @@ class OpenAIEngine:
             "stop": list(sampling.stop) or None,
             "top_k": sampling.top_k or None,  # like ignore_eos not in OpenAI's API, but supported by vLLM and SGLang
             "ignore_eos": sampling.ignore_eos or None,
+            **_of_output(request.output),
             **orjson.loads(self.settings.extra_body),
         }
         try:
@@ -157,32 +208,76 @@ class OpenAIEngine:
             raise RequestError(f"the filled-in prompt cannot be sent: {error}") from error
 
 
-def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> str:
-    """The image as a `data:` URL: its own bytes if all decoders agree on them, else a JPEG of quality 95.
+def _of_output(output: Output) -> dict[str, Any]:
+    """The fields of a request that ask for an output. Stop strings would break JSON."""
+    if output.choices and output.logprobs:
+        return {"max_tokens": 1, "stop": None, "ignore_eos": None, "logprobs": True, "top_logprobs": _TOP}
+    fields: dict[str, Any] = {"logprobs": True} if output.logprobs else {}
+    schema = None
+    if output.choices:
+        choice = {"type": "string", "enum": list(output.choices)}
+        schema = {
+            "type": "object",
+            "properties": {_CHOICE: choice},
+            "required": [_CHOICE],
+            "additionalProperties": False,
+        }
+    elif output.json_schema is not None:
+        schema = orjson.loads(output.json_schema)
+    if schema is not None:
+        described = {"name": "answer", "strict": True, "schema": schema}
+        fields |= {"stop": None, "ignore_eos": None}
+        fields["response_format"] = {"type": "json_schema", "json_schema": described}
+    return fields
 
-    Raises ImageError for an image that cannot be used. See `recaption.decode` for the image that a trainer
-    gets: servers differ in how they apply EXIF orientation and transparency, so neither is sent.
+
+def _options(output: Output) -> str:
+    """The names of the fields in `_of_output`, for messages."""
+    names = ["logprobs"] if output.logprobs else []
+    if output.choices and output.logprobs:
+        names.append("top_logprobs")
+    elif output.form != "text":
+        names.append("response_format json_schema")
+    return " and ".join(names)
+
+
+def data_url(request: Request, limits: ImageLimits, max_pixels: int | None) -> str:
+    """The image of a request as a `data:` URL: its own bytes if all decoders agree on them, else a JPEG of quality 95.
+
+    Raises ImageError for an image that cannot be used, RequestError for a crop that is no box. See `recaption.decode`
+    for the image that a trainer gets: servers differ in how they apply EXIF orientation and transparency, so neither is
+    sent.
     """
-    info = check_header(request.image, limits)
+    image = request.image
+    assert image is not None
+    if request.crop is not None:
+        part = decode(image, limits, max_pixels, request.pixel_share, request.orientation, request.crop)
+        return _jpeg_url(part)
+    info = check_header(image, limits)
     pixels = info.width * info.height
     budget = min(pixels, max_pixels or pixels)
     if request.pixel_share < 1:
         budget = max(1, int(request.pixel_share * budget))
-    if pixels <= budget and request.orientation is None and _is_plain(request.image, info):
-        data, kind = request.image, info.format.lower()
+    if pixels <= budget and request.orientation is None and _is_plain(image, info):
+        data, kind = image, info.format.lower()
         if info.format == "JPEG":
             data = plain_jpeg(data)
     else:
-        buffer = io.BytesIO()
-        decode(request.image, limits, budget, orientation=request.orientation).save(buffer, "JPEG", quality=95)
-        data, kind = buffer.getvalue(), "jpeg"
+        return _jpeg_url(decode(image, limits, budget, orientation=request.orientation))
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def read(reply: Mapping[str, Any]) -> Completion:
+def _jpeg_url(image: Image.Image) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=95)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def read(reply: Mapping[str, Any], output: Output = TEXT) -> Completion:
     """The choice of index 0 in a chat completion, with the server's finish reason.
 
-    Any field may be missing. Raises RequestError if the reply has no choices, or if its text is not a string.
+    Any field may be missing. Raises RequestError if the reply has no choices, if its text is not a string, and if it
+    has no log-probabilities where `output` asks for them.
     """
     choice, usage = first_choice(reply), reply.get("usage")
     if choice is None:
@@ -198,7 +293,7 @@ def read(reply: Mapping[str, Any]) -> Completion:
         text, finish = text or str(refusal), "refusal"
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
-    return Completion(
+    completion = Completion(
         text=text,
         finish_reason=finish,
         prompt_tokens=usage.get("prompt_tokens", 0),
@@ -206,6 +301,53 @@ def read(reply: Mapping[str, Any]) -> Completion:
         cached_tokens=details.get("cached_tokens", 0) if isinstance(details, dict) else 0,
         engine_finish=word if finish != word else None,
     )
+    if finish == "refusal":
+        return completion
+    if output.logprobs:
+        listed = choice.get("logprobs")
+        found = listed.get("content") if isinstance(listed, dict) else None
+        return _with_logprobs(completion, output, [token for token in found or () if isinstance(token, dict)])
+    return _unwrapped(completion) if output.choices else completion
+
+
+def _unwrapped(completion: Completion) -> Completion:
+    """The choice in the JSON object of an answer; an answer that is no such object stays as it is."""
+    try:
+        value = orjson.loads(completion.text)
+    except orjson.JSONDecodeError:
+        return completion
+    choice = value.get(_CHOICE) if isinstance(value, dict) else None
+    return replace(completion, text=choice) if isinstance(choice, str) else completion
+
+
+def _with_logprobs(completion: Completion, output: Output, tokens: Sequence[Mapping[str, Any]]) -> Completion:
+    """`tokens` are `choices[0].logprobs.content` of a reply: token, logprob, bytes, top_logprobs."""
+    if not tokens:
+        raise RequestError("the server returned no log-probabilities, although the request has logprobs: true")
+    if output.choices:
+        by_choice: list[list[float]] = [[] for _ in output.choices]
+        first = tokens[0].get("top_logprobs")
+        if not first:
+            raise RequestError(f"the server returned no top_logprobs, although the request has top_logprobs: {_TOP}")
+        for top in first:
+            at = spelled_choice(str(top["token"]), output.choices)
+            if at is not None:
+                by_choice[at].append(float(top["logprob"]))
+        if not any(by_choice):
+            raise _NoChoice(
+                f"none of the {_TOP} most probable first tokens begins one of the choices "
+                f"{', '.join(map(repr, output.choices))}; the answer begins {completion.text[:50]!r}"
+            )
+        return likeliest_choice(completion, output.choices, [sum_logprobs(values) for values in by_choice])
+    pieces = [_bytes(token) for token in tokens]
+    nbytes = byte_lengths(pieces, completion.text)
+    values = tuple(float(token["logprob"]) for token in tokens)
+    return replace(completion, logprobs=None if nbytes is None else Logprobs(tokens=values, nbytes=nbytes))
+
+
+def _bytes(token: Mapping[str, Any]) -> bytes:
+    given = token.get("bytes")
+    return bytes(given) if isinstance(given, list) else str(token["token"]).encode()
 
 
 def _is_plain(data: bytes, info: ImageInfo) -> bool:

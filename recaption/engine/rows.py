@@ -21,36 +21,67 @@ from recaption.types import FinishReason, Sampling
 
 @dataclass(kw_only=True, slots=True)
 class Row:
-    """A request that is being answered. `tokens`: those generated so far, including the end token."""
+    """A request that is being answered. `tokens`: those generated so far, including the end token.
+
+    With `paths`, the tokens of each of several choices, the answer is one of them: only tokens that continue one are
+    drawn. With `spellings`, ids of tokens for each of several choices, it is one free token (`max_tokens` 1), and
+    `choice_logprobs` gets a value for each choice (see `engine.base.Logprobs`).
+    """
 
     sampling: Sampling
     max_tokens: int  # of the request, limited by the model's context length
+    keep_logprobs: bool = False
+    paths: tuple[tuple[int, ...], ...] = ()
+    spellings: tuple[tuple[int, ...], ...] = ()
     tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)  # of `tokens`, with `keep_logprobs`
+    choice_logprobs: tuple[float, ...] = ()
     finish_reason: FinishReason | None = None  # None: unfinished
     text: str | None = None  # set if a stop string ended it
     generator: torch.Generator | None = None
 
+    def next_tokens(self) -> frozenset[int]:
+        """The tokens that continue one of `paths`."""
+        at = len(self.tokens)
+        return frozenset(path[at] for path in self.paths if len(path) > at and list(path[:at]) == self.tokens)
+
+    def is_choice(self, tokens: list[int]) -> bool:
+        return tuple(tokens) in self.paths
+
 
 class Choose(LogitsProcessor):
-    """Scores [B, V] in, scores out in which each sampling row has only the token it drew (greedy rows unchanged).
+    """Scores [B, V] in, scores out in which each sampling row has only the token it drew.
+
+    Greedy rows are unchanged, except that a row with `paths` has only tokens that continue one, and one of the end
+    tokens `end` where a choice is complete. Log-probabilities are those of the scores that come in.
 
     Temperature, then top-k, then top-p, as vLLM and transformers order them; the draw is Gumbel's maximum, which is a
     draw from the softmax of what is left (Maddison et al., "A* Sampling", 2014), made on the CPU for every device.
     """
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
+    def __init__(self, rows: Sequence[Row], end: frozenset[int] = frozenset()) -> None:
+        self.rows, self.end = rows, end
         for row in rows:
             if row.sampling.temperature > 0:
                 row.generator = torch.Generator().manual_seed(row.sampling.seed)
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         for i, row in enumerate(self.rows):
-            if row.generator is None or row.finish_reason is not None:
+            if row.finish_reason is not None:
                 continue
-            chosen = _draw(scores[i].float().cpu() / row.sampling.temperature, row.sampling, row.generator)
-            scores[i] = float("-inf")
-            scores[i, chosen] = 0.0
+            logprobs = scores[i].float().log_softmax(-1) if row.keep_logprobs else None
+            if row.paths:
+                allowed = row.next_tokens() | (self.end if row.is_choice(row.tokens) else frozenset())
+                others = torch.ones(scores.shape[-1], dtype=torch.bool, device=scores.device)
+                others[sorted(allowed)] = False
+                scores[i] = scores[i].masked_fill(others, float("-inf"))
+            if row.generator is not None:
+                chosen = _draw(scores[i].float().cpu() / row.sampling.temperature, row.sampling, row.generator)
+                scores[i] = float("-inf")
+                scores[i, chosen] = 0.0
+            if logprobs is not None:
+                row.logprobs.append(float(logprobs[int(scores[i].argmax())]))
+                row.choice_logprobs = tuple(float(logprobs[list(ids)].logsumexp(-1)) for ids in row.spellings)
         return scores
 
 
@@ -90,6 +121,9 @@ class Follow(StoppingCriteria):
     def _check_end(self, row: Row, token: int) -> None:
         """In the order of vLLM: end token, length, loop. A stop string takes precedence over the last two."""
         if token in self.end and not row.sampling.ignore_eos:
+            row.finish_reason = "stop"
+            return
+        if row.paths and row.is_choice(row.tokens) and not row.next_tokens():
             row.finish_reason = "stop"
             return
         if row.sampling.stop:

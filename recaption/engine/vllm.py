@@ -15,10 +15,16 @@ loggers stable: run both files with another version before pyproject.toml allows
   could only make that size too small, and vLLM refuses an image that needs more than its encoder's cache holds.
 - mm_encoder_tp_mode "data" with tensor parallelism: image encoders are small; whole ones on each GPU share the images.
 - generation_config "vllm": the sampling is that of the pipeline, not that of the model's authors.
+- structured_outputs_config: xgrammar, without white space between JSON tokens. "auto" would use guidance for some
+  schemas, but an engine has one backend, that of its first structured request; and a model that may put white space
+  between tokens may never end.
 - on a CPU: eager, without a worker process (see `engine.environment`), and a key-value cache of 1 GiB.
 
 A renderer (`VllmRendererSpec`, built in any process) resizes, patches and tokenises an image. The engine's own renderer
 uses one thread for all requests (vllm/renderers/base.py), which starves the GPU.
+
+Log-probabilities always come through `logprob_token_ids`, never through `logprobs`: vLLM's older model runner (the one
+of a CPU) returns wrong values where both are in one batch (vllm/v1/sample/sampler.py, `forward`).
 """
 
 from __future__ import annotations
@@ -26,7 +32,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,13 +43,15 @@ from typing import Any
 
 from recaption.decode import Decoder
 from recaption.engine import budget
-from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, RendererSpec, Request, check_prompt
+from recaption.engine.base import Completion, EngineSpec, Gauge, Logprobs, Rendered, RendererSpec, Request, check_prompt
 from recaption.engine.environment import prepare, prepare_cpu
 from recaption.engine.in_flight import InFlight
+from recaption.engine.logprobs import likeliest_choice, spellings, sum_logprobs, token_bytes
 from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
 from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
-from recaption.types import ImageLimits, Sampling
+from recaption.tasks.output import TEXT, Output
+from recaption.types import ImageLimits, Modality, Sampling
 
 _GIB = 2**30
 RENDER_CACHE_GIB = 0.125
@@ -73,7 +83,8 @@ class VllmRenderer:
         config = cloudpickle.loads(spec.config)
         # Not the cache that vLLM splits between a front end and its engine: with skip_mm_cache below, whole items come
         # from a cache in the renderer alone (vllm/multimodal/cache, MultiModalProcessorOnlyCache).
-        config.model_config.multimodal_config.mm_processor_cache_gb = spec.cache_gib
+        if config.model_config.multimodal_config is not None:
+            config.model_config.multimodal_config.mm_processor_cache_gb = spec.cache_gib
         self._renderer = renderer_from_config(config)
         self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
         self._pixels = spec.max_pixels
@@ -89,12 +100,8 @@ class VllmRenderer:
         """
         check_prompt(request.prompt, self._special)
         started = time.thread_time()
-        image = self._decoder.decode(request.image, request.sha256, request.pixel_share, request.orientation)
+        content = request.prompt if request.image is None else [self._image(request, request.image), _text(request)]
         decoded = time.thread_time()
-        # The id of the pixels: requests with the same pixels share the work of the processor and the encoder.
-        pixels = f"{request.sha256}-{self._pixels}-{request.pixel_share}"
-        part = {"type": "image_pil", "image_pil": image, "uuid": pixels}
-        content = [part, {"type": "text", "text": request.prompt}]
         try:
             _, prompt = self._renderer.render_messages([{"role": "user", "content": content}], self._params)
             # As in transformers' processors: no second first token if the template already writes one.
@@ -108,9 +115,22 @@ class VllmRenderer:
             engine_input=packed,
             sampling=request.sampling,
             nbytes=packed.nbytes,
+            output=request.output,
             decode_seconds=decoded - started,
             render_seconds=time.thread_time() - decoded,
         )
+
+    def _image(self, request: Request, data: bytes) -> dict[str, Any]:
+        image = self._decoder.decode(data, request.sha256, request.pixel_share, request.orientation, request.crop)
+        # The id of the pixels: requests with the same pixels share the work of the processor and the encoder.
+        pixels = f"{request.sha256}-{self._pixels}-{request.pixel_share}"
+        if request.crop is not None:
+            pixels += f"-{request.crop}"
+        return {"type": "image_pil", "image_pil": image, "uuid": pixels}
+
+
+def _text(request: Request) -> dict[str, Any]:
+    return {"type": "text", "text": request.prompt}
 
 
 class VllmEngine:
@@ -119,6 +139,8 @@ class VllmEngine:
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
         self.capacity = 0
+        self.accepts: frozenset[Modality] = frozenset({"image", "text"})
+        self._spellings: dict[tuple[str, ...], asyncio.Task[tuple[tuple[int, ...], ...]]] = {}
         self._engine: Any = None
         self._tally = Tally()
         self._numbers = itertools.count()
@@ -166,7 +188,25 @@ class VllmEngine:
         seqs = config.scheduler_config.max_num_seqs
         # A full batch and its successors: many, because answers of equal length end in the same step.
         self.capacity = seqs + max(min(seqs, 64), seqs // 4)
+        if config.model_config.multimodal_config is None:
+            self.accepts = frozenset({"text"})
         self._in_flight.open()
+        for output in self.spec.outputs:
+            await self._try(output)
+
+    async def _try(self, output: Output) -> None:
+        """Raises ConfigError for an output that this engine cannot return, such as a schema that xgrammar refuses.
+
+        What is compiled for the first request with it is compiled now.
+        """
+        tokens = self._engine.get_tokenizer().encode("Hello")
+        sampling = Sampling(max_tokens=1)
+        work = Rendered(engine_input=token_input(tokens), sampling=sampling, nbytes=0, output=output)
+        try:
+            await self.generate(work)
+        except RequestError as error:
+            await self.stop()
+            raise ConfigError(f"vLLM with model {self.spec.model!r} cannot return {output.form}: {error}") from error
 
     async def generate(self, work: Request | Rendered) -> Completion:
         return await self._in_flight.run(self._generate, work)
@@ -209,11 +249,15 @@ class VllmEngine:
         engine_input = work.engine_input
         if isinstance(engine_input, Packed):
             engine_input = unpack(engine_input)
+        output = work.output
+        if output.scores:
+            raise RequestError("the vllm engine returns texts, not scores: use engine dual_encoder")
+        ids = await self._spell(output.choices) if output.choices and output.logprobs else ()
         last: Any = None
         try:
-            sampling = sampling_params(work.sampling)
-            async for output in self._engine.generate(engine_input, sampling, str(next(self._numbers))):
-                last = output
+            sampling = sampling_params(work.sampling, output, ids)
+            async for result in self._engine.generate(engine_input, sampling, str(next(self._numbers))):
+                last = result
         except EngineDeadError as error:
             raise EngineDead(f"vLLM's engine died: {error}") from error
         except Exception as error:
@@ -224,13 +268,35 @@ class VllmEngine:
         if last is None or not last.outputs:
             raise RequestError("vLLM ended the request without an output")
         answer = last.outputs[0]
-        return Completion(
+        completion = Completion(
             text=answer.text,
             finish_reason=answer.finish_reason,
             prompt_tokens=len(last.prompt_token_ids or ()),
             output_tokens=len(answer.token_ids),
             cached_tokens=last.num_cached_tokens or 0,
         )
+        if not output.logprobs:
+            return completion
+        if not answer.logprobs:
+            raise RequestError("vLLM returned no log-probabilities")
+        if ids:
+            first = answer.logprobs[0]
+            sums = tuple(sum_logprobs(first[token].logprob for token in tokens if token in first) for tokens in ids)
+            return likeliest_choice(completion, output.choices, sums)
+        # Of a text that a stop string ended, vLLM may drop tokens behind it.
+        values = tuple(found[token].logprob for token, found in zip(answer.token_ids, answer.logprobs, strict=False))
+        tokens = answer.token_ids[: len(values)]
+        nbytes = token_bytes(self._engine.get_tokenizer(), tokens, answer.text, last.prompt_token_ids or ())
+        return dataclasses.replace(
+            completion, logprobs=None if nbytes is None else Logprobs(tokens=values, nbytes=nbytes)
+        )
+
+    async def _spell(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        """The `spellings` of choices, looked up once. Raises RequestError."""
+        if choices not in self._spellings:
+            looking = asyncio.to_thread(spellings, self._engine.get_tokenizer(), choices)
+            self._spellings[choices] = asyncio.create_task(looking)
+        return await asyncio.shield(self._spellings[choices])
 
 
 class Tally:
@@ -302,10 +368,37 @@ def _stat_logger(tally: Tally) -> type:
     return TallyLogger
 
 
-def sampling_params(sampling: Sampling) -> Any:
-    """vLLM's SamplingParams: it returns only finished answers and ends loops (`engine.repetition`)."""
-    from vllm.sampling_params import RepetitionDetectionParams, RequestOutputKind, SamplingParams
+def token_input(tokens: Sequence[int]) -> dict[str, Any]:
+    """A text-only prompt as an engine input of vLLM."""
+    return {"type": "token", "prompt_token_ids": list(tokens)}
 
+
+def sampling_params(sampling: Sampling, output: Output = TEXT, ids: Sequence[Sequence[int]] = ()) -> Any:
+    """vLLM's SamplingParams: it returns only finished answers and ends loops (`engine.repetition`).
+
+    Log-probabilities of `choices` are those of one unconstrained token, for the `ids` of their spellings. In all other
+    cases, `choices` and `json_schema` become a grammar; stop strings and `ignore_eos` would break it and are left out.
+    """
+    from vllm.sampling_params import (
+        RepetitionDetectionParams,
+        RequestOutputKind,
+        SamplingParams,
+        StructuredOutputsParams,
+    )
+
+    if ids:
+        return SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            logprob_token_ids=[token for tokens in ids for token in tokens],
+        )
+    grammar = None
+    if output.choices:
+        grammar = StructuredOutputsParams(choice=list(output.choices))
+    elif output.json_schema is not None:
+        grammar = StructuredOutputsParams(json=json.loads(output.json_schema))
+    ignore_eos = sampling.ignore_eos and grammar is None
     loops = RepetitionDetectionParams(max_pattern_size=MAX_PATTERN, min_pattern_size=1, min_count=MIN_COUNT)
     return SamplingParams(
         max_tokens=sampling.max_tokens,
@@ -313,10 +406,12 @@ def sampling_params(sampling: Sampling) -> Any:
         top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
         top_k=sampling.top_k if sampling.temperature > 0 else 0,
         seed=sampling.seed if sampling.temperature > 0 else None,
-        stop=list(sampling.stop) or None,
-        ignore_eos=sampling.ignore_eos,
+        stop=(list(sampling.stop) or None) if grammar is None else None,
+        ignore_eos=ignore_eos,
         output_kind=RequestOutputKind.FINAL_ONLY,
-        repetition_detection=None if sampling.ignore_eos else loops,
+        repetition_detection=None if ignore_eos else loops,
+        structured_outputs=grammar,
+        logprob_token_ids=[0] if output.logprobs else None,  # the sampled token's comes with those of any ids
     )
 
 
@@ -348,6 +443,7 @@ def _config(spec: EngineSpec) -> Any:
         "mm_processor_kwargs": budget.settings_of(spec.model, spec.revision, spec.max_pixels) or None,
         "enable_prefix_caching": False,
         "generation_config": "vllm",
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         "disable_log_stats": True,
         "enable_log_requests": False,
     }
@@ -362,6 +458,6 @@ def _config(spec: EngineSpec) -> Any:
         config = AsyncEngineArgs(**{**args, **given}).create_engine_config()
     except (ValueError, TypeError, OSError, NotImplementedError) as error:
         raise ConfigError(f"vLLM cannot run model {spec.model!r} with these settings: {error}") from error
-    if config.model_config.multimodal_config is None:
+    if config.model_config.multimodal_config is None and "image" in spec.needs:
         raise ConfigError(f"model {spec.model!r} takes no images: name a vision-language model")
     return config

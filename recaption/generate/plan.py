@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recaption.config import GenerationConfig, Model, Pipeline
-from recaption.engine import EngineSpec
+from recaption.engine import EngineSpec, check_capable
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
 from recaption.engine.openai_settings import OpenAISettings
@@ -60,7 +60,7 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
     source as recorded in the output; default: that of a new output.
 
     Raises ConfigError or SourceError, before any model is loaded, for a prompt that is not found, a template column
-    that the source lacks, a model that is unreachable.
+    that the source lacks, a model that is unreachable, and a model that takes no images.
     """
     folder = prompts_beside(path)
     columns = (source or open_source(pipeline.source)).columns()
@@ -74,6 +74,8 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
         dedupe = pipeline.dedupe == "shard"
         questions = tuple(_question(g, config, resolved, folder, columns, dedupe) for g in configured)
         engine = _engine_spec(pipeline, config, resolved, len(questions)) if resolved else None
+        if engine is not None:
+            check_capable(engine)
         models.append(
             ModelPlan(
                 name=name,
@@ -185,9 +187,12 @@ def _resolved(config: Model) -> ResolvedModel | None:
 
 
 def reachable(config: Model) -> None:
-    """Raises ConfigError or MissingExtra if the engine cannot be built here or the model is unreachable."""
+    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or takes no
+    images."""
     check_engine(config.engine)
-    _resolved(config)
+    resolved = _resolved(config)
+    if resolved is not None:
+        check_capable(EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit))
 
 
 def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: int) -> EngineSpec:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import make_tiny_qwen
+from tiny_models import make_tiny_qwen, make_tiny_text
 
 from recaption.engine import Request
 from recaption.types import Sampling
@@ -45,6 +45,13 @@ def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers")
     pytest.importorskip("torchvision", reason="Qwen-VL's processors need torchvision", exc_type=Exception)
     return make_tiny_qwen(tmp_path_factory.mktemp("qwen"))
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-only model of the same size; see `tiny_models`."""
+    pytest.importorskip("transformers")
+    return make_tiny_text(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import pytest
 from recaption.engine.base import Completion
 from recaption.engine.column import read_column
 from recaption.errors import RequestError
+from recaption.tasks.output import Output
 from recaption.text import LONGEST
 from recaption.types import Image, Locator
 
@@ -51,3 +52,17 @@ def test_white_space_around_a_caption_is_no_reason_to_cut_it() -> None:
 def test_a_value_that_is_not_a_text_is_refused() -> None:
     with pytest.raises(RequestError, match="column 'recap' holds int, not a text"):
         read_column(image(recap=3), "recap")
+
+
+def test_a_value_has_the_form_that_was_asked_for() -> None:
+    yes_no = Output(choices=("yes", "no"))
+    assert read_column(image(recap="no"), "recap", yes_no).text == "no"
+    with pytest.raises(RequestError, match="'maybe' is none of the choices"):
+        read_column(image(recap="maybe"), "recap", yes_no)
+    boxes = Output(json_schema=b'{"type":"array","items":{"type":"number"}}')
+    for value, text in (([0, 0.5], "[0,0.5]"), ("[0, 0.5]", "[0, 0.5]"), (None, "")):
+        assert read_column(image(recap=value), "recap", boxes).text == text
+    with pytest.raises(RequestError, match="does not fit the JSON schema"):
+        read_column(image(recap=["a"]), "recap", boxes)
+    with pytest.raises(RequestError, match="holds bytes, not JSON"):
+        read_column(image(recap=b"[]"), "recap", boxes)

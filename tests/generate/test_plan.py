@@ -11,7 +11,7 @@ import pytest
 
 from recaption import config
 from recaption.errors import ConfigError, MissingExtra
-from recaption.generate.plan import fingerprint, make_plan
+from recaption.generate.plan import fingerprint, make_plan, reachable
 
 
 @pytest.fixture
@@ -96,3 +96,15 @@ def test_a_missing_column_is_an_error(data: dict[str, Any]) -> None:
     data["generate"] = [{"id": "long", "model": "m", "column": "recap"}]
     with pytest.raises(ConfigError, match=r"no column 'recap'; it has .*caption.*title"):
         make_plan(config.validate(data))
+
+
+def test_a_model_that_takes_no_images_is_refused_before_it_is_loaded(data: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / "llama"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    (folder / "model.safetensors").write_bytes(b"weights")
+    llama = changed(changed(data, "models.m.engine", "transformers"), "models.m.model", str(folder))
+    with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
+        make_plan(config.validate(llama))
+    with pytest.raises(ConfigError, match="takes no images"):  # as `recaption doctor` checks it
+        reachable(config.validate(llama).models["m"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +49,34 @@ def test_a_worker_gives_only_tensors_in_shared_memory(
     monkeypatch.setattr("recaption.load.resumable.get_worker_info", lambda: info)
     assert unshared(next(iter(made))) == []
     assert unshared(next(iter(_FromStep(made, 0, None)))) == []
+
+
+ENDS = """
+import multiprocessing, os, sys, threading
+from types import SimpleNamespace
+import torch
+from recaption.load import resumable
+resumable.get_worker_info = lambda: SimpleNamespace(id=0, num_workers=1, seed=7)
+resumable._QUEUE_SECONDS = float(sys.argv[1])
+class Slow:
+    def __reduce__(self):
+        begun.set()
+        released.wait(0.5)
+        os.write(1, b"sent")
+        return str, ()
+begun, released = threading.Event(), threading.Event()
+queue = multiprocessing.get_context("spawn").Queue()
+queue.cancel_join_thread()  # as torch does when a worker ends
+resumable.shared({"images": torch.zeros(1)})
+queue.put(Slow())
+begun.wait()
+"""
+
+
+@pytest.mark.parametrize(("seconds", "out"), [("30", b"sent"), ("0", b"")])
+def test_a_worker_ends_after_the_thread_of_its_queue(seconds: str, out: bytes) -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS, seconds], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, out), done.stderr
 
 
 @pytest.mark.soak

@@ -1,0 +1,138 @@
+"""What an engine can do with a model, before either is loaded: the plan refuses what would fail at each request."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from recaption.engine.base import EngineSpec
+from recaption.errors import ConfigError
+from recaption.models import SCENE
+from recaption.tasks.output import Form, Output
+from recaption.types import Modality
+
+Ability = Form | Literal["logprobs"]
+BOTH: Final[frozenset[Modality]] = frozenset(get_args(Modality))
+_OUTPUTS: Final[dict[str, frozenset[Ability]]] = {
+    "vllm": frozenset({"text", "choices", "json_schema", "logprobs"}),
+    "transformers": frozenset({"text", "choices", "json_schema", "logprobs"}),
+    "openai": frozenset({"text", "choices", "json_schema", "logprobs"}),
+    "column": frozenset({"text", "choices", "json_schema"}),
+    "dual_encoder": frozenset({"scores"}),
+}
+_NAMES: Final[dict[Ability, str]] = {
+    "text": "free text",
+    "choices": "one of several choices",
+    "json_schema": "JSON of a schema",
+    "scores": "scores",
+    "logprobs": "log-probabilities",
+}
+_VISION: Final = ("vision", "visual", "image", "mm_")  # in keys of the config.json of a vision-language model
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capabilities:
+    """The requests that an engine takes and the outputs that it returns. What is not known counts as possible.
+
+    A server may lack an output, and a model's configuration may not tell whether it takes images. Then the engine
+    raises ConfigError when it starts.
+    """
+
+    accepts: frozenset[Modality]
+    outputs: frozenset[Ability]
+
+    def lacks(self, output: Output) -> list[Ability]:
+        """The parts of an output that the engine does not return."""
+        wanted: list[Ability] = [output.form, *(("logprobs",) if output.logprobs else ())]
+        return [part for part in wanted if part not in self.outputs]
+
+
+def capabilities(spec: EngineSpec) -> Capabilities:
+    """What the engine of `spec` can do with its model. Reads at most one JSON file of the model, on this machine only.
+
+    A class named as `package.module:Class` may have attributes `accepts` (default: image) and `outputs` (default:
+    text), which are frozensets.
+    """
+    if ":" in spec.engine:
+        module, _, name = spec.engine.partition(":")
+        made = getattr(importlib.import_module(module), name)
+        accepts, outputs = getattr(made, "accepts", None), getattr(made, "outputs", None)
+        return Capabilities(
+            # An engine may also set them in `__init__`.
+            accepts=accepts if isinstance(accepts, frozenset) else frozenset({"image"}),
+            outputs=outputs if isinstance(outputs, frozenset) else frozenset({"text"}),
+        )
+    accepts = BOTH
+    if spec.engine in ("vllm", "transformers"):
+        accepts = _modalities(_model_config(spec)) or BOTH
+    return Capabilities(accepts=accepts, outputs=_OUTPUTS[spec.engine])
+
+
+def check_capable(spec: EngineSpec) -> None:
+    """Raises ConfigError for `spec.needs` and `spec.outputs` that the engine or the model lacks."""
+    check_accepts(spec)
+    can = capabilities(spec)
+    for output in spec.outputs:
+        if lacking := can.lacks(output):
+            able = ", ".join(engine for engine, known in _OUTPUTS.items() if known >= set(lacking)) or "none"
+            raise ConfigError(
+                f"engine {spec.engine} does not return {' or '.join(_NAMES[part] for part in lacking)}; "
+                f"engines that do: {able}"
+            )
+
+
+def check_accepts(spec: EngineSpec) -> frozenset[Modality]:
+    """The requests that the engine takes. Raises ConfigError if `spec.needs` has others."""
+    accepts = capabilities(spec).accepts
+    if "image" in spec.needs - accepts:
+        raise ConfigError(f"model {spec.model!r} takes no images: name a vision-language model")
+    if "text" in spec.needs - accepts:
+        raise ConfigError(f"engine {spec.engine} takes no requests without an image")
+    return accepts
+
+
+def _modalities(config: Mapping[str, Any]) -> frozenset[Modality] | None:
+    """The requests that a model with this config.json takes; None: it does not tell.
+
+    Models with code of their own (`auto_map`) often hide what they are.
+    """
+    names = config.get("architectures") or ()
+    if any(key.startswith(_VISION) or key.endswith("_vision") for key in config):
+        return BOTH
+    if names and not config.get("auto_map") and all(str(name).endswith("ForCausalLM") for name in names):
+        return frozenset({"text"})
+    return None
+
+
+def _model_config(spec: EngineSpec) -> dict[str, Any]:
+    """The config.json of a model on this machine; empty if it is not here or cannot be read."""
+    if spec.model == SCENE:
+        from recaption.demo import model_path
+
+        file: Path | None = Path(model_path()) / "config.json"
+    elif Path(spec.model).is_dir():
+        file = Path(spec.model) / "config.json"
+    else:
+        file = _cached_config(spec.model, spec.revision)
+    try:
+        config = json.loads(file.read_bytes()) if file is not None else {}
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
+
+
+def _cached_config(model: str, revision: str | None) -> Path | None:
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:
+        return None
+    try:
+        found = try_to_load_from_cache(model, "config.json", revision=revision)
+    except HFValidationError:  # no hub id
+        return None
+    return Path(found) if isinstance(found, str) else None

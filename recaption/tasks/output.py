@@ -1,0 +1,132 @@
+"""The form of an answer: free text, one of several choices, JSON of a schema, or numbers."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from recaption.errors import ConfigError
+from recaption.text import storable
+
+Form = Literal["text", "choices", "json_schema", "scores"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """What a request asks an engine for. At most one of `choices`, `json_schema` and `scores` is set; none: free text.
+
+    `json_schema` is a JSON Schema (draft 2020-12) as UTF-8 JSON. `logprobs` asks for log-probabilities: of each token
+    of the answer or, with `choices`, of the choices. Raises ConfigError for a form that no engine can return.
+    """
+
+    choices: tuple[str, ...] = ()
+    json_schema: bytes | None = None
+    scores: bool = False  # no text: the numbers of a dual encoder or a detector
+    logprobs: bool = False
+
+    def __post_init__(self) -> None:
+        given = [
+            name
+            for name, is_set in (
+                ("choices", self.choices),
+                ("json_schema", self.json_schema is not None),
+                ("scores", self.scores),
+            )
+            if is_set
+        ]
+        if len(given) > 1:
+            raise ConfigError(f"output: {' and '.join(given)} are set; at most one of them is allowed")
+        if self.scores and self.logprobs:
+            raise ConfigError("output: scores have no log-probabilities; set only one of scores and logprobs")
+        if self.choices:
+            _check_choices(self.choices)
+        if self.json_schema is not None:
+            _validator(self.json_schema)
+
+    @property
+    def form(self) -> Form:
+        if self.choices:
+            return "choices"
+        if self.json_schema is not None:
+            return "json_schema"
+        return "scores" if self.scores else "text"
+
+
+TEXT = Output()
+
+
+def value_of(output: Output, text: str) -> Any:
+    """The value of an answer: the choice, the JSON value, or the text itself.
+
+    Surrounding white space does not matter, JSON may be in a Markdown fence, and its strings may hold raw control
+    characters, which xgrammar's grammars allow. Strings are made storable. Raises ValueError, whose message quotes the
+    answer, for a text that is none of the choices, no JSON, or JSON that does not fit the schema.
+    """
+    if output.choices:
+        choice = text.strip()
+        if choice not in output.choices:
+            raise ValueError(
+                f"the answer {_quoted(text)} is none of the choices {', '.join(map(repr, output.choices))}"
+            )
+        return choice
+    if output.json_schema is None:
+        return text
+    try:
+        value = _storable(json.loads(_unfenced(text), strict=False, parse_constant=_refuse_constant))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the answer {_quoted(text)} is not JSON: {error}") from None
+    mismatch = next(_validator(output.json_schema).iter_errors(value), None)
+    if mismatch is not None:
+        raise ValueError(f"the answer {_quoted(text)} does not fit the JSON schema: {mismatch.message[:200]}")
+    return value
+
+
+def _storable(value: Any) -> Any:
+    """The value without NUL and lone surrogates, which JSON can escape and no store can hold."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {storable(name): _storable(item) for name, item in value.items()}
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _check_choices(choices: Collection[str]) -> None:
+    if any(not choice or choice != choice.strip() for choice in choices):
+        raise ConfigError("output.choices: a choice must not be empty, and must not begin or end with white space")
+    if len(set(choices)) < len(choices):
+        raise ConfigError(f"output.choices must differ, got {', '.join(map(repr, choices))}")
+
+
+@functools.lru_cache(64)
+def _validator(schema: bytes) -> Any:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        parsed = orjson.loads(schema)
+        Draft202012Validator.check_schema(parsed)
+    except (orjson.JSONDecodeError, SchemaError) as error:
+        message = error.message if isinstance(error, SchemaError) else str(error)
+        raise ConfigError(f"output.json_schema is not a JSON schema: {message}") from None
+    return Draft202012Validator(parsed)
+
+
+def _unfenced(text: str) -> str:
+    text = text.strip()
+    if not (text.startswith("```") and text.endswith("```") and "\n" in text):
+        return text
+    return text[text.index("\n") : -3]
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 100 else f"{text[:100]}…")

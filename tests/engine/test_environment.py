@@ -1,0 +1,41 @@
+"""recaption.engine.environment: what is set for a CPU, without vLLM."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from recaption.engine import EngineSpec
+from recaption.engine.environment import prepare_cpu
+
+VARIABLES = (
+    "TORCHDYNAMO_DISABLE",
+    "VLLM_ENABLE_V1_MULTIPROCESSING",
+    "VLLM_CPU_OMP_THREADS_BIND",
+    "OMP_NUM_THREADS",
+    "VLLM_CPU_KVCACHE_SPACE",
+)
+
+
+@pytest.mark.parametrize(
+    ("engine_args", "given", "expected"),
+    [((), None, "1"), ((("enforce_eager", False),), None, None), ((), "0", "0")],
+)
+def test_an_eager_engine_compiles_nothing(
+    engine_args: tuple[tuple[str, bool], ...],
+    given: str | None,
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first log-probabilities would need a C++ compiler. A value of the user stays."""
+    monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "")  # restored after the test
+        monkeypatch.delenv(name)
+    if given is not None:
+        monkeypatch.setenv("TORCHDYNAMO_DISABLE", given)
+    args = prepare_cpu(EngineSpec(engine="vllm", model="m", engine_args=engine_args))
+    assert os.environ.get("TORCHDYNAMO_DISABLE") == expected
+    assert args["enforce_eager"] is True  # the default; engine_args take precedence over it later
