@@ -31,6 +31,7 @@ _X_RESOLUTION: Final = 0x011A
 _PLAIN: Final = (5, 1)  # one RATIONAL
 _INTEGERS: Final = {3: "H", 4: "I", 8: "h", 9: "i"}  # EXIF field types SHORT, LONG, SSHORT, SLONG
 _NUMBERS: Final = {**_INTEGERS, 5: "II", 6: "b", 10: "ii", 11: "f", 12: "d", 13: "I", 16: "Q"}  # as Pillow reads them
+_LENGTHS: Final = {3: "H", 4: "I", 16: "Q"}  # types of the places and sizes of strips and tiles
 _SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}  # bytes
 
 
@@ -92,39 +93,54 @@ def ends_well(kind: str, data: bytes) -> bool:
 
 
 def _bmp_end(data: bytes) -> int:
-    """Where the rows of an uncompressed BMP end, each padded to four bytes; 0 for other BMPs (BITMAPINFOHEADER)."""
-    if len(data) < 34 or int.from_bytes(data[14:18], "little") < 40:
+    """Where the pixels of a BMP end; 0 if unknown (BITMAPINFOHEADER, and OS/2's BITMAPCOREHEADER of 12 bytes).
+
+    Rows are padded to four bytes; the header gives the size of pixels that are run-length encoded.
+    """
+    if len(data) < 38:
         return 0
-    (first,) = struct.unpack_from("<I", data, 10)
-    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
-    return first + (abs(width) * bits + 31) // 32 * 4 * abs(height) if compression in (0, 3) else 0
+    first, header = struct.unpack_from("<II", data, 10)
+    if header == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        compression, size = 0, 0
+    elif header >= 40:
+        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
+    else:
+        return 0
+    if compression in (0, 3):
+        size = (abs(width) * bits + 31) // 32 * 4 * abs(height)
+    return int(first + size) if size else 0
 
 
 def _tiff_end(data: bytes) -> int:
-    """Where the last strip or tile of a TIFF's first image ends; 0 if unknown (TIFF 6.0, section 8)."""
-    if data[:4] not in _TIFF[:2] or len(data) < 8:
+    """Where the first image of a TIFF ends: its directory, the values of its fields, its strips or tiles.
+
+    0 if unknown (TIFF 6.0, sections 2 and 8; BigTIFF has counts and places of 8 bytes).
+    """
+    if data[:4] not in _TIFF or len(data) < 16:
         return 0
-    order = "<" if data[:2] == b"II" else ">"
-    fields = _exif_fields(data)
-    end = int(struct.unpack_from(f"{order}I", data, 4)[0]) + 2  # of the number of fields of the directory
-    for starts, sizes in ((273, 279), (324, 325)):
-        if starts in fields and sizes in fields:
-            at, lengths = (_tiff_numbers(data, order, *fields[tag]) for tag in (starts, sizes))
-            end = max([end, *(start + length for start, length in zip(at, lengths, strict=False))])
-    return end
-
-
-def _tiff_numbers(data: bytes, order: str, kind: int, count: int, place: int) -> tuple[int, ...]:
-    """The values of a field of SHORT or LONG: in the field itself if they fit into its four bytes."""
-    if kind not in (3, 4) or count > len(data):
-        return ()
-    form = f"{order}{count}{_INTEGERS[kind]}"
+    order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
+    inline, place_form = (8, f"{order}Q") if big else (4, f"{order}I")
+    entry, number, after = (f"{order}HHQ", f"{order}Q", 8) if big else (f"{order}HHI", f"{order}H", 2)
+    numbers: dict[int, tuple[int, ...]] = {}
     try:
-        if struct.calcsize(form) > 4:
-            (place,) = struct.unpack_from(f"{order}I", data, place)
-        return struct.unpack_from(form, data, place)
-    except struct.error:
-        return ()
+        (at,) = struct.unpack_from(place_form, data, 8 if big else 4)
+        end = at + after
+        (count,) = struct.unpack_from(number, data, at)
+        step = struct.calcsize(entry) + inline
+        for position in range(at + after, min(at + after + step * count, len(data)), step):
+            tag, kind, values = struct.unpack_from(entry, data, position)
+            place, size = position + step - inline, _SIZES.get(kind, 0) * values
+            if size > inline:
+                (place,) = struct.unpack_from(place_form, data, place)
+            end = max(end, place + size)
+            if tag in (273, 279, 324, 325) and kind in _LENGTHS and place + size <= len(data):
+                numbers[tag] = struct.unpack_from(f"{order}{values}{_LENGTHS[kind]}", data, place)
+    except struct.error:  # the directory ends early
+        return len(data) + 1
+    for starts, sizes in ((273, 279), (324, 325)):
+        end = max([end, *map(sum, zip(numbers.get(starts, ()), numbers.get(sizes, ()), strict=False))])
+    return int(end)
 
 
 def _boxes_end(data: bytes) -> int:

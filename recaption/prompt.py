@@ -24,6 +24,8 @@ _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---\r?\n(.*)\Z", re.DOTALL)
 
 # The errors that a template raises on a value of the wrong type.
 _VALUE_ERRORS = (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError)
+# A TypeError of a Python function that got an absent value.
+_ABSENT = re.compile(rf"\ATypeError: .*\b(?:{sandbox.Absent.__name__}|NoneType)\b")
 
 
 class FrontMatter(Section):
@@ -105,7 +107,10 @@ class Prompt:
         except RecursionError as error:
             raise RequestError(f"prompt {self.id} cannot be filled in: a macro calls itself endlessly") from error
         except _VALUE_ERRORS as error:
-            raise RequestError(f"prompt {self.id} cannot be filled in: {type(error).__name__}: {error}") from error
+            what = f"{type(error).__name__}: {error}"
+            if _ABSENT.search(what):
+                what = "it uses a value that is null, missing or blank for this image; give a default or use {% if %}"
+            raise RequestError(f"prompt {self.id} cannot be filled in: {what}") from error
 
     def fill_in_as_before(self, columns: Mapping[str, Any], now: str | None = None) -> str | None:
         """The text that versions before schema 1.3 sent for these columns; None if it is the same as now.

@@ -21,11 +21,12 @@ _SECRET_NAME = r"(?:secret|passw(?:or)?d|token|credentials?|api[-_]?key|access[-
 _SECRET_VARIABLE = re.compile(rf"(?:{_SECRET_NAME}|key|auth)(?:_(?:id|value|base64|\d+))?$", re.IGNORECASE)
 # Query parameters that sign a URL or grant access to it: whole names, names whose value must look like a signature, and
 # ends of names such as OSSAccessKeyId.
-_WHOLE = r"(?:sig|auth|pwd|rlkey|hdnts|hdnea|q-ak|key(?=(?:=|%(?:25)*3D)[\w%-]{8}))"
-_SHORT = r"(?:sign|hm|oh|s|st|md5|hash|verify|ticket)(?=(?:=|%(?:25)*3D)[\w%-]{20})"
+_WHOLE = r"(?:s?sig|auth|pwd|otp|zak|rlkey|hdn(?:ts|ea|tl)|q-ak|(?:PHP)?SESSID|key(?=(?:=|%(?:25)*3D)[\w%-]{8}))"
+_SHORT = r"(?:sign|hm|oh|_nc_ohc|s|t|st|sid|md5|hash|code|verify|ticket)(?=(?:=|%(?:25)*3D)[\w%-]{20})"
 _END = (
     r"(?:signature|token|secret|credentials?|passw(?:or)?d|hmac|jwt|authorization|auth[-_]?key|session(?:[-_]?id)?|"
-    r"api[-_]?key|access[-_]?key(?:[-_]?id)?|access[-_]?id|key[-_]?pair[-_]?id|policy|[-_.](?:sig|sign|auth|key))"
+    r"api[-_]?key|access[-_]?key(?:[-_]?id)?|access[-_]?id|key[-_]?pair[-_]?id|policy|temp_?auth|_token__|"
+    r"[-_.](?:sig|sign|auth|key))"
 )
 _ENCODED = "%(?:25)*"  # a percent sign, however often it was encoded
 
@@ -43,10 +44,15 @@ _IN_URLS: Final = _compiled(
     (r"(?i)([a-z][a-z0-9+.-]{0,30}://)[^/\s@?#]+@", rf"\1{HIDDEN}@"),
     # Signed URLs: of S3, Google Cloud Storage, Azure, CloudFront, …; also of a URL that is encoded in a URL.
     (
-        rf"(?i)((?:[?&;#]|{_ENCODED}(?:3F|26|23|3B))(?:amp;)?(?:{_WHOLE}|{_SHORT}|[\w.~-]*?{_END})(?:=|{_ENCODED}3D))"
-        rf"(?:(?!{_ENCODED}26)[^&\s\"'<>])+",
+        rf"(?i)((?:[?&;#]|\\u0026|{_ENCODED}(?:3F|26|23|3B))(?:amp;)?(?:{_WHOLE}|{_SHORT}|[\w.~-]*?{_END})(?:=|{_ENCODED}3D))"
+        rf"(?:(?!{_ENCODED}26|\\u0026)[^&\s\"'<>])+",
         rf"\1{HIDDEN}",
     ),
+    # In the path: Akamai and Bunny (token=…), Cloudinary (s--…--), Telegram (bot<id>:…), Oracle (/p/…/n/).
+    (r"(?i)(/(?:[\w-]{0,20}token|hdn(?:ts|ea|tl))=)[^/\s\"'<>]+", rf"\1{HIDDEN}"),
+    (r"(/s--)[\w-]{8}(?:[\w-]{24})?(?=--/)", rf"\1{HIDDEN}"),
+    (r"(/bot\d{6,12}:)[\w-]{30,}", rf"\1{HIDDEN}"),
+    (r"(/p/)[\w-]{20,}(?=/n/)", rf"\1{HIDDEN}"),
 )
 _BY_FORM: Final = _compiled(
     # Keys that say by their form what they are: AWS, GitHub, Slack, Google, JSON Web Tokens.
@@ -76,7 +82,11 @@ _PATTERNS: Final = (
     ),
     *_BY_FORM,
 )
-_URL = re.compile(r"(?i)\b(?:[a-z][a-z0-9+.-]{0,30}://|data:)[^\s\"'<>]+")
+# With a scheme, relative to one (//host/…), escaped in JSON (https:\/\/…), or a bare host with a path and a query.
+_URL = re.compile(
+    r"(?i)(?:\b[a-z][a-z0-9+.-]{0,30}:(?://|\\/\\/)|\bdata:|(?<![\w:/])//(?=[\w-])"
+    r"|(?<![\w.@/-])[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){1,8}/(?=[^\s\"'<>?]{0,500}\?))[^\s\"'<>]+"
+)
 
 
 def public_url(url: str) -> str:
@@ -91,7 +101,7 @@ def public_url(url: str) -> str:
 
 def public_text(text: str) -> str:
     """A text with its URLs as they may be published."""
-    if "://" not in text and "data:" not in text:
+    if "/" not in text and "data:" not in text.lower():
         return text
     return _URL.sub(lambda found: public_url(found[0]), text)
 

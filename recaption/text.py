@@ -10,7 +10,10 @@ from typing import Final
 LONGEST: Final = 64 * 1024
 """Bytes of UTF-8 that an answer or a caption may have. Longer texts are cut there (`cut`)."""
 
-INVISIBLE: Final = "\u200b\u200e\u200f\u2060\ufeff\u00ad"
+INVISIBLE: Final = (
+    "\u200b\u200c\u200d\u200e\u200f\u2060\u2061\u2062\u2063\u2064\ufeff\u00ad\u061c\u180e"
+    "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 """Characters without width that the ends of an answer lose."""
 
 _LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")

@@ -83,6 +83,10 @@ src/flair/data.py, sample_dict). IB, SV and LLA are the models of DreamLIP's cap
 """
 
 
+DROPPED: Final = "_dropped"
+"""Column of `Image.columns` that lists the names of columns whose values are too large or cannot be read."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceShard:
     """One file of the source, or a virtual cut of about 5,000 images of a folder or Parquet source.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import pytest
 from mutated_images import encoded, exif, originals, picture
@@ -52,6 +53,34 @@ def test_a_cut_file_does_not_reach_its_end(kind: str) -> None:
     data = encoded(picture(), kind)
     assert ends_well(kind, data)
     assert not ends_well(kind, data[: len(data) // 2])
+
+
+def bmp_core(pixels: bytes) -> bytes:
+    """A BMP of 16 x 16 px with the header of OS/2."""
+    return b"BM" + struct.pack("<IHHI", 26 + len(pixels), 0, 0, 26) + struct.pack("<IHHHH", 12, 16, 16, 1, 24) + pixels
+
+
+def bmp_run_length(runs: bytes) -> bytes:
+    """A BMP of 16 x 16 px with 256 grey levels, run-length encoded."""
+    header = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    palette = b"".join(bytes((level, level, level, 0)) for level in range(256))
+    return b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + header + palette + runs
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("BMP", bmp_core(bytes(16 * 48))),
+        ("BMP", bmp_run_length(b"\x10\x05\0\0" * 16 + b"\0\1")),
+        ("TIFF", encoded(picture(), "TIFF", big_tiff=True)),
+        ("TIFF", encoded(picture(), "TIFF", compression="jpeg")),
+        ("TIFF", encoded(picture(), "TIFF", compression="tiff_lzw")),
+    ],
+    ids=["os2", "rle8", "bigtiff", "tiff-jpeg", "tiff-lzw"],
+)
+def test_the_last_byte_of_variants_is_known(kind: str, data: bytes) -> None:
+    assert ends_well(kind, data)
+    assert not ends_well(kind, data[:-1])
 
 
 def test_a_plain_jpeg_has_the_pixels_and_no_metadata() -> None:

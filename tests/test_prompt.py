@@ -36,6 +36,22 @@ def test_a_used_prompt_can_be_pickled(tmp_path: Path) -> None:
     assert sent == loaded and sent.fill_in({"title": "b"}) == "Title: b."
 
 
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ v | tojson }}", None),
+        ("{{ v | round(2) }}", float("nan")),
+        ("{{ 'a' if v in 'abc' }}", " "),
+        ("{{ v | sort }}", ["a", None]),
+        ("{{ v | sum }}", [1, None]),
+    ],
+)
+def test_an_absent_value_in_a_python_function_is_named_as_one(tmp_path: Path, template: str, value: object) -> None:
+    loaded = prompt.load(write(tmp_path, HEAD + template))
+    with pytest.raises(RequestError, match="it uses a value that is null, missing or blank for this image"):
+        loaded.fill_in({"v": value})
+
+
 def test_the_hash_is_that_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + "x")
     renamed = Path(path).read_bytes().replace(b"granularity", b"kind")  # the key of schema 1.2

@@ -88,6 +88,16 @@ def test_what_says_what_is_wrong_stays(text: str) -> None:
         ("https://x.test/p?url=https%3A%2F%2Fy.test%3Fsig%3DS%26w%3D3&h=2", "https://x.test/p?url=https%3A%2F%2Fy.test%3Fsig%3D***%26w%3D3&h=2"),
         ("HTTPS://x.test/a?b=1&amp;TOKEN=S&amp;c=2#access_token=S", "HTTPS://x.test/a?b=1&amp;TOKEN=***&amp;c=2#access_token=***"),
         ("https://me:S@x.test/a.jpg", "https://***@x.test/a.jpg"),
+        ("https://x.test/a.jpg?hdntl=exp=1~data=x~hmac=S&w=3", "https://x.test/a.jpg?hdntl=***&w=3"),
+        ("https://x.test/a.jpg?__token__=exp=1~hmac=S", "https://x.test/a.jpg?__token__=***"),
+        ("https://x.test/a.jpg?tempauth=v1.S&ssig=S%2B&PHPSESSID=S", "https://x.test/a.jpg?tempauth=***&ssig=***&PHPSESSID=***"),
+        ("https://x.test/0/1?e=17&v=beta&t=abcdefghij-ABCDEFGHIJ_123", "https://x.test/0/1?e=17&v=beta&t=***"),
+        ("https://x.test/image/upload/s--abcd_-12--/a.jpg", "https://x.test/image/upload/s--***--/a.jpg"),
+        ("https://x.test/file/bot123456:AAEabcdefghijklmnopqrstuvwxyz01/a.jpg", "https://x.test/file/bot123456:***/a.jpg"),
+        ("https://x.test/p/abcdefghijklmnopqrstuv/n/ns/b/b/o/a.jpg", "https://x.test/p/***/n/ns/b/b/o/a.jpg"),
+        (r"https:\/\/x.test\/a.jpg?w=1\u0026sig=S\u0026h=2", r"https:\/\/x.test\/a.jpg?w=1\u0026sig=***\u0026h=2"),
+        ("//x.test/a.jpg?sig=S", "//x.test/a.jpg?sig=***"),
+        ("x.test/a.jpg?w=1&X-Amz-Signature=S", "x.test/a.jpg?w=1&X-Amz-Signature=***"),
         ("data:image/png;base64,AAAA", "data:image/png;base64,***"),
         ("https://x.test/AKIAIOSFODNN7EXAMPLE/a.jpg", "https://x.test/***/a.jpg"),
     ],
@@ -99,12 +109,26 @@ def test_urls_are_published_without_what_gives_access(url: str, published: str) 
 
 
 @pytest.mark.parametrize(
+    ("url", "published"),
+    [
+        ("https://x.test/token=exp=1~hmac=S/a.jpg", "https://x.test/token=***/a.jpg"),
+        ("https://x.test/bcdn_token=S&expires=1/a.jpg", "https://x.test/bcdn_token=***/a.jpg"),
+    ],
+)
+def test_a_token_in_the_path_is_not_published(url: str, published: str) -> None:
+    assert public_url(url) == public_text(url) == published
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "https://x.test/a.jpg?width=1&author=x&design=y&config=z&s=3&key=1&st=2&hash=4&v=0123456789abcdef0123456789abcdef",
         "https://x.test/sk-skincare-cream.jpg?mail=me@x.test",
         "https://x.test/" + "a/" * 300 + "b.jpg",
         "https://x.test/token/secret.jpg#top",
+        "https://x.test/a.jpg?code=12&t=120&sid=3",
+        "https://x.test/bottle/p/n/s--small--/a.jpg",
+        "A sign reads 'and/or?', and beside it 24/7 // open daily; the clock shows 5.30/6.",
     ],
 )
 def test_other_urls_are_published_as_they_are(url: str) -> None:
@@ -145,7 +169,11 @@ def test_long_hostile_text_is_done_at_once() -> None:
         "&" + "a-" * 200_000,
         "%" + "25" * 200_000,
         "%25" * 200_000,
+        "a." * 250_000,
+        "a.a/" * 125_000,
+        "/" * 500_000,
     ):
         scrub(text)
         public_text(f"https://{text}")
+        public_text(f"/ {text}")
     scrub("".join(dice.choices(string.printable, k=500_000)))

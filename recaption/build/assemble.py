@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from recaption.scrub import Scrubber, public_text, public_url
-from recaption.tasks.caption import clean
+from recaption.tasks.caption import published
 from recaption.text import cut, normalise, without_surrogates
 from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
 from recaption.write.entry import GenerationCounts
@@ -110,7 +110,7 @@ class _Shard:
         if answer is not None and answer.sha256 != image.sha256:
             log.warning("shard %s, key %s: an answer of another image is not used", self.name, image.key)
             answer = None
-        cleaned = clean(answer.text) if answer is not None else None
+        cleaned = published(answer.text) if answer is not None else None
         if answer is not None and cleaned is not None and cleaned.text:
             removed = dict.fromkeys(cleaned.removed, 1)
             self.asked[generation.id] += GenerationCounts(

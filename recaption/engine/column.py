@@ -8,17 +8,20 @@ from recaption.engine.base import Completion
 from recaption.engine.completion import accept
 from recaption.errors import RequestError
 from recaption.tasks.output import TEXT, Output
-from recaption.types import Image
+from recaption.types import DROPPED, Image
 
 
 def read_column(image: Image, column: str, output: Output = TEXT) -> Completion:
     """The value in a column of the image as an answer, without tokens and without a finish reason of an engine.
 
     Null and a missing column are an empty text. With `output.json_schema`, the column may hold JSON values beside
-    texts; the text is then their JSON. Raises RequestError for a value that is not a text, and for one that is not of
-    the form of `output`.
+    texts; the text is then their JSON. Raises RequestError for a value that is not a text, for one that is not of the
+    form of `output`, and for one that the source could not keep.
     """
     value = image.columns.get(column)
+    if value is None and column in image.columns.get(DROPPED, ()):
+        what = "too large or not valid JSON for this image, so the source did not keep it"
+        raise RequestError(f"column {column!r} is {what}. Shorten or correct it")
     if output.json_schema is not None and not isinstance(value, str | None):
         try:
             value = orjson.dumps(value).decode()

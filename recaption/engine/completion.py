@@ -6,6 +6,8 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
+
 from recaption.engine.base import Completion, Engine, Rendered, Request
 from recaption.errors import RequestError
 from recaption.tasks.output import TEXT, Output, value_of
@@ -13,12 +15,13 @@ from recaption.text import fitted, storable
 from recaption.types import FinishReason
 
 _MOST_TOKENS = 2**31 - 1  # the columns of the answer store are int32
+_PART_TEXTS: Final = ("text", "refusal", "content")  # fields of a content part that hold its text
 _LONGEST_WORD = 64  # characters of an engine's finish reason that are kept
 _SKIPPED: Final = re.compile(
     r"think|reason|thought|tool|image|audio", re.IGNORECASE
 )  # types of content parts that are not part of the answer
 # Finish reasons of OpenAI, vLLM, SGLang, TGI, Anthropic, Gemini, Mistral, Cohere, DeepSeek, GLM and Bedrock, in lower
-# case with "_" for "-" and spaces. All others count as `stop`.
+# case with "_" for "-", spaces and camel case. `_CUT` covers variants; all others count as `stop`.
 _WORDS: Final[dict[FinishReason, str]] = {
     "length": (
         "length max_tokens max_length max_output_tokens max_new_tokens max_completion_tokens model_length token_limit "
@@ -26,7 +29,8 @@ _WORDS: Final[dict[FinishReason, str]] = {
     ),
     "refusal": (
         "refusal content_filter content_filtered safety image_safety prohibited_content image_prohibited_content "
-        "blocklist spii recitation error_toxic sensitive guardrail_intervened"
+        "blocklist spii recitation error_toxic sensitive guardrail_intervened guardrails "
+        "content_moderation moderation flagged"
     ),
     "repetition": "repetition",
     "empty": "empty",
@@ -35,6 +39,9 @@ _WORDS: Final[dict[FinishReason, str]] = {
         "internal_error"
     ),
 }
+_CUT: Final = re.compile(
+    r"max_(?:\w+_)?(?:tokens|length)|(?:length|tokens?|time|size)_limit|context_(?:window|length)|^length_"
+)
 _FINISH: Final[dict[str, FinishReason]] = {word: reason for reason, words in _WORDS.items() for word in words.split()}
 
 
@@ -80,17 +87,17 @@ def finish_reason(word: Any) -> FinishReason:
 
     The retry ladder then checks for empty texts and refusals.
     """
-    name = re.sub(r"[\s-]+", "_", _word(word).strip().lower())
-    return _FINISH.get(re.sub(r"^finish_?reason[_.]", "", name), "stop")
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|[\s-]+", "_", _word(word).strip()).lower()
+    name = re.sub(r"^finish_?reason[_.]", "", name)
+    return _FINISH.get(name, "length" if _CUT.search(name) else "stop")
 
 
 def text_of(content: Any) -> str:
     """The text of a chat message's content: a string, null, one part or a list of parts.
 
-    Parts with thoughts, tool calls and media are skipped. Raises RequestError for anything else.
+    Parts with thoughts, tool calls and media are skipped. An object that is no part is an answer in JSON, which the
+    server has parsed: its text is that JSON. Raises RequestError for anything else.
     """
-    if isinstance(content, str):
-        return content
     return "".join(_part(part) for part in (content if isinstance(content, list) else [content]))
 
 
@@ -98,7 +105,10 @@ def _part(part: Any) -> str:
     if isinstance(part, dict):
         if _SKIPPED.search(str(part.get("type"))):
             return ""
-        part = part.get("text", part.get("refusal"))
+        found = next((part[name] for name in _PART_TEXTS if part.get(name) is not None), None)
+        if found is None and part and part.keys().isdisjoint((*_PART_TEXTS, "type")):
+            return orjson.dumps(part, option=orjson.OPT_NON_STR_KEYS).decode()
+        part = found.get("value") if isinstance(found, dict) else found  # OpenAI's Assistants: {"text": {"value": …}}
     if not isinstance(part, str | None):
         raise RequestError(f"the engine returned content of type {type(part).__name__}, not a text")
     return part or ""
@@ -106,11 +116,13 @@ def _part(part: Any) -> str:
 
 def _word(value: Any) -> str:
     if isinstance(value, dict):  # the format of SGLang: {"type": "stop", "matched": 151645}
-        value = value.get("type")
+        value = value.get("type", value.get("reason"))
     return "" if value is None else str(value)
 
 
 def _count(value: Any) -> int:
     """A number of tokens; 0 (unknown) for values that are not one."""
+    if isinstance(value, float) and value.is_integer():  # servers without integers
+        value = int(value)
     is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS
     return value if is_count else 0

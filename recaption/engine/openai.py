@@ -282,8 +282,8 @@ def read(reply: Mapping[str, Any], output: Output = TEXT) -> Completion:
     choice, usage = first_choice(reply), reply.get("usage")
     if choice is None:
         raise RequestError("the reply is not a chat completion: it has no choices")
-    message = choice.get("message")
-    message = message if isinstance(message, dict) else {}
+    message = choice.get("message") or choice.get("delta")  # `delta`: a stream that a proxy has joined
+    message = message if isinstance(message, dict) else {"content": message if isinstance(message, str) else None}
     content = message.get("content")
     text, refusal = text_of(choice.get("text") if content is None else content), message.get("refusal")
     word = finish = choice.get("finish_reason")

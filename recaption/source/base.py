@@ -12,7 +12,8 @@ from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, SourceError
 from recaption.source import columns as values
 from recaption.source.keys import KeyRule, assign_keys
-from recaption.types import Image, ImageLimits, Locator, Reason, SourceShard
+from recaption.text import cut, storable
+from recaption.types import DROPPED, Image, ImageLimits, Locator, Reason, SourceShard
 
 if TYPE_CHECKING:
     from recaption.decode import ImageInfo
@@ -116,7 +117,7 @@ def images(
                 sha256=row.sha256,
                 locator=row.locator,
                 url=values.url(columns),
-                raw_captions=values.raw_captions(columns, config.raw_caption, row.lines),
+                raw_captions=_raw_captions(row, columns, config),
                 columns=columns,
                 reason=row.reason,
                 detail=row.detail,
@@ -127,6 +128,15 @@ def images(
             )
         )
     return made
+
+
+def _raw_captions(row: Row, columns: Mapping[str, Any], config: SourceConfig) -> tuple[str, ...]:
+    """The raw captions of a row. A caption that is too large for a column is cut to its size, not lost."""
+    found = values.raw_captions(columns, config.raw_caption, row.lines)
+    if not found and DROPPED in columns:
+        large = values.raw_captions(row.columns, config.raw_caption, row.lines)
+        return tuple(cut(storable(text), values.MAX_VALUE) for text in large[:1])
+    return found
 
 
 def within_limits(images: Sequence[Image], limits: Limits) -> list[Image]:

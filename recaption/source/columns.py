@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from recaption.config import Source as SourceConfig
+from recaption.types import DROPPED
 
 _SHOWN = 5
 _LIKE_A_CAPTION = re.compile(r"caption|text|alt|descri|prompt|label|title|sentence", re.IGNORECASE)
 
 MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member; larger ones are not read
-DROPPED = "_dropped"  # column with the names of dropped columns
 CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, if source.raw_caption has its default
 TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})
 """Suffixes of text files that hold a column each."""

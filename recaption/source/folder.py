@@ -292,7 +292,8 @@ class FolderSource:
             row.reason, row.detail = "unreadable", f"the name of {shown} is not UTF-8. Rename the file"
             return row
         if name.startswith(("../", "/")) or name == "..":
-            row.reason, row.detail = "missing_image", f"{name} leads out of the folder"
+            what = "is an absolute path" if name.startswith("/") else "leads out of the folder"
+            row.reason, row.detail = "missing_image", f"{name} {what}. Write paths relative to the table's folder"
             return row
         try:
             data = read_all(path)

@@ -141,17 +141,22 @@ def _has_file_name(columns: Iterable[str]) -> bool:
     return any(column in (FILE_NAME, f"{FILE_NAME}s") or _names_files(column) for column in columns)
 
 
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
 def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.reader(io.StringIO(_decoded(data, path), newline=""), strict=True)
     header: list[str] | None = None
     while (cells := _next_cells(reader, path)) is not None:
-        if not cells:
+        if not any(cell.strip() for cell in cells):  # a blank line, or a row that a spreadsheet left empty
             continue
         if header is None:
             header = cells
             _refuse_repeated([name for name in header if name], f"{path}, line {reader.line_num}", "column")
             if not _has_file_name(header):
-                raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(header)}")
+                other = next((name for mark, name in _SEPARATORS.items() if mark in cells[0]), "")
+                hint = f". Its columns are separated by {other}: separate them by commas" if other else ""
+                raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(header)}{hint}")
         elif len(cells) != len(header):
             raise SourceError(
                 f"{path}, line {reader.line_num}: {len(cells)} cells for {len(header)} columns. "
@@ -186,7 +191,7 @@ def _decoded(data: bytes, path: str) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8: {error}") from error
+        raise SourceError(f"{path} is not UTF-8: {error}. Save it as UTF-8") from error
 
 
 def _json(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -24,7 +24,7 @@ from recaption.source.base import Row, check_caption, checked, config_stamp, ima
 from recaption.source.columns import counted, shortened, unused_captions
 from recaption.source.keys import KeyRule
 from recaption.source.paths import list_files
-from recaption.types import Image, Locator, SourceShard
+from recaption.types import DROPPED, Image, Locator, SourceShard
 
 _MOST_BYTES = 1 << 30  # of an image; larger ones are rejected
 _HEAD = 64  # samples that are read for the names of columns
@@ -67,7 +67,7 @@ class WebDatasetSource:
             rows = itertools.islice(_rows(shard), _HEAD)
             made = images(shard, list(rows), self.config)
             if any(image.columns for image in made):
-                names = frozenset(name for image in made for name in image.columns) - {values.DROPPED}
+                names = frozenset(name for image in made for name in image.columns) - {DROPPED}
                 check_caption(self.config, names, shard.path)
                 return names
             if any(image.reason is None for image in made):

@@ -16,12 +16,13 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from recaption.scrub import public_text
 from recaption.text import INVISIBLE, cut, normalise
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 """Version of the rules, part of the build fingerprint. Raise it whenever a caption may change."""
 
 _PASSES = 16  # a text that still changes after these is left unchanged
@@ -59,6 +60,12 @@ def clean(answer: str) -> Cleaned:
         else:
             text, removed = first, set(at_first)
     return Cleaned(text=text if _has_content(text) else "", removed=tuple(n for n in RULES if n in removed))
+
+
+def published(answer: str) -> Cleaned:
+    """The caption in an answer as a build has it: cleaned, and its URLs without signatures. Never raises."""
+    cleaned = clean(answer)
+    return replace(cleaned, text=cut(public_text(cleaned.text)).rstrip())
 
 
 # markup that a caption mentions
@@ -102,7 +109,8 @@ def _control(text: str) -> str:
 # thoughts
 
 _BARE = (
-    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis|monologue|rationale|cot|plan(?:ning)?)"
+    r"(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection|scratchpad|analysis|monologue|rationale|cot|plan(?:ning)?"
+    r"|思考(?:过程)?|推理)"
 )
 _THOUGHT = rf"(?!end)(?:[a-z]+[:_]){{0,3}}{_BARE}(?:[:_]\w+)?"
 _OPEN = re.compile(
@@ -169,22 +177,27 @@ _TOKEN = re.compile(
     r"<\|/?[A-Za-z_][\w:./▁-]{0,39}\|>|<｜[^<>｜\n]{1,40}｜>|<\|(?:turn|channel|tool|think)>|<(?:turn|channel|tool|think)\|>"
     r"|</?s>|<(?:bos|eos|pad|unk|end_of_turn|start_of_turn|end_of_utterance|start_of_image|end_of_image"
     r"|image_soft_token|fake_token_around_image|row_\d+_col_\d+|unused\d{1,3}|extra_id_\d{1,3}|0x[0-9A-F]{2}"
-    r"|image|think ?/)>|\[/?INST\]|<</?SYS>>|\[(?:EOS|BOS|PAD|UNK|CLS|SEP|MASK|TOOL_CALLS)\]"
+    r"|/?image|/?img|think ?/|sop|eop|eoa|eoh|loc_?\d{1,4}|seg\d{3}|ctrl\d{1,3}|reserved_\d{1,4}"
+    r"|_(?:user|bot|system|end)|bot_end)>|\[/?INST\]|<</?SYS>>|\[(?:EOS|BOS|PAD|UNK|CLS|SEP|MASK|gMASK|TOOL_CALLS|UNUSED_TOKEN_\d{1,4})\]"
+    r"|\[\|(?:system|user|assistant|endofturn)\|\]|\]~b\](?:ai|user|system)?|\]~!b\[|\[e~\["
 )
 _CUT_TOKEN = re.compile(r"<(?:\|[A-Za-z_][\w:./▁-]{0,39}\|?|｜[^<>｜\n]{1,40}｜?)$")
 _END_OF_TURN = re.compile(
     r"<\|(?:im_end|eot_id|eom_id|eot|end|return|endoftext|end_of_text|end_of_turn|end_of_turn_token|im_start"
     r"|start_header_id|start|user|system|assistant|endofprompt|eos|eot_token)\|>"
     r"|<end_of_turn>|<start_of_turn>|<eos>|<end_of_utterance>|<turn\||<\|turn>|<｜(?:end▁of▁sentence|User|Assistant)｜>"
-    r"|\[INST\]",
+    r"|\[INST\]|<\|(?:im_user|role_end)\|>|\[\|(?:endofturn|user|system)\|\]|\[e~\[|\]~b\]|<_(?:user|end)>|<eoa>",
     re.IGNORECASE,
 )
+_ROLE_NAME = "(system|user|human|assistant|model|gpt|ai|bot|developer|tool|function|ipython)"
 _ROLE_TOKEN = re.compile(
-    r"(?:<\|(?:im_start|start|turn)\|?>|<start_of_turn>|<\|start_header_id\|>)\s*(?P<role>[a-z]+)\s*(?:<\|end_header_id\|>)?"
-    r"|<\|(?P<word>user|system|assistant)\|>|<｜(?P<wide>User|Assistant)｜>",
+    rf"(?:<\|(?:im_start|start|turn|role_start)\|?>|<start_of_turn>|<\|start_header_id\|>)\s*{_ROLE_NAME}(?![a-z])\s*"
+    r"(?:<\|(?:end_header_id|role_end)\|>)?"
+    rf"|<\|{_ROLE_NAME}\|>|<｜{_ROLE_NAME}｜>|\[\|{_ROLE_NAME}\|\]|\]~b\]{_ROLE_NAME}(?![a-z])|<_{_ROLE_NAME}>"
+    rf"|<\|im_{_ROLE_NAME}\|>(?:[a-z]{{1,20}}<\|im_middle\|>)?|<role>\s*{_ROLE_NAME}\s*</role>",
     re.IGNORECASE,
 )
-_ANSWERS = ("assistant", "model", "gpt")
+_ANSWERS = ("assistant", "model", "gpt", "ai", "bot")
 _BOX = re.compile(r"<\|box_start\|>[\s\d()\[\],.-]*<\|box_end\|>")
 
 
@@ -197,7 +210,7 @@ def _token(text: str) -> str:
     if (
         roles and not _without_tokens(text[: roles[0].start()]).strip()
     ):  # a dialogue: the answer is the first turn of the model
-        mine = next((m for m in roles if (m["role"] or m["word"] or m["wide"] or "").lower() in _ANSWERS), roles[0])
+        mine = next((m for m in roles if any((name or "").lower() in _ANSWERS for name in m.groups())), roles[0])
         return text[mine.end() :]
     question, closing, answer = text.partition("[/INST]")
     if closing and _without_tokens(question.partition("[INST]")[0]).strip() == "" and _has_content(answer):
@@ -228,9 +241,12 @@ _ROLE = re.compile(
     r"|#{1,4}\s*(?i:response|answer|output)\s*:\s*",
     re.S,
 )
+_NEXT_TURN = re.compile(r"\n#{2,4}[ \t]?(?:human|user|instruction|input)[ \t]*:", re.I)
 
 
 def _role(text: str) -> str:
+    if (turn := _NEXT_TURN.search(text)) is not None and _has_content(text[: turn.start()]):
+        text = text[: turn.start()]
     match = _ROLE.match(text)
     return text[match.end() :] if match else text
 
@@ -241,9 +257,18 @@ _LABELS = (
     r"(?:(?:short|long|brief|concise|detailed|dense|rich|full|image|photo|picture|visual|scene|generated)[ _-]){0,3}"
     r"(?:caption|description)s?(?:[ ](?:of|for)[ ](?:the|this)[ ](?:image|photo|picture|scene))?"
     r"|alt[ -]?text|(?:the[ ]|my[ ]|your[ ])?answer|response|output"
+    # German, Dutch, French, Spanish, Portuguese, Italian, Polish, Turkish, Indonesian, Vietnamese
+    r"|(?:bild|foto)?beschreibung|bildunterschrift|antwort|(?:afbeeldings)?beschrijving|bijschrift|antwoord"
+    r"|l[ée]gende|description de l['’]image|r[ée]ponse|descripci[óo]n(?: de la imagen)?|leyenda|pie de foto|respuesta"
+    r"|descri[çc][ãa]o(?: da imagem)?|legenda|resposta|descrizione(?: dell['’]immagine)?|didascalia|risposta"
+    r"|opis(?: obrazu)?|açıklama|deskripsi(?: gambar)?|mô tả(?: hình ảnh)?"
+    # Russian, Arabic, Hindi, Chinese, Japanese, Korean
+    r"|описание(?: изображения)?|подпись|ответ|وصف(?: الصورة)?|विवरण"
+    r"|(?:详细|詳細|简短|簡短|简要)?(?:的)?(?:图[像片]|圖[像片]|画面|畫面|画像)?(?:的|の)?(?:详细|詳細)?(?:な)?(?:描述|说明|說明|説明|描写|字幕)"
+    r"|回答|答案|(?:画像)?キャプション|(?:이미지 |사진 )?(?:설명|캡션)|답변"
 )
 _LABEL = re.compile(rf"(?P<heading>#{{1,6}}[ \t]*)?(?P<mark>\*{{1,3}}|__?)?(?:{_LABELS})(?![^\W_])", re.I)
-_COLON = r"[ \t]*[:：]"
+_COLON = r"[ \t\xa0\u202f]*[:：]"
 
 
 def _label(text: str) -> str:
@@ -283,6 +308,8 @@ _PLAIN = {
     "xml",
     "caption",
     "output",
+    "yaml",
+    "yml",
 }
 _FENCE = re.compile(r"(```+|~~~+)[ \t]*([\w+-]*)[ \t]*\n?")
 
@@ -315,7 +342,7 @@ _SENTENCE_WORDS = 4
 _NAME = "|".join(_KEYS)
 _CUT_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)(?:\\|"\s*,?\s*)?$', re.I | re.S)
 _FIRST_JSON = re.compile(rf'\{{\s*"(?:{_NAME})"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"', re.I | re.S)
-_LOOSE_JSON = re.compile(rf"\{{\s*([\"'])(?:{_NAME})\1\s*:\s*([\"'])(.*)\2\s*,?\s*\}}", re.I | re.S)
+_LOOSE_JSON = re.compile(rf"\{{\s*([\"']?)(?:{_NAME})\1\s*:\s*([\"'])(.*)\2\s*,?\s*\}}", re.I | re.S)
 _INTRODUCED = re.compile(
     r"(?:[^\n{\[`]{0,160}:?\s*\n\s*|(?:here|sure|okay|ok|certainly|json)\b[^\n{\[`]{0,120}:\s*)", re.I
 )
@@ -383,10 +410,14 @@ def _text_of(value: Any, depth: int = 0) -> str | None:
     for key in _KEYS:
         if key in by_name and (found := _text_of(by_name[key], depth + 1)) is not None:
             return found
-    nested = [_text_of(item, depth + 1) for item in value.values() if isinstance(item, dict)]
+    nested = [_text_of(item, depth + 1) for item in value.values() if isinstance(item, dict) or _is_of_objects(item)]
     texts = [item for item in value.values() if isinstance(item, str) and len(item.split()) >= _SENTENCE_WORDS]
     texts += [item for item in nested if item]
     return "\n".join(texts) if texts else None
+
+
+def _is_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
 # wrappers
@@ -408,12 +439,15 @@ _CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.S)
 _CUT_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]{0,2}", re.S)
 _PROLOGUE = re.compile(r"(?:<\?xml\b[^<>]{0,200}\?>|<!DOCTYPE\b[^<>]{0,200}>)\s*", re.I)
 _BOLD = re.compile(r"(\*{1,3})(?=[^\s*])([^*]+)(?<=[^\s*])\1")
-_BOXED = re.compile(r"\$?\\boxed\{(?:\\text\{)?(.*?)\}?\}\$?", re.S)
+_BOXED = re.compile(r"\${0,2}\\boxed\{(?:\\text\{)?(.*?)\}?\}\${0,2}|\${0,2}\\text\{([^{}]*)\}\${0,2}", re.S)
+_BRACKETED = re.compile(rf"\[(?P<tag>{_TEXTS})\](?P<inner>.*)\[/(?P=tag)\]", re.I | re.S)
 
 
 def _wrapper(text: str) -> str:
     if (match := _BOXED.fullmatch(text)) is not None:
-        return match[1]
+        return match[1] or match[2] or ""
+    if (match := _BRACKETED.fullmatch(text)) is not None and f"[{match['tag']}]" not in match["inner"]:
+        return match["inner"]
     if (match := _BOLD.fullmatch(text)) is not None:
         return match[2]
     if "<" not in text:
@@ -509,8 +543,10 @@ def _text_element(text: str) -> str | None:
     return (caption if answer is None else answer) if at == len(text) else None
 
 
-# HTML
+# HTML and Markdown
 
+_RULES_AROUND = re.compile(r"(?:[-*_][ \t]?){3,}\n|\n(?:[-*_][ \t]?){3,}$")
+_QUOTED_LINE = re.compile(r"^>[ \t]?", re.M)
 _BREAK = re.compile(r"[ \t]*<br\s?/?>", re.I)
 _AT_BREAK = re.compile(r"\0[ \t]*\n?")  # a normalised text has no NUL
 _ENTITY = re.compile(r"&(?:(?:amp|#38|#x26);)*(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
@@ -519,6 +555,12 @@ _PARAGRAPH = re.compile(r"\s*</p>\s*<p>\s*", re.I)
 
 
 def _markup(text: str) -> str:
+    if (rule := _RULES_AROUND.match(text)) is not None:
+        text = text[rule.end() :]
+    if (rule := _RULES_AROUND.search(text, max(0, len(text) - _AROUND))) is not None and rule.end() == len(text):
+        text = text[: rule.start()]
+    if text[:1] == ">" and all(line[:1] == ">" for line in text.split("\n") if line.strip()):
+        text = _QUOTED_LINE.sub("", text)
     if "<" in text:
         text = _AT_BREAK.sub("\n", _remove(_BREAK, text, lambda match: "\0"))
         if (match := _PARAGRAPHS.fullmatch(text)) is not None:
@@ -553,6 +595,8 @@ def _quotes(text: str) -> str:
         return text
     if first == last and first in "\"'":
         return inner if first not in (_APOSTROPHE.sub("", inner) if first == "'" else inner) else text
+    if first == last == "`" and "`" not in inner:
+        return inner
     if _PAIRS.get(first) == last:
         rest = _APOSTROPHE.sub("", inner) if first == "‘" else inner
         return inner if first not in rest and last not in rest else text
@@ -566,7 +610,7 @@ _BLANK = "\u115f\u1160\u3164\uffa0\u2800\ufffd"  # letters and symbols without a
 _NO_WORDS: Final = (
     "null|none|nil|nan|na|n/a|n a|undefined|void|not applicable|not available|no caption|no description|no answer"
     "|no response|no output|no content|no caption available|no description available|unknown|unspecified|tbd"
-    "|object object"
+    "|object object|无|無|なし|없음|нет|keine|keiner|aucun|aucune|ninguno|ninguna|nessuno|nessuna|nenhum|nenhuma|geen"
 )
 _NOTHING = frozenset(_NO_WORDS.split("|"))
 _LONGEST_NOTHING = 40
@@ -601,6 +645,7 @@ RULES: Final = ("cut", *_RULES)
 
 _SUSPECT = re.compile(
     rf"[<&`{{\[◁\\\x01-\x08\x0e-\x1f\x7f-\x9f~{INVISIBLE}]|^[\"'“«„「『‘]|^analysis|^Thinking"
-    rf"|^\*|^[#*_\s]*(?i:assistant|ai assistant|model|user|final|(?:chat)?(?:bot|gpt)|ai|{_LABELS})"
+    rf"|^[>*\]]|^(?:[-_][ \t]?){{3}}|\n(?:[-*_][ \t]?){{3,}}$|\n#{{2,4}}[ \t]?(?i:human|user|instruction|input)"
+    rf"|^[#*_\s]*(?i:assistant|ai assistant|model|user|final|(?:chat)?(?:bot|gpt)|ai|{_LABELS})"
 )
 """Matches every text that a rule may change. Most answers do not match."""

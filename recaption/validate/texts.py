@@ -20,7 +20,7 @@ from recaption.output.paths import ANSWERS, compacted_file, tokens_file
 from recaption.problems import Problem
 from recaption.schema import FLAT
 from recaption.tablefile import read_table
-from recaption.tasks.caption import clean
+from recaption.tasks.caption import VERSION, published
 from recaption.text import LONGEST, normalise
 from recaption.tokenids import TokenIds, check_tokens
 from recaption.validate import files
@@ -166,10 +166,15 @@ def check_custom_tables(shard: Shard) -> Iterator[Problem]:
 
 
 def check_answers(shard: Shard) -> Iterator[Problem]:
-    """Check that every caption is a stored, cleaned answer about an image with this sha256."""
+    """Check that every caption is a stored, cleaned answer about an image with this sha256.
+
+    A difference is a warning in a build that was cleaned by the rules of another version: they may have changed it.
+    """
     out = shard.build.out
     if out is None:
         return
+    rules = shard.manifest["provenance"].get("cleaning", VERSION)
+    note = "" if rules == VERSION else f"; the build has cleaning rules {rules}, this recaption has {VERSION}"
     sha256_of = dict(shard.columns("images", "key", "sha256"))
     present = set(shard.column("captions", "generation"))
     for generation in shard.manifest["generations"]:
@@ -189,7 +194,8 @@ def check_answers(shard: Shard) -> Iterator[Problem]:
         for caption_id, key, of, text in shard.columns("captions", "caption_id", "key", "generation", "text"):
             if of == name and _hash(sha256_of.get(key, ""), text) not in answers:
                 where = f"{shard.path('captions')}, {caption_id}"
-                yield problem("answer", where, f"no answer about this image in {folder} has this text")
+                what = f"no answer about this image in {folder} has this text{note}"
+                yield problem("answer", where, what, warning=rules != VERSION)
 
 
 def _is_repacked(shard: Shard) -> bool:
@@ -234,7 +240,7 @@ def _hashes(out: Store, paths: list[str]) -> Hashes | None:
     for path in paths:
         table = read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
         pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
-        parts.append(np.array([_hash(sha256, clean(text).text) for sha256, text in pairs], np.uint64))
+        parts.append(np.array([_hash(sha256, published(text).text) for sha256, text in pairs], np.uint64))
     return Hashes(parts) if parts else None
 
 

@@ -52,6 +52,13 @@ def test_an_answer_is_cleaned_and_lists_the_rules(shard: Any, make: Any) -> None
     assert made.asked["short"].cleaned == 0 and made.asked["short"].rules == {}
 
 
+def test_an_answer_loses_the_signatures_of_its_urls(shard: Any, make: Any) -> None:
+    one = shard(1)
+    image = one.pairs[0][0]
+    one.answers["long"] = {image.key: make.answer(image, "A sign shows https://x.test/a.jpg?sig=SECRET9&w=1 in red.")}
+    assert records(one)[0].captions[1].text == "A sign shows https://x.test/a.jpg?sig=***&w=1 in red."
+
+
 @pytest.mark.parametrize("text", ["\u200b", "N/A", "<think>The user wants", "I see.\n</think>"])
 def test_a_stored_answer_that_is_empty_after_cleaning_is_a_reject_of_the_build(
     shard: Any, make: Any, text: str

@@ -34,6 +34,11 @@ def test_the_text_is_that_of_the_column(columns: dict[str, Any], text: str) -> N
     assert completion == Completion(text=text, finish_reason="stop", prompt_tokens=0, output_tokens=0)
 
 
+def test_a_value_that_the_source_could_not_keep_is_not_called_missing() -> None:
+    with pytest.raises(RequestError, match="'recap' is too large or not valid JSON for this image"):
+        read_column(image(_dropped=["recap"]), "recap")
+
+
 def test_a_text_is_made_storable() -> None:
     assert read_column(image(recap="a\ud800\0b"), "recap").text == "a\ufffdb"
 

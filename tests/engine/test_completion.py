@@ -28,6 +28,10 @@ def accepted(text: Any = "A cup.", finish: Any = "stop", **counts: Any) -> Compl
         (None, ""),
         ([{"type": "text", "text": "a \ud83d"}, {"type": "text", "text": "\ude00"}], "a \U0001f600"),
         ([{"type": "reasoning", "text": "hm"}, "A ", {"text": "cup."}], "A cup."),
+        ([{"type": "text", "text": {"value": "A cup.", "annotations": []}}], "A cup."),
+        ([{"type": "text", "content": "A cup."}], "A cup."),
+        ([{"type": "text", "text": None}, {"type": "image_url", "image_url": {}}], ""),
+        ({"caption": "A cup."}, '{"caption":"A cup."}'),
     ],
 )
 def test_a_text_is_storable_and_else_the_models_own(text: Any, stored: str) -> None:
@@ -77,13 +81,19 @@ def test_white_space_around_a_text_is_no_reason_to_cut_it(blank: str) -> None:
                 "model_length",
                 "max-length",
                 "FinishReason.MAX_TOKENS",
+                "maxOutputTokens",
+                "max_new_tokens_reached",
+                "context_window_exceeded",
+                "length_limit",
+                "time_limit",
             )
         ),
-        *((word, "refusal") for word in ("content_filter", "SAFETY", "refusal", "PROHIBITED_CONTENT")),
+        *((word, "refusal") for word in ("content_filter", "SAFETY", "refusal", "PROHIBITED_CONTENT", "guardrails")),
         *((word, "error") for word in ("error", "abort", "insufficient_system_resource")),
         ("repetition", "repetition"),
         ("empty", "empty"),
         ({"type": "length", "length": 64}, "length"),
+        ({"reason": "MAX_TOKENS"}, "length"),
         (7, "stop"),
         (["stop"], "stop"),
     ],
@@ -102,7 +112,8 @@ def test_a_finish_word_is_storable_and_short() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [(10**12, 0), (2**31 - 1, 2**31 - 1), (-5, 0), (None, 0), ("20", 0), (True, 0), (7, 7)]
+    ("given", "kept"),
+    [(10**12, 0), (2**31 - 1, 2**31 - 1), (-5, 0), (None, 0), ("20", 0), (True, 0), (7.5, 0), (7.0, 7), (7, 7)],
 )
 def test_counts_fit_their_columns(given: Any, kept: int) -> None:
     found = accepted(prompt_tokens=given, output_tokens=given, cached_tokens=given)

@@ -174,6 +174,12 @@ def test_a_table_of_captions(
     ("name", "text", "message"),
     [
         ("metadata.csv", "name,caption\na.PNG,x\n", "no column file_name; it has name, caption"),
+        (
+            "metadata.csv",
+            "\ufefffile_name;caption\r\na.PNG;x\r\n",
+            "file_name;caption. Its columns are separated by semicolons",
+        ),
+        ("metadata.csv", "file_name\tcaption\na.PNG\tx\n", "separated by tabs: separate them by commas"),
         ("metadata.csv", "file_name,caption\na.PNG,a red, round ball\n", "line 2: 3 cells for 2 columns"),
         ("metadata.csv", "file_name,caption\na.PNG,x\n./a.PNG,y\n", "line 3: a.PNG is named a second time"),
         ("metadata.csv", 'file_name,caption\na.PNG,"open\n', "line 2"),

@@ -45,6 +45,27 @@ def jsonl(path: Path, *items: object) -> None:
     path.write_text("".join(f"{json.dumps(item)}\n" for item in items))
 
 
+def test_empty_rows_of_a_spreadsheet_are_skipped(photos: Callable[..., Path], source: Build) -> None:
+    folder = photos("a.jpg", "b.jpg")
+    (folder / "metadata.csv").write_text("file_name,caption\na.jpg,x\n,\n , \nb.jpg,y\n,,,\n")
+    assert captions(source(folder)) == {"a": ("x",), "b": ("y",)}
+
+
+def test_a_raw_caption_of_any_size_is_kept_up_to_64_kib(photos: Callable[..., Path], source: Build) -> None:
+    folder = photos("a.jpg")
+    (folder / "metadata.csv").write_text(f"file_name,caption\na.jpg,{'ab' * 100_000}\n")
+    (image,) = rows(source(folder)).values()
+    assert image.raw_captions == ("ab" * 32 * 1024,)
+    assert image.columns == {"_dropped": ["caption"]}
+
+
+def test_an_absolute_path_in_a_table_is_named_as_such(photos: Callable[..., Path], source: Build) -> None:
+    folder = photos("a.jpg")
+    (folder / "metadata.csv").write_text(f"file_name,caption\n{folder}/a.jpg,x\n")
+    (wrong,) = [image for image in rows(source(folder)).values() if image.reason == "missing_image"]
+    assert "a.jpg is an absolute path. Write paths relative to the table's folder" in (wrong.detail or "")
+
+
 def test_a_table_in_each_subfolder_is_read(photos: Callable[..., Path], source: Build) -> None:
     folder = photos("train/1.jpg", "test/1.jpg", "train/deep/2.jpg", "other/1.jpg", "top.jpg")
     jsonl(folder / "train/metadata.jsonl", {"file_name": "1.jpg", "caption": "a"}, {"file_name": "deep/2.jpg", "n": 2})

@@ -123,6 +123,23 @@ def test_damaged_files_are_found(kind: str, format: str, name: str, damage: Any,
     assert {problem.severity for problem in problems} == {"warning" if warning else "error"}
 
 
+def test_other_cleaning_rules_make_a_difference_to_the_answers_a_warning(remake: Any) -> None:
+    out = remake(with_captions(lambda c: replace(c, text="An unknown text.", sub_captions=()) if is_long(c) else c))
+    edit_json(out / "builds/webdataset/manifest.json", lambda body: body["provenance"].update({"cleaning": "1"}))
+    seal(out / "builds/webdataset")
+    problems = found(out)
+    assert {(problem.kind, problem.severity) for problem in problems} == {("answer", "warning")}
+    assert "the build has cleaning rules 1, this recaption has" in problems[0].what
+
+
+def test_the_caption_of_an_answer_with_a_signed_url_has_no_signature(remake: Any) -> None:
+    shown = "A sign reads https://x.test/?sig=***"
+    out = remake(with_captions(lambda c: replace(c, text=shown, sub_captions=()) if is_long(c) else c))
+    assert {problem.kind for problem in found(out)} == {"answer"}
+    edit_rows(out / LONG, first_row(text="A sign reads https://x.test/?sig=SECRET"))
+    assert found(out) == []
+
+
 def test_rows_of_own_tables_need_an_existing_sub_caption(out: Path) -> None:
     build = out / "builds/parquet"
     target = schema.custom_table("extras", pa.schema([pa.field("extra", pa.string())]))
