@@ -202,7 +202,7 @@ def _starter_follows(text: str, at: int, end: int) -> bool:
 
 
 def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower_style: bool) -> int | None:
-    """The end of the sentence if `stop` is its last full stop, or None if the sentence continues."""
+    """Where the sentence ends, if it ends at `stop`; None if it continues."""
     closed = _CLOSERS.match(text, stop.end(), end).end()  # type: ignore[union-attr]
     closed = _drop_openers(text, stop.end(), closed, end)
     if inside[stop.start()] and not (closed > stop.end() and not inside[min(closed, len(text) - 1)]):
