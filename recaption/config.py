@@ -33,7 +33,7 @@ Id = Annotated[str, Field(pattern=_ID)]
 def _known_engine(name: str) -> str:
     if not re.fullmatch(ENGINE_PATTERN, name):
         raise ValueError(
-            f"unknown engine {name!r}; allowed are vllm, transformers, openai, column and package.module:Class"
+            f"unknown engine {name!r}; allowed: vllm, transformers, openai, column and package.module:Class"
         )
     return name
 
@@ -486,7 +486,7 @@ def validate(data: dict[str, Any], where: str = "pipeline") -> Pipeline:
 
 def _parts(data: dict[str, Any]) -> Parts:
     def part(kind: type[_S], value: Any, needed: frozenset[str] = frozenset()) -> _S | None:
-        """The section without its invalid keys; None if one of them is `needed`, or the value is no section."""
+        """The section without its invalid keys; None if one of them is `needed`, or the value is not a section."""
         try:
             return kind.model_validate(value)
         except ValidationError as error:

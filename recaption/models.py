@@ -82,7 +82,7 @@ def local_folder(model: str) -> Path | None:
     if not model or not folder.is_dir():
         if folder.is_absolute() or model.startswith((".", "~")) or not _HUB_ID.fullmatch(model):
             raise ConfigError(
-                f"model {model!r}: there is no such folder. Allowed are a local folder, a hub id such as "
+                f"model {model!r}: there is no such folder. Allowed: a local folder, a hub id such as "
                 f"Qwen/Qwen2.5-VL-7B-Instruct, or {SCENE}"
             )
         return None
@@ -90,7 +90,7 @@ def local_folder(model: str) -> Path | None:
         raise ConfigError(f"model folder {folder} has no config.json: give a folder written by save_pretrained")
     if not has_weights(folder):
         raise ConfigError(
-            f"model folder {folder} has no weights or not all weights: expected *.safetensors or *.bin files"
+            f"model folder {folder} has no weights, or only some of them: expected *.safetensors or *.bin files"
         )
     return folder
 
@@ -181,7 +181,7 @@ def _hub(model: str, revision: str | None) -> ResolvedModel:
 
 
 def cached(model: str, commit: str) -> Path | None:
-    """The snapshot of a hub id in the Hugging Face cache. None: a file that engines need is missing."""
+    """The snapshot of a hub id in the Hugging Face cache; None if a file that engines need is missing."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -249,12 +249,12 @@ def ask_hub(model: str, revision: str | None, timeout: float = 20) -> str:
     except RepositoryNotFoundError as error:
         raise ConfigError(
             f"{given} is not on the hub (if it is private: hf auth login), and there is no such local folder. "
-            f"Allowed are a local folder, a hub id, or {SCENE}"
+            f"Allowed: a local folder, a hub id, or {SCENE}"
         ) from error
     except Exception as error:  # each HTTP library has its own errors for an unreachable host
         raise ConfigError(
             f"{given} is neither a local folder nor in the Hugging Face cache, and the hub is unreachable "
-            f"({type(error).__name__}: {str(error)[:200]}). Allowed are a local folder, a hub id, or {SCENE}. Download "
+            f"({type(error).__name__}: {str(error)[:200]}). Allowed: a local folder, a hub id, or {SCENE}. Download "
             f"it where there is a network (hf download {model}) and set HF_HOME to that cache, or give its folder"
         ) from error
     if not sha:

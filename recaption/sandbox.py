@@ -212,7 +212,7 @@ def _check_growth(name: str, text: Any, args: tuple[Any, ...]) -> None:
     elif name == "join" and args and isinstance(args[0], list | tuple | str):
         _check_length(len(text) * len(args[0]))
     elif name in ("format", "format_map") and re.search(r"[:!{][^{}]*\d{4,}|:[^{}]*\{", str(text)):
-        raise SecurityError(f"a format whose width is an argument or above {_WIDTH}")
+        raise SecurityError(f"a format whose width is an argument, or is above {_WIDTH}")
 
 
 def _filter(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
@@ -441,7 +441,7 @@ def names(template: str) -> frozenset[str]:
 def render(compiled: jinja2.Template, values: Mapping[str, Any], *, as_before: bool = False) -> str:
     """The filled-in text. Raises jinja2.TemplateError and the Python errors of a template's expressions.
 
-    `as_before`: as before schema 1.3, null is "None", NaN is "nan", and blanks stay.
+    With `as_before`, values are printed as before schema 1.3: null as "None", NaN as "nan", and blank text unchanged.
     """
     with bounded(as_before=as_before):
         return compiled.render({name: present(value, name) for name, value in values.items()})

@@ -64,7 +64,7 @@ _BY_FORM: Final = _compiled(
 )
 _PATTERNS: Final = (
     *_DATA_URL,
-    # So long a run of base64 that it is no word: image bytes.
+    # A run of base64 that is too long to be a word: image bytes.
     *_compiled((r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{256,}=*", HIDDEN)),
     *_IN_URLS,
     *_compiled(

@@ -112,7 +112,7 @@ class _Reader:
             )
         if isinstance(node, yaml.ScalarNode):
             if not node.tag.startswith(_TAG) or node.tag[len(_TAG) :] not in _SCALARS:
-                raise self._error(node, f"has a value of type {node.tag}; allowed are text, numbers, booleans and null")
+                raise self._error(node, f"has a value of type {node.tag}; allowed: text, numbers, booleans and null")
             try:
                 return _scalar(node)
             except ValueError as error:
@@ -125,7 +125,7 @@ class _Reader:
                 return [self.value(item) for item in node.value]
             if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
                 return self._mapping(node)
-            raise self._error(node, f"has a value of type {node.tag}; allowed are mappings and lists")
+            raise self._error(node, f"has a value of type {node.tag}; allowed: mappings and lists")
         finally:
             self._open.discard(id(node))
 

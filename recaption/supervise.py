@@ -105,10 +105,10 @@ def ray_started(logs: str) -> None:
 
 
 def divert_native_stderr() -> None:
-    """Keep what native code writes to file descriptor 2 for the parent's report; Python's stderr stays visible.
+    """Divert file descriptor 2, to which native code writes, into the parent's report; Python's stderr stays visible.
 
-    Ray's C++ core logs there, in the middle of our lines. Without a parent nothing is diverted. `stdio.unblock` gave
-    Python's stderr a separate file descriptor.
+    Otherwise the log of Ray's C++ core would interrupt our lines. Without a parent, nothing is diverted. Python's
+    stderr is not affected, because `stdio.unblock` gave it a separate file descriptor.
     """
     global _diverted
     if _shared is None or sys.stderr is None or _diverted:

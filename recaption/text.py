@@ -52,7 +52,7 @@ def cut(text: str, longest: int = LONGEST) -> str:
 def fitted(text: str, longest: int = LONGEST) -> tuple[str, bool]:
     """An answer as it is stored, and whether it was cut to at most `longest` bytes.
 
-    A longer text first loses the white space and the invisible characters at both ends, which are no answer.
+    A longer text first loses the white space and the invisible characters at both ends.
     """
     if cut(text, longest) == text:
         return text, False

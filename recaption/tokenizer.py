@@ -95,8 +95,8 @@ def _from_hub(name: str, hub_id: str, setting: str, extra: str) -> Path:
         return Path(hf_hub_download(hub_id, "tokenizer.json"))
     except Exception as error:
         raise ConfigError(
-            f"{setting}: {name!r} could not be had from the hub ({hub_id}: {type(error).__name__}). Without "
-            f"network, give the path of a tokenizer.json, or leave it out of {setting}"
+            f"{setting}: {name!r} could not be downloaded from the hub ({hub_id}: {type(error).__name__}). Without "
+            f"network, give the path of a tokenizer.json, or remove it from {setting}"
         ) from error
 
 

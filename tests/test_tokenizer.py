@@ -50,7 +50,7 @@ def test_without_open_clip_it_is_the_hubs(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", hub)
-    with pytest.raises(ConfigError, match="tokenizer: 'clip' could not be had from the hub"):
+    with pytest.raises(ConfigError, match="tokenizer: 'clip' could not be downloaded from the hub"):
         load_tokenizer("clip", setting="tokenizer", extra="train")
     assert asked == ["openai/clip-vit-base-patch32 tokenizer.json"]
 

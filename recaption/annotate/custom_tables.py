@@ -126,7 +126,7 @@ def load_tables(names: Sequence[str]) -> tuple[CustomTable, ...]:
             )
         if not _NAME.fullmatch(table.name):
             raise ConfigError(
-                f"annotate.tables: {given} has the table name {table.name!r}; allowed are 1 to 32 lower-case letters, "
+                f"annotate.tables: {given} has the table name {table.name!r}; allowed: 1 to 32 lower-case letters, "
                 "digits and _, starting with a letter"
             )
         if table.name in _RESERVED | seen:

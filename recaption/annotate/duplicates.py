@@ -6,7 +6,7 @@ the other and all that distinguishes things agrees: it adds no number, colour, p
 "another" or "third" and no other quotation, its colours and places come in the order of the other's, and it is not
 about "her" where the other is about "him". A pronoun that begins the other may stand for the name that begins this one.
 A sentence that begins with a pronoun repeats an earlier one of its caption only if the sentence before it does, too, so
-that the pronoun stands for the same thing. In doubt, a sentence is no repetition.
+that the pronoun stands for the same thing. In doubt, a sentence is not a repetition.
 
 A sentence is compared with at most `_MAX_COMPARED` earlier ones for each of its words, so the time is linear.
 """

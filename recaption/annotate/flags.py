@@ -135,7 +135,7 @@ _MAX_HEADING = 8
 
 
 def _unquoted(text: str) -> str:
-    """The text with quoted parts replaced by spaces, of the same length: a quotation is no statement of the caption."""
+    """The text with quoted parts replaced by spaces, of the same length: the caption does not state what it quotes."""
     inside = quoted(text)
     return text if inside is None else "".join(" " if hidden else c for c, hidden in zip(text, inside, strict=True))
 
@@ -242,7 +242,7 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
 
 
 def _is_inverted(words: Sequence[Token]) -> bool:
-    """Whether the first verb is a form of "be" with its subject behind it."""
+    """Whether the first verb is a form of "be" with its subject after it."""
     verb = next((i for i, word in enumerate(words) if word.tag in FINITE), len(words))
     return verb + 1 < len(words) and words[verb].text in _BE and words[verb + 1].tag in ("DT", "CD", "PRP$")
 

@@ -1,7 +1,7 @@
 """Guesses the language of a text by script, then by function words of a few languages in Latin script.
 
-The guess keeps the English tagger away from other languages; it is no full language identification. Short texts in
-Latin script count as English.
+The guess keeps the English tagger away from other languages; it does not identify every language. Short texts
+in Latin script count as English.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ GROWN: Final = word_set("""
     tree trees forest forests wood woods grove groves leaf leaves branch branches cone cones needle needles syrup nut
     nuts trunk trunks sapling saplings bark field fields stalk stalks log logs
 """)
-"""Nouns before which the name of a plant is no material: "oak trees", "maple leaves"."""
+"""Nouns before which the name of a plant is not a material: "oak trees", "maple leaves"."""
 
 NOT_ATTRIBUTES: Final = word_set("""
     several many few various numerous multiple other same different own such certain main first second third last next
@@ -305,7 +305,7 @@ EVENTS: Final = word_set("""
     carnival rodeo tournament marathon regatta banquet feast dinner lunch breakfast conversation discussion embrace kiss
     handshake
 """)
-"""Nouns for what can be seen to happen. They are no objects, but content."""
+"""Nouns for what can be seen to happen. They are content, but not objects."""
 
 _MORE_ABSTRACT = word_set("""
     peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery

@@ -91,7 +91,7 @@ _RELATIVE = frozenset(
     ("that", "who", "which", "where", "while", "as", "whose", "because", "when", "what", "and", "but", ";")
 )
 _LONGEST = 260  # characters in which openers are looked for
-_MOST = 4  # openers behind each other
+_MOST = 4  # openers in a row
 
 
 def content_start(text: str, words: Sequence[Token], start: int) -> int:
@@ -124,7 +124,7 @@ def content_start(text: str, words: Sequence[Token], start: int) -> int:
 
 
 def _is_subject(words: Sequence[Token], begin: int) -> bool:
-    """Whether what stands before `begin` ("A photo of") is the subject of the verb behind it, and so is a thing in the
+    """Whether what stands before `begin` ("A photo of") is the subject of the verb after it, and so is a thing in the
     picture: the first finite verb there is in no relative clause."""
     for word in words:
         if word.start < begin:

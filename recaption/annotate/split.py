@@ -206,7 +206,7 @@ def _starter_follows(text: str, at: int, end: int) -> bool:
 
 
 def _boundary(text: str, stop: re.Match[str], end: int, inside: bytearray, lower_style: bool) -> int | None:
-    """The end of the sentence if `stop` is its last full stop, or None if the sentence continues."""
+    """Where the sentence ends, if it ends at `stop`; None if it continues."""
     at = stop.end()
     if stop[0] == "." and at + 1 < end and text[at] == " " and text[at + 1].isupper() and not inside[at - 1]:
         capital = _WORD.match(text, at + 1, min(end, at + 25))  # most stops: ". The"

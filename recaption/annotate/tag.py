@@ -375,7 +375,7 @@ class _Scan:
         return list(before.attributes) if between == "and" and agrees else []
 
     def _joined(self, start: int) -> bool:
-        """Whether "and" or a comma directly precedes the phrase at `start`, which is then another subject."""
+        """Whether the phrase at `start` is a further subject: "and" or a comma directly precedes it."""
         return bool(self.subjects) and self.text[max(0, start - 12) : start].rstrip().lower().endswith(
             ("and", "and a", "and the", "and an", "and its", "and his", "and her", ",")
         )

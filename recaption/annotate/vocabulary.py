@@ -49,7 +49,7 @@ class Vocabulary:
         except OSError as error:
             raise ConfigError(f"annotate.vocabulary: {path} cannot be read: {error.strerror or error}") from error
         except ValueError as error:
-            raise ConfigError(f"annotate.vocabulary: {path}: {error}; allowed is {_ALLOWED}") from error
+            raise ConfigError(f"annotate.vocabulary: {path}: {error}; allowed: {_ALLOWED}") from error
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._label_of: dict[str, str] = {}
         # precedence: the form as written before its singular, a label's name before a synonym, earlier before later

@@ -27,7 +27,7 @@ def weight(
 ) -> float:
     """The weight of a sub-caption with these properties.
 
-    `objects` None: unknown, because there is no tagger for the language; the factors for objects do not apply.
+    `objects` is None if there is no tagger for the language; then the factors for objects do not apply.
     """
     value = 1.0
     if n_words < len(factors.short):

@@ -108,7 +108,7 @@ class _Shard:
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
         answer = self.answers.get(generation.id, {}).get(image.key)
         if answer is not None and answer.sha256 != image.sha256:
-            log.warning("shard %s, key %s: an answer of another image is not used", self.name, image.key)
+            log.warning("shard %s, key %s: ignored an answer about another image", self.name, image.key)
             answer = None
         cleaned = published(answer.text) if answer is not None else None
         if answer is not None and cleaned is not None and cleaned.text:

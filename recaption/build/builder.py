@@ -127,7 +127,7 @@ class Builder:
         return self.build, True
 
     def _by_source(self, collect: Collect) -> tuple[list[ShardEntry] | None, dict[str, Any]]:
-        """The entries of the dataset shards, and any further inputs of their bytes. None: nothing changed."""
+        """The entries of the dataset shards (None if nothing changed), and any further inputs of their bytes."""
         built: list[Built] = collect()
         unchanged = all(b.entry is None for b in built) and {b.shard.id for b in built} == set(self._published)
         if unchanged and self._newest and built:

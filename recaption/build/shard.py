@@ -126,7 +126,7 @@ def assemble_images(
     """Records of some or all images of a source shard, for the dataset shard `name`, before annotation.
 
     The record of an image does not depend on the other images that are assembled with it. Raises DatasetError if an
-    image has neither an answer nor a reject of a generation.
+    image has neither an answer nor a reject for a generation.
     """
     holdout = spec.pipeline.output.holdout
     rules = RecordRules(
@@ -138,7 +138,7 @@ def assemble_images(
     assembled = assemble_shard(images, answers, rejects, rules, shard_name=name)
     for generation, counts in assembled.asked.items():
         if missing := counts.asked - counts.answered - counts.rejected:
-            raise DatasetError(f"{missing} images have neither answer nor reject of {generation}", shard=shard.id)
+            raise DatasetError(f"{missing} images have neither an answer nor a reject for {generation}", shard=shard.id)
     return assembled
 
 

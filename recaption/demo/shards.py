@@ -79,7 +79,7 @@ def make_sample(seed: int, key: str, size: int = 256) -> Sample:
 def write_shards(out_dir: str | Path, n: int = 64, per_shard: int = 16, seed: int = 0, size: int = 256) -> list[Path]:
     """Write `n` scenes into tars of `per_shard` and return the tars' paths. Each file appears whole or not at all."""
     if n < 1 or not 1 <= per_shard <= 10_000:
-        raise ValueError(f"n={n}, per_shard={per_shard}: allowed are at least one scene, and 1 to 10000 per shard")
+        raise ValueError(f"n={n}, per_shard={per_shard}: n must be at least 1, and per_shard from 1 to 10000")
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
     first = FIRST_SEED + seed * SEEDS_APART

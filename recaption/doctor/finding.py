@@ -1,4 +1,4 @@
-"""Findings of checks, and running checks in parallel so that none of them can end or block the others."""
+"""What a check finds. Checks run in parallel, and a check that fails or hangs does not affect the others."""
 
 from __future__ import annotations
 

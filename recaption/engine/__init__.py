@@ -89,7 +89,7 @@ def _imported(name: str) -> Callable[[EngineSpec], Engine]:
 
 
 def _unknown(name: str) -> ConfigError:
-    return ConfigError(f"unknown engine {name!r}: allowed are {', '.join(ENGINES)}, column and package.module:Class")
+    return ConfigError(f"unknown engine {name!r}; allowed: {', '.join(ENGINES)}, column and package.module:Class")
 
 
 __all__ = [

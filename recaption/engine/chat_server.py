@@ -46,7 +46,9 @@ class Key:
         """`name` is the environment variable. Raises ConfigError for a value that an HTTP header cannot contain."""
         value = (value or "").strip()
         if not (value.isascii() and value.isprintable() and " " not in value):
-            raise ConfigError(f"the environment variable {name} holds no API key: allowed are visible ASCII characters")
+            raise ConfigError(
+                f"the environment variable {name} holds no API key: a key has only visible ASCII characters"
+            )
         self._value = value
 
     def __bool__(self) -> bool:
@@ -139,7 +141,7 @@ class ChatServer:
             await session.close()
 
     async def models(self) -> dict[str, dict[str, Any]] | None:
-        """The models that `GET /models` lists, by id. None: the server has no such list.
+        """The models that `GET /models` lists, by id; None if the server has no such list.
 
         Raises ConfigError for a refused key, EngineDead for a server that does not answer.
         """
@@ -310,7 +312,7 @@ def backoff(tries: int, source: random.Random) -> float:
 def retry_after(value: str | None, now: datetime) -> float | None:
     """Seconds that a Retry-After header (RFC 9110, section 10.2.3: seconds or a date) asks for.
 
-    At most LONGEST_RETRY_AFTER. None: the header is missing or invalid.
+    At most LONGEST_RETRY_AFTER; None if the header is missing or invalid.
     """
     if value is None:
         return None
@@ -326,7 +328,7 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def first_choice(content: Any) -> dict[str, Any] | None:
-    """The choice of index 0 in a chat completion; None: it has no choices.
+    """The choice of index 0 in a chat completion; None if it has no choices.
 
     Servers may list choices in any order. Where none has index 0, it is the first in the list: some servers leave the
     index out.
@@ -358,7 +360,7 @@ def check_listening(base_url: str) -> None:
 
 
 def _error(content: Any) -> Any:
-    """The error that a reply reports: `error` of the body or of its choice (OpenRouter); None: none."""
+    """The error that a reply reports: `error` of the body or of its choice (OpenRouter); None if it reports none."""
     if not isinstance(content, dict):
         return None
     if (choice := first_choice(content)) is not None:
@@ -369,7 +371,7 @@ def _error(content: Any) -> Any:
 
 
 def error_status(content: Any) -> int | None:
-    """The status code for a reply with an error in its body. None: the body is not an error.
+    """The status code for a reply with an error in its body; None if the body is not an error.
 
     It is the code in the body if that is one of HTTP, else it follows from the text: 429 for limits, 400 for a bad
     request, 500 for other errors.

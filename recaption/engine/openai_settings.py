@@ -43,12 +43,11 @@ class OpenAISettings:
             )
         if unknown := sorted(set(given) - set(_SETTINGS)):
             raise ConfigError(
-                f"engine_args {', '.join(unknown)}: engine openai has no such setting. "
-                f"Allowed are {', '.join(_SETTINGS)}"
+                f"engine_args {', '.join(unknown)}: engine openai has no such setting. Allowed: {', '.join(_SETTINGS)}"
             )
         detail = given.get("image_detail")
         if detail not in (None, "auto", "low", "high"):
-            raise ConfigError(f"engine_args.image_detail is {detail!r}: allowed are auto, low and high")
+            raise ConfigError(f"engine_args.image_detail is {detail!r}; allowed: auto, low and high")
         return cls(
             base_url=_base_url(given.get("base_url")),
             api_key_env=_variable(given.get("api_key_env")),

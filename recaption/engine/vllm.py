@@ -428,7 +428,7 @@ def _config(spec: EngineSpec) -> Any:
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     if unknown := sorted(set(given) - known):
         raise ConfigError(
-            f"engine_args {', '.join(unknown)}: vLLM has no such setting. Allowed are the fields of AsyncEngineArgs, "
+            f"engine_args {', '.join(unknown)}: vLLM has no such setting. Allowed: the fields of AsyncEngineArgs, "
             "the names of `vllm serve --help` with _ for -"
         )
     args: dict[str, Any] = {

@@ -33,5 +33,5 @@ MODULES: Final = MappingProxyType(
 def load(name: str) -> Exporter:
     """The exporter of that name. Raises UserError for an unknown name."""
     if name not in MODULES:
-        raise UserError(f"unknown format {name!r}; allowed are {', '.join(MODULES)}")
+        raise UserError(f"unknown format {name!r}; allowed: {', '.join(MODULES)}")
     return cast("Exporter", import_module(MODULES[name]))

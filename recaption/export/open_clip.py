@@ -74,11 +74,9 @@ def _names(dataset: Dataset, options: Options) -> dict[str, str]:
         return {flat_name(generation): generation for generation in known}
     for name, generation in options.map.items():
         if generation not in known:
-            raise UserError(
-                f"map {name}={generation}: unknown generation {generation!r}; allowed are {', '.join(known)}"
-            )
+            raise UserError(f"map {name}={generation}: unknown generation {generation!r}; allowed: {', '.join(known)}")
         if name in _IDENTITY or ";" in name or not name.strip():
-            raise UserError(f"map {name}={generation}: {name!r} is not allowed as a field; choose another name")
+            raise UserError(f"map {name}={generation}: {name!r} is not allowed as a field's name; choose another")
     return dict(options.map)
 
 

@@ -186,7 +186,7 @@ class EngineHost:
         return state.chunk
 
     async def give_back(self, assignment: int, requests: int) -> Chunk | None:
-        """Take up to `requests` queued requests back from an assignment. None: none is queued."""
+        """Take up to `requests` queued requests back from an assignment. Returns None if none is queued."""
         state = self._chunks.get(assignment)
         return None if state is None or self._draining else state.give_back(requests)
 

@@ -57,7 +57,7 @@ class ChunkState:
         self._end_if_done()
 
     def give_back(self, requests: int) -> Chunk | None:
-        """Remove the last queued rows, with at most `requests` requests but at least one row. None: none is queued."""
+        """Remove the last queued rows: at most `requests` requests, but at least one row. None if none is queued."""
         rows: list[int] = []
         count = 0
         for row in sorted(self.queued, reverse=True):

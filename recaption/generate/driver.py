@@ -280,8 +280,8 @@ class ModelPass:
                 self._phase = "starting engine"
 
     def _check_reachable(self) -> None:
-        """Check the engine's server once, before the first engine starts; not on a cluster, whose nodes may reach more
-        than this machine."""
+        """Check the engine's server once, before the first engine starts. Skipped on a cluster: its nodes may reach
+        servers that this machine cannot."""
         if self._reachable:
             return
         self._reachable = True

@@ -59,7 +59,7 @@ class Fleet:
         return started
 
     def useful(self, engine: EngineState | None) -> None:
-        """An engine has answered something; None: one that is removed."""
+        """An engine has answered something; `engine` is None if it has been removed since."""
         if engine is not None:
             engine.useful = True
         self.any_useful, self._fruitless_failures = True, 0

@@ -103,7 +103,7 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
 
 
 def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
-    """The first attempt of a request about the image in `data`. None: its prompt cannot be filled in.
+    """The first attempt of a request about the image in `data`; None if its prompt cannot be filled in.
 
     The seed is a pure function of the pipeline's seed, the image, the question and the number of the attempt.
     """

@@ -45,7 +45,7 @@ PLACE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRequest:
-    """An image to read. `place` is computed by `PLACE`; None: unusable image, or no build yet."""
+    """An image to read. `place` is computed by `PLACE`; None for an unusable image, or before the first build."""
 
     key: str
     shard: str | None

@@ -158,7 +158,9 @@ def _expanded(given: str) -> list[OutputPaths]:
     found = ((path, locate(path)) for path in matches(pattern, folders=True))
     outputs = [_output(path, location) for path, location in found if location.kind in ("build", "output")]
     if not outputs:
-        raise UserError(f"cannot inspect {given}: no output matches it. Give folders that output.path names")
+        raise UserError(
+            f"cannot inspect {given}: it matches no output. Give folders that output.path of a pipeline names"
+        )
     return outputs
 
 

@@ -34,8 +34,8 @@ _ALL = 1_000_000  # rows of a table in a file or a pipe: the table is laid out i
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultFormat:
-    """Format and destination of a result. `format` is one of `writers.FORMATS`, or None: a table on a terminal, else
-    tab-separated lines. `file` None: the console."""
+    """Format and destination of a result. `format` is one of `writers.FORMATS`, or None for a table on a terminal, else
+    tab-separated lines. Without `file`, it goes to the console."""
 
     format: str | None = None
     file: Path | None = None

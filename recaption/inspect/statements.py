@@ -26,7 +26,7 @@ HINT = (
     f"ORDER BY n DESC LIMIT 20"
 )
 
-# Types of the parts of a syntax tree that are no expressions, as json_serialize_sql of DuckDB 1.3 to 2.0 names them.
+# Types of the parts of a syntax tree that are not expressions, as json_serialize_sql of DuckDB 1.3 to 2.0 names them.
 _PARTS = {
     *("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"),
     *("BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "PIVOT", "SHOW_REF", "SUBQUERY", "TABLE_FUNCTION"),

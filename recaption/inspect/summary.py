@@ -79,7 +79,7 @@ _COUNTS = ("images", "ok", "partial", "excluded", "captions", "sub_captions", "t
 def summarise(path: str) -> Summary:
     """Read the manifest of the build at `path` (an output folder or a build).
 
-    Raises UserError when there is no build, DatasetError when its manifest is broken, newer than this recaption, or its
+    Raises UserError when there is no build, DatasetError when its manifest is broken, newer than this version, or its
     sums do not hold.
     """
     output = find(path)
@@ -105,7 +105,7 @@ def read_manifest(output: OutputPaths) -> dict[str, Any]:
         raise DatasetError(f"{output.manifest} is not a manifest: {type(error).__name__}: {error}") from error
     if major > int(SCHEMA_VERSION.split(".")[0]):
         raise DatasetError(
-            f"{output.manifest} has schema version {manifest['schema_version']}; this recaption reads up to "
+            f"{output.manifest} has schema version {manifest['schema_version']}; this version of recaption reads up to "
             f"{SCHEMA_VERSION}. Upgrade it"
         )
     return dict(manifest)

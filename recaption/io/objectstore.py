@@ -123,7 +123,7 @@ class ObjectStore:
         return Path(tempfile.gettempdir()) / f".tmp-recaption-{uuid.uuid4().hex}"
 
     def remove_temporaries(self) -> int:
-        """None: an object appears whole, and scratch files are local."""
+        """There are none: an object appears whole, and scratch files are local."""
         return 0
 
     def adopt(self, source: Path, path: str) -> bool:

@@ -98,7 +98,7 @@ def _of_build(found: Location, root: str, split: str, files: Files, verify: Veri
         version = str(manifest["schema_version"])
         if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
             raise DatasetError(
-                f"{where} has schema version {version}; this recaption reads {SCHEMA_VERSION}. Upgrade it"
+                f"{where} has schema version {version}; this version of recaption reads {SCHEMA_VERSION}. Upgrade it"
             )
         shards = manifest.pop("shards")
         made = tuple(_data_files(root, manifest["format"], shards, split))
@@ -129,7 +129,7 @@ def _of_build(found: Location, root: str, split: str, files: Files, verify: Veri
 
 def _data_files(root: str, format: str, shards: Sequence[Mapping[str, Any]], split: str) -> Iterator[DataFile]:
     if format not in ("webdataset", "sidecar", "parquet"):
-        raise DatasetError(f"{root} has format {format!r}, which this recaption does not know. Upgrade it")
+        raise DatasetError(f"{root} has format {format!r}, which this version of recaption does not know. Upgrade it")
     for shard in shards:
         for file in shard["files"]:
             if file["table"] != "data" or file["split"] not in (None, split):

@@ -115,8 +115,8 @@ class Sidecar(Rows):
         self.units: Sequence[int] = self.counts
         if layout.out is None:
             raise UserError(
-                f"{layout.root} is a sidecar: its images are found with the index/ of the output that it was built in, "
-                "which is missing. Give the output's folder, or copy index/ beside builds/"
+                f"{layout.root} is a sidecar, and the index/ of its output, which locates the images, is missing. "
+                "Give the output's folder, or copy index/ beside builds/"
             )
         self._out, self._source, self._split = layout.out, source, split
         self._usable, self._places = LruCache(256), LruCache(2 * _BLOCK)

@@ -272,7 +272,9 @@ class ResumableDataset(IterableDataset):  # type: ignore[type-arg,unused-ignore]
         a state of other settings or another version, DatasetError if the data has changed.
         """
         if state.get("version") != STATE_VERSION:
-            raise UserError(f"the state has version {state.get('version')}; this recaption reads {STATE_VERSION}")
+            raise UserError(
+                f"the state has version {state.get('version')}; this version of recaption reads {STATE_VERSION}"
+            )
         try:
             steps = {name: int(state[name]) for name in ("step", "stride", "end")}
             theirs = {name: int(state[name]) for name in self._identity()}

@@ -145,7 +145,7 @@ def finished(
 
 
 def stored_item(stored: Finished, request: UnitRequest) -> Answer | Reject | None:
-    """The stored answer or else the reject for a request. None: it must be sent.
+    """The stored answer, or else the reject, of a request; None if the request must be sent.
 
     Answers with the identity of earlier versions (`UnitRequest.earlier_identity`) are found too.
     """

@@ -193,7 +193,7 @@ def _is_over(
 def _held(store: Store, holder: dict[str, Any]) -> UserError:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder["since"]))
     return UserError(
-        f"{store.url} is being written by process {holder['pid']} on {holder['host']} since {since}. "
+        f"{store.url} is being written by process {holder['pid']} on {holder['host']} (started {since}). "
         "Stop it or wait for it; if it is certainly dead, run again with --takeover"
     )
 

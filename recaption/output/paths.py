@@ -116,7 +116,7 @@ def table_file(table: str, shard: str) -> str:
 
 def data_folder(split: str | None = None) -> str:
     """In a build: the folder of the data files of a split. Those of `train` are in the folder above, as readers expect.
-    None: of files that hold all splits."""
+    With None, the folder of files that hold all splits."""
     return f"{DATA}/{split}" if split not in (None, "train") else DATA
 
 

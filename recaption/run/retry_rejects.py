@@ -85,7 +85,7 @@ def retry_rejects(
     pipeline = stored_pipeline(store, path)
     if unknown := sorted(set(reasons) - REASONS):
         known = ", ".join(get_args(Reason))
-        raise UserError(f"unknown reason {', '.join(unknown)}. Allowed are {known}{_existing(store, pipeline, path)}")
+        raise UserError(f"unknown reason {', '.join(unknown)}. Allowed: {known}{_existing(store, pipeline, path)}")
     plan = stored_plan(store, pipeline, path)
     rejects = current_rejects(store, plan.questions, shard_ids(store))
     places, before = rejects.of(reasons), rejects.by_reason()

@@ -86,7 +86,7 @@ class Texts:
     dropped: list[str] = field(default_factory=list)  # names of columns that could not be kept
 
     def add(self, suffix: str, data: bytes | None) -> None:
-        """Add a file. `suffix` is in lower case and passes `is_text`. `data` None: the file is above `MAX_JSON`."""
+        """Add a file. `suffix` is in lower case and passes `is_text`. `data` is None for a file above `MAX_JSON`."""
         name = suffix.removesuffix(".json") if suffix != "json" else suffix
         if data is None:
             self.dropped.append(name)

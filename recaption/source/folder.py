@@ -167,7 +167,7 @@ class FolderSource:
     def _no_image(self) -> SourceError:
         return SourceError(
             f"source.path: no image below {self.folder!r}; supported suffixes: {', '.join(SOURCE_SUFFIXES)}. "
-            f"A table such as {METADATA[0]} may name files with others"
+            f"A table such as {METADATA[0]} may name files with other suffixes"
         )
 
     @cached_property

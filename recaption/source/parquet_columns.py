@@ -41,7 +41,7 @@ class Roles:
 
 
 def find_roles(schema: pa.Schema, config: SourceConfig, path: str) -> Roles:
-    """Raises SourceError naming the columns, their types and what is allowed."""
+    """The roles of a file's columns. Raises SourceError, which names the columns, their types and what is allowed."""
     image = _image_column(schema, config.image, path)
     kind = schema.field(image).type
     nested = kinds.is_struct(kind)

@@ -85,7 +85,7 @@ def read_table(path: str, folder: str = "") -> Table:
     suffix = posixpath.splitext(path)[1].lower()
     readers = {".csv": _csv, ".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
     if suffix not in readers:
-        raise SourceError(f"source.captions {path!r}: allowed are {', '.join(sorted(readers))}")
+        raise SourceError(f"source.captions {path!r} has an unsupported suffix; allowed: {', '.join(sorted(readers))}")
     try:
         data = read_all(path)
     except ShardError as error:

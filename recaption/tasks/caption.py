@@ -392,7 +392,7 @@ def _broken(text: str) -> str | None:
 
 
 def _text_of(value: Any, depth: int = 0) -> str | None:
-    """The value of the first known key, in the order of `_KEYS`, else all values that are sentences. None: neither."""
+    """The value of the first known key of `_KEYS`, else all values that are sentences; None if there are none."""
     if depth > 4:
         return None
     if value is None:

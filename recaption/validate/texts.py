@@ -103,7 +103,9 @@ def check_sub_captions(shard: Shard) -> Iterator[Problem]:
             yield problem("dup_of", where, f"dup_of is {dup_of}, which is not an earlier sub-caption of the image")
         earlier[of[0]].add(sub_id)
         if not caption.end <= start < end <= len(caption.text) or caption.text[start:end] != text:
-            yield problem("span", where, f"text is not the caption's [{start}:{end}], or overlaps the one before")
+            yield problem(
+                "span", where, f"text is not the caption's [{start}:{end}], or overlaps the previous sub-caption"
+            )
         elif not start <= content <= end:
             yield problem("span", where, f"content_start is {content}, outside of [{start}:{end}]")
         elif not _is_gap(caption.text[caption.end : start], flair):

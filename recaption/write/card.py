@@ -270,7 +270,7 @@ _STRING: Final = {"dtype": "string", "_type": "Value"}
 
 
 def _yaml(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Features in the form of dataset cards, see Features._to_yaml_list of datasets/features/features.py."""
+    """Features in the form of dataset cards; see `Features._to_yaml_list` in datasets/features/features.py."""
     return [{"name": name, **_yaml_feature(feature)} for name, feature in fields.items()]
 
 

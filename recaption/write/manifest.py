@@ -115,7 +115,9 @@ def read_manifest(store: Store, prefix: str) -> dict[str, Any]:
         raise DatasetError(f"{store.url}/{prefix}/{MANIFEST} is not JSON: {error}") from error
     version = str(manifest.get("schema_version") if isinstance(manifest, dict) else None)
     if version.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        raise DatasetError(f"{prefix}/{MANIFEST} has schema version {version}; this recaption reads {SCHEMA_VERSION}")
+        raise DatasetError(
+            f"{prefix}/{MANIFEST} has schema version {version}; this version of recaption reads {SCHEMA_VERSION}"
+        )
     return manifest
 
 
@@ -199,7 +201,7 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
 
 
 def loader_files(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:
-    """`sizes.json` (read by open_clip in the shards' folder, see its get_dataset_size) and `_info.json` (read by
+    """`sizes.json` (read by open_clip in the shards' folder; see its `get_dataset_size`) and `_info.json` (read by
     timm's reader_wds in the given folder; file names are relative to it)."""
     files: dict[str, list[tuple[FileEntry, int]]] = {"train": [], "val": []}
     for entry in shards:

@@ -67,11 +67,9 @@ def places(
     known = {"raw": "raw", **kinds}
     for name, generation in given.items():
         if name not in wanted:
-            raise UserError(f"map {name}={generation}: unknown name {name!r}; allowed are {', '.join(wanted)}")
+            raise UserError(f"map {name}={generation}: unknown name {name!r}; allowed: {', '.join(wanted)}")
         if generation not in known:
-            raise UserError(
-                f"map {name}={generation}: unknown generation {generation!r}; allowed are {', '.join(known)}"
-            )
+            raise UserError(f"map {name}={generation}: unknown generation {generation!r}; allowed: {', '.join(known)}")
     made: dict[str, str | None] = {name: given.get(name) for name in wanted}
     for kind in dict.fromkeys(wanted.values()):
         names = [name for name, of in wanted.items() if of == kind]

@@ -95,7 +95,7 @@ def write_shard(store: Store, prefix: str, content: ShardContent, shape: ShardFo
         late, files, placed = _write_pixels(store, prefix, shard, records, content.images, shape)
         columns = Columns(records, shape.tokenizers)
     else:
-        raise ConfigError(f"output.format is {shape.format!r}; allowed are sidecar, webdataset and parquet")
+        raise ConfigError(f"output.format is {shape.format!r}; allowed: sidecar, webdataset and parquet")
     rejects = sorted([*content.rejects, *late], key=lambda reject: reject.row)
     flat = write_flat(store, prefix, shard, columns, rejects, content.custom_tables)
     files += [_file(path, table, None, rows, sink) for table, (path, sink, rows) in flat.items()]

@@ -125,8 +125,8 @@ class Tokens:
 def write_tokens(store: Store, path: str, records: Sequence[Record], encoder: Encoder) -> Tokens:
     """Write the ids of the samples of one data file, in its order.
 
-    `composable` is determined from the tokenizer and checked on the words next to the joints of a sample's texts. A
-    text on which the tokenizer fails has no ids and the mark UNKNOWN.
+    `composable` follows from the tokenizer, and is checked on the words where two texts of a sample meet. A text on
+    which the tokenizer fails gets no ids, and the mark UNKNOWN.
     """
     samples = [texts_of(record) for record in records]
     distinct = list(dict.fromkeys(text for texts in samples for text in texts))

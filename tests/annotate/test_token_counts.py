@@ -61,5 +61,5 @@ def test_an_unreachable_hub_is_a_config_error(monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ConfigError, match="could not be had from the hub"):
+    with pytest.raises(ConfigError, match="could not be downloaded from the hub"):
         TokenCounter(["owner/no-such-model"])

@@ -69,7 +69,7 @@ def test_map_and_split_are_applied(tmp_path: Path, capsys: pytest.CaptureFixture
     rows = json.loads((tmp_path / "x" / "llava.json").read_text())
     assert rows[0]["conversations"][1]["value"] == "Two red kites above dunes."
     assert main([*arguments[:2], str(tmp_path / "y"), "--to", "flair", "--map", "x=long"]) == 2
-    assert "unknown name 'x'; allowed are raw_caption" in capsys.readouterr().err
+    assert "unknown name 'x'; allowed: raw_caption" in capsys.readouterr().err
 
 
 def test_errors_end_with_1_and_warnings_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

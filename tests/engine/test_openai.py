@@ -987,13 +987,13 @@ def test_rendered_work_is_not_for_this_engine(server: Server) -> None:
         ({"extra_body": "x"}, "expected a mapping"),
         (
             {"retries": 3, "key": KEY},
-            r"key, retries: engine openai has no such setting\. Allowed are base_url, api_key",
+            r"key, retries: engine openai has no such setting\. Allowed: base_url, api_key",
         ),
         ({"concurrency": 0}, "concurrency is 0: expected a whole number of at least 1"),
         ({"concurrency": True}, "expected a whole number"),
         ({"attempts": 2.5}, "attempts is 2.5"),
         ({"timeout": float("inf")}, "timeout is inf: expected a number of seconds above 0"),
-        ({"image_detail": "huge"}, "allowed are auto, low and high"),
+        ({"image_detail": "huge"}, "allowed: auto, low and high"),
     ],
 )
 def test_wrong_settings_are_said_without_repeating_a_key(engine_args: dict[str, Any], message: str) -> None:

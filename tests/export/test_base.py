@@ -29,7 +29,7 @@ def test_every_exporter_cites_the_source_of_its_format() -> None:
 
 
 def test_an_unknown_trainer_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'clip'; allowed are flair, cosmos"):
+    with pytest.raises(UserError, match=r"'clip'; allowed: flair, cosmos"):
         load("clip")
 
 

@@ -47,7 +47,7 @@ def test_what_is_not_there(memory: str) -> None:
         find(f"{memory}/nowhere")
     with pytest.raises(UserError, match="it is a file"):
         find(f"{memory}/done/CURRENT")
-    with pytest.raises(UserError, match="no output matches"):
+    with pytest.raises(UserError, match="it matches no output"):
         connect(f"{memory}/x*")
     with pytest.raises(UserError, match="nosuch"):
         find("nosuch://bucket/out")

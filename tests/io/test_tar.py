@@ -76,7 +76,7 @@ def test_sparse_files_are_marked() -> None:
         (header(size=600) + b"1" * 512, "88 bytes before the end of a.jpg"),
         (header(size=0) + b"garbage".ljust(512, b"?"), "no tar header at byte 512"),
         (b"<html>".ljust(2048), "no tar header at byte 0"),
-        (header(size=0) + b"\0" * 1024 + header(), "behind the end marker"),
+        (header(size=0) + b"\0" * 1024 + header(), "after the end marker"),
         (header(size=10**9, kind=tarfile.XHDTYPE), "a header of 1000000000 bytes"),
         (header(size=10**9, kind=tarfile.GNUTYPE_LONGNAME), "a header of"),
         (header(size=512, kind=tarfile.XHDTYPE) + b"9" * 512, "malformed pax"),

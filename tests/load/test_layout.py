@@ -21,7 +21,7 @@ def test_manifests(own_copy: Built) -> None:
     path = out / "dataset" / "manifest.json"
     manifest = json.loads(path.read_text())
     for change, why in (
-        ({"schema_version": "2.0"}, "schema version 2.0; this recaption reads 1"),
+        ({"schema_version": "2.0"}, "schema version 2.0; this version of recaption reads 1"),
         ({"format": "zip"}, "format 'zip'"),
         ({"shards": [{}]}, "not a manifest: KeyError"),
     ):

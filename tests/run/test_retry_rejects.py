@@ -83,7 +83,7 @@ def test_an_unknown_reason_lists_the_allowed_and_the_existing_ones(tmp_path: Pat
     write_source(tmp_path, shards=1)
     refuse(tmp_path, 3)
     answer_all(pipeline_data(tmp_path))
-    with pytest.raises(UserError, match=r"unknown reason refusl\. Allowed are missing_image, .*by reason: refusal 2"):
+    with pytest.raises(UserError, match=r"unknown reason refusl\. Allowed: missing_image, .*by reason: refusal 2"):
         retry_rejects(str(tmp_path / "out"), ["refusl"], display())
 
 

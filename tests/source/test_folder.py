@@ -199,7 +199,7 @@ def test_wrong_settings_are_explained(photos: Path, source: Build, tmp_path: Pat
     (tmp_path / "captions.xlsx").write_bytes(b"")
     for settings, message in (
         ({"captions": "nowhere.csv"}, r"there is no file nowhere\.csv or .*my photos/nowhere\.csv"),
-        ({"captions": str(tmp_path / "captions.xlsx")}, r"allowed are \.csv"),
+        ({"captions": str(tmp_path / "captions.xlsx")}, r"allowed: \.csv"),
     ):
         with pytest.raises(SourceError, match=message):
             list(source(photos, **settings).shards())

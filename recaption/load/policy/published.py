@@ -83,7 +83,7 @@ def dreamlip(num_text: int = 6, merged_num: int = 1, *, compat: bool = False) ->
 
 @picklable
 def cosmos(k: int = 8) -> Policy:
-    """Two global texts, each of 1 to 5 random sentences, then K - 2 local ones, single sentences without replacement.
+    """Two global texts of 1 to 5 random sentences, then k - 2 local texts: single sentences, drawn without replacement.
 
     COSMOS's textcrop (ExplainableML/cosmos, src/training/data.py, sample_dict). If the pool is too small for a draw,
     the whole pool is repeated, and a random selection fills the rest. Raises UserError for `k` below 2.

@@ -34,7 +34,7 @@ class Background:
         self._thread.start()
 
     def add(self, job: Job) -> bool:
-        """Run a job after the waiting ones. False: too many jobs wait, so this one is dropped."""
+        """Run a job after the waiting ones. Returns False if too many jobs wait, and drops this one."""
         with self._change:
             if len(self._jobs) >= self._room:
                 return False

@@ -222,7 +222,7 @@ def _held(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any] | Non
     work, state, finished = folder / ".download", folder / _STATE, folder / _RECORD
     known = [path for path in (finished, state) if path.is_file()]
     if not work.is_dir() and not known and folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"output {folder} is not empty and is no download; choose a new folder")
+        raise UserError(f"output {folder} is neither empty nor a download; choose a new folder")
     old: dict[str, Any] = json.loads(known[0].read_text("utf-8")) if known else {"settings": record, "summary": None}
     settings = old.get("settings", {})
     if other := [name for name in record if settings.get(name) != record[name]]:

@@ -324,7 +324,7 @@ def test_a_folder_with_other_files_is_unchanged(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("http://127.0.0.1:1/x")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "00000.tar").write_bytes(b"mine")
-    with pytest.raises(UserError, match="is not empty and is no download"):
+    with pytest.raises(UserError, match="is neither empty nor a download"):
         run(tmp_path / "list.txt", tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["00000.tar"]
     for out, words in (("s3://bucket/x", "local folder"), (tmp_path / "a[1]", "wildcards")):
