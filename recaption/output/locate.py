@@ -75,7 +75,7 @@ def find_build(path: str) -> Build:
     if found.kind in ("file", "nothing"):
         what = "it is a file" if found.kind == "file" else "there is no such folder"
         raise UserError(f"cannot open {path}: {what}. Give an output, its dataset, or a build")
-    what = "no build of it is published yet" if found.out else "no dataset of recaption is in it"
+    what = "no build is published yet" if found.out else "no dataset of recaption is in it"
     raise UserError(
         f"cannot open {path}: there is no finished build, {what}. Give an output that `recaption run` or `recaption "
         f"build` has finished, or the folder of a build (the one with {MANIFEST})"
