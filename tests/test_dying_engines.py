@@ -56,7 +56,7 @@ def test_an_image_that_crashes_engines_is_poison_and_all_others_are_answered(
         (reject,) = rows(work, "rejects", generation)
         assert (reject["key"], reject["reason"], reject["stage"]) == (POISON, "poison", "generate")
         assert reject["attempts"] == 1
-        assert "in isolation, it crashed two fresh engines" in reject["detail"]
+        assert "in isolation, it crashed two new engines" in reject["detail"]
         assert said in reject["detail"]
         keys = [row["key"] for row in rows(work, "answers", generation)]
         assert len(keys) == len(set(keys)) == 39 and POISON not in keys

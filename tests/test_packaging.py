@@ -170,7 +170,7 @@ def test_what_is_said_to_be_installed_is_an_extra() -> None:
         for extra in pair
         if extra and extra not in ("forbid", "ignore")  # of pydantic
     }
-    assert ("objectstore.py", "s3") in found and ("tokens.py", "run") in found
+    assert ("files.py", "s3") in found and ("tokens.py", "run") in found
     assert {extra for _, extra in found} <= set(PROJECT["optional-dependencies"])
 
 

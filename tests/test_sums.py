@@ -129,7 +129,7 @@ def execute(data: Pipeline, limit: int | None = None) -> tuple[Any, dict[str, An
     """A run: its outcome, the summary line of --json, and the metrics that Prometheus gets."""
     said, exporter = io.StringIO(), PrometheusExporter(0)
     with Display(Console(file=said), json=True) as display:
-        outcome = run(config.validate(data), None, display, limit=limit, beside=[exporter])
+        outcome = run(config.validate(data), None, display, limit=limit, listeners=[exporter])
         display.summary({"exit_code": 0, **fields(outcome, "test")})
     return outcome, json.loads(said.getvalue().splitlines()[-1]), exporter
 

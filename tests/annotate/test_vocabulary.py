@@ -69,7 +69,7 @@ def test_names_precede_synonyms_and_the_first_synonym_counts(tmp_path: Path) -> 
 )
 def test_a_file_of_another_form_is_a_config_error(data: str, tmp_path: Path) -> None:
     path = written(tmp_path / "v.json", data)
-    with pytest.raises(ConfigError, match=r"annotate.vocabulary: .*v\.json: .*allowed is a list of labels"):
+    with pytest.raises(ConfigError, match=r"annotate.vocabulary: .*v\.json: .*allowed: a list of labels"):
         Vocabulary(path)
 
 

@@ -59,5 +59,5 @@ def test_tables_and_statistics_are_those_of_img2dataset(tmp_path):
 
 
 def test_invalid_counts_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="n must be at least 1"):
         write_shards(tmp_path, n=0)

@@ -94,7 +94,7 @@ def test_repeated_dotted_separated_and_cut_keys(tmp_path: Path, write_tar: Calla
         ("txt", b"NUL \0 in it", "NUL \0 in it"),
         ("txt", b"surrogate \xed\xa0\x80 and latin \xe9", "surrogate \ufffd\ufffd\ufffd and latin \ufffd"),
         ("txt", "\u202ebidi\u2066".encode(), "\u202ebidi\u2066"),
-        ("txt", b"x" * 2**20, None),
+        ("txt", b"x" * 2**20, "x" * 2**16),
         ("json", b'{"caption": "\\ud800 alone"}', "\ufffd alone"),
         ("json", b'{"caption": 1e999}', None),
         ("json", b'{"caption": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001, None),
