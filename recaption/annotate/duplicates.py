@@ -54,6 +54,7 @@ _MIN_COVERED = 0.35  # number of features, as a share of the earlier sentence's
 _ALL_SHARED_BELOW = 4  # sentences with fewer features must share all of them
 _EXACT_BELOW = 2  # sentences with fewer features repeat only sentences with the same stems
 _MAX_COMPARED = 32
+_MOST_NAMED = 2  # names that pronouns of the other may stand for
 _SYNONYMS = dict(
     pair.split(":")
     for pair in words("""
@@ -84,20 +85,52 @@ NO_REPETITION: Final = Repetition(None, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """What is compared of a sentence."""
+    """A sentence as it is compared. What only `_agree` needs is derived on demand: few sentences get that far."""
 
     sub_id: str
     stems: tuple[str, ...]
     features: frozenset[str]
-    modified: dict[str, set[str]]  # see `_modified_heads`
-    ends: tuple[str, str]  # stems of the heads of the first and the last object; "" if there is none
-    pronouns: tuple[bool, bool]  # begins, ends with a pronoun
-    persons: tuple[bool, bool]  # has a female, a male pronoun
-    others: frozenset[str]  # "another", "third", "also": words that set apart
-    quotations: frozenset[str]
-    places: tuple[str, ...]  # in order
-    colours: tuple[frozenset[str], ...]  # in order; those of one list ("red, blue and white") together
+    words: list[str]
+    content: str
+    objects: Sequence[Tag]
     before: str | None  # sub_id of the sentence before it in its caption, or of what that repeats
+
+    def modified(self) -> dict[str, set[str]]:
+        """Stems of attributes and counts -> stems of the heads that they modify."""
+        out: dict[str, set[str]] = {}
+        for tag in self.objects:
+            counts = (str(tag.count),) if tag.count is not None and tag.count > 1 else ()
+            for word in (*map(_stem, tag.attributes), *counts):
+                out.setdefault(word, set()).add(_head(tag))
+        return out
+
+    def ends(self) -> tuple[str, str]:
+        """Stems of the heads of the first and the last object; "" if there is none."""
+        return (_head(self.objects[0]), _head(self.objects[-1])) if self.objects else ("", "")
+
+    def pronouns(self) -> tuple[bool, bool]:
+        """Whether it begins and whether it ends with a pronoun."""
+        return not _PRONOUNS.isdisjoint(self.words[:_BEGIN]), self.words[-1] in _PRONOUNS or self.words[-1] == "them"
+
+    def persons(self) -> tuple[bool, bool]:
+        """Whether it has a female and a male pronoun."""
+        return not _FEMALE.isdisjoint(self.words), not _MALE.isdisjoint(self.words)
+
+    def others(self) -> frozenset[str]:
+        """Words that set apart: "another", "third", "also"."""
+        return (_OTHERS | _AGAIN).intersection(self.words)
+
+    def quotations(self) -> frozenset[str]:
+        return frozenset(text.casefold().strip(" .,") for text in _QUOTED.findall(self.content))
+
+    def places(self) -> tuple[str, ...]:
+        """In order."""
+        return tuple(stem for stem in self.stems if stem in _PLACES)
+
+    def colours(self) -> tuple[frozenset[str], ...]:
+        """In order; those of one list ("red, blue and white") together."""
+        runs = groupby(self.stems, lambda stem: stem in lex.COLOURS)
+        return tuple(frozenset(run) for is_colour, run in runs if is_colour)
 
 
 class EarlierSentences:
@@ -129,21 +162,8 @@ class EarlierSentences:
         distinct = set(stems)
         known_share = len(distinct & self._stems) / len(distinct)
         features = frozenset(distinct | _places(stems))
-        new = _Compared(
-            sub_id=sub_id,
-            stems=stems,
-            features=features,
-            modified=_modified_heads(objects),
-            ends=(_head(objects[0]), _head(objects[-1])) if objects else ("", ""),
-            pronouns=(not _PRONOUNS.isdisjoint(found[:_BEGIN]), found[-1] in _PRONOUNS or found[-1] == "them"),
-            persons=(not _FEMALE.isdisjoint(found), not _MALE.isdisjoint(found)),
-            others=frozenset((_OTHERS | _AGAIN).intersection(found)),
-            quotations=frozenset(text.casefold().strip(" .,") for text in _QUOTED.findall(content)),
-            places=tuple(stem for stem in stems if stem in _PLACES),
-            colours=_colours(stems),
-            before=before,
-        )
-        dup_of = self._repeated(new, {_stem(word) for tag in objects for word in _words_of(tag)})
+        new = _Compared(sub_id, stems, features, found, content, objects, before)
+        dup_of = self._repeated(new)
         if dup_of is None:
             self._exact[stems] = len(self._sentences)
             for feature in features:
@@ -152,9 +172,8 @@ class EarlierSentences:
         self._stems |= distinct
         return Repetition(dup_of, known_share)
 
-    def _repeated(self, new: _Compared, object_stems: set[str]) -> str | None:
-        """The sub_id of the earlier sentence that `new` repeats. `object_stems` has the stems of the words of its
-        objects and of their attributes."""
+    def _repeated(self, new: _Compared) -> str | None:
+        """The sub_id of the earlier sentence that `new` repeats."""
         exact = self._exact.get(new.stems)
         if exact is not None and _agree(new, self._sentences[exact]):
             return self._sentences[exact].sub_id
@@ -169,11 +188,14 @@ class EarlierSentences:
             return None
         best = max(shared, key=lambda at: (shared[at], -at))
         n_shared, other = shared[best], self._sentences[best]
+        needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
+        if n_shared + _MOST_NAMED < needed:
+            return None
         added = set(new.stems) - other.features
-        for named, is_pronoun in zip(new.ends, other.pronouns, strict=True):
+        object_stems = {_stem(word) for tag in new.objects for word in _words_of(tag)}
+        for named, is_pronoun in zip(new.ends(), other.pronouns(), strict=True):
             if is_pronoun and added & object_stems == {named} and named in self._stems:
                 added, n_shared = added - {named}, n_shared + 1
-        needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
         if n_shared < needed or len(features) < _MIN_COVERED * len(other.features):
             return None
         if added & _CONTRASTS or added & object_stems or not _agree(new, other):
@@ -184,17 +206,22 @@ class EarlierSentences:
 def _agree(new: _Compared, other: _Compared) -> bool:
     """Whether what sets things apart agrees, besides the words themselves."""
     same_caption = _caption_of(new.sub_id) == _caption_of(other.sub_id)
-    if new.persons != other.persons and any(new.persons) and any(other.persons):
+    begins_with_pronoun, _ = new.pronouns()
+    persons, other_persons = new.persons(), other.persons()
+    if persons != other_persons and any(persons) and any(other_persons):
         return False
-    others = new.others - other.others
-    if others & _OTHERS or (others and same_caption and new.pronouns[0]) or not new.quotations <= other.quotations:
+    others = new.others() - other.others()
+    if others & _OTHERS or (others and same_caption and begins_with_pronoun):
         return False
-    rest = iter(other.places)
-    if not all(place in rest for place in new.places):
+    if not new.quotations() <= other.quotations():
         return False
-    if new.colours != other.colours and Counter(new.colours) == Counter(other.colours):
+    rest = iter(other.places())
+    if not all(place in rest for place in new.places()):
+        return False
+    colours, other_colours = new.colours(), other.colours()
+    if colours != other_colours and Counter(colours) == Counter(other_colours):
         return False  # "yellow with pink flowers" and "pink with yellow flowers"
-    if new.pronouns[0] and same_caption and not other.sub_id.endswith("#0"):
+    if begins_with_pronoun and same_caption and not other.sub_id.endswith("#0"):
         return new.before in (other.sub_id, other.before)
     return True
 
@@ -210,27 +237,13 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
         return True
     if len(new.stems) > 2 and new.stems == other.stems[::-1]:
         return True
-    moved = [word for word, heads in new.modified.items() if heads.isdisjoint(other.modified.get(word, heads))]
+    other_modified = other.modified()
+    moved = [word for word, heads in new.modified().items() if heads.isdisjoint(other_modified.get(word, heads))]
     return len(moved) > 1 or any(word in _CONTRASTS for word in moved)  # another single one may be the tagger's mistake
-
-
-def _modified_heads(objects: Sequence[Tag]) -> dict[str, set[str]]:
-    """Stems of attributes and counts -> stems of the heads that they modify."""
-    out: dict[str, set[str]] = {}
-    for tag in objects:
-        counts = (str(tag.count),) if tag.count is not None and tag.count > 1 else ()
-        for word in (*map(_stem, tag.attributes), *counts):
-            out.setdefault(word, set()).add(_head(tag))
-    return out
 
 
 def _head(tag: Tag) -> str:
     return _stem(tag.lemma.rpartition(" ")[2])
-
-
-def _colours(stems: tuple[str, ...]) -> tuple[frozenset[str], ...]:
-    runs = groupby(stems, lambda stem: stem in lex.COLOURS)
-    return tuple(frozenset(run) for is_colour, run in runs if is_colour)
 
 
 def _words_of(tag: Tag) -> tuple[str, ...]:
