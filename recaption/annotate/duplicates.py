@@ -161,7 +161,7 @@ class EarlierSentences:
             return NO_REPETITION
         distinct = set(stems)
         known_share = len(distinct & self._stems) / len(distinct)
-        features = frozenset(distinct | _places(stems))
+        features = frozenset(distinct if distinct.isdisjoint(_PLACES) else distinct | _places(stems))
         new = _Compared(sub_id, stems, features, found, content, objects, before)
         dup_of = self._repeated(new)
         if dup_of is None:
