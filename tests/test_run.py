@@ -446,8 +446,8 @@ def test_engines_that_keep_failing_stop_the_run_with_their_own_message(
     ("change", "said"),
     [
         ({"source": {"path": "/nowhere/*.tar"}}, "/nowhere"),
-        ({"models": {"fake": {"engine": "vllm", "model": "no/such-model-anywhere"}}}, "no/such-model-anywhere"),
-        ({"models": {"fake": {"engine": "vllm", "model": "./nofolder"}}}, "nofolder"),
+        ({"models": {"fake": {"engine": "transformers", "model": "no/such-model-anywhere"}}}, "no/such-model-anywhere"),
+        ({"models": {"fake": {"engine": "transformers", "model": "./nofolder"}}}, "nofolder"),
         ({"generate": [{"id": "a", "model": "fake", "prompt": "nope"}]}, "'nope' not found"),
     ],
 )
