@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from recaption.text import normalise
 from recaption.types import Caption, Generation, Image, Locator, Record, SubCaption
 from recaption.write import GenerationCounts, publish
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 Texts = Mapping[str, str]  # by generation, with raw
 
 PIXELS = ("data/*.tar", "data/*.idx")
@@ -192,3 +195,20 @@ def problems() -> Callable[..., dict[str, str]]:
         return {problem.kind: problem.severity for problem in found}
 
     return run
+
+
+@pytest.fixture
+def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the golden output with its source and a pipeline."""
+    shutil.copytree(GOLDEN / "output", tmp_path / "output", symlinks=True)
+    shutil.copytree(GOLDEN / "source", tmp_path / "source")
+    monkeypatch.chdir(tmp_path)  # the golden index names its files relatively
+    pipeline = {
+        "name": "golden",
+        "source": {"path": "source/*.tar"},
+        "models": {"m": {"engine": "column"}},
+        "generate": [{"id": "long", "model": "m", "column": "caption"}],
+        "output": {"path": "output"},
+    }
+    (tmp_path / "output" / "pipeline.yaml").write_text(json.dumps(pipeline))
+    return tmp_path / "output"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,27 +12,7 @@ from recaption.errors import DatasetError, UserError
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_images
 
-GOLDEN = Path(__file__).parent.parent / "golden"
-
-
 FORMATS = ("webdataset", "parquet", "sidecar")
-
-
-@pytest.fixture
-def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the golden output with its source and a pipeline."""
-    shutil.copytree(GOLDEN / "output", tmp_path / "output", symlinks=True)
-    shutil.copytree(GOLDEN / "source", tmp_path / "source")
-    monkeypatch.chdir(tmp_path)  # the golden index names its files relatively
-    pipeline = {
-        "name": "golden",
-        "source": {"path": "source/*.tar"},
-        "models": {"m": {"engine": "column"}},
-        "generate": [{"id": "long", "model": "m", "column": "caption"}],
-        "output": {"path": "output"},
-    }
-    (tmp_path / "output" / "pipeline.yaml").write_text(json.dumps(pipeline))
-    return tmp_path / "output"
 
 
 @pytest.mark.parametrize("below", ["", "dataset", "builds/webdataset", "builds/webdataset/"])

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import trainers
+from foreign_tars import GOOD, foreign_tar
 from jsonschema import Draft202012Validator
-from samples import jpeg, write_tar
+from samples import jpeg
 
 from recaption.errors import UserError
 from recaption.export import tars
@@ -19,24 +20,6 @@ from recaption.resources import shipped
 from recaption.write.profile import flair_profile
 
 KINDS = {"short": "short", "long": "long"}
-
-
-GOOD = {name: [f"{name} one", f"{name} two"] for name in LISTS}
-
-
-def foreign_tar(tmp_path: Path, *bodies: Any, sizes: Any = True, **members: bytes | None) -> Path:
-    """A tar with one sample per json body, and sizes.json; `members` replaces members, or removes them (None)."""
-    folder = tmp_path / f"foreign-{len(list(tmp_path.glob('foreign-*')))}"
-    samples = []
-    for n, body in enumerate(bodies):
-        parts = {"jpg": jpeg(n), "txt": b"a text", "json": json.dumps(body).encode(), **members}
-        samples.append({f"s{n}.{suffix}": data for suffix, data in parts.items() if data is not None})
-    write_tar(folder / "00000.tar", samples)
-    if sizes is True:
-        sizes = {"00000.tar": len(bodies)}
-    if sizes is not None:
-        (folder / "sizes.json").write_text(json.dumps(sizes))
-    return folder
 
 
 @pytest.mark.parametrize("fill", [None, "repeat"])

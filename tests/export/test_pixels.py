@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -21,27 +20,7 @@ from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_images
 from recaption.validate import validate_output
 
-GOLDEN = Path(__file__).parent.parent / "golden"
-
-
 FORMATS = ("webdataset", "parquet", "sidecar")
-
-
-@pytest.fixture
-def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the golden output with its source and a pipeline."""
-    shutil.copytree(GOLDEN / "output", tmp_path / "output", symlinks=True)
-    shutil.copytree(GOLDEN / "source", tmp_path / "source")
-    monkeypatch.chdir(tmp_path)  # the golden index names its files relatively
-    pipeline = {
-        "name": "golden",
-        "source": {"path": "source/*.tar"},
-        "models": {"m": {"engine": "column"}},
-        "generate": [{"id": "long", "model": "m", "column": "caption"}],
-        "output": {"path": "output"},
-    }
-    (tmp_path / "output" / "pipeline.yaml").write_text(json.dumps(pipeline))
-    return tmp_path / "output"
 
 
 @pytest.mark.parametrize("split", ["train", "all"])

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import jpeg, write_tar
+from foreign_tars import GOOD, foreign_tar
 
 from recaption.errors import DatasetError, UserError
 from recaption.export import load, tars
 from recaption.export.base import Options
 from recaption.export.dataset import Dataset
-from recaption.export.flair import LISTS
-
-GOOD = {name: [f"{name} one", f"{name} two"] for name in LISTS}
-
-
-def foreign_tar(tmp_path: Path, *bodies: Any, sizes: Any = True, **members: bytes | None) -> Path:
-    """A tar with one sample per json body, and sizes.json; `members` replaces members, or removes them (None)."""
-    folder = tmp_path / f"foreign-{len(list(tmp_path.glob('foreign-*')))}"
-    samples = []
-    for n, body in enumerate(bodies):
-        parts = {"jpg": jpeg(n), "txt": b"a text", "json": json.dumps(body).encode(), **members}
-        samples.append({f"s{n}.{suffix}": data for suffix, data in parts.items() if data is not None})
-    write_tar(folder / "00000.tar", samples)
-    if sizes is True:
-        sizes = {"00000.tar": len(bodies)}
-    if sizes is not None:
-        (folder / "sizes.json").write_text(json.dumps(sizes))
-    return folder
 
 
 @pytest.mark.parametrize("name", ["flair", "cosmos", "open_clip"])
@@ -91,26 +71,6 @@ def test_tars_are_plain_ustar_without_time_and_owner(build: Any, plain: Any, exp
     with tarfile.open(dest / "00000.tar") as tar:
         assert [(m.name, m.mtime, m.uid) for m in tar] == [(f"k0000.{s}", 0, 0) for s in ("jpg", "txt", "json")]
     assert (dest / "00000.tar").stat().st_size % tarfile.RECORDSIZE == 0
-
-
-GOLDEN = Path(__file__).parent.parent / "golden"
-
-
-@pytest.fixture
-def golden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the golden output with its source and a pipeline."""
-    shutil.copytree(GOLDEN / "output", tmp_path / "output", symlinks=True)
-    shutil.copytree(GOLDEN / "source", tmp_path / "source")
-    monkeypatch.chdir(tmp_path)  # the golden index names its files relatively
-    pipeline = {
-        "name": "golden",
-        "source": {"path": "source/*.tar"},
-        "models": {"m": {"engine": "column"}},
-        "generate": [{"id": "long", "model": "m", "column": "caption"}],
-        "output": {"path": "output"},
-    }
-    (tmp_path / "output" / "pipeline.yaml").write_text(json.dumps(pipeline))
-    return tmp_path / "output"
 
 
 def test_samples_whose_image_changed_in_the_source_are_left_out(golden: Path, tmp_path: Path) -> None:
