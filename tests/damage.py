@@ -31,6 +31,15 @@ def kinds(path: Path | str) -> set[str]:
     return {problem.kind for problem in found(path)}
 
 
+def check_found(kind: str, format: str, damage: Callable[[Path], Any], out: Path) -> None:
+    """Damage the build of this format; validate must find exactly these kinds of problems ("a+b" for two)."""
+    damage(out / "builds" / format)
+    problems = found(out / "builds" / format)
+    assert {problem.kind for problem in problems} == set(kind.split("+")), problems
+    warning = kind in ("unlisted file", "no answers", "no source")
+    assert {problem.severity for problem in problems} == {"warning" if warning else "error"}
+
+
 def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
     body = orjson.loads(path.read_bytes())
     change(body)
@@ -193,3 +202,14 @@ def truncated(path: str, end: int) -> Callable[[Path], None]:
 def output_of(build: Path) -> Path:
     """The output that contains the build."""
     return build.parent.parent
+
+
+def in_text(path: str, old: str, new: str) -> Callable[[Path], None]:
+    """Replaces a part of a text file."""
+
+    def damage(build: Path) -> None:
+        content = (build / path).read_text()
+        assert old in content
+        (build / path).write_text(content.replace(old, new))
+
+    return damage

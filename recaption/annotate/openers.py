@@ -106,21 +106,23 @@ def content_start(text: str, words: Sequence[Token], start: int) -> int:
         at = adverb.end()
     for _ in range(_MOST):
         match = _OPENERS.match(head, at)
-        if match and match["noun"] and _is_subject(words, start + match.end()):
+        if match and _is_content(match, head, words, start):
             match = None
-        if (
-            match
-            and match["aside"]
-            and _PICTURE_NEXT.match(head, match.end())
-            and not _OPENERS.match(head, match.end())
-        ):
-            match = None  # "Shot from a low angle, the picture emphasizes the height"
         if match is None and at and (match := _AGAIN.match(head, at)) and _is_subject(words, start + match.end()):
             match = None
         if match is None:
             break
         at = match.end()
     return at if any(c.isalnum() for c in text[at:]) else 0
+
+
+def _is_content(match: re.Match[str], head: str, words: Sequence[Token], start: int) -> bool:
+    """Whether the match is not an opener: it is the subject of the sentence ("A photo of a soldier lies on a desk"), or
+    it introduces only a statement about the picture ("Shot from a low angle, the picture emphasizes the height")."""
+    end = match.end()
+    if match["noun"]:
+        return _is_subject(words, start + end)
+    return bool(match["aside"] and _PICTURE_NEXT.match(head, end) and not _OPENERS.match(head, end))
 
 
 def _is_subject(words: Sequence[Token], begin: int) -> bool:
@@ -131,8 +133,7 @@ def _is_subject(words: Sequence[Token], begin: int) -> bool:
             continue
         if word.text in _RELATIVE:
             return False
-        if word.tag in FINITE and (
-            word.tag != "VBD" or word.text in ("was", "were", "had")
-        ):  # others may be participles
+        is_participle = word.tag == "VBD" and word.text not in ("was", "were", "had")  # it may be one
+        if word.tag in FINITE and not is_participle:
             return True
     return False

@@ -9,20 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from damage import flip, found, in_manifest, in_table, truncated
+from damage import check_found, flip, in_manifest, in_table, truncated
 
 from recaption import schema
-
-
-def in_text(path: str, old: str, new: str) -> Callable[[Path], None]:
-    """Replaces a part of a text file."""
-
-    def damage(build: Path) -> None:
-        content = (build / path).read_text()
-        assert old in content
-        (build / path).write_text(content.replace(old, new))
-
-    return damage
 
 
 def with_metadata(name: str, version: str) -> Callable[[pa.Table], pa.Table]:
@@ -81,8 +70,4 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
 
 @pytest.mark.parametrize(("kind", "format", "name", "damage"), FILES, ids=[f"{k}: {n}, {f}" for k, f, n, _ in FILES])
 def test_damaged_files_are_found(kind: str, format: str, name: str, damage: Any, out: Path) -> None:
-    damage(out / "builds" / format)
-    problems = found(out / "builds" / format)
-    assert {problem.kind for problem in problems} == set(kind.split("+")), problems
-    warning = kind in ("unlisted file", "no answers", "no source")
-    assert {problem.severity for problem in problems} == {"warning" if warning else "error"}
+    check_found(kind, format, damage, out)

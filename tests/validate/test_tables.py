@@ -12,6 +12,7 @@ import pytest
 from damage import (
     KITE,
     TAXI,
+    check_found,
     counts,
     edit_json,
     edit_rows,
@@ -100,11 +101,7 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
 
 @pytest.mark.parametrize(("kind", "format", "name", "damage"), FILES, ids=[f"{k}: {n}, {f}" for k, f, n, _ in FILES])
 def test_damaged_files_are_found(kind: str, format: str, name: str, damage: Any, out: Path) -> None:
-    damage(out / "builds" / format)
-    problems = found(out / "builds" / format)
-    assert {problem.kind for problem in problems} == set(kind.split("+")), problems
-    warning = kind in ("unlisted file", "no answers", "no source")
-    assert {problem.severity for problem in problems} == {"warning" if warning else "error"}
+    check_found(kind, format, damage, out)
 
 
 def test_val_has_to_be_a_share_of_the_images_of_all_shards(remake: Any) -> None:

@@ -14,6 +14,7 @@ import pytest
 from damage import (
     KITE,
     TAXI,
+    check_found,
     edit_json,
     edit_rows,
     first_row,
@@ -50,17 +51,6 @@ def without_last_sub(caption: Caption) -> Caption:
 def without_first_sub(caption: Caption) -> Caption:
     second = replace(caption.sub_captions[-1], sub_id=f"{caption.caption_id}#0", idx=0, is_first=True)
     return replace(caption, sub_captions=(second,)) if is_long(caption) else caption
-
-
-def in_text(path: str, old: str, new: str) -> Callable[[Path], None]:
-    """Replaces a part of a text file."""
-
-    def damage(build: Path) -> None:
-        content = (build / path).read_text()
-        assert old in content
-        (build / path).write_text(content.replace(old, new))
-
-    return damage
 
 
 RECORDS: list[tuple[str, str, Callable[[Record], Record]]] = [
@@ -116,11 +106,7 @@ FILES: list[tuple[str, str, str, Callable[[Path], Any]]] = [
 
 @pytest.mark.parametrize(("kind", "format", "name", "damage"), FILES, ids=[f"{k}: {n}, {f}" for k, f, n, _ in FILES])
 def test_damaged_files_are_found(kind: str, format: str, name: str, damage: Any, out: Path) -> None:
-    damage(out / "builds" / format)
-    problems = found(out / "builds" / format)
-    assert {problem.kind for problem in problems} == set(kind.split("+")), problems
-    warning = kind in ("unlisted file", "no answers", "no source")
-    assert {problem.severity for problem in problems} == {"warning" if warning else "error"}
+    check_found(kind, format, damage, out)
 
 
 def test_other_cleaning_rules_make_a_difference_to_the_answers_a_warning(remake: Any) -> None:
