@@ -87,6 +87,9 @@ ANSWERS = _table(
         _f("prompt_sha256", _STR, "SHA-256 of the rendered prompt"),
         _f("attempts", pa.list_(_ATTEMPT), "all attempts, the kept one last"),
         _f("engine_finish", _STR, "the engine's own finish reason; null: none, or written before 1.3", null=True),
+        _f("unit", _STR, "what the request was about; null: the whole image", null=True, since="1.3"),
+        _f("value", _STR, "what the task made of the answer, as JSON", null=True, since="1.3"),
+        _f("logprobs", pa.binary(), "log-probabilities of the tokens of text", null=True, since="1.3"),
     ],
 )
 
@@ -104,6 +107,7 @@ REJECTS = _table(
         _f("detail", _STR, "explanation of the reason"),
         _f("attempts", _I32, "number of attempts"),
         _f("prompt_sha256", _STR, "SHA-256 of the rendered prompt; null: the image itself was rejected", null=True),
+        _f("unit", _STR, "what the request was about; null: the whole image", null=True, since="1.3"),
     ],
 )
 

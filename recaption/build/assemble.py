@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from recaption.scrub import Scrubber, public_text, public_url
-from recaption.tasks.caption import published
+from recaption.tasks.cleaning import published
 from recaption.text import cut, normalise, without_surrogates
 from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
 from recaption.write.entry import GenerationCounts
@@ -50,7 +50,7 @@ def assemble_shard(
     """The records of a shard, one per image in the given order; captions are raw first, then in pipeline order.
 
     `rejects` are those of generations, each with the key of its image. An answer is only used for the image whose
-    sha256 it carries. The text of an answer is cleaned (`tasks.caption`); an answer without visible text becomes a
+    sha256 it carries. The text of an answer is cleaned (`tasks.cleaning`); an answer without visible text becomes a
     reject of the build.
     """
     shard = _Shard(answers, rejects, rules, shard_name)

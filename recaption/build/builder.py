@@ -22,7 +22,7 @@ from recaption.io.store import Store
 from recaption.output import paths
 from recaption.output.locate import current_build
 from recaption.scrub import public_text
-from recaption.tasks import caption
+from recaption.tasks import cleaning
 from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, read_manifest, sweep, write_manifest
@@ -281,7 +281,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "schema": SCHEMA_VERSION,
             "source": plan.pipeline.source.model_dump(mode="json"),
             "generations": [question.folder for question in plan.questions],
-            "cleaning": caption.VERSION,
+            "cleaning": cleaning.VERSION,
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             **_token_ids(plan.pipeline),
@@ -338,7 +338,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
             for question in plan.questions
             if question.prompt
         },
-        "cleaning": caption.VERSION,
+        "cleaning": cleaning.VERSION,
         "annotate": annotator.provenance(),
         "source": public_text(plan.pipeline.source.path),
         "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),

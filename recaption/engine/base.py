@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from recaption.errors import RequestError
 from recaption.tasks.output import TEXT, Output
-from recaption.types import Box, ImageLimits, Modality, Sampling
+from recaption.types import Box, Completion, ImageLimits, Logprobs, Modality, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,43 +42,6 @@ class Rendered:
     output: Output = TEXT
     decode_seconds: float = 0.0  # CPU time; 0 where the image was decoded for an earlier prompt
     render_seconds: float = 0.0  # CPU time without decoding
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Logprobs:
-    """Log-probabilities (natural logarithm) of an answer, as the model gives them: before temperature, top-k and top-p.
-
-    `tokens` has one value per generated token, the end token included. Under a grammar (`Output.json_schema` on vLLM)
-    they are those among the tokens that the grammar allows. `nbytes` are the UTF-8 bytes of the text that each token
-    adds: they sum to the length of the text, and the end token has 0. Where several tokens make one character, each has
-    at least one byte of it if there are enough.
-
-    With `Output.choices`, the answer counts as one token, and `choices` has a value for each choice, in their order:
-    the log-probability that an unconstrained answer begins with the choice, over all spellings of its first token (see
-    `engine.logprobs`). Their probabilities sum to at most 1; the rest is neither.
-    """
-
-    tokens: tuple[float, ...]
-    nbytes: tuple[int, ...]
-    choices: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Completion:
-    """The result of one request. The retry ladder decides whether the text is usable.
-
-    An engine returns its own finish reason. `engine.completion.accept` maps it to one of `types.FinishReason` and keeps
-    the engine's in `engine_finish`.
-    """
-
-    text: str
-    finish_reason: str | None
-    prompt_tokens: int
-    output_tokens: int
-    cached_tokens: int = 0  # prompt tokens that were in the engine's prefix cache
-    engine_finish: str | None = None  # the finish reason of the engine, where `finish_reason` differs
-    logprobs: Logprobs | None = None  # only with `Output.logprobs`
-    scores: tuple[float, ...] | None = None  # only with `Output.scores`; the engine defines them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,3 +142,18 @@ class Engine(Protocol):
     def provenance(self) -> dict[str, str]:
         """Name, version and device of the engine, for metrics and manifest. Not part of a fingerprint."""
         ...
+
+
+__all__ = [
+    "Completion",
+    "Engine",
+    "EngineSpec",
+    "Gauge",
+    "ImageLimits",
+    "Logprobs",
+    "Rendered",
+    "Renderer",
+    "RendererSpec",
+    "Request",
+    "check_prompt",
+]

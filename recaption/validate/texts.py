@@ -20,7 +20,7 @@ from recaption.output.paths import ANSWERS, compacted_file, tokens_file
 from recaption.problems import Problem
 from recaption.schema import FLAT
 from recaption.tablefile import read_table
-from recaption.tasks.caption import VERSION, published
+from recaption.tasks.cleaning import VERSION, published
 from recaption.text import LONGEST, normalise
 from recaption.tokenids import TokenIds, check_tokens
 from recaption.validate import files

@@ -1,0 +1,166 @@
+"""What the store has for the units of an image, and what is missing: which requests a question makes, and their answers.
+
+A question with `over` reads the answers of other questions. Its units are known once these are answered or rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from recaption.config import Annotate
+from recaption.io.store import Store
+from recaption.output.answers import Finished, read_finished, stored_item
+from recaption.tasks.base import NO_INPUTS, Inputs, UnitAnswer, Upstream
+from recaption.tasks.question import Identity, Question, UnitRequest, requests
+from recaption.types import Answer, Caption, Image, Reject
+
+if TYPE_CHECKING:
+    from recaption.annotate import Annotator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuestionState:
+    """What a question has for an image.
+
+    waiting: an answer of `over` is missing, so the units are not known. skipped: a generation of `over` has no answer,
+    only rejects, so there is nothing to ask about. units: `items` has each request with its answer or reject; None: it
+    is missing.
+    """
+
+    question: Question
+    status: Literal["waiting", "skipped", "units"]
+    items: tuple[tuple[UnitRequest, Answer | Reject | None], ...] = ()
+    inputs: Inputs = NO_INPUTS
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
+        return self.status == "skipped" or (self.status == "units" and all(item is not None for _, item in self.items))
+
+    @property
+    def missing(self) -> list[UnitRequest]:
+        """The requests to send: those without an answer or reject, each identity once."""
+        return list({r.identity: r for r, item in reversed(self.items) if item is None}.values())[::-1]
+
+    @property
+    def found(self) -> list[Answer | Reject]:
+        """What is stored, each item once."""
+        return list({id(item): item for _, item in self.items if item is not None}.values())
+
+    @property
+    def answers(self) -> tuple[UnitAnswer, ...]:
+        """The units with their answers."""
+        return tuple(
+            UnitAnswer(unit=request.unit, answer=item if isinstance(item, Answer) else None)
+            for request, item in self.items
+        )
+
+    @property
+    def has_answer(self) -> bool:
+        return any(isinstance(item, Answer) for _, item in self.items)
+
+
+class ShardAnswers:
+    """The answers and rejects of a shard. The files of a question are read when it is first needed."""
+
+    def __init__(
+        self, store: Store, shard: str, retry_reasons: frozenset[str] = frozenset(), epoch: int | None = None
+    ) -> None:
+        """`retry_reasons` and `epoch`: see `answers.finished`."""
+        self._store, self._shard, self._retry_reasons, self._epoch = store, shard, retry_reasons, epoch
+        self._stored: dict[str, Finished] = {}
+
+    def stored(self, question: Question) -> Finished:
+        found = self._stored.get(question.folder)
+        if found is None:
+            found = self._stored[question.folder] = Finished(answers={}, rejects={})
+            read_finished(found, self._store, question, self._shard, self._retry_reasons, self._epoch)
+        return found
+
+    def refresh(self, questions: Iterable[Question]) -> None:
+        """Read what was stored since the files of these questions were read."""
+        for question in questions:
+            known = self._stored.get(question.folder)
+            if known is None:
+                self.stored(question)
+            else:
+                read_finished(known, self._store, question, self._shard, self._retry_reasons, self._epoch)
+
+    def add(self, question: Question, items: Iterable[Answer | Reject]) -> None:
+        """Items that have been stored just now."""
+        self.stored(question).add(question, items)
+
+    def of(self, image: Image) -> ImageAnswers:
+        return ImageAnswers(self, image)
+
+
+class ImageAnswers:
+    """The state of each question for one image. States are kept: make a new one after answers were added."""
+
+    def __init__(self, answers: ShardAnswers, image: Image) -> None:
+        self._answers, self._image = answers, image
+        self._states: dict[str, QuestionState] = {}
+        self._captions: dict[str, tuple[Caption, ...]] = {}
+
+    def state(self, question: Question) -> QuestionState:
+        found = self._states.get(question.folder)
+        if found is None:
+            found = self._states[question.folder] = self._resolved(question)
+        return found
+
+    def _resolved(self, question: Question) -> QuestionState:
+        above = [self.state(other) for other in question.over]
+        if any(not state.complete for state in above):
+            return QuestionState(question=question, status="waiting")
+        if any(not state.has_answer for state in above):
+            return QuestionState(question=question, status="skipped")
+        inputs = {state.question.id: self._upstream(state, question.annotate) for state in above}
+        stored = self._answers.stored(question)
+        items = tuple((request, stored_item(stored, request)) for request in requests(question, self._image, inputs))
+        return QuestionState(question=question, status="units", items=items, inputs=inputs)
+
+    def _upstream(self, state: QuestionState, settings: Annotate | None) -> Upstream:
+        question, answers = state.question, state.answers
+        captions: tuple[Caption, ...] = ()
+        if question.task.makes_captions and settings is not None:
+            made = self._captions.get(question.folder)
+            if made is None:
+                rows = question.task.rows(question.generation, self._image, state.inputs, answers)
+                made = self._captions[question.folder] = annotator(settings).annotate([rows.captions])[0]
+            captions = made
+        return Upstream(generation=question.generation, answers=answers, captions=captions, inputs=state.inputs)
+
+
+def pending_identity(question: Question, image: Image) -> Identity:
+    """Equal for images about which a question makes equal requests, whatever the answers of `over` will be."""
+    if not question.over:
+        return tuple(requests(question, image))[0].identity
+    columns: Mapping[str, object] = image.columns
+    names = sorted(question.prompt.columns) if question.prompt else ()
+    values = repr([(name, columns.get(name)) for name in names])
+    return question.identity(image, repr((values, *(pending_identity(other, image) for other in question.over))))
+
+
+def closure(questions: Sequence[Question]) -> list[Question]:
+    """The questions and all that they read, each once, upstream first."""
+    found: dict[str, Question] = {}
+
+    def visit(question: Question) -> None:
+        for other in question.over:
+            visit(other)
+        found.setdefault(question.folder, question)
+
+    for question in questions:
+        visit(question)
+    return list(found.values())
+
+
+@lru_cache(maxsize=1)
+def annotator(settings: Annotate) -> Annotator:
+    """Once per process: loading spaCy and a tagger takes about a second."""
+    from recaption.annotate import Annotator
+
+    return Annotator(settings)
