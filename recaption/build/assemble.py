@@ -106,6 +106,7 @@ class _Shard:
         )
 
     def _caption(self, image: Image, generation: Generation) -> Caption | None:
+        assert generation.granularity is not None
         answer = self.answers.get(generation.id, {}).get(image.key)
         if answer is not None and answer.sha256 != image.sha256:
             log.warning("shard %s, key %s: ignored an answer about another image", self.name, image.key)

@@ -190,7 +190,7 @@ def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfil
     output = pipeline.output
     if output.profile is None:
         return None
-    kinds = {question.id: question.generation.granularity for question in questions}
+    kinds = {q.id: q.generation.granularity for q in questions if q.generation.granularity is not None}
     return flair_profile(kinds, {str(name): of for name, of in output.profile_map.items()}, output.profile_fill)
 
 

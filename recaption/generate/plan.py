@@ -113,16 +113,15 @@ def _passes(models: Sequence[str], questions: Sequence[Question]) -> list[tuple[
     passes: list[tuple[str, tuple[Question, ...]]] = []
     done: set[str] = set()
     left = list(questions)
+
+    def known(question: Question, taken: Sequence[Question]) -> bool:
+        return {other.id for other in question.over} <= done | {other.id for other in taken}
+
     while left:
         for model in models:
             taken: list[Question] = []
-            while ready := [
-                q
-                for q in left
-                if q.generation.model == model
-                and q not in taken
-                and {o.id for o in q.over} <= done | {t.id for t in taken}
-            ]:
+            of_model = [question for question in left if question.generation.model == model]
+            while ready := [q for q in of_model if q not in taken and known(q, taken)]:
                 taken += ready
             if taken:
                 passes.append((model, tuple(taken)))

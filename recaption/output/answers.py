@@ -39,7 +39,7 @@ class Finished:
 
     answers: dict[Identity, Answer]
     rejects: dict[Identity, Reject]  # the prompt's sha256 is "" if the image itself is unusable
-    paths: set[str] = field(default_factory=set)  # files that have been read
+    paths: set[str] = field(default_factory=set, compare=False)  # files that have been read
 
     def reject(self, identity: Identity) -> Reject | None:
         """Why the image under this prompt was rejected, if it was."""

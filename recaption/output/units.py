@@ -1,4 +1,4 @@
-"""What the store has for the units of an image, and what is missing: which requests a question makes, and their answers.
+"""What the store has for the units of an image, and what is missing.
 
 A question with `over` reads the answers of other questions. Its units are known once these are answered or rejected.
 """
@@ -137,7 +137,7 @@ class ImageAnswers:
 def pending_identity(question: Question, image: Image) -> Identity:
     """Equal for images about which a question makes equal requests, whatever the answers of `over` will be."""
     if not question.over:
-        return tuple(requests(question, image))[0].identity
+        return next(iter(requests(question, image))).identity
     columns: Mapping[str, object] = image.columns
     names = sorted(question.prompt.columns) if question.prompt else ()
     values = repr([(name, columns.get(name)) for name in names])

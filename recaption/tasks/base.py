@@ -1,6 +1,6 @@
 """What a task is: the kind of a generation. A module of `tasks/` has one task; `registry` lists them.
 
-    image ── units ──► requests ── engine ──► completions ── parse ──► answers ── rows ──► captions and tables of a build
+    image ── units ──► requests ── engine ──► completions ── parse ──► answers ── rows ──► captions, tables
 
 The frame does the rest: it fills in prompts, finds stored answers, sends what is missing, retries, and writes tables.
 All methods of a task are pure: the same arguments always give the same result, in any process.
@@ -85,8 +85,8 @@ NO_INPUTS: Final[Inputs] = {}
 class TableSpec:
     """A table that a task adds to a build, as `<name>/<shard>.parquet` sorted by key.
 
-    `columns` are those of `Rows.tables`. The frame puts `key` in front of them and adds `generation` behind it. A table
-    with parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has its
+    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. A table with
+    parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has its
     description in the metadata of its field.
     """
 

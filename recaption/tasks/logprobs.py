@@ -10,7 +10,7 @@ _TOKEN = np.dtype([("logprob", "<f2"), ("nbytes", "<u2")])
 
 
 def stored_logprobs(logprobs: Logprobs) -> bytes:
-    """Four bytes per token, little-endian: the log-probability as float16, and the UTF-8 bytes of its text as uint16."""
+    """Four bytes per token, little-endian: log-probability (float16), and the UTF-8 bytes of its text (uint16)."""
     tokens = np.zeros(len(logprobs.tokens), _TOKEN)
     tokens["logprob"] = np.clip(logprobs.tokens, -65504, 0)
     tokens["nbytes"] = np.minimum(logprobs.nbytes, 65535)
