@@ -212,6 +212,17 @@ def custom_table(name: str, columns: pa.Schema) -> pa.Schema:
     return _table(name, [*head, *columns])
 
 
+def column(name: str, kind: pa.DataType, description: str, *, null: bool = False) -> pa.Field:
+    """A column of a task's table."""
+    return _f(name, kind, description, null=null)
+
+
+def task_table(name: str, columns: pa.Schema) -> pa.Schema:
+    """The table of a task (`tasks.base.TableSpec`): `key`, `generation`, then `columns`."""
+    head = [_f("key", _STR, "key of the image"), _f("generation", _STR, "generation that made the row")]
+    return _table(name, [*head, *columns])
+
+
 def _token_fields(tokenizers: Sequence[str]) -> list[pa.Field]:
     return [
         _f(f"n_tokens_{name}", _I32, f"number of tokens of {name}, including start and end token")

@@ -85,9 +85,9 @@ NO_INPUTS: Final[Inputs] = {}
 class TableSpec:
     """A table that a task adds to a build, as `<name>/<shard>.parquet` sorted by key.
 
-    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. A table with
-    parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has its
-    description in the metadata of its field.
+    `columns` are those of the rows in `Rows.tables`. The frame puts `key` and `generation` in front of them. A table
+    with parent "caption" has a column `caption_id`, one with parent "sub_caption" a column `sub_id`. Each column has
+    its description in the metadata of its field (see `schema.column`).
     """
 
     name: str
