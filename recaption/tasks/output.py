@@ -21,13 +21,15 @@ class Output:
     """What a request asks an engine for. At most one of `choices`, `json_schema` and `scores` is set; none: free text.
 
     `json_schema` is a JSON Schema (draft 2020-12) as UTF-8 JSON. `logprobs` asks for log-probabilities: of each token
-    of the answer or, with `choices`, of the choices. Raises ConfigError for a form that no engine can return.
+    of the answer or, with `choices`, of the choices. `prompt_logprobs` asks for those of the prompt's tokens.
+    Raises ConfigError for a form that no engine can return.
     """
 
     choices: tuple[str, ...] = ()
     json_schema: bytes | None = None
     scores: bool = False  # no text: the numbers of a dual encoder or a detector
     logprobs: bool = False
+    prompt_logprobs: bool = False
 
     def __post_init__(self) -> None:
         given = [
