@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -39,14 +38,9 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def check_name(name: str) -> str:
-    """The name. Raises ValueError if no task can have it; imports nothing."""
-    if name not in TASKS and not re.fullmatch(r"[\w.]+:\w+", name):
-        raise ValueError(f"unknown task {name!r}; allowed: {', '.join(TASKS)} and package.module:Class")
-    return name
-
-
 def _class(name: str) -> type[Task]:
+    if name not in TASKS and not is_own(name):
+        raise ConfigError(f"unknown task {name!r}; allowed: {', '.join(TASKS)} and package.module:Class")
     module, _, attribute = TASKS.get(name, name).partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
