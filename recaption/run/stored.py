@@ -123,8 +123,8 @@ def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
                 lacking.append(f"{file} has no generation {generation.id!r}; its generations are {', '.join(by_id)}")
                 continue
             named_one = by_id[generation.id]
-            taken = (*(("prompt",) if own_prompt else ()), *(("task", "settings") if own_task else ()))
-            generation = generation.model_copy(update={name: getattr(named_one, name) for name in taken})
+            keys = (*(("prompt",) if own_prompt else ()), *(("task", "settings") if own_task else ()))
+            generation = generation.model_copy(update={name: getattr(named_one, name) for name in keys})
         generate.append(generation)
     if lacking:
         raise ConfigError("\n".join(lacking))
