@@ -80,12 +80,14 @@ class Upstream:
     """What one generation of `over` has for an image.
 
     `captions` are those that its task makes, split and tagged by the settings of the pipeline; sub-captions are
-    compared with the others of this generation only (`dup_of`). `inputs` are its own inputs.
+    compared with the others of this generation only (`dup_of`). `tables` are the rows that its task makes. `inputs`
+    are its own inputs.
     """
 
     generation: Generation
     answers: tuple[UnitAnswer, ...]
     captions: tuple[Caption, ...] = ()
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     inputs: Mapping[str, Upstream] = field(default_factory=dict)
 
 
