@@ -69,7 +69,7 @@ class EngineSpec:
     before). Requests with other outputs are allowed.
     """
 
-    engine: str  # "vllm" | "transformers" | "openai" | "package.module:Class"
+    engine: str  # "vllm" | "transformers" | "openai" | "dual_encoder" | "package.module:Class"
     model: str
     revision: str | None = None
     dtype: str = "auto"
