@@ -15,11 +15,11 @@ from recaption.models import SCENE
 from recaption.tasks.output import Form, Output
 from recaption.types import Modality
 
-Ability = Form | Literal["logprobs"]
+Ability = Form | Literal["logprobs"]  # likelihood is a form, and goes beside choices
 BOTH: Final[frozenset[Modality]] = frozenset(get_args(Modality))
 _OUTPUTS: Final[dict[str, frozenset[Ability]]] = {
-    "vllm": frozenset({"text", "choices", "json_schema", "logprobs"}),
-    "transformers": frozenset({"text", "choices", "json_schema", "logprobs"}),
+    "vllm": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
+    "transformers": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
     "openai": frozenset({"text", "choices", "json_schema", "logprobs"}),
     "column": frozenset({"text", "choices", "json_schema"}),
     "dual_encoder": frozenset({"scores"}),
@@ -30,6 +30,7 @@ _NAMES: Final[dict[Ability, str]] = {
     "json_schema": "JSON of a schema",
     "scores": "scores",
     "logprobs": "log-probabilities",
+    "likelihood": "the likelihood of a given text",
 }
 _DUAL_ENCODERS: Final = frozenset({"CLIPModel", "SiglipModel", "Siglip2Model"})
 _GENERATIVE: Final = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")  # ends of names of architectures
@@ -49,8 +50,12 @@ class Capabilities:
 
     def lacks(self, output: Output) -> list[Ability]:
         """The parts of an output that the engine does not return."""
-        wanted: list[Ability] = [output.form, *(("logprobs",) if output.logprobs else ())]
-        return [part for part in wanted if part not in self.outputs]
+        wanted: dict[Ability, bool] = {
+            output.form: True,
+            "logprobs": output.logprobs,
+            "likelihood": output.likelihood,
+        }
+        return [part for part, is_wanted in wanted.items() if is_wanted and part not in self.outputs]
 
 
 def capabilities(spec: EngineSpec) -> Capabilities:

@@ -78,6 +78,16 @@ def test_what_is_not_on_this_machine_counts_as_possible(tmp_path: Path, monkeypa
             "does not return log-probabilities; engines that do: vllm, transformers, openai",
         ),
         (f"{__name__}:Verifier", Output(json_schema=b"{}"), "does not return JSON of a schema; engines that do: vllm"),
+        (
+            "openai",
+            Output(likelihood=True),
+            "engine openai does not return the likelihood of a given text; engines that do: vllm, transformers$",
+        ),
+        (
+            "openai",
+            Output(choices=("yes", "no"), logprobs=True, likelihood=True),
+            "engine openai does not return the likelihood of a given text",
+        ),
         (f"{__name__}:Plain", YES_NO, "does not return one of several choices"),
     ],
 )
