@@ -41,12 +41,14 @@ class Unit:
     """What one request is about. `id` is unique among the units of a generation and an image.
 
     `variables` fill in the prompt beside the columns of the source, which they hide. With a `crop`, the model is shown
-    only this part of the upright image.
+    only this part of the upright image. `statement` is the text that a task with `Output.likelihood` has scored: see
+    `engine.base.Request`.
     """
 
     id: str = ""  # "" the image · "long/0#3" a sub-caption: <generation>/<n>#<idx> · "boxes#2" a region
     variables: Mapping[str, Any] = field(default_factory=dict)  # JSON values
     crop: Box | None = None
+    statement: str = ""
 
 
 WHOLE_IMAGE: Final = Unit()
@@ -80,12 +82,14 @@ class Upstream:
     """What one generation of `over` has for an image.
 
     `captions` are those that its task makes, split and tagged by the settings of the pipeline; sub-captions are
-    compared with the others of this generation only (`dup_of`). `inputs` are its own inputs.
+    compared with the others of this generation only (`dup_of`). `tables` are the rows that its task makes. `inputs`
+    are its own inputs.
     """
 
     generation: Generation
     answers: tuple[UnitAnswer, ...]
     captions: tuple[Caption, ...] = ()
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     inputs: Mapping[str, Upstream] = field(default_factory=dict)
 
 

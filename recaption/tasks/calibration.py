@@ -1,9 +1,9 @@
-"""The lowest token probability of a statement, and how it is joined with the probability of yes."""
+"""The probability that a statement is true, from that of the answer yes and that of the statement's tokens."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -37,22 +37,3 @@ def joined(p_yes: float | None, likelihood: float | None, calibration: Calibrati
     if likelihood is not None:
         odds += calibration.likelihood * math.log(max(likelihood, 1e-12) / EVEN)
     return 0.5 + 0.5 * math.tanh(odds / 2)
-
-
-def lowest_probability(statement: str, scored: Any) -> float | None:
-    """The lowest probability of a token of the statement. None: there are no log-probabilities of it.
-
-    `scored` are the log-probabilities of the tokens of a prompt: its `text`, and for each token one of `tokens` and of
-    `nbytes`, the bytes of UTF-8 that it adds. The last occurrence of the statement counts.
-    """
-    if scored is None:
-        return None
-    statement_bytes = statement.encode()
-    start = scored.text.encode().rfind(statement_bytes)
-    end = start + len(statement_bytes)
-    at, found = 0, list[float]()
-    for logprob, size in zip(scored.tokens, scored.nbytes, strict=True):
-        if size and at < end and at + size > start >= 0:
-            found.append(logprob)
-        at += size
-    return None if not found or any(map(math.isnan, found)) else math.exp(min(*found, 0.0))

@@ -72,7 +72,7 @@ class UnitRequest:
     """One request of a question about a unit of an image, before its first attempt. See `requests`.
 
     `prompt_sha256` is stored with the answer. It is the hash of the filled-in prompt and, where they are set, of the
-    image's orientation, the crop and the form of the answer. Without a prompt, it is the hash of the columns that
+    image's orientation, the crop, the form of the answer and the statement. Without a prompt, it is the hash of the columns that
     determine the answer or the error.
     """
 
@@ -152,4 +152,6 @@ def _prompt_sha256(image: Image, prompt: str, unit: Unit = WHOLE_IMAGE, output: 
         parts.append(f"choices {orjson.dumps(output.choices).decode()}")
     if output is not None and output.json_schema is not None:
         parts.append(f"json_schema {hashlib.sha256(output.json_schema).hexdigest()}")
+    if output is not None and output.likelihood:
+        parts.append(f"likelihood {unit.statement}")
     return sha256("\0".join(parts))

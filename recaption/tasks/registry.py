@@ -17,6 +17,8 @@ CAPTION: Final = "caption"
 TASKS: Final[Mapping[str, str]] = {
     CAPTION: "recaption.tasks.caption:CaptionTask",
     "verify": "recaption.tasks.verify:VerifyTask",
+    "score": "recaption.tasks.score:ScoreTask",
+    "repair": "recaption.tasks.repair:RepairTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 

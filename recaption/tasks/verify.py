@@ -27,7 +27,7 @@ from recaption.tasks.base import (
     unit_id,
     value_in,
 )
-from recaption.tasks.calibration import Calibration, joined, lowest_probability
+from recaption.tasks.calibration import Calibration, joined
 from recaption.tasks.caption import classify
 from recaption.tasks.output import Output, value_of
 from recaption.text import fold
@@ -89,31 +89,29 @@ class VerifyTask(Task):
         return {"method": self.options.method}
 
     def output(self) -> Output:
-        return Output(choices=CHOICES, logprobs=True, prompt_logprobs=self.options.method != "ask")
+        if self.options.method == "likelihood":
+            return Output(likelihood=True)
+        return Output(choices=CHOICES, logprobs=True, likelihood=self.options.method == "both")
 
     def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
         if _position(image.sha256) >= self.options.share:
             return ()
-        return [
-            Unit(id=unit_id(image.key, sub), variables={"statement": statement(caption, sub)})
+        statements = [
+            (sub, statement(caption, sub))
             for caption, sub in sub_captions(inputs)
             if self.options.which == "all" or has_content(sub)
         ]
+        return [
+            Unit(id=unit_id(image.key, sub), variables={"statement": text}, statement=text) for sub, text in statements
+        ]
 
     def parse(self, unit: Unit, completion: Completion) -> Parsed:
-        value: dict[str, Any] = {}
+        parsed = Parsed(finish="stop", value={})
         if self.options.method != "likelihood":
             parsed = _yes_or_no(completion)
-            if parsed.finish != "stop":
-                return parsed
-            value = parsed.value
-        if self.options.method != "ask":
-            lowest = lowest_probability(unit.variables["statement"], getattr(completion, "prompt_logprobs", None))
-            if lowest is None:
-                detail = "the engine returned no log-probabilities of the statement; use method: ask"
-                return Parsed(finish="invalid", detail=detail)
-            value = {**value, "likelihood": lowest}
-        return Parsed(finish="stop", value=value)
+        if self.options.method != "ask" and parsed.finish == "stop":
+            parsed = _with_likelihood(parsed.value, completion)
+        return parsed
 
     def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
         return Rows(
@@ -174,6 +172,13 @@ def _yes_or_no(completion: Completion) -> Parsed:
     except ValueError as error:
         return Parsed(finish="invalid", detail=str(error))
     return Parsed(finish="stop", value={"p_true": float(word == "yes"), "coverage": None})
+
+
+def _with_likelihood(value: Mapping[str, Any], completion: Completion) -> Parsed:
+    tokens = completion.logprobs.tokens if completion.logprobs is not None else ()
+    if completion.finish_reason not in ("stop", "length") or not tokens or any(map(math.isnan, tokens)):
+        return Parsed(finish="invalid", detail="the engine returned no log-probabilities of the statement's tokens")
+    return Parsed(finish="stop", value={**value, "likelihood": math.exp(min(*tokens, 0.0))})
 
 
 def _position(sha256: str) -> float:

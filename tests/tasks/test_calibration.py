@@ -1,65 +1,14 @@
-"""recaption.tasks.calibration: the tokens of a statement, and the join of both probabilities."""
+"""recaption.tasks.calibration: the join of both probabilities."""
 
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
-from recaption.tasks.calibration import Calibration, joined, lowest_probability
+from recaption.tasks.calibration import Calibration, joined
 
 NO_CHANGE = Calibration()
-
-
-def scored(*pieces: tuple[str, float]) -> Any:
-    """A prompt of these tokens with their probabilities."""
-    return SimpleNamespace(
-        text="".join(text for text, _ in pieces),
-        tokens=tuple(math.log(p) if p else -math.inf for _, p in pieces),
-        nbytes=tuple(len(text.encode()) for text, _ in pieces),
-    )
-
-
-def test_the_lowest_probability_is_that_of_the_tokens_of_the_statement() -> None:
-    prompt = scored(("Is it: ", 0.01), ("A", 0.5), (" red", 0.2), (" dog.", 0.6), (" Answer", 0.02))
-    assert lowest_probability("A red dog.", prompt) == pytest.approx(0.2)
-    assert lowest_probability("red", prompt) == pytest.approx(0.2)
-
-
-def test_tokens_that_reach_into_the_statement_count() -> None:
-    prompt = scored(("Is it: A", 0.1), (" dog", 0.5), (". Answer", 0.3))
-    assert lowest_probability("A dog.", prompt) == pytest.approx(0.1)
-    assert lowest_probability("dog.", prompt) == pytest.approx(0.3)
-
-
-def test_bytes_count_not_characters() -> None:
-    prompt = scored(("🪁🪁 ", 0.01), ("Ein", 0.4), (" Drachen über", 0.3), (" Bäumen.", 0.2), (" Ja?", 0.02))
-    assert lowest_probability("Ein Drachen über Bäumen.", prompt) == pytest.approx(0.2)
-
-
-def test_the_last_occurrence_counts_and_tokens_without_bytes_do_not() -> None:
-    prompt = scored(("A dog.", 0.01), (" Is it: ", 0.9), ("", 0.001), ("A", 0.5), ("", 0.001), (" dog.", 0.4))
-    assert lowest_probability("A dog.", prompt) == pytest.approx(0.4)
-
-
-def test_an_impossible_token_has_probability_zero() -> None:
-    assert lowest_probability("A dog.", scored(("A", 0.9), (" dog.", 0.0))) == 0.0
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    [
-        None,
-        scored(),
-        scored(("A cat.", 0.5)),
-        SimpleNamespace(text="A dog.", tokens=(math.nan,), nbytes=(6,)),
-        SimpleNamespace(text="Is it: A dog.", tokens=(-1.0,), nbytes=(7,)),  # the engine scored only its beginning
-    ],
-)
-def test_a_statement_without_log_probabilities_has_no_lowest_one(prompt: Any) -> None:
-    assert lowest_probability("A dog.", prompt) is None
 
 
 @pytest.mark.parametrize("p", [0.0, 1e-12, 0.3, 0.1 + 0.2, 1.0])

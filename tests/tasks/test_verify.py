@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +13,9 @@ from recaption import prompt, schema
 from recaption.errors import ConfigError
 from recaption.tasks import registry
 from recaption.tasks.base import Unit
+from recaption.tasks.output import Output
 from recaption.tasks.verify import VERIFICATIONS, VerifyTask
-from recaption.types import Completion
+from recaption.types import Completion, Logprobs
 
 NAN, INF = math.nan, math.inf
 LN = {0.9: math.log(0.9), 0.3: math.log(0.3), 0.25: math.log(0.25), 0.02: math.log(0.02)}
@@ -171,65 +172,49 @@ def test_log_probabilities_of_a_failed_completion_do_not_count() -> None:
     assert task().parse(UNIT, completion("yes", "error", choices=(0.0, -INF))).finish == "error"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    text: str
-    tokens: tuple[float, ...]
-    nbytes: tuple[int, ...]
+def scored(*tokens: float, choices: tuple[float, ...] = ()) -> Completion:
+    """A completion of an engine that returns the log-probabilities of the statement's tokens."""
+    logprobs = Logprobs(tokens=tokens, nbytes=(1,) * len(tokens), choices=choices)
+    return replace(completion("A dog sits."), logprobs=logprobs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoredCompletion(Completion):
-    """A completion of an engine that returns the log-probabilities of the prompt."""
+def test_the_output_is_a_choice_a_likelihood_or_both_in_one_request() -> None:
+    assert task().output() == Output(choices=("yes", "no"), logprobs=True)
+    assert task(method="likelihood").output() == Output(likelihood=True)
+    assert task(method="both").output() == Output(choices=("yes", "no"), logprobs=True, likelihood=True)
 
-    prompt_logprobs: Any
 
-
-def scored(probability: float, choices: tuple[float, ...]) -> Completion:
-    """The prompt "Q: A dog sits. Answer", whose token " dog" has this probability."""
-    log = math.log(probability) if probability else -INF
-    found = Scored(text="Q: A dog sits. Answer", tokens=(-9.0, -1.0, log, -0.5, -0.1, -8.0), nbytes=(2, 2, 4, 5, 1, 7))
-    plain = completion("yes", choices=choices)
-    return ScoredCompletion(
-        text="yes",
-        finish_reason="stop",
-        prompt_tokens=6,
-        output_tokens=1,
-        logprobs=plain.logprobs,
-        prompt_logprobs=found,
+@pytest.mark.parametrize("method", ["ask", "likelihood", "both"])
+def test_the_statement_is_scored_as_the_prompt_has_it(method: str) -> None:
+    (unit,) = task(method=method).units(
+        IMAGE, inputs(caption("In this image, a dog sits", opener={0: "In this image, "}))
     )
+    assert unit.statement == unit.variables["statement"] == "A dog sits."
 
 
-def test_the_output_asks_for_prompt_log_probabilities_only_where_they_are_used() -> None:
-    wanted = {method: task(method=method).output() for method in ("ask", "likelihood", "both")}
-    assert {method: output.prompt_logprobs for method, output in wanted.items()} == {
-        "ask": False,
-        "likelihood": True,
-        "both": True,
-    }
-    assert {output.choices for output in wanted.values()} == {("yes", "no")}
-    assert all(output.logprobs for output in wanted.values())
-
-
-def test_method_likelihood_takes_the_lowest_token_probability_alone() -> None:
-    found = parsed(task(method="likelihood"), UNIT, scored(0.05, (LN[0.25], LN[0.02])))
-    assert (found.finish, found.value) == ("stop", {"likelihood": pytest.approx(0.05)})
+@pytest.mark.parametrize(
+    ("tokens", "likelihood"),
+    [((-1.0, LN[0.02], -0.5), 0.02), ((-0.1,), math.exp(-0.1)), ((-1.0, -INF), 0.0), ((0.01,), 1.0)],
+)
+def test_method_likelihood_takes_the_lowest_token_probability(tokens: tuple[float, ...], likelihood: float) -> None:
+    found = parsed(task(method="likelihood"), UNIT, scored(*tokens))
+    assert (found.finish, found.value) == ("stop", {"likelihood": pytest.approx(likelihood)})
 
 
 def test_method_both_takes_the_answer_and_the_token_probability() -> None:
     both = task(method="both")
-    found = parsed(both, UNIT, scored(0.05, (LN[0.9], -INF)))
-    assert found.value == pytest.approx({"p_true": 1.0, "coverage": 0.9, "likelihood": 0.05})
-    assert both.parse(UNIT, scored(0.05, (LN[0.25], LN[0.02]))).finish == "unclear"
+    found = parsed(both, UNIT, scored(-1.0, LN[0.02], choices=(LN[0.9], -INF)))
+    assert found.value == pytest.approx({"p_true": 1.0, "coverage": 0.9, "likelihood": 0.02})
+    assert both.parse(UNIT, scored(-1.0, choices=(LN[0.25], LN[0.02]))).finish == "unclear"
 
 
-@pytest.mark.parametrize("method", ["likelihood", "both"])
-@pytest.mark.parametrize("given", [completion("yes", choices=(0.0, -INF)), completion("")])
-def test_without_prompt_log_probabilities_the_other_methods_have_a_fault(method: str, given: Completion) -> None:
-    found = task(method=method).parse(UNIT, given)
-    assert found.value is None and found.finish in ("invalid", "empty")
-    if given.text:
-        assert found.detail == "the engine returned no log-probabilities of the statement; use method: ask"
+def test_without_a_likelihood_the_other_methods_have_a_fault() -> None:
+    for given in (scored(), scored(NAN, -1.0), completion("yes"), replace(scored(-1.0), finish_reason="error")):
+        found = task(method="likelihood").parse(UNIT, given)
+        assert (found.finish, found.value) == ("invalid", None)
+        assert found.detail == "the engine returned no log-probabilities of the statement's tokens"
+    assert task(method="both").parse(UNIT, scored(choices=(0.0, -INF))).finish == "invalid"
+    assert task(method="both").parse(UNIT, completion("yes")).finish == "invalid"
 
 
 def test_rows_are_in_the_order_of_the_units_and_without_those_that_have_no_answer() -> None:
