@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from recaption.annotate import Annotator
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
+from recaption.build.support import VERIFICATIONS, weighed
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
@@ -157,6 +158,7 @@ def write_assembled(
     records = [
         replace(record, captions=captions) for record, captions in zip(assembled.records, annotated.images, strict=True)
     ]
+    records = weighed(records, annotated.tables.get(VERIFICATIONS), pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
     content = ShardContent(
