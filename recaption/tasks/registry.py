@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from recaption.errors import ConfigError
 from recaption.section import Section, explain
-from recaption.tasks.base import Task
+from recaption.tasks.base import TableSpec, Task
 
 CAPTION: Final = "caption"
 TASKS: Final[Mapping[str, str]] = {
@@ -33,6 +33,11 @@ def load(name: str, settings: Mapping[str, Any]) -> Task:
         raise ConfigError(f"task {name}: {problems}") from error
     except ValueError as error:
         raise ConfigError(f"task {name}: {error}") from error
+
+
+def shipped_tables() -> dict[str, TableSpec]:
+    """The tables of the shipped tasks by name. Imports all of these tasks."""
+    return {table.name: table for name in TASKS for table in _class(name).tables.values()}
 
 
 def is_own(name: str) -> bool:
