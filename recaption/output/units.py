@@ -11,11 +11,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from recaption.config import Annotate
+from recaption.guard import Failed, attempt
 from recaption.io.store import Store
 from recaption.output.answers import Finished, read_finished, stored_item
-from recaption.tasks.base import Inputs, UnitAnswer, Upstream
+from recaption.tasks.base import Inputs, Rows, UnitAnswer, Upstream
 from recaption.tasks.question import Identity, Question, UnitRequest, requests
-from recaption.types import Answer, Caption, Image, Reject
+from recaption.types import Answer, Image, Reject
 
 if TYPE_CHECKING:
     from recaption.annotate import Annotator
@@ -104,7 +105,7 @@ class ImageAnswers:
     def __init__(self, answers: ShardAnswers, image: Image) -> None:
         self._answers, self._image = answers, image
         self._states: dict[str, QuestionState] = {}
-        self._captions: dict[str, tuple[Caption, ...]] = {}
+        self._upstreams: dict[str, Upstream] = {}
 
     def state(self, question: Question) -> QuestionState:
         found = self._states.get(question.folder)
@@ -124,15 +125,23 @@ class ImageAnswers:
         return QuestionState(question=question, status="units", items=items, inputs=inputs)
 
     def _upstream(self, state: QuestionState, settings: Annotate | None) -> Upstream:
-        question, answers = state.question, state.answers
-        captions: tuple[Caption, ...] = ()
-        if question.task.makes_captions and settings is not None:
-            made = self._captions.get(question.folder)
-            if made is None:
-                rows = question.task.rows(question.generation, self._image, state.inputs, answers)
-                made = self._captions[question.folder] = annotator(settings).annotate([rows.captions])[0]
-            captions = made
-        return Upstream(generation=question.generation, answers=answers, captions=captions, inputs=state.inputs)
+        question = state.question
+        found = self._upstreams.get(question.folder)
+        if found is None:
+            made = attempt(question.task.rows, question.generation, self._image, state.inputs, state.answers)
+            rows = Rows() if isinstance(made, Failed) else made  # the build reports the failure
+            captions = rows.captions
+            if captions:
+                assert settings is not None
+                captions = annotator(settings).annotate([captions])[0]
+            found = self._upstreams[question.folder] = Upstream(
+                generation=question.generation,
+                answers=state.answers,
+                captions=captions,
+                tables=rows.tables,
+                inputs=state.inputs,
+            )
+        return found
 
 
 def pending_identity(question: Question, image: Image) -> Identity:

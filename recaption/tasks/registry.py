@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 from recaption.errors import ConfigError
 from recaption.section import Section, explain
-from recaption.tasks.base import Task
+from recaption.tasks.base import TableSpec, Task
 
 CAPTION: Final = "caption"
 TASKS: Final[Mapping[str, str]] = {
@@ -36,19 +35,19 @@ def load(name: str, settings: Mapping[str, Any]) -> Task:
         raise ConfigError(f"task {name}: {error}") from error
 
 
+def shipped_tables() -> dict[str, TableSpec]:
+    """The tables of the shipped tasks by name. Imports all of these tasks."""
+    return {table.name: table for name in TASKS for table in _class(name).tables.values()}
+
+
 def is_own(name: str) -> bool:
     """Whether a name is that of a user's class, which runs code from outside recaption."""
     return ":" in name
 
 
-def check_name(name: str) -> str:
-    """The name. Raises ValueError if no task can have it; imports nothing."""
-    if name not in TASKS and not re.fullmatch(r"[\w.]+:\w+", name):
-        raise ValueError(f"unknown task {name!r}; allowed: {', '.join(TASKS)} and package.module:Class")
-    return name
-
-
 def _class(name: str) -> type[Task]:
+    if name not in TASKS and not is_own(name):
+        raise ConfigError(f"unknown task {name!r}; allowed: {', '.join(TASKS)} and package.module:Class")
     module, _, attribute = TASKS.get(name, name).partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
