@@ -71,8 +71,8 @@ class UnitRequest:
     """One request of a question about a unit of an image, before its first attempt. See `requests`.
 
     `prompt_sha256` is stored with the answer. It is the hash of the filled-in prompt and, where they are set, of the
-    image's orientation, the crop, the form of the answer and the statement. Without a prompt, it is the hash of the columns that
-    determine the answer or the error.
+    image's orientation, the crop, the form of the answer and the statement. Without a prompt, it is the hash of the
+    columns that determine the answer or the error.
     """
 
     question: Question
