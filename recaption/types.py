@@ -10,7 +10,7 @@ All are frozen, keyword-only and slotted; none imports anything of ours. Their f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 SCHEMA_VERSION: Final = "1.3"
@@ -321,6 +321,10 @@ class Reject:
             prompt_sha256=prompt_sha256,
             unit=unit,
         )
+
+    def for_image(self, image: Image) -> Reject:
+        """The same reject with the place and the keys of `image`, which has equal bytes."""
+        return replace(self, key=image.key, source_key=image.source_key, shard=image.shard, row=image.row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,15 +5,15 @@ A question with `over` reads the answers of other questions. Its units are known
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from recaption.config import Annotate
 from recaption.io.store import Store
 from recaption.output.answers import Finished, read_finished, stored_item
-from recaption.tasks.base import NO_INPUTS, Inputs, UnitAnswer, Upstream
+from recaption.tasks.base import Inputs, UnitAnswer, Upstream
 from recaption.tasks.question import Identity, Question, UnitRequest, requests
 from recaption.types import Answer, Caption, Image, Reject
 
@@ -33,7 +33,7 @@ class QuestionState:
     question: Question
     status: Literal["waiting", "skipped", "units"]
     items: tuple[tuple[UnitRequest, Answer | Reject | None], ...] = ()
-    inputs: Inputs = NO_INPUTS
+    inputs: Inputs = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -90,8 +90,9 @@ class ShardAnswers:
                 read_finished(known, self._store, question, self._shard, self._retry_reasons, self._epoch)
 
     def add(self, question: Question, items: Iterable[Answer | Reject]) -> None:
-        """Items that have been stored just now."""
-        self.stored(question).add(question, items)
+        """Items that have been stored just now. No effect if the answers of this question are not needed."""
+        if (found := self._stored.get(question.folder)) is not None:
+            found.add(question, items)
 
     def of(self, image: Image) -> ImageAnswers:
         return ImageAnswers(self, image)
@@ -135,13 +136,14 @@ class ImageAnswers:
 
 
 def pending_identity(question: Question, image: Image) -> Identity:
-    """Equal for images about which a question makes equal requests, whatever the answers of `over` will be."""
+    """Equal for images with equal requests of all generations of `over`, whose answers are still missing.
+
+    Only one of such images is asked about. If the prompt uses columns in which they differ, the others are asked about
+    by the next run, when the answers of `over` are known.
+    """
     if not question.over:
-        return next(iter(requests(question, image))).identity
-    columns: Mapping[str, object] = image.columns
-    names = sorted(question.prompt.columns) if question.prompt else ()
-    values = repr([(name, columns.get(name)) for name in names])
-    return question.identity(image, repr((values, *(pending_identity(other, image) for other in question.over))))
+        return question.identity(image, ",".join(request.prompt_sha256 for request in requests(question, image)))
+    return question.identity(image, ",".join(pending_identity(other, image)[1] for other in question.over))
 
 
 def closure(questions: Sequence[Question]) -> list[Question]:

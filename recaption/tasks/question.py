@@ -10,6 +10,7 @@ import orjson
 
 from recaption.config import Annotate, Retry
 from recaption.errors import RequestError
+from recaption.guard import Failed, attempt
 from recaption.prompt import Prompt
 from recaption.tasks.base import NO_INPUTS, WHOLE_IMAGE, Inputs, Task, Unit
 from recaption.tasks.caption import CaptionTask
@@ -99,9 +100,13 @@ def requests(question: Question, image: Image, inputs: Inputs = NO_INPUTS) -> li
     """The requests of a question about an image, one for each unit. Requests with equal identities share one answer.
 
     `inputs` has what the generations of `question.over` have for the image. Prompts are filled in here only. Never
-    raises: `UnitRequest.error` has the reason if a prompt cannot be filled in.
+    raises: `UnitRequest.error` has the reason if a prompt cannot be filled in, or if the task fails on the image.
     """
-    return [_request(question, image, unit) for unit in question.task.units(image, inputs)]
+    units = attempt(lambda: tuple(question.task.units(image, inputs)))
+    if isinstance(units, Failed):
+        error = f"task {question.generation.task} finds no units: {units.error}"
+        return [UnitRequest(question=question, image=image, prompt=None, prompt_sha256=sha256(error), error=error)]
+    return [_request(question, image, unit) for unit in units]
 
 
 def requests_about(question: Question, images: Iterable[Image]) -> Iterator[UnitRequest]:

@@ -15,7 +15,7 @@ NAMED = 100  # failures that an entry lists
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationCounts:
-    """Counts of one generation in a shard. Complete when asked = answered + rejected."""
+    """Counts of one generation in a shard: of images, or of units. Complete when asked = answered + rejected."""
 
     asked: int = 0
     answered: int = 0
@@ -23,6 +23,8 @@ class GenerationCounts:
     reasons: Mapping[str, int] = field(default_factory=dict)  # of the rejected
     cleaned: int = 0  # answered captions from which a rule removed something
     rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
+    skipped: int = 0  # images about which nothing was asked, because a generation that it reads has no answer
+    unanswered: int = 0  # units without a stored answer, such as sentences that are split differently now
 
     def __add__(self, other: GenerationCounts) -> GenerationCounts:
         return GenerationCounts(
@@ -32,20 +34,24 @@ class GenerationCounts:
             reasons=_sums(self.reasons, other.reasons),
             cleaned=self.cleaned + other.cleaned,
             rules=_sums(self.rules, other.rules),
+            skipped=self.skipped + other.skipped,
+            unanswered=self.unanswered + other.unanswered,
         )
 
     def to_json(self) -> dict[str, Any]:
         """The fields of the manifest."""
         fields = asdict(self)
         names = {"reasons": "rejects", "rules": "cleaned_by"}
-        return {names.get(name, name): value for name, value in fields.items()}
+        of_units = ("skipped", "unanswered")
+        return {names.get(name, name): value for name, value in fields.items() if value or name not in of_units}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GenerationCounts:
         """Read from a manifest; before schema 1.3, `cleaned` is 0."""
         counts = {name: data[name] for name in ("asked", "answered", "rejected")}
         cleaned = data.get("cleaned", 0), data.get("cleaned_by", {})
-        return cls(**counts, reasons=data["rejects"], cleaned=cleaned[0], rules=cleaned[1])
+        of_units = {name: data.get(name, 0) for name in ("skipped", "unanswered")}
+        return cls(**counts, **of_units, reasons=data["rejects"], cleaned=cleaned[0], rules=cleaned[1])
 
 
 def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -139,10 +139,10 @@ def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) 
         if sum(entry.splits.values()) != entry.samples:
             raise DatasetError(f"{entry.samples} usable images, but splits {dict(entry.splits)}", shard=entry.name)
         for generation in generations:
-            _check_asked(generation.id, entry)
+            _check_asked(generation.id, entry, per_unit=bool(generation.over or generation.task != "caption"))
 
 
-def _check_asked(generation: str, entry: ShardEntry) -> None:
+def _check_asked(generation: str, entry: ShardEntry, *, per_unit: bool) -> None:
     asked = entry.generations.get(generation)
     if asked is None:
         raise DatasetError(f"no counts of generation {generation}: pass `asked` to write_shard", shard=entry.name)
@@ -157,7 +157,7 @@ def _check_asked(generation: str, entry: ShardEntry) -> None:
             ),
             shard=entry.name,
         )
-    if asked.asked > entry.counts["images"] - entry.counts["excluded"]:
+    if not per_unit and asked.asked > entry.counts["images"] - entry.counts["excluded"]:
         raise DatasetError(
             f"generation {generation}: asked {asked.asked}, more than there are images", shard=entry.name
         )
