@@ -5,6 +5,7 @@ A question with `over` reads the answers of other questions. Its units are known
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +21,9 @@ from recaption.types import Answer, Image, Reject
 
 if TYPE_CHECKING:
     from recaption.annotate import Annotator
+
+
+_ANNOTATING = threading.Lock()  # an Annotator is not made for several threads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +147,8 @@ class ImageAnswers:
             captions = rows.captions
             if captions:
                 assert settings is not None
-                captions = annotator(settings).annotate([captions])[0]
+                with _ANNOTATING:
+                    captions = annotator(settings).annotate([captions])[0]
             found = self._upstreams[question.folder] = Upstream(
                 generation=question.generation,
                 answers=state.answers,
