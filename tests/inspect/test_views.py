@@ -30,6 +30,14 @@ def test_views_over_an_output_and_over_a_build(dataset: Path, below: str) -> Non
         assert count(connection, "records") == 6
 
 
+def test_tables_of_tasks_are_views_with_their_own_columns(verified: Path) -> None:
+    with connect(str(verified)) as connection:
+        names = [name for name, _ in columns(connection, "verifications")]
+        assert names == ["key", "generation", "sub_id", "model", "prompt", "p_true", "coverage", "likelihood"]
+    with connect(str(verified), str(verified.parent / "sidecar")) as connection:
+        assert connection.execute("SELECT DISTINCT dataset FROM verifications").fetchall() == [(str(verified),)]
+
+
 def test_views_agree_with_each_other(dataset: Path) -> None:
     with connect(str(dataset)) as connection:
         joined = connection.execute(
