@@ -37,12 +37,13 @@ Id = Annotated[str, Field(pattern=_ID)]
 def _known_engine(name: str) -> str:
     if not re.fullmatch(ENGINE_PATTERN, name):
         raise ValueError(
-            f"unknown engine {name!r}; allowed: vllm, transformers, openai, column and package.module:Class"
+            f"unknown engine {name!r}; allowed: vllm, transformers, openai, dual_encoder, column and "
+            "package.module:Class"
         )
     return name
 
 
-ENGINE_PATTERN = r"vllm|transformers|openai|column|[\w.]+:\w+"
+ENGINE_PATTERN = r"vllm|transformers|openai|dual_encoder|column|[\w.]+:\w+"
 EngineName = Annotated[
     str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "pattern": f"^({ENGINE_PATTERN})$"})
 ]
@@ -96,7 +97,8 @@ class Model(Section):
 
     engine: EngineName = Field(
         description="vllm, transformers, openai (any server with the OpenAI chat API, at engine_args.base_url), "
-        "column (captions that exist in a column of the source), or package.module:Class for your own engine"
+        "dual_encoder (CLIP, SigLIP and SigLIP 2: scores), column (captions that exist in a column of the source), "
+        "or package.module:Class for your own engine"
     )
     model: str | None = Field(
         None,
@@ -146,9 +148,9 @@ class Model(Section):
     def _model_is_named(self) -> Model:
         if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
-        if self.engine == "transformers" and (self.quantization or self.tensor_parallel > 1):
+        if self.engine in ("transformers", "dual_encoder") and (self.quantization or self.tensor_parallel > 1):
             raise ValueError(
-                "quantization and tensor_parallel are settings of vLLM; with transformers, use a quantised model"
+                f"quantization and tensor_parallel are settings of vLLM; with {self.engine}, use a quantised model"
             )
         return self
 

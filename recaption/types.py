@@ -10,7 +10,7 @@ All are frozen, keyword-only and slotted; none imports anything of ours. Their f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 SCHEMA_VERSION: Final = "1.3"
@@ -201,6 +201,9 @@ class Logprobs:
     With `Output.choices`, the answer counts as one token, and `choices` has a value for each choice, in their order:
     the log-probability that an unconstrained answer begins with the choice, over all spellings of its first token (see
     `engine.logprobs`). Their probabilities sum to at most 1; the rest is neither.
+
+    With `Output.likelihood`, `tokens` and `nbytes` are those of the tokens that have a part of the statement, given all
+    that comes before them; `nbytes` sum to the length of the statement as the tokenizer writes it.
     """
 
     tokens: tuple[float, ...]
@@ -222,7 +225,7 @@ class Completion:
     output_tokens: int
     cached_tokens: int = 0  # prompt tokens that were in the engine's prefix cache
     engine_finish: str | None = None  # the finish reason of the engine, where `finish_reason` differs
-    logprobs: Logprobs | None = None  # only with `Output.logprobs`
+    logprobs: Logprobs | None = None  # only with `Output.logprobs` and `Output.likelihood`
     scores: tuple[float, ...] | None = None  # only with `Output.scores`; the engine defines them
 
 
@@ -318,6 +321,10 @@ class Reject:
             prompt_sha256=prompt_sha256,
             unit=unit,
         )
+
+    def for_image(self, image: Image) -> Reject:
+        """The same reject with the place and the keys of `image`, which has equal bytes."""
+        return replace(self, key=image.key, source_key=image.source_key, shard=image.shard, row=image.row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,9 @@ class Request:
     model is shown: below 1 in later attempts of the retry ladder. `orientation` is the EXIF orientation to apply to the
     decoded image; None: none (see `recaption.decode.decode`). EXIF in the bytes is ignored. `crop` is the part of the
     upright image that the model is shown; None: all of it.
+
+    `statement` is the text whose log-probabilities are wanted, with `output.likelihood` only. If the prompt contains
+    it, it is scored there (where it occurs last), else as the model's answer to the prompt.
     """
 
     prompt: str
@@ -30,16 +33,31 @@ class Request:
     orientation: int | None = None
     crop: Box | None = None
     output: Output = TEXT
+    statement: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """The tokens of a prompt that have a part of `text`: those from position `first`, one for each of `nbytes`.
+
+    `nbytes` are the UTF-8 bytes of `text` that each of them has; they sum to its length. Of a tokenizer that normalises
+    texts, it is the normalised text.
+    """
+
+    text: str
+    first: int
+    nbytes: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """A request as the input of a certain engine."""
+    """A request as the input of a certain engine. `scored`: with `output.likelihood`."""
 
     engine_input: Any
     sampling: Sampling
     nbytes: int
     output: Output = TEXT
+    scored: Scored | None = None
     decode_seconds: float = 0.0  # CPU time; 0 where the image was decoded for an earlier prompt
     render_seconds: float = 0.0  # CPU time without decoding
 
@@ -69,7 +87,7 @@ class EngineSpec:
     before). Requests with other outputs are allowed.
     """
 
-    engine: str  # "vllm" | "transformers" | "openai" | "package.module:Class"
+    engine: str  # "vllm" | "transformers" | "openai" | "dual_encoder" | "package.module:Class"
     model: str
     revision: str | None = None
     dtype: str = "auto"
@@ -155,5 +173,6 @@ __all__ = [
     "Renderer",
     "RendererSpec",
     "Request",
+    "Scored",
     "check_prompt",
 ]

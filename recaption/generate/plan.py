@@ -5,7 +5,7 @@ from __future__ import annotations
 import graphlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,22 @@ def prompts_beside(path: Path | None) -> Path | None:
     return path.parent.parent / "prompts" if path else None
 
 
+def fitting_tasks(generate: Sequence[GenerationConfig]) -> list[ConfigError]:
+    """What is wrong with the tasks of generations: settings, and what they read. Generations may be missing."""
+    made: dict[str, Task] = {}
+    found = []
+    for configured in generate:
+        try:
+            made[configured.id] = registry.load(configured.task, configured.settings)
+        except ConfigError as error:
+            found.append(ConfigError(f"generate {configured.id}: {error}"))
+    for configured in generate:
+        if configured.id in made and made.keys() >= set(configured.over):
+            over = [(other, made[other]) for other in configured.over]
+            found += _unreadable(configured, made[configured.id], over)
+    return found
+
+
 def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
     """The prompt of a generation, if the source has its columns. None for engine `column`, and for a generation with
     neither prompt nor column, which `config.validate` reports.
@@ -144,7 +160,10 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
     if configured.column is not None and configured.column not in columns:
         has = ", ".join(sorted(columns)) or "none"
         raise ConfigError(f"generate {configured.id}: the source has no column {configured.column!r}; it has {has}")
-    task = registry.load(configured.task, configured.settings)
+    try:
+        task = registry.load(configured.task, configured.settings)
+    except ConfigError as error:
+        raise ConfigError(f"generate {configured.id}: {error}") from error
     name = configured.prompt or task.prompt
     if configured.column is not None or name is None:
         return None
@@ -173,8 +192,10 @@ def _question(
     over: tuple[Question, ...],
 ) -> Question:
     config, dedupe = pipeline.models[configured.model], pipeline.dedupe == "shard"
-    task = _fitting_task(configured, over)
     prompt = fitting_prompt(configured, folder, columns)
+    task = registry.load(configured.task, configured.settings)
+    for error in _unreadable(configured, task, [(other.id, other.task) for other in over]):
+        raise error
     if resolved is None or (prompt is None and configured.column is not None):
         generation = Generation(
             id=configured.id,
@@ -243,26 +264,19 @@ def _question(
     )
 
 
-def _fitting_task(configured: GenerationConfig, over: tuple[Question, ...]) -> Task:
-    """The task of a generation. Raises ConfigError if its settings are invalid, or if it cannot read its `over`."""
-    where = f"generate {configured.id}"
-    try:
-        task = registry.load(configured.task, configured.settings)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from error
-    reads = " or ".join(sorted(task.reads))
+def _unreadable(configured: GenerationConfig, task: Task, over: Sequence[tuple[str, Task]]) -> Iterator[ConfigError]:
+    """Why a task cannot read the generations in its `over`, if it cannot."""
+    where, reads = f"generate {configured.id}: task {configured.task}", " or ".join(sorted(task.reads))
     if over and not task.reads:
-        raise ConfigError(f"{where}: task {configured.task} reads no other generations; remove `over`")
-    if task.reads and not over:
-        raise ConfigError(f"{where}: task {configured.task} needs `over`, a generation that makes {reads}")
-    for other in over:
-        gives = {CAPTIONS} if other.task.makes_captions else set(other.task.tables)
-        if not gives & task.reads:
-            made = ", ".join(sorted(gives)) or "nothing"
-            raise ConfigError(
-                f"{where}: task {configured.task} reads {reads}, but {other.id} makes {made}; name another in `over`"
-            )
-    return task
+        yield ConfigError(f"{where} reads no other generations; remove `over`")
+    elif task.reads and not over:
+        yield ConfigError(f"{where} needs `over`, a generation that makes {reads}")
+    else:
+        for id, other in over:
+            gives = {CAPTIONS} if other.makes_captions else set(other.tables)
+            if not gives & task.reads:
+                made = ", ".join(sorted(gives)) or "nothing"
+                yield ConfigError(f"{where} reads {reads}, but {id} makes {made}; name another in `over`")
 
 
 def _task_identity(configured: GenerationConfig, task: Task) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from recaption.engine.base import Completion, Request
 from recaption.engine.column import read_column
 from recaption.engine.completion import finish_reason
 from recaption.errors import ImageError, InvalidAnswer, RequestError, RequestTimeout
+from recaption.guard import Failed, attempt
 from recaption.tasks.base import WHOLE_IMAGE, Parsed
 from recaption.tasks.cleaning import clean
 from recaption.tasks.logprobs import stored_logprobs
@@ -64,7 +65,7 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
             await asyncio.sleep(0)
             continue
         completion = replace(completion, finish_reason=finish_reason(completion.finish_reason))
-        parsed = question.task.parse(request.unit, completion)
+        parsed = _parsed(request, completion)
         attempts.append(_attempt(current, parsed.finish, completion.output_tokens, parsed.detail))
         reason = parsed.reason
         if parsed.finish in question.retry.on or parsed.finish in _ALWAYS_RETRIED:
@@ -75,6 +76,13 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
     last = attempts[-1]
     detail = last.detail or f"the answer was of kind {last.finish_reason!r} in each of {len(attempts)} attempts"
     return reject(request, reason or _REASONS[last.finish_reason], detail, attempts)
+
+
+def _parsed(request: UnitRequest, completion: Completion) -> Parsed:
+    """What the task makes of a completion. A task that fails on it finds it invalid."""
+    task = request.question.task
+    parsed = attempt(lambda: task.parse(request.unit, completion))
+    return Parsed(finish="invalid", detail=f"the task failed: {parsed.error}") if isinstance(parsed, Failed) else parsed
 
 
 def answer_from_column(request: UnitRequest) -> Answer | Reject:
@@ -93,7 +101,7 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
     task = request.question.task
     if clean(completion.text).text:
         # Captions that exist are not checked for refusals.
-        parsed = Parsed(finish="stop") if task.makes_captions else task.parse(request.unit, completion)
+        parsed = Parsed(finish="stop") if task.makes_captions else _parsed(request, completion)
         if parsed.finish in ("stop", "length"):
             return _answer(request, completion, parsed, ())
         return reject(request, parsed.reason or _REASONS[parsed.finish], parsed.detail or "")
@@ -120,7 +128,7 @@ def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
     sampling = replace(sampling, seed=_seed(request, sampling.seed, 0))
     output = request.question.output
     if "image" not in request.question.task.needs:
-        return Request(prompt=request.prompt, sampling=sampling, output=output)
+        return Request(prompt=request.prompt, sampling=sampling, output=output, statement=request.unit.statement)
     return Request(
         image=data,
         sha256=image.sha256,
@@ -129,6 +137,7 @@ def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
         orientation=image.orientation,
         crop=request.unit.crop,
         output=output,
+        statement=request.unit.statement,
     )
 
 

@@ -5,17 +5,18 @@ A question with `over` reads the answers of other questions. Its units are known
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from recaption.config import Annotate
+from recaption.guard import Failed, attempt
 from recaption.io.store import Store
 from recaption.output.answers import Finished, read_finished, stored_item
-from recaption.tasks.base import NO_INPUTS, Inputs, UnitAnswer, Upstream
+from recaption.tasks.base import Inputs, Rows, UnitAnswer, Upstream
 from recaption.tasks.question import Identity, Question, UnitRequest, requests
-from recaption.types import Answer, Caption, Image, Reject
+from recaption.types import Answer, Image, Reject
 
 if TYPE_CHECKING:
     from recaption.annotate import Annotator
@@ -33,7 +34,7 @@ class QuestionState:
     question: Question
     status: Literal["waiting", "skipped", "units"]
     items: tuple[tuple[UnitRequest, Answer | Reject | None], ...] = ()
-    inputs: Inputs = NO_INPUTS
+    inputs: Inputs = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -90,8 +91,9 @@ class ShardAnswers:
                 read_finished(known, self._store, question, self._shard, self._retry_reasons, self._epoch)
 
     def add(self, question: Question, items: Iterable[Answer | Reject]) -> None:
-        """Items that have been stored just now."""
-        self.stored(question).add(question, items)
+        """Items that have been stored just now. No effect if the answers of this question are not needed."""
+        if (found := self._stored.get(question.folder)) is not None:
+            found.add(question, items)
 
     def of(self, image: Image) -> ImageAnswers:
         return ImageAnswers(self, image)
@@ -103,7 +105,7 @@ class ImageAnswers:
     def __init__(self, answers: ShardAnswers, image: Image) -> None:
         self._answers, self._image = answers, image
         self._states: dict[str, QuestionState] = {}
-        self._captions: dict[str, tuple[Caption, ...]] = {}
+        self._upstreams: dict[str, Upstream] = {}
 
     def state(self, question: Question) -> QuestionState:
         found = self._states.get(question.folder)
@@ -123,25 +125,34 @@ class ImageAnswers:
         return QuestionState(question=question, status="units", items=items, inputs=inputs)
 
     def _upstream(self, state: QuestionState, settings: Annotate | None) -> Upstream:
-        question, answers = state.question, state.answers
-        captions: tuple[Caption, ...] = ()
-        if question.task.makes_captions and settings is not None:
-            made = self._captions.get(question.folder)
-            if made is None:
-                rows = question.task.rows(question.generation, self._image, state.inputs, answers)
-                made = self._captions[question.folder] = annotator(settings).annotate([rows.captions])[0]
-            captions = made
-        return Upstream(generation=question.generation, answers=answers, captions=captions, inputs=state.inputs)
+        question = state.question
+        found = self._upstreams.get(question.folder)
+        if found is None:
+            made = attempt(question.task.rows, question.generation, self._image, state.inputs, state.answers)
+            rows = Rows() if isinstance(made, Failed) else made  # the build reports the failure
+            captions = rows.captions
+            if captions:
+                assert settings is not None
+                captions = annotator(settings).annotate([captions])[0]
+            found = self._upstreams[question.folder] = Upstream(
+                generation=question.generation,
+                answers=state.answers,
+                captions=captions,
+                tables=rows.tables,
+                inputs=state.inputs,
+            )
+        return found
 
 
 def pending_identity(question: Question, image: Image) -> Identity:
-    """Equal for images about which a question makes equal requests, whatever the answers of `over` will be."""
+    """Equal for images with equal requests of all generations of `over`, whose answers are still missing.
+
+    Only one of such images is asked about. If the prompt uses columns in which they differ, the others are asked about
+    by the next run, when the answers of `over` are known.
+    """
     if not question.over:
-        return next(iter(requests(question, image))).identity
-    columns: Mapping[str, object] = image.columns
-    names = sorted(question.prompt.columns) if question.prompt else ()
-    values = repr([(name, columns.get(name)) for name in names])
-    return question.identity(image, repr((values, *(pending_identity(other, image) for other in question.over))))
+        return question.identity(image, ",".join(request.prompt_sha256 for request in requests(question, image)))
+    return question.identity(image, ",".join(pending_identity(other, image)[1] for other in question.over))
 
 
 def closure(questions: Sequence[Question]) -> list[Question]:

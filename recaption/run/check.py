@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
-from recaption.generate.plan import fitting_prompt, prompts_beside, reachable
+from recaption.generate.plan import fitting_prompt, fitting_tasks, prompts_beside, reachable
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
@@ -62,6 +62,7 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
             columns = _tried(found, source.columns)
         _tried(found, excluded, parts.source)
     found += prompt_faults(parts.generate, folder, columns)
+    found += [error for error in fitting_tasks(parts.generate) if str(error) not in map(str, found)]
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:
@@ -86,6 +87,7 @@ def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list
     source = _tried(found, opened_source, pipeline.source, store)
     columns = _tried(found, source.columns) if source is not None else None
     found += prompt_faults(pipeline.generate, prompts_beside(path), columns)
+    found += [error for error in fitting_tasks(pipeline.generate) if str(error) not in map(str, found)]
     for model in dict.fromkeys(generation.model for generation in pipeline.generate):
         _tried(found, reachable, pipeline.models[model])
     return found

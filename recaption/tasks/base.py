@@ -8,16 +8,28 @@ All methods of a task are pure: the same arguments always give the same result, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
+import orjson
 import pyarrow as pa
 
 from recaption import schema
 from recaption.section import Section
 from recaption.tasks.output import TEXT, Output
-from recaption.types import Answer, Box, Caption, Completion, FinishReason, Generation, Image, Modality, Reason
+from recaption.types import (
+    Answer,
+    Box,
+    Caption,
+    Completion,
+    FinishReason,
+    Generation,
+    Image,
+    Modality,
+    Reason,
+    SubCaption,
+)
 
 CAPTIONS: Final = "captions"
 """What a task with `makes_captions` gives to the generations that read it. Else it is the names of its tables."""
@@ -35,12 +47,14 @@ class Unit:
     """What one request is about. `id` is unique among the units of a generation and an image.
 
     `variables` fill in the prompt beside the columns of the source, which they hide. With a `crop`, the model is shown
-    only this part of the upright image.
+    only this part of the upright image. `statement` is the text that a task with `Output.likelihood` has scored: see
+    `engine.base.Request`.
     """
 
     id: str = ""  # "" the image · "long/0#3" a sub-caption: <generation>/<n>#<idx> · "boxes#2" a region
     variables: Mapping[str, Any] = field(default_factory=dict)  # JSON values
     crop: Box | None = None
+    statement: str = ""
 
 
 WHOLE_IMAGE: Final = Unit()
@@ -74,12 +88,14 @@ class Upstream:
     """What one generation of `over` has for an image.
 
     `captions` are those that its task makes, split and tagged by the settings of the pipeline; sub-captions are
-    compared with the others of this generation only (`dup_of`). `inputs` are its own inputs.
+    compared with the others of this generation only (`dup_of`). `tables` are the rows that its task makes. `inputs`
+    are its own inputs.
     """
 
     generation: Generation
     answers: tuple[UnitAnswer, ...]
     captions: tuple[Caption, ...] = ()
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     inputs: Mapping[str, Upstream] = field(default_factory=dict)
 
 
@@ -188,3 +204,21 @@ class Task:
 def sub_id(key: str, unit: Unit) -> str:
     """The sub_id of a unit that is about a sub-caption."""
     return f"{key}/{unit.id}"
+
+
+def unit_id(key: str, sub: SubCaption) -> str:
+    """The id of the unit that is about a sub-caption: the inverse of `sub_id`."""
+    return sub.sub_id.removeprefix(f"{key}/")
+
+
+def sub_captions(inputs: Inputs) -> Iterator[tuple[Caption, SubCaption]]:
+    """All sub-captions of `inputs` with their captions, in order."""
+    for upstream in inputs.values():
+        for caption in upstream.captions:
+            for sub in caption.sub_captions:
+                yield caption, sub
+
+
+def value_in(answer: Answer) -> Any:
+    """What `Task.parse` found: `Parsed.value`."""
+    return None if answer.value is None else orjson.loads(answer.value)

@@ -10,6 +10,7 @@ import orjson
 
 from recaption.config import Annotate, Retry
 from recaption.errors import RequestError
+from recaption.guard import Failed, attempt
 from recaption.prompt import Prompt
 from recaption.tasks.base import NO_INPUTS, WHOLE_IMAGE, Inputs, Task, Unit
 from recaption.tasks.caption import CaptionTask
@@ -71,8 +72,8 @@ class UnitRequest:
     """One request of a question about a unit of an image, before its first attempt. See `requests`.
 
     `prompt_sha256` is stored with the answer. It is the hash of the filled-in prompt and, where they are set, of the
-    image's orientation, the crop and the form of the answer. Without a prompt, it is the hash of the columns that
-    determine the answer or the error.
+    image's orientation, the crop, the form of the answer and the statement. Without a prompt, it is the hash of the
+    columns that determine the answer or the error.
     """
 
     question: Question
@@ -99,9 +100,13 @@ def requests(question: Question, image: Image, inputs: Inputs = NO_INPUTS) -> li
     """The requests of a question about an image, one for each unit. Requests with equal identities share one answer.
 
     `inputs` has what the generations of `question.over` have for the image. Prompts are filled in here only. Never
-    raises: `UnitRequest.error` has the reason if a prompt cannot be filled in.
+    raises: `UnitRequest.error` has the reason if a prompt cannot be filled in, or if the task fails on the image.
     """
-    return [_request(question, image, unit) for unit in question.task.units(image, inputs)]
+    units = attempt(lambda: tuple(question.task.units(image, inputs)))
+    if isinstance(units, Failed):
+        error = f"task {question.generation.task} finds no units: {units.error}"
+        return [UnitRequest(question=question, image=image, prompt=None, prompt_sha256=sha256(error), error=error)]
+    return [_request(question, image, unit) for unit in units]
 
 
 def requests_about(question: Question, images: Iterable[Image]) -> Iterator[UnitRequest]:
@@ -147,4 +152,6 @@ def _prompt_sha256(image: Image, prompt: str, unit: Unit = WHOLE_IMAGE, output: 
         parts.append(f"choices {orjson.dumps(output.choices).decode()}")
     if output is not None and output.json_schema is not None:
         parts.append(f"json_schema {hashlib.sha256(output.json_schema).hexdigest()}")
+    if output is not None and output.likelihood:
+        parts.append(f"likelihood {unit.statement}")
     return sha256("\0".join(parts))

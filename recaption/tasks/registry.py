@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
 
 from recaption.errors import ConfigError
-from recaption.section import explain
+from recaption.section import Section, explain
 from recaption.tasks.base import TableSpec, Task
 
 CAPTION: Final = "caption"
 TASKS: Final[Mapping[str, str]] = {
     CAPTION: "recaption.tasks.caption:CaptionTask",
+    "verify": "recaption.tasks.verify:VerifyTask",
+    "score": "recaption.tasks.score:ScoreTask",
+    "repair": "recaption.tasks.repair:RepairTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 
@@ -26,7 +29,7 @@ def load(name: str, settings: Mapping[str, Any]) -> Task:
     try:
         return made(made.settings.model_validate(dict(settings)))
     except ValidationError as error:
-        problems = "; ".join(explain(error.errors(), lambda loc: made.settings))
+        problems = "; ".join(explain(error.errors(), partial(_section, made.settings)))
         raise ConfigError(f"task {name}: {problems}") from error
     except ValueError as error:
         raise ConfigError(f"task {name}: {error}") from error
@@ -42,14 +45,9 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-def check_name(name: str) -> str:
-    """The name. Raises ValueError if no task can have it; imports nothing."""
-    if name not in TASKS and not re.fullmatch(r"[\w.]+:\w+", name):
-        raise ValueError(f"unknown task {name!r}; allowed: {', '.join(TASKS)} and package.module:Class")
-    return name
-
-
 def _class(name: str) -> type[Task]:
+    if name not in TASKS and not is_own(name):
+        raise ConfigError(f"unknown task {name!r}; allowed: {', '.join(TASKS)} and package.module:Class")
     module, _, attribute = TASKS.get(name, name).partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
@@ -58,3 +56,14 @@ def _class(name: str) -> type[Task]:
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ConfigError(f"task {name!r} is no subclass of recaption.tasks.base.Task")
     return found
+
+
+def _section(settings: type[Section], loc: tuple[Any, ...]) -> type[Section] | None:
+    """The section at a location below the settings of a task. None: there is none."""
+    for name in loc:
+        field = settings.model_fields.get(str(name))
+        inner = None if field is None else field.annotation
+        if not (isinstance(inner, type) and issubclass(inner, Section)):
+            return None
+        settings = inner
+    return settings

