@@ -208,6 +208,16 @@ _SUB_TAIL = [
     _f("dup_of", _STR, "sub_id of an earlier sub-caption of the image that is almost equal", null=True),
     _f("lang", _STR, "language, BCP 47", null=True),
     _f("weight", pa.float64(), "weight in [0, 1], used by the policy weighted"),
+    *(
+        _f(
+            f"lp_{name}",
+            pa.float64(),
+            f"{what} of the log-probabilities that the model gave to the tokens of its content words; null: not known",
+            null=True,
+            since="1.3",
+        )
+        for name, what in (("mean", "mean"), ("min", "minimum"), ("std", "standard deviation"))
+    ),
 ]
 
 

@@ -368,6 +368,9 @@ class SubCaption:
     dup_of: str | None = None
     lang: str | None = None
     weight: float = 1.0
+    lp_mean: float | None = None  # of the log-probabilities of its content words' tokens; None: not known
+    lp_min: float | None = None
+    lp_std: float | None = None
     n_tokens: Mapping[str, int] = field(default_factory=dict)  # tokenizer name -> count, with start and end tokens
     tags: tuple[Tag, ...] = ()
 

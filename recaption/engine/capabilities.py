@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from recaption.engine.base import EngineSpec
+from recaption.engine.grammar import unsupported
 from recaption.errors import ConfigError
 from recaption.models import SCENE
 from recaption.tasks.output import Form, Output
@@ -100,6 +101,21 @@ def check_capable(spec: EngineSpec) -> None:
                 f"engine {spec.engine} does not return {' or '.join(_NAMES[part] for part in lacking)}; "
                 f"engines that do: {able}"
             )
+        if output.json_schema is not None and spec.engine == "vllm":
+            _check_schema(spec, output.json_schema)
+
+
+def _check_schema(spec: EngineSpec, schema: bytes) -> None:
+    """Raises ConfigError for a schema that vLLM's grammars do not hold an answer to.
+
+    A user who sets another backend (`structured_outputs_config`) knows what it supports.
+    """
+    fault = None if "structured_outputs_config" in dict(spec.engine_args) else unsupported(schema)
+    if fault is not None:
+        raise ConfigError(
+            f"output.json_schema: engine vllm cannot hold an answer to {fault}. Change the schema, or use engine "
+            "transformers, which tries again after an answer that does not fit"
+        )
 
 
 def check_accepts(spec: EngineSpec) -> frozenset[Modality]:

@@ -127,3 +127,14 @@ def test_a_dual_encoder_and_a_model_that_writes_are_told_apart(tmp_path: Path) -
         check_capable(EngineSpec(engine="dual_encoder", model=writer, outputs=(SCORES,)))
     for model in (clip, own):
         check_capable(EngineSpec(engine="dual_encoder", model=model, needs=BOTH, outputs=(SCORES,)))
+
+
+def test_a_schema_that_no_grammar_holds_to_is_refused_by_its_keyword() -> None:
+    schema = b'{"type":"array","items":{"type":"integer"},"uniqueItems":true}'
+    outputs = (Output(json_schema=schema),)
+    with pytest.raises(ConfigError, match=r"engine vllm cannot hold an answer to #/uniqueItems: keyword uniqueItems"):
+        check_capable(EngineSpec(engine="vllm", model="m", outputs=outputs))
+    for engine in ("transformers", "openai"):
+        check_capable(EngineSpec(engine=engine, model="m", outputs=outputs))
+    own = (("structured_outputs_config", {"backend": "guidance"}),)
+    check_capable(EngineSpec(engine="vllm", model="m", outputs=outputs, engine_args=own))
