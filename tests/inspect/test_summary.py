@@ -47,7 +47,9 @@ def test_numbers(dataset: Path) -> None:
 
 
 def test_generations_without_captions_have_sums_too(verified: Path) -> None:
-    *_, check = summarise(str(verified)).generations
+    summary = summarise(str(verified))
+    *_, check = summary.generations
+    assert [(name, rows) for name, rows, _ in summary.tables] == [("verifications", check.asked)]
     asked = check.asked
     assert check.sum == (
         f"check: asked {asked} = answered {asked} + rejected 0; 2 images skipped; 4 units without an answer"
