@@ -14,10 +14,12 @@ import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
+from verified import VERIFICATIONS
 
 from recaption import schema, types
 from recaption.errors import DatasetError
 from recaption.resources import shipped
+from recaption.tasks import registry
 from schemas import json_schemas, render, tables
 
 SCHEMAS = shipped("schemas")
@@ -106,6 +108,24 @@ def test_the_dataclasses_have_the_fields_of_the_nested_record() -> None:
     compare(types.Caption, captions)
     compare(types.SubCaption, without(subs, "n_tokens_clip", "tag_lemmas"), apart={"n_tokens"})
     compare(types.Tag, tags)
+
+
+def test_types_of_columns_are_read_from_their_names() -> None:
+    for kind in (*ARROW.values(), pa.list_(pa.string()), pa.list_(pa.list_(pa.float32()))):
+        assert schema.arrow_type(str(kind)).equals(kind)
+    for name in ("timestamp[us]", "list<item: struct<a: int32>>", "dictionary<values=string>", "", "list<item: >"):
+        with pytest.raises(ValueError, match="is not allowed; allowed: string, bool"):
+            schema.arrow_type(name)
+
+
+def test_tables_of_shipped_tasks_have_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {name for name in registry.shipped_tables()} <= set(names())
+    monkeypatch.setattr(registry, "shipped_tables", lambda: {"verifications": VERIFICATIONS})
+    monkeypatch.setattr("schemas.shipped_tables", registry.shipped_tables)
+    made = json_schemas()["verifications"]
+    assert made["required"][:3] == ["key", "generation", "sub_id"] and made["title"].startswith("builds/<build>/verif")
+    row = {"key": "a", "generation": "check", "sub_id": "a/long/0#0", "model": "m", "prompt": "p", "p_true": 0.5}
+    Draft202012Validator(made).validate(row | {"coverage": None, "likelihood": None})
 
 
 def test_flat_tables_and_the_nested_record_have_equal_columns() -> None:

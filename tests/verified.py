@@ -15,26 +15,12 @@ from writing import write_manifest
 from recaption import schema
 from recaption.io.store import LocalStore
 from recaption.tasks.base import TableSpec
+from recaption.tasks.verify import VERIFICATIONS
 from recaption.types import Generation, Sampling
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
 from recaption.write.tables import write_table
 
 Row = dict[str, Any]
-VERIFICATIONS = TableSpec(
-    name="verifications",
-    parent="sub_caption",
-    description="one row per sub-caption and question whether it is true",
-    columns=pa.schema(
-        [
-            schema.column("sub_id", pa.string(), "sub-caption that was verified"),
-            schema.column("model", pa.string(), "model that verified it"),
-            schema.column("prompt", pa.string(), "prompt of the question"),
-            schema.column("p_true", pa.float64(), "probability that it is true"),
-            schema.column("coverage", pa.float64(), "probability of yes and no together", null=True),
-            schema.column("likelihood", pa.float64(), "lowest probability of a token", null=True),
-        ]
-    ),
-)
 CHECK = Generation(
     id="check",
     model="judge",

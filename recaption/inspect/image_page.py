@@ -36,11 +36,12 @@ _IMAGE = (
     "FROM images WHERE key = ? LIMIT 1"
 )
 _ANSWERS = (
-    "SELECT generation, finish_reason, len(attempts), prompt_tokens, output_tokens, fingerprint, text "
-    "FROM answers WHERE key = ? ORDER BY generation, fingerprint"
+    "SELECT concat_ws(' ', generation, unit), finish_reason, len(attempts), prompt_tokens, output_tokens, fingerprint, "
+    "text FROM answers WHERE key = ? ORDER BY generation, fingerprint, unit"
 )
 _REJECTS = (
-    "SELECT coalesce(generation, 'image'), stage, reason, detail, attempts FROM rejects WHERE key = ? ORDER BY ALL"
+    "SELECT concat_ws(' ', coalesce(generation, 'image'), unit), stage, reason, detail, attempts FROM rejects "
+    "WHERE key = ? ORDER BY ALL"
 )
 
 _P_TRUE = "SELECT sub_id, avg(p_true) FROM verifications WHERE key = ? GROUP BY sub_id"

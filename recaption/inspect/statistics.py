@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 
 _USABLE = "status IN ('ok', 'partial')"
+_ANSWERED = (  # images: of a task that asks several times about an image, those with an answer
+    "SELECT generation, CASE WHEN count(unit) = 0 THEN count(*) ELSE count(DISTINCT key) END "
+    "FROM answers GROUP BY generation ORDER BY generation"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> 
     """The progress of a run without a build."""
     return RunProgress(
         listed=listed(output),
-        answers=tuple(fetch(connection, "SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation")),
+        answers=tuple(fetch(connection, _ANSWERED)),
         rejects=tuple(
             fetch(connection, "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason")
         ),

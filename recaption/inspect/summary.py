@@ -62,6 +62,7 @@ class Summary:
     rejects: tuple[tuple[str, int], ...]  # rejected and excluded images by reason, most frequent first
     top_tags: tuple[tuple[str, int], ...]  # objects: (lemma, mentions), most frequent first, up to three
     captions_of: tuple[tuple[str, int], ...] = ()  # (generation, captions), raw ones first
+    tables: tuple[tuple[str, int, str], ...] = ()  # of tasks: name, rows, description
 
     @property
     def counts(self) -> str:
@@ -142,6 +143,7 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
             ),
             rejects=_ranked(manifest["rejects"]),
             top_tags=(),
+            tables=tuple((t["name"], _rows(manifest, t["name"]), t["description"]) for t in manifest.get("tables", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"the manifest is broken: {type(error).__name__}: {error}") from error
@@ -213,6 +215,10 @@ def _lines(s: Summary, this_run: tuple[int, float] | None) -> list[tuple[str, st
 def listed(counts: Sequence[tuple[str, int]]) -> str:
     """`truncated 3 · undecodable 1`, safe to print."""
     return " · ".join(f"{printable(name)} {n:,}" for name, n in counts)
+
+
+def _rows(manifest: dict[str, Any], table: str) -> int:
+    return sum(file["rows"] for shard in manifest["shards"] for file in shard["files"] if file["table"] == table)
 
 
 def _ranked(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:

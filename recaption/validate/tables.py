@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -71,8 +71,8 @@ def check_order(shard: Shard) -> Iterator[Problem]:
 def check_statuses(shard: Shard) -> Iterator[Problem]:
     """Compare the status of each image with its captions, and the counts in its row."""
     generations = {generation["id"] for generation in shard.manifest["generations"]}
-    # Generations with `over` have answers for some images only: without them, an image can be ok or partial.
-    optional = {generation["id"] for generation in shard.manifest["generations"] if "over" in generation}
+    # Tasks other than caption may have answers for some images only: without them, an image can be ok or partial.
+    optional = {g["id"] for g in shard.manifest["generations"] if "task" in g or "over" in g}
     tasks = {generation["id"] for generation in shard.manifest.get("tasks", ())}
     required = set(shard.manifest["require"]) - tasks
     have: dict[str, set[str]] = defaultdict(set)
@@ -178,9 +178,19 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
             yield problem(
                 "count", where, f"answered {recorded['answered']}, but the table has {answered[name]} captions"
             )
-        if recorded["rejects"] != dict(by_generation[name]) or recorded["rejected"] != by_generation[name].total():
+        if not _agree(recorded, by_generation[name], units="task" in generation):
             what = f"rejected {recorded['rejected']} {recorded['rejects']}, counted {dict(by_generation[name])}"
             yield problem("count", where, what)
+
+
+def _agree(recorded: Mapping[str, Any], counted: Counter[str], *, units: bool) -> bool:
+    """Whether the rejects of a generation are those of the table. Equal units of an image share a row there."""
+    reasons = recorded["rejects"]
+    if recorded["rejected"] != sum(reasons.values()):
+        return False
+    if units:
+        return reasons.keys() == counted.keys() and all(n <= reasons[reason] for reason, n in counted.items())
+    return bool(reasons == dict(counted))
 
 
 def _distinct_texts(shard: Shard) -> dict[str, set[str]]:

@@ -68,6 +68,32 @@ def test_a_value_that_is_no_probability_changes_nothing() -> None:
     ) == [1.0, 1.0]
 
 
+@pytest.mark.parametrize(
+    ("original", "repetition", "weights", "is_repetition"),
+    [(0.02, 0.98, [0.08, 0.8], False), (0.98, 0.98, [0.8, 0.0], True), (0.02, 0.02, [0.08, 0.0], True)],
+)
+def test_a_supported_repetition_of_an_unsupported_sentence_takes_its_place(
+    original: float, repetition: float, weights: list[float], is_repetition: bool
+) -> None:
+    first = record(0.8, 0.0)
+    (caption,) = first.captions
+    one, other = caption.sub_captions
+    other = replace(other, dup_of=one.sub_id)
+    first = replace(first, captions=(replace(caption, sub_captions=(one, other)),))
+    made = weighed([first], table((one.sub_id, original), (other.sub_id, repetition)), Weights())
+    assert weights_of(made) == weights
+    assert (made[0].captions[0].sub_captions[1].dup_of is not None) == is_repetition
+
+
+def test_a_repetition_that_is_not_verified_stays_one() -> None:
+    first = record(0.8, 0.0)
+    (caption,) = first.captions
+    one, other = caption.sub_captions
+    first = replace(first, captions=(replace(caption, sub_captions=(one, replace(other, dup_of=one.sub_id))),))
+    (made,) = weighed([first], table((one.sub_id, 0.0)), Weights())
+    assert weights_of([made]) == [0.08, 0.0] and made.captions[0].sub_captions[1].dup_of == one.sub_id
+
+
 def test_a_factor_of_0_excludes_clearly_unsupported_texts() -> None:
     (made,) = weighed([record(1.0, 1.0)], table(("a/long/0#1", 0.05)), Weights(unsupported=0.0))
     assert weights_of([made]) == [1.0, 0.0]

@@ -20,6 +20,7 @@ from recaption.tasks.base import (
     NO_INPUTS,
     WHOLE_IMAGE,
     NoSettings,
+    TableSpec,
     Task,
     Unit,
     UnitAnswer,
@@ -132,3 +133,32 @@ def test_sub_captions_are_in_the_order_of_the_inputs() -> None:
 @pytest.mark.parametrize("value", [None, 0.5, "red", {"p_true": 1.0}, []])
 def test_the_value_of_an_answer_is_what_was_parsed(value: Any) -> None:
     assert value_in(answer(value)) == value
+
+
+SUB_ID = schema.column("sub_id", pa.string(), "the sub-caption")
+
+
+def table(*columns: pa.Field, **changes: Any) -> TableSpec:
+    given: dict[str, Any] = {"name": "checks", "parent": "sub_caption", "description": "checks"}
+    return TableSpec(**given | changes, columns=pa.schema([SUB_ID, *columns]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: table(name="Checks"), "the table name 'Checks' is not allowed; allowed: 1 to 32 lower-case letters"),
+        (lambda: table(name="captions"), "the table name 'captions' is not allowed"),
+        (lambda: table(name="../x"), "is not allowed"),
+        (lambda: table(SUB_ID), "repeat, or are key or generation"),
+        (lambda: table(schema.column("key", pa.string(), "")), "repeat, or are key or generation"),
+        (lambda: table(parent="caption"), "its parent is caption, so it needs a column caption_id"),
+        (lambda: table(schema.column("at", pa.timestamp("us"), "")), "column at: type timestamp.us. is not allowed"),
+    ],
+)
+def test_a_table_that_a_build_cannot_have_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_column_of_the_parent() -> None:
+    assert table().parent_column == "sub_id" and table(parent="image").parent_column is None

@@ -1,4 +1,4 @@
--- The sub-captions that are least supported by verifications: those with the lowest p_true.
+-- The sub-captions that verifications support least: those with the lowest p_true.
 -- p_true: the mean, if there are several verifications of a sub-caption. judges: the models that verified it.
 -- $limit = 20: rows
 -- needs: verifications, which a generation with task: verify makes

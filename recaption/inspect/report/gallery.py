@@ -80,11 +80,13 @@ def request_of(row: dict[str, Any]) -> ImageRequest:
 
 def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
     """`count` images with an answer, for a run without a build. Their texts have no sub-captions yet."""
-    found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
+    query = "SELECT key, min(sha256) FROM answers WHERE unit IS NULL GROUP BY key ORDER BY md5(key) LIMIT ?"
+    found = fetch(connection, query, [count])
     keys = [key for key, _ in found]
     answers: dict[str, list[dict[str, Any]]] = defaultdict(list)
     if keys:
-        query = f"SELECT * FROM answers WHERE key IN {placeholders(keys)} ORDER BY length(text) DESC, generation"
+        where = f"unit IS NULL AND key IN {placeholders(keys)}"  # answers about parts of an image are no captions
+        query = f"SELECT * FROM answers WHERE {where} ORDER BY length(text) DESC, generation"
         for row in fetch_dicts(connection, query, keys):
             answers[row["key"]].append(row)
     wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
