@@ -270,6 +270,17 @@ class Weights(Section):
     repeated: Share = Field(
         0.8, description="All of its content words occur in earlier sub-captions; if only some do, in proportion"
     )
+    unsupported: Share = Field(
+        0.1, description="A verification of it is clearly negative; the factor rises to 1 for a clearly positive one"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_in_the_file(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `unsupported` where it has its default: builds from before 1.3 keep their names."""
+        dumped: dict[str, Any] = dump(self)
+        if self.unsupported == type(self).model_fields["unsupported"].default:
+            dumped.pop("unsupported", None)
+        return dumped
 
 
 class Annotate(Section):

@@ -5,6 +5,7 @@ Every Parquet file carries `recaption.schema_version` and `recaption.table` in i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -13,7 +14,11 @@ from recaption.errors import DatasetError
 from recaption.types import SCHEMA_VERSION
 
 FLAT = ("images", "captions", "sub_captions", "tags", "rejects")
-"""The flat tables that every build has, one folder each. A pipeline can add custom tables."""
+"""The flat tables that every build has, one folder each. Tasks add tables, and a pipeline can add custom ones."""
+RESERVED = frozenset((*FLAT, "data", "tar_index", "tokens", "objects", "records", "shards", "answers", "runs", "index"))
+RESERVED |= {"metrics"}
+"""Names that no other table can have: those of folders and views."""
+TABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 VERSION_KEY = b"recaption.schema_version"
 TABLE_KEY = b"recaption.table"
 
@@ -231,6 +236,24 @@ def task_table(name: str, columns: pa.Schema) -> pa.Schema:
     """The table of a task (`tasks.base.TableSpec`): `key`, `generation`, then `columns`."""
     head = [_f("key", _STR, "key of the image"), _f("generation", _STR, "generation that made the row")]
     return _table(name, [*head, *columns])
+
+
+_SCALARS = {
+    str(kind): kind
+    for kind in (_STR, _BOOL, pa.int8(), pa.int16(), _I32, _I64, pa.float32(), pa.float64(), pa.binary())
+}
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The type of a column of a task's table from its name, as `str` of an Arrow type gives it.
+
+    Allowed are strings, bytes, booleans, signed integers, float, double, and lists of these. Raises ValueError if not.
+    """
+    if match := re.fullmatch(r"list<(?:item|element): (.*)>", name):
+        return pa.list_(arrow_type(match[1]))
+    if name not in _SCALARS:
+        raise ValueError(f"type {name} is not allowed; allowed: {', '.join(_SCALARS)}, and lists of them")
+    return _SCALARS[name]
 
 
 def _token_fields(tokenizers: Sequence[str]) -> list[pa.Field]:

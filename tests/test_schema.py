@@ -54,6 +54,7 @@ def arrow_of(hint: Any) -> tuple[set[pa.DataType], bool]:
     if get_origin(hint) is Literal:
         return {pa.string()}, False
     plain = {str: {pa.string()}, int: {pa.int32(), pa.int64()}, float: {pa.float64()}, bool: {pa.bool_()}}
+    plain[bytes] = {pa.binary()}
     return plain[hint], False
 
 

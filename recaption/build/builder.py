@@ -12,6 +12,7 @@ from recaption.annotate import Annotator
 from recaption.build import rekeyed
 from recaption.build.pool import Pool
 from recaption.build.repack import Survey, cut, identity, pack, survey
+from recaption.build.results import specs_of
 from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
 from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
@@ -181,6 +182,7 @@ class Builder:
             format=self._spec.format,
             image_mode=pipeline.output.images,
             generations=[question.generation for question in self._plan.questions],
+            tables=list(specs_of(self._plan.questions).values()),
             require=pipeline.require,
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),

@@ -15,6 +15,7 @@ import pyarrow as pa
 from recaption.annotate import Annotator
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
 from recaption.build.results import Result, is_whole, result_of, task_tables
+from recaption.build.support import VERIFICATIONS, weighed
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
@@ -164,6 +165,8 @@ def write_assembled(
     records = [
         replace(record, captions=captions) for record, captions in zip(assembled.records, annotated.images, strict=True)
     ]
+    custom_tables = {**annotated.tables, **task_tables(spec.questions, assembled.rows)}
+    records = weighed(records, custom_tables.get(VERIFICATIONS), pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
     content = ShardContent(
@@ -173,7 +176,7 @@ def write_assembled(
         rejects=assembled.rejects,
         asked=assembled.asked,
         inputs=inputs,
-        custom_tables={**annotated.tables, **task_tables(spec.questions, assembled.rows)},
+        custom_tables=custom_tables,
         failures=(*annotated.failures, *assembled.failures),
     )
     shape = ShardFormat(

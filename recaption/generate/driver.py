@@ -56,7 +56,7 @@ class ModelPass:
         """With `answer` False, `run` raises UserError if any answer is missing."""
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
         self._transport: Transport = transport or RayTransport()
-        self._breaker, self._events, self._totals = breaker, PassEvents(model.name, emit), Totals(model)
+        self._breaker, self._events, self._totals = breaker, PassEvents(model.title, emit), Totals(model)
         self.scheduler = Scheduler()
         self._engines = self.scheduler.engines
         self.fleet = Fleet(model, job, self._transport, self._engines)
@@ -126,7 +126,7 @@ class ModelPass:
         started = sum(engine.phase != "starting" for engine in engines)
         until = self._transport.now() if self._ended is None else self._ended
         return PassProgress(
-            model=self._model.name,
+            model=self._model.title,
             phase=self._phase,
             all_listed=self._all_listed,
             images=self._totals.rows,

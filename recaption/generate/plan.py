@@ -22,7 +22,7 @@ from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
 from recaption.tasks import registry
 from recaption.tasks.base import CAPTIONS, Task
-from recaption.tasks.question import DEFAULT_RETRY, Question
+from recaption.tasks.question import DEFAULT_RETRY, Question, closure
 from recaption.types import Generation, Sampling
 
 
@@ -38,6 +38,12 @@ class ModelPlan:
     engine: EngineSpec | None  # None: engine `column`
     commit: str | None
     questions: tuple[Question, ...]
+    number: int = 1  # of the passes of this model
+
+    @property
+    def title(self) -> str:
+        """The name in progress, logs and metrics: that of the model, with a number from its second pass on."""
+        return self.name if self.number == 1 else f"{self.name} (pass {self.number})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +58,24 @@ class Plan:
         """In the order of the pipeline."""
         by_id = {q.id: q for model in self.models for q in model.questions}
         return tuple(by_id[generation.id] for generation in self.pipeline.generate)
+
+    def lines(self) -> list[str]:
+        """The passes as text, if there are generations that read others: engine, and requests per image."""
+        if not any(question.over for question in self.questions):
+            return []
+        lines = []
+        for number, model in enumerate(self.models, 1):
+            asked = [f"{q.id} ({_requests_text(q)})" for q in model.questions]
+            engine = f"{model.config.engine}: " if model.config.engine != "column" else "column of the source: "
+            lines.append(f"pass {number} of {len(self.models)}, {model.name}, {engine}{', '.join(asked)}")
+        return lines
+
+
+def _requests_text(question: Question) -> str:
+    reads = (
+        f"{question.generation.task} over {', '.join(other.id for other in question.over)}, " if question.over else ""
+    )
+    return f"{reads}{'several requests' if question.per_unit else '1 request'} per image"
 
 
 def fingerprint(parts: dict[str, Any]) -> str:
@@ -81,7 +105,7 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
         above = tuple(questions[other] for other in configured.over)
         model = resolved[configured.model]
         questions[configured.id] = _question(pipeline, configured, model, folder, columns, above)
-    passes = []
+    passes: list[ModelPlan] = []
     for name, of_pass in _passes(list(resolved), [questions[g.id] for g in pipeline.generate]):
         config, model = pipeline.models[name], resolved[name]
         engine = _engine_spec(pipeline, config, model, of_pass) if model else None
@@ -89,6 +113,7 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
             check_capable(engine)
         passes.append(
             ModelPlan(
+                number=1 + sum(earlier.name == name for earlier in passes),
                 name=name,
                 config=config,
                 engine=engine,
@@ -258,6 +283,7 @@ def _question(
         dedupe=dedupe,
         task=task,
         over=over,
+        twins=tuple(q for q in closure(over) if q.generation.fingerprint == generation.fingerprint),
         logprobs=configured.logprobs,
         # Units need neither token counts nor custom tables.
         annotate=pipeline.annotate.model_copy(update={"tables": (), "tokenizers": ()}) if over else None,

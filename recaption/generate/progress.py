@@ -54,9 +54,14 @@ class GenerationProgress(Snapshot):
         return self.answers + self.rejected
 
     @property
+    def fresh_images(self) -> int:
+        """Images of which this run has answered or rejected everything."""
+        return self.fresh if self.finished is None else self.finished
+
+    @property
     def done(self) -> int:
         """Images."""
-        return self.resumed + self.duplicates + (self.fresh if self.finished is None else self.finished)
+        return self.resumed + self.duplicates + self.fresh_images
 
     @property
     def share(self) -> float:
@@ -117,7 +122,7 @@ class PassProgress(Snapshot):
     def seconds_left(self) -> float | None:
         """At this run's rate, for the shards listed so far; None while the rate is unknown."""
         missing = sum(g.total - g.done for g in self.generations.values())
-        fresh = sum(g.fresh if g.finished is None else g.finished for g in self.generations.values())
+        fresh = sum(g.fresh_images for g in self.generations.values())
         if missing <= 0 and self.all_listed:
             return 0.0
         return missing * self.seconds / fresh if fresh and self.seconds > 1 else None

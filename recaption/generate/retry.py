@@ -128,7 +128,7 @@ def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
     sampling = replace(sampling, seed=_seed(request, sampling.seed, 0))
     output = request.question.output
     if "image" not in request.question.task.needs:
-        return Request(prompt=request.prompt, sampling=sampling, output=output)
+        return Request(prompt=request.prompt, sampling=sampling, output=output, statement=request.unit.statement)
     return Request(
         image=data,
         sha256=image.sha256,
@@ -137,6 +137,7 @@ def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
         orientation=image.orientation,
         crop=request.unit.crop,
         output=output,
+        statement=request.unit.statement,
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSummary:
-    """The images of one generation, by result. docs/figures.md defines the figures."""
+    """The images of one generation by result; units, if its task makes no captions. Figures: docs/figures.md."""
 
     generation: str
     asked: int
@@ -30,10 +30,16 @@ class GenerationSummary:
     rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
     cleaned: int = 0  # captions of which something was removed
     cleaned_by: tuple[tuple[str, int], ...] = ()  # by rule, most frequent first
+    skipped: int = 0  # images without an answer that the generation reads
+    unanswered: int = 0  # units of the build without an answer
 
     @property
     def sum(self) -> str:
-        return f"{self.generation}: asked {self.asked:,} = answered {self.answered:,} + rejected {self.rejected:,}"
+        not_asked = {"images skipped": self.skipped, "units without an answer": self.unanswered}
+        more = "".join(f"; {n:,} {what}" for what, n in not_asked.items() if n)
+        return (
+            f"{self.generation}: asked {self.asked:,} = answered {self.answered:,} + rejected {self.rejected:,}{more}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +135,10 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
                     rejects=_ranked(g["rejects"]),
                     cleaned=g.get("cleaned", 0),  # not before 1.3
                     cleaned_by=_ranked(g.get("cleaned_by", {})),
+                    skipped=g.get("skipped", 0),
+                    unanswered=g.get("unanswered", 0),
                 )
-                for g in manifest["generations"]
+                for g in [*manifest["generations"], *manifest.get("tasks", ())]
             ),
             rejects=_ranked(manifest["rejects"]),
             top_tags=(),

@@ -74,9 +74,7 @@ def _bodies(output: OutputPaths) -> dict[str, str]:
         "answers": answers,
         "rejects": _build_table(output, "rejects", schema.REJECTS) if output.build else _run_rejects(output, answers),
     }
-    return bodies | {
-        name: _build_table(output, name, schema.custom_table(name, pa.schema([]))) for name in output.custom_tables()
-    }
+    return bodies | {name: _build_table(output, name, pa.schema([])) for name in output.custom_tables()}
 
 
 def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[str, str]:

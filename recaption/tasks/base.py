@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal
 import orjson
 import pyarrow as pa
 
+from recaption import schema
 from recaption.section import Section
 from recaption.tasks.output import TEXT, Output
 from recaption.types import (
@@ -34,6 +35,11 @@ CAPTIONS: Final = "captions"
 """What a task with `makes_captions` gives to the generations that read it. Else it is the names of its tables."""
 
 Parent = Literal["image", "caption", "sub_caption"]
+PARENT_COLUMNS: Final[Mapping[Parent, str | None]] = {
+    "image": None,
+    "caption": "caption_id",
+    "sub_caption": "sub_id",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +116,31 @@ class TableSpec:
     columns: pa.Schema
     parent: Parent
     description: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a name or columns that a build cannot have."""
+        if not schema.TABLE_NAME.fullmatch(self.name) or self.name in schema.RESERVED:
+            raise ValueError(
+                f"the table name {self.name!r} is not allowed; allowed: 1 to 32 lower-case letters, digits and _, "
+                f"starting with a letter, except {', '.join(sorted(schema.RESERVED))}"
+            )
+        names = self.columns.names
+        if len(set(names)) < len(names) or {"key", "generation"} & set(names):
+            raise ValueError(f"table {self.name}: its columns {names} repeat, or are key or generation. Rename them")
+        if self.parent_column is not None and self.parent_column not in names:
+            raise ValueError(
+                f"table {self.name}: its parent is {self.parent}, so it needs a column {self.parent_column}"
+            )
+        for column in self.columns:
+            try:
+                schema.arrow_type(str(column.type))
+            except ValueError as error:
+                raise ValueError(f"table {self.name}, column {column.name}: {error}") from error
+
+    @property
+    def parent_column(self) -> str | None:
+        """The column with the id of what a row is about; None if it is about the image."""
+        return PARENT_COLUMNS[self.parent]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from recaption.errors import ConfigError
 from recaption.section import Section, explain
-from recaption.tasks.base import Task
+from recaption.tasks.base import TableSpec, Task
 
 CAPTION: Final = "caption"
 TASKS: Final[Mapping[str, str]] = {
@@ -35,6 +35,11 @@ def load(name: str, settings: Mapping[str, Any]) -> Task:
         raise ConfigError(f"task {name}: {error}") from error
 
 
+def shipped_tables() -> dict[str, TableSpec]:
+    """The tables of the shipped tasks by name. Imports all of these tasks."""
+    return {table.name: table for name in TASKS for table in _class(name).tables.values()}
+
+
 def is_own(name: str) -> bool:
     """Whether a name is that of a user's class, which runs code from outside recaption."""
     return ":" in name
@@ -46,8 +51,8 @@ def _class(name: str) -> type[Task]:
     module, _, attribute = TASKS.get(name, name).partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
-        raise ConfigError(f"task {name!r} cannot be imported: {error}") from error
+    except Exception as error:  # a user's module may raise anything
+        raise ConfigError(f"task {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Task)):
         raise ConfigError(f"task {name!r} is no subclass of recaption.tasks.base.Task")
     return found

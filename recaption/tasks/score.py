@@ -54,7 +54,7 @@ class ScoreTask(Task):
     """One request for each text. The value has the engine's numbers (`scores`), and `is_cut`.
 
     The texts are those of the tables: a sub-caption with its opener, an object as its lemma. The table has F-CLIPScore
-    (Oh and Hwang 2025, arXiv:2502.20034): the mean of the logits of a sentence and its nouns, here its objects.
+    (arXiv:2502.20034): the mean of the logits of a sentence and its nouns, here its objects.
     """
 
     settings = ScoreSettings

@@ -33,7 +33,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("name", registry.TASKS)
 def test_a_shipped_task_fits_its_prompt_and_its_tables(name: str) -> None:
     task = registry.load(name, {})
-    assert not registry.is_own(name) and registry.check_name(name) == name
+    assert not registry.is_own(name)
     if task.prompt is not None:
         shipped = prompt.load(task.prompt)
         assert shipped.columns and shipped.columns <= task.variables
@@ -64,18 +64,22 @@ def test_the_task_caption_has_no_settings() -> None:
         registry.load("caption", {"over": "long"})
 
 
+@pytest.mark.parametrize("name", ["", "Verify", "verify ", "my.module"])
+def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        registry.load(name, {})
+    known = "caption, verify, score, repair"
+    assert str(error.value) == f"unknown task {name!r}; allowed: {known} and package.module:Class"
+
+
 @pytest.mark.parametrize(
-    "name", ["", "Verify", "verify ", "my.module", "my.module:", ":Class", "a b:Class", "m:C:D", "m:a.b"]
+    "name", ["my.module:", ":Class", "a b:Class", "json:C:D", "json:decoder.JSONDecoder", "..json:Class"]
 )
-def test_a_name_that_no_task_can_have_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"allowed: caption, verify, score, repair and package.module:Class"):
-        registry.check_name(name)
-
-
-@pytest.mark.parametrize("name", ["my_tasks:Colours", "package.module:Class"])
-def test_a_class_of_a_user_is_not_imported_to_check_its_name(name: str) -> None:
-    assert registry.check_name(name) == name
+def test_a_name_of_a_class_that_is_none_is_refused(name: str) -> None:
     assert registry.is_own(name)
+    with pytest.raises(ConfigError) as error:
+        registry.load(name, {})
+    assert str(error.value).startswith(f"task {name!r} cannot be imported: ")
 
 
 def test_a_class_of_a_user_gets_its_settings(own: Any) -> None:
@@ -98,11 +102,16 @@ def test_a_class_of_a_user_gets_its_settings(own: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("own_missing:Task", None, "cannot be imported: No module named 'own_missing'"),
-        ("own_empty:Many", "", "cannot be imported: module 'own_empty' has no attribute 'Many'"),
-        ("own_broken:Many", "def (:", "cannot be imported: invalid syntax"),
-        ("own_raises:Many", "raise ValueError('no licence')", "cannot be imported: no licence"),
-        ("own_import:Many", "import own_nowhere", "cannot be imported: No module named 'own_nowhere'"),
+        ("own_missing:Task", None, "cannot be imported: ModuleNotFoundError: No module named 'own_missing'"),
+        ("own_empty:Many", "", "cannot be imported: AttributeError: module 'own_empty' has no attribute 'Many'"),
+        ("own_broken:Many", "def (:", "cannot be imported: SyntaxError: invalid syntax"),
+        ("own_raises:Many", "raise ValueError('no licence')", "cannot be imported: ValueError: no licence"),
+        (
+            "own_import:Many",
+            "import own_nowhere",
+            "cannot be imported: ModuleNotFoundError: No module named 'own_nowhere'",
+        ),
+        ("own_name:Many", "class Many(Task): pass", "cannot be imported: NameError: name 'Task' is not defined"),
         ("own_value:Many", "Many = 3", "is no subclass of recaption.tasks.base.Task"),
         ("own_class:Many", "class Many: pass", "is no subclass of recaption.tasks.base.Task"),
         ("own_function:Many", "def Many(): pass", "is no subclass of recaption.tasks.base.Task"),

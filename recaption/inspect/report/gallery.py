@@ -20,7 +20,7 @@ from recaption.inspect.report.sample import (
     cut,
 )
 from recaption.inspect.report.statistics import FLAGS
-from recaption.inspect.sql import fetch, fetch_dicts, placeholders
+from recaption.inspect.sql import fetch, fetch_dicts, has_view, placeholders
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,9 +46,7 @@ def of_build(
     if not chosen:
         return ()
     keys = list(chosen)
-    images = {
-        row["key"]: row for row in fetch_dicts(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])
-    }
+    images = images_of(connection, keys)
     answers = _answers(connection, [(key, images[key]["sha256"]) for key in keys], fingerprints)
     captions = _captions(connection, keys, answers, {key: row["sha256"] for key, row in images.items()})
     lost: dict[str, list[Lost]] = defaultdict(list)
@@ -56,11 +54,7 @@ def of_build(
         connection, f"SELECT {_LOST} FROM rejects WHERE key IN {placeholders(keys)} ORDER BY generation", keys
     ):
         lost[row.pop("key")].append(Lost(**row))
-    wanted = [
-        ImageRequest(key=key, shard=row["shard"], split=row["split"], sha256=row["sha256"], place=row["place"])
-        for key, row in images.items()
-    ]
-    previews = thumbnails(connection, output, form, wanted)
+    previews = thumbnails(connection, output, form, list(map(request_of, images.values())))
     return tuple(
         Sample(
             **{name: images[key][name] for name in _SHOWN},
@@ -71,6 +65,17 @@ def of_build(
         )
         for key, why in chosen.items()
     )
+
+
+def images_of(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of `images` by key, with their `images.PLACE`."""
+    rows = fetch_dicts(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])
+    return {row["key"]: row for row in rows}
+
+
+def request_of(row: dict[str, Any]) -> ImageRequest:
+    """The request for the image of a row of `images_of`."""
+    return ImageRequest(**{name: row[name] for name in ("key", "shard", "split", "sha256", "place")})
 
 
 def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Sample, ...]:
@@ -126,8 +131,12 @@ def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]
         "flagged": f"SELECT DISTINCT key FROM sub_captions WHERE generation <> 'raw' AND ({flagged})",
         "repeats": "SELECT DISTINCT key FROM sub_captions WHERE dup_of IS NOT NULL",
     }
+    shares = list(_SHARES)
+    if has_view(connection, "verifications"):
+        groups["unsupported"] = "SELECT DISTINCT key FROM verifications WHERE p_true < 0.5"
+        shares.append(("unsupported", 0.15))
     special: dict[str, str] = {}
-    for why, share in _SHARES:
+    for why, share in shares:
         most = max(1, round(count * share))
         query = f"SELECT key FROM ({groups[why]}) ORDER BY md5(key) LIMIT ?"
         found = [key for (key,) in fetch(connection, query, [most + len(special)]) if key not in special]
@@ -148,6 +157,7 @@ def _captions(
         _by(connection, "sub_captions", "caption_id", "idx", keys),
         _by(connection, "tags", "sub_id", "char_start", keys),
     )
+    p_true = _p_true(connection, keys)
     made: dict[str, list[ShownCaption]] = defaultdict(list)
     order = "generation = 'raw', n_words DESC, caption_id"
     for row in fetch_dicts(
@@ -165,7 +175,9 @@ def _captions(
                     row["text"][:LONGEST], spans, [Span(start=t["char_start"], end=t["char_end"]) for t in marked]
                 ),
                 cut_off=max(0, len(row["text"]) - LONGEST),
-                subs=tuple(_sub(n, sub, tags[sub["sub_id"]], number) for n, sub in enumerate(own, 1)),
+                subs=tuple(
+                    _sub(n, sub, tags[sub["sub_id"]], number, p_true.get(sub["sub_id"])) for n, sub in enumerate(own, 1)
+                ),
                 tags=tuple(map(_tag, marked)),
                 answer=answers.get((row["generation"], row["key"]))
                 or answers.get((row["generation"], sha256[row["key"]])),
@@ -174,13 +186,17 @@ def _captions(
     return made
 
 
-def _sub(number: int, row: dict[str, Any], tags: Iterable[dict[str, Any]], numbers: dict[str, int]) -> ShownSub:
+def _sub(
+    number: int, row: dict[str, Any], tags: Iterable[dict[str, Any]], numbers: dict[str, int], p_true: float | None
+) -> ShownSub:
     flags = [flag.removeprefix("is_") for flag in FLAGS if row[flag]]
     dup_of = row["dup_of"]
     if dup_of is not None:
         flags.append("duplicate")
         same = dup_of.rpartition("#")[0] == row["caption_id"]
         dup_of = str(numbers[dup_of]) if same and dup_of in numbers else dup_of
+    if p_true is not None and p_true < 0.5:
+        flags.append("unsupported")
     prefix = "n_tokens_"
     return ShownSub(
         number=number,
@@ -190,6 +206,7 @@ def _sub(number: int, row: dict[str, Any], tags: Iterable[dict[str, Any]], numbe
         flags=tuple(flags),
         dup_of=dup_of,
         tags=tuple(map(_tag, tags)),
+        p_true=p_true,
     )
 
 
@@ -201,6 +218,14 @@ def _tag(row: dict[str, Any]) -> ShownTag:
         count=row["count"],
         kind=row.get("kind") or "object",
     )
+
+
+def _p_true(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, float]:
+    """The mean p_true by sub_id of the verified sub-captions of these images."""
+    if not keys or not has_view(connection, "verifications"):
+        return {}
+    where = f"key IN {placeholders(keys)}"
+    return dict(fetch(connection, f"SELECT sub_id, avg(p_true) FROM verifications WHERE {where} GROUP BY sub_id", keys))
 
 
 def _answers(

@@ -22,6 +22,7 @@ from recaption.inspect.report import charts
 from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
 from recaption.inspect.report.sample import ORDER, Sample, visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
+from recaption.inspect.report.support import Support
 from recaption.inspect.summary import Summary
 
 _HERE = Path(__file__).parent
@@ -44,6 +45,7 @@ class Report:
     runs: tuple[RunRecord, ...]
     rates: tuple[Rate, ...]
     samples: tuple[Sample, ...]
+    support: Support | None = None  # None: no sub-caption is verified
 
 
 def render(report: Report) -> str:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from recaption.inspect.images import Thumbnail
 from recaption.inspect.report.statistics import FLAGS
 
-ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate")
+ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate", "unsupported")
 """Flags in the order in which they are shown."""
 
 
@@ -38,6 +38,7 @@ class ShownSub:
     flags: tuple[str, ...]
     dup_of: str | None
     tags: tuple[ShownTag, ...]
+    p_true: float | None = None  # None: not verified
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
