@@ -133,7 +133,14 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
         for table, of_table in assembled.rows.items():
             rows.setdefault(table, []).extend(of_table)
         asked = {name: asked.get(name, GenerationCounts()) + counts for name, counts in assembled.asked.items()}
-    whole = Assembled(records=tuple(records), rejects=tuple(rejects), asked=asked, rows=rows, failures=tuple(failures))
+    whole = Assembled(
+        records=tuple(records),
+        rejects=tuple(rejects),
+        asked=asked,
+        rows=rows,
+        failures=tuple(failures),
+        confident=confident,
+    )
     return write_assembled(store, spec, packing.name, whole, images, packing.inputs)
 
 
