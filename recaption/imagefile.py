@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 SOURCE_SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif")
-LOADED_SUFFIXES: Final = SOURCE_SUFFIXES[:4]  # of tars that the loader reads, in this order where a sample has several
+LOADED_SUFFIXES: Final = SOURCE_SUFFIXES[:4]  # of tars that the loader reads, in this order if a sample has several
 STORED_SUFFIXES: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}  # by format, of images that recaption writes
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"

@@ -57,8 +57,8 @@ def accept(completion: Completion, output: Output = TEXT) -> Completion:
     the invisible characters around it. If it is still longer, it is cut there and ends with `length`. A content of
     several parts (OpenAI's, Mistral's) is joined: see `text_of`. A text that is changed loses its log-probabilities.
 
-    Raises RequestError for what is not a text, and for a complete text that is not of the form of `output`: none of the
-    choices, no JSON, or JSON of another schema. JSON that was cut off keeps its finish reason `length`.
+    Raises RequestError for a value that is not a text, and for a complete text that is not of the form of `output`:
+    none of the choices, not JSON, or JSON of another schema. JSON that was cut off keeps its finish reason `length`.
     """
     raw = completion.finish_reason
     text, finish = storable(text_of(completion.text)), finish_reason(raw)
@@ -95,7 +95,7 @@ def finish_reason(word: Any) -> FinishReason:
 def text_of(content: Any) -> str:
     """The text of a chat message's content: a string, null, one part or a list of parts.
 
-    Parts with thoughts, tool calls and media are skipped. An object that is no part is an answer in JSON, which the
+    Parts with thoughts, tool calls and media are skipped. An object that is not a part is an answer in JSON, which the
     server has parsed: its text is that JSON. Raises RequestError for anything else.
     """
     return "".join(_part(part) for part in (content if isinstance(content, list) else [content]))

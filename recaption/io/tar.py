@@ -22,7 +22,7 @@ _META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 _BLOCK = 512
 _PIECE = 1 << 20  # bytes read at once
 _MAX_HEADER = 1 << 20  # bytes of a pax header or a long name
-_TRAILER = 1 << 20  # bytes looked at after the end marker; the usual padding is to 10,240
+_TRAILER = 1 << 20  # bytes read after the end marker; the usual padding is to 10,240
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 Kind = Literal["file", "hard link", "symbolic link", "sparse file", "other"]
@@ -64,7 +64,7 @@ class TarReader:
 
     def __init__(self, file: BinaryIO, path: str, *, end: int | None = None, seek: bool = False) -> None:
         """`end`: stop at this byte, for a tar without an end marker. `seek`: pass over the data, and do not read it;
-        what follows the end marker is then not looked at either."""
+        the bytes after the end marker are not read either."""
         self._file, self._path, self._end, self._seek = file, path, end, seek
         self._at = 0
         self._globals: dict[str, str] = {}
@@ -196,7 +196,7 @@ class TarReader:
         while self._at - start < _TRAILER and (piece := self._read(_PIECE)):
             if piece.count(0) != len(piece):
                 raise BrokenTarError(
-                    f"there is data after the end marker at byte {start - _BLOCK}, which no tar reader would look at "
+                    f"there is data after the end marker at byte {start - _BLOCK}, which tar readers ignore "
                     "(two archives joined with cat?)"
                 )
 

@@ -17,7 +17,7 @@ from recaption.types import DROPPED
 _SHOWN = 5
 _LIKE_A_CAPTION = re.compile(r"caption|text|alt|descri|prompt|label|title|sentence", re.IGNORECASE)
 
-MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
+MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read several times for every image
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member; larger ones are not read
 CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, if source.raw_caption has its default
 TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})
@@ -50,7 +50,7 @@ def clean(value: Any, depth: int = 0) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """A JSON document of unknown origin, cleaned; of a repeated key the last value. Raises ValueError if it is none."""
+    """A JSON document of unknown origin, cleaned; a repeated key has its last value. Raises ValueError for other data."""
     try:
         return clean(json.loads(data))
     except RecursionError as error:
@@ -58,7 +58,7 @@ def parse_json(data: bytes) -> Any:
 
 
 def repeated_keys(data: bytes) -> list[str]:
-    """Keys that some object of a JSON document has more than once, sorted. Raises ValueError when it is none."""
+    """Keys that some object of a JSON document has more than once, sorted. Raises ValueError if it is not one."""
     found: set[str] = set()
 
     def collect(pairs: list[tuple[str, Any]]) -> None:

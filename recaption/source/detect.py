@@ -72,7 +72,7 @@ def _kind_of_folder(folder: str, config: SourceConfig) -> str:
     if tables:
         return "parquet"  # its error message names the missing columns
     raise SourceError(
-        f"source.path: nothing usable in {folder!r}. Allowed: {_ALLOWED}. For tars in subfolders use {folder}/**/*.tar"
+        f"source.path: no usable files in {folder!r}. Allowed: {_ALLOWED}. For tars in subfolders use {folder}/**/*.tar"
     )
 
 

@@ -292,7 +292,7 @@ class FolderSource:
             row.reason, row.detail = "unreadable", f"the name of {shown} is not UTF-8. Rename the file"
             return row
         if name.startswith(("../", "/")) or name == "..":
-            what = "is an absolute path" if name.startswith("/") else "leads out of the folder"
+            what = "is an absolute path" if name.startswith("/") else "is outside the folder"
             row.reason, row.detail = "missing_image", f"{name} {what}. Write paths relative to the table's folder"
             return row
         try:

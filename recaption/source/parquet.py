@@ -115,7 +115,7 @@ class ParquetSource:
 
 
 def schema(path: str) -> pa.Schema | None:
-    """The file's columns; None when it is no Parquet file. Raises ShardError."""
+    """The file's columns; None if it is not a Parquet file. Raises ShardError."""
     try:
         with _open(path) as parquet:
             return parquet.schema_arrow

@@ -102,7 +102,7 @@ def read_table(path: str, folder: str = "") -> Table:
         for name in (_within(folder, name) for name in primary):
             if name in table.rows:
                 raise SourceError(
-                    f"{path}, {where}: {name} is named a second time. Give one row per image (in JSONL and Parquet a "
+                    f"{path}, {where}: {name} is named twice. Give one row per image (in JSONL and Parquet a "
                     "column may hold a list of captions)"
                 )
             table.rows[name] = columns
@@ -152,7 +152,7 @@ def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         if header is None:
             header = cells
-            _refuse_repeated([name for name in header if name], f"{path}, line {reader.line_num}", "column")
+            _refuse_repeated([name for name in header if name], f"{path}, line {reader.line_num}")
             if not _has_file_name(header):
                 other = next((name for mark, name in _SEPARATORS.items() if mark in cells[0]), "")
                 hint = f". Its columns are separated by {other}: separate them by commas" if other else ""
@@ -166,10 +166,9 @@ def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"line {reader.line_num}", dict(zip(header, cells, strict=True))
 
 
-def _refuse_repeated(names: Sequence[str], where: str, kind: str) -> None:
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
     if twice := repeated(names):
-        plural = f"{kind}s" if len(twice) > 1 else kind
-        raise SourceError(f"{where}: {plural} {', '.join(twice)} more than once. Rename or remove all but one")
+        raise SourceError(f"{where}: more than one column {', '.join(twice)}. Rename or remove all but one")
 
 
 def _next_cells(reader: Any, path: str) -> list[str] | None:
@@ -233,7 +232,7 @@ def _parquet(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             names = file.schema_arrow.names
-            _refuse_repeated(names, path, "column")
+            _refuse_repeated(names, path)
             if not _has_file_name(names):
                 raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(names)}")
             rows = file.read(use_threads=False).to_pylist()

@@ -26,7 +26,7 @@ from recaption.source.keys import KeyRule
 from recaption.source.paths import list_files
 from recaption.types import DROPPED, Image, Locator, SourceShard
 
-_MOST_BYTES = 1 << 30  # of an image; larger ones are rejected
+_MOST_BYTES = 1 << 30  # of an image; larger images are rejected
 _HEAD = 64  # samples that are read for the names of columns
 MAX_RANGE = 64 << 20  # bytes read at once; a larger image is read alone
 MAX_GAP = 1 << 20  # bytes between two images up to which the gap is read, not skipped
@@ -143,7 +143,7 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
                 source_key=cut_key or "",
                 locator=Locator(path=shard.path, size=0),
                 reason="unreadable",
-                detail=f"{broken}; samples from here on are not read",
+                detail=f"{broken}; the samples after this point are not read",
             )
             return
     if sample is not None:
