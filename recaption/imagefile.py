@@ -215,7 +215,8 @@ def without_exif(data: bytes) -> bytes:
     Pillow reads a resolution from EXIF and refuses a file in which it has an unusual type: such EXIF is kept.
     """
     exif = exif_of("JPEG", data)
-    if exif is None or _exif_fields(exif).get(_X_RESOLUTION, _PLAIN)[:2] != _PLAIN:
+    forms = {tag: (kind, count) for tag, kind, count, _ in _exif_directory(exif or b"")}
+    if exif is None or forms.get(_X_RESOLUTION, _PLAIN) != _PLAIN:
         return data
     return _without(data, list(_jpeg_exif(data)))
 
@@ -373,11 +374,6 @@ def _xmp_orientation(xmp: bytes | str) -> int | None:
     else:
         found = re.search(rb'tiff:Orientation(="|>)([0-9])', xmp)
     return int(found[2]) if found else None
-
-
-def _exif_fields(exif: bytes) -> dict[int, tuple[int, int, int]]:
-    """Tag -> type, count and place of the value, of the first directory, as far as it can be read."""
-    return {tag: (kind, count, place) for tag, kind, count, place in _exif_directory(exif)}
 
 
 def _exif_directory(exif: bytes) -> Iterator[tuple[int, int, int, int]]:

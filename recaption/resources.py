@@ -21,17 +21,13 @@ def find(kind: str, name: str, suffix: str, folder: Path | None = None) -> Path:
 
     Raises ConfigError, which lists the folders searched and the known names.
     """
-    as_path = Path(name).expanduser()
-    if as_path.is_file():
-        return as_path
-    if folder is not None and (folder / name).is_file():
-        return folder / name
-    plain = "/" not in name and not name.endswith(suffix)
     places = [place for place in (folder, shipped(kind)) if place is not None]
-    if plain:
-        for place in places:
-            if (place / f"{name}{suffix}").is_file():
-                return place / f"{name}{suffix}"
+    tried = [Path(name).expanduser(), *([folder / name] if folder else [])]
+    if "/" not in name and not name.endswith(suffix):
+        tried += [place / f"{name}{suffix}" for place in places]
+    for path in tried:
+        if path.is_file():
+            return path
     known = sorted({path.stem for place in places for path in place.glob(f"*{suffix}")})
     raise ConfigError(
         f"{kind[:-1]} {name!r} not found: there is no such file, and no {name}{suffix} in "

@@ -88,9 +88,9 @@ def read_range(path: str, start: int, end: int) -> bytes:
     """Bytes `[start, end)`; fewer where the file ends before `end`. Raises ShardError."""
     if not is_url(path):
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open(path, "rb") as file:
                 file.seek(start)
-                return _read_fully(file, end - start)
+                return file.read(max(0, end - start))
         except OSError as error:
             raise failed(path, error) from error
     return bytes(remote(path, lambda fs, inner: fs.cat_file(inner, start=start, end=end)))
@@ -106,15 +106,6 @@ def read_all(path: str) -> bytes:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise failed(path, error) from error
     return bytes(remote(path, lambda fs, inner: fs.cat_file(inner)))
-
-
-def _read_fully(file: Any, size: int) -> bytes:
-    """`size` bytes, or all up to the end: an unbuffered read may stop at 2 GiB or at a signal."""
-    pieces = []
-    while size > 0 and (piece := file.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def remote(url: str, call: Callable[[Any, str], T]) -> T:

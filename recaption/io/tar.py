@@ -8,6 +8,7 @@ Nothing is ever written, links are not followed, names are only text.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tarfile
 import zlib
@@ -91,6 +92,15 @@ class TarReader:
                     member.name,
                 )
             yield piece
+
+    def hashed(self, member: Member, limit: int) -> tuple[str, bytes | None]:
+        """The sha256 of the member's data, and the data unless they exceed `limit` bytes."""
+        digest, kept = hashlib.sha256(), []
+        for piece in self.pieces(member):
+            digest.update(piece)
+            if member.size <= limit:
+                kept.append(piece)
+        return digest.hexdigest(), b"".join(kept) if member.size <= limit else None
 
     def _read(self, size: int) -> bytes:
         try:

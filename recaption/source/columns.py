@@ -50,7 +50,7 @@ def clean(value: Any, depth: int = 0) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """A JSON document of unknown origin, cleaned; a repeated key has its last value. Raises ValueError for other data."""
+    """A cleaned JSON document of unknown origin; a repeated key has its last value. Raises ValueError for others."""
     try:
         return clean(json.loads(data))
     except RecursionError as error:

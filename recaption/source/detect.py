@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from recaption.config import Source as SourceConfig
 from recaption.errors import ShardError, SourceError
 from recaption.io import files
@@ -85,16 +83,15 @@ def _holds_images(path: str, config: SourceConfig) -> bool:
 
 
 def _kind_of_file(pattern: str, path: str) -> str:
-    for end in _ends(pattern):
-        if end.endswith(".tar"):
-            return "webdataset"
-        if end.endswith(_PARQUET):
-            return "parquet"
-        if is_image(end):
-            raise SourceError(
-                f"source.path {pattern!r} names image files. Give their folder; a table in source.captions can "
-                "select images"
-            )
+    end = pattern.lower().rstrip("}")  # {a,b}.tar, and {a.tar,b.tar}
+    if end.endswith(".tar"):
+        return "webdataset"
+    if end.endswith(_PARQUET):
+        return "parquet"
+    if is_image(end):
+        raise SourceError(
+            f"source.path {pattern!r} names image files. Give their folder; source.captions can select images of it"
+        )
     first = list_files(path, ())[0].path
     head = files.read_range(first, 0, 512)
     if head[:4] == b"PAR1":
@@ -102,7 +99,3 @@ def _kind_of_file(pattern: str, path: str) -> str:
     if head[257:262] == b"ustar":
         return "webdataset"
     raise SourceError(f"source.path {pattern!r}: {first} is neither a tar nor a Parquet file. Allowed: {_ALLOWED}")
-
-
-def _ends(pattern: str) -> Iterator[str]:
-    yield pattern.lower().rstrip("}")  # {a,b}.tar, and {a.tar,b.tar}

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, groupby
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
-from recaption.io.files import failed, is_url, open_stream, stamp
-from recaption.source.base import PART_SIZE, Row, check_caption, checked, config_stamp, images, unreadable
+from recaption.io.files import failed, is_url, open_stream
+from recaption.source.base import PART_SIZE, FileSource, Row, check_caption, checked, images, unreadable
 from recaption.source.columns import clean, shortened, unused_captions
-from recaption.source.keys import KeyRule
 from recaption.source.parquet_columns import Roles, find_roles
-from recaption.source.paths import list_files, looks_like_part, part_id
+from recaption.source.paths import looks_like_part, part_id
 from recaption.types import Image, Locator, SourceShard
 
 SUFFIXES = (".parquet", ".pq")
@@ -30,17 +30,15 @@ class _Corrupt(Exception):
     """The content of the file is corrupt, although its bytes can be read."""
 
 
-class ParquetSource:
+class ParquetSource(FileSource):
     """Parquet files by pattern, cut at row groups into shards of up to 5,000 rows. Locators are row numbers."""
 
     kind = "parquet"
-
-    def __init__(self, config: SourceConfig) -> None:
-        self.config = config
+    suffixes = SUFFIXES
 
     def shards(self) -> Iterator[SourceShard]:
         number = 0
-        for file in list_files(self.config.path, SUFFIXES):
+        for file in self.listed():
             try:
                 with _open(file.path) as parquet:
                     cuts = cut(_group_sizes(parquet))
@@ -55,40 +53,27 @@ class ParquetSource:
                 yield SourceShard(id=name, number=number, path=file.path, first=first, count=count)
                 number += 1
 
-    @property
-    def key_rule(self) -> KeyRule:
-        return self.config.keys
-
-    def files(self) -> frozenset[str]:
-        return frozenset(file.id for file in list_files(self.config.path, SUFFIXES))
+    def _first(self) -> tuple[str, pa.Schema] | None:
+        """The path and the columns of the first file that can be read."""
+        found = ((file.path, schema(file.path)) for file in self.listed())
+        return next((pair for pair in found if pair[1] is not None), None)
 
     def columns(self) -> frozenset[str]:
-        for file in list_files(self.config.path, SUFFIXES):
-            try:
-                with _open(file.path) as parquet:
-                    roles = find_roles(parquet.schema_arrow, self.config, file.path)
-            except _Corrupt:
-                continue
-            check_caption(self.config, roles.others, file.path)
-            return frozenset(roles.others)
-        raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
+        if (first := self._first()) is None:
+            raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
+        path, columns = first
+        roles = find_roles(columns, self.config, path)
+        check_caption(self.config, roles.others, path)
+        return frozenset(roles.others)
 
     def unused(self) -> list[str]:
-        for file in list_files(self.config.path, SUFFIXES):
-            try:
-                with _open(file.path) as parquet:
-                    schema = parquet.schema_arrow
-                    roles = find_roles(schema, self.config, file.path)
-            except _Corrupt:
-                continue
-            dropped = [f"{f.name} ({f.type})" for f in schema if f.name not in (roles.image, *roles.others)]
-            found = [f"columns that hold bytes: {shortened(dropped)}"] if dropped else []
-            return found + unused_captions(roles.others, self.config)
-        return []
-
-    def signature(self, shard: SourceShard) -> str | None:
-        file = stamp(shard.path)
-        return file and f"{file}-{config_stamp(self.config, shard)}"
+        if (first := self._first()) is None:
+            return []
+        path, columns = first
+        roles = find_roles(columns, self.config, path)
+        dropped = [f"{f.name} ({f.type})" for f in columns if f.name not in (roles.image, *roles.others)]
+        found = [f"columns that hold bytes: {shortened(dropped)}"] if dropped else []
+        return found + unused_captions(roles.others, self.config)
 
     def index(self, shard: SourceShard) -> list[Image]:
         """A row per row of the file; those that cannot be decoded, and failed ones, have a reason."""
@@ -267,16 +252,12 @@ def _unreadable(path: str, row: int | None, detail: str) -> Row:
 
 
 def _read(parquet: pq.ParquetFile, roles: Roles, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-    start = 0
-    waiting = list(images)[::-1]
-    for group, size in enumerate(_group_sizes(parquet)):
-        mine = []
-        while waiting and (waiting[-1].locator.row or 0) < start + size:
-            mine.append(waiting.pop())
-        if mine:
-            yield from _read_group(parquet, roles, group, start, mine)
-        start += size
-    yield from ((image, checked(image, None)) for image in reversed(waiting))  # the file has fewer rows by now
+    starts = [0, *accumulate(_group_sizes(parquet))]
+    for group, found in groupby(images, key=lambda image: bisect_right(starts, image.locator.row or 0) - 1):
+        if group < len(starts) - 1:
+            yield from _read_group(parquet, roles, group, starts[group], list(found))
+        else:  # the file has fewer rows by now
+            yield from ((image, checked(image, None)) for image in found)
 
 
 def _read_group(
