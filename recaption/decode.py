@@ -378,7 +378,7 @@ def _orientation(kind: str, image: ImageFile.ImageFile, data: bytes) -> int | No
     if kind == "PNG":  # metadata may follow the pixels, which are not read here
         return png_metadata(data).orientation
     # Pillow copies `irot` and `imir` of an AVIF into EXIF and does not apply them; for a HEIF, EXIF is set to 1.
-    exif = exif_of(kind, data) if kind == "JPEG" else image.info.get("exif")
+    exif = exif_of(data) if kind == "JPEG" else image.info.get("exif")
     return Metadata(exif=exif, xmp=image.info.get("xmp")).orientation
 
 
