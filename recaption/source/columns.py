@@ -49,27 +49,21 @@ def clean(value: Any, depth: int = 0) -> Any:
     return clean(str(value))  # Decimal, timedelta, UUID
 
 
-def parse_json(data: bytes) -> Any:
-    """A cleaned JSON document of unknown origin; a repeated key has its last value. Raises ValueError for others."""
-    try:
-        return clean(json.loads(data))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+def parse_json(data: bytes, twice: set[str] | None = None) -> Any:
+    """A cleaned JSON document of unknown origin; a repeated key has its last value. Raises ValueError for others.
 
+    Keys that an object has more than once are added to `twice`, if that is given.
+    """
 
-def repeated_keys(data: bytes) -> list[str]:
-    """Keys that some object of a JSON document has more than once, sorted. Raises ValueError if it is not one."""
-    found: set[str] = set()
-
-    def collect(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        found.update(clean(name) for name in repeated(names))
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert twice is not None
+        twice.update(map(clean, repeated([name for name, _ in pairs])))
+        return dict(pairs)
 
     try:
-        json.loads(data, object_pairs_hook=collect)
+        return clean(json.loads(data, object_pairs_hook=None if twice is None else collect))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return sorted(found)
 
 
 def repeated(names: Sequence[str]) -> list[str]:

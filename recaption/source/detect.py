@@ -7,7 +7,6 @@ from recaption.errors import ShardError, SourceError
 from recaption.io import files
 from recaption.source import parquet
 from recaption.source.folder import is_image
-from recaption.source.parquet_columns import has_image
 from recaption.source.paths import absolute_patterns, is_pattern, list_files, split_patterns
 
 _PARQUET = parquet.SUFFIXES
@@ -79,7 +78,7 @@ def _holds_images(path: str, config: SourceConfig) -> bool:
         schema = parquet.schema(path)
     except ShardError:
         return False
-    return schema is not None and has_image(schema, config)
+    return schema is not None and parquet.has_image(schema, config)
 
 
 def _kind_of_file(pattern: str, path: str) -> str:

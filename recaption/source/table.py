@@ -17,7 +17,7 @@ from typing import Any
 
 from recaption.errors import ShardError, SourceError
 from recaption.io.files import is_file, is_url, read_all
-from recaption.source.columns import clean, parse_json, repeated, repeated_keys
+from recaption.source.columns import clean, parse_json, repeated
 
 _LIMIT = threading.Lock()  # held while the limit of the csv module is changed
 _CELL = (1 << 31) - 1  # characters; the csv module's limit is a C long
@@ -195,15 +195,18 @@ def _decoded(data: bytes, path: str) -> str:
 
 def _json(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A JSON list of objects. Anything else is read as JSON lines."""
+    twice: set[str] = set()
     try:
-        rows = parse_json(data)
+        rows = parse_json(data, twice)
     except ValueError:
         rows = None
     if not isinstance(rows, list):
         yield from _jsonl(data, path)
         return
-    if twice := repeated_keys(data):
-        raise SourceError(f"{path} has objects with a repeated key: {', '.join(twice)}. Rename or remove all but one")
+    if twice:
+        raise SourceError(
+            f"{path} has objects with a repeated key: {', '.join(sorted(twice))}. Rename or remove all but one"
+        )
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise SourceError(f"{path}, item {number}: expected an object with {FILE_NAME}, got {type(row).__name__}")
@@ -214,12 +217,15 @@ def _jsonl(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
+        twice: set[str] = set()
         try:
-            row, twice = parse_json(line), repeated_keys(line)
+            row = parse_json(line, twice)
         except ValueError as error:
             raise SourceError(f"{path}, line {number} is not JSON: {error}") from error
         if twice:
-            raise SourceError(f"{path}, line {number}: repeated key {', '.join(twice)}. Rename or remove all but one")
+            raise SourceError(
+                f"{path}, line {number}: repeated key {', '.join(sorted(twice))}. Rename or remove all but one"
+            )
         if not isinstance(row, dict):
             raise SourceError(f"{path}, line {number}: expected an object with {FILE_NAME}, got {type(row).__name__}")
         yield f"line {number}", row

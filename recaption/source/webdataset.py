@@ -79,7 +79,7 @@ class WebDatasetSource(FileSource):
                         suffixes[f".{suffix}" if suffix else ""] += 1
                     elif member.kind == "file" and suffix.endswith("json") and member.size <= values.MAX_JSON:
                         with suppress(ValueError):
-                            twice.update(values.repeated_keys(b"".join(reader.pieces(member))))
+                            values.parse_json(b"".join(reader.pieces(member)), twice)
         found = [f"members of {shard.id} that are neither images nor text: {counted(suffixes)}"] if suffixes else []
         if several := sum(count > 1 for count in pictures.values()):
             found.append(
