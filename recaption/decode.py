@@ -317,8 +317,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         raise ImageError("undecodable", f"not an image of a supported format ({', '.join(FORMATS)}): {data[:16]!r}")
     opener = plugin(kind)
     try:
-        image: ImageFile.ImageFile = opener(io.BytesIO(without_exif(data) if kind == "JPEG" else data))
-        return image
+        return opener(io.BytesIO(without_exif(data) if kind == "JPEG" else data))
     except Exception as error:
         raise _explain(error, kind, data) from error
 

@@ -29,12 +29,12 @@ class Invocation:
 
 
 def unfailing_console(**options: Any) -> Console:
-    """A console on standard output that a closed terminal or pipe does not make raise."""
+    """A console on standard output whose writes never raise, even if the terminal or the pipe is closed."""
     return Console(file=cast(IO[str], Unfailing(sys.stdout)), **options)
 
 
 def print_plain(console: Console, text: str) -> None:
-    """One line as it is: no markup, no highlighting, not wrapped."""
+    """Print one line unchanged: no markup, no highlighting, no wrapping."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -33,7 +33,7 @@ class Sink(io.BufferedWriter):
 
 @contextmanager
 def outfile(store: Store, path: str) -> Iterator[Sink]:
-    """A sink whose bytes become `path` when the block ends well, and nothing at all otherwise.
+    """A sink whose bytes become the file `path` if the block succeeds. Otherwise, no file appears.
 
     Raises StoreError with advice where the disk is full or cannot be written. Closing and removing the temporary file
     after a failure never hides the error that caused it.

@@ -1,7 +1,7 @@
 """Members of a tar, from front to back, with the byte range of each one's data, and how samples are named.
 
-Headers are taken apart by the standard library's `TarInfo.frombuf`; the chain of headers is followed here instead of
-by `TarFile`, because that one seeks, recurses on hostile headers, and takes a broken header for the end of the archive.
+The standard library's `TarInfo.frombuf` parses the headers. This module follows the chain of headers itself, because
+`TarFile` seeks, recurses on hostile headers, and takes a broken header for the end of the archive.
 Formats: POSIX.1-1988 ustar, POSIX.1-2001 pax (`size`, `path`, `GNU.sparse.*`), GNU long names and sparse files.
 Nothing is ever written, links are not followed, names are only text.
 """
@@ -201,7 +201,7 @@ class TarReader:
             )
 
     def _check_trailer(self) -> None:
-        """Behind the end marker only zeros are expected; a second archive there would be lost silently."""
+        """Only zeros may follow the end marker; a second archive there would be lost silently."""
         start = self._at
         while self._at - start < _TRAILER and (piece := self._read(_PIECE)):
             if piece.count(0) != len(piece):

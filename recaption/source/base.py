@@ -201,22 +201,19 @@ def unreadable(image: Image, error: BaseException) -> ImageError:
 
 def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
     """A hash (8 hex digits) of the pipeline settings that a shard's index depends on, in addition to the files."""
+    from recaption.decode import FORMATS, supported
+
     parts: Mapping[str, Any] = config.model_dump(
         include={"raw_caption", "image", "key", "keys", "captions", "orientation"}
     )
     # Images of a format whose reader was not installed are indexed again once it is installed.
-    text = repr((INDEX_VERSION, _readable(), sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
+    readable = tuple(kind for kind in FORMATS if supported(kind))
+    text = repr((INDEX_VERSION, readable, sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _readable() -> tuple[str, ...]:
-    from recaption.decode import FORMATS, supported
-
-    return tuple(kind for kind in FORMATS if supported(kind))
-
-
 def check_caption(config: SourceConfig, names: Iterable[str], where: str) -> None:
-    """Raises SourceError when a caption column was named (not left at its default) that the source does not have."""
+    """Raises SourceError if `source.raw_caption` names a column, other than the default, that the source lacks."""
     name = config.raw_caption
     known = sorted(names)
     if name not in (None, values.CAPTION_COLUMNS[0], *known):

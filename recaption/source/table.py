@@ -55,14 +55,9 @@ def find_table(folder: str, captions: str) -> str:
 
 def first_of_each(tables: Iterable[str]) -> tuple[list[str], list[str]]:
     """Metadata files, relative to the folder: one per folder, outer folders first; and the files that are not used."""
-    ordered = sorted(tables, key=lambda path: (path.count("/"), *_in_preference(path)))
+    ordered = sorted(tables, key=lambda p: (p.count("/"), posixpath.dirname(p), METADATA.index(posixpath.basename(p))))
     taken = {posixpath.dirname(path): path for path in reversed(ordered)}
     return [path for path in ordered if path in taken.values()], [p for p in ordered if p not in taken.values()]
-
-
-def _in_preference(path: str) -> tuple[str, int]:
-    folder, name = posixpath.split(path)
-    return folder, METADATA.index(name)
 
 
 def read_tables(folder: str, tables: Sequence[str]) -> Table:

@@ -101,11 +101,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
-def is_older(manifest: Manifest) -> bool:
-    """Whether an earlier minor version, with fewer columns, wrote it."""
-    return int(manifest["schema_version"].split(".")[1]) < int(SCHEMA_VERSION.split(".")[1])
-
-
 def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Names of shards and paths of files that the format does not allow, or that are listed twice."""
     seen: set[str] = set()

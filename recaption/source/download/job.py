@@ -196,7 +196,7 @@ def _run_img2dataset(out: Path, urls: Path, settings: Settings, report: Callable
 
 
 def _watch(process: subprocess.Popen[bytes], out: Path, settings: Settings, report: Callable[[int], None]) -> None:
-    """Until the process ends, or its files stop growing: img2dataset waits forever for a worker that was killed.
+    """Wait until the process ends or its files stop growing: img2dataset waits forever for a worker that was killed.
 
     Its tables grow by 100 rows at a time, and a row takes at most `max_seconds`.
     """
@@ -213,9 +213,9 @@ def _watch(process: subprocess.Popen[bytes], out: Path, settings: Settings, repo
 
 @contextlib.contextmanager
 def _held(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-    """Lock the output folder. Yields the summary of a finished download, else None. Removes the state in the end.
+    """Lock the output folder. Yields the summary of a finished download, else None. Removes the state at the end.
 
-    Raises UserError: another process holds it, it holds other files, or another download.
+    Raises UserError: another process holds it, or it contains other files or another download.
     """
     import fcntl
 
