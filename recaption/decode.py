@@ -79,11 +79,6 @@ class ImageInfo:
     mode: str  # Pillow's name of the pixel layout
     orientation: int | None = None  # EXIF's or XMP's, 2 to 8; None: upright as it is decoded
 
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """Width and height once the orientation is applied."""
-        return upright_size(self.width, self.height, self.orientation)
-
 
 def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
     """Read the header of an image file, and compare it with the limits; see `read_header`.
