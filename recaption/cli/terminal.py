@@ -17,14 +17,11 @@ from recaption.errors import MissingExtra
 from recaption.stdio import Unfailing
 
 
-def _ignore(code: int, text: str) -> None: ...
-
-
 @dataclass
 class Invocation:
     """One call of `recaption.cli.main`; commands get it as `context.obj`."""
 
-    failed: Callable[[int, str], None] = _ignore
+    failed: Callable[[int, str], None] = lambda code, text: None
     """Called with exit code and message after an error was printed. A command with a display sets it."""
 
 

@@ -53,11 +53,12 @@ def find_table(folder: str, captions: str) -> str:
     )
 
 
-def first_of_each(tables: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Metadata files, relative to the folder: one per folder, outer folders first; and the files that are not used."""
-    ordered = sorted(tables, key=lambda p: (p.count("/"), posixpath.dirname(p), METADATA.index(posixpath.basename(p))))
-    taken = {posixpath.dirname(path): path for path in reversed(ordered)}
-    return [path for path in ordered if path in taken.values()], [p for p in ordered if p not in taken.values()]
+def first_of_each(tables: Iterable[str]) -> list[str]:
+    """Metadata files, relative to the folder: one per folder, outer folders first."""
+    taken: dict[str, str] = {}
+    for path in sorted(tables, key=lambda path: METADATA.index(posixpath.basename(path))):
+        taken.setdefault(posixpath.dirname(path), path)
+    return sorted(taken.values(), key=lambda path: (path.count("/"), posixpath.dirname(path)))
 
 
 def read_tables(folder: str, tables: Sequence[str]) -> Table:
