@@ -112,9 +112,9 @@ def estimate(
     console = Console()
     loaded, path = _loaded(pipeline, overrides)
     with needs_run_extra():
-        from recaption.progress import Display
+        from recaption.progress import display_on
         from recaption.run import estimate as pilot
-    with Display(unfailing_console(), quiet=as_json) as display:
+    with display_on(unfailing_console(), quiet=as_json) as display:
         context.obj.failed = display.failed
         found = pilot.estimate(loaded, path, display, images=images, price=price)
     if as_json:
@@ -197,10 +197,10 @@ def _displayed(
     if shown.quiet and shown.json:
         raise UserError("--quiet and --json exclude each other; give one of them")
     with needs_run_extra():
-        from recaption.progress import Display
+        from recaption.progress import display_on
         from recaption.run.monitor.prometheus import PrometheusExporter
     with ExitStack() as stack:
-        display = Display(unfailing_console(), quiet=shown.quiet, json=shown.json)
+        display = display_on(unfailing_console(), quiet=shown.quiet, json=shown.json)
         context.obj.failed = display.failed
         stack.enter_context(display)
         listeners: list[ProgressListener] = []
