@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
 from recaption import config
 from recaption.progress import Display
 from recaption.run import run
