@@ -62,7 +62,7 @@ def export_tars(
                 about = {name: getattr(record, name) for name in ("key", "sha256", "url", "width", "height")}
                 body = {name: value for name, value in about.items() if value is not None} | dict(texts(record))
                 text = primary_text(record, dataset.primary).encode()
-                yield record.key, ((stored.suffix, stored.data), ("txt", text), ("json", orjson.dumps(body)))
+                yield record.key, (stored, ("txt", text), ("json", orjson.dumps(body)))
         options.progress(len(dataset.shards), len(dataset.shards))
 
     with removed_on_failure(store):
