@@ -21,7 +21,7 @@ from recaption.inspect.images import ImageMissing, open_image, read_image
 from recaption.inspect.overview import sample_grid
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.questions import load
-from recaption.inspect.sql import fetch, fetch_dicts
+from recaption.inspect.sql import Row, fetch, fetch_rows
 from recaption.inspect.statements import storable
 from recaption.inspect.statistics import samples_of
 from recaption.inspect.terminal import grid, printable, section
@@ -75,14 +75,14 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
     if found is None:
         raise unknown_key(output.given, key)
     key = found
-    image = next(iter(fetch_dicts(connection, _IMAGE, [key])), None)
+    image = next(iter(fetch_rows(connection, _IMAGE, [key])), None)
     answers = fetch(connection, _ANSWERS, [key])
     rejects = fetch(connection, _REJECTS, [key])
     console.print(Text(printable(key), style="bold"))
     if image:
         console.print(Text(_described(image), style="dim"))
     _show_image(connection, output, key, console)
-    samples = samples_of(connection, [key]) if image and image["n_texts"] != 0 else ()
+    samples = samples_of(connection, [key]) if image and image.n_texts != 0 else ()
     for sample in samples:
         console.print()
         console.print(sample_grid(sample))
@@ -95,17 +95,17 @@ def print_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
     section(console, "rejected", _rejects(rejects))
 
 
-def _described(image: dict[str, Any]) -> str:
-    why = f" ({image['reason']})" if image["reason"] else ""
-    parts = [f"{image['status']}{why}", image["split"], f"shard {image['shard']}, row {image['row']}"]
-    if image["width"]:
-        parts.append(f"{image['width']} × {image['height']} pixels")
-    if image["n_texts"] is not None:
-        parts.append(f"{image['n_texts']} texts to draw")
-    if image["source_key"] != image["key"]:
-        parts.append(f"{image['source_key']} in the source")
-    parts += [f"sha256 {image['sha256'][:12]}…"] if image["sha256"] else []
-    parts += [image["url"]] if image["url"] else []
+def _described(image: Row) -> str:
+    why = f" ({image.reason})" if image.reason else ""
+    parts = [f"{image.status}{why}", image.split, f"shard {image.shard}, row {image.row}"]
+    if image.width:
+        parts.append(f"{image.width} × {image.height} pixels")
+    if image.n_texts is not None:
+        parts.append(f"{image.n_texts} texts to draw")
+    if image.source_key != image.key:
+        parts.append(f"{image.source_key} in the source")
+    parts += [f"sha256 {image.sha256[:12]}…"] if image.sha256 else []
+    parts += [image.url] if image.url else []
     return " · ".join(printable(part) for part in parts)
 
 

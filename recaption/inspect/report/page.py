@@ -19,9 +19,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recaption.formatting import duration
 from recaption.inspect.report import charts
+from recaption.inspect.report.gallery import ORDER
 from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
-from recaption.inspect.report.sample import ORDER, Sample, visible
+from recaption.inspect.report.sample import visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
+from recaption.inspect.sql import Row
 from recaption.inspect.summary import Summary
 
 _HERE = Path(__file__).parent
@@ -43,7 +45,7 @@ class Report:
     sources: tuple[GenerationSource, ...]
     runs: tuple[RunRecord, ...]
     rates: tuple[Rate, ...]
-    samples: tuple[Sample, ...]
+    samples: tuple[Row, ...]  # see `gallery`
 
 
 def render(report: Report) -> str:
@@ -86,7 +88,7 @@ def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _choices(samples: Sequence[Sample]) -> dict[str, list[Any]]:
+def _choices(samples: Sequence[Row]) -> dict[str, list[Any]]:
     """The choices of the gallery's filters."""
     lemmas = Counter(lemma for sample in samples for lemma in sample.lemmas)
     generations = dict.fromkeys(caption.generation for sample in samples for caption in sample.captions)

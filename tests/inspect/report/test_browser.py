@@ -16,6 +16,7 @@ from recaption.inspect.paths import find
 from recaption.inspect.report import gather
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.report.provenance import Rate
+from recaption.inspect.sql import Row
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "output"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -214,8 +215,12 @@ def poisoned(value: Any) -> Any:
     """The report with a hostile text in front of each that came from outside."""
     if isinstance(value, str):
         return HOSTILE + value
-    if isinstance(value, tuple):
-        return tuple(map(poisoned, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(poisoned, value))
+    if isinstance(value, dict):
+        return {name: poisoned(one) for name, one in value.items()}
+    if isinstance(value, Row):
+        return Row(**{name: one if name == "kind" else poisoned(one) for name, one in vars(value).items()})
     if is_dataclass(value) and not isinstance(value, type) and not (isinstance(value, Thumbnail) and value.url):
         outside = [f.name for f in fields(value) if f.name != "kind"]  # objects must stay objects
         return replace(value, **{name: poisoned(getattr(value, name)) for name in outside})
