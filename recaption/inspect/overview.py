@@ -13,16 +13,8 @@ from recaption.errors import DatasetError
 from recaption.formatting import bar
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find, find_all, names
-from recaption.inspect.statistics import (
-    RunProgress,
-    Sample,
-    SampleCaption,
-    Statistics,
-    WordCounts,
-    gather,
-    listed,
-    run_progress,
-)
+from recaption.inspect.sql import Row
+from recaption.inspect.statistics import RunProgress, Statistics, gather, listed, run_progress
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import Summary, from_manifest, read_manifest
 from recaption.inspect.terminal import grid, printable, section
@@ -138,7 +130,7 @@ def _print_progress(done: RunProgress, output: OutputPaths, console: Console) ->
     section(console, "rejects, by reason", _bars(done.rejects, "red", console))
 
 
-def _words(words: Sequence[WordCounts]) -> Table | None:
+def _words(words: Sequence[Row]) -> Table | None:
     table = grid("", "captions", "median", "middle 90 %", right=(1, 2), widest=24)
     for w in words:
         median = Text(f"{w.median:.0f}", style="bold")
@@ -177,11 +169,11 @@ def _bars(
     return grid
 
 
-def _sample(sample: Sample) -> Group:
+def _sample(sample: Row) -> Group:
     return Group(Text(printable(sample.key), style="bold"), sample_grid(sample), Text())
 
 
-def sample_grid(sample: Sample) -> Table:
+def sample_grid(sample: Row) -> Table:
     """The captions, coloured by `caption_text`, and the tags."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(justify="right", no_wrap=True, overflow="ellipsis", max_width=12, style="dim")
@@ -198,7 +190,7 @@ def sample_grid(sample: Sample) -> Table:
     return grid
 
 
-def caption_text(caption: SampleCaption) -> Text:
+def caption_text(caption: Row) -> Text:
     """The caption with numbered, coloured sub-captions and underlined tags; text outside sub-captions is dim.
 
     Offsets refer to the stored text, so it is cut first and each piece is made printable.

@@ -117,10 +117,7 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
         counts = manifest["counts"]
         summary = Summary(
             **{name: manifest[name] for name in ("name", "schema_version", "build", "format")},
-            **{
-                name: counts[name]
-                for name in ("images", "ok", "partial", "excluded", "captions", "sub_captions", "tags")
-            },
+            **{name: counts[name] for name in _COUNTS},
             rejected=counts["reject"],
             generations=tuple(
                 GenerationSummary(

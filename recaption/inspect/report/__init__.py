@@ -69,9 +69,8 @@ def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = N
 def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
     with closing(open_outputs(output)) as connection:
         if output.build is None:
-            done = run_progress(connection, output)
             summary = found = None
-            progress = (done.listed, done.answers, done.rejects)
+            progress = run_progress(connection, output)
             sources = provenance.of_pipeline(output)
             shown = gallery.of_run(connection, output, samples)
             name = output.name

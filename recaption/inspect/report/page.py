@@ -24,6 +24,7 @@ from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecor
 from recaption.inspect.report.sample import visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.sql import Row
+from recaption.inspect.statistics import RunProgress
 from recaption.inspect.summary import Summary
 
 _HERE = Path(__file__).parent
@@ -40,8 +41,7 @@ class Report:
     version: str  # of recaption
     summary: Summary | None
     statistics: Statistics | None
-    progress: tuple[int, tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] | None
-    """Images listed, answers by generation, rejects by reason."""
+    progress: RunProgress | None
     sources: tuple[GenerationSource, ...]
     runs: tuple[RunRecord, ...]
     rates: tuple[Rate, ...]

@@ -138,4 +138,4 @@ def test_a_run_without_a_build_shows_its_answers(run_only: Path) -> None:
     assert {s.captions[0].runs[0].parts[0].text for s in samples} <= set(LONG.values())
     assert {s.thumbnail.missing for s in samples} <= {f"00000{n}.tar of the source is missing" for n in (0, 1)}
     made = gather(output)
-    assert made.statistics is None and made.progress and made.progress[0] == 6
+    assert made.statistics is None and made.progress and made.progress.listed == 6
