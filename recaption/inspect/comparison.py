@@ -17,11 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import UserError
+from recaption.formatting import printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find_all, names
 from recaption.inspect.query import run_sql
 from recaption.inspect.stoppable import closing
-from recaption.inspect.terminal import grid, printable, section
+from recaption.inspect.terminal import grid, section
 
 _FOLDER = Path(__file__).parent / "compare"
 PARTS = ("images", "lengths", "flags", "rejects", "tags", "samples")

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import ImageError, UserError
+from recaption.formatting import printable
 from recaption.inspect.images import ImageMissing, open_image, read_image
 from recaption.inspect.overview import sample_grid
 from recaption.inspect.paths import OutputPaths
@@ -24,7 +25,7 @@ from recaption.inspect.questions import load
 from recaption.inspect.sql import Row, fetch, fetch_rows
 from recaption.inspect.statements import storable
 from recaption.inspect.statistics import samples_of
-from recaption.inspect.terminal import grid, printable, section
+from recaption.inspect.terminal import grid, section
 
 if TYPE_CHECKING:
     import duckdb

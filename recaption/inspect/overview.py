@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import DatasetError
-from recaption.formatting import bar
+from recaption.formatting import bar, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find, find_all, names
 from recaption.inspect.sql import Row
 from recaption.inspect.statistics import RunProgress, Statistics, gather, listed, run_progress
 from recaption.inspect.stoppable import closing
 from recaption.inspect.summary import Summary, from_manifest, read_manifest
-from recaption.inspect.terminal import grid, printable, section
+from recaption.inspect.terminal import grid, section
 from recaption.inspect.views import VIEWS
 
 _COLOURS = ("cyan", "yellow")  # of sub-captions, alternately; both are readable on dark and light backgrounds

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from recaption.errors import DatasetError, UserError
-from recaption.formatting import duration
+from recaption.formatting import duration, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
-from recaption.inspect.terminal import printable
 from recaption.output.paths import MANIFEST
 from recaption.types import SCHEMA_VERSION
 

@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from recaption.formatting import printable
 from recaption.inspect.query import COUNTED, QueryResult
-from recaption.inspect.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

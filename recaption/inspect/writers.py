@@ -30,9 +30,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from recaption.errors import DISK_ERRORS, StoreError, UserError, in_words
+from recaption.formatting import printable
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.table import shown
-from recaption.inspect.terminal import printable
 
 FORMATS = ("table", "csv", "json", "parquet")
 _SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet"}

@@ -20,7 +20,7 @@ from recaption import supervise
 from recaption.engine.base import Engine, EngineSpec
 from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
-from recaption.formatting import printable
+from recaption.formatting import printable, printable_lines
 from recaption.generate.plan import Plan
 from recaption.generate.retry import answer_with_retries, classify, first_attempt
 from recaption.io.store import open_store
@@ -221,7 +221,7 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
         if number:
             console.print()
         console.print(Text.assemble((f"{result.key} · {result.generation}", "bold"), (f"  {result.sampling}", "dim")))
-        for line in printable(result.prompt).splitlines() if console.is_terminal else ():
+        for line in printable_lines(result.prompt).splitlines() if console.is_terminal else ():
             console.print(Text(f"  {line}", style="dim"))
         if console.is_terminal:
             table = Table(expand=True)
@@ -233,7 +233,7 @@ def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
             for name, shown in (("stored", result.stored), ("now", result.now)):
                 console.print(Text(f"{name} ({printable(shown.how)}):"), soft_wrap=True)
                 if shown.text is not None:
-                    console.print(Text(f"  {printable(shown.text)}"), soft_wrap=True)
+                    console.print(Text(f"  {printable_lines(shown.text)}"), soft_wrap=True)
         style = "green" if result.equal else "yellow"
         console.print(Text(verdict(result), style=style), soft_wrap=not console.is_terminal)
 
@@ -246,7 +246,7 @@ def _marked(result: Reproduced, side: str) -> Text:
     if shown.text is None:
         return Text("–", style="dim")
     if result.stored.text is None or result.now.text is None:
-        return Text(printable(shown.text))
+        return Text(printable_lines(shown.text))
     colour = "red" if side == "removed" else "green"
     pieces = [(piece, kind) for kind, piece in changes(result.stored.text, result.now.text) if kind in ("same", side)]
-    return Text.assemble(*((printable(piece), "" if kind == "same" else colour) for piece, kind in pieces))
+    return Text.assemble(*((printable_lines(piece), "" if kind == "same" else colour) for piece, kind in pieces))

@@ -82,6 +82,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
             pairs = [(one.generation, one.fingerprint) for one in sources]
             shown = gallery.of_build(connection, output, summary.format, pairs, samples)
             name = summary.name
+        rates = provenance.read_rates(connection, output)
     return Report(
         title=title or name,
         made=datetime.now(UTC),
@@ -91,7 +92,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         progress=progress,
         sources=sources,
         runs=provenance.read_runs(output),
-        rates=provenance.read_rates(output),
+        rates=rates,
         samples=shown,
     )
 

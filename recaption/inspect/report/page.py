@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from recaption.formatting import duration
 from recaption.inspect.report import charts
 from recaption.inspect.report.gallery import ORDER
-from recaption.inspect.report.provenance import GenerationSource, Rate, RunRecord
+from recaption.inspect.report.provenance import GenerationSource, RunRecord
 from recaption.inspect.report.sample import visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
 from recaption.inspect.sql import Row
@@ -44,7 +44,7 @@ class Report:
     progress: RunProgress | None
     sources: tuple[GenerationSource, ...]
     runs: tuple[RunRecord, ...]
-    rates: tuple[Rate, ...]
+    rates: Sequence[Row]
     samples: tuple[Row, ...]  # see `gallery`
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from recaption.errors import DatasetError, StoreError, UserError
-from recaption.formatting import amount, bar, duration, listed, percent, printable
+from recaption.formatting import amount, bar, duration, listed, percent, printable, printable_lines
 from recaption.generate.progress import SILENT_SECONDS as SILENT_STORE_SECONDS
 from recaption.generate.progress import GenerationProgress, PassProgress, captions_per_second
 from recaption.io.store import Store, open_store
@@ -263,7 +263,7 @@ def watch(read: Callable[[], Status], console: Console, *, pause: Callable[[floa
 
 def lines(status: Status, now: datetime) -> list[str]:
     """The status as plain lines."""
-    found = [_title(status), printable(status.words)]
+    found = [_title(status), printable_lines(status.words)]
     for model in status.models:
         found.append(_head(model))
         found += [
@@ -282,7 +282,7 @@ def _table(status: Status, now: datetime) -> RenderableType:
 
     blocks: list[RenderableType] = [
         Text(_title(status), style="bold"),
-        Text(printable(status.words), style=_STYLES[status.state]),
+        Text(printable_lines(status.words), style=_STYLES[status.state]),
     ]
     for model in status.models:
         generations = model.generations.items()

@@ -15,7 +15,6 @@ from recaption.inspect.images import Thumbnail
 from recaption.inspect.paths import find
 from recaption.inspect.report import gather
 from recaption.inspect.report.page import Report, render
-from recaption.inspect.report.provenance import Rate
 from recaption.inspect.sql import Row
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "output"
@@ -45,7 +44,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def golden() -> Report:
-    rates = tuple(Rate(at=1.7e9 + 5 * n, captions_per_second=3.0 + n % 4) for n in range(40))
+    rates = tuple(Row(at=1.7e9 + 5 * n, captions_per_second=3.0 + n % 4) for n in range(40))
     return replace(gather(find(str(GOLDEN))), rates=rates)
 
 
