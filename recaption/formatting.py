@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import unicodedata
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _SPARKS = "▁▂▃▄▅▆▇█"
+_WORDS = re.compile(r"\s*\S+")
 # ECMA-48: CSI (ESC [ … final byte), OSC/DCS/APC/PM/SOS (… until BEL or ST), and two-character escapes; C1 forms too.
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -99,3 +101,16 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """As `printable`, line by line."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def changes(before: str, after: str) -> list[tuple[str, str]]:
+    """Word diff of `before` and `after`: pieces that are "same", "removed" or "added", in reading order."""
+    old, new = _WORDS.findall(before), _WORDS.findall(after)
+    pieces: list[tuple[str, str]] = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            pieces.append(("same", "".join(old[a:b])))
+            continue
+        pieces += [("removed", "".join(old[a:b]))] if b > a else []
+        pieces += [("added", "".join(new[c:d]))] if d > c else []
+    return pieces

@@ -116,3 +116,15 @@ def test_lines_stay_where_a_text_has_several() -> None:
 
 def test_amounts_keep_their_order_of_magnitude() -> None:
     assert [amount(n) for n in (0, 950, 12_345, 7_000_000, 2.5e9)] == ["0", "950", "12.3 k", "7.0 M", "2.5 G"]
+
+
+def test_a_diff_keeps_every_word_of_both_texts() -> None:
+    before, after = "A red cup stands  on a table.", "A dark red cup lies on a table."
+    pieces = changes(before, after)
+    assert "".join(text for kind, text in pieces if kind in ("same", "removed")) == before
+    assert "".join(text for kind, text in pieces if kind in ("same", "added")) == after
+    assert [piece for piece in pieces if piece[0] != "same"] == [
+        ("added", " dark"),
+        ("removed", " stands  on"),
+        ("added", " lies on"),
+    ]

@@ -135,7 +135,7 @@ def execute(data: Pipeline, limit: int | None = None) -> tuple[Any, dict[str, An
 
 
 def scraped(exporter: PrometheusExporter, name: str, generation: str) -> int:
-    (family,) = [family for family in exporter.families() if family.name == name]
+    (family,) = [family for family in exporter.collect() if family.name == name]
     return int(sum(s.value for s in family.samples if s.labels.get("generation") == generation))
 
 

@@ -6,7 +6,6 @@ $other. `--format json` prints the rows of all parts.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from recaption.errors import UserError
-from recaption.formatting import printable
+from recaption.formatting import changes, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find_all, names
 from recaption.inspect.query import run_sql
@@ -178,13 +177,12 @@ def _pair(row: Row, console: Console) -> Table:
 
 def _marked(one: str, other: str) -> tuple[Text, Text]:
     """Both texts; words that are missing in the other one are coloured."""
-    a, b = printable(one).split(), printable(other).split()
     left, right = Text(), Text()
-    for change, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-        same = change == "equal"
-        for text, words, style in ((left, a[a0:a1], "red"), (right, b[b0:b1], "green")):
-            if words:
-                text.append(" ".join(words) + " ", style="" if same else style)
+    for kind, words in changes(printable(one), printable(other)):
+        if kind != "added":
+            left.append(words, style="" if kind == "same" else "red")
+        if kind != "removed":
+            right.append(words, style="" if kind == "same" else "green")
     return left, right
 
 

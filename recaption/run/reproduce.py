@@ -7,8 +7,6 @@ floating-point sums depends on which requests share a batch, and a last bit can 
 from __future__ import annotations
 
 import asyncio
-import difflib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +18,7 @@ from recaption import supervise
 from recaption.engine.base import Engine, EngineSpec
 from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
-from recaption.formatting import printable, printable_lines
+from recaption.formatting import changes, printable, printable_lines
 from recaption.generate.plan import Plan
 from recaption.generate.retry import answer_with_retries, classify, first_attempt
 from recaption.io.store import open_store
@@ -36,8 +34,6 @@ from recaption.types import Answer, Image, Reject
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-_WORDS = re.compile(r"\s*\S+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,19 +193,6 @@ def verdict(result: Reproduced) -> str:
         "different. This is not an error: in an engine that batches, such as vLLM, the order of floating-point sums "
         "depends on which requests share a batch"
     )
-
-
-def changes(before: str, after: str) -> list[tuple[str, str]]:
-    """Word diff of `before` and `after`: pieces that are "same", "removed" or "added", in reading order."""
-    old, new = _WORDS.findall(before), _WORDS.findall(after)
-    pieces: list[tuple[str, str]] = []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            pieces.append(("same", "".join(old[a:b])))
-            continue
-        pieces += [("removed", "".join(old[a:b]))] if b > a else []
-        pieces += [("added", "".join(new[c:d]))] if d > c else []
-    return pieces
 
 
 def print_reproduced(results: Sequence[Reproduced], console: Console) -> None:
