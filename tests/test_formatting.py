@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recaption.formatting import (
     amount,
     bar,
+    changes,
     duration,
     histogram,
     listed,
