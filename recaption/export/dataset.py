@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from recaption import schema
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
-from recaption.output.locate import find_build
+from recaption.output.locate import find_build, read_manifest
 from recaption.tablefile import read_table
 from recaption.types import SCHEMA_VERSION, Caption, Record, SubCaption
-from recaption.write import ShardEntry, read_manifest
+from recaption.write import ShardEntry
 
 Split = Literal["train", "val", "all"]
 
