@@ -109,20 +109,17 @@ def _measures(found: Diff) -> Table:
     return table
 
 
-def _changes(found: Diff, part: str, *columns: str) -> Table | None:
+def _changes(found: Diff, part: str, *columns: str) -> Table:
     """The rows of a part: two columns of text, the numbers of both outputs, and the change."""
-    rows = found.parts[part]
     table = grid("", "", found.one, found.other, "", right=(2, 3, 4), widest=28)
-    for row in rows:
+    for row in found.parts[part]:
         one, other = row["one"], row["other"]
         texts = (*(printable(row[column]) for column in columns), _number(one), _number(other))
         table.add_row(*map(Text, texts), _change(one, other))
-    return table if rows else None
+    return table
 
 
-def _tags(rows: list[Row], style: str) -> Table | None:
-    if not rows:
-        return None
+def _tags(rows: list[Row], style: str) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
     grid.add_column(justify="right")
@@ -186,8 +183,8 @@ def _marked(one: str, other: str) -> tuple[Text, Text]:
     return left, right
 
 
-def _side_by_side(parts: list[Table | None], console: Console) -> RenderableType | None:
-    found = [part for part in parts if part is not None]
+def _side_by_side(parts: list[Table], console: Console) -> RenderableType | None:
+    found = [part for part in parts if part.row_count]
     if not found:
         return None
     return Columns(found, padding=(0, 4)) if console.width >= _WIDE else Group(*found)

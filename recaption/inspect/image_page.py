@@ -122,11 +122,9 @@ def _show_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
         console.print(Text(f"the image cannot be shown: {why}", style="dim"))
 
 
-def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
-    rows = fetch(connection, load("image").sql, {"key": key})
-    if not rows:
-        return None
+def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table:
     table = grid("", "#", "weight", "words", "flags", "", right=(1, 2, 3))
+    rows = fetch(connection, load("image").sql, {"key": key})
     for generation, _, idx, text, _, flags, n_words, _, weight, _ in rows:
         table.add_row(
             Text(printable(generation), style="dim"),
@@ -139,9 +137,7 @@ def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table | None:
     return table
 
 
-def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table | None:
-    if not rows:
-        return None
+def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table:
     table = grid("", "finish", "attempts", "prompt", "tokens", "fingerprint", "", right=(2, 3, 4))
     for generation, finish, asked, prompt, output, fingerprint, text in rows:
         shown = Text("as in the caption", style="dim") if text.strip() in stored else Text(printable(text))
@@ -151,9 +147,7 @@ def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table | None:
     return table
 
 
-def _rejects(rows: list[tuple[Any, ...]]) -> Table | None:
-    if not rows:
-        return None
+def _rejects(rows: list[tuple[Any, ...]]) -> Table:
     table = grid("", "stage", "reason", "attempts", "", right=(3,))
     for generation, stage, reason, detail, attempts in rows:
         red = Text(printable(reason), style="red")

@@ -130,12 +130,12 @@ def _print_progress(done: RunProgress, output: OutputPaths, console: Console) ->
     section(console, "rejects, by reason", _bars(done.rejects, "red", console))
 
 
-def _words(words: Sequence[Row]) -> Table | None:
+def _words(words: Sequence[Row]) -> Table:
     table = grid("", "captions", "median", "middle 90 %", right=(1, 2), widest=24)
     for w in words:
         median = Text(f"{w.median:.0f}", style="bold")
         table.add_row(Text(printable(w.generation)), f"{w.captions:,}", median, f"{w.low:.0f}–{w.high:.0f}")
-    return table if words else None
+    return table
 
 
 def _histogram(counts: Sequence[tuple[int, int]], console: Console) -> Table | None:
@@ -154,9 +154,7 @@ def _histogram(counts: Sequence[tuple[int, int]], console: Console) -> Table | N
 
 def _bars(
     counts: Sequence[tuple[str, int]], style: str, console: Console, *, out_of: int = 0, right: bool = False
-) -> Table | None:
-    if not counts:
-        return None
+) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(no_wrap=True, overflow="ellipsis", max_width=28, justify="right" if right else "left")
     grid.add_column(justify="right", no_wrap=True)

@@ -45,15 +45,7 @@ _STYLES: dict[State, str] = {
     "failed": "red",
     "done": "green",
 }
-_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
-    ("", "left"),
-    ("", "left"),
-    ("", "right"),
-    ("done", "right"),
-    ("captions/s", "right"),
-    ("retried", "right"),
-    ("tokens in/out", "right"),
-)
+_NUMBERS = ("", "done", "captions/s", "retried", "tokens in/out")  # columns, right of the name and the bar
 _LIMITS = {
     "read": "images were still being read",
     "decode": "images were still being decoded",
@@ -277,7 +269,7 @@ def lines(status: Status, now: datetime) -> list[str]:
 def _table(status: Status, now: datetime) -> RenderableType:
     from rich.console import Group
     from rich.padding import Padding
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     blocks: list[RenderableType] = [
@@ -286,9 +278,12 @@ def _table(status: Status, now: datetime) -> RenderableType:
     ]
     for model in status.models:
         generations = model.generations.items()
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-        for name, justify in _COLUMNS:
-            table.add_column(name, justify=justify, no_wrap=True)
+        columns = (
+            Column(no_wrap=True),
+            Column(no_wrap=True),
+            *(Column(n, justify="right", no_wrap=True) for n in _NUMBERS),
+        )
+        table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         for id, g in generations:
             rate = captions_per_second(g.answers, model.seconds)
             table.add_row(
