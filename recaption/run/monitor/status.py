@@ -45,7 +45,7 @@ _STYLES: dict[State, str] = {
     "failed": "red",
     "done": "green",
 }
-_NUMBERS = ("", "done", "captions/s", "retried", "tokens in/out")  # columns, right of the name and the bar
+_COLUMNS = ("", "", "", "done", "captions/s", "retried", "tokens in/out")  # name, bar, share, …
 _LIMITS = {
     "read": "images were still being read",
     "decode": "images were still being decoded",
@@ -269,7 +269,7 @@ def lines(status: Status, now: datetime) -> list[str]:
 def _table(status: Status, now: datetime) -> RenderableType:
     from rich.console import Group
     from rich.padding import Padding
-    from rich.table import Column, Table
+    from rich.table import Table
     from rich.text import Text
 
     blocks: list[RenderableType] = [
@@ -278,12 +278,9 @@ def _table(status: Status, now: datetime) -> RenderableType:
     ]
     for model in status.models:
         generations = model.generations.items()
-        columns = (
-            Column(no_wrap=True),
-            Column(no_wrap=True),
-            *(Column(n, justify="right", no_wrap=True) for n in _NUMBERS),
-        )
-        table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+        for number, name in enumerate(_COLUMNS):
+            table.add_column(name, justify="right" if number > 1 else "left", no_wrap=True)
         for id, g in generations:
             rate = captions_per_second(g.answers, model.seconds)
             table.add_row(
