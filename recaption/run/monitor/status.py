@@ -23,7 +23,7 @@ from recaption.io.store import Store, open_store
 from recaption.output import lease, paths
 from recaption.output.reports import last_run, read_json
 from recaption.progress.words import counted
-from recaption.run.monitor.report import RunReport
+from recaption.run.monitor.metrics import RunReport
 from recaption.threads import waited
 
 if TYPE_CHECKING:
