@@ -157,7 +157,7 @@ class _Groups:
         self._next = next(self._groups, None)
 
     def of(self, key: str) -> list[dict[str, Any]]:
-        """The rows of the key, which must be the next key in order, or has no rows."""
+        """The rows of the key; none if it has none. Keys have to be given in order."""
         if self._next is None or self._next[0] != key:
             return []
         rows = list(self._next[1])

@@ -91,7 +91,7 @@ def print_overview(path: str, console: Console) -> None:
         else:
             summary, statistics = from_manifest(read_manifest(output)), gather(connection)
             _print_build(summary, statistics, console)
-            # The hint is meant to be pasted into a shell, and tags are model output: letters only.
+            # The command may be pasted into a shell, and tags are a model's words, so only letters are allowed.
             tag = next((lemma for lemma, _ in statistics.top_tags if lemma.replace(" ", "").isalpha()), "dog")
     _print_next(path, tag, console, built=output.build is not None)
 

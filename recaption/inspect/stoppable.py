@@ -24,8 +24,8 @@ def stoppable(connection: duckdb.DuckDBPyConnection, call: Callable[[], T]) -> T
 
     The call is made in another thread: Python runs signal handlers in the main thread between two instructions, and
     a query there is one instruction. While it runs, SIGINT is only recorded, so that another Ctrl-C does not end the
-    loop that interrupts the query. If the query does not react and Ctrl-C is pressed again, this raises Abandoned: the
-    thread continues, and nothing may wait for it or for `connection`.
+    loop that interrupts the query. If the query does not react and Ctrl-C is pressed again, this raises Abandoned. The
+    thread then continues: do not wait for it, and do not close `connection`.
     """
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(handler):

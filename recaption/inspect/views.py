@@ -156,7 +156,7 @@ def _run_rejects(output: OutputPaths, answers: str) -> str:
 
 
 def _shards(output: OutputPaths) -> str:
-    """Parsed from the manifest's text: DuckDB's JSON reader reserves at least 32 MiB for each bound file."""
+    """From the manifest's text, because DuckDB's JSON reader reserves at least 32 MiB for each file."""
     columns = ", ".join(f"shard.counts.{name} AS {name}" for name in _COUNTS)
     select = (
         f"SELECT shard.name AS shard, {columns}, shard.splits.train AS train, shard.splits.val AS val, "

@@ -131,8 +131,8 @@ def compose(record: Record, drawn: DrawnText, first: Sequence[int]) -> list[Piec
     """A text as stored texts joined by one space. `first` is `text_offsets(record)`; a whole caption is all of its
     sub-captions.
 
-    None if the text is not made of its parts in this way and must be tokenised. The text itself is compared, so a
-    policy that changes its sentences never gets the ids of another text.
+    None for a text that is not made of its parts in this way, which must be tokenised. The text itself is compared, so
+    that a policy that changes its sentences never gets the ids of another text.
     """
     captions, text = record.captions, drawn.text
     parts: Sequence[tuple[int, int]] = drawn.parts

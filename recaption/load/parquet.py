@@ -36,7 +36,7 @@ _PLACE: Final = ("row", "key", "path", "offset", "size", "file_row")  # of the s
 
 
 class Rows:
-    """The part that both formats share: the record of a row, read with its row group."""
+    """What both formats share: a record is read with its row group."""
 
     block: int | None = _BLOCK
 
