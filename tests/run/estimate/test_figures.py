@@ -78,7 +78,7 @@ def test_a_source_without_counted_shards_has_no_total() -> None:
 
 @given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 10_000)), st.integers(0, 10**9))))
 def test_a_total_is_at_least_the_counted_images(shards: list[tuple[int | None, int]]) -> None:
-    total = total_images((n, size) for n, size in shards)
+    total = total_images(shards)
     counted = [n for n, _ in shards if n is not None]
     assert (total is None) == (not counted)
     assert total is None or (total.images >= sum(counted) and total.exact == (len(counted) == len(shards)))
