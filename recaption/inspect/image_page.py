@@ -139,9 +139,9 @@ def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table:
 
 def _answers(rows: list[tuple[Any, ...]], stored: set[str]) -> Table:
     table = grid("", "finish", "attempts", "prompt", "tokens", "fingerprint", "", right=(2, 3, 4))
-    for generation, finish, asked, prompt, output, fingerprint, text in rows:
+    for generation, finish, attempts, prompt, output, fingerprint, text in rows:
         shown = Text("as in the caption", style="dim") if text.strip() in stored else Text(printable(text))
-        times = str(max(asked or 0, 1))
+        times = str(max(attempts or 0, 1))
         names = (Text(printable(generation)), Text(printable(finish)), times, str(prompt), str(output))
         table.add_row(*names, Text(printable(fingerprint), style="dim"), shown)
     return table

@@ -110,8 +110,8 @@ def _print_build(summary: Summary, statistics: Statistics, console: Console) -> 
     console.print()
     console.print(Text(summary.counts, style="bold"))
     console.print(Text(summary.sum))
-    for asked in summary.generations:
-        console.print(Text(asked.sum))
+    for generation in summary.generations:
+        console.print(Text(generation.sum))
     section(console, "words per caption", _words(statistics.words))
     section(console, "sub-captions per image", _histogram(statistics.subs_per_image, console))
     section(console, "objects, most frequent first", _bars(statistics.top_tags, "green", console))

@@ -412,7 +412,7 @@ class CaptionLoader:
         """Stop the workers. The next iteration starts new ones."""
         running, self._running = self._running, None
         # DataLoader's iterator does the same when it is collected. After a worker's error it is in a reference cycle:
-        # the collector then closes its queues first, and waits for workers that can no longer be told to end.
+        # the collector then closes its queues first, and waits for workers that no longer receive the request to end.
         if end := getattr(running, "_shutdown_workers", None):
             end()
 
