@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import graphlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,13 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
+    ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     WithJsonSchema,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -33,12 +37,13 @@ Id = Annotated[str, Field(pattern=_ID)]
 def _known_engine(name: str) -> str:
     if not re.fullmatch(ENGINE_PATTERN, name):
         raise ValueError(
-            f"unknown engine {name!r}; allowed: vllm, transformers, openai, column and package.module:Class"
+            f"unknown engine {name!r}; allowed: vllm, transformers, openai, dual_encoder, column and "
+            "package.module:Class"
         )
     return name
 
 
-ENGINE_PATTERN = r"vllm|transformers|openai|column|[\w.]+:\w+"
+ENGINE_PATTERN = r"vllm|transformers|openai|dual_encoder|column|[\w.]+:\w+"
 EngineName = Annotated[
     str, AfterValidator(_known_engine), WithJsonSchema({"type": "string", "pattern": f"^({ENGINE_PATTERN})$"})
 ]
@@ -92,7 +97,8 @@ class Model(Section):
 
     engine: EngineName = Field(
         description="vllm, transformers, openai (any server with the OpenAI chat API, at engine_args.base_url), "
-        "column (captions that exist in a column of the source), or package.module:Class for your own engine"
+        "dual_encoder (CLIP, SigLIP and SigLIP 2: scores), column (captions that exist in a column of the source), "
+        "or package.module:Class for your own engine"
     )
     model: str | None = Field(
         None,
@@ -142,9 +148,9 @@ class Model(Section):
     def _model_is_named(self) -> Model:
         if self.engine != "column" and not self.model:
             raise ValueError(f"engine {self.engine} needs `model`: a hub id, a local folder, or scene")
-        if self.engine == "transformers" and (self.quantization or self.tensor_parallel > 1):
+        if self.engine in ("transformers", "dual_encoder") and (self.quantization or self.tensor_parallel > 1):
             raise ValueError(
-                "quantization and tensor_parallel are settings of vLLM; with transformers, use a quantised model"
+                f"quantization and tensor_parallel are settings of vLLM; with {self.engine}, use a quantised model"
             )
         return self
 
@@ -190,11 +196,26 @@ class Breaker(Section):
     )
 
 
+TASK_PATTERN = r"[a-z][a-z0-9_]{0,31}|[\w.]+:\w+"
+
+
 class GenerationConfig(Section):
-    """One configured question, sent for every image."""
+    """One configured question, sent for every image. Further keys are settings of its task."""
+
+    model_config = ConfigDict(json_schema_extra={"patternProperties": {"^x-": {}}, "additionalProperties": True})
 
     id: Id = Field(description="Name of the generation; part of caption ids and folder names")
     model: str = Field(description="One of the names in models")
+    task: str = Field(
+        "caption", pattern=f"^({TASK_PATTERN})$", description="What is made: a task's name, or package.module:Class"
+    )
+    over: Names = Field((), description="Ids of the generations whose answers it reads")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the task; usually written beside the other keys"
+    )
+    logprobs: Annotated[bool, AsYaml] = Field(
+        False, description="Store the log-probability of each token with the answers"
+    )
     prompt: str | None = Field(None, description="Name of a shipped prompt, or path of a prompt file")
     column: str | None = Field(None, description="Engine column: the source column that holds the captions")
     granularity: WholeImage | None = Field(
@@ -203,6 +224,29 @@ class GenerationConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     attempts: int = Field(3, ge=1, le=10, description="Requests for one image before it becomes a reject")
     retry: Retry = Retry()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_beside(cls, data: Any) -> Any:
+        """A task may have keys of its own: those that are not known here are its settings."""
+        if not isinstance(data, dict) or data.get("task", "caption") == "caption":
+            return data
+        own = {k: v for k, v in data.items() if k not in cls.model_fields and not str(k).startswith("x-")}
+        given = data.get("settings", {})
+        if not own or not isinstance(given, dict):
+            return data
+        return {k: v for k, v in data.items() if k not in own} | {"settings": {**given, **own}}
+
+    @model_serializer(mode="wrap")
+    def _as_in_the_file(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys of tasks where they have their defaults: builds from before 1.3 keep their names."""
+        dumped: dict[str, Any] = dump(self)
+        if self.task == "caption":
+            dumped.pop("task", None)
+        for name in ("over", "settings", "logprobs"):
+            if not getattr(self, name):
+                dumped.pop(name, None)
+        return dumped
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -226,6 +270,17 @@ class Weights(Section):
     repeated: Share = Field(
         0.8, description="All of its content words occur in earlier sub-captions; if only some do, in proportion"
     )
+    unsupported: Share = Field(
+        0.1, description="A verification of it is clearly negative; the factor rises to 1 for a clearly positive one"
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_in_the_file(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `unsupported` where it has its default: builds from before 1.3 keep their names."""
+        dumped: dict[str, Any] = dump(self)
+        if self.unsupported == type(self).model_fields["unsupported"].default:
+            dumped.pop("unsupported", None)
+        return dumped
 
 
 class Annotate(Section):
@@ -368,10 +423,12 @@ class Pipeline(Section):
 
     @property
     def require(self) -> tuple[str, ...]:
-        return self.output.require or (self.generate[0].id,)
+        first = next((g for g in self.generate if g.task == "caption"), self.generate[0])
+        return self.output.require or (first.id,)
 
     @property
     def primary(self) -> tuple[str, ...]:
+        """Generations without captions are passed over where a text is wanted."""
         return self.output.primary or (*(generation.id for generation in self.generate), "raw")
 
 
@@ -384,6 +441,19 @@ def _of_names(ids: Sequence[str], generate: Sequence[GenerationConfig], models: 
     for generation in generate:
         if generation.model not in models:
             yield f"generate {generation.id}: unknown model {generation.model!r}; models are {', '.join(models)}"
+        if unknown := [other for other in generation.over if other not in ids]:
+            yield f"generate {generation.id}: over has unknown {', '.join(unknown)}; generations are {', '.join(ids)}"
+    if circle := _circle({generation.id: generation.over for generation in generate}):
+        yield f"generate: over goes in a circle: {' reads '.join(circle)}; remove one of them"
+
+
+def _circle(over: Mapping[str, Sequence[str]]) -> list[str]:
+    """Generations each of which reads the next one, the first one repeated at the end; empty if there is no circle."""
+    try:
+        graphlib.TopologicalSorter(over).prepare()
+    except graphlib.CycleError as error:
+        return [str(name) for name in error.args[1]][::-1]
+    return []
 
 
 def _of_generations(generate: Sequence[GenerationConfig], models: Mapping[str, Model]) -> Iterator[str]:
@@ -394,7 +464,10 @@ def _of_generations(generate: Sequence[GenerationConfig], models: Mapping[str, M
         from_column = models[generation.model].engine == "column"
         if from_column and not generation.column:
             yield f"generate {generation.id}: engine column needs `column`, the source column with the captions"
-        if not from_column and (generation.column or not generation.prompt):
+        if from_column and generation.over:
+            yield f"generate {generation.id}: engine column reads no other generations; remove `over`"
+        needs_prompt = generation.task == "caption"  # the plan checks the prompts of other tasks
+        if not from_column and (generation.column or (needs_prompt and not generation.prompt)):
             yield f"generate {generation.id}: needs `prompt`; `column` is for engine column only"
 
 
@@ -512,7 +585,7 @@ def _parts(data: dict[str, Any]) -> Parts:
 
 
 _NEEDED_OF_MODEL = frozenset({"engine", "model", "engine_args"})
-_NEEDED_OF_GENERATION = frozenset({"id", "model", "prompt", "column"})
+_NEEDED_OF_GENERATION = frozenset({"id", "model", "prompt", "column", "task", "over"})
 
 
 def _names(data: dict[str, Any]) -> tuple[list[str], list[str]]:

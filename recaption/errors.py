@@ -81,6 +81,10 @@ class RequestError(RecaptionError):
     """The engine refused one request (too long, malformed) and continues to work."""
 
 
+class InvalidAnswer(RequestError):
+    """The answer is not of the form that the request asks for."""
+
+
 class RequestTimeout(RequestError):
     """The engine answers other requests, but did not answer this one in time, also when it was sent again.
 

@@ -33,7 +33,7 @@ class FrontMatter(Section):
 
     id: str = Field(pattern=r"^[a-z0-9_]+$")
     version: int = Field(ge=1)
-    granularity: WholeImage
+    granularity: WholeImage | None = None
     stop: Annotated[tuple[str, ...], OneOrMore] = ()
     notes: str | None = None
 
@@ -44,7 +44,7 @@ class Prompt:
 
     id: str
     version: int
-    granularity: WholeImage
+    granularity: WholeImage | None  # of the captions; None: its answers are no captions
     stop: tuple[str, ...]
     template: str
     sha256: str
@@ -145,7 +145,9 @@ def load(name: str, folder: Path | None = None) -> Prompt:
     data = path.read_bytes()
     match = _FRONT_MATTER.match(strictyaml.decoded(data, f"prompt {path}"))
     if match is None:
-        raise ConfigError(f"prompt {path} has no front matter: begin the file with ---, id, version, granularity, ---")
+        raise ConfigError(
+            f"prompt {path} has no front matter: begin the file with ---, id, version, granularity (of captions), ---"
+        )
     try:
         head = FrontMatter.model_validate(_front_matter(match[1], path))
         template = match[2].strip()

@@ -5,6 +5,7 @@ Every Parquet file carries `recaption.schema_version` and `recaption.table` in i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -13,7 +14,11 @@ from recaption.errors import DatasetError
 from recaption.types import SCHEMA_VERSION
 
 FLAT = ("images", "captions", "sub_captions", "tags", "rejects")
-"""The flat tables that every build has, one folder each. A pipeline can add custom tables."""
+"""The flat tables that every build has, one folder each. Tasks add tables, and a pipeline can add custom ones."""
+RESERVED = frozenset((*FLAT, "data", "tar_index", "tokens", "objects", "records", "shards", "answers", "runs", "index"))
+RESERVED |= {"metrics"}
+"""Names that no other table can have: those of folders and views."""
+TABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 VERSION_KEY = b"recaption.schema_version"
 TABLE_KEY = b"recaption.table"
 
@@ -87,6 +92,9 @@ ANSWERS = _table(
         _f("prompt_sha256", _STR, "SHA-256 of the rendered prompt"),
         _f("attempts", pa.list_(_ATTEMPT), "all attempts, the kept one last"),
         _f("engine_finish", _STR, "the engine's own finish reason; null: none, or written before 1.3", null=True),
+        _f("unit", _STR, "what the request was about; null: the whole image", null=True, since="1.3"),
+        _f("value", _STR, "what the task made of the answer, as JSON", null=True, since="1.3"),
+        _f("logprobs", pa.binary(), "log-probabilities of the tokens of text", null=True, since="1.3"),
     ],
 )
 
@@ -104,6 +112,7 @@ REJECTS = _table(
         _f("detail", _STR, "explanation of the reason"),
         _f("attempts", _I32, "number of attempts"),
         _f("prompt_sha256", _STR, "SHA-256 of the rendered prompt; null: the image itself was rejected", null=True),
+        _f("unit", _STR, "what the request was about; null: the whole image", null=True, since="1.3"),
     ],
 )
 
@@ -199,6 +208,16 @@ _SUB_TAIL = [
     _f("dup_of", _STR, "sub_id of an earlier sub-caption of the image that is almost equal", null=True),
     _f("lang", _STR, "language, BCP 47", null=True),
     _f("weight", pa.float64(), "weight in [0, 1], used by the policy weighted"),
+    *(
+        _f(
+            f"lp_{name}",
+            pa.float64(),
+            f"{what} of the log-probabilities that the model gave to the tokens of its content words; null: not known",
+            null=True,
+            since="1.3",
+        )
+        for name, what in (("mean", "mean"), ("min", "minimum"), ("std", "standard deviation"))
+    ),
 ]
 
 
@@ -206,6 +225,35 @@ def custom_table(name: str, columns: pa.Schema) -> pa.Schema:
     """A custom table (`annotate.tables`): `sub_id`, `key`, then `columns`."""
     head = [_f("sub_id", _STR, "sub-caption that the row is about"), _f("key", _STR, "key of the image")]
     return _table(name, [*head, *columns])
+
+
+def column(name: str, kind: pa.DataType, description: str, *, null: bool = False) -> pa.Field:
+    """A column of a task's table."""
+    return _f(name, kind, description, null=null)
+
+
+def task_table(name: str, columns: pa.Schema) -> pa.Schema:
+    """The table of a task (`tasks.base.TableSpec`): `key`, `generation`, then `columns`."""
+    head = [_f("key", _STR, "key of the image"), _f("generation", _STR, "generation that made the row")]
+    return _table(name, [*head, *columns])
+
+
+_SCALARS = {
+    str(kind): kind
+    for kind in (_STR, _BOOL, pa.int8(), pa.int16(), _I32, _I64, pa.float32(), pa.float64(), pa.binary())
+}
+
+
+def arrow_type(name: str) -> pa.DataType:
+    """The type of a column of a task's table from its name, as `str` of an Arrow type gives it.
+
+    Allowed are strings, bytes, booleans, signed integers, float, double, and lists of these. Raises ValueError if not.
+    """
+    if match := re.fullmatch(r"list<(?:item|element): (.*)>", name):
+        return pa.list_(arrow_type(match[1]))
+    if name not in _SCALARS:
+        raise ValueError(f"type {name} is not allowed; allowed: {', '.join(_SCALARS)}, and lists of them")
+    return _SCALARS[name]
 
 
 def _token_fields(tokenizers: Sequence[str]) -> list[pa.Field]:

@@ -16,7 +16,7 @@ INVISIBLE: Final = (
 )
 """Characters without width that the ends of an answer lose."""
 
-_LINE_ENDS = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
+LINE_ENDS: Final = re.compile("\r\n?|\u2028|\u2029|\x85|\x0b|\x0c")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -25,7 +25,7 @@ def normalise(text: str) -> str:
 
     Idempotent. The model's own string stays in `answers/`.
     """
-    text = _LINE_ENDS.sub("\n", storable(text))
+    text = LINE_ENDS.sub("\n", storable(text))
     return text.strip() if text.isascii() else unicodedata.normalize("NFC", text).strip()
 
 

@@ -10,13 +10,22 @@ All are frozen, keyword-only and slotted; none imports anything of ours. Their f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 SCHEMA_VERSION: Final = "1.3"
 """MAJOR.MINOR of everything on disk. Minor adds nullable columns or tables; readers refuse a newer major."""
 
-FinishReason = Literal["stop", "length", "repetition", "empty", "refusal", "error"]
+FinishReason = Literal[
+    "stop",
+    "length",
+    "repetition",
+    "empty",
+    "refusal",
+    "error",
+    "invalid",  # not of the form that the task asks for
+    "unclear",  # of that form, but it decides nothing
+]
 Granularity = Literal["raw", "short", "long", "region", "aspect", "fused"]
 WholeImage = Literal["short", "long"]  # granularities of a generated caption of a whole image
 Status = Literal["ok", "partial", "reject", "excluded"]
@@ -50,6 +59,8 @@ Reason = Literal[
     "repetition",
     "refusal",
     "truncated_answer",
+    "invalid_answer",  # not of the form that the task asks for
+    "unclear",  # neither of the choices is likely
     "request_error",  # the prompt cannot be filled in, or the engine refused the request or failed at it alone
     "poison",  # alone kills a fresh engine twice
     "unstorable",  # the answer or reject cannot be written
@@ -179,16 +190,58 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Logprobs:
+    """Log-probabilities (natural logarithm) of an answer, as the model gives them: before temperature, top-k and top-p.
+
+    `tokens` has one value per generated token, the end token included. Under a grammar (`Output.json_schema` on vLLM)
+    they are those among the tokens that the grammar allows. `nbytes` are the UTF-8 bytes of the text that each token
+    adds: they sum to the length of the text, and the end token has 0. Where several tokens make one character, each has
+    at least one byte of it if there are enough.
+
+    With `Output.choices`, the answer counts as one token, and `choices` has a value for each choice, in their order:
+    the log-probability that an unconstrained answer begins with the choice, over all spellings of its first token (see
+    `engine.logprobs`). Their probabilities sum to at most 1; the rest is neither.
+
+    With `Output.likelihood`, `tokens` and `nbytes` are those of the tokens that have a part of the statement, given all
+    that comes before them; `nbytes` sum to the length of the statement as the tokenizer writes it.
+    """
+
+    tokens: tuple[float, ...]
+    nbytes: tuple[int, ...]
+    choices: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Completion:
+    """The result of one request. The retry ladder decides whether the text is usable.
+
+    An engine returns its own finish reason. `engine.completion.accept` maps it to one of `types.FinishReason` and keeps
+    the engine's in `engine_finish`.
+    """
+
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0  # prompt tokens that were in the engine's prefix cache
+    engine_finish: str | None = None  # the finish reason of the engine, where `finish_reason` differs
+    logprobs: Logprobs | None = None  # only with `Output.logprobs` and `Output.likelihood`
+    scores: tuple[float, ...] | None = None  # only with `Output.scores`; the engine defines them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Generation:
-    """One question for every image: model x prompt x sampling. `fingerprint` is its identity (16 hex digits)."""
+    """One question for every image: task x model x prompt x sampling. `fingerprint` is its identity (16 hex digits)."""
 
     id: str
     model: str  # the model's name in the pipeline
-    granularity: Granularity
+    granularity: Granularity | None  # None: its task makes no captions
     fingerprint: str
     prompt: str | None = None  # prompt id; None with engine `column`
     column: str | None = None  # engine `column`: the source column that holds the captions
     sampling: Sampling | None = None
+    task: str = "caption"
+    over: tuple[str, ...] = ()  # ids of the generations whose answers it reads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +258,8 @@ class Attempt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """A model's answer for one image and one generation. `text` is the model's string, changed only to be storable."""
+    """A model's answer for one unit of an image and one generation. `text` is the model's string, changed only to be
+    storable."""
 
     key: str
     sha256: str
@@ -217,6 +271,9 @@ class Answer:
     prompt_sha256: str  # of the filled-in prompt
     attempts: tuple[Attempt, ...] = ()
     engine_finish: str | None = None  # the engine's own finish word; None: it gave none, or it was not recorded
+    unit: str | None = None  # id of the unit when it was asked, for people; None: the whole image
+    value: str | None = None  # what the task parsed, as JSON
+    logprobs: bytes | None = None  # of the tokens of `text`: see `tasks.logprobs`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +291,7 @@ class Reject:
     detail: str
     attempts: int = 0
     prompt_sha256: str | None = None  # of the filled-in prompt, when it was the question that failed, not the image
+    unit: str | None = None  # id of the unit; None: the whole image
 
     @classmethod
     def of(
@@ -246,6 +304,7 @@ class Reject:
         generation: str | None = None,
         attempts: int = 0,
         prompt_sha256: str | None = None,
+        unit: str | None = None,
     ) -> Reject:
         """The reject of an image."""
         return cls(
@@ -260,7 +319,12 @@ class Reject:
             detail=detail,
             attempts=attempts,
             prompt_sha256=prompt_sha256,
+            unit=unit,
         )
+
+    def for_image(self, image: Image) -> Reject:
+        """The same reject with the place and the keys of `image`, which has equal bytes."""
+        return replace(self, key=image.key, source_key=image.source_key, shard=image.shard, row=image.row)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -304,6 +368,9 @@ class SubCaption:
     dup_of: str | None = None
     lang: str | None = None
     weight: float = 1.0
+    lp_mean: float | None = None  # of the log-probabilities of its content words' tokens; None: not known
+    lp_min: float | None = None
+    lp_std: float | None = None
     n_tokens: Mapping[str, int] = field(default_factory=dict)  # tokenizer name -> count, with start and end tokens
     tags: tuple[Tag, ...] = ()
 
@@ -317,7 +384,7 @@ class SubCaption:
 class Caption:
     """A text about an image: an answer, or the raw caption that came with it.
 
-    `text` is cleaned (answers: `recaption.tasks.caption`) and normalised (`recaption.text.normalise`) once on intake;
+    `text` is cleaned (answers: `recaption.tasks.cleaning`) and normalised (`recaption.text.normalise`) once on intake;
     offsets below count code points in it. `cleaned` names the rules that changed an answer; it is None if none did.
     """
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from recaption import schema, types
 from recaption.config import Pipeline
 from recaption.resources import shipped
+from recaption.tasks.registry import shipped_tables
 from recaption.types import SCHEMA_VERSION
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -71,19 +72,22 @@ def tables() -> dict[str, pa.Schema]:
 
 def json_schemas() -> dict[str, dict[str, Any]]:
     """Every generated JSON Schema by name; the file is `schemas/<name>.schema.json`."""
-    made = {name: _document(name, _object(arrow)) for name, arrow in tables().items()}
+    made = {name: _document(name, _object(arrow), TITLES[name]) for name, arrow in tables().items()}
+    for name, spec in shipped_tables().items():
+        title = f"builds/<build>/{name}/<shard>.parquet: {spec.description}; sorted by key"
+        made[name] = _document(name, _object(schema.task_table(name, spec.columns)), title)
     records = made["records"]  # the image columns are there in format parquet only
     records["required"] = [n for n in records["required"] if n not in {"image", *_image_columns()}]
-    made["sample"] = _document("sample", _sample(_object(schema.records())))
+    made["sample"] = _document("sample", _sample(_object(schema.records())), TITLES["sample"])
     made["pipeline"] = {"$schema": DRAFT, "$id": "pipeline.schema.json", **Pipeline.model_json_schema()}
     return made
 
 
-def _document(name: str, body: dict[str, Any]) -> dict[str, Any]:
+def _document(name: str, body: dict[str, Any], title: str) -> dict[str, Any]:
     return {
         "$schema": DRAFT,
         "$id": f"{name}.schema.json",
-        "title": TITLES[name],
+        "title": title,
         "x-schema-version": SCHEMA_VERSION,
         **body,
     }

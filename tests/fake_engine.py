@@ -18,6 +18,7 @@ import asyncio
 import errno
 import hashlib
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -29,8 +30,9 @@ from typing import Any
 import numpy as np
 
 from recaption.decode import decode
-from recaption.engine.base import Completion, EngineSpec, Gauge, Rendered, Request
+from recaption.engine.base import Completion, EngineSpec, Gauge, Logprobs, Rendered, Request
 from recaption.errors import EngineDead, RequestError
+from recaption.tasks.output import TEXT, Output
 from recaption.types import ImageLimits
 
 ENGINE_PROCESS = "fake-engine-process"
@@ -52,6 +54,7 @@ class FakeInput:
     sha256: str
     prompt: str
     pixels: np.ndarray  # uint8 [height, width, 3]
+    output: Output = TEXT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,8 +71,8 @@ class FakeRenderer:
 
     def render(self, request: Request) -> Rendered:
         pixels = np.asarray(decode(request.image, self._limits, None))
-        asked = FakeInput(sha256=request.sha256, prompt=request.prompt, pixels=pixels)
-        return Rendered(engine_input=asked, sampling=request.sampling, nbytes=pixels.nbytes)
+        asked = FakeInput(sha256=request.sha256, prompt=request.prompt, pixels=pixels, output=request.output)
+        return Rendered(engine_input=asked, sampling=request.sampling, nbytes=pixels.nbytes, output=request.output)
 
 
 class EngineProcess:
@@ -124,7 +127,9 @@ class EngineProcess:
 
 
 class FakeEngine:
-    """Says what it was asked about whom: a pure function of (image, prompt)."""
+    """Says what it was asked about whom: a pure function of (image, prompt). Of choices it takes one, at 0.9."""
+
+    outputs = frozenset({"text", "choices", "logprobs"})
 
     def __init__(self, spec: EngineSpec) -> None:
         options = dict(spec.engine_args)
@@ -173,6 +178,14 @@ class FakeEngine:
         text = f"There is a red cup number {word}. It stands on a table."
         if self._refuses:
             text = "I'm sorry, but I can't help with that."
+        if choices := asked.output.choices:
+            chosen = int(word, 16) % len(choices)
+            rest = math.log(0.1 / max(1, len(choices) - 1))
+            values = tuple(math.log(0.9) if at == chosen else rest for at in range(len(choices)))
+            logprobs = Logprobs(tokens=(values[chosen],), nbytes=(len(choices[chosen]),), choices=values)
+            return Completion(
+                text=choices[chosen], finish_reason="stop", prompt_tokens=20, output_tokens=1, logprobs=logprobs
+            )
         return Completion(text=text, finish_reason="stop", prompt_tokens=20, output_tokens=14)
 
     async def stop(self) -> None:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import copy
 import itertools
+import math
 import queue
 import random
 import threading
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from recaption.engine.base import Completion, Engine, Rendered, Request
+from recaption.engine.base import Completion, Engine, Logprobs, Rendered, Request
 from recaption.generate.actor import ActorSpec, EngineHost
 from recaption.generate.ray_tasks import ActorLost
 from recaption.generate.transport import Reply
@@ -65,7 +67,7 @@ class Crashes:
 
 
 class CountingEngine:
-    """Deterministic answers after a moment; `asked` holds (image, prompt) of every request of every engine."""
+    """Deterministic answers after a moment, of choices one; `asked` holds (image, prompt) of every request."""
 
     def __init__(self, asked: list[tuple[str, str]], capacity: int, seed: int) -> None:
         self.capacity, self.asked, self._rng = capacity, asked, random.Random(seed)
@@ -80,7 +82,16 @@ class CountingEngine:
         assert isinstance(work, Request)
         self.asked.append((work.sha256, work.prompt))
         await asyncio.sleep(self._rng.random() * 0.004)
-        text = f"A cup, number {work.sha256[:8]}. It stands on {len(work.prompt)} tables."
+        text = f"A cup, number {work.sha256[:8]}. It stands on {len(work.prompt)} tables. A red dog is on the left."
+        if choices := work.output.choices:
+            first = 0.05 + 0.9 * (zlib.crc32((work.sha256 + work.prompt).encode()) % 100) / 100
+            values = (math.log(first), *(math.log((1 - first) / (len(choices) - 1)) for _ in choices[1:]))
+            logprobs = Logprobs(tokens=(values[0],), nbytes=(1,), choices=values)
+            return Completion(
+                text=choices[0], finish_reason="stop", prompt_tokens=9, output_tokens=1, logprobs=logprobs
+            )
+        if "probably wrong" in work.prompt:
+            text = f"A blue dog number {len(work.prompt)} is on the right."
         return Completion(text=text, finish_reason="stop", prompt_tokens=9, output_tokens=12)
 
     async def stop(self) -> None:

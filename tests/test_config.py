@@ -42,7 +42,11 @@ def changed(path: str, value: object) -> dict:
         ("output.card", {"licence": "x"}, r"output\.card\.licence: unknown key; allowed here: description, license"),
         ("output.card", {"url": "ftp://x"}, r"output\.card\.url: .*given: 'ftp://x'"),
         ("output.card", {"language": ["English!"]}, r"output\.card\.language\.0"),
-        ("models.m.engine", "vlm", r"engine: unknown engine 'vlm'; allowed: vllm, transformers, openai, column"),
+        (
+            "models.m.engine",
+            "vlm",
+            r"engine: unknown engine 'vlm'; allowed: vllm, transformers, openai, dual_encoder, column",
+        ),
         ("models.m.model", None, "needs `model`"),
         ("models.m.tensor_parallel", 2, "tensor_parallel are settings of vLLM"),
         ("models.m.replicas", 0, r"models\.m\.replicas: .*'auto'.*or.*greater than or equal to 1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from recaption.generate.chunks import Job
 from recaption.generate.driver import ModelPass
 from recaption.generate.plan import make_plan
 from recaption.io.store import LocalStore
+from recaption.output.answers import compact
 from recaption.output.lease import _OWN as lease_of_this_process
 from recaption.output.lease import claim
 from recaption.source import open_source
@@ -42,6 +43,7 @@ def small_steps(patch: pytest.MonkeyPatch) -> None:
     """Many chunks and many parts from few images; durability costs time and is not what is looked at."""
     patch.setattr("recaption.generate.chunks.CHUNK_SIZE", 6)
     patch.setattr("recaption.generate.part_writer.FLUSH_COUNT", 3)
+    patch.setattr("recaption.generate.part_writer.GATHER_SECONDS", 0.02)
     patch.setattr("os.fsync", lambda descriptor: None)
     patch.setattr("recaption.output.lease.Lease.start", lambda lease: None)  # no beat between the writes
 
@@ -50,6 +52,27 @@ def small_steps(patch: pytest.MonkeyPatch) -> None:
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     small_steps(monkeypatch)
     yield
+
+
+def staged(source: Path, out: Path) -> config.Pipeline:
+    """Three stages, two models: the sentences of `long` are verified by a judge, and the unsupported ones repaired."""
+    data = pipeline(source, out).model_dump(mode="json")
+    data["models"]["judge"] = dict(data["models"]["fake"])
+    data["generate"] = [
+        {"id": "long", "model": "fake", "prompt": "describe_long"},
+        {"id": "check", "model": "judge", "task": "verify", "over": "long", "which": "all"},
+        {"id": "repaired", "model": "fake", "task": "repair", "over": "check"},
+    ]
+    return config.validate(data)
+
+
+def one_pass(source: Path, out: Path) -> config.Pipeline:
+    """The same three stages with one model: all of an image's questions are asked while it is in the engine."""
+    data = staged(source, out).model_dump(mode="json")
+    for generation in data["generate"]:
+        generation["model"] = "fake"
+    del data["models"]["judge"]
+    return config.validate(data)
 
 
 def pipeline(source: Path, out: Path) -> config.Pipeline:
@@ -96,8 +119,13 @@ def run(settings: config.Pipeline, crashes: Crashes, seed: int, victim: int | No
             transport.kill(min(transport._hosts))
 
     try:
-        for listing in ModelPass(plan.models[0], job, transport=transport, report=report).run():
-            finish_shard(spec, listing.shard, listing.images, None)
+        for model in plan.models:
+            for listing in ModelPass(model, job, transport=transport, report=report).run():
+                if model is plan.models[-1]:
+                    finish_shard(spec, listing.shard, listing.images, None)
+                else:
+                    for question in model.questions:
+                        compact(store, question, listing.shard.id)
         lease.release()
     except Crashed:
         raise Crashed(asked) from None
@@ -113,8 +141,14 @@ def files(out: Path, *folders: str) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in found if not p.name.startswith(".tmp-")}
 
 
+def request_sha256(prompt: str) -> str:
+    """The identity of a request of this file's generations, as `tasks.question` has it."""
+    choices = '\0choices ["yes","no"]' if prompt.startswith("Is this true") else ""
+    return text_sha256(prompt + choices)
+
+
 def answered(out: Path) -> set[tuple[str, str]]:
-    """(image, filled-in prompt) of every answer in the store, parts and all."""
+    """(image, request) of every answer in the store, parts and all."""
     return {
         (row["sha256"], row["prompt_sha256"])
         for path in (out / "answers").rglob("*.parquet")
@@ -123,19 +157,41 @@ def answered(out: Path) -> set[tuple[str, str]]:
     }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], int, int]:
+Undisturbed = tuple[dict[str, bytes], int, int]
+
+
+def undisturbed_run(make: Callable[[Path, Path], config.Pipeline], source: Path, out: Path) -> Undisturbed:
     """The files of a run that nothing befell, how often it wrote, and what it asked."""
-    out = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         small_steps(patch)
         crashes = Crashes(patch)
-        asked = run(pipeline(source, out), crashes, 0)
+        asked = run(make(source, out), crashes, 0)
     return files(out, "answers", "rejects", "builds"), crashes.count, len(asked)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return undisturbed_run(pipeline, source, tmp_path_factory.mktemp("undisturbed"))
+
+
+STAGES = {"two models": staged, "one pass": one_pass}
+
+
+@pytest.fixture(scope="module", params=list(STAGES))
+def stages(
+    request: pytest.FixtureRequest, source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Callable[[Path, Path], config.Pipeline], Undisturbed]:
+    make = STAGES[request.param]
+    return make, undisturbed_run(make, source, tmp_path_factory.mktemp("undisturbed-stages"))
+
+
 def check(
-    source: Path, out: Path, seed: int, undisturbed: tuple[dict[str, bytes], int, int], monkeypatch: pytest.MonkeyPatch
+    make: Callable[[Path, Path], config.Pipeline],
+    source: Path,
+    out: Path,
+    seed: int,
+    undisturbed: Undisturbed,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected, writes, once = undisturbed
     rng = random.Random(seed)
@@ -145,10 +201,10 @@ def check(
         with monkeypatch.context() as patch:
             crashes = Crashes(patch, at, seed)
             try:
-                asked = run(pipeline(source, out), crashes, rng.randrange(1000), victim)
+                asked = run(make(source, out), crashes, rng.randrange(1000), victim)
             except Crashed as crash:
                 asked = crash.args[0] if crash.args else []  # it crashed before there was an engine
-        asked = [(sha256, text_sha256(prompt)) for sha256, prompt in asked]
+        asked = [(sha256, request_sha256(prompt)) for sha256, prompt in asked]
         assert not before & set(asked), "what lies in the store is paid for"
         assert victim is not None or len(asked) == len(set(asked)), "nothing was lost, so nothing is asked twice"
 
@@ -160,22 +216,40 @@ def check(
 
 @pytest.mark.parametrize("seed", range(44))
 def test_a_run_that_crashes_at_any_write_has_the_same_result(
-    source: Path,
-    tmp_path: Path,
-    seed: int,
-    undisturbed: tuple[dict[str, bytes], int, int],
-    monkeypatch: pytest.MonkeyPatch,
+    source: Path, tmp_path: Path, seed: int, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check(source, tmp_path, seed, undisturbed, monkeypatch)
+    check(pipeline, source, tmp_path, seed, undisturbed, monkeypatch)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1000, 1300))
 def test_hundreds_of_crashes(
+    source: Path, tmp_path: Path, seed: int, undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(pipeline, source, tmp_path, seed, undisturbed, monkeypatch)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_crash_between_stages_loses_no_answer_and_asks_for_none_twice(
     source: Path,
     tmp_path: Path,
     seed: int,
-    undisturbed: tuple[dict[str, bytes], int, int],
+    stages: tuple[Callable[[Path, Path], config.Pipeline], Undisturbed],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    check(source, tmp_path, seed, undisturbed, monkeypatch)
+    make, undisturbed = stages
+    assert any("/repaired" in name or "repaired-" in name for name in undisturbed[0]), "something is repaired"
+    check(make, source, tmp_path, seed, undisturbed, monkeypatch)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(2000, 2100))
+def test_hundreds_of_crashes_between_stages(
+    source: Path,
+    tmp_path: Path,
+    seed: int,
+    stages: tuple[Callable[[Path, Path], config.Pipeline], Undisturbed],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make, undisturbed = stages
+    check(make, source, tmp_path, seed, undisturbed, monkeypatch)

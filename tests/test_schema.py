@@ -14,10 +14,12 @@ import pyarrow as pa
 import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
+from verified import VERIFICATIONS
 
 from recaption import schema, types
 from recaption.errors import DatasetError
 from recaption.resources import shipped
+from recaption.tasks import registry
 from schemas import json_schemas, render, tables
 
 SCHEMAS = shipped("schemas")
@@ -54,6 +56,7 @@ def arrow_of(hint: Any) -> tuple[set[pa.DataType], bool]:
     if get_origin(hint) is Literal:
         return {pa.string()}, False
     plain = {str: {pa.string()}, int: {pa.int32(), pa.int64()}, float: {pa.float64()}, bool: {pa.bool_()}}
+    plain[bytes] = {pa.binary()}
     return plain[hint], False
 
 
@@ -105,6 +108,24 @@ def test_the_dataclasses_have_the_fields_of_the_nested_record() -> None:
     compare(types.Caption, captions)
     compare(types.SubCaption, without(subs, "n_tokens_clip", "tag_lemmas"), apart={"n_tokens"})
     compare(types.Tag, tags)
+
+
+def test_types_of_columns_are_read_from_their_names() -> None:
+    for kind in (*ARROW.values(), pa.list_(pa.string()), pa.list_(pa.list_(pa.float32()))):
+        assert schema.arrow_type(str(kind)).equals(kind)
+    for name in ("timestamp[us]", "list<item: struct<a: int32>>", "dictionary<values=string>", "", "list<item: >"):
+        with pytest.raises(ValueError, match="is not allowed; allowed: string, bool"):
+            schema.arrow_type(name)
+
+
+def test_tables_of_shipped_tasks_have_a_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {name for name in registry.shipped_tables()} <= set(names())
+    monkeypatch.setattr(registry, "shipped_tables", lambda: {"verifications": VERIFICATIONS})
+    monkeypatch.setattr("schemas.shipped_tables", registry.shipped_tables)
+    made = json_schemas()["verifications"]
+    assert made["required"][:3] == ["key", "generation", "sub_id"] and made["title"].startswith("builds/<build>/verif")
+    row = {"key": "a", "generation": "check", "sub_id": "a/long/0#0", "model": "m", "prompt": "p", "p_true": 0.5}
+    Draft202012Validator(made).validate(row | {"coverage": None, "likelihood": None})
 
 
 def test_flat_tables_and_the_nested_record_have_equal_columns() -> None:
@@ -259,7 +280,8 @@ def test_the_schema_of_an_earlier_version_has_no_later_columns() -> None:
     assert "is_unparsed" in schema.sub_captions().names
     assert schema.as_of(schema.sub_captions(), "1.3").equals(schema.sub_captions())
     before = schema.as_of(schema.sub_captions(["clip"]), "1.2")
-    assert [name for name in schema.sub_captions(["clip"]).names if name not in before.names] == ["is_unparsed"]
+    later = [name for name in schema.sub_captions(["clip"]).names if name not in before.names]
+    assert later == ["is_unparsed", "lp_mean", "lp_min", "lp_std"]
     captions = schema.as_of(schema.records(image=True), "1.2").field("captions").type.value_type
     nested = captions.field("sub_captions").type.value_type
     assert "is_unparsed" not in {field.name for field in nested} and "tags" in {field.name for field in nested}

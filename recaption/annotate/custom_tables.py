@@ -10,7 +10,6 @@ captions that could not be parsed.
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,9 +21,7 @@ from recaption.errors import ConfigError, DatasetError
 from recaption.guard import Failed, attempt
 from recaption.types import Caption, CaptionFailure, SubCaption
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
-_RESERVED = frozenset((*schema.FLAT, "data", "objects", "records", "shards", "answers", "runs", "index", "metrics"))
-_RESERVED |= {"regions", "negatives", "triples", "tokens"}
+_RESERVED = schema.RESERVED | {"verifications", "regions", "negatives", "triples"}
 _CaptionRows = tuple[str, list[dict[str, Any]]]  # caption_id, the rows of the caption
 
 
@@ -124,7 +121,7 @@ def load_tables(names: Sequence[str]) -> tuple[CustomTable, ...]:
                 f"annotate.tables: {given} needs a name and a version (strings) and columns (a pyarrow.Schema); it has "
                 f"{name!r}, {version!r} and {type(columns).__name__}"
             )
-        if not _NAME.fullmatch(table.name):
+        if not schema.TABLE_NAME.fullmatch(table.name):
             raise ConfigError(
                 f"annotate.tables: {given} has the table name {table.name!r}; allowed: 1 to 32 lower-case letters, "
                 "digits and _, starting with a letter"

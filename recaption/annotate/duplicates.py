@@ -22,21 +22,11 @@ from itertools import groupby, pairwise
 from typing import Final, NamedTuple
 
 from recaption.annotate import lexicon as lex
+from recaption.annotate.content_words import STOP_WORDS, WORD
 from recaption.annotate.lemma import singular
 from recaption.annotate.lexicon import word_set, words
 from recaption.types import Tag
 
-_WORD = re.compile(r"[^\W_]+")
-_STOP_WORDS = word_set("""
-    a an the and also is are was were be been being it its this that these those there here which who whose of to has
-    have having had very quite some can could may seen see sees visible appear appears seems seem we image picture
-    photo as at by with their his her they he she them him while so such do does then than too both other another each
-    one well just only additionally overall additional furthermore moreover located positioned situated placed any t
-    wear wears wearing worn wore s in on for from into onto about around round roughly approximately bit slightly made
-    various different single atmosphere mood feeling ambiance ambience vibe sense scene conveys convey conveying
-    creates create creating gives give giving adds add evokes evoke exudes exude lends lend impression feel feels
-    whole due
-""")
 _PLACES = word_set("""
     left right above below under behind front beside near top bottom inside outside over between against opposite center
     corner foreground background upper lower
@@ -155,8 +145,8 @@ class EarlierSentences:
         return repetition
 
     def _compare(self, sub_id: str, content: str, objects: Sequence[Tag], before: str | None) -> Repetition:
-        found = _WORD.findall(content.casefold())
-        stems = tuple([_stem(word) for word in found if word not in _STOP_WORDS] or found)
+        found = WORD.findall(content.casefold())
+        stems = tuple([_stem(word) for word in found if word not in STOP_WORDS] or found)
         if not stems:
             return NO_REPETITION
         distinct = set(stems)

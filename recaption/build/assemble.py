@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from recaption.build.results import Result
 from recaption.scrub import Scrubber, public_text, public_url
-from recaption.tasks.caption import published
+from recaption.tasks.base import WHOLE_IMAGE, UnitAnswer
+from recaption.tasks.caption import caption_of
 from recaption.text import cut, normalise, without_surrogates
-from recaption.types import Answer, Caption, Generation, Image, Reason, Record, Reject, Stage, stage_of
+from recaption.types import Answer, Caption, CaptionFailure, Generation, Image, Reason, Record, Reject, Stage, stage_of
 from recaption.write.entry import GenerationCounts
 
 log = logging.getLogger(__name__)
@@ -18,6 +21,9 @@ _SCRUB = Scrubber({})  # without the environment, so that builds have the same b
 
 Answers = Mapping[str, Mapping[str, Answer]]
 """generation id -> image key -> answer. Images with equal bytes and equal prompts share one answer."""
+Results = Mapping[str, Mapping[str, Result]]
+"""generation id -> image key -> result, of generations that are not one caption per image."""
+_NO_RESULTS: Results = {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +34,7 @@ class RecordRules:
     images that are left out on purpose. Images whose sha256 falls below `holdout_fraction` are in split val.
     """
 
-    generations: Sequence[Generation]
+    generations: Sequence[Generation]  # without captions, or with several per image, if they have `Results`
     require: AbstractSet[str]
     holdout_fraction: float = 0.0
     excluded: AbstractSet[str] = frozenset()
@@ -42,20 +48,37 @@ class Assembled:
     records: tuple[Record, ...]
     rejects: tuple[Reject, ...]
     asked: Mapping[str, GenerationCounts]
+    rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # of the tables of tasks
+    failures: tuple[CaptionFailure, ...] = ()  # of tasks
+    confident: Mapping[str, Answer] = field(default_factory=dict)  # caption_id -> its answer with log-probabilities
 
 
 def assemble_shard(
-    images: Sequence[Image], answers: Answers, rejects: Sequence[Reject], rules: RecordRules, *, shard_name: str
+    images: Sequence[Image],
+    answers: Answers,
+    rejects: Sequence[Reject],
+    rules: RecordRules,
+    *,
+    shard_name: str,
+    results: Results = _NO_RESULTS,
 ) -> Assembled:
     """The records of a shard, one per image in the given order; captions are raw first, then in pipeline order.
 
     `rejects` are those of generations, each with the key of its image. An answer is only used for the image whose
-    sha256 it carries. The text of an answer is cleaned (`tasks.caption`); an answer without visible text becomes a
-    reject of the build.
+    sha256 it carries. The text of an answer is cleaned (`tasks.cleaning`); an answer without visible text becomes a
+    reject of the build. Generations in `results` are not looked up in `answers`; without one of them, an image is only
+    rejected if `require` names it.
     """
-    shard = _Shard(answers, rejects, rules, shard_name)
+    shard = _Shard(answers, rejects, rules, shard_name, results)
     records = tuple(shard.record(image) for image in images)
-    return Assembled(records=records, rejects=tuple(shard.kept), asked=dict(shard.asked))
+    return Assembled(
+        records=records,
+        rejects=tuple(shard.kept),
+        asked=dict(shard.asked),
+        rows=dict(shard.rows),
+        failures=tuple(shard.failures),
+        confident=dict(shard.confident),
+    )
 
 
 def split_of(sha256: str, holdout_fraction: float) -> str:
@@ -68,8 +91,13 @@ def split_of(sha256: str, holdout_fraction: float) -> str:
 class _Shard:
     """Looks up and counts the answers and rejects of images. One instance per call of `assemble_shard`."""
 
-    def __init__(self, answers: Answers, rejects: Sequence[Reject], rules: RecordRules, name: str) -> None:
-        self.answers, self.rules, self.name = answers, rules, name
+    def __init__(
+        self, answers: Answers, rejects: Sequence[Reject], rules: RecordRules, name: str, results: Results
+    ) -> None:
+        self.answers, self.rules, self.name, self.results = answers, rules, name, results
+        self.rows: dict[str, list[Mapping[str, Any]]] = {}
+        self.failures: list[CaptionFailure] = []
+        self.confident: dict[str, Answer] = {}
         self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first of each wins
         self.kept: list[Reject] = []
         self.asked = {generation.id: GenerationCounts() for generation in rules.generations}
@@ -82,21 +110,44 @@ class _Shard:
             self._reject(image, None, stage_of(image.reason), image.reason, image.detail or "")
             return self._made(image, "reject", image.reason)
         raw = self._raw(image)
-        generated = {g.id: self._caption(image, g) for g in self.rules.generations}
-        present = (*raw, *(caption for caption in generated.values() if caption is not None))
-        missing = [name for name, caption in generated.items() if caption is None]
-        lacking = [name for name in (*(() if raw else ("raw",)), *missing) if name in self.rules.require]
+        results = {id: of_images[image.key] for id, of_images in self.results.items()}
+        whole = {g.id: self._caption(image, g) for g in self.rules.generations if g.id not in results}
+        for id, result in results.items():
+            self._count(image, id, result)
+        present = list(raw)
+        for generation in self.rules.generations:
+            caption = whole.get(generation.id)
+            present += results[generation.id].captions if generation.id in results else [caption] if caption else []
+        missing = [name for name, caption in whole.items() if caption is None]
+        without = [*missing, *(id for id, result in results.items() if not result.has_answer)]
+        lacking = [name for name in (*(() if raw else ("raw",)), *without) if name in self.rules.require]
         if lacking or not present:
-            known = [found.reason for name in lacking or missing if (found := self._found(image, name)) is not None]
-            reason: Reason = known[0] if known else "missing_required"
+            reasons = (self._reason(image, name) for name in lacking or missing)
+            known = [reason for reason in reasons if reason is not None]
             if not known:
-                names = lacking or ["raw", *generated]
+                names = lacking or ["raw", *whole]
                 self._reject(image, None, "build", "missing_required", f"no text of {', '.join(names)}")
-            return self._made(image, "reject", reason)
+            return self._made(image, "reject", known[0] if known else "missing_required")
+        for result in results.values():
+            for table, rows in result.rows.items():
+                self.rows.setdefault(table, []).extend(rows)
         if not missing:
-            return self._made(image, "ok", None, present)
-        first = self._found(image, missing[0])
-        return self._made(image, "partial", first.reason if first else None, present)
+            return self._made(image, "ok", None, tuple(present))
+        return self._made(image, "partial", self._reason(image, missing[0]), tuple(present))
+
+    def _count(self, image: Image, generation: str, result: Result) -> None:
+        self.asked[generation] += result.counts
+        self.failures += result.failures
+        for found in result.rejects:
+            self._reject(image, generation, found.stage, found.reason, found.detail, found.attempts, found.unit)
+
+    def _reason(self, image: Image, generation: str) -> Reason | None:
+        """Why an image has no answer of a generation; None if it is not known."""
+        if generation in self.results:
+            rejects = self.results[generation][image.key].rejects
+            return rejects[0].reason if rejects else None
+        found = self._found(image, generation)
+        return None if found is None else found.reason
 
     def _raw(self, image: Image) -> tuple[Caption, ...]:
         texts = [text for raw in image.raw_captions if (text := cut(normalise(public_text(raw))).rstrip())]
@@ -110,21 +161,15 @@ class _Shard:
         if answer is not None and answer.sha256 != image.sha256:
             log.warning("shard %s, key %s: ignored an answer about another image", self.name, image.key)
             answer = None
-        cleaned = published(answer.text) if answer is not None else None
-        if answer is not None and cleaned is not None and cleaned.text:
-            removed = dict.fromkeys(cleaned.removed, 1)
+        caption = caption_of(generation, image.key, 0, UnitAnswer(unit=WHOLE_IMAGE, answer=answer))
+        if caption is not None:
+            if answer is not None and answer.logprobs is not None:
+                self.confident[caption.caption_id] = answer
+            removed = dict.fromkeys(caption.cleaned or (), 1)
             self.asked[generation.id] += GenerationCounts(
                 asked=1, answered=1, cleaned=int(bool(removed)), rules=removed
             )
-            return Caption(
-                caption_id=f"{image.key}/{generation.id}/0",
-                generation=generation.id,
-                source=f"{generation.model}:{generation.prompt or generation.column}",
-                granularity=generation.granularity,
-                text=cleaned.text,
-                finish_reason="length" if "cut" in cleaned.removed else answer.finish_reason,
-                cleaned=cleaned.removed or None,
-            )
+            return caption
         found = self._found(image, generation.id)
         if found is not None:
             self._reject(image, found.generation, found.stage, found.reason, found.detail, found.attempts)
@@ -140,9 +185,18 @@ class _Shard:
         return found if found is not None and found.sha256 == image.sha256 else None
 
     def _reject(
-        self, image: Image, generation: str | None, stage: Stage, reason: Reason, detail: str, attempts: int = 0
+        self,
+        image: Image,
+        generation: str | None,
+        stage: Stage,
+        reason: Reason,
+        detail: str,
+        attempts: int = 0,
+        unit: str | None = None,
     ) -> Reject:
-        made = Reject.of(image, stage=stage, generation=generation, reason=reason, detail=detail, attempts=attempts)
+        made = Reject.of(
+            image, stage=stage, generation=generation, reason=reason, detail=detail, attempts=attempts, unit=unit
+        )
         source_key = without_surrogates(public_text(image.source_key))
         made = replace(made, source_key=source_key, detail=without_surrogates(_SCRUB.text(detail)))
         self.kept.append(made)

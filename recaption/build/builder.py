@@ -12,6 +12,7 @@ from recaption.annotate import Annotator
 from recaption.build import rekeyed
 from recaption.build.pool import Pool
 from recaption.build.repack import Survey, cut, identity, pack, survey
+from recaption.build.results import specs_of
 from recaption.build.shard import BuildSpec, Built, KeyTable, check_keys, finish_shard, profile_of, token_encoders
 from recaption.config import Output, Pipeline, Trainer
 from recaption.errors import ConfigError, DatasetError
@@ -22,7 +23,7 @@ from recaption.io.store import Store
 from recaption.output import paths
 from recaption.output.locate import current_build, read_manifest
 from recaption.scrub import public_text
-from recaption.tasks import caption
+from recaption.tasks import cleaning
 from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
 from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
@@ -181,6 +182,7 @@ class Builder:
             format=self._spec.format,
             image_mode=pipeline.output.images,
             generations=[question.generation for question in self._plan.questions],
+            tables=list(specs_of(self._plan.questions).values()),
             require=pipeline.require,
             primary=pipeline.primary,
             sampling=pipeline.output.sampling.model_dump(mode="json"),
@@ -281,7 +283,7 @@ def _build_fingerprint(plan: Plan, annotator: Annotator, excluded: frozenset[str
             "schema": SCHEMA_VERSION,
             "source": plan.pipeline.source.model_dump(mode="json"),
             "generations": [question.folder for question in plan.questions],
-            "cleaning": caption.VERSION,
+            "cleaning": cleaning.VERSION,
             "annotate": [plan.pipeline.annotate.model_dump(mode="json"), annotator.provenance()],
             "output": plan.pipeline.output.model_dump(mode="json", exclude=_not_identity(plan.pipeline)),
             **_token_ids(plan.pipeline),
@@ -338,7 +340,7 @@ def _provenance(plan: Plan, annotator: Annotator) -> dict[str, Any]:
             for question in plan.questions
             if question.prompt
         },
-        "cleaning": caption.VERSION,
+        "cleaning": cleaning.VERSION,
         "annotate": annotator.provenance(),
         "source": public_text(plan.pipeline.source.path),
         "card": _public(plan.pipeline.output.card.model_dump(mode="json", exclude_defaults=True)),

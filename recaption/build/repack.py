@@ -11,14 +11,15 @@ is a number of samples, and the packing task assembles the source shard again to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from recaption.build.assemble import Assembled
 from recaption.build.shard import BuildSpec, assemble_images, compact_shard, load_answers, write_assembled
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
-from recaption.types import Image, Record, Reject, SourceShard
+from recaption.types import Answer, CaptionFailure, Image, Record, Reject, SourceShard
 from recaption.write import GenerationCounts, ShardEntry, written_shard
 
 
@@ -70,8 +71,7 @@ def survey(spec: BuildSpec, shard: SourceShard, limit: int, count: bool) -> Surv
     images, inputs = compact_shard(store, spec, shard, limit)
     samples = None
     if count:
-        answers, rejects = load_answers(store, spec, shard, images)
-        assembled = assemble_images(spec, shard, images, answers, rejects, name=shard.id)
+        assembled = assemble_images(spec, shard, images, load_answers(store, spec, shard, images), name=shard.id)
         samples = sum(_is_sample(record) for record in assembled.records)
     return Survey(shard=shard, limit=limit, inputs=inputs, samples=samples)
 
@@ -119,14 +119,28 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
     records: list[Record] = []
     rejects: list[Reject] = []
     asked: dict[str, GenerationCounts] = {}
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    failures: list[CaptionFailure] = []
+    confident: dict[str, Answer] = {}
     for segment in packing.segments:
         of_source, assembled = _take(store, spec, packing.name, segment)
         shift = len(records) - (of_source[0].row if of_source else 0)
         images.append(of_source)
         records += [replace(record, row=record.row + shift) for record in assembled.records]
         rejects += [replace(reject, shard=packing.name, row=reject.row + shift) for reject in assembled.rejects]
+        failures += assembled.failures
+        confident.update(assembled.confident)
+        for table, of_table in assembled.rows.items():
+            rows.setdefault(table, []).extend(of_table)
         asked = {name: asked.get(name, GenerationCounts()) + counts for name, counts in assembled.asked.items()}
-    whole = Assembled(records=tuple(records), rejects=tuple(rejects), asked=asked)
+    whole = Assembled(
+        records=tuple(records),
+        rejects=tuple(rejects),
+        asked=asked,
+        rows=rows,
+        failures=tuple(failures),
+        confident=confident,
+    )
     return write_assembled(store, spec, packing.name, whole, images, packing.inputs)
 
 
@@ -134,15 +148,15 @@ def _take(store: Store, spec: BuildSpec, name: str, segment: Segment) -> tuple[l
     """The images of a segment and their assembled records; row numbers still refer to the source shard."""
     shard = segment.source.shard
     images, inputs = compact_shard(store, spec, shard, segment.source.limit)
-    answers, rejects = load_answers(store, spec, shard, images)
-    assembled = assemble_images(spec, shard, images, answers, rejects, name=name)
+    stored = load_answers(store, spec, shard, images)
+    assembled = assemble_images(spec, shard, images, stored, name=name)
     samples = [at for at, record in enumerate(assembled.records) if _is_sample(record)]
     if inputs != segment.source.inputs or len(samples) != segment.source.samples:
         raise DatasetError("it changed since its samples were counted; run the same command again", shard=shard.id)
     if segment.first or segment.stop is not None:  # assembled twice, which takes 3 % of the time of annotation
         first = samples[segment.first] if segment.first else 0
         images = images[first : None if segment.stop is None else samples[segment.stop]]
-        assembled = assemble_images(spec, shard, images, answers, rejects, name=name)
+        assembled = assemble_images(spec, shard, images, stored, name=name)
     return images, assembled
 
 

@@ -13,18 +13,21 @@ import numpy as np
 import pyarrow as pa
 
 from recaption.annotate import Annotator
+from recaption.annotate.confidence import with_confidence
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
+from recaption.build.results import Result, is_whole, result_of, task_tables
+from recaption.build.support import VERIFICATIONS, weighed
 from recaption.config import Annotate, Pipeline
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
-from recaption.output.answers import stored_item
 from recaption.output.index import duplicate_keys, load_index
 from recaption.output.paths import STORED
+from recaption.output.units import ShardAnswers
 from recaption.source import Source
 from recaption.tablefile import read_table
-from recaption.tasks.question import Question, requests_about
-from recaption.types import Answer, Image, Reject, SourceShard
+from recaption.tasks.question import Question
+from recaption.types import Answer, Caption, Image, Reject, SourceShard
 from recaption.write import (
     Encoder,
     Format,
@@ -81,7 +84,7 @@ def finish_shard(spec: BuildSpec, shard: SourceShard, limit: int, published_inpu
         return Built(shard=shard, limit=limit, inputs=inputs, entry=None)
     entry = written_shard(store, spec.prefix, shard.id)
     if entry is None or entry.inputs != inputs:
-        assembled = assemble_images(spec, shard, images, *load_answers(store, spec, shard, images), name=shard.id)
+        assembled = assemble_images(spec, shard, images, load_answers(store, spec, shard, images), name=shard.id)
         entry = write_assembled(store, spec, shard.id, assembled, [images], inputs)
     return Built(shard=shard, limit=limit, inputs=inputs, entry=entry)
 
@@ -95,33 +98,39 @@ def compact_shard(store: Store, spec: BuildSpec, shard: SourceShard, limit: int)
     return images, _inputs(store, spec, shard, images)
 
 
-def load_answers(
-    store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]
-) -> tuple[dict[str, dict[str, Answer]], list[Reject]]:
-    """The stored results of these images of a source shard: answers by generation and key, and rejects."""
-    answers: dict[str, dict[str, Answer]] = {}
-    rejects: list[Reject] = []
-    for question in spec.questions:
-        stored = parts.finished(store, question, shard.id)
-        answers[question.id] = {}
-        for request in requests_about(question, images):
-            image, found = request.image, stored_item(stored, request)
-            if isinstance(found, Answer):
-                answers[question.id][image.key] = found
-            elif found is not None:
-                named = replace(found, key=image.key, source_key=image.source_key, shard=shard.id, row=image.row)
-                rejects.append(named)
-    return answers, rejects
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredResults:
+    """What the answer store has for images of a source shard. `results` are those of `results.result_of`."""
+
+    answers: dict[str, dict[str, Answer]]  # generation -> key -> answer
+    rejects: list[Reject]
+    results: dict[str, dict[str, Result]]  # generation -> key -> result
+
+
+def load_answers(store: Store, spec: BuildSpec, shard: SourceShard, images: Sequence[Image]) -> StoredResults:
+    """The stored results of these images of a source shard."""
+    found = StoredResults(answers={}, rejects=[], results={})
+    stored = ShardAnswers(store, shard.id)
+    whole = [question for question in spec.questions if is_whole(question)]
+    others = [question for question in spec.questions if not is_whole(question)]
+    found.answers.update((question.id, {}) for question in whole)
+    found.results.update((question.id, {}) for question in others)
+    for image in images:
+        of_image = stored.of(image)
+        for question in whole:
+            for _, item in of_image.state(question).items:
+                if isinstance(item, Answer):
+                    found.answers[question.id][image.key] = item
+                elif item is not None:
+                    found.rejects.append(item.for_image(image))
+        if image.reason is None and image.sha256 not in spec.excluded:
+            for question in others:
+                found.results[question.id][image.key] = result_of(of_image, question, image)
+    return found
 
 
 def assemble_images(
-    spec: BuildSpec,
-    shard: SourceShard,
-    images: Sequence[Image],
-    answers: dict[str, dict[str, Answer]],
-    rejects: Sequence[Reject],
-    *,
-    name: str,
+    spec: BuildSpec, shard: SourceShard, images: Sequence[Image], stored: StoredResults, *, name: str
 ) -> Assembled:
     """Records of some or all images of a source shard, for the dataset shard `name`, before annotation.
 
@@ -135,7 +144,7 @@ def assemble_images(
         holdout_fraction=holdout.fraction if holdout else 0.0,
         excluded=spec.excluded,
     )
-    assembled = assemble_shard(images, answers, rejects, rules, shard_name=name)
+    assembled = assemble_shard(images, stored.answers, stored.rejects, rules, shard_name=name, results=stored.results)
     for generation, counts in assembled.asked.items():
         if missing := counts.asked - counts.answered - counts.rejected:
             raise DatasetError(f"{missing} images have neither an answer nor a reject for {generation}", shard=shard.id)
@@ -157,6 +166,10 @@ def write_assembled(
     records = [
         replace(record, captions=captions) for record, captions in zip(assembled.records, annotated.images, strict=True)
     ]
+    if assembled.confident:
+        records = [replace(r, captions=tuple(_confident(c, assembled) for c in r.captions)) for r in records]
+    custom_tables = {**annotated.tables, **task_tables(spec.questions, assembled.rows)}
+    records = weighed(records, custom_tables.get(VERIFICATIONS), pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
     wanted = [[image for image in of_source if image.key in usable] for of_source in images]
     content = ShardContent(
@@ -166,8 +179,8 @@ def write_assembled(
         rejects=assembled.rejects,
         asked=assembled.asked,
         inputs=inputs,
-        custom_tables=annotated.tables,
-        failures=annotated.failures,
+        custom_tables=custom_tables,
+        failures=(*annotated.failures, *assembled.failures),
     )
     shape = ShardFormat(
         format=spec.format,
@@ -185,12 +198,17 @@ def write_assembled(
         gc.unfreeze()
 
 
+def _confident(caption: Caption, assembled: Assembled) -> Caption:
+    answer = assembled.confident.get(caption.caption_id)
+    return caption if answer is None else with_confidence(caption, answer)
+
+
 def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfile | None:
     """The lists for FLAIR in each sample, if the pipeline sets `output.profile`."""
     output = pipeline.output
     if output.profile is None:
         return None
-    kinds = {question.id: question.generation.granularity for question in questions}
+    kinds = {q.id: q.generation.granularity for q in questions if q.generation.granularity is not None}
     return flair_profile(kinds, {str(name): of for name, of in output.profile_map.items()}, output.profile_fill)
 
 

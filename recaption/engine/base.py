@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from recaption.errors import RequestError
 from recaption.tasks.output import TEXT, Output
-from recaption.types import Box, ImageLimits, Modality, Sampling
+from recaption.types import Box, Completion, ImageLimits, Logprobs, Modality, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +20,9 @@ class Request:
     model is shown: below 1 in later attempts of the retry ladder. `orientation` is the EXIF orientation to apply to the
     decoded image; None: none (see `recaption.decode.decode`). EXIF in the bytes is ignored. `crop` is the part of the
     upright image that the model is shown; None: all of it.
+
+    `statement` is the text whose log-probabilities are wanted, with `output.likelihood` only. If the prompt contains
+    it, it is scored there (where it occurs last), else as the model's answer to the prompt.
     """
 
     prompt: str
@@ -30,55 +33,33 @@ class Request:
     orientation: int | None = None
     crop: Box | None = None
     output: Output = TEXT
+    statement: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """The tokens of a prompt that have a part of `text`: those from position `first`, one for each of `nbytes`.
+
+    `nbytes` are the UTF-8 bytes of `text` that each of them has; they sum to its length. Of a tokenizer that normalises
+    texts, it is the normalised text.
+    """
+
+    text: str
+    first: int
+    nbytes: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rendered:
-    """A request as the input of a certain engine."""
+    """A request as the input of a certain engine. `scored`: with `output.likelihood`."""
 
     engine_input: Any
     sampling: Sampling
     nbytes: int
     output: Output = TEXT
+    scored: Scored | None = None
     decode_seconds: float = 0.0  # CPU time; 0 where the image was decoded for an earlier prompt
     render_seconds: float = 0.0  # CPU time without decoding
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Logprobs:
-    """Log-probabilities (natural logarithm) of an answer, as the model gives them: before temperature, top-k and top-p.
-
-    `tokens` has one value per generated token, the end token included. Under a grammar (`Output.json_schema` on vLLM)
-    they are those among the tokens that the grammar allows. `nbytes` are the UTF-8 bytes of the text that each token
-    adds: they sum to the length of the text, and the end token has 0. Where several tokens make one character, each has
-    at least one byte of it if there are enough.
-
-    With `Output.choices`, the answer counts as one token, and `choices` has a value for each choice, in their order:
-    the log-probability that an unconstrained answer begins with the choice, over all spellings of its first token (see
-    `engine.logprobs`). Their probabilities sum to at most 1; the rest is neither.
-    """
-
-    tokens: tuple[float, ...]
-    nbytes: tuple[int, ...]
-    choices: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Completion:
-    """The result of one request. The retry ladder decides whether the text is usable.
-
-    An engine returns its own finish reason. `engine.completion.accept` maps it to one of `types.FinishReason` and keeps
-    the engine's in `engine_finish`.
-    """
-
-    text: str
-    finish_reason: str | None
-    prompt_tokens: int
-    output_tokens: int
-    cached_tokens: int = 0  # prompt tokens that were in the engine's prefix cache
-    engine_finish: str | None = None  # the finish reason of the engine, where `finish_reason` differs
-    logprobs: Logprobs | None = None  # only with `Output.logprobs`
-    scores: tuple[float, ...] | None = None  # only with `Output.scores`; the engine defines them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +87,7 @@ class EngineSpec:
     before). Requests with other outputs are allowed.
     """
 
-    engine: str  # "vllm" | "transformers" | "openai" | "package.module:Class"
+    engine: str  # "vllm" | "transformers" | "openai" | "dual_encoder" | "package.module:Class"
     model: str
     revision: str | None = None
     dtype: str = "auto"
@@ -179,3 +160,19 @@ class Engine(Protocol):
     def provenance(self) -> dict[str, str]:
         """Name, version and device of the engine, for metrics and manifest. Not part of a fingerprint."""
         ...
+
+
+__all__ = [
+    "Completion",
+    "Engine",
+    "EngineSpec",
+    "Gauge",
+    "ImageLimits",
+    "Logprobs",
+    "Rendered",
+    "Renderer",
+    "RendererSpec",
+    "Request",
+    "Scored",
+    "check_prompt",
+]

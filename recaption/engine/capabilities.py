@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from recaption.engine.base import EngineSpec
+from recaption.engine.grammar import unsupported
 from recaption.errors import ConfigError
 from recaption.models import SCENE
 from recaption.tasks.output import Form, Output
 from recaption.types import Modality
 
-Ability = Form | Literal["logprobs"]
+Ability = Form | Literal["logprobs"]  # likelihood is a form, and goes beside choices
 BOTH: Final[frozenset[Modality]] = frozenset(get_args(Modality))
 _OUTPUTS: Final[dict[str, frozenset[Ability]]] = {
-    "vllm": frozenset({"text", "choices", "json_schema", "logprobs"}),
-    "transformers": frozenset({"text", "choices", "json_schema", "logprobs"}),
+    "vllm": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
+    "transformers": frozenset({"text", "choices", "json_schema", "logprobs", "likelihood"}),
     "openai": frozenset({"text", "choices", "json_schema", "logprobs"}),
     "column": frozenset({"text", "choices", "json_schema"}),
     "dual_encoder": frozenset({"scores"}),
@@ -30,7 +31,10 @@ _NAMES: Final[dict[Ability, str]] = {
     "json_schema": "JSON of a schema",
     "scores": "scores",
     "logprobs": "log-probabilities",
+    "likelihood": "the likelihood of a given text",
 }
+_DUAL_ENCODERS: Final = frozenset({"CLIPModel", "SiglipModel", "Siglip2Model"})
+_GENERATIVE: Final = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel")  # ends of names of architectures
 _VISION: Final = ("vision", "visual", "image", "mm_")  # in keys of the config.json of a vision-language model
 
 
@@ -47,8 +51,12 @@ class Capabilities:
 
     def lacks(self, output: Output) -> list[Ability]:
         """The parts of an output that the engine does not return."""
-        wanted: list[Ability] = [output.form, *(("logprobs",) if output.logprobs else ())]
-        return [part for part in wanted if part not in self.outputs]
+        wanted: dict[Ability, bool] = {
+            output.form: True,
+            "logprobs": output.logprobs,
+            "likelihood": output.likelihood,
+        }
+        return [part for part, is_wanted in wanted.items() if is_wanted and part not in self.outputs]
 
 
 def capabilities(spec: EngineSpec) -> Capabilities:
@@ -58,22 +66,32 @@ def capabilities(spec: EngineSpec) -> Capabilities:
     text), which are frozensets.
     """
     if ":" in spec.engine:
-        module, _, name = spec.engine.partition(":")
-        made = getattr(importlib.import_module(module), name)
-        accepts, outputs = getattr(made, "accepts", None), getattr(made, "outputs", None)
-        return Capabilities(
-            # An engine may also set them in `__init__`.
-            accepts=accepts if isinstance(accepts, frozenset) else frozenset({"image"}),
-            outputs=outputs if isinstance(outputs, frozenset) else frozenset({"text"}),
-        )
+        outputs = getattr(_own(spec), "outputs", None)
+        outputs = outputs if isinstance(outputs, frozenset) else frozenset({"text"})
+        return Capabilities(accepts=_engine_accepts(spec), outputs=outputs)
     accepts = BOTH
     if spec.engine in ("vllm", "transformers"):
         accepts = _modalities(_model_config(spec)) or BOTH
     return Capabilities(accepts=accepts, outputs=_OUTPUTS[spec.engine])
 
 
+def _own(spec: EngineSpec) -> Any:
+    """The class of an engine `package.module:Class`."""
+    module, _, name = spec.engine.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _engine_accepts(spec: EngineSpec) -> frozenset[Modality]:
+    """The requests that the engine takes with a suitable model. An own engine may also set them in `__init__`."""
+    if ":" not in spec.engine:
+        return BOTH
+    accepts = getattr(_own(spec), "accepts", None)
+    return accepts if isinstance(accepts, frozenset) else frozenset({"image"})
+
+
 def check_capable(spec: EngineSpec) -> None:
     """Raises ConfigError for `spec.needs` and `spec.outputs` that the engine or the model lacks."""
+    _check_architecture(spec)
     check_accepts(spec)
     can = capabilities(spec)
     for output in spec.outputs:
@@ -83,16 +101,53 @@ def check_capable(spec: EngineSpec) -> None:
                 f"engine {spec.engine} does not return {' or '.join(_NAMES[part] for part in lacking)}; "
                 f"engines that do: {able}"
             )
+        if output.json_schema is not None and spec.engine == "vllm":
+            _check_schema(spec, output.json_schema)
+
+
+def _check_schema(spec: EngineSpec, schema: bytes) -> None:
+    """Raises ConfigError for a schema that vLLM's grammars do not hold an answer to.
+
+    A user who sets another backend (`structured_outputs_config`) knows what it supports.
+    """
+    fault = None if "structured_outputs_config" in dict(spec.engine_args) else unsupported(schema)
+    if fault is not None:
+        raise ConfigError(
+            f"output.json_schema: engine vllm cannot hold an answer to {fault}. Change the schema, or use engine "
+            "transformers, which tries again after an answer that does not fit"
+        )
 
 
 def check_accepts(spec: EngineSpec) -> frozenset[Modality]:
     """The requests that the engine takes. Raises ConfigError if `spec.needs` has others."""
     accepts = capabilities(spec).accepts
     if "image" in spec.needs - accepts:
+        if "image" not in _engine_accepts(spec):
+            raise ConfigError(f"engine {spec.engine} takes no images, which this pipeline needs")
         raise ConfigError(f"model {spec.model!r} takes no images: name a vision-language model")
     if "text" in spec.needs - accepts:
-        raise ConfigError(f"engine {spec.engine} takes no requests without an image")
+        raise ConfigError(
+            f"engine {spec.engine} takes no requests without an image, which this pipeline needs; "
+            "engines that do: vllm, transformers, openai"
+        )
     return accepts
+
+
+def _check_architecture(spec: EngineSpec) -> None:
+    """Raises ConfigError for a model that makes texts in engine dual_encoder, and for a dual encoder elsewhere."""
+    if spec.engine not in ("vllm", "transformers", "dual_encoder"):
+        return
+    config = _model_config(spec)
+    names = [str(name) for name in config.get("architectures") or ()]
+    if not names or config.get("auto_map"):
+        return
+    if spec.engine == "dual_encoder" and all(name.endswith(_GENERATIVE) for name in names):
+        raise ConfigError(
+            f"model {spec.model!r} is a {names[0]}, which has no embeddings of images and texts: engine dual_encoder "
+            "needs a CLIP, SigLIP or SigLIP 2 model"
+        )
+    if spec.engine != "dual_encoder" and _DUAL_ENCODERS.issuperset(names):
+        raise ConfigError(f"model {spec.model!r} is a {names[0]}, which writes no text: use engine dual_encoder")
 
 
 def _modalities(config: Mapping[str, Any]) -> frozenset[Modality] | None:

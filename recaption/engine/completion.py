@@ -9,7 +9,7 @@ from typing import Any, Final
 import orjson
 
 from recaption.engine.base import Completion, Engine, Rendered, Request
-from recaption.errors import RequestError
+from recaption.errors import InvalidAnswer, RequestError
 from recaption.tasks.output import TEXT, Output, value_of
 from recaption.text import fitted, storable
 from recaption.types import FinishReason
@@ -57,8 +57,9 @@ def accept(completion: Completion, output: Output = TEXT) -> Completion:
     the invisible characters around it. If it is still longer, it is cut there and ends with `length`. A content of
     several parts (OpenAI's, Mistral's) is joined: see `text_of`. A text that is changed loses its log-probabilities.
 
-    Raises RequestError for what is not a text, and for a complete text that is not of the form of `output`: none of the
-    choices, no JSON, or JSON of another schema. JSON that was cut off keeps its finish reason `length`.
+    Raises RequestError for what is not a text, and InvalidAnswer for a complete text that is not of the form of
+    `output`: none of the choices, no JSON, or JSON of another schema. JSON that was cut off keeps its finish reason
+    `length`.
     """
     raw = completion.finish_reason
     text, finish = storable(text_of(completion.text)), finish_reason(raw)
@@ -68,7 +69,7 @@ def accept(completion: Completion, output: Output = TEXT) -> Completion:
         try:
             value_of(output, text)
         except ValueError as error:
-            raise RequestError(str(error)) from None
+            raise InvalidAnswer(str(error)) from None
     original = completion.engine_finish if completion.engine_finish is not None else raw
     return replace(
         completion,

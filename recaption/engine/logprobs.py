@@ -1,4 +1,5 @@
-"""Maps the tokens of a model to texts: the bytes that each token of an answer adds, and the spellings of choices."""
+"""Maps the tokens of a model to texts: the bytes that each token of an answer adds, the tokens of a statement in a
+prompt, and the spellings of choices."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from recaption.engine.base import Completion, Logprobs
+from recaption.engine.base import Completion, Logprobs, Request, Scored
 from recaption.errors import RequestError
 
 MOST_SPELLINGS: Final = 128  # of all choices together: the limit of vLLM's logprob_token_ids
@@ -62,6 +63,62 @@ def token_bytes(tokenizer: Any, tokens: Sequence[int], text: str, prompt: Sequen
     except Exception:  # noqa: BLE001 - `Invalid prefix`: the tokens are no valid UTF-8 (tokenizers raises a plain Exception)
         return None
     return byte_lengths(pieces, text)
+
+
+def with_statement(tokenizer: Any, prompt: Sequence[int], request: Request) -> tuple[list[int], Scored]:
+    """The tokens of a prompt, and those of them that have a part of the statement.
+
+    A statement that is not in the prompt is added as the beginning of the answer. Some tokenizers normalise a text
+    first (NFC, NFKC): the bytes are then those of the normalised statement. Raises RequestError if the statement is not
+    found among the tokens.
+    """
+    tokens, statement = list(prompt), request.statement
+    if not statement:
+        raise RequestError("the request has no statement, which output.likelihood needs")
+    if statement not in request.prompt:
+        if request.output.choices:
+            raise RequestError(
+                "the prompt does not contain the statement, which likelihood together with choices needs"
+            )
+        tokens += tokenizer(statement, add_special_tokens=False)["input_ids"]
+    backend = getattr(tokenizer, "_tokenizer", None)
+    normalizer = getattr(backend, "normalizer", None)
+    written = {statement: None} | ({normalizer.normalize_str(statement): None} if normalizer else {})
+    special, end = frozenset(tokenizer.all_special_ids), len(tokens)
+    while end:  # from the last run of tokens that are not special
+        start = next((at for at in range(end - 1, -1, -1) if tokens[at] in special), -1) + 1
+        for text in written:
+            scored = _scored(tokenizer, tokens, start, end, text)
+            if scored is not None and scored.first > 0:
+                return tokens, replace(scored, text=statement)
+        end = max(start - 1, 0)
+    raise RequestError(f"the tokenizer changes the statement {statement[:100]!r}, so that its tokens are not known")
+
+
+def _scored(tokenizer: Any, tokens: Sequence[int], start: int, end: int, statement: str) -> Scored | None:
+    """Where the tokens from `start` to `end` have the statement; None if they do not."""
+    run = list(tokens[start:end])
+    text = str(tokenizer.decode(run, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    at = text.rfind(statement)
+    lengths = token_bytes(tokenizer, run, text) if at >= 0 else None
+    if lengths is None:
+        return None
+    low = len(text[:at].encode())
+    high, position = low + len(statement.encode()), 0
+    parts: list[tuple[int, int]] = []  # token, bytes of the statement
+    for token, length in enumerate(lengths, start):
+        shared = min(position + length, high) - max(position, low)
+        if shared > 0 or (parts and low < position < high):
+            parts.append((token, max(shared, 0)))
+        position += length
+    return Scored(text=statement, first=parts[0][0], nbytes=tuple(shared for _, shared in parts))
+
+
+def with_likelihood(completion: Completion, scored: Scored, values: Sequence[float]) -> Completion:
+    """The completion of a request with `output.likelihood`; `values` has a log-probability for each token."""
+    choices = completion.logprobs.choices if completion.logprobs is not None else ()
+    found = Logprobs(tokens=tuple(values), nbytes=scored.nbytes, choices=choices)
+    return replace(completion, text=completion.text if choices else scored.text, finish_reason="stop", logprobs=found)
 
 
 def _slow_pieces(tokenizer: Any, tokens: Sequence[int]) -> Iterable[bytes | None]:

@@ -136,6 +136,7 @@ class MicroBatchEngine:
 
     async def _generate(self, request: Request) -> Completion:
         check_prompt(request.prompt, self._tokenizer.all_special_tokens)
+        check_prompt(request.statement, self._tokenizer.all_special_tokens)
         self._check(request)
         if request.image is None:
             image = None

@@ -125,6 +125,8 @@ class OpenAIEngine:
             raise RequestError("the openai engine takes requests, not rendered ones")
         if work.output.scores:
             raise RequestError("the openai engine returns texts, not scores: use engine dual_encoder")
+        if work.output.likelihood:
+            raise RequestError("the openai engine does not return likelihoods: use engine vllm or transformers")
         return await self._in_flight.run(self._generate, work)
 
     async def stop(self) -> None:

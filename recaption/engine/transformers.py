@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from recaption.engine import budget
 from recaption.engine.base import Completion, EngineSpec, Logprobs, Request
 from recaption.engine.capabilities import check_accepts
-from recaption.engine.logprobs import likeliest_choice, spellings, token_bytes
+from recaption.engine.logprobs import likeliest_choice, spellings, token_bytes, with_likelihood, with_statement
 from recaption.engine.micro_batch import Job, MicroBatchEngine
 from recaption.errors import ConfigError, RequestError
 from recaption.tasks.output import Output
@@ -41,9 +41,9 @@ class TransformersEngine(MicroBatchEngine):
         if request.output.scores:
             raise RequestError("the transformers engine returns texts, not scores: use engine dual_encoder")
 
-    def _kind(self, job: Job) -> bool:
+    def _kind(self, job: Job) -> tuple[bool, bool]:
         """Not all processors take requests with and without an image together."""
-        return job.image is None
+        return job.image is None, job.request.output.likelihood
 
     def _output_tokens(self) -> int:
         over, rows = self._tokens
@@ -89,22 +89,12 @@ class TransformersEngine(MicroBatchEngine):
 
         from recaption.engine.rows import Choose, Follow
 
+        if jobs[0].request.output.likelihood:
+            return [self._likelihood(job) for job in jobs]
         tokenizer = self._tokenizer
-        chats = [[{"role": "user", "content": self._content(job)}] for job in jobs]
-        if "image" in self.accepts:
-            more = self._budget if jobs[0].image is not None else {}
-            settings: dict[str, Any] = {"processor_kwargs": {"padding": True, "return_tensors": "pt", **more}}
-            cast = {"dtype": self._model.dtype}
-        else:  # token ids alone
-            settings, cast = {"padding": True, "return_tensors": "pt"}, {}
-        inputs = self._processor.apply_chat_template(
-            chats, add_generation_prompt=True, tokenize=True, return_dict=True, **settings
-        ).to(self.device, **cast)
+        inputs = self._inputs(jobs)
         lengths = inputs["attention_mask"].sum(-1).tolist()
-        if max(lengths) >= self._length:
-            raise RequestError(
-                f"the prompt has {max(lengths)} tokens with its image; at most {self._length - 1} are allowed"
-            )
+        self._check_length(max(lengths))
         rows = [self._row(job.request, self._length - length) for job, length in zip(jobs, lengths, strict=True)]
 
         def text(tokens: list[int]) -> str:
@@ -127,6 +117,51 @@ class TransformersEngine(MicroBatchEngine):
             self._completion(job.request.output, row, length, text(row.tokens))
             for job, row, length in zip(jobs, rows, lengths, strict=True)
         ]
+
+    def _inputs(self, jobs: Sequence[Job]) -> Any:
+        """The model's inputs for requests of one `_kind`, padded on the left, on the device."""
+        chats = [[{"role": "user", "content": self._content(job)}] for job in jobs]
+        if "image" in self.accepts:
+            more = self._budget if jobs[0].image is not None else {}
+            settings: dict[str, Any] = {"processor_kwargs": {"padding": True, "return_tensors": "pt", **more}}
+            cast = {"dtype": self._model.dtype}
+        else:  # token ids alone
+            settings, cast = {"padding": True, "return_tensors": "pt"}, {}
+        return self._processor.apply_chat_template(
+            chats, add_generation_prompt=True, tokenize=True, return_dict=True, **settings
+        ).to(self.device, **cast)
+
+    def _check_length(self, length: int) -> None:
+        if length >= self._length:
+            raise RequestError(f"the prompt has {length} tokens with its image; at most {self._length - 1} are allowed")
+
+    def _likelihood(self, job: Job) -> Completion:
+        """One forward pass, of one request: padding would move the positions of some models."""
+        import torch
+
+        output = job.request.output
+        inputs = self._inputs([job])
+        prompt = inputs["input_ids"][0].tolist()
+        tokens, scored = with_statement(self._tokenizer, prompt, job.request)
+        self._check_length(len(tokens))
+        added = len(tokens) - len(prompt)
+        for name, values in {"input_ids": tokens[len(prompt) :], "attention_mask": [1] * added}.items():
+            more = torch.tensor([values], dtype=inputs[name].dtype, device=self.device)
+            inputs[name] = torch.cat([inputs[name], more], -1)
+        for name, value in inputs.items():
+            if added and tuple(value.shape) == (1, len(prompt)):  # kinds of tokens: 0 is text
+                inputs[name] = torch.cat([value, value.new_zeros(1, added)], -1)
+        # Only the logits that are used: those that predict the first token of the statement and all behind it.
+        kept = len(tokens) - scored.first + 1
+        with torch.inference_mode():
+            logits = self._model(**inputs, use_cache=False, logits_to_keep=kept).logits[0, -kept:]
+        logprobs = logits.float().log_softmax(-1)
+        said = tokens[scored.first : scored.first + len(scored.nbytes)]
+        completion = Completion(text="", finish_reason="stop", prompt_tokens=len(tokens), output_tokens=0)
+        if output.choices:
+            sums = [float(logprobs[-1, list(ids)].logsumexp(-1)) for ids in self._spell(output.choices)]
+            completion = likeliest_choice(replace(completion, output_tokens=1), output.choices, sums)
+        return with_likelihood(completion, scored, [float(logprobs[at, token]) for at, token in enumerate(said)])
 
     def _content(self, job: Job) -> str | list[dict[str, Any]]:
         """The image comes first, so that requests about one image share the longest prefix."""

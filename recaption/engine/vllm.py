@@ -43,10 +43,27 @@ from typing import Any
 
 from recaption.decode import Decoder
 from recaption.engine import budget
-from recaption.engine.base import Completion, EngineSpec, Gauge, Logprobs, Rendered, RendererSpec, Request, check_prompt
+from recaption.engine.base import (
+    Completion,
+    EngineSpec,
+    Gauge,
+    Logprobs,
+    Rendered,
+    RendererSpec,
+    Request,
+    Scored,
+    check_prompt,
+)
 from recaption.engine.environment import prepare, prepare_cpu
 from recaption.engine.in_flight import InFlight
-from recaption.engine.logprobs import likeliest_choice, spellings, sum_logprobs, token_bytes
+from recaption.engine.logprobs import (
+    likeliest_choice,
+    spellings,
+    sum_logprobs,
+    token_bytes,
+    with_likelihood,
+    with_statement,
+)
 from recaption.engine.packing import Packed, pack, unpack
 from recaption.engine.repetition import MAX_PATTERN, MIN_COUNT
 from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
@@ -89,7 +106,7 @@ class VllmRenderer:
         self._params = ChatParams(chat_template_kwargs={"add_generation_prompt": True})
         self._pixels = spec.max_pixels
         self._decoder = Decoder(spec.limits, spec.max_pixels)
-        tokenizer = self._renderer.get_tokenizer()
+        self._tokenizer = tokenizer = self._renderer.get_tokenizer()
         self._bos = getattr(tokenizer, "bos_token", None)
         self._special = tuple(getattr(tokenizer, "all_special_tokens", ()))
 
@@ -99,6 +116,7 @@ class VllmRenderer:
         The times are those of this thread; torch also uses one thread, unless OMP_NUM_THREADS is set.
         """
         check_prompt(request.prompt, self._special)
+        check_prompt(request.statement, self._special)
         started = time.thread_time()
         content = request.prompt if request.image is None else [self._image(request, request.image), _text(request)]
         decoded = time.thread_time()
@@ -110,12 +128,17 @@ class VllmRenderer:
             [engine_input] = self._renderer.render_cmpl([prompt], tokens, skip_mm_cache=True)
         except Exception as error:
             raise RequestError(f"{type(error).__name__}: {str(error)[:500]}") from error
+        scored = None
+        if request.output.likelihood:
+            tokens, scored = with_statement(self._tokenizer, engine_input["prompt_token_ids"], request)
+            engine_input["prompt_token_ids"] = tokens
         packed = pack(engine_input)
         return Rendered(
             engine_input=packed,
             sampling=request.sampling,
             nbytes=packed.nbytes,
             output=request.output,
+            scored=scored,
             decode_seconds=decoded - started,
             render_seconds=time.thread_time() - decoded,
         )
@@ -199,9 +222,10 @@ class VllmEngine:
 
         What is compiled for the first request with it is compiled now.
         """
-        tokens = self._engine.get_tokenizer().encode("Hello")
+        tokens = self._engine.get_tokenizer().encode("Hello, hello")
         sampling = Sampling(max_tokens=1)
-        work = Rendered(engine_input=token_input(tokens), sampling=sampling, nbytes=0, output=output)
+        scored = Scored(text="o", first=len(tokens) - 1, nbytes=(1,)) if output.likelihood else None
+        work = Rendered(engine_input=token_input(tokens), sampling=sampling, nbytes=0, output=output, scored=scored)
         try:
             await self.generate(work)
         except RequestError as error:
@@ -253,11 +277,13 @@ class VllmEngine:
         if output.scores:
             raise RequestError("the vllm engine returns texts, not scores: use engine dual_encoder")
         ids = await self._spell(output.choices) if output.choices and output.logprobs else ()
-        last: Any = None
         try:
             sampling = sampling_params(work.sampling, output, ids)
-            async for result in self._engine.generate(engine_input, sampling, str(next(self._numbers))):
-                last = result
+            last = await self._final(engine_input, sampling)
+            if work.scored is not None and (last.num_cached_tokens or 0) >= work.scored.first:
+                # The step that would predict the statement's first token was skipped.
+                sampling.skip_reading_prefix_cache = True
+                last = await self._final(engine_input, sampling)
         except EngineDeadError as error:
             raise EngineDead(f"vLLM's engine died: {error}") from error
         except Exception as error:
@@ -265,8 +291,6 @@ class VllmEngine:
                 raise EngineDead(f"vLLM's engine died: {type(error).__name__}: {error}") from error
             cause = error.__cause__ or error  # vLLM wraps unexpected errors
             raise RequestError(f"{type(cause).__name__}: {str(cause)[:500]}") from error
-        if last is None or not last.outputs:
-            raise RequestError("vLLM ended the request without an output")
         answer = last.outputs[0]
         completion = Completion(
             text=answer.text,
@@ -275,21 +299,34 @@ class VllmEngine:
             output_tokens=len(answer.token_ids),
             cached_tokens=last.num_cached_tokens or 0,
         )
-        if not output.logprobs:
-            return completion
-        if not answer.logprobs:
-            raise RequestError("vLLM returned no log-probabilities")
         if ids:
-            first = answer.logprobs[0]
+            first = _found(answer.logprobs)[0]
             sums = tuple(sum_logprobs(first[token].logprob for token in tokens if token in first) for tokens in ids)
-            return likeliest_choice(completion, output.choices, sums)
+            completion = likeliest_choice(completion, output.choices, sums)
+        if work.scored is not None:
+            tail = len(last.prompt_token_ids) - work.scored.first
+            said = zip(last.prompt_token_ids[-tail:], _found(last.prompt_logprobs)[-tail:], strict=True)
+            said_values = [found[token].logprob for token, found in said]
+            return with_likelihood(completion, work.scored, said_values[: len(work.scored.nbytes)])
+        if ids or not output.logprobs:
+            return completion
         # Of a text that a stop string ended, vLLM may drop tokens behind it.
-        values = tuple(found[token].logprob for token, found in zip(answer.token_ids, answer.logprobs, strict=False))
+        listed = _found(answer.logprobs)
+        values = tuple(found[token].logprob for token, found in zip(answer.token_ids, listed, strict=False))
         tokens = answer.token_ids[: len(values)]
         nbytes = token_bytes(self._engine.get_tokenizer(), tokens, answer.text, last.prompt_token_ids or ())
         return dataclasses.replace(
             completion, logprobs=None if nbytes is None else Logprobs(tokens=values, nbytes=nbytes)
         )
+
+    async def _final(self, engine_input: Any, sampling: Any) -> Any:
+        """The last RequestOutput of a request."""
+        last: Any = None
+        async for result in self._engine.generate(engine_input, sampling, str(next(self._numbers))):
+            last = result
+        if last is None or not last.outputs:
+            raise RequestError("vLLM ended the request without an output")
+        return last
 
     async def _spell(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
         """The `spellings` of choices, looked up once. Raises RequestError."""
@@ -368,6 +405,13 @@ def _stat_logger(tally: Tally) -> type:
     return TallyLogger
 
 
+def _found(logprobs: Any) -> Any:
+    """The log-probabilities of a RequestOutput. Raises RequestError if there are none."""
+    if not logprobs:
+        raise RequestError("vLLM returned no log-probabilities")
+    return logprobs
+
+
 def token_input(tokens: Sequence[int]) -> dict[str, Any]:
     """A text-only prompt as an engine input of vLLM."""
     return {"type": "token", "prompt_token_ids": list(tokens)}
@@ -378,6 +422,8 @@ def sampling_params(sampling: Sampling, output: Output = TEXT, ids: Sequence[Seq
 
     Log-probabilities of `choices` are those of one unconstrained token, for the `ids` of their spellings. In all other
     cases, `choices` and `json_schema` become a grammar; stop strings and `ignore_eos` would break it and are left out.
+    For a likelihood, the tokens in the prefix cache are not computed again: vLLM leaves out their log-probabilities, or
+    returns arbitrary values (vllm/v1/worker/gpu_model_runner.py, `_get_prompt_logprobs_dict`).
     """
     from vllm.sampling_params import (
         RepetitionDetectionParams,
@@ -386,12 +432,15 @@ def sampling_params(sampling: Sampling, output: Output = TEXT, ids: Sequence[Seq
         StructuredOutputsParams,
     )
 
-    if ids:
+    if ids or output.likelihood:
         return SamplingParams(
             max_tokens=1,
             temperature=0.0,
             output_kind=RequestOutputKind.FINAL_ONLY,
-            logprob_token_ids=[token for tokens in ids for token in tokens],
+            detokenize=False,  # the text is not used; nor are the log-probabilities of what is cached
+            logprob_token_ids=[token for tokens in ids for token in tokens] or None,
+            prompt_logprobs=0 if output.likelihood else None,
+            skip_reading_prefix_cache=False,
         )
     grammar = None
     if output.choices:

@@ -11,7 +11,8 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from recaption import engine as engines
@@ -25,18 +26,20 @@ from recaption.generate.counters import Counters
 from recaption.generate.engine_state import Assignment
 from recaption.generate.part_writer import PartWriter
 from recaption.generate.prefetch import Prefetcher
-from recaption.generate.retry import answer_with_retries, reject
+from recaption.generate.retry import answer_with_retries, first_attempt, reject
 from recaption.generate.utilisation import Meter, Where
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.paths import lease_file
+from recaption.output.units import QuestionState, ShardAnswers
 from recaption.source import Source
-from recaption.tasks.question import Question
+from recaption.tasks.question import Question, UnitRequest, closure
 from recaption.types import Answer, Reject
 
 NAMED = 16  # rejects that a poll lists individually
 DETAIL = 200  # characters of detail per listed reject
 READ_ATTEMPTS = 3  # attempts to read an image before it is rejected
+ANSWERS_KEPT = 2  # shards whose answers are kept in memory, if requests are made from them
 WINDOW = 1.0  # seconds between two checks of the meter and the watchdogs
 Launch = Callable[[RendererSpec], render.Worker]
 
@@ -55,6 +58,7 @@ class ActorSpec:
     neighbours: int = 1  # engines on its node, including this one
     all_cores: bool = False  # compute on the node's cores, shared with the neighbours; else on those that Ray reserved
     hang_seconds: float = 300.0
+    retry_reasons: frozenset[str] = frozenset()  # rejects for these reasons count as missing
     host_bytes: int | None = None  # memory limit of the replica; None: its share of 80% of the node
 
 
@@ -105,6 +109,9 @@ class EngineHost:
         self._dead: EngineDead | None = None
         self._pool: render.RenderPool | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._stored: dict[str, ShardAnswers] = {}  # by shard, the last used one at the end
+        self._loading = asyncio.Lock()
+        self._units = ThreadPoolExecutor(1, "recaption-units")
         self._host_bytes = 0
         self._memory_limit = spec.host_bytes or 0.8 * node_bytes() / spec.neighbours
 
@@ -129,8 +136,10 @@ class EngineHost:
         except Exception as error:
             raise EngineDead(f"the engine did not start: {type(error).__name__}: {error}") from error
         self._capacity = self._engine.capacity
+        # Images whose answers are being stored, before more is asked about them, are held beside those in the engine.
+        images = self._capacity * (2 if any(question.over for question in self._spec.questions) else 1)
         self._prefetch = Prefetcher(
-            self._store, self._spec.source, self._spec.engine.limits, self._capacity, self._pool, self._meter
+            self._store, self._spec.source, self._spec.engine.limits, images, self._pool, self._meter
         )
         self._prefetch.on_ready = self._pump
         self._prefetch.on_unusable = self._unusable
@@ -162,6 +171,7 @@ class EngineHost:
         writer = PartWriter(self._store, questions, chunk, stem, suffix, self._meter, counters)
         writer.on_unstorable = self._list_reject
         state = ChunkState(assignment, questions, writer)
+        await self._load_answers(state)
         if self._dead or self._draining:
             raise self._copy(self._dead) if self._dead else Interrupted("drained on request")
         self._chunks[assignment.id] = state
@@ -221,6 +231,7 @@ class EngineHost:
         if self._watching is not None:
             self._watching.cancel()
         self._prefetch.stop()
+        self._units.shutdown(wait=False, cancel_futures=True)
         await self._engine.stop()
 
     # images on their way to the engine
@@ -230,14 +241,14 @@ class EngineHost:
         ready = self._prefetch.ready
         while ready and not self._draining and self._dead is None:
             item = ready[0]
-            if item.wanted and self._in_flight and self._in_flight + len(item.requests) > self._capacity:
+            if item.wanted and self._in_flight and self._in_flight + item.load > self._capacity:
                 return
             ready.popleft()
             task = asyncio.create_task(self._answer_image(item) if item.wanted else self._prefetch.release(item))
             if item.wanted:
                 self._meter.spent("queue", time.monotonic() - item.since)
-                item.state.begin(item.image.row, item.image.key)
-                self._in_flight += len(item.requests)
+                item.state.begin(item.image.row, item.image.key, len(item.requests))
+                self._in_flight += item.load
             self._running.add(task)
             task.add_done_callback(self._ended)
 
@@ -249,9 +260,65 @@ class EngineHost:
     async def _answer_image(self, item: QueuedImage) -> None:
         try:
             await asyncio.gather(*(self._answer(item, queued) for queued in item.requests))
+            complete = await self._answer_later(item)
         finally:
             await self._prefetch.release(item)
-        item.state.finish(item.image.row)
+        if complete:
+            item.state.finish(item.image.row)
+
+    async def _answer_later(self, item: QueuedImage) -> bool:
+        """Send the requests that are made from other answers. Returns False if the engine is drained before the end."""
+        place = 0 if item.requests else item.load  # taken when the image entered the engine
+        sent: Sequence[object] = item.requests
+        for question in item.later:
+            state = await self._state_of(item, question, stored=not sent)
+            if self._draining:
+                return False
+            assert state.status != "waiting", "an upstream answer is neither stored nor rejected"
+            queued = [QueuedRequest(request=r, first=first_attempt(r, item.data)) for r in state.missing]
+            await self._render_later(queued)
+            self._in_flight += len(queued) - place
+            place, sent = 0, queued
+            item.state.more(item.image.row, len(queued))
+            await asyncio.gather(*(self._answer(item, each) for each in queued))
+            item.state.writer.finished(question, skipped=state.status == "skipped")
+        self._in_flight -= place
+        return True
+
+    async def _state_of(self, item: QueuedImage, question: Question, *, stored: bool) -> QuestionState:
+        """The units of a question that reads other answers. These are `stored` first: no request is made from an answer
+        that could still be lost. Units are found on one thread, beside the event loop."""
+        if not stored:
+            await item.state.writer.stored()
+        answers = item.state.answers
+        assert answers is not None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._units, lambda: answers.of(item.image).state(question))
+
+    async def _render_later(self, queued: Sequence[QueuedRequest]) -> None:
+        sent = [(each, each.first) for each in queued if each.first is not None]
+        if self._pool is not None and sent:
+            results = await self._prefetch.render([first for _, first in sent])
+            for (each, _), result in zip(sent, results, strict=True):
+                each.rendered = result
+
+    async def _load_answers(self, state: ChunkState) -> None:
+        """Read the stored answers of the assignment's shard, from which requests are made and which are not sent again.
+
+        Answers are kept from one assignment to the next. Files that other actors have stored meanwhile are read, too.
+        """
+        over = [question for question in self._spec.questions if question.over]
+        if not over:
+            return
+        shard = state.chunk.shard.id
+        async with self._loading:
+            answers = self._stored.pop(shard, None)
+            answers = answers or ShardAnswers(self._store, shard, self._spec.retry_reasons, self._spec.epoch)
+            self._stored[shard] = answers
+            while len(self._stored) > ANSWERS_KEPT:
+                self._stored.pop(next(iter(self._stored)))
+            await asyncio.to_thread(answers.refresh, closure(over))
+        state.answers, state.writer.on_stored = answers, answers.add
 
     async def _answer(self, item: QueuedImage, queued: QueuedRequest) -> None:
         async def generate(attempt: Request) -> Completion:
@@ -282,7 +349,9 @@ class EngineHost:
     async def _generate(self, queued: QueuedRequest, attempt: Request) -> Completion:
         work: Request | Rendered = attempt
         if self._pool is not None:
-            rendered = queued.rendered if attempt.pixel_share == 1.0 else await self._prefetch.render(attempt)
+            rendered = queued.rendered
+            if attempt.pixel_share < 1.0:
+                [rendered] = await self._prefetch.render([attempt])
             if isinstance(rendered, ImageError):
                 raise ImageError(rendered.reason, rendered.args[0])
             if isinstance(rendered, RecaptionError):
@@ -309,17 +378,26 @@ class EngineHost:
         if error.reason == "unreadable" and state.assignment.attempt < READ_ATTEMPTS - 1:
             state.skip(item.image.row, ShardError(str(error), shard=item.image.shard))
             return
-        state.begin(item.image.row, item.image.key)
+        state.begin(item.image.row, item.image.key, 0)
         task = asyncio.create_task(self._reject(item, error))
         self._running.add(task)
         task.add_done_callback(self._ended)
 
     async def _reject(self, item: QueuedImage, error: ImageError) -> None:
-        for queued in item.requests:
-            made = reject(queued.request, error.reason, str(error))
-            self._list_reject(made)
-            item.state.writer.add(queued.request.question, made)
+        rejected: Sequence[UnitRequest] = [queued.request for queued in item.requests]
+        self._add_rejects(item, rejected, error)
+        for question in item.later:
+            state = await self._state_of(item, question, stored=not rejected)
+            rejected = state.missing
+            self._add_rejects(item, rejected, error)
+            item.state.writer.finished(question, skipped=state.status == "skipped")
         item.state.finish(item.image.row)
+
+    def _add_rejects(self, item: QueuedImage, rejected: Sequence[UnitRequest], error: ImageError) -> None:
+        for request in rejected:
+            made = reject(request, error.reason, str(error))
+            self._list_reject(made)
+            item.state.writer.add(request.question, made)
 
     def _abort(self, error: RecaptionError) -> None:
         """The engine, the store or the renderers failed: end every open assignment with the error."""

@@ -10,6 +10,7 @@ from recaption.errors import RecaptionError
 from recaption.generate.chunks import Chunk
 from recaption.generate.engine_state import Assignment
 from recaption.generate.part_writer import PartWriter
+from recaption.output.units import ShardAnswers
 from recaption.tasks.question import Question, UnitRequest
 from recaption.types import Image
 
@@ -27,6 +28,7 @@ class ChunkState:
         self.keys: dict[int, str] = {}  # of the images in flight
         self.unread = len(self.queued)
         self.writer = writer
+        self.answers: ShardAnswers | None = None  # if a question reads other answers
         self.error: RecaptionError | None = None
         self.ended = asyncio.Event()
         self._end_if_done()
@@ -42,10 +44,15 @@ class ChunkState:
         """Rows with requests in the engine."""
         return tuple(row for row, requests in self.in_flight.items() if requests)
 
-    def begin(self, row: int, key: str = "") -> None:
-        """The row enters the engine."""
-        self.in_flight[row] = len(self.queued.pop(row))
+    def begin(self, row: int, key: str = "", requests: int | None = None) -> None:
+        """The row enters the engine with `requests` requests; default: one per question."""
+        questions = self.queued.pop(row)
+        self.in_flight[row] = len(questions) if requests is None else requests
         self.keys[row] = key
+
+    def more(self, row: int, requests: int) -> None:
+        """Further requests of a row that has begun."""
+        self.in_flight[row] += requests
 
     def answered(self, row: int) -> None:
         """One request of the row is answered or rejected. The result still has to reach the writer."""
@@ -110,18 +117,24 @@ class QueuedRequest:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class QueuedImage:
-    """An image on its way into the engine, with all its requests."""
+    """An image on its way into the engine, with the requests that are known from the start."""
 
     state: ChunkState
     image: Image
     data: bytes
     requests: list[QueuedRequest]
+    later: tuple[Question, ...] = ()  # what reads other answers: its requests are made once these are stored
     since: float = 0.0  # when it became ready
 
     @property
     def wanted(self) -> bool:
         """False for an image that was given back or whose assignment has failed."""
         return self.image.row in self.state.queued
+
+    @property
+    def load(self) -> int:
+        """Requests that enter the engine together, at least one: what comes later also needs a place."""
+        return max(1, len(self.requests))
 
     @property
     def nbytes(self) -> int:

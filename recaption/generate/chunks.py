@@ -16,13 +16,16 @@ from recaption.errors import ShardError
 from recaption.generate.counters import Counters
 from recaption.generate.retry import answer_from_column
 from recaption.io.store import Store, open_store
-from recaption.output.answers import finished, put_part, stored, stored_item, table_bytes
+from recaption.output.answers import put_part, stored, table_bytes
+from recaption.output.complete import identity as complete_identity
+from recaption.output.complete import is_marked, mark
 from recaption.output.index import load_index
 from recaption.output.moved import MovedAnswers
 from recaption.output.paths import source_rejects
+from recaption.output.units import ShardAnswers, pending_identity
 from recaption.schema import REJECTS
 from recaption.source import Source
-from recaption.tasks.question import Identity, Question, requests, requests_about
+from recaption.tasks.question import Identity, Question, requests_about
 from recaption.types import DECODE_REASONS, Answer, Image, Reject, SourceShard, stage_of
 
 CHUNK_SIZE = 256  # images
@@ -46,7 +49,8 @@ class Job:
 class Chunk:
     """The unit of work: up to 256 consecutive images of one shard, and which answers of one model they lack.
 
-    `missing` has one bit mask per question, in the order of the model's plan: bit i stands for row `first + i`.
+    `missing` has one bit mask per question, in the order of the model's plan: bit i stands for row `first + i`. A set
+    bit says that something of the image is missing; of several units, only those without an answer are asked.
     It takes about a hundred bytes when pickled, so the driver can hold many chunks.
     """
 
@@ -147,26 +151,33 @@ def list_shard(
     images = images[:limit]
     _put_source_rejects(store, shard, digest, images)
     usable = [image for image in images if image.reason is None and image.sha256 not in excluded]
-    masks: list[dict[int, int]] = []  # per question: chunk number -> bits
-    done, duplicates = [], []
-    for question in questions:
-        known = finished(store, question, shard.id, retry_reasons)
-        missing: set[Identity] = set()
-        bits: dict[int, int] = {}
-        equal = answered = 0
-        for request in requests_about(question, usable):
-            if request.identity in missing:
-                equal += 1  # equal images with equal prompts share one answer; the build gives it to each of them
+    answers = ShardAnswers(store, shard.id, retry_reasons)
+    masks: list[dict[int, int]] = [{} for _ in questions]  # per question: chunk number -> bits
+    missing: list[set[Identity]] = [set() for _ in questions]
+    done, duplicates = [0] * len(questions), [0] * len(questions)
+    identities = [_identity(store, question, shard, usable, retry_reasons) for question in questions]
+    marked = [i is not None and is_marked(store, q, shard.id, i) for q, i in zip(questions, identities, strict=True)]
+    for image in usable:
+        states = answers.of(image)
+        for i, question in enumerate(questions):
+            if marked[i]:
+                done[i] += 1
                 continue
-            if stored_item(known, request) is not None:
-                answered += 1
+            state = states.state(question)
+            if state.complete:
+                done[i] += 1
                 continue
-            missing.add(request.identity)
-            number, offset = divmod(request.image.row, CHUNK_SIZE)
-            bits[number] = bits.get(number, 0) | 1 << offset
-        masks.append(bits)
-        done.append(answered)
-        duplicates.append(equal)
+            waiting = state.status == "waiting"
+            wanted = {pending_identity(question, image)} if waiting else {r.identity for r in state.missing}
+            if wanted <= missing[i]:
+                duplicates[i] += 1  # equal images with equal prompts share one answer, which the build gives to each
+                continue
+            missing[i] |= wanted
+            number, offset = divmod(image.row, CHUNK_SIZE)
+            masks[i][number] = masks[i].get(number, 0) | 1 << offset
+    for i, (question, identity) in enumerate(zip(questions, identities, strict=True)):
+        if identity is not None and not marked[i] and not masks[i]:
+            mark(store, question, shard.id, identity)
     numbers = sorted({number for bits in masks for number in bits})
     chunks = tuple(
         Chunk(
@@ -191,6 +202,13 @@ def list_shard(
     )
 
 
+def _identity(
+    store: Store, question: Question, shard: SourceShard, images: Sequence[Image], retry_reasons: frozenset[str]
+) -> str | None:
+    """See `complete.identity`. None for questions without `over`, which are as fast to look up as marks."""
+    return None if retry_reasons or not question.over else complete_identity(store, question, shard.id, images)
+
+
 def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
     """Task: what is still missing of a chunk whose actor has failed, and the counts of what is stored of it.
 
@@ -200,16 +218,18 @@ def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chun
     images, digest = load_index(store, job.source, chunk.shard)
     if digest != chunk.digest:
         raise ShardError(f"{chunk.shard.path} changed while it was being read", shard=chunk.shard.id)
-    missing, counters = [], Counters()
-    for bits, question in zip(chunk.missing, questions, strict=True):
-        known = finished(store, question, chunk.shard.id, job.retry_reasons, job.epoch)
-        for row in Chunk.rows(replace(chunk, missing=(bits,))):
-            items = [stored_item(known, request) for request in requests(question, images[row])]
-            found = [item for item in items if item is not None]
-            counters.count(found, question.id)
-            if len(found) == len(items):
-                bits &= ~(1 << row - chunk.first)
-        missing.append(bits)
+    answers, counters = ShardAnswers(store, chunk.shard.id, job.retry_reasons, job.epoch), Counters()
+    missing = list(chunk.missing)
+    for row in chunk.rows():
+        states = answers.of(images[row])
+        for i, question in enumerate(questions):
+            if not chunk.lacks(row, i):
+                continue
+            state = states.state(question)
+            counters.count(state.found, question.id)
+            if state.complete:
+                counters.finished(question, skipped=state.status == "skipped")
+                missing[i] &= ~(1 << row - chunk.first)
     return replace(chunk, missing=tuple(missing)), counters
 
 
@@ -218,22 +238,26 @@ def reject_poison(questions: Sequence[Question], job: Job, chunk: Chunk, number:
     store = open_store(job.store_url)
     images, _ = load_index(store, job.source, chunk.shard)
     name = f"{chunk.number:06d}.{job.epoch:06d}-{number:04d}-poison"
+    answers = ShardAnswers(store, chunk.shard.id, job.retry_reasons, job.epoch)
     made: list[Reject] = []
     for i, question in enumerate(questions):
-        missing = [images[row] for row in chunk.rows() if chunk.lacks(row, i)]
-        rejects = [
-            Reject.of(
-                request.image,
-                stage="generate",
-                generation=question.id,
-                reason="poison",
-                detail=detail[:500],
-                attempts=1,
-                prompt_sha256=request.prompt_sha256,
-            )
-            for request in requests_about(question, missing)
-        ]
+        rejects = []
+        for image in (images[row] for row in chunk.rows() if chunk.lacks(row, i)):
+            rejects += [
+                Reject.of(
+                    image,
+                    stage="generate",
+                    generation=question.id,
+                    reason="poison",
+                    detail=detail[:500],
+                    attempts=1,
+                    prompt_sha256=request.prompt_sha256,
+                    unit=request.unit.id or None,
+                )
+                for request in answers.of(image).state(question).missing
+            ]
         put_part(store, question, chunk.shard.id, name, [], rejects)
+        answers.add(question, rejects)  # what reads them has nothing to ask about
         made += rejects
     return made
 

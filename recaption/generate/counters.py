@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from recaption.generate.retry import DEGENERATE
+from recaption.tasks.question import Question
 from recaption.types import Answer, Reject
 
 
@@ -19,6 +20,8 @@ class Counters:
     rejects: Counter[tuple[str, str]] = field(default_factory=Counter)  # (generation, reason)
     retries: Counter[str] = field(default_factory=Counter)
     degenerate: Counter[str] = field(default_factory=Counter)  # items of which an attempt had a degenerate text
+    images: Counter[str] = field(default_factory=Counter)  # with all units answered or rejected; `per_unit` only
+    skipped: Counter[str] = field(default_factory=Counter)  # of these, images without an upstream answer
     prompt_tokens: Counter[str] = field(default_factory=Counter)
     cached_tokens: Counter[str] = field(default_factory=Counter)
     output_tokens: Counter[str] = field(default_factory=Counter)
@@ -34,6 +37,12 @@ class Counters:
                 self.rejects[generation, item.reason] += 1
                 self.retries[generation] += max(0, item.attempts - 1)
                 self.degenerate[generation] += item.reason in ("empty_answer", "repetition", "refusal")
+
+    def finished(self, question: Question, *, skipped: bool) -> None:
+        """All units of an image are in the store. Counted only for questions whose other counts are in units."""
+        if question.per_unit:
+            self.images[question.id] += 1
+            self.skipped[question.id] += skipped
 
     def add(self, other: Counters) -> None:
         for each in dataclasses.fields(self):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from recaption.engine import check_reachable
@@ -55,7 +56,7 @@ class ModelPass:
         """With `answer` False, `run` raises UserError if any answer is missing."""
         self._model, self._job, self._report, self._stopping, self._answer = model, job, report, stopping, answer
         self._transport: Transport = transport or RayTransport()
-        self._breaker, self._events, self._totals = breaker, PassEvents(model.name, emit), Totals(model)
+        self._breaker, self._events, self._totals = breaker, PassEvents(model.title, emit), Totals(model)
         self.scheduler = Scheduler()
         self._engines = self.scheduler.engines
         self.fleet = Fleet(model, job, self._transport, self._engines)
@@ -125,7 +126,7 @@ class ModelPass:
         started = sum(engine.phase != "starting" for engine in engines)
         until = self._transport.now() if self._ended is None else self._ended
         return PassProgress(
-            model=self._model.name,
+            model=self._model.title,
             phase=self._phase,
             all_listed=self._all_listed,
             images=self._totals.rows,
@@ -150,6 +151,8 @@ class ModelPass:
         ahead = min(max(LIST_AHEAD[0], len(self.fleet) // 8), LIST_AHEAD[1])
         self._indexer.start(lambda: self.scheduler.wants_shards(horizon), ahead, ROUND_SECONDS)
         for listing in self._indexer.take():
+            if not self._answer:
+                listing = self._without_units(listing)
             if listing.chunks and not self._answer:
                 missing = sum(chunk.requests for chunk in listing.chunks)
                 raise UserError(
@@ -162,6 +165,16 @@ class ModelPass:
         if self._indexer.ended and not self._all_listed:
             self.scheduler.all_listed()
             self._all_listed = True
+
+    def _without_units(self, listing: ShardListing) -> ShardListing:
+        """The listing for a build, which does not need all answers about units: if captions are split differently now,
+        some sentences have none. The build counts them."""
+        needed = [not question.per_unit for question in self._model.questions]
+        chunks = [
+            replace(chunk, missing=tuple(bits * need for bits, need in zip(chunk.missing, needed, strict=True)))
+            for chunk in listing.chunks
+        ]
+        return replace(listing, chunks=tuple(chunk for chunk in chunks if chunk.requests))
 
     def _completed(self) -> Iterator[ShardListing]:
         for listing in self.scheduler.completed():
@@ -366,6 +379,8 @@ class ModelPass:
     def _check_sums(self) -> None:
         """Raise DatasetError unless each image of each generation is answered or rejected."""
         for id, generation in self.progress.generations.items():
+            if not self._answer and generation.finished is not None:
+                continue  # a build works with what there is
             if generation.done != generation.total:
                 raise DatasetError(f"the sum of the run does not hold: {generation.sums_text(id)}")
 

@@ -165,5 +165,6 @@ class Fleet:
             neighbours=self._neighbours,
             all_cores=config.cpus == "auto" and not self._gpus,
             hang_seconds=config.hang_seconds,
+            retry_reasons=self._job.retry_reasons,
             host_bytes=None if memory is None else int(memory * 2**30),
         )

@@ -16,6 +16,7 @@ from recaption.types import Answer, Reject
 
 FLUSH_COUNT = 64  # answers
 FLUSH_SECONDS = 5.0
+GATHER_SECONDS = 0.5  # that an answer waits for others before it is stored, if further requests are made from it
 
 
 class PartWriter:
@@ -42,6 +43,9 @@ class PartWriter:
         self._lock = asyncio.Lock()
         self._puts: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None  # of a put that no call awaits
+        self._finished: list[tuple[Question, bool]] = []  # images with all units added, and whether they were skipped
+        self._gathering: asyncio.Task[None] | None = None
+        self.on_stored: Callable[[Question, list[Answer | Reject]], None] = lambda question, items: None
         self.on_unstorable: Callable[[Reject], None] = lambda reject: None
 
     def add(self, question: Question, item: Answer | Reject) -> None:
@@ -54,6 +58,24 @@ class PartWriter:
             raise self._failure
         if len(self._items[question.id]) >= FLUSH_COUNT and not self._puts:
             self._begin_put().add_done_callback(self._unobserved)
+
+    def finished(self, question: Question, *, skipped: bool) -> None:
+        """All units of an image were added. It is counted with the next put."""
+        self._finished.append((question, skipped))
+
+    async def stored(self) -> None:
+        """Returns when all items added so far are in the store. Waits for others to share the put.
+
+        Answers from which further requests are made are stored before these are sent.
+        """
+        if self._gathering is None:
+            self._gathering = asyncio.create_task(self._gather())
+        await asyncio.shield(self._gathering)
+
+    async def _gather(self) -> None:
+        await asyncio.sleep(GATHER_SECONDS)
+        self._gathering = None  # who comes from now on waits for the next put
+        await self.flush()
 
     async def flush_regularly(self) -> None:
         while True:
@@ -81,6 +103,7 @@ class PartWriter:
 
     async def _put(self) -> None:
         async with self._lock:
+            finished, self._finished = self._finished, []
             for question in self._questions:
                 items, self._items[question.id] = self._items[question.id], []
                 if not items:
@@ -95,11 +118,16 @@ class PartWriter:
                     )
                 except BaseException:
                     self._items[question.id][:0] = items
+                    self._finished[:0] = finished
                     raise
                 stored = parts.stored((item for _, item in items), unstorable)
                 for counters in self._counters:
                     counters.count(stored, question.id)
+                self.on_stored(question, stored)
                 for _, reject in unstorable:
                     self.on_unstorable(reject)
                 now = time.monotonic()
                 self._meter.spent("put", sum(now - since for since, _ in items), len(items))
+            for counters in self._counters:
+                for question, skipped in finished:
+                    counters.finished(question, skipped=skipped)

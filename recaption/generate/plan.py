@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import graphlib
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +20,30 @@ from recaption.models import SCENE, ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
-from recaption.tasks.question import DEFAULT_RETRY, Question
+from recaption.tasks import registry
+from recaption.tasks.base import CAPTIONS, Task
+from recaption.tasks.question import DEFAULT_RETRY, Question, closure
 from recaption.types import Generation, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelPlan:
-    """A model of the pipeline with its questions, in pipeline order."""
+    """One pass: a model of the pipeline with questions that it answers while it is loaded, upstream ones first.
+
+    A model has several passes if one of its questions reads answers of another model that reads answers of this one.
+    """
 
     name: str
     config: Model
     engine: EngineSpec | None  # None: engine `column`
     commit: str | None
     questions: tuple[Question, ...]
+    number: int = 1  # of the passes of this model
+
+    @property
+    def title(self) -> str:
+        """The name in progress, logs and metrics: that of the model, with a number from its second pass on."""
+        return self.name if self.number == 1 else f"{self.name} (pass {self.number})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +58,24 @@ class Plan:
         """In the order of the pipeline."""
         by_id = {q.id: q for model in self.models for q in model.questions}
         return tuple(by_id[generation.id] for generation in self.pipeline.generate)
+
+    def lines(self) -> list[str]:
+        """The passes as text, if there are generations that read others: engine, and requests per image."""
+        if not any(question.over for question in self.questions):
+            return []
+        lines = []
+        for number, model in enumerate(self.models, 1):
+            asked = [f"{q.id} ({_requests_text(q)})" for q in model.questions]
+            engine = f"{model.config.engine}: " if model.config.engine != "column" else "column of the source: "
+            lines.append(f"pass {number} of {len(self.models)}, {model.name}, {engine}{', '.join(asked)}")
+        return lines
+
+
+def _requests_text(question: Question) -> str:
+    reads = (
+        f"{question.generation.task} over {', '.join(other.id for other in question.over)}, " if question.over else ""
+    )
+    return f"{reads}{'several requests' if question.per_unit else '1 request'} per image"
 
 
 def fingerprint(parts: dict[str, Any]) -> str:
@@ -64,33 +95,85 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
     """
     folder = prompts_beside(path)
     columns = (source or open_source(pipeline.source)).columns()
-    models = []
-    for name, config in pipeline.models.items():
-        configured = [generation for generation in pipeline.generate if generation.model == name]
-        if not configured:
-            continue
-        check_engine(config.engine)
-        resolved = _resolved(config)
-        dedupe = pipeline.dedupe == "shard"
-        questions = tuple(_question(g, config, resolved, folder, columns, dedupe) for g in configured)
-        engine = _engine_spec(pipeline, config, resolved, len(questions)) if resolved else None
+    used = dict.fromkeys(generation.model for generation in pipeline.generate)
+    resolved: dict[str, ResolvedModel | None] = {}
+    for name in (name for name in pipeline.models if name in used):
+        check_engine(pipeline.models[name].engine)
+        resolved[name] = _resolved(pipeline.models[name])
+    questions: dict[str, Question] = {}
+    for configured in _upstream_first(pipeline.generate):
+        above = tuple(questions[other] for other in configured.over)
+        model = resolved[configured.model]
+        questions[configured.id] = _question(pipeline, configured, model, folder, columns, above)
+    passes: list[ModelPlan] = []
+    for name, of_pass in _passes(list(resolved), [questions[g.id] for g in pipeline.generate]):
+        config, model = pipeline.models[name], resolved[name]
+        engine = _engine_spec(pipeline, config, model, of_pass) if model else None
         if engine is not None:
             check_capable(engine)
-        models.append(
+        passes.append(
             ModelPlan(
+                number=1 + sum(earlier.name == name for earlier in passes),
                 name=name,
                 config=config,
                 engine=engine,
-                commit=(resolved.commit or None) if resolved else None,
-                questions=questions,
+                commit=(model.commit or None) if model else None,
+                questions=of_pass,
             )
         )
-    return Plan(pipeline=pipeline, models=tuple(models))
+    return Plan(pipeline=pipeline, models=tuple(passes))
+
+
+def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConfig]:
+    by_id = {generation.id: generation for generation in generate}
+    order = graphlib.TopologicalSorter({generation.id: generation.over for generation in generate}).static_order()
+    return [by_id[id] for id in order]
+
+
+def _passes(models: Sequence[str], questions: Sequence[Question]) -> list[tuple[str, tuple[Question, ...]]]:
+    """The passes over the source: a model with all of its questions whose inputs are known by then.
+
+    Questions of one model that read each other share a pass: the image is read and rendered once.
+    """
+    passes: list[tuple[str, tuple[Question, ...]]] = []
+    done: set[str] = set()
+    left = list(questions)
+
+    def known(question: Question, taken: Sequence[Question]) -> bool:
+        return {other.id for other in question.over} <= done | {other.id for other in taken}
+
+    while left:
+        for model in models:
+            taken: list[Question] = []
+            of_model = [question for question in left if question.generation.model == model]
+            while ready := [q for q in of_model if q not in taken and known(q, taken)]:
+                taken += ready
+            if taken:
+                passes.append((model, tuple(taken)))
+                done |= {question.id for question in taken}
+                left = [question for question in left if question.id not in done]
+    return passes
 
 
 def prompts_beside(path: Path | None) -> Path | None:
     """The folder of the prompts that belong to a pipeline's file."""
     return path.parent.parent / "prompts" if path else None
+
+
+def fitting_tasks(generate: Sequence[GenerationConfig]) -> list[ConfigError]:
+    """What is wrong with the tasks of generations: settings, and what they read. Generations may be missing."""
+    made: dict[str, Task] = {}
+    found = []
+    for configured in generate:
+        try:
+            made[configured.id] = registry.load(configured.task, configured.settings)
+        except ConfigError as error:
+            found.append(ConfigError(f"generate {configured.id}: {error}"))
+    for configured in generate:
+        if configured.id in made and made.keys() >= set(configured.over):
+            over = [(other, made[other]) for other in configured.over]
+            found += _unreadable(configured, made[configured.id], over)
+    return found
 
 
 def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
@@ -102,10 +185,22 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
     if configured.column is not None and configured.column not in columns:
         has = ", ".join(sorted(columns)) or "none"
         raise ConfigError(f"generate {configured.id}: the source has no column {configured.column!r}; it has {has}")
-    if configured.column is not None or configured.prompt is None:
+    try:
+        task = registry.load(configured.task, configured.settings)
+    except ConfigError as error:
+        raise ConfigError(f"generate {configured.id}: {error}") from error
+    name = configured.prompt or task.prompt
+    if configured.column is not None or name is None:
         return None
-    prompt = load_prompt(configured.prompt, folder)
-    if missing := prompt.missing(columns):
+    prompt = load_prompt(name, folder)
+    if task.makes_captions and not (prompt.granularity or configured.granularity):
+        raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
+    if task.variables and not task.variables & prompt.columns:
+        raise ConfigError(
+            f"generate {configured.id}: prompt {prompt.path} has to use {' or '.join(sorted(task.variables))}, which "
+            f"task {configured.task} fills in"
+        )
+    if missing := prompt.missing(columns | task.variables):
         raise ConfigError(
             f"generate {configured.id}: prompt {prompt.path} uses {', '.join(missing)}, which the source lacks; "
             f"its columns are {', '.join(sorted(columns)) or 'none'}"
@@ -114,23 +209,31 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
 
 
 def _question(
+    pipeline: Pipeline,
     configured: GenerationConfig,
-    config: Model,
     resolved: ResolvedModel | None,
     folder: Path | None,
     columns: frozenset[str],
-    dedupe: bool,
+    over: tuple[Question, ...],
 ) -> Question:
+    config, dedupe = pipeline.models[configured.model], pipeline.dedupe == "shard"
     prompt = fitting_prompt(configured, folder, columns)
-    if resolved is None or prompt is None:
+    task = registry.load(configured.task, configured.settings)
+    for error in _unreadable(configured, task, [(other.id, other.task) for other in over]):
+        raise error
+    if resolved is None or (prompt is None and configured.column is not None):
         generation = Generation(
             id=configured.id,
             model=configured.model,
-            granularity=configured.granularity or "long",
-            fingerprint=fingerprint({"replay": configured.column}),  # the first name of engine `column`
+            granularity=(configured.granularity or "long") if task.makes_captions else None,
+            # `replay` is the first name of engine `column`.
+            fingerprint=fingerprint({"replay": configured.column, **_task_identity(configured, task)}),
             column=configured.column,
+            task=configured.task,
         )
-        return Question(generation=generation, prompt=None, attempts=1)
+        return Question(generation=generation, prompt=None, attempts=1, task=task)
+    if prompt is None:
+        raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`")
     s = configured.sampling
     sampling = Sampling(
         max_tokens=s.max_tokens,
@@ -154,6 +257,7 @@ def _question(
         "max_pixels": config.max_pixels,
         "max_model_len": config.max_model_len,
         "output_schema": None,
+        **_task_identity(configured, task),
     }
     if config.engine == "openai":  # settings of its requests, not of the server
         identity |= OpenAISettings.of(config.engine_args).identity()
@@ -164,14 +268,52 @@ def _question(
     generation = Generation(
         id=configured.id,
         model=configured.model,
-        granularity=configured.granularity or prompt.granularity,
+        granularity=(configured.granularity or prompt.granularity) if task.makes_captions else None,
         fingerprint=fingerprint(identity),
         prompt=prompt.id,
         sampling=sampling,
+        task=configured.task,
+        over=configured.over,
     )
     return Question(
-        generation=generation, prompt=prompt, attempts=configured.attempts, retry=configured.retry, dedupe=dedupe
+        generation=generation,
+        prompt=prompt,
+        attempts=configured.attempts,
+        retry=configured.retry,
+        dedupe=dedupe,
+        task=task,
+        over=over,
+        twins=tuple(q for q in closure(over) if q.generation.fingerprint == generation.fingerprint),
+        logprobs=configured.logprobs,
+        # Units need neither token counts nor custom tables.
+        annotate=pipeline.annotate.model_copy(update={"tables": (), "tokenizers": ()}) if over else None,
     )
+
+
+def _unreadable(configured: GenerationConfig, task: Task, over: Sequence[tuple[str, Task]]) -> Iterator[ConfigError]:
+    """Why a task cannot read the generations in its `over`, if it cannot."""
+    where, reads = f"generate {configured.id}: task {configured.task}", " or ".join(sorted(task.reads))
+    if over and not task.reads:
+        yield ConfigError(f"{where} reads no other generations; remove `over`")
+    elif task.reads and not over:
+        yield ConfigError(f"{where} needs `over`, a generation that makes {reads}")
+    else:
+        for id, other in over:
+            gives = {CAPTIONS} if other.makes_captions else set(other.tables)
+            if not gives & task.reads:
+                made = ", ".join(sorted(gives)) or "nothing"
+                yield ConfigError(f"{where} reads {reads}, but {id} makes {made}; name another in `over`")
+
+
+def _task_identity(configured: GenerationConfig, task: Task) -> dict[str, Any]:
+    """Left out for captions: answers from before there were tasks stay valid."""
+    if configured.task == registry.CAPTION:
+        return {}
+    output = task.output()
+    return {
+        "task": {"name": configured.task, "version": task.version, "settings": task.identity()},
+        "output_schema": output.json_schema.decode() if output.json_schema else list(output.choices) or None,
+    }
 
 
 def _resolved(config: Model) -> ResolvedModel | None:
@@ -195,12 +337,15 @@ def reachable(config: Model) -> None:
         check_capable(EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit))
 
 
-def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: int) -> EngineSpec:
+def _engine_spec(
+    pipeline: Pipeline, config: Model, resolved: ResolvedModel, questions: tuple[Question, ...]
+) -> EngineSpec:
     limits = pipeline.source.limits
     args = dict(config.engine_args)
     if config.engine == "vllm":
         # With several prompts per image, the prefix of the image is reused; with one, a cache only costs.
-        args.setdefault("enable_prefix_caching", questions > 1)
+        several = len(questions) > 1 or any(question.per_unit for question in questions)
+        args.setdefault("enable_prefix_caching", several)
         if config.quantization:
             args.setdefault("quantization", config.quantization)
     assert config.model is not None
@@ -216,4 +361,6 @@ def _engine_spec(pipeline: Pipeline, config: Model, resolved: ResolvedModel, que
         tensor_parallel=config.tensor_parallel,
         limits=ImageLimits(min_side=limits.min_side, max_pixels=limits.max_pixels, max_aspect=limits.max_aspect),
         engine_args=tuple(sorted(args.items())),
+        needs=frozenset(need for question in questions for need in question.task.needs),
+        outputs=tuple(dict.fromkeys(question.output for question in questions)),
     )

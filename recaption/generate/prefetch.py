@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from recaption.decode import check_pixels
@@ -116,13 +116,10 @@ class Prefetcher:
         """Free the space of an image that has left `ready` and is finished or dropped."""
         await (self._held if self._pool is None else self._rendered).free(item.nbytes)
 
-    async def render(self, attempt: Request) -> Rendered:
-        """Render a later attempt. Raises ImageError, RequestError."""
+    async def render(self, attempts: Sequence[Request]) -> list[Rendered | RecaptionError]:
+        """Render requests of an image that has left `ready`, together: it is decoded once."""
         assert self._pool is not None
-        [result] = await self._pool.render([attempt])
-        if isinstance(result, RecaptionError):
-            raise result
-        return result
+        return await self._pool.render(attempts)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -191,9 +188,11 @@ class Prefetcher:
             queued = [
                 QueuedRequest(request=request, first=first_attempt(request, content))
                 for question in questions
+                if not question.over
                 for request in requests(question, image)
             ]
-            items.append(QueuedImage(state=state, image=image, data=content, requests=queued))
+            later = tuple(question for question in questions if question.over)
+            items.append(QueuedImage(state=state, image=image, data=content, requests=queued, later=later))
         return items
 
     def _take_in(self, item: QueuedImage, error: ImageError | None) -> None:

@@ -26,11 +26,16 @@ class Snapshot(BaseModel):
 
 
 class GenerationProgress(Snapshot):
-    """Counts of one generation, in images unless stated otherwise."""
+    """Counts of one generation, in images unless stated otherwise.
+
+    If `finished` is set, the generation asks about units: answers, rejects and retries are then counts of units.
+    """
 
     total: int = 0  # of the shards listed so far
     resumed: int = 0
     duplicates: int = 0
+    finished: int | None = None  # images with all units answered or rejected by this run; None: it asks about images
+    skipped: int = 0  # of these, images without an answer of a generation that it reads
     answers: int = 0
     retries: int = 0  # requests
     degenerate: int = 0
@@ -49,8 +54,14 @@ class GenerationProgress(Snapshot):
         return self.answers + self.rejected
 
     @property
+    def fresh_images(self) -> int:
+        """Images of which this run has answered or rejected everything."""
+        return self.fresh if self.finished is None else self.finished
+
+    @property
     def done(self) -> int:
-        return self.resumed + self.duplicates + self.fresh
+        """Images."""
+        return self.resumed + self.duplicates + self.fresh_images
 
     @property
     def share(self) -> float:
@@ -58,12 +69,23 @@ class GenerationProgress(Snapshot):
 
     @property
     def sums(self) -> dict[str, int]:
-        """Once the pass is done: total = resumed + duplicates + answers + rejects."""
+        """Once the pass is done: total = resumed + duplicates + answers + rejects, or with units total = resumed +
+        duplicates + finished and units = answers + rejects."""
         counts = {name: getattr(self, name) for name in ("total", "resumed", "duplicates", "answers")}
-        return counts | {"rejects": self.rejected}
+        counts |= {"rejects": self.rejected}
+        if self.finished is not None:
+            counts |= {"finished": self.finished, "skipped": self.skipped, "units": self.fresh}
+        return counts
 
     def sums_text(self, generation: str) -> str:
-        total, resumed, duplicates, answers, rejects = (f"{n:,}" for n in self.sums.values())
+        total, resumed, duplicates, answers, rejects, *of_units = (f"{n:,}" for n in self.sums.values())
+        if of_units:
+            finished, skipped, units = of_units
+            without = f" ({skipped} of them without an answer to read)" if self.skipped else ""
+            return (
+                f"{generation}: images {total} = from earlier runs {resumed} + duplicate images {duplicates} "
+                f"+ finished {finished}{without}; units asked {units} = answered {answers} + rejected {rejects}"
+            )
         return (
             f"{generation}: asked {total} = from earlier runs {resumed} + duplicate images {duplicates} "
             f"+ answered {answers} + rejected {rejects}"
@@ -100,7 +122,7 @@ class PassProgress(Snapshot):
     def seconds_left(self) -> float | None:
         """At this run's rate, for the shards listed so far; None while the rate is unknown."""
         missing = sum(g.total - g.done for g in self.generations.values())
-        fresh = sum(g.fresh for g in self.generations.values())
+        fresh = sum(g.fresh_images for g in self.generations.values())
         if missing <= 0 and self.all_listed:
             return 0.0
         return missing * self.seconds / fresh if fresh and self.seconds > 1 else None

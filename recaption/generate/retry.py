@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+
+import orjson
 
 from recaption.engine.base import Completion, Request
 from recaption.engine.column import read_column
 from recaption.engine.completion import finish_reason
-from recaption.errors import ImageError, RequestError, RequestTimeout
-from recaption.tasks.caption import clean
+from recaption.errors import ImageError, InvalidAnswer, RequestError, RequestTimeout
+from recaption.guard import Failed, attempt
+from recaption.tasks.base import WHOLE_IMAGE, Parsed
+from recaption.tasks.cleaning import clean
+from recaption.tasks.logprobs import stored_logprobs
 from recaption.tasks.question import UnitRequest
 from recaption.text import storable
 from recaption.types import DECODE_REASONS, Answer, Attempt, FinishReason, Reason, Reject, stage_of
@@ -25,23 +29,13 @@ _REASONS: dict[FinishReason, Reason] = {
     "refusal": "refusal",
     "length": "truncated_answer",
     "error": "request_error",
+    "invalid": "invalid_answer",
+    "unclear": "unclear",
 }
+_ALWAYS_RETRIED: frozenset[FinishReason] = frozenset({"invalid", "unclear"})  # faults that a task finds
 DEGENERATE: frozenset[FinishReason] = frozenset({"empty", "repetition", "refusal"})
 """Finish reasons of unusable texts. The circuit breaker counts them."""
 _OF_THE_IMAGE = DECODE_REASONS | {"changed", "unreadable"}
-
-_REFUSAL = re.compile(
-    r"(?:(?:i['’]m|i am|we['’]re|we are) (?:very |really |so )?(?:sorry|afraid)\b|sorry,? (?:but )?(?:i|we)(?:['’]m)? )"
-    r".{0,60}?\b(?:can(?:no|['’])t|unable|not able)\b"
-    r"|as an? (?:ai|(?:large )?language model)\b(?!-)"
-    r"|(?:unfortunately,? |i apologi[sz]e,? (?:but )?)?"
-    r"i(?: can(?:no|['’])t| won['’]t| will not| must decline to|(?: am|['’]m) (?:unable|not able) to) (?:\w+ly )?"
-    r"(?:help|assist|describe|provide|comply|identify|process|view|see|do|answer|fulfil|fulfill|generate|create|discuss"
-    r"|analy[sz]e|caption|fulfil)\b",
-    re.IGNORECASE | re.DOTALL,
-)
-_QUOTED = re.compile(r"([\"'*“_]+)(.*)[\"'*”_]+", re.DOTALL)
-_REFUSAL_WORDS = 60  # a longer text that begins like a refusal still holds a description
 
 
 async def answer_with_retries(request: UnitRequest, first: Request | None, generate: Generate) -> Answer | Reject:
@@ -56,43 +50,61 @@ async def answer_with_retries(request: UnitRequest, first: Request | None, gener
         detail = f"{image.detail}: {request.error}" if image.detail and not image.columns else str(request.error)
         return reject(request, "request_error", detail)
     attempts: list[Attempt] = []
+    reason: Reason | None = None
     for number in range(question.attempts):
-        current = first if number == 0 else _later_attempt(request, first, number)
+        current, reason = first if number == 0 else _later_attempt(request, first, number), None
         try:
             completion = await generate(current)
         except ImageError as error:
             return reject(request, error.reason, str(error), attempts)
         except RequestError as error:
-            attempts.append(_attempt(current, "error", 0, str(error)))
-            if isinstance(error, RequestTimeout) or "error" not in question.retry.on:
+            finish: FinishReason = "invalid" if isinstance(error, InvalidAnswer) else "error"
+            attempts.append(_attempt(current, finish, 0, str(error)))
+            if isinstance(error, RequestTimeout) or (finish not in question.retry.on and finish not in _ALWAYS_RETRIED):
                 break
             await asyncio.sleep(0)
             continue
-        finish = classify(completion)
-        attempts.append(_attempt(current, finish, completion.output_tokens, None))
-        if finish in question.retry.on:
+        completion = replace(completion, finish_reason=finish_reason(completion.finish_reason))
+        parsed = _parsed(request, completion)
+        attempts.append(_attempt(current, parsed.finish, completion.output_tokens, parsed.detail))
+        reason = parsed.reason
+        if parsed.finish in question.retry.on or parsed.finish in _ALWAYS_RETRIED:
             continue
-        if finish in ("stop", "length"):
-            return _answer(request, completion, finish, attempts)
+        if parsed.finish in ("stop", "length"):
+            return _answer(request, completion, parsed, attempts)
         break
     last = attempts[-1]
     detail = last.detail or f"the answer was of kind {last.finish_reason!r} in each of {len(attempts)} attempts"
-    return reject(request, _REASONS[last.finish_reason], detail, attempts)
+    return reject(request, reason or _REASONS[last.finish_reason], detail, attempts)
+
+
+def _parsed(request: UnitRequest, completion: Completion) -> Parsed:
+    """What the task makes of a completion. A task that fails on it finds it invalid."""
+    task = request.question.task
+    parsed = attempt(lambda: task.parse(request.unit, completion))
+    return Parsed(finish="invalid", detail=f"the task failed: {parsed.error}") if isinstance(parsed, Failed) else parsed
 
 
 def answer_from_column(request: UnitRequest) -> Answer | Reject:
-    """The answer in a column of the source: no attempts, no tokens, and no check for refusals.
+    """The answer in a column of the source: no attempts and no tokens.
 
     An empty column is rejected as `empty_answer`, a value that is not a text as `request_error`.
     """
     image, column = request.image, request.question.generation.column
     assert column is not None
     try:
-        completion = read_column(image, column)
+        completion = read_column(image, column, request.question.output)
+    except InvalidAnswer as error:
+        return reject(request, "invalid_answer", str(error))
     except RequestError as error:
         return reject(request, "request_error", str(error))
+    task = request.question.task
     if clean(completion.text).text:
-        return _answer(request, completion, finish_reason(completion.finish_reason), ())
+        # Captions that exist are not checked for refusals.
+        parsed = Parsed(finish="stop") if task.makes_captions else _parsed(request, completion)
+        if parsed.finish in ("stop", "length"):
+            return _answer(request, completion, parsed, ())
+        return reject(request, parsed.reason or _REASONS[parsed.finish], parsed.detail or "")
     if image.columns.get(column) is not None:
         detail = f"column {column!r} holds no caption"
     elif not image.columns and image.detail:  # such as an image that is in no table
@@ -105,18 +117,27 @@ def answer_from_column(request: UnitRequest) -> Answer | Reject:
 def first_attempt(request: UnitRequest, data: bytes) -> Request | None:
     """The first attempt of a request about the image in `data`; None if its prompt cannot be filled in.
 
+    A task that needs no image gets a request without one.
+
     The seed is a pure function of the pipeline's seed, the image, the question and the number of the attempt.
     """
     sampling, image = request.question.generation.sampling, request.image
     if request.prompt is None:
         return None
     assert sampling is not None
+    sampling = replace(sampling, seed=_seed(request, sampling.seed, 0))
+    output = request.question.output
+    if "image" not in request.question.task.needs:
+        return Request(prompt=request.prompt, sampling=sampling, output=output, statement=request.unit.statement)
     return Request(
         image=data,
         sha256=image.sha256,
         prompt=request.prompt,
-        sampling=replace(sampling, seed=_seed(request, sampling.seed, 0)),
+        sampling=sampling,
         orientation=image.orientation,
+        crop=request.unit.crop,
+        output=output,
+        statement=request.unit.statement,
     )
 
 
@@ -132,32 +153,10 @@ def _later_attempt(request: UnitRequest, first: Request, number: int) -> Request
 def _seed(request: UnitRequest, base: int, number: int) -> int:
     question, image = request.question, request.image
     subject = image.sha256 if question.dedupe else f"{image.sha256}/{image.key}"
+    if request.unit is not WHOLE_IMAGE:
+        subject += f"/{request.prompt_sha256}"
     digest = hashlib.sha256(f"{base}/{subject}/{question.id}/{number}".encode()).digest()
     return int.from_bytes(digest[:4], "little") >> 1
-
-
-def classify(completion: Completion) -> FinishReason:
-    """The engine's finish reason, but `empty` for a text that cleaning empties, and `refusal` for a refusal.
-
-    The cleaned text only decides this. The model's own text is stored.
-    """
-    text, finish = clean(completion.text).text, finish_reason(completion.finish_reason)
-    if not text:
-        return finish if finish in ("refusal", "error") else "empty"
-    if finish in ("stop", "length") and is_refusal(text):
-        return "refusal"
-    return finish
-
-
-def is_refusal(text: str) -> bool:
-    """Whether a text is short and begins with the words of a refusal.
-
-    A caption may contain such words ("a sign that says: I can't help falling in love") but does not begin with them.
-    """
-    text = text.strip()
-    if quoted := _QUOTED.fullmatch(text):  # quotes around the whole text; others are quotes from the image
-        text = quoted.group(2)
-    return len(text.split()) <= _REFUSAL_WORDS and _REFUSAL.match(text) is not None
 
 
 def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence[Attempt] = ()) -> Reject:
@@ -171,21 +170,26 @@ def reject(request: UnitRequest, reason: Reason, detail: str, attempts: Sequence
         detail=storable(detail)[:500],
         attempts=len(attempts),
         prompt_sha256=None if of_image else request.prompt_sha256,
+        unit=None if of_image else request.unit.id or None,
     )
 
 
-def _answer(request: UnitRequest, completion: Completion, finish: FinishReason, attempts: Sequence[Attempt]) -> Answer:
+def _answer(request: UnitRequest, completion: Completion, parsed: Parsed, attempts: Sequence[Attempt]) -> Answer:
+    logprobs = completion.logprobs if request.question.logprobs else None
     return Answer(
         key=request.image.key,
         sha256=request.image.sha256,
         row=request.image.row,
         text=completion.text,
-        finish_reason=finish,
+        finish_reason=parsed.finish,
         prompt_tokens=completion.prompt_tokens,
         output_tokens=completion.output_tokens,
         prompt_sha256=request.prompt_sha256,
         attempts=tuple(attempts),
         engine_finish=completion.engine_finish,
+        unit=request.unit.id or None,
+        value=None if parsed.value is None else orjson.dumps(parsed.value).decode(),
+        logprobs=None if logprobs is None else stored_logprobs(logprobs),
     )
 
 

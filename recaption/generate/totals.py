@@ -23,6 +23,7 @@ class Totals:
 
     def __init__(self, model: ModelPlan) -> None:
         self._ids = [question.id for question in model.questions]
+        self._per_unit = {question.id for question in model.questions if question.per_unit}
         self._images: dict[str, Counter[str]] = {id: Counter() for id in self._ids}
         self._stored: defaultdict[int, Counters] = defaultdict(Counters)
         self._last_polls: dict[int, Counters] = {}  # of removed engines
@@ -72,6 +73,8 @@ class Totals:
                 total=self._images[id]["total"],
                 resumed=self._images[id]["resumed"],
                 duplicates=self._images[id]["duplicates"],
+                finished=c.images[id] if id in self._per_unit else None,
+                skipped=c.skipped[id],
                 answers=c.answers[id],
                 retries=c.retries[id],
                 degenerate=c.degenerate[id],

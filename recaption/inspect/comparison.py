@@ -20,10 +20,13 @@ from recaption.formatting import changes, printable
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import find_all, names
 from recaption.inspect.query import run_sql
+from recaption.inspect.sql import has_view
 from recaption.inspect.stoppable import closing
 from recaption.inspect.terminal import grid, section
 
 _FOLDER = Path(__file__).parent / "compare"
+SUPPORT = "support"
+"""The part about verifications; left out if neither dataset has any."""
 PARTS = ("images", "lengths", "flags", "rejects", "tags", "samples")
 _WIDE = 110  # terminal width from which texts are printed side by side
 _MEASURES = {"captions": "captions", "words": "words", "sub_captions_per_image": "sub-captions per image"}
@@ -32,7 +35,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Diff:
-    """`parts` has the rows of each of `PARTS`; a column is named `one…` or `other…` by the dataset it is about."""
+    """`parts` has the rows of each of `PARTS`, and of `SUPPORT` if there are verifications.
+
+    A column is named `one…` or `other…` by the dataset it is about.
+    """
 
     one: str
     other: str
@@ -59,7 +65,8 @@ def diff(one: str, other: str, *, limit: int = 8) -> Diff:
         raise UserError(f"--diff compares two outputs; {one} was given twice")
     parts: dict[str, list[Row]] = {}
     with closing(open_outputs(*outputs)) as connection:
-        for part in PARTS:
+        more = (SUPPORT,) if has_view(connection, "verifications") else ()
+        for part in (*PARTS, *more):
             sql = sql_of(part)
             values: dict[str, str | int] = {"one": first, "other": second}
             values |= {"limit": limit} if "$limit" in sql else {}
@@ -69,7 +76,7 @@ def diff(one: str, other: str, *, limit: int = 8) -> Diff:
 
 
 def sql_of(part: str) -> str:
-    """The SQL behind one of `PARTS`."""
+    """The SQL behind a part."""
     return (_FOLDER / f"{part}.sql").read_text("utf-8")
 
 
@@ -84,6 +91,9 @@ def print_diff(found: Diff, console: Console) -> None:
         return
     section(console, "captions of the images in both", _measures(found))
     section(console, "flags, in percent of sub-captions", _changes(found, "flags", "generation", "flag"))
+    if SUPPORT in found.parts:
+        title = "unsupported sub-captions, in percent of the verified ones, with 95 % intervals"
+        section(console, title, _support(found))
     section(console, "rejected", _changes(found, "rejects", "of", "reason"))
     tags = found.parts["tags"]
     lost = _tags([row for row in reversed(tags) if row["change"] < 0], "red")
@@ -116,6 +126,18 @@ def _changes(found: Diff, part: str, *columns: str) -> Table:
         one, other = row["one"], row["other"]
         texts = (*(printable(row[column]) for column in columns), _number(one), _number(other))
         table.add_row(*map(Text, texts), _change(one, other))
+    return table
+
+
+def _support(found: Diff) -> Table:
+    table = grid("", found.one, "", found.other, "", "", right=(1, 3, 5), widest=28)
+    for row in found.parts[SUPPORT]:
+        cells = []
+        for side in ("one", "other"):
+            low, high = row[f"{side}_low"], row[f"{side}_high"]
+            interval = "" if low is None else f"{low:.1f}–{high:.1f} of {row[f'{side}_verified']:,}"
+            cells += [Text(_number(row[side])), Text(interval, style="dim")]
+        table.add_row(Text(printable(row["generation"])), *cells, _change(row["one"], row["other"]))
     return table
 
 

@@ -22,7 +22,7 @@ from recaption.inspect.images import ImageMissing, open_image, read_image
 from recaption.inspect.overview import sample_grid
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.questions import load
-from recaption.inspect.sql import Row, fetch, fetch_rows
+from recaption.inspect.sql import Row, fetch, fetch_rows, has_view
 from recaption.inspect.statements import storable
 from recaption.inspect.statistics import samples_of
 from recaption.inspect.terminal import grid, section
@@ -37,13 +37,15 @@ _IMAGE = (
     "FROM images WHERE key = ? LIMIT 1"
 )
 _ANSWERS = (
-    "SELECT generation, finish_reason, len(attempts), prompt_tokens, output_tokens, fingerprint, text "
-    "FROM answers WHERE key = ? ORDER BY generation, fingerprint"
+    "SELECT concat_ws(' ', generation, unit), finish_reason, len(attempts), prompt_tokens, output_tokens, fingerprint, "
+    "text FROM answers WHERE key = ? ORDER BY generation, fingerprint, unit"
 )
 _REJECTS = (
-    "SELECT coalesce(generation, 'image'), stage, reason, detail, attempts FROM rejects WHERE key = ? ORDER BY ALL"
+    "SELECT concat_ws(' ', coalesce(generation, 'image'), unit), stage, reason, detail, attempts FROM rejects "
+    "WHERE key = ? ORDER BY ALL"
 )
 
+_P_TRUE = "SELECT sub_id, avg(p_true) FROM verifications WHERE key = ? GROUP BY sub_id"
 _PIXELS = 480  # longer side of the image that is sent
 _CELLS = 40  # width of an image in characters
 _CHUNK = 4096  # bytes of base64 in one escape sequence of kitty
@@ -123,12 +125,18 @@ def _show_image(connection: duckdb.DuckDBPyConnection, output: OutputPaths, key:
 
 
 def _flags(connection: duckdb.DuckDBPyConnection, key: str) -> Table:
-    table = grid("", "#", "weight", "words", "flags", "", right=(1, 2, 3))
     rows = fetch(connection, load("image").sql, {"key": key})
-    for generation, _, idx, text, _, flags, n_words, _, weight, _ in rows:
+    p_true = dict(fetch(connection, _P_TRUE, [key])) if has_view(connection, "verifications") else {}
+    verified = ("p_true",) if p_true else ()
+    table = grid("", "#", *verified, "weight", "words", "flags", "", right=range(1, 4 + len(verified)))
+    for generation, _, idx, text, _, flags, n_words, _, weight, sub_id in rows:
+        supported = p_true.get(sub_id)
+        shown = "" if supported is None else f"{supported:.2f}"
+        cell = Text(shown, style="red" if supported is not None and supported < 0.5 else "")
         table.add_row(
             Text(printable(generation), style="dim"),
             Text(str(idx + 1), style="dim"),
+            *(cell for _ in verified),
             Text(f"{weight:.2f}"),
             Text(str(n_words)),
             Text(printable(", ".join(flags)), style="yellow"),

@@ -118,8 +118,16 @@ def _print_build(summary: Summary, statistics: Statistics, console: Console) -> 
     section(console, "rejected and excluded images, by reason", _bars(summary.rejects, "red", console))
     lost = [(f"{a.generation}: {reason}", n) for a in summary.generations for reason, n in a.rejects]
     section(console, "rejected answers, by reason", _bars(lost, "red", console))
+    section(console, "tables of tasks", _tables(summary))
     if statistics.samples:
         section(console, f"{len(statistics.samples)} of the images", Group(*map(_sample, statistics.samples)))
+
+
+def _tables(summary: Summary) -> Table | None:
+    table = grid("", "rows", "", right=(1,))
+    for name, rows, description in summary.tables:
+        table.add_row(Text(printable(name)), Text(f"{rows:,}"), Text(printable(description), style="dim"))
+    return table if summary.tables else None
 
 
 def _print_progress(done: RunProgress, output: OutputPaths, console: Console) -> None:

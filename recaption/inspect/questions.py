@@ -4,6 +4,7 @@ The first line describes the result. The other comments are
 
     -- $name = 20: meaning of the parameter (required without `= …`)
     -- if empty: what a result without rows means
+    -- needs: a table that not every build has, which …
 
 Parameters are bound, never put into the text. The files run on plain DuckDB too: `duckdb -init views.sql`.
 """
@@ -16,13 +17,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from recaption.errors import UserError
-from recaption.inspect.sql import quoted
+from recaption.inspect.sql import has_view, quoted
+
+if TYPE_CHECKING:
+    import duckdb
 
 _FOLDER = Path(__file__).parent / "ask"
 _PARAMETER = re.compile(r"-- \$(\w+)(?: = (\d+))?: (.*)")
 _EMPTY = "-- if empty: "
+_NEEDS = re.compile(r"-- needs: (\w+), (.*)")
 Value = str | int
 
 
@@ -37,13 +43,17 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """`sql` is the whole file, `description` its first line, `if_empty` the text for a result without rows."""
+    """`sql` is the whole file, `description` its first line, `if_empty` the text for a result without rows.
+
+    `needs` is a table that not every build has, and where it comes from; None if there is no such table.
+    """
 
     name: str
     description: str
     if_empty: str
     parameters: tuple[Parameter, ...]
     sql: str
+    needs: tuple[str, str] | None = None
 
     def values(self, given: Mapping[str, Value]) -> dict[str, Value]:
         """The parameters to bind: values of `given`, else defaults. Raises UserError for a missing parameter."""
@@ -75,6 +85,13 @@ class Question:
         return "\n".join(body) + "\n"
 
 
+def check_tables(connection: duckdb.DuckDBPyConnection, question: Question) -> None:
+    """Raises UserError if the output lacks a table that the question needs."""
+    if question.needs is not None and not has_view(connection, question.needs[0]):
+        table, origin = question.needs
+        raise UserError(f"--ask {question.name} needs the table {table}, {origin}. This output has no such table")
+
+
 def names() -> list[str]:
     """All questions, in alphabetical order."""
     return sorted(path.stem for path in _FOLDER.glob("*.sql"))
@@ -102,4 +119,5 @@ def load(name: str) -> Question:
         if_empty=next((line.removeprefix(_EMPTY) for line in comments if line.startswith(_EMPTY)), "nothing"),
         parameters=tuple(Parameter(name=m[1], meaning=m[3], default=int(m[2]) if m[2] else None) for m in found),
         sql=sql,
+        needs=next(((match[1], match[2]) for line in comments if (match := _NEEDS.fullmatch(line))), None),
     )

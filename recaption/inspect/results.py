@@ -21,7 +21,7 @@ from recaption.inspect.connection import open_outputs
 from recaption.inspect.image_page import known_key, print_image, unknown_key
 from recaption.inspect.paths import OutputPaths, find_all, names
 from recaption.inspect.query import SHOWN, Values, arrow_sql, run_sql
-from recaption.inspect.questions import Question, load
+from recaption.inspect.questions import Question, check_tables, load
 from recaption.inspect.stoppable import closing
 from recaption.inspect.table import print_result
 from recaption.inspect.writers import check_outside, format_of, head, open_bytes, open_text, write_batches
@@ -158,6 +158,7 @@ def print_question_result(
     if question.name == "image" and len(outputs) == 1:
         print_image(connection, outputs[0], str(values["key"]), out)
         return
+    check_tables(connection, question)
     out.print(Text(question.description, style="dim"))
     answer = run_sql(connection, question.sql, values=values, limit=limit)
     if answer.rows:
@@ -217,6 +218,8 @@ def _batches(queries: Sequence[_Query], form: ResultFormat) -> Iterator[tuple[pa
 
         def opened(one: _Query) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             connection = stack.enter_context(closing(open_outputs(*one.outputs, unsafe=form.unsafe)))
+            if one.question:
+                check_tables(connection, one.question)
             return arrow_sql(connection, one.sql, values=one.values, unsafe=form.unsafe)
 
         first_schema, first = opened(queries[0])

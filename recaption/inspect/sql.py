@@ -31,6 +31,11 @@ def placeholders(values: Sequence[Any]) -> str:
     return f"({', '.join('?' for _ in values)})"
 
 
+def has_view(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether there is a view with this name: a table of a task or a custom table of the build."""
+    return bool(fetch(connection, "SELECT 1 FROM duckdb_views() WHERE view_name = ? AND NOT internal", [name]))
+
+
 def fetch(connection: duckdb.DuckDBPyConnection, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
     """All rows of a query. Ctrl-C cancels it; raises as `stoppable`."""
     return stoppable(connection, lambda: connection.execute(sql, values or None).fetchall())

@@ -39,6 +39,10 @@ SELECT key, generation, text, coalesce(spans, []) AS spans, coalesce(tags, []) A
 FROM captions LEFT JOIN subs USING (caption_id) LEFT JOIN mentions USING (caption_id) WHERE key IN {keys}
 ORDER BY generation = 'raw', n_words DESC, caption_id
 """
+_ANSWERED = (  # images: of a task that asks several times about an image, those with an answer
+    "SELECT generation, CASE WHEN count(unit) = 0 THEN count(*) ELSE count(DISTINCT key) END "
+    "FROM answers GROUP BY generation ORDER BY generation"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +99,7 @@ def run_progress(connection: duckdb.DuckDBPyConnection, output: OutputPaths) -> 
     """The progress of a run without a build."""
     return RunProgress(
         listed=listed(output),
-        answers=fetch(connection, "SELECT generation, count(*) FROM answers GROUP BY ALL ORDER BY generation"),
+        answers=fetch(connection, _ANSWERED),
         rejects=fetch(connection, "SELECT reason, count(*) AS n FROM rejects GROUP BY ALL ORDER BY n DESC, reason"),
     )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationSummary:
-    """The images of one generation, by result. docs/figures.md defines the figures."""
+    """The images of one generation by result; units, if its task makes no captions. Figures: docs/figures.md."""
 
     generation: str
     asked: int
@@ -27,10 +27,16 @@ class GenerationSummary:
     rejects: tuple[tuple[str, int], ...]  # by reason, most frequent first
     cleaned: int = 0  # captions of which something was removed
     cleaned_by: tuple[tuple[str, int], ...] = ()  # by rule, most frequent first
+    skipped: int = 0  # images without an answer that the generation reads
+    unanswered: int = 0  # units of the build without an answer
 
     @property
     def sum(self) -> str:
-        return f"{self.generation}: asked {self.asked:,} = answered {self.answered:,} + rejected {self.rejected:,}"
+        not_asked = {"images skipped": self.skipped, "units without an answer": self.unanswered}
+        more = "".join(f"; {n:,} {what}" for what, n in not_asked.items() if n)
+        return (
+            f"{self.generation}: asked {self.asked:,} = answered {self.answered:,} + rejected {self.rejected:,}{more}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +59,7 @@ class Summary:
     rejects: tuple[tuple[str, int], ...]  # rejected and excluded images by reason, most frequent first
     top_tags: tuple[tuple[str, int], ...]  # objects: (lemma, mentions), most frequent first, up to three
     captions_of: tuple[tuple[str, int], ...] = ()  # (generation, captions), raw ones first
+    tables: tuple[tuple[str, int, str], ...] = ()  # of tasks: name, rows, description
 
     @property
     def counts(self) -> str:
@@ -113,11 +120,14 @@ def from_manifest(manifest: dict[str, Any]) -> Summary:
                     rejects=_ranked(g["rejects"]),
                     cleaned=g.get("cleaned", 0),  # not before 1.3
                     cleaned_by=_ranked(g.get("cleaned_by", {})),
+                    skipped=g.get("skipped", 0),
+                    unanswered=g.get("unanswered", 0),
                 )
-                for g in manifest["generations"]
+                for g in [*manifest["generations"], *manifest.get("tasks", ())]
             ),
             rejects=_ranked(manifest["rejects"]),
             top_tags=(),
+            tables=tuple((t["name"], _rows(manifest, t["name"]), t["description"]) for t in manifest.get("tables", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"the manifest is broken: {type(error).__name__}: {error}") from error
@@ -189,6 +199,10 @@ def _lines(s: Summary, this_run: tuple[int, float] | None) -> list[tuple[str, st
 def listed(counts: Sequence[tuple[str, int]]) -> str:
     """`truncated 3 · undecodable 1`, safe to print."""
     return " · ".join(f"{printable(name)} {n:,}" for name, n in counts)
+
+
+def _rows(manifest: dict[str, Any], table: str) -> int:
+    return sum(file["rows"] for shard in manifest["shards"] for file in shard["files"] if file["table"] == table)
 
 
 def _ranked(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:

@@ -75,9 +75,7 @@ def _bodies(output: OutputPaths) -> dict[str, str]:
         "answers": answers,
         "rejects": _build_table(output, "rejects", schema.REJECTS) if output.build else _run_rejects(output, answers),
     }
-    return bodies | {
-        name: _build_table(output, name, schema.custom_table(name, pa.schema([]))) for name in output.custom_tables()
-    }
+    return bodies | {name: _build_table(output, name, pa.schema([])) for name in output.custom_tables()}
 
 
 def _united(datasets: Sequence[str], parts: Sequence[dict[str, str]]) -> dict[str, str]:
@@ -147,11 +145,13 @@ def _run_rejects(output: OutputPaths, answers: str) -> str:
     if not files:
         return _empty(schema.REJECTS)
     columns, mixed = _columns(files, schema.REJECTS)
+    request = "r.generation, r.shard, r.row, r.sha256, r.prompt_sha256"  # a task can ask several times about an image
     return (
         f"SELECT {columns} FROM {_read(files, filename=True, mixed=mixed)} r "
         f"WHERE r.generation IS NULL OR NOT EXISTS "
-        f"(SELECT 1 FROM ({answers}) a WHERE a.generation = r.generation AND a.sha256 = r.sha256) "
-        f"QUALIFY row_number() OVER (PARTITION BY r.generation, r.shard, r.row, r.sha256 ORDER BY r.filename) = 1"
+        f"(SELECT 1 FROM ({answers}) a WHERE a.generation = r.generation AND a.sha256 = r.sha256 "
+        f"AND a.prompt_sha256 = coalesce(r.prompt_sha256, a.prompt_sha256)) "
+        f"QUALIFY row_number() OVER (PARTITION BY {request} ORDER BY r.filename) = 1"
     )
 
 

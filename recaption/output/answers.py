@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 import pyarrow as pa
@@ -39,6 +39,7 @@ class Finished:
 
     answers: dict[Identity, Answer]
     rejects: dict[Identity, Reject]  # the prompt's sha256 is "" if the image itself is unusable
+    paths: set[str] = field(default_factory=set, compare=False)  # files that have been read
 
     def reject(self, identity: Identity) -> Reject | None:
         """Why the image under this prompt was rejected, if it was."""
@@ -48,6 +49,16 @@ class Finished:
     def has(self, identity: Identity) -> bool:
         """Whether there is an answer or a reject."""
         return identity in self.answers or self.reject(identity) is not None
+
+    def add(self, question: Question, items: Iterable[Answer | Reject]) -> None:
+        """Add stored items; earlier ones take precedence. An answer takes precedence over the reject of its request."""
+        for item in items:
+            identity = _identity(question, item)
+            if isinstance(item, Answer):
+                self.answers.setdefault(identity, item)
+                self.rejects.pop(identity, None)
+            elif identity not in self.answers:
+                self.rejects.setdefault(identity, item)
 
 
 def load_libraries() -> None:
@@ -116,6 +127,7 @@ def _unstorable(question: Question, shard: str, item: Answer | Reject, error: Ex
         detail=storable(f"the {what} cannot be written: {type(error).__name__}: {error}")[:500],
         attempts=len(item.attempts) if isinstance(item, Answer) else 0,
         prompt_sha256=item.prompt_sha256,
+        unit=item.unit,
     )
 
 
@@ -126,13 +138,27 @@ def finished(
 
     Rejects for a reason in `retry_reasons` are ignored unless the run of this `epoch` made them.
     """
-    answers: dict[Identity, Answer] = {}
-    rejects: dict[Identity, Reject] = {}
-    for path in [*compacted(store, paths.ANSWERS, question, shard), *_parts(store, paths.ANSWERS, question, shard)]:
+    found = Finished(answers={}, rejects={})
+    read_finished(found, store, question, shard, retry_reasons, epoch)
+    return found
+
+
+def read_finished(
+    found: Finished,
+    store: Store,
+    question: Question,
+    shard: str,
+    retry_reasons: frozenset[str] = frozenset(),
+    epoch: int | None = None,
+) -> None:
+    """Add to `found` what files that it has not read have; see `finished`."""
+    answers, rejects = found.answers, found.rejects
+    for path in _unread(found, store, paths.ANSWERS, question, shard):
         for answer in read_answers(store, path):
             answers.setdefault(_identity(question, answer), answer)
-    answered = {(sha256, key) for sha256, _, key in answers}
-    for path in [*compacted(store, paths.REJECTS, question, shard), *_parts(store, paths.REJECTS, question, shard)]:
+    unread = _unread(found, store, paths.REJECTS, question, shard)
+    answered = {(sha256, key) for sha256, _, key in answers} if unread else set()
+    for path in unread:
         numbers = paths.part_numbers(path)
         mine = epoch is not None and numbers is not None and numbers[1] == epoch
         for reject in read_rejects(store, path):
@@ -141,7 +167,14 @@ def finished(
                 continue  # retried and answered later: the answer takes precedence
             if reject.reason not in retry_reasons or mine:
                 rejects.setdefault(identity, reject)
-    return Finished(answers=answers, rejects=rejects)
+
+
+def _unread(found: Finished, store: Store, kind: str, question: Question, shard: str) -> list[str]:
+    """The files of a shard that `found` does not have, in the order in which they are read."""
+    listed = [*compacted(store, kind, question, shard), *_parts(store, kind, question, shard)]
+    unread = [path for path in listed if path not in found.paths]
+    found.paths.update(unread)
+    return unread
 
 
 def stored_item(stored: Finished, request: UnitRequest) -> Answer | Reject | None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
-from recaption.generate.plan import fitting_prompt, prompts_beside, reachable
+from recaption.generate.plan import fitting_prompt, fitting_tasks, prompts_beside, reachable
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
@@ -63,6 +63,7 @@ def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagge
             columns = _tried(found, source.columns)
         _tried(found, excluded, parts.source)
     found += prompt_faults(parts.generate, folder, columns)
+    found += [error for error in fitting_tasks(parts.generate) if str(error) not in map(str, found)]
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:

@@ -26,11 +26,13 @@ from ray.exceptions import RayError, RayTaskError, RuntimeEnvSetupError
 
 import recaption
 from recaption import supervise
+from recaption.config import Pipeline
 from recaption.errors import ClusterError, ClusterLost, ConfigError, StoreError, UserError
 from recaption.generate.plan import Plan
 from recaption.generate.ray_tasks import remote_task
 from recaption.io.store import open_store
 from recaption.resources import shipped
+from recaption.run import own_code
 
 SETTINGS = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Environment variables that are copied from the driver to all nodes. No secrets: Ray's dashboard shows them."""
@@ -67,12 +69,13 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         # The object store carries rendered images to the engines; everything else is small.
         replicas = max((_local_replicas(model.replicas) for model in models), default=1)
         options["object_store_memory"] = min(replicas, 16) * 2**30
-        _start(options)
+        with _on_import_path(own_code.import_folders(plan.pipeline)):
+            _start(options)
     else:
         check_address(address)
         check_listening(address)
         with TemporaryDirectory(prefix="recaption-") as folder:
-            options["runtime_env"] = runtime_env(os.environ, Path(folder))
+            options["runtime_env"] = runtime_env(os.environ, Path(folder), plan.pipeline)
             _start(options)
     supervise.ray_started(str(Path(_session_folder()) / "logs"))
     try:
@@ -116,8 +119,9 @@ def check_listening(address: str) -> None:
         ) from error
 
 
-def runtime_env(environment: Mapping[str, str], folder: Path) -> dict[str, Any]:
-    """Ray's runtime environment for the nodes: this process's recaption, staged under `folder`, and SETTINGS.
+def runtime_env(environment: Mapping[str, str], folder: Path, pipeline: Pipeline | None = None) -> dict[str, Any]:
+    """Ray's runtime environment for the nodes: SETTINGS, and this process's recaption and the modules of the user's own
+    classes in the pipeline, staged under `folder`.
 
     Inside a submitted job, fields that the job sets are left out: Ray refuses a field that is set twice.
     """
@@ -125,7 +129,8 @@ def runtime_env(environment: Mapping[str, str], folder: Path) -> dict[str, Any]:
     set_by_job = job.get("env_vars") or {}
     env: dict[str, Any] = {}
     if "py_modules" not in job:
-        env["py_modules"] = [str(_package(folder))]
+        own = () if pipeline is None else own_code.staged(pipeline, folder / "own")
+        env["py_modules"] = [str(_package(folder)), *own]
     env["env_vars"] = {name: environment[name] for name in SETTINGS if name in environment and name not in set_by_job}
     return env
 
@@ -181,6 +186,21 @@ def _package(folder: Path) -> Path:
     for kind in ("pipelines", "prompts", "schemas"):
         shutil.copytree(shipped(kind), staged / "_shipped" / kind)
     return staged
+
+
+@contextmanager
+def _on_import_path(folders: Sequence[str]) -> Iterator[None]:
+    """Processes that are started meanwhile find modules in these folders, too."""
+    before = os.environ.get("PYTHONPATH")
+    if folders:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*folders, *([before] if before else [])])
+    try:
+        yield
+    finally:
+        if folders and before is None:
+            del os.environ["PYTHONPATH"]
+        elif before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def _start(options: dict[str, Any]) -> None:

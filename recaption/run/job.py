@@ -103,6 +103,8 @@ def run(
         excluded = check.excluded(pipeline.source)
     except check.FAULTS as error:
         check.raise_all(error, pipeline, path)
+    for line in plan.lines():
+        display.message(escape(line))
     supervise.at_work()
     lease = claim(store, takeover=takeover, say=display.message)
     try:

@@ -20,15 +20,14 @@ from recaption.engine.completion import complete
 from recaption.errors import EngineDead, ImageError, RecaptionError, RequestError, UserError
 from recaption.formatting import changes, printable, printable_lines
 from recaption.generate.plan import Plan
-from recaption.generate.retry import answer_with_retries, classify, first_attempt
+from recaption.generate.retry import answer_with_retries, first_attempt
 from recaption.io.store import open_store
-from recaption.output import answers as parts
-from recaption.output.answers import stored_item
 from recaption.output.lookup import find_image
+from recaption.output.units import ShardAnswers
 from recaption.run.stored import stored_pipeline, stored_plan
 from recaption.source import open_source
 from recaption.source.paths import is_on_a_host_of
-from recaption.tasks.question import Question, UnitRequest, requests
+from recaption.tasks.question import Question, UnitRequest
 from recaption.types import Answer, Image, Reject
 
 if TYPE_CHECKING:
@@ -80,13 +79,12 @@ def reproduce(out: str, key: str, *, generation: str | None = None, path: Path |
     plan = stored_plan(store, pipeline, path)
     chosen = _questions_of_models(plan, generation)
     data = _bytes(plan, image)
-    stored = {question.id: parts.finished(store, question, image.shard) for question in chosen}
+    answers = ShardAnswers(store, image.shard).of(image)
     results: list[Reproduced] = []
     supervise.at_work()  # so that Ctrl-C stops the engine in order
     for model in plan.models:
-        of_model = [request for q in chosen if q in model.questions for request in requests(q, image)]
-        if of_model and model.engine:
-            pairs = [(request, stored_item(stored[request.question.id], request)) for request in of_model]
+        pairs = [pair for q in chosen if q in model.questions for pair in answers.state(q).items]
+        if pairs and model.engine:
             results += asyncio.run(_reproduce_all(model.engine, pairs, data))
     order = [question.id for question in chosen]
     return sorted(results, key=lambda result: order.index(result.generation))
@@ -150,8 +148,10 @@ async def _reproduce_one(
     try:
         if first is not None and isinstance(stored, Answer):
             completion = await complete(engine, replace(first, sampling=sampling, pixel_share=share))
-            finish = classify(completion)
-            now = Shown(text=completion.text, how=_how(finish, completion.prompt_tokens, completion.output_tokens))
+            parsed = request.question.task.parse(request.unit, completion)
+            now = Shown(
+                text=completion.text, how=_how(parsed.finish, completion.prompt_tokens, completion.output_tokens)
+            )
         else:
             now = _shown(await answer_with_retries(request, first, partial(complete, engine)))
     except (ImageError, RequestError) as error:

@@ -24,6 +24,7 @@ from recaption.run.check import planning_faults
 from recaption.source import open_source
 from recaption.source.paths import hosts_of
 from recaption.tasks.question import Question
+from recaption.tasks.registry import is_own
 
 _HARMLESS_TEXT = frozenset({"kv_cache_dtype"})
 
@@ -66,7 +67,8 @@ def stored_plan(store: Store, pipeline: Pipeline, path: Path | None = None) -> P
             "command in that folder. If the prompts are beside the pipeline's file, name the file with --pipeline"
         ) from error
     shards = shard_ids(store)
-    changed = [question for question in plan.questions if not _has_results(store, question, shards)]
+    # A generation that reads others has no results if these gave it nothing to ask about.
+    changed = [q for q in plan.questions if not q.over and not _has_results(store, q, shards)]
     if changed:
         names = f"generation{'s' * (len(changed) > 1)} {', '.join(question.id for question in changed)}"
         found = [f"The prompt of {q.id} was found at {q.prompt.path}. " for q in changed if q.prompt]
@@ -84,7 +86,7 @@ def trusted(stored: Pipeline, file: Path | None, where: str) -> Pipeline:
     Raises UserError with a list of these settings if there is no `file`, ConfigError if `file` lacks a model or a
     generation of that name.
     """
-    needed = [*_of_models(stored), *_of_prompts(stored), *_of_the_rest(stored)]
+    needed = [*_of_models(stored), *_of_generations(stored), *_of_the_rest(stored)]
     if not needed:
         return stored
     if file is None:
@@ -115,11 +117,14 @@ def _merged(stored: Pipeline, named: Pipeline, file: Path) -> Pipeline:
     by_id = {generation.id: generation for generation in named.generate}
     generate: list[GenerationConfig] = []
     for generation in stored.generate:
-        if _is_own_prompt(generation):
+        own_prompt, own_task = _is_own_prompt(generation), is_own(generation.task)
+        if own_prompt or own_task:
             if generation.id not in by_id:
                 lacking.append(f"{file} has no generation {generation.id!r}; its generations are {', '.join(by_id)}")
                 continue
-            generation = generation.model_copy(update={"prompt": by_id[generation.id].prompt})
+            named_one = by_id[generation.id]
+            keys = (*(("prompt",) if own_prompt else ()), *(("task", "settings") if own_task else ()))
+            generation = generation.model_copy(update={name: getattr(named_one, name) for name in keys})
         generate.append(generation)
     if lacking:
         raise ConfigError("\n".join(lacking))
@@ -165,10 +170,12 @@ def _is_harmless(key: str, value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float) or key in _HARMLESS_TEXT
 
 
-def _of_prompts(pipeline: Pipeline) -> Iterator[str]:
+def _of_generations(pipeline: Pipeline) -> Iterator[str]:
     for generation in pipeline.generate:
         if _is_own_prompt(generation):
             yield f"generate.{generation.id}.prompt: {generation.prompt} (not a shipped prompt)"
+        if is_own(generation.task):
+            yield f"generate.{generation.id}.task: {generation.task} (imports code)"
 
 
 def _is_own_prompt(generation: GenerationConfig) -> bool:

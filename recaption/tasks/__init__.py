@@ -1,1 +1,1 @@
-"""Tasks. `question` makes the requests about an image; `caption` turns an answer into the text of a caption."""
+"""Tasks: `registry` lists them, `base` has what they share, `question` makes their requests about an image."""

@@ -1,4 +1,4 @@
-"""The form of an answer: free text, one of several choices, JSON of a schema, or numbers."""
+"""The form of an answer: free text, one of several choices, JSON of a schema, numbers, or a likelihood."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 from recaption.errors import ConfigError
 from recaption.text import storable
 
-Form = Literal["text", "choices", "json_schema", "scores"]
+Form = Literal["text", "choices", "json_schema", "scores", "likelihood"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,13 +21,19 @@ class Output:
     """What a request asks an engine for. At most one of `choices`, `json_schema` and `scores` is set; none: free text.
 
     `json_schema` is a JSON Schema (draft 2020-12) as UTF-8 JSON. `logprobs` asks for log-probabilities: of each token
-    of the answer or, with `choices`, of the choices. Raises ConfigError for a form that no engine can return.
+    of the answer or, with `choices`, of the choices.
+
+    `likelihood` asks for the log-probabilities of a text that the request names (`Request.statement`), one prefill and
+    no generated text. It may be set beside `choices` with `logprobs`: one request then returns both.
+
+    Raises ConfigError for a form that no engine can return.
     """
 
     choices: tuple[str, ...] = ()
     json_schema: bytes | None = None
     scores: bool = False  # no text: the numbers of a dual encoder or a detector
     logprobs: bool = False
+    likelihood: bool = False
 
     def __post_init__(self) -> None:
         given = [
@@ -43,6 +49,10 @@ class Output:
             raise ConfigError(f"output: {' and '.join(given)} are set; at most one of them is allowed")
         if self.scores and self.logprobs:
             raise ConfigError("output: scores have no log-probabilities; set only one of scores and logprobs")
+        if self.likelihood and (self.scores or self.json_schema is not None):
+            raise ConfigError("output: likelihood goes with choices only; remove scores and json_schema")
+        if self.likelihood and self.choices and not self.logprobs:
+            raise ConfigError("output: likelihood and choices need logprobs; set logprobs too")
         if self.choices:
             _check_choices(self.choices)
         if self.json_schema is not None:
@@ -54,7 +64,9 @@ class Output:
             return "choices"
         if self.json_schema is not None:
             return "json_schema"
-        return "scores" if self.scores else "text"
+        if self.scores:
+            return "scores"
+        return "likelihood" if self.likelihood else "text"
 
 
 TEXT = Output()

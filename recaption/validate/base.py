@@ -11,6 +11,8 @@ import pyarrow as pa
 from recaption.output.locate import Build
 from recaption.output.paths import table_file
 from recaption.problems import Problem
+from recaption.tasks.base import TableSpec
+from recaption.write.specs import specs_of
 
 _AGAIN = "Build again from the answers: recaption build PIPELINE"
 _COPY = "Copy the file again from where the build was made, or build again: recaption build PIPELINE"
@@ -43,6 +45,7 @@ KINDS: Final = {
     "gap": f"Text of the caption is in none of its sub-captions. {_AGAIN}",
     "dup_of": _AGAIN,
     "tag": _AGAIN,
+    "row": f"Rows of a further table belong to no image or text of the build. {_AGAIN}",
     "data": f"The data and the flat tables differ. {_AGAIN}",
     "tar": _COPY,
     "header": f"Another program packed the tar, so its bytes are not reproducible. {_AGAIN}",
@@ -87,6 +90,11 @@ class Shard:
     @property
     def name(self) -> str:
         return str(self.entry["name"])
+
+    @cached_property
+    def specs(self) -> dict[str, TableSpec]:
+        """The tables of tasks."""
+        return specs_of(self.manifest)
 
     @property
     def tokenizers(self) -> list[str]:

@@ -20,8 +20,10 @@ from recaption.resources import shipped
 from recaption.schema import FLAT
 from recaption.types import SCHEMA_VERSION
 from recaption.validate.base import Manifest, problem
+from recaption.write.described import generations_of
 from recaption.write.entry import ShardEntry
 from recaption.write.manifest import loader_files, views_of
+from recaption.write.specs import specs_of
 
 _SHARD: Final = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _CUSTOM_TABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -52,6 +54,7 @@ def read(store: Store) -> Iterator[Problem | Manifest]:
         )
         return
     wrong = schema_errors(manifest, newer=int(match[2]) > minor)
+    wrong = wrong or list(_table_faults(manifest))
     wrong = wrong or [f"{place} {what}" for place, what in _file_faults(manifest)]
     yield from (problem("manifest", MANIFEST, what) for what in wrong)
     if not wrong:
@@ -106,6 +109,17 @@ def is_older(manifest: Manifest) -> bool:
     return int(manifest["schema_version"].split(".")[1]) < int(SCHEMA_VERSION.split(".")[1])
 
 
+def _table_faults(manifest: Manifest) -> Iterator[str]:
+    """Tables of tasks whose names or columns a build cannot have, or that are listed twice."""
+    try:
+        specs = specs_of(manifest)
+    except ValueError as error:
+        yield f"tables: {_shortened(str(error))}"
+        return
+    if len(specs) < len(manifest.get("tables", ())):
+        yield "tables: a table is listed twice"
+
+
 def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Names of shards and paths of files that the format does not allow, or that are listed twice."""
     seen: set[str] = set()
@@ -127,7 +141,8 @@ def _file_faults(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str | None, str]]:
     format, name = manifest["format"], entry["name"]
-    custom = {file["table"] for file in entry["files"]} - {*FLAT, "data", "tar_index", "tokens"}
+    custom = {file["table"] for file in entry["files"]} | {table["name"] for table in manifest.get("tables", ())}
+    custom -= {*FLAT, "data", "tar_index", "tokens"}
     paths: list[tuple[str, str | None, str]] = [
         (table, None, table_file(table, name)) for table in (*FLAT, *filter(_CUSTOM_TABLE.fullmatch, custom))
     ]
@@ -148,7 +163,7 @@ def _paths(manifest: Manifest, entry: dict[str, Any]) -> Counter[tuple[str, str 
 def check_sums(manifest: Manifest) -> Iterator[Problem]:
     """The sums of images and answers, in every shard and in total, and the totals as sums of the shards."""
     shards = manifest["shards"]
-    generations = [generation["id"] for generation in manifest["generations"]]
+    generations = [generation["id"] for generation in generations_of(manifest)]
     for where, part in [(MANIFEST, manifest), *((f"{MANIFEST}, shard {s['name']}", s) for s in shards)]:
         counts = part["counts"]
         parts = sum(counts[status] for status in ("ok", "partial", "reject", "excluded"))
@@ -158,7 +173,7 @@ def check_sums(manifest: Manifest) -> Iterator[Problem]:
             yield problem(
                 "sum", where, f"{counts['ok'] + counts['partial']} usable images, but splits {part['splits']}"
             )
-        asked = {g["id"]: g for g in part["generations"]} if part is manifest else part["generations"]
+        asked = {g["id"]: g for g in generations_of(manifest)} if part is manifest else part["generations"]
         for name in generations:
             of = asked.get(name, dict.fromkeys(("asked", "answered", "rejected"), 0))
             if of["asked"] != of["answered"] + of["rejected"]:
@@ -179,11 +194,12 @@ def _check_totals(manifest: Manifest) -> Iterator[Problem]:
     turned = sum(shard.get("turned", 0) for shard in shards)
     if "pixels" in manifest and manifest["pixels"]["turned"] != turned:
         yield problem("count", MANIFEST, f"pixels.turned is {manifest['pixels']['turned']}, but {turned} in the shards")
-    for generation in manifest["generations"]:
+    for generation in generations_of(manifest):
         parts = [s["generations"][generation["id"]] for s in shards if generation["id"] in s["generations"]]
-        for field in ("asked", "answered", "rejected"):
-            if generation[field] != (total_of := sum(part[field] for part in parts)):
-                what = f"generation {generation['id']}: {field} {generation[field]}, but {total_of} in the shards"
+        for field in ("asked", "answered", "rejected", "skipped", "unanswered"):
+            found = generation.get(field, 0)
+            if found != (total_of := sum(part.get(field, 0) for part in parts)):
+                what = f"generation {generation['id']}: {field} {found}, but {total_of} in the shards"
                 yield problem("count", MANIFEST, what)
 
 

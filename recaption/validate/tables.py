@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from recaption.schema import FLAT
 from recaption.types import Status
 from recaption.validate.base import USABLE, Shard, problem
 from recaption.validate.manifest import json_schema
+from recaption.write.described import generations_of
 
 
 def check_values(shard: Shard) -> Iterator[Problem]:
@@ -70,7 +71,10 @@ def check_order(shard: Shard) -> Iterator[Problem]:
 def check_statuses(shard: Shard) -> Iterator[Problem]:
     """Compare the status of each image with its captions, and the counts in its row."""
     generations = {generation["id"] for generation in shard.manifest["generations"]}
-    required = set(shard.manifest["require"])
+    # Tasks other than caption may have answers for some images only: without them, an image can be ok or partial.
+    optional = {g["id"] for g in shard.manifest["generations"] if "task" in g or "over" in g}
+    tasks = {generation["id"] for generation in shard.manifest.get("tasks", ())}
+    required = set(shard.manifest["require"]) - tasks
     have: dict[str, set[str]] = defaultdict(set)
     captions, subs = Counter(shard.column("captions", "key")), Counter(shard.column("sub_captions", "key"))
     for key, generation in shard.columns("captions", "key", "generation"):
@@ -84,7 +88,7 @@ def check_statuses(shard: Shard) -> Iterator[Problem]:
             yield problem("status", where, f"is {status}, but has no {', '.join(required - have[key]) or 'captions'}")
         elif status not in USABLE and have[key]:
             yield problem("status", where, f"is {status}, but has captions of {', '.join(sorted(have[key]))}")
-        elif status in USABLE and (status == "partial") != bool(missing):
+        elif (status == "ok" and missing - optional) or (status == "partial" and not missing):
             yield problem("status", where, f"is {status}; answers missing: {', '.join(sorted(missing)) or 'none'}")
         elif (
             (status == "ok" and reason)
@@ -157,14 +161,14 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
                 "reject", f"{path}, {key}", f"the image is {status} for {why}, but has no reject with this reason"
             )
     answered = Counter(shard.column("captions", "generation"))
-    for generation in shard.manifest["generations"]:
+    for generation in generations_of(shard.manifest):
         name = generation["id"]
         where = f"manifest.json, shard {shard.name}, generation {name}"
         recorded = shard.entry["generations"].get(name)
         if recorded is None:
             yield problem("count", where, "is not counted")
             continue
-        if recorded["asked"] != len(images) - len(not_requested):
+        if "task" not in generation and recorded["asked"] != len(images) - len(not_requested):
             yield problem(
                 "count",
                 where,
@@ -174,9 +178,19 @@ def check_rejects(shard: Shard) -> Iterator[Problem]:
             yield problem(
                 "count", where, f"answered {recorded['answered']}, but the table has {answered[name]} captions"
             )
-        if recorded["rejects"] != dict(by_generation[name]) or recorded["rejected"] != by_generation[name].total():
+        if not _agree(recorded, by_generation[name], units="task" in generation):
             what = f"rejected {recorded['rejected']} {recorded['rejects']}, counted {dict(by_generation[name])}"
             yield problem("count", where, what)
+
+
+def _agree(recorded: Mapping[str, Any], counted: Counter[str], *, units: bool) -> bool:
+    """Whether the rejects of a generation are those of the table. Equal units of an image share a row there."""
+    reasons = recorded["rejects"]
+    if recorded["rejected"] != sum(reasons.values()):
+        return False
+    if units:
+        return reasons.keys() == counted.keys() and all(n <= reasons[reason] for reason, n in counted.items())
+    return bool(reasons == dict(counted))
 
 
 def _distinct_texts(shard: Shard) -> dict[str, set[str]]:

@@ -20,12 +20,13 @@ from recaption.output.paths import ANSWERS, compacted_file, tokens_file
 from recaption.problems import Problem
 from recaption.schema import FLAT
 from recaption.tablefile import read_table
-from recaption.tasks.caption import VERSION, published
+from recaption.tasks.cleaning import VERSION, published
 from recaption.text import LONGEST, normalise
 from recaption.tokenids import TokenIds, check_tokens
 from recaption.validate import files
 from recaption.validate.base import Shard, problem
 from recaption.validate.files import unreadable
+from recaption.write.described import generations_of
 
 _FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # the characters that FLAIR's splitter removes between sub-captions
 
@@ -159,12 +160,31 @@ def check_tags(shard: Shard) -> Iterator[Problem]:
 def check_custom_tables(shard: Shard) -> Iterator[Problem]:
     """Check that rows of custom tables refer to existing sub-captions."""
     subs = set(shard.columns("sub_captions", "sub_id", "key"))
-    for name in shard.tables.keys() - {*FLAT}:
+    for name in sorted(shard.tables.keys() - {*FLAT, *shard.specs}):
         for pair in shard.columns(name, "sub_id", "key"):
             if pair not in subs:
                 yield problem(
                     "tag", f"{shard.path(name)}, {pair[0]}", f"this sub-caption of image {pair[1]} does not exist"
                 )
+
+
+def check_task_tables(shard: Shard) -> Iterator[Problem]:
+    """Check that rows of tables of tasks are about usable images, and captions and sub-captions of these."""
+    known = {"caption_id": "captions", "sub_id": "sub_captions"}
+    ids = {column: set(shard.columns(table, column, "key")) for column, table in known.items()}
+    generations = {generation["id"] for generation in generations_of(shard.manifest)}
+    for name, spec in shard.specs.items():
+        if name not in shard.tables:
+            continue  # reported as a problem of the file
+        parent = spec.parent_column
+        for row, (key, generation, about) in enumerate(shard.columns(name, "key", "generation", parent or "key")):
+            where = f"{shard.path(name)}, row {row}"
+            if generation not in generations:
+                yield problem("row", where, f"its generation {generation} is not in the manifest")
+            if key not in shard.usable:
+                yield problem("row", where, f"its image {key} is not usable, or missing")
+            elif parent and (about, key) not in ids[parent]:
+                yield problem("row", where, f"{parent} {about} is not in the table {known[parent]} for image {key}")
 
 
 def check_answers(shard: Shard) -> Iterator[Problem]:
@@ -181,7 +201,7 @@ def check_answers(shard: Shard) -> Iterator[Problem]:
     present = set(shard.column("captions", "generation"))
     for generation in shard.manifest["generations"]:
         name = generation["id"]
-        if name not in present:
+        if name not in present or "task" in generation:  # only the task itself can make captions of its answers
             continue
         folder = f"{name}-{generation['fingerprint']}"
         try:

@@ -17,7 +17,16 @@ import yaml
 
 from recaption import schema
 from recaption.imagefile import STORED_SUFFIXES
-from recaption.write.described import Table, card_of, models_of, prompts_of, software_of, source_of, tables
+from recaption.write.described import (
+    Table,
+    card_of,
+    generations_of,
+    models_of,
+    prompts_of,
+    software_of,
+    source_of,
+    tables,
+)
 from recaption.write.tables import features
 
 FORMATS: Final = {
@@ -73,7 +82,8 @@ def _lead(manifest: Mapping[str, Any]) -> str:
 def _contents(manifest: Mapping[str, Any]) -> str:
     rows = []
     for one in tables(manifest):
-        contents = FORMATS[manifest["format"]] if one.name == "data" else TABLES.get(one.name, "a custom table")
+        described = plain(one.description) if one.description else "a custom table"
+        contents = FORMATS[manifest["format"]] if one.name == "data" else TABLES.get(one.name, described)
         amount, size = f"{sum(one.rows.values()):,}", _size(sum(one.bytes.values()))
         rows.append([code(f"{one.name}/"), contents, amount, f"{one.files:,}", size])
     return table(["folder", "contents", "rows:", "files:", "size:"], rows)
@@ -86,8 +96,8 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
         f"{counts['reject']:,} + excluded {counts['excluded']:,}"
     ]
     lines += [
-        f"{g['id']}: asked {g['asked']:,} = answered {g['answered']:,} + rejected {g['rejected']:,}"
-        for g in manifest["generations"]
+        f"{g['id']}: asked {g['asked']:,} = answered {g['answered']:,} + rejected {g['rejected']:,}{_not_asked(g)}"
+        for g in generations_of(manifest)
     ]
     parts = ["All images and answers are accounted for:", fenced("\n".join(lines))]
     if splits["val"]:
@@ -96,10 +106,18 @@ def _sums(manifest: Mapping[str, Any]) -> list[str]:
             "their bytes, so an image is in the same split in every dataset with the same holdout."
         )
     reasons = [(reason, "the image", n) for reason, n in manifest["rejects"].items()]
-    reasons += [(reason, g["id"], n) for g in manifest["generations"] for reason, n in g["rejects"].items()]
+    reasons += [(reason, g["id"], n) for g in generations_of(manifest) for reason, n in g["rejects"].items()]
     if reasons:
         parts.append(table(["reason", "rejected", "count:"], [[code(r), plain(w), f"{n:,}"] for r, w, n in reasons]))
     return parts
+
+
+def _not_asked(generation: Mapping[str, Any]) -> str:
+    counts = {
+        "images skipped": generation.get("skipped", 0),
+        "units without an answer": generation.get("unanswered", 0),
+    }
+    return "".join(f"; {n:,} {what}" for what, n in counts.items() if n)
 
 
 def _opening(manifest: Mapping[str, Any]) -> list[str]:
@@ -134,7 +152,7 @@ def _opening(manifest: Mapping[str, Any]) -> list[str]:
 
 def _making(manifest: Mapping[str, Any]) -> list[str]:
     rows = [
-        [code(g["id"]), g["kind"], code(g["model"]), *_asked(g), f"{g['answered']:,}"] for g in manifest["generations"]
+        [code(g["id"]), _task(g), code(g["model"]), *_asked(g), f"{g['answered']:,}"] for g in generations_of(manifest)
     ]
     parts = [table(["generation", "kind", "model", "prompt", "sampling", "answers:"], rows)] if rows else []
     models = [
@@ -156,12 +174,18 @@ def _making(manifest: Mapping[str, Any]) -> list[str]:
     return parts
 
 
+def _task(generation: Mapping[str, Any]) -> str:
+    """The kind of a caption; of another task, its name and what it reads."""
+    over = f" over {', '.join(map(code, generation['over']))}" if generation.get("over") else ""
+    return f"{code(generation['task'])}{over}" if generation.get("task") else str(generation["kind"])
+
+
 def _asked(generation: Mapping[str, Any]) -> list[str]:
     if generation["column"] is not None:
         return [f"column {code(generation['column'])} of the source", "none: the source has the texts"]
     sampling = {k: v for k, v in (generation["sampling"] or {}).items() if v or k == "temperature"}
     settings = " · ".join(f"{name} {code(orjson.dumps(value).decode())}" for name, value in sampling.items())
-    return [code(generation["prompt"]), settings]
+    return [code(generation["prompt"]) if generation["prompt"] else "none", settings]
 
 
 def _rest(model: Mapping[str, Any]) -> str:

@@ -19,7 +19,10 @@ from recaption import schema
 from recaption.types import Caption, Record, SubCaption, Tag
 
 _CAPTION = ("caption_id", "generation", "source", "granularity", "text", "finish_reason", "lang", "cleaned")
-_SUB = ("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start", "dup_of", "lang", "weight")
+_SUB = (
+    *("sub_id", "idx", "text", "char_start", "char_end", "n_words", "content_start", "dup_of", "lang", "weight"),
+    *("lp_mean", "lp_min", "lp_std"),
+)
 _FLAGS = ("is_first", "is_last", "is_fragment", "is_negation", "is_meta", "is_boilerplate", "is_unparsed")
 _TAG = ("lemma", "label", "text", "char_start", "char_end", "count", "plural", "kind")
 

@@ -17,7 +17,16 @@ import orjson
 from recaption.imagefile import STORED_SUFFIXES
 from recaption.types import SCHEMA_VERSION
 from recaption.write.card import LIMITS
-from recaption.write.described import Table, card_of, models_of, prompts_of, software_of, source_of, tables
+from recaption.write.described import (
+    Table,
+    card_of,
+    generations_of,
+    models_of,
+    prompts_of,
+    software_of,
+    source_of,
+    tables,
+)
 
 CONTEXT: Final = {
     "@language": "en",
@@ -105,7 +114,7 @@ def _provenance(manifest: Mapping[str, Any]) -> dict[str, Any]:
             "description": _asked(g, prompts),
             "prov:wasAssociatedWith": _agent(g, manifest),
         }
-        for g in manifest["generations"]
+        for g in generations_of(manifest)
     ]
     software = " ".join(f"{name}={version}" for name, version in sorted(software_of(manifest).items()))
     made["prov:wasGeneratedBy"].append(
@@ -126,7 +135,9 @@ def _asked(generation: Mapping[str, Any], prompts: Mapping[str, Mapping[str, Any
     if generation["column"] is not None:
         return f"column {generation['column']} of the source"
     prompt, sampling = generation["prompt"], orjson.dumps(generation["sampling"]).decode()
-    return f"prompt {prompt}, sha256 {prompts[prompt].get('sha256', 'unknown')}; sampling {sampling}"
+    asked = f"prompt {prompt}, sha256 {prompts[prompt].get('sha256', 'unknown')}" if prompt else "no prompt"
+    over = f"task {generation['task']} over {', '.join(generation['over'])}; " if generation.get("over") else ""
+    return f"{over}{asked}; sampling {sampling}"
 
 
 def _agent(generation: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -176,11 +187,12 @@ def _manifest_file(data: bytes) -> dict[str, Any]:
 
 
 def _file_set(table: Table) -> dict[str, Any]:
+    rows, described = sum(table.rows.values()), f"{table.description.rstrip('.')}. " if table.description else ""
     return {
         "@type": "cr:FileSet",
         "@id": f"{table.name}-files",
         "name": f"{table.name}-files",
-        "description": f"{table.files} files, {sum(table.bytes.values())} bytes, {sum(table.rows.values())} rows",
+        "description": f"{described}{table.files} files, {sum(table.bytes.values())} bytes, {rows} rows",
         "encodingFormat": _MIME[table.suffix],
         "includes": list(dict.fromkeys(table.patterns.values())),
     }

@@ -17,11 +17,12 @@ SUFFIX = {"sidecar": "parquet", "webdataset": "tar", "parquet": "parquet"}  # of
 class Table:
     """One folder of a build. `rows` and `bytes` are by split; with None as split, each file holds all splits."""
 
-    name: str  # data | images | captions | sub_captions | tags | rejects | a custom table
+    name: str  # data | a flat table | a table of a task | a custom table
     files: int
     bytes: Mapping[str | None, int]
     rows: Mapping[str | None, int]
     suffix: str
+    description: str | None = None  # of a table of a task
 
     @property
     def patterns(self) -> dict[str | None, str]:
@@ -31,7 +32,7 @@ class Table:
 
 
 def tables(manifest: Mapping[str, Any]) -> list[Table]:
-    """The tables of a build, data first, then the flat ones in their usual order, then the custom tables."""
+    """The tables of a build: data, the flat ones in their usual order, then those of tasks and the custom ones."""
     files: Counter[str] = Counter()
     sizes: dict[str, Counter[str | None]] = defaultdict(Counter)
     rows: dict[str, Counter[str | None]] = defaultdict(Counter)
@@ -42,6 +43,7 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             sizes[name][split] += file["bytes"]
             rows[name][split] += file["rows"]
     known = ("data", *FLAT)
+    described = {table["name"]: table["description"] for table in manifest.get("tables", ())}
     order = [*known, *sorted(set(files) - {*known, "tar_index", "tokens"})]
     return [
         Table(
@@ -50,6 +52,7 @@ def tables(manifest: Mapping[str, Any]) -> list[Table]:
             bytes=sizes[name],
             rows=rows[name],
             suffix=SUFFIX[manifest["format"]] if name == "data" else "parquet",
+            description=described.get(name),
         )
         for name in order
         if name in files
@@ -76,10 +79,15 @@ def _public(place: str) -> str:
     return "/".join(place.split("/")[-2:]) if place.startswith(("/", "~")) else place
 
 
+def generations_of(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All generations: those with captions, then those whose task makes none."""
+    return [*manifest["generations"], *manifest.get("tasks", ())]
+
+
 def models_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The models of the generations with their recorded settings; `model` (the id) is always set."""
     known = manifest["provenance"].get("models") or {}
-    names = dict.fromkeys(g["model"] for g in manifest["generations"] if g["column"] is None)
+    names = dict.fromkeys(g["model"] for g in generations_of(manifest) if g["column"] is None)
     recorded = {name: {"model": name, **{k: v for k, v in (known.get(name) or {}).items() if v}} for name in names}
     return {name: {**model, "model": _public(str(model["model"]))} for name, model in recorded.items()}
 
@@ -87,7 +95,7 @@ def models_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def prompts_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The prompts of the generations with version, sha256 and text, if recorded."""
     known = manifest["provenance"].get("prompts") or {}
-    return {p: dict(known.get(p) or {}) for p in dict.fromkeys(g["prompt"] for g in manifest["generations"]) if p}
+    return {p: dict(known.get(p) or {}) for p in dict.fromkeys(g["prompt"] for g in generations_of(manifest)) if p}
 
 
 def software_of(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -15,7 +15,12 @@ NAMED = 100  # failures that an entry lists
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationCounts:
-    """Counts of one generation in a shard. Complete when asked = answered + rejected."""
+    """Counts of one generation in a shard. Complete when asked = answered + rejected.
+
+    They count requests: images for captions, units for other tasks. `skipped` are images without an answer that the
+    generation reads; `unanswered` are units of the build without a stored answer, for example of a caption that is
+    split differently since. Both are not in `asked`.
+    """
 
     asked: int = 0
     answered: int = 0
@@ -23,6 +28,8 @@ class GenerationCounts:
     reasons: Mapping[str, int] = field(default_factory=dict)  # of the rejected
     cleaned: int = 0  # answered captions from which a rule removed something
     rules: Mapping[str, int] = field(default_factory=dict)  # rule -> captions that it changed
+    skipped: int = 0
+    unanswered: int = 0
 
     def __add__(self, other: GenerationCounts) -> GenerationCounts:
         return GenerationCounts(
@@ -32,20 +39,22 @@ class GenerationCounts:
             reasons=_sums(self.reasons, other.reasons),
             cleaned=self.cleaned + other.cleaned,
             rules=_sums(self.rules, other.rules),
+            skipped=self.skipped + other.skipped,
+            unanswered=self.unanswered + other.unanswered,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of the manifest."""
-        fields = asdict(self)
+        """The fields of the manifest. `skipped` and `unanswered` are left out where there are none."""
+        fields = {name: n for name, n in asdict(self).items() if n or name not in ("skipped", "unanswered")}
         names = {"reasons": "rejects", "rules": "cleaned_by"}
         return {names.get(name, name): value for name, value in fields.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> GenerationCounts:
-        """Read from a manifest; before schema 1.3, `cleaned` is 0."""
+        """Read from a manifest; counts that it does not have are 0."""
         counts = {name: data[name] for name in ("asked", "answered", "rejected")}
-        cleaned = data.get("cleaned", 0), data.get("cleaned_by", {})
-        return cls(**counts, reasons=data["rejects"], cleaned=cleaned[0], rules=cleaned[1])
+        counts |= {name: data.get(name, 0) for name in ("cleaned", "skipped", "unanswered")}
+        return cls(**counts, reasons=data["rejects"], rules=data.get("cleaned_by", {}))
 
 
 def _sums(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
@@ -57,7 +66,7 @@ class FileEntry:
     """One file of a shard. `split` is None if the file holds all splits."""
 
     path: str  # relative to the build
-    table: str  # data | tar_index | tokens | images | captions | sub_captions | tags | rejects
+    table: str  # data | tar_index | tokens | a flat table | a table of a task | a custom table
     split: str | None
     rows: int  # of a table; samples of a tar, or of its tokens
     bytes: int

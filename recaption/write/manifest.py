@@ -15,12 +15,14 @@ from recaption.io.store import Store
 from recaption.output.paths import MANIFEST
 from recaption.resources import shipped
 from recaption.schema import FLAT
+from recaption.tasks.base import TableSpec
 from recaption.tokenids import TokenizerFacts
 from recaption.types import SCHEMA_VERSION, Generation
 from recaption.write import card, croissant
 from recaption.write.entry import FileEntry, GenerationCounts, ShardEntry
 from recaption.write.pixels import ImageMode
 from recaption.write.shard import Format, forget_shards
+from recaption.write.specs import check_tables, spec_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +32,7 @@ class BuildInfo:
     `sampling` has policy, k, max_merge and p_raw. `provenance` has everything that the bytes depend on, and nothing
     that differs between runs. `token_ids` are the tokenizers whose ids were written. `holdout` is the share of images
     in split val, None if it is unknown. `pixels` has how images were checked (`orientation`, `checked`, `limits`).
+    `generations` has all of them, also those whose task makes no captions; `tables` are those of their tasks.
     """
 
     name: str
@@ -45,6 +48,7 @@ class BuildInfo:
     token_ids: Sequence[TokenizerFacts] = ()
     holdout: float | None = None
     pixels: Mapping[str, Any] = field(default_factory=dict)
+    tables: Sequence[TableSpec] = ()
 
 
 def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info: BuildInfo) -> dict[str, Any]:
@@ -55,6 +59,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
     """
     entries = list(shards)
     check_sums(entries, info.generations)
+    check_tables(entries, info.tables)
     counts: Counter[str] = Counter()
     histogram: Counter[int] = Counter()
     rejects: Counter[str] = Counter()
@@ -66,6 +71,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
         rejects.update(entry.rejects)
         lost.update(entry.table_failures)
         without_ids.update(entry.token_failures)
+    tasks = [_task(g, entries) for g in info.generations if g.granularity is None]
     order = ("images", "ok", "partial", "reject", "excluded", "captions", "sub_captions", "tags", "words", "unparsed")
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -80,7 +86,9 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
         "rejects": dict(sorted(rejects.items())),
         **({"table_failures": dict(sorted(lost.items()))} if lost else {}),
         **({"token_failures": dict(sorted(without_ids.items()))} if without_ids else {}),
-        "generations": [_generation(generation, entries) for generation in info.generations],
+        "generations": [_generation(g, entries) for g in info.generations if g.granularity is not None],
+        **({"tasks": tasks} if tasks else {}),
+        **({"tables": [spec_json(spec) for spec in info.tables]} if info.tables else {}),
         "require": list(info.require),
         "primary": list(info.primary),
         "tokenizers": list(info.tokenizers),
@@ -95,7 +103,7 @@ def write_manifest(store: Store, prefix: str, shards: Sequence[ShardEntry], info
         ]
     for path, body in loader_files(entries, info.format).items():
         store.put(f"{prefix}/{path}", orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-    store.put(f"{prefix}/views.sql", views_of(entries).encode())
+    store.put(f"{prefix}/views.sql", views_of(entries, info.tables).encode())
     manifest = {**head, "shards": [entry.to_json() for entry in entries]}
     data = _render(manifest)
     store.put(f"{prefix}/README.md", card.render(manifest).encode())
@@ -123,11 +131,11 @@ def check_sums(shards: Sequence[ShardEntry], generations: Sequence[Generation]) 
         if sum(entry.splits.values()) != entry.samples:
             raise DatasetError(f"{entry.samples} usable images, but splits {dict(entry.splits)}", shard=entry.name)
         for generation in generations:
-            _check_asked(generation.id, entry)
+            _check_asked(generation, entry)
 
 
-def _check_asked(generation: str, entry: ShardEntry) -> None:
-    asked = entry.generations.get(generation)
+def _check_asked(of: Generation, entry: ShardEntry) -> None:
+    generation, asked = of.id, entry.generations.get(of.id)
     if asked is None:
         raise DatasetError(f"no counts of generation {generation}: pass `asked` to write_shard", shard=entry.name)
     missing = asked.asked - asked.answered - asked.rejected
@@ -135,13 +143,14 @@ def _check_asked(generation: str, entry: ShardEntry) -> None:
         raise DatasetError(
             f"generation {generation}: asked {asked.asked}, but answered {asked.answered} + rejected {asked.rejected}; "
             + (
-                f"{missing} images have neither. Run the pipeline again to generate them"
+                f"{missing} {'images' if of.task == 'caption' else 'units'} have neither. Run the pipeline again to "
+                "generate them"
                 if missing > 0
                 else f"{-missing} are counted twice"
             ),
             shard=entry.name,
         )
-    if asked.asked > entry.counts["images"] - entry.counts["excluded"]:
+    if of.task == "caption" and asked.asked > entry.counts["images"] - entry.counts["excluded"]:
         raise DatasetError(
             f"generation {generation}: asked {asked.asked}, more than there are images", shard=entry.name
         )
@@ -157,17 +166,20 @@ def views_sql(build: str = ".", out: str = "../..") -> str:
     return f"{head}\n\n{body}"
 
 
-def views_of(entries: Sequence[ShardEntry]) -> str:
-    """`views.sql` of a build of these shards."""
-    return views_sql() + _custom_views(entries)
+def views_of(entries: Sequence[ShardEntry], tables: Sequence[TableSpec] = ()) -> str:
+    """`views.sql` of a build of these shards. Comments describe the `tables` of tasks."""
+    return views_sql() + _more_views(entries, {spec.name: spec.description for spec in tables})
 
 
-def _custom_views(entries: Sequence[ShardEntry]) -> str:
-    """Views of the custom tables."""
+def _more_views(entries: Sequence[ShardEntry], descriptions: Mapping[str, str]) -> str:
+    """Views of the tables of tasks and the custom tables."""
     known = {*FLAT, "data", "tar_index", "tokens"}
     names = {file.table for entry in entries[:1] for file in entry.files} - known
-    view = "\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"
-    return "".join(map(view.format, sorted(names)))
+    view = (
+        "{1}\nCREATE OR REPLACE VIEW \"{0}\" AS SELECT * FROM read_parquet('./{0}/*.parquet', union_by_name = true);\n"
+    )
+    comments = {name: f"\n-- {name}: {' '.join(text.split())}" for name, text in descriptions.items()}
+    return "".join(view.format(name, comments.get(name, "")) for name in sorted(names))
 
 
 def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
@@ -180,8 +192,18 @@ def _generation(generation: Generation, shards: Sequence[ShardEntry]) -> dict[st
         "prompt": generation.prompt,
         "column": generation.column,
         "sampling": asdict(generation.sampling) if generation.sampling else None,
+        **({} if generation.task == "caption" else {"task": generation.task}),
+        **({"over": list(generation.over)} if generation.over else {}),
         **asked.to_json(),
     }
+
+
+def _task(generation: Generation, shards: Sequence[ShardEntry]) -> dict[str, Any]:
+    """The entry of a generation whose task makes no captions."""
+    made = _generation(generation, shards)
+    del made["kind"]
+    not_asked = {name: made.get(name, 0) for name in ("skipped", "unanswered")}
+    return {**made, "task": generation.task, "over": list(generation.over), **not_asked}
 
 
 def loader_files(shards: Sequence[ShardEntry], format: Format) -> dict[str, Any]:

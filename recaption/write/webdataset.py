@@ -212,6 +212,9 @@ def _sub_caption(sub: SubCaption, tokenizers: Sequence[str]) -> dict[str, Any]:
         "dup_of": sub.dup_of,
         "lang": sub.lang,
         "weight": sub.weight,
+        "lp_mean": sub.lp_mean,
+        "lp_min": sub.lp_min,
+        "lp_std": sub.lp_std,
         # dicts: orjson takes twice as long over dataclasses with slots
         "tags": [
             {

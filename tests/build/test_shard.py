@@ -39,6 +39,6 @@ def test_a_prompt_is_filled_in_once_per_image(tmp_path: Path, monkeypatch: pytes
     calls: list[Any] = []
     real = Prompt._filled_in
     monkeypatch.setattr(Prompt, "_filled_in", lambda self, columns: calls.append(columns) or real(self, columns))
-    answers, rejects = load_answers(store, spec, shard, images)
-    assert len(answers[plan.questions[0].id]) == 5 and rejects == []
+    stored = load_answers(store, spec, shard, images)
+    assert len(stored.answers[plan.questions[0].id]) == 5 and stored.rejects == []
     assert sorted(columns["title"] for columns in calls) == [f"T{i}" for i in range(5)]

@@ -30,6 +30,10 @@ class Plain:
         self.accepts = BOTH
 
 
+class Writer:
+    accepts = TEXT_ONLY
+
+
 def folder(path: Path, **config: Any) -> str:
     path.mkdir(exist_ok=True)
     (path / "config.json").write_text(json.dumps(config))
@@ -74,6 +78,16 @@ def test_what_is_not_on_this_machine_counts_as_possible(tmp_path: Path, monkeypa
             "does not return log-probabilities; engines that do: vllm, transformers, openai",
         ),
         (f"{__name__}:Verifier", Output(json_schema=b"{}"), "does not return JSON of a schema; engines that do: vllm"),
+        (
+            "openai",
+            Output(likelihood=True),
+            "engine openai does not return the likelihood of a given text; engines that do: vllm, transformers$",
+        ),
+        (
+            "openai",
+            Output(choices=("yes", "no"), logprobs=True, likelihood=True),
+            "engine openai does not return the likelihood of a given text",
+        ),
         (f"{__name__}:Plain", YES_NO, "does not return one of several choices"),
     ],
 )
@@ -97,5 +111,30 @@ def test_requests_that_a_model_does_not_take_are_refused(tmp_path: Path) -> None
     text_model = folder(tmp_path / "m", architectures=["LlamaForCausalLM"])
     with pytest.raises(ConfigError, match=r"model '.*' takes no images: name a vision-language model"):
         check_capable(EngineSpec(engine="vllm", model=text_model))
-    with pytest.raises(ConfigError, match="takes no requests without an image"):
+    with pytest.raises(ConfigError, match=r"takes no requests without an image, .* engines that do: vllm,"):
         check_capable(EngineSpec(engine=f"{__name__}:Plain", model="m", needs=TEXT_ONLY))
+    with pytest.raises(ConfigError, match=r"engine .*:Writer takes no images, which this"):
+        check_capable(EngineSpec(engine=f"{__name__}:Writer", model="m"))
+
+
+def test_a_dual_encoder_and_a_model_that_writes_are_told_apart(tmp_path: Path) -> None:
+    clip = folder(tmp_path / "clip", architectures=["CLIPModel"], vision_config={}, text_config={})
+    writer = folder(tmp_path / "qwen", architectures=["Qwen2_5_VLForConditionalGeneration"], vision_config={})
+    own = folder(tmp_path / "own", architectures=["XForCausalLM"], auto_map={"AutoModel": "x.Y"})
+    with pytest.raises(ConfigError, match=r"CLIPModel, which writes no text: use engine dual_encoder"):
+        check_capable(EngineSpec(engine="vllm", model=clip))
+    with pytest.raises(ConfigError, match=r"Qwen2_5_VL.* has no embeddings .* needs a CLIP, SigLIP"):
+        check_capable(EngineSpec(engine="dual_encoder", model=writer, outputs=(SCORES,)))
+    for model in (clip, own):
+        check_capable(EngineSpec(engine="dual_encoder", model=model, needs=BOTH, outputs=(SCORES,)))
+
+
+def test_a_schema_that_no_grammar_holds_to_is_refused_by_its_keyword() -> None:
+    schema = b'{"type":"array","items":{"type":"integer"},"uniqueItems":true}'
+    outputs = (Output(json_schema=schema),)
+    with pytest.raises(ConfigError, match=r"engine vllm cannot hold an answer to #/uniqueItems: keyword uniqueItems"):
+        check_capable(EngineSpec(engine="vllm", model="m", outputs=outputs))
+    for engine in ("transformers", "openai"):
+        check_capable(EngineSpec(engine=engine, model="m", outputs=outputs))
+    own = (("structured_outputs_config", {"backend": "guidance"}),)
+    check_capable(EngineSpec(engine="vllm", model="m", outputs=outputs, engine_args=own))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recaption.engine.base import Completion
+from recaption.engine.base import Completion, Request
 from recaption.engine.logprobs import (
     MOST_SPELLINGS,
     byte_lengths,
@@ -19,8 +20,11 @@ from recaption.engine.logprobs import (
     spellings,
     sum_logprobs,
     token_bytes,
+    with_statement,
 )
 from recaption.errors import RequestError
+from recaption.tasks.output import Output
+from recaption.types import Sampling
 
 pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")
@@ -155,3 +159,61 @@ def test_the_likeliest_choice_is_the_text() -> None:
     assert (found.text, found.finish_reason, found.prompt_tokens) == ("yes", "stop", 5)
     assert found.logprobs is not None
     assert (found.logprobs.tokens, found.logprobs.nbytes, found.logprobs.choices) == ((-0.5,), (3,), (-2.0, -0.5))
+
+
+STATEMENTS = ["A kite.", "caf\u00e9", "\U0001f600", "\u4e2d\u6587 q\u0301", " a  b "]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+@pytest.mark.parametrize("name", ["byte_level", "metaspace"])
+def test_the_tokens_of_a_statement_in_a_prompt(name: str, statement: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = request.getfixturevalue(name)
+    end = tokenizer.eos_token_id
+    prompt = f"Is it so: {statement}{statement}, yes?"
+    ids = [end, *tokenizer(prompt, add_special_tokens=False)["input_ids"], end, *tokenizer("ok")["input_ids"]]
+    asked = Request(prompt=prompt, sampling=Sampling(max_tokens=1), statement=statement)
+    tokens, scored = with_statement(tokenizer, ids, asked)
+    assert tokens == ids and scored.text == statement
+    assert sum(scored.nbytes) == len(statement.encode())
+    said = decoded(tokenizer, ids[scored.first : scored.first + len(scored.nbytes)])
+    before = decoded(tokenizer, ids[1 : scored.first])
+    assert statement.strip() in said + " " and before.count(statement.strip()) >= 1  # the last of the two
+    answer, scored = with_statement(tokenizer, ids, dataclasses.replace(asked, prompt="ok"))
+    if tokenizer.decode(answer[len(ids) :]) == statement:  # metaspace joins spaces
+        assert answer[: len(ids)] == ids and scored.first - len(ids) in (0, 1)  # a mark of a word adds no text
+
+
+def test_a_tokenizer_may_normalise_a_statement(byte_level: Any) -> None:
+    """Qwen2's writes NFC."""
+    ids = byte_level("so: e\u0301, yes")["input_ids"]
+    asked = Request(prompt="so: e\u0301, yes", sampling=Sampling(max_tokens=1), statement="e\u0301")
+    _, scored = with_statement(byte_level, ids, asked)
+    assert scored.text == "e\u0301" and sum(scored.nbytes) == len("\u00e9".encode())
+
+
+def test_a_token_that_is_only_partly_of_the_statement_counts(byte_level: Any) -> None:
+    """ " yes" begins with a space that is not of the statement, which ends within "no"."""
+    prompt = "a yes no"
+    ids = byte_level(prompt)["input_ids"]
+    pieces = [decoded(byte_level, [token]) for token in ids]
+    assert pieces[-2:] == [" yes", " no"]
+    asked = Request(prompt=prompt, sampling=Sampling(max_tokens=1), statement="yes n")
+    _, scored = with_statement(byte_level, ids, asked)
+    assert (scored.first, scored.nbytes) == (len(ids) - 2, (3, 2))
+
+
+def test_a_statement_without_known_tokens_is_refused(byte_level: Any) -> None:
+    ids = byte_level("a yes no")["input_ids"]
+    asked = Request(prompt="a yes no", sampling=Sampling(max_tokens=1), statement="yes")
+    cases = [
+        (dataclasses.replace(asked, statement=""), "has no statement"),
+        (dataclasses.replace(asked, prompt="a maybe no"), None),
+        (dataclasses.replace(asked, prompt="yes, another text", statement="another"), "the tokenizer changes the"),
+        (dataclasses.replace(asked, statement="x", output=Output(choices=("a", "b"), logprobs=True)), "not contain"),
+    ]
+    for request, message in cases:
+        if message is None:
+            assert with_statement(byte_level, ids, request)[1].first == len(ids)
+            continue
+        with pytest.raises(RequestError, match=message):
+            with_statement(byte_level, ids, request)

@@ -18,6 +18,7 @@ from tiny_models import QWEN_LARGEST, QWEN_PATCH, QWEN_SMALLEST
 from recaption.engine import Completion, EngineSpec, Request, build
 from recaption.engine.base import Gauge
 from recaption.engine.packing import unpack
+from recaption.tasks.output import Output
 from recaption.types import Sampling
 
 SIZES = [(28, 28), (30, 300), (100, 80), (224, 224), (640, 480), (1000, 200), (300, 1000)]
@@ -82,6 +83,52 @@ def ask(engine_spec: EngineSpec, requests: list[Request]) -> list[Completion]:
             await engine.stop()
 
     return asyncio.run(run())
+
+
+def likelihoods(requests: list[Request]) -> list[Request]:
+    """Of statements in the prompt, with P(yes) in the same request, and of statements as the answer."""
+    made = []
+    for n, request in enumerate(requests):
+        statement = f"A caf\u00e9 with {n} \U0001f600, and a long row of chairs beside the wall."
+        prompt = f"Is this true of the image: {statement} Answer yes or no."
+        both = Output(choices=("yes", "no"), logprobs=True, likelihood=True)
+        made.append(dataclasses.replace(request, prompt=prompt, statement=statement, output=both))
+        made.append(dataclasses.replace(request, statement=statement, output=Output(likelihood=True)))
+    return made
+
+
+@ANY_WARNING
+def test_a_likelihood_is_that_of_the_tokens_of_the_statement(tiny_qwen: Path) -> None:
+    """Compared with a forward pass of the whole text, which is put together by hand."""
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    statement = "A caf\u00e9."
+    in_prompt = Request(
+        prompt=f"True? {statement} {statement} Yes or no?",
+        sampling=Sampling(max_tokens=1),
+        output=Output(choices=("yes", "no"), logprobs=True, likelihood=True),
+        statement=statement,
+    )
+    as_answer = dataclasses.replace(in_prompt, prompt="Describe.", output=Output(likelihood=True))
+    found = ask(spec("transformers", tiny_qwen, threads=1), [in_prompt, as_answer])
+    tokenizer = AutoTokenizer.from_pretrained(tiny_qwen)
+    model = AutoModelForImageTextToText.from_pretrained(tiny_qwen, dtype=torch.float32)
+    begin, end = "<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"
+    before = (f"{begin}True? {statement} ", f"{begin}Describe.{end}")
+    texts = (f"{begin}{in_prompt.prompt}{end}", f"{before[1]}{statement}")
+    length = len(statement.encode())  # a token per byte
+    for completion, text, prefix in zip(found, texts, before, strict=True):
+        ids = tokenizer(text, return_tensors="pt")["input_ids"]
+        first = len(tokenizer(prefix)["input_ids"])
+        with torch.inference_mode():
+            logprobs = model(input_ids=ids).logits[0].float().log_softmax(-1)
+        expected = [float(logprobs[at - 1, ids[0, at]]) for at in range(first, first + length)]
+        assert completion.logprobs is not None and completion.prompt_tokens == ids.shape[1]
+        assert completion.logprobs.tokens == pytest.approx(expected, abs=1e-4)
+        assert completion.logprobs.nbytes == (1,) * length
+    assert found[0].text in ("yes", "no") and len(found[0].logprobs.choices) == 2  # type: ignore[union-attr]
+    assert (found[1].text, found[1].finish_reason, found[1].output_tokens) == (statement, "stop", 0)
 
 
 @ANY_WARNING
@@ -217,8 +264,10 @@ def test_vllm_answers_as_transformers_does_and_tells_what_it_is_doing(tiny_qwen:
     requests = [question(SIZES[n % 7], prompt, noise=n, max_tokens=24) for n in range(24) for prompt in prompts]
     expected = ask(spec("transformers", tiny_qwen, BUDGET, threads=1), requests)
     assert len({answer.text for answer in expected}) > 40  # the answers do depend on image and prompt
+    scored = likelihoods([request for request in requests[::6] if request.image])
+    expected_scores = ask(spec("transformers", tiny_qwen, BUDGET, threads=1), scored)
 
-    async def run() -> tuple[list[Completion], list[Completion], list[Gauge]]:
+    async def run() -> tuple[list[Completion], list[Completion], list[Completion], list[Gauge]]:
         args: dict[str, Any] = {"max_num_seqs": 4, "enable_prefix_caching": True, "block_size": 32}
         engine = build(spec("vllm", tiny_qwen, BUDGET, **args))
         assert engine.gauge() is None
@@ -231,11 +280,12 @@ def test_vllm_answers_as_transformers_does_and_tells_what_it_is_doing(tiny_qwen:
                 seen.append(engine.gauge())
             again = [await engine.generate(request) for request in requests[:4]]
             seen.append(engine.gauge())
-            return list(await together), again, [gauge for gauge in seen if gauge is not None]
+            scores = [await engine.generate(request) for request in [*scored, *scored]]
+            return list(await together), again, scores, [gauge for gauge in seen if gauge is not None]
         finally:
             await engine.stop()
 
-    found, again, seen = asyncio.run(run())
+    found, again, scores, seen = asyncio.run(run())
     same = [a.text == b.text for a, b in zip(expected, found, strict=True)]
     assert sum(same) >= 0.99 * len(same), [
         (a.text, b.text) for a, b in zip(expected, found, strict=True) if a.text != b.text
@@ -243,6 +293,15 @@ def test_vllm_answers_as_transformers_does_and_tells_what_it_is_doing(tiny_qwen:
     assert [a.prompt_tokens for a in found] == [b.prompt_tokens for b in expected]
     assert [a.text for a in again] == [a.text for a in found[:4]]
     assert all(0 < a.cached_tokens < a.prompt_tokens for a in again)
+    # The second time, the statements themselves are in the cache; their log-probabilities are the same.
+    assert sum(score.cached_tokens > 0 for score in scores[: len(scored)]) >= len(scored) / 2
+    for score, other, request in zip(scores, [*expected_scores, *expected_scores], [*scored, *scored], strict=True):
+        assert score.logprobs is not None and other.logprobs is not None
+        assert (score.text, score.prompt_tokens) == (other.text, other.prompt_tokens)
+        assert sum(score.logprobs.nbytes) == len(request.statement.encode())
+        assert score.logprobs.nbytes == other.logprobs.nbytes
+        assert score.logprobs.tokens == pytest.approx(other.logprobs.tokens, abs=1e-3)
+        assert score.logprobs.choices == pytest.approx(other.logprobs.choices, abs=1e-3)
 
     first, last = seen[0], seen[-1]
     assert first == Gauge(running=0, waiting=0, least_waiting=0, requests=0, prompt_tokens=0, output_tokens=0)

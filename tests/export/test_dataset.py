@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from verified import verify_long
 
 from recaption.cli import main
 from recaption.errors import DatasetError, UserError
-from recaption.export import MODULES
+from recaption.export import MODULES, load
+from recaption.export.base import Options
 from recaption.export.dataset import Dataset
 from recaption.export.pixels import with_images
 
@@ -29,6 +31,18 @@ def test_an_output_its_dataset_and_a_build_are_opened(golden: Path, below: str) 
     )
     assert (dataset.samples("train"), dataset.samples("val"), dataset.samples("all")) == (13, 3, 16)
     assert [shard.name for shard in dataset.shards] == ["00000", "00001"]
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_tables_of_tasks_do_not_change_an_export(golden: Path, tmp_path: Path, name: str) -> None:
+    def files(run: str) -> dict[str, bytes]:
+        dest = tmp_path / run
+        load(name).export(Dataset.open(str(golden)), str(dest), Options())
+        return {str(p.relative_to(dest)): p.read_bytes() for p in sorted(dest.rglob("*")) if p.is_file()}
+
+    before = files("before")
+    verify_long(golden / "builds/webdataset")
+    assert files("after") == before and before
 
 
 def test_an_output_on_an_object_store_is_opened(golden: Path) -> None:

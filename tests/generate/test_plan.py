@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 from recaption import config
 from recaption.errors import ConfigError, MissingExtra
 from recaption.generate.plan import fingerprint, make_plan, reachable
+from recaption.tasks.base import Parsed, Task, Unit
+from recaption.tasks.output import Output
+from recaption.types import Completion
 
 
 @pytest.fixture
@@ -108,3 +112,54 @@ def test_a_model_that_takes_no_images_is_refused_before_it_is_loaded(data: dict[
         make_plan(config.validate(llama))
     with pytest.raises(ConfigError, match="takes no images"):  # as `recaption doctor` checks it
         reachable(config.validate(llama).models["m"])
+
+
+class TextTask(Task):
+    """About the caption of the source, without the image."""
+
+    needs = frozenset({"text"})
+    prompt = "describe_long"
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        return Parsed(finish="stop")
+
+
+class ScoreTask(TextTask):
+    needs = frozenset({"image"})
+
+    def output(self) -> Output:
+        return Output(scores=True)
+
+
+def of_task(data: dict[str, Any], task: type[Task], engine: str, model: Path) -> config.Pipeline:
+    data["models"] = {"m": {"engine": engine, "model": str(model)}}
+    data["generate"] = [{"id": "made", "model": "m", "prompt": "describe_long", "task": f"{__name__}:{task.__name__}"}]
+    return config.validate(data)
+
+
+def model_folder(folder: Path, **values: Any) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(values))
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers"])
+def test_a_text_only_model_fits_a_task_that_needs_text(data: dict[str, Any], engine: str, tmp_path: Path) -> None:
+    llama = model_folder(tmp_path / "llama", architectures=["LlamaForCausalLM"])
+    (planned,) = make_plan(of_task(data, TextTask, engine, llama)).models
+    assert planned.engine is not None and planned.engine.needs == {"text"}
+    with pytest.raises(ConfigError, match="takes no images: name a vision-language model"):
+        make_plan(of_task(data, ScoreTask, engine, llama))
+    with pytest.raises(ConfigError, match="takes no requests without an image"):
+        make_plan(of_task(data, TextTask, "fake_engine:FakeEngine", llama))
+
+
+def test_scores_need_a_dual_encoder(data: dict[str, Any], tmp_path: Path) -> None:
+    clip = model_folder(tmp_path / "clip", architectures=["CLIPModel"], text_config={}, vision_config={})
+    (planned,) = make_plan(of_task(data, ScoreTask, "dual_encoder", clip)).models
+    assert planned.engine is not None and planned.engine.outputs == (Output(scores=True),)
+    with pytest.raises(ConfigError, match="engine dual_encoder does not return free text"):
+        make_plan(of_task(data, TextTask, "dual_encoder", clip))
+    with pytest.raises(ConfigError, match="CLIPModel, which writes no text: use engine dual_encoder"):
+        make_plan(of_task(data, ScoreTask, "vllm", clip))

@@ -17,8 +17,9 @@ from recaption.engine.base import Completion, Request
 from recaption.engine.completion import accept
 from recaption.errors import EngineDead, ImageError, RequestError, RequestTimeout
 from recaption.generate.plan import make_plan
-from recaption.generate.retry import answer_from_column, answer_with_retries, first_attempt, is_refusal
+from recaption.generate.retry import answer_from_column, answer_with_retries, first_attempt
 from recaption.prompt import load
+from recaption.tasks.caption import is_refusal
 from recaption.tasks.question import Question, requests
 from recaption.types import Answer, FinishReason, Generation, Image, Locator, Reject, Sampling
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from verified import add_table, verification
 
 from recaption import schema
 
@@ -258,6 +260,23 @@ def dataset(tmp_path: Path) -> Path:
     write_run(out)
     write_build(out)
     return out
+
+
+@pytest.fixture
+def verified(tmp_path: Path) -> Path:
+    """A build of the golden output. The second sub-captions of `long` are unsupported, half of `short` is."""
+    golden = Path(__file__).parent.parent / "golden"
+    for part in ("output", "source"):
+        shutil.copytree(golden / part, tmp_path / part, symlinks=True)
+    build = tmp_path / "output/builds/parquet"
+
+    def rows(subs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        long = [verification(s, 0.25 if s["idx"] == 1 else 0.9) for s in subs if s["generation"] == "long"]
+        short = [verification(s, 0.1 + 0.8 * (n % 2)) for n, s in enumerate(subs) if s["generation"] == "short"]
+        return sorted(long + short, key=lambda row: str(row["key"]))
+
+    add_table(build, rows)
+    return build
 
 
 @pytest.fixture

@@ -49,6 +49,19 @@ def test_images_are_joined_by_their_bytes(two: tuple[str, str]) -> None:
     assert images == {"one": 4, "other": 3, "in_both": 3, "only_one": 1, "only_other": 0}
 
 
+def test_support_is_compared_where_there_are_verifications(two: tuple[str, str], verified: Path) -> None:
+    assert "support" not in diff(*two).parts
+    golden = str(Path(__file__).parent.parent / "golden" / "output" / "builds" / "sidecar")
+    found = diff(golden, str(verified))
+    long, short = found.parts["support"]
+    assert (long["generation"], long["one"], long["other"], long["other_verified"]) == ("long", None, 38.71, 31)
+    assert short["other_low"] < short["other"] < short["other_high"]
+    console = Console(file=io.StringIO(), width=200)
+    print_diff(found, console)
+    assert isinstance(console.file, io.StringIO)
+    assert "38.71  23.7–56.2 of 31" in console.file.getvalue()
+
+
 def test_lengths_flags_and_rejects(two: tuple[str, str]) -> None:
     parts = diff(*two).parts
     long = parts["lengths"][0]

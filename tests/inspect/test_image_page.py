@@ -42,6 +42,14 @@ def test_an_image_that_was_rejected_and_hostile_texts(dataset: Path) -> None:
     assert "\x1b" not in page(dataset, "a1")
 
 
+def test_verified_sub_captions_have_their_probability(verified: Path) -> None:
+    lines = page(verified, "000000000").splitlines()
+    (head,) = [line for line in lines if "weight" in line and "words" in line]
+    assert head.split()[:3] == ["#", "p_true", "weight"]
+    assert any(line.split()[:3] == ["long", "2", "0.25"] for line in lines)
+    assert "p_true" not in page(GOLDEN / "output", "000000000")
+
+
 def test_a_run_in_progress(run_only: Path) -> None:
     assert "There is no cat." in page(run_only, "a0")
     assert "repetition" in page(run_only, "b2")

@@ -29,6 +29,12 @@ def look(path: Path, width: int = 100, *, terminal: bool = False) -> str:
     return file.getvalue()
 
 
+def test_tables_of_tasks_are_listed_with_their_rows(verified: Path, dataset: Path) -> None:
+    out = re.sub(r"\s+", " ", look(verified, width=140))
+    assert re.search(r"tables of tasks rows verifications \d+ sub-captions that a model verified", out)
+    assert "tables of tasks" not in look(dataset)
+
+
 def test_what_it_says_of_a_build(dataset: Path) -> None:
     out = look(dataset)
     for text in (

@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from recaption.annotate.lexicon import COLOURS, MATERIALS
 from recaption.errors import UserError
 from recaption.inspect import ResultFormat, connect, output_question, questions, run_sql
 from recaption.resources import shipped
@@ -38,7 +42,10 @@ def test_all_that_were_promised_are_there() -> None:
         assert question.takes_key == (name in ("similar", "image"))
 
 
-@pytest.mark.parametrize("name", questions.names())
+EVERYWHERE = [name for name in questions.names() if questions.load(name).needs is None]
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
 def test_every_question_runs_wherever_there_is_an_output(name: str, dataset: Path, run_only: Path) -> None:
     built, started = ask(dataset, name, **GIVEN), ask(run_only, name, **GIVEN)
     assert built or name in ("boilerplate", "duplicates")
@@ -64,11 +71,73 @@ def test_they_run_on_plain_duckdb_too(tmp_path: Path) -> None:
     views = (shipped("schemas") / "views.sql").read_text("utf-8")
     with duckdb.connect() as plain:
         plain.execute(views.replace("{build}", str(out / "dataset")).replace("{out}", str(out)))
-        for name in questions.names():
+        for name in EVERYWHERE:
             runnable = questions.load(name).runnable(GIVEN)
             assert "$" not in "".join(line for line in runnable.splitlines() if not line.startswith("--"))
             rows = plain.execute(runnable).fetchall()
             assert [tuple(row.values()) for row in ask(out, name, **GIVEN)] == rows, name
+
+
+@pytest.mark.parametrize("name", sorted({*questions.names()} - {*EVERYWHERE}))
+@pytest.mark.parametrize("format", ["table", "csv"])
+def test_a_question_about_a_table_that_is_not_there_explains_where_it_comes_from(name: str, format: str) -> None:
+    needs = f"--ask {name} needs the table verifications, which a generation with task: verify makes"
+    with pytest.raises(UserError, match=needs):
+        output_question([str(GOLDEN)], [name], ResultFormat(format=format), Console(file=io.StringIO()))
+
+
+def test_shares_of_unsupported_sub_captions_have_wilsons_interval(verified: Path) -> None:
+    found = {(row["grouped_by"], row["value"]): row for row in ask(verified, "support")}
+    long = found["generation", "long"]
+    assert (long["verified"], long["unsupported"], long["unverified"]) == (31, 12, 0)
+    z, n, share = NormalDist().inv_cdf(0.975), 31, 12 / 31
+    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = (100 * (middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    assert (long["low"], long["high"]) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+    assert (
+        found["model", "golden"]["verified"] == found["judge", "judge"]["verified"] == found["all", "all"]["verified"]
+    )
+    assert found["prompt", "describe_long"]["percent"] == long["percent"]
+    assert found["position", "3"] | {"unsupported": 0, "low": 0} == found["position", "3"]
+    # short has no answer about one image: only there, long has no counterpart
+    assert found["images with short", "long"]["verified"] < 31 and ("images with long", "long") not in found
+    subs = pq.read_table(verified / "sub_captions").to_pylist()
+    for lemma in [value for name, value in found if name == "object"]:
+        of = [s for s in subs if lemma in s["tag_lemmas"] and s["generation"] != "raw"]
+        assert found["object", lemma]["verified"] == len(of)
+    assert found["kind", "colour"]["verified"] > found["kind", "material"]["verified"] > 0
+    assert sum(name == "object" for name, _ in found) == sum(name == "attribute" for name, _ in found) == 10
+
+
+def test_sub_captions_without_a_verification_are_counted(verified: Path) -> None:
+    for path in verified.glob("verifications/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.filter(pc.equal(table["p_true"], 0.25)), path)
+    found = {(row["grouped_by"], row["value"]): row for row in ask(verified, "support")}
+    assert [found["all", "all"][name] for name in ("verified", "unsupported", "unverified")] == [12, 12, 19]
+    assert found["position", "2"]["unverified"] == 0 and ("position", "1") not in found
+
+
+def test_the_least_supported_sub_captions_come_first(verified: Path) -> None:
+    rows = ask(verified, "unsupported", limit=40)
+    assert [row["p_true"] for row in rows] == sorted(row["p_true"] for row in rows) and len(rows) == 40
+    assert rows[0]["generation"] == "short" and rows[0]["p_true"] == 0.1 and rows[0]["judges"] == ["judge"]
+
+
+def test_support_runs_on_plain_duckdb_with_the_views_of_the_build(
+    verified: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(verified)
+    with duckdb.connect() as plain:
+        plain.execute((verified / "views.sql").read_text("utf-8"))
+        for name in ("support", "unsupported"):
+            rows = plain.execute(questions.load(name).runnable({})).fetchall()
+            assert [tuple(row.values()) for row in ask(verified, name)] == rows
+
+
+def test_attributes_are_told_apart_by_the_words_of_the_tagger() -> None:
+    words = set(questions.load("support").sql.split())
+    assert words >= COLOURS and words >= MATERIALS
 
 
 def test_overview_counts_what_the_manifest_counts(dataset: Path) -> None:
@@ -152,7 +221,7 @@ def test_no_sql_of_a_dataset_is_executed(tmp_path: Path) -> None:
     (out / "dataset" / "views.sql").write_text(hostile)
     name = f"x') AS y FROM t; COPY (SELECT 1) TO '{mark}'; --"
     (out / "metrics" / "run-evil.json").write_text(json.dumps({"run": "evil", name: {name: [name]}}))
-    for question in questions.names():
+    for question in EVERYWHERE:
         ask(out, question, **GIVEN)
     assert {row["key"] for row in ask(out, "image", key="a0") if "key" in row} <= {"a0"}
     with connect(str(out)) as connection:

@@ -46,6 +46,16 @@ def test_numbers(dataset: Path) -> None:
     assert sum(n for _, n in s.captions_of) == s.captions
 
 
+def test_generations_without_captions_have_sums_too(verified: Path) -> None:
+    summary = summarise(str(verified))
+    *_, check = summary.generations
+    assert [(name, rows) for name, rows, _ in summary.tables] == [("verifications", check.asked)]
+    asked = check.asked
+    assert check.sum == (
+        f"check: asked {asked} = answered {asked} + rejected 0; 2 images skipped; 4 units without an answer"
+    )
+
+
 def test_what_is_printed(dataset: Path) -> None:
     file = io.StringIO()
     print_summary(

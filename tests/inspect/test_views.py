@@ -30,6 +30,28 @@ def test_views_over_an_output_and_over_a_build(dataset: Path, below: str) -> Non
         assert count(connection, "records") == 6
 
 
+def test_tables_of_tasks_are_views_with_their_own_columns(verified: Path) -> None:
+    with connect(str(verified)) as connection:
+        names = [name for name, _ in columns(connection, "verifications")]
+        assert names == ["key", "generation", "sub_id", "model", "prompt", "p_true", "coverage", "likelihood"]
+    with connect(str(verified), str(verified.parent / "sidecar")) as connection:
+        assert connection.execute("SELECT DISTINCT dataset FROM verifications").fetchall() == [(str(verified),)]
+
+
+def test_each_unit_of_an_image_has_its_reject_until_it_is_answered(
+    run_only: Path, add_part: Callable[..., None]
+) -> None:
+    def asked(row: dict[str, Any], unit: str) -> dict[str, Any]:
+        return row | {"unit": unit, "prompt_sha256": unit[-1] * 64}
+
+    rejects = [asked(reject("b0", "000001", 0, "unclear", "long"), f"long/0#{n}") for n in range(3)]
+    add_part(run_only, "rejects", "1.000001-0000", rejects)
+    add_part(run_only, "answers", "1.000002-0000", [asked(answer("b0", "yes"), "long/0#1")])
+    with connect(str(run_only)) as connection:
+        found = connection.execute("SELECT unit FROM rejects WHERE key = 'b0' ORDER BY 1").fetchall()
+    assert found == [("long/0#0",), ("long/0#2",)]
+
+
 def test_views_agree_with_each_other(dataset: Path) -> None:
     with connect(str(dataset)) as connection:
         joined = connection.execute(

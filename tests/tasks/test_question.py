@@ -6,6 +6,7 @@ The hashes are literals: if one of them changes, stored answers are lost.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 
 from recaption.prompt import Prompt, load
+from recaption.tasks.base import Inputs, NoSettings, Task, Unit
+from recaption.tasks.output import Output
 from recaption.tasks.question import Question, UnitRequest, requests
 from recaption.types import Generation, Image, Locator
 
@@ -34,6 +37,14 @@ def one(question: Question, **changes: Any) -> UnitRequest:
     return request
 
 
+class Scoring(Task):
+    def output(self) -> Output:
+        return Output(likelihood=True)
+
+    def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        return [Unit(id=text, variables={"text": "it"}, statement=text) for text in ("A kite.", "A dog.")]
+
+
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -49,6 +60,14 @@ def test_the_orientation_of_a_rotated_image_is_part_of_the_hash(tmp_path: Path) 
     request = one(question(tmp_path, "Describe it."), orientation=6)
     assert request.prompt == "Describe it."
     assert request.prompt_sha256 == sha256("Describe it.\0orientation 6")
+
+
+def test_a_scored_statement_is_part_of_the_hash(tmp_path: Path) -> None:
+    asked = question(tmp_path, "Is {{ text }} true?", task=Scoring(NoSettings()))
+    one_request, other = requests(asked, IMAGE)
+    assert one_request.prompt == other.prompt == "Is it true?"
+    assert one_request.prompt_sha256 == sha256("Is it true?\0likelihood A kite.")
+    assert other.prompt_sha256 == sha256("Is it true?\0likelihood A dog.")
 
 
 def test_without_dedupe_the_key_is_part_of_the_identity(tmp_path: Path) -> None:

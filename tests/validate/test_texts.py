@@ -19,7 +19,9 @@ from damage import (
     edit_rows,
     first_row,
     found,
+    in_manifest,
     in_rows,
+    in_table,
     is_long,
     output_of,
     seal,
@@ -27,11 +29,14 @@ from damage import (
     with_first_sub,
 )
 from small_output import answer_all, build_all, pipeline_data, write_source
+from verified import add_table, verify_long
 
 from recaption import schema
+from recaption.tasks.base import TableSpec
 from recaption.types import Caption, Record, SubCaption
 from recaption.validate import validate_output
 
+CHECKED = "verifications/00000.parquet"
 LONG = "answers/long-00000000000000a1/00000.parquet"
 
 
@@ -151,6 +156,60 @@ def test_rows_of_own_tables_need_an_existing_sub_caption(out: Path) -> None:
     assert found(build) == []
     in_rows("extras/00000.parquet", first_row(sub_id="unknown/raw/0#0"))(build)
     assert {problem.kind for problem in found(build)} == {"tag"}
+
+
+def without_column(manifest: dict[str, Any]) -> None:
+    del manifest["tables"][0]["columns"][4]
+
+
+TASK_TABLES: list[tuple[str, str, Callable[[Path], Any], str]] = [
+    ("row", "sub_id", in_rows(CHECKED, first_row(sub_id=f"{TAXI}/long/0#0")), "sub_id 000000005/long/0#0 is not in"),
+    ("row", "key", in_rows(CHECKED, first_row(key="000000")), "its image 000000 is not usable, or missing"),
+    ("row", "generation", in_rows(CHECKED, first_row(generation="x")), "its generation x is not in the"),
+    ("order", "rows", in_rows(CHECKED, lambda rows: rows[::-1]), "is not sorted by key"),
+    ("columns", "missing", in_table(CHECKED, lambda t: t.drop_columns(["model"])), "has 0 columns named model"),
+    (
+        "columns",
+        "type",
+        in_table(CHECKED, lambda t: t.drop_columns(["p_true"]).append_column("p_true", t["model"])),
+        "ex",
+    ),
+    ("columns", "of another table", in_manifest(without_column), "that are not part of the format: coverage"),
+    ("rows", "count", in_table(CHECKED, lambda t: t[1:]), "rows; the manifest has"),
+    ("missing file", "file", lambda build: (build / CHECKED).unlink(), "is missing, or is not a file"),
+]
+"""Kinds of the problems, a name, the damage to a build whose sub-captions are verified, and a part of a message."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "damage", "message"), TASK_TABLES, ids=[f"{k}: {n}" for k, n, *_ in TASK_TABLES]
+)
+def test_damaged_tables_of_tasks_are_found(kind: str, name: str, damage: Any, message: str, out: Path) -> None:
+    verify_long(out / "builds/sidecar")
+    assert found(out / "builds/sidecar") == []
+    check_found(kind, "sidecar", damage, out)
+    assert any(message in problem.what for problem in found(out / "builds/sidecar"))
+
+
+def test_rows_about_captions_and_images_are_checked(out: Path) -> None:
+    scored = TableSpec(
+        name="scores",
+        parent="caption",
+        description="a row per caption",
+        columns=pa.schema([schema.column("caption_id", pa.string(), "the caption")]),
+    )
+    captions = lambda subs: [  # noqa: E731
+        {"key": sub["key"], "generation": "check", "caption_id": sub["caption_id"]} for sub in subs if sub["is_first"]
+    ]
+    build = out / "builds/sidecar"
+    add_table(build, captions, spec=scored)
+    assert found(build) == []
+    check_found("row", "sidecar", in_rows("scores/00000.parquet", first_row(caption_id="000000/long/0")), out)
+    boxes = replace(scored, name="boxes", parent="image", columns=pa.schema([schema.column("x", pa.float64(), "left")]))
+    build = out / "builds/parquet"
+    add_table(build, lambda subs: [{"key": s["key"], "generation": "check", "x": 0.5} for s in subs], spec=boxes)
+    assert found(build) == []
+    check_found("row", "parquet", in_rows("boxes/00000.parquet", first_row(key="000000")), out)
 
 
 def test_full_stops_between_sub_captions_may_be_dropped_by_flairs_splitter_only(remake: Any) -> None:

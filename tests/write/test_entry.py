@@ -17,6 +17,10 @@ def test_counts_of_a_generation_are_added_field_by_field() -> None:
 def test_counts_are_read_back_from_the_manifest() -> None:
     counts = GenerationCounts(asked=3, answered=2, rejected=1, reasons={"refusal": 1}, cleaned=1, rules={"token": 1})
     assert GenerationCounts.from_json(counts.to_json()) == counts
+    assert not {"skipped", "unanswered"} & counts.to_json().keys()
+    checked = GenerationCounts(asked=3, answered=2, rejected=1, skipped=4, unanswered=5)
+    assert GenerationCounts.from_json(checked.to_json()) == checked
+    assert ((checked + checked).skipped, (checked + checked).unanswered) == (8, 10)
     before_1_3 = {"asked": 3, "answered": 2, "rejected": 1, "rejects": {"refusal": 1}}
     assert GenerationCounts.from_json(before_1_3) == GenerationCounts(
         asked=3, answered=2, rejected=1, reasons={"refusal": 1}

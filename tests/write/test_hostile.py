@@ -16,7 +16,7 @@ from recaption.annotate import Annotator
 from recaption.build.assemble import Assembled
 from recaption.config import Annotate
 from recaption.io.store import LocalStore
-from recaption.tasks.caption import clean
+from recaption.tasks.cleaning import clean
 from recaption.text import LONGEST, normalise
 from recaption.types import Record
 

@@ -5,16 +5,20 @@ from dataclasses import replace
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
+from verified import CHECK, VERIFICATIONS, verification
 from writing import write_manifest, write_shard
 
+from recaption import schema
 from recaption.errors import DatasetError
 from recaption.io.store import LocalStore
 from recaption.output.locate import read_manifest
 from recaption.resources import shipped
-from recaption.write import Encoder, ShardEntry, views_sql, written_shard
+from recaption.write import Encoder, GenerationCounts, ShardEntry, views_sql, written_shard
 
 SAMPLING = {"policy": "weighted", "k": 8, "max_merge": 3, "p_raw": 0.1}
 
@@ -161,6 +165,65 @@ def test_an_incomplete_generation_is_a_dataset_error(store: LocalStore, shard: A
     del one.answers["short"][one.pairs[4][0].key]  # neither answered nor rejected
     with pytest.raises(DatasetError, match=r"short: asked 6, but answered 4 \+ rejected 1"):
         describe(store, [write(store, one)], one)
+
+
+def test_generations_without_captions_and_their_tables(store: LocalStore, shard: Any) -> None:
+    one = shard(6)
+    subs = [(r.key, s.sub_id) for r in one.records() for c in r.captions for s in c.sub_captions]
+    rows = [verification({"key": key, "sub_id": sub_id}, 0.5) for key, sub_id in reversed(subs)]
+    rows.append(verification({"key": "k001", "sub_id": "k001/long/0#0"}, 0.5))  # its image is rejected
+    table = pa.Table.from_pylist(rows, schema=schema.task_table("verifications", VERIFICATIONS.columns))
+    made = one.assembled()
+    entry = write_shard(
+        store,
+        "builds/b",
+        one.name,
+        one.records(),
+        one.images,
+        format="sidecar",
+        tokenizers=["clip"],
+        rejects=made.rejects,
+        asked={
+            **made.asked,
+            "check": GenerationCounts(asked=20, answered=19, rejected=1, reasons={"unclear": 1}, skipped=2),
+        },
+        custom_tables={"verifications": table},
+    )
+    one.generations = [*one.generations, CHECK]
+    oneline = replace(VERIFICATIONS, description="Rows;\nDROP VIEW images;")
+    manifest = describe(store, [entry], one, "sidecar", tables=[oneline])
+    validate("manifest", json.loads((store.root / "builds/b/manifest.json").read_bytes()))
+    assert [g["id"] for g in manifest["generations"]] == ["long", "short"]
+    assert not {"task", "over", "skipped", "unanswered"} & set().union(*manifest["generations"])
+    (check,) = manifest["tasks"]
+    assert check["task"] == "verify" and check["over"] == ["long"] and "kind" not in check
+    assert [check[n] for n in ("asked", "answered", "rejected", "skipped", "unanswered")] == [20, 19, 1, 2, 0]
+    assert [spec["name"] for spec in manifest["tables"]] == ["verifications"]
+    written = pq.read_table(store.root / "builds/b/verifications/00000.parquet")
+    assert written["key"].to_pylist() == sorted(key for key, _ in subs)
+    views = (store.root / "builds/b/views.sql").read_text()
+    assert '-- verifications: Rows; DROP VIEW images;\nCREATE OR REPLACE VIEW "verifications" AS' in views
+    card = (store.root / "builds/b/README.md").read_text()
+    assert f"| `verifications/` | Rows; DROP VIEW images; | {len(subs)} |" in card
+    assert "check: asked 20 = answered 19 + rejected 1; 2 images skipped" in card
+    assert "| `check` | `verify` over `long` | `judge` | `is_it_true` |" in card and "| `unclear` | check | 1 |" in card
+    sets = {
+        one["@id"]: one for one in json.loads((store.root / "builds/b/croissant.json").read_bytes())["distribution"]
+    }
+    assert sets["verifications-files"]["description"].startswith("Rows;\nDROP VIEW images;. 1 files")
+
+
+def test_the_units_of_a_task_may_be_more_than_the_images_but_their_sum_has_to_hold(
+    store: LocalStore, shard: Any
+) -> None:
+    one = shard(4)
+    entry = write(store, one)
+    one.generations = [*one.generations, CHECK]
+    good = {**entry.generations, "check": GenerationCounts(asked=100, answered=98, rejected=2, unanswered=7)}
+    assert describe(store, [replace(entry, generations=good)], one)["tasks"][0]["unanswered"] == 7
+    bad = {**entry.generations, "check": GenerationCounts(asked=100, answered=98)}
+    with pytest.raises(DatasetError, match="2 units have neither"):
+        describe(store, [replace(entry, generations=bad)], one)
 
 
 def test_a_duplicate_shard_is_refused(store: LocalStore, shard: Any) -> None:

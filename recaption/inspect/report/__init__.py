@@ -11,7 +11,7 @@ import recaption
 from recaption.errors import DatasetError, UserError
 from recaption.inspect.connection import open_outputs
 from recaption.inspect.paths import OutputPaths, find
-from recaption.inspect.report import gallery, provenance, statistics
+from recaption.inspect.report import gallery, provenance, statistics, support
 from recaption.inspect.report.page import Report, render
 from recaption.inspect.statistics import run_progress
 from recaption.inspect.stoppable import closing
@@ -69,7 +69,7 @@ def gather(output: OutputPaths, *, samples: int = SAMPLES, title: str | None = N
 def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
     with closing(open_outputs(output)) as connection:
         if output.build is None:
-            summary = found = None
+            summary = found = verified = None
             progress = run_progress(connection, output)
             sources = provenance.of_pipeline(output)
             shown = gallery.of_run(connection, output, samples)
@@ -78,6 +78,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
             manifest = read_manifest(output)
             summary, progress = from_manifest(manifest), None
             found = statistics.gather(connection)
+            verified = support.gather(connection, output, manifest)
             sources = provenance.of_manifest(manifest)
             pairs = [(one.generation, one.fingerprint) for one in sources]
             shown = gallery.of_build(connection, output, summary.format, pairs, samples)
@@ -89,6 +90,7 @@ def _gathered(output: OutputPaths, samples: int, title: str | None) -> Report:
         version=recaption.__version__,
         summary=summary,
         statistics=found,
+        support=verified,
         progress=progress,
         sources=sources,
         runs=provenance.read_runs(output),

@@ -17,12 +17,12 @@ from recaption.inspect.images import PLACE, ImageRequest, Thumbnail, thumbnails
 from recaption.inspect.paths import OutputPaths
 from recaption.inspect.report.sample import Span, cut
 from recaption.inspect.report.statistics import FLAGS
-from recaption.inspect.sql import Row, fetch, fetch_rows, placeholders
+from recaption.inspect.sql import Row, fetch, fetch_rows, has_view, placeholders
 
 if TYPE_CHECKING:
     import duckdb
 
-ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate")
+ORDER = (*(flag.removeprefix("is_") for flag in FLAGS), "duplicate", "unsupported")
 """Flags in the order in which they are shown."""
 LONGEST = 4_000  # characters of a caption that are shown
 _MOST_SUBS = 200  # of a caption
@@ -45,22 +45,30 @@ def of_build(
     if not chosen:
         return ()
     keys = list(chosen)
-    images = {row.key: row for row in fetch_rows(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])}
+    images = images_of(connection, keys)
     answers = _answers(connection, [(key, images[key].sha256) for key in keys], fingerprints)
     captions = _captions(connection, keys, answers, {key: row.sha256 for key, row in images.items()})
     lost = _by(connection, "rejects", "key", "generation", keys)
-    wanted = [
-        ImageRequest(key=key, shard=row.shard, split=row.split, sha256=row.sha256, place=row.place)
-        for key, row in images.items()
-    ]
-    previews = thumbnails(connection, output, form, wanted)
+    previews = thumbnails(connection, output, form, list(map(request_of, images.values())))
     return tuple(_sample(images[key], why, previews[key], captions[key], lost[key]) for key, why in chosen.items())
+
+
+def images_of(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, Row]:
+    """The rows of `images` by key, with their `images.PLACE`."""
+    return {row.key: row for row in fetch_rows(connection, _IMAGES.format(ours=placeholders(keys)), [*keys, *keys])}
+
+
+def request_of(row: Row) -> ImageRequest:
+    """The request for the image of a row of `images_of`."""
+    return ImageRequest(key=row.key, shard=row.shard, split=row.split, sha256=row.sha256, place=row.place)
 
 
 def of_run(connection: duckdb.DuckDBPyConnection, output: OutputPaths, count: int) -> tuple[Row, ...]:
     """`count` images with an answer, for a run without a build. Their texts have no sub-captions yet."""
-    found = fetch(connection, "SELECT key, min(sha256) FROM answers GROUP BY key ORDER BY md5(key) LIMIT ?", [count])
-    answers = _by(connection, "answers", "key", "length(text) DESC, generation", [key for key, _ in found])
+    about_images = "(SELECT * FROM answers WHERE unit IS NULL)"  # answers about parts of an image are no captions
+    query = f"SELECT key, min(sha256) FROM {about_images} GROUP BY key ORDER BY md5(key) LIMIT ?"
+    found = fetch(connection, query, [count])
+    answers = _by(connection, about_images, "key", "length(text) DESC, generation", [key for key, _ in found])
     wanted = [ImageRequest(key=key, shard=None, split="train", sha256=sha256, place=None) for key, sha256 in found]
     previews = thumbnails(connection, output, None, wanted)
     samples = []
@@ -112,8 +120,12 @@ def _choose(connection: duckdb.DuckDBPyConnection, count: int) -> dict[str, str]
         "flagged": f"SELECT DISTINCT key FROM sub_captions WHERE generation <> 'raw' AND ({flagged})",
         "repeats": "SELECT DISTINCT key FROM sub_captions WHERE dup_of IS NOT NULL",
     }
+    shares = list(_SHARES)
+    if has_view(connection, "verifications"):
+        groups["unsupported"] = "SELECT DISTINCT key FROM verifications WHERE p_true < 0.5"
+        shares.append(("unsupported", 0.15))
     special: dict[str, str] = {}
-    for why, share in _SHARES:
+    for why, share in shares:
         most = max(1, round(count * share))
         query = f"SELECT key FROM ({groups[why]}) ORDER BY md5(key) LIMIT ?"
         found = [key for (key,) in fetch(connection, query, [most + len(special)]) if key not in special]
@@ -132,6 +144,9 @@ def _captions(
     """The captions of each key. Tables are sorted by key, so other row groups are not read."""
     subs = _by(connection, "sub_captions", "caption_id", "idx", keys)
     tags = _by(connection, "tags", "sub_id", "char_start", keys)
+    p_true = _p_true(connection, keys)
+    for sub in (sub for of_caption in subs.values() for sub in of_caption):
+        sub.p_true = p_true.get(sub.sub_id)
     captions = _by(connection, "captions", "key", "generation = 'raw', n_words DESC, caption_id", keys)
     for key, rows in captions.items():
         for row in rows:
@@ -149,6 +164,7 @@ def _caption(row: Row, subs: Sequence[Row], tags: dict[str, list[Row]], answer: 
             tag.kind, tag.attributes = tag.kind or "object", tag.attributes or ()
         sub.flags = [flag.removeprefix("is_") for flag in FLAGS if getattr(sub, flag)]
         sub.flags += ["duplicate"] if sub.dup_of is not None else []
+        sub.flags += ["unsupported"] if sub.p_true is not None and sub.p_true < 0.5 else []
         if sub.dup_of in numbers:
             sub.dup_of = str(numbers[sub.dup_of])
         prefix = "n_tokens_"
@@ -161,6 +177,14 @@ def _caption(row: Row, subs: Sequence[Row], tags: dict[str, list[Row]], answer: 
     )
     row.cut_off, row.answer = max(0, len(row.text) - LONGEST), answer
     return row
+
+
+def _p_true(connection: duckdb.DuckDBPyConnection, keys: Sequence[str]) -> dict[str, float]:
+    """The mean p_true by sub_id of the verified sub-captions of these images."""
+    if not keys or not has_view(connection, "verifications"):
+        return {}
+    where = f"key IN {placeholders(keys)}"
+    return dict(fetch(connection, f"SELECT sub_id, avg(p_true) FROM verifications WHERE {where} GROUP BY sub_id", keys))
 
 
 def _answers(

@@ -23,6 +23,7 @@ from recaption.inspect.report.gallery import ORDER
 from recaption.inspect.report.provenance import GenerationSource, RunRecord
 from recaption.inspect.report.sample import visible
 from recaption.inspect.report.statistics import WEIGHT_STEP, Statistics
+from recaption.inspect.report.support import Support
 from recaption.inspect.sql import Row
 from recaption.inspect.statistics import RunProgress
 from recaption.inspect.summary import Summary
@@ -46,6 +47,7 @@ class Report:
     runs: tuple[RunRecord, ...]
     rates: Sequence[Row]
     samples: tuple[Row, ...]  # see `gallery`
+    support: Support | None = None  # None: no sub-caption is verified
 
 
 def render(report: Report) -> str:

@@ -51,10 +51,10 @@ def estimate(
     for model in plan.models:
         if model.engine is None:
             continue  # answers from a column cost nothing
-        found = (model_rate(report, model.name, model.config.tensor_parallel) for report in reversed(reports))
+        found = (model_rate(report, model.title, model.config.tensor_parallel) for report in reversed(reports))
         rate = next((rate for rate in found if rate is not None), None)
         if rate is None:
-            unmeasured.append(model.name)
+            unmeasured.append(model.title)
         else:
             rates.append(rate)
     return Estimate(
@@ -177,6 +177,7 @@ def _measured(estimate: Estimate) -> list[str]:
             f"{rate.name}: {rate.images:,} images in {duration(rate.seconds)} with {engines}"
             f"{f' ({rate.engine})' if rate.engine else ''}"
         )
+        found += [f"  {id}: {n:,.1f} requests per image" for id, n in rate.requests.items()]
         each = f", {rate.per_engine / rate.gpus:,.2f} per GPU" if rate.gpus > 1 else ""
         found.append(f"  {rate.images_per_second:,.2f} images/s, {rate.per_engine:,.2f} per engine{each}")
         if rate.share is not None:

@@ -38,6 +38,7 @@ class ModelRate:
     engine: str
     share: float | None = None  # of the engine's maximum rate
     lost: dict[str, float] = field(default_factory=dict)  # stage -> share of the maximum rate
+    requests: dict[str, float] = field(default_factory=dict)  # generation with several per image -> requests per image
 
     @property
     def images_per_second(self) -> float:
@@ -145,7 +146,7 @@ def total_images(shards: Sequence[tuple[int | None, int | None]]) -> Total | Non
 def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> ModelRate | None:
     """The rate of a model in one run's report (`metrics/run-*.json`); None if it was not used."""
     progress = PassProgress.model_validate({**(report.get("models", {}).get(name) or {}), "model": name})
-    images = max((generation.fresh for generation in progress.generations.values()), default=0)
+    images = max((generation.fresh_images for generation in progress.generations.values()), default=0)
     if not images or progress.seconds <= 0:
         return None
     device = progress.engine.get("device") or ""
@@ -160,6 +161,7 @@ def model_rate(report: dict[str, Any], name: str, tensor_parallel: int = 1) -> M
         engine=f"{engine} on {device}" if device else engine,
         share=progress.meter.share,
         lost={stage: share for stage, share in progress.meter.lost.items() if share},
+        requests={id: of.fresh / of.finished for id, of in progress.generations.items() if of.finished},
     )
 
 

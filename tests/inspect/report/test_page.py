@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -74,6 +75,36 @@ def test_the_page_shows_weights_by_model_and_by_position() -> None:
     assert f'aria-label="Weights of golden:describe_long: {counts}"' in html
     assert "<title>up to 0.4: 3</title>" in html
     assert 'aria-label="Weights by position, short. position 1: mean 1.00, 0 of 15 at most 0.1"' in html
+
+
+def test_verifications_have_a_section_with_pictures(verified: Path) -> None:
+    made = page(verified)
+    text = re.sub(r"\s+", " ", made.text)
+    assert "support" in made.ids and "Before and after" not in text
+    for part in ("Unsupported sub-captions by position", "95 % interval", "Least supported sub-captions", "p_true"):
+        assert part in text
+    assert "with an unsupported sub-caption" in text
+    (report,) = [gather(find(str(verified)))]
+    assert report.support is not None and len(report.support.worst) == 8
+    assert all(one.thumbnail.url and one.p_true < 0.5 for one in report.support.worst)
+    flagged = {s.chosen for s in report.samples if "unsupported" in s.flags}
+    assert "unsupported" in flagged
+
+
+def test_a_repair_is_compared_with_the_captions_of_its_images(verified: Path) -> None:
+    manifest = json.loads((verified / "manifest.json").read_text())
+    manifest["generations"][1] |= {"task": "repair", "over": ["check"]}
+    (verified / "manifest.json").write_text(json.dumps(manifest))
+    report = gather(find(str(verified)))
+    assert report.support is not None
+    ((repairing, rows),) = report.support.repairs
+    assert repairing == "short" and [row.value for row in rows] == ["long", "short"]
+    assert "Before and after repair, images with captions of short" in page(verified).text
+
+
+def test_without_verifications_the_page_does_not_mention_them(verified: Path) -> None:
+    made = page(GOLDEN)
+    assert "support" not in made.ids and "p_true" not in made.text and "Verification" not in made.text
 
 
 def test_a_build_without_its_images_is_shown(dataset: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recaption.tasks.caption import RULES, clean
+from recaption.tasks.cleaning import RULES, clean
 from recaption.text import LONGEST, normalise
 
 CAP = "A red square lies on a white table. Beside it stands a small blue cup."

@@ -1,0 +1,108 @@
+"""What a build has of generations that are not one caption per image: their captions, rows of tables and counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from recaption import schema
+from recaption.errors import DatasetError
+from recaption.guard import Failed, attempt
+from recaption.output.units import ImageAnswers, QuestionState
+from recaption.tasks.base import Rows, TableSpec
+from recaption.tasks.question import Question
+from recaption.types import Caption, CaptionFailure, Image, Reject
+from recaption.write.entry import GenerationCounts
+
+TableRows = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What one generation has for one image."""
+
+    has_answer: bool
+    counts: GenerationCounts
+    captions: tuple[Caption, ...] = ()
+    rows: TableRows = field(default_factory=dict)  # by table, with `key` and `generation`
+    rejects: tuple[Reject, ...] = ()
+    failures: tuple[CaptionFailure, ...] = ()
+
+
+def is_whole(question: Question) -> bool:
+    """Whether a question makes one caption per image: `assemble` handles those."""
+    return question.task.makes_captions and not question.per_unit
+
+
+def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result:
+    """The result of a question that is not whole. A task that fails on an image costs the rows of this image."""
+    state = answers.state(question)
+    counts = _counts(state)
+    rejects = tuple(item.for_image(image) for item in state.found if isinstance(item, Reject))
+    if state.status != "units":
+        return Result(has_answer=False, counts=counts)
+    made = attempt(lambda: _rows(state, image))
+    if isinstance(made, Failed):
+        failed = CaptionFailure(
+            caption_id=f"{image.key}/{question.id}/0", table=next(iter(question.task.tables), None), error=made.error
+        )
+        return Result(has_answer=state.has_answer, counts=counts, rejects=rejects, failures=(failed,))
+    head = {"key": image.key, "generation": question.id}
+    rows = {name: [{**head, **row} for row in of_table] for name, of_table in made.tables.items()}
+    return Result(has_answer=state.has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
+
+
+def _rows(state: QuestionState, image: Image) -> Rows:
+    """Raises an error of the task, or for rows that do not match its tables."""
+    question = state.question
+    made = question.task.rows(question.generation, image, state.inputs, state.answers)
+    if unknown := made.tables.keys() - question.task.tables.keys():
+        raise DatasetError(f"rows of {min(unknown)}, which is not one of its tables")
+    for name, rows in made.tables.items():
+        _arrow(question.task.tables[name], [{**row, "key": "", "generation": ""} for row in rows])
+    return made
+
+
+def _counts(state: QuestionState) -> GenerationCounts:
+    if state.status == "waiting":
+        return GenerationCounts()
+    rejects = [item for _, item in state.items if isinstance(item, Reject)]
+    unanswered = sum(item is None for _, item in state.items)
+    asked = len(state.items) - unanswered
+    return GenerationCounts(
+        asked=asked,
+        answered=asked - len(rejects),
+        rejected=len(rejects),
+        reasons=Counter(reject.reason for reject in rejects),
+        skipped=int(state.status == "skipped"),
+        unanswered=unanswered,
+    )
+
+
+def specs_of(questions: Iterable[Question]) -> dict[str, TableSpec]:
+    """The tables that the tasks of a build add, by name."""
+    return {name: spec for question in questions for name, spec in question.task.tables.items()}
+
+
+def task_tables(questions: Iterable[Question], rows: TableRows) -> dict[str, pa.Table]:
+    """The tables of all tasks with these rows, also those without any."""
+    return {name: _arrow(spec, rows.get(name, ())) for name, spec in specs_of(questions).items()}
+
+
+def _arrow(spec: TableSpec, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Raises DatasetError or an error of Arrow for rows that do not match the columns."""
+    columns = schema.task_table(spec.name, spec.columns)
+    known = set(columns.names)
+    for row in rows:
+        if not row.keys() <= known:
+            unknown = min(row.keys() - known)
+            raise DatasetError(f"table {spec.name}: a row has {unknown}; its columns are {sorted(known)}")
+    table = pa.Table.from_pylist(list(rows), schema=columns)
+    for column in columns:
+        if not column.nullable and table[column.name].null_count:
+            raise DatasetError(f"table {spec.name}: a row has no {column.name}, and that column is not nullable")
+    return table

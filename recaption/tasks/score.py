@@ -1,0 +1,135 @@
+"""Task `score`: the similarity of an image and its captions, sub-captions and objects, by a dual encoder."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from recaption.schema import column
+from recaption.section import OneOrMore, Section
+from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, unit_id, value_in
+from recaption.tasks.output import Output
+from recaption.types import Caption, Completion, Generation, Image
+
+SCORES: Final = TableSpec(
+    name="scores",
+    columns=pa.schema(
+        [
+            column("caption_id", pa.string(), "caption that was scored, or that has the sub-caption"),
+            column("sub_id", pa.string(), "sub-caption that was scored, or that names the object", null=True),
+            column("object", pa.string(), "lemma of the object that was scored", null=True),
+            column("model", pa.string(), "model that scored it"),
+            column("score", pa.float64(), "first number of the engine; dual_encoder: cosine of image and text"),
+            column("logit", pa.float64(), "last number of the engine, if it gives several", null=True),
+            column(
+                "f_clip_score",
+                pa.float64(),
+                "mean of the logits of the sub-caption and its objects; null: not all are scored",
+                null=True,
+            ),
+            column("is_cut", pa.bool_(), "the text is longer than the model's context, which ignores the rest"),
+        ]
+    ),
+    parent="caption",
+    description="similarity of the image and a caption, a sub-caption (sub_id), or an object in it (object)",
+)
+
+_Scored = Literal["captions", "sub_captions", "objects"]
+
+
+class ScoreSettings(Section):
+    """What is scored."""
+
+    of: Annotated[tuple[_Scored, ...], OneOrMore] = Field(
+        ("captions", "sub_captions", "objects"), min_length=1, description="captions, sub_captions, objects"
+    )
+
+
+class ScoreTask(Task):
+    """One request for each text. The value has the engine's numbers (`scores`), and `is_cut`.
+
+    The texts are those of the tables: a sub-caption with its opener, an object as its lemma. The table has F-CLIPScore
+    (arXiv:2502.20034): the mean of the logits of a sentence and its nouns, here its objects.
+    """
+
+    settings = ScoreSettings
+    prompt = "text"
+    variables = frozenset({"text"})
+    reads = frozenset({CAPTIONS})
+    tables: ClassVar = {SCORES.name: SCORES}
+    options: ScoreSettings
+
+    def identity(self) -> Mapping[str, Any]:
+        """`of` only chooses among the requests."""
+        return {}
+
+    def output(self) -> Output:
+        return Output(scores=True)
+
+    def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        captions = [caption for upstream in inputs.values() for caption in upstream.captions]
+        return [
+            Unit(id=name, variables={"text": text})
+            for caption in captions
+            for kind, name, text in _texts(image.key, caption)
+            if kind in self.options.of and text.strip()
+        ]
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        try:
+            scores = [float(score) for score in completion.scores or ()]
+        except (TypeError, ValueError):
+            scores = []
+        if completion.finish_reason not in ("stop", "length"):
+            return Parsed(finish="error", detail=f"the engine ended with {completion.finish_reason!r}")
+        if not scores or not all(map(math.isfinite, scores)):
+            return Parsed(finish="invalid", detail=f"the engine returned the scores {completion.scores!r:.200}")
+        return Parsed(finish="stop", value={"scores": scores, "is_cut": completion.finish_reason == "length"})
+
+    def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
+        made: list[dict[str, Any]] = []
+        logits = defaultdict[str, list[float | None]](list)  # of the sub-captions and their objects
+        for found in answers:
+            name, _, lemma = found.unit.id.partition(":")
+            value = None if found.answer is None else value_in(found.answer)
+            if "#" in name:
+                logits[name].append(None if value is None else value["scores"][-1])
+            if value is None:
+                continue
+            scores = value["scores"]
+            row = {
+                "caption_id": f"{image.key}/{name.partition('#')[0]}",
+                "sub_id": f"{image.key}/{name}" if "#" in name else None,
+                "object": lemma or None,
+                "model": generation.model,
+                "score": scores[0],
+                "logit": scores[-1] if len(scores) > 1 else None,
+                "f_clip_score": None,
+                "is_cut": value["is_cut"],
+            }
+            made.append(row)
+        if {"sub_captions", "objects"} <= set(self.options.of):
+            for row in made:
+                if row["sub_id"] is not None and row["object"] is None:
+                    row["f_clip_score"] = _mean(logits[row["sub_id"].removeprefix(f"{image.key}/")])
+        return Rows(tables={SCORES.name: made})
+
+
+def _texts(key: str, caption: Caption) -> Iterator[tuple[_Scored, str, str]]:
+    """The texts of a caption, each with the id of its unit: `long/0`, `long/0#3`, `long/0#3:kite`."""
+    yield "captions", caption.caption_id.removeprefix(f"{key}/"), caption.text
+    for sub in caption.sub_captions:
+        name = unit_id(key, sub)
+        yield "sub_captions", name, sub.text
+        for lemma in dict.fromkeys(tag.lemma for tag in sub.objects):
+            yield "objects", f"{name}:{lemma}", lemma
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) and known else None

@@ -1,0 +1,186 @@
+"""Task `verify`: whether each sub-caption is true of the image, in one request per sub-caption."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from recaption.schema import column
+from recaption.section import Section
+from recaption.tasks.base import (
+    CAPTIONS,
+    Inputs,
+    Parsed,
+    Rows,
+    TableSpec,
+    Task,
+    Unit,
+    UnitAnswer,
+    sub_captions,
+    sub_id,
+    unit_id,
+    value_in,
+)
+from recaption.tasks.calibration import Calibration, joined
+from recaption.tasks.caption import classify
+from recaption.tasks.output import Output, value_of
+from recaption.text import fold
+from recaption.types import Caption, Completion, Generation, Image, SubCaption
+
+CHOICES: Final = ("yes", "no")
+LEAST_COVERAGE: Final = 0.5
+_MARKS = " \t\r\n*_\"'`“”.,:;!"  # around the word of an answer in text
+_CLAUSE = re.compile(r"(?:[,:]|\bthat)\s*$", re.IGNORECASE)  # at the end of an opener before a whole sentence
+_ENDED = re.compile(r"[.!?…。！？।][\"'”’»)\]*_]*$")
+
+VERIFICATIONS: Final = TableSpec(
+    name="verifications",
+    columns=pa.schema(
+        [
+            column("sub_id", pa.string(), "sub-caption that was verified"),
+            column("model", pa.string(), "model that verified it"),
+            column("prompt", pa.string(), "prompt; null: the answers are from a column", null=True),
+            column("p_true", pa.float64(), "probability that the sub-caption is true of the image"),
+            column("coverage", pa.float64(), "probability of yes or no; null: not known", null=True),
+            column("likelihood", pa.float64(), "lowest token probability; null: not asked for", null=True),
+        ]
+    ),
+    parent="sub_caption",
+    description="sub-captions that a model verified; those without a row were not verified",
+)
+
+
+class VerifySettings(Section):
+    """What is verified, and how."""
+
+    which: Literal["content", "all"] = Field(
+        "content", description="content: sub-captions with objects that repeat no other, no fragments, not meta; or all"
+    )
+    method: Literal["ask", "likelihood", "both"] = Field(
+        "ask", description="ask: the probability of yes; likelihood: of the sentence's least probable token; or both"
+    )
+    share: float = Field(1.0, gt=0, le=1, description="Share of the images that are verified, chosen by their sha256")
+    calibration: Calibration = Field(Calibration(), description="How p_true is computed at build")
+
+
+class VerifyTask(Task):
+    """One yes/no question for each sub-caption. The value has `p_true` and `coverage`, or `likelihood`, or all three.
+
+    p_true = p(yes) / (p(yes) + p(no)) and coverage = p(yes) + p(no), over all spellings. An answer with a coverage
+    below 0.5 is `unclear`. Without log-probabilities, p_true is 1 or 0 and coverage is null. likelihood is the lowest
+    probability of a token of the statement. The table has p_true after `Calibration`, which applies at build.
+    """
+
+    settings = VerifySettings
+    prompt = "is_it_true"
+    variables = frozenset({"statement"})
+    reads = frozenset({CAPTIONS})
+    tables: ClassVar = {VERIFICATIONS.name: VERIFICATIONS}
+    options: VerifySettings
+
+    def identity(self) -> Mapping[str, Any]:
+        """The other settings only choose among the requests, or apply at build."""
+        return {"method": self.options.method}
+
+    def output(self) -> Output:
+        if self.options.method == "likelihood":
+            return Output(likelihood=True)
+        return Output(choices=CHOICES, logprobs=True, likelihood=self.options.method == "both")
+
+    def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        if _position(image.sha256) >= self.options.share:
+            return ()
+        statements = [
+            (sub, statement(caption, sub))
+            for caption, sub in sub_captions(inputs)
+            if self.options.which == "all" or has_content(sub)
+        ]
+        return [
+            Unit(id=unit_id(image.key, sub), variables={"statement": text}, statement=text) for sub, text in statements
+        ]
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        parsed = Parsed(finish="stop", value={})
+        if self.options.method != "likelihood":
+            parsed = _yes_or_no(completion)
+        if self.options.method != "ask" and parsed.finish == "stop":
+            parsed = _with_likelihood(parsed.value, completion)
+        return parsed
+
+    def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
+        return Rows(
+            tables={
+                VERIFICATIONS.name: [
+                    self._row(generation, sub_id(image.key, found.unit), value_in(found.answer))
+                    for found in answers
+                    if found.answer is not None
+                ]
+            }
+        )
+
+    def _row(self, generation: Generation, sub: str, value: Mapping[str, Any]) -> dict[str, Any]:
+        likelihood = value.get("likelihood")
+        return {
+            "sub_id": sub,
+            "model": generation.model,
+            "prompt": generation.prompt,
+            "p_true": joined(value.get("p_true"), likelihood, self.options.calibration),
+            "coverage": value.get("coverage"),
+            "likelihood": likelihood,
+        }
+
+
+def has_content(sub: SubCaption) -> bool:
+    """Whether a sub-caption names an object, repeats no other, and is neither a fragment nor meta."""
+    return bool(sub.objects) and sub.dup_of is None and not (sub.is_fragment or sub.is_meta)
+
+
+def statement(caption: Caption, sub: SubCaption) -> str:
+    """The sub-caption as a statement: in one line, with a full stop, without an opener in front of a whole sentence.
+
+    "In this image, a dog sits" becomes "A dog sits."; "The image shows a dog" keeps its opener, as the rest is no
+    sentence.
+    """
+    text = sub.text
+    if _CLAUSE.search(caption.text[sub.char_start : sub.content_start]):
+        text = caption.text[sub.content_start : sub.char_end]
+        text = text[:1].upper() + text[1:]
+    text = fold(text)
+    return text if _ENDED.search(text) else text.rstrip(",;:") + "."
+
+
+def _yes_or_no(completion: Completion) -> Parsed:
+    usable = completion.finish_reason in ("stop", "length")
+    choices = completion.logprobs.choices if completion.logprobs is not None else ()
+    if usable and len(choices) == len(CHOICES):
+        yes, no = (math.exp(min(choice, 0.0)) for choice in choices)
+        if not yes + no >= LEAST_COVERAGE:  # NaN too
+            detail = f"p(yes) = {yes:.3g} and p(no) = {no:.3g}, which sum to less than {LEAST_COVERAGE}"
+            return Parsed(finish="unclear", reason="unclear", detail=detail)
+        return Parsed(finish="stop", value={"p_true": yes / (yes + no), "coverage": min(yes + no, 1.0)})
+    finish = classify(completion)
+    if finish not in ("stop", "length"):
+        return Parsed(finish=finish)
+    try:
+        word = value_of(Output(choices=CHOICES), completion.text.strip(_MARKS).casefold())
+    except ValueError as error:
+        return Parsed(finish="invalid", detail=str(error))
+    return Parsed(finish="stop", value={"p_true": float(word == "yes"), "coverage": None})
+
+
+def _with_likelihood(value: Mapping[str, Any], completion: Completion) -> Parsed:
+    tokens = completion.logprobs.tokens if completion.logprobs is not None else ()
+    if completion.finish_reason not in ("stop", "length") or not tokens or any(map(math.isnan, tokens)):
+        return Parsed(finish="invalid", detail="the engine returned no log-probabilities of the statement's tokens")
+    return Parsed(finish="stop", value={**value, "likelihood": math.exp(min(*tokens, 0.0))})
+
+
+def _position(sha256: str) -> float:
+    """The place of an image in [0, 1): hashed again, so that it does not depend on the split, which uses the sha256."""
+    return int(hashlib.sha256(f"verify/{sha256}".encode()).hexdigest()[:13], 16) / 16**13

@@ -1,0 +1,139 @@
+"""recaption.tasks.registry: the tasks by name, and the messages about their settings."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recaption import prompt, schema
+from recaption.errors import ConfigError
+from recaption.tasks import registry
+from recaption.tasks.base import CAPTIONS, Task
+from recaption.tasks.caption import CaptionTask
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes a module of a user."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names: list[str] = []
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        names.append(name)
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("name", registry.TASKS)
+def test_a_shipped_task_fits_its_prompt_and_its_tables(name: str) -> None:
+    task = registry.load(name, {})
+    assert not registry.is_own(name)
+    if task.prompt is not None:
+        shipped = prompt.load(task.prompt)
+        assert shipped.columns and shipped.columns <= task.variables
+        assert (shipped.granularity is not None) == task.makes_captions
+    for table, spec in task.tables.items():
+        assert spec.name == table and table not in schema.FLAT
+        parent = {"image": None, "caption": "caption_id", "sub_caption": "sub_id"}[spec.parent]
+        assert parent is None or spec.columns.field(parent).nullable is False
+        assert not {"key", "generation"} & set(spec.columns.names)
+        assert all((field.metadata or {}).get(b"description") for field in spec.columns)
+
+
+def test_each_table_of_shipped_tasks_has_one_task() -> None:
+    tables = [table for name in registry.TASKS for table in registry.load(name, {}).tables]
+    assert len(set(tables)) == len(tables)
+
+
+@pytest.mark.parametrize("name", registry.TASKS)
+def test_what_a_shipped_task_reads_is_what_another_gives(name: str) -> None:
+    tasks = [registry.load(other, {}) for other in registry.TASKS]
+    given = {table for task in tasks for table in task.tables} | {CAPTIONS}
+    assert registry.load(name, {}).reads <= given
+
+
+def test_the_task_caption_has_no_settings() -> None:
+    assert isinstance(registry.load("caption", {}), CaptionTask)
+    with pytest.raises(ConfigError, match=r"^task caption: over: unknown key"):
+        registry.load("caption", {"over": "long"})
+
+
+@pytest.mark.parametrize("name", ["", "Verify", "verify ", "my.module"])
+def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        registry.load(name, {})
+    known = "caption, verify, score, repair"
+    assert str(error.value) == f"unknown task {name!r}; allowed: {known} and package.module:Class"
+
+
+@pytest.mark.parametrize(
+    "name", ["my.module:", ":Class", "a b:Class", "json:C:D", "json:decoder.JSONDecoder", "..json:Class"]
+)
+def test_a_name_of_a_class_that_is_none_is_refused(name: str) -> None:
+    assert registry.is_own(name)
+    with pytest.raises(ConfigError) as error:
+        registry.load(name, {})
+    assert str(error.value).startswith(f"task {name!r} cannot be imported: ")
+
+
+def test_a_class_of_a_user_gets_its_settings(own: Any) -> None:
+    own(
+        "own_good",
+        "from recaption.section import Section\n"
+        "from recaption.tasks.base import Task\n"
+        "class Settings(Section):\n"
+        "    n: int = 3\n"
+        "class Many(Task):\n"
+        "    settings = Settings\n",
+    )
+    task = registry.load("own_good:Many", {"n": 5})
+    assert isinstance(task, Task)
+    assert task.identity() == {"n": 5}
+    with pytest.raises(ConfigError, match=r"^task own_good:Many: m: unknown key; allowed here: n$"):
+        registry.load("own_good:Many", {"m": 5})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("own_missing:Task", None, "cannot be imported: ModuleNotFoundError: No module named 'own_missing'"),
+        ("own_empty:Many", "", "cannot be imported: AttributeError: module 'own_empty' has no attribute 'Many'"),
+        ("own_broken:Many", "def (:", "cannot be imported: SyntaxError: invalid syntax"),
+        ("own_raises:Many", "raise ValueError('no licence')", "cannot be imported: ValueError: no licence"),
+        (
+            "own_import:Many",
+            "import own_nowhere",
+            "cannot be imported: ModuleNotFoundError: No module named 'own_nowhere'",
+        ),
+        ("own_name:Many", "class Many(Task): pass", "cannot be imported: NameError: name 'Task' is not defined"),
+        ("own_value:Many", "Many = 3", "is no subclass of recaption.tasks.base.Task"),
+        ("own_class:Many", "class Many: pass", "is no subclass of recaption.tasks.base.Task"),
+        ("own_function:Many", "def Many(): pass", "is no subclass of recaption.tasks.base.Task"),
+    ],
+)
+def test_a_class_that_cannot_be_used_is_a_mistake_of_the_user(
+    own: Any, name: str, text: str | None, message: str
+) -> None:
+    if text is not None:
+        own(name.partition(":")[0], text)
+    with pytest.raises(ConfigError) as error:
+        registry.load(name, {})
+    assert str(error.value).startswith(f"task '{name}' {message}")
+
+
+def test_settings_that_do_not_fit_together_are_a_mistake_of_the_user(own: Any) -> None:
+    own(
+        "own_strict",
+        "from recaption.tasks.base import Task\n"
+        "class Many(Task):\n"
+        "    def __init__(self, options):\n"
+        "        raise ValueError('n needs m')\n",
+    )
+    with pytest.raises(ConfigError, match=r"^task own_strict:Many: n needs m$"):
+        registry.load("own_strict:Many", {})
