@@ -36,7 +36,7 @@ from recaption.types import Caption, CaptionFailure, SubCaption, Tag
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = "4"
+VERSION = "5"
 """Version of tagging, flags and weights. Enters the build fingerprint: raise it whenever an output may change."""
 
 MAX_CHARACTERS = 65_536
@@ -298,10 +298,12 @@ class Annotator:
 
 
 def _is_visible(tag: Tag) -> bool:
-    """Whether a tag is content: an object other than a picture, or an event."""
+    """Whether a tag is content: an object other than a picture, an event, or a view of a kind of place."""
     of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
-    is_object = tag.kind == "object" and not of_picture
-    return is_object or (tag.kind != "absent" and lex.is_event(tag.lemma))
+    if tag.kind == "object" and not of_picture:
+        return True
+    is_place = tag.lemma in lex.PICTURES and not lex.OF_PLACES.isdisjoint(tag.attributes)  # "a serene coastal scene"
+    return tag.kind != "absent" and (is_place or lex.is_event(tag.lemma))
 
 
 @contextmanager

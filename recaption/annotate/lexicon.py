@@ -307,6 +307,12 @@ EVENTS: Final = word_set("""
 """)
 """Nouns for what can be seen to happen. They are content, but not objects."""
 
+OF_PLACES: Final = word_set("""
+    coastal urban suburban rural pastoral industrial residential domestic agricultural tropical alpine arctic
+    mountainous underwater wintry autumnal
+""")
+"""Adjectives that tell what kind of place a view shows."""
+
 _MORE_ABSTRACT = word_set("""
     peace calm serenity tranquility harmony nostalgia elegance charm beauty simplicity drama excitement mystery
     comfort leisure style character fun love fashion nature culture history energy price cost value date year month
