@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -148,7 +149,7 @@ class Annotator:
                 else:
                     yield attempt(self._sentences, caption.text, tokens)
 
-    def _sentences(self, text: str, tokens: Sequence[Token]) -> list[_Sentence]:
+    def _sentences(self, text: str, tokens: list[Token]) -> list[_Sentence]:
         is_flair = self._settings.splitter == "flair_regex"
         spans = split.split_like_flair(text) if is_flair else split.split(text)
         return list(_tokens_by_span(spans, tokens))
@@ -331,20 +332,16 @@ def _text_for_tagger(text: str) -> str:
     return _NOT_WORDS.sub(lambda match: " " * len(match[0]), text)
 
 
-def _tokens_by_span(spans: Sequence[tuple[int, int]], tokens: Sequence[Token]) -> Iterator[_Sentence]:
-    rest = iter(tokens)
-    token = next(rest, None)
+def _tokens_by_span(spans: Sequence[tuple[int, int]], tokens: list[Token]) -> Iterator[_Sentence]:
+    starts = [token.start for token in tokens]
     for start, end in spans:
-        inside = []
-        while token is not None and token.start < end:
-            if token.start >= start:
-                inside.append(token)
-            token = next(rest, None)
-        yield _Sentence(start, end, inside)
+        yield _Sentence(start, end, tokens[bisect_left(starts, start) : bisect_left(starts, end)])
 
 
 def _content_tokens(sentence: _Sentence, text: str, opener: int) -> list[Token]:
     """The tokens of the sentence `text` after an opener of this length and outside quotes."""
-    tokens = [token for token in sentence.tokens if token.start >= sentence.start + opener]
+    tokens = sentence.tokens
+    if opener:
+        tokens = [token for token in tokens if token.start >= sentence.start + opener]
     inside = quoted(text)
     return tokens if inside is None else [token for token in tokens if not inside[token.start - sentence.start]]

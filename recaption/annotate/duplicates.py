@@ -239,7 +239,9 @@ def _swapped(new: _Compared, other: _Compared) -> bool:
         return True
     other_modified = other.modified()
     moved = [word for word, heads in new.modified().items() if heads.isdisjoint(other_modified.get(word, heads))]
-    return len(moved) > 1 or any(word in _CONTRASTS for word in moved)  # another single one may be the tagger's mistake
+    if len(moved) > 1:
+        return True  # a single one may be the tagger's mistake, unless it sets apart: "dark-colored"
+    return any(part in _CONTRASTS for word in moved for part in word.split("-"))
 
 
 def _head(tag: Tag) -> str:

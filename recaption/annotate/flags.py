@@ -108,9 +108,11 @@ _BE = frozenset(("is", "are", "was", "were", "'s"))
 _LOOKS = word_set("""
     small large big tiny tall short long wide narrow thick thin round square rectangular oval circular triangular wooden
     weathered worn torn framed painted carved mounted hung hanging larger smaller taller shorter wider narrower rusty
-    peeling faded cracked dirty clean shiny
+    peeling faded cracked dirty clean shiny wrinkled crinkled creased crumpled folded ripped stained
 """)
-_LIGHT_EFFECTS = _LIGHT | {"shadow", "highlight", "ray", "beam"}
+_LIGHT_EFFECTS = frozenset(
+    form for noun in _LIGHT | {"shadow", "highlight", "ray", "beam"} for form in (noun, f"{noun}s")
+)
 _WRITING = re.compile(r"""["“][^"“”]*[A-Z0-9][^"“”]*["”]""")
 """A quotation with a capital or a digit: a text in the picture."""
 _MADE = word_set("made crafted constructed built carved woven fashioned formed sculpted molded moulded")
@@ -124,6 +126,8 @@ _EFFECT_VERBS = (lex.EFFECTS - {"set", "reflect", "capture", "give", "make", "br
 }
 _EFFECT_FORMS = {f"{verb.removesuffix('e')}ing" for verb in _EFFECT_VERBS} | {"which", "making", "so"}
 """Words that begin an effect on the viewer or the picture."""
+_EACH = frozenset(("each", "every", "both"))
+_SHOWN = word_set("seen visible shown displayed positioned located situated angled tilted")
 _MAKERS = frozenset(("artist", "photographer", "painter", "illustrator", "cinematographer"))
 _MAKER_VERBS = word_set("""
     uses used chooses chose chosen employs employed frames framed captures captured places placed conveys conveyed
@@ -195,6 +199,8 @@ def is_assistant(words: Sequence[Token], text: str) -> bool:
     """
     if _ASSISTANT.match(text[:160]) is not None:
         return True
+    if "i" not in [word.text for word in words]:
+        return False  # the usual case
     return any(word.text == "i" and after.tag in _AFTER_I for word, after in pairwise(words))
 
 
@@ -236,13 +242,15 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     first = words[start].text
     if first in _ALL:
         return any(_has_effect(words, i) for i in range(start, len(words)))
-    if first in _PRONOUNS or heads[0] == "one" or words[start].tag == "PRP$":  # "Its texture is rough": a property of a thing
-        return False
+    if first in _PRONOUNS or heads[0] == "one" or words[start].tag == "PRP$":
+        return False  # "Its texture is rough": a property of a thing
     if heads[0] in lex.PLACES:
         return not visible and words[start].tag != "IN" and _BLURRED.search(text) is not None
     if (heads[0] in lex.PICTURES and _is_in_scene(words, start, verb, text)) or (heads[0] in _HUNG and visible):
         return False
     if heads[0] in _ASPECTS and _is_of_thing(words, start, verb):
+        return False
+    if (first in _INDEFINITE or heads[0] not in lex.ABOUT) and first != "no" and _is_shown(words, verb):
         return False
     if _is_about(words, start, verb, heads[0]):
         return True
@@ -264,7 +272,8 @@ def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bo
     if _BLACK_AND_WHITE.search(text):
         return False
     head = next(i for i in range(start, verb) if words[i].tag in NOUNS and lemma_of(words[i]) in lex.PICTURES)
-    is_one_of_several = words[head].tag in PLURAL and words[start].tag in ("DT", "CD")  # but "Few pictures convey"
+    is_plural = words[head].tag in PLURAL and words[start].tag in ("DT", "CD")  # but "Few pictures convey"
+    is_one_of_several = is_plural or words[start].text in _EACH
     if is_one_of_several or any(word.text in lex.MATERIALS for word in words[start:head]):
         return True
     if verb >= len(words) or words[verb].text not in lex.COPULAS:
@@ -273,6 +282,12 @@ def _is_in_scene(words: Sequence[Token], start: int, verb: int, text: str) -> bo
     is_made = any(word.text in _MADE and after.text in ("of", "from") for word, after in pairwise(behind))
     looks = any(word.text in lex.COLOURS or word.text in lex.MATERIALS or word.text in _LOOKS for word in behind)
     return is_made or looks
+
+
+def _is_shown(words: Sequence[Token], verb: int) -> bool:
+    """Whether the predicate is a position: "A design is seen on the right", "The component is angled to the left"."""
+    behind = words[verb + 1 : verb + 4]
+    return verb < len(words) and words[verb].text in lex.COPULAS and any(word.text in _SHOWN for word in behind)
 
 
 def _is_of_thing(words: Sequence[Token], start: int, verb: int) -> bool:
@@ -288,13 +303,18 @@ def _names_coloured_place(words: Sequence[Token]) -> bool:
     return any(word.text in lex.COLOURS and place.text in _BACKGROUNDS for word, place in pairwise(words))
 
 
-def _stated(words: Sequence[Token], visible: Sequence[int]) -> list[int]:
+def _stated(words: Sequence[Token], visible: Sequence[int]) -> Sequence[int]:
     """The visible things that the sentence states: not those in an effect ("…, enhancing the details of the mural"),
     and not shadows and light."""
-    of_light = any(word.text in _LIGHT for word in words)  # "The light is low, so the boats throw long shadows"
+    texts = [word.text for word in words]
+    if not _LIGHT_EFFECTS.isdisjoint(texts):
+        light = {word.start for word in words if word.text in _LIGHT_EFFECTS}
+        visible = [at for at in visible if at not in light]
+    if _EFFECT_FORMS.isdisjoint(texts[1:]):
+        return visible  # the usual case
+    of_light = not _LIGHT.isdisjoint(texts)  # "The light is low, so the boats throw long shadows"
     end = next((w.start for w in words[1:] if w.text in _EFFECT_FORMS and not (of_light and w.text == "so")), None)
-    light = {word.start for word in words if word.text.removesuffix("s") in _LIGHT_EFFECTS}
-    return [at for at in visible if at not in light and (end is None or at < end)]
+    return [at for at in visible if end is None or at < end]
 
 
 def _is_heading(words: Sequence[Token]) -> bool:
@@ -354,8 +374,10 @@ def _heads(words: Sequence[Token], start: int, end: int) -> list[str]:
                 i = stop + 2
                 continue
             nouns = [lemma_of(word) for word in words[i:stop]]
-            # "The composition draws the eye": the verb is wrongly tagged as a plural
-            is_verb = len(nouns) > 1 and words[stop - 1].text.endswith("s") and nouns[-2] in lex.ABOUT
+            # "The composition draws the eye", "The road angles to the left": the verb is wrongly tagged as a plural
+            follows = stop < len(words) and words[stop].tag in _ADVERBIAL_TAGS and nouns[-1] in lex.ABOUT
+            ends_in_s = len(nouns) > 1 and words[stop - 1].text.endswith("s")
+            is_verb = ends_in_s and (nouns[-2] in lex.ABOUT or (follows and words[stop - 2].tag == "NN"))
             is_lamp = nouns[-1] == "light" and (len(nouns) > 1 or words[stop - 1].tag == "NNS")
             heads.append(nouns[-2] if is_verb else "lamp" if is_lamp else nouns[-1])
             i = stop
