@@ -58,7 +58,7 @@ _UNPARSED: Final[dict[str, Any]] = {  # arguments of `weight` for a caption that
 }
 _MARKS = "".join(c for c in map(chr, range(0x300, 0x1B00)) if unicodedata.category(c).startswith("M"))
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-_WORD = re.compile(f"[{_IDEOGRAPH}]|[^\\W_](?:[^\\W_{_IDEOGRAPH}]|[{_MARKS}]|['’.,-](?=[^\\W_]))*")
+_WORD = re.compile(f"[{_IDEOGRAPH}]|[^\\W_](?:[^\\W_{_IDEOGRAPH}]+|[{_MARKS}]|['’.,-](?=[^\\W_]))*")
 
 
 def count_words(text: str) -> int:

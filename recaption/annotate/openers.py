@@ -63,9 +63,8 @@ _OPENERS = re.compile(
       (?P<aside>{_ASIDE})
     | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},?[ ](?:{_SEE}|there[ ](?:is|are)[ ])
     | (?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE},[ ]
-    | (?:(?:a|an|the|this|another)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN}|,{_WHEN},)?[ ]{_ALSO}{_SHOWS}[ ]
+    | (?:(?:a|an|the|this|another)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN}|,{_WHEN},)?(?:[ ]{_ALSO}{_SHOWS}[ ]|(?P<noun>{_OF}))
     | (?:this|it|here)(?:[ ]is|['’]s|[ ](?:appears|seems)[ ]to[ ]be)[ ](?:a|an)[ ]{_ADJ}{_PICTURE}{_OF}
-    | (?P<noun>(?:(?:a|an|the)[ ])?{_ADJ}{_PICTURE}(?:{_WHEN})?{_OF})
     | (?:this|it|here)(?:[ ]is|['’]s)[ ](?=an?[ ](?:[\w-]{{2,20}}[ ]){{0,3}}{_THING}\b)
     | (?:pictured|presented|shown|seen|depicted|featured|displayed|visible)[ ]
       (?:(?:here|(?:in|within)[ ](?:the|this)[ ]{_ADJ}{_PICTURE})[ ])?(?:is|are)[ ]{_NP}
