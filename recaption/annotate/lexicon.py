@@ -287,7 +287,12 @@ FIXED_NAMES: Final = _phrases("""
     black hole|brown bear|wild boar|prickly pear|pendant light|pendant lights|olive oil|maple syrup|
     sunny-side egg
 """)
-"""Names whose first word is tagged as an adjective, or has another meaning alone."""
+"""Names whose first word is tagged as an adjective, or has another meaning alone.
+
+Written for captions; three quarters are entries of WordNet 3.0. Its other compounds are not taken: of 1,600 names
+("-ing" and an artifact, an adjective and an animal), 17 change a tag in 1,066 real captions, some of them wrongly
+("white tail", "webbed foot"), and no score improves.
+"""
 FIXED_FIRST: Final = frozenset(name.partition(" ")[0] for name in FIXED_NAMES)
 
 DRINKWARE: Final = word_set("""
