@@ -69,7 +69,7 @@ _ABOUT_PICTURE = re.compile(
     | (?:taken|shot|captured|photographed|snapped|filmed)\ (?:by|with|from|using|on)\b[^,]*\Z
     | (?:taken|shot|captured|photographed|snapped|filmed)\ [^,]{1,60},\ (?:the|this)
       \ (?:\w+\ )?(?:image|picture|photo|shot|photograph|scene)\b
-    | .{0,100}\b(?:rule\ of\ thirds|off-cent(?:er|re)\b|leading\ lines|golden\ ratio|shallow\ depth\ of\ field)
+    | .{0,100}\b(?:rule\ of\ thirds|framed\ off-cent(?:er|re)\b|leading\ lines|golden\ ratio|shallow\ depth\ of\ field)
     | based\ on\ the\ (?:image|picture|photo|description|visual)
     | it(?:\ is|'s|’s)\ (?:also\ )?(?:not\ |hard\ |difficult\ |impossible\ |un|im)
       (?:clear|possible|known|certain|to\ (?:tell|say|see|read|determine|make|identify|know))
@@ -408,7 +408,7 @@ def _verb_lemma(word: Token) -> str:
     """The base form of a verb in -s or -ing: "reaches" -> "reach", "unifies" -> "unify", "falling" -> "fall"."""
     text = word.text
     if text.endswith("ing") and len(text) > 5:
-        return text[:-3]
+        return f"{text[:-3]}e" if f"{text[:-3]}e" in _LIGHT_VERBS else text[:-3]
     if text.endswith(("ches", "shes", "sses", "xes", "zzes")):
         return text[:-2]
     if text.endswith("ies") and len(text) > 4:

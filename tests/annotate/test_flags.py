@@ -128,6 +128,8 @@ def test_a_sentence_that_states_something_visible_is_content(subs: Subs, text: s
         "The print is wrinkled.",
         "The main color of the surface is a dull brown.",
         "The left light is brighter.",
+        "The light is shining on the upper edge of the fabric.",
+        "The object and the sphere are positioned slightly off-center to the left.",
         "The black one is not wearing a collar.",
         "They give the impression of a long summer.",
         "A design is partly seen on the right edge of the frame.",
