@@ -180,6 +180,9 @@ class EarlierSentences:
         features = new.features
         if len(features) < _EXACT_BELOW:
             return None
+        needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
+        if len(self._by_feature.keys() & features) + _MOST_NAMED < needed:
+            return None  # the usual case: not even all earlier sentences together have them
         shared: dict[int, int] = {}
         for feature in features:
             for at in self._by_feature.get(feature, ())[-_MAX_COMPARED:]:
@@ -188,7 +191,6 @@ class EarlierSentences:
             return None
         best = max(shared, key=lambda at: (shared[at], -at))
         n_shared, other = shared[best], self._sentences[best]
-        needed = len(features) if len(features) < _ALL_SHARED_BELOW else _MIN_SHARED * len(features)
         if n_shared + _MOST_NAMED < needed:
             return None
         added = set(new.stems) - other.features

@@ -211,10 +211,10 @@ def is_meta(words: Sequence[Token], text: str, *, visible: Sequence[int], has_op
     after an opener, outside quotes; `visible` has the offsets, in the caption, of the objects and events they name.
     Sentences that `is_assistant` accepts are not covered.
     """
-    if (has_opener and visible) or _WRITING.search(text):
+    if has_opener and visible:
         return False
     visible = _stated(words, visible)
-    if len(visible) > 1 or _names_coloured_place(words):
+    if len(visible) > 1 or _WRITING.search(text) or _names_coloured_place(words):
         return False
     if _ABOUT_PICTURE.match(text[:160]) or (" be " in text and _UNDETERMINED.search(text)):
         return True
