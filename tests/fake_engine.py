@@ -129,7 +129,6 @@ class EngineProcess:
 class FakeEngine:
     """Says what it was asked about whom: a pure function of (image, prompt). Of choices it takes one, at 0.9."""
 
-    accepts = frozenset({"image", "text"})
     outputs = frozenset({"text", "choices", "logprobs"})
 
     def __init__(self, spec: EngineSpec) -> None:

@@ -108,10 +108,11 @@ TEXT_TEMPLATE = (
 )
 
 
-def make_tiny_text(folder: Path) -> Path:
+def make_tiny_text(folder: Path, *, hidden_size: int = 128, layers: int = 2, vocab_size: int = 320) -> Path:
     """Save a text-only model (Qwen2's architecture, two layers) into `folder`.
 
-    Its tokenizer is byte-level; yes and no have tokens of their own, with and without a space or a capital.
+    Other sizes are for benchmarks. Its tokenizer is byte-level; yes and no have tokens of their own, with and without a
+    space or a capital.
     """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -131,11 +132,11 @@ def make_tiny_text(folder: Path) -> Path:
     )
     torch.manual_seed(0)
     config = Qwen2Config(
-        vocab_size=320,
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden_size // 32,
         num_key_value_heads=2,
         max_position_embeddings=4096,
         initializer_range=0.2,  # else every answer is the same

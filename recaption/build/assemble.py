@@ -50,6 +50,7 @@ class Assembled:
     asked: Mapping[str, GenerationCounts]
     rows: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # of the tables of tasks
     failures: tuple[CaptionFailure, ...] = ()  # of tasks
+    confident: Mapping[str, Answer] = field(default_factory=dict)  # caption_id -> its answer with log-probabilities
 
 
 def assemble_shard(
@@ -76,6 +77,7 @@ def assemble_shard(
         asked=dict(shard.asked),
         rows=dict(shard.rows),
         failures=tuple(shard.failures),
+        confident=dict(shard.confident),
     )
 
 
@@ -95,6 +97,7 @@ class _Shard:
         self.answers, self.rules, self.name, self.results = answers, rules, name, results
         self.rows: dict[str, list[Mapping[str, Any]]] = {}
         self.failures: list[CaptionFailure] = []
+        self.confident: dict[str, Answer] = {}
         self.rejects = {(r.generation, r.key): r for r in reversed(rejects)}  # the first of each wins
         self.kept: list[Reject] = []
         self.asked = {generation.id: GenerationCounts() for generation in rules.generations}
@@ -160,6 +163,8 @@ class _Shard:
             answer = None
         caption = caption_of(generation, image.key, 0, UnitAnswer(unit=WHOLE_IMAGE, answer=answer))
         if caption is not None:
+            if answer is not None and answer.logprobs is not None:
+                self.confident[caption.caption_id] = answer
             removed = dict.fromkeys(caption.cleaned or (), 1)
             self.asked[generation.id] += GenerationCounts(
                 asked=1, answered=1, cleaned=int(bool(removed)), rules=removed

@@ -19,7 +19,7 @@ from recaption.build.assemble import Assembled
 from recaption.build.shard import BuildSpec, assemble_images, compact_shard, load_answers, write_assembled
 from recaption.errors import DatasetError
 from recaption.io.store import Store, open_store
-from recaption.types import CaptionFailure, Image, Record, Reject, SourceShard
+from recaption.types import Answer, CaptionFailure, Image, Record, Reject, SourceShard
 from recaption.write import GenerationCounts, ShardEntry, written_shard
 
 
@@ -121,6 +121,7 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
     asked: dict[str, GenerationCounts] = {}
     rows: dict[str, list[Mapping[str, Any]]] = {}
     failures: list[CaptionFailure] = []
+    confident: dict[str, Answer] = {}
     for segment in packing.segments:
         of_source, assembled = _take(store, spec, packing.name, segment)
         shift = len(records) - (of_source[0].row if of_source else 0)
@@ -128,10 +129,18 @@ def pack(spec: BuildSpec, packing: Packing) -> ShardEntry:
         records += [replace(record, row=record.row + shift) for record in assembled.records]
         rejects += [replace(reject, shard=packing.name, row=reject.row + shift) for reject in assembled.rejects]
         failures += assembled.failures
+        confident.update(assembled.confident)
         for table, of_table in assembled.rows.items():
             rows.setdefault(table, []).extend(of_table)
         asked = {name: asked.get(name, GenerationCounts()) + counts for name, counts in assembled.asked.items()}
-    whole = Assembled(records=tuple(records), rejects=tuple(rejects), asked=asked, rows=rows, failures=tuple(failures))
+    whole = Assembled(
+        records=tuple(records),
+        rejects=tuple(rejects),
+        asked=asked,
+        rows=rows,
+        failures=tuple(failures),
+        confident=confident,
+    )
     return write_assembled(store, spec, packing.name, whole, images, packing.inputs)
 
 

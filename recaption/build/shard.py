@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from recaption.annotate import Annotator
+from recaption.annotate.confidence import with_confidence
 from recaption.build.assemble import Assembled, RecordRules, assemble_shard
 from recaption.build.results import Result, is_whole, result_of, task_tables
 from recaption.build.support import VERIFICATIONS, weighed
@@ -26,7 +27,7 @@ from recaption.output.units import ShardAnswers
 from recaption.source import Source
 from recaption.tablefile import read_table
 from recaption.tasks.question import Question
-from recaption.types import Answer, Image, Reject, SourceShard
+from recaption.types import Answer, Caption, Image, Reject, SourceShard
 from recaption.write import (
     Encoder,
     Format,
@@ -165,6 +166,8 @@ def write_assembled(
     records = [
         replace(record, captions=captions) for record, captions in zip(assembled.records, annotated.images, strict=True)
     ]
+    if assembled.confident:
+        records = [replace(r, captions=tuple(_confident(c, assembled) for c in r.captions)) for r in records]
     custom_tables = {**annotated.tables, **task_tables(spec.questions, assembled.rows)}
     records = weighed(records, custom_tables.get(VERIFICATIONS), pipeline.annotate.weights)
     usable = {record.key for record in records if record.status in ("ok", "partial")}
@@ -193,6 +196,11 @@ def write_assembled(
         return write_shard(store, spec.prefix, content, shape)
     finally:
         gc.unfreeze()
+
+
+def _confident(caption: Caption, assembled: Assembled) -> Caption:
+    answer = assembled.confident.get(caption.caption_id)
+    return caption if answer is None else with_confidence(caption, answer)
 
 
 def profile_of(pipeline: Pipeline, questions: Sequence[Question]) -> FlairProfile | None:

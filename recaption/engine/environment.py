@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from recaption.engine.base import EngineSpec
+from recaption.errors import ConfigError
 
 
 def prepare(model: str) -> None:
@@ -30,11 +32,17 @@ def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
     same cores. In one process, the engine uses all cores, or OMP_NUM_THREADS (Ray sets it to the actor's num_cpus).
 
     Eager, because a CPU is for tests and compiling takes half a minute. For a long run of a small model use
-    `engine_args: {enforce_eager: false}`, `cpus: 1` and as many replicas as cores (as `make bench` does).
+    `engine_args: {enforce_eager: false}`, `cpus: 1` and as many replicas as cores (as `make bench` does). Raises
+    ConfigError if that needs a compiler that is not there.
     """
     args: dict[str, Any] = {"max_num_seqs": 64, "max_num_batched_tokens": 4096, "enforce_eager": True}
     if dict(spec.engine_args).get("enforce_eager", True):
         _compile_nothing()
+    elif compiler() is None:
+        raise ConfigError(
+            "engine_args.enforce_eager: false compiles the model, and this machine has no C++ compiler (g++, or the "
+            "one in CXX). Install g++, or leave enforce_eager out"
+        )
     if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         args["kv_cache_memory_bytes"] = 2**30
     if spec.tensor_parallel == 1:
@@ -43,6 +51,11 @@ def prepare_cpu(spec: EngineSpec) -> dict[str, Any]:
         os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
         args["distributed_executor_backend"] = "uni"
     return args
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch uses (torch/_inductor/config.py, cpp.cxx); None: there is none."""
+    return shutil.which(os.environ.get("CXX") or "g++")
 
 
 def _compile_nothing() -> None:

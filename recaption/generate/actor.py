@@ -31,9 +31,9 @@ from recaption.generate.utilisation import Meter, Where
 from recaption.io.store import Store, open_store
 from recaption.output import answers as parts
 from recaption.output.paths import lease_file
-from recaption.output.units import QuestionState, ShardAnswers, closure
+from recaption.output.units import QuestionState, ShardAnswers
 from recaption.source import Source
-from recaption.tasks.question import Question, UnitRequest
+from recaption.tasks.question import Question, UnitRequest, closure
 from recaption.types import Answer, Reject
 
 NAMED = 16  # rejects that a poll lists individually

@@ -22,7 +22,7 @@ from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
 from recaption.tasks import registry
 from recaption.tasks.base import CAPTIONS, Task
-from recaption.tasks.question import DEFAULT_RETRY, Question
+from recaption.tasks.question import DEFAULT_RETRY, Question, closure
 from recaption.types import Generation, Sampling
 
 
@@ -283,6 +283,7 @@ def _question(
         dedupe=dedupe,
         task=task,
         over=over,
+        twins=tuple(q for q in closure(over) if q.generation.fingerprint == generation.fingerprint),
         logprobs=configured.logprobs,
         # Units need neither token counts nor custom tables.
         annotate=pipeline.annotate.model_copy(update={"tables": (), "tokenizers": ()}) if over else None,

@@ -5,7 +5,8 @@ A question with `over` reads the answers of other questions. Its units are known
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
@@ -22,19 +23,23 @@ if TYPE_CHECKING:
     from recaption.annotate import Annotator
 
 
+_ANNOTATING = threading.Lock()  # an Annotator is not made for several threads
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QuestionState:
     """What a question has for an image.
 
-    waiting: an answer of `over` is missing, so the units are not known. skipped: a generation of `over` has no answer,
-    only rejects, so there is nothing to ask about. units: `items` has each request with its answer or reject; None: it
-    is missing.
+    waiting: an answer of `over` is missing, so the units are not known. skipped: a generation of `over` has rejects and
+    no answer, so there is nothing to ask about. units: `items` has each request with its answer or reject; None: it is
+    missing.
     """
 
     question: Question
     status: Literal["waiting", "skipped", "units"]
     items: tuple[tuple[UnitRequest, Answer | Reject | None], ...] = ()
     inputs: Inputs = field(default_factory=dict)
+    stored: Finished | None = None  # of the question
 
     @property
     def complete(self) -> bool:
@@ -48,8 +53,10 @@ class QuestionState:
 
     @property
     def found(self) -> list[Answer | Reject]:
-        """What is stored, each item once."""
-        return list({id(item): item for _, item in self.items if item is not None}.values())
+        """What is stored of this question, each item once."""
+        own = ((r, item) for r, item in self.items if item is not None)
+        kept = [item for r, item in own if self.stored is not None and stored_item(self.stored, r) is item]
+        return list({id(item): item for item in kept}.values())
 
     @property
     def answers(self) -> tuple[UnitAnswer, ...]:
@@ -117,12 +124,19 @@ class ImageAnswers:
         above = [self.state(other) for other in question.over]
         if any(not state.complete for state in above):
             return QuestionState(question=question, status="waiting")
-        if any(not state.has_answer for state in above):
+        if any(state.status == "skipped" or (state.items and not state.has_answer) for state in above):
             return QuestionState(question=question, status="skipped")
         inputs = {state.question.id: self._upstream(state, question.annotate) for state in above}
         stored = self._answers.stored(question)
-        items = tuple((request, stored_item(stored, request)) for request in requests(question, self._image, inputs))
-        return QuestionState(question=question, status="units", items=items, inputs=inputs)
+        items = tuple((request, self._item(stored, request)) for request in requests(question, self._image, inputs))
+        return QuestionState(question=question, status="units", items=items, inputs=inputs, stored=stored)
+
+    def _item(self, stored: Finished, request: UnitRequest) -> Answer | Reject | None:
+        """The stored answer or reject of a request, or the answer of another generation to the same request."""
+        if (item := stored_item(stored, request)) is not None:
+            return item
+        answers = (self._answers.stored(twin).answers.get(request.identity) for twin in request.question.twins)
+        return next((answer for answer in answers if answer is not None), None)
 
     def _upstream(self, state: QuestionState, settings: Annotate | None) -> Upstream:
         question = state.question
@@ -133,7 +147,8 @@ class ImageAnswers:
             captions = rows.captions
             if captions:
                 assert settings is not None
-                captions = annotator(settings).annotate([captions])[0]
+                with _ANNOTATING:
+                    captions = annotator(settings).annotate([captions])[0]
             found = self._upstreams[question.folder] = Upstream(
                 generation=question.generation,
                 answers=state.answers,
@@ -153,20 +168,6 @@ def pending_identity(question: Question, image: Image) -> Identity:
     if not question.over:
         return question.identity(image, ",".join(request.prompt_sha256 for request in requests(question, image)))
     return question.identity(image, ",".join(pending_identity(other, image)[1] for other in question.over))
-
-
-def closure(questions: Sequence[Question]) -> list[Question]:
-    """The questions and all that they read, each once, upstream first."""
-    found: dict[str, Question] = {}
-
-    def visit(question: Question) -> None:
-        for other in question.over:
-            visit(other)
-        found.setdefault(question.folder, question)
-
-    for question in questions:
-        visit(question)
-    return list(found.values())
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -36,6 +36,7 @@ class Question:
     over: tuple[Question, ...] = ()  # the questions whose answers it reads
     logprobs: bool = False
     annotate: Annotate | None = None  # how captions of `over` are split and tagged; None: it reads none
+    twins: tuple[Question, ...] = ()  # with the same fingerprint, upstream: an answer that they have is not made again
 
     @property
     def id(self) -> str:
@@ -155,3 +156,17 @@ def _prompt_sha256(image: Image, prompt: str, unit: Unit = WHOLE_IMAGE, output: 
     if output is not None and output.likelihood:
         parts.append(f"likelihood {unit.statement}")
     return sha256("\0".join(parts))
+
+
+def closure(questions: Sequence[Question]) -> list[Question]:
+    """The questions and all that they read, each once, upstream first."""
+    found: dict[str, Question] = {}
+
+    def visit(question: Question) -> None:
+        for other in question.over:
+            visit(other)
+        found.setdefault(question.folder, question)
+
+    for question in questions:
+        visit(question)
+    return list(found.values())

@@ -10,6 +10,9 @@
     write       tars and Parquet against the plain libraries on the same bytes; a build against its slower half
     load        the loader against webdataset and open_clip's pipeline on the same tars
     report      `recaption report` of 100,000 generated images with 200 samples
+    prefix      questions about images in prompts of 330 tokens, with vLLM's prefix cache and without
+    logprobs    answers with `logprobs: true` and without
+    verify      8 questions about each image, against the time of its long caption
     inspect     opening, counting, finding and searching ten million sub-captions against hand-written SQL
 
 A figure counts only with the machine it was read on; that stands in the JSON.
@@ -37,6 +40,7 @@ import querying  # noqa: E402
 import report  # noqa: E402
 import scheduler  # noqa: E402
 import speed  # noqa: E402
+import verifying  # noqa: E402
 import write  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -51,6 +55,9 @@ BENCHES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "write": write.measure,
     "load": load.measure,
     "report": report.measure,
+    "prefix": verifying.measure_prefix,
+    "logprobs": verifying.measure_logprobs,
+    "verify": verifying.measure_verify,
     "inspect": querying.measure,
 }
 

@@ -63,7 +63,7 @@ def _measure(arguments: argparse.Namespace, *, rendered: bool) -> dict[str, Any]
         for pair in range(arguments.pairs):
             # Whoever comes second finds a warmer machine: they take turns.
             for side in ("bare", "recaption") if pair % 2 == 0 else ("recaption", "bare"):
-                found = _run(side, {**settings, "out": str(base / f"out-{pair}")})
+                found = run_side(side, {**settings, "out": str(base / f"out-{pair}")})
                 sides[side].append(found["captions"] / found["seconds"])
                 if side == "recaption":
                     shares.append(found["share"])
@@ -94,7 +94,8 @@ def images(folder: Path, count: int, size: int) -> None:
         write_tar(folder / f"{first // PER_SHARD:05d}.tar", samples)
 
 
-def _run(side: str, settings: dict[str, Any]) -> dict[str, Any]:
+def run_side(side: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What `side_<side>.py` prints, in a process of its own."""
     environment = dict(os.environ)
     tests = str(HERE.parent.parent / "tests")
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [tests, str(HERE), environment.get("PYTHONPATH")]))

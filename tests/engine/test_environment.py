@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from recaption.engine import EngineSpec
-from recaption.engine.environment import prepare_cpu
+from recaption.engine.environment import compiler, prepare_cpu
+from recaption.errors import ConfigError
 
 VARIABLES = (
     "TORCHDYNAMO_DISABLE",
@@ -31,6 +33,7 @@ def test_an_eager_engine_compiles_nothing(
 ) -> None:
     """The first log-probabilities would need a C++ compiler. A value of the user stays."""
     monkeypatch.delitem(sys.modules, "torch._dynamo", raising=False)
+    monkeypatch.setattr("recaption.engine.environment.compiler", lambda: "g++")
     for name in VARIABLES:
         monkeypatch.setenv(name, "")  # restored after the test
         monkeypatch.delenv(name)
@@ -39,3 +42,16 @@ def test_an_eager_engine_compiles_nothing(
     args = prepare_cpu(EngineSpec(engine="vllm", model="m", engine_args=engine_args))
     assert os.environ.get("TORCHDYNAMO_DISABLE") == expected
     assert args["enforce_eager"] is True  # the default; engine_args take precedence over it later
+
+
+def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiling = EngineSpec(engine="vllm", model="m", engine_args=(("enforce_eager", False),))
+    monkeypatch.setenv("CXX", str(tmp_path / "c++"))
+    with pytest.raises(ConfigError, match=r"enforce_eager: false compiles the model, .* no C\+\+ compiler"):
+        prepare_cpu(compiling)
+    (tmp_path / "c++").write_text("#!/bin/sh\n")
+    (tmp_path / "c++").chmod(0o755)
+    assert compiler() == str(tmp_path / "c++")
+    for name in VARIABLES:
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # restored after the test
+    prepare_cpu(compiling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import math
@@ -19,6 +20,7 @@ import pytest
 
 from recaption.engine import Completion, EngineSpec, Rendered, Request, build
 from recaption.engine.completion import complete
+from recaption.engine.environment import compiler
 from recaption.errors import ConfigError, EngineDead, ImageError, Interrupted, RequestError
 from recaption.tasks.output import TEXT, Output, value_of
 from recaption.types import Sampling
@@ -318,6 +320,19 @@ def test_inside_a_ray_actor_it_answers_as_transformers_does(scene_model: Path, r
     assert [a.output_tokens for a in expected] == [b.output_tokens for b in found]
 
 
+def hide_compilers(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """PATH has all programs but compilers."""
+    folder.mkdir()
+    for place in os.environ["PATH"].split(os.pathsep):
+        for program in Path(place).glob("*"):
+            if not any(name in program.name for name in ("g++", "gcc", "c++", "clang")) and program.name != "cc":
+                with contextlib.suppress(FileExistsError):
+                    (folder / program.name).symlink_to(program)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CXX", raising=False)
+    assert compiler() is None and shutil.which("ls")
+
+
 PERSON = {
     "type": "object",
     "properties": {
@@ -335,7 +350,7 @@ PERSON = {
 @pytest.mark.timeout(1500)
 def test_outputs_of_a_text_only_model(tiny_text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Choices, JSON and log-probabilities, all in flight together, on a machine without a C++ compiler."""
-    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    hide_compilers(monkeypatch, tmp_path / "bin")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     as_json = Output(json_schema=json.dumps(PERSON).encode())
     choices = Output(choices=("yes", "yes, two", "\U0001f600 \u2014 na\u00efve"))

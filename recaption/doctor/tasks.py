@@ -1,0 +1,97 @@
+"""What the tasks of a pipeline need of their models, and the tokens by which a model answers yes or no."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from recaption.config import GenerationConfig, Model, Pipeline
+from recaption.doctor.finding import Finding, error, ok, skipped
+from recaption.engine import EngineSpec, check_capable
+from recaption.engine.logprobs import spellings
+from recaption.errors import ConfigError, RequestError, UserError
+from recaption.models import local_folder
+from recaption.tasks import registry
+from recaption.tasks.output import Output
+
+_SHOWN: Final = 8  # spellings of each choice
+
+
+def look(pipeline: Pipeline) -> Sequence[Finding]:
+    """A finding for each generation whose task its model cannot do, and for each that asks for the probabilities of
+    choices: their tokens. Reads the tokenizer of a model on this machine, no weights."""
+    found: list[Finding] = []
+    for generation in pipeline.generate:
+        config = pipeline.models[generation.model]
+        if config.engine == "column" or not config.model:
+            continue
+        try:
+            output = _output(generation, config)
+        except UserError as problem:
+            todo = "correct the generation, or use another model or engine"
+            found.append(error(f"generate {generation.id}", str(problem), todo, "input"))
+            continue
+        if output.choices and output.logprobs:
+            with suppress(ConfigError):  # the check of the model reports it
+                found.append(_choices(f"generate {generation.id}", config, output.choices))
+    return found
+
+
+def _output(generation: GenerationConfig, config: Model) -> Output:
+    """Raises ConfigError for a task that cannot be loaded, or that the engine or the model cannot do."""
+    task = registry.load(generation.task, generation.settings)
+    output = task.output()
+    if generation.logprobs and not output.scores:
+        output = replace(output, logprobs=True)
+    assert config.model is not None
+    check_capable(
+        EngineSpec(
+            engine=config.engine,
+            model=config.model,
+            revision=config.revision,
+            engine_args=tuple(config.engine_args.items()),
+            needs=task.needs,
+            outputs=(output,),
+        )
+    )
+    return output
+
+
+def _choices(name: str, config: Model, choices: tuple[str, ...]) -> Finding:
+    """The tokens that stand for each choice at the beginning of an answer."""
+    named = " and ".join(choices)
+    if config.engine not in ("vllm", "transformers"):
+        return ok(name, f"P({'), P('.join(choices)}) from the first tokens that the engine returns")
+    assert config.model is not None
+    folder = local_folder(config.model) or _snapshot(config.model, config.revision)
+    if folder is None:
+        return skipped(name, f"the tokens of {named} are not known: {config.model} is not on this machine yet")
+    try:
+        tokenizer = _tokenizer(folder)
+        found = spellings(tokenizer, choices)
+    except (RequestError, OSError, ValueError) as problem:
+        return error(name, str(problem), "use another model, or a task without these choices", "input")
+    return ok(name, "; ".join(_shown(tokenizer, *pair) for pair in zip(choices, found, strict=True)))
+
+
+def _snapshot(model: str, revision: str | None) -> Path | None:
+    """The folder of a hub model in the Hugging Face cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(model, "config.json", revision=revision or "main")
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _shown(tokenizer: Any, choice: str, tokens: Sequence[int]) -> str:
+    listed = ", ".join(f"{tokenizer.decode([token])!r} {token}" for token in tokens[:_SHOWN])
+    more = f" and {len(tokens) - _SHOWN} more" if len(tokens) > _SHOWN else ""
+    return f"{choice} is {listed}{more}"
