@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
-from recaption.generate.plan import fitting_prompt, fitting_tasks, prompts_beside, reachable
+from recaption.generate.plan import fitting_prompt, fitting_tasks, needs_of, prompts_beside, reachable
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
@@ -67,7 +67,7 @@ def faults(parts: Parts, path: Path | None, *, store: Store | None = None, tagge
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:
-            _tried(found, reachable, model)
+            _tried(found, reachable, model, needs_of(parts.generate, name))
     if parts.annotate is not None:
         found += annotate_faults(parts.annotate, tagger=tagger)
     if parts.output is not None:
