@@ -22,7 +22,7 @@ from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
 from recaption.tasks import registry
-from recaption.tasks.base import CAPTIONS, Task
+from recaption.tasks.base import CAPTIONS, TableSpec, Task
 from recaption.tasks.question import DEFAULT_RETRY, Question, closure
 from recaption.types import Generation, Modality, Sampling
 
@@ -122,7 +122,22 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
                 questions=of_pass,
             )
         )
-    return Plan(pipeline=pipeline, models=tuple(passes))
+    plan = Plan(pipeline=pipeline, models=tuple(passes))
+    _check_tables(plan.questions)
+    return plan
+
+
+def _check_tables(questions: Sequence[Question]) -> None:
+    """Raises ConfigError if two tasks make different tables of one name."""
+    made: dict[str, tuple[str, TableSpec]] = {}
+    for question in questions:
+        for name, spec in question.task.tables.items():
+            other, known = made.setdefault(name, (question.id, spec))
+            if known != spec:
+                raise ConfigError(
+                    f"generate {question.id}: its task makes a table {name}, and so does the task of {other}, with "
+                    "other columns. Give one of them another name"
+                )
 
 
 def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConfig]:
