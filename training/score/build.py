@@ -17,7 +17,7 @@ TEXT_LENGTH = 64  # tokens; the longest caption has about 50
 
 
 def build_tokenizer(captioner: Path) -> PreTrainedTokenizerFast:
-    """The verifier's tokenizer, with a space before each text, so that its first word is the same token as elsewhere."""
+    """The verifier's tokenizer; each text gets a space in front, so that its first word is the usual token."""
     from transformers import PreTrainedTokenizerFast
 
     raw = extend_tokenizer(json.loads((captioner / "tokenizer.json").read_text("utf-8")))
