@@ -3,8 +3,8 @@
 The statements are the sentences of the scene captioner's own long captions, half of them with one change that makes
 them false. Two measures of a statement come from one forward pass: `ask`, the probability of yes among yes and no at
 the first token of the answer, and `likelihood`, the lowest probability of a token of the statement, except its first
-one, within the question. `both` joins them by logistic regression. The regression and all thresholds are fitted on other
-scenes than those measured.
+one, within the question (1 for a statement of one token). `both` joins them by logistic regression. The regression and
+all thresholds are fitted on other scenes than those measured.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def transformers_judge(path: Path, *, dtype: str = "float32", batch_size: int = 
         start = _find(ids, opening) + len(opening)
         stop = _find(ids, ending)
         said = [float(probabilities[k - 1, ids[k]]) for k in range(start + 1, stop)]
-        return yes / (yes + no), min(said)
+        return yes / (yes + no), min(said, default=1.0)
 
     def judge(images: Sequence[Image.Image], statements: Sequence[str]) -> np.ndarray:
         rows: list[tuple[float, float]] = []
