@@ -84,7 +84,7 @@ def sample_texts(scene: Scene, rng: random.Random) -> list[Text]:
     ]
     if false:
         texts.append(Text(text=false.text, key=false.text, kind="sentence"))
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         caption = changed_caption(scene, rng)
         texts.append(Text(text=caption, key=caption, kind="long"))
     return texts

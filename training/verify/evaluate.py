@@ -2,9 +2,9 @@
 
 The statements are the sentences of the scene captioner's own long captions, half of them with one change that makes
 them false. Two measures of a statement come from one forward pass: `ask`, the probability of yes among yes and no at
-the first token of the answer, and `likelihood`, the lowest probability of a token of the statement, except its first
-one, within the question (1 for a statement of one token). `both` joins them by logistic regression. The regression and
-all thresholds are fitted on other scenes than those measured.
+the first token of the answer, and `likelihood`, the lowest probability of a token of the statement within the question.
+`both` joins them by logistic regression. The regression and all thresholds are fitted on other scenes than those
+measured.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from training.verify.build import ASK, QUESTION, question
 from training.verify.statements import Claim, changed
 
 FIT_SEED, FIRST_SEED = 620_000_000, 630_000_000  # below pool.TRAIN_SEEDS: unseen
+EVEN = 0.02  # a lowest probability of a token that speaks neither for nor against a statement
 METHODS = ("ask", "likelihood", "both")
 # (images, a statement for each) -> p_true and likelihood, float64 [N, 2]
 Judge = Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]
@@ -37,17 +38,20 @@ Judge = Callable[[Sequence[Image.Image], Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """p = sigmoid(weights . (1, logit of p_true, log of likelihood)); a statement is called false below `threshold`.
+    """ln(p / (1 - p)) = bias + ask ln(p_true / (1 - p_true)) + likelihood ln(lowest / EVEN).
 
-    A method that does not use a measure has a weight of 0 for it.
+    A statement is called false if p is below `threshold`. A method that does not use a measure has a factor of 0 for
+    it. The factors are those of the key `calibration` of task `verify`.
     """
 
-    weights: tuple[float, float, float]
+    bias: float
+    ask: float
+    likelihood: float
     threshold: float
 
     def probability(self, measures: np.ndarray) -> np.ndarray:
         """float64 [N]: the probability that a statement is true, of its p_true and likelihood [N, 2]."""
-        return _sigmoid(_features(measures) @ np.array(self.weights))
+        return _sigmoid(_features(measures) @ np.array((self.bias, self.ask, self.likelihood)))
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -56,7 +60,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 def _features(measures: np.ndarray) -> np.ndarray:
     p, low = np.clip(measures.T, 1e-6, 1 - 1e-6)
-    return np.stack([np.ones_like(p), np.log(p / (1 - p)), np.log(low)], axis=1)
+    return np.stack([np.ones_like(p), np.log(p / (1 - p)), np.log(low / EVEN)], axis=1)
 
 
 def fit(measures: np.ndarray, true: np.ndarray, method: str) -> Rule:
@@ -78,7 +82,7 @@ def fit(measures: np.ndarray, true: np.ndarray, method: str) -> Rule:
     f1 = 2 * found / (np.arange(1, len(p) + 1) + (~true).sum())
     best = int(f1.argmax())
     above = p[order[best + 1]] if best + 1 < len(p) else 1.0
-    return Rule(weights=(weights[0], weights[1], weights[2]), threshold=float((p[order[best]] + above) / 2))
+    return Rule(bias=weights[0], ask=weights[1], likelihood=weights[2], threshold=float((p[order[best]] + above) / 2))
 
 
 def auroc(scores: np.ndarray, true: np.ndarray) -> float:
@@ -130,8 +134,8 @@ def transformers_judge(path: Path, *, dtype: str = "float32", batch_size: int = 
         yes, no = (float(last[spelt[word]].sum()) for word in ("yes", "no"))
         start = _find(ids, opening) + len(opening)
         stop = _find(ids, ending)
-        said = [float(probabilities[k - 1, ids[k]]) for k in range(start + 1, stop)]
-        return yes / (yes + no), min(said, default=1.0)
+        said = [float(probabilities[k - 1, ids[k]]) for k in range(start, stop)]
+        return yes / (yes + no), min(said)
 
     def judge(images: Sequence[Image.Image], statements: Sequence[str]) -> np.ndarray:
         rows: list[tuple[float, float]] = []
@@ -189,8 +193,7 @@ def figures(rule: Rule, data: Judged) -> dict[str, Any]:
     for claim, found in zip(data.claims, called, strict=True):
         kinds.setdefault(claim.change or f"true_{claim.kind}", []).append(bool(found))
     return {
-        "weights": [round(w, 4) for w in rule.weights],
-        "threshold": round(rule.threshold, 4),
+        **{name: round(value, 4) for name, value in asdict(rule).items()},
         "precision": round(float((called & false).sum() / max(1, called.sum())), 4),
         "recall": round(float((called & false).sum() / max(1, false.sum())), 4),
         "auroc": round(auroc(p, data.true), 4),

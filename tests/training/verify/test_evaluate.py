@@ -44,7 +44,7 @@ def test_a_rule_uses_the_measures_of_its_method():
     noise = rng.random(500)
     measures = np.stack([sure, noise], axis=1)
     ask, likelihood, both = (fit(measures, true, method) for method in ("ask", "likelihood", "both"))
-    assert ask.weights[2] == likelihood.weights[1] == 0
+    assert ask.likelihood == likelihood.ask == 0
     assert ((ask.probability(measures) < ask.threshold) == ~true).all()
     assert auroc(likelihood.probability(measures), true) < 0.6
     assert ((both.probability(measures) < both.threshold) == ~true).all()
