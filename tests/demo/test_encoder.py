@@ -53,6 +53,7 @@ def test_the_engine_scores():
     buffer = io.BytesIO()
     photograph(scene).save(buffer, "PNG")
     image = buffer.getvalue()
+    sha256 = hashlib.sha256(image).hexdigest()
 
     def request(text):
         sha256 = hashlib.sha256(image).hexdigest()

@@ -80,10 +80,12 @@ def retrieval(images: np.ndarray, texts: np.ndarray) -> dict[str, float]:
 def absent_phrases(scene: Scene, rng: random.Random) -> dict[str, tuple[list[str], list[str]]]:
     """Present and absent phrases by kind, as many of both.
 
-    name: colour and shape, absent ones drawn from all; name_changed and phrase_changed: colour or shape, or one of all
-    attributes, of a present object changed.
+    shape: the shape alone; name: colour and shape; their absent ones are drawn from all. name_changed and
+    phrase_changed: one of colour and shape, or of all attributes, of a present object is changed.
     """
     names, phrases = {o.name for o in scene.objects}, {phrase(o) for o in scene.objects}
+    shapes = {o.shape for o in scene.objects}
+    other_shapes = rng.sample([s for s in SHAPES if s not in shapes], min(len(shapes), len(SHAPES) - len(shapes)))
     everything = [f"{c} {s}" for c in COLOURS for s in SHAPES]
     others = rng.sample([n for n in everything if n not in names], len(names))
     near_phrases, near_names = [], []
@@ -94,6 +96,7 @@ def absent_phrases(scene: Scene, rng: random.Random) -> dict[str, tuple[list[str
         near_phrases.append(near_phrase)
         near_names.append(near_name)
     return {
+        "shape": (rng.sample(sorted(shapes), len(other_shapes)), other_shapes),
         "name": (sorted(names), others),
         "name_changed": (sorted(names), near_names),
         "phrase_changed": (sorted(phrases), near_phrases),
@@ -127,7 +130,7 @@ def evaluate(encode: Encoder, scenes: Sequence[Scene]) -> dict[str, Any]:
         "short_captions": retrieval(images, np.stack([at[t] for t in short])),
     }
     objects: dict[str, Any] = {}
-    for kind in ("name", "name_changed", "phrase_changed"):
+    for kind in ("shape", "name", "name_changed", "phrase_changed"):
         some = [(images[k] @ at[text], true) for found, k, text, true in asked if found == kind]
         scores, true = np.array([s for s, _ in some]), np.array([t for _, t in some])
         objects[kind] = {"auroc": round(auroc(scores, true), 4), "phrases": len(some)}

@@ -11,13 +11,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from recaption.demo.scenes import COLOURS, FILLS, SHAPES, SIZES, Scene, SceneObject
-from training.scene.captions import describe_long, describe_short, phrase
+from training.scene.captions import BACKGROUND_TEXT, describe_long, describe_short, phrase
 from training.verify.statements import changed, true_sentences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Text:
-    """A text, its key, and its kind: long, short, sentence, phrase, name."""
+    """A text, its key, and its kind: long, short, sentence, phrase, name, noun."""
 
     text: str
     key: Hashable
@@ -29,7 +29,8 @@ def keys(scene: Scene) -> frozenset[Hashable]:
     sentences = (s for kind in true_sentences(scene).values() for s in kind)
     phrases = (phrase(o) for o in scene.objects)
     names = (o.name for o in scene.objects)
-    return frozenset((*sentences, *phrases, *names, describe_long(scene), describe_short(scene)))
+    nouns = (*(o.shape for o in scene.objects), BACKGROUND_TEXT[scene.background])
+    return frozenset((*sentences, *phrases, *names, *nouns, describe_long(scene), describe_short(scene)))
 
 
 def with_article(words: str, rng: random.Random) -> str:
@@ -65,7 +66,7 @@ def changed_caption(scene: Scene, rng: random.Random) -> str:
 
 
 def sample_texts(scene: Scene, rng: random.Random) -> list[Text]:
-    """Texts about `scene`, true and false: captions, sentences, phrases and names of objects."""
+    """Texts about `scene`, true and false: captions, sentences, phrases and names of objects, shapes, backgrounds."""
     item = rng.choice(scene.objects)
     other_phrase, other_name = changed_object(item, rng)
     kind = rng.choice(("object", "object", "object", "relation", "count", "background"))
@@ -82,6 +83,11 @@ def sample_texts(scene: Scene, rng: random.Random) -> list[Text]:
         Text(text=with_article(item.name, rng), key=item.name, kind="name"),
         Text(text=with_article(other_name, rng), key=other_name, kind="name"),
     ]
+    shape = rng.choice(SHAPES)
+    texts.append(Text(text=with_article(shape, rng), key=shape, kind="noun"))
+    if rng.random() < 0.3:
+        text = rng.choice(tuple(BACKGROUND_TEXT.values()))
+        texts.append(Text(text=text, key=text, kind="noun"))
     if false:
         texts.append(Text(text=false.text, key=false.text, kind="sentence"))
     if rng.random() < 0.2:

@@ -163,7 +163,7 @@ def train(args: argparse.Namespace) -> None:
                 scale = f"scale {model.logit_scale.exp().item():.2f}  bias {model.logit_bias.item():.2f}"
                 print(f"step {step}  minutes {minutes:.1f}  {means}  {scale}", file=log)
                 sums.zero_()
-            if step % 300 == 0:
+            if step % 100 == 0:
                 export()
         export()
         print(f"# done at step {step} after {(time.monotonic() - began) / 60:.1f} minutes", file=log)
