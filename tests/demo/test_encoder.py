@@ -56,7 +56,6 @@ def test_the_engine_scores():
     sha256 = hashlib.sha256(image).hexdigest()
 
     def request(text):
-        sha256 = hashlib.sha256(image).hexdigest()
         return Request(
             image=image, sha256=sha256, prompt=text, sampling=Sampling(max_tokens=1), output=Output(scores=True)
         )
