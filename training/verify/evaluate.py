@@ -4,7 +4,7 @@ The statements are the sentences of the scene captioner's own long captions, hal
 them false. Two measures of a statement come from one forward pass: `ask`, the probability of yes among yes and no at
 the first token of the answer, and `likelihood`, the lowest probability of a token of the statement within the question.
 `both` joins them by logistic regression. The regression and all thresholds are fitted on other scenes than those
-measured.
+measured. The verifier's own captions are checked as `training.scene.evaluate` does it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from PIL import Image
 from recaption.demo import model_path
 from recaption.demo.scenes import Scene, sample_scene
 from training.scene.check import check_sentence, split
+from training.scene.evaluate import FIRST_SEED as CAPTION_SEED
 from training.scene.evaluate import Captioner, photograph, transformers_captioner
+from training.scene.evaluate import evaluate as evaluate_captions
 from training.scene.prompts import LONG_PROMPTS
 from training.verify.build import ASK, QUESTION, question
 from training.verify.statements import Claim, changed
@@ -234,19 +236,29 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.verify.evaluate", description=__doc__)
     parser.add_argument("--model", type=Path, default=model_path("scene-verifier"))
     parser.add_argument("--captioner", type=Path, default=model_path(), help="whose captions are judged")
-    parser.add_argument("--fit-scenes", type=int, default=1000)
-    parser.add_argument("--scenes", type=int, default=1000)
+    parser.add_argument("--fit-scenes", type=int, default=500)
+    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--caption-scenes", type=int, default=1000, help="whose captions by the model are checked")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args(argv)
     began = time.monotonic()
-    result = evaluate(
+    verification = evaluate(
         transformers_captioner(args.captioner),
         transformers_judge(args.model, dtype=args.dtype),
         fit_scenes=args.fit_scenes,
         scenes=args.scenes,
     )
-    result = {"dtype": args.dtype, **result, "seconds": round(time.monotonic() - began, 1)}
+    scenes = [sample_scene(seed) for seed in range(CAPTION_SEED, CAPTION_SEED + args.caption_scenes)]
+    captions = evaluate_captions(
+        transformers_captioner(args.model, dtype=args.dtype), scenes, [photograph(scene) for scene in scenes]
+    )
+    result = {
+        "dtype": args.dtype,
+        "verification": verification,
+        "captions": {"first_seed": CAPTION_SEED, **captions},
+        "seconds": round(time.monotonic() - began, 1),
+    }
     text = json.dumps(result, indent=2)
     print(text)
     if args.json:
