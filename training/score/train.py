@@ -29,6 +29,7 @@ from training.score.build import TEXT_LENGTH, build_model, build_processor, buil
 from training.score.texts import Text, keys, sample_texts
 
 OWN_WEIGHT = 4.0  # of the pairs of a text and the image that it was made for: half of these texts are nearly true
+NOUN_WEIGHT = 0.2  # of all pairs of a single noun, which is true of many images
 VISION_RATE = 0.3  # of the rate
 
 
@@ -40,6 +41,7 @@ class Pairs:
     texts: list[Text]
     labels: torch.Tensor  # float [B, N], 1: the text is true of the image
     weights: torch.Tensor  # float [B, N]
+    own: torch.Tensor  # bool [B, N], the text was made for the image
 
 
 def batches(pool: np.ndarray, scenes: list[Scene], *, batch_size: int, seed: int) -> Iterator[Pairs]:
@@ -54,12 +56,14 @@ def batches(pool: np.ndarray, scenes: list[Scene], *, batch_size: int, seed: int
         texts = [(row, text) for row, scene in enumerate(some) for text in sample_texts(scene, rng)]
         known = [keys(scene) for scene in some]
         labels = torch.tensor([[float(text.key in true) for _, text in texts] for true in known])
+        factor = torch.tensor([NOUN_WEIGHT if text.kind == "noun" else 1.0 for _, text in texts])
         own = torch.tensor([row for row, _ in texts])[None] == torch.arange(batch_size)[:, None]
         yield Pairs(
             pixels=to_float(np.stack(pixels)),
             texts=[text for _, text in texts],
             labels=labels,
-            weights=torch.where(own, OWN_WEIGHT, 1.0),
+            weights=torch.where(own, OWN_WEIGHT, 1.0) * factor,
+            own=own,
         )
 
 
@@ -122,6 +126,8 @@ def train(args: argparse.Namespace) -> None:
     tokenizer = build_tokenizer(model_path())
     processor = build_processor(tokenizer)
     model = build_model(model_path(), tokenizer).train()
+    if args.start:
+        model.load_state_dict(SiglipModel.from_pretrained(args.start, dtype=torch.float32).state_dict())
     optimiser = torch.optim.AdamW(groups(model, args.rate), lr=args.rate, betas=(0.9, 0.98), weight_decay=0.01)
     pool, scenes = load_pool(args.work / "pool.npy", args.pool, args.seed)
 
@@ -134,7 +140,7 @@ def train(args: argparse.Namespace) -> None:
     with (args.work / "score.log").open("a", encoding="utf-8", buffering=1) as log:
         print(f"# parameters {sum(p.numel() for p in model.parameters())}  {args}", file=log)
         began, step, sums = time.monotonic(), 0, torch.zeros(4)
-        for pairs in batches(pool, scenes, batch_size=args.batch_size, seed=args.seed):
+        for pairs in batches(pool, scenes, batch_size=args.batch_size, seed=args.seed + bool(args.start)):
             minutes = (time.monotonic() - began) / 60
             progress = step / args.steps if args.steps else minutes / args.minutes
             if progress >= 1:
@@ -149,10 +155,9 @@ def train(args: argparse.Namespace) -> None:
             optimiser.step()
             step += 1
             long = [k for k, text in enumerate(pairs.texts) if text.kind == "long"]
-            own = pairs.weights > 1
             right = (logits > 0) == (pairs.labels > 0.5)
             found = pairs.labels[logits.argmax(0), torch.arange(logits.shape[1])][long]
-            sums += torch.stack([loss.detach(), right[own].float().mean(), right.float().mean(), found.mean()])
+            sums += torch.stack([loss.detach(), right[pairs.own].float().mean(), right.float().mean(), found.mean()])
             if step % args.log_every == 0:
                 means = "  ".join(
                     f"{n} {v:.4f}"
@@ -172,6 +177,7 @@ def train(args: argparse.Namespace) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m training.score.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="where the model is exported to")
+    parser.add_argument("--start", type=Path, help="an exported model whose training continues")
     parser.add_argument("--work", type=Path, default=Path(".demo/verifier"), help="for pool and log")
     parser.add_argument("--minutes", type=float, default=15.0, help="of training, drawing the scenes apart")
     parser.add_argument("--steps", type=int, help="train for so many steps instead: reproducible on the same machine")

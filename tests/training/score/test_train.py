@@ -46,9 +46,9 @@ def test_labels_and_gradients(model, tokenizer, tmp_path):
     pool = load_pool(tmp_path / "pool.npy", 8, seed=0, processes=1)
     pairs = next(batches(*pool, batch_size=6, seed=0))
     assert pairs.labels.shape == pairs.weights.shape == (6, len(pairs.texts))
-    own = pairs.weights > 1
-    assert (own.sum(0) == 1).all()
-    assert 0.4 < pairs.labels[own].mean() < 0.8
+    assert (pairs.own.sum(0) == 1).all()
+    assert 0.4 < pairs.labels[pairs.own].mean() < 0.8
+    assert pairs.weights[pairs.own].max() > pairs.weights[~pairs.own].max()
     loss, logits = loss_of(model.train(), tokenizer, pairs)
     assert logits.shape == pairs.labels.shape
     loss.backward()
