@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from recaption.config import GenerationConfig, Model, Pipeline
+from recaption.demo import EMBEDDED
 from recaption.engine import EngineSpec, check_capable
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError
-from recaption.models import SCENE, ResolvedModel, resolve
+from recaption.models import ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
@@ -376,7 +377,7 @@ def _engine_spec(
         if config.quantization:
             args.setdefault("quantization", config.quantization)
     assert config.model is not None
-    by_name = config.model == SCENE or not resolved.local  # each node has its copy or downloads one
+    by_name = config.model in EMBEDDED or not resolved.local  # each node has its copy or downloads one
     return EngineSpec(
         engine=config.engine,
         model=config.model if by_name else resolved.path_or_id,
