@@ -87,8 +87,8 @@ class ShardAnswers:
         *,
         final: bool = False,
     ) -> None:
-        """`retry_reasons` and `epoch`: see `answers.finished`. With `final`, no question is waiting: nothing more will be
-        asked, so units are found with the answers that there are."""
+        """`retry_reasons` and `epoch`: see `answers.finished`. `final`: nothing more will be asked, so no question is
+        waiting, and units are found with the answers that there are."""
         self._store, self._shard, self._retry_reasons, self._epoch = store, shard, retry_reasons, epoch
         self.final = final
         self._stored: dict[str, Finished] = {}

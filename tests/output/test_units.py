@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from task_units import IMAGE, caption
-from toy_tasks import EachWord, answer, check, put, question, reject, words
+from toy_tasks import Again, EachWord, Words, answer, check, put, question, reject, words
 
 from recaption.io.store import LocalStore
 from recaption.output.units import QuestionState, ShardAnswers, pending_identity
@@ -75,8 +75,7 @@ def test_without_an_upstream_answer_all_that_read_it_are_skipped(store: LocalSto
 
 
 def test_one_rejected_upstream_of_two_skips_an_image(store: LocalStore) -> None:
-    more = words(fingerprint="more")
-    more = replace(more, generation=replace(more.generation, id="more"))
+    more = question(Words, "more", "List more words.")
     both = check(WORDS, more)
     settle(store, WORDS, "cat")
     assert state(store, both).status == "waiting"
@@ -93,7 +92,7 @@ def test_partial_rejects_leave_the_answers_of_the_other_units(store: LocalStore)
     found = state(store, CHECK)
     assert found.complete and len(found.found) == 3
     assert [each.answer is None for each in found.answers] == [False, True, False]
-    assert state(store, question(EachWord, "below", "{{ word }}", CHECK)).status == "units"
+    assert units(state(store, question(Again, "below", "{{ word }}", CHECK)).missing) == ["check#0", "check#1"]
 
 
 def test_equal_units_are_asked_once_in_their_order_and_share_the_answer(store: LocalStore) -> None:
@@ -242,7 +241,7 @@ def test_equal_images_with_equal_requests_upstream_have_one_pending_identity() -
     below = check(CHECK, id="below")
     assert pending_identity(below, IMAGE) == pending_identity(below, twin)
     assert pending_identity(CHECK, IMAGE) != pending_identity(CHECK, replace(IMAGE, sha256="b" * 64))
-    of_alt = question(type(WORDS.task), "words", "List words of {{ alt or 'it' }}.")
+    of_alt = question(Words, "words", "List words of {{ alt or 'it' }}.")
     assert pending_identity(check(of_alt), IMAGE) != pending_identity(check(of_alt), twin)
     each = replace(CHECK, dedupe=False, over=(replace(WORDS, dedupe=False),))
     assert pending_identity(each, IMAGE) != pending_identity(each, twin)
