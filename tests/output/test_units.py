@@ -15,7 +15,7 @@ from recaption.io.store import LocalStore
 from recaption.output.units import QuestionState, ShardAnswers, pending_identity
 from recaption.tasks.base import CAPTIONS, Inputs, Unit, sub_captions, unit_id
 from recaption.tasks.caption import CaptionTask
-from recaption.tasks.question import Question, UnitRequest, requests
+from recaption.tasks.question import Question, UnitRequest
 from recaption.types import Answer, Caption, Image
 
 WORDS = words()
@@ -245,12 +245,3 @@ def test_equal_images_with_equal_requests_upstream_have_one_pending_identity() -
     assert pending_identity(check(of_alt), IMAGE) != pending_identity(check(of_alt), twin)
     each = replace(CHECK, dedupe=False, over=(replace(WORDS, dedupe=False),))
     assert pending_identity(each, IMAGE) != pending_identity(each, twin)
-
-
-def test_requests_of_a_task_that_returns_no_units_are_rejects() -> None:
-    class Texts(EachWord):
-        def units(self, image: Image, inputs: Inputs) -> Any:
-            return ["cat"]
-
-    (request,) = requests(question(Texts, "asked", "{{ word }}", WORDS), IMAGE)
-    assert request.error is not None and "AttributeError" in request.error
