@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import graphlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,10 +178,10 @@ def fitting_tasks(generate: Sequence[GenerationConfig]) -> list[ConfigError]:
 
 
 def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
-    """The prompt of a generation, if the source has its columns. None for engine `column`, and for a generation with
+    """The prompt of a generation, if the source has its columns. None for engine `column`, and for a caption with
     neither prompt nor column, which `config.validate` reports.
 
-    Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
+    Raises ConfigError for a prompt that is missing, not found or broken, and for a column that the source lacks.
     """
     if configured.column is not None and configured.column not in columns:
         has = ", ".join(sorted(columns)) or "none"
@@ -190,8 +191,12 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
     except ConfigError as error:
         raise ConfigError(f"generate {configured.id}: {error}") from error
     name = configured.prompt or task.prompt
-    if configured.column is not None or name is None:
+    if configured.column is not None:
         return None
+    if name is None:
+        if configured.task == registry.CAPTION:
+            return None
+        raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`, or engine column")
     prompt = load_prompt(name, folder)
     if task.makes_captions and not (prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
@@ -232,8 +237,7 @@ def _question(
             task=configured.task,
         )
         return Question(generation=generation, prompt=None, attempts=1, task=task)
-    if prompt is None:
-        raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`")
+    assert prompt is not None, "a caption without a prompt is no valid pipeline"
     s = configured.sampling
     sampling = Sampling(
         max_tokens=s.max_tokens,
@@ -328,13 +332,28 @@ def _resolved(config: Model) -> ResolvedModel | None:
     return resolve(config.model, config.revision)
 
 
-def reachable(config: Model) -> None:
-    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or takes no
-    images."""
+def reachable(config: Model, tasks: Sequence[Task] = ()) -> None:
+    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or cannot
+    do the `tasks` of its generations; without any, it has to take images."""
     check_engine(config.engine)
     resolved = _resolved(config)
-    if resolved is not None:
-        check_capable(EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit))
+    if resolved is None:
+        return
+    spec = EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit)
+    if tasks:
+        needs = frozenset(need for task in tasks for need in task.needs)
+        spec = replace(spec, needs=needs, outputs=tuple(dict.fromkeys(task.output() for task in tasks)))
+    check_capable(spec)
+
+
+def tasks_of(generate: Sequence[GenerationConfig], model: str) -> list[Task]:
+    """The tasks of a model's generations, without those that cannot be loaded."""
+    found = []
+    for configured in generate:
+        if configured.model == model:
+            with contextlib.suppress(ConfigError):
+                found.append(registry.load(configured.task, configured.settings))
+    return found
 
 
 def _engine_spec(

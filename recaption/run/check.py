@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from recaption.config import Annotate, GenerationConfig, InvalidPipeline, Parts, Pipeline, Source, load
 from recaption.errors import ConfigError, MissingExtra, RecaptionError, StoreError, UserError
-from recaption.generate.plan import fitting_prompt, fitting_tasks, prompts_beside, reachable
+from recaption.generate.plan import fitting_prompt, fitting_tasks, prompts_beside, reachable, tasks_of
 from recaption.io.store import LocalStore, Store, open_store
 from recaption.prompt import load as load_prompt
 from recaption.source import Source as OpenSource
@@ -66,7 +66,7 @@ def faults(parts: Parts, path: Path | None, *, tagger: bool = True) -> list[Exce
     used = {generation.model for generation in parts.generate}
     for name, model in parts.models.items():
         if name in used or not parts.generate:
-            _tried(found, reachable, model)
+            _tried(found, reachable, model, tasks_of(parts.generate, name))
     if parts.annotate is not None:
         found += annotate_faults(parts.annotate, tagger=tagger)
     if parts.output is not None:
@@ -89,7 +89,7 @@ def planning_faults(pipeline: Pipeline, path: Path | None, store: Store) -> list
     found += prompt_faults(pipeline.generate, prompts_beside(path), columns)
     found += [error for error in fitting_tasks(pipeline.generate) if str(error) not in map(str, found)]
     for model in dict.fromkeys(generation.model for generation in pipeline.generate):
-        _tried(found, reachable, pipeline.models[model])
+        _tried(found, reachable, pipeline.models[model], tasks_of(pipeline.generate, model))
     return found
 
 
