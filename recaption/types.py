@@ -402,9 +402,9 @@ class Caption:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionFailure:
     """A caption that could not be parsed, whose rows are missing in the custom table `table`, or some texts of which
-    have no token ids because `tokenizer` failed on them."""
+    have no token ids because `tokenizer` failed on them. Or a task that failed on an image, whose rows are missing."""
 
-    caption_id: str
+    caption_id: str  # of a task: <key>/<generation>/0, also if it makes no captions
     table: str | None = None
     tokenizer: str | None = None
     error: str  # name and message of the exception

@@ -13,7 +13,7 @@ from recaption import schema
 from recaption.errors import DatasetError
 from recaption.guard import Failed, attempt
 from recaption.output.units import ImageAnswers, QuestionState
-from recaption.tasks.base import Rows, TableSpec
+from recaption.tasks.base import CAPTIONS, Rows, TableSpec
 from recaption.tasks.question import Question
 from recaption.types import Caption, CaptionFailure, Image, Reject
 from recaption.write.entry import GenerationCounts
@@ -47,12 +47,11 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
         return Result(has_answer=False, counts=counts)
     made = attempt(lambda: _rows(state, image))
     if isinstance(made, Failed):
-        failed = CaptionFailure(
-            caption_id=f"{image.key}/{question.id}/0", table=next(iter(question.task.tables), None), error=made.error
-        )
+        table = next(iter(question.task.tables), CAPTIONS)
+        failed = CaptionFailure(caption_id=f"{image.key}/{question.id}/0", table=table, error=made.error)
         return Result(has_answer=state.has_answer, counts=counts, rejects=rejects, failures=(failed,))
     head = {"key": image.key, "generation": question.id}
-    rows = {name: [{**head, **row} for row in of_table] for name, of_table in made.tables.items()}
+    rows = {name: [{**row, **head} for row in of_table] for name, of_table in made.tables.items()}
     return Result(has_answer=state.has_answer, counts=counts, captions=made.captions, rows=rows, rejects=rejects)
 
 
@@ -68,8 +67,6 @@ def _rows(state: QuestionState, image: Image) -> Rows:
 
 
 def _counts(state: QuestionState) -> GenerationCounts:
-    if state.status == "waiting":
-        return GenerationCounts()
     rejects = [item for _, item in state.items if isinstance(item, Reject)]
     unanswered = sum(item is None for _, item in state.items)
     asked = len(state.items) - unanswered

@@ -152,15 +152,15 @@ def tally(
     generations: Mapping[str, GenerationCounts],
     failures: Iterable[CaptionFailure] = (),
 ) -> ShardEntry:
-    """Count a written shard: `columns` has its records, `failures` the failures of their annotation."""
+    """Count a written shard: `columns` has its records, `failures` those of their annotation and of tasks."""
     records = columns.records
     statuses = Counter(record.status for record in records)
     usable = [record for record in records if record.status in ("ok", "partial")]
     splits = Counter(record.split for record in usable)
     reasons = Counter(str(r.reason) for r in records if r.status in ("reject", "excluded"))
     texts = zip(records, columns.distinct_texts, strict=True)
-    written = {caption.caption_id for caption in columns.captions_of}  # an image may be rejected after its annotation
-    failed = [failure for failure in failures if failure.caption_id in written]
+    kept = {record.key for record in usable}  # an image may be rejected after its annotation
+    failed = [failure for failure in failures if failure.caption_id.partition("/")[0] in kept]
     lost = Counter(failure.table for failure in failed if failure.table is not None)
     without_ids = Counter(failure.tokenizer for failure in failed if failure.tokenizer is not None)
     histogram = Counter(n for record, n in texts if record.status in ("ok", "partial"))

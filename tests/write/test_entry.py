@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from few_words import caption
+
+from recaption.types import CaptionFailure, Record, Status
 from recaption.write import GenerationCounts
+from recaption.write.columns import Columns
+from recaption.write.entry import tally
 
 
 def test_counts_of_a_generation_are_added_field_by_field() -> None:
@@ -25,3 +30,19 @@ def test_counts_are_read_back_from_the_manifest() -> None:
     assert GenerationCounts.from_json(before_1_3) == GenerationCounts(
         asked=3, answered=2, rejected=1, reasons={"refusal": 1}
     )
+
+
+def record(key: str, status: Status) -> Record:
+    captions = (caption("long", "A dog."),) if status == "ok" else ()
+    return Record(key=key, source_key=key, shard="0", row=0, sha256="", status=status, captions=captions)
+
+
+def test_failures_of_usable_images_are_counted_those_of_tasks_too() -> None:
+    failures = [
+        CaptionFailure(caption_id="a/check/0", table="verifications", error="ValueError"),
+        CaptionFailure(caption_id="a/long/0", table="moods", error="ValueError"),
+        CaptionFailure(caption_id="gone/check/0", table="verifications", error="ValueError"),
+    ]
+    entry = tally("0", Columns([record("a", "ok"), record("gone", "reject")]), [], {}, failures)
+    assert entry.table_failures == {"moods": 1, "verifications": 1}
+    assert list(entry.failures) == failures[:2]
