@@ -21,12 +21,12 @@ from recaption.generate.events import Emit, ignore_event
 from recaption.generate.plan import Plan, fingerprint
 from recaption.io.store import Store
 from recaption.output import paths
-from recaption.output.locate import current_build
+from recaption.output.locate import current_build, read_manifest
 from recaption.scrub import public_text
 from recaption.tasks import cleaning
 from recaption.threads import waited
 from recaption.types import SCHEMA_VERSION
-from recaption.write import BuildInfo, Format, ShardEntry, publish, read_manifest, sweep, write_manifest
+from recaption.write import BuildInfo, Format, ShardEntry, publish, sweep, write_manifest
 
 Collect = Callable[..., list[Any]]
 

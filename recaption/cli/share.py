@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from recaption.cli.options import file, format_option, pair, positive
+from recaption.cli.options import format_option, pair, positive
 
 
 def export(
@@ -43,7 +43,8 @@ def export(
         Path | None,
         typer.Option(
             "--pipeline",
-            parser=file,
+            exists=True,
+            dir_okay=False,
             metavar="FILE",
             help="For a sidecar with images on a host: the pipeline file whose source is read instead of the output's",
         ),
@@ -91,7 +92,7 @@ def validate(
     loaders = (workers or 1) * (gpus or 1) if workers or gpus else None
     if name:
         from recaption.export import load
-        from recaption.export.ours import refuse_output
+        from recaption.export.dataset import refuse_output
 
         refuse_output(path, name)
         problems = load(name).validate(path, loaders=loaders)

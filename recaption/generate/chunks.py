@@ -17,6 +17,8 @@ from recaption.generate.counters import Counters
 from recaption.generate.retry import answer_from_column
 from recaption.io.store import Store, open_store
 from recaption.output.answers import put_part, stored, table_bytes
+from recaption.output.complete import identity as complete_identity
+from recaption.output.complete import is_marked, mark
 from recaption.output.index import load_index
 from recaption.output.moved import MovedAnswers
 from recaption.output.paths import source_rejects
@@ -155,20 +157,22 @@ def list_shard(
     masks: list[dict[int, int]] = [{} for _ in questions]  # per question: chunk number -> bits
     missing: dict[str, set[Identity]] = {question.folder: set() for question in questions}
     done, duplicates = [0] * len(questions), [0] * len(questions)
+    identities = [_identity(store, question, shard, usable, retry_reasons) for question in questions]
+    marked = [i is not None and is_marked(store, q, shard.id, i) for q, i in zip(questions, identities, strict=True)]
     for image in usable:
         states = answers.of(image)
         asked: set[str] = set()
-        for question in reversed(questions):  # those that read others come first
-            state = states.state(question)
-            if not state.complete and (
-                question.folder in asked or not _wanted(state, image) <= missing[question.folder]
-            ):
+        for question, is_complete in zip(reversed(questions), reversed(marked), strict=True):  # from the last stage on
+            state = None if is_complete else states.state(question)
+            if state is None or state.complete:
+                continue
+            if question.folder in asked or not _wanted(state, image) <= missing[question.folder]:
                 asked.add(question.folder)
                 if state.status == "waiting":
                     asked.update(other.folder for other in question.over)
         for i, question in enumerate(questions):
-            state = states.state(question)
-            if state.complete:
+            state = None if marked[i] else states.state(question)
+            if state is None or state.complete:
                 done[i] += 1
             elif question.folder in asked:
                 missing[question.folder] |= _wanted(state, image)
@@ -176,6 +180,9 @@ def list_shard(
                 masks[i][number] = masks[i].get(number, 0) | 1 << offset
             else:
                 duplicates[i] += 1  # equal images with equal prompts share one answer, which the build gives to each
+    for i, (question, identity) in enumerate(zip(questions, identities, strict=True)):
+        if identity is not None and not marked[i] and not masks[i]:
+            mark(store, question, shard.id, identity)
     numbers = sorted({number for bits in masks for number in bits})
     chunks = tuple(
         Chunk(
@@ -205,6 +212,13 @@ def _wanted(state: QuestionState, image: Image) -> set[Identity]:
     if state.status == "waiting":
         return {pending_identity(state.question, image)}
     return {request.identity for request in state.missing}
+
+
+def _identity(
+    store: Store, question: Question, shard: SourceShard, images: Sequence[Image], retry_reasons: frozenset[str]
+) -> str | None:
+    """See `complete.identity`. None for questions without `over`, which are as fast to look up as marks."""
+    return None if retry_reasons or not question.over else complete_identity(store, question, shard.id, images)
 
 
 def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:
