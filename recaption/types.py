@@ -401,10 +401,13 @@ class Caption:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaptionFailure:
-    """A caption that could not be parsed, whose rows are missing in the custom table `table`, or some texts of which
-    have no token ids because `tokenizer` failed on them. Or a task that failed on an image, whose rows are missing."""
+    """A caption that could not be parsed, or has no rows in `table`, or has texts without token ids
+    because `tokenizer` failed on them.
 
-    caption_id: str  # of a task: <key>/<generation>/0, also if it makes no captions
+    `table` is a custom table, that of a task, or the id of a generation whose task has no tables.
+    """
+
+    caption_id: str
     table: str | None = None
     tokenizer: str | None = None
     error: str  # name and message of the exception

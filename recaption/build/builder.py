@@ -233,7 +233,7 @@ def failure_warnings(manifest: dict[str, Any]) -> list[str]:
     for table, lost in manifest.get("table_failures", {}).items():
         captions = "1 caption" if lost == 1 else f"{lost:,} captions"
         warnings.append(
-            f"annotate.tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
+            f"tables: {table} failed on {captions}, which have no rows in it. The events table_failed in "
             "metrics/log*.jsonl name the captions and the errors"
         )
     for tokenizer, lost in manifest.get("token_failures", {}).items():

@@ -13,7 +13,7 @@ from recaption import schema
 from recaption.errors import DatasetError
 from recaption.guard import Failed, attempt
 from recaption.output.units import ImageAnswers, QuestionState
-from recaption.tasks.base import CAPTIONS, Rows, TableSpec
+from recaption.tasks.base import Rows, TableSpec
 from recaption.tasks.question import Question
 from recaption.types import Caption, CaptionFailure, Image, Reject
 from recaption.write.entry import GenerationCounts
@@ -47,7 +47,7 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
         return Result(has_answer=False, counts=counts)
     made = attempt(lambda: _rows(state, image))
     if isinstance(made, Failed):
-        table = next(iter(question.task.tables), CAPTIONS)
+        table = next(iter(question.task.tables), question.id)
         failed = CaptionFailure(caption_id=f"{image.key}/{question.id}/0", table=table, error=made.error)
         return Result(has_answer=state.has_answer, counts=counts, rejects=rejects, failures=(failed,))
     head = {"key": image.key, "generation": question.id}
