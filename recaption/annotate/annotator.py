@@ -108,6 +108,11 @@ class Annotator:
         """Names of the `n_tokens_<name>` columns."""
         return self._token_counter.names
 
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Names of the custom tables."""
+        return tuple(table.name for table in self._tables)
+
     def provenance(self) -> dict[str, str]:
         """Everything beside the captions that determines the sub-captions. Enters the build fingerprint."""
         version = split.FLAIR_VERSION if self._settings.splitter == "flair_regex" else split.VERSION

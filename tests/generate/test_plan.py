@@ -13,7 +13,7 @@ from samples import jpeg, sample, write_tar
 
 from recaption import config
 from recaption.errors import ConfigError, MissingExtra
-from recaption.generate.plan import Plan, fingerprint, fitting_tasks, make_plan, reachable, tasks_of
+from recaption.generate.plan import Plan, fingerprint, fitting_tasks, make_plan, reachable
 from recaption.run.check import prompt_faults
 from recaption.tasks.base import Parsed, Task, Unit
 from recaption.tasks.output import Output
@@ -165,16 +165,6 @@ def test_scores_need_a_dual_encoder(data: dict[str, Any], tmp_path: Path) -> Non
         make_plan(of_task(data, TextTask, "dual_encoder", clip))
     with pytest.raises(ConfigError, match="CLIPModel, which writes no text: use engine dual_encoder"):
         make_plan(of_task(data, ScoreTask, "vllm", clip))
-
-
-def test_a_text_only_model_is_checked_for_the_tasks_that_it_is_used_for(data: dict[str, Any], tmp_path: Path) -> None:
-    llama = model_folder(tmp_path / "llama", architectures=["LlamaForCausalLM"])
-    pipeline = of_task(data, TextTask, "transformers", llama)
-    reachable(pipeline.models["m"], tasks_of(pipeline.generate, "m"))
-    pipeline = of_task(data, ScoreTask, "transformers", llama)
-    with pytest.raises(ConfigError, match="takes no images"):
-        reachable(pipeline.models["m"], tasks_of(pipeline.generate, "m"))
-    assert tasks_of([pipeline.generate[0].model_copy(update={"task": "no_such"})], "m") == []
 
 
 # generations that read others
