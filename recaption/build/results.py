@@ -56,11 +56,15 @@ def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result
 
 
 def _rows(state: QuestionState, image: Image) -> Rows:
-    """Raises an error of the task, or for rows that do not match its tables."""
+    """Raises an error of the task, or for captions and rows that are not its own."""
     question = state.question
     made = question.task.rows(question.generation, image, state.inputs, state.answers)
     if unknown := made.tables.keys() - question.task.tables.keys():
         raise DatasetError(f"rows of {min(unknown)}, which is not one of its tables")
+    for number, caption in enumerate(made.captions):
+        expected = f"{image.key}/{question.id}/{number}"
+        if not isinstance(caption, Caption) or (caption.caption_id, caption.generation) != (expected, question.id):
+            raise DatasetError(f"caption {number} is not a Caption of generation {question.id} with id {expected}")
     for name, rows in made.tables.items():
         _arrow(question.task.tables[name], [{**row, "key": "", "generation": ""} for row in rows])
     return made

@@ -16,7 +16,7 @@ from recaption.output.units import ShardAnswers
 from recaption.tasks.base import Inputs, Rows, Unit, UnitAnswer
 from recaption.tasks.caption import CaptionTask
 from recaption.tasks.question import Question
-from recaption.types import Generation, Image
+from recaption.types import Caption, Generation, Image
 
 WORDS = words()
 CHECK = check(WORDS)
@@ -115,6 +115,15 @@ class Gives(Words):
             "a row has no word, and that column is not nullable",
         ),
         (None, "AttributeError"),
+        (Rows(captions=("a text",)), "caption 0 is not a Caption of generation gives with id k/gives/0"),  # type: ignore[arg-type]
+        (
+            Rows(
+                captions=(
+                    Caption(caption_id="k/long/0", generation="long", source="m:p", granularity="long", text="A"),
+                )
+            ),
+            "caption 0 is not a Caption of generation gives with id k/gives/0",
+        ),
     ],
 )
 def test_rows_that_do_not_match_cost_this_image_and_are_a_failure(
