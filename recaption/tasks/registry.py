@@ -19,6 +19,7 @@ TASKS: Final[Mapping[str, str]] = {
     "verify": "recaption.tasks.verify:VerifyTask",
     "score": "recaption.tasks.score:ScoreTask",
     "repair": "recaption.tasks.repair:RepairTask",
+    "regions": "recaption.tasks.regions:RegionsTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 
