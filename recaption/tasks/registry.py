@@ -20,6 +20,7 @@ TASKS: Final[Mapping[str, str]] = {
     "score": "recaption.tasks.score:ScoreTask",
     "repair": "recaption.tasks.repair:RepairTask",
     "regions": "recaption.tasks.regions:RegionsTask",
+    "negatives": "recaption.tasks.negatives:NegativesTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 
