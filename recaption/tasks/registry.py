@@ -21,6 +21,7 @@ TASKS: Final[Mapping[str, str]] = {
     "repair": "recaption.tasks.repair:RepairTask",
     "regions": "recaption.tasks.regions:RegionsTask",
     "negatives": "recaption.tasks.negatives:NegativesTask",
+    "rewrite": "recaption.tasks.rewrite:RewriteTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 
