@@ -102,7 +102,10 @@ class Model(Section):
     )
     model: str | None = Field(
         None,
-        description="Hub id or local folder; scene: the embedded captioner; openai: the model's name on the server",
+        description=(
+            "Hub id or local folder; scene, scene-verifier, scene-encoder: the embedded models; openai: the model's "
+            "name on the server"
+        ),
     )
     revision: str | None = Field(
         None, description="Branch, tag or commit on the hub; default: the newest commit at the first run"

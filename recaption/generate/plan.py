@@ -6,24 +6,26 @@ import graphlib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recaption.config import GenerationConfig, Model, Pipeline
+from recaption.demo import EMBEDDED
 from recaption.engine import EngineSpec, check_capable
 from recaption.engine import check as check_engine
 from recaption.engine.base import ImageLimits
 from recaption.engine.openai_settings import OpenAISettings
 from recaption.errors import ConfigError
-from recaption.models import SCENE, ResolvedModel, resolve
+from recaption.models import ResolvedModel, resolve
 from recaption.prompt import Prompt
 from recaption.prompt import load as load_prompt
 from recaption.source import Source, open_source
 from recaption.tasks import registry
-from recaption.tasks.base import CAPTIONS, Task
+from recaption.tasks.base import CAPTIONS, TableSpec, Task
 from recaption.tasks.question import DEFAULT_RETRY, Question, closure
-from recaption.types import Generation, Sampling
+from recaption.types import Generation, Modality, Sampling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,13 +123,38 @@ def make_plan(pipeline: Pipeline, path: Path | None = None, source: Source | Non
                 questions=of_pass,
             )
         )
-    return Plan(pipeline=pipeline, models=tuple(passes))
+    plan = Plan(pipeline=pipeline, models=tuple(passes))
+    _check_tables(plan.questions)
+    return plan
+
+
+def _check_tables(questions: Sequence[Question]) -> None:
+    """Raises ConfigError if two tasks make different tables of one name."""
+    made: dict[str, tuple[str, TableSpec]] = {}
+    for question in questions:
+        for name, spec in question.task.tables.items():
+            other, known = made.setdefault(name, (question.id, spec))
+            if known != spec:
+                raise ConfigError(
+                    f"generate {question.id}: its task makes a table {name}, and so does the task of {other}, with "
+                    "other columns. Give one of them another name"
+                )
 
 
 def _upstream_first(generate: Sequence[GenerationConfig]) -> list[GenerationConfig]:
     by_id = {generation.id: generation for generation in generate}
     order = graphlib.TopologicalSorter({generation.id: generation.over for generation in generate}).static_order()
     return [by_id[id] for id in order]
+
+
+def needs_of(generate: Sequence[GenerationConfig], model: str) -> frozenset[Modality]:
+    """What the tasks of a model need of its engine. Tasks that cannot be loaded count as needing nothing."""
+    found: set[Modality] = set()
+    for configured in generate:
+        if configured.model == model:
+            with suppress(ConfigError):
+                found |= registry.load(configured.task, configured.settings).needs
+    return frozenset(found)
 
 
 def _passes(models: Sequence[str], questions: Sequence[Question]) -> list[tuple[str, tuple[Question, ...]]]:
@@ -328,13 +355,14 @@ def _resolved(config: Model) -> ResolvedModel | None:
     return resolve(config.model, config.revision)
 
 
-def reachable(config: Model) -> None:
-    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or takes no
-    images."""
+def reachable(config: Model, needs: frozenset[Modality] = frozenset({"image"})) -> None:
+    """Raises ConfigError or MissingExtra if the engine cannot be built here, or if the model is unreachable or lacks
+    one of the `needs` of its tasks."""
     check_engine(config.engine)
     resolved = _resolved(config)
     if resolved is not None:
-        check_capable(EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit))
+        spec = EngineSpec(engine=config.engine, model=resolved.path_or_id, revision=resolved.commit, needs=needs)
+        check_capable(spec)
 
 
 def _engine_spec(
@@ -349,7 +377,7 @@ def _engine_spec(
         if config.quantization:
             args.setdefault("quantization", config.quantization)
     assert config.model is not None
-    by_name = config.model == SCENE or not resolved.local  # each node has its copy or downloads one
+    by_name = config.model in EMBEDDED or not resolved.local  # each node has its copy or downloads one
     return EngineSpec(
         engine=config.engine,
         model=config.model if by_name else resolved.path_or_id,
