@@ -67,6 +67,8 @@ class NegativesTask(Task):
         self._number = options.n + options.spare
         by_model = options.method == "model"
         self._output = _output(options.n, self._number, options.categories) if by_model else TEXT
+        if not by_model:
+            self.needs = frozenset()  # type: ignore[misc]
 
     def output(self) -> Output:
         return self._output

@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from recaption.section import Section
 from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
-from recaption.tasks.box_formats import OF_ONE_PHRASE, BoxFormat, normalised, output_of, read
-from recaption.tasks.boxes import shown_size
+from recaption.tasks.box_formats import OF_ONE_PHRASE, output_of, read
+from recaption.tasks.box_settings import BoxSettings, share_of
 from recaption.tasks.faults import fault
 from recaption.tasks.output import Output
 from recaption.tasks.phrases import NO_MENTION, Mention, Named, named, phrase_of
@@ -19,10 +18,9 @@ from recaption.tasks.region_table import REGIONS, ranked, region_rows
 from recaption.types import Box, Completion, Generation, Image
 
 
-class RegionsSettings(Section):
+class RegionsSettings(BoxSettings):
     """What is looked for, and how the model writes boxes."""
 
-    format: BoxFormat = Field("qwen2_5_vl", description="How the model writes boxes")
     of: Named = Field(
         "objects", description="objects: their lemmas, each once; noun_phrases: with the words in front of them"
     )
@@ -33,9 +31,6 @@ class RegionsSettings(Section):
     most_phrases: int = Field(16, ge=1, description="Largest number of phrases of an image; the first ones are kept")
     most: int = Field(5, ge=1, description="Largest number of boxes of a phrase")
     overlap: float = Field(0.7, gt=0, le=1, description="Boxes of a phrase with a larger IoU count as one")
-    min_pixels: int = Field(3136, ge=1, description="qwen2_5_vl: min_pixels of the model's processor")
-    max_pixels: int = Field(12_845_056, ge=1, description="qwen2_5_vl: max_pixels of the model's processor")
-    model_max_pixels: int | None = Field(None, ge=1, description="qwen2_5_vl: max_pixels of the model in the pipeline")
 
 
 class RegionsTask(Task):
@@ -96,7 +91,7 @@ class RegionsTask(Task):
                 dropped["have another label"] += 1
             else:
                 kept.append({"phrase": phrase, "numbers": list(box.numbers)})
-                usable += self._box(box.numbers, unit, 1.0) is not None
+                usable += self.options.box(box.numbers, unit.variables["upright_size"]) is not None
         if usable < len(kept):
             dropped["have no area in the image"] = len(kept) - usable
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
@@ -110,22 +105,13 @@ class RegionsTask(Task):
         for found in answers:
             if found.answer is None:
                 continue
-            share = (found.answer.attempts[-1].pixel_share if found.answer.attempts else None) or 1.0
             for item in value_in(found.answer)["boxes"]:
-                box = self._box(item["numbers"], found.unit, share)
+                box = self.options.box(item["numbers"], image.upright_size, share_of(found.answer))
                 if box is not None:
                     by_phrase[item["phrase"]].append(box)
         kept = ranked(by_phrase, self.options.overlap, self.options.most)
         name, is_point = f"{image.key}/{generation.id}", self.options.format == "molmo"
         return Rows(tables={REGIONS.name: region_rows(name, kept, self._mentions(inputs), is_point=is_point)})
-
-    def _box(self, numbers: Sequence[float], unit: Unit, share: float) -> Box | None:
-        options, shown = self.options, None
-        if options.format == "qwen2_5_vl":
-            width, height = unit.variables["upright_size"]
-            limits = options.min_pixels, options.max_pixels, options.model_max_pixels
-            shown = shown_size(width, height, limits, share)
-        return normalised(options.format, numbers, shown)
 
     def _mentions(self, inputs: Inputs) -> Mapping[str, Mention]:
         """What is looked for, with the place where captions first name it."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recaption.engine.grammar import unsupported
 from recaption.tasks.box_formats import QWEN_OUTPUT, BoxFormat, Found, normalised, output_of, read
 from recaption.tasks.output import TEXT
 from recaption.types import Box
@@ -197,3 +198,4 @@ def test_the_cells_of_kosmos_are_those_of_transformers() -> None:
 def test_only_the_formats_of_qwen_are_json() -> None:
     assert output_of("qwen2_5_vl") is output_of("qwen3_vl") is QWEN_OUTPUT
     assert output_of("florence2") is TEXT
+    assert QWEN_OUTPUT.json_schema is not None and unsupported(QWEN_OUTPUT.json_schema) is None

@@ -86,7 +86,7 @@ def test_a_model_is_asked_about_each_sub_caption_with_objects() -> None:
 def test_only_settings_of_the_requests_are_part_of_the_identity() -> None:
     assert task(n=3).identity() == task().identity() == {"method": "rules"}
     assert model(3).identity() != model(4).identity()
-    assert task().needs == {"text"}
+    assert model().needs == {"text"} and task().needs == frozenset()
 
 
 def test_the_answer_is_json_that_grammars_support() -> None:
