@@ -76,13 +76,16 @@ ACTIONS: Final = _by_word(
 )  # fmt: skip
 """Verbs."""
 
-OBJECTS: Final = _by_word(
+_ANIMALS: Final = (
     _each("dog cat horse cow pig goat rabbit elephant bear lion tiger monkey zebra giraffe"),
     _each("duck eagle owl penguin parrot swan"),
+)
+OBJECTS: Final = _by_word(
+    *_ANIMALS,
     _each("car bus truck train bicycle motorcycle tractor"),
     _each("boat airplane helicopter balloon"),
     _each("chair bed sofa desk wardrobe bookshelf"),
-    _each("apple banana orange pear lemon pineapple carrot tomato"),
+    _each("apple banana pear lemon pineapple carrot tomato"),
     _each("pizza sandwich cake soup salad burger"),
     _each("hat helmet scarf crown"),
     _each("shirt jacket dress coat sweater"),
@@ -97,6 +100,10 @@ OBJECTS: Final = _by_word(
     _each("kite frisbee football skateboard surfboard"),
 )
 """Nouns by their lemma."""
+ANIMATE: Final = frozenset(
+    (*_by_word(*_ANIMALS), "man", "woman", "boy", "girl", "person", "child", "baby", "player", "rider", "bird")
+)
+"""What can do the actions. Of other things, a line runs and a house stands."""
 _PLURALS: Final = {"man": "men", "woman": "women", "knife": "knives", "tomato": "tomatoes"}
 
 

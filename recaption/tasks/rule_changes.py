@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import pairwise, zip_longest
 
-from recaption.tasks.change_words import ACTIONS, ATTRIBUTES, NUMBER_VALUES, NUMBERS, OBJECTS, PLACES, RELATIONS, plural
+from recaption.tasks.change_words import (
+    ACTIONS,
+    ANIMATE,
+    ATTRIBUTES,
+    NUMBER_VALUES,
+    NUMBERS,
+    OBJECTS,
+    PLACES,
+    RELATIONS,
+    plural,
+)
 from recaption.tasks.changes import Category, Change, changed
-from recaption.tasks.tagged_sentence import Span, TaggedSentence
+from recaption.tasks.swaps import swaps
+from recaption.tasks.tagged_sentence import DETERMINERS, Span, TaggedSentence
 from recaption.types import SubCaption
 
-_DETERMINERS = frozenset({"a", "an", "the", "its", "his", "her", "their", "two", "three", "another"})
 _BEFORE_PLACES = frozenset({"the", "far", "upper", "lower", "its", "their", "his", "her"})
-_SYMMETRIC = frozenset({"and", "or", "with", "beside", "near", "next", "between", "like", "of"})
+_IS_PART = re.compile(r"\s+of\b", re.IGNORECASE)  # a bed of flowers
 _SUBJECTS = frozenset({"and", "that", "which", "who", "it", "he", "she"})
 _SIDES = frozenset({"left", "right", "top", "bottom"})  # also verbs, adverbs and clothes
 Known = AbstractSet[str]
@@ -62,7 +73,9 @@ def _object(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
     for tag in sentence.objects:
         others = [other for other in OBJECTS.get(tag.lemma, ()) if not {other, plural(other)} & known]
         words[plural(tag.lemma) if tag.plural else tag.lemma] = [plural(o) for o in others] if tag.plural else others
-    return _replaced(sentence, "object", words, [sentence.head(tag) for tag in sentence.objects])
+    heads = [head for tag in sentence.objects if (head := sentence.head(tag))]
+    spans = [head for head in heads if not _IS_PART.match(sentence.text, head[1])]
+    return _replaced(sentence, "object", words, spans)
 
 
 def _number(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
@@ -87,7 +100,7 @@ def _relation(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
     for at, ((start, _), _) in enumerate(words):
         for length in (3, 2, 1):  # the longest relation that begins here
             behind = words[at + length : at + length + 2]
-            if behind and behind[0][1] in _DETERMINERS:
+            if behind and behind[0][1] in DETERMINERS:
                 behind = behind[1:]
             span = start, words[min(at + length, len(words)) - 1][0][1]
             if behind and behind[0][0][0] in starts and sentence.word(span) in RELATIONS:
@@ -98,7 +111,9 @@ def _relation(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
 
 
 def _action(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
-    """A verb in -ing, or one in -s behind its subject: "stands" may be a noun."""
+    """Where there is somebody: a verb in -ing, or one in -s behind its subject, as "stands" may be a noun."""
+    if ANIMATE.isdisjoint(tag.lemma for tag in sentence.objects):
+        return iter(())
     spans = [
         span
         for (before, subject), (span, word) in pairwise([((0, 0), ""), *sentence.words])
@@ -108,28 +123,6 @@ def _action(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
     return _replaced(sentence, "action", ACTIONS, spans, known)
 
 
-def _swap(sentence: TaggedSentence, known: Known) -> Iterator[Change]:
-    """Two objects in a row exchange their nouns, unless the words between are symmetric, or their attributes."""
-    for one, two in pairwise(sentence.objects):
-        first, second = sentence.head(one), sentence.head(two)
-        between = {word for span, word in sentence.words if first[1] <= span[0] < sentence.span(two)[0]}
-        alike = (one.plural, one.count) == (two.plural, two.count) and one.lemma != two.lemma
-        if alike and between - _DETERMINERS and not between & _SYMMETRIC:
-            yield _exchanged(sentence, first, second)
-        colours = [
-            next((span for span in sentence.inside(tag)[:-1] if sentence.word(span) in ATTRIBUTES), None)
-            for tag in (one, two)
-        ]
-        if colours[0] and colours[1] and sentence.word(colours[1]) in ATTRIBUTES[sentence.word(colours[0])]:
-            yield _exchanged(sentence, colours[0], colours[1])
-
-
-def _exchanged(sentence: TaggedSentence, first: Span, second: Span) -> Change:
-    one, two = sentence.text[slice(*first)], sentence.text[slice(*second)]
-    one = one[:1].lower() + one[1:] if first[0] == 0 else one
-    return changed(sentence.text, "swap", [(*first, two), (*second, one)])
-
-
 _RULES: Mapping[Category, Callable[[TaggedSentence, Known], Iterator[Change]]] = {
     "attribute": _attribute,
     "object": _object,
@@ -137,5 +130,5 @@ _RULES: Mapping[Category, Callable[[TaggedSentence, Known], Iterator[Change]]] =
     "place": _place,
     "relation": _relation,
     "action": _action,
-    "swap": _swap,
+    "swap": swaps,
 }

@@ -8,6 +8,7 @@ from recaption.tasks.changes import WORD
 from recaption.types import SubCaption, Tag
 
 Span = tuple[int, int]
+DETERMINERS = frozenset({"a", "an", "the", "its", "his", "her", "their", "two", "three", "another"})
 
 
 class TaggedSentence:
@@ -25,9 +26,10 @@ class TaggedSentence:
         start, end = self.span(tag)
         return [span for span, _ in self.words if start <= span[0] and span[1] <= end]
 
-    def head(self, tag: Tag) -> Span:
-        """The last word of a tag."""
-        return next(reversed(self.inside(tag)), self.span(tag))
+    def head(self, tag: Tag) -> Span | None:
+        """The last word of a tag; None if it goes on behind the tag, as "dog's" does."""
+        end = self.span(tag)[1]
+        return next((span for span in self.inside(tag) if span[1] == end), None)
 
     def word(self, span: Span) -> str:
         return self.text[slice(*span)].casefold()
