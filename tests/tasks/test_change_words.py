@@ -38,7 +38,7 @@ def test_numbers_have_their_values() -> None:
     ("noun", "expected"),
     [
         ("dog", "dogs"), ("bus", "buses"), ("sandwich", "sandwiches"), ("woman", "women"), ("monkey", "monkeys"),
-        ("knife", "knives"), ("tomato", "tomatoes"), ("pony", "ponies"),
+        ("knife", "knives"), ("bookshelf", "bookshelves"), ("tomato", "tomatoes"), ("pony", "ponies"),
     ],
 )  # fmt: skip
 def test_plurals(noun: str, expected: str) -> None:
