@@ -304,7 +304,7 @@ class Annotator:
 
 
 def _is_visible(tag: Tag) -> bool:
-    """Whether a tag is content: an object other than a picture, an event, or a view of a kind of place."""
+    """Whether a tag is content: an event, a view of a kind of place, or another object not about the picture."""
     of_picture = tag.lemma in lex.ABOUT and tag.lemma != "landscape"
     if tag.kind == "object" and not of_picture:
         return True

@@ -204,10 +204,10 @@ def fitting_tasks(generate: Sequence[GenerationConfig]) -> list[ConfigError]:
 
 
 def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: frozenset[str]) -> Prompt | None:
-    """The prompt of a generation, if the source has its columns. None for engine `column`, and for a generation with
+    """The prompt of a generation, if the source has its columns. None for engine `column`, and for a caption with
     neither prompt nor column, which `config.validate` reports.
 
-    Raises ConfigError for a prompt that is not found or broken, and for a column that the source lacks.
+    Raises ConfigError for a prompt that is missing, not found or broken, and for a column that the source lacks.
     """
     if configured.column is not None and configured.column not in columns:
         has = ", ".join(sorted(columns)) or "none"
@@ -217,8 +217,12 @@ def fitting_prompt(configured: GenerationConfig, folder: Path | None, columns: f
     except ConfigError as error:
         raise ConfigError(f"generate {configured.id}: {error}") from error
     name = configured.prompt or task.prompt
-    if configured.column is not None or name is None:
+    if configured.column is not None:
         return None
+    if name is None:
+        if configured.task == registry.CAPTION:
+            return None
+        raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`, or engine column")
     prompt = load_prompt(name, folder)
     if task.makes_captions and not (prompt.granularity or configured.granularity):
         raise ConfigError(f"generate {configured.id}: prompt {prompt.path} has no granularity; set it to short or long")
@@ -259,8 +263,7 @@ def _question(
             task=configured.task,
         )
         return Question(generation=generation, prompt=None, attempts=1, task=task)
-    if prompt is None:
-        raise ConfigError(f"generate {configured.id}: task {configured.task} needs `prompt`")
+    assert prompt is not None, "a caption without a prompt is no valid pipeline"
     s = configured.sampling
     sampling = Sampling(
         max_tokens=s.max_tokens,

@@ -142,7 +142,7 @@ def _of_models(pipeline: Pipeline) -> Iterator[str]:
 
 
 def _of_model(name: str, model: Model) -> Iterator[str]:
-    """Settings of a model that need trust, one line each."""
+    """For a model, one line for each setting that is taken only from a file that the user names."""
     where = f"models.{name}"
     if ":" in model.engine:
         yield f"{where}.engine: {model.engine} (imports code)"
