@@ -56,6 +56,8 @@ class RegionsTask(Task):
             raise ValueError(f"format {options.format} is of models that find one phrase at a time: use ask: phrase")
         if not options.format.startswith("qwen"):
             self.prompt = f"regions_{options.format}"  # type: ignore[misc]
+        if options.labels:
+            self.reads = frozenset()  # type: ignore[misc]
 
     def identity(self) -> Mapping[str, Any]:
         """The other settings choose among the requests, which differ in their texts, or apply at build."""

@@ -13,7 +13,7 @@ from task_units import IMAGE, answered, caption, completion, generation, inputs,
 from recaption import prompt
 from recaption.errors import ConfigError
 from recaption.tasks import registry
-from recaption.tasks.base import Unit
+from recaption.tasks.base import CAPTIONS, Unit
 from recaption.tasks.box_formats import BoxFormat
 from recaption.tasks.regions import RegionsTask
 from recaption.types import Attempt
@@ -52,8 +52,10 @@ def test_one_request_has_all_phrases_of_an_image() -> None:
     assert list(task().units(SIZED, {})) == []
 
 
-def test_labels_replace_the_phrases_of_captions() -> None:
-    assert [unit.variables["phrases"] for unit in task(labels=["tree", "car"]).units(SIZED, GIVEN)] == [["tree", "car"]]
+def test_labels_need_no_captions() -> None:
+    made = task(labels=["tree", "car"])
+    assert made.reads == frozenset() and task().reads == {CAPTIONS}
+    assert [unit.variables["phrases"] for unit in made.units(SIZED, {})] == [["tree", "car"]]
 
 
 def test_boxes_in_pixels_need_the_size_of_the_image() -> None:
