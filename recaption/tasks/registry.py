@@ -19,6 +19,10 @@ TASKS: Final[Mapping[str, str]] = {
     "verify": "recaption.tasks.verify:VerifyTask",
     "score": "recaption.tasks.score:ScoreTask",
     "repair": "recaption.tasks.repair:RepairTask",
+    "regions": "recaption.tasks.regions:RegionsTask",
+    "negatives": "recaption.tasks.negatives:NegativesTask",
+    "rewrite": "recaption.tasks.rewrite:RewriteTask",
+    "ocr": "recaption.tasks.ocr:OcrTask",
 }
 """The shipped tasks. A user's own task is named as `package.module:Class`."""
 

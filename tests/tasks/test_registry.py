@@ -36,7 +36,7 @@ def test_a_shipped_task_fits_its_prompt_and_its_tables(name: str) -> None:
     assert not registry.is_own(name)
     if task.prompt is not None:
         shipped = prompt.load(task.prompt)
-        assert shipped.columns and shipped.columns <= task.variables
+        assert bool(shipped.columns) == bool(task.variables) and shipped.columns <= task.variables
         assert (shipped.granularity is not None) == task.makes_captions
     for table, spec in task.tables.items():
         assert spec.name == table and table not in schema.FLAT
@@ -68,7 +68,7 @@ def test_the_task_caption_has_no_settings() -> None:
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str) -> None:
     with pytest.raises(ConfigError) as error:
         registry.load(name, {})
-    known = "caption, verify, score, repair"
+    known = "caption, verify, score, repair, regions, negatives, rewrite, ocr"
     assert str(error.value) == f"unknown task {name!r}; allowed: {known} and package.module:Class"
 
 

@@ -1,0 +1,96 @@
+"""One change in a sentence: applying it, and telling from two sentences what was changed."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+Category = Literal["attribute", "object", "number", "place", "relation", "action", "swap"]
+CATEGORIES: Final[tuple[Category, ...]] = get_args(Category)
+Edit = tuple[int, int, str]
+"""Start and end in the sentence, in code points, and the new text."""
+
+WORD: Final = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_ARTICLE = re.compile(r"\b(an?)(\s+)$", re.IGNORECASE)
+_ARTICLES = frozenset({"a", "an"})
+_NEGATIONS = frozenset({"no", "not", "never", "without", "none", "nothing", "nobody", "cannot"})
+_LONGEST = 5  # words of a change
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A sentence with one change: the span of the new words in `text`, in code points, and what they replace."""
+
+    text: str
+    category: Category
+    start: int
+    end: int
+    replaced: str
+
+
+def changed(sentence: str, category: Category, edits: Sequence[Edit]) -> Change:
+    """The sentence after these edits, which do not overlap. An article in front of a new word is adapted: a, an.
+
+    The span begins with the first edit and ends with the last one.
+    """
+    made, at, start = "", 0, 0
+    edits = sorted(_with_article(sentence, edit) for edit in edits)
+    for number, (first, last, new) in enumerate(edits):
+        made += sentence[at:first]
+        start = start if number else len(made)
+        made, at = made + _cased(new, sentence[first:last], first), last
+    first, last = edits[0][0], edits[-1][1]
+    return Change(
+        text=made + sentence[at:], category=category, start=start, end=len(made), replaced=sentence[first:last]
+    )
+
+
+def difference(sentence: str, other: str, category: Category) -> Change:
+    """What was changed in `sentence`, which gives `other`. Raises ValueError if it is not one change of the category.
+
+    A swap keeps all words. Another change replaces one to five words in a row.
+    """
+    old, new = list(WORD.finditer(sentence)), list(WORD.finditer(other))
+    before, after = _words(old), _words(new)
+    if before == after:
+        raise ValueError(f"{other!r} has the words of the sentence")
+    head = next((n for n, pair in enumerate(zip(before, after, strict=False)) if pair[0] != pair[1]), None)
+    tail = next((n for n, pair in enumerate(zip(before[::-1], after[::-1], strict=False)) if pair[0] != pair[1]), None)
+    if head is None or tail is None or min(len(old), len(new)) <= head + tail:
+        raise ValueError(f"{other!r} only adds or removes words")
+    gone, come = old[head : len(old) - tail], new[head : len(new) - tail]
+    is_swap = _counted(before) == _counted(after)
+    if is_swap != (category == "swap"):
+        raise ValueError(f"{other!r} {'swaps words, but is no' if is_swap else 'is no swap, but a'} {category}"[:300])
+    if not is_swap and max(len(gone), len(come)) > _LONGEST:
+        raise ValueError(f"{other!r} changes more than {_LONGEST} words")
+    if _NEGATIONS & (set(_words(come)) - set(before)):
+        raise ValueError(f"{other!r} has a negation")
+    start, end = come[0].start(), come[-1].end()
+    replaced = sentence[gone[0].start() : gone[-1].end()]
+    return Change(text=other, category=category, start=start, end=end, replaced=replaced)
+
+
+def _words(found: Sequence[re.Match[str]]) -> list[str]:
+    return [match.group().casefold() for match in found]
+
+
+def _counted(words: Sequence[str]) -> Counter[str]:
+    return Counter(word for word in words if word not in _ARTICLES)
+
+
+def _with_article(sentence: str, edit: Edit) -> Edit:
+    start, end, new = edit
+    found = _ARTICLE.search(sentence, 0, start)
+    wanted = "an" if new[:1].casefold() in "aeiou" else "a"
+    if found is None or found[1].casefold() == wanted:
+        return edit
+    article = wanted.capitalize() if found[1][0].isupper() else wanted
+    return found.start(), end, f"{article}{found[2]}{new}"
+
+
+def _cased(new: str, old: str, start: int) -> str:
+    return new[:1].upper() + new[1:] if start == 0 and old[:1].isupper() else new

@@ -1,0 +1,122 @@
+"""Task `regions`: where the objects of captions are in the image, by a model that answers with boxes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
+from recaption.tasks.box_formats import OF_ONE_PHRASE, output_of, read
+from recaption.tasks.box_settings import BoxSettings, share_of
+from recaption.tasks.faults import fault
+from recaption.tasks.output import Output
+from recaption.tasks.phrases import NO_MENTION, Mention, Named, named, phrase_of
+from recaption.tasks.region_table import REGIONS, ranked, region_rows
+from recaption.types import Box, Completion, Generation, Image
+
+
+class RegionsSettings(BoxSettings):
+    """What is looked for, and how the model writes boxes."""
+
+    of: Named = Field(
+        "objects", description="objects: their lemmas, each once; noun_phrases: with the words in front of them"
+    )
+    labels: tuple[str, ...] = Field((), description="What is looked for in each image, instead of what captions name")
+    ask: Literal["image", "phrase"] | None = Field(
+        None, description="One request for each image, or for each phrase; default: that of the format"
+    )
+    most_phrases: int = Field(16, ge=1, description="Largest number of phrases of an image; the first ones are kept")
+    most: int = Field(5, ge=1, description="Largest number of boxes of a phrase")
+    overlap: float = Field(0.7, gt=0, le=1, description="Boxes of a phrase with a larger IoU count as one")
+
+
+class RegionsTask(Task):
+    """One request for each image or each phrase. The value has `boxes` in the units of the model.
+
+    The build converts them to shares of the image, so that `min_pixels`, `max_pixels`, `overlap` and `most` can change
+    without new requests. Boxes that cannot be used are counted in the detail of the attempt. If no box can be used, the
+    answer is invalid.
+    """
+
+    settings = RegionsSettings
+    variables = frozenset({"phrases"})
+    tables: ClassVar = {REGIONS.name: REGIONS}
+    reads = frozenset({CAPTIONS})
+    prompt = "regions_qwen"
+    options: RegionsSettings
+
+    def __init__(self, options: RegionsSettings) -> None:
+        super().__init__(options)
+        if any(not label.strip() for label in options.labels) or len(set(options.labels)) < len(options.labels):
+            raise ValueError("labels must differ and must not be blank")
+        if options.ask == "image" and options.format in OF_ONE_PHRASE:
+            raise ValueError(f"format {options.format} is of models that find one phrase at a time: use ask: phrase")
+        if not options.format.startswith("qwen"):
+            self.prompt = f"regions_{options.format}"  # type: ignore[misc]
+        if options.labels:
+            self.reads = frozenset()  # type: ignore[misc]
+
+    def identity(self) -> Mapping[str, Any]:
+        """The other settings choose among the requests, which differ in their texts, or apply at build."""
+        return {"format": self.options.format}
+
+    def output(self) -> Output:
+        return output_of(self.options.format)
+
+    def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        phrases = list(self._mentions(inputs))
+        if phrases and self.options.format == "qwen2_5_vl" and None in image.upright_size:
+            raise ValueError("boxes in pixels need the size of the image, which is not known")
+        one_each = (self.options.ask or ("phrase" if self.options.format in OF_ONE_PHRASE else "image")) == "phrase"
+        groups = [[phrase] for phrase in phrases] if one_each else [phrases] if phrases else []
+        return [
+            Unit(id=f"phrases#{n}", variables={"phrases": group, "upright_size": list(image.upright_size)})
+            for n, group in enumerate(groups)
+        ]
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        if (found := fault(completion)) is not None:
+            return found
+        try:
+            boxes = read(self.options.format, completion.text)
+        except ValueError as error:
+            return Parsed(finish="invalid", detail=str(error))
+        kept, usable, dropped = [], 0, Counter[str]()
+        for box in boxes:
+            phrase = phrase_of(box.label, unit.variables["phrases"])
+            if box.numbers is None:
+                dropped["cannot be read"] += 1
+            elif phrase is None:
+                dropped["have another label"] += 1
+            else:
+                kept.append({"phrase": phrase, "numbers": list(box.numbers)})
+                usable += self.options.box(box.numbers, unit.variables["upright_size"]) is not None
+        if usable < len(kept):
+            dropped["have no area in the image"] = len(kept) - usable
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        detail = f"dropped {dropped.total()} of {len(boxes)} boxes: {reasons}" if dropped else None
+        if boxes and not usable:
+            return Parsed(finish="invalid", detail=detail)
+        return Parsed(finish="stop", value={"boxes": kept}, detail=detail)
+
+    def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
+        by_phrase = defaultdict[str, list[Box]](list)
+        for found in answers:
+            if found.answer is None:
+                continue
+            for item in value_in(found.answer)["boxes"]:
+                box = self.options.box(item["numbers"], image.upright_size, share_of(found.answer))
+                if box is not None:
+                    by_phrase[item["phrase"]].append(box)
+        kept = ranked(by_phrase, self.options.overlap, self.options.most)
+        name, is_point = f"{image.key}/{generation.id}", self.options.format == "molmo"
+        return Rows(tables={REGIONS.name: region_rows(name, kept, self._mentions(inputs), is_point=is_point)})
+
+    def _mentions(self, inputs: Inputs) -> Mapping[str, Mention]:
+        """What is looked for, with the place where captions first name it."""
+        if self.options.labels:
+            return dict.fromkeys(self.options.labels, NO_MENTION)
+        return named(inputs, self.options.of, self.options.most_phrases)

@@ -1,0 +1,126 @@
+"""Task `rewrite`: captions in other words, by a text model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import orjson
+from pydantic import Field
+
+from recaption.section import Section
+from recaption.tasks.base import CAPTIONS, Inputs, Parsed, Rows, Task, Unit, UnitAnswer, value_in
+from recaption.tasks.changes import WORD
+from recaption.tasks.cleaning import published
+from recaption.tasks.faults import fault
+from recaption.tasks.output import Output, value_of
+from recaption.tasks.wording import fact_words, missing_words, shared_ngrams, words_of
+from recaption.types import Caption, Completion, Generation, Image
+
+_FEWEST = 4  # words of a caption that can be written in other words
+_SHORTEST, _LONGEST = 0.5, 2.0  # words of a rewrite, as a share of those of the caption
+
+
+class RewriteSettings(Section):
+    """How many rewrites are made, and how different they have to be."""
+
+    n: int = Field(5, ge=1, le=20, description="Rewrites of each caption")
+    spare: int = Field(1, ge=0, le=20, description="Further rewrites in an answer, which replace unusable ones")
+    overlap: float = Field(
+        0.5, ge=0, le=1, description="Largest share of 3-word sequences in common with the caption or another rewrite"
+    )
+    kept: float = Field(1.0, ge=0, le=1, description="Smallest share of the words of objects and attributes that stay")
+
+
+class RewriteTask(Task):
+    """One request for each caption. The value has exactly n `rewrites`.
+
+    Each has the words of the caption's objects and their attributes, but for plural s, and few sequences of three words
+    in common with the caption and with the others. An answer with fewer than n such texts is invalid. That nothing was
+    added is not checked.
+    """
+
+    settings = RewriteSettings
+    needs = frozenset({"text"})
+    prompt = "rewrite"
+    variables = frozenset({"caption", "number", "facts"})
+    reads = frozenset({CAPTIONS})
+    makes_captions = True
+    options: RewriteSettings
+
+    def __init__(self, options: RewriteSettings) -> None:
+        super().__init__(options)
+        self._number = options.n + options.spare
+        texts = {"type": "array", "items": {"type": "string"}, "minItems": options.n, "maxItems": self._number}
+        self._output = Output(json_schema=orjson.dumps(texts))
+
+    def output(self) -> Output:
+        return self._output
+
+    def units(self, image: Image, inputs: Inputs) -> Sequence[Unit]:
+        return [
+            Unit(
+                id=name,
+                variables={"caption": caption.text, "number": self._number, "facts": fact_words(caption)},
+            )
+            for name, caption in _captions(image, inputs).items()
+            if len(WORD.findall(caption.text)) >= _FEWEST
+        ]
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        if (found := fault(completion)) is not None:
+            return found
+        try:
+            texts = value_of(self._output, completion.text)
+        except ValueError as error:
+            return Parsed(finish="invalid", detail=str(error))
+        kept, problems = list[str](), list[str]()
+        for text in (published(text).text for text in texts):
+            problem = self._problem(text, unit.variables["caption"], kept, unit.variables["facts"])
+            if problem is None:
+                kept.append(text)
+            else:
+                problems.append(f"{problem}: {text[:100]!r}")
+        if len(kept) < self.options.n:
+            detail = f"{len(kept)} of {self.options.n} rewrites can be used; {problems[0]}"
+            return Parsed(finish="invalid", detail=detail)
+        return Parsed(finish="stop", value={"rewrites": kept[: self.options.n]})
+
+    def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
+        captions, made = _captions(image, inputs), list[Caption]()
+        for found in answers:
+            caption = captions.get(found.unit.id)
+            for text in value_in(found.answer)["rewrites"] if found.answer is not None and caption else ():
+                assert caption is not None
+                made.append(
+                    replace(
+                        caption,
+                        caption_id=f"{image.key}/{generation.id}/{len(made)}",
+                        generation=generation.id,
+                        source=f"{generation.model}:{generation.prompt}",
+                        text=text,
+                        finish_reason="stop",
+                        lang=None,
+                        cleaned=None,
+                        sub_captions=(),
+                    )
+                )
+        return Rows(captions=tuple(made))
+
+    def _problem(self, text: str, caption: str, others: Sequence[str], facts: Sequence[str]) -> str | None:
+        length = len(words_of(text)) / len(words_of(caption))
+        if not _SHORTEST <= length <= _LONGEST:
+            return f"has {length:.1f} times the words of the caption"
+        missing = missing_words(text, facts)
+        if len(missing) > (1 - self.options.kept) * len(facts) + 1e-9:
+            return f"lacks {', '.join(missing)}"
+        shared = max(shared_ngrams(text, other) for other in (caption, *others))
+        if shared > self.options.overlap:
+            return f"shares {shared:.0%} of its three-word sequences with the caption or another rewrite"
+        return None
+
+
+def _captions(image: Image, inputs: Inputs) -> Mapping[str, Caption]:
+    """The captions by the id of their unit: long/0."""
+    captions = (caption for upstream in inputs.values() for caption in upstream.captions)
+    return {caption.caption_id.removeprefix(f"{image.key}/"): caption for caption in captions}

@@ -1,0 +1,69 @@
+"""recaption.tasks.changes: applying a change, and telling what was changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recaption.tasks.changes import Category, changed, difference
+
+KITE = "A red kite flies over an old house."
+
+
+@pytest.mark.parametrize(
+    ("edits", "text", "new", "replaced"),
+    [
+        ([(2, 5, "blue")], "A blue kite flies over an old house.", "blue", "red"),
+        ([(2, 5, "orange")], "An orange kite flies over an old house.", "An orange", "A red"),
+        ([(25, 28, "small")], "A red kite flies over a small house.", "a small", "an old"),
+        (
+            [(6, 10, "house"), (29, 34, "kite")],
+            "A red house flies over an old kite.",
+            "house flies over an old kite",
+            None,
+        ),
+        ([(0, 1, "the")], "The red kite flies over an old house.", "The", "A"),
+    ],
+)
+def test_the_span_has_the_new_words(edits: Any, text: str, new: str, replaced: str | None) -> None:
+    made = changed(KITE, "attribute", edits)
+    assert (made.text, made.text[made.start : made.end]) == (text, new)
+    assert replaced is None or made.replaced == replaced
+
+
+@pytest.mark.parametrize(
+    ("other", "category", "new", "replaced"),
+    [
+        ("A blue kite flies over an old house.", "attribute", "blue", "red"),
+        ("An orange kite flies over an old house", "attribute", "An orange", "A red"),
+        ("A red kite flies in front of an old house.", "relation", "in front of", "over"),
+        ("A red kite flies over an old, haunted castle.", "object", "haunted castle", "house"),
+        ("An old kite flies over a red house.", "swap", "An old kite flies over a red", "A red kite flies over an old"),
+    ],
+)
+def test_one_change_is_found(other: str, category: Category, new: str, replaced: str) -> None:
+    made = difference(KITE, other, category)
+    assert (made.text[made.start : made.end], made.replaced, made.text) == (new, replaced, other)
+
+
+@pytest.mark.parametrize(
+    ("other", "category", "message"),
+    [
+        (KITE, "attribute", "has the words"),
+        ("a red kite flies over an OLD house", "attribute", "has the words"),
+        ("A kite flies over an old house.", "attribute", "only adds or removes"),
+        ("A red kite flies high over an old house.", "attribute", "only adds or removes"),
+        ("A red kite flies over an old house and a tree.", "object", "only adds or removes"),
+        ("A red kite never flew over an old house.", "action", "negation"),
+        ("A blue kite flies over an old barn.", "attribute", "more than 5 words"),
+        ("An old kite flies over a red house.", "attribute", "swaps words"),
+        ("A blue kite flies over an old house.", "swap", "is no swap"),
+        ("Something else.", "object", "more than 5 words"),
+        ("", "object", "only adds or removes"),
+        ("...", "object", "only adds or removes"),
+    ],
+)
+def test_anything_else_is_no_change(other: str, category: Category, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        difference(KITE, other, category)
