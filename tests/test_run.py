@@ -476,3 +476,13 @@ def test_a_template_column_that_the_source_lacks_is_an_error(make_source: Callab
     data["generate"][0]["prompt"] = str(prompt)
     with pytest.raises(UserError, match=r"uses artist, which the source lacks; its columns are .*title"):
         run(data)
+
+
+def test_a_task_may_make_several_captions_of_an_answer(make_source: Callable[..., Path], tmp_path: Path) -> None:
+    source, out = make_source(shards=1, per_shard=5), tmp_path / "out"
+    data = pipeline_data(f"{source}/*.tar", out)
+    data["generate"][1] |= {"task": "toy_tasks:Twice", "prompt": "describe_long"}
+    assert run(data).answered == 10
+    rows = pq.read_table(out / "dataset" / "captions").to_pylist()
+    assert Counter(row["generation"] for row in rows) == {"raw": 5, "long": 5, "short": 10}
+    assert list(validate_output(str(out))) == []

@@ -17,7 +17,7 @@ from recaption.schema import column
 from recaption.tasks.base import Inputs, NoSettings, Parsed, Rows, TableSpec, Task, Unit, UnitAnswer, value_in
 from recaption.tasks.question import Question, UnitRequest
 from recaption.text import sha256
-from recaption.types import Answer, Completion, Generation, Image, Reject, Sampling
+from recaption.types import Answer, Caption, Completion, Generation, Image, Reject, Sampling
 
 _numbers = itertools.count()
 
@@ -152,3 +152,26 @@ def put(store: Store, question: Question, *items: Answer | Reject, shard: str = 
 
 def of_kind(items: Iterable[Any], kind: type) -> list[Any]:
     return [item for item in items if isinstance(item, kind)]
+
+
+class Twice(Task):
+    """Two captions from one answer."""
+
+    makes_captions = True
+
+    def parse(self, unit: Unit, completion: Completion) -> Parsed:
+        return Parsed(finish="stop")
+
+    def rows(self, generation: Generation, image: Image, inputs: Inputs, answers: Sequence[UnitAnswer]) -> Rows:
+        texts = [found.answer.text for found in answers if found.answer]
+        made = [
+            Caption(
+                caption_id=f"{image.key}/{generation.id}/{number}",
+                generation=generation.id,
+                source=f"{generation.model}:{generation.prompt}",
+                granularity="long",
+                text=text,
+            )
+            for number, text in enumerate([*texts, *(f"Again: {text}" for text in texts)])
+        ]
+        return Rows(captions=tuple(made))

@@ -14,6 +14,7 @@ from recaption.errors import DatasetError
 from recaption.guard import Failed, attempt
 from recaption.output.units import ImageAnswers, QuestionState
 from recaption.tasks.base import Rows, TableSpec
+from recaption.tasks.caption import CaptionTask
 from recaption.tasks.question import Question
 from recaption.types import Caption, CaptionFailure, Image, Reject
 from recaption.write.entry import GenerationCounts
@@ -35,7 +36,7 @@ class Result:
 
 def is_whole(question: Question) -> bool:
     """Whether a question makes one caption per image: `assemble` handles those."""
-    return question.task.makes_captions and not question.per_unit
+    return type(question.task) is CaptionTask
 
 
 def result_of(answers: ImageAnswers, question: Question, image: Image) -> Result:
