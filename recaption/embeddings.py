@@ -1,12 +1,13 @@
 """Embeddings of a generation for a shard, `embeddings/<generation>/<shard>.npy`: the layout of the file, and a reader.
 
 The file is an array of NumPy with a row per embedding: `id` (bytes) is the key of an image, a caption_id or a sub_id,
-`embedding` is float16 [D]. Rows have the order of the images, and of the requests about an image.
+`embedding` is float16 [D]. Rows of images come first. All rows have the order of the images.
 """
 
 from __future__ import annotations
 
 import io
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +33,7 @@ class Embeddings(Mapping[str, Vector]):
         shape = fields["embedding"][0].shape if fields.keys() == {"id", "embedding"} else ()
         if rows.ndim != 1 or len(shape) != 1 or fields["embedding"][0].base != "<f2" or fields["id"][0].kind != "S":
             raise DatasetError(f"{where} has no embeddings: its rows are {rows.dtype}. Build it again")
-        self._ids = rows["id"]
+        self._all, self._where = rows, where
         self.vectors: Vector = rows["embedding"]
 
     @classmethod
@@ -54,7 +55,14 @@ class Embeddings(Mapping[str, Vector]):
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        return {id.decode(): row for row, id in enumerate(self._ids.tolist())}
+        return {id.decode("ascii", "replace"): row for row, id in enumerate(self._all["id"].tolist())}
+
+    def images(self) -> Embeddings:
+        """Those of images. Of a mapped file, only their rows are read."""
+        ids = self._all["id"]
+        return Embeddings(
+            self._all[: bisect_left(range(len(ids)), True, key=lambda row: b"/" in ids[row])], self._where
+        )
 
     def __getitem__(self, id: str) -> Vector:
         """float16 [D]. Raises KeyError."""

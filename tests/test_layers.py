@@ -60,7 +60,7 @@ APART["load"] |= {
     "embeddings",
 }  # what write and load share, as they share schema: no more than numpy
 APART["load"] |= {"decode", "imagefile"}  # which way up an image is; no more than Pillow
-APART["inspect"] |= {"formatting", "tablefile"}  # no more than pyarrow
+APART["inspect"] |= {"embeddings", "formatting", "tablefile"}  # no more than pyarrow
 APART["inspect"] |= {"decode", "imagefile"}  # images are opened in one way, with its limits; no more than Pillow
 
 HEAVY = ("torch", "ray", "vllm", "spacy", "duckdb", "pandas", "transformers")

@@ -36,6 +36,8 @@ def check_embeddings(shard: Shard) -> Iterator[Problem]:
         if unknown := found.keys() - known:
             what = f"{len(unknown)} ids are of no image, caption or sub-caption of the shard, such as {min(unknown)}"
             yield problem("embeddings", path, what)
+        if len(found.images()) != sum("/" not in id for id in found):
+            yield problem("embeddings", path, "has rows of images that are not before all other rows")
         if not np.isfinite(found.vectors).all():
             yield problem("embeddings", path, "has numbers that are not finite")
 

@@ -23,6 +23,7 @@ def write_embeddings(store: Store, path: str, embeddings: Mapping[str, bytes]) -
             f"{path}: the embedding of {first} has {one // 2} numbers, that of {second} {other // 2}. The engine of a "
             "generation has to return embeddings of one length"
         )
+    embeddings = {id: embeddings[id] for id in sorted(embeddings, key=lambda id: "/" in id)}  # images first
     ids = [id.encode() for id in embeddings]
     width = max(map(len, ids), default=0) // 2 * 2 + 2  # even, so that the numbers are aligned
     size = next(iter(sizes), 0) // 2

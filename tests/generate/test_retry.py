@@ -19,6 +19,7 @@ from recaption.errors import EngineDead, ImageError, RequestError, RequestTimeou
 from recaption.generate.plan import make_plan
 from recaption.generate.retry import answer_from_column, answer_with_retries, first_attempt
 from recaption.prompt import load
+from recaption.tasks.base import Unit
 from recaption.tasks.caption import is_refusal
 from recaption.tasks.question import Question, requests
 from recaption.types import Answer, FinishReason, Generation, Image, Locator, Reject, Sampling
@@ -199,6 +200,15 @@ def test_each_attempt_is_stored_with_its_settings() -> None:
 def test_the_first_attempt_is_the_request_that_renderers_get() -> None:
     _, sent = put([completion("A dog.")], question())
     assert first(question(), IMAGE) == sent[0]
+
+
+def test_an_image_and_a_text_are_embedded_alone() -> None:
+    unit = Unit(embeds="image")
+    (request,) = requests(question(), IMAGE)
+    image = first_attempt(replace(request, prompt="", unit=unit), b"jpeg")
+    text = first_attempt(replace(request, prompt="A dog.", unit=replace(unit, embeds="text")), b"jpeg")
+    assert image is not None and (image.prompt, image.image) == ("", b"jpeg")
+    assert text is not None and (text.prompt, text.image, text.sha256) == ("A dog.", None, "")
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def repeated(rows: Any) -> Any:
         (infinite, "has numbers that are not finite"),
         (repeated, "rows of"),
         (lambda rows: rows[1:], "rows of"),
+        (lambda rows: rows[::-1], "has rows of images that are not before all other rows"),
         (lambda rows: rows["embedding"], "has no embeddings"),
     ],
 )

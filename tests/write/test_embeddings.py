@@ -18,13 +18,14 @@ def vector(*numbers: float) -> bytes:
     return np.array(numbers, "<f2").tobytes()
 
 
-def test_rows_have_their_order_and_the_numbers_are_aligned(tmp_path: Path) -> None:
-    given = {"b": vector(1, 2, 3), "b/long/0": vector(0.5, -1, 65504), "a": vector(0, 0, 0)}
+def test_rows_of_images_come_first_and_the_numbers_are_aligned(tmp_path: Path) -> None:
+    given = {"b": vector(1, 2, 3), "b/long/0": vector(0, 0, 0), "a": vector(0.5, -1, 65504)}
     sink = write_embeddings(LocalStore(tmp_path), "x.npy", given)
     rows = np.load(tmp_path / "x.npy")
-    assert rows["id"].tolist() == [b"b", b"b/long/0", b"a"]
+    assert rows["id"].tolist() == [b"b", b"a", b"b/long/0"]
     assert rows["embedding"].tolist() == [[1, 2, 3], [0.5, -1, 65504], [0, 0, 0]]
     assert rows["embedding"].strides[0] % 2 == 0 and rows.dtype.fields["embedding"][1] % 2 == 0
+    assert list(Embeddings.open(tmp_path / "x.npy").images()) == ["b", "a"]
     data = (tmp_path / "x.npy").read_bytes()
     assert (sink.size, sink.sha256()) == (len(data), hashlib.sha256(data).hexdigest())
     again = write_embeddings(LocalStore(tmp_path), "again.npy", given)
