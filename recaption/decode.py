@@ -79,11 +79,6 @@ class ImageInfo:
     mode: str  # Pillow's name of the pixel layout
     orientation: int | None = None  # EXIF's or XMP's, 2 to 8; None: upright as it is decoded
 
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """Width and height once the orientation is applied."""
-        return upright_size(self.width, self.height, self.orientation)
-
 
 def check_header(data: bytes, limits: ImageLimits) -> ImageInfo:
     """Read the header of an image file, and compare it with the limits; see `read_header`.
@@ -166,7 +161,8 @@ def decode(
         width, height = info.width, info.height
         box = None
         if crop is not None:
-            box = _before_turn(crop_pixels(crop, *upright_size(width, height, orientation), limits), info, orientation)
+            full = upright_size(width, height, orientation)
+            box = crop_pixels(crop, *full, limits)
             width, height = box[2] - box[0], box[3] - box[1]
         target = _fit(width, height, max_pixels)
         if share < 1:
@@ -179,7 +175,8 @@ def decode(
             image.load()
             rgb = to_rgb(image)
             if box is not None:  # a JPEG may be smaller now
-                x, y = rgb.width / info.width, rgb.height / info.height
+                rgb, orientation = upright(rgb, orientation), None
+                x, y = rgb.width / full[0], rgb.height / full[1]
                 part = box[0] * x, box[1] * y, box[2] * x, box[3] * y
                 rgb = rgb.resize(target, Image.Resampling.BICUBIC, box=part)
             elif rgb.size != target:
@@ -208,22 +205,6 @@ def crop_pixels(crop: Box, width: int, height: int, limits: ImageLimits) -> tupl
             f"crop {crop} has {wide} x {high} px: the shorter side must have at least {limits.min_side}, and the "
             f"longer side at most {limits.max_aspect:g} x the shorter one"
         )
-    return left, top, right, bottom
-
-
-def _before_turn(box: tuple[int, int, int, int], info: ImageInfo, orientation: int | None) -> tuple[int, int, int, int]:
-    """Where the pixels of an upright image are before it is turned. Inverts `upright`."""
-    left, top, right, bottom = box
-    width, height = upright_size(info.width, info.height, orientation)
-    turn = orientation or 1
-    if turn >= 5:  # the sides are swapped: first mirror at the diagonal
-        turn = {5: 1, 6: 4, 7: 3, 8: 2}.get(turn, 1)
-        left, top, right, bottom = top, left, bottom, right
-        width, height = height, width
-    if turn in (2, 3):
-        left, right = width - right, width - left
-    if turn in (3, 4):
-        top, bottom = height - bottom, height - top
     return left, top, right, bottom
 
 
@@ -331,8 +312,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         raise ImageError("undecodable", f"not an image of a supported format ({', '.join(FORMATS)}): {data[:16]!r}")
     opener = plugin(kind)
     try:
-        image: ImageFile.ImageFile = opener(io.BytesIO(without_exif(data) if kind == "JPEG" else data))
-        return image
+        return opener(io.BytesIO(without_exif(data) if kind == "JPEG" else data))
     except Exception as error:
         raise _explain(error, kind, data) from error
 
@@ -366,8 +346,8 @@ def _info(image: ImageFile.ImageFile, data: bytes) -> ImageInfo:
     kind = _kind(image)
     width, height = image.size
     orientation = _orientation(kind, image, data)
-    if kind == "TIFF":  # Pillow's size has the orientation of the tag applied, but not one that only XMP has
-        width, height = upright_size(width, height, _tiff_xmp(image))
+    if kind == "TIFF" and _ORIENTATION_TAG not in getattr(image, "tag_v2", {}):  # Pillow's size has the tag's applied
+        width, height = upright_size(width, height, Metadata(xmp=image.info.get("xmp")).orientation)
     return ImageInfo(format=kind, width=width, height=height, mode=image.mode, orientation=orientation)
 
 
@@ -378,13 +358,8 @@ def _orientation(kind: str, image: ImageFile.ImageFile, data: bytes) -> int | No
     if kind == "PNG":  # metadata may follow the pixels, which are not read here
         return png_metadata(data).orientation
     # Pillow copies `irot` and `imir` of an AVIF into EXIF and does not apply them; for a HEIF, EXIF is set to 1.
-    exif = exif_of(kind, data) if kind == "JPEG" else image.info.get("exif")
+    exif = exif_of(data) if kind == "JPEG" else image.info.get("exif")
     return Metadata(exif=exif, xmp=image.info.get("xmp")).orientation
-
-
-def _tiff_xmp(image: ImageFile.ImageFile) -> int | None:
-    has_tag = _ORIENTATION_TAG in getattr(image, "tag_v2", {})
-    return None if has_tag else Metadata(xmp=image.info.get("xmp")).orientation
 
 
 def _check_end(image: ImageFile.ImageFile, data: bytes, max_pixels: int) -> None:

@@ -59,14 +59,7 @@ class RecaptionError(Exception):
         return f"{super().__str__()} ({where})" if where else super().__str__()
 
     def __reduce__(self) -> tuple[Any, ...]:  # so that Ray can pickle the keyword-only arguments
-        return _rebuild, (type(self), self.args, self.__dict__)
-
-
-def _rebuild(kind: type[RecaptionError], args: tuple[Any, ...], state: dict[str, Any]) -> RecaptionError:
-    error = kind.__new__(kind)
-    Exception.__init__(error, *args)
-    error.__dict__.update(state)
-    return error
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class ImageError(RecaptionError):

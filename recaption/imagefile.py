@@ -5,6 +5,7 @@ This module never rejects a file. Pillow decides that (`recaption.decode`), even
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 SOURCE_SUFFIXES: Final = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic", "heif")
-LOADED_SUFFIXES: Final = SOURCE_SUFFIXES[:4]  # of tars that the loader reads, in this order where a sample has several
+LOADED_SUFFIXES: Final = SOURCE_SUFFIXES[:4]  # of tars that the loader reads, in this order if a sample has several
 STORED_SUFFIXES: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}  # by format, of images that recaption writes
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
@@ -23,9 +24,7 @@ _HEIF: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b
 _CONTAINER: Final = (b"mif1", b"msf1")  # major brands that do not give the codec
 _SOS: Final = 0xDA
 _EXIF: Final = b"Exif\0\0"
-_RAW_PROFILE: Final = b"Raw profile type exif"
-_XMP_IN_PNG: Final = b"XML:com.adobe.xmp"
-_MOST_OF_PROFILE: Final = 1 << 20  # bytes; a deflated text may be of any size
+_IEND: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _ORIENTATION: Final = 0x0112
 _X_RESOLUTION: Final = 0x011A
 _PLAIN: Final = (5, 1)  # one RATIONAL
@@ -214,8 +213,9 @@ def without_exif(data: bytes) -> bytes:
 
     Pillow reads a resolution from EXIF and refuses a file in which it has an unusual type: such EXIF is kept.
     """
-    exif = exif_of("JPEG", data)
-    if exif is None or _exif_fields(exif).get(_X_RESOLUTION, _PLAIN)[:2] != _PLAIN:
+    exif = exif_of(data)
+    forms = {tag: (kind, count) for tag, kind, count, _ in _exif_directory(exif or b"")}
+    if exif is None or forms.get(_X_RESOLUTION, _PLAIN) != _PLAIN:
         return data
     return _without(data, list(_jpeg_exif(data)))
 
@@ -239,11 +239,9 @@ def _jpeg_exif(data: bytes) -> Iterator[tuple[int, int]]:
             yield start, end
 
 
-def exif_of(kind: str, data: bytes) -> bytes | None:
-    """The EXIF block of a JPEG or PNG as Pillow finds it, which begins with a TIFF header; None if there is none."""
-    if kind == "JPEG":  # Pillow joins several segments
-        return b"".join(data[start + 4 + len(_EXIF) : end] for start, end in _jpeg_exif(data)) or None
-    return png_metadata(data).exif if kind == "PNG" else None
+def exif_of(jpeg: bytes) -> bytes | None:
+    """The EXIF block of a JPEG, which begins with a TIFF header, or None. Pillow joins several segments."""
+    return b"".join(jpeg[start + 4 + len(_EXIF) : end] for start, end in _jpeg_exif(jpeg)) or None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,65 +264,35 @@ class Metadata:
 
 
 def png_metadata(data: bytes) -> Metadata:
-    """EXIF and XMP of a PNG, at any position: of each kind the last chunk counts, as in PIL.PngImagePlugin.
+    """EXIF and XMP of a PNG, at any position. Pillow reads them from a file that has no other chunks.
 
     EXIF is in its own chunk or, in older files, in ImageMagick's text chunk of hex digits.
     """
-    exif, profile = None, None
-    texts: dict[str, bytes | str] = {}  # of "XML:com.adobe.xmp", which Pillow reads first, and "xmp"
+    from PIL.PngImagePlugin import PngImageFile
+
+    kept: list[bytes] = []
     animated = behind = False
     for name, start, end in _png_chunks(data):
-        if name == b"acTL":
-            animated = True
-        elif name == b"IDAT":
-            behind = True
-        elif name == b"fcTL" and animated and behind:
+        animated, behind = animated or name == b"acTL", behind or name == b"IDAT"
+        if name == b"fcTL" and animated and behind:
             break  # the second frame: Pillow reads no further for the first
-        elif name == b"eXIf":
-            exif = data[start:end]
-        elif name in (b"tEXt", b"zTXt", b"iTXt"):
-            keyword, text = _png_text(name, data[start:end])
-            if text is None:
-                continue
-            if keyword == _RAW_PROFILE:
-                profile = text
-            elif keyword == _XMP_IN_PNG:
-                if name == b"iTXt":
-                    texts["xmp"] = text
-                with suppress(UnicodeDecodeError):
-                    texts["first"] = text.decode("utf-8" if name == b"iTXt" else "latin-1")
-            elif keyword == b"xmp" and name != b"iTXt":
-                texts["xmp"] = text
+        if name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt") or (name == b"IHDR" and not kept):
+            checked = data[start - 4 : end]
+            kept += [struct.pack(">I", end - start), checked, struct.pack(">I", zlib.crc32(checked))]
+    info: dict[Any, Any] = {}
+    if len(kept) > 3:
+        with suppress(Exception), PngImageFile(io.BytesIO(b"".join([PNG, *kept, _IEND]))) as image:
+            info = image.info
+    exif, profile = info.get("exif"), info.get("Raw profile type exif")
     if exif is None and profile is not None:
         exif = _raw_profile(profile)
-    return Metadata(exif=exif, xmp=texts.get("first") or texts.get("xmp"))
+    return Metadata(exif=exif, xmp=info.get("XML:com.adobe.xmp") or info.get("xmp"))
 
 
-def _png_text(name: bytes, content: bytes) -> tuple[bytes, bytes | None]:
-    """Keyword and text of a tEXt, zTXt or iTXt chunk (PNG specification, section 11.3.3); None for a malformed one."""
-    keyword, _, rest = content.partition(b"\0")
-    if keyword not in (_RAW_PROFILE, _XMP_IN_PNG, b"xmp"):
-        return keyword, None
-    deflated = name == b"zTXt"
-    if name == b"iTXt":  # flag and method of compression, then a language and the keyword translated
-        if len(rest) < 2 or rest.count(b"\0", 2) < 2:
-            return keyword, None
-        deflated = rest[0] != 0
-        rest = rest[1:2] + rest[2:].split(b"\0", 2)[2] if deflated else rest[2:].split(b"\0", 2)[2]
-    if not deflated:
-        return keyword, rest
-    if rest[:1] != b"\0":  # the method of compression: deflate
-        return keyword, None
-    try:
-        return keyword, zlib.decompressobj().decompress(rest[1:], _MOST_OF_PROFILE)
-    except zlib.error:
-        return keyword, None
-
-
-def _raw_profile(text: bytes) -> bytes | None:
+def _raw_profile(text: str) -> bytes | None:
     """EXIF as ImageMagick writes it into older PNGs: a name, a length, and hex digits."""
     try:
-        return bytes.fromhex("".join(text.decode("ascii").split("\n")[3:]))
+        return bytes.fromhex("".join(text.split("\n")[3:]))
     except ValueError:
         return None
 
@@ -373,11 +341,6 @@ def _xmp_orientation(xmp: bytes | str) -> int | None:
     else:
         found = re.search(rb'tiff:Orientation(="|>)([0-9])', xmp)
     return int(found[2]) if found else None
-
-
-def _exif_fields(exif: bytes) -> dict[int, tuple[int, int, int]]:
-    """Tag -> type, count and place of the value, of the first directory, as far as it can be read."""
-    return {tag: (kind, count, place) for tag, kind, count, place in _exif_directory(exif)}
 
 
 def _exif_directory(exif: bytes) -> Iterator[tuple[int, int, int, int]]:

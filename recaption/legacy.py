@@ -19,21 +19,17 @@ def pipeline(data: dict[str, Any]) -> dict[str, Any]:
             for name, model in models.items()
         }
     if isinstance(generate := data.get("generate"), list):
-        data["generate"] = [_renamed(each) if isinstance(each, dict) else each for each in generate]
+        data["generate"] = [front_matter(each) if isinstance(each, dict) else each for each in generate]
     return data
 
 
 def front_matter(data: dict[str, Any]) -> dict[str, Any]:
-    """The front matter of a prompt with today's names."""
-    return _renamed(data)
+    """A generation, or the front matter of a prompt, with today's names."""
+    if "kind" not in data or "granularity" in data:
+        return data
+    return {"granularity" if key == "kind" else key: value for key, value in data.items()}
 
 
 def prompt_identity(front_matter: bytes) -> bytes:
     """The front matter's bytes as schema 1.2 spelled them. A renamed key is the same prompt: its answers stay valid."""
     return _GRANULARITY.sub(b"kind", front_matter)
-
-
-def _renamed(data: dict[str, Any]) -> dict[str, Any]:
-    if "kind" not in data or "granularity" in data:
-        return data
-    return {"granularity" if key == "kind" else key: value for key, value in data.items()}

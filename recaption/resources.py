@@ -1,4 +1,4 @@
-"""Files that ship with recaption (pipelines, prompts, schemas) and how a name is turned into one of them."""
+"""Files that ship with recaption (pipelines, prompts, schemas) and the search for one of them by name."""
 
 from __future__ import annotations
 
@@ -10,28 +10,24 @@ from recaption.errors import ConfigError
 def shipped(kind: str) -> Path:
     """The folder of shipped `kind` ("pipelines", "prompts", "schemas").
 
-    A wheel carries them as `recaption/_shipped/<kind>`; in a checkout they are top-level folders.
+    A wheel contains them as `recaption/_shipped/<kind>`; in a checkout they are top-level folders.
     """
     packaged = Path(__file__).parent / "_shipped" / kind
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / kind
 
 
 def find(kind: str, name: str, suffix: str, folder: Path | None = None) -> Path:
-    """The file meant by `name`: a path wins over a name; a name is looked for in `folder`, then among the shipped.
+    """The file that `name` selects: a path, else a name in `folder`, else the name of a shipped file.
 
-    Raises ConfigError saying where was looked and which names there are.
+    Raises ConfigError, which lists the folders searched and the known names.
     """
-    as_path = Path(name).expanduser()
-    if as_path.is_file():
-        return as_path
-    if folder is not None and (folder / name).is_file():
-        return folder / name
-    plain = "/" not in name and not name.endswith(suffix)
     places = [place for place in (folder, shipped(kind)) if place is not None]
-    if plain:
-        for place in places:
-            if (place / f"{name}{suffix}").is_file():
-                return place / f"{name}{suffix}"
+    tried = [Path(name).expanduser(), *([folder / name] if folder else [])]
+    if "/" not in name and not name.endswith(suffix):
+        tried += [place / f"{name}{suffix}" for place in places]
+    for path in tried:
+        if path.is_file():
+            return path
     known = sorted({path.stem for place in places for path in place.glob(f"*{suffix}")})
     raise ConfigError(
         f"{kind[:-1]} {name!r} not found: there is no such file, and no {name}{suffix} in "

@@ -55,7 +55,7 @@ _IN_URLS: Final = _compiled(
     (r"(/p/)[\w-]{20,}(?=/n/)", rf"\1{HIDDEN}"),
 )
 _BY_FORM: Final = _compiled(
-    # Keys that say by their form what they are: AWS, GitHub, Slack, Google, JSON Web Tokens.
+    # Keys that are recognised by their form: AWS, GitHub, Slack, Google, JSON Web Tokens.
     (r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
     (r"\b(?:gh[pousr]|github_pat)_\w{16,}", HIDDEN),
     (r"\bxox[abeoprs]-[\w-]{8,}", HIDDEN),
@@ -110,7 +110,7 @@ class Scrubber:
     """Calling it with a text returns the text without secrets; with a list or a mapping, without any in its texts."""
 
     def __init__(self, environment: Mapping[str, str] | None = None, names: tuple[str, ...] = ()) -> None:
-        """The values of variables that are named like secrets are hidden wherever they stand, and those of `names`."""
+        """The values of variables that are named like secrets are hidden everywhere, and those of `names`."""
         given = os.environ if environment is None else environment
         values = {
             value.strip()
@@ -118,7 +118,7 @@ class Scrubber:
             if (name in names or _SECRET_VARIABLE.search(name)) and len(value.strip()) >= _SHORTEST
         }
         forms = values | {quote(value, safe="") for value in values}
-        self._known = sorted(forms, key=len, reverse=True)  # the longest first: one may hold another
+        self._known = sorted(forms, key=len, reverse=True)  # the longest first: one may contain another
 
     def __call__(self, value: Any) -> Any:
         """Numbers and None are unchanged. Bytes are replaced by their count, anything else by its scrubbed text."""
@@ -135,7 +135,7 @@ class Scrubber:
     def text(self, text: str) -> str:
         for secret in self._known:
             text = text.replace(secret, HIDDEN)
-            # Whoever cut the text may have cut the secret.
+            # If the text was cut, the secret may be cut, too.
             for length in range(min(len(secret), len(text)), _SHORTEST - 1, -1):
                 if text.endswith(secret[:length]):
                     text = text[:-length] + HIDDEN

@@ -42,11 +42,6 @@ def _no_boolean(value: Any) -> Any:
     return [_no_boolean(item) for item in value] if isinstance(value, list) else value
 
 
-def as_yaml(value: Any) -> Any:
-    """The value that YAML reads, for fields whose values are booleans or dates."""
-    return value.value if isinstance(value, Ambiguous) else value
-
-
 def free(value: Any) -> Any:
     """Values of any type. Raises ValueError for an ambiguous one."""
     for path, item in _leaves(value):
@@ -55,14 +50,11 @@ def free(value: Any) -> Any:
     return value
 
 
-def one_or_more(value: Any) -> Any:
-    """Accept a text instead of a list with one text."""
-    return [value] if isinstance(value, str) else value
-
-
-AsYaml = BeforeValidator(as_yaml)
 Free = BeforeValidator(free)
-OneOrMore = BeforeValidator(one_or_more)
+AsYaml = BeforeValidator(lambda value: value.value if isinstance(value, Ambiguous) else value)
+"""The value that YAML reads, for fields whose values are booleans or dates."""
+OneOrMore = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+"""A text instead of a list with one text."""
 
 
 def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:

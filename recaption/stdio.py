@@ -66,25 +66,20 @@ def flush() -> None:
 
     Waits until unblocked streams are written. Ctrl-C ends that wait, and the rest is dropped.
     """
-    try:
-        _flush()
-        for stream in (sys.stdout, sys.stderr):
+    streams = (sys.stdout, 1), (sys.stderr, 2)
+    with suppress(KeyboardInterrupt):
+        for stream, number in streams:
+            try:
+                if stream is not None:
+                    stream.flush()
+            except (OSError, ValueError):
+                with suppress(OSError, ValueError):
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+                    stream.flush()
+        for stream, _ in streams:
             raw = getattr(stream, "buffer", None)
             if isinstance(raw, _Unblocked):
                 raw.writer.wait()
-    except KeyboardInterrupt:
-        pass
-
-
-def _flush() -> None:
-    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
-        try:
-            if stream is not None:
-                stream.flush()
-        except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-                stream.flush()
 
 
 class Unfailing:

@@ -7,7 +7,7 @@ small. It stays in the terminal's process group.
     killing the parent      the driver notices at once, and ends what it has started and itself
     killing the driver      the parent ends what is left (it is the subreaper of all of it) and reports
     killing both at once    a third process ends what is left: see `watch`
-    SIGINT, SIGTERM, …      are forwarded. A terminal sends them to both processes: see `forwarded`
+    SIGINT, SIGTERM, …      are forwarded. A terminal sends them to both processes: see `Interrupts`
 """
 
 from __future__ import annotations
@@ -36,72 +36,38 @@ _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _EXIT_SECONDS = 10.0, 2.0  # between the end of a command and the exit of its process: when all went well, else
 _REST_SECONDS = 3.0, 8.0  # after a failure: until SIGKILL, and until giving up
-_TEXT = 64  # where the text begins in the shared memory
 _STDERR_BYTES = 2**20
 
 
-class _Shared:
-    """Memory of both processes: one byte for each fact, then the folder of Ray's logs."""
+class _Shared(ctypes.Structure):
+    """What a parent knows about the command that it has started. `supervised` puts it into memory of both processes."""
 
-    def __init__(self) -> None:
-        self._memory = mmap(-1, 4096)
-        self.stderr = os.memfd_create("recaption-stderr")  # the driver's file descriptor 2 while Ray is in use
-        os.set_inheritable(self.stderr, False)
-
-    forwarded = property(lambda self: self._memory[0])
-
-    def forward(self) -> None:
-        self._memory[0] = min(255, self._memory[0] + 1)
-
-    exiting = property(lambda self: bool(self._memory[3]))
-
-    def exit(self) -> None:
-        self._memory[3] = 1
-
-    code = property(lambda self: self._memory[1] - 1 if self._memory[1] else None)
-
-    def end(self, code: int) -> None:
-        self._memory[1] = code + 1
-
-    summarised = property(lambda self: bool(self._memory[2]))
-
-    def summarise(self) -> None:
-        self._memory[2] = 1
-
-    @property
-    def logs(self) -> Path | None:
-        text = self._memory[_TEXT:].partition(b"\0")[0]
-        return Path(os.fsdecode(text)) if text else None
-
-    def set_logs(self, folder: str) -> None:
-        text = os.fsencode(folder)[: len(self._memory) - _TEXT - 1]
-        self._memory[_TEXT : _TEXT + len(text)] = text
+    _fields_ = (
+        ("stderr", ctypes.c_int),  # the driver's file descriptor 2 while Ray is in use; 0: this process has no parent
+        ("forwarded", ctypes.c_uint),  # SIGINTs that the parent has sent on, so that one Ctrl-C is not counted twice
+        ("code", ctypes.c_int),  # -1 until the command has ended
+        ("exiting", ctypes.c_bool),
+        ("summarised", ctypes.c_bool),
+        ("logs", ctypes.c_char * 4000),  # the folder of Ray's logs
+    )
 
 
-_shared: _Shared | None = None  # None: this process has no parent of ours
-
-
-def forwarded() -> int:
-    """How often the parent has forwarded SIGINT to this process, so that one Ctrl-C is not counted twice."""
-    return _shared.forwarded if _shared else 0
+_shared = _Shared()
 
 
 def summary_written() -> None:
     """Record that the command has written its summary, so that the parent writes none."""
-    if _shared:
-        _shared.summarise()
+    _shared.summarised = True
 
 
 def ended(code: int) -> None:
     """Record the exit code before the process exits without returning."""
-    if _shared:
-        _shared.end(code)
+    _shared.code = code
 
 
 def ray_started(logs: str) -> None:
     """Record the folder of Ray's logs: they may contain the reason for an abort."""
-    if _shared:
-        _shared.set_logs(logs)
+    _shared.logs = os.fsencode(logs)[:4000]
 
 
 def divert_native_stderr() -> None:
@@ -110,51 +76,41 @@ def divert_native_stderr() -> None:
     Otherwise the log of Ray's C++ core would interrupt our lines. Without a parent, nothing is diverted. Python's
     stderr is not affected, because `stdio.unblock` gave it a separate file descriptor.
     """
-    global _diverted
-    if _shared is None or sys.stderr is None or _diverted:
-        return
-    sys.stderr.flush()
-    os.dup2(_shared.stderr, 2)
-    _diverted = True
-
-
-_diverted = False
+    if _shared.stderr and sys.stderr is not None:
+        sys.stderr.flush()
+        os.dup2(_shared.stderr, 2)
 
 
 def native_stderr() -> str:
     """The end of what native code has written since `divert_native_stderr`."""
-    if _shared is None:
-        return ""
-    size = os.fstat(_shared.stderr).st_size
-    return os.pread(_shared.stderr, 65536, max(0, size - 65536)).decode("utf-8", "replace")
+    return _tail(_shared.stderr) if _shared.stderr else ""
 
 
 class Interrupts:
     """Counts the SIGINTs that were sent. Each can arrive twice: directly and forwarded."""
 
     def __init__(self) -> None:
-        self._arrived = 0
+        self._arrived = self._sent = 0
 
-    def arrived(self) -> int:
-        """Call it in the handler of SIGINT. Returns the number sent so far."""
+    def is_new(self) -> bool:
+        """Call it in the handler of SIGINT. False for the second arrival of the same signal."""
         self._arrived += 1
-        return max(forwarded(), self._arrived - forwarded())
+        sent = max(_shared.forwarded, self._arrived - _shared.forwarded)
+        known, self._sent = self._sent, max(self._sent, sent)
+        return sent > known
 
 
 _interrupts = Interrupts()
-_raised = 0
 
 
 def at_work() -> None:
     """From now on SIGINT raises KeyboardInterrupt, so that work is saved. Before, a signal ends the process at once."""
-    if _shared is not None:
+    if _shared.stderr:
         signal.signal(signal.SIGINT, _raise_once)
 
 
 def _raise_once(number: int, frame: FrameType | None) -> None:
-    global _raised
-    if (sent := _interrupts.arrived()) > _raised:
-        _raised = sent
+    if _interrupts.is_new():
         raise KeyboardInterrupt
 
 
@@ -164,12 +120,14 @@ def supervised(command: Callable[[], int], arguments: Sequence[str]) -> int:
     `arguments` are those of the command line: with --json the report is a JSON line.
     """
     global _shared
-    _shared = _Shared()
+    _shared = _Shared.from_buffer(mmap(-1, 4096))
+    _shared.stderr, _shared.code = os.memfd_create("recaption-stderr"), -1
     ours = [number for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN]  # nohup ignores SIGHUP
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [*ours, signal.SIGCHLD])
     watch = Watch()
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    with suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     alive, parent_end = os.pipe()  # reading ends when the parent has ended in any way
     child = os.fork()
     if child == 0:
@@ -181,25 +139,28 @@ def supervised(command: Callable[[], int], arguments: Sequence[str]) -> int:
         watch.mark()
         stdio.unblock()
         code = command()
-        _shared.end(code)
+        ended(code)
         stdio.flush()
-        _shared.exit()
+        _shared.exiting = True
         return code
     os.close(alive)
     watch.begin(child, os.getpid())
-    status = _watch(child, ours, _shared)
-    code, shared, _shared = _shared.code, _shared, None
-    json = "--json" in arguments and arguments[0] != "estimate"
-    quiet = "--quiet" in arguments
+    status = _watch(child, ours)
+    code, summarised, text = _shared.code, _shared.summarised, "see standard error"
     if code not in (0, 1, 2):
         _end_rest()
     watch.end()
-    if code is None:
-        code, text = _explained(child, status, shared)
-        _report(code, text, json=json, quiet=quiet, shared=shared)
-    elif json and not shared.summarised:
-        _say(1, _json_summary(code, "see standard error"))
-    elif not (quiet or shared.summarised or code in (0, 1, 2)):
+    if code < 0:
+        code, text = _explained(child, status)
+        summarised = False
+        if os.isatty(1):
+            _say(1, "\x1b[?25h")  # progress bars hide the cursor
+        _say(2, f"{'interrupted' if code == INTERRUPTED else 'error'}: {text}\n")
+    if summarised:
+        return code
+    if "--json" in arguments and arguments[0] != "estimate":
+        _say(1, _json_summary(code, text))
+    elif "--quiet" not in arguments and code not in (0, 1, 2):
         _say(1, f"{summary_line(code)}\n")
     return code
 
@@ -208,13 +169,18 @@ def _end_with_parent(alive: int) -> None:
     """Runs in a thread of the driver. Otherwise Ray's agents would live for a minute, an engine's process forever."""
     os.read(alive, 1)
     for _ in range(3):  # also processes that are started meanwhile
-        for process in _below(os.getpid()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+        _send(signal.SIGKILL, *_below(os.getpid()))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _watch(child: int, ours: Sequence[signal.Signals], shared: _Shared) -> int:
+def _send(number: int, *processes: int) -> None:
+    """Send a signal to the processes that still exist."""
+    for process in processes:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(process, number)
+
+
+def _watch(child: int, ours: Sequence[signal.Signals]) -> int:
     """Forward signals until the child has ended. Returns its wait status."""
     ended = None
     while True:
@@ -223,16 +189,14 @@ def _watch(child: int, ours: Sequence[signal.Signals], shared: _Shared) -> int:
             return status
         if info is not None and info.si_signo in ours:
             if info.si_signo == signal.SIGINT:
-                shared.forward()
-            with suppress(ProcessLookupError):
-                os.kill(child, info.si_signo)
-        if shared.exiting:  # the command is done: do not wait for a library that hangs at exit
+                _shared.forwarded += 1
+            _send(info.si_signo, child)
+        if _shared.exiting:  # the command is done: do not wait for a library that hangs at exit
             ended = ended or time.monotonic()
-            if time.monotonic() - ended > _EXIT_SECONDS[shared.code not in (0, 1, 2)]:
-                with suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGKILL)
-        if os.fstat(shared.stderr).st_size > _STDERR_BYTES:
-            os.ftruncate(shared.stderr, 0)
+            if time.monotonic() - ended > _EXIT_SECONDS[_shared.code not in (0, 1, 2)]:
+                _send(signal.SIGKILL, child)
+        if os.fstat(_shared.stderr).st_size > _STDERR_BYTES:
+            os.ftruncate(_shared.stderr, 0)
 
 
 def _reaped(child: int) -> int | None:
@@ -252,9 +216,8 @@ def _end_rest() -> None:
         waited = time.monotonic() - began
         if waited > _REST_SECONDS[1]:
             return
-        for process in rest if waited > _REST_SECONDS[0] else ():
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(process, signal.SIGKILL)
+        if waited > _REST_SECONDS[0]:
+            _send(signal.SIGKILL, *rest)
         time.sleep(0.05)
         _reaped(0)
 
@@ -274,7 +237,7 @@ def _below(process: int) -> list[int]:
     return found
 
 
-def _explained(child: int, status: int, shared: _Shared) -> tuple[int, str]:
+def _explained(child: int, status: int) -> tuple[int, str]:
     """Exit code and message for a driver that ended without a report."""
     again = "Answers that are stored are kept; run the same command again to continue"
     if os.WIFSIGNALED(status):
@@ -285,29 +248,25 @@ def _explained(child: int, status: int, shared: _Shared) -> tuple[int, str]:
         what = f"the driver (process {child}) was ended by {signal.Signals(number).name}{hint}"
     else:
         what = f"the driver (process {child}) was ended with code {os.WEXITSTATUS(status)} by a library"
-    cause = _cause(shared)
-    return FAILED, f"{cause or what}. {again}"
+    return FAILED, f"{_cause() or what}. {again}"
 
 
-def _cause(shared: _Shared) -> str:
+def _cause() -> str:
     """The cause of an end from Ray's logs or the last output of native code; empty if there is none."""
-    logs = shared.logs
-    if logs is not None:
+    if _shared.logs:
+        logs = Path(os.fsdecode(_shared.logs))
         _, found, agent = _end_of(logs / "raylet.out").rpartition("agent_name = ")
+        raylet, killed = (
+            "Ray's daemon on this machine (raylet) has ended",
+            "was killed, or the machine ran out of memory",
+        )
         if found:
             name = agent.split(".")[0].strip().replace("_", " ")
-            return (
-                f"Ray's daemon on this machine (raylet) has ended, because Ray's {name} did: it was killed, or the "
-                "machine ran out of memory"
-            )
+            return f"{raylet}, because Ray's {name} did: it {killed}"
         for log in logs.glob("python-core-driver-*.log"):
             if "connection to the plasma store is failed" in _end_of(log):
-                return (
-                    "Ray's daemon on this machine (raylet) has ended: it was killed, or the machine ran out of memory"
-                )
-    size = os.fstat(shared.stderr).st_size
-    text = os.pread(shared.stderr, 65536, max(0, size - 65536)).decode("utf-8", "replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+                return f"{raylet}: it {killed}"
+    lines = [line.strip() for line in native_stderr().splitlines() if line.strip()]
     if any("Failed to connect to GCS" in line for line in lines):
         return "Ray's control service (gcs_server) does not answer: it was killed, or its machine has failed"
     return f"the driver was ended; the last line of its error output is: {lines[-1][:500]}" if lines else ""
@@ -315,19 +274,13 @@ def _cause(shared: _Shared) -> str:
 
 def _end_of(path: Path) -> str:
     with suppress(OSError), path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65536))
-        return file.read().decode("utf-8", "replace")
+        return _tail(file.fileno())
     return ""
 
 
-def _report(code: int, text: str, *, json: bool, quiet: bool, shared: _Shared) -> None:
-    if os.isatty(1):
-        _say(1, "\x1b[?25h")  # progress bars hide the cursor
-    _say(2, f"{'interrupted' if code == INTERRUPTED else 'error'}: {text}\n")
-    if json:
-        _say(1, _json_summary(code, text))
-    elif not quiet:
-        _say(1, f"{summary_line(code)}\n")
+def _tail(descriptor: int) -> str:
+    """The last 64 KiB of a file."""
+    return os.pread(descriptor, 65536, max(0, os.fstat(descriptor).st_size - 65536)).decode("utf-8", "replace")
 
 
 def summary_line(code: int) -> str:
@@ -359,12 +312,6 @@ def _say(descriptor: int, text: str) -> None:
         pass
 
 
-def _prctl(option: int, value: int) -> None:
-    """Linux only; elsewhere nothing happens."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
-
-
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
     """Yield a function that returns whether SIGINT, SIGTERM or SIGHUP has arrived.
@@ -372,15 +319,13 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     A SIGINT after one of them raises KeyboardInterrupt. Wait in steps of less than a second meanwhile: CPython runs a
     handler between two instructions, so a signal just before a blocking system call waits for the end of that call.
     """
-    requested = False
-    interrupts, seen = Interrupts(), 0
+    requested, interrupts = False, Interrupts()
 
     def request(number: int, frame: FrameType | None) -> None:
-        nonlocal requested, seen
+        nonlocal requested
         if number == signal.SIGINT:
-            if (sent := interrupts.arrived()) == seen:
+            if not interrupts.is_new():
                 return  # a copy forwarded by the parent: the terminal has signalled this process, too
-            seen = sent
             if requested:
                 raise KeyboardInterrupt
         requested = True

@@ -72,7 +72,7 @@ def trimmed(text: str) -> str:
 
 
 def sha256(text: str) -> str:
-    """In hex; lone surrogates, which columns from the web may hold, count as they are."""
+    """In hex; lone surrogates, which columns from the web may contain, are hashed unchanged."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

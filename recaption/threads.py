@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
 from recaption.errors import Interrupted
@@ -36,10 +37,7 @@ def each(call: Callable[[A], B], items: Sequence[A], threads: int) -> Iterator[B
     def run() -> None:
         while (job := take()) is not None:
             item, future = job
-            try:
-                future.set_result(call(item))
-            except BaseException as error:  # noqa: BLE001 - raised where the result is read
-                future.set_exception(error)
+            _run(partial(call, item), future)
 
     try:
         for number in range(min(threads, len(futures))):
@@ -62,16 +60,8 @@ def waited(
     call does not end within `grace` seconds. The call then continues until the process ends, so it must be
     safe to kill.
     """
-    results: list[A] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - it is raised where the call is waited for
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="recaption-waited", daemon=True)
+    result: Future[A] = Future()
+    thread = threading.Thread(target=_run, args=(call, result), name="recaption-waited", daemon=True)
     began = time.monotonic()
     thread.start()
     while thread.is_alive():
@@ -82,6 +72,11 @@ def waited(
             if thread.is_alive():
                 raise Interrupted("stopped on request; run the same command again to continue")
     silent(0.0)
-    if errors:
-        raise errors[0]
-    return results[0]
+    return result.result()
+
+
+def _run(call: Callable[[], A], result: Future[A]) -> None:
+    try:
+        result.set_result(call())
+    except BaseException as error:  # noqa: BLE001 - raised where the result is read
+        result.set_exception(error)

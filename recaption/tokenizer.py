@@ -48,8 +48,10 @@ def load_tokenizer(name: str, *, setting: str, extra: str) -> tuple[Any, str]:
     if name == OPEN_CLIP and not Path(name).exists():
         made = OpenClipTokenizer(_merges(setting, extra), extra)
         return made, made.sha256
-    tokenizer = _open_clips() if name == "clip" and not Path(name).exists() else None
-    if tokenizer is None:
+    if name == "clip" and not Path(name).exists() and (merges := _shipped_merges()):
+        # As in tokenizer.json of openai/clip-vit-base-patch32 and transformers' tokenization_clip.py.
+        tokenizer = end_as_clip(split_as_clip(_clip_of(merges, _CLIP_ENDS)))
+    else:
         path = _file(name, setting, extra)
         try:
             tokenizer = Tokenizer.from_file(str(path))
@@ -100,16 +102,6 @@ def _from_hub(name: str, hub_id: str, setting: str, extra: str) -> Path:
         ) from error
 
 
-def _open_clips() -> Any:
-    """CLIP's, of the merges that open_clip ships; None if it is not installed.
-
-    Normaliser, pieces and ends as in tokenizer.json of openai/clip-vit-base-patch32 and transformers'
-    tokenization_clip.py.
-    """
-    merges = _shipped_merges()
-    return None if merges is None else end_as_clip(split_as_clip(_clip_of(merges, _CLIP_ENDS)))
-
-
 class OpenClipTokenizer:
     """open_clip's SimpleTokenizer (src/open_clip/tokenizer.py, open_clip 3.3) with the default `clean`: the same ids.
 
@@ -149,20 +141,17 @@ class OpenClipTokenizer:
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[Any]:
         """As `encode`, of each text."""
         pieces = [self._pieces.findall(self.clean(text)) for text in texts]
-        made: list[Any] = self._made.encode_batch(pieces, is_pretokenized=True, add_special_tokens=add_special_tokens)
-        return made
+        return self._made.encode_batch(pieces, is_pretokenized=True, add_special_tokens=add_special_tokens)
 
     encode_batch_fast = encode_batch
 
     def get_vocab(self, with_added_tokens: bool = True) -> dict[str, int]:
         """Token -> id."""
-        vocabulary: dict[str, int] = self._made.get_vocab(with_added_tokens=with_added_tokens)
-        return vocabulary
+        return self._made.get_vocab(with_added_tokens=with_added_tokens)
 
     def token_to_id(self, token: str) -> int | None:
         """The id of a token of the vocabulary."""
-        found: int | None = self._made.token_to_id(token)
-        return found
+        return self._made.token_to_id(token)
 
 
 def _merges(setting: str, extra: str) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ if not watched:
     sys.exit()
 while True:
     if select.select([0], [], [], pause)[0]:
-        if os.read(0, 1):  # all is ended
+        if os.read(0, 1):  # nothing is left to end
             sys.exit()
         break
     started = time.monotonic()
@@ -129,7 +129,7 @@ class Watch:
         self._send(f"{process} {parent or ''}")
 
     def end(self) -> None:
-        """All that the watched process has started is ended, or has been given up."""
+        """Call it once everything that the watched process started has ended, or was given up."""
         self._send(".")
 
     def _send(self, text: str) -> None:

@@ -176,6 +176,8 @@ class FakeEngine:
         else:
             word = hashlib.sha256(whom.encode()).hexdigest()[:8]
         text = f"There is a red cup number {word}. It stands on a table."
+        if "probably wrong" in asked.prompt:  # of the prompt of task `repair`
+            text = f"There is a blue cup number {word}."
         if self._refuses:
             text = "I'm sorry, but I can't help with that."
         if choices := asked.output.choices:

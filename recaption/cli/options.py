@@ -44,13 +44,6 @@ def pair(value: str) -> str:
     return value
 
 
-def file(value: Any) -> Path:
-    """A file that exists. Raises typer.BadParameter."""
-    if not Path(value).is_file():
-        raise typer.BadParameter(f"there is no file {str(value)!r}")
-    return Path(value)
-
-
 def format_name(value: str) -> str:
     """The name of an export format. Raises typer.BadParameter with the closest one."""
     if value not in FORMATS:
@@ -66,14 +59,14 @@ def _pipelines() -> list[str]:
     return sorted(path.stem for path in shipped("pipelines").glob("*.yaml"))
 
 
-def _formats() -> list[str]:
-    return list(FORMATS)
-
-
 def format_option(name: str) -> Any:
     """An option whose value is the name of an export format."""
     return typer.Option(
-        name, parser=format_name, metavar="NAME", autocompletion=_formats, help=f"One of {', '.join(FORMATS)}"
+        name,
+        parser=format_name,
+        metavar="NAME",
+        autocompletion=lambda: list(FORMATS),
+        help=f"One of {', '.join(FORMATS)}",
     )
 
 
@@ -93,7 +86,8 @@ PipelineFile = Annotated[
     Path | None,
     typer.Option(
         "--pipeline",
-        parser=file,
+        exists=True,
+        dir_okay=False,
         metavar="FILE",
         help="The pipeline file. Hosts, keys, code and own prompts are read from it, never from the output",
     ),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from recaption.cli.options import file, format_option, pair, positive
+from recaption.cli.options import format_option, pair, positive
 
 
 def export(
@@ -43,7 +43,8 @@ def export(
         Path | None,
         typer.Option(
             "--pipeline",
-            parser=file,
+            exists=True,
+            dir_okay=False,
             metavar="FILE",
             help="For a sidecar with images on a host: the pipeline file whose source is read instead of the output's",
         ),

@@ -17,24 +17,21 @@ from recaption.errors import MissingExtra
 from recaption.stdio import Unfailing
 
 
-def _ignore(code: int, text: str) -> None: ...
-
-
 @dataclass
 class Invocation:
     """One call of `recaption.cli.main`; commands get it as `context.obj`."""
 
-    failed: Callable[[int, str], None] = _ignore
+    failed: Callable[[int, str], None] = lambda code, text: None
     """Called with exit code and message after an error was printed. A command with a display sets it."""
 
 
 def unfailing_console(**options: Any) -> Console:
-    """A console on standard output that a closed terminal or pipe does not make raise."""
+    """A console on standard output whose writes never raise, even if the terminal or the pipe is closed."""
     return Console(file=cast(IO[str], Unfailing(sys.stdout)), **options)
 
 
 def print_plain(console: Console, text: str) -> None:
-    """One line as it is: no markup, no highlighting, not wrapped."""
+    """Print one line unchanged: no markup, no highlighting, no wrapping."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -126,7 +126,7 @@ def ray() -> Finding:
 
 
 def spacy(settings: Annotate | None) -> Finding:
-    """spaCy and its pipeline for tagging, which is loaded: loading is what fails."""
+    """spaCy and its pipeline for tagging, which is loaded, because most failures occur then."""
     version = installed("spacy")
     if version is None:
         return skipped("spacy", "not installed")

@@ -83,8 +83,8 @@ class EngineSpec:
     """The settings of an engine; plain picklable values.
 
     An engine gets a `model` that is a local folder or a name that the engine resolves. `needs` and `outputs` are what
-    its requests will ask for: an engine that lacks one of them fails when it starts (`engine.capabilities` tells
-    before). Requests with other outputs are allowed.
+    its requests will need: an engine that lacks one of them fails when it starts (`engine.capabilities` checks this
+    earlier). Requests with other outputs are allowed.
     """
 
     engine: str  # "vllm" | "transformers" | "openai" | "dual_encoder" | "package.module:Class"

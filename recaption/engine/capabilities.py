@@ -41,7 +41,7 @@ _VISION: Final = ("vision", "visual", "image", "mm_")  # in keys of the config.j
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
-    """The requests that an engine takes and the outputs that it returns. What is not known counts as possible.
+    """The requests that an engine takes and the outputs that it returns. Unknown capabilities count as available.
 
     A server may lack an output, and a model's configuration may not tell whether it takes images. Then the engine
     raises ConfigError when it starts.
@@ -153,7 +153,7 @@ def _check_architecture(spec: EngineSpec) -> None:
 
 
 def _modalities(config: Mapping[str, Any]) -> frozenset[Modality] | None:
-    """The requests that a model with this config.json takes; None: it does not tell.
+    """The requests that a model with this config.json takes; None: unknown.
 
     Models with code of their own (`auto_map`) often hide what they are.
     """
@@ -190,6 +190,6 @@ def _cached_config(model: str, revision: str | None) -> Path | None:
         return None
     try:
         found = try_to_load_from_cache(model, "config.json", revision=revision)
-    except HFValidationError:  # no hub id
+    except HFValidationError:  # not a hub id
         return None
     return Path(found) if isinstance(found, str) else None

@@ -24,7 +24,7 @@ from recaption.errors import ConfigError, EngineDead, MissingExtra, RequestError
 from recaption.io.retrying import retried
 
 LONGEST_BACKOFF = 60.0  # s
-LONGEST_RETRY_AFTER = 60.0  # s; upper limit of the wait that a server asks for
+LONGEST_RETRY_AFTER = 60.0  # s; upper limit of the wait that a server requests
 LARGEST_REPLY = 8 * 2**20  # bytes
 TIMEOUTS = 3  # of one request while the server answers others: then it is given up
 PATIENCE = 10  # completions of other requests, per connection, after which a busy reply concerns this request alone
@@ -47,7 +47,7 @@ class Key:
         value = (value or "").strip()
         if not (value.isascii() and value.isprintable() and " " not in value):
             raise ConfigError(
-                f"the environment variable {name} holds no API key: a key has only visible ASCII characters"
+                f"the environment variable {name} is not a valid API key: a key has only visible ASCII characters"
             )
         self._value = value
 
@@ -210,7 +210,7 @@ class ChatServer:
                 if failed == 1:
                     answered_first = self._answered
                 timeouts += error.timeout
-                alone = self._answered == answered_before  # the server has answered no other request meanwhile
+                alone = self._answered == answered_before  # the server has answered no other request in the meantime
                 too_slow = error.timeout and (timeouts == TIMEOUTS or (timeouts > TIMEOUTS and not alone))
                 if tries < self.attempts and not too_slow:
                     continue

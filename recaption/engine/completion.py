@@ -96,7 +96,7 @@ def finish_reason(word: Any) -> FinishReason:
 def text_of(content: Any) -> str:
     """The text of a chat message's content: a string, null, one part or a list of parts.
 
-    Parts with thoughts, tool calls and media are skipped. An object that is no part is an answer in JSON, which the
+    Parts with thoughts, tool calls and media are skipped. An object that is not a part is an answer in JSON, which the
     server has parsed: its text is that JSON. Raises RequestError for anything else.
     """
     return "".join(_part(part) for part in (content if isinstance(content, list) else [content]))

@@ -45,7 +45,7 @@ class InFlight:
         return task.result()
 
     def refuse(self, why: RecaptionError) -> None:
-        """Accept no more requests; those in flight go on. A later error does not replace the first one."""
+        """Accept no more requests; those in flight continue. A later error does not replace the first one."""
         self._refusal = self._refusal or why
 
     def stop(self, why: RecaptionError | None = None) -> None:

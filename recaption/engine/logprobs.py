@@ -133,7 +133,7 @@ def _slow_pieces(tokenizer: Any, tokens: Sequence[int]) -> Iterable[bytes | None
 
 
 def spelled_choice(token: str, choices: Sequence[str]) -> int | None:
-    """The position of the choice that an answer beginning with `token` can only mean. None: none, or several.
+    """The position of the only choice that an answer beginning with `token` can mean. None: none, or several.
 
     Case, white space, quotes and punctuation around the word do not matter: " Yes" and "yes." are "yes". A token that
     is a choice means that one, even if another choice begins with it.

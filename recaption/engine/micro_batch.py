@@ -1,4 +1,4 @@
-"""Engines on transformers: requests are gathered to batches, and one thread runs the model.
+"""Engines on transformers: requests are gathered into batches, and one thread runs the model.
 
 engine_args: `batch_size` (16), `wait_ms` (5: how long an incomplete batch waits for more requests), `threads` (torch's
 CPU threads; default: torch's own, or OMP_NUM_THREADS), `device` (default: cuda if there is one, else cpu). Other
@@ -208,7 +208,7 @@ class MicroBatchEngine:
                 raise EngineDead(f"out of memory with a single request: {error}") from error
             if str(self.device).startswith("cuda"):
                 torch.cuda.empty_cache()
-        except Exception as error:  # any error of a model; the requests are then tried one by one to find the cause
+        except Exception as error:  # any error of a model; the requests are then repeated one by one to find the cause
             if isinstance(error, getattr(torch, "AcceleratorError", ())) or "CUDA error" in str(error):
                 raise EngineDead(f"the device failed: {error}") from error
             if len(jobs) == 1:

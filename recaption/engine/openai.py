@@ -10,7 +10,7 @@ A server has its own defaults: `vllm serve` uses the sampling of the model's aut
 out, unless it is started with `--generation-config vllm`. There is no check for special tokens in prompts here: the
 tokenizer is the server's.
 
-Choices and JSON are asked for with `response_format` (json_schema, strict). A choice is then the value of a JSON
+Choices and JSON are requested with `response_format` (json_schema, strict). A choice is then the value of a JSON
 object, because OpenAI's schemas must be objects. Log-probabilities of choices are those of the first token of a free
 answer, among its 20 most probable ones (`top_logprobs`). Servers ignore fields that they do not know, so `start` tries
 each output that the run needs.
@@ -106,14 +106,14 @@ class OpenAIEngine:
         self._in_flight.open()
 
     async def _try(self, server: ChatServer, output: Output) -> None:
-        """Ask for one answer of this form. Raises ConfigError if the server does not return it."""
+        """Request one answer of this form. Raises ConfigError if the server does not return it."""
         if output == TEXT:
             return
         request = Request(prompt=_PROBES[output.form], sampling=Sampling(max_tokens=_PROBE_TOKENS), output=output)
         try:
             accept(read(await server.complete(self._body(request)), output), output)
         except _NoChoice:
-            return  # the question is not about these choices
+            return  # the test is independent of these choices
         except RequestError as error:
             raise ConfigError(
                 f"server {self.settings.base_url} with model {self.spec.model!r} does not support {_options(output)}, "
@@ -211,7 +211,7 @@ class OpenAIEngine:
 
 
 def _of_output(output: Output) -> dict[str, Any]:
-    """The fields of a request that ask for an output. Stop strings would break JSON."""
+    """The fields of a request that select the form of the answer. Stop strings would break JSON."""
     if output.choices and output.logprobs:
         return {"max_tokens": 1, "stop": None, "ignore_eos": None, "logprobs": True, "top_logprobs": _TOP}
     fields: dict[str, Any] = {"logprobs": True} if output.logprobs else {}
@@ -313,7 +313,7 @@ def read(reply: Mapping[str, Any], output: Output = TEXT) -> Completion:
 
 
 def _unwrapped(completion: Completion) -> Completion:
-    """The choice in the JSON object of an answer; an answer that is no such object stays as it is."""
+    """The choice in the JSON object of an answer; any other answer is unchanged."""
     try:
         value = orjson.loads(completion.text)
     except orjson.JSONDecodeError:

@@ -87,8 +87,8 @@ def _base_url(given: Any) -> str:
         named, secret = False, "@" in given
     if secret:
         raise ConfigError(
-            "engine_args.base_url holds a user or password: it would be recorded with the dataset. Put a key into the "
-            f"environment variable that engine_args.api_key_env names ({_DEFAULT_KEY})"
+            "engine_args.base_url contains a user name or password, which would be recorded with the dataset. Put a "
+            f"key into the environment variable that engine_args.api_key_env names ({_DEFAULT_KEY})"
         )
     if not named or parts.query or parts.fragment:
         raise ConfigError(
@@ -129,7 +129,7 @@ def _extra_body(given: Any) -> bytes:
     if not isinstance(given, dict):
         raise ConfigError(f"engine_args.extra_body is a {type(given).__name__}: expected a mapping")
     if taken := sorted(_TAKEN & set(given)):
-        raise ConfigError(f"engine_args.extra_body: {', '.join(taken)} cannot be set there, recaption sets them itself")
+        raise ConfigError(f"engine_args.extra_body: {', '.join(taken)} cannot be set there: recaption sets them itself")
     if secret := sorted(str(name) for name in given if _SECRET.fullmatch(str(name))):
         raise ConfigError(
             f"engine_args.extra_body: {', '.join(secret)} looks like a key, which a pipeline must not contain; "

@@ -478,7 +478,7 @@ def _config(spec: EngineSpec) -> Any:
     if unknown := sorted(set(given) - known):
         raise ConfigError(
             f"engine_args {', '.join(unknown)}: vLLM has no such setting. Allowed: the fields of AsyncEngineArgs, "
-            "the names of `vllm serve --help` with _ for -"
+            "the names of `vllm serve --help` with _ in place of -"
         )
     args: dict[str, Any] = {
         "model": spec.model,

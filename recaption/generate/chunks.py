@@ -17,6 +17,8 @@ from recaption.generate.counters import Counters
 from recaption.generate.retry import answer_from_column
 from recaption.io.store import Store, open_store
 from recaption.output.answers import put_part, stored, table_bytes
+from recaption.output.complete import identity as complete_identity
+from recaption.output.complete import is_marked, mark
 from recaption.output.index import load_index
 from recaption.output.moved import MovedAnswers
 from recaption.output.paths import source_rejects
@@ -153,9 +155,14 @@ def list_shard(
     masks: list[dict[int, int]] = [{} for _ in questions]  # per question: chunk number -> bits
     missing: list[set[Identity]] = [set() for _ in questions]
     done, duplicates = [0] * len(questions), [0] * len(questions)
+    identities = [_identity(store, question, shard, usable, retry_reasons) for question in questions]
+    marked = [i is not None and is_marked(store, q, shard.id, i) for q, i in zip(questions, identities, strict=True)]
     for image in usable:
         states = answers.of(image)
         for i, question in enumerate(questions):
+            if marked[i]:
+                done[i] += 1
+                continue
             state = states.state(question)
             if state.complete:
                 done[i] += 1
@@ -168,6 +175,9 @@ def list_shard(
             missing[i] |= wanted
             number, offset = divmod(image.row, CHUNK_SIZE)
             masks[i][number] = masks[i].get(number, 0) | 1 << offset
+    for i, (question, identity) in enumerate(zip(questions, identities, strict=True)):
+        if identity is not None and not marked[i] and not masks[i]:
+            mark(store, question, shard.id, identity)
     numbers = sorted({number for bits in masks for number in bits})
     chunks = tuple(
         Chunk(
@@ -190,6 +200,13 @@ def list_shard(
         chunks=chunks,
         rejected=tuple(islice((source_reject(i) for i in images if i.reason in DECODE_REASONS), NAMED)),
     )
+
+
+def _identity(
+    store: Store, question: Question, shard: SourceShard, images: Sequence[Image], retry_reasons: frozenset[str]
+) -> str | None:
+    """See `complete.identity`. None for questions without `over`, which are as fast to look up as marks."""
+    return None if retry_reasons or not question.over else complete_identity(store, question, shard.id, images)
 
 
 def recheck(questions: Sequence[Question], job: Job, chunk: Chunk) -> tuple[Chunk, Counters]:

@@ -23,6 +23,7 @@ FIRST_WAIT = 0.4  # seconds
 S3 = ("s3", "s3a")  # protocols
 _BLOCK = 8 << 20  # bytes per request of a remote stream
 T = TypeVar("T")
+_Identity = tuple[int, int]  # of a folder: device and inode
 _NOT_READABLE = {errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 _STAMPS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "updated", "generation", "md5Hash", "created")
 
@@ -88,9 +89,9 @@ def read_range(path: str, start: int, end: int) -> bytes:
     """Bytes `[start, end)`; fewer where the file ends before `end`. Raises ShardError."""
     if not is_url(path):
         try:
-            with open(path, "rb", buffering=0) as file:
+            with open(path, "rb") as file:
                 file.seek(start)
-                return _read_fully(file, end - start)
+                return file.read(max(0, end - start))
         except OSError as error:
             raise failed(path, error) from error
     return bytes(remote(path, lambda fs, inner: fs.cat_file(inner, start=start, end=end)))
@@ -106,15 +107,6 @@ def read_all(path: str) -> bytes:
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise failed(path, error) from error
     return bytes(remote(path, lambda fs, inner: fs.cat_file(inner)))
-
-
-def _read_fully(file: Any, size: int) -> bytes:
-    """`size` bytes, or all up to the end: an unbuffered read may stop at 2 GiB or at a signal."""
-    pieces = []
-    while size > 0 and (piece := file.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def remote(url: str, call: Callable[[Any, str], T]) -> T:
@@ -187,10 +179,10 @@ def matches(pattern: str, *, folders: bool = False) -> list[str]:
         wanted = Path.is_dir if folders else Path.is_file
         found = [path for path in glob.glob(pattern, recursive=True) if wanted(Path(path))]  # noqa: PTH207
         if "**" in pattern:
-            known: dict[str, tuple[Any, ...] | None] = {}
+            known: dict[str, frozenset[_Identity] | None] = {}
             top = posixpath.dirname(pattern.partition("**")[0]) or "/"
             if os.path.isdir(top):  # noqa: PTH112 - otherwise it is a pattern itself; the folders above it were given explicitly
-                known[top] = (_identity(top), ())
+                known[top] = frozenset({_identity(top)})
             found = [path for path in found if _chain(posixpath.dirname(path), known) is not None]
         return sorted(found)
     kind = "directory" if folders else "file"
@@ -224,15 +216,16 @@ def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -
             else:
                 yield relative
         return
-    waiting: list[tuple[str, tuple[Any, ...]]] = [("", ())]  # folder, and the folders above it: (identity, above)
+    waiting: list[tuple[str, frozenset[_Identity]]] = [("", frozenset())]  # folder, and those above it
     while waiting:
         relative, above = waiting.pop()
         path = f"{folder}/{relative}"
         try:
             identity = _identity(path)
-            if _is_above(identity, above):
+            if identity in above:
                 left_out.links += 1
                 continue
+            above |= {identity}
             with os.scandir(path) as scan:
                 for entry in scan:
                     if entry.name.startswith("."):
@@ -240,7 +233,7 @@ def walk(folder: str, *, follow: bool = True, left_out: LeftOut | None = None) -
                     elif not _true(entry.is_dir):
                         yield f"{relative}{entry.name}"
                     elif follow or not entry.is_symlink():
-                        waiting.append((f"{relative}{entry.name}/", (identity, above)))
+                        waiting.append((f"{relative}{entry.name}/", above))
                     else:
                         left_out.links += 1
         except OSError as error:
@@ -257,23 +250,15 @@ def _true(look: Callable[[], bool]) -> bool:
         return False
 
 
-def _identity(folder: str) -> tuple[int, int]:
+def _identity(folder: str) -> _Identity:
     status = os.stat(folder)  # noqa: PTH116 - of very many
     return status.st_dev, status.st_ino
 
 
-def _chain(folder: str, known: dict[str, tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
-    """A folder and those above it, by identity; None if one of them is below itself. `known` caches results."""
+def _chain(folder: str, known: dict[str, frozenset[_Identity] | None]) -> frozenset[_Identity] | None:
+    """A folder and those above it; None if one of them is below itself. `known` caches results."""
     if folder not in known:
-        above = _chain(posixpath.dirname(folder), known) if folder != "/" else ()
+        above = _chain(posixpath.dirname(folder), known) if folder != "/" else frozenset()
         identity = _identity(folder)
-        known[folder] = None if above is None or _is_above(identity, above) else (identity, above)
+        known[folder] = None if above is None or identity in above else above | {identity}
     return known[folder]
-
-
-def _is_above(identity: tuple[int, int], above: tuple[Any, ...]) -> bool:
-    while above:
-        if above[0] == identity:
-            return True
-        above = above[1]
-    return False

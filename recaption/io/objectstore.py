@@ -122,16 +122,14 @@ class ObjectStore:
     def scratch(self) -> Path:
         return Path(tempfile.gettempdir()) / f".tmp-recaption-{uuid.uuid4().hex}"
 
-    def remove_temporaries(self) -> int:
+    def remove_temporaries(self) -> None:
         """There are none: an object appears whole, and scratch files are local."""
-        return 0
 
-    def adopt(self, source: Path, path: str) -> bool:
+    def adopt(self, source: Path, path: str) -> None:
         try:
             self._retried("write", path, lambda: self.fs.put_file(str(source), self._at(path)), expected=())
         finally:
             source.unlink(missing_ok=True)
-        return True
 
     def get(self, path: str) -> bytes:
         return self._retried("read", path, lambda: bytes(self.fs.cat_file(self._at(path))))
@@ -198,10 +196,8 @@ class ObjectStore:
             return []
 
     def delete(self, path: str) -> None:
-        try:
+        with suppress(FileNotFoundError):
             self._retried("delete", path, lambda: self.fs.rm_file(self._at(path)))
-        except FileNotFoundError:
-            return
 
     def remove(self, folder: str) -> int:
         size = 0

@@ -13,46 +13,27 @@ from recaption.io.store import Store
 _BUFFER = 1 << 20  # bytes; header, image and text of a sample leave in one write
 
 
-class Sink(io.RawIOBase):
-    """Appends to a file; `size` is what was written so far, `sha256()` its hash. Never seeks, so pyarrow can use it."""
+class Sink(io.BufferedWriter):
+    """A new file that is only appended to; `size` is what was written so far, `sha256()` its hash."""
 
     def __init__(self, path: str) -> None:
-        self._file = open(path, "xb", buffering=_BUFFER)  # noqa: SIM115 - closed by `close`
+        super().__init__(io.FileIO(path, "xb"), _BUFFER)
         self._hash = hashlib.sha256()
         self.size = 0
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        self._file.write(data)
+        written = super().write(data)
         self._hash.update(data)
-        size = len(data)
-        self.size += size
-        return size
-
-    def tell(self) -> int:
-        return self.size
-
-    def writable(self) -> bool:
-        return True
+        self.size += written
+        return written
 
     def sha256(self) -> str:
         return self._hash.hexdigest()
 
-    def flush(self) -> None:
-        if not self._file.closed:
-            self._file.flush()
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            self._file.close()
-        finally:
-            super().close()
-
 
 @contextmanager
 def outfile(store: Store, path: str) -> Iterator[Sink]:
-    """A sink whose bytes become `path` when the block ends well, and nothing at all otherwise.
+    """A sink whose bytes become the file `path` if the block succeeds. Otherwise, no file appears.
 
     Raises StoreError with advice where the disk is full or cannot be written. Closing and removing the temporary file
     after a failure never hides the error that caused it.

@@ -87,11 +87,11 @@ class Store(Protocol):
         """A fresh temporary file path on this machine, to be written and handed to `adopt`."""
         ...
 
-    def remove_temporaries(self) -> int:
+    def remove_temporaries(self) -> None:
         """Remove the temporary files that killed writers left; only for the holder of the output's lease."""
         ...
 
-    def adopt(self, source: Path, path: str) -> bool:
+    def adopt(self, source: Path, path: str) -> None:
         """Put a finished file made under `scratch` atomically, without holding it in memory. Removes `source`."""
         ...
 
@@ -150,18 +150,16 @@ class LocalStore:
         finally:
             _remove(temporary)
 
-    def adopt(self, source: Path, path: str, *, if_absent: bool = False) -> bool:
+    def adopt(self, source: Path, path: str) -> None:
         """Put a finished file that is on the same file system (made under `scratch`), without copying it."""
         target = self._at(path)
         try:
             self._retried("write", target, lambda: target.parent.mkdir(parents=True, exist_ok=True))
             try:
-                _sync(
-                    source
-                )  # not retried: after a failure its bytes may be lost, and only the caller can write them again
+                _sync(source)  # no retry: after a failure its bytes may be lost, and only the caller has them
             except OSError as error:
                 raise StoreError(f"cannot write {target}: {in_words(error)}") from error
-            return self._publish(source, target, if_absent)
+            self._publish(source, target)
         finally:
             _remove(source)
 
@@ -170,27 +168,24 @@ class LocalStore:
         self._retried("write", self.root, lambda: self.root.mkdir(parents=True, exist_ok=True))
         return self.root / f"{_TMP}{uuid.uuid4().hex}"
 
-    def remove_temporaries(self) -> int:
+    def remove_temporaries(self) -> None:
         """Remove the temporary files that killed writers left; only for the holder of the output's lease.
 
         Searches the root and at most three levels of folders below it. Those of unfinished shards' parts are deeper:
-        they are removed with their folder when the shard is compacted. Returns the number of removed files.
+        they are removed with their folder when the shard is compacted.
         """
 
-        def below(folder: Path, depth: int) -> int:
-            found = 0
+        def below(folder: Path, depth: int) -> None:
             with suppress(OSError), os.scandir(folder) as entries:
                 for entry in list(entries):
                     if entry.name.startswith(_TMP):
-                        found += 1
                         _remove(Path(entry.path))
                     elif depth and entry.is_dir(follow_symlinks=False):
-                        found += below(Path(entry.path), depth - 1)
-            return found
+                        below(Path(entry.path), depth - 1)
 
-        return below(self.root, 3)
+        below(self.root, 3)
 
-    def _publish(self, temporary: Path, target: Path, if_absent: bool) -> bool:
+    def _publish(self, temporary: Path, target: Path, if_absent: bool = False) -> bool:
         mine = self._retried("write", target, temporary.stat)
 
         def place() -> bool:

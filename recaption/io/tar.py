@@ -1,13 +1,14 @@
 """Members of a tar, from front to back, with the byte range of each one's data, and how samples are named.
 
-Headers are taken apart by the standard library's `TarInfo.frombuf`; the chain of headers is followed here instead of
-by `TarFile`, because that one seeks, recurses on hostile headers, and takes a broken header for the end of the archive.
+The standard library's `TarInfo.frombuf` parses the headers. This module follows the chain of headers itself, because
+`TarFile` seeks, recurses on hostile headers, and takes a broken header for the end of the archive.
 Formats: POSIX.1-1988 ustar, POSIX.1-2001 pax (`size`, `path`, `GNU.sparse.*`), GNU long names and sparse files.
 Nothing is ever written, links are not followed, names are only text.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import tarfile
 import zlib
@@ -22,7 +23,7 @@ _META = re.compile(r"__[^/]*__($|/)")  # members that webdataset leaves out
 _BLOCK = 512
 _PIECE = 1 << 20  # bytes read at once
 _MAX_HEADER = 1 << 20  # bytes of a pax header or a long name
-_TRAILER = 1 << 20  # bytes looked at after the end marker; the usual padding is to 10,240
+_TRAILER = 1 << 20  # bytes read after the end marker; the usual padding is to 10,240
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 Kind = Literal["file", "hard link", "symbolic link", "sparse file", "other"]
@@ -64,7 +65,7 @@ class TarReader:
 
     def __init__(self, file: BinaryIO, path: str, *, end: int | None = None, seek: bool = False) -> None:
         """`end`: stop at this byte, for a tar without an end marker. `seek`: pass over the data, and do not read it;
-        what follows the end marker is then not looked at either."""
+        the bytes after the end marker are not read either."""
         self._file, self._path, self._end, self._seek = file, path, end, seek
         self._at = 0
         self._globals: dict[str, str] = {}
@@ -91,6 +92,15 @@ class TarReader:
                     member.name,
                 )
             yield piece
+
+    def hashed(self, member: Member, limit: int) -> tuple[str, bytes | None]:
+        """The sha256 of the member's data, and the data unless they exceed `limit` bytes."""
+        digest, kept = hashlib.sha256(), []
+        for piece in self.pieces(member):
+            digest.update(piece)
+            if member.size <= limit:
+                kept.append(piece)
+        return digest.hexdigest(), b"".join(kept) if member.size <= limit else None
 
     def _read(self, size: int) -> bytes:
         try:
@@ -191,12 +201,12 @@ class TarReader:
             )
 
     def _check_trailer(self) -> None:
-        """Behind the end marker only zeros are expected; a second archive there would be lost silently."""
+        """Only zeros may follow the end marker; a second archive there would be lost silently."""
         start = self._at
         while self._at - start < _TRAILER and (piece := self._read(_PIECE)):
             if piece.count(0) != len(piece):
                 raise BrokenTarError(
-                    f"there is data after the end marker at byte {start - _BLOCK}, which no tar reader would look at "
+                    f"there is data after the end marker at byte {start - _BLOCK}, which tar readers ignore "
                     "(two archives joined with cat?)"
                 )
 

@@ -175,7 +175,7 @@ def _is_over(
         return True
     say(
         f"{store.url} was last written by process {holder['pid']} on {holder['host']}; "
-        f"waiting {wait:.0f} s for a sign of life"
+        f"waiting {wait:.0f} s to see whether it is still running"
     )
     first = _beat(store, epoch)
     began = clock()

@@ -2,6 +2,7 @@
 
     pipeline.yaml
     index/<source shard>.parquet
+    index/.complete/<generation>-<fingerprint>/<source shard>            marks of shards with answers about all units
     answers/<generation>-<fingerprint>/<source shard>.parquet            later answers: <source shard>.1.parquet, …
     answers/<generation>-<fingerprint>/.parts/<source shard>/<chunk>.<epoch>-<n>.parquet
     rejects/…                                                            the same; rejects/source/ for the source's own
@@ -46,6 +47,11 @@ _PART = re.compile(r"(\d+)\.(\d+)-(\d+)(?:-[\w]+)?\.parquet$")
 def index_file(shard: str) -> str:
     """The index of a source shard."""
     return f"{INDEX}/{shard}.parquet"
+
+
+def mark_file(generation: str, shard: str) -> str:
+    """The mark of a source shard whose units are all answered or rejected (`output.complete`)."""
+    return f"{INDEX}/.complete/{generation}/{shard}"
 
 
 def index_shard(path: str) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from recaption.config import Limits
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, SourceError
+from recaption.io.files import stamp
 from recaption.source import columns as values
 from recaption.source.keys import KeyRule, assign_keys
+from recaption.source.paths import SourceFile, list_files
 from recaption.text import cut, storable
 from recaption.types import DROPPED, Image, ImageLimits, Locator, Reason, SourceShard
 
@@ -71,6 +73,30 @@ class Source(Protocol):
         have changed since it was indexed, is yielded with an ImageError. Raises ShardError if the file is missing.
         """
         ...
+
+
+class FileSource:
+    """A source of files that match a pattern. Its shards are these files, or cuts of them."""
+
+    suffixes: ClassVar[tuple[str, ...]]  # that are no part of a shard's id
+
+    def __init__(self, config: SourceConfig) -> None:
+        self.config = config
+
+    def listed(self) -> list[SourceFile]:
+        """The source's files, in order."""
+        return list_files(self.config.path, self.suffixes)
+
+    @property
+    def key_rule(self) -> KeyRule:
+        return self.config.keys
+
+    def files(self) -> frozenset[str]:
+        return frozenset(file.id for file in self.listed())
+
+    def signature(self, shard: SourceShard) -> str | None:
+        file = stamp(shard.path)
+        return file and f"{file}-{config_stamp(self.config, shard)}"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -175,22 +201,19 @@ def unreadable(image: Image, error: BaseException) -> ImageError:
 
 def config_stamp(config: SourceConfig, shard: SourceShard) -> str:
     """A hash (8 hex digits) of the pipeline settings that a shard's index depends on, in addition to the files."""
+    from recaption.decode import FORMATS, supported
+
     parts: Mapping[str, Any] = config.model_dump(
         include={"raw_caption", "image", "key", "keys", "captions", "orientation"}
     )
     # Images of a format whose reader was not installed are indexed again once it is installed.
-    text = repr((INDEX_VERSION, _readable(), sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
+    readable = tuple(kind for kind in FORMATS if supported(kind))
+    text = repr((INDEX_VERSION, readable, sorted(parts.items()), shard.path, shard.number, shard.first, shard.count))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _readable() -> tuple[str, ...]:
-    from recaption.decode import FORMATS, supported
-
-    return tuple(kind for kind in FORMATS if supported(kind))
-
-
 def check_caption(config: SourceConfig, names: Iterable[str], where: str) -> None:
-    """Raises SourceError when a caption column was named (not left at its default) that the source does not have."""
+    """Raises SourceError if `source.raw_caption` names a column, other than the default, that the source lacks."""
     name = config.raw_caption
     known = sorted(names)
     if name not in (None, values.CAPTION_COLUMNS[0], *known):

@@ -17,7 +17,7 @@ from recaption.types import DROPPED
 _SHOWN = 5
 _LIKE_A_CAPTION = re.compile(r"caption|text|alt|descri|prompt|label|title|sentence", re.IGNORECASE)
 
-MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read for every image, again and again
+MAX_VALUE = 64 * 1024  # bytes of one value as JSON; an index row is read several times for every image
 MAX_JSON = 16 << 20  # bytes of a .json or .txt member; larger ones are not read
 CAPTION_COLUMNS = ("caption", "txt", "text")  # in this order, if source.raw_caption has its default
 TEXTS: Final = frozenset({"txt", "text", "caption", "cls"})
@@ -49,27 +49,21 @@ def clean(value: Any, depth: int = 0) -> Any:
     return clean(str(value))  # Decimal, timedelta, UUID
 
 
-def parse_json(data: bytes) -> Any:
-    """A JSON document of unknown origin, cleaned; of a repeated key the last value. Raises ValueError if it is none."""
-    try:
-        return clean(json.loads(data))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+def parse_json(data: bytes, twice: set[str] | None = None) -> Any:
+    """A cleaned JSON document of unknown origin; a repeated key has its last value. Raises ValueError for others.
 
+    Keys that an object has more than once are added to `twice`, if that is given.
+    """
 
-def repeated_keys(data: bytes) -> list[str]:
-    """Keys that some object of a JSON document has more than once, sorted. Raises ValueError when it is none."""
-    found: set[str] = set()
-
-    def collect(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        found.update(clean(name) for name in repeated(names))
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        assert twice is not None
+        twice.update(map(clean, repeated([name for name, _ in pairs])))
+        return dict(pairs)
 
     try:
-        json.loads(data, object_pairs_hook=collect)
+        return clean(json.loads(data, object_pairs_hook=None if twice is None else collect))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return sorted(found)
 
 
 def repeated(names: Sequence[str]) -> list[str]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from recaption.config import Source as SourceConfig
 from recaption.errors import ShardError, SourceError
 from recaption.io import files
 from recaption.source import parquet
 from recaption.source.folder import is_image
-from recaption.source.parquet_columns import has_image
 from recaption.source.paths import absolute_patterns, is_pattern, list_files, split_patterns
 
 _PARQUET = parquet.SUFFIXES
@@ -72,7 +69,7 @@ def _kind_of_folder(folder: str, config: SourceConfig) -> str:
     if tables:
         return "parquet"  # its error message names the missing columns
     raise SourceError(
-        f"source.path: nothing usable in {folder!r}. Allowed: {_ALLOWED}. For tars in subfolders use {folder}/**/*.tar"
+        f"source.path: no usable files in {folder!r}. Allowed: {_ALLOWED}. For tars in subfolders use {folder}/**/*.tar"
     )
 
 
@@ -81,20 +78,19 @@ def _holds_images(path: str, config: SourceConfig) -> bool:
         schema = parquet.schema(path)
     except ShardError:
         return False
-    return schema is not None and has_image(schema, config)
+    return schema is not None and parquet.has_image(schema, config)
 
 
 def _kind_of_file(pattern: str, path: str) -> str:
-    for end in _ends(pattern):
-        if end.endswith(".tar"):
-            return "webdataset"
-        if end.endswith(_PARQUET):
-            return "parquet"
-        if is_image(end):
-            raise SourceError(
-                f"source.path {pattern!r} names image files. Give their folder; a table in source.captions can "
-                "select images"
-            )
+    end = pattern.lower().rstrip("}")  # {a,b}.tar, and {a.tar,b.tar}
+    if end.endswith(".tar"):
+        return "webdataset"
+    if end.endswith(_PARQUET):
+        return "parquet"
+    if is_image(end):
+        raise SourceError(
+            f"source.path {pattern!r} names image files. Give their folder; source.captions can select images of it"
+        )
     first = list_files(path, ())[0].path
     head = files.read_range(first, 0, 512)
     if head[:4] == b"PAR1":
@@ -102,7 +98,3 @@ def _kind_of_file(pattern: str, path: str) -> str:
     if head[257:262] == b"ustar":
         return "webdataset"
     raise SourceError(f"source.path {pattern!r}: {first} is neither a tar nor a Parquet file. Allowed: {_ALLOWED}")
-
-
-def _ends(pattern: str) -> Iterator[str]:
-    yield pattern.lower().rstrip("}")  # {a,b}.tar, and {a.tar,b.tar}

@@ -132,12 +132,10 @@ class FolderSource:
                     if pairs:
                         scan.texts.setdefault(suffix.lower(), array("Q")).append(_hash(stem))
                         scan.sample += [name] if len(scan.sample) < _SAMPLE else []
-        if self.config.captions is None and not by_position:
-            scan.read, scan.unread = first_of_each(scan.tables)
-        elif self.config.captions is None:  # tables in folders below were not read then
-            top = [name for name in scan.tables if "/" not in name]
-            scan.read = first_of_each(top)[0]
-            scan.unread = [name for name in scan.tables if name not in scan.read]
+        if self.config.captions is None:
+            # By position, tables in subfolders are not read.
+            scan.read = first_of_each(name for name in scan.tables if not by_position or "/" not in name)
+            scan.unread = sorted({*scan.tables} - {*scan.read})
         else:
             path = find_table(self.folder, self.config.captions)
             named = path.removeprefix(f"{self.folder}/")
@@ -292,7 +290,7 @@ class FolderSource:
             row.reason, row.detail = "unreadable", f"the name of {shown} is not UTF-8. Rename the file"
             return row
         if name.startswith(("../", "/")) or name == "..":
-            what = "is an absolute path" if name.startswith("/") else "leads out of the folder"
+            what = "is an absolute path" if name.startswith("/") else "is outside the folder"
             row.reason, row.detail = "missing_image", f"{name} {what}. Write paths relative to the table's folder"
             return row
         try:

@@ -1,46 +1,53 @@
-"""Parquet files with images inside: img2dataset's and Hugging Face's. Read in batches, so memory stays bounded."""
+"""Parquet files with images inside: img2dataset's and Hugging Face's. Read in batches, so memory stays bounded.
+
+img2dataset/writer.py (ParquetSampleWriter) writes a binary column named by its encode_format (`jpg`) next to `status`
+and `error_message`; Hugging Face's Image feature (datasets/features/image.py) is `struct<bytes: binary, path: string>`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate, groupby
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pyarrow.types as kinds
 
 from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError, SourceError
-from recaption.io.files import failed, is_url, open_stream, stamp
-from recaption.source.base import PART_SIZE, Row, check_caption, checked, config_stamp, images, unreadable
+from recaption.io.files import failed, is_url, open_stream
+from recaption.source.base import PART_SIZE, FileSource, Row, check_caption, checked, images, unreadable
 from recaption.source.columns import clean, shortened, unused_captions
-from recaption.source.keys import KeyRule
-from recaption.source.parquet_columns import Roles, find_roles
-from recaption.source.paths import list_files, looks_like_part, part_id
+from recaption.source.paths import looks_like_part, part_id
 from recaption.types import Image, Locator, SourceShard
 
 SUFFIXES = (".parquet", ".pq")
 _BATCH = 64  # rows decoded at once; images of 10 MB then take 640 MB
 _BUFFER = 1 << 20  # bytes read at once of a column
+_IMAGE = ("image", "jpg", "jpeg", "png", "webp")  # in this order, where source.image names none
+_KEY = ("key", "__key__")
+_ALLOWED = "binary (img2dataset's jpg) or struct<bytes: binary, path: string> (Hugging Face's Image)"
 
 
 class _Corrupt(Exception):
     """The content of the file is corrupt, although its bytes can be read."""
 
 
-class ParquetSource:
+class ParquetSource(FileSource):
     """Parquet files by pattern, cut at row groups into shards of up to 5,000 rows. Locators are row numbers."""
 
     kind = "parquet"
-
-    def __init__(self, config: SourceConfig) -> None:
-        self.config = config
+    suffixes = SUFFIXES
 
     def shards(self) -> Iterator[SourceShard]:
         number = 0
-        for file in list_files(self.config.path, SUFFIXES):
+        for file in self.listed():
             try:
                 with _open(file.path) as parquet:
                     cuts = cut(_group_sizes(parquet))
@@ -55,40 +62,27 @@ class ParquetSource:
                 yield SourceShard(id=name, number=number, path=file.path, first=first, count=count)
                 number += 1
 
-    @property
-    def key_rule(self) -> KeyRule:
-        return self.config.keys
-
-    def files(self) -> frozenset[str]:
-        return frozenset(file.id for file in list_files(self.config.path, SUFFIXES))
+    def _first(self) -> tuple[str, pa.Schema] | None:
+        """The path and the columns of the first file that can be read."""
+        found = ((file.path, schema(file.path)) for file in self.listed())
+        return next((pair for pair in found if pair[1] is not None), None)
 
     def columns(self) -> frozenset[str]:
-        for file in list_files(self.config.path, SUFFIXES):
-            try:
-                with _open(file.path) as parquet:
-                    roles = find_roles(parquet.schema_arrow, self.config, file.path)
-            except _Corrupt:
-                continue
-            check_caption(self.config, roles.others, file.path)
-            return frozenset(roles.others)
-        raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
+        if (first := self._first()) is None:
+            raise SourceError(f"source.path {self.config.path!r}: none of its files is a readable Parquet file")
+        path, columns = first
+        roles = find_roles(columns, self.config, path)
+        check_caption(self.config, roles.others, path)
+        return frozenset(roles.others)
 
     def unused(self) -> list[str]:
-        for file in list_files(self.config.path, SUFFIXES):
-            try:
-                with _open(file.path) as parquet:
-                    schema = parquet.schema_arrow
-                    roles = find_roles(schema, self.config, file.path)
-            except _Corrupt:
-                continue
-            dropped = [f"{f.name} ({f.type})" for f in schema if f.name not in (roles.image, *roles.others)]
-            found = [f"columns that hold bytes: {shortened(dropped)}"] if dropped else []
-            return found + unused_captions(roles.others, self.config)
-        return []
-
-    def signature(self, shard: SourceShard) -> str | None:
-        file = stamp(shard.path)
-        return file and f"{file}-{config_stamp(self.config, shard)}"
+        if (first := self._first()) is None:
+            return []
+        path, columns = first
+        roles = find_roles(columns, self.config, path)
+        dropped = [f"{f.name} ({f.type})" for f in columns if f.name not in (roles.image, *roles.others)]
+        found = [f"columns that hold bytes: {shortened(dropped)}"] if dropped else []
+        return found + unused_captions(roles.others, self.config)
 
     def index(self, shard: SourceShard) -> list[Image]:
         """A row per row of the file; those that cannot be decoded, and failed ones, have a reason."""
@@ -115,7 +109,7 @@ class ParquetSource:
 
 
 def schema(path: str) -> pa.Schema | None:
-    """The file's columns; None when it is no Parquet file. Raises ShardError."""
+    """The file's columns; None if it is not a Parquet file. Raises ShardError."""
     try:
         with _open(path) as parquet:
             return parquet.schema_arrow
@@ -267,16 +261,12 @@ def _unreadable(path: str, row: int | None, detail: str) -> Row:
 
 
 def _read(parquet: pq.ParquetFile, roles: Roles, images: Sequence[Image]) -> Iterator[tuple[Image, bytes | ImageError]]:
-    start = 0
-    waiting = list(images)[::-1]
-    for group, size in enumerate(_group_sizes(parquet)):
-        mine = []
-        while waiting and (waiting[-1].locator.row or 0) < start + size:
-            mine.append(waiting.pop())
-        if mine:
-            yield from _read_group(parquet, roles, group, start, mine)
-        start += size
-    yield from ((image, checked(image, None)) for image in reversed(waiting))  # the file has fewer rows by now
+    starts = [0, *accumulate(_group_sizes(parquet))]
+    for group, found in groupby(images, key=lambda image: bisect_right(starts, image.locator.row or 0) - 1):
+        if group < len(starts) - 1:
+            yield from _read_group(parquet, roles, group, starts[group], list(found))
+        else:  # the file has fewer rows by now
+            yield from ((image, checked(image, None)) for image in found)
 
 
 def _read_group(
@@ -297,3 +287,102 @@ def _read_group(
         raise _Corrupt(f"{path}: row group {group} has fewer rows than its metadata states")
     except _Corrupt as error:
         yield from ((image, unreadable(image, error)) for image in reversed(waiting))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Roles:
+    """Names of a Parquet file's columns by role."""
+
+    image: str
+    nested: bool  # image is struct<bytes, path>
+    has_path: bool
+    key: str | None
+    others: tuple[str, ...]  # kept in Image.columns
+    has_status: bool  # img2dataset's status and error_message
+
+    @property
+    def bytes_leaf(self) -> str:
+        """What to select so that only the bytes are read."""
+        return f"{self.image}.bytes" if self.nested else self.image
+
+    @property
+    def image_leaves(self) -> list[str]:
+        return [self.bytes_leaf, f"{self.image}.path"] if self.has_path else [self.bytes_leaf]
+
+
+def find_roles(schema: pa.Schema, config: SourceConfig, path: str) -> Roles:
+    """The roles of a file's columns. Raises SourceError, which names the columns, their types and what is allowed."""
+    image = _image_column(schema, config.image, path)
+    kind = schema.field(image).type
+    nested = kinds.is_struct(kind)
+    others = tuple(f.name for f in schema if f.name != image and not _holds_bytes(f.type))
+    if config.key is not None and config.key not in others:
+        raise SourceError(f"source.key: {path} has no text column {config.key!r}; it has {_listed(schema)}")
+    key = config.key or next((name for name in _KEY if name in others), None)
+    texts = [name for name in ("status", "error_message") if name in others and _is_text(schema.field(name).type)]
+    return Roles(
+        image=image,
+        nested=nested,
+        has_path=nested and kind.get_field_index("path") >= 0,
+        key=key,
+        others=others,
+        has_status=len(texts) == 2,
+    )
+
+
+def has_image(schema: pa.Schema, config: SourceConfig) -> bool:
+    names = (config.image,) if config.image else _IMAGE
+    return any(name in schema.names and _is_image(schema.field(name).type) for name in names)
+
+
+def _image_column(schema: pa.Schema, wanted: str | None, path: str) -> str:
+    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    if twice:
+        raise SourceError(f"{path} has several columns named {', '.join(sorted(twice))}. Rename all but one")
+    present = [name for name in ((wanted,) if wanted else _IMAGE) if name in schema.names]
+    for name in present:
+        if _is_image(schema.field(name).type):
+            return name
+    if present:
+        raise SourceError(
+            f"{path}: column {present[0]!r} is {schema.field(present[0]).type}, which holds no images. "
+            f"Allowed: {_ALLOWED}. Its columns are {_listed(schema)}; name the one with the images in source.image. "
+            "If it holds URLs, download them first (recaption download)"
+        )
+    names = ", ".join(map(repr, (wanted,) if wanted else _IMAGE))
+    raise SourceError(
+        f"{path} has no image column {names}; its columns are {_listed(schema)}. "
+        f"Name the one with the images in source.image; allowed: {_ALLOWED}"
+    )
+
+
+def _listed(schema: pa.Schema) -> str:
+    return ", ".join(f"{f.name} ({f.type})" for f in schema)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if kinds.is_dictionary(kind):
+        kind = kind.value_type
+    return kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if kinds.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return at >= 0 and _is_bytes(kind.field(at).type)
+    return _is_bytes(kind)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    """Whether a column cannot be JSON: bytes at any depth."""
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if _is_bytes(kind) or kinds.is_fixed_size_binary(kind):
+        return True
+    if kinds.is_dictionary(kind):
+        return _holds_bytes(kind.value_type)
+    return any(_holds_bytes(kind.field(i).type) for i in range(kind.num_fields)) if kinds.is_nested(kind) else False

@@ -11,6 +11,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -67,18 +68,15 @@ def list_files(path: str, suffixes: Sequence[str]) -> list[SourceFile]:
 
 
 def _expand(pattern: str) -> list[str]:
-    if not is_pattern(pattern) or files.is_file(pattern):  # the name of a file may contain brackets
-        alternatives = [pattern]
-        globs = [False]
-    else:
-        alternatives = list(expand_braces(pattern))
-        globs = [has_glob(alternative) for alternative in alternatives]
-    missing = _missing(path for path, is_glob in zip(alternatives, globs, strict=True) if not is_glob)
+    is_plain = not is_pattern(pattern) or files.is_file(pattern)  # the name of a file may contain brackets
+    alternatives = [pattern] if is_plain else list(expand_braces(pattern))
+    globs = set() if is_plain else set(filter(_GLOB.search, alternatives))
+    missing = _missing(path for path in alternatives if path not in globs)
     if missing:
         raise _not_found(pattern, missing, len(alternatives))
     found = []
-    for path, is_glob in zip(alternatives, globs, strict=True):
-        matches = files.matches(path) if is_glob else [path]
+    for path in alternatives:
+        matches = files.matches(path) if path in globs else [path]
         if not matches:
             raise SourceError(f"source.path: no file matches {path!r}. Check the path")
         found.extend(matches)
@@ -104,20 +102,14 @@ def _missing(paths: Iterable[str]) -> list[str]:
         wanted = list(group)
         if not files.is_url(folder):
             missing += [path for path in wanted if not Path(path).is_file()]
-        elif folder.startswith(("http://", "https://")):
+        elif folder.startswith(("http://", "https://")) or len(wanted) < 3:
             # Web servers list no folders, and a request for each of 10,000 shards takes minutes: check both ends.
             missing += [path for path in dict.fromkeys((wanted[0], wanted[-1])) if not files.is_file(path)]
-        elif len(wanted) < 3:
-            missing += [path for path in wanted if not files.is_file(path)]
         else:
-            present = set(_remote_names(folder))
+            entries = files.entries(folder) if files.is_folder(folder) else []
+            present = {path.rpartition("/")[2] for path in entries}
             missing += [path for path in wanted if path.rpartition("/")[2] not in present]
     return missing
-
-
-def _remote_names(folder: str) -> Iterator[str]:
-    if files.is_folder(folder):
-        yield from (path.rpartition("/")[2] for path in files.entries(folder))
 
 
 def split_patterns(path: str) -> list[str]:
@@ -138,77 +130,58 @@ def is_pattern(path: str) -> bool:
     return _SPECIAL.search(path) is not None
 
 
-def has_glob(path: str) -> bool:
-    return _GLOB.search(path) is not None
-
-
 def expand_braces(pattern: str) -> Iterator[str]:
     """All paths of a brace pattern, in the order in which they are written: the last brace turns fastest, as in Bash.
 
     `{000..010}` keeps its leading zeros, `{0..10..5}` has a step, `{a..e}` runs over letters. A brace with neither a
     comma nor a range is literal. Raises SourceError when a brace is not closed.
     """
-    found = _first_brace(pattern)
-    if found is None:
-        yield pattern
-        return
-    start, end = found
-    head, body = pattern[:start], pattern[start + 1 : end]
-    for middle in _alternatives(body):
-        for rest in expand_braces(pattern[end + 1 :]):
-            yield f"{head}{middle}{rest}"
-
-
-def _first_brace(pattern: str) -> tuple[int, int] | None:
-    """Start and end of the first brace that expands to several texts."""
     start = pattern.find("{")
     while start >= 0:
-        end = _closing(pattern, start)
-        body = pattern[start + 1 : end]
-        if "," in body or _RANGE.fullmatch(body) or _LETTERS.fullmatch(body):
-            return start, end
+        end, parts = _brace(pattern, start)
+        if (options := _alternatives(parts)) is not None:
+            for middle in options:
+                for rest in expand_braces(pattern[end + 1 :]):
+                    yield f"{pattern[:start]}{middle}{rest}"
+            return
         start = pattern.find("{", start + 1)
-    return None
+    yield pattern
 
 
-def _closing(pattern: str, start: int) -> int:
-    depth = 0
+def _brace(pattern: str, start: int) -> tuple[int, list[str]]:
+    """The end of the brace that opens at `start`, and its parts between commas."""
+    depth, parts, last = 0, list[str](), start + 1
     for i in range(start, len(pattern)):
         depth += (pattern[i] == "{") - (pattern[i] == "}")
+        if depth == 0 or (depth == 1 and pattern[i] == ","):
+            parts.append(pattern[last:i])
+            last = i + 1
         if depth == 0:
-            return i
+            return i, parts
     raise SourceError(
         f"source.path {pattern!r}: the brace at character {start + 1} is not closed. "
         "Write {00000..00063} or {train,val}"
     )
 
 
-def _alternatives(body: str) -> Iterator[str]:
-    if match := _RANGE.fullmatch(body):
+def _alternatives(parts: Sequence[str]) -> Iterable[str] | None:
+    """The texts that a brace with these parts stands for; None for a literal brace."""
+    if len(parts) > 1:
+        return (text for part in parts for text in expand_braces(part))
+    if match := _RANGE.fullmatch(parts[0]):
         low, high, step = match.groups()
         padded = any(len(n.lstrip("-")) > 1 and n.lstrip("-").startswith("0") for n in (low, high))
         width = max(len(low), len(high)) if padded else 0
-        stride = max(1, abs(int(step))) if step else 1
-        up = int(high) >= int(low)
-        numbers = range(int(low), int(high) + 1, stride) if up else range(int(low), int(high) - 1, -stride)
-        yield from (f"{n:0{width}d}" for n in numbers)
-    elif match := _LETTERS.fullmatch(body):
-        low_code, high_code = ord(match[1]), ord(match[2])
-        codes = range(low_code, high_code + 1) if high_code >= low_code else range(low_code, high_code - 1, -1)
-        yield from map(chr, codes)
-    else:
-        for option in _split_commas(body):
-            yield from expand_braces(option)
+        return (f"{n:0{width}d}" for n in _range(int(low), int(high), max(1, abs(int(step or 1)))))
+    if match := _LETTERS.fullmatch(parts[0]):
+        return map(chr, _range(ord(match[1]), ord(match[2]), 1))
+    return None
 
 
-def _split_commas(body: str) -> Iterator[str]:
-    depth, last = 0, 0
-    for i, char in enumerate(body):
-        depth += (char == "{") - (char == "}")
-        if char == "," and depth == 0:
-            yield body[last:i]
-            last = i + 1
-    yield body[last:]
+def _range(low: int, high: int, step: int) -> range:
+    """From `low` to `high` inclusive, in either direction."""
+    sign = 1 if high >= low else -1
+    return range(low, high + sign, sign * step)
 
 
 def fixed_part(patterns: Sequence[str]) -> str:
@@ -218,11 +191,7 @@ def fixed_part(patterns: Sequence[str]) -> str:
         *parents, _ = pattern.split("/")
         special = next((i for i, part in enumerate(parents) if is_pattern(part)), len(parents))
         folders.append(parents[:special])
-    common = folders[0]
-    for folder in folders[1:]:
-        same = (i for i, (a, b) in enumerate(zip(common, folder, strict=False)) if a != b)
-        common = common[: next(same, min(len(common), len(folder)))]
-    return "/".join(common)
+    return "/".join(commonprefix(folders))  # noqa: RUF071 - of lists: whole names are compared
 
 
 def relative_to(path: str, folder: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from recaption.errors import ShardError, SourceError
 from recaption.io.files import is_file, is_url, read_all
-from recaption.source.columns import clean, parse_json, repeated, repeated_keys
+from recaption.source.columns import clean, parse_json, repeated
 
 _LIMIT = threading.Lock()  # held while the limit of the csv module is changed
 _CELL = (1 << 31) - 1  # characters; the csv module's limit is a C long
@@ -53,16 +53,12 @@ def find_table(folder: str, captions: str) -> str:
     )
 
 
-def first_of_each(tables: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Metadata files, relative to the folder: one per folder, outer folders first; and the files that are not used."""
-    ordered = sorted(tables, key=lambda path: (path.count("/"), *_in_preference(path)))
-    taken = {posixpath.dirname(path): path for path in reversed(ordered)}
-    return [path for path in ordered if path in taken.values()], [p for p in ordered if p not in taken.values()]
-
-
-def _in_preference(path: str) -> tuple[str, int]:
-    folder, name = posixpath.split(path)
-    return folder, METADATA.index(name)
+def first_of_each(tables: Iterable[str]) -> list[str]:
+    """Metadata files, relative to the folder: one per folder, outer folders first."""
+    taken: dict[str, str] = {}
+    for path in sorted(tables, key=lambda path: METADATA.index(posixpath.basename(path))):
+        taken.setdefault(posixpath.dirname(path), path)
+    return sorted(taken.values(), key=lambda path: (path.count("/"), posixpath.dirname(path)))
 
 
 def read_tables(folder: str, tables: Sequence[str]) -> Table:
@@ -102,7 +98,7 @@ def read_table(path: str, folder: str = "") -> Table:
         for name in (_within(folder, name) for name in primary):
             if name in table.rows:
                 raise SourceError(
-                    f"{path}, {where}: {name} is named a second time. Give one row per image (in JSONL and Parquet a "
+                    f"{path}, {where}: {name} is named twice. Give one row per image (in JSONL and Parquet a "
                     "column may hold a list of captions)"
                 )
             table.rows[name] = columns
@@ -152,7 +148,7 @@ def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         if header is None:
             header = cells
-            _refuse_repeated([name for name in header if name], f"{path}, line {reader.line_num}", "column")
+            _refuse_repeated([name for name in header if name], f"{path}, line {reader.line_num}")
             if not _has_file_name(header):
                 other = next((name for mark, name in _SEPARATORS.items() if mark in cells[0]), "")
                 hint = f". Its columns are separated by {other}: separate them by commas" if other else ""
@@ -166,10 +162,9 @@ def _csv(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"line {reader.line_num}", dict(zip(header, cells, strict=True))
 
 
-def _refuse_repeated(names: Sequence[str], where: str, kind: str) -> None:
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
     if twice := repeated(names):
-        plural = f"{kind}s" if len(twice) > 1 else kind
-        raise SourceError(f"{where}: {plural} {', '.join(twice)} more than once. Rename or remove all but one")
+        raise SourceError(f"{where}: more than one column {', '.join(twice)}. Rename or remove all but one")
 
 
 def _next_cells(reader: Any, path: str) -> list[str] | None:
@@ -196,15 +191,18 @@ def _decoded(data: bytes, path: str) -> str:
 
 def _json(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """A JSON list of objects. Anything else is read as JSON lines."""
+    twice: set[str] = set()
     try:
-        rows = parse_json(data)
+        rows = parse_json(data, twice)
     except ValueError:
         rows = None
     if not isinstance(rows, list):
         yield from _jsonl(data, path)
         return
-    if twice := repeated_keys(data):
-        raise SourceError(f"{path} has objects with a repeated key: {', '.join(twice)}. Rename or remove all but one")
+    if twice:
+        raise SourceError(
+            f"{path} has objects with a repeated key: {', '.join(sorted(twice))}. Rename or remove all but one"
+        )
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise SourceError(f"{path}, item {number}: expected an object with {FILE_NAME}, got {type(row).__name__}")
@@ -215,12 +213,15 @@ def _jsonl(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
             continue
+        twice: set[str] = set()
         try:
-            row, twice = parse_json(line), repeated_keys(line)
+            row = parse_json(line, twice)
         except ValueError as error:
             raise SourceError(f"{path}, line {number} is not JSON: {error}") from error
         if twice:
-            raise SourceError(f"{path}, line {number}: repeated key {', '.join(twice)}. Rename or remove all but one")
+            raise SourceError(
+                f"{path}, line {number}: repeated key {', '.join(sorted(twice))}. Rename or remove all but one"
+            )
         if not isinstance(row, dict):
             raise SourceError(f"{path}, line {number}: expected an object with {FILE_NAME}, got {type(row).__name__}")
         yield f"line {number}", row
@@ -233,7 +234,7 @@ def _parquet(data: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
             names = file.schema_arrow.names
-            _refuse_repeated(names, path, "column")
+            _refuse_repeated(names, path)
             if not _has_file_name(names):
                 raise SourceError(f"{path} has no column {FILE_NAME}; it has {', '.join(names)}")
             rows = file.read(use_threads=False).to_pylist()

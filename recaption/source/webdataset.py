@@ -7,26 +7,22 @@ those of img2dataset/downloader.py. Indexing a warm local tar of 100 kB images t
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from recaption.config import Source as SourceConfig
 from recaption.errors import ImageError, ShardError
 from recaption.imagefile import SOURCE_SUFFIXES
-from recaption.io.files import Unreachable, open_stream, read_range, stamp
+from recaption.io.files import Unreachable, open_stream, read_range
 from recaption.io.tar import NAME, BrokenTarError, Member, TarReader, split_name
 from recaption.source import columns as values
-from recaption.source.base import Row, check_caption, checked, config_stamp, images, unreadable
+from recaption.source.base import FileSource, Row, check_caption, checked, images, unreadable
 from recaption.source.columns import counted, shortened, unused_captions
-from recaption.source.keys import KeyRule
-from recaption.source.paths import list_files
 from recaption.types import DROPPED, Image, Locator, SourceShard
 
-_MOST_BYTES = 1 << 30  # of an image; larger ones are rejected
+_MOST_BYTES = 1 << 30  # of an image; larger images are rejected
 _HEAD = 64  # samples that are read for the names of columns
 MAX_RANGE = 64 << 20  # bytes read at once; a larger image is read alone
 MAX_GAP = 1 << 20  # bytes between two images up to which the gap is read, not skipped
@@ -43,24 +39,15 @@ class _Sample:
     texts: values.Texts = field(default_factory=values.Texts)
 
 
-class WebDatasetSource:
+class WebDatasetSource(FileSource):
     """Tars by pattern. Locators are byte ranges of image members."""
 
     kind = "webdataset"
-
-    def __init__(self, config: SourceConfig) -> None:
-        self.config = config
+    suffixes = (".tar",)
 
     def shards(self) -> Iterator[SourceShard]:
-        for number, file in enumerate(list_files(self.config.path, (".tar",))):
+        for number, file in enumerate(self.listed()):
             yield SourceShard(id=file.id, number=number, path=file.path)
-
-    @property
-    def key_rule(self) -> KeyRule:
-        return self.config.keys
-
-    def files(self) -> frozenset[str]:
-        return frozenset(file.id for file in list_files(self.config.path, (".tar",)))
 
     def columns(self) -> frozenset[str]:
         for shard in self.shards():
@@ -92,7 +79,7 @@ class WebDatasetSource:
                         suffixes[f".{suffix}" if suffix else ""] += 1
                     elif member.kind == "file" and suffix.endswith("json") and member.size <= values.MAX_JSON:
                         with suppress(ValueError):
-                            twice.update(values.repeated_keys(b"".join(reader.pieces(member))))
+                            values.parse_json(b"".join(reader.pieces(member)), twice)
         found = [f"members of {shard.id} that are neither images nor text: {counted(suffixes)}"] if suffixes else []
         if several := sum(count > 1 for count in pictures.values()):
             found.append(
@@ -101,10 +88,6 @@ class WebDatasetSource:
         if twice:
             found.append(f"all but the last value of keys that a JSON member repeats: {shortened(sorted(twice))}")
         return found + unused_captions(self.columns(), self.config)
-
-    def signature(self, shard: SourceShard) -> str | None:
-        file = stamp(shard.path)
-        return file and f"{file}-{config_stamp(self.config, shard)}"
 
     def index(self, shard: SourceShard) -> list[Image]:
         """Rows for all samples. A broken archive keeps the rows before the break and gets one `unreadable` row."""
@@ -143,7 +126,7 @@ def _rows(shard: SourceShard) -> Iterator[Row]:
                 source_key=cut_key or "",
                 locator=Locator(path=shard.path, size=0),
                 reason="unreadable",
-                detail=f"{broken}; samples from here on are not read",
+                detail=f"{broken}; the samples after this point are not read",
             )
             return
     if sample is not None:
@@ -164,21 +147,13 @@ def _add(sample: _Sample, suffix: str, member: Member, reader: TarReader, shard:
                 source_key=sample.key,
                 locator=Locator(path=shard.path, member=member.name, offset=member.offset, size=member.size),
             )
-            digest, kept = hashlib.sha256(), []
-            for piece in reader.pieces(member):
-                digest.update(piece)
-                if member.size <= _MOST_BYTES:
-                    kept.append(piece)
-            row.sha256 = digest.hexdigest()
-            if member.size == 0:
-                row.sha256, row.reason, row.detail = "", "empty", f"{member.name} has no bytes"
-            elif kept:
-                row.read_header(b"".join(kept))
+            row.sha256, data = reader.hashed(member, _MOST_BYTES)
+            if data:
+                row.read_header(data)
+            elif data is None:
+                row.reason, row.detail = "undecodable", f"{member.size:,} bytes: at most {_MOST_BYTES:,} are allowed"
             else:
-                row.reason, row.detail = (
-                    "undecodable",
-                    f"{member.size:,} bytes: at most {_MOST_BYTES:,} are allowed",
-                )
+                row.sha256, row.reason, row.detail = "", "empty", f"{member.name} has no bytes"
             sample.pictures[suffix] = row
     elif values.is_text(suffix):
         sample.texts.add(suffix, b"".join(reader.pieces(member)) if member.size <= values.MAX_JSON else None)

@@ -108,8 +108,7 @@ class Shard:
 
     def column(self, table: str, name: str) -> list[Any]:
         """A column's values."""
-        values: list[Any] = self.tables[table][name].to_pylist()
-        return values
+        return self.tables[table][name].to_pylist()
 
     def columns(self, table: str, *names: str) -> Any:
         """Rows of these columns."""

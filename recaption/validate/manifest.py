@@ -104,11 +104,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
-def is_older(manifest: Manifest) -> bool:
-    """Whether an earlier minor version, with fewer columns, wrote it."""
-    return int(manifest["schema_version"].split(".")[1]) < int(SCHEMA_VERSION.split(".")[1])
-
-
 def _table_faults(manifest: Manifest) -> Iterator[str]:
     """Tables of tasks whose names or columns a build cannot have, or that are listed twice."""
     try:

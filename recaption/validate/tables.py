@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -205,46 +203,31 @@ def _distinct_texts(shard: Shard) -> dict[str, set[str]]:
     return texts
 
 
-_BUCKETS = 256
-_ROW = np.dtype([("hash", "<u8"), ("shard", "<u4"), ("row", "<u4")])
-
-
 class Keys:
-    """Finds duplicate keys across all shards. 16 bytes per key are written to 256 files in `folder`, read one by one.
-
-    Equal hashes are reported as equal keys. Among a billion keys the probability of a wrong report is 3 %.
-    """
+    """Finds duplicate keys across all shards. The keys are in a DuckDB file in `folder`, so that memory is bounded."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._names: list[str] = []
+        import duckdb
+
+        self._db = duckdb.connect(folder / "keys.duckdb", config={"threads": 1, "memory_limit": "1GB"})
+        self._db.execute('CREATE TABLE keys (key VARCHAR, shard VARCHAR, "row" BIGINT)')
 
     def add(self, shard: Shard) -> None:
         """Add the keys of a shard."""
-        keys = shard.column("images", "key")
-        rows = np.empty(len(keys), _ROW)
-        rows["hash"] = [int.from_bytes(hashlib.blake2b(k.encode(), digest_size=8).digest(), "little") for k in keys]
-        rows["shard"], rows["row"] = len(self._names), np.arange(len(keys))
-        self._names.append(shard.name)
-        rows = rows[np.argsort(rows["hash"] % _BUCKETS, kind="stable")]
-        for bucket, part in enumerate(np.split(rows, np.searchsorted(rows["hash"] % _BUCKETS, np.arange(1, _BUCKETS)))):
-            if len(part):
-                with open(self._file(bucket), "ab") as file:
-                    file.write(part.tobytes())
+        images = shard.tables["images"].select(["key"])
+        self._db.register("images", images)
+        self._db.execute("INSERT INTO keys SELECT key, ?, row_number() OVER () - 1 FROM images", [shard.name])
+        self._db.unregister("images")
 
     def problems(self) -> Iterator[Problem]:
         """The locations of keys that occur more than once."""
-        for bucket in range(_BUCKETS):
-            if not self._file(bucket).exists():
-                continue
-            rows = np.fromfile(self._file(bucket), _ROW)
-            rows = rows[np.argsort(rows["hash"], kind="stable")]
-            for at in np.flatnonzero(rows["hash"][1:] == rows["hash"][:-1]):
-                first, again = (f"images/{self._names[r['shard']]}.parquet, row {r['row']}" for r in rows[at : at + 2])
-                yield problem("duplicate key", again, f"has the key of {first}")
-
-    def _file(self, bucket: int) -> Path:
-        return self._folder / str(bucket)
+        repeated = "SELECT key FROM keys GROUP BY key HAVING count(*) > 1"
+        places = """shard || '.parquet, row ' || "row" """
+        found = self._db.execute(f"SELECT key, {places} FROM keys WHERE key IN ({repeated}) ORDER BY key, rowid")
+        for (key, first), (other, again) in pairwise(iter(found.fetchone, None)):
+            if key == other:
+                yield problem("duplicate key", f"images/{again}", f"has the key of images/{first}")
+        self._db.close()
 
 
 class Splits:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import struct
 import tarfile
@@ -71,7 +70,7 @@ class TarChecker:
         if match and member.kind == "file" and suffix in self._suffixes:
             yield from self._end()
             yield from _check_header(self.path, member, start, read)
-            digest, data = _read(reader, member)
+            digest, data = reader.hashed(member, _MAX_IMAGE)
             self._key, self._sample = match[1], {suffix: digest}
             self.starts.append(start)
             where = f"{self.path}, {self._key}"
@@ -269,16 +268,6 @@ def _check_image(record: dict[str, Any], suffix: str, digest: str, where: str) -
         yield problem("image", where, "image.source_sha256 is not sha256")
     elif image["format"] == image["source_format"] and digest != source and "orientation" not in record:
         yield problem("image", where, "has the source's format, but not the source's bytes")
-
-
-def _read(reader: TarReader, member: Member) -> tuple[str, bytes | None]:
-    """The sha256 of an image, and its bytes unless they exceed the limit."""
-    digest, kept = hashlib.sha256(), []
-    for piece in reader.pieces(member):
-        digest.update(piece)
-        if member.size <= _MAX_IMAGE:
-            kept.append(piece)
-    return digest.hexdigest(), b"".join(kept) if member.size <= _MAX_IMAGE else None
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:

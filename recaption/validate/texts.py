@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from recaption.annotate.blocks import is_gap
@@ -28,6 +29,7 @@ from recaption.validate.base import Shard, problem
 from recaption.validate.files import unreadable
 from recaption.write.described import generations_of
 
+_Hashes = npt.NDArray[np.uint64]
 _FLAIR_GAP = re.compile(r"(?:\s|\.|</s>)*")  # the characters that FLAIR's splitter removes between sub-captions
 
 
@@ -213,8 +215,11 @@ def check_answers(shard: Shard) -> Iterator[Problem]:
             where = f"{ANSWERS}/{folder}" if _is_repacked(shard) else compacted_file(ANSWERS, folder, shard.name)
             yield problem("no answers", where, "is missing", warning=True)
             continue
-        for caption_id, key, of, text in shard.columns("captions", "caption_id", "key", "generation", "text"):
-            if of == name and _hash(sha256_of.get(key, ""), text) not in answers:
+        rows = [row for row in shard.columns("captions", "caption_id", "key", "text", "generation") if row[3] == name]
+        hashes = np.array([_hash(sha256_of.get(key, ""), text) for _, key, text, _ in rows], np.uint64)
+        is_stored = np.searchsorted(answers, hashes) < np.searchsorted(answers, hashes, side="right")
+        for (caption_id, *_), found in zip(rows, is_stored, strict=True):
+            if not found:
                 where = f"{shard.path('captions')}, {caption_id}"
                 what = f"no answer about this image in {folder} has this text{note}"
                 yield problem("answer", where, what, warning=rules != VERSION)
@@ -224,7 +229,7 @@ def _is_repacked(shard: Shard) -> bool:
     return "samples_per_shard" in shard.manifest["provenance"]
 
 
-def _answers(out: Store, folder: str, shard: Shard) -> Hashes | None:
+def _answers(out: Store, folder: str, shard: Shard) -> _Hashes | None:
     """Hashes of the answers about the images of a source shard, or None if there are no answers.
 
     If the build has shards of equal counts, of all answers of the output; they are read once.
@@ -245,25 +250,14 @@ def _answer_files(out: Store, folder: str, shard: str) -> list[str]:
     return found
 
 
-class Hashes:
-    """A set of 64-bit hashes in eight bytes each."""
-
-    def __init__(self, parts: list[np.ndarray]) -> None:
-        self._sorted = np.unique(np.concatenate(parts))
-
-    def __contains__(self, value: int) -> bool:
-        at = int(np.searchsorted(self._sorted, np.uint64(value)))
-        return at < len(self._sorted) and int(self._sorted[at]) == value
-
-
-def _hashes(out: Store, paths: list[str]) -> Hashes | None:
-    """Hashes of (image sha256, cleaned text) of all answers in `paths`."""
+def _hashes(out: Store, paths: list[str]) -> _Hashes | None:
+    """Hashes of (image sha256, cleaned text) of all answers in `paths`, sorted."""
     parts = []
     for path in paths:
         table = read_table(pa.BufferReader(out.get(path)), columns=["sha256", "text"])
         pairs = zip(table["sha256"].to_pylist(), table["text"].to_pylist(), strict=True)
         parts.append(np.array([_hash(sha256, published(text).text) for sha256, text in pairs], np.uint64))
-    return Hashes(parts) if parts else None
+    return np.unique(np.concatenate(parts)) if parts else None
 
 
 def _hash(sha256: str, text: str) -> int:

@@ -25,7 +25,7 @@ def test_a_price_is_a_number(value: str, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_a_missing_pipeline_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "out", "key", "--pipeline", "/nowhere.yaml"]) == 2
-    assert "there is no file '/nowhere.yaml'" in capsys.readouterr()[1]
+    assert "file '/nowhere.yaml' does not exist" in capsys.readouterr()[1]
 
 
 @pytest.mark.parametrize("options", [["--metrics-port", "0"], ["--metrics-port", "70000"], ["--quiet", "--json"]])

@@ -979,7 +979,7 @@ def test_rendered_work_is_not_for_this_engine(server: Server) -> None:
         ({"base_url": "http://h:port/v1"}, "expected http:// or https://"),
         ({"base_url": "http://h/v1?api-version=1"}, "no query"),
         ({"api_key": KEY}, "a pipeline must not contain a key"),
-        ({"base_url": f"http://me:{KEY.replace('/', '')}@h/v1"}, "holds a user or password"),
+        ({"base_url": f"http://me:{KEY.replace('/', '')}@h/v1"}, "contains a user name or password"),
         ({"api_key_env": KEY}, "is not the name of an environment variable"),
         ({"extra_body": {"api_key": KEY}}, "looks like a key"),
         ({"extra_body": {"messages": []}}, "messages cannot be set there"),
@@ -1014,7 +1014,7 @@ def test_a_variable_that_was_named_must_be_set(server: Server, monkeypatch: pyte
 
 @pytest.mark.parametrize("value", [f"{KEY}\nHost: evil", f"Bearer {KEY}", f"{KEY}ä"])
 def test_a_key_that_no_header_can_hold_is_refused_unseen(value: str) -> None:
-    with pytest.raises(ConfigError, match="MY_KEY holds no API key") as caught:
+    with pytest.raises(ConfigError, match="MY_KEY is not a valid API key") as caught:
         Key(value, "MY_KEY")
     assert "4711" not in "".join(traceback.format_exception(caught.value))
 

@@ -83,7 +83,7 @@ def test_adopt_moves_a_finished_file(store: Store) -> None:
     scratch = store.scratch()
     scratch.write_bytes(b"tar")
     assert list(store.list("")) == []
-    assert store.adopt(scratch, "data/x.tar")
+    store.adopt(scratch, "data/x.tar")
     assert store.get("data/x.tar") == b"tar"
     assert not scratch.exists()
 
@@ -336,7 +336,7 @@ def test_a_store_that_fails_a_fifth_of_all_calls_loses_nothing(seed: int, waits:
         if number % 3 == 0:
             scratch = store.scratch()
             scratch.write_bytes(data)
-            assert store.adopt(scratch, path)
+            store.adopt(scratch, path)
         else:
             assert store.put(path, data, if_absent=number % 3 == 1)
     assert not any(store.put(path, b"another's", if_absent=True) for path in content)

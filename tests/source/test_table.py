@@ -169,7 +169,7 @@ def test_cells_may_have_any_size_and_the_limit_of_the_csv_module_is_restored(tmp
         (
             "a.csv",
             b"file_name,caption,n,caption,n\na.jpg,x,1,y,2\n",
-            r"a\.csv, line 1: columns caption, n more than once",
+            r"a\.csv, line 1: more than one column caption, n",
         ),
         ("a.jsonl", b'{"file_name": "a.jpg"}\n{"file_name": "b", "n": 1, "n": 2}', r"a\.jsonl, line 2: repeated key n"),
         ("a.jsonl", b'{"file_name": "a.jpg", "x": {"n": 1, "n": 2}}', r"a\.jsonl, line 1: repeated key n"),
@@ -185,7 +185,7 @@ def test_a_repeated_column_is_an_error_that_names_it(tmp_path: Path, name: str, 
 def test_a_repeated_column_in_parquet_is_an_error_that_names_it(tmp_path: Path) -> None:
     table = pa.table([["a.jpg"], ["x"], ["y"]], names=["file_name", "caption", "caption"])
     pq.write_table(table, tmp_path / "a.parquet")
-    with pytest.raises(SourceError, match="column caption more than once"):
+    with pytest.raises(SourceError, match="more than one column caption"):
         read_table(str(tmp_path / "a.parquet"))
 
 

@@ -66,7 +66,7 @@ class DownloadSummary:
         reasons = ", ".join(f"{n:,} {name}" for name, n in self.failed.items())
         return [
             f"{self.urls:,} URLs = {self.downloaded:,} images + {sum(self.failed.values()):,} failed",
-            *([f"{self.recovered:,} of the images came in the second pass"] if self.recovered else []),
+            *([f"{self.recovered:,} of the images were downloaded in the second pass"] if self.recovered else []),
             *([f"{reasons} (see failed.parquet)"] if reasons else []),
             f"{self.shards} shards: {self.path}",
         ]
@@ -82,7 +82,7 @@ def download(urls: str, out: str, settings: Settings, report: Callable[[str], No
     if not _TOKEN.fullmatch(settings.user_agent_token or ""):
         raise UserError(
             f"--user-agent-token is {settings.user_agent_token or 'missing'}: give the name of your project or group "
-            "(letters, digits, _ . -). Servers get it with each request, and `X-Robots-Tag: NAME: noai` opts out of it"
+            "(letters, digits, _ . -). It is sent with each request; sites can reply `X-Robots-Tag: NAME: noai`"
         )
     for module in ("img2dataset", "imghdr"):  # img2dataset imports imghdr, which Python 3.13 no longer has
         if find_spec(module) is None:
@@ -96,7 +96,7 @@ def download(urls: str, out: str, settings: Settings, report: Callable[[str], No
     record["list"] = [[path.name, path.stat().st_size] for path in urllist.find(urls)[0]]
     with _held(folder, record) as finished:
         if finished:
-            report(f"{out} is finished already: nothing to do")
+            report(f"{out} is already complete: nothing to do")
             return DownloadSummary(**finished)
         listed = folder / ".download" / "urls"
         if not listed.is_dir():
@@ -196,7 +196,7 @@ def _run_img2dataset(out: Path, urls: Path, settings: Settings, report: Callable
 
 
 def _watch(process: subprocess.Popen[bytes], out: Path, settings: Settings, report: Callable[[int], None]) -> None:
-    """Until the process ends, or its files stop growing: img2dataset waits forever for a worker that was killed.
+    """Wait until the process ends or its files stop growing: img2dataset waits forever for a worker that was killed.
 
     Its tables grow by 100 rows at a time, and a row takes at most `max_seconds`.
     """
@@ -213,9 +213,9 @@ def _watch(process: subprocess.Popen[bytes], out: Path, settings: Settings, repo
 
 @contextlib.contextmanager
 def _held(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any] | None]:
-    """Lock the output folder. Yields the summary of a finished download, else None. Removes the state in the end.
+    """Lock the output folder. Yields the summary of a finished download, else None. Removes the state at the end.
 
-    Raises UserError: another process holds it, it holds other files, or another download.
+    Raises UserError: another process holds it, or it contains other files or another download.
     """
     import fcntl
 
@@ -227,7 +227,7 @@ def _held(folder: Path, record: dict[str, Any]) -> Iterator[dict[str, Any] | Non
     settings = old.get("settings", {})
     if other := [name for name in record if settings.get(name) != record[name]]:
         raise UserError(
-            f"{folder} holds a download with another {', '.join(other)} ({settings or 'of an earlier version'}). "
+            f"{folder} contains a download with another {', '.join(other)} ({settings or 'of an earlier version'}). "
             "Continue it with the same list and settings, or choose a new folder"
         )
     if old["summary"]:

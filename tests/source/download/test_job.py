@@ -267,7 +267,7 @@ def test_each_url_of_a_difficult_web_has_its_result(
 
     # finished is finished
     again, lines = run(tmp_path / "list.parquet", out, url_column="Image URL", samples_per_shard=10)
-    assert again == summary and "finished already" in lines[0] and web.hits == hits
+    assert again == summary and "already complete" in lines[0] and web.hits == hits
     with pytest.raises(UserError, match=r"another samples_per_shard .*'samples_per_shard': 10"):
         run(tmp_path / "list.parquet", out, url_column="Image URL", samples_per_shard=8)
 
