@@ -31,5 +31,7 @@ def write_embeddings(store: Store, path: str, embeddings: Mapping[str, bytes]) -
     rows["id"] = ids
     rows["embedding"] = np.frombuffer(b"".join(embeddings.values()), "<f2").reshape(len(ids), size)
     with outfile(store, path) as sink:
-        np.save(sink, rows, allow_pickle=False)
+        # Not np.save, which writes past the sink where that is a buffered file, so that bytes are not hashed.
+        np.lib.format.write_array_header_1_0(sink, np.lib.format.header_data_from_array_1_0(rows))
+        sink.write(rows.tobytes())
     return sink
