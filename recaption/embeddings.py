@@ -73,4 +73,4 @@ class Embeddings(Mapping[str, Vector]):
         return iter(self._rows)
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self._rows)

@@ -31,8 +31,10 @@ def check_embeddings(shard: Shard) -> Iterator[Problem]:
         except DatasetError as error:
             yield problem("embeddings", path, str(error))
             continue
-        if len(found) != file["rows"] or len(list(found)) != len(found):
-            yield problem("embeddings", path, f"has {len(found)} rows of {len(list(found))} ids, not {file['rows']}")
+        rows = len(found.vectors)
+        if not rows == len(found) == file["rows"]:
+            yield problem("embeddings", path, f"has {rows} rows of {len(found)} ids, not {file['rows']}")
+            continue
         if unknown := found.keys() - known:
             what = f"{len(unknown)} ids are of no image, caption or sub-caption of the shard, such as {min(unknown)}"
             yield problem("embeddings", path, what)
